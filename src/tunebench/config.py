@@ -1,0 +1,311 @@
+"""What a study is: frozen pydantic specs, and the grid as a pure generator of runs.
+
+A :class:`StudyConfig` is what a user writes. Resolving it against a model, a data set and a machine
+gives :class:`RunSpec` values, one a cell of the grid; a run's id is a hash of its spec. What only says
+*how* to execute (device, threads, folders) is :class:`Execution` and never part of an id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from tunebench.strategies import STRATEGIES
+
+#: Raised whenever the meaning of a spec or a record changes; part of every run id.
+SCHEMA_VERSION = 1
+
+Selection = Literal["validation", "last", "test"]
+Precision = Literal["fp32", "bf16"]
+Engine = Literal["fast", "reference"]
+Schedule = Literal["linear", "cosine", "constant"]
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+#: Fields that a run takes over from its study unchanged.
+_COMMON = frozenset(
+    {
+        "subset_seed",
+        "selection",
+        "max_length",
+        "epochs",
+        "batch_size",
+        "optimizer",
+        "weight_decay",
+        "schedule",
+        "warmup_ratio",
+        "max_grad_norm",
+        "evaluations_per_epoch",
+        "engine",
+        "attention_dropout",
+    }
+)
+
+
+class Frozen(BaseModel):
+    """Base of all specs: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _expand_learning_rates(value: Any) -> Any:
+    """Accept a number, a list, or ``{multiples_of: base, values: [...]}``."""
+    if isinstance(value, dict):
+        if set(value) != {"multiples_of", "values"} or not isinstance(value["values"], list):
+            raise ValueError("a mapping of learning rates needs exactly the keys multiples_of and values")
+        base = float(value["multiples_of"])
+        # 12 significant digits: 3 * 5e-5 is written 0.00015, not 0.00015000000000000001.
+        return [float(f"{base * float(multiple):.12g}") for multiple in value["values"]]
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+LearningRates = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=10)], ...],
+    BeforeValidator(_expand_learning_rates),
+    Field(min_length=1),
+]
+
+
+class StrategyConfig(Frozen):
+    """One strategy of a study: its kind, its learning rates and its own parameters.
+
+    In YAML the parameters stand beside the other keys:
+    ``{kind: lora, learning_rate: 5e-4, rank: 16}``.
+    """
+
+    kind: str
+    learning_rate: LearningRates
+    params: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def from_mapping(cls, label: str, raw: Any) -> StrategyConfig:
+        """Split a flat mapping into kind, learning rates and validated parameters.
+
+        Args:
+            label: The key in the study; also the kind when none is given.
+            raw: A mapping or ``None``.
+
+        Raises:
+            ValueError: Unknown kind, or parameters the strategy refuses.
+        """
+        if isinstance(raw, cls):
+            return raw
+        if raw is not None and not isinstance(raw, dict):
+            raise ValueError(f"a strategy is a mapping of its parameters, got {raw!r}")
+        fields = dict(raw or {})
+        kind = fields.pop("kind", label)
+        if kind not in STRATEGIES:
+            raise ValueError(f"unknown kind of strategy {kind!r}; allowed: {', '.join(sorted(STRATEGIES))}")
+        rates = fields.pop("learning_rate", STRATEGIES[kind].default_learning_rate)
+        given = fields.pop("params", None)
+        fields |= given or {}
+        params = STRATEGIES[kind].params(**fields)
+        return cls(kind=kind, learning_rate=rates, params=params.model_dump(mode="json"))
+
+
+class DataConfig(Frozen):
+    """Where texts and labels come from; columns are found by convention unless named."""
+
+    source: str = Field(description="packaged name, Hub name, file or folder")
+    revision: str | None = Field(default=None, description="Hub revision; the default branch when unset")
+    subset: str | None = Field(default=None, description="Hub configuration name")
+    text_column: str | None = None
+    label_column: str | None = None
+
+
+class StudyConfig(Frozen):
+    """A whole study. Axes: ``strategies`` (with learning rates), ``train_sizes``, ``seeds``."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    description: str = ""
+    model: str = Field(description="packaged name, Hub name or folder")
+    model_revision: str | None = None
+    data: DataConfig
+
+    strategies: dict[str, StrategyConfig] = Field(min_length=1)
+    train_sizes: tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...] = Field(min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(42,), min_length=1)
+
+    subset_seed: int = Field(default=42, ge=0, lt=2**31)
+    test_size: int | None = Field(default=None, ge=2)
+    validation_fraction: float | None = Field(default=None, ge=0, lt=0.9)
+    selection: Selection = "validation"
+
+    max_length: int = Field(default=256, ge=4, le=8192)
+    epochs: int = Field(default=3, ge=1, le=1000)
+    batch_size: int = Field(default=32, ge=1, le=4096)
+    optimizer: Literal["adamw"] = "adamw"
+    weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    schedule: Schedule = "linear"
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    evaluations_per_epoch: int = Field(default=2, ge=1, le=100)
+    engine: Engine = "fast"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_from_string(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+    @field_validator("strategies", mode="before")
+    @classmethod
+    def _strategies_from_yaml(cls, value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            value = {str(label): None for label in value}
+        if not isinstance(value, dict):
+            raise ValueError("strategies is a mapping from a label to the strategy's parameters")
+        for label in value:
+            if not isinstance(label, str) or not _LABEL.fullmatch(label):
+                raise ValueError(
+                    f"{label!r} is no strategy label: letters, digits, '_', '.', '-', at most 40"
+                )
+        return {label: StrategyConfig.from_mapping(label, raw) for label, raw in value.items()}
+
+    @field_validator("train_sizes", "seeds")
+    @classmethod
+    def _no_duplicates(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"holds the same value twice: {list(value)}")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudyConfig:
+        if self.selection == "test" and self.validation_fraction:
+            raise ValueError("selection: test leaves no use for a validation part; drop validation_fraction")
+        if self.selection == "validation" and self.validation_fraction == 0:
+            raise ValueError("selection: validation needs a validation part; drop validation_fraction: 0")
+        cells = {}
+        for label, strategy in self.strategies.items():
+            for rate in strategy.learning_rate:
+                key = json.dumps([strategy.kind, rate, strategy.params], sort_keys=True)
+                if key in cells:
+                    raise ValueError(f"strategies {cells[key]!r} and {label!r} hold the same run twice")
+                cells[key] = label
+        return self
+
+    @property
+    def held_out_fraction(self) -> float:
+        """Share of each training subset that is set aside for validation (0 when nothing selects on it)."""
+        if self.validation_fraction is not None:
+            return self.validation_fraction
+        return 0.1 if self.selection == "validation" else 0.0
+
+
+class ModelRef(Frozen):
+    """A model, pinned by the content of its files."""
+
+    source: str
+    revision: str | None = None
+    fingerprint: str
+
+
+class DataRef(Frozen):
+    """A data set, pinned by the content of its texts and labels."""
+
+    source: str
+    revision: str | None = None
+    fingerprint: str
+    label_names: tuple[str, ...]
+
+
+class RunSpec(Frozen):
+    """One run, fully resolved: nothing in it is a default that may change later."""
+
+    schema_version: int = SCHEMA_VERSION
+    label: str
+    kind: str
+    params: dict[str, Any]
+    learning_rate: float
+    train_size: int
+    seed: int
+
+    model: ModelRef
+    data: DataRef
+    subset_seed: int
+    test_size: int
+    validation_fraction: float
+    selection: Selection
+    max_length: int
+    epochs: int
+    batch_size: int
+    optimizer: str
+    weight_decay: float
+    schedule: Schedule
+    warmup_ratio: float
+    max_grad_norm: float
+    evaluations_per_epoch: int
+    engine: Engine
+    precision: Precision
+    attention_dropout: float | None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The canonical content of the id: all but labels and places (content is pinned by fingerprints)."""
+        spec = self.model_dump(mode="json", exclude={"label"})
+        for part in ("model", "data"):
+            spec[part] = {k: v for k, v in spec[part].items() if k not in ("source", "revision")}
+        return spec
+
+    @property
+    def run_id(self) -> str:
+        """Readable prefix and 16 hex digits of sha256 over :attr:`identity`; safe as a folder name."""
+        canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return f"{self.label}-n{self.train_size}-lr{self.learning_rate:g}-s{self.seed}-{digest}"
+
+
+class Execution(Frozen):
+    """How to execute; never part of a run's id."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    workers: int = Field(default=1, ge=1)
+
+
+def expand(
+    study: StudyConfig,
+    *,
+    model: ModelRef,
+    data: DataRef,
+    train_examples: int,
+    test_examples: int,
+    precision: Precision,
+) -> Iterator[RunSpec]:
+    """Yield every cell of the grid, resolved, in the order of the study file.
+
+    Args:
+        study: The study.
+        model: The pinned model.
+        data: The pinned data set.
+        train_examples: Training examples available; what ``all`` stands for.
+        test_examples: Test examples the study will score.
+        precision: What ``auto`` stands for on this machine.
+
+    Yields:
+        Specs by seed, then size, then strategy, then learning rate.
+    """
+    common = study.model_dump(include=set(_COMMON))
+    for seed in study.seeds:
+        for size in study.train_sizes:
+            for label, strategy in study.strategies.items():
+                for rate in strategy.learning_rate:
+                    yield RunSpec(
+                        label=label,
+                        kind=strategy.kind,
+                        params=strategy.params,
+                        learning_rate=rate,
+                        train_size=train_examples if size == "all" else size,
+                        seed=seed,
+                        model=model,
+                        data=data,
+                        test_size=test_examples,
+                        validation_fraction=study.held_out_fraction,
+                        precision=precision if study.precision == "auto" else study.precision,
+                        **common,
+                    )

@@ -1,0 +1,1 @@
+"""What makes training and evaluation fast, and what measures them."""

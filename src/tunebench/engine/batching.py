@@ -1,0 +1,109 @@
+"""Batches: which texts go together, and how they are padded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+if TYPE_CHECKING:
+    from tunebench.data.tokens import TokenizedTexts
+
+#: Batches whose texts are sorted together: enough to leave little padding, few enough to stay random.
+_GROUP = 50
+
+
+class TokenDataset(Dataset[dict[str, object]]):
+    """Tokenised texts with labels, as the Trainer wants them.
+
+    Args:
+        texts: The tokenised texts.
+        labels: One integer a text.
+    """
+
+    def __init__(self, texts: TokenizedTexts, labels: np.ndarray) -> None:
+        if len(texts) != len(labels):
+            raise ValueError(f"{len(texts)} texts but {len(labels)} labels")
+        self.texts, self.labels = texts, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        return {"input_ids": self.texts[index], "labels": int(self.labels[index])}
+
+
+class Collator:
+    """Pads a list of examples to a rectangle.
+
+    Args:
+        pad_id: Token id of padding.
+        length: Fixed length, or ``None`` for the longest text of the batch.
+        multiple: Round the length up to a multiple of this; aligned rows are faster.
+    """
+
+    def __init__(self, *, pad_id: int, length: int | None = None, multiple: int = 1) -> None:
+        self.pad_id, self.length, self.multiple = pad_id, length, multiple
+
+    def __call__(self, examples: Sequence[dict[str, object]]) -> dict[str, Tensor]:
+        """Return ``input_ids`` and ``attention_mask`` of shape (B, S), and ``labels`` of shape (B,)."""
+        batch = self.pad([np.asarray(example["input_ids"]) for example in examples])
+        batch["labels"] = torch.tensor([example["labels"] for example in examples], dtype=torch.long)
+        return batch
+
+    def pad(self, rows: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """Pad rows of token ids on the right."""
+        longest = self.length or max(len(row) for row in rows)
+        width = -(-longest // self.multiple) * self.multiple
+        ids = np.full((len(rows), width), self.pad_id, dtype=np.int64)
+        mask = np.zeros((len(rows), width), dtype=np.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+
+
+class LengthGroupedSampler(Sampler[int]):
+    """Random order in which neighbours have similar lengths; a pure function of seed and epoch.
+
+    A permutation is cut into groups of 50 batches; each group is sorted by length and cut into
+    batches, and all batches are shuffled. Texts of equal length (on long reviews nearly half are
+    truncated to the same) stay in random order.
+
+    Args:
+        lengths: Tokens of each text.
+        batch_size: Texts a batch.
+        seed: The run's seed.
+    """
+
+    def __init__(self, lengths: np.ndarray, *, batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed = np.asarray(lengths), batch_size, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order is drawn next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = np.random.default_rng([self.seed, self.epoch])
+        order = generator.permutation(len(self.lengths))
+        size = self.batch_size * _GROUP
+        batches: list[np.ndarray] = []
+        for start in range(0, len(order), size):
+            group = order[start : start + size]
+            group = group[np.argsort(self.lengths[group], kind="stable")]
+            batches += [group[i : i + self.batch_size] for i in range(0, len(group), self.batch_size)]
+        # A short batch must stay last, or every batch after it would be cut elsewhere.
+        short = [batch for batch in batches if len(batch) < self.batch_size]
+        whole = [batch for batch in batches if len(batch) == self.batch_size]
+        for i in generator.permutation(len(whole)):
+            yield from whole[i].tolist()
+        for batch in short:
+            yield from batch.tolist()

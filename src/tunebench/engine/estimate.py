@@ -1,0 +1,209 @@
+"""What a run will take: steps, parameters, arithmetic, time, memory and disk, before it starts.
+
+Time is measured where it can be: a few steps and one evaluation batch of each distinct way of
+training, at the texts' own lengths. Without measuring it follows from the arithmetic and the
+machine's rate of matrix products.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from tunebench.config import Execution, RunSpec
+from tunebench.data import TextDataset
+from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
+from tunebench.engine import machine
+from tunebench.engine.batching import Collator
+from tunebench.engine.evaluator import predict_logits
+from tunebench.models import load_tokenizer, model_folder
+from tunebench.train import Prepared, prepare_model
+
+#: Texts whose lengths stand for the data set's.
+_SAMPLE = 512
+#: Share of the machine's product rate that training reaches when nothing was measured.
+_EFFICIENCY = {"fast": 0.6, "reference": 0.25}
+#: Seconds a run takes beside steps and evaluations: loading, tokenised data, writing.
+_OVERHEAD = 4.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one run is expected to take.
+
+    Attributes:
+        steps: Optimisation steps.
+        trainable_params: Parameters trained.
+        total_params: All parameters.
+        train_flops: Operations of all steps.
+        seconds: Wall time of the run, evaluations included.
+        measured: Whether the time rests on measured steps.
+        memory_bytes: Peak resident memory.
+        disk_bytes: Most that will lie on disk at once.
+    """
+
+    steps: int
+    trainable_params: int
+    total_params: int
+    train_flops: float
+    seconds: float
+    measured: bool
+    memory_bytes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class _Rates:
+    seconds_per_flop: float
+    eval_seconds_per_text: float
+    memory_bytes: int
+
+
+def estimate_runs(
+    specs: Sequence[RunSpec],
+    *,
+    dataset: TextDataset,
+    execution: Execution,
+    measure: bool,
+    on_progress: Callable[[str], None] | None = None,
+) -> dict[str, Estimate]:
+    """Estimate every run of a plan.
+
+    Args:
+        specs: The runs.
+        dataset: Their texts.
+        execution: Device and threads.
+        measure: Take a few steps of each distinct way of training (seconds each).
+        on_progress: Told what is being measured.
+
+    Returns:
+        Estimates by run id.
+
+    Raises:
+        ModelError: If a model and a strategy do not go together.
+    """
+    device = machine.resolve_device(execution.device)
+    machine.set_threads(execution.threads)
+    found: dict[str, Estimate] = {}
+    prepared: dict[tuple[Any, ...], tuple[Prepared, _Rates, np.ndarray]] = {}
+    for spec in specs:
+        key = (spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision)
+        key += (spec.attention_dropout, spec.batch_size, spec.max_length)
+        if key not in prepared:
+            if on_progress is not None:
+                on_progress(f"{'measuring' if measure else 'counting'} {spec.label}")
+            ready = prepare_model(spec, device=device)
+            sample, collator = _sample(spec, dataset)
+            rates = (_measure if measure else _assume)(spec, ready, sample, collator, device)
+            if ready.fast is not None:
+                ready.fast.detach()
+            prepared[key] = (ready, rates, sample.lengths)
+        found[spec.run_id] = _estimate(spec, *prepared[key], measured=measure)
+    return found
+
+
+def _estimate(
+    spec: RunSpec, ready: Prepared, rates: _Rates, lengths: np.ndarray, *, measured: bool
+) -> Estimate:
+    validation = round(spec.train_size * spec.validation_fraction)
+    train = spec.train_size - validation
+    steps_per_epoch = math.ceil(train / spec.batch_size)
+    steps = steps_per_epoch * spec.epochs
+    flops = train * spec.epochs * _flops_per_text(spec, ready, lengths)
+    selection = {"validation": validation, "test": spec.test_size, "last": validation}[spec.selection]
+    interval = max(1, steps_per_epoch // spec.evaluations_per_epoch)
+    scored = selection * (steps // interval) + spec.test_size
+    seconds = _OVERHEAD + flops * rates.seconds_per_flop + scored * rates.eval_seconds_per_text
+    trainable = ready.parameters.trainable
+    # Weights and best weights, plus two checkpoints (old and new) of weights and two moments.
+    disk = 4 * trainable * (1 + 1 + 2 * 3) + spec.test_size * (4 * len(spec.data.label_names) + 16) + 2**20
+    return Estimate(
+        steps=steps,
+        trainable_params=trainable,
+        total_params=ready.parameters.total,
+        train_flops=flops,
+        seconds=seconds,
+        measured=measured,
+        memory_bytes=rates.memory_bytes,
+        disk_bytes=disk,
+    )
+
+
+def _flops_per_text(spec: RunSpec, ready: Prepared, lengths: np.ndarray) -> float:
+    if spec.engine == "reference":
+        return ready.workload.step(texts=1, length=spec.max_length)
+    return float(np.mean([ready.workload.step(texts=1, length=int(length)) for length in lengths]))
+
+
+def _sample(spec: RunSpec, dataset: TextDataset) -> tuple[TokenizedTexts, Collator]:
+    tokenizer = load_tokenizer(model_folder(spec.model.source, spec.model.revision))
+    chosen = np.random.default_rng(0).permutation(len(dataset.train.texts))[:_SAMPLE]
+    texts = tokenize(
+        [dataset.train.texts[i] for i in chosen],
+        tokenizer=tokenizer,
+        tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
+        max_length=spec.max_length,
+        cache_dir=None,
+    )
+    fixed = spec.max_length if spec.engine == "reference" else None
+    return texts, Collator(pad_id=tokenizer.pad_token_id or 0, length=fixed)
+
+
+def _assume(
+    spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str
+) -> _Rates:
+    """Derive rates from the arithmetic and the machine's rate of products."""
+    rate = machine.gemm_gflops(spec.precision) * 1e9 * _EFFICIENCY[spec.engine] if device == "cpu" else 5e12
+    mean = float(np.mean([ready.workload.forward(texts=1, length=int(n)) for n in sample.lengths]))
+    width = 2 if spec.precision == "bf16" else 4
+    config = ready.model.config
+    # Saved for backward, a token and a layer: about 24 activations of the hidden size, and the
+    # attention probabilities with their mask.
+    length = float(np.max(sample.lengths))
+    per_token = 24 * config.hidden_size + 3 * config.num_attention_heads * length
+    activations = spec.batch_size * length * config.num_hidden_layers * per_token * width
+    weights = 4 * ready.parameters.total + 12 * ready.parameters.trainable
+    return _Rates(1 / rate, mean / rate, int(weights + activations + 400e6))
+
+
+def _measure(
+    spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str
+) -> _Rates:
+    """Take three training steps and score one batch, and keep the best times."""
+    if device == "cpu" and spec.engine == "fast":
+        machine.keep_memory()
+    machine.reset_peak_memory()
+    model = ready.model.to(device)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=0.0)
+    # One length stands for all: close to the mean, as length-grouped batches are on average.
+    middle = np.argsort(sample.lengths)[len(sample) // 2 - spec.batch_size // 2 :][: spec.batch_size]
+    batch = collator.pad([sample[i] for i in middle])
+    inputs = {name: tensor.to(device) for name, tensor in batch.items()}
+    inputs["labels"] = torch.zeros(len(middle), dtype=torch.long, device=device)
+    flops = ready.workload.step(texts=len(middle), length=inputs["input_ids"].shape[1])
+    model.train()
+    best = math.inf
+    for step in range(3):
+        start = time.perf_counter()
+        if ready.fast is not None:
+            ready.fast.start_step(step)
+        with torch.autocast(device, dtype=ready.autocast, enabled=ready.autocast is not None):
+            loss = model(**inputs).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    start = time.perf_counter()
+    scored = sample.take(np.arange(min(64, len(sample))))
+    predict_logits(model, scored, collator=collator, device=device, fast=ready.fast, autocast=ready.autocast)
+    per_text = (time.perf_counter() - start) / len(scored)
+    return _Rates(best / flops, per_text, machine.peak_memory_bytes(device))

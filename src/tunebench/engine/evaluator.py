@@ -1,0 +1,101 @@
+"""Evaluation: sorted by length, merged, in inference mode, answers in the data's order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tunebench.engine.batching import Collator
+
+if TYPE_CHECKING:
+    from tunebench.data.tokens import TokenizedTexts
+    from tunebench.engine.fast.attach import FastEncoder
+
+
+def predict_logits(
+    model: nn.Module,
+    texts: TokenizedTexts,
+    *,
+    collator: Collator,
+    device: str,
+    fast: FastEncoder | None = None,
+    autocast: torch.dtype | None = None,
+    batch_tokens: int = 8192,
+    on_batch: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Return the logits of all texts.
+
+    Args:
+        model: The classifier; its mode and weights are as before afterwards, to the bit.
+        texts: Tokenised texts.
+        collator: Pads them.
+        device: Where the model lies.
+        fast: The model's fast layers, if attached.
+        autocast: Compute type of the matrix products where there are no fast layers.
+        batch_tokens: Tokens a batch, padding included.
+        on_batch: Called with the number of texts done so far.
+
+    Returns:
+        float32 of shape ``(texts, classes)``, in the order of ``texts``.
+    """
+    order = np.argsort(-texts.lengths, kind="stable")
+    rows: list[np.ndarray] = []
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), _merged(model, fast), _autocast(device, autocast):
+            done = 0
+            while done < len(order):
+                width = max(1, int(texts.lengths[order[done]]))
+                chunk = order[done : done + max(1, batch_tokens // width)]
+                batch = collator.pad([texts[i] for i in chunk])
+                output = model(**{name: tensor.to(device) for name, tensor in batch.items()})
+                rows.append(output.logits.float().cpu().numpy())
+                done += len(chunk)
+                if on_batch is not None:
+                    on_batch(done)
+    finally:
+        model.train(training)
+    logits = np.concatenate(rows)
+    result = np.empty_like(logits)
+    result[order] = logits
+    return result
+
+
+def _merged(model: nn.Module, fast: FastEncoder | None) -> Any:
+    return fast.merged() if fast is not None else merged_adapters(model)
+
+
+def _autocast(device: str, dtype: torch.dtype | None) -> Any:
+    return nullcontext() if dtype is None else torch.autocast(device, dtype=dtype)
+
+
+@contextmanager
+def merged_adapters(model: nn.Module) -> Iterator[None]:
+    """Merge PEFT adapters into their base layers, and put the base weights back to the bit.
+
+    Subtracting the update again would leave rounding behind, so the weights are kept aside.
+    Adapters that cannot be merged run as they are.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers: list[Any] = []
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer) and hasattr(module, "merge") and not module.merged:
+            layers.append(module)
+    kept = []
+    for layer in layers:
+        weight = layer.get_base_layer().weight
+        kept.append((layer, weight, weight.detach().clone()))
+        layer.merge()
+    try:
+        yield
+    finally:
+        for layer, weight, original in kept:
+            weight.data.copy_(original)
+            layer.merged_adapters.clear()

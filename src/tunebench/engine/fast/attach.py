@@ -1,0 +1,140 @@
+"""Put the fast layers into a loaded model, and take them out again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer, StackedLinear
+from tunebench.engine.fast.masks import MaskStream
+from tunebench.engine.fast.ops import DropoutFunction
+
+if TYPE_CHECKING:
+    from tunebench.models import Architecture
+
+
+class FastEncoder:
+    """The fast layers of one model, and what keeps their copies of the weights in step.
+
+    Args:
+        model: A sequence classifier, wrapped by PEFT or not. Only ``forward`` attributes of its
+            modules are set.
+        architecture: Its module names.
+        seed: Seed of the dropout masks.
+        dtype: Compute type.
+        first_token_only: The head reads the first token only (true of all supported families).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        architecture: Architecture,
+        *,
+        seed: int,
+        dtype: torch.dtype = torch.bfloat16,
+        first_token_only: bool = True,
+    ) -> None:
+        self.masks = MaskStream(seed)
+        names = LAYER_NAMES[architecture.model_type]
+        unwrapped: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+        stack = list(unwrapped.get_submodule(architecture.layers))
+        self.layers = [
+            FastLayer(
+                layer,
+                names,
+                self.masks,
+                dtype,
+                first_token_only=first_token_only and layer is stack[-1],
+            )
+            for layer in stack
+        ]
+        self._swapped: list[nn.Module] = []
+        for fast in self.layers:
+            self._swap(fast.layer, fast.forward)
+        inside = {module for layer in stack for module in layer.modules()}
+        for module in unwrapped.modules():
+            if isinstance(module, nn.Dropout) and module not in inside:
+                self._swap(module, _MaskedDropout(module, self.masks).forward)
+
+    def _swap(self, module: nn.Module, forward: Any) -> None:
+        module.forward = forward
+        self._swapped.append(module)
+
+    @property
+    def stacks(self) -> Iterator[StackedLinear]:
+        """All stacked weights."""
+        return (stack for layer in self.layers for stack in layer.stacks)
+
+    def start_step(self, step: int) -> None:
+        """Tie the dropout masks that follow to an optimisation step."""
+        self.masks.start_step(step)
+
+    def refresh(self, *, everything: bool = False) -> None:
+        """Copy the parameters an optimiser step may have changed (or all) into the stacks."""
+        for stack in self.stacks:
+            stack.refresh(everything=everything)
+
+    @contextmanager
+    def merged(self) -> Iterator[None]:
+        """Run with LoRA folded into the stacked copies; the parameters are never touched."""
+        for stack in self.stacks:
+            stack.refresh(everything=True, merge=True)
+        try:
+            yield
+        finally:
+            self.refresh(everything=True)
+
+    def detach(self) -> None:
+        """Give every module its own ``forward`` back."""
+        for module in self._swapped:
+            del module.forward
+        self._swapped.clear()
+
+
+class _MaskedDropout:
+    """Dropout outside the layers (embeddings, head), from the same stream of masks."""
+
+    def __init__(self, module: nn.Dropout, masks: MaskStream) -> None:
+        self.module, self.masks = module, masks
+
+    def forward(self, x: Tensor) -> Tensor:
+        keep, scale = self.masks.keep(tuple(x.shape), self.module.p if self.module.training else 0.0)
+        return x if keep is None else DropoutFunction.apply(x, None, keep, scale)
+
+
+def supports(architecture: Architecture, model: nn.Module) -> str | None:
+    """Say why the fast layers cannot stand in for this model's; None when they can.
+
+    Args:
+        architecture: The family.
+        model: The prepared model.
+    """
+    if architecture.model_type not in LAYER_NAMES:
+        return f"{architecture.model_type} has no fast layers yet"
+    names = LAYER_NAMES[architecture.model_type]
+    linears = (names.query, names.key, names.value, names.attention_output, names.up, names.down)
+    unwrapped: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if any(p.device.type != "cpu" for p in unwrapped.parameters()):
+        return "the fast layers are for CPUs"
+    for layer in unwrapped.get_submodule(architecture.layers):
+        for name in linears:
+            if reason := _linear_reason(layer.get_submodule(name)):
+                return reason
+    return None
+
+
+def _linear_reason(module: nn.Module) -> str | None:
+    if type(module) is nn.Linear:
+        return None
+    from peft.tuners.lora import Linear as LoraLinear
+
+    if type(module) is not LoraLinear or type(module.base_layer) is not nn.Linear:
+        return f"{type(module).__name__} layers run through their own forward"
+    plain = len(module.active_adapters) == 1 and not module.merged and not module.lora_variant
+    if not plain or any(module.lora_bias.values()):
+        return "this LoRA variant runs through its own forward"
+    return None

@@ -1,0 +1,269 @@
+"""Post-norm encoder layers (BERT, RoBERTa, ELECTRA, DistilBERT) rebuilt from the fast operations.
+
+A :class:`FastLayer` holds references to the modules of the layer it stands in for and owns no
+parameters. Where the head reads the first token only, the last layer computes that token only: the
+same logits and gradients at a sixth less work on six layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tunebench.engine.fast.masks import MaskStream
+from tunebench.engine.fast.ops import AttentionFunction, DropoutFunction, LinearFunction, LoraFunction
+
+
+@dataclass(frozen=True)
+class LayerNames:
+    """Where a family keeps the modules of a layer, relative to it; None where it has no such module."""
+
+    attention: str
+    query: str
+    key: str
+    value: str
+    heads: str
+    attention_output: str
+    attention_output_dropout: str | None
+    attention_norm: str
+    up: str
+    activation: str
+    down: str
+    output_dropout: str
+    output_norm: str
+
+
+_BERT = LayerNames(
+    attention="attention.self",
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    heads="num_attention_heads",
+    attention_output="attention.output.dense",
+    attention_output_dropout="attention.output.dropout",
+    attention_norm="attention.output.LayerNorm",
+    up="intermediate.dense",
+    activation="intermediate.intermediate_act_fn",
+    down="output.dense",
+    output_dropout="output.dropout",
+    output_norm="output.LayerNorm",
+)
+_DISTILBERT = LayerNames(
+    attention="attention",
+    query="attention.q_lin",
+    key="attention.k_lin",
+    value="attention.v_lin",
+    heads="n_heads",
+    attention_output="attention.out_lin",
+    attention_output_dropout=None,
+    attention_norm="sa_layer_norm",
+    up="ffn.lin1",
+    activation="ffn.activation",
+    down="ffn.lin2",
+    output_dropout="ffn.dropout",
+    output_norm="output_layer_norm",
+)
+#: Families with fast layers, by ``model_type``; their heads all read the first token.
+LAYER_NAMES = {
+    "distilbert": _DISTILBERT,
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "camembert": _BERT,
+    "electra": _BERT,
+}
+
+
+class StackedLinear:
+    """Linear layers that share an input, run as one product over one stacked low-precision weight.
+
+    Args:
+        modules: ``nn.Linear`` or PEFT LoRA layers over ``nn.Linear``.
+        dtype: Compute type.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], dtype: torch.dtype) -> None:
+        self.modules = list(modules)
+        self.linears: list[nn.Linear] = [getattr(module, "base_layer", module) for module in modules]
+        self.dtype = dtype
+        self.loras: list[Any] = [module if hasattr(module, "lora_A") else None for module in modules]
+        self.starts = [0]
+        for linear in self.linears:
+            self.starts.append(self.starts[-1] + linear.out_features)
+        self.merged = False
+        weights = [linear.weight for linear in self.linears]
+        self.stacked = torch.empty(self.starts[-1], weights[0].shape[1], dtype=dtype)
+        self.has_bias = any(linear.bias is not None for linear in self.linears)
+        self.bias = torch.zeros(self.starts[-1], dtype=dtype) if self.has_bias else None
+        self.refresh(everything=True)
+
+    @torch.no_grad()
+    def refresh(self, *, everything: bool = False, merge: bool = False) -> None:
+        """Copy the fp32 parameters into the stack.
+
+        Args:
+            everything: Also copy frozen parameters, which an optimiser step leaves alone.
+            merge: Fold LoRA updates into the copy; the parameters themselves are not touched, so
+                nothing has to be undone but the copy.
+        """
+        for linear, lora, start in zip(self.linears, self.loras, self.starts[:-1], strict=True):
+            rows = slice(start, start + linear.out_features)
+            if merge and lora is not None:
+                name = lora.active_adapters[0]
+                update = lora.lora_B[name].weight @ lora.lora_A[name].weight
+                self.stacked[rows].copy_(linear.weight + lora.scaling[name] * update)
+            elif everything or linear.weight.requires_grad:
+                self.stacked[rows].copy_(linear.weight)
+            if self.bias is not None and linear.bias is not None:
+                self.bias[rows].copy_(linear.bias)
+        self.merged = merge
+
+    def __call__(self, x: Tensor, masks: MaskStream, *, training: bool) -> Tensor:
+        """Apply all layers.
+
+        Args:
+            x: ``(rows, in)`` in the compute type.
+            masks: Where LoRA's dropout draws from.
+            training: Whether dropout is on.
+
+        Returns:
+            ``(rows, sum of out)``.
+        """
+        weights = [linear.weight for linear in self.linears]
+        biases = [linear.bias for linear in self.linears]
+        y: Tensor = LinearFunction.apply(x, self.stacked, self.bias, *weights, *biases)
+        if self.merged:
+            return y
+        for lora, start in zip(self.loras, self.starts[:-1], strict=True):
+            if lora is None:
+                continue
+            name = lora.active_adapters[0]
+            p = getattr(lora.lora_dropout[name], "p", 0.0) if training else 0.0
+            keep, scale = masks.keep(tuple(x.shape), p)
+            y = LoraFunction.apply(
+                y,
+                x,
+                keep,
+                scale,
+                start,
+                lora.lora_A[name].weight,
+                lora.lora_B[name].weight,
+                lora.scaling[name],
+            )
+        return y
+
+
+class FastLayer:
+    """Stands in for one encoder layer.
+
+    Args:
+        layer: The layer.
+        names: Where its modules are.
+        masks: The stream all dropout draws from.
+        dtype: Compute type.
+        first_token_only: Compute the first token's output only; the result is ``(B, 1, D)`` in fp32.
+    """
+
+    def __init__(
+        self,
+        layer: nn.Module,
+        names: LayerNames,
+        masks: MaskStream,
+        dtype: torch.dtype,
+        *,
+        first_token_only: bool,
+    ) -> None:
+        get = layer.get_submodule
+        self.layer, self.masks, self.dtype = layer, masks, dtype
+        self.first_token_only = first_token_only
+        attention = get(names.attention)
+        self.heads = int(getattr(attention, names.heads))
+        self.scaling = float(attention.scaling)  # type: ignore[arg-type]
+        self.attention_dropout = float(attention.dropout.p)  # type: ignore[union-attr, arg-type]
+        query, key, value = get(names.query), get(names.key), get(names.value)
+        self.projections = (
+            [StackedLinear([query], dtype), StackedLinear([key, value], dtype)]
+            if first_token_only
+            else [StackedLinear([query, key, value], dtype)]
+        )
+        self.output = StackedLinear([get(names.attention_output)], dtype)
+        self.up = StackedLinear([get(names.up)], dtype)
+        self.down = StackedLinear([get(names.down)], dtype)
+        self.activation = get(names.activation)
+        self.attention_norm, self.output_norm = get(names.attention_norm), get(names.output_norm)
+        self.attention_output_p = _dropout_p(layer, names.attention_output_dropout)
+        self.output_p = _dropout_p(layer, names.output_dropout)
+
+    @property
+    def stacks(self) -> list[StackedLinear]:
+        """All stacked weights of the layer."""
+        return [*self.projections, self.output, self.up, self.down]
+
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any
+    ) -> Tensor:
+        """Run the layer.
+
+        Args:
+            hidden_states: ``(B, S, D)``.
+            attention_mask: None, or a mask of shape ``(B, 1, any, S)``: bool (True = attend) or
+                additive.
+
+        Returns:
+            ``(B, S, D)`` in the compute type, or ``(B, 1, D)`` in fp32.
+        """
+        training, masks = self.layer.training, self.masks
+        batch, tokens, dim = hidden_states.shape
+        x = hidden_states.to(self.dtype).reshape(batch * tokens, dim)
+        if self.first_token_only:
+            rows = x.view(batch, tokens, dim)[:, 0]
+            query = self.projections[0](rows, masks, training=training)
+            others = self.projections[1](x, masks, training=training)
+        else:
+            rows = x
+            query, others = self.projections[0](x, masks, training=training), None
+        queries = len(rows) // batch
+        keep, scale = masks.keep(
+            (batch * self.heads, queries, tokens), self.attention_dropout if training else 0.0
+        )
+        bias = _key_bias(attention_mask, self.heads, self.dtype)
+        context = AttentionFunction.apply(
+            query, others, (batch, tokens, self.heads), bias, self.scaling, keep, scale
+        )
+
+        attended = self.output(context, masks, training=training)
+        attended = self._add_and_norm(attended, rows, self.attention_output_p, self.attention_norm)
+        inner = self.activation(self.up(attended, masks, training=training))
+        out = self.down(inner, masks, training=training)
+        out = self._add_and_norm(out, attended, self.output_p, self.output_norm)
+        out = out.view(batch, -1, dim)
+        return out.float() if self.first_token_only else out
+
+    def _add_and_norm(self, x: Tensor, residual: Tensor, p: float, norm: nn.Module) -> Tensor:
+        keep, scale = self.masks.keep(tuple(x.shape), p if self.layer.training else 0.0)
+        total = x + residual if keep is None else DropoutFunction.apply(x, residual, keep, scale)
+        # fp32 weights over bf16 input: PyTorch accumulates in fp32 and returns the input's type.
+        assert isinstance(norm, nn.LayerNorm)
+        return functional.layer_norm(total, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+
+def _dropout_p(layer: nn.Module, name: str | None) -> float:
+    return 0.0 if name is None else float(layer.get_submodule(name).p)  # type: ignore[arg-type]
+
+
+def _key_bias(mask: Tensor | None, heads: int, dtype: torch.dtype) -> Tensor | None:
+    """Turn a broadcast attention mask into an additive bias of shape ``(B * H, 1, S)``.
+
+    Every query of an encoder may see the same keys, so the first row of the mask says it all.
+    """
+    if mask is None:
+        return None
+    keys = mask[:, :, :1, :]
+    if keys.dtype == torch.bool:
+        keys = torch.zeros(keys.shape, dtype=dtype).masked_fill_(~keys, torch.finfo(dtype).min)
+    return keys.to(dtype).expand(-1, heads, -1, -1).reshape(-1, 1, keys.shape[-1])

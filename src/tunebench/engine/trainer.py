@@ -1,0 +1,318 @@
+"""The Hugging Face Trainer, with our batches, evaluation, checkpoints and accounting.
+
+What a run learns from is the Trainer's own loop; overridden is only what costs time without changing
+the result (fast engine), or what would need pickle or lose a run (both engines).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from tunebench.engine import checkpoint as checkpoints
+from tunebench.engine.batching import Collator, LengthGroupedSampler, TokenDataset
+from tunebench.engine.evaluator import predict_logits
+from tunebench.engine.machine import ContentionMeter
+from tunebench.errors import TunebenchError
+from tunebench.metrics import METRICS
+from tunebench.progress import Interrupted, Progress
+
+if TYPE_CHECKING:
+    from tunebench.engine.fast.attach import FastEncoder
+    from tunebench.engine.flops import Workload
+
+
+class NonFiniteLossError(TunebenchError):
+    """Training diverged: the loss is not a number or infinite."""
+
+
+@dataclass
+class Meters:
+    """What a run has used so far; stored in its checkpoints."""
+
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    tokens: int = 0
+    tokens_padded: int = 0
+    train_flops: float = 0.0
+    resumed: int = 0
+    step_seconds: list[float] = field(default_factory=list)
+    best_step: int | None = None
+    best_epoch: float | None = None
+    best_score: float | None = None
+
+
+class StudyTrainer(Trainer):
+    """A Trainer for one run.
+
+    Args:
+        model: The prepared model.
+        args: Training arguments.
+        train_dataset: Texts to learn from.
+        eval_dataset: Texts that select, or ``None``.
+        collator: Pads a batch.
+        folder: Where checkpoints lie.
+        best_path: Where the best weights go.
+        seed: The run's seed.
+        fast: The model's fast layers, if any.
+        workload: The model's operations.
+        grouped: Group batches by length, and evaluate with our own evaluator.
+        autocast: Compute type of our evaluator's matrix products without fast layers.
+        run_id: For progress.
+        report: Called with the progress.
+        stop: Asked after every step; when true the run saves a checkpoint and is interrupted.
+        checkpoint_seconds: At most this much work is lost by a kill.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: TrainingArguments,
+        *,
+        train_dataset: TokenDataset,
+        eval_dataset: TokenDataset | None,
+        collator: Collator,
+        folder: Path,
+        best_path: Path,
+        seed: int,
+        fast: FastEncoder | None,
+        workload: Workload,
+        grouped: bool,
+        autocast: torch.dtype | None,
+        run_id: str,
+        report: Callable[[Progress], None],
+        stop: Callable[[], bool],
+        checkpoint_seconds: float = 300.0,
+    ) -> None:
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            data_collator=collator,
+            compute_metrics=None if grouped else _trainer_metrics,
+        )
+        from transformers import PrinterCallback, ProgressCallback
+
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+        self.meters = Meters()
+        self.fast, self.workload, self.collator = fast, workload, collator
+        self.run_folder, self.best_path = folder, best_path
+        self._seed, self._grouped, self._autocast = seed, grouped, autocast
+        self._run_id, self._report = run_id, report
+        self.contention = ContentionMeter()
+        self._loop = _Loop(self, stop, checkpoint_seconds)
+        self.add_callback(self._loop)
+
+    # Batches -----------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Group by length where asked; else the Trainer's own random order."""
+        if not self._grouped:
+            return super()._get_train_sampler(train_dataset)
+        dataset = train_dataset if train_dataset is not None else self.train_dataset
+        return LengthGroupedSampler(
+            dataset.texts.lengths, batch_size=self.args.train_batch_size, seed=self._seed
+        )
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Take the step, with masks tied to it, and count what it used."""
+        if self.fast is not None:
+            self.fast.start_step(self.state.global_step)
+        texts, length = inputs["input_ids"].shape
+        self.meters.tokens += int(inputs["attention_mask"].sum())
+        self.meters.tokens_padded += texts * length
+        self.meters.train_flops += self.workload.step(texts=texts, length=length)
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        return loss
+
+    # Evaluation --------------------------------------------------------------------------------
+
+    def logits(self, dataset: TokenDataset, phase: str = "evaluate") -> np.ndarray:
+        """Return float32 logits ``(texts, classes)`` in the data's order, the engine's way."""
+        total = len(dataset)
+
+        def tell(done: int) -> None:
+            self._report(Progress(self._run_id, phase, done, total, None, None))  # type: ignore[arg-type]
+
+        if not self._grouped:
+            return np.asarray(self.predict(dataset).predictions, dtype=np.float32)  # type: ignore[arg-type]
+        return predict_logits(
+            self.model,
+            dataset.texts,
+            collator=self.collator,
+            device=self.args.device.type,
+            fast=self.fast,
+            autocast=self._autocast,
+            on_batch=tell,
+        )
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Score the selection split, keep the best weights, log ``eval_*``."""
+        start = time.monotonic()
+        self._loop.pause()
+        dataset: Any = self.eval_dataset
+        if self._grouped:
+            logits = self.logits(dataset)
+            metrics = {f"eval_{k}": v for k, v in _metrics(dataset.labels, logits).items()}
+            self.log(metrics)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        else:
+            metrics = super().evaluate(*args, **kwargs)
+        score = metrics["eval_macro_f1"]
+        if self.meters.best_score is None or score > self.meters.best_score:
+            self.meters.best_score = float(score)
+            self.meters.best_step, self.meters.best_epoch = self.state.global_step, self.state.epoch
+            checkpoints.save_weights(self.best_path, self.model)
+        self.meters.eval_seconds += time.monotonic() - start
+        self._loop.go_on()
+        return metrics
+
+    # Checkpoints -------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        self._loop.pause()
+        self.store_flos()
+        temporary = self.run_folder.parent / ".trainer_state.json"
+        self.state.save_to_json(str(temporary))
+        checkpoints.save_checkpoint(
+            self.run_folder,
+            step=self.state.global_step,
+            model=self.model,
+            optimizer=getattr(self.optimizer, "optimizer", self.optimizer),
+            scheduler=self.lr_scheduler,
+            state={**asdict(self.meters), "loss_sum": float(self._total_loss_scalar)},
+            trainer_state=temporary.read_text(encoding="utf-8"),
+        )
+        temporary.unlink()
+        self._loop.go_on()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        checkpoint = Path(resume_from_checkpoint)
+        checkpoints.load_weights(checkpoint / "weights.safetensors", self.model)
+        stored = checkpoints.read_state(checkpoint)
+        stored.pop("loss_sum")
+        self.meters = Meters(**stored)
+        self.meters.resumed += 1
+        if self.fast is not None:
+            self.fast.refresh(everything=True)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            checkpoints.load_optimizer(
+                Path(checkpoint),
+                model=self.model,
+                optimizer=getattr(self.optimizer, "optimizer", self.optimizer),
+                scheduler=self.lr_scheduler,
+            )
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            checkpoints.load_random_state(Path(checkpoint))
+
+
+class _Loop(TrainerCallback):
+    """Times the steps, reports, stops, and asks for checkpoints."""
+
+    def __init__(self, trainer: StudyTrainer, stop: Callable[[], bool], checkpoint_seconds: float) -> None:
+        self.trainer, self.stop = trainer, stop
+        self.checkpoint_seconds = checkpoint_seconds
+        self.stopping = False
+        self._mark = self._saved = time.monotonic()
+        self._loss: float | None = None
+
+    def pause(self) -> None:
+        """Stop the clock of training."""
+        self.trainer.contention.stop()
+
+    def go_on(self) -> None:
+        """Start it again."""
+        self.trainer.contention.start()
+        self._mark = time.monotonic()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._saved = time.monotonic()
+        self.go_on()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Account for a step, and decide about checkpoint and stop."""
+        trainer = self.trainer
+        if trainer.fast is not None:
+            trainer.fast.refresh()
+        now = time.monotonic()
+        trainer.meters.train_seconds += now - self._mark
+        trainer.meters.step_seconds.append(round(now - self._mark, 5))
+        self._mark = now
+        trainer._report(
+            Progress(
+                trainer._run_id,
+                "train",
+                state.global_step,
+                state.max_steps,
+                self._loss,
+                trainer.meters.best_score,
+            )
+        )
+        if self.stop() and state.global_step < state.max_steps:
+            self.stopping = control.should_save = True
+        elif now - self._saved > self.checkpoint_seconds:
+            control.should_save = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Refuse to go on with a loss that is no number."""
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            return
+        if not np.isfinite(loss):
+            raise NonFiniteLossError(
+                f"The training loss is {loss} at step {state.global_step}: training diverged.",
+                value=f"learning rate {(logs or {}).get('learning_rate')}",
+                fix="a smaller learning rate, or warm-up",
+            )
+        self._loss = float(loss)
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Remember when, and leave if asked to."""
+        self._saved = time.monotonic()
+        if self.stopping:
+            raise Interrupted(f"stopped at step {state.global_step} of {state.max_steps}")
+
+
+def _metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    return {
+        "loss": METRICS["log_loss"].function(labels, logits),
+        "macro_f1": METRICS["macro_f1"].function(labels, logits),
+        "accuracy": METRICS["accuracy"].function(labels, logits),
+    }
+
+
+def _trainer_metrics(prediction: Any) -> dict[str, float]:
+    found = _metrics(np.asarray(prediction.label_ids), np.asarray(prediction.predictions))
+    return {name: found[name] for name in ("macro_f1", "accuracy")}

@@ -1,0 +1,202 @@
+"""What a run leaves behind: one versioned JSON record, and the flat row made from it.
+
+Undefined is ``None``, never 0 or a sentinel.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunebench.config import SCHEMA_VERSION, RunSpec
+
+#: ``complete`` has scores; ``failed`` and ``out_of_memory`` have an error. A planned run without a
+#: record is ``pending``, ``running`` or ``left_out`` (the budget did not reach it).
+Status = Literal["complete", "failed", "out_of_memory", "pending", "running", "left_out"]
+
+
+class Part(BaseModel):
+    """Base of the record's parts; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Failure(Part):
+    """Why a run did not end."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+class Parameters(Part):
+    """Parameter counts; ``adapter + head = trainable`` (for full fine-tuning the encoder is the adapter)."""
+
+    total: int
+    trainable: int
+    adapter: int
+    head: int
+
+
+class Examples(Part):
+    """How many examples each part held, and where the parts came from."""
+
+    train: int
+    validation: int
+    test: int
+    train_per_class: list[int]
+    validation_per_class: list[int]
+    test_per_class: list[int]
+    test_held_out: bool = Field(description="no test split was given; one was held out of the training data")
+
+
+class ClassScore(Part):
+    """Scores of one class on the test split."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class Scores(Part):
+    """Scores on the test split, with the selected weights."""
+
+    macro_f1: float
+    accuracy: float
+    log_loss: float
+    per_class: list[ClassScore]
+    confusion: list[list[int]] = Field(description="rows: true class, columns: predicted class")
+
+
+class Selected(Part):
+    """Which checkpoint was scored, and why."""
+
+    by: str = Field(description="'validation', 'last' or 'test'")
+    step: int
+    epoch: float
+    macro_f1: float | None = Field(description="on the selection split; None when nothing selected")
+
+
+class Timing(Part):
+    """Seconds of one run, summed over its resumptions."""
+
+    train_seconds: float = Field(description="training steps only: no evaluation, no checkpoints")
+    eval_seconds: float = Field(description="evaluations during training")
+    test_seconds: float = Field(description="the one scoring of the test split")
+    wall_seconds: float
+    cpu_seconds: float
+    seconds_per_step: float | None = Field(description="median after the warm-up steps")
+    warmup_steps: int = Field(description="steps left out of seconds_per_step")
+    step_seconds: list[float]
+    workers: int = Field(description="runs side by side on this machine while this one ran")
+    contended: bool | None = Field(description="CPU time shows that the machine was busy with something else")
+    resumed: int = Field(description="times the run was resumed")
+
+
+class Cost(Part):
+    """What the run consumed."""
+
+    tokens: int = Field(description="real tokens trained on, padding left out")
+    tokens_padded: int
+    train_flops: float = Field(description="own count: engine/flops.py")
+    trainer_total_flos: float = Field(description="the Trainer's count: frozen weights and padding included")
+    peak_memory_bytes: int
+    artifact_bytes: int
+
+
+class Environment(Part):
+    """Where the run took place."""
+
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    device: str
+    threads: int
+
+
+class StoredFile(Part):
+    """A file beside the record, by which damage is found."""
+
+    bytes: int
+    sha256: str
+
+
+class RunRecord(Part):
+    """Everything known about one run."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    status: Status
+    spec: RunSpec
+    started: str
+    finished: str
+    environment: Environment
+    error: Failure | None = None
+    parameters: Parameters | None = None
+    examples: Examples | None = None
+    scores: Scores | None = None
+    selected: Selected | None = None
+    timing: Timing | None = None
+    cost: Cost | None = None
+    log_history: list[dict[str, Any]] = Field(default_factory=list)
+    files: dict[str, StoredFile] = Field(default_factory=dict)
+
+
+def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) -> dict[str, Any]:
+    """Flatten a planned run and its record, if there is one, into a row of plain values.
+
+    Args:
+        spec: The planned run.
+        status: Its state.
+        record: Its record; ``None`` when it has none yet.
+
+    Returns:
+        The columns that ``tunebench results`` prints; what is not known is ``None``.
+    """
+    parameters, scores = (record.parameters, record.scores) if record else (None, None)
+    timing, cost = (record.timing, record.cost) if record else (None, None)
+    trainable, macro_f1 = _get(parameters, "trainable"), _get(scores, "macro_f1")
+    return {
+        "run_id": spec.run_id,
+        "status": status,
+        "strategy": spec.label,
+        "kind": spec.kind,
+        "params": spec.params,
+        "train_size": spec.train_size,
+        "seed": spec.seed,
+        "learning_rate": spec.learning_rate,
+        "selection": spec.selection,
+        "engine": spec.engine,
+        "precision": spec.precision,
+        "attention_dropout": spec.attention_dropout,
+        "trainable_params": trainable,
+        "adapter_params": _get(parameters, "adapter"),
+        "head_params": _get(parameters, "head"),
+        "total_params": _get(parameters, "total"),
+        "macro_f1": macro_f1,
+        "accuracy": _get(scores, "accuracy"),
+        "test_loss": _get(scores, "log_loss"),
+        "selection_macro_f1": _get(record.selected, "macro_f1") if record else None,
+        "selected_step": _get(record.selected, "step") if record else None,
+        "train_seconds": _get(timing, "train_seconds"),
+        "eval_seconds": _get(timing, "eval_seconds"),
+        "test_seconds": _get(timing, "test_seconds"),
+        "wall_seconds": _get(timing, "wall_seconds"),
+        "cpu_seconds": _get(timing, "cpu_seconds"),
+        "seconds_per_step": _get(timing, "seconds_per_step"),
+        "contended": _get(timing, "contended"),
+        "tokens": _get(cost, "tokens"),
+        "tokens_padded": _get(cost, "tokens_padded"),
+        "train_flops": _get(cost, "train_flops"),
+        "trainer_total_flos": _get(cost, "trainer_total_flos"),
+        "peak_memory_bytes": _get(cost, "peak_memory_bytes"),
+        "artifact_bytes": _get(cost, "artifact_bytes"),
+        "f1_per_million": None if macro_f1 is None or not trainable else macro_f1 / (trainable / 1e6),
+        "error": record.error.message if record and record.error else None,
+    }
+
+
+def _get(part: BaseModel | None, name: str) -> Any:
+    return None if part is None else getattr(part, name)

@@ -1,0 +1,358 @@
+"""One run: from a spec to a record, on the Hugging Face Trainer."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import TrainingArguments, set_seed
+
+from tunebench.config import Execution, RunSpec
+from tunebench.data import TextDataset
+from tunebench.data.splits import Parts, make_parts
+from tunebench.data.tokens import default_cache_dir, tokenize, tokenizer_fingerprint
+from tunebench.engine import checkpoint as checkpoints
+from tunebench.engine import machine
+from tunebench.engine.batching import Collator, TokenDataset
+from tunebench.engine.fast.attach import FastEncoder, supports
+from tunebench.engine.flops import Workload, count
+from tunebench.engine.trainer import StudyTrainer
+from tunebench.metrics import score
+from tunebench.models import (
+    Architecture,
+    architecture_of,
+    count_parameters,
+    load_classifier,
+    load_tokenizer,
+    model_folder,
+)
+from tunebench.progress import Progress
+from tunebench.records import Cost, Environment, Examples, Parameters, RunRecord, Selected, Timing
+from tunebench.store import stored_file
+from tunebench.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tunebench.store import RunFolder
+
+#: Steps left out of ``seconds_per_step``: the first ones pay for caches and page faults.
+WARMUP_STEPS = 3
+
+
+@dataclass
+class Prepared:
+    """A model ready to train, and what is known of it."""
+
+    model: nn.Module
+    architecture: Architecture
+    workload: Workload
+    fast: FastEncoder | None
+    autocast: torch.dtype | None
+    parameters: Parameters
+
+
+def prepare_model(spec: RunSpec, *, device: str) -> Prepared:
+    """Load the model, give it its strategy and its engine.
+
+    The seed is set first: the head and every adapter are drawn after it, so a run alone and the same
+    run in a grid are one.
+
+    Args:
+        spec: The run.
+        device: ``cpu``, ``cuda`` or ``mps``.
+
+    Raises:
+        ModelError: If model and strategy do not go together.
+    """
+    set_seed(spec.seed)
+    folder = model_folder(spec.model.source, spec.model.revision)
+    model: nn.Module = load_classifier(
+        folder, label_names=spec.data.label_names, attention_dropout=spec.attention_dropout
+    )
+    architecture = architecture_of(model.config)
+    strategy = STRATEGIES[spec.kind]
+    model = strategy.prepare(model, strategy.params(**spec.params), architecture)
+    total, adapter, head = count_parameters(model, architecture)
+    parameters = Parameters(total=total, trainable=adapter + head, adapter=adapter, head=head)
+    workload = count(model, architecture)
+    fast, autocast = None, None
+    if spec.engine == "fast" and spec.precision == "bf16":
+        if device == "cpu" and supports(architecture, model) is None:
+            fast = FastEncoder(model, architecture, seed=spec.seed)
+        else:
+            autocast = torch.bfloat16
+    return Prepared(model, architecture, workload, fast, autocast, parameters)
+
+
+def training_arguments(
+    spec: RunSpec, *, output: Path, device: str, steps_per_epoch: int, evaluates: bool, autocast: bool
+) -> TrainingArguments:
+    """Translate a spec; the one place where a study's words become the Trainer's.
+
+    Args:
+        spec: The run.
+        output: A folder the Trainer may use.
+        device: Where to train.
+        steps_per_epoch: Optimisation steps an epoch.
+        evaluates: Whether there is a split to select on.
+        autocast: Whether the Trainer's own bf16 autocast is wanted.
+    """
+    interval = max(1, steps_per_epoch // spec.evaluations_per_epoch)
+    total = steps_per_epoch * spec.epochs
+    return TrainingArguments(
+        output_dir=str(output),
+        seed=spec.seed,
+        num_train_epochs=spec.epochs,
+        per_device_train_batch_size=spec.batch_size,
+        per_device_eval_batch_size=spec.batch_size,
+        learning_rate=spec.learning_rate,
+        weight_decay=spec.weight_decay,
+        lr_scheduler_type=spec.schedule,
+        warmup_steps=math.ceil(total * spec.warmup_ratio),
+        max_grad_norm=spec.max_grad_norm,
+        eval_strategy="steps" if evaluates else "no",
+        eval_steps=interval,
+        logging_steps=max(1, total // 200),
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=device == "cuda",
+        use_cpu=device == "cpu",
+        bf16=autocast,
+    )
+
+
+def run_one(
+    spec: RunSpec,
+    *,
+    dataset: TextDataset,
+    folder: RunFolder,
+    execution: Execution,
+    report: Callable[[Progress], None],
+    stop: Callable[[], bool],
+) -> RunRecord:
+    """Train, select, score once, and describe one run; resumes from the folder's checkpoint.
+
+    Args:
+        spec: The run.
+        dataset: Its texts.
+        folder: Where everything of this run is written. Nothing is committed here.
+        execution: Device and threads.
+        report: Called with the progress.
+        stop: Asked after every step; when true, a checkpoint is saved and the run is interrupted.
+
+    Returns:
+        The complete record.
+
+    Raises:
+        Interrupted: ``stop`` turned true.
+        NonFiniteLossError: Training diverged.
+        TunebenchError: Data and spec do not go together.
+    """
+    started = _now()
+    clock = _Clock()
+    device = machine.resolve_device(execution.device)
+    threads = machine.set_threads(execution.threads)
+    kept = device == "cpu" and spec.engine == "fast" and machine.keep_memory()
+    machine.release_memory()
+    machine.reset_peak_memory()
+    report(Progress(spec.run_id, "prepare", 0, 0, None, None))
+
+    parts = make_parts(
+        train_labels=dataset.train.labels,
+        test_labels=None if dataset.test is None else dataset.test.labels,
+        train_size=spec.train_size,
+        subset_seed=spec.subset_seed,
+        validation_fraction=spec.validation_fraction,
+        test_size=spec.test_size,
+    )
+    prepared = prepare_model(spec, device=device)
+    train_set, selection_set, test_set, collator = _datasets(spec, dataset, parts)
+    steps_per_epoch = math.ceil(len(train_set) / spec.batch_size)
+
+    with _trainer_folder() as output:
+        trainer = StudyTrainer(
+            prepared.model,
+            training_arguments(
+                spec,
+                output=output,
+                device=device,
+                steps_per_epoch=steps_per_epoch,
+                evaluates=selection_set is not None,
+                autocast=prepared.autocast is not None,
+            ),
+            train_dataset=train_set,
+            eval_dataset=selection_set,
+            collator=collator,
+            folder=folder.checkpoint,
+            best_path=folder.best,
+            seed=spec.seed,
+            fast=prepared.fast,
+            workload=prepared.workload,
+            grouped=spec.engine == "fast",
+            autocast=prepared.autocast,
+            run_id=spec.run_id,
+            report=report,
+            stop=stop,
+        )
+        checkpoint = checkpoints.latest_checkpoint(folder.checkpoint)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        selected = _select(spec, trainer, folder)
+        if prepared.fast is not None:
+            prepared.fast.refresh(everything=True)
+        checkpoints.save_weights(folder.weights, prepared.model)
+        test_start = time.monotonic()
+        logits = trainer.logits(test_set, phase="test")
+        test_seconds = time.monotonic() - test_start
+
+    indices = parts.test
+    folder.write_predictions(logits=logits, labels=test_set.labels, indices=indices)
+    meters = trainer.meters
+    cost = Cost(
+        tokens=meters.tokens,
+        tokens_padded=meters.tokens_padded,
+        train_flops=meters.train_flops,
+        trainer_total_flos=float(trainer.state.total_flos),
+        peak_memory_bytes=machine.peak_memory_bytes(device),
+        artifact_bytes=folder.weights.stat().st_size,
+    )
+    timing = Timing(
+        train_seconds=meters.train_seconds,
+        eval_seconds=meters.eval_seconds,
+        test_seconds=test_seconds,
+        wall_seconds=meters.wall_seconds + clock.wall,
+        cpu_seconds=meters.cpu_seconds + clock.cpu,
+        seconds_per_step=machine.median(meters.step_seconds[WARMUP_STEPS:]),
+        warmup_steps=min(WARMUP_STEPS, len(meters.step_seconds)),
+        step_seconds=meters.step_seconds,
+        workers=execution.workers,
+        contended=trainer.contention.contended,
+        resumed=meters.resumed,
+    )
+    settings = {
+        "kept_memory": kept,
+        "fast_layers": prepared.fast is not None,
+        "autocast": prepared.autocast is not None,
+    }
+    return RunRecord(
+        run_id=spec.run_id,
+        status="complete",
+        spec=spec,
+        started=started,
+        finished=_now(),
+        environment=Environment(
+            versions=machine.versions(),
+            machine={**machine.describe(), **settings},
+            device=device,
+            threads=threads,
+        ),
+        parameters=prepared.parameters,
+        examples=_examples(dataset, parts),
+        scores=score(test_set.labels, logits, dataset.label_names),
+        selected=selected,
+        timing=timing,
+        cost=cost,
+        log_history=trainer.state.log_history,
+        files={path.name: stored_file(path) for path in (folder.weights, folder.predictions)},
+    )
+
+
+def _datasets(
+    spec: RunSpec, dataset: TextDataset, parts: Parts
+) -> tuple[TokenDataset, TokenDataset | None, TokenDataset, Collator]:
+    """Tokenise once, and cut into what trains, what selects (if anything does) and what is scored."""
+    tokenizer = load_tokenizer(model_folder(spec.model.source, spec.model.revision))
+    options = {
+        "tokenizer": tokenizer,
+        "tokenizer_fingerprint": tokenizer_fingerprint(tokenizer),
+        "max_length": spec.max_length,
+        "cache_dir": default_cache_dir(),
+    }
+    train_texts = tokenize(dataset.train.texts, **options)
+    if parts.test_from == "train" or dataset.test is None:
+        test_texts, test_labels = train_texts, dataset.train.labels
+    else:
+        test_texts, test_labels = tokenize(dataset.test.texts, **options), dataset.test.labels
+    train_set = TokenDataset(train_texts.take(parts.train), dataset.train.labels[parts.train])
+    test_set = TokenDataset(test_texts.take(parts.test), test_labels[parts.test])
+    selection_set: TokenDataset | None = None
+    if spec.selection == "test":
+        selection_set = test_set
+    elif len(parts.validation):
+        selection_set = TokenDataset(
+            train_texts.take(parts.validation), dataset.train.labels[parts.validation]
+        )
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    fixed = spec.max_length if spec.engine == "reference" else None
+    return train_set, selection_set, test_set, Collator(pad_id=pad_id, length=fixed)
+
+
+def _select(spec: RunSpec, trainer: StudyTrainer, folder: RunFolder) -> Selected:
+    """Load the weights that the selection rule names into the model."""
+    meters = trainer.meters
+    if spec.selection == "last" or meters.best_step is None or meters.best_epoch is None:
+        return Selected(
+            by="last", step=trainer.state.global_step, epoch=float(trainer.state.epoch or 0), macro_f1=None
+        )
+    checkpoints.load_weights(folder.best, trainer.model)
+    return Selected(
+        by=spec.selection, step=meters.best_step, epoch=meters.best_epoch, macro_f1=meters.best_score
+    )
+
+
+def _examples(dataset: TextDataset, parts: Parts) -> Examples:
+    classes = len(dataset.label_names)
+    test = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
+
+    def per_class(labels: np.ndarray) -> list[int]:
+        return np.bincount(labels, minlength=classes).tolist()
+
+    return Examples(
+        train=len(parts.train),
+        validation=len(parts.validation),
+        test=len(parts.test),
+        train_per_class=per_class(dataset.train.labels[parts.train]),
+        validation_per_class=per_class(dataset.train.labels[parts.validation]),
+        test_per_class=per_class(test.labels[parts.test]),
+        test_held_out=parts.test_held_out,
+    )
+
+
+class _Clock:
+    """Wall and CPU seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+
+    @property
+    def wall(self) -> float:
+        return time.monotonic() - self._wall
+
+    @property
+    def cpu(self) -> float:
+        return time.process_time() - self._cpu
+
+
+@contextmanager
+def _trainer_folder() -> Any:
+    """Give the Trainer a folder of its own: what it writes there is not what we keep."""
+    with tempfile.TemporaryDirectory(prefix="tunebench-") as name:
+        yield Path(name)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,46 @@
+"""Tiny random models of every supported architecture, with a real tokenizer beside them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+#: Constructor arguments of a two-layer model of each family; the vocabulary is the packaged tokenizer's.
+TINY: dict[str, dict[str, object]] = {
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+    "bert": SIZES,
+    "roberta": SIZES | {"pad_token_id": 0, "max_position_embeddings": 514},
+    "electra": SIZES | {"embedding_size": 32},
+    "deberta-v2": SIZES
+    | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False},
+    "modernbert": SIZES
+    | {"pad_token_id": 0, "cls_token_id": 101, "sep_token_id": 102, "global_attn_every_n_layers": 2},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that gives the folder of a tiny model of a family, made once a session."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    from tunebench.models import model_folder
+
+    root = tmp_path_factory.mktemp("models")
+    tokenizer = model_folder("minilm")
+
+    def build(model_type: str) -> Path:
+        folder = root / model_type
+        if not folder.exists():
+            torch.manual_seed(0)
+            config = AutoConfig.for_model(model_type, vocab_size=30522, **TINY[model_type])
+            AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+            for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+                shutil.copy(tokenizer / name, folder / name)
+        return folder
+
+    return build
