@@ -13,7 +13,15 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from tunebench.strategies import STRATEGIES
 
@@ -79,7 +87,7 @@ class StrategyConfig(Frozen):
 
     kind: str
     learning_rate: LearningRates
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: dict[str, Any] = Field(default_factory=dict, validate_default=True)
 
     @classmethod
     def from_mapping(cls, label: str, raw: Any) -> StrategyConfig:
@@ -92,19 +100,47 @@ class StrategyConfig(Frozen):
         Raises:
             ValueError: Unknown kind, or parameters the strategy refuses.
         """
+        return cls.model_validate(_with_kind(label, raw))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_flat(cls, raw: Any) -> Any:
+        """Gather what is no key of its own under ``params``, so that each error keeps its key."""
         if isinstance(raw, cls):
             return raw
-        if raw is not None and not isinstance(raw, dict):
+        if not isinstance(raw, dict):
             raise ValueError(f"a strategy is a mapping of its parameters, got {raw!r}")
-        fields = dict(raw or {})
-        kind = fields.pop("kind", label)
-        if kind not in STRATEGIES:
-            raise ValueError(f"unknown kind of strategy {kind!r}; allowed: {', '.join(sorted(STRATEGIES))}")
-        rates = fields.pop("learning_rate", STRATEGIES[kind].default_learning_rate)
+        fields = dict(raw)
+        own = {key: fields.pop(key) for key in ("kind", "learning_rate") if key in fields}
         given = fields.pop("params", None)
-        fields |= given or {}
-        params = STRATEGIES[kind].params(**fields)
-        return cls(kind=kind, learning_rate=rates, params=params.model_dump(mode="json"))
+        if given is not None and not isinstance(given, dict):
+            return own | {"params": given}
+        strategy = STRATEGIES.get(own["kind"]) if isinstance(own.get("kind"), str) else None
+        if strategy is not None:
+            own.setdefault("learning_rate", strategy.default_learning_rate)
+        return own | {"params": fields | (given or {})}
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, value: str) -> str:
+        if value not in STRATEGIES:
+            raise ValueError(f"unknown kind of strategy {value!r}; allowed: {', '.join(sorted(STRATEGIES))}")
+        return value
+
+    @field_validator("params", mode="before")
+    @classmethod
+    def _params_of_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = info.data.get("kind")
+        if kind is None or not isinstance(value, dict):
+            return value
+        return STRATEGIES[kind].params.model_validate(value).model_dump(mode="json")
+
+
+def _with_kind(label: str, raw: Any) -> Any:
+    """Let the label be the kind where none is given; anything odd is left for the validators."""
+    if raw is None:
+        return {"kind": label}
+    return {"kind": label, **raw} if isinstance(raw, dict) else raw
 
 
 class DataConfig(Frozen):
@@ -162,10 +198,8 @@ class StudyConfig(Frozen):
             raise ValueError("strategies is a mapping from a label to the strategy's parameters")
         for label in value:
             if not isinstance(label, str) or not _LABEL.fullmatch(label):
-                raise ValueError(
-                    f"{label!r} is no strategy label: letters, digits, '_', '.', '-', at most 40"
-                )
-        return {label: StrategyConfig.from_mapping(label, raw) for label, raw in value.items()}
+                raise ValueError(f"{label!r} is no strategy label: letters, digits, '_', '.', '-', at most 40")
+        return {label: _with_kind(label, raw) for label, raw in value.items()}
 
     @field_validator("train_sizes", "seeds")
     @classmethod
@@ -180,7 +214,7 @@ class StudyConfig(Frozen):
             raise ValueError("selection: test leaves no use for a validation part; drop validation_fraction")
         if self.selection == "validation" and self.validation_fraction == 0:
             raise ValueError("selection: validation needs a validation part; drop validation_fraction: 0")
-        cells = {}
+        cells: dict[str, str] = {}
         for label, strategy in self.strategies.items():
             for rate in strategy.learning_rate:
                 key = json.dumps([strategy.kind, rate, strategy.params], sort_keys=True)

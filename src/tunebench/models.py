@@ -32,8 +32,10 @@ _HUB_FILES = (
     "tokenizer*",
     "vocab*",
     "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
 )
-_HUB_FILES += ("special_tokens_map.json", "added_tokens.json", "*.model")
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,7 @@ class Architecture:
                 allowed="attention, mlp, all_linear",
                 fix="set placement: attention",
             )
-        return tuple(
-            f"{self.layers}.{i}.{name}" for i in range(self.num_layers) for name in members[placement]
-        )
+        return tuple(f"{self.layers}.{i}.{name}" for i in range(self.num_layers) for name in members[placement])
 
     def is_head(self, parameter: str) -> bool:
         """Tell whether a parameter belongs to the classification head.
@@ -235,9 +235,7 @@ def check_model_folder(folder: Path, source: str) -> None:
         model_type = "bert"
     if model_type not in ARCHITECTURES:
         raise _unknown_architecture(model_type or "(none)")
-    if not any(
-        (folder / name).exists() for name in ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model")
-    ):
+    if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model")):
         raise ModelError(
             "The model has no tokenizer beside it.",
             value=source,
@@ -336,11 +334,7 @@ def _fingerprint(folder: Path) -> str:
     digest = hashlib.sha256()
     names = {"config.json", "vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json"}
     for path in sorted(folder.iterdir()):
-        if (
-            path.name in names
-            or path.name.startswith("tokenizer")
-            or path.suffix in (".safetensors", ".model")
-        ):
+        if path.name in names or path.name.startswith("tokenizer") or path.suffix in (".safetensors", ".model"):
             digest.update(f"{path.name}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:32]

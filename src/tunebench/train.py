@@ -293,9 +293,7 @@ def _datasets(
     if spec.selection == "test":
         selection_set = test_set
     elif len(parts.validation):
-        selection_set = TokenDataset(
-            train_texts.take(parts.validation), dataset.train.labels[parts.validation]
-        )
+        selection_set = TokenDataset(train_texts.take(parts.validation), dataset.train.labels[parts.validation])
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     fixed = spec.max_length if spec.engine == "reference" else None
     return train_set, selection_set, test_set, Collator(pad_id=pad_id, length=fixed)
@@ -309,9 +307,7 @@ def _select(spec: RunSpec, trainer: StudyTrainer, folder: RunFolder) -> Selected
             by="last", step=trainer.state.global_step, epoch=float(trainer.state.epoch or 0), macro_f1=None
         )
     checkpoints.load_weights(folder.best, trainer.model)
-    return Selected(
-        by=spec.selection, step=meters.best_step, epoch=meters.best_epoch, macro_f1=meters.best_score
-    )
+    return Selected(by=spec.selection, step=meters.best_step, epoch=meters.best_epoch, macro_f1=meters.best_score)
 
 
 def _examples(dataset: TextDataset, parts: Parts) -> Examples:

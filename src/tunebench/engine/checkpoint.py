@@ -118,9 +118,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
-def load_optimizer(
-    checkpoint: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any
-) -> None:
+def load_optimizer(checkpoint: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any) -> None:
     """Restore optimiser and schedule in place."""
     stored = load_file(checkpoint / "optimizer.safetensors")
     names = {parameter: name for name, parameter in trained_parameters(model).items()}
@@ -135,9 +133,7 @@ def load_optimizer(
                 state[index] = entries
             index += 1
     optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})
-    scheduler.load_state_dict(
-        json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))["scheduler"]
-    )
+    scheduler.load_state_dict(json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))["scheduler"])
     for group, rate in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
         group["lr"] = rate
 

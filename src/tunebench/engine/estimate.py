@@ -108,9 +108,7 @@ def estimate_runs(
     return found
 
 
-def _estimate(
-    spec: RunSpec, ready: Prepared, rates: _Rates, lengths: np.ndarray, *, measured: bool
-) -> Estimate:
+def _estimate(spec: RunSpec, ready: Prepared, rates: _Rates, lengths: np.ndarray, *, measured: bool) -> Estimate:
     validation = round(spec.train_size * spec.validation_fraction)
     train = spec.train_size - validation
     steps_per_epoch = math.ceil(train / spec.batch_size)
@@ -155,9 +153,7 @@ def _sample(spec: RunSpec, dataset: TextDataset) -> tuple[TokenizedTexts, Collat
     return texts, Collator(pad_id=tokenizer.pad_token_id or 0, length=fixed)
 
 
-def _assume(
-    spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str
-) -> _Rates:
+def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> _Rates:
     """Derive rates from the arithmetic and the machine's rate of products."""
     rate = machine.gemm_gflops(spec.precision) * 1e9 * _EFFICIENCY[spec.engine] if device == "cpu" else 5e12
     mean = float(np.mean([ready.workload.forward(texts=1, length=int(n)) for n in sample.lengths]))
@@ -172,9 +168,7 @@ def _assume(
     return _Rates(1 / rate, mean / rate, int(weights + activations + 400e6))
 
 
-def _measure(
-    spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str
-) -> _Rates:
+def _measure(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> _Rates:
     """Take three training steps and score one batch, and keep the best times."""
     if device == "cpu" and spec.engine == "fast":
         machine.keep_memory()

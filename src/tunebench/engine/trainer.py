@@ -122,13 +122,9 @@ class StudyTrainer(Trainer):
         if not self._grouped:
             return super()._get_train_sampler(train_dataset)
         dataset = train_dataset if train_dataset is not None else self.train_dataset
-        return LengthGroupedSampler(
-            dataset.texts.lengths, batch_size=self.args.train_batch_size, seed=self._seed
-        )
+        return LengthGroupedSampler(dataset.texts.lengths, batch_size=self.args.train_batch_size, seed=self._seed)
 
-    def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
-    ) -> Tensor:
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Take the step, with masks tied to it, and count what it used."""
         if self.fast is not None:
             self.fast.start_step(self.state.global_step)
@@ -296,9 +292,7 @@ class _Loop(TrainerCallback):
             )
         self._loss = float(loss)
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Remember when, and leave if asked to."""
         self._saved = time.monotonic()
         if self.stopping:

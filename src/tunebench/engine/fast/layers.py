@@ -204,9 +204,7 @@ class FastLayer:
         """All stacked weights of the layer."""
         return [*self.projections, self.output, self.up, self.down]
 
-    def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any
-    ) -> Tensor:
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
         """Run the layer.
 
         Args:
@@ -228,9 +226,7 @@ class FastLayer:
             rows = x
             query, others = self.projections[0](x, masks, training=training), None
         queries = len(rows) // batch
-        keep, scale = masks.keep(
-            (batch * self.heads, queries, tokens), self.attention_dropout if training else 0.0
-        )
+        keep, scale = masks.keep((batch * self.heads, queries, tokens), self.attention_dropout if training else 0.0)
         bias = _key_bias(attention_mask, self.heads, self.dtype)
         context = AttentionFunction.apply(
             query, others, (batch, tokens, self.heads), bias, self.scaling, keep, scale

@@ -24,9 +24,7 @@ class LinearFunction(Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, stacked: Tensor, bias: Tensor | None, *parameters: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, stacked: Tensor, bias: Tensor | None, *parameters: Tensor | None) -> Tensor:
         """Return ``(rows, sum of out)``.
 
         Args:

@@ -1,0 +1,174 @@
+"""What the command line calls, and what a script may: whole jobs as one function each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunebench.comparison import Comparison
+from tunebench.config import DataConfig, Execution, StudyConfig
+from tunebench.errors import StoreError
+from tunebench.store import StudyStore, read_json, write_json
+
+if TYPE_CHECKING:
+    from tunebench.data.audit import Audit
+    from tunebench.progress import Display
+    from tunebench.runner import Summary
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study gave.
+
+    Attributes:
+        rows: One flat row a run.
+        report: The written report.
+        summary: What became of the runs.
+    """
+
+    rows: list[dict[str, Any]]
+    report: Path
+    summary: Summary
+
+
+def run_study(
+    study: StudyConfig,
+    *,
+    folder: Path,
+    execution: Execution,
+    display: Display,
+    budget_seconds: float | None = None,
+    measure: bool = True,
+    tell: Callable[[str], None] = lambda line: None,
+) -> StudyResult:
+    """Plan, run (or go on), and write tables, figures and report.
+
+    Args:
+        study: The study.
+        folder: Where everything is written.
+        execution: Device and threads.
+        display: Shows the progress.
+        budget_seconds: What does not fit is left out and said so.
+        measure: Measure speed for the estimates.
+        tell: Told what is being done before training begins.
+
+    Raises:
+        TunebenchError: Anything that is wrong, before the first step.
+    """
+    from tunebench.plan import make_plan
+    from tunebench.runner import run_plan
+    from tunebench.train import run_one
+
+    plan = make_plan(
+        study,
+        execution=execution,
+        folder=folder,
+        budget_seconds=budget_seconds,
+        measure=measure,
+        on_progress=tell,
+    )
+    store = StudyStore.create(folder, study, list(plan.runs))
+    if not store.audit_file.exists():
+        tell("auditing the data")
+        write_json(store.audit_file, _audit(plan.dataset, study.model, study.max_length).to_dict())
+    summary = run_plan(
+        [run.spec for run in plan.runs if run.left_out is None],
+        store=store,
+        dataset=plan.dataset,
+        execution=execution,
+        display=display,
+        train=run_one,
+        estimates={run_id: estimate.seconds for run_id, estimate in plan.estimates.items()},
+    )
+    return StudyResult(load_comparison(folder).rows(), write_report(folder), summary)
+
+
+def dry_run_rows(
+    study: StudyConfig,
+    *,
+    execution: Execution,
+    folder: Path,
+    budget_seconds: float | None,
+    measure: bool,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
+    """Check a study and estimate every cell, writing nothing; see :func:`run_study`."""
+    from tunebench.plan import make_plan
+
+    plan = make_plan(
+        study,
+        execution=execution,
+        folder=folder,
+        budget_seconds=budget_seconds,
+        measure=measure,
+        on_progress=tell,
+    )
+    return [
+        {
+            "run_id": run.spec.run_id,
+            "strategy": run.spec.label,
+            "train_size": run.spec.train_size,
+            "learning_rate": run.spec.learning_rate,
+            "seed": run.spec.seed,
+            **vars(plan.estimates[run.spec.run_id]),
+            "left_out": run.left_out,
+        }
+        for run in plan.runs
+    ]
+
+
+def load_comparison(folder: Path) -> Comparison:
+    """Load a study's cells for tables and figures; needs no torch.
+
+    Raises:
+        StoreError: No study is there, or its files are damaged.
+    """
+    store = StudyStore.open(folder)
+    audit = read_json(store.audit_file) if store.audit_file.exists() else None
+    return Comparison.from_cells(store.cells(), name=store.study().name, audit=audit)
+
+
+def write_report(folder: Path) -> Path:
+    """Write tables, figures and ``report.md`` of a study, and return the report's path."""
+    from tunebench.report import write_all
+
+    try:
+        return write_all(load_comparison(folder), folder)
+    except OSError as error:
+        raise StoreError(f"The report cannot be written: {error}", value=str(folder)) from None
+
+
+def audit_source(
+    source: str, *, model: str, max_length: int, text_column: str | None = None, label_column: str | None = None
+) -> Audit:
+    """Load and audit a data set, counting tokens with a model's tokenizer.
+
+    Raises:
+        TunebenchError: Data or model cannot be read.
+    """
+    from tunebench.data import load_dataset
+
+    config = DataConfig(source=source, text_column=text_column, label_column=label_column)
+    return _audit(load_dataset(config), model, max_length)
+
+
+def _audit(dataset: Any, model: str, max_length: int) -> Audit:
+    from tunebench.data.audit import audit
+    from tunebench.data.tokens import default_cache_dir, tokenize, tokenizer_fingerprint
+    from tunebench.models import load_tokenizer, model_folder
+
+    tokenizer = load_tokenizer(model_folder(model))
+    splits = {"train": dataset.train} | ({} if dataset.test is None else {"test": dataset.test})
+    tokens = {
+        name: tokenize(
+            split.texts,
+            tokenizer=tokenizer,
+            tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
+            max_length=10**6,
+            cache_dir=default_cache_dir(),
+        )
+        for name, split in splits.items()
+    }
+    return audit(dataset, tokens=tokens, max_length=max_length)

@@ -1,0 +1,204 @@
+"""What pydantic finds wrong with a study, in our words: key, value, what is allowed, and the fix.
+
+What is allowed is read from the JSON schema of the specs, so that a message cannot differ from the
+check behind it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import ValidationError
+
+from tunebench.config import StrategyConfig, StudyConfig
+from tunebench.errors import ConfigError, TunebenchError
+from tunebench.strategies import STRATEGIES
+
+_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
+#: What is said of a value, by the type of pydantic's error; the range wins over the wrong type, since a
+#: union reports both.
+_COMPLAINTS = {
+    **dict.fromkeys(_RANGE, "is out of range"),
+    "too_short": "is empty",
+    "literal_error": "is none of the choices",
+    "string_pattern_mismatch": "is no valid name",
+    "invalid_key": "is no valid key",
+}
+
+
+def explain(error: ValidationError, raw: dict[str, Any]) -> list[TunebenchError]:
+    """Translate all errors of one validation, one a key.
+
+    Args:
+        error: What validating ``raw`` as a :class:`StudyConfig` raised.
+        raw: The study as plain values.
+
+    Returns:
+        Errors in pydantic's order; a union's several complaints about one value are one error.
+    """
+    grouped: dict[tuple[Any, ...], list[Any]] = {}
+    for item in error.errors(include_url=False):
+        grouped.setdefault(_real_path(item, raw), []).append(item)
+    unknown_kinds = {path[:2] for path in grouped if path[0:1] == ("strategies",) and path[2:] == ("kind",)}
+    return [
+        _explain_one(path, items, raw)
+        for path, items in grouped.items()
+        # A strategy of unknown kind has no default learning rate; that is not another mistake.
+        if not (path[:2] in unknown_kinds and path[2:] == ("learning_rate",) and items[0]["type"] == "missing")
+        # What is left after values were refused one by one is not empty by itself.
+        if not (items[0]["type"] == "too_short" and any(p[: len(path)] == path != p for p in grouped))
+    ]
+
+
+def check_booleans(raw: Any, key: str = "") -> list[TunebenchError]:
+    """Find true and false where a study wants numbers or text; pydantic would read them as 1 and 0.
+
+    Args:
+        raw: The study as plain values; the parameters of strategies may be booleans.
+        key: Where ``raw`` stands.
+    """
+    if isinstance(raw, bool):
+        allowed = _describe(_schema_at(_parse_key(key), {}))
+        return [ConfigError(f"{key}: true and false are no values here.", value=raw, allowed=allowed)]
+    if isinstance(raw, dict) and key != "strategies":
+        children = [(str(k), v) for k, v in raw.items()]
+    elif isinstance(raw, list):
+        children = [(str(i), v) for i, v in enumerate(raw)]
+    else:
+        return []
+    return [e for name, v in children for e in check_booleans(v, f"{key}.{name}" if key else name)]
+
+
+def _parse_key(key: str) -> tuple[Any, ...]:
+    return tuple(int(part) if part.isdigit() else part for part in key.split("."))
+
+
+def _real_path(item: Any, raw: Any) -> tuple[Any, ...]:
+    """Keep the parts of pydantic's location that stand in the study; tags of unions do not."""
+    path: list[Any] = []
+    here = raw
+    for position, part in enumerate(item["loc"]):
+        if isinstance(here, dict) and part in here:
+            here = here[part]
+        elif isinstance(here, (list, tuple)) and isinstance(part, int) and part < len(here):
+            here = here[part]
+        elif item["type"] == "missing" and position == len(item["loc"]) - 1:
+            pass
+        elif part == "kind" and path[0:1] == ["strategies"]:
+            # No kind was given, so the label stands for it.
+            pass
+        else:
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -> ConfigError:
+    types = {item["type"] for item in items}
+    key = ".".join(str(part) for part in path) or "study"
+    first = items[0]
+    schema = _schema_at(path, raw)
+    if "missing" in types:
+        allowed = _describe(schema) or schema.get("description")
+        return ConfigError(f"{key}: this key is missing.", allowed=allowed, fix=f"add '{path[-1]}: ...'")
+    if "extra_forbidden" in types:
+        known = _known_keys(path[:-1], raw)
+        return ConfigError(
+            f"{key}: unknown key.",
+            value=path[-1],
+            allowed=", ".join(known) or "no keys here",
+            fix=_did_you_mean(path[-1], known) or "remove it",
+        )
+    if path[0:1] == ("strategies",) and path[2:] == ("kind",) and "value_error" in types:
+        kinds = sorted(STRATEGIES)
+        return ConfigError(
+            f"strategies.{path[1]}: unknown kind of strategy.",
+            value=first["input"],
+            allowed=", ".join(kinds),
+            fix=_did_you_mean(first["input"], kinds) or "add 'kind: ...' with one of these",
+        )
+    if "value_error" in types:
+        message = str(first["msg"]).removeprefix("Value error, ")
+        return ConfigError(f"{key}: {message}", value=None if isinstance(first["input"], dict) else first["input"])
+    allowed = _describe(schema)
+    complaint = next((_COMPLAINTS[t] for t in _COMPLAINTS if t in types), "has the wrong type")
+    fix = _did_you_mean(first["input"], schema.get("enum", ())) or f"edit {key}, or pass --set {key}=VALUE"
+    if schema.get("type") == "array" and not isinstance(first["input"], (list, tuple, dict, type(None))):
+        fix = f"{key}: [{first['input']}]"
+    return ConfigError(f"{key}: this {complaint}.", value=first["input"], allowed=allowed, fix=fix)
+
+
+def _did_you_mean(value: Any, known: Any) -> str | None:
+    close = difflib.get_close_matches(str(value), [str(name) for name in known], n=1)
+    return f"did you mean {close[0]!r}?" if close else None
+
+
+def _kind_of(label: Any, raw: dict[str, Any]) -> Any:
+    strategies = raw.get("strategies")
+    given = strategies.get(label) if isinstance(strategies, dict) else None
+    return given.get("kind", label) if isinstance(given, dict) else label
+
+
+def _known_keys(path: tuple[Any, ...], raw: dict[str, Any]) -> list[str]:
+    """Return the keys that may stand at a place of a study."""
+    if path[0:1] == ("strategies",) and len(path) > 1:
+        strategy = STRATEGIES.get(_kind_of(path[1], raw))
+        return ["kind", "learning_rate", *(strategy.params.model_fields if strategy else ())]
+    return list(_schema_at(path, raw).get("properties", {}))
+
+
+def _schema_at(path: tuple[Any, ...], raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON schema of a place of a study; empty where there is none."""
+    if path[0:1] == ("strategies",) and len(path) > 2 and path[2] not in StrategyConfig.model_fields:
+        strategy = STRATEGIES.get(_kind_of(path[1], raw))
+        root = strategy.params.model_json_schema() if strategy else {}
+        path = path[2:]
+    else:
+        root = StudyConfig.model_json_schema()
+    here: dict[str, Any] = root
+    for part in path:
+        if "$ref" in here:
+            here = root["$defs"][here["$ref"].rsplit("/", 1)[1]]
+        if isinstance(part, int):
+            here = here.get("items", {})
+        else:
+            here = here.get("properties", {}).get(part, here.get("additionalProperties") or {})
+        if not isinstance(here, dict):
+            return {}
+    return root["$defs"][here["$ref"].rsplit("/", 1)[1]] if "$ref" in here else here
+
+
+def _describe(schema: dict[str, Any]) -> str | None:
+    """Say in words what a JSON schema accepts."""
+    if "anyOf" in schema:
+        parts = [_describe(option) for option in schema["anyOf"] if option.get("type") != "null"]
+        return ", or ".join(part for part in parts if part) or None
+    if "enum" in schema:
+        return ", ".join(str(value) for value in schema["enum"])
+    if "const" in schema:
+        return repr(schema["const"])
+    kind = schema.get("type")
+    if kind in ("integer", "number"):
+        return _describe_number("an integer" if kind == "integer" else "a number", schema)
+    if kind == "array":
+        return f"a list; each is {_describe(schema.get('items', {})) or 'anything'}"
+    if kind == "string":
+        return (
+            f"text that matches {schema['pattern']}" if "pattern" in schema else schema.get("description", "text")
+        )
+    return {"object": "a mapping", "boolean": "true or false"}.get(str(kind))
+
+
+def _describe_number(noun: str, schema: dict[str, Any]) -> str:
+    bounds = [
+        f"{words} {schema[name]:g}"
+        for name, words in (
+            ("minimum", "at least"),
+            ("exclusiveMinimum", "above"),
+            ("maximum", "at most"),
+            ("exclusiveMaximum", "below"),
+        )
+        if name in schema
+    ]
+    return " ".join([noun, " and ".join(bounds)]).strip()

@@ -1,0 +1,231 @@
+"""What will run, in which order, and what it will take; everything is checked before the first step."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunebench.config import DataRef, Execution, Precision, RunSpec, StudyConfig, expand
+from tunebench.data import TextDataset, load_dataset
+from tunebench.data.splits import available_train, held_out_count, make_parts
+from tunebench.errors import ConfigError, PlanError, TunebenchError, raise_all
+from tunebench.models import resolve_model
+from tunebench.store import PlannedRun
+
+if TYPE_CHECKING:
+    from tunebench.engine.estimate import Estimate
+
+#: Free space that stays untouched.
+_DISK_RESERVE = 200 * 2**20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked plan.
+
+    Attributes:
+        study: What it comes from.
+        dataset: The loaded data.
+        runs: Cells in the order they will run, those left out marked.
+        estimates: By run id.
+    """
+
+    study: StudyConfig
+    dataset: TextDataset
+    runs: tuple[PlannedRun, ...]
+    estimates: Mapping[str, Estimate]
+
+    @property
+    def seconds(self) -> float:
+        """Estimated time of the runs that are not left out."""
+        return sum(self.estimates[r.spec.run_id].seconds for r in self.runs if r.left_out is None)
+
+
+def make_plan(
+    study: StudyConfig,
+    *,
+    execution: Execution,
+    folder: Path | None = None,
+    budget_seconds: float | None = None,
+    measure: bool = True,
+    on_progress: Callable[[str], None] | None = None,
+) -> Plan:
+    """Load and check everything, estimate every cell, and order the cells.
+
+    Args:
+        study: The study.
+        execution: Device and threads.
+        folder: Where it will be written, for the check of free space.
+        budget_seconds: What does not fit is left out, whole comparisons at a time.
+        measure: Take a few steps of each way of training, for the estimates.
+        on_progress: Told what is being done.
+
+    Raises:
+        TunebenchError: Everything that is wrong with model, data and sizes, together.
+        PlanError: The disk is too small.
+    """
+    from tunebench.engine import machine
+
+    tell = on_progress or (lambda line: None)
+    errors: list[TunebenchError] = []
+    model = dataset = None
+    try:
+        model = resolve_model(study.model, study.model_revision)
+    except TunebenchError as error:
+        errors.append(error)
+    try:
+        tell("reading the data")
+        dataset = load_dataset(study.data)
+    except TunebenchError as error:
+        errors.append(error)
+    raise_all(errors)
+    assert model is not None and dataset is not None
+
+    device = machine.resolve_device(execution.device)
+    precision: Precision = machine.default_precision(device, study.engine)  # type: ignore[assignment]
+    train_examples = available_train(
+        len(dataset.train), has_test=dataset.test is not None, test_size=study.test_size
+    )
+    if dataset.test is None:
+        test_examples = held_out_count(len(dataset.train), study.test_size)
+    else:
+        test_examples = study.test_size or len(dataset.test)
+    data = DataRef(
+        source=study.data.source,
+        revision=dataset.revision,
+        fingerprint=dataset.fingerprint,
+        label_names=dataset.label_names,
+    )
+    specs = list(
+        expand(
+            study,
+            model=model,
+            data=data,
+            train_examples=train_examples,
+            test_examples=test_examples,
+            precision=precision,
+        )
+    )
+    _check(specs, dataset)
+    estimates = _estimates(specs, dataset, execution, measure, on_progress)
+    runs = choose(order(specs), estimates, budget_seconds)
+    if folder is not None:
+        _check_disk(folder, [estimates[r.spec.run_id] for r in runs if r.left_out is None])
+    return Plan(study, dataset, tuple(runs), estimates)
+
+
+def order(specs: Sequence[RunSpec]) -> list[RunSpec]:
+    """Order cells so that a stop at any time leaves the most useful comparison.
+
+    All strategies at the smallest size with the first seed come first, then the next size, then the
+    next seed. Learning rates go from the middle of their range outward, one of each strategy in turn.
+    """
+    seeds = list(dict.fromkeys(spec.seed for spec in specs))
+    rates: dict[str, list[float]] = {}
+    for spec in specs:
+        rates.setdefault(spec.label, [])
+        if spec.learning_rate not in rates[spec.label]:
+            rates[spec.label].append(spec.learning_rate)
+    rank = {
+        (label, rate): abs(position - (len(values) - 1) / 2)
+        for label, values in rates.items()
+        for position, rate in enumerate(sorted(values))
+    }
+    return sorted(specs, key=lambda s: (seeds.index(s.seed), s.train_size, rank[s.label, s.learning_rate]))
+
+
+def choose(specs: Sequence[RunSpec], estimates: Mapping[str, Estimate], budget: float | None) -> list[PlannedRun]:
+    """Mark what a budget leaves out.
+
+    Cells are taken in whole blocks of one seed and size, so that what was paid for can be compared;
+    from the first block that does not fit on, the rest is left out. Where not even the first block
+    fits, its cells are taken one by one.
+
+    Args:
+        specs: Ordered cells.
+        estimates: By run id.
+        budget: Seconds, or None for no limit.
+    """
+    if budget is None:
+        return [PlannedRun(spec) for spec in specs]
+    blocks: dict[tuple[int, int], list[RunSpec]] = {}
+    for spec in specs:
+        blocks.setdefault((spec.seed, spec.train_size), []).append(spec)
+    runs, spent, open_ = [], 0.0, True
+    for number, block in enumerate(blocks.values()):
+        need = sum(estimates[spec.run_id].seconds for spec in block)
+        fits = open_ and spent + need <= budget
+        for spec in block:
+            seconds = estimates[spec.run_id].seconds
+            alone = number == 0 and not fits and spent + seconds <= budget
+            if fits or alone:
+                spent += seconds
+                runs.append(PlannedRun(spec))
+            else:
+                runs.append(
+                    PlannedRun(spec, f"left out by the budget of {budget:.0f} s; needs about {seconds:.0f} s")
+                )
+        open_ = fits
+    return runs
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of ``3h``, ``90m``, ``1h30m`` or ``45s``.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip().lower())
+    seconds = (
+        sum(float(n) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True) if n) if match else 0
+    )
+    if seconds <= 0:
+        raise ConfigError("This is no duration.", value=text, allowed="for example 3h, 90m, 1h30m, 45s")
+    return seconds
+
+
+def _check(specs: Sequence[RunSpec], dataset: TextDataset) -> None:
+    """Cut the parts of every size once, so that nothing can fail there later."""
+    errors: list[TunebenchError] = []
+    for spec in {s.train_size: s for s in specs}.values():
+        try:
+            make_parts(
+                train_labels=dataset.train.labels,
+                test_labels=None if dataset.test is None else dataset.test.labels,
+                train_size=spec.train_size,
+                subset_seed=spec.subset_seed,
+                validation_fraction=spec.validation_fraction,
+                test_size=spec.test_size,
+            )
+        except TunebenchError as error:
+            errors.append(error)
+    raise_all(errors)
+
+
+def _estimates(
+    specs: Sequence[RunSpec],
+    dataset: TextDataset,
+    execution: Execution,
+    measure: bool,
+    on_progress: Callable[[str], None] | None,
+) -> Mapping[str, Estimate]:
+    from tunebench.engine.estimate import estimate_runs
+
+    return estimate_runs(specs, dataset=dataset, execution=execution, measure=measure, on_progress=on_progress)
+
+
+def _check_disk(folder: Path, estimates: Sequence[Estimate]) -> None:
+    existing = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
+    free = shutil.disk_usage(existing).free - _DISK_RESERVE
+    need = sum(e.disk_bytes for e in estimates)
+    if need > free:
+        raise PlanError(
+            "There is too little disk space for the plan.",
+            value=f"{max(0, free) / 1e9:.1f} GB free at {existing}",
+            allowed=f"at least {need / 1e9:.1f} GB",
+            fix="choose another --out, or a smaller plan (--budget, fewer sizes or seeds)",
+        )

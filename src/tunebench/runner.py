@@ -1,0 +1,207 @@
+"""Working through a plan: skip what is complete, resume what is not, record what fails."""
+
+from __future__ import annotations
+
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Protocol
+
+from tunebench.config import Execution, RunSpec
+from tunebench.data import TextDataset
+from tunebench.errors import StoreError
+from tunebench.progress import Display, Interrupted, Progress, duration
+from tunebench.records import Environment, Failure, RunRecord, Status
+from tunebench.store import RunFolder, StudyStore
+
+
+class TrainFunction(Protocol):
+    """What trains one run; :func:`tunebench.train.run_one` is the one there is."""
+
+    def __call__(
+        self,
+        spec: RunSpec,
+        *,
+        dataset: TextDataset,
+        folder: RunFolder,
+        execution: Execution,
+        report: Callable[[Progress], None],
+        stop: Callable[[], bool],
+    ) -> RunRecord:
+        """Train, and return the record without committing it."""
+
+
+@dataclass
+class Summary:
+    """What became of the runs, by id."""
+
+    complete: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def run_plan(
+    specs: Sequence[RunSpec],
+    *,
+    store: StudyStore,
+    dataset: TextDataset,
+    execution: Execution,
+    display: Display,
+    train: TrainFunction,
+    estimates: dict[str, float],
+    poll_seconds: float = 2.0,
+) -> Summary:
+    """Run the cells one after the other in this process; other processes may work on the same study.
+
+    A run that another process holds is left to it, and waited for at the end: should that process
+    die, its run is resumed here.
+
+    Args:
+        specs: What to run, in order.
+        store: Where.
+        dataset: Their texts.
+        execution: Device and threads.
+        display: Told how it goes.
+        train: Trains one run.
+        estimates: Seconds by run id, for the time left.
+        poll_seconds: How often a run held elsewhere is looked at.
+
+    Returns:
+        What became of them. Failures are records in the store; nothing is raised for them.
+    """
+    summary = Summary()
+    waiting = [spec for spec in specs if not _settled(spec, store, display, summary)]
+    display.start({spec.run_id: estimates.get(spec.run_id, 0.0) for spec in waiting})
+    try:
+        with _stop_on_signals(display) as stop:
+            while waiting and not summary.interrupted:
+                held = []
+                for spec in waiting:
+                    if stop():
+                        summary.interrupted = True
+                        break
+                    with store.locked(spec.run_id) as mine:
+                        if not mine:
+                            held.append(spec)
+                        elif store.run_folder(spec.run_id).complete:
+                            summary.skipped.append(spec.run_id)
+                            display.finish(spec.run_id, f"{spec.run_id}: done by another process")
+                        else:
+                            _run(spec, store, dataset, execution, display, train, stop, summary)
+                    if summary.interrupted:
+                        break
+                if held == waiting and not summary.interrupted:
+                    time.sleep(poll_seconds)
+                waiting = held
+    finally:
+        display.stop()
+    return summary
+
+
+def _settled(spec: RunSpec, store: StudyStore, display: Display, summary: Summary) -> bool:
+    """Tell whether a run is complete and sound; a damaged one is set aside, to be run again."""
+    folder = store.run_folder(spec.run_id)
+    if not folder.complete:
+        return False
+    try:
+        record = folder.read()
+        assert record is not None
+        folder.verify(record)
+    except StoreError as error:
+        target = folder.quarantine()
+        display.message(f"{error}\n  set aside as {target.name}; the run is done again")
+        return False
+    summary.skipped.append(spec.run_id)
+    return True
+
+
+def _run(
+    spec: RunSpec,
+    store: StudyStore,
+    dataset: TextDataset,
+    execution: Execution,
+    display: Display,
+    train: TrainFunction,
+    stop: Callable[[], bool],
+    summary: Summary,
+) -> None:
+    folder = store.run_folder(spec.run_id)
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    try:
+        folder.begin(spec)
+        record = train(spec, dataset=dataset, folder=folder, execution=execution, report=display.update, stop=stop)
+        folder.commit(record)
+    except (Interrupted, KeyboardInterrupt) as reason:
+        summary.interrupted = True
+        display.message(f"{spec.run_id}: {reason or 'aborted'}; run the same command again to go on")
+    except Exception as error:
+        status: Status = "out_of_memory" if _is_out_of_memory(error) else "failed"
+        failure = Failure(
+            type=type(error).__name__,
+            message=str(error) or type(error).__name__,
+            traceback="".join(traceback.format_exception(error))[-20_000:],
+        )
+        record = RunRecord(
+            run_id=spec.run_id,
+            status=status,
+            spec=spec,
+            started=started,
+            finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            environment=Environment(versions={}, machine={}, device=execution.device, threads=0),
+            error=failure,
+        )
+        try:
+            folder.fail(record)
+        except OSError as second:
+            display.message(f"{spec.run_id}: the failure could not be written: {second}")
+        summary.failed.append(spec.run_id)
+        first = failure.message.splitlines()[0]
+        display.finish(spec.run_id, f"{spec.run_id}: {status.replace('_', ' ')}: {first}")
+    else:
+        summary.complete.append(spec.run_id)
+        display.finish(spec.run_id, _line(record))
+
+
+def _line(record: RunRecord) -> str:
+    scores, timing = record.scores, record.timing
+    found = f"macro F1 {scores.macro_f1:.4f}" if scores else "no score"
+    took = f", {duration(timing.wall_seconds)}" if timing else ""
+    return f"{record.run_id.rsplit('-', 1)[0]}: {found}{took}"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Recognise memory errors of Python and of torch, without importing torch."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    text = str(error).lower()
+    torch_cpu = isinstance(error, RuntimeError) and ("not enough memory" in text or "can't allocate memory" in text)
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or torch_cpu
+
+
+@contextmanager
+def _stop_on_signals(display: Display) -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C or SIGTERM ask for a stop, and the second one force it."""
+    asked = False
+
+    def handle(signum: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        display.message("stopping after this step, with a checkpoint (once more: at once)")
+
+    previous = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            previous[number] = signal.signal(number, handle)
+        except ValueError:
+            pass  # not in the main thread: whoever runs us handles signals
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
