@@ -315,7 +315,7 @@ def _examples(dataset: TextDataset, parts: Parts) -> Examples:
     test = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
 
     def per_class(labels: np.ndarray) -> list[int]:
-        return np.bincount(labels, minlength=classes).tolist()
+        return [int(n) for n in np.bincount(labels, minlength=classes)]
 
     return Examples(
         train=len(parts.train),

@@ -93,8 +93,8 @@ def estimate_runs(
     found: dict[str, Estimate] = {}
     prepared: dict[tuple[Any, ...], tuple[Prepared, _Rates, np.ndarray]] = {}
     for spec in specs:
-        key = (spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision)
-        key += (spec.attention_dropout, spec.batch_size, spec.max_length)
+        way = (spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision)
+        key = (*way, spec.attention_dropout, spec.batch_size, spec.max_length)
         if key not in prepared:
             if on_progress is not None:
                 on_progress(f"{'measuring' if measure else 'counting'} {spec.label}")
@@ -158,7 +158,7 @@ def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Co
     rate = machine.gemm_gflops(spec.precision) * 1e9 * _EFFICIENCY[spec.engine] if device == "cpu" else 5e12
     mean = float(np.mean([ready.workload.forward(texts=1, length=int(n)) for n in sample.lengths]))
     width = 2 if spec.precision == "bf16" else 4
-    config = ready.model.config
+    config: Any = ready.model.config
     # Saved for backward, a token and a layer: about 24 activations of the hidden size, and the
     # attention probabilities with their mask.
     length = float(np.max(sample.lengths))

@@ -9,6 +9,7 @@ and a linear probe 2 N. Element-wise work is not counted.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,122 +20,130 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Workload:
-    """Operations of one model under one strategy, apart by what they scale with.
+class Work:
+    """Operations of one part of a model, forward and backward.
 
     Attributes:
-        forward_per_token: Linear layers of the encoder.
-        backward_per_token: Their gradients.
-        attention_forward: Scores and context, per token and per token attended to.
-        attention_backward: Their gradients.
-        forward_per_text: The head.
-        backward_per_text: Its gradients.
-        first_token_saving: Share of ``*_per_token`` and attention that disappears where the last
-            layer computes the first token only.
+        linear: Of its linear layers, a token (or a text, for the head).
+        attention: Of scores and context, a pair of tokens.
     """
 
-    forward_per_token: float
-    backward_per_token: float
-    attention_forward: float
-    attention_backward: float
-    forward_per_text: float
-    backward_per_text: float
-    last_forward_per_token: float
-    last_backward_per_token: float
-    last_attention_forward: float
-    last_attention_backward: float
+    linear: float = 0.0
+    linear_backward: float = 0.0
+    attention: float = 0.0
+    attention_backward: float = 0.0
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Operations of one model under one strategy.
+
+    Attributes:
+        layers: One entry an encoder layer.
+        head: The head, a text.
+        key_value: Of the last layer, what every token needs even where only the first one's output
+            is wanted: its keys and values.
+    """
+
+    layers: tuple[Work, ...]
+    head: Work
+    key_value: Work
 
     def forward(self, *, texts: int, length: int, first_token_only: bool = False) -> float:
-        """Return the operations of one forward pass over ``texts`` padded to ``length``."""
-        tokens = texts * length
-        total = tokens * self.forward_per_token + tokens * length * self.attention_forward
+        """Return the operations of a forward pass.
+
+        Args:
+            texts: Texts in the batch.
+            length: Tokens a text, padding included.
+            first_token_only: The last layer computes the first token only (the fast layers).
+        """
+        total = sum(_layer(work.linear, work.attention, length) for work in self.layers)
         if first_token_only:
-            unused = texts * (length - 1)
-            total -= unused * self.last_forward_per_token + unused * length * self.last_attention_forward
-        return total + texts * self.forward_per_text
+            total -= (length - 1) * (self.layers[-1].linear - self.key_value.linear)
+            total -= (length - 1) * length * self.layers[-1].attention
+        return texts * (total + self.head.linear)
 
     def step(self, *, texts: int, length: int, first_token_only: bool = False) -> float:
-        """Return the operations of one forward and backward pass."""
-        tokens = texts * length
-        total = tokens * self.backward_per_token + tokens * length * self.attention_backward
+        """Return the operations of a forward and a backward pass; see :meth:`forward`."""
+        total = sum(_layer(work.linear_backward, work.attention_backward, length) for work in self.layers)
         if first_token_only:
-            unused = texts * (length - 1)
-            total -= unused * self.last_backward_per_token + unused * length * self.last_attention_backward
+            total -= (length - 1) * (self.layers[-1].linear_backward - self.key_value.linear_backward)
+            total -= (length - 1) * length * self.layers[-1].attention_backward
         forward = self.forward(texts=texts, length=length, first_token_only=first_token_only)
-        return total + forward + texts * self.backward_per_text
+        return forward + texts * (total + self.head.linear_backward)
 
 
 def count(model: nn.Module, architecture: Architecture) -> Workload:
     """Count the operations of a prepared model.
 
+    Relative-position products (DeBERTa) and local attention windows (ModernBERT) are counted as plain
+    attention.
+
     Args:
         model: The model, with ``requires_grad`` set as it will be trained.
         architecture: Its module names.
     """
-    unwrapped: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
-    layers = list(unwrapped.get_submodule(architecture.layers))
-    inside = {id(p) for layer in layers for p in layer.parameters()}
+    wrapped: Any = model
+    unwrapped = wrapped.get_base_model() if hasattr(model, "get_base_model") else wrapped
+    stack = list(unwrapped.get_submodule(architecture.layers))
+    inside = {id(p) for layer in stack for p in layer.parameters()}
     below = any(
         p.requires_grad and id(p) not in inside and not architecture.is_head(name)
         for name, p in unwrapped.named_parameters()
     )
-    hidden = unwrapped.config.hidden_size
-    totals = [0.0] * 4
-    last = [0.0] * 4
-    for layer in layers:
-        costs, below = _count_layer(layer, architecture, hidden, below)
-        totals = [a + b for a, b in zip(totals, costs, strict=True)]
-        # Keys and values are needed of every token, whatever the head reads.
-        last = [costs[0] - _key_value(layer, architecture, 1.0), costs[1], costs[2], costs[3]]
-        last[1] -= _key_value(layer, architecture, costs[1] / costs[0] if costs[0] else 0.0)
-    head_forward = head_backward = 0.0
-    for name, module in unwrapped.named_modules():
-        weight = getattr(module, "weight", None)
-        if architecture.is_head(name) and "original_module" not in name and getattr(weight, "ndim", 0) == 2:
-            head_forward += 2 * weight.numel()
-            head_backward += 4 * weight.numel() if weight.requires_grad else 0
-    return Workload(*totals, head_forward, head_backward, *last)
+    layers = []
+    key_value = Work()
+    for layer in stack:
+        names = [name for name in (architecture.key, architecture.value) if name]
+        costs = [_linear(layer.get_submodule(name), below) for name in names]
+        key_value = Work(sum(c[0] for c in costs), sum(c[1] for c in costs))
+        work, below = _count_layer(layer, architecture, unwrapped.config.hidden_size, below)
+        layers.append(work)
+    head = [module for name, module in _head_modules(unwrapped, architecture) if "original_module" not in name]
+    forward = sum(2.0 * module.weight.numel() for module in head)
+    backward = sum(4.0 * module.weight.numel() for module in head if module.weight.requires_grad)
+    return Workload(tuple(layers), Work(forward, backward), key_value)
 
 
-def _count_layer(
-    layer: nn.Module, architecture: Architecture, hidden: int, below: bool
-) -> tuple[list[float], bool]:
-    """Return ``[forward, backward, attention forward, attention backward]`` and whether gradients pass."""
-    qkv = (architecture.fused_projections, architecture.query, architecture.key, architecture.value)
-    stages = [tuple(name for name in qkv if name), (architecture.attention_output,)]
-    stages += [(name,) for name in architecture.mlp]
+def _layer(linear: float, attention: float, length: int) -> float:
+    return length * linear + length * length * attention
+
+
+def _count_layer(layer: nn.Module, architecture: Architecture, hidden: int, below: bool) -> tuple[Work, bool]:
+    """Count a layer; the flag says whether a gradient is wanted of what enters, and then leaves, it."""
+    fused = (architecture.fused_projections,)
+    projections = fused if fused[0] else (architecture.query, architecture.key, architecture.value)
+    stages = [projections, (architecture.attention_output,), *((name,) for name in architecture.mlp)]
     forward = backward = attention_backward = 0.0
-    for i, names in enumerate(stages):
-        trained = False
-        for name in names:
-            cost, grads, trains = _count_linear(layer.get_submodule(name), below)
+    for number, names in enumerate(stages):
+        modules = [layer.get_submodule(name) for name in names if name]
+        for module in modules:
+            cost, gradients = _linear(module, below)
             forward += cost
-            backward += grads
-            trained |= trains
-        below |= trained
-        if i == 0 and below:
+            backward += gradients
+        below = below or any(p.requires_grad for module in modules for p in module.parameters())
+        if number == 0 and below:
             attention_backward = 8.0 * hidden
-    below |= any(p.requires_grad for p in layer.parameters())
-    return [forward, backward, 4.0 * hidden, attention_backward], below
+    below = below or any(p.requires_grad for p in layer.parameters())
+    return Work(forward, backward, 4.0 * hidden, attention_backward), below
 
 
-def _count_linear(module: Any, below: bool) -> tuple[float, float, bool]:
-    """Return forward and backward operations a token, and whether anything in it is trained."""
+def _linear(module: Any, below: bool) -> tuple[float, float]:
+    """Return forward and backward operations a token of a linear layer and the adapter on it."""
     base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
     weight = base.weight
     forward = 2.0 * weight.numel()
     backward = forward * (below + weight.requires_grad)
-    trained = any(p.requires_grad for p in module.parameters())
     for name, parameter in module.named_parameters():
         if parameter is not weight and parameter.ndim == 2:
             extra = 2.0 * parameter.numel()
             forward += extra
-            # The gradient of a low-rank factor's input is needed below the upper factor always.
+            # The input of the upper low-rank factor always needs its gradient: the lower one is trained.
             backward += extra * (parameter.requires_grad + (below or "lora_B" in name))
-    return forward, backward, trained
+    return forward, backward
 
 
-def _key_value(layer: nn.Module, architecture: Architecture, factor: float) -> float:
-    names = [name for name in (architecture.key, architecture.value) if name]
-    modules: list[Any] = [layer.get_submodule(name) for name in names]
-    return factor * sum(2.0 * getattr(m, "base_layer", m).weight.numel() for m in modules)
+def _head_modules(model: Any, architecture: Architecture) -> Iterator[tuple[str, Any]]:
+    for name, module in model.named_modules():
+        if architecture.is_head(name) and getattr(getattr(module, "weight", None), "ndim", 0) == 2:
+            yield name, module

@@ -74,6 +74,8 @@ class StudyTrainer(Trainer):
         checkpoint_seconds: At most this much work is lost by a kill.
     """
 
+    control: Any
+
     def __init__(
         self,
         model: nn.Module,
@@ -145,7 +147,7 @@ class StudyTrainer(Trainer):
             self._report(Progress(self._run_id, phase, done, total, None, None))  # type: ignore[arg-type]
 
         if not self._grouped:
-            return np.asarray(self.predict(dataset).predictions, dtype=np.float32)  # type: ignore[arg-type]
+            return np.asarray(self.predict(dataset).predictions, dtype=np.float32)
         return predict_logits(
             self.model,
             dataset.texts,
@@ -188,7 +190,7 @@ class StudyTrainer(Trainer):
             self.run_folder,
             step=self.state.global_step,
             model=self.model,
-            optimizer=getattr(self.optimizer, "optimizer", self.optimizer),
+            optimizer=_inner(self.optimizer),
             scheduler=self.lr_scheduler,
             state={**asdict(self.meters), "loss_sum": float(self._total_loss_scalar)},
             trainer_state=temporary.read_text(encoding="utf-8"),
@@ -211,7 +213,7 @@ class StudyTrainer(Trainer):
             checkpoints.load_optimizer(
                 Path(checkpoint),
                 model=self.model,
-                optimizer=getattr(self.optimizer, "optimizer", self.optimizer),
+                optimizer=_inner(self.optimizer),
                 scheduler=self.lr_scheduler,
             )
 
@@ -310,3 +312,8 @@ def _metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
 def _trainer_metrics(prediction: Any) -> dict[str, float]:
     found = _metrics(np.asarray(prediction.label_ids), np.asarray(prediction.predictions))
     return {name: found[name] for name in ("macro_f1", "accuracy")}
+
+
+def _inner(wrapped: Any) -> Any:
+    """Return the optimiser that Accelerate wrapped."""
+    return getattr(wrapped, "optimizer", wrapped)

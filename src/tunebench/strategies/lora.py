@@ -47,4 +47,5 @@ class LoRA(Strategy):
             # happens to end in "classifier" (peft#3755).
             modules_to_save=list(architecture.head),
         )
-        return get_peft_model(model, config)
+        adapted: nn.Module = get_peft_model(model, config)
+        return adapted

@@ -40,7 +40,7 @@ class FastEncoder:
     ) -> None:
         self.masks = MaskStream(seed)
         names = LAYER_NAMES[architecture.model_type]
-        unwrapped: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+        unwrapped = _unwrap(model)
         stack = list(unwrapped.get_submodule(architecture.layers))
         self.layers = [
             FastLayer(
@@ -117,7 +117,7 @@ def supports(architecture: Architecture, model: nn.Module) -> str | None:
         return f"{architecture.model_type} has no fast layers yet"
     names = LAYER_NAMES[architecture.model_type]
     linears = (names.query, names.key, names.value, names.attention_output, names.up, names.down)
-    unwrapped: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    unwrapped = _unwrap(model)
     if any(p.device.type != "cpu" for p in unwrapped.parameters()):
         return "the fast layers are for CPUs"
     for layer in unwrapped.get_submodule(architecture.layers):
@@ -127,7 +127,12 @@ def supports(architecture: Architecture, model: nn.Module) -> str | None:
     return None
 
 
-def _linear_reason(module: nn.Module) -> str | None:
+def _unwrap(model: Any) -> Any:
+    """Return the Transformers model that PEFT wrapped, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _linear_reason(module: Any) -> str | None:
     if type(module) is nn.Linear:
         return None
     from peft.tuners.lora import Linear as LoraLinear

@@ -89,7 +89,7 @@ class StackedLinear:
 
     def __init__(self, modules: Sequence[nn.Module], dtype: torch.dtype) -> None:
         self.modules = list(modules)
-        self.linears: list[nn.Linear] = [getattr(module, "base_layer", module) for module in modules]
+        self.linears: list[Any] = [getattr(module, "base_layer", module) for module in modules]
         self.dtype = dtype
         self.loras: list[Any] = [module if hasattr(module, "lora_A") else None for module in modules]
         self.starts = [0]

@@ -203,10 +203,9 @@ class AttentionFunction(Function):
         if keep is not None:
             grad_v.mul_(ctx.keep_scale)
         if ctx.apart:
-            grads = _join_heads([grad_q], batch, heads), _join_heads([grad_k, grad_v], batch, heads)
-        else:
-            grads = _join_heads([grad_q, grad_k, grad_v], batch, heads), None
-        return (*grads, None, None, None, None, None)
+            first, second = _join_heads([grad_q], batch, heads), _join_heads([grad_k, grad_v], batch, heads)
+            return first, second, None, None, None, None, None
+        return _join_heads([grad_q, grad_k, grad_v], batch, heads), None, None, None, None, None, None
 
 
 def _split_heads(rows: Tensor, parts: int, shape: tuple[int, int, int]) -> tuple[Tensor, ...]:

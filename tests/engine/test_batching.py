@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunebench.engine.batching import Collator, LengthGroupedSampler
+
+
+@given(
+    lengths=st.lists(st.integers(1, 256), min_size=1, max_size=400),
+    batch=st.integers(1, 16),
+    seed=st.integers(0, 1000),
+)
+def test_every_text_comes_once_an_epoch(lengths: list[int], batch: int, seed: int) -> None:
+    sampler = LengthGroupedSampler(np.array(lengths), batch_size=batch, seed=seed)
+    assert sorted(sampler) == list(range(len(lengths)))
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    lengths = np.random.default_rng(0).integers(5, 256, size=3000)
+
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = LengthGroupedSampler(lengths, batch_size=32, seed=seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert order(1, 2) == order(1, 2)
+    assert order(1, 2) != order(1, 3)
+    assert order(1, 2) != order(2, 2)
+
+
+def test_batches_hold_similar_lengths_but_come_in_random_order() -> None:
+    lengths = np.random.default_rng(0).integers(5, 256, size=3200)
+    order = np.array(list(LengthGroupedSampler(lengths, batch_size=32, seed=0)))
+    batches = lengths[order].reshape(-1, 32)
+    padded = batches.max(axis=1).sum() * 32
+    assert padded < 1.05 * lengths.sum()
+    longest = batches.max(axis=1)
+    assert abs(np.corrcoef(longest[1:], longest[:-1])[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize(("length", "multiple", "width"), [(None, 1, 5), (None, 8, 8), (12, 1, 12)])
+def test_padding(length: int | None, multiple: int, width: int) -> None:
+    rows = [np.array([7, 8, 9]), np.array([1, 2, 3, 4, 5])]
+    collator = Collator(pad_id=42, length=length, multiple=multiple)
+    batch = collator([{"input_ids": row, "labels": i} for i, row in enumerate(rows)])
+    assert batch["input_ids"].shape == batch["attention_mask"].shape == (2, width)
+    assert batch["labels"].tolist() == [0, 1]
+    for i, row in enumerate(rows):
+        assert batch["input_ids"][i, : len(row)].tolist() == row.tolist()
+        assert set(batch["input_ids"][i, len(row) :].tolist()) <= {42}
+        assert int(batch["attention_mask"][i].sum()) == len(row)

@@ -1,0 +1,246 @@
+"""The fast layers against the library's own: exact where they are exact, close where they are not."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tunebench.engine.batching import Collator
+from tunebench.engine.evaluator import predict_logits
+from tunebench.engine.fast.attach import FastEncoder, supports
+from tunebench.engine.fast.layers import LAYER_NAMES
+from tunebench.engine.fast.masks import MaskStream, apply_mask
+from tunebench.models import Architecture, architecture_of, load_classifier
+from tunebench.strategies import STRATEGIES
+
+FAMILIES = ["bert", "distilbert", "electra", "roberta"]
+WAYS = {
+    "full": ("full", {}),
+    "lora": ("lora", {"placement": "query_value", "rank": 4, "dropout": 0.0}),
+    "lora everywhere": ("lora", {"placement": "all_linear", "rank": 4, "dropout": 0.0}),
+}
+
+
+def build(folder: Path, way: str, *, dropout: bool = False) -> tuple[torch.nn.Module, Architecture]:
+    torch.manual_seed(3)
+    kind, params = WAYS[way]
+    model: torch.nn.Module = load_classifier(folder, label_names=("a", "b", "c"))
+    architecture = architecture_of(model.config)
+    strategy = STRATEGIES[kind]
+    model = strategy.prepare(model, strategy.params(**params), architecture)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.2)  # zero at the start: every test of LoRA would pass empty
+    if not dropout:
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+    return model.train(), architecture
+
+
+def batch(seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(1000, 20000, (5, 23), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[1, 9:] = 0
+    mask[4, 2:] = 0
+    return {"input_ids": ids * mask, "attention_mask": mask, "labels": torch.tensor([0, 1, 2, 1, 0])}
+
+
+def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("way", WAYS)
+def test_in_fp32_logits_loss_and_every_gradient_are_the_librarys(
+    tiny_model: Callable[[str], Path], family: str, way: str
+) -> None:
+    model, architecture = build(tiny_model(family), way)
+    assert supports(architecture, model) is None
+    expected = model(**batch())
+    expected.loss.backward()
+    wanted = gradients(model)
+    model.zero_grad()
+    fast = FastEncoder(model, architecture, seed=0, dtype=torch.float32)
+    found = model(**batch())
+    found.loss.backward()
+    assert torch.allclose(found.logits, expected.logits, rtol=1e-5, atol=1e-6)
+    assert torch.allclose(found.loss, expected.loss, rtol=1e-5)
+    got = gradients(model)
+    assert got.keys() == wanted.keys()
+    scale = max(float(g.norm()) for g in wanted.values())
+    for name, gradient in wanted.items():
+        # Keys' biases have no gradient in exact arithmetic; what is left of it is rounding.
+        assert (got[name] - gradient).norm() <= 1e-5 * gradient.norm() + 1e-6 * scale, name
+    fast.detach()
+    assert torch.equal(model(**batch()).logits, expected.logits)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_twenty_steps_end_at_the_same_weights(tiny_model: Callable[[str], Path], way: str) -> None:
+    ends = []
+    for fast_layers in (False, True):
+        model, architecture = build(tiny_model("bert"), way)
+        fast = FastEncoder(model, architecture, seed=0, dtype=torch.float32) if fast_layers else None
+        trained = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.SGD(trained, lr=0.05, momentum=0.9)
+        for step in range(20):
+            model(**batch(step)).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if fast is not None:
+                fast.refresh()
+        ends.append(torch.cat([p.detach().flatten() for p in trained]))
+    assert (ends[0] - ends[1]).norm() <= 1e-5 * ends[0].norm()
+
+
+def test_without_refresh_the_steps_would_not_be_seen(tiny_model: Callable[[str], Path]) -> None:
+    """The check above can fail: stale copies give other logits."""
+    model, architecture = build(tiny_model("bert"), "full")
+    fast = FastEncoder(model, architecture, seed=0, dtype=torch.float32)
+    before = model(**batch()).logits
+    layers = model.get_submodule(architecture.layers)
+    with torch.no_grad():
+        for parameter in layers.parameters():
+            parameter.mul_(1.5)
+    stale = model(**batch()).logits
+    fast.refresh()
+    assert not torch.allclose(stale, model(**batch()).logits, atol=1e-4)
+    assert not torch.allclose(before, model(**batch()).logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bf16_stays_close(tiny_model: Callable[[str], Path], family: str) -> None:
+    model, architecture = build(tiny_model(family), "lora everywhere")
+    expected = model(**batch()).logits
+    FastEncoder(model, architecture, seed=0)
+    found = model(**batch()).logits
+    assert found.dtype == torch.float32
+    assert (found - expected).norm() < 0.05 * expected.norm() + 0.02
+
+
+def test_dropout_depends_on_seed_and_step_only(tiny_model: Callable[[str], Path]) -> None:
+    model, architecture = build(tiny_model("bert"), "full", dropout=True)
+    fast = FastEncoder(model, architecture, seed=5, dtype=torch.float32)
+
+    def loss(step: int) -> float:
+        fast.start_step(step)
+        return float(model(**batch()).loss.detach())
+
+    first, second = loss(0), loss(1)
+    torch.manual_seed(99)
+    assert (loss(0), loss(1)) == (first, second)
+    assert first != second
+    model.eval()
+    assert loss(0) == loss(1)
+
+
+def test_dropouts_gradient_uses_the_mask_of_the_forward_pass(tiny_model: Callable[[str], Path]) -> None:
+    """Finite differences along the gradient, with the masks held fixed."""
+    model, architecture = build(tiny_model("distilbert"), "full", dropout=True)
+    fast = FastEncoder(model, architecture, seed=1, dtype=torch.float32)
+
+    def loss() -> torch.Tensor:
+        fast.start_step(7)
+        return model(**batch()).loss
+
+    loss().backward()
+    weight = model.get_submodule(architecture.layers)[0].ffn.lin1.weight  # type: ignore[index, union-attr]
+    direction = weight.grad / weight.grad.norm()
+    values = []
+    for sign in (-1, 1):
+        with torch.no_grad():
+            weight.add_(direction, alpha=sign * 5e-3)
+        fast.refresh()
+        values.append(float(loss().detach()))
+        with torch.no_grad():
+            weight.sub_(direction, alpha=sign * 5e-3)
+    assert (values[1] - values[0]) / 1e-2 == pytest.approx(float(weight.grad.norm()), rel=0.02)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.2, 0.5])
+def test_masks_keep_the_rate_and_the_mean(p: float) -> None:
+    keep, scale = MaskStream(0).keep((1000, 1000), p)
+    assert keep is not None
+    assert set(keep.unique().tolist()) == {-1, 0}
+    rate = float((keep == -1).float().mean())
+    assert rate == pytest.approx(1 - p, abs=5 * (p * (1 - p) / 1e6) ** 0.5 + 2**-15)
+    assert scale == pytest.approx(1 / (1 - p), rel=1e-4)
+    for dtype in (torch.float32, torch.bfloat16):
+        x = torch.full((1000, 1000), 1.5, dtype=dtype)
+        kept = apply_mask(x, keep)
+        assert torch.equal(kept, torch.where(keep == -1, x, torch.zeros((), dtype=dtype)))
+        assert float(kept.float().mean()) * scale == pytest.approx(1.5, rel=5e-3)
+
+
+def test_masks_of_neighbouring_lanes_steps_and_seeds_are_unrelated() -> None:
+    stream = MaskStream(0)
+    first, _ = stream.keep((200_000,), 0.5)
+    stream.start_step(1)
+    second, _ = stream.keep((200_000,), 0.5)
+    other, _ = MaskStream(1).keep((200_000,), 0.5)
+    signs = [2 * (m == -1).double() - 1 for m in (first, second, other) if m is not None]
+    bound = 5 / 200_000**0.5
+    assert abs(float((signs[0] * signs[1]).mean())) < bound
+    assert abs(float((signs[0] * signs[2]).mean())) < bound
+    for shift in (1, 2, 3, 4):
+        assert abs(float((signs[0][shift:] * signs[0][:-shift]).mean())) < bound
+
+
+def test_no_dropout_draws_nothing() -> None:
+    assert MaskStream(0).keep((3, 3), 0.0) == (None, 1.0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fast_layers", [True, False])
+def test_evaluation_keeps_the_datas_order_and_leaves_no_trace(
+    tiny_model: Callable[[str], Path], way: str, fast_layers: bool
+) -> None:
+    from tunebench.data.tokens import TokenizedTexts
+
+    model, architecture = build(tiny_model("bert"), way, dropout=True)
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(3, 30, size=40)
+    ids = generator.integers(1000, 20000, size=lengths.sum()).astype(np.int32)
+    texts = TokenizedTexts(ids, np.concatenate([[0], np.cumsum(lengths)]))
+    model.eval()
+    with torch.no_grad():
+        alone = [model(input_ids=torch.tensor(texts[i][None].astype(np.int64))).logits[0] for i in range(40)]
+    model.train()
+    before = copy.deepcopy(model.state_dict())
+    fast = FastEncoder(model, architecture, seed=0, dtype=torch.float32) if fast_layers else None
+    found = predict_logits(model, texts, collator=Collator(pad_id=0), device="cpu", fast=fast, batch_tokens=100)
+    assert np.allclose(found, torch.stack(alone).numpy(), atol=1e-5)
+    assert model.training
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    if fast is not None:
+        assert not any(stack.merged for stack in fast.stacks)
+
+
+def test_what_the_fast_layers_cannot_do_is_said(tiny_model: Callable[[str], Path]) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model, architecture = build(tiny_model("deberta-v2"), "full")
+    assert "deberta-v2" in str(supports(architecture, model))
+    model = load_classifier(tiny_model("bert"), label_names=("a", "b"))
+    architecture = architecture_of(model.config)
+    targets = list(architecture.projections("query_value"))
+    dora = get_peft_model(model, LoraConfig(target_modules=targets, use_dora=True))
+    assert "variant" in str(supports(architecture, dora))
+
+
+def test_every_fast_family_names_modules_that_exist(tiny_model: Callable[[str], Path]) -> None:
+    for family in FAMILIES:
+        names = LAYER_NAMES[family]
+        model, architecture = build(tiny_model(family), "full")
+        layer = model.get_submodule(architecture.layers)[0]  # type: ignore[index]
+        for field in ("query", "key", "value", "attention_output", "attention_norm", "up", "down", "output_norm"):
+            assert isinstance(layer.get_submodule(getattr(names, field)), torch.nn.Module)
