@@ -86,8 +86,8 @@ def prepare_model(spec: RunSpec, *, device: str) -> Prepared:
     parameters = Parameters(total=total, trainable=adapter + head, adapter=adapter, head=head)
     workload = count(model, architecture)
     fast, autocast = None, None
-    if spec.engine == "fast" and spec.precision == "bf16":
-        if device == "cpu" and supports(architecture, model) is None:
+    if spec.precision == "bf16":
+        if spec.engine == "fast" and device == "cpu" and supports(architecture, model) is None:
             fast = FastEncoder(model, architecture, seed=spec.seed)
         else:
             autocast = torch.bfloat16
