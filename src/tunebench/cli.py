@@ -206,6 +206,27 @@ def doctor(json_: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: tunebench bench --model minilm --grid")
+def bench(
+    model: Annotated[str, typer.Option(help="distilbert, minilm, or a model folder.")] = "distilbert",
+    grid: Annotated[bool, typer.Option("--grid", help="Estimate the whole paper grid both ways.")] = False,
+    attention_dropout: Annotated[
+        float | None, typer.Option(help="For our side; default the model's own.", min=0, max=0.99)
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Time to use; two rounds at least.", min=1)] = 420.0,
+    threads: Annotated[int | None, typer.Option(help="Compute threads; default all cores.", min=1)] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Measure our training and evaluation against a plain Trainer script, in one sitting."""
+    from tunebench.bench import render, run_bench
+
+    result = run_bench(model, seconds=seconds, attention_dropout=attention_dropout, threads=threads, tell=_tell)
+    if json_:
+        _json(result.to_dict())
+    else:
+        sys.stdout.write(render(result, grid=grid))
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

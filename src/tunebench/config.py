@@ -112,12 +112,12 @@ class StrategyConfig(Frozen):
             raise ValueError(f"a strategy is a mapping of its parameters, got {raw!r}")
         fields = dict(raw)
         own = {key: fields.pop(key) for key in ("kind", "learning_rate") if key in fields}
-        given = fields.pop("params", None)
-        if given is not None and not isinstance(given, dict):
-            return own | {"params": given}
         strategy = STRATEGIES.get(own["kind"]) if isinstance(own.get("kind"), str) else None
         if strategy is not None:
             own.setdefault("learning_rate", strategy.default_learning_rate)
+        given = fields.pop("params", None)
+        if given is not None and not isinstance(given, dict):
+            return own | {"params": given}
         return own | {"params": fields | (given or {})}
 
     @field_validator("kind")

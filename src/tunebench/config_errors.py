@@ -23,7 +23,6 @@ _COMPLAINTS = {
     "too_short": "is empty",
     "literal_error": "is none of the choices",
     "string_pattern_mismatch": "is no valid name",
-    "invalid_key": "is no valid key",
 }
 
 
@@ -102,7 +101,7 @@ def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -
     if "missing" in types:
         allowed = _describe(schema) or schema.get("description")
         return ConfigError(f"{key}: this key is missing.", allowed=allowed, fix=f"add '{path[-1]}: ...'")
-    if "extra_forbidden" in types:
+    if types & {"extra_forbidden", "invalid_key"}:
         known = _known_keys(path[:-1], raw)
         return ConfigError(
             f"{key}: unknown key.",
@@ -123,9 +122,11 @@ def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -
         return ConfigError(f"{key}: {message}", value=None if isinstance(first["input"], dict) else first["input"])
     allowed = _describe(schema)
     complaint = next((_COMPLAINTS[t] for t in _COMPLAINTS if t in types), "has the wrong type")
-    fix = _did_you_mean(first["input"], schema.get("enum", ())) or f"edit {key}, or pass --set {key}=VALUE"
-    if schema.get("type") == "array" and not isinstance(first["input"], (list, tuple, dict, type(None))):
-        fix = f"{key}: [{first['input']}]"
+    settable = ".".join(str(part) for part in path if not isinstance(part, int))
+    fix = _did_you_mean(first["input"], schema.get("enum", ()))
+    fix = fix or f"edit {settable}, or pass --set {settable}=VALUE"
+    if "tuple_type" in types and not isinstance(first["input"], (dict, type(None))):
+        fix = f"write a list: {key}: [{first['input']}]"
     return ConfigError(f"{key}: this {complaint}.", value=first["input"], allowed=allowed, fix=fix)
 
 
@@ -192,7 +193,7 @@ def _describe(schema: dict[str, Any]) -> str | None:
 
 def _describe_number(noun: str, schema: dict[str, Any]) -> str:
     bounds = [
-        f"{words} {schema[name]:g}"
+        f"{words} {schema[name]}"
         for name, words in (
             ("minimum", "at least"),
             ("exclusiveMinimum", "above"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from tunebench.data import TextDataset, load_dataset
 from tunebench.data.splits import available_train, held_out_count, make_parts
 from tunebench.errors import ConfigError, PlanError, TunebenchError, raise_all
 from tunebench.models import resolve_model
-from tunebench.store import PlannedRun
+from tunebench.store import PlannedRun, StudyStore
 
 if TYPE_CHECKING:
     from tunebench.engine.estimate import Estimate
@@ -66,6 +66,7 @@ def make_plan(
 
     Raises:
         TunebenchError: Everything that is wrong with model, data and sizes, together.
+        StoreError: The folder holds something else, or another study.
         PlanError: The disk is too small.
     """
     from tunebench.engine import machine
@@ -82,18 +83,14 @@ def make_plan(
         dataset = load_dataset(study.data)
     except TunebenchError as error:
         errors.append(error)
+    if dataset is not None:
+        errors += _check_sizes(study, dataset)
     raise_all(errors)
     assert model is not None and dataset is not None
 
     device = machine.resolve_device(execution.device)
     precision: Precision = machine.default_precision(device, study.engine)  # type: ignore[assignment]
-    train_examples = available_train(
-        len(dataset.train), has_test=dataset.test is not None, test_size=study.test_size
-    )
-    if dataset.test is None:
-        test_examples = held_out_count(len(dataset.train), study.test_size)
-    else:
-        test_examples = study.test_size or len(dataset.test)
+    train_examples, test_examples = _available(study, dataset)
     data = DataRef(
         source=study.data.source,
         revision=dataset.revision,
@@ -110,11 +107,16 @@ def make_plan(
             precision=precision,
         )
     )
-    _check(specs, dataset)
-    estimates = _estimates(specs, dataset, execution, measure, on_progress)
-    runs = choose(order(specs), estimates, budget_seconds)
+    done: set[str] = set()
     if folder is not None:
-        _check_disk(folder, [estimates[r.spec.run_id] for r in runs if r.left_out is None])
+        # Before anything is measured: a folder that cannot be used is no reason to wait.
+        store = StudyStore.check(folder, specs)
+        done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
+    estimates = _estimates(specs, dataset, execution, measure, on_progress)
+    runs = choose(order(specs), estimates, budget_seconds, done=done)
+    if folder is not None:
+        to_do = [r.spec for r in runs if r.left_out is None and r.spec.run_id not in done]
+        _check_disk(folder, disk_need(to_do, estimates))
     return Plan(study, dataset, tuple(runs), estimates)
 
 
@@ -130,15 +132,27 @@ def order(specs: Sequence[RunSpec]) -> list[RunSpec]:
         rates.setdefault(spec.label, [])
         if spec.learning_rate not in rates[spec.label]:
             rates[spec.label].append(spec.learning_rate)
-    rank = {
-        (label, rate): abs(position - (len(values) - 1) / 2)
+    # The turn at which a strategy tries a rate: 0 for the middle one, then outward, the smaller first.
+    turn = {
+        (label, rate): number
         for label, values in rates.items()
-        for position, rate in enumerate(sorted(values))
+        for number, rate in enumerate(_middle_outward(sorted(values)))
     }
-    return sorted(specs, key=lambda s: (seeds.index(s.seed), s.train_size, rank[s.label, s.learning_rate]))
+    return sorted(specs, key=lambda s: (seeds.index(s.seed), s.train_size, turn[s.label, s.learning_rate]))
 
 
-def choose(specs: Sequence[RunSpec], estimates: Mapping[str, Estimate], budget: float | None) -> list[PlannedRun]:
+def _middle_outward(values: list[float]) -> list[float]:
+    middle = (len(values) - 1) / 2
+    return [values[i] for i in sorted(range(len(values)), key=lambda i: (abs(i - middle), i))]
+
+
+def choose(
+    specs: Sequence[RunSpec],
+    estimates: Mapping[str, Estimate],
+    budget: float | None,
+    *,
+    done: Collection[str] = (),
+) -> list[PlannedRun]:
     """Mark what a budget leaves out.
 
     Cells are taken in whole blocks of one seed and size, so that what was paid for can be compared;
@@ -149,20 +163,21 @@ def choose(specs: Sequence[RunSpec], estimates: Mapping[str, Estimate], budget: 
         specs: Ordered cells.
         estimates: By run id.
         budget: Seconds, or None for no limit.
+        done: Ids of complete runs; they cost nothing more.
     """
     if budget is None:
         return [PlannedRun(spec) for spec in specs]
     blocks: dict[tuple[int, int], list[RunSpec]] = {}
     for spec in specs:
         blocks.setdefault((spec.seed, spec.train_size), []).append(spec)
+    cost = {spec.run_id: 0.0 if spec.run_id in done else estimates[spec.run_id].seconds for spec in specs}
     runs, spent, open_ = [], 0.0, True
     for number, block in enumerate(blocks.values()):
-        need = sum(estimates[spec.run_id].seconds for spec in block)
-        fits = open_ and spent + need <= budget
+        fits = open_ and spent + sum(cost[spec.run_id] for spec in block) <= budget
         for spec in block:
-            seconds = estimates[spec.run_id].seconds
-            alone = number == 0 and not fits and spent + seconds <= budget
-            if fits or alone:
+            seconds = cost[spec.run_id]
+            alone = number == 0 and spent + seconds <= budget
+            if fits or alone or spec.run_id in done:
                 spent += seconds
                 runs.append(PlannedRun(spec))
             else:
@@ -188,22 +203,41 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def _check(specs: Sequence[RunSpec], dataset: TextDataset) -> None:
-    """Cut the parts of every size once, so that nothing can fail there later."""
-    errors: list[TunebenchError] = []
-    for spec in {s.train_size: s for s in specs}.values():
+def _available(study: StudyConfig, dataset: TextDataset) -> tuple[int, int]:
+    """Return how many examples ``all`` stands for, and how many are scored."""
+    train = available_train(len(dataset.train), has_test=dataset.test is not None, test_size=study.test_size)
+    if dataset.test is None:
+        return train, held_out_count(len(dataset.train), study.test_size)
+    return train, study.test_size or len(dataset.test)
+
+
+def _check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchError]:
+    """Cut the parts of every size once, so that nothing can fail there later; return what is wrong."""
+    train_examples, test_examples = _available(study, dataset)
+    errors: dict[str, TunebenchError] = {}
+    sizes = [train_examples if size == "all" else size for size in study.train_sizes]
+    if len(set(sizes)) < len(sizes):
+        error = ConfigError(
+            f"Two training sizes are the same: the data has {train_examples} examples to train on.",
+            value=list(study.train_sizes),
+            allowed="different sizes",
+            fix="drop 'all', or the number",
+        )
+        errors[str(error)] = error
+    for size in sizes:
         try:
             make_parts(
                 train_labels=dataset.train.labels,
                 test_labels=None if dataset.test is None else dataset.test.labels,
-                train_size=spec.train_size,
-                subset_seed=spec.subset_seed,
-                validation_fraction=spec.validation_fraction,
-                test_size=spec.test_size,
+                train_size=size,
+                subset_seed=study.subset_seed,
+                validation_fraction=study.held_out_fraction,
+                test_size=test_examples,
             )
-        except TunebenchError as error:
-            errors.append(error)
-    raise_all(errors)
+        except TunebenchError as found:
+            # What is wrong with the test part is wrong at every size, and is said once.
+            errors[str(found)] = found
+    return list(errors.values())
 
 
 def _estimates(
@@ -218,10 +252,25 @@ def _estimates(
     return estimate_runs(specs, dataset=dataset, execution=execution, measure=measure, on_progress=on_progress)
 
 
-def _check_disk(folder: Path, estimates: Sequence[Estimate]) -> None:
+def disk_need(specs: Sequence[RunSpec], estimates: Mapping[str, Estimate]) -> int:
+    """Return the bytes that running these takes at most at once.
+
+    Checkpoints go when a run is complete: it keeps its trained weights in fp32 and its predictions. So
+    the need is what all of them keep, and the rest of the largest one while it runs.
+    """
+    kept = {
+        spec.run_id: 4 * estimates[spec.run_id].trainable_params
+        + spec.test_size * (4 * len(spec.data.label_names) + 16)
+        + 2**20
+        for spec in specs
+    }
+    extra = [max(0, estimates[run_id].disk_bytes - size) for run_id, size in kept.items()]
+    return sum(kept.values()) + max(extra, default=0)
+
+
+def _check_disk(folder: Path, need: int) -> None:
     existing = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
     free = shutil.disk_usage(existing).free - _DISK_RESERVE
-    need = sum(e.disk_bytes for e in estimates)
     if need > free:
         raise PlanError(
             "There is too little disk space for the plan.",

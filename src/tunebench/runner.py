@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 import traceback
@@ -75,8 +76,10 @@ def run_plan(
         What became of them. Failures are records in the store; nothing is raised for them.
     """
     summary = Summary()
-    waiting = [spec for spec in specs if not _settled(spec, store, display, summary)]
-    display.start({spec.run_id: estimates.get(spec.run_id, 0.0) for spec in waiting})
+    failures = {spec.run_id: _failed_at(spec, store) for spec in specs}
+    waiting = list(specs)
+    open_ = {spec.run_id for spec in specs if not store.run_folder(spec.run_id).complete}
+    display.start({run_id: estimates.get(run_id, 0.0) for run_id in open_})
     try:
         with _stop_on_signals(display) as stop:
             while waiting and not summary.interrupted:
@@ -88,9 +91,13 @@ def run_plan(
                     with store.locked(spec.run_id) as mine:
                         if not mine:
                             held.append(spec)
-                        elif store.run_folder(spec.run_id).complete:
-                            summary.skipped.append(spec.run_id)
-                            display.finish(spec.run_id, f"{spec.run_id}: done by another process")
+                        # Looked at under the lock: only its holder may set a damaged run aside.
+                        elif _settled(spec, store, display, summary):
+                            if spec.run_id in open_:
+                                display.finish(spec.run_id, f"{spec.run_id}: done by another process")
+                        elif _failed_at(spec, store) != failures[spec.run_id]:
+                            summary.failed.append(spec.run_id)
+                            display.finish(spec.run_id, f"{spec.run_id}: failed in another process")
                         else:
                             _run(spec, store, dataset, execution, display, train, stop, summary)
                     if summary.interrupted:
@@ -98,9 +105,19 @@ def run_plan(
                 if held == waiting and not summary.interrupted:
                     time.sleep(poll_seconds)
                 waiting = held
+    except KeyboardInterrupt:
+        summary.interrupted = True
     finally:
         display.stop()
     return summary
+
+
+def _failed_at(spec: RunSpec, store: StudyStore) -> int | None:
+    """Return when a run's failure was written, in ns: one written since the start is not tried again."""
+    try:
+        return store.run_folder(spec.run_id).failure.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def _settled(spec: RunSpec, store: StudyStore, display: Display, summary: Summary) -> bool:
@@ -116,6 +133,7 @@ def _settled(spec: RunSpec, store: StudyStore, display: Display, summary: Summar
         target = folder.quarantine()
         display.message(f"{error}\n  set aside as {target.name}; the run is done again")
         return False
+    folder.tidy()
     summary.skipped.append(spec.run_id)
     return True
 
@@ -134,10 +152,12 @@ def _run(
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
         folder.begin(spec)
+        folder.note("resumed" if folder.checkpoint.exists() else "started")
         record = train(spec, dataset=dataset, folder=folder, execution=execution, report=display.update, stop=stop)
         folder.commit(record)
     except (Interrupted, KeyboardInterrupt) as reason:
         summary.interrupted = True
+        folder.note(f"interrupted: {reason or 'aborted'}")
         display.message(f"{spec.run_id}: {reason or 'aborted'}; run the same command again to go on")
     except Exception as error:
         status: Status = "out_of_memory" if _is_out_of_memory(error) else "failed"
@@ -152,19 +172,31 @@ def _run(
             spec=spec,
             started=started,
             finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            environment=Environment(versions={}, machine={}, device=execution.device, threads=0),
+            environment=_environment(execution),
             error=failure,
         )
         try:
             folder.fail(record)
+            folder.note(f"{status}: {failure.type}: {failure.message}")
         except OSError as second:
             display.message(f"{spec.run_id}: the failure could not be written: {second}")
         summary.failed.append(spec.run_id)
         first = failure.message.splitlines()[0]
         display.finish(spec.run_id, f"{spec.run_id}: {status.replace('_', ' ')}: {first}")
     else:
+        folder.note("complete")
         summary.complete.append(spec.run_id)
         display.finish(spec.run_id, _line(record))
+
+
+def _environment(execution: Execution) -> Environment:
+    """Describe where a run failed; the device is the one asked for, since it may be what failed."""
+    from tunebench.engine import machine
+
+    threads = execution.threads or os.cpu_count() or 1
+    return Environment(
+        versions=machine.versions(), machine=machine.describe(), device=execution.device, threads=threads
+    )
 
 
 def _line(record: RunRecord) -> str:
@@ -178,8 +210,9 @@ def _is_out_of_memory(error: BaseException) -> bool:
     """Recognise memory errors of Python and of torch, without importing torch."""
     names = {cls.__name__ for cls in type(error).__mro__}
     text = str(error).lower()
-    torch_cpu = isinstance(error, RuntimeError) and ("not enough memory" in text or "can't allocate memory" in text)
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or torch_cpu
+    phrases = ("not enough memory", "can't allocate memory", "out of memory")
+    told = isinstance(error, RuntimeError) and any(phrase in text for phrase in phrases)
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or told
 
 
 @contextmanager

@@ -11,9 +11,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from tunebench.config import SCHEMA_VERSION, RunSpec, StudyConfig
 from tunebench.errors import StoreError
 from tunebench.records import RunRecord, Status, StoredFile
 
+#: Keys of a spec's identity in which the cells of one study may differ.
+_AXES = frozenset({"kind", "params", "learning_rate", "train_size", "seed"})
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,150}-[0-9a-f]{16}")
 
 
@@ -48,6 +51,7 @@ class RunFolder:
         self.predictions = path / "predictions.npz"
         self.checkpoint = path / "checkpoint"
         self.best = path / "best.safetensors"
+        self.log = path / "run.log"
 
     @property
     def complete(self) -> bool:
@@ -55,8 +59,11 @@ class RunFolder:
         return self.record.exists()
 
     def begin(self, spec: RunSpec) -> None:
-        """Make the folder and write down what will run in it."""
+        """Make the folder, remove what a kill left half written, and write down what will run in it."""
         self.path.mkdir(parents=True, exist_ok=True)
+        for left in self.path.glob(".*"):
+            if left.is_file():
+                left.unlink(missing_ok=True)
         write_json(self.spec, spec.model_dump(mode="json"))
 
     def write_predictions(self, *, logits: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> None:
@@ -84,8 +91,21 @@ class RunFolder:
             raise StoreError(f"The predictions cannot be read: {error}", value=str(self.predictions)) from None
 
     def commit(self, record: RunRecord) -> None:
-        """Make the run complete, and remove what it no longer needs."""
+        """Make the run complete, and remove what it no longer needs.
+
+        Raises:
+            StoreError: The record is another run's, or its files are not there as it says.
+        """
+        if record.run_id != self.path.name or record.spec.run_id != self.path.name:
+            raise StoreError("The record belongs to another run.", value=f"{self.path.name}: {record.run_id}")
+        self.verify(record)
+        for name in record.files:
+            _sync(self.path / name)
         write_json(self.record, record.model_dump(mode="json"))
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what a complete run does not need; a kill right after the commit leaves it behind."""
         self.failure.unlink(missing_ok=True)
         self.best.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoint, ignore_errors=True)
@@ -95,6 +115,11 @@ class RunFolder:
         write_json(self.failure, record.model_dump(mode="json"))
         self.best.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoint, ignore_errors=True)
+
+    def note(self, line: str) -> None:
+        """Append a dated line to the run's log."""
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(timezone.utc).isoformat(timespec='seconds')} {line}\n")
 
     def read(self) -> RunRecord | None:
         """Return the record, or that of the failure, or None.
@@ -197,11 +222,40 @@ class StudyStore:
         Raises:
             StoreError: The folder holds something else, another study, or cannot be written.
         """
+        store = cls.check(folder, [p.spec for p in planned])
+        try:
+            store._locks.mkdir(parents=True, exist_ok=True)
+            # Two processes may begin one study at the same time: the second one extends the first one's plan.
+            with FileLock(store._locks / "plan.lock"):
+                planned = store._extend(planned)
+                write_text(store.study_file, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+                cells = [{"spec": p.spec.model_dump(mode="json"), "left_out": p.left_out} for p in planned]
+                write_json(store.plan_file, {"schema_version": SCHEMA_VERSION, "name": study.name, "cells": cells})
+        except OSError as error:
+            raise StoreError(
+                f"The folder cannot be written: {error.strerror}", value=str(folder), fix="choose another --out"
+            ) from None
+        return store
+
+    @classmethod
+    def check(cls, folder: Path, specs: Sequence[RunSpec]) -> StudyStore:
+        """Check, writing nothing, that a study's cells may go into a folder.
+
+        Args:
+            folder: The folder; it need not exist.
+            specs: The cells.
+
+        Returns:
+            The store.
+
+        Raises:
+            StoreError: The folder holds something else, or cells that these must not be mixed with.
+        """
         store = cls(folder)
         if folder.exists() and not folder.is_dir():
             raise StoreError("This is a file, not a folder.", value=str(folder), fix="choose another --out")
-        others = [p.name for p in folder.iterdir()] if folder.exists() else []
-        if others and not store.plan_file.exists() and not store.study_file.exists():
+        others = [] if store._begun() or not folder.exists() else [p.name for p in folder.iterdir()]
+        if others:
             raise StoreError(
                 "The folder holds something else.",
                 value=f"{folder}: {', '.join(sorted(others)[:5])}",
@@ -209,38 +263,41 @@ class StudyStore:
                 fix="choose another --out",
             )
         if store.plan_file.exists():
-            planned = store._extend(study, planned)
-        try:
-            store._locks.mkdir(parents=True, exist_ok=True)
-            write_text(store.study_file, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-            cells = [{"spec": p.spec.model_dump(mode="json"), "left_out": p.left_out} for p in planned]
-            write_json(store.plan_file, {"schema_version": SCHEMA_VERSION, "name": study.name, "cells": cells})
-        except OSError as error:
-            raise StoreError(
-                f"The folder cannot be written: {error.strerror}", value=str(folder), fix="choose another --out"
-            ) from None
+            store._check_mixing([p.spec for p in store.planned()], specs)
         return store
 
-    def _extend(self, study: StudyConfig, planned: list[PlannedRun]) -> list[PlannedRun]:
-        """Check that the stored study shares its protocol with this one; keep its other cells."""
-        old = self.study()
-        axes = {"name", "description", "strategies", "train_sizes", "seeds"}
-        before, after = old.model_dump(mode="json", exclude=axes), study.model_dump(mode="json", exclude=axes)
-        before.pop("data"), after.pop("data"), before.pop("model"), after.pop("model")
-        changed = [key for key in before if before[key] != after.get(key)]
-        stored = self.planned()
-        for part in ("model", "data"):
-            if stored and planned:
-                first, second = getattr(stored[0].spec, part), getattr(planned[0].spec, part)
-                changed += [part] if first.fingerprint != second.fingerprint else []
-        if changed:
-            was = {key: old.model_dump(mode="json")[key] for key in changed}
+    def _begun(self) -> bool:
+        """Tell whether this is a study's folder, if only one whose making was cut short."""
+        return self.plan_file.exists() or self.study_file.exists() or self._locks.is_dir()
+
+    def _check_mixing(self, stored: Sequence[RunSpec], specs: Sequence[RunSpec]) -> None:
+        """Refuse cells that share no protocol with the stored ones, or reuse a label for something else."""
+        if not stored or not specs:
+            return
+        before, after = _protocol(stored[0]), _protocol(specs[0])
+        changes = [f"{key}: {before.get(key)} -> {after[key]}" for key in after if before.get(key) != after[key]]
+        meanings = {spec.label: (spec.kind, spec.params) for spec in stored}
+        labels = {spec.run_id[-16:]: spec.label for spec in stored}
+        for spec in {s.label: s for s in specs}.values():
+            known = meanings.get(spec.label)
+            if known is not None and known != (spec.kind, spec.params):
+                changes.append(f"strategy {spec.label}: {known[0]} {known[1]} -> {spec.kind} {spec.params}")
+        for spec in specs:
+            label = labels.get(spec.run_id[-16:], spec.label)
+            if label != spec.label:
+                changes.append(f"strategy {label} is called {spec.label}")
+        if changes:
             raise StoreError(
-                f"The folder holds a study with another protocol; they differ in: {', '.join(changed)}.",
-                value=f"{self.folder} has {was}",
+                "The folder holds another study; they differ in:\n    " + "\n    ".join(dict.fromkeys(changes)),
+                value=str(self.folder),
                 allowed="the same study, or one that adds strategies, rates, sizes or seeds",
-                fix="choose another --out",
+                fix="choose another --out, or give a changed strategy a label of its own",
             )
+
+    def _extend(self, planned: list[PlannedRun]) -> list[PlannedRun]:
+        """Keep the stored plan's other cells, behind these."""
+        stored = self.planned() if self.plan_file.exists() else []
+        self._check_mixing([p.spec for p in stored], [p.spec for p in planned])
         new = {p.spec.run_id for p in planned}
         return planned + [p for p in stored if p.spec.run_id not in new]
 
@@ -323,11 +380,18 @@ class StudyStore:
         return found
 
     def _status(self, planned: PlannedRun, record: RunRecord | None) -> Status:
-        if record is not None:
-            return record.status
+        if record is not None and record.status == "complete":
+            return "complete"
         if self.is_running(planned.spec.run_id):
             return "running"
+        if record is not None:
+            return record.status
         return "left_out" if planned.left_out else "pending"
+
+
+def _protocol(spec: RunSpec) -> dict[str, Any]:
+    """Return what all cells of a study share."""
+    return {k: v for k, v in spec.identity.items() if k not in _AXES}
 
 
 def stored_file(path: Path) -> StoredFile:
@@ -345,8 +409,23 @@ def write_text(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Force a file, or a folder's entries, onto the disk; some systems cannot for folders."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:

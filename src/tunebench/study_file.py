@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import importlib.resources
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from tunebench.config import DataConfig, StudyConfig
-from tunebench.errors import ConfigError, TunebenchError, raise_all
+from tunebench.config import StudyConfig
+from tunebench.config_errors import check_booleans, explain
+from tunebench.errors import ConfigError, raise_all
 
 
 class _Loader(yaml.SafeLoader):
@@ -78,18 +79,33 @@ def load_study(
     try:
         raw = parse_yaml(path.read_text(encoding="utf-8"), where=str(path))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"The study file is not UTF-8 (byte {error.start}).", value=str(path)) from None
+        raise ConfigError(
+            f"The study file is not UTF-8 (byte {error.start}).",
+            value=str(path),
+            allowed="text in UTF-8",
+            fix="save the file again with the encoding UTF-8",
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"The study file cannot be read: {error.strerror}.", value=str(path)) from None
     if not isinstance(raw, dict):
-        raise ConfigError("A study is a mapping of keys to values.", value=str(path), fix="see: tunebench presets")
+        found = "empty" if raw is None else f"a {type(raw).__name__}"
+        raise ConfigError(
+            f"The study file is {found}.",
+            value=str(path),
+            allowed="a mapping of keys to values, as in the presets",
+            fix=f"start from the preset {next(iter(known))!r}",
+        )
     raw.setdefault("name", path.stem)
-    for override in overrides:
-        _override(raw, override)
     if model is not None:
         raw["model"] = model
         raw.pop("model_revision", None)
     if data is not None:
-        columns = raw.get("data") if isinstance(raw.get("data"), dict) else {}
+        given = raw.get("data")
+        columns = given if isinstance(given, dict) else {}
         raw["data"] = {k: v for k, v in columns.items() if k in ("text_column", "label_column")} | {"source": data}
+    # Last, so that --set can say more about a model or data given beside it.
+    for override in overrides:
+        _override(raw, override)
     return check_study(raw)
 
 
@@ -105,7 +121,15 @@ def parse_yaml(text: str, *, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigError(f"This is no valid YAML{place}: {problem}", value=where) from None
+        raise ConfigError(
+            f"This is no valid YAML{place}: {problem}", value=where, fix="mend it at that place"
+        ) from None
+    except RecursionError:
+        raise ConfigError(
+            "This is no valid YAML: it is nested too deeply.",
+            value=where,
+            allowed="a flat study, as in the presets",
+        ) from None
 
 
 def check_study(raw: dict[str, Any]) -> StudyConfig:
@@ -114,48 +138,12 @@ def check_study(raw: dict[str, Any]) -> StudyConfig:
     Raises:
         ConfigError: Every error, each with key, value, what is allowed, and the fix.
     """
+    raise_all(check_booleans(raw))
     try:
         return StudyConfig.model_validate(raw)
     except ValidationError as error:
-        raise_all(list(_translate(error, raw)))
+        raise_all(explain(error, raw))
         raise AssertionError("unreachable") from None
-
-
-def _translate(error: ValidationError, raw: dict[str, Any]) -> Iterator[TunebenchError]:
-    """Turn pydantic's errors into ours, one a key."""
-    seen = set()
-    for item in error.errors(include_url=False):
-        path = [
-            part for part in item["loc"] if not (isinstance(part, str) and part.startswith(("literal[", "const")))
-        ]
-        if item["type"] in ("too_short",) and any(str(k).startswith(f"{path[0]}.") for k in seen):
-            continue  # the empty remains of values that were refused one by one
-        key = ".".join(str(part) for part in path)
-        if key in seen:
-            continue
-        seen.add(key)
-        yield _one(item, key, path, raw)
-
-
-def _one(item: Any, key: str, path: list[Any], raw: dict[str, Any]) -> TunebenchError:
-    kind = item["type"]
-    if kind == "missing":
-        return ConfigError(f"{key}: this key is missing.", fix=f"add {key}: ... to the study")
-    if kind == "extra_forbidden":
-        model: type[BaseModel] = DataConfig if path[0] == "data" else StudyConfig
-        allowed = list(model.model_fields)
-        close = difflib.get_close_matches(str(path[-1]), allowed, n=1)
-        return ConfigError(
-            f"{key}: unknown key.",
-            value=path[-1],
-            allowed=", ".join(allowed),
-            fix=f"did you mean {close[0]!r}?" if close else "remove it",
-        )
-    if path and path[0] == "train_sizes" and len(path) == 2:
-        return ConfigError(f"{key}: no training size.", value=item["input"], allowed="an integer >= 2, or 'all'")
-    message = str(item["msg"]).removeprefix("Value error, ")
-    value = item["input"] if kind != "value_error" or len(path) != 0 else None
-    return ConfigError(f"{key or 'study'}: {message}", value=None if isinstance(value, dict) else value)
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
@@ -167,9 +155,11 @@ def _override(raw: dict[str, Any], override: str) -> None:
     for parent in parents:
         if isinstance(target.get(parent), str) and parent == "data":
             target[parent] = {"source": target[parent]}
+        if isinstance(target.get(parent), list) and parent == "strategies":
+            target[parent] = {label: None for label in target[parent]}
         if target.get(parent) is None:
             target[parent] = {}
         target = target[parent]
         if not isinstance(target, dict):
-            raise ConfigError(f"--set {key}: {parent} holds no keys.", value=target)
+            raise ConfigError(f"--set {key}: {parent} holds no keys.", value=target, fix=f"--set {parent}=VALUE")
     target[last] = parse_yaml(text, where=f"--set {override}")

@@ -73,14 +73,19 @@ def set_threads(threads: int | None) -> int:
     """Set and return the number of compute threads; ``None`` takes all physical cores."""
     import torch
 
-    count = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads
-    count = count or psutil.cpu_count(logical=False) or 1
-    torch.set_num_threads(count)
-    return count
+    if threads is None:
+        physical = psutil.cpu_count(logical=False) or 1
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical
+        threads = min(physical, usable)
+    torch.set_num_threads(threads)
+    return threads
 
 
-def keep_memory() -> bool:
+def keep_memory(keep: bool = True) -> bool:
     """Let the allocator keep freed pages, so that no training step pays for mapping them again.
+
+    Args:
+        keep: False goes back to glibc's own settings.
 
     Returns:
         Whether it was done; only glibc offers it.
@@ -88,8 +93,9 @@ def keep_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**28))
-    return all(libc.mallopt(key, value) == 1 for key, value in settings)
+    kept = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**28))
+    usual = ((_M_MMAP_MAX, 65_536), (_M_TRIM_THRESHOLD, 2**17), (_M_TOP_PAD, 2**17))
+    return all(libc.mallopt(key, value) == 1 for key, value in (kept if keep else usual))
 
 
 def release_memory() -> None:

@@ -1,0 +1,351 @@
+"""``tunebench bench``: the report's recipe through a plain Trainer against ours, in one sitting.
+
+Both sides run in one process, in turn, on the same random tokens with the lengths of film reviews, so
+that what the machine does to one it does to the other. The plain side gets its memory settings back
+before each of its turns. Speed does not depend on the weights, so DistilBERT's are random.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+
+from tunebench.data.tokens import TokenizedTexts
+from tunebench.engine import machine
+from tunebench.engine.batching import Collator, TokenDataset
+from tunebench.engine.evaluator import predict_logits
+from tunebench.engine.fast.attach import FastEncoder, supports
+from tunebench.engine.flops import Workload, count
+from tunebench.engine.trainer import StudyTrainer
+from tunebench.models import Architecture, architecture_of, load_classifier, model_folder
+from tunebench.strategies import STRATEGIES
+
+#: The report's recipe.
+BATCH, MAX_LENGTH, EPOCHS, EVALUATIONS, TEST = 32, 256, 3, 6, 25_000
+SIZES = (5_000, 10_000, 25_000)
+#: Share set aside for selection on our side.
+VALIDATION = 0.1
+WAYS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "lora": {"rank": 8, "alpha": 16, "dropout": 0.2, "placement": "query_value"},
+}
+
+
+@dataclass
+class Side:
+    """Measurements of one side of one strategy.
+
+    Attributes:
+        step_seconds: One median a round, first step of the round left out.
+        texts_per_second: Evaluation, one value a round.
+        peak_memory_bytes: Of the process in this side's turns; both models are loaded in it.
+    """
+
+    step_seconds: list[float] = field(default_factory=list)
+    texts_per_second: list[float] = field(default_factory=list)
+    peak_memory_bytes: int = 0
+
+
+@dataclass
+class Result:
+    """Everything one benchmark measured.
+
+    Attributes:
+        sides: ``plain`` and ``ours`` by strategy.
+        gemm_gflops: Best product rates, by type.
+        step_flops: Operations of one of our steps as executed, at the mean length, by strategy.
+        attention_dropout: Of our side; None means the model's own, as on the plain side.
+    """
+
+    model: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    threads: int
+    rounds: int
+    mean_tokens: float
+    precision: str
+    attention_dropout: float | None
+    gemm_gflops: dict[str, float]
+    sides: dict[str, dict[str, Side]]
+    step_flops: dict[str, float]
+
+    def ratio(self, way: str, what: str) -> tuple[float, float, float]:
+        """Return median, smallest and largest ratio over rounds of a measurement, plain against ours."""
+        plain, ours = getattr(self.sides[way]["plain"], what), getattr(self.sides[way]["ours"], what)
+        pairs = list(zip(plain, ours, strict=True))
+        found = [p / o if what == "step_seconds" else o / p for p, o in pairs]
+        return statistics.median(found), min(found), max(found)
+
+    def mfu(self, way: str) -> float:
+        """Return executed matrix operations of our step over the measured peak product rate."""
+        seconds = statistics.median(self.sides[way]["ours"].step_seconds)
+        return self.step_flops[way] / seconds / (self.gemm_gflops[self.precision] * 1e9)
+
+    def grid(self) -> dict[str, dict[str, float]]:
+        """Return seconds of the whole paper grid, by part, on both sides.
+
+        Plain: every label trains, and the whole test split is scored six times a run. Ours: a tenth of
+        the labels selects (scored six times), the rest trains, and test is scored once.
+        """
+        total = {side: {"training": 0.0, "evaluation": 0.0} for side in ("plain", "ours")}
+        for sides in self.sides.values():
+            for side, measured in sides.items():
+                step = statistics.median(measured.step_seconds)
+                rate = statistics.median(measured.texts_per_second)
+                for size in SIZES:
+                    trained = size if side == "plain" else size - round(size * VALIDATION)
+                    scored = (
+                        EVALUATIONS * TEST if side == "plain" else EVALUATIONS * round(size * VALIDATION) + TEST
+                    )
+                    total[side]["training"] += math.ceil(trained / BATCH) * EPOCHS * step
+                    total[side]["evaluation"] += scored / rate
+        return total
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, ratios included."""
+        found = asdict(self)
+        found["step_ratio"] = {way: self.ratio(way, "step_seconds") for way in self.sides}
+        found["evaluation_ratio"] = {way: self.ratio(way, "texts_per_second") for way in self.sides}
+        found["mfu"] = {way: self.mfu(way) for way in self.sides}
+        found["grid_seconds"] = self.grid()
+        return found
+
+
+def run_bench(
+    model: str,
+    *,
+    seconds: float = 500.0,
+    attention_dropout: float | None = None,
+    threads: int | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Result:
+    """Measure both sides in turn until the time is used up, two rounds at least.
+
+    Args:
+        model: ``distilbert`` (real size, random weights), ``minilm``, or a folder.
+        seconds: Time to use, roughly.
+        attention_dropout: For our side; None leaves the model's own.
+        threads: Compute threads.
+        tell: Told what is being measured.
+
+    Raises:
+        ModelError: The model cannot be loaded.
+    """
+    device = "cpu"
+    count_ = machine.set_threads(threads)
+    precision = machine.default_precision(device, "fast")
+    texts = _texts()
+    sides = {way: {"plain": Side(), "ours": Side()} for way in WAYS}
+    flops: dict[str, float] = {}
+    begin = time.monotonic()
+    rounds = 0
+    while rounds < 2 or (time.monotonic() - begin) * (rounds + 1) / rounds < seconds:
+        for way in WAYS:
+            for side in ("plain", "ours"):
+                tell(f"round {rounds + 1}: {model}, {way}, {side}")
+                dropout = attention_dropout if side == "ours" else None
+                prepared, architecture = _build(model, way, dropout)
+                workload = count(prepared, architecture)
+                machine.release_memory()
+                machine.keep_memory(side == "ours")
+                machine.reset_peak_memory()
+                turn = _ours if side == "ours" else _plain
+                step, rate, fast = turn(prepared, architecture, workload, texts, precision)
+                sides[way][side].step_seconds.append(step)
+                sides[way][side].texts_per_second.append(rate)
+                sides[way][side].peak_memory_bytes = max(
+                    sides[way][side].peak_memory_bytes, machine.peak_memory_bytes(device)
+                )
+                if side == "ours":
+                    flops[way] = _mean_step_flops(workload, texts, first_token_only=fast)
+                del prepared
+        rounds += 1
+    return Result(
+        model=model,
+        machine=machine.describe(),
+        versions=machine.versions(),
+        threads=count_,
+        rounds=rounds,
+        mean_tokens=float(texts.lengths.mean()),
+        precision=precision,
+        attention_dropout=attention_dropout,
+        gemm_gflops={kind: machine.gemm_gflops(kind) for kind in dict.fromkeys(("fp32", precision))},
+        sides=sides,
+        step_flops=flops,
+    )
+
+
+def _texts(count_: int = 160) -> TokenizedTexts:
+    """Make texts with the lengths of film reviews: log-normal about 233 tokens, cut at 256."""
+    generator = np.random.default_rng(0)
+    lengths = np.clip(generator.lognormal(math.log(233), 0.58, size=count_), 12, MAX_LENGTH).astype(np.int64)
+    ids = generator.integers(1000, 20_000, size=int(lengths.sum())).astype(np.int32)
+    return TokenizedTexts(ids, np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def _build(name: str, way: str, attention_dropout: float | None) -> tuple[Any, Architecture]:
+    set_seed(0)
+    if name == "distilbert":
+        from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+        extra = {} if attention_dropout is None else {"attention_dropout": attention_dropout}
+        model: Any = DistilBertForSequenceClassification(DistilBertConfig(num_labels=2, **extra))
+    else:
+        model = load_classifier(
+            model_folder(name), label_names=("negative", "positive"), attention_dropout=attention_dropout
+        )
+    architecture = architecture_of(model.config)
+    strategy = STRATEGIES[way]
+    return strategy.prepare(model, strategy.params(**WAYS[way]), architecture), architecture
+
+
+class _StepTimes(TrainerCallback):
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._mark = 0.0
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        self._mark = time.perf_counter()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.seconds.append(time.perf_counter() - self._mark)
+
+
+def _plain(
+    model: Any, architecture: Architecture, workload: Workload, texts: TokenizedTexts, precision: str
+) -> tuple[float, float, bool]:
+    """Time the report's recipe: the Trainer as it is, fp32, everything padded to 256."""
+    steps = 3
+    labels = np.arange(len(texts)) % 2
+    collator = Collator(pad_id=0, length=MAX_LENGTH)
+    times = _StepTimes()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            model=model,
+            args=_arguments(folder, steps),
+            train_dataset=TokenDataset(texts, labels),
+            data_collator=collator,
+            callbacks=[times],
+        )
+        trainer.train()
+        scored = texts.take(np.arange(64))
+        start = time.perf_counter()
+        trainer.predict(TokenDataset(scored, labels[:64]))
+        rate = 64 / (time.perf_counter() - start)
+    return statistics.median(times.seconds[1:]), rate, False
+
+
+def _ours(
+    model: Any, architecture: Architecture, workload: Workload, texts: TokenizedTexts, precision: str
+) -> tuple[float, float, bool]:
+    """Time a whole pass over the texts through our Trainer, so that every length has its share."""
+    bf16 = precision == "bf16"
+    fast = FastEncoder(model, architecture, seed=0) if bf16 and supports(architecture, model) is None else None
+    collator = Collator(pad_id=0)
+    labels = np.arange(len(texts)) % 2
+    with tempfile.TemporaryDirectory() as folder:
+        # One pass to warm up, one that counts; the step time is the mean, as lengths differ.
+        steps = 2 * math.ceil(len(texts) / BATCH)
+        trainer = StudyTrainer(
+            model,
+            _arguments(folder, steps),
+            train_dataset=TokenDataset(texts, labels),
+            eval_dataset=None,
+            collator=collator,
+            folder=Path(folder) / "checkpoints",
+            best_path=Path(folder) / "best.safetensors",
+            seed=0,
+            fast=fast,
+            workload=workload,
+            grouped=True,
+            autocast=torch.bfloat16 if bf16 and fast is None else None,
+            run_id="bench",
+            report=lambda progress: None,
+            stop=lambda: False,
+        )
+        trainer.train()
+        start = time.perf_counter()
+        predict_logits(
+            model,
+            texts,
+            collator=collator,
+            device="cpu",
+            fast=fast,
+            autocast=torch.bfloat16 if bf16 and fast is None else None,
+        )
+        rate = len(texts) / (time.perf_counter() - start)
+    seconds = trainer.meters.step_seconds[steps // 2 :]
+    return statistics.fmean(seconds), rate, fast is not None
+
+
+def _arguments(folder: str, steps: int) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=folder,
+        max_steps=steps,
+        per_device_train_batch_size=BATCH,
+        per_device_eval_batch_size=BATCH,
+        learning_rate=5e-5,
+        report_to=[],
+        disable_tqdm=True,
+        save_strategy="no",
+        logging_strategy="no",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=False,
+        use_cpu=True,
+    )
+
+
+def _mean_step_flops(workload: Workload, texts: TokenizedTexts, *, first_token_only: bool) -> float:
+    lengths = np.sort(texts.lengths)
+    batches = [lengths[i : i + BATCH] for i in range(0, len(lengths), BATCH)]
+    return statistics.fmean(
+        workload.step(texts=len(b), length=int(b.max()), first_token_only=first_token_only) for b in batches
+    )
+
+
+def render(result: Result, *, grid: bool) -> str:
+    """Return the result as text, with the arithmetic of the grid if asked for."""
+    info = result.machine
+    lines = [
+        f"{result.model} on {info['cpu']}, {info['cores']} cores, {result.threads} threads; "
+        f"{result.rounds} rounds, batch {BATCH}, mean length {result.mean_tokens:.0f} tokens",
+        "products: " + ", ".join(f"{k} {v:.0f} GFLOP/s" for k, v in result.gemm_gflops.items()),
+        "plain: Trainer, fp32, padded to 256. ours: "
+        + f"{result.precision}, grouped by length, attention dropout "
+        + ("the model's own" if result.attention_dropout is None else f"{result.attention_dropout:g}"),
+        "",
+        f"{'':<22}{'plain':>10}{'ours':>10}{'ratio':>8}   range over rounds",
+    ]
+    for way, sides in result.sides.items():
+        for what, unit in (("step_seconds", "s/step"), ("texts_per_second", "reviews/s")):
+            plain, ours = (statistics.median(getattr(sides[s], what)) for s in ("plain", "ours"))
+            middle, low, high = result.ratio(way, what)
+            name = f"{way}, {unit}"
+            lines.append(f"{name:<22}{plain:>10.3f}{ours:>10.3f}{middle:>7.2f}x   {low:.2f}x to {high:.2f}x")
+        memory = [sides[s].peak_memory_bytes / 1e9 for s in ("plain", "ours")]
+        lines.append(f"{way + ', peak GB':<22}{memory[0]:>10.2f}{memory[1]:>10.2f}")
+        lines.append(f"{way + ', MFU':<22}{'':>10}{result.mfu(way):>10.0%}")
+    if grid:
+        total = result.grid()
+        plain, ours = (sum(total[s].values()) for s in ("plain", "ours"))
+        lines += [
+            "",
+            f"paper grid ({' + '.join(f'{n:,}' for n in SIZES)} labels, {EPOCHS} epochs, both strategies):",
+            f"  plain: steps x s/step = {total['plain']['training'] / 3600:.2f} h, and {EVALUATIONS} x {TEST:,} "
+            f"reviews a run / (reviews/s) = {total['plain']['evaluation'] / 3600:.2f} h",
+            f"  ours:  steps of 90 % of the labels = {total['ours']['training'] / 3600:.2f} h, and {EVALUATIONS} x "
+            f"10 % of the labels + {TEST:,} reviews a run = {total['ours']['evaluation'] / 3600:.2f} h",
+            f"  {plain / 3600:.2f} h against {ours / 3600:.2f} h: {plain / ours:.1f}x",
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,133 @@
+"""Runs that train nothing, on a real store with real locks; also a program, for processes that get killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunebench.config import DataRef, Execution, ModelRef, RunSpec, StudyConfig, expand
+from tunebench.data.types import Split, TextDataset
+from tunebench.progress import Interrupted, PlainDisplay, Progress
+from tunebench.records import Environment, RunRecord
+from tunebench.runner import Summary, run_plan
+from tunebench.store import PlannedRun, RunFolder, StudyStore, stored_file
+
+DATASET = TextDataset("fake", None, ("no", "yes"), Split(["a", "b"], np.array([0, 1])), None)
+STEPS = 5
+
+
+def make_study(**changes: Any) -> StudyConfig:
+    study = {
+        "name": "fake",
+        "model": "m",
+        "data": "d",
+        "strategies": {"full": None, "lora": None},
+        "train_sizes": [10, 20],
+        "seeds": [1],
+        "precision": "fp32",
+    }
+    return StudyConfig.model_validate(study | changes)
+
+
+def make_specs(study: StudyConfig, *, data: str = "b" * 32, train_examples: int = 1000) -> list[RunSpec]:
+    return list(
+        expand(
+            study,
+            model=ModelRef(source="m", fingerprint="a" * 32),
+            data=DataRef(source="d", fingerprint=data, label_names=("no", "yes")),
+            train_examples=train_examples,
+            test_examples=4,
+            precision="fp32",
+        )
+    )
+
+
+def make_store(folder: Path, study: StudyConfig) -> tuple[StudyStore, list[RunSpec]]:
+    specs = make_specs(study)
+    return StudyStore.create(folder, study, [PlannedRun(spec) for spec in specs]), specs
+
+
+def make_record(spec: RunSpec, folder: RunFolder, **changes: Any) -> RunRecord:
+    record = {
+        "run_id": spec.run_id,
+        "status": "complete",
+        "spec": spec,
+        "started": "2026-01-01T00:00:00+00:00",
+        "finished": "2026-01-01T00:00:01+00:00",
+        "environment": Environment(versions={}, machine={}, device="cpu", threads=1),
+        "files": {p.name: stored_file(p) for p in (folder.weights, folder.predictions) if p.exists()},
+    }
+    return RunRecord.model_validate(record | changes)
+
+
+def train(
+    spec: RunSpec,
+    *,
+    dataset: TextDataset,
+    folder: RunFolder,
+    execution: Execution,
+    report: Callable[[Progress], None],
+    stop: Callable[[], bool],
+    seconds: float = 0.0,
+) -> RunRecord:
+    """Count to STEPS, with a checkpoint a step; the steps taken are logged, to see what was repeated."""
+    folder.checkpoint.mkdir(exist_ok=True)
+    state = folder.checkpoint / "state.json"
+    done = json.loads(state.read_text()) if state.exists() else 0
+    for step in range(done + 1, STEPS + 1):
+        half = folder.path / f".half-written.{os.getpid()}.tmp"
+        half.write_text("partial")
+        with (folder.path.parent.parent / "steps.txt").open("a") as file:
+            file.write(f"{spec.run_id} {step} {os.getpid()}\n")
+        time.sleep(seconds)
+        temporary = state.with_suffix(".tmp")
+        temporary.write_text(json.dumps(step))
+        os.replace(temporary, state)
+        half.unlink()
+        report(Progress(spec.run_id, "train", step, STEPS, 0.5, None))
+        if stop() and step < STEPS:
+            raise Interrupted(f"stopped at step {step} of {STEPS}")
+    folder.weights.write_bytes(spec.run_id.encode())
+    folder.write_predictions(
+        logits=np.zeros((4, 2), np.float32), labels=np.zeros(4, np.int64), indices=np.arange(4)
+    )
+    return make_record(spec, folder)
+
+
+def run(folder: Path, study: StudyConfig, train_function: Any = train, **options: Any) -> Summary:
+    """Run a whole study with fake runs in this process."""
+    store, specs = make_store(folder, study)
+    return run_plan(
+        specs,
+        store=store,
+        dataset=DATASET,
+        execution=Execution(),
+        display=PlainDisplay(options.pop("stream", None), interval=0.0),
+        train=train_function,
+        estimates={spec.run_id: 1.0 for spec in specs},
+        poll_seconds=0.05,
+        **options,
+    )
+
+
+def steps_taken(folder: Path) -> list[tuple[str, int, int]]:
+    """Return ``(run_id, step, process)`` of every step that any process took."""
+    lines = (line.split() for line in (folder / "steps.txt").read_text().splitlines())
+    return [(run_id, int(step), int(process)) for run_id, step, process in lines]
+
+
+if __name__ == "__main__":
+    target, seconds, changes = Path(sys.argv[1]), float(sys.argv[2]), json.loads(sys.argv[3])
+
+    def slow(spec: RunSpec, **arguments: Any) -> RunRecord:
+        return train(spec, seconds=seconds, **arguments)
+
+    summary = run(target, make_study(**changes), slow)
+    sys.exit(130 if summary.interrupted else 1 if summary.failed else 0)
