@@ -59,7 +59,7 @@ def run(
     config = load_study(study, overrides=set_ or [], model=model, data=data)
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise typer.BadParameter(f"{device!r}: allowed are auto, cpu, cuda, mps", param_hint="--device")
-    execution = Execution(device=device, threads=threads)  # type: ignore[arg-type]
+    execution = Execution(device=device, threads=threads)
     seconds = None if budget is None else parse_duration(budget)
     folder = out_dir or Path("out") / config.name
     if dry_run:
@@ -268,13 +268,17 @@ def _json(value: Any) -> None:
 
 def _print_tables(folder: Path, *, names: list[str] | None, style: str) -> None:
     from tunebench.api import load_comparison
-    from tunebench.tables import RENDERERS, make_tables
+    from tunebench.rendering import to_csv, to_markdown, to_rich, to_text
+    from tunebench.tables import make_tables
 
-    if style not in RENDERERS:
-        raise typer.BadParameter(f"{style!r}: allowed are {', '.join(RENDERERS)}", param_hint="--format")
-    made = make_tables(load_comparison(folder), names)
-    render: Callable[..., str] = RENDERERS[style]
-    sys.stdout.write("\n".join(render(table) for table in made))
+    renderers: dict[str, Callable[..., str]] = {"text": to_text, "markdown": to_markdown, "csv": to_csv}
+    if style not in renderers:
+        raise typer.BadParameter(f"{style!r}: allowed are {', '.join(renderers)}", param_hint="--format")
+    for table in make_tables(load_comparison(folder), names):
+        if style == "text" and sys.stdout.isatty():
+            out.print(to_rich(table), "")
+        else:
+            sys.stdout.write(renderers[style](table) + "\n")
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import pandas as pd
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from tunebench.config import RunSpec
 from tunebench.errors import StoreError
 from tunebench.records import RunRecord, Status, to_row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What all cells of a comparison share; tables never mix values of runs that differ here.
+PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
+    "data (fingerprint)": lambda spec: spec.data.fingerprint,
+    "model (fingerprint)": lambda spec: spec.model.fingerprint,
+    "selection": lambda spec: spec.selection,
+    "validation_fraction": lambda spec: spec.validation_fraction,
+    "subset_seed": lambda spec: spec.subset_seed,
+    "test_size": lambda spec: spec.test_size,
+}
 
 
 @dataclass(frozen=True)
@@ -27,106 +39,216 @@ class Cell:
     record: RunRecord | None = None
     note: str | None = None
 
-    @property
+    @cached_property
     def row(self) -> dict[str, Any]:
-        """The cell as a flat row."""
+        """The cell as a flat row of :func:`~tunebench.records.to_row`; do not change it."""
         row = to_row(self.spec, status=self.status, record=self.record)
         row["error"] = row["error"] or self.note
         return row
 
     @property
     def scored(self) -> bool:
-        """Whether there are scores."""
-        return self.record is not None and self.record.scores is not None
+        """Whether the run is complete and has scores; only such runs are averaged."""
+        return self.status == "complete" and self.record is not None and self.record.scores is not None
 
 
 @dataclass(frozen=True)
-class Group:
-    """All seeds of one strategy at one size, at the learning rate that selection chose.
+class Summary:
+    """One figure over seeds.
 
     Attributes:
-        label: The strategy's label.
-        train_size: Labels used.
-        learning_rate: The chosen rate; None where several were tried and nothing chose among them.
-        cells: The cells at that rate (all cells, where nothing chose).
-        tried: Learning rates tried.
+        values: One a seed, in the order of the cells; at least one.
     """
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return statistics.fmean(self.values)
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation over seeds (n - 1); None with one seed."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of one strategy at one size and one learning rate: they differ in their seed only."""
 
     label: str
     train_size: int
-    learning_rate: float | None
+    learning_rate: float
     cells: tuple[Cell, ...]
-    tried: tuple[float, ...]
 
-    @property
+    @cached_property
     def scored(self) -> tuple[Cell, ...]:
         """Cells with scores."""
         return tuple(cell for cell in self.cells if cell.scored)
 
     @property
-    def status(self) -> str:
-        """What is missing, in words; empty when nothing is."""
-        missing = [cell.status.replace("_", " ") for cell in self.cells if not cell.scored]
-        return ", ".join(f"{missing.count(s)} {s}" for s in dict.fromkeys(missing))
+    def unscored(self) -> dict[Status, tuple[Cell, ...]]:
+        """Cells without scores, by status."""
+        left = [cell for cell in self.cells if not cell.scored]
+        return {s: tuple(c for c in left if c.status == s) for s in dict.fromkeys(c.status for c in left)}
 
-    def values(self, column: str) -> list[float]:
-        """Return a column of :func:`~tunebench.records.to_row` over the scored cells, None left out."""
-        found = [cell.row[column] for cell in self.scored]
-        return [value for value in found if value is not None]
+    @property
+    def failed(self) -> bool:
+        """Whether a run failed or ran out of memory."""
+        return any(cell.status in ("failed", "out_of_memory") for cell in self.cells)
 
-    def mean(self, column: str) -> float | None:
-        """Return the mean of a column over seeds, or None."""
-        values = self.values(column)
-        return statistics.fmean(values) if values else None
+    def summary(self, *columns: str) -> Summary | None:
+        """Summarise a column of the rows over scored cells, or the sum of several columns.
 
-    def deviation(self, column: str) -> float | None:
-        """Return the standard deviation over seeds, or None with fewer than two."""
-        values = self.values(column)
-        return statistics.stdev(values) if len(values) > 1 else None
+        Cells where a column is not known are left out; None when that leaves nothing.
+        """
+        found = [[cell.row[column] for column in columns] for cell in self.scored]
+        values = tuple(float(sum(parts)) for parts in found if None not in parts)
+        return Summary(values) if values else None
+
+    def minutes(self, *columns: str) -> Summary | None:
+        """Return :meth:`summary` of columns in seconds, in minutes."""
+        found = self.summary(*columns)
+        return None if found is None else Summary(tuple(value / 60 for value in found.values))
+
+    def selection_scores(self) -> dict[int, float]:
+        """Return macro F1 on the selection split by seed, where there is one."""
+        found = {cell.spec.seed: cell.row["selection_macro_f1"] for cell in self.scored}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Group:
+    """All runs of one strategy at one size.
+
+    Attributes:
+        arms: One a learning rate, ascending.
+        selected: The arm with the best mean selection score, see :func:`select_arm`; None where
+            nothing can choose among several.
+    """
+
+    label: str
+    train_size: int
+    arms: tuple[Arm, ...]
+    selected: Arm | None
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells, of every learning rate."""
+        return tuple(cell for arm in self.arms for cell in arm.cells)
+
+    @property
+    def tried(self) -> tuple[float, ...]:
+        """Learning rates, ascending."""
+        return tuple(arm.learning_rate for arm in self.arms)
+
+    @property
+    def shown(self) -> tuple[Arm, ...]:
+        """The selected arm, or all of them where nothing chose."""
+        return self.arms if self.selected is None else (self.selected,)
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best of several learning rates is the smallest or largest: the range was too narrow."""
+        ends = (self.arms[0], self.arms[-1])
+        return len(self.arms) > 1 and self.selected is not None and self.selected in ends
+
+
+def select_arm(arms: Sequence[Arm]) -> Arm | None:
+    """Choose a learning rate by the mean macro F1 on the selection split.
+
+    Rates at which a run failed are passed over as long as another one is left: the mean over the
+    seeds that happened to survive would flatter them. The rest is compared on the seeds all of them
+    have, so that a rate with fewer runs so far is not judged by an easier draw; where they share
+    none, each is judged by its own. The smaller rate wins a tie.
+
+    Args:
+        arms: Arms of one strategy and size.
+
+    Returns:
+        The arm; a single one needs no score. None where several have none (``selection: last``).
+    """
+    if len(arms) == 1:
+        return arms[0]
+    scored = [arm for arm in arms if arm.selection_scores()]
+    candidates = [arm for arm in scored if not arm.failed] or scored
+    if not candidates:
+        return None
+    shared = set.intersection(*(set(arm.selection_scores()) for arm in candidates))
+
+    def merit(arm: Arm) -> float:
+        scores = arm.selection_scores()
+        return statistics.fmean(scores[seed] for seed in sorted(shared or scores))
+
+    return max(candidates, key=lambda arm: (merit(arm), -arm.learning_rate))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A study's cells, checked to belong together.
+    """A study's cells, checked to belong together; made by :meth:`from_cells`.
 
     Attributes:
         name: The study's name.
         cells: In the order of the plan.
         audit: The data audit as plain values, if it was made.
+        notes: Further remarks, one sentence each, that stand beside :meth:`warnings`.
     """
 
     name: str
     cells: tuple[Cell, ...]
     audit: dict[str, Any] | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def from_cells(cls, cells: Sequence[Cell], *, name: str, audit: dict[str, Any] | None = None) -> Comparison:
-        """Check and collect.
+    def from_cells(
+        cls,
+        cells: Sequence[Cell],
+        *,
+        name: str,
+        audit: dict[str, Any] | None = None,
+        notes: Sequence[str] = (),
+    ) -> Comparison:
+        """Check that cells may stand in one table, and collect them.
+
+        Args:
+            cells: The plan.
+            name: The study's name.
+            audit: :meth:`tunebench.data.audit.Audit.to_dict` of its data.
+            notes: Further remarks for tables and reports.
 
         Raises:
-            StoreError: Cells of different data, models or selection rules; nothing is averaged over
-                what does not belong together.
+            StoreError: There are no cells, one run stands there twice, a record is not its cell's or
+                lacks its scores, or the runs differ in data, model, selection or another part of
+                :data:`PROTOCOL`; or runs of one strategy, size and learning rate in more than seeds.
         """
         if not cells:
             raise StoreError("There are no runs to compare.", value=name)
-        shared = {
-            "data": lambda s: s.data.fingerprint,
-            "model": lambda s: s.model.fingerprint,
-            "selection": lambda s: s.selection,
-            "test_size": lambda s: s.test_size,
-        }
-        for what, key in shared.items():
-            values = {key(cell.spec) for cell in cells}
+        for what, key in PROTOCOL.items():
+            values = sorted({str(key(cell.spec)) for cell in cells})
             if len(values) > 1:
-                raise StoreError(f"The runs differ in their {what}.", value=sorted(map(str, values)))
-        return cls(name, tuple(cells), audit)
+                raise StoreError(
+                    f"These runs cannot be compared: they differ in {what}.",
+                    value=", ".join(values),
+                    fix="put runs of different protocols in different study folders",
+                )
+        _check_cells(cells)
+        comparison = cls(name, tuple(cells), audit, tuple(notes))
+        for group in comparison.groups():
+            _check_recipe(group)
+        return comparison
 
     @property
+    def title(self) -> str:
+        """What tables and figures are headed with."""
+        return self.name
+
+    @cached_property
     def labels(self) -> list[str]:
         """Strategy labels, in the order of the plan."""
         return list(dict.fromkeys(cell.spec.label for cell in self.cells))
 
-    @property
+    @cached_property
     def sizes(self) -> list[int]:
         """Training sizes, ascending."""
         return sorted({cell.spec.train_size for cell in self.cells})
@@ -136,66 +258,71 @@ class Comparison:
         """The selection rule all cells share."""
         return self.cells[0].spec.selection
 
+    @property
+    def scored(self) -> tuple[Cell, ...]:
+        """Cells with scores."""
+        return tuple(cell for cell in self.cells if cell.scored)
+
     def rows(self) -> list[dict[str, Any]]:
-        """Return every cell as a flat row."""
-        return [cell.row for cell in self.cells]
+        """Return every cell as a flat row, in the order of the plan."""
+        return [dict(cell.row) for cell in self.cells]
 
     def frame(self) -> pd.DataFrame:
         """Return every cell as a row of a table."""
+        import pandas as pd
+
         return pd.DataFrame(self.rows())
 
     def group(self, label: str, size: int) -> Group | None:
-        """Return the cells of a strategy at a size, at the rate with the best mean selection score."""
+        """Return the runs of a strategy at a size, or None if the plan has none."""
         cells = [c for c in self.cells if c.spec.label == label and c.spec.train_size == size]
         if not cells:
             return None
-        rates = list(dict.fromkeys(cell.spec.learning_rate for cell in cells))
-        chosen: float | None = rates[0]
-        if len(rates) > 1:
-            scores = {rate: _selection_score([c for c in cells if c.spec.learning_rate == rate]) for rate in rates}
-            known = {rate: score for rate, score in scores.items() if score is not None}
-            chosen = max(known, key=lambda rate: known[rate]) if known else None
-        kept = cells if chosen is None else [c for c in cells if c.spec.learning_rate == chosen]
-        return Group(label, size, chosen, tuple(kept), tuple(rates))
+        rates = sorted({cell.spec.learning_rate for cell in cells})
+        arms = tuple(
+            Arm(label, size, rate, tuple(cell for cell in cells if cell.spec.learning_rate == rate))
+            for rate in rates
+        )
+        return Group(label, size, arms, select_arm(arms))
 
     def groups(self) -> Iterator[Group]:
-        """Yield the groups by size, then strategy."""
-        for size in self.sizes:
-            for label in self.labels:
-                if (group := self.group(label, size)) is not None:
-                    yield group
+        """Yield the groups by strategy, then size."""
+        yield from self._groups
+
+    @cached_property
+    def _groups(self) -> tuple[Group, ...]:
+        found = (self.group(label, size) for label in self.labels for size in self.sizes)
+        return tuple(group for group in found if group is not None)
 
     def warnings(self) -> list[str]:
         """Return what a reader must know before believing a table, one sentence each."""
-        lines = []
-        if self.selection == "test":
-            lines.append("Selected on the test split: every score is optimistic.")
-        if len({cell.spec.seed for cell in self.cells}) == 1:
-            lines.append("A single seed: differences may be luck.")
-        for label in self.labels:
-            rates = sorted({c.spec.learning_rate for c in self.cells if c.spec.label == label})
-            if len(rates) == 1:
-                lines.append(f"{label}: one learning rate ({rates[0]:g}) was tried; another may do better.")
-        if any(c.record and c.record.examples and c.record.examples.test_held_out for c in self.cells):
-            lines.append("The data has no test split: a part of the training data was held out for testing.")
-        if self.audit and self.audit.get("test_in_train"):
-            lines.append(f"{self.audit['test_in_train']} test texts stand in train too.")
-        contended = sum(bool(c.record and c.record.timing and c.record.timing.contended) for c in self.cells)
-        if contended:
-            lines.append(f"{contended} runs shared the machine with other work; their times are too long.")
-        missing = [cell.status.replace("_", " ") for cell in self.cells if not cell.scored]
-        if missing:
-            counts = ", ".join(f"{missing.count(s)} {s}" for s in dict.fromkeys(missing))
-            lines.append(f"{len(missing)} of {len(self.cells)} runs have no score ({counts}).")
-        return lines
+        from tunebench.cautions import cautions
+
+        return [*cautions(self), *self.notes]
 
 
-def _selection_score(cells: Sequence[Cell]) -> float | None:
-    scores = [
-        cell.record.selected.macro_f1
-        for cell in cells
-        if cell.record is not None
-        and cell.record.selected is not None
-        and cell.record.selected.macro_f1 is not None
-    ]
-    return statistics.fmean(scores) if scores else None
+def _check_cells(cells: Sequence[Cell]) -> None:
+    seen = set()
+    for cell in cells:
+        run_id = cell.spec.run_id
+        if run_id in seen:
+            raise StoreError("A run stands in the plan twice; it would count as two seeds.", value=run_id)
+        seen.add(run_id)
+        if cell.record is not None and cell.record.run_id != run_id:
+            raise StoreError("A record belongs to another run.", value=cell.record.run_id, allowed=run_id)
+        if cell.status == "complete" and not cell.scored:
+            raise StoreError("A complete run has no scores.", value=run_id, fix="remove its folder, run again")
+
+
+def _check_recipe(group: Group) -> None:
+    """Refuse to average over anything but seeds, or to choose among anything but learning rates."""
+    first, *others = [cell.spec.identity for cell in group.cells]
+    for other in others:
+        differ = [k for k in first if first[k] != other[k] and k not in ("seed", "learning_rate")]
+        if differ:
+            raise StoreError(
+                f"Runs of {group.label!r} at size {group.train_size} cannot be averaged: "
+                f"they differ in {', '.join(differ)}.",
+                value=" and ".join(f"{key}: {first[key]!r} or {other[key]!r}" for key in differ),
+                fix="give each recipe its own strategy label",
+            )

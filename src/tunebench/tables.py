@@ -1,180 +1,81 @@
-"""The tables of a comparison. To add one: a function and an entry in :data:`TABLES`."""
+"""The tables of a comparison: the report's I-IV, and one row per run."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from tunebench.comparison import Comparison, Group
+from tunebench.cautions import OPTIMISTIC, protocol_cautions
+from tunebench.comparison import Arm, Cell, Comparison
 from tunebench.errors import ConfigError
-from tunebench.published import PublishedCell, is_report_model, published_cell
+from tunebench.published import FULL_PARAMS, LORA_HEAD_PARAMS, LORA_PARAMS, published_cell
+from tunebench.records import Examples
+from tunebench.rendering import (
+    RENDERERS,
+    Column,
+    Table,
+    escape_markdown,
+    fixed,
+    integer,
+    learning_rate,
+    significant,
+    to_csv,
+    to_markdown,
+    to_rich,
+    to_text,
+)
+
+__all__ = [
+    "RENDERERS",
+    "TABLES",
+    "Column",
+    "Table",
+    "escape_markdown",
+    "make_tables",
+    "to_csv",
+    "to_markdown",
+    "to_rich",
+    "to_text",
+]
+
+TableFunction = Callable[[Comparison], Table]
+
+#: All tables by name, in the order of a report. A new one is one function under ``@_table``.
+TABLES: dict[str, TableFunction] = {}
+
+#: Classes up to which the balance names every share.
+_MANY_CLASSES = 5
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of text cells.
-
-    Attributes:
-        name: Its key in :data:`TABLES`.
-        title: With the report's number where it is one of the report's.
-        columns: Headings, with units.
-        rows: Cells; ``-`` where something is not defined or not there.
-        notes: Sentences under the table.
-        left: How many first columns are text (the others are numbers).
-    """
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    notes: list[str] = field(default_factory=list)
-    left: int = 1
+def _words(status: str) -> str:
+    return status.replace("_", " ")
 
 
-def data_table(comparison: Comparison) -> Table:
-    """Return Table I: examples and class balance of each part, by size."""
-    rows: list[tuple[str, ...]] = []
-    seen = set()
-    for group in comparison.groups():
-        examples = next((c.record.examples for c in group.cells if c.record and c.record.examples), None)
-        if examples is None or group.train_size in seen:
-            continue
-        seen.add(group.train_size)
-        parts = {
-            "training": examples.train_per_class,
-            "validation": examples.validation_per_class,
-            "test, held out" if examples.test_held_out else "test": examples.test_per_class,
-        }
-        for part, counts in parts.items():
-            total = sum(counts)
-            balance = " / ".join(f"{100 * n / total:.1f}" for n in counts) if total else "-"
-            rows.append((f"{group.train_size:,}", part, f"{total:,}", balance))
-    names = " / ".join(comparison.cells[0].spec.data.label_names)
-    notes = [f"Classes: {names}."]
-    notes += [] if rows else ["No run has ended yet."]
-    notes += (comparison.audit or {}).get("warnings", [])
-    columns = ("labels used", "part", "examples", "class balance (%)")
-    return Table("data", "Table I. Data", columns, rows, notes, left=2)
+def _some(words: str, limit: int = 4) -> str:
+    found = words.split()
+    return ", ".join(found if len(found) <= limit else [*found[: limit - 1], "…", found[-1]])
 
 
-def macro_f1_table(comparison: Comparison) -> Table:
-    """Return Table II: macro F1 by strategy and size."""
-    rows = []
-    for group in _by_strategy(comparison):
-        published = _published(group)
-        rows.append(
-            (
-                group.label,
-                f"{group.train_size:,}",
-                _rate(group),
-                _spread(group, "macro_f1", "{:.4f}"),
-                _number(group.mean("accuracy"), "{:.4f}"),
-                _number(group.mean("test_loss"), "{:.4f}"),
-                _number(group.mean("selection_macro_f1"), "{:.4f}"),
-                _seeds(group),
-                _number(published and published.macro_f1, "{:.4f}"),
-            )
-        )
-    columns = ("strategy", "labels", "rate", "macro F1", "accuracy", "log loss", "selection F1", "seeds")
-    notes = [f"Selection F1: macro F1 of the chosen checkpoint on the {comparison.selection} split."]
-    if comparison.selection == "last":
-        notes = ["The last checkpoint was scored; nothing was selected."]
-    return _with_published(comparison, "macro_f1", "Table II. Macro F1 on test", columns, rows, notes)
+_STRATEGY = Column("strategy", "Strategy", align="left")
+_SIZE = Column("train_size", "Size", show=integer)
+_RATE = Column("learning_rate", "Rate", show=learning_rate)
+_N = Column("n", "n")
+_STATUS = Column("status", "Status", align="left", show=_words)
+_SEEDS = Column("seeds", "Seeds", align="left", show=_some)
+_SELECTION = Column("selection", "Selection", csv_only=True)
 
 
-def time_table(comparison: Comparison) -> Table:
-    """Return Table III: minutes, training and evaluation apart."""
-    rows = []
-    for group in _by_strategy(comparison):
-        published = _published(group)
-        train, evaluation = group.mean("train_seconds"), group.mean("eval_seconds")
-        total = None if train is None or evaluation is None else train + evaluation
-        test, memory = group.mean("test_seconds"), group.mean("peak_memory_bytes")
-        rows.append(
-            (
-                group.label,
-                f"{group.train_size:,}",
-                _minutes(train),
-                _minutes(evaluation),
-                _minutes(total),
-                _minutes(test),
-                _number(group.mean("seconds_per_step"), "{:.3f}"),
-                _number(_scale(group.mean("train_flops"), 1e-15), "{:.3f}"),
-                _number(_scale(group.mean("trainer_total_flos"), 1e-15), "{:.3f}"),
-                _number(_scale(memory, 1e-9), "{:.2f}"),
-                _minutes(published and published.total_seconds),
-            )
-        )
-    columns = ("strategy", "labels", "training (min)", "evaluations (min)", "sum (min)", "test (min)")
-    columns += ("s/step", "PFLOP", "total_flos (P)", "peak memory (GB)")
-    notes = [
-        "The report's minutes are the sum: its training with its six evaluations of the whole test split.",
-        "PFLOP is what the matrix products of training take; the Trainer's total_flos counts frozen weights "
-        "and padding as if they were trained.",
-    ]
-    return _with_published(comparison, "time", "Table III. Time", columns, rows, notes)
+def _table(name: str) -> Callable[[TableFunction], TableFunction]:
+    def add(function: TableFunction) -> TableFunction:
+        TABLES[name] = function
+        return function
 
-
-def f1_per_million_table(comparison: Comparison) -> Table:
-    """Return Table IV: macro F1 per million trainable parameters."""
-    rows = []
-    for group in _by_strategy(comparison):
-        published = _published(group)
-        rows.append(
-            (
-                group.label,
-                f"{group.train_size:,}",
-                _number(group.mean("trainable_params"), "{:,.0f}"),
-                _number(group.mean("adapter_params"), "{:,.0f}"),
-                _number(group.mean("head_params"), "{:,.0f}"),
-                _number(group.mean("f1_per_million"), "{:.4f}"),
-                _number(published and published.f1_per_million, "{:.4f}"),
-            )
-        )
-    columns = ("strategy", "labels", "trainable", "of which adapter", "of which head", "F1 per million")
-    notes = [
-        "Read with care: the ratio rewards small heads above all. 592,130 of the report's 739,586 LoRA "
-        "parameters are head, and its 67.7M for full fine-tuning is base plus adapter; 66,955,010 are trained."
-    ]
-    title = "Table IV. Macro F1 per million trainable parameters"
-    return _with_published(comparison, "f1_per_million", title, columns, rows, notes)
-
-
-def runs_table(comparison: Comparison) -> Table:
-    """Return every run with its state."""
-    rows = []
-    for cell in comparison.cells:
-        row = cell.row
-        reason = (row["error"] or "").splitlines()
-        rows.append(
-            (
-                row["strategy"],
-                f"{row['train_size']:,}",
-                f"{row['learning_rate']:g}",
-                str(row["seed"]),
-                row["status"].replace("_", " "),
-                _number(row["macro_f1"], "{:.4f}"),
-                _minutes(row["wall_seconds"]),
-                reason[0] if reason else "-",
-            )
-        )
-    columns = ("strategy", "labels", "rate", "seed", "status", "macro F1", "wall (min)", "reason")
-    return Table("runs", "All runs", columns, rows, comparison.warnings())
-
-
-TABLES: dict[str, Callable[[Comparison], Table]] = {
-    "data": data_table,
-    "macro_f1": macro_f1_table,
-    "time": time_table,
-    "f1_per_million": f1_per_million_table,
-    "runs": runs_table,
-}
+    return add
 
 
 def make_tables(comparison: Comparison, names: Sequence[str] | None = None) -> list[Table]:
-    """Make the named tables, or all.
+    """Return the named tables, or every table of the registry in its order.
 
     Raises:
         ConfigError: A name is none.
@@ -185,100 +86,274 @@ def make_tables(comparison: Comparison, names: Sequence[str] | None = None) -> l
     return [TABLES[name](comparison) for name in names or TABLES]
 
 
-def to_text(table: Table) -> str:
-    """Render aligned plain text."""
-    widths = [max(len(row[i]) for row in [table.columns, *table.rows]) for i in range(len(table.columns))]
-
-    def line(cells: Sequence[str]) -> str:
-        aligned = [
-            c.ljust(w) if i < table.left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return "  ".join(aligned).rstrip()
-
-    lines = [table.title, line(table.columns), "  ".join("-" * w for w in widths)]
-    return "\n".join([*lines, *map(line, table.rows), *(f"* {note}" for note in table.notes)]) + "\n"
-
-
-def to_markdown(table: Table) -> str:
-    """Render a Markdown table; markup in cells is escaped."""
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(escape_markdown(cell) for cell in cells) + " |"
-
-    rule = "| " + " | ".join(":--" if i < table.left else "--:" for i in range(len(table.columns))) + " |"
-    notes = "\n".join(f"- {escape_markdown(note)}" for note in table.notes)
-    body = "\n".join([line(table.columns), rule, *map(line, table.rows)])
-    return f"### {escape_markdown(table.title)}\n\n{body}\n\n{notes}\n"
-
-
-def to_csv(table: Table) -> str:
-    """Render CSV, headings first, without title and notes."""
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([table.columns, *table.rows])
-    return stream.getvalue()
-
-
-RENDERERS: dict[str, Callable[[Table], str]] = {"text": to_text, "markdown": to_markdown, "csv": to_csv}
-
-
-def escape_markdown(text: str) -> str:
-    """Escape what Markdown or HTML would read as markup."""
-    for sign in "\\`*_[]|#":
-        text = text.replace(sign, f"\\{sign}")
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+@_table("data")
+def data(comparison: Comparison) -> Table:
+    """Return Table I: samples and class balance of every part, by training size."""
+    names = comparison.cells[0].spec.data.label_names
+    rows: list[dict[str, Any]] = []
+    for split, audited in (comparison.audit or {}).get("splits", {}).items():
+        counts = list(audited["per_class"].values())
+        rows.append({"split": f"{split} (whole)", **_balance(counts, names)})
+    tests: list[tuple[str, list[int]]] = []
+    for size in comparison.sizes:
+        cells = [cell for cell in comparison.cells if cell.spec.train_size == size]
+        examples = next((c.record.examples for c in cells if c.record and c.record.examples), None)
+        status = _statuses(cells)
+        if examples is None:
+            rows.append({"train_size": size, "split": "train", "status": status})
+        for split, counts in _parts(examples):
+            if split.startswith("test"):
+                tests += [(split, counts)] if (split, counts) not in tests else []
+            else:
+                rows.append({"train_size": size, "split": split, **_balance(counts, names), "status": status})
+    for split, counts in tests:
+        rows.append({"split": split, **_balance(counts, names)})
+    header = " / ".join(names) if len(names) <= _MANY_CLASSES else f"{len(names)} classes, smallest to largest"
+    columns = (
+        _SIZE,
+        Column("split", "Split", align="left"),
+        Column("samples", "Samples", show=integer),
+        Column("balance", f"Class balance: {header}", "%"),
+        Column("status", "Runs", align="left"),
+        Column("per_class", "Samples per class", csv_only=True),
+        _SELECTION,
+    )
+    notes = [OPTIMISTIC] if comparison.selection == "test" else []
+    if any(cell.spec.validation_fraction for cell in comparison.cells):
+        notes.append("Validation is a part of the dataset size: train and validation together are the labels used.")
+    notes += (comparison.audit or {}).get("warnings", [])
+    return _made("data", "Table I. Samples and class balance", columns, rows, comparison, notes)
 
 
-def _by_strategy(comparison: Comparison) -> list[Group]:
-    order = {label: i for i, label in enumerate(comparison.labels)}
-    return sorted(comparison.groups(), key=lambda g: (order[g.label], g.train_size))
+@_table("macro_f1")
+def macro_f1(comparison: Comparison) -> Table:
+    """Return Table II: macro F1 by strategy and size."""
+    columns = (
+        Column("macro_f1", "Macro F1", show=fixed(4)),
+        Column("accuracy", "Accuracy", show=fixed(4)),
+        Column("test_loss", "Test loss", "nats", show=fixed(4)),
+        Column("selection_macro_f1", f"Selection F1, {comparison.selection}", show=fixed(4)),
+        Column("published_macro_f1", f"Macro F1, {_report(comparison)}", show=fixed(4)),
+        Column("published_accuracy", f"Accuracy, {_report(comparison)}", show=fixed(4), csv_only=True),
+    )
+
+    def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
+        return {column.key: arm.summary(column.key) for column in columns[:4]} | {
+            "published_macro_f1": report.get("macro_f1"),
+            "published_accuracy": report.get("accuracy"),
+        }
+
+    return _result("macro_f1", "Table II. Macro F1 on the test split", comparison, columns, values)
 
 
-def _published(group: Group) -> PublishedCell | None:
-    return published_cell(group.cells[0].spec) if group.learning_rate is not None else None
+@_table("time")
+def time(comparison: Comparison) -> Table:
+    """Return Table III: minutes of training, of evaluation during it, and both as the report counts."""
+    minutes = significant(3)
+    columns = (
+        Column("train_minutes", "Training only", "min", show=minutes),
+        Column("eval_minutes", "Evaluation", "min", show=minutes),
+        Column("total_minutes", "Total", "min", show=minutes),
+        Column("published_train_minutes", f"Training only, {_report(comparison)}", "min", show=fixed(1)),
+        Column("published_minutes", f"Total, {_report(comparison)}", "min", show=fixed(1)),
+        Column("test_minutes", "Final test", "min", show=minutes, csv_only=True),
+    )
+
+    def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
+        train = report.get("train_seconds")
+        return {
+            "train_minutes": arm.minutes("train_seconds"),
+            "eval_minutes": arm.minutes("eval_seconds"),
+            "total_minutes": arm.minutes("train_seconds", "eval_seconds"),
+            "test_minutes": arm.minutes("test_seconds"),
+            "published_train_minutes": None if train is None else train / 60,
+            "published_minutes": report.get("minutes"),
+        }
+
+    total = "Total is counted as the report does: training and the evaluations during it, not the final test."
+    notes = [total]
+    if comparison.selection == "validation":
+        notes.append("Evaluations here score the validation part; the report's score all 25,000 test reviews.")
+    timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
+    if busy := sum(timing.contended is True or timing.workers > 1 for timing in timings):
+        notes.append(f"{busy} of {len(timings)} runs shared the machine; their times are too long.")
+    return _result("time", "Table III. Time taken", comparison, columns, values, notes)
 
 
-def _with_published(
-    comparison: Comparison,
+@_table("cost")
+def cost(comparison: Comparison) -> Table:
+    """Return what training took besides minutes: operations, memory, bytes."""
+    columns = (
+        Column("seconds_per_step", "Step", "s", show=significant(3)),
+        Column("train_flops", "Training", "PFLOP", show=significant(3), per=1e15),
+        Column("trainer_total_flos", "Trainer's total_flos", "P", show=significant(3), per=1e15),
+        Column("peak_memory_bytes", "Peak memory", "GB", show=significant(3), per=1e9),
+        Column("artifact_bytes", "Weights saved", "MB", show=significant(3), per=1e6),
+    )
+
+    def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
+        return {column.key: arm.summary(column.key) for column in columns}
+
+    note = (
+        "Training counts the arithmetic that is done on real tokens; the Trainer's total_flos counts padding, "
+        "and frozen weights as if they were trained. CSV holds unscaled values."
+    )
+    return _result("cost", "Cost of training", comparison, columns, values, [note])
+
+
+@_table("f1_per_million")
+def f1_per_million(comparison: Comparison) -> Table:
+    """Return Table IV: macro F1 per million trainable parameters, adapter and head counted apart."""
+    ratio = significant(4)
+    columns = (
+        Column("trainable_params", "Trainable", show=integer),
+        Column("adapter_params", "of these encoder or adapter", show=integer),
+        Column("head_params", "of these head", show=integer),
+        Column("f1_per_million", "F1 per M trainable", show=ratio),
+        Column("published_f1_per_million", f"F1 per M, {_report(comparison)}", show="{:g}".format),
+    )
+    shares: dict[str, float] = {}
+
+    def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
+        row = arm.scored[0].row
+        counts = {column.key: row[column.key] for column in columns[:3]}
+        if counts["trainable_params"] and counts["head_params"]:
+            shares[arm.label] = counts["head_params"] / counts["trainable_params"]
+        return counts | {
+            "f1_per_million": arm.summary("f1_per_million"),
+            "published_f1_per_million": report.get("f1_per_million"),
+        }
+
+    title = "Table IV. Macro F1 per million trainable parameters"
+    made = _result("f1_per_million", title, comparison, columns, values)
+    mostly = [f"{label} {share:.0%}" for label, share in shares.items() if share > 0.1]
+    notes = [
+        f"The ratio misleads: {LORA_HEAD_PARAMS:,} of the report's {LORA_PARAMS:,} LoRA parameters are the "
+        "classification head, which every strategy trains, so it mostly measures the size of the head."
+    ]
+    if mostly:
+        notes.append(f"Share of the head in what is trained here: {', '.join(mostly)}.")
+    if any(row.get("published_f1_per_million") for row in made.rows):
+        notes.append(
+            "The report divides full fine-tuning by 67.7M, which is base plus adapter; "
+            f"full fine-tuning trains {FULL_PARAMS:,}."
+        )
+    return Table(made.name, made.title, made.columns, made.rows, (*notes, *made.notes))
+
+
+@_table("runs")
+def runs(comparison: Comparison) -> Table:
+    """Return one row per run, with its status and, where there is one, its error."""
+    columns = (
+        _STRATEGY,
+        _SIZE,
+        _RATE,
+        Column("seed", "Seed"),
+        Column("status", "Status", align="left", show=_words),
+        Column("selection_macro_f1", f"Selection F1, {comparison.selection}", show=fixed(4)),
+        Column("macro_f1", "Macro F1", show=fixed(4)),
+        Column("accuracy", "Accuracy", show=fixed(4)),
+        Column("test_loss", "Test loss", "nats", show=fixed(4)),
+        Column("selected_step", "Selected step", show=integer),
+        Column("train_seconds", "Training", "s", show=fixed(1)),
+        Column("error", "Error", align="left", show=_short),
+        Column("run_id", "Run", csv_only=True),
+        _SELECTION,
+    )
+    title = "Runs"
+    return _made("runs", title, columns, comparison.rows(), comparison, protocol_cautions(comparison))
+
+
+def _result(
     name: str,
     title: str,
-    columns: tuple[str, ...],
-    rows: list[tuple[str, ...]],
+    comparison: Comparison,
+    columns: tuple[Column, ...],
+    values: Callable[[Arm, Mapping[str, Any]], dict[str, Any]],
+    notes: list[str] | None = None,
+) -> Table:
+    """Lay out a table by strategy and size: what is scored, averaged over seeds; the rest by status."""
+    rows: list[dict[str, Any]] = []
+    differs: dict[str, None] = {}
+    for group in comparison.groups():
+        key = {"strategy": group.label, "train_size": group.train_size}
+        for arm in group.shown:
+            if arm.scored:
+                report = _published(arm) or {}
+                differs |= dict.fromkeys(report.get("differs", ()))
+                rate = {"learning_rate": arm.learning_rate}
+                rows.append({**key, **rate, **_runs(arm.scored, "complete"), **values(arm, report)})
+        for arm in group.arms:
+            for status, cells in arm.unscored.items():
+                rows.append({**key, "learning_rate": arm.learning_rate, **_runs(cells, status)})
+    several = len({cell.spec.seed for cell in comparison.cells}) > 1
+    # Which seeds a row stands for matters where some of them are missing.
+    seeds = replace(_SEEDS, csv_only=not several or len(comparison.scored) == len(comparison.cells))
+    all_columns = (_STRATEGY, _SIZE, _RATE, *columns, _N, seeds, _STATUS, _SELECTION)
+    said = [*(notes or []), *protocol_cautions(comparison)]
+    if any(len(arm.cells) > 1 for group in comparison.groups() for arm in group.arms):
+        said.append("Where n > 1: mean ± standard deviation over n seeds.")
+    if differs:
+        said.append(f"The report's values stand beside runs of its recipe that differ in: {'; '.join(differs)}.")
+    return _made(name, title, all_columns, rows, comparison, said)
+
+
+def _made(
+    name: str,
+    title: str,
+    columns: tuple[Column, ...],
+    rows: list[dict[str, Any]],
+    comparison: Comparison,
     notes: list[str],
 ) -> Table:
-    """Close a table whose last column holds published values; drop the column where there are none."""
-    notes = notes + comparison.warnings()
-    if all(row[-1] == "-" for row in rows):
-        return Table(name, title, columns, [row[:-1] for row in rows], notes)
-    ours = is_report_model(comparison.cells[0].spec)
-    heading = "the report" if ours else "the report (DistilBERT)"
-    return Table(name, title, (*columns, heading), rows, notes)
+    """Finish a table: columns of published values go where no cell has one."""
+    rows = [row | {"selection": comparison.selection} for row in rows]
+    known = {key for row in rows for key, value in row.items() if value is not None}
+    optional = ("published_", "selection_macro_f1", "error")
+    kept = tuple(c for c in columns if c.key in known or not c.key.startswith(optional))
+    heading = f"{title}: {comparison.title}"
+    return Table(name, heading, kept, tuple(rows), tuple(dict.fromkeys((*notes, *comparison.notes))))
 
 
-def _rate(group: Group) -> str:
-    if group.learning_rate is None:
-        return f"{len(group.tried)} rates"
-    suffix = f" (of {len(group.tried)})" if len(group.tried) > 1 else ""
-    return f"{group.learning_rate:g}{suffix}"
+def _runs(cells: tuple[Cell, ...], status: str) -> dict[str, Any]:
+    seeds = [str(cell.spec.seed) for cell in cells]
+    return {"n": len(cells), "status": status, "seeds": " ".join(seeds)}
 
 
-def _seeds(group: Group) -> str:
-    return f"{len(group.scored)}" + (f" ({group.status})" if group.status else "")
+def _published(arm: Arm) -> dict[str, Any] | None:
+    """Return the report's values; the seed it used stands for the arm where it was run."""
+    specs = sorted((cell.spec for cell in arm.scored), key=lambda spec: spec.seed != 42)
+    return published_cell(specs[0], recipe_only=True)
 
 
-def _spread(group: Group, column: str, form: str) -> str:
-    mean, deviation = group.mean(column), group.deviation(column)
-    if mean is None:
-        return group.status or "-"
-    return form.format(mean) + (f" ± {form.format(deviation)}" if deviation is not None else "")
+def _report(comparison: Comparison) -> str:
+    """Return how to call the report's values: with its model's name where ours is another."""
+    found = [published_cell(cell.spec, recipe_only=True) for cell in comparison.cells]
+    other = any(cell is not None and not cell["same_model"] for cell in found)
+    return "report (DistilBERT)" if other else "report"
 
 
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)
+def _parts(examples: Examples | None) -> Iterator[tuple[str, list[int]]]:
+    if examples is not None:
+        for split in ("train", "validation", "test"):
+            if getattr(examples, split):
+                name = "test (held out)" if split == "test" and examples.test_held_out else split
+                yield name, getattr(examples, f"{split}_per_class")
 
 
-def _minutes(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds / 60:.1f}"
+def _balance(counts: list[int], names: tuple[str, ...]) -> dict[str, Any]:
+    total = sum(counts)
+    shares = [100 * count / total for count in counts]
+    few = len(names) <= _MANY_CLASSES
+    text = " / ".join(f"{share:.1f}" for share in shares) if few else f"{min(shares):.1f} to {max(shares):.1f}"
+    return {"samples": total, "balance": text, "per_class": " ".join(map(str, counts))}
 
 
-def _scale(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
+def _statuses(cells: list[Cell]) -> str:
+    found = [_words(cell.status) for cell in cells]
+    return ", ".join(f"{found.count(status)} {status}" for status in dict.fromkeys(found))
+
+
+def _short(text: str, limit: int = 100) -> str:
+    first = next(iter(text.strip().splitlines()), "")
+    return first if len(first) <= limit else first[: limit - 1] + "…"

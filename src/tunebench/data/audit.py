@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,14 +12,21 @@ import numpy as np
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.data.types import Split, TextDataset
 
+#: A class with a larger share makes accuracy meaningless; one with fewer examples, its own scores.
+NEAR_CONSTANT = 0.95
+FEW_EXAMPLES = 10
+#: Truncation of a smaller share is not worth a warning.
+_MUCH_TRUNCATION = 0.1
+
 
 @dataclass(frozen=True)
 class LengthSummary:
-    """Lengths of one split, in tokens (special ones included) or characters.
+    """Lengths of the texts of one split; percentiles are interpolated linearly.
 
     Attributes:
-        truncated: Share of texts longer than the maximum; None for characters.
-        mean_kept: Mean after truncation; None for characters.
+        truncated: Share of texts longer than the maximum; ``None`` where no maximum applies.
+        truncated_count: How many these are.
+        mean_kept: Mean after truncation.
     """
 
     minimum: int
@@ -27,16 +35,22 @@ class LengthSummary:
     p95: float
     maximum: int
     truncated: float | None = None
+    truncated_count: int | None = None
     mean_kept: float | None = None
 
 
 @dataclass(frozen=True)
 class SplitAudit:
-    """What one split holds.
+    """What one split holds. Texts are equal when they are the same string.
 
     Attributes:
-        duplicates: Texts that stood in the split before (copies beyond the first).
-        conflicting: Distinct texts that stand there with different labels.
+        per_class: Examples by label name, in label order: Table I.
+        share: The same as shares of the split, from 0 to 1.
+        characters: Lengths in Unicode code points.
+        tokens: Lengths in tokens, special ones included; ``None`` without a tokenizer.
+        duplicates: Texts that stood in the split before: copies beyond the first.
+        conflicting: Distinct texts that stand there under more than one label.
+        empty: Texts without a visible character.
     """
 
     examples: int
@@ -46,6 +60,7 @@ class SplitAudit:
     tokens: LengthSummary | None
     duplicates: int
     conflicting: int
+    empty: int
 
 
 @dataclass(frozen=True)
@@ -53,18 +68,24 @@ class Audit:
     """An audit of a data set.
 
     Attributes:
-        splits: By name.
-        test_in_train: Test examples whose exact text stands in train too; None without test split.
-        train_in_test: Training examples whose exact text stands in test too.
-        max_length: Length the truncation figures are for; None without tokenizer.
+        splits: By name, ``train`` first.
+        test_in_train: Test examples whose text stands in train too; ``None`` without a test split, as
+            are the next three.
+        train_in_test: Training examples whose text stands in test too.
+        shared_texts: Distinct texts that stand in both.
+        shared_conflicting: Of these, the ones whose labels differ between the splits.
+        max_length: Tokens that truncation figures are for; ``None`` without token lengths.
         warnings: Plain sentences on what deserves attention.
     """
 
     source: str
+    revision: str | None
     fingerprint: str
     splits: dict[str, SplitAudit]
     test_in_train: int | None
     train_in_test: int | None
+    shared_texts: int | None
+    shared_conflicting: int | None
     max_length: int | None
     warnings: list[str]
 
@@ -76,98 +97,143 @@ class Audit:
 def audit(
     dataset: TextDataset,
     *,
-    tokens: dict[str, TokenizedTexts] | None = None,
+    lengths: Mapping[str, np.ndarray] | None = None,
+    tokens: Mapping[str, TokenizedTexts] | None = None,
     max_length: int | None = None,
 ) -> Audit:
-    """Audit a data set.
+    """Audit a data set; every figure is exact.
 
     Args:
         dataset: The data.
-        tokens: Untruncated tokens by split (``train``, ``test``), or None.
-        max_length: Where training will cut; only used with ``tokens``.
+        lengths: Tokens of each text before truncation, by split (``train``, ``test``); integer arrays
+            of shape ``(examples,)``.
+        tokens: The same, taken from untruncated tokenised texts.
+        max_length: Tokens that training will keep; used with token lengths only.
 
-    Returns:
-        Exact counts: texts are equal when they are the same string.
+    Raises:
+        ValueError: Token lengths lack a split or do not fit it, or were given twice.
     """
     parts = {"train": dataset.train} | ({} if dataset.test is None else {"test": dataset.test})
+    if tokens is not None:
+        if lengths is not None:
+            raise ValueError("give lengths or tokens, not both")
+        lengths = {name: tokenized.lengths for name, tokenized in tokens.items()}
+    if lengths is not None and any(len(lengths.get(name, ())) != len(split) for name, split in parts.items()):
+        raise ValueError("lengths need one entry a split, with one value a text")
+    limit = None if lengths is None else max_length
     splits = {
-        name: _audit_split(split, dataset.label_names, (tokens or {}).get(name), max_length)
+        name: _audit_split(split, dataset.label_names, None if lengths is None else lengths[name], limit)
         for name, split in parts.items()
     }
-    test_in_train = train_in_test = None
-    if dataset.test is not None:
-        train_texts, test_texts = set(dataset.train.texts), set(dataset.test.texts)
-        test_in_train = sum(text in train_texts for text in dataset.test.texts)
-        train_in_test = sum(text in test_texts for text in dataset.train.texts)
-    found = Audit(
+    overlap = None if dataset.test is None else _overlap(dataset.train, dataset.test)
+    return Audit(
         source=dataset.source,
+        revision=dataset.revision,
         fingerprint=dataset.fingerprint,
         splits=splits,
-        test_in_train=test_in_train,
-        train_in_test=train_in_test,
-        max_length=max_length if tokens else None,
-        warnings=[],
+        test_in_train=overlap.test_examples if overlap else None,
+        train_in_test=overlap.train_examples if overlap else None,
+        shared_texts=overlap.texts if overlap else None,
+        shared_conflicting=overlap.conflicting if overlap else None,
+        max_length=limit,
+        warnings=_warnings(splits, overlap, limit),
     )
-    found.warnings.extend(_warnings(found))
-    return found
+
+
+@dataclass(frozen=True)
+class _Overlap:
+    """Texts that stand in both splits, counted from either side."""
+
+    texts: int
+    test_examples: int
+    train_examples: int
+    conflicting: int
 
 
 def _audit_split(
-    split: Split, names: tuple[str, ...], tokens: TokenizedTexts | None, max_length: int | None
+    split: Split, names: Sequence[str], tokens: np.ndarray | None, max_length: int | None
 ) -> SplitAudit:
-    counts = np.bincount(split.labels, minlength=len(names))
-    labels = defaultdict(set)
-    for text, label in zip(split.texts, split.labels, strict=True):
-        labels[text].add(int(label))
-    copies = Counter(split.texts)
+    counts = np.bincount(split.labels, minlength=len(names)).tolist()
+    labels = _labels_by_text(split)
     return SplitAudit(
         examples=len(split),
-        per_class={name: int(n) for name, n in zip(names, counts, strict=True)},
-        share={name: float(n) / len(split) for name, n in zip(names, counts, strict=True)},
+        per_class=dict(zip(names, counts, strict=True)),
+        share={name: count / len(split) for name, count in zip(names, counts, strict=True)},
         characters=_summary(np.array([len(text) for text in split.texts]), None),
-        tokens=None if tokens is None else _summary(tokens.lengths, max_length),
-        duplicates=sum(n - 1 for n in copies.values()),
+        tokens=None if tokens is None else _summary(tokens, max_length),
+        duplicates=len(split) - len(labels),
         conflicting=sum(len(found) > 1 for found in labels.values()),
+        empty=sum(not text.strip() for text in split.texts),
+    )
+
+
+def _labels_by_text(split: Split) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = defaultdict(set)
+    for text, label in zip(split.texts, split.labels.tolist(), strict=True):
+        found[text].add(label)
+    return found
+
+
+def _overlap(train: Split, test: Split) -> _Overlap:
+    trained, tested = _labels_by_text(train), _labels_by_text(test)
+    shared = trained.keys() & tested.keys()
+    in_train, in_test = Counter(train.texts), Counter(test.texts)
+    return _Overlap(
+        texts=len(shared),
+        test_examples=sum(in_test[text] for text in shared),
+        train_examples=sum(in_train[text] for text in shared),
+        conflicting=sum(trained[text] != tested[text] for text in shared),
     )
 
 
 def _summary(lengths: np.ndarray, limit: int | None) -> LengthSummary:
+    longer = None if limit is None else int((lengths > limit).sum())
     return LengthSummary(
         minimum=int(lengths.min()),
         median=float(np.median(lengths)),
         mean=float(lengths.mean()),
         p95=float(np.percentile(lengths, 95)),
         maximum=int(lengths.max()),
-        truncated=None if limit is None else float((lengths > limit).mean()),
+        truncated=None if longer is None else longer / len(lengths),
+        truncated_count=longer,
         mean_kept=None if limit is None else float(np.minimum(lengths, limit).mean()),
     )
 
 
-def _warnings(found: Audit) -> list[str]:
-    lines = []
-    if found.test_in_train:
+def _warnings(splits: Mapping[str, SplitAudit], overlap: _Overlap | None, max_length: int | None) -> list[str]:
+    lines: list[str] = []
+    if overlap is None:
+        lines.append("There is no test split; a part of train will be held out for testing.")
+    elif overlap.texts:
         lines.append(
-            f"{found.test_in_train} test texts stand in train too; scores on them measure memory, not learning."
+            f"{overlap.test_examples} of {splits['test'].examples} test texts stand in train too; "
+            "scores on them measure memory, not learning."
         )
-    for name, split in found.splits.items():
-        if split.duplicates:
-            lines.append(f"{name}: {split.duplicates} texts are copies of earlier ones.")
-        if split.conflicting:
-            lines.append(f"{name}: {split.conflicting} texts stand there with different labels.")
-        top = max(split.share, key=lambda label: split.share[label])
-        if split.share[top] > 0.95:
+        if overlap.conflicting:
+            lines.append(f"{overlap.conflicting} texts have another label in test than in train.")
+    for name, split in splits.items():
+        lines += [f"{name}: {line}" for line in _split_warnings(split, max_length)]
+    return lines
+
+
+def _split_warnings(split: SplitAudit, max_length: int | None) -> list[str]:
+    lines: list[str] = []
+    if split.empty:
+        lines.append(f"{split.empty} texts are empty.")
+    if split.duplicates:
+        lines.append(f"{split.duplicates} texts are copies of earlier ones.")
+    if split.conflicting:
+        lines.append(f"{split.conflicting} texts stand there under more than one label.")
+    top = max(split.per_class, key=lambda label: split.per_class[label])
+    if split.per_class[top] > NEAR_CONSTANT * split.examples:
+        lines.append(f"{split.share[top]:.1%} of the labels are {top!r}; accuracy looks high whatever is learned.")
+    few = [label for label, count in split.per_class.items() if count < FEW_EXAMPLES]
+    if few:
+        more = f" and {len(few) - 10} more classes" if len(few) > 10 else ""
+        lines.append(f"fewer than {FEW_EXAMPLES} examples of {', '.join(few[:10])}{more}.")
+    if split.tokens is not None and split.tokens.truncated is not None:
+        if split.tokens.truncated > _MUCH_TRUNCATION:
             lines.append(
-                f"{name}: {split.share[top]:.1%} of the labels are {top!r}; "
-                "accuracy will look high whatever is learned."
+                f"{split.tokens.truncated:.1%} of the texts are longer than {max_length} tokens and lose their end."
             )
-        rare = [label for label, n in split.per_class.items() if n < 10]
-        if rare:
-            lines.append(f"{name}: fewer than 10 examples of {', '.join(rare[:10])}.")
-        if split.tokens is not None and (split.tokens.truncated or 0) > 0.1:
-            lines.append(
-                f"{name}: {split.tokens.truncated:.0%} of the texts are longer than {found.max_length} tokens "
-                "and lose their end."
-            )
-    if found.test_in_train is None:
-        lines.append("There is no test split; a part of train will be held out.")
     return lines

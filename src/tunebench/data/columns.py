@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from tunebench.errors import DataError, TunebenchError
+from tunebench.errors import DataError, TunebenchError, raise_all
 
 TEXT_NAMES = ("text", "sentence", "review", "content", "document", "comment", "body", "tweet")
 LABEL_NAMES = ("label", "labels", "sentiment", "class", "target", "category", "y")
+
+#: An integer as it is usually written; "01" is not one, or it would be the same class as "1".
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+#: Half a pair: JSON can spell it, but no tokenizer can encode it.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SHOWN = 5
 
 
 def find_column(columns: Sequence[str], *, wanted: str | None, names: Sequence[str], what: str) -> str:
@@ -22,127 +30,177 @@ def find_column(columns: Sequence[str], *, wanted: str | None, names: Sequence[s
         what: ``text`` or ``label``, for messages.
 
     Raises:
-        DataError: The named column is not there, none fits, or several do.
+        DataError: The named column is not there; or none was named, and none or several fit.
     """
     if wanted is not None:
         if wanted in columns:
             return wanted
-        raise DataError(f"There is no such {what} column.", value=wanted, allowed=", ".join(map(str, columns)))
-    found = [column for column in columns if str(column).lower() in names]
-    # An exact first choice ("text", "label") wins over its synonyms.
-    if found and (len(found) == 1 or names[0] in found):
-        return names[0] if names[0] in found else found[0]
-    problem = "No column" if not found else "More than one column"
+        raise DataError(
+            f"There is no such {what} column.",
+            value=wanted,
+            allowed=_shown(columns, 30),
+            fix=f"correct data.{what}_column",
+        )
+    found = [column for column in columns if column.lower() in names]
+    if len(found) == 1:
+        return found[0]
+    problem = "No column looks" if not found else "More than one column looks"
     raise DataError(
-        f"{problem} looks like the {what} column.",
-        value=", ".join(map(str, found or columns)),
-        allowed=f"a column called {', '.join(names)}",
+        f"{problem} like the {what} column.",
+        value=_shown(found or columns, 30),
+        allowed=f"one column called {', '.join(names)}, or any that is named",
         fix=f"name it: data.{what}_column in the study, or --set data.{what}_column=NAME",
     )
 
 
-def check_texts(values: Sequence[object], *, where: str) -> list[str]:
+def check_texts(values: Sequence[Any], *, where: str) -> list[str]:
     """Return the texts of a column.
 
-    Args:
-        values: The column.
-        where: File or split, for messages.
+    Rows are counted from 1, a header left out.
 
     Raises:
-        DataError: Something is no string, or a text is empty.
+        DataError: Some are no strings, empty, or no valid Unicode.
+        ErrorGroup: Several of these.
     """
-    odd = [i for i, value in enumerate(values) if not isinstance(value, str)]
-    if odd:
-        raise DataError(
-            f"{where}: {len(odd)} of {len(values)} texts are no strings (first rows: {_rows(odd)}).",
-            value=values[odd[0]],
-            allowed="strings",
-            fix="remove or repair these rows, or name another text column",
-        )
-    texts = [str(value) for value in values]
-    empty = [i for i, text in enumerate(texts) if not text.strip()]
-    if empty:
-        raise DataError(
-            f"{where}: {len(empty)} of {len(texts)} texts are empty (first rows: {_rows(empty)}).",
-            allowed="texts with at least one visible character",
-            fix="remove these rows",
-        )
-    return texts
+    odd, empty, broken = [], [], []
+    for row, value in enumerate(values, start=1):
+        if not isinstance(value, str):
+            odd.append(row)
+        elif not value.strip():
+            empty.append(row)
+        elif _SURROGATE.search(value):
+            broken.append(row)
+    errors: list[TunebenchError] = []
+    for rows, what, allowed in (
+        (odd, "not strings", "strings; or name another text column"),
+        (empty, "empty", "texts with at least one visible character"),
+        (broken, "not valid Unicode (half of a surrogate pair)", "characters that UTF-8 can encode"),
+    ):
+        if rows:
+            errors.append(
+                DataError(
+                    f"{where}: {len(rows)} of {len(values)} texts are {what} ({_rows(rows)}).",
+                    value=None if rows is empty else values[rows[0] - 1],
+                    allowed=allowed,
+                    fix="repair or remove these rows",
+                )
+            )
+    raise_all(errors)
+    return list(values)
 
 
-def label_values(train: Sequence[object], *, where: str) -> list[str | int]:
-    """Return the classes of a label column: integers ascending, or strings sorted.
+def clean_labels(values: Sequence[Any], *, where: str) -> list[str | int]:
+    """Return labels as integers, or as strings without surrounding blanks.
+
+    Booleans and whole floats count as integers. A column of strings stays one; whether "1" means the
+    integer is decided by :func:`find_classes`, over all of training.
 
     Raises:
-        DataError: Missing labels, mixed types, or fewer than two classes.
+        DataError: Labels are missing (``None``, NaN, blank), or are neither.
+        ErrorGroup: Both.
     """
-    values = [clean_label(value) for value in train]
-    missing = [i for i, value in enumerate(values) if value is None]
+    cleaned: list[str | int] = []
+    missing, odd = [], []
+    for row, value in enumerate(values, start=1):
+        if isinstance(value, str) and value.strip():
+            cleaned.append(value.strip())
+        elif isinstance(value, (bool, int, np.bool_, np.integer)):
+            cleaned.append(int(value))
+        elif isinstance(value, (float, np.floating)) and float(value).is_integer():
+            cleaned.append(int(value))
+        elif value is None or isinstance(value, str) or (isinstance(value, float) and np.isnan(value)):
+            missing.append(row)
+        else:
+            odd.append(row)
+    errors: list[TunebenchError] = []
     if missing:
-        raise DataError(
-            f"{where}: {len(missing)} of {len(values)} labels are missing or no labels "
-            f"(first rows: {_rows(missing)}).",
-            allowed="integers or strings",
-            fix="remove or repair these rows",
+        errors.append(
+            DataError(
+                f"{where}: {len(missing)} of {len(values)} labels are missing ({_rows(missing)}).",
+                fix="repair or remove these rows",
+            )
         )
-    classes = set(values)
-    if len({type(value) for value in classes}) > 1:
-        raise DataError(f"{where}: labels mix strings and integers.", value=sorted(map(str, classes))[:10])
-    if len(classes) < 2:
+    if odd:
+        errors.append(
+            DataError(
+                f"{where}: {len(odd)} of {len(values)} labels are neither strings nor integers ({_rows(odd)}).",
+                value=values[odd[0] - 1],
+                allowed="strings or integers",
+                fix="name the label column: data.label_column",
+            )
+        )
+    raise_all(errors)
+    return cleaned
+
+
+def find_classes(labels: Sequence[str | int], *, where: str) -> tuple[str | int, ...]:
+    """Return the classes in label order: integers ascending, or strings sorted.
+
+    Strings are integers exactly when each one is written as one.
+
+    Raises:
+        DataError: Strings are mixed with integers, there is a single class, or hardly two texts share one.
+    """
+    distinct = set(labels)
+    if len({type(label) for label in distinct}) > 1:
+        raise DataError(
+            f"{where}: labels mix strings and integers.",
+            value=_shown(sorted(map(repr, distinct))),
+            allowed="all of one kind",
+            fix="write all labels the same way",
+        )
+    if all(isinstance(label, str) and _INTEGER.fullmatch(label) for label in distinct):
+        distinct = {int(label) for label in distinct}
+    if len(distinct) < 2:
         raise DataError(
             f"{where}: there is a single class, so there is nothing to learn.",
-            value=next(iter(classes), None),
+            value=next(iter(distinct), None),
             allowed="two or more classes",
+            fix="add examples of another class, or name another column: data.label_column",
         )
-    if len(classes) > 1000 or len(classes) > len(values) // 2 > 2:
+    if len(distinct) > max(10, len(labels) // 2):
         raise DataError(
-            f"{where}: {len(classes)} classes for {len(values)} texts; this column does not look like labels.",
+            f"{where}: {len(distinct)} classes among {len(labels)} texts; this does not look like labels.",
+            value=_shown([str(label) for label in labels]),
             fix="name the label column: data.label_column",
         )
-    return sorted(classes)  # type: ignore[arg-type]
+    return tuple(sorted(distinct))
 
 
-def encode_labels(values: Sequence[object], classes: Sequence[str | int], *, where: str) -> np.ndarray:
-    """Return labels as int64 indices into ``classes``.
+def encode_labels(labels: Sequence[str | int], classes: Sequence[str | int], *, where: str) -> np.ndarray:
+    """Return labels as int64 indices into ``classes``, of shape ``(labels,)``.
 
     Raises:
-        DataError: A label that training does not know.
+        DataError: Labels that training does not know.
     """
-    index = {value: i for i, value in enumerate(classes)}
-    cleaned = [clean_label(value) for value in values]
-    unknown = sorted({str(value) for value in cleaned if value not in index})
+    index: dict[str | int, int] = {}
+    for position, value in enumerate(classes):
+        # Where "1" means 1, both spellings are known: a CSV file may stand beside a Parquet one.
+        index[value] = index[str(value)] = position
+    unknown = [label for label in labels if label not in index]
     if unknown:
+        distinct = sorted(map(str, set(unknown)))
         raise DataError(
-            f"{where} holds labels that training does not know.",
-            value=", ".join(unknown[:10]),
-            allowed=", ".join(str(value) for value in classes[:20]),
-            fix="repair the labels, or add training examples of these classes",
+            f"{where}: {len(unknown)} of {len(labels)} labels are unknown in train ({len(distinct)} distinct).",
+            value=_shown(distinct),
+            allowed=_shown([str(value) for value in classes], 20),
+            fix="repair these labels (-1 often marks a test split without labels), or add them to train",
         )
-    return np.array([index[value] for value in cleaned], dtype=np.int64)  # type: ignore[index]
+    return np.array([index[label] for label in labels], dtype=np.int64)
 
 
-def clean_label(value: object) -> str | int | None:
-    """Return a label as a string or an integer; None when it is missing or neither."""
-    if isinstance(value, (bool, np.bool_, int, np.integer)):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        return int(value) if float(value).is_integer() else None
-    if isinstance(value, str):
-        text = value.strip()
-        if text.lstrip("-").isdigit():
-            return int(text)
-        return text or None
-    return None
+def name_classes(classes: Sequence[str | int], declared: Sequence[str] | None) -> tuple[str, ...]:
+    """Return one name a class: the declared one where integers index into the declaration."""
+    if declared is None or not all(isinstance(c, int) and 0 <= c < len(declared) for c in classes):
+        return tuple(str(value) for value in classes)
+    return tuple(declared[int(value)] for value in classes)
 
 
-def collect(errors: list[TunebenchError], function: object, *args: object, **kwargs: object) -> object:
-    """Call a function and keep its error for later instead of raising it."""
-    try:
-        return function(*args, **kwargs)  # type: ignore[operator]
-    except TunebenchError as error:
-        errors.append(error)
-        return None
+def _rows(rows: Sequence[int]) -> str:
+    first = ", ".join(map(str, rows[:_SHOWN]))
+    return f"{'row' if len(rows) == 1 else 'rows'} {first}{', ...' if len(rows) > _SHOWN else ''}"
 
 
-def _rows(indices: Sequence[int]) -> str:
-    return ", ".join(str(i + 1) for i in indices[:5])
+def _shown(values: Sequence[str], limit: int = 10) -> str:
+    cut = [value if len(value) <= 40 else value[:37] + "..." for value in values[:limit]]
+    return ", ".join(cut) + (f" and {len(values) - limit} more" if len(values) > limit else "")

@@ -1,4 +1,4 @@
-"""Which examples train, select and are scored: pure functions of labels and seeds.
+"""Which examples train, select and are scored: pure functions of labels, sizes and seeds.
 
 Every size draws from one shuffled order: a subset is its first n examples, so 5k lies inside 10k
 inside 25k; with seed 42 it is what ``datasets.Dataset.shuffle(seed=42)`` would give. Validation
@@ -8,8 +8,8 @@ smaller size lies inside that of a larger one, and no example changes sides.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -20,13 +20,13 @@ from tunebench.errors import DataError
 HELD_OUT = 0.2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Parts:
     """Indices of the three parts of one run.
 
     Attributes:
         train: Into the training split, in shuffled order.
-        validation: Into the training split; empty when nothing is set aside.
+        validation: Into the training split, in shuffled order; empty when nothing is set aside.
         test: Into the split that ``test_from`` names, ascending.
         test_from: Where ``test`` points.
     """
@@ -43,13 +43,18 @@ class Parts:
 
 
 def shuffled(count: int, seed: int) -> np.ndarray:
-    """Return the permutation that ``datasets.Dataset.shuffle(seed=seed)`` uses."""
+    """Return the permutation that ``datasets.Dataset.shuffle(seed=seed)`` uses, of shape ``(count,)``."""
     return np.random.default_rng(seed).permutation(count)
 
 
 def held_out_count(count: int, test_size: int | None) -> int:
-    """Return how many examples are held out for testing where there is no test split."""
+    """Return how many of ``count`` examples are held out for testing where there is no test split."""
     return test_size if test_size is not None else round(count * HELD_OUT)
+
+
+def available_train(train_examples: int, *, has_test: bool, test_size: int | None) -> int:
+    """Return how many training examples ``all`` stands for: those that are not held out for testing."""
+    return train_examples if has_test else train_examples - held_out_count(train_examples, test_size)
 
 
 def make_parts(
@@ -63,13 +68,19 @@ def make_parts(
 ) -> Parts:
     """Cut one run's parts.
 
+    Where there is no test split, the test part is taken from the end of the shuffled order. A subset
+    that does not reach it is exactly the first n of that order; one that does passes over the held-out
+    examples, so that all the others can be used.
+
     Args:
         train_labels: Labels of the training split.
-        test_labels: Labels of the test split, or None.
+        test_labels: Labels of the test split, or ``None``.
         train_size: Labels the run may use, those for validation included.
         subset_seed: Seed of the shuffled order.
-        validation_fraction: Share of each class that is set aside.
-        test_size: Test examples to score; None means all (or 20 % of the data where held out).
+        validation_fraction: Share of each class that is set aside: of a class's first k examples in the
+            subset, ``floor(k * validation_fraction)``.
+        test_size: Test examples to score; ``None`` means all (or 20 % of the data where held out).
+            Smaller ones lie inside larger ones, and classes have the shares they have in the split.
 
     Returns:
         Disjoint parts.
@@ -78,106 +89,114 @@ def make_parts(
         DataError: A size is larger than the data, or too small to hold every class in every part.
     """
     order = shuffled(len(train_labels), subset_seed)
+    test_from: Literal["train", "test"]
     if test_labels is None:
-        test = _hold_out(train_labels, order, held_out_count(len(order), test_size))
-        test_from: Literal["train", "test"] = "train"
+        test_from, test = "train", _hold_out(train_labels, order, held_out_count(len(order), test_size))
         order = order[~np.isin(order, test)]
     else:
-        test = _stratified_test(test_labels, test_size, subset_seed)
-        test_from = "test"
+        test_from, test = "test", _draw_test(test_labels, subset_seed, test_size)
     if train_size > len(order):
+        held = f" ({len(test)} of {len(train_labels)} are held out for testing)" if test_labels is None else ""
         raise DataError(
             "The training size is larger than the data.",
             value=train_size,
-            allowed=f"at most {len(order)}" + (" (a test part is held out)" if test_labels is None else ""),
+            allowed=f"at most {len(order)}{held}",
             fix="lower train_sizes, or write 'all'",
         )
+    # The decimal the user wrote, exactly: in floating point 0.1 * 3 is no longer 3 / 10.
+    fraction = Fraction(validation_fraction).limit_denominator(1_000_000)
+    _check_train_size(train_labels, order, train_size, fraction)
     subset = order[:train_size]
-    classes = int(train_labels.max()) + 1
-    chosen = _validation_mask(train_labels[subset], validation_fraction)
-    _check_classes(train_labels, order, subset, chosen, classes, validation_fraction)
+    chosen = _validation_mask(train_labels[subset], fraction)
     return Parts(train=subset[~chosen], validation=subset[chosen], test=np.sort(test), test_from=test_from)
 
 
-def available_train(train_examples: int, *, has_test: bool, test_size: int | None) -> int:
-    """Return how many training examples ``all`` stands for."""
-    return train_examples if has_test else train_examples - held_out_count(train_examples, test_size)
+def _validation_mask(labels: np.ndarray, fraction: Fraction) -> np.ndarray:
+    """Mark, within each class, the k-th examples at which ``floor(k * fraction)`` grows.
 
-
-def _validation_mask(labels: np.ndarray, fraction: float) -> np.ndarray:
-    """Mark, within each class, the examples at which ``floor(count * fraction)`` grows.
-
-    The k-th example of a class is chosen by k alone, so the mark never depends on what comes later.
+    That depends on k alone and never on what comes later, which is what nests the parts.
     """
     mask = np.zeros(len(labels), dtype=bool)
-    if fraction == 0:
-        return mask
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        # The nudge keeps 0.1 * 10 from falling below 1.
-        reached = np.floor(np.arange(len(members) + 1) * fraction + 1e-9)
-        mask[members[np.diff(reached) > 0]] = True
+        reached = np.arange(len(members) + 1) * fraction.numerator // fraction.denominator
+        mask[members] = np.diff(reached) > 0
     return mask
 
 
-def _check_classes(
-    labels: np.ndarray,
-    order: np.ndarray,
-    subset: np.ndarray,
-    chosen: np.ndarray,
-    classes: int,
-    fraction: float,
-) -> None:
-    trained = np.bincount(labels[subset[~chosen]], minlength=classes)
-    validated = np.bincount(labels[subset[chosen]], minlength=classes)
-    if trained.min() > 0 and (fraction == 0 or validated.min() > 0):
-        return
-    # A class has both parts from its math.ceil(1 / fraction)-th example on (and at least two).
-    needed = max(2, math.ceil(1 / fraction - 1e-9)) if fraction else 1
-    positions = [np.flatnonzero(labels[order] == label) for label in range(classes)]
-    if any(len(p) < needed for p in positions):
-        smallest = "none: some class has too few examples at all"
-    else:
-        smallest = f"at least {max(int(p[needed - 1]) for p in positions) + 1}"
-    raise DataError(
-        "The training size is too small to stratify: some class would be missing from training or validation.",
-        value=len(subset),
-        allowed=smallest,
-        fix="raise train_sizes or validation_fraction",
-    )
+def _check_train_size(labels: np.ndarray, order: np.ndarray, size: int, fraction: Fraction) -> None:
+    """Refuse a size whose subset lacks a class, in training or in validation."""
+    # floor(k * fraction) is 1 first at k = ceil(1 / fraction). Before that all examples train, and
+    # below a fraction of 1 that is one at least.
+    needed = -(-fraction.denominator // fraction.numerator) if fraction else 1
+    smallest = 0
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels[order] == label)
+        if len(places) < needed:
+            raise DataError(
+                "No training size can be stratified: a class has too few examples for a part of its own.",
+                value=f"class {label}: {len(places)} examples to train and select on",
+                allowed=f"at least {needed} examples of each class",
+                fix="add examples, raise validation_fraction, or use selection: last (no validation part)",
+            )
+        smallest = max(smallest, int(places[needed - 1]) + 1)
+    if size < smallest:
+        raise DataError(
+            "The training size is too small to stratify: training or validation would lack a class.",
+            value=size,
+            allowed=f"at least {smallest}",
+            fix="raise train_sizes or validation_fraction",
+        )
 
 
 def _hold_out(labels: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:
-    """Take a stratified test part from the end of the shuffled order, leaving its beginning alone."""
+    """Take a stratified test part from the end of the shuffled order."""
     if not 0 < count < len(order):
         raise DataError(
-            "The test part that would be held out is larger than the data.",
+            "The test part to hold out leaves nothing to train on."
+            if count
+            else "There is too little data to hold a test part out.",
             value=count,
-            allowed=f"1 to {len(order) - 1}",
-            fix="lower test_size",
+            allowed=f"1 to {len(order) - 1}" if len(order) > 1 else None,
+            fix="lower test_size" if count else "add examples, or a test split",
         )
-    quota = _proportional(np.bincount(labels), count)
-    backwards = order[::-1]
-    return np.concatenate([backwards[labels[backwards] == c][:n] for c, n in enumerate(quota)])
+    return _stratified_first(labels, order[::-1], count)
 
 
-def _stratified_test(labels: np.ndarray, size: int | None, seed: int) -> np.ndarray:
+def _draw_test(labels: np.ndarray, seed: int, size: int | None) -> np.ndarray:
     """Return all test examples, or a stratified draw of ``size`` of them."""
     if size is None or size == len(labels):
         return np.arange(len(labels))
     if size > len(labels):
         raise DataError(
-            "The test size is larger than the test split.", value=size, allowed=f"at most {len(labels)}"
+            "The test size is larger than the test split.",
+            value=size,
+            allowed=f"at most {len(labels)}",
+            fix="lower test_size, or leave it out to score all",
         )
-    order = shuffled(len(labels), seed)
-    quota = _proportional(np.bincount(labels), size)
-    return np.concatenate([order[labels[order] == c][:n] for c, n in enumerate(quota)])
+    return _stratified_first(labels, shuffled(len(labels), seed), size)
 
 
-def _proportional(counts: np.ndarray, total: int) -> list[int]:
-    """Share ``total`` out by class counts: largest remainders get the rest."""
-    exact = counts * (total / counts.sum())
-    quota = np.floor(exact).astype(int)
-    for label in np.argsort(-(exact - quota), kind="stable")[: total - quota.sum()]:
-        quota[label] += 1
-    return [int(n) for n in quota]
+def _stratified_first(labels: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:
+    """Return the first ``count`` of an order in which the classes are evenly interleaved.
+
+    The k-th of a class's n examples (from 0) is placed at ``(k + 1/2) / n``. Cuts of such an order are
+    nested, which shares made by rounding each count alone are not: under largest remainders a class
+    may lose a seat when the total grows. It is the divisor method of Webster and Sainte-Laguë; a
+    class is off its exact share by at most ``(1 + classes * its share) / 2`` examples.
+    """
+    ordered = labels[order]
+    place = np.empty(len(order))
+    for label in np.unique(labels):
+        members = np.flatnonzero(ordered == label)
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    interleaved = np.argsort(place, kind="stable")
+    _, firsts = np.unique(ordered[interleaved], return_index=True)
+    if count <= firsts.max():
+        raise DataError(
+            "The test size is too small to stratify: the test part would lack a class.",
+            value=count,
+            allowed=f"at least {firsts.max() + 1}",
+            fix="raise test_size",
+        )
+    return order[interleaved[:count]]

@@ -1,15 +1,19 @@
 """Tokenised texts: made once per tokenizer and length, kept on disk, mapped into memory.
 
-The cache has its own key (texts, tokenizer files, length): fingerprints of a tokenizer object change
-when it is called, and a cache keyed by them misses (datasets#5985).
+The cache has its own key (texts, tokenizer content, length): a tokenizer object changes when it is
+called, and a cache keyed by the object misses (datasets#5985).
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import logging
 import os
 import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +24,12 @@ from tunebench.data.types import texts_digest
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_FORMAT = 1
+_LOG = logging.getLogger(__name__)
+#: Part of the key; raised when what is written changes.
+_FORMAT = 2
 _BATCH = 1000
+#: What a tokenizer was constructed with and that says nothing about the ids it gives.
+_NO_CONTENT = ("name_or_path", "model_max_length", "tokenizer_class", "backend", "added_tokens_decoder")
 
 
 class TokenizedTexts:
@@ -30,13 +38,14 @@ class TokenizedTexts:
     Args:
         ids: int32, all ids one after the other.
         offsets: int64 of shape ``(texts + 1,)``: text i is ``ids[offsets[i]:offsets[i + 1]]``.
-        index: Which texts this view holds, in order; None for all.
+        index: Which texts this view holds, in order; ``None`` for all.
     """
 
     def __init__(self, ids: np.ndarray, offsets: np.ndarray, index: np.ndarray | None = None) -> None:
-        self._ids, self._offsets = ids, offsets
-        self._index = np.arange(len(offsets) - 1) if index is None else np.asarray(index)
-        #: Tokens of each text, special ones included.
+        # As a plain array: slices of numpy's memmap class are several times slower to make.
+        self._ids, self._offsets = np.asarray(ids), offsets
+        self._index = np.arange(len(offsets) - 1) if index is None else np.asarray(index, dtype=np.int64)
+        #: int64 of shape ``(texts,)``: tokens of each text, special ones included.
         self.lengths: np.ndarray = np.diff(offsets)[self._index]
 
     def __len__(self) -> int:
@@ -47,99 +56,159 @@ class TokenizedTexts:
         return self._ids[self._offsets[i] : self._offsets[i + 1]]
 
     def take(self, index: np.ndarray) -> TokenizedTexts:
-        """Return a view of some texts, in the order of ``index``."""
+        """Return a view of some texts, in the order of ``index``; no ids are copied."""
         return TokenizedTexts(self._ids, self._offsets, self._index[index])
 
 
 def default_cache_dir() -> Path:
-    """Return where tokenised texts are kept: ``TUNEBENCH_CACHE``, or the user's cache folder."""
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(os.environ.get("TUNEBENCH_CACHE") or Path(root) / "tunebench")
+    """Return where tokenised texts are kept: ``TUNEBENCH_CACHE``, or ``tunebench`` in the user's cache."""
+    chosen = os.environ.get("TUNEBENCH_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tunebench"
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash what decides the ids; truncation and padding, which calls change, are left out."""
+    """Return 32 hex digits of sha256 over what decides the ids.
+
+    Truncation and padding, which every call sets, and the maximum length are left out: the same
+    files give the same fingerprint whatever was done with the object.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         state: Any = json.loads(backend.to_str())
         state["truncation"] = state["padding"] = None
     else:
-        state = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
-    special = sorted((k, str(v)) for k, v in tokenizer.special_tokens_map.items())
-    return hashlib.sha256(json.dumps([state, special], sort_keys=True).encode()).hexdigest()[:32]
+        options = {
+            key: value
+            for key, value in tokenizer.init_kwargs.items()
+            if key not in _NO_CONTENT
+            and not key.endswith("_file")
+            and isinstance(value, (str, int, float, bool, type(None)))
+        }
+        added = {str(token): i for token, i in tokenizer.get_added_vocab().items()}
+        state = [type(tokenizer).__name__, tokenizer.get_vocab(), added, options]
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    # Not in the backend's JSON: whether "[SEP]" in a text is a special token or seven characters.
+    literal = bool(getattr(tokenizer, "split_special_tokens", False))
+    content = json.dumps([state, special, literal], sort_keys=True)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def tokenize(
-    texts: list[str],
+    texts: Sequence[str],
     *,
     tokenizer: PreTrainedTokenizerBase,
     tokenizer_fingerprint: str,
-    max_length: int,
+    max_length: int | None,
     cache_dir: Path | None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> TokenizedTexts:
-    """Tokenise texts, keeping the first ``max_length`` tokens, special ones included.
+    """Tokenise texts, keeping the first ``max_length`` tokens of each, special ones included.
 
     Args:
         texts: The texts.
-        tokenizer: The model's tokenizer.
+        tokenizer: The model's tokenizer; it is left as it is.
         tokenizer_fingerprint: From :func:`tokenizer_fingerprint`.
-        max_length: Longest result.
-        cache_dir: Where to keep the result; None keeps nothing.
+        max_length: Longest result; ``None`` cuts nothing, as the audit needs it.
+        cache_dir: Where to keep the result; ``None`` keeps nothing. Several processes may share it: the
+            first one works, the others wait and read. Where it cannot be written, nothing is kept.
+        on_progress: Called with texts done and texts in all.
 
     Returns:
-        Ids, memory-mapped where they are kept. A damaged cache is made anew.
+        Ids, memory-mapped where they are kept. A damaged entry is made anew.
     """
     if cache_dir is None:
-        return TokenizedTexts(*_run(texts, tokenizer, max_length))
+        return TokenizedTexts(*_run(texts, tokenizer, max_length, on_progress))
     key = hashlib.sha256(texts_digest(texts))
-    key.update(f"|{tokenizer_fingerprint}|{max_length}|{_FORMAT}".encode())
+    key.update(f"{tokenizer_fingerprint}|{max_length}|{_FORMAT}".encode())
     folder = cache_dir / "tokens" / key.hexdigest()[:32]
     cached = _read(folder, len(texts))
-    if cached is None:
-        ids, offsets = _run(texts, tokenizer, max_length)
-        _write(folder, ids, offsets)
-        cached = _read(folder, len(texts)) or TokenizedTexts(ids, offsets)
-    return cached
+    return cached or _fill(folder, texts, tokenizer, max_length, on_progress)
 
 
-def _run(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[np.ndarray, np.ndarray]:
-    rows: list[list[int]] = []
+def _fill(
+    folder: Path,
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> TokenizedTexts:
+    """Make an entry under a lock, unless another process has meanwhile."""
+    from filelock import FileLock
+
+    made = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            cached = _read(folder, len(texts))
+            if cached is not None:
+                return cached
+            made = _run(texts, tokenizer, max_length, on_progress)
+            _write(folder, *made)
+            return _read(folder, len(texts)) or TokenizedTexts(*made)
+    except OSError as error:
+        _LOG.warning("The token cache cannot be written (%s); going on without it.", error)
+        return TokenizedTexts(*(made or _run(texts, tokenizer, max_length, on_progress)))
+
+
+def _run(
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    # A copy: calling a tokenizer changes its truncation, and so does the side set here.
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.truncation_side = "right"
+    ids: list[np.ndarray] = []
+    lengths: list[int] = [0]
     for start in range(0, len(texts), _BATCH):
-        batch = tokenizer(texts[start : start + _BATCH], truncation=True, max_length=max_length)
-        rows += batch["input_ids"]
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    ids = np.fromiter((i for row in rows for i in row), dtype=np.int32, count=int(offsets[-1]))
-    return ids, offsets
+        rows = tokenizer(
+            list(texts[start : start + _BATCH]),
+            truncation=max_length is not None,
+            max_length=max_length,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        lengths += [len(row) for row in rows]
+        # One flat array a batch: lists of Python integers would take ten times the room.
+        ids.append(np.fromiter((i for row in rows for i in row), dtype=np.int32))
+        if on_progress is not None:
+            on_progress(min(start + _BATCH, len(texts)), len(texts))
+    flat = np.concatenate(ids) if ids else np.empty(0, dtype=np.int32)
+    return flat, np.cumsum(lengths, dtype=np.int64)
 
 
 def _write(folder: Path, ids: np.ndarray, offsets: np.ndarray) -> None:
-    """Write beside the place and move there; whoever comes second finds it done."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    np.save(temporary / "ids.npy", ids, allow_pickle=False)
-    np.save(temporary / "offsets.npy", offsets, allow_pickle=False)
+    """Write beside the place, then move there; called under the entry's lock."""
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
+        np.save(temporary / "ids.npy", ids, allow_pickle=False)
+        np.save(temporary / "offsets.npy", offsets, allow_pickle=False)
+        (temporary / "sha256").write_text(_checksum(ids, offsets))
+        # Only a damaged entry can be in the way.
+        shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
-    except OSError:
-        if _read(folder, len(offsets) - 1) is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(temporary, folder)
-    shutil.rmtree(temporary, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _read(folder: Path, texts: int) -> TokenizedTexts | None:
+    """Return an entry, or ``None`` where it is missing or not what was written."""
     try:
         offsets = np.load(folder / "offsets.npy", allow_pickle=False)
         ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
+        expected = (folder / "sha256").read_text()
     except (OSError, ValueError, EOFError):
         return None
-    sound = (
-        offsets.shape == (texts + 1,)
-        and offsets.dtype == np.int64
-        and ids.dtype == np.int32
-        and offsets[0] == 0
-        and offsets[-1] == len(ids)
-        and bool((np.diff(offsets) >= 0).all())
-    )
-    return TokenizedTexts(ids, offsets) if sound else None
+    sound = offsets.shape == (texts + 1,) and offsets.dtype == np.int64 and ids.dtype == np.int32
+    return TokenizedTexts(ids, offsets) if sound and _checksum(ids, offsets) == expected else None
+
+
+def _checksum(ids: np.ndarray, offsets: np.ndarray) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(ids).data)
+    digest.update(np.ascontiguousarray(offsets).data)
+    return digest.hexdigest()

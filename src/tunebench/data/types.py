@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Texts and their labels.
 
     Attributes:
         texts: The texts.
         labels: int64 of shape ``(texts,)``, indices into the data set's label names.
+
+    Raises:
+        ValueError: Texts and labels are not equally many.
     """
 
     texts: list[str]
     labels: np.ndarray
 
+    def __post_init__(self) -> None:
+        if self.labels.shape != (len(self.texts),):
+            raise ValueError(f"{len(self.texts)} texts, but labels of shape {self.labels.shape}")
+
     def __len__(self) -> int:
         return len(self.texts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TextDataset:
     """A classification data set.
 
@@ -45,21 +53,23 @@ class TextDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hex digits over label names, texts and labels: equal exactly for equal content."""
-        digest = hashlib.sha256(repr(self.label_names).encode())
+        """32 hex digits of sha256 over label names, texts and labels of both splits.
+
+        It is derived rather than passed, so that it can never disagree with the content.
+        """
+        digest = hashlib.sha256(texts_digest(self.label_names))
         for split in (self.train, self.test):
             if split is None:
-                digest.update(b"none")
+                digest.update(b"\0")
                 continue
-            digest.update(len(split).to_bytes(8, "little"))
-            digest.update(np.ascontiguousarray(split.labels, dtype="<i8").tobytes())
-            digest.update(texts_digest(split.texts))
+            digest.update(b"\1" + texts_digest(split.texts))
+            digest.update(split.labels.astype("<i8").tobytes())
         return digest.hexdigest()[:32]
 
 
-def texts_digest(texts: list[str]) -> bytes:
-    """Return sha256 over texts; lengths are part of it, so that cuts cannot be moved."""
-    digest = hashlib.sha256()
+def texts_digest(texts: Sequence[str]) -> bytes:
+    """Return sha256 over texts; their number and lengths are part of it, so that cuts cannot move."""
+    digest = hashlib.sha256(len(texts).to_bytes(8, "little"))
     for text in texts:
         encoded = text.encode("utf-8", "surrogatepass")
         digest.update(len(encoded).to_bytes(8, "little"))

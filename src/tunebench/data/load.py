@@ -1,0 +1,140 @@
+"""From what a user names to a checked data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from tunebench.config import DataConfig
+from tunebench.data.columns import (
+    LABEL_NAMES,
+    TEXT_NAMES,
+    check_texts,
+    clean_labels,
+    encode_labels,
+    find_classes,
+    find_column,
+    name_classes,
+)
+from tunebench.data.hub import read_hub
+from tunebench.data.packaged import DATASETS
+from tunebench.data.sources import RawData, read_path
+from tunebench.data.tables import READERS, Table
+from tunebench.data.types import Split, TextDataset
+from tunebench.errors import DataError, TunebenchError, raise_all
+
+_T = TypeVar("_T")
+
+
+def load_dataset(config: DataConfig) -> TextDataset:
+    """Load texts and labels.
+
+    The source is the name of a packaged data set, else a path that exists, else a name on the Hub
+    (``owner/name``). A folder called like a packaged data set is reached as ``./NAME``.
+
+    Args:
+        config: Source, columns, and for the Hub revision and configuration.
+
+    Returns:
+        The data set; its test split is ``None`` where the source has none.
+
+    Raises:
+        DataError: The source cannot be read, or the data cannot carry a study.
+        ErrorGroup: Several things are wrong with the data.
+        MissingExtraError: A packaged source whose package is not installed.
+    """
+    raw = _read(config)
+    for where, table in (("train", raw.train), ("test", raw.test)):
+        if table is not None and table.rows == 0:
+            raise DataError(f"The {where} split holds no rows.", value=config.source)
+    text, label = _find_columns(raw, config)
+    problems = _Problems()
+    train_texts = problems.catch(lambda: check_texts(raw.train.values(text), where="train"))
+    train_labels = problems.catch(lambda: clean_labels(raw.train.values(label), where="train"))
+    classes = None
+    if train_labels is not None:
+        classes = problems.catch(lambda: find_classes(train_labels, where="train"))
+    test = None
+    if raw.test is not None:
+        test = _check_test(raw.test, text, label, classes, problems)
+    raise_all(problems.found)
+    assert train_texts is not None and train_labels is not None and classes is not None
+    return TextDataset(
+        source=config.source,
+        revision=raw.revision,
+        label_names=name_classes(classes, raw.train.class_names.get(label)),
+        train=Split(train_texts, encode_labels(train_labels, classes, where="train")),
+        test=test,
+    )
+
+
+class _Problems:
+    """Keeps errors, so that all of them can be told at once."""
+
+    def __init__(self) -> None:
+        self.found: list[TunebenchError] = []
+
+    def catch(self, function: Callable[[], _T]) -> _T | None:
+        """Return the function's result, or ``None`` after keeping its error."""
+        try:
+            return function()
+        except TunebenchError as error:
+            self.found.append(error)
+            return None
+
+
+def _read(config: DataConfig) -> RawData:
+    source = config.source
+    if source in DATASETS:
+        return DATASETS[source].read()
+    path = Path(source).expanduser()
+    if path.exists():
+        return read_path(path)
+    separators = source.count("/") + source.count("\\")
+    if source.startswith((".", "/", "~")) or separators > 1 or "\\" in source or path.suffix.lower() in READERS:
+        raise DataError(
+            "There is no such file or folder.",
+            value=source,
+            fix=f"check the path (looked in {path.parent.resolve()})",
+        )
+    if separators == 0:
+        raise DataError(
+            "There is no such data set.",
+            value=source,
+            allowed=f"{', '.join(DATASETS)}; a file or folder; a name on the Hub (owner/name)",
+        )
+    return read_hub(source, revision=config.revision, subset=config.subset)
+
+
+def _find_columns(raw: RawData, config: DataConfig) -> tuple[str, str]:
+    problems = _Problems()
+    columns = raw.train.columns
+    text = problems.catch(lambda: find_column(columns, wanted=config.text_column, names=TEXT_NAMES, what="text"))
+    label = problems.catch(
+        lambda: find_column(columns, wanted=config.label_column, names=LABEL_NAMES, what="label")
+    )
+    raise_all(problems.found)
+    assert text is not None and label is not None
+    if text == label:
+        raise DataError("Texts and labels cannot be the same column.", value=text, allowed=", ".join(columns[:30]))
+    lacking = [name for name in (text, label) if raw.test is not None and name not in raw.test.columns]
+    if lacking and raw.test is not None:
+        raise DataError(
+            "The test split lacks a column that train has.",
+            value=", ".join(lacking),
+            allowed=", ".join(raw.test.columns[:30]),
+            fix="give both splits the same columns",
+        )
+    return text, label
+
+
+def _check_test(
+    table: Table, text: str, label: str, classes: tuple[str | int, ...] | None, problems: _Problems
+) -> Split | None:
+    texts = problems.catch(lambda: check_texts(table.values(text), where="test"))
+    labels = problems.catch(lambda: clean_labels(table.values(label), where="test"))
+    if labels is None or classes is None:
+        return None
+    encoded = problems.catch(lambda: encode_labels(labels, classes, where="test"))
+    return None if texts is None or encoded is None else Split(texts, encoded)

@@ -1,0 +1,336 @@
+"""The figures of a comparison: the report's 1-3, macro F1 while training, and against time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator
+
+from tunebench.cautions import OPTIMISTIC
+from tunebench.comparison import Arm, Comparison
+from tunebench.figure_style import (
+    GREY,
+    footnote,
+    label_thousands,
+    look,
+    new_figure,
+    plain_log_ticks,
+    save,
+    say_nothing_to_show,
+    styles,
+)
+from tunebench.history import binned, curve, last_step, mean_curve
+from tunebench.published import published_cell
+from tunebench.rendering import learning_rate
+
+#: Points of a training loss curve: each is the mean of what was logged in its part of training.
+LOSS_POINTS = 40
+#: A gap in a legend.
+BLANK = Line2D([], [], ls="", label="")
+
+
+@dataclass(frozen=True)
+class FigureMaker:
+    """A figure of the registry; calling it draws it.
+
+    Attributes:
+        title: Heading, and text where the picture cannot be seen.
+    """
+
+    title: str
+    draw: Callable[[Comparison], Figure]
+
+    def __call__(self, comparison: Comparison) -> Figure:
+        """Draw the figure; a comparison without finished runs gives a figure that says so."""
+        with look():
+            figure = self.draw(comparison)
+            figure.suptitle(f"{self.title}: {comparison.title}", x=0.01, ha="left", parse_math=False)
+            return figure
+
+
+#: All figures by name, in the order of a report. A new one is one function under ``@_figure``.
+FIGURES: dict[str, FigureMaker] = {}
+
+
+def _figure(name: str, title: str) -> Callable[[Callable[[Comparison], Figure]], Callable[[Comparison], Figure]]:
+    def add(function: Callable[[Comparison], Figure]) -> Callable[[Comparison], Figure]:
+        FIGURES[name] = FigureMaker(title, function)
+        return function
+
+    return add
+
+
+def save_figures(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write every figure of the registry as ``<name>.png`` and ``<name>.svg``; return the paths."""
+    return [path for name, maker in FIGURES.items() for path in save(maker(comparison), folder / name)]
+
+
+@_figure("loss_curves", "Figure 1. Training and evaluation loss")
+def loss_curves(comparison: Comparison) -> Figure:
+    """Draw both losses against the share of training steps, one panel a size."""
+    figure, panels = _panels(comparison, "Loss (nats)", "Share of training steps")
+    look_of = styles(comparison.labels)
+    for arm, axes in _arms_in(comparison, panels):
+        style = look_of[arm.label]
+        train, evaluation = [], []
+        for history, last in _histories(arm):
+            logged, scored = curve(history, "loss"), curve(history, "eval_loss")
+            train.append(binned(logged.steps / last, logged.values, bins=LOSS_POINTS))
+            evaluation.append((scored.steps / last, scored.values))
+        x, mean, *_ = mean_curve(train)
+        axes.plot(x, mean, color=style.color, lw=1.2, alpha=0.75)
+        x, mean, *_ = mean_curve(evaluation)
+        axes.plot(x, mean, color=style.color, ls=(0, (3, 2)), marker=style.marker, ms=4.5)
+    for axes in (panel for panel in panels.values() if panel.lines):
+        axes.set_xlim(0, 1.02)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+        axes.set_ylim(bottom=0)
+    split = {"validation": "validation", "test": "test"}.get(comparison.selection)
+    kinds = [Line2D([], [], color=GREY, lw=1.2, label="training")]
+    if split is not None:
+        kinds.append(Line2D([], [], color=GREY, ls=(0, (3, 2)), marker=".", label=f"evaluation ({split})"))
+    entries = [look_of[label].line(label, ls="-") for label in comparison.labels]
+    notes = [f"Training loss: means over {LOSS_POINTS} equal parts of training."]
+    if _several_seeds(comparison):
+        notes.append("All lines: means over seeds.")
+    return _finished(figure, comparison, [*entries, BLANK, *kinds], notes, scores=False)
+
+
+@_figure("macro_f1_by_size", "Figure 2. Macro F1 by training size")
+def macro_f1_by_size(comparison: Comparison) -> Figure:
+    """Draw macro F1 on the test split against training size, with the report's values hollow."""
+    return _by_size(comparison, "macro_f1", "Macro F1 on test", log=False)
+
+
+@_figure("f1_per_million_by_size", "Figure 3. Macro F1 per million trainable parameters")
+def f1_per_million_by_size(comparison: Comparison) -> Figure:
+    """Draw macro F1 per million trainable parameters against training size, on a log axis."""
+    return _by_size(
+        comparison, "f1_per_million", "Macro F1 per million\ntrainable parameters (log scale)", log=True
+    )
+
+
+@_figure("macro_f1_by_step", "Macro F1 while training")
+def macro_f1_by_step(comparison: Comparison) -> Figure:
+    """Draw macro F1 on the selection split by step, one panel a size; bands are the range over seeds."""
+    figure, panels = _panels(comparison, f"Macro F1 on {_split(comparison)}", "Training step")
+    look_of = styles(comparison.labels)
+    bands = False
+    for arm, axes in _arms_in(comparison, panels):
+        style = look_of[arm.label]
+        scores = [curve(history, "eval_macro_f1") for history, _ in _histories(arm)]
+        x, mean, low, high = mean_curve([(found.steps, found.values) for found in scores])
+        if not len(x):
+            continue
+        axes.plot(x, mean, color=style.color, ls=style.dashes, marker=style.marker, ms=4.5)
+        if len(arm.scored) > 1:
+            axes.fill_between(x, low, high, color=style.color, alpha=0.12, lw=0)
+            bands = True
+    for axes in panels.values():
+        if axes.lines:
+            axes.set_xlim(left=0)
+            label_thousands(axes)
+        elif not axes.texts:
+            say_nothing_to_show(axes, "no evaluation while training")
+    entries = [look_of[label].line(label) for label in comparison.labels]
+    notes = ["Lines: mean over seeds. Bands: smallest to largest."] if bands else []
+    return _finished(figure, comparison, entries, notes)
+
+
+@_figure("f1_by_train_time", "Macro F1 by training time")
+def f1_by_train_time(comparison: Comparison) -> Figure:
+    """Draw macro F1 on test against minutes of training, evaluation left out; larger means more data."""
+    figure = new_figure(8.2, 4.6)
+    axes = figure.subplots()
+    look_of = styles(comparison.labels)
+    several = len(comparison.sizes) > 1
+    area = dict(zip(comparison.sizes, np.linspace(4.5 if several else 7, 10, len(comparison.sizes)), strict=True))
+    minutes: list[float] = []
+    for label in comparison.labels:
+        style = look_of[label]
+        path = []
+        for arm in _shown(comparison, label):
+            time, f1 = arm.minutes("train_seconds"), arm.summary("macro_f1")
+            if time is None or f1 is None:
+                continue
+            minutes += time.values
+            path.append((time.mean, f1.mean))
+            mark: dict[str, Any] = {
+                "ls": "",
+                "marker": style.marker,
+                "color": style.color,
+                "ms": area[arm.train_size],
+            }
+            axes.plot([time.mean], [f1.mean], **mark, mec="white", mew=0.6, zorder=3)
+            if len(f1.values) > 1 and len(f1.values) == len(time.values):
+                axes.plot(time.values, f1.values, ls="", marker=".", ms=3, color=style.color, alpha=0.5)
+        if path and _single_line(comparison, label):
+            axes.plot(*zip(*path, strict=True), color=style.color, ls=style.dashes, lw=1, alpha=0.7)
+    axes.set_xlabel("Training time without evaluation (min)")
+    axes.set_ylabel("Macro F1 on test")
+    axes.margins(0.08)
+    if not minutes:
+        say_nothing_to_show(axes)
+    elif min(minutes) > 0 and max(minutes) / min(minutes) > 8:
+        axes.set_xscale("log")
+        axes.set_xlabel("Training time without evaluation (min, log scale)")
+        plain_log_ticks(axes.xaxis)
+    entries = [look_of[label].line(label, ls="-") for label in comparison.labels]
+    sizes = [
+        Line2D([], [], ls="", marker="o", color=GREY, ms=area[size], label=f"{size:,} examples")
+        for size in comparison.sizes
+    ]
+    notes = ["Small dots: single seeds."] if _several_seeds(comparison) else []
+    return _finished(figure, comparison, [*entries, BLANK, *sizes], notes)
+
+
+def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> Figure:
+    figure = new_figure(8.2, 4.4)
+    axes = figure.subplots()
+    look_of = styles(comparison.labels)
+    position = {size: i for i, size in enumerate(comparison.sizes)}
+    step = min(0.08, 0.5 / len(comparison.labels))
+    published: list[dict[str, Any]] = []
+    for index, label in enumerate(comparison.labels):
+        style = look_of[label]
+        shift = step * (index - (len(comparison.labels) - 1) / 2)
+        path = []
+        for arm in _shown(comparison, label):
+            found = arm.summary(column)
+            if found is None:
+                continue
+            x = position[arm.train_size] + shift
+            path.append((x, found.mean))
+            if not _single_line(comparison, label):
+                words = learning_rate(arm.learning_rate)
+                axes.annotate(words, path[-1], (7, 0), textcoords="offset points", va="center", fontsize=8)
+            if found.sd is not None:
+                axes.plot(
+                    [x] * len(found.values), found.values, ls="", marker=".", ms=4, color=style.color, alpha=0.6
+                )
+                axes.errorbar(x, found.mean, found.sd, color=style.color, capsize=2.5, lw=1, alpha=0.8)
+            for report in _published(arm):
+                hollow: dict[str, Any] = {
+                    "ls": "",
+                    "marker": style.marker,
+                    "mfc": "none",
+                    "mec": style.color,
+                    "ms": 9,
+                }
+                axes.plot([x], [report[column]], **hollow, zorder=4)
+                published.append(report)
+        if path:
+            dashes = style.dashes if _single_line(comparison, label) else ""
+            axes.plot(*zip(*path, strict=True), color=style.color, marker=style.marker, ls=dashes)
+    axes.xaxis.set_major_locator(FixedLocator(list(position.values())))
+    axes.set_xticks(list(position.values()), [f"{size:,}" for size in position])
+    axes.set_xlim(-0.5, len(position) - 0.5)
+    axes.set_xlabel("Training size (examples)")
+    axes.set_ylabel(ylabel)
+    if not axes.lines:
+        say_nothing_to_show(axes)
+    elif log:
+        low, high = axes.dataLim.intervaly
+        axes.set_yscale("log")
+        axes.set_ylim(low / 1.6, high * 1.6)
+        plain_log_ticks(axes.yaxis)
+    else:
+        axes.margins(y=0.1)
+    joined = {label: _single_line(comparison, label) for label in comparison.labels}
+    entries = [look_of[label].line(label, **({} if joined[label] else {"ls": ""})) for label in comparison.labels]
+    whose = "report" if all(report["same_model"] for report in published) else "report (DistilBERT)"
+    if published:
+        entries += [BLANK, Line2D([], [], ls="", marker="o", mfc="none", mec=GREY, ms=8, label=f"{whose}: hollow")]
+    notes = ["Bars: standard deviation over seeds. Dots: single seeds."] if _several_seeds(comparison) else []
+    if any(report["differs"] for report in published):
+        notes.append(
+            "The report's runs are of the same recipe, not of the same protocol: Table II says what differs."
+        )
+    return _finished(figure, comparison, entries, notes)
+
+
+def _finished(
+    figure: Figure,
+    comparison: Comparison,
+    entries: Sequence[Line2D],
+    notes: Sequence[str] = (),
+    *,
+    scores: bool = True,
+) -> Figure:
+    """Add the legend outside of the panels, and under everything what a reader must know."""
+    figure.legend(handles=list(entries), loc="outside right upper")
+    lines = [*notes]
+    if scores and comparison.selection == "test":
+        lines.append(OPTIMISTIC)
+    if not all(_single_line(comparison, label) for label in comparison.labels):
+        lines.append("Several learning rates per strategy, none chosen: each is shown.")
+    if not any(axes.lines for axes in figure.axes):
+        for axes in figure.axes:
+            axes.tick_params(axis="y", left=False, labelleft=False)
+    missing = len(comparison.cells) - len(comparison.scored)
+    if missing:
+        lines.append(f"Not shown: {missing} of {len(comparison.cells)} runs without scores, see the table of runs.")
+    footnote(figure, lines)
+    return figure
+
+
+def _panels(comparison: Comparison, ylabel: str, xlabel: str) -> tuple[Figure, dict[int, Axes]]:
+    sizes = comparison.sizes
+    across = min(3, len(sizes))
+    down = -(-len(sizes) // across)
+    figure = new_figure(3.1 + 3.3 * across, 1.4 + 2.9 * down)
+    grid = figure.subplots(down, across, sharey=True, squeeze=False)
+    panels = dict(zip(sizes, grid.flat, strict=False))
+    for size, axes in panels.items():
+        axes.set_title(f"{size:,} examples")
+        axes.set_xlabel(xlabel)
+        if not any(arm.scored for label in comparison.labels for arm in _shown(comparison, label, size)):
+            say_nothing_to_show(axes)
+    for row in grid:
+        row[0].set_ylabel(ylabel)
+    for axes in grid.flat[len(sizes) :]:
+        axes.remove()
+    return figure, panels
+
+
+def _arms_in(comparison: Comparison, panels: dict[int, Axes]) -> Iterator[tuple[Arm, Axes]]:
+    for label in comparison.labels:
+        for arm in _shown(comparison, label):
+            if arm.scored:
+                yield arm, panels[arm.train_size]
+
+
+def _shown(comparison: Comparison, label: str, size: int | None = None) -> list[Arm]:
+    groups = [g for g in comparison.groups() if g.label == label and size in (None, g.train_size)]
+    return [arm for group in groups for arm in group.shown]
+
+
+def _single_line(comparison: Comparison, label: str) -> bool:
+    """Tell whether a strategy has one value a size; several learning rates are points, not a line."""
+    return all(len(group.shown) == 1 for group in comparison.groups() if group.label == label)
+
+
+def _histories(arm: Arm) -> Iterator[tuple[list[dict[str, Any]], int]]:
+    for cell in arm.scored:
+        if cell.record is not None and (last := last_step(cell.record.log_history)):
+            yield cell.record.log_history, last
+
+
+def _published(arm: Arm) -> list[dict[str, Any]]:
+    found = published_cell(arm.cells[0].spec, recipe_only=True)
+    return [] if found is None else [found]
+
+
+def _several_seeds(comparison: Comparison) -> bool:
+    return any(len(arm.scored) > 1 for label in comparison.labels for arm in _shown(comparison, label))
+
+
+def _split(comparison: Comparison) -> str:
+    return "the selection split" if comparison.selection == "last" else comparison.selection

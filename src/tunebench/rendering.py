@@ -1,0 +1,215 @@
+"""What a table is, and how it becomes text, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.cells import cell_len
+
+from tunebench.comparison import Summary
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+#: What stands where nothing is known.
+UNDEFINED = "–"
+
+_MARKUP = re.compile(r"([\\`*_\[\]<>|~&$])")
+_LINE_START = re.compile(r"^(?:(#|=|[+-](?=[\s-]|$))|(\d+)([.)])(?=\s|$))")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        key: Key in the rows, and the header in CSV.
+        header: Header for people.
+        unit: Unit of the values, shown in the header.
+        align: Numbers stand on the right.
+        show: Turns a value that is not None into text; of a :class:`~tunebench.comparison.Summary`
+            its mean, after which the standard deviation follows with as many digits.
+        per: What values are divided by before people read them: the size of the unit. CSV keeps them.
+        csv_only: Kept out of what people read.
+    """
+
+    key: str
+    header: str
+    unit: str | None = None
+    align: Literal["left", "right"] = "right"
+    show: Callable[[Any], str] = str
+    per: float = 1.0
+    csv_only: bool = False
+
+    @property
+    def title(self) -> str:
+        """Header with unit."""
+        return self.header if self.unit is None else f"{self.header} ({self.unit})"
+
+    def text(self, value: Any) -> str:
+        """Return a value as people read it, on one line."""
+        if value is None:
+            return UNDEFINED
+        if isinstance(value, Summary):
+            mean = self.show(value.mean / self.per)
+            digits = len(mean.partition(".")[2])
+            return mean if value.sd is None else f"{mean} ± {value.sd / self.per:,.{digits}f}"
+        return " ".join(self.show(value).split())
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, not yet rendered.
+
+    Attributes:
+        rows: Values by column key; a key that is missing is not known.
+        notes: One sentence each.
+    """
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def visible(self) -> tuple[Column, ...]:
+        """The columns people read."""
+        return tuple(column for column in self.columns if not column.csv_only)
+
+    def body(self) -> list[list[str]]:
+        """Return the visible cells as text."""
+        return [[column.text(row.get(column.key)) for column in self.visible] for row in self.rows]
+
+
+def to_rich(table: Table) -> Group:
+    """Return the table with title and notes for a rich console (a terminal)."""
+    from rich import box
+    from rich.console import Group as RichGroup
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    found = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    body = table.body()
+    for column, *cells in zip(table.visible, *body, strict=True):
+        # Where the terminal is narrow, headers wrap between words and numbers stay whole.
+        whole = [*column.title.split(), *(cells if column.align == "right" else ())]
+        width = max(map(cell_len, whole))
+        found.add_column(Text(column.title), justify=column.align, overflow="fold", min_width=width)
+    for row in body:
+        # Text, not str: a label or an error message is no console markup.
+        found.add_row(*(Text(cell) for cell in row))
+    notes = [Text(f"- {note}", style="dim") for note in table.notes]
+    title = Text(table.title, style="bold")
+    return RichGroup(title, Text(), found, *([Text(), *notes] if notes else []))
+
+
+def to_text(table: Table) -> str:
+    """Return the table as plain aligned lines, whatever their length, for pipes and files."""
+    headers = [column.title for column in table.visible]
+    body = table.body()
+    widths = [max(map(cell_len, column)) for column in zip(headers, *body, strict=True)]
+
+    def line(cells: list[str]) -> str:
+        padded = []
+        for cell, width, column in zip(cells, widths, table.visible, strict=True):
+            gap = " " * (width - cell_len(cell))
+            padded.append(cell + gap if column.align == "left" else gap + cell)
+        return "  ".join(padded).rstrip()
+
+    rule = "  ".join("-" * width for width in widths)
+    lines = [table.title, "", line(headers), rule, *map(line, body)]
+    if table.notes:
+        lines += ["", *(f"- {note}" for note in table.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def to_markdown(table: Table, *, level: int = 2) -> str:
+    """Return the table in GitHub's Markdown, with title and notes.
+
+    Args:
+        table: The table.
+        level: Level of its heading.
+    """
+
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cells) + " |"
+
+    rules = ["---:" if column.align == "right" else ":---" for column in table.visible]
+    lines = [
+        f"{'#' * level} {escape_markdown(table.title)}",
+        "",
+        line([escape_markdown(column.title) for column in table.visible]),
+        line(rules),
+        *(line([escape_markdown(cell) for cell in row]) for row in table.body()),
+    ]
+    if table.notes:
+        lines += ["", *(f"- {escape_markdown(note)}" for note in table.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """Return the rows as CSV with unrounded values; what is not known is empty.
+
+    A column of means is followed by ``<key>_sd``, the standard deviation over seeds.
+    """
+    spread = {c.key for c in table.columns if any(isinstance(row.get(c.key), Summary) for row in table.rows)}
+    header, body = [], [[] for _ in table.rows]  # type: tuple[list[str], list[list[Any]]]
+    for column in table.columns:
+        header += [column.key, f"{column.key}_sd"] if column.key in spread else [column.key]
+        for cells, row in zip(body, table.rows, strict=True):
+            value = row.get(column.key)
+            if isinstance(value, Summary):
+                cells += [value.mean, value.sd]
+            else:
+                cells += [value, None] if column.key in spread else [value]
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([header, *body])
+    return out.getvalue()
+
+
+#: What turns a table into text, by the name of the format.
+RENDERERS: dict[str, Callable[[Table], str]] = {"text": to_text, "markdown": to_markdown, "csv": to_csv}
+
+
+def escape_markdown(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line.
+
+    Escapes what CommonMark and GitHub's tables and formulas give a meaning (CommonMark, section 2.4).
+    """
+    text = _MARKUP.sub(r"\\\1", " ".join(text.split()))
+    return _LINE_START.sub(lambda found: rf"\{found[1]}" if found[1] else rf"{found[2]}\{found[3]}", text)
+
+
+def integer(value: float) -> str:
+    """Return an integer with thousands separators."""
+    return f"{value:,.0f}"
+
+
+def fixed(digits: int) -> Callable[[float], str]:
+    """Return a function that shows a number with so many digits after the point."""
+    return lambda value: f"{value:,.{digits}f}"
+
+
+def significant(digits: int) -> Callable[[float], str]:
+    """Return a function that shows so many significant digits, without an exponent."""
+
+    def show(value: float) -> str:
+        rounded = float(f"{value:.{digits - 1}e}")
+        exponent = int(f"{rounded:e}".split("e")[1]) if rounded else 0
+        return f"{rounded:,.{max(0, digits - 1 - exponent)}f}"
+
+    return show
+
+
+def learning_rate(value: float) -> str:
+    """Return a learning rate as people write it: 5e-5, 1.5e-4, 0.01."""
+    if value >= 0.01:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.6e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

@@ -1,0 +1,127 @@
+"""The audit: exact figures, on small data that can be counted by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunebench.data import Split, TextDataset
+from tunebench.data.audit import audit
+from tunebench.data.tokens import TokenizedTexts
+
+
+def _split(pairs: list[tuple[str, int]]) -> Split:
+    return Split([text for text, _ in pairs], np.array([label for _, label in pairs], dtype=np.int64))
+
+
+def _dataset(train: list[tuple[str, int]], test: list[tuple[str, int]] | None) -> TextDataset:
+    return TextDataset("here", None, ("no", "yes"), _split(train), None if test is None else _split(test))
+
+
+TRAIN = [("a", 0), ("a", 0), ("a", 1), ("bb", 1), ("ccc", 0), ("😀", 0)]
+TEST = [("a", 0), ("a", 0), ("bb", 0), ("new", 1), (" ", 1)]
+
+
+def test_counts() -> None:
+    found = audit(_dataset(TRAIN, TEST))
+    train, test = found.splits["train"], found.splits["test"]
+    assert train.per_class == {"no": 4, "yes": 2} and train.share["no"] == pytest.approx(4 / 6)
+    assert (train.duplicates, train.conflicting, train.empty) == (2, 1, 0)
+    assert (test.duplicates, test.conflicting, test.empty) == (1, 0, 1)
+    # Shared: "a" (3 in train, 2 in test) and "bb" (1 and 1); both under other labels there.
+    assert (found.shared_texts, found.train_in_test, found.test_in_train) == (2, 4, 3)
+    assert found.shared_conflicting == 2
+    assert train.characters.minimum == 1 and train.characters.maximum == 3 and train.tokens is None
+
+
+def test_equal_labels_do_not_conflict() -> None:
+    assert audit(_dataset([("a", 0), ("b", 1)], [("a", 0), ("b", 1)])).shared_conflicting == 0
+
+
+@settings(deadline=None)
+@given(*[st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 1)), min_size=1, max_size=8)] * 2)
+def test_duplicates_as_counted_slowly(train: list[tuple[str, int]], test: list[tuple[str, int]]) -> None:
+    found = audit(_dataset(train, test))
+    texts = {"train": [text for text, _ in train], "test": [text for text, _ in test]}
+    for name, own in texts.items():
+        assert found.splits[name].duplicates == sum(text in own[:i] for i, text in enumerate(own))
+    assert found.test_in_train == sum(text in texts["train"] for text in texts["test"])
+    assert found.train_in_test == sum(text in texts["test"] for text in texts["train"])
+    conflicts = {a for a, label in train for b, other in train if a == b and label != other}
+    assert found.splits["train"].conflicting == len(conflicts)
+
+
+def test_lengths() -> None:
+    lengths = {"train": np.array([1, 2, 3, 4, 5, 105]), "test": np.array([3, 3, 3, 3, 3])}
+    found = audit(_dataset(TRAIN, TEST), lengths=lengths, max_length=4).splits["train"].tokens
+    assert found is not None
+    assert (found.minimum, found.median, found.mean, found.maximum) == (1, 3.5, 20, 105)
+    assert found.p95 == pytest.approx(5 + 0.75 * 100)
+    assert (found.truncated_count, found.truncated) == (2, pytest.approx(2 / 6))
+    assert found.mean_kept == pytest.approx((1 + 2 + 3 + 4 + 4 + 4) / 6)
+
+
+def test_text_of_exactly_the_maximum_is_not_truncated() -> None:
+    found = audit(_dataset(TRAIN, None), lengths={"train": np.full(6, 4)}, max_length=4)
+    tokens = found.splits["train"].tokens
+    assert tokens is not None and tokens.truncated_count == 0 and tokens.mean_kept == 4
+
+
+def test_tokenised_texts_serve_as_lengths() -> None:
+    offsets = np.array([0, 1, 3, 6, 10, 15, 120])
+    tokens = {"train": TokenizedTexts(np.zeros(120, dtype=np.int32), offsets)}
+    dataset = _dataset(TRAIN, None)
+    assert audit(dataset, tokens=tokens, max_length=4) == audit(
+        dataset, lengths={"train": np.diff(offsets)}, max_length=4
+    )
+
+
+@pytest.mark.parametrize("lengths", [{}, {"train": np.ones(6)}, {"train": np.ones(6), "test": np.ones(4)}])
+def test_lengths_that_do_not_fit_are_refused(lengths: dict[str, np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="one entry a split"):
+        audit(_dataset(TRAIN, TEST), lengths=lengths, max_length=4)
+
+
+def test_plain_values() -> None:
+    found = audit(_dataset(TRAIN, TEST), lengths={"train": np.arange(6), "test": np.arange(5)}, max_length=3)
+    assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
+    assert found.to_dict()["fingerprint"] == _dataset(TRAIN, TEST).fingerprint
+
+
+def test_sound_data_is_not_warned_about() -> None:
+    train = [(f"train {i}", i % 2) for i in range(40)]
+    test = [(f"test {i}", i % 2) for i in range(40)]
+    lengths = {"train": np.full(40, 4), "test": np.full(40, 4)}
+    assert audit(_dataset(train, test), lengths=lengths, max_length=8).warnings == []
+
+
+def test_every_flaw_is_warned_about_in_a_sentence() -> None:
+    train = [(f"train {i}", int(i < 4)) for i in range(100)]
+    test = [("train 0", 0), *[("same", i % 2) for i in range(30)], ("", 1)]
+    lengths = {"train": np.full(100, 3), "test": np.repeat([3, 9], [16, 16])}
+    lines = audit(_dataset(train, test), lengths=lengths, max_length=8).warnings
+    assert lines == [
+        "1 of 32 test texts stand in train too; scores on them measure memory, not learning.",
+        "1 texts have another label in test than in train.",
+        "train: 96.0% of the labels are 'no'; accuracy looks high whatever is learned.",
+        "train: fewer than 10 examples of yes.",
+        "test: 1 texts are empty.",
+        "test: 29 texts are copies of earlier ones.",
+        "test: 1 texts stand there under more than one label.",
+        "test: 50.0% of the texts are longer than 8 tokens and lose their end.",
+    ]
+
+
+def test_near_constant_begins_above_95_percent() -> None:
+    train = [(f"train {i}", int(i < 50)) for i in range(1000)]
+    assert not any("accuracy" in line for line in audit(_dataset(train, None)).warnings)
+
+
+def test_missing_test_split_is_said() -> None:
+    found = audit(_dataset(TRAIN, None))
+    assert found.test_in_train is None and found.shared_texts is None
+    assert "no test split" in found.warnings[0]

@@ -1,0 +1,139 @@
+"""Folders: every layout, and everything that makes one unsound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tunebench.data.sources import read_path
+from tunebench.data.tables import Table
+from tunebench.errors import DataError
+
+CSV = "text,label\na,0\nb,1\n"
+
+
+def _write(root: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return root
+
+
+def _shard(path: Path, texts: list[str]) -> None:
+    pq.write_table(pa.table({"text": texts, "label": [i % 2 for i in range(len(texts))]}), path)
+
+
+def _pairs(table: Table | None) -> list[tuple[object, object]]:
+    assert table is not None
+    return list(zip(table.values("text"), table.values("label"), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.csv", CSV),
+        ("x.CSV", CSV),
+        ("x.tsv", CSV.replace(",", "\t")),
+        ("x.jsonl", '{"text": "a", "label": "0"}\n{"text": "b", "label": "1"}\n'),
+    ],
+)
+def test_file_is_training_only(name: str, content: str, tmp_path: Path) -> None:
+    raw = read_path(_write(tmp_path, {name: content}) / name)
+    assert _pairs(raw.train) == [("a", "0"), ("b", "1")] and raw.test is None
+
+
+def test_folder_of_splits_may_mix_kinds_and_validation_is_left_alone(tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        {
+            "train.csv": CSV,
+            "test.jsonl": '{"text": "c", "label": 1}\n',
+            "validation.csv": "not,even\nsound\n",
+            "notes.txt": "-",
+        },
+    )
+    raw = read_path(tmp_path)
+    assert _pairs(raw.train) == [("a", "0"), ("b", "1")]
+    assert _pairs(raw.test) == [("c", 1)]
+
+
+def test_shards_are_read_in_order(tmp_path: Path) -> None:
+    _shard(tmp_path / "train-00001-of-00002.parquet", ["c", "d"])
+    _shard(tmp_path / "train-00000-of-00002.parquet", ["a", "b"])
+    _shard(tmp_path / "test-00000-of-00001.parquet", ["e"])
+    raw = read_path(tmp_path)
+    assert _pairs(raw.train) == [("a", 0), ("b", 1), ("c", 0), ("d", 1)]
+    assert _pairs(raw.test) == [("e", 0)]
+
+
+def test_layout_of_aclimdb(tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        {
+            "README": "-",
+            "train/urls_pos.txt": "http://example.org",
+            "train/pos/1_9.txt": "great",
+            "train/pos/0_8.txt": "good",
+            "train/neg/0_2.txt": "bad",
+            "train/unsup/0_0.txt": "who knows",
+            "test/neg/0_1.txt": "awful",
+            "test/pos/0_10.txt": "superb",
+        },
+    )
+    raw = read_path(tmp_path)
+    assert _pairs(raw.train) == [("bad", "neg"), ("good", "pos"), ("great", "pos")]
+    assert _pairs(raw.test) == [("awful", "neg"), ("superb", "pos")]
+
+
+def test_class_folders_without_splits(tmp_path: Path) -> None:
+    _write(tmp_path, {"sport/1.txt": "goal", "art/1.txt": "paint", ".git/x.txt": "-", "empty/x.md": "-"})
+    raw = read_path(tmp_path)
+    assert _pairs(raw.train) == [("paint", "art"), ("goal", "sport")] and raw.test is None
+
+
+UNSOUND: dict[str, tuple[dict[str, str], str]] = {
+    "nothing": ({"README.md": "-"}, "holds no data"),
+    "test only": ({"test.csv": CSV}, "nothing to train on"),
+    "test folders only": ({"test/a/1.txt": "x", "test/b/1.txt": "y"}, "holds no data"),
+    "no classes under train": ({"train/1.txt": "x"}, "holds no data"),
+    "test folder without texts": ({"train/a/1.txt": "x", "train/b/1.txt": "y", "test/x.md": "-"}, "no texts"),
+    "two kinds": ({"train.csv": CSV, "train.tsv": "text\tlabel\na\t1\n"}, "same split"),
+    "whole and shard": ({"train.csv": CSV, "train-00000-of-00001.csv": CSV}, "same split"),
+    "shards of two sets": ({"train-00000-of-00002.csv": CSV, "train-00000-of-00003.csv": CSV}, "same split"),
+    "shard missing": ({"train-00000-of-00003.csv": CSV, "train-00002-of-00003.csv": CSV}, "2 of 3"),
+    "shards differ": (
+        {"train-00000-of-00002.csv": CSV, "train-00001-of-00002.csv": "x,y\n1,2\n"},
+        "different columns",
+    ),
+    "empty texts": ({"train/a/1.txt": "x", "train/a/2.txt": " \n", "train/b/1.txt": ""}, "2 of 3 texts are empty"),
+}
+
+
+@pytest.mark.parametrize("case", UNSOUND)
+def test_unsound_folder_is_refused(case: str, tmp_path: Path) -> None:
+    files, message = UNSOUND[case]
+    with pytest.raises(DataError, match=message):
+        read_path(_write(tmp_path, files))
+
+
+def test_empty_texts_are_named_by_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a/2\.txt"):
+        read_path(_write(tmp_path, {"a/1.txt": "x", "a/2.txt": "", "b/1.txt": "y"}))
+
+
+def test_text_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, {"a/1.txt": "x", "b/1.txt": "y"})
+    (tmp_path / "b" / "2.txt").write_bytes(b"line\ncaf\xe9")
+    with pytest.raises(DataError, match=r"line 2, byte offset 8") as caught:
+        read_path(tmp_path)
+    assert "2.txt" in str(caught.value)
+
+
+def test_what_is_wrong_with_both_splits_is_said_at_once(tmp_path: Path) -> None:
+    _write(tmp_path, {"train.csv": "", "test.jsonl": "nonsense"})
+    with pytest.raises(Exception, match=r"(?s)train\.csv.*Line 1 of the file.*test\.jsonl"):
+        read_path(tmp_path)

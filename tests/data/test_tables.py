@@ -1,0 +1,152 @@
+"""Tables: what is read is what was written, and what is wrong is said with its place."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunebench.data.tables import READERS, Table, read_csv, read_jsonl, read_table, read_tsv
+from tunebench.errors import DataError
+
+#: Texts that careless readers change: missing-value words, quotes, line ends, separators, blanks.
+AWKWARD = ["NA", "null", "nan", "None", "007", "1.0", 'say "hi"', "a,b", "a\tb", "one\ntwo", "one\r\ntwo", " x "]
+
+
+def _rows(table: Table) -> list[list[Any]]:
+    return [list(row) for row in zip(*(table.values(name) for name in table.columns), strict=True)]
+
+
+def _write(rows: list[list[str]], delimiter: str) -> bytes:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, delimiter=delimiter).writerows([["text", "label"], *rows])
+    return buffer.getvalue().encode()
+
+
+# Without surrogates (no UTF-8) and NUL (no CSV).
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(CELLS | st.sampled_from(AWKWARD), CELLS), min_size=1, max_size=5))
+def test_csv_and_tsv_give_back_what_was_written(rows: list[tuple[str, str]]) -> None:
+    expected = [list(row) for row in rows]
+    assert _rows(read_csv(_write(expected, ","), "x.csv")) == expected
+    assert _rows(read_tsv(_write(expected, "\t"), "x.tsv")) == expected
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(CELLS | st.sampled_from([*AWKWARD, "\u2028"]), st.integers()), min_size=1, max_size=5))
+def test_jsonl_gives_back_what_was_written(rows: list[tuple[str, int]]) -> None:
+    lines = [json.dumps({"text": text, "label": label}, ensure_ascii=False) for text, label in rows]
+    assert _rows(read_jsonl("\n".join(lines).encode(), "x")) == [list(row) for row in rows]
+
+
+def test_parquet_keeps_types_and_gaps(tmp_path: Path) -> None:
+    columns = {"text": ["a", None, "NA"], "label": [1, None, 3], "flag": [True, False, None]}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    table = read_table(tmp_path / "x.parquet")
+    assert {name: table.values(name) for name in table.columns} == columns
+    assert [type(value) for value in table.values("label")] == [int, type(None), int]
+
+
+def test_class_names_that_datasets_writes_into_parquet_are_read(tmp_path: Path) -> None:
+    import datasets
+
+    features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["neg", "pos"]))
+    written = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}, features=features)
+    pq.write_table(written.data.table, tmp_path / "x.parquet")
+    assert read_table(tmp_path / "x.parquet").class_names == {"label": ("neg", "pos")}
+
+
+def test_bare_quotes_in_tsv_are_characters() -> None:
+    table = read_tsv(b'text\tlabel\n"Good" film\t1\n5" screen\t0\n"unclosed\t0\n', "x")
+    assert table.values("text") == ['"Good" film', '5" screen', '"unclosed']
+
+
+def test_quoted_tsv_is_unquoted() -> None:
+    assert read_tsv(b'text\tlabel\n"a\tb"\t1\n', "x").values("text") == ["a\tb"]
+
+
+def test_byte_order_mark_and_blank_lines_are_no_data() -> None:
+    table = read_csv(b"\xef\xbb\xbftext, label\n\na,1\n\n", "x")
+    assert table.columns == ("text", "label") and table.rows == 1
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_line_ends_of_every_system_are_read(end: bytes) -> None:
+    assert _rows(read_csv(end.join([b"text,label", b"a,0", b"b,1", b""]), "x")) == [["a", "0"], ["b", "1"]]
+
+
+def test_texts_longer_than_the_csv_module_allows_by_itself_are_read() -> None:
+    before = csv.field_size_limit()
+    assert read_csv(b"text,label\n" + b"x" * 200_000 + b",1\n", "x").values("text") == ["x" * 200_000]
+    assert csv.field_size_limit() == before
+
+
+def test_jsonl_keys_may_be_lacking() -> None:
+    assert read_jsonl(b'{"text": "a"}\n\n{"label": 1}', "x").values("label") == [None, 1]
+
+
+BAD: dict[str, tuple[str, bytes, str]] = {
+    "too many fields": ("x.csv", b"text,label\na,0\nb,1,2\n", "on line 3 has 3 fields"),
+    "too few fields": ("x.csv", b"text,label\na,0\nb\n", "on line 3 has 1 fields"),
+    "trailing separators": ("x.csv", b"text,label\na,0,\nb,1,\n", "on line 2 has 3 fields"),
+    "line of a row after a text of two lines": ("x.csv", b'text,label\n"a\nb",0\nc\n', "on line 4 has 1 fields"),
+    "stray quote": ("x.csv", b'text,label\n"a" b,0\n', "on line 2 is malformed"),
+    "unclosed quote": ("x.csv", b'text,label\na,0\n"b,1\nc,0\n', "on line 3 is malformed"),
+    "TSV": ("x.tsv", b"text\tlabel\na\t0\nb\n", "on line 3 has 1 fields"),
+    "same name twice": ("x.csv", b"text,text,label\na,b,0\n", "same name"),
+    "not JSON": ("x.jsonl", b'{"text": "a"}\n{"text": }\n', "Line 2 of the file is no JSON"),
+    "deep JSON": ("x.jsonl", b"[" * 100_000, "Line 1 of the file is no JSON"),
+    "no object": ("x.jsonl", b'{"text": "a"}\n\n[1]\n', "Line 3 of the file is no JSON object"),
+    "Latin-1": ("x.csv", b"text,label\nna\xefve,0\n", r"not UTF-8 (line 2, byte offset 13)"),
+    "Latin-1 behind a mark": ("x.csv", b"\xef\xbb\xbftext,label\nna\xefve,0\n", "(line 2, byte offset 16)"),
+    "UTF-16": ("x.jsonl", '{"text": "a"}'.encode("utf-16"), "not UTF-8 (line 1, byte offset 0)"),
+    "no Parquet": ("x.parquet", b"PAR1 not really", "no readable Parquet"),
+    "cut Parquet": ("x.parquet", b"", "empty"),
+    "empty CSV": ("x.csv", b"", "empty"),
+    "blank CSV": ("x.csv", b" \n\n", "empty"),
+    "header only": ("x.csv", b"text,label\n", "no rows"),
+    "empty JSONL": ("x.jsonl", b"\n", "no rows"),
+    "unknown ending": ("x.xlsx", b"PK", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_file_is_said_with_its_place(case: str, tmp_path: Path) -> None:
+    name, content, message = BAD[case]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_table(path)
+    assert message in str(caught.value) and name in str(caught.value)
+
+
+def test_every_reader_refuses_an_empty_file(tmp_path: Path) -> None:
+    for ending in READERS:
+        (tmp_path / f"x{ending}").touch()
+        with pytest.raises(DataError, match=r"empty|no rows"):
+            read_table(tmp_path / f"x{ending}")
+
+
+def test_messages_stay_short(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"text": "' + "x" * 100_000 + "\n")
+    with pytest.raises(DataError) as caught:
+        read_table(path)
+    assert len(str(caught.value)) < 600
+
+
+def test_folder_named_like_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").mkdir()
+    with pytest.raises(DataError, match="cannot be read"):
+        read_table(tmp_path / "x.csv")

@@ -1,0 +1,212 @@
+"""The command line as a user meets it: help, output, errors, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tunebench import cli
+from tunebench.study_file import presets
+
+RESULT_KEYS = (
+    "run_id status strategy train_size seed learning_rate trainable_params adapter_params head_params total_params "
+    "macro_f1 accuracy test_loss train_seconds eval_seconds wall_seconds train_flops peak_memory_bytes "
+    "artifact_bytes f1_per_million"
+).split()
+
+
+def tunebench(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
+    command = [sys.executable, "-m", "tunebench.cli", *args]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300)
+
+
+def commands() -> list[list[str]]:
+    found = [[command.name or command.callback.__name__] for command in cli.app.registered_commands]  # type: ignore[union-attr]
+    return [*found, ["data", "audit"]]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_has_help_and_most_an_example(command: list[str]) -> None:
+    name = command[-1].replace("_", "-")
+    result = CliRunner().invoke(cli.app, [*command[:-1], name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Usage" in result.output
+    if name not in ("version",):
+        assert "Example:" in result.output
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A finished study of two runs, and its study file."""
+    root = tmp_path_factory.mktemp("cli")
+    lines = ["text,label"]
+    lines += [f"{'a great film' if i % 2 else 'a dull film'} number {i},{i % 2}" for i in range(120)]
+    (root / "data.csv").write_text("\n".join(lines) + "\n")
+    study = root / "tiny.yaml"
+    study.write_text(
+        f"model: {tiny_model('bert')}\ndata: {root / 'data.csv'}\n"
+        "strategies:\n  full: {learning_rate: 1e-3}\n  lora: {learning_rate: 5e-3, rank: 2}\n"
+        "train_sizes: [60]\nmax_length: 16\nepochs: 1\nbatch_size: 16\n"
+    )
+    out = root / "out"
+    result = tunebench("run", str(study), "--out", str(out), "--no-measure", "--threads", "1")
+    assert result.returncode == 0, result.stderr
+    assert "Report:" in result.stdout
+    assert "Table II" in result.stdout
+    return out, study
+
+
+def test_results_have_the_promised_columns(finished: tuple[Path, Path]) -> None:
+    out, _ = finished
+    rows = json.loads(tunebench("results", str(out), "--json").stdout)
+    assert len(rows) == 2
+    assert all(set(RESULT_KEYS) <= row.keys() for row in rows)
+    assert all(row["status"] == "complete" and 0 <= row["macro_f1"] <= 1 for row in rows)
+    table = list(csv.DictReader(io.StringIO(tunebench("results", str(out), "--csv").stdout)))
+    assert [row["run_id"] for row in table] == [row["run_id"] for row in rows]
+
+
+def test_running_again_trains_nothing(finished: tuple[Path, Path]) -> None:
+    out, study = finished
+    before = {p: p.stat().st_mtime_ns for p in out.glob("runs/*/*.*")}
+    result = tunebench("run", str(study), "--out", str(out), "--no-measure", "--json")
+    assert result.returncode == 0, result.stderr
+    assert len(json.loads(result.stdout)) == 2
+    assert {p: p.stat().st_mtime_ns for p in out.glob("runs/*/*.*")} == before
+
+
+def test_status_tables_and_report_of_a_finished_study(finished: tuple[Path, Path]) -> None:
+    out, _ = finished
+    assert "2 complete" in tunebench("status", str(out)).stdout
+    assert "| strategy" in tunebench("tables", str(out), "macro_f1", "--format", "markdown").stdout.lower()
+    assert tunebench("report", str(out)).returncode == 0
+    for place in ("report.md", "tables/macro_f1.csv", "tables/time.md", "figures/loss_curves.png", "study.yaml"):
+        assert (out / place).stat().st_size > 0
+    figures = {p.stem for p in out.glob("figures/runs/*/*.svg")}
+    assert figures >= {"loss_by_step", "loss_by_epoch", "confusion"}
+
+
+def test_a_dry_run_writes_nothing(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    _, study = finished
+    result = tunebench("run", str(study), "--dry-run", "--no-measure", "--out", str(tmp_path / "x"), "--json")
+    rows = json.loads(result.stdout)
+    assert {row["steps"] for row in rows} == {4}
+    assert all(row["seconds"] > 0 and row["memory_bytes"] > 0 and row["trainable_params"] > 0 for row in rows)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_budget_leaves_rows_not_holes(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    _, study = finished
+    args = ("run", str(study), "--set", "train_sizes=[30, 60]", "--no-measure", "--threads", "1", "--json")
+    rows = json.loads(tunebench(*args, "--dry-run").stdout)
+    budget = 1 + sum(row["seconds"] for row in rows if row["train_size"] == 30)
+    result = tunebench(*args, "--budget", f"{budget:.0f}s", "--out", str(tmp_path / "b"))
+    assert result.returncode == 0, result.stderr
+    states = {(r["strategy"], r["train_size"]): r["status"] for r in json.loads(result.stdout)}
+    assert states == {
+        ("full", 30): "complete",
+        ("lora", 30): "complete",
+        ("full", 60): "left_out",
+        ("lora", 60): "left_out",
+    }
+    for name in ("macro_f1", "time", "f1_per_million", "runs"):
+        text = tunebench("tables", str(tmp_path / "b"), name).stdout
+        assert "left out" in text, name
+
+
+BAD = {
+    "unknown preset": (["run", "quickstrat"], "did you mean 'quickstart'"),
+    "unknown key": (["run", "quickstart", "--set", "epoch=3"], "epochs"),
+    "bad value": (["run", "quickstart", "--set", "batch_size=none"], "batch_size"),
+    "bad strategy": (["run", "quickstart", "--set", "strategies.lora.rank=0"], "rank"),
+    "bad set": (["run", "quickstart", "--set", "epochs"], "KEY=VALUE"),
+    "missing data": (["run", "quickstart", "--data", "nowhere.csv"], "nowhere.csv"),
+    "wrong column": (["run", "quickstart", "--set", "data.text_column=body"], "body"),
+    "size too large": (["run", "quickstart", "--set", "train_sizes=[999999]"], "999999"),
+    "too small": (["run", "quickstart", "--set", "train_sizes=[3]"], "too small"),
+    "no model": (["run", "quickstart", "--model", "./nothing/here"], "nothing/here"),
+    "hub model": (["run", "quickstart", "--model", "distilbert-base-uncased"], "Hub"),
+    "hub data": (["run", "quickstart", "--data", "stanfordnlp/imdb"], "Hub"),
+    "budget": (["run", "quickstart", "--budget", "soon"], "90m"),
+    "no study": (["tables", "nowhere"], "no study"),
+    "no such table": (["tables", "nowhere", "macro"], "no study"),
+    "audit": (["data", "audit", "nope"], "nope"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_clear_message_and_exit_code_two(name: str, tmp_path: Path) -> None:
+    args, needle = BAD[name]
+    result = tunebench(*args, cwd=tmp_path)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert needle in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+BAD_DATA = {
+    "single class": "text,label\na,1\nb,1\nc,1\n",
+    "empty text": "text,label\na,1\n ,0\nc,1\n",
+    "missing label": "text,label\na,1\nb,\nc,0\n",
+    "ragged": 'text,label\n"a,1\nb,0\n',
+    "empty file": "",
+    "not utf-8": b"text,label\ncaf\xe9,1\nb,0\n",
+}
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_bad_data_is_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
+    content = BAD_DATA[name]
+    (tmp_path / "d.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    result = tunebench("run", "quickstart", "--data", "d.csv", "--out", "out", "--no-measure", cwd=tmp_path)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    assert "d.csv" in result.stderr or "train" in result.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["d.csv"]
+
+
+def test_several_errors_are_said_together(tmp_path: Path) -> None:
+    result = tunebench(
+        "run", "quickstart", "--set", "epochs=0", "--set", "wurm=1", "--set", "seeds=[]", cwd=tmp_path
+    )
+    assert result.returncode == 2
+    assert all(key in result.stderr for key in ("epochs", "wurm", "seeds"))
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("mine")
+    result = tunebench("run", "quickstart", "--out", "thesis", "--no-measure", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "something else" in result.stderr
+    assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter.txt"]
+
+
+def test_doctor_answers() -> None:
+    found = json.loads(tunebench("doctor", "--json").stdout)
+    topics = {finding["topic"] for finding in found}
+    assert topics >= {"processor", "memory", "disk", "Hub", "torch", "products, fp32"}
+
+
+def test_presets_load() -> None:
+    listed = tunebench("presets").stdout
+    assert all(name in listed for name in presets())
+
+
+def test_reading_results_needs_no_torch() -> None:
+    code = (
+        "import sys; import tunebench.api, tunebench.cli, tunebench.tables, tunebench.figures, tunebench.report\n"
+        "bad = {'torch', 'transformers', 'peft', 'datasets'} & set(sys.modules)\n"
+        "sys.exit(f'imports {bad}' if bad else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

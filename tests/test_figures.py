@@ -1,0 +1,234 @@
+"""Figures: what is drawn is the data, nothing overlaps, and the same figure is the same file."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from factories import EIGHT, HONEST, compare, make_cell, make_grid, make_record, make_spec
+from tunebench.comparison import Comparison
+from tunebench.config import DataRef
+from tunebench.figure_style import save, styles
+from tunebench.figures import FIGURES, save_figures
+from tunebench.history import binned, curve, last_step, mean_by_epoch, mean_curve
+from tunebench.published import PUBLISHED
+from tunebench.run_figures import RUN_FIGURES, save_run_figures
+
+SIZES = (500, 1_000, 25_000)
+
+
+def failed() -> Comparison:
+    cells = make_grid(sizes=SIZES[:2], seeds=(1, 2), **HONEST)
+    spec = {"size": 500, "seed": 1, **HONEST}
+    cells[0] = make_cell("full", status="failed", **spec)
+    cells += [make_cell(label, size=SIZES[2], status="left_out", **HONEST) for label in ("full", "lora")]
+    return compare(cells)
+
+
+CASES: dict[str, Any] = {
+    "report": lambda: compare(make_grid()),
+    "one run": lambda: compare([make_cell(size=500, **HONEST)]),
+    "eight strategies": lambda: compare(make_grid(EIGHT, sizes=SIZES, seeds=(1, 2), **HONEST)),
+    "failed": failed,
+    "nothing": lambda: compare([make_cell(status="pending")]),
+    "last": lambda: compare([make_cell(size=500, learning_rate=rate, selection="last") for rate in (1e-5, 1e-4)]),
+    "many sizes": lambda: compare(make_grid(sizes=(100, 200, 400, 800, 1_600), **HONEST)),
+}
+
+
+def boxes(figure: Figure) -> list[tuple[str, Any]]:
+    """Lay a figure out and return the boxes of what must not overlap."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    found = [(f"panel {i}", axes.get_tightbbox(renderer)) for i, axes in enumerate(figure.axes)]
+    found += [("legend", legend.get_window_extent(renderer)) for legend in figure.legends]
+    for name in ("_suptitle", "_supxlabel"):
+        if (text := getattr(figure, name)) is not None:
+            found.append((name, text.get_window_extent(renderer)))
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_overlaps_and_nothing_is_cut(name: str, case: str) -> None:
+    figure = FIGURES[name](CASES[case]())
+    parts = boxes(figure)
+    for (first, a), (second, b) in itertools.combinations(parts, 2):
+        width = min(a.x1, b.x1) - max(a.x0, b.x0)
+        height = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert width <= 1 or height <= 1, f"{first} and {second} overlap by {width:.0f} x {height:.0f} px"
+    for part, box in parts:
+        assert box.x0 >= -1 and box.y0 >= -1, f"{part} is cut"
+        assert box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1, f"{part} is cut"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_axes_are_labelled_and_sizes_have_separators(name: str) -> None:
+    figure = FIGURES[name](CASES["report"]())
+    figure.draw_without_rendering()
+    assert all(axes.get_xlabel() for axes in figure.axes)
+    assert figure.axes[0].get_ylabel()
+    texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+    assert any("25,000" in text for text in texts)
+    assert {"full", "lora"} <= set(texts)
+
+
+def test_strategies_never_differ_by_colour_alone() -> None:
+    looks = list(styles([str(i) for i in range(24)]).values())
+    assert len({(look.color, look.marker, str(look.dashes)) for look in looks}) == 24
+    assert len({look.color for look in looks[:8]}) == len({look.marker for look in looks[:8]}) == 8
+
+
+def points(figure: Figure, *, hollow: bool) -> set[float]:
+    lines = [line for line in figure.axes[0].lines if (line.get_markerfacecolor() == "none") == hollow]
+    return {round(float(y), 9) for line in lines for y in np.asarray(line.get_ydata())}
+
+
+def test_means_and_published_values_are_where_the_tables_have_them() -> None:
+    comparison = CASES["report"]()
+    figure = FIGURES["macro_f1_by_size"](comparison)
+    assert points(figure, hollow=False) == {round(row["macro_f1"], 9) for row in comparison.rows()}
+    assert points(figure, hollow=True) == {cell.macro_f1 for cell in PUBLISHED.values()}
+    assert FIGURES["f1_per_million_by_size"](comparison).axes[0].get_yscale() == "log"
+
+
+def test_nothing_is_hollow_without_a_cell_of_the_report() -> None:
+    assert points(FIGURES["macro_f1_by_size"](CASES["one run"]()), hollow=True) == set()
+
+
+def footnotes(figure: Figure) -> str:
+    return "" if figure._supxlabel is None else figure._supxlabel.get_text()  # type: ignore[attr-defined]
+
+
+def test_figures_say_what_a_reader_must_know() -> None:
+    for maker in FIGURES.values():
+        assert "Not shown: 3 of 10 runs" in footnotes(maker(failed()))
+    assert "optimistic" in footnotes(FIGURES["macro_f1_by_size"](CASES["report"]()))
+    assert "optimistic" not in footnotes(FIGURES["macro_f1_by_size"](CASES["one run"]()))
+    words = [text.get_text() for text in FIGURES["loss_curves"](CASES["nothing"]()).axes[0].texts]
+    assert words == ["no finished run yet"]
+
+
+def test_files_are_the_same_every_time_and_nothing_else_is_left(tmp_path: Path) -> None:
+    before = dict(matplotlib.rcParams)
+    first = save_figures(compare(make_grid(sizes=(500,))), tmp_path / "a")
+    save_figures(compare(make_grid(sizes=(500,))), tmp_path / "b")
+    assert dict(matplotlib.rcParams) == before
+    assert sorted(first) == sorted((tmp_path / "a").iterdir())
+    assert {path.name for path in first} == {f"{name}.{ending}" for name in FIGURES for ending in ("png", "svg")}
+    for path in first:
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+def test_a_failed_save_leaves_the_old_file_and_no_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.png").write_bytes(b"old")
+
+    def fail(self: Figure, path: Path, **options: Any) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save(Figure(), tmp_path / "x")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("x.png", b"old")]
+
+
+# One run --------------------------------------------------------------------------------------------
+
+
+def test_run_figures_are_written_for_what_a_record_has(tmp_path: Path) -> None:
+    record = make_record(make_spec(size=500))
+    written = save_run_figures(record, tmp_path / "run")
+    assert {path.stem for path in written} == set(RUN_FIGURES)
+    assert all(path.stat().st_size > 1000 for path in written)
+    assert save_run_figures(make_record(make_spec(), status="failed"), tmp_path / "failed") == []
+
+
+def test_class_names_are_no_markup(tmp_path: Path) -> None:
+    names = ("a $100 bill", "x_{y", "中文", "a name that is longer than anybody needs it to be")
+    spec = make_spec(size=100, test_size=80, data=DataRef(source="x", fingerprint="x", label_names=names))
+    figure = RUN_FIGURES["confusion"](make_record(spec))
+    assert figure is not None
+    shown = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert shown[:3] == list(names[:3])
+    assert len(save(figure, tmp_path / "confusion")) == 2
+
+
+def test_confusion_shows_every_count() -> None:
+    record = make_record(make_spec(size=100))
+    figure = RUN_FIGURES["confusion"](record)
+    assert figure is not None and record.scores is not None
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert shown == [f"{n:,}" for row in record.scores.confusion for n in row]
+
+
+def test_a_pause_does_not_hide_the_other_steps() -> None:
+    record = make_record(make_spec(size=5_000))
+    assert record.timing is not None
+    record.timing.step_seconds[10] = 9_000.0
+    figure = RUN_FIGURES["step_seconds"](record)
+    assert figure is not None
+    assert figure.axes[0].get_ylim()[1] < 10
+    assert any("up to 9,000.00 s" in text.get_text() for text in figure.axes[0].get_legend().get_texts())
+
+
+# Curves ---------------------------------------------------------------------------------------------
+
+
+def test_a_curve_takes_the_last_entry_of_a_step_and_leaves_out_what_is_not_finite() -> None:
+    history = [
+        {"step": 2, "epoch": 1.0, "loss": 0.5},
+        {"step": 1, "epoch": 0.5, "loss": 0.7},
+        {"step": 2, "epoch": 1.0, "eval_loss": 0.9},
+        {"step": 2, "epoch": 1.0, "loss": 0.4},
+        {"step": 3, "epoch": 1.5, "loss": float("nan")},
+        {"step": 4, "epoch": 2.0, "train_loss": 0.1},
+    ]
+    found = curve(history, "loss")
+    assert found.steps.tolist() == [1, 2] and found.values.tolist() == [0.7, 0.4]
+    assert last_step(history) == 4 and last_step([]) == 0
+    assert len(curve(history, "eval_macro_f1")) == 0
+
+
+def test_epoch_means_weigh_by_steps() -> None:
+    history = [
+        {"step": 1, "epoch": 0.25, "loss": 1.0},
+        {"step": 4, "epoch": 1.0, "loss": 0.6},
+        {"step": 6, "epoch": 1.5, "loss": 0.4},
+        {"step": 8, "epoch": 2.0, "loss": 0.2},
+    ]
+    epochs, means = mean_by_epoch(curve(history, "loss"))
+    assert epochs.tolist() == [1, 2]
+    assert means == pytest.approx([(1.0 + 3 * 0.6) / 4, 0.3])
+    assert len(mean_by_epoch(curve([], "loss"))[0]) == 0
+
+
+def test_mean_curves() -> None:
+    x = np.array([1.0, 2.0, 3.0])
+    _, mean, low, high = mean_curve([(x, x), (x, 3 * x)])
+    assert mean.tolist() == [2, 4, 6] and low.tolist() == [1, 2, 3] and high.tolist() == [3, 6, 9]
+    # Different steps: straight lines stay straight lines, over the common range only.
+    common, mean, *_ = mean_curve([(x, 2 * x), (np.array([1.5, 4.0]), np.array([3.0, 8.0]))], points=5)
+    assert (common[0], common[-1]) == (1.5, 3.0)
+    assert mean == pytest.approx(2 * common)
+    assert all(len(part) == 0 for part in mean_curve([(x[:0], x[:0])]))
+    assert all(len(part) == 0 for part in mean_curve([(x, x), (x + 10, x)]))
+
+
+def test_bins_hold_every_point_once() -> None:
+    rng = np.random.default_rng(0)
+    x, y = np.sort(rng.random(500)), rng.random(500)
+    for bins in (1, 7, 40):
+        centres, means = binned(x, y, bins=bins)
+        expected = [y[(x > i / bins) & (x <= (i + 1) / bins)].mean() for i in range(bins)]
+        assert means == pytest.approx(expected)
+        assert np.all(np.diff(centres) > 0)
+    assert binned(np.array([0.0, 1.0]), np.array([1.0, 2.0]), bins=4)[1].tolist() == [1.0, 2.0]
