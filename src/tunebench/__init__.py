@@ -1,3 +1,47 @@
 """tunebench: controlled, statistically honest comparison of fine-tuning strategies."""
 
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+#: Public names and where they live; loaded on first use, so that reading results never imports torch.
+_PUBLIC = {
+    "Comparison": "tunebench.comparison",
+    "Execution": "tunebench.config",
+    "StudyConfig": "tunebench.config",
+    "TunebenchError": "tunebench.errors",
+    "audit_source": "tunebench.api",
+    "load_comparison": "tunebench.api",
+    "load_dataset": "tunebench.data",
+    "load_study": "tunebench.study_file",
+    "run_study": "tunebench.api",
+    "write_report": "tunebench.api",
+}
+
+__all__ = [
+    "Comparison",
+    "Execution",
+    "StudyConfig",
+    "TunebenchError",
+    "audit_source",
+    "load_comparison",
+    "load_dataset",
+    "load_study",
+    "run_study",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'tunebench' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted([*__all__, "__version__"])
