@@ -14,10 +14,12 @@ import numpy as np
 
 from tunebench.config import DataRef, Execution, ModelRef, RunSpec, StudyConfig, expand
 from tunebench.data.types import Split, TextDataset
+from tunebench.files import stored_file
 from tunebench.progress import Interrupted, PlainDisplay, Progress
 from tunebench.records import Environment, RunRecord
+from tunebench.run_folder import RunFolder
 from tunebench.runner import Summary, run_plan
-from tunebench.store import PlannedRun, RunFolder, StudyStore, stored_file
+from tunebench.store import PlannedRun, StudyStore
 
 DATASET = TextDataset("fake", None, ("no", "yes"), Split(["a", "b"], np.array([0, 1])), None)
 STEPS = 5

@@ -10,8 +10,10 @@ from filelock import FileLock
 from fakes import make_record, make_specs, make_store, make_study
 from tunebench.config import RunSpec
 from tunebench.errors import StoreError
+from tunebench.files import read_json, write_json, write_text
 from tunebench.records import Failure, RunRecord
-from tunebench.store import PlannedRun, RunFolder, StudyStore, read_json, write_json, write_text
+from tunebench.run_folder import RunFolder
+from tunebench.store import PlannedRun, StudyStore
 
 
 def committed(store: StudyStore, spec: RunSpec) -> tuple[RunFolder, RunRecord]:

@@ -23,7 +23,7 @@ from tunebench.engine.trainer import NonFiniteLossError, _Loop
 from tunebench.models import resolve_model
 from tunebench.progress import Interrupted, Progress
 from tunebench.records import RunRecord
-from tunebench.store import RunFolder
+from tunebench.run_folder import RunFolder
 from tunebench.train import run_one
 
 LORA = {"kind": "lora", "placement": "attention", "rank": 4, "learning_rate": 5e-3, "dropout": 0.1}
@@ -203,7 +203,7 @@ from tunebench.data import load_dataset
 from tunebench.config import DataConfig
 from tunebench.engine.checkpoint import load_weights
 from tunebench.models import load_tokenizer, model_folder
-from tunebench.store import RunFolder
+from tunebench.run_folder import RunFolder
 from tunebench.train import prepare_model
 folder = RunFolder(Path(sys.argv[1]))
 spec = folder.read().spec

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from tunebench.comparison import Comparison
 from tunebench.config import DataConfig, Execution, StudyConfig
 from tunebench.errors import StoreError
-from tunebench.store import StudyStore, read_json, write_json
+from tunebench.files import read_json, write_json
+from tunebench.store import StudyStore
 
 if TYPE_CHECKING:
     from tunebench.data.audit import Audit

@@ -17,7 +17,8 @@ from tunebench.data import TextDataset
 from tunebench.errors import StoreError
 from tunebench.progress import Display, Interrupted, Progress, duration
 from tunebench.records import Environment, Failure, RunRecord, Status
-from tunebench.store import RunFolder, StudyStore
+from tunebench.run_folder import RunFolder
+from tunebench.store import StudyStore
 
 
 class TrainFunction(Protocol):

@@ -1,24 +1,16 @@
-"""A study on disk: a folder per run, complete exactly when its record is there.
+"""A study on disk: its file, its plan, a folder per run, and who works on which run.
 
-``record.json`` is written last, by rename; whatever else lies in a run's folder before that is work
-in progress. Everything read back is checked, and what is damaged is named and set aside, not used.
+Everything read back is checked, and what is damaged is named and set aside, not used.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
@@ -26,147 +18,12 @@ from pydantic import ValidationError
 from tunebench.comparison import Cell
 from tunebench.config import SCHEMA_VERSION, RunSpec, StudyConfig
 from tunebench.errors import StoreError
-from tunebench.records import RunRecord, Status, StoredFile
+from tunebench.files import read_json, write_json, write_text
+from tunebench.records import RunRecord, Status
+from tunebench.run_folder import RunFolder, is_run_id
 
 #: Keys of a spec's identity in which the cells of one study may differ.
 _AXES = frozenset({"kind", "params", "learning_rate", "train_size", "seed"})
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,150}-[0-9a-f]{16}")
-
-
-class RunFolder:
-    """Where one run lives.
-
-    Args:
-        path: Its folder, named by the run's id.
-    """
-
-    def __init__(self, path: Path) -> None:
-        if not _RUN_ID.fullmatch(path.name):
-            raise StoreError("This is no run id.", value=path.name)
-        self.path = path
-        self.record = path / "record.json"
-        self.failure = path / "failure.json"
-        self.spec = path / "spec.json"
-        self.weights = path / "weights.safetensors"
-        self.predictions = path / "predictions.npz"
-        self.checkpoint = path / "checkpoint"
-        self.best = path / "best.safetensors"
-        self.log = path / "run.log"
-
-    @property
-    def complete(self) -> bool:
-        """Whether the run is complete."""
-        return self.record.exists()
-
-    def begin(self, spec: RunSpec) -> None:
-        """Make the folder, remove what a kill left half written, and write down what will run in it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        for left in self.path.glob(".*"):
-            if left.is_file():
-                left.unlink(missing_ok=True)
-        write_json(self.spec, spec.model_dump(mode="json"))
-
-    def write_predictions(self, *, logits: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> None:
-        """Write what was predicted on the test part.
-
-        Args:
-            logits: float32 ``(n, classes)``.
-            labels: ``(n,)``.
-            indices: ``(n,)``, row numbers in the split the test part came from.
-        """
-        temporary = self.path / f".predictions.{os.getpid()}.npz"
-        np.savez_compressed(temporary, logits=logits, labels=labels, indices=indices)
-        os.replace(temporary, self.predictions)
-
-    def read_predictions(self) -> dict[str, np.ndarray]:
-        """Return logits, labels and indices.
-
-        Raises:
-            StoreError: The file is missing or damaged.
-        """
-        try:
-            with np.load(self.predictions, allow_pickle=False) as stored:
-                return {name: stored[name] for name in ("logits", "labels", "indices")}
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise StoreError(f"The predictions cannot be read: {error}", value=str(self.predictions)) from None
-
-    def commit(self, record: RunRecord) -> None:
-        """Make the run complete, and remove what it no longer needs.
-
-        Raises:
-            StoreError: The record is another run's, or its files are not there as it says.
-        """
-        if record.run_id != self.path.name or record.spec.run_id != self.path.name:
-            raise StoreError("The record belongs to another run.", value=f"{self.path.name}: {record.run_id}")
-        self.verify(record)
-        for name in record.files:
-            _sync(self.path / name)
-        write_json(self.record, record.model_dump(mode="json"))
-        self.tidy()
-
-    def tidy(self) -> None:
-        """Remove what a complete run does not need; a kill right after the commit leaves it behind."""
-        self.failure.unlink(missing_ok=True)
-        self.best.unlink(missing_ok=True)
-        shutil.rmtree(self.checkpoint, ignore_errors=True)
-
-    def fail(self, record: RunRecord) -> None:
-        """Write down why the run did not end. Its checkpoint goes: it would fail again from there."""
-        write_json(self.failure, record.model_dump(mode="json"))
-        self.best.unlink(missing_ok=True)
-        shutil.rmtree(self.checkpoint, ignore_errors=True)
-
-    def note(self, line: str) -> None:
-        """Append a dated line to the run's log."""
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(timezone.utc).isoformat(timespec='seconds')} {line}\n")
-
-    def read(self) -> RunRecord | None:
-        """Return the record, or that of the failure, or None.
-
-        Raises:
-            StoreError: The record is damaged, of another schema, or of another run.
-        """
-        path = self.record if self.record.exists() else self.failure
-        if not path.exists():
-            return None
-        raw = read_json(path)
-        version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != SCHEMA_VERSION:
-            raise StoreError(
-                "The record has another schema version.",
-                value=f"{path}: {version}",
-                allowed=str(SCHEMA_VERSION),
-                fix="read it with the version of tunebench that wrote it",
-            )
-        try:
-            record = RunRecord.model_validate(raw)
-        except ValidationError as error:
-            raise StoreError(f"The record is damaged: {error.errors()[0]['msg']}", value=str(path)) from None
-        if record.spec.run_id != self.path.name or record.run_id != self.path.name:
-            raise StoreError("The record belongs to another run.", value=f"{path}: {record.spec.run_id}")
-        return record
-
-    def verify(self, record: RunRecord) -> None:
-        """Check the files of a complete run against their recorded sizes and hashes.
-
-        Raises:
-            StoreError: A file is missing or differs; the message names it.
-        """
-        for name, expected in record.files.items():
-            path = self.path / Path(name).name
-            if not path.exists():
-                raise StoreError("A file of a complete run is missing.", value=str(path))
-            if stored_file(path) != expected:
-                raise StoreError("A file of a complete run is damaged.", value=str(path))
-
-    def quarantine(self) -> Path:
-        """Set a damaged folder aside, and return where it went."""
-        number = 1
-        while (target := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
-            number += 1
-        os.replace(self.path, target)
-        return target
 
 
 @dataclass(frozen=True)
@@ -333,7 +190,7 @@ class StudyStore:
         Raises:
             StoreError: The id is none.
         """
-        if not _RUN_ID.fullmatch(run_id):
+        if not is_run_id(run_id):
             raise StoreError("This is no run id.", value=run_id)
         return RunFolder(self.runs / run_id)
 
@@ -392,54 +249,3 @@ class StudyStore:
 def _protocol(spec: RunSpec) -> dict[str, Any]:
     """Return what all cells of a study share."""
     return {k: v for k, v in spec.identity.items() if k not in _AXES}
-
-
-def stored_file(path: Path) -> StoredFile:
-    """Return size and hash of a file."""
-    return StoredFile(bytes=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file by rename, so that nobody ever reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Force a file, or a folder's entries, onto the disk; some systems cannot for folders."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON by rename; NaN is refused, since JSON has none."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises:
-        StoreError: Missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"The file cannot be read: {error}", value=str(path)) from None

@@ -26,6 +26,7 @@ from tunebench.engine.batching import Collator, TokenDataset
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.flops import Workload, count
 from tunebench.engine.trainer import StudyTrainer
+from tunebench.files import stored_file
 from tunebench.metrics import score
 from tunebench.models import (
     Architecture,
@@ -37,13 +38,12 @@ from tunebench.models import (
 )
 from tunebench.progress import Progress
 from tunebench.records import Cost, Environment, Examples, Parameters, RunRecord, Selected, Timing
-from tunebench.store import stored_file
 from tunebench.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from tunebench.store import RunFolder
+    from tunebench.run_folder import RunFolder
 
 #: Steps left out of ``seconds_per_step``: the first ones pay for caches and page faults.
 WARMUP_STEPS = 3

@@ -21,9 +21,9 @@ def write_all(comparison: Comparison, folder: Path) -> Path:
     Returns:
         The path of the report.
     """
+    from tunebench.files import write_text
     from tunebench.report.markdown import write_report
     from tunebench.run_figures import save_run_figures
-    from tunebench.store import write_text
     from tunebench.tables import make_tables, to_csv, to_markdown, to_text
 
     for table in make_tables(comparison):

@@ -28,7 +28,7 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
         The path of the report.
     """
     from tunebench.figures import FIGURES, save_figures
-    from tunebench.store import write_text
+    from tunebench.files import write_text
 
     save_figures(comparison, folder / "figures")
     titles = {name: maker.title for name, maker in FIGURES.items()}
