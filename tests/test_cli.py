@@ -124,6 +124,20 @@ def test_a_budget_leaves_rows_not_holes(finished: tuple[Path, Path], tmp_path: P
         assert "left out" in text, name
 
 
+def test_workers_share_a_study_and_say_so(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    out, study = finished
+    args = ("--no-measure", "--workers", "2", "--threads", "1", "--out", str(tmp_path / "w"), "--json")
+    result = tunebench("run", str(study), *args)
+    assert result.returncode == 0, result.stderr
+    rows = {row["run_id"]: row for row in json.loads(result.stdout)}
+    serial = {row["run_id"]: row for row in json.loads(tunebench("results", str(out), "--json").stdout)}
+    assert rows.keys() == serial.keys()
+    for run_id, row in rows.items():
+        assert (row["status"], row["macro_f1"]) == ("complete", serial[run_id]["macro_f1"])
+        record = json.loads((tmp_path / "w" / "runs" / run_id / "record.json").read_text())
+        assert record["timing"]["workers"] == 2
+
+
 BAD = {
     "unknown preset": (["run", "quickstrat"], "did you mean 'quickstart'"),
     "unknown key": (["run", "quickstart", "--set", "epoch=3"], "epochs"),

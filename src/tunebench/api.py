@@ -61,6 +61,7 @@ def run_study(
     from tunebench.plan import make_plan
     from tunebench.runner import run_plan
     from tunebench.train import run_one
+    from tunebench.workers import run_with_workers
 
     plan = make_plan(
         study,
@@ -74,7 +75,8 @@ def run_study(
     if not store.audit_file.exists():
         tell("auditing the data")
         write_json(store.audit_file, _audit(plan.dataset, study.model, study.max_length).to_dict())
-    summary = run_plan(
+    work = run_with_workers if execution.workers > 1 else run_plan
+    summary = work(
         [run.spec for run in plan.runs if run.left_out is None],
         store=store,
         dataset=plan.dataset,

@@ -48,6 +48,7 @@ def run(
     budget: Annotated[str | None, typer.Option(help="Leave out what does not fit: 3h, 90m.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Compute threads; default all cores.", min=1)] = None,
+    workers: Annotated[int, typer.Option(help="Runs side by side; threads are split.", min=1)] = 1,
     measure: Annotated[bool, typer.Option(help="Measure speed for the estimates.")] = True,
     json_: JsonOption = False,
 ) -> None:
@@ -59,7 +60,9 @@ def run(
     config = load_study(study, overrides=set_ or [], model=model, data=data)
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise typer.BadParameter(f"{device!r}: allowed are auto, cpu, cuda, mps", param_hint="--device")
-    execution = Execution(device=device, threads=threads)
+    if workers > 1 and threads is None:
+        threads = max(1, (os.cpu_count() or 1) // workers)
+    execution = Execution(device=device, threads=threads, workers=workers)
     seconds = None if budget is None else parse_duration(budget)
     folder = out_dir or Path("out") / config.name
     if dry_run:

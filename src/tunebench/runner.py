@@ -6,7 +6,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -56,6 +56,7 @@ def run_plan(
     display: Display,
     train: TrainFunction,
     estimates: dict[str, float],
+    failures: Mapping[str, int | None] | None = None,
     poll_seconds: float = 2.0,
 ) -> Summary:
     """Run the cells one after the other in this process; other processes may work on the same study.
@@ -71,18 +72,21 @@ def run_plan(
         display: Told how it goes.
         train: Trains one run.
         estimates: Seconds by run id, for the time left.
+        failures: When each run failed before this began (see :func:`failed_at`); a failure since then is
+            another process's, and not tried again. Looked up here by default.
         poll_seconds: How often a run held elsewhere is looked at.
 
     Returns:
         What became of them. Failures are records in the store; nothing is raised for them.
     """
     summary = Summary()
-    failures = {spec.run_id: _failed_at(spec, store) for spec in specs}
+    if failures is None:
+        failures = {spec.run_id: failed_at(spec, store) for spec in specs}
     waiting = list(specs)
     open_ = {spec.run_id for spec in specs if not store.run_folder(spec.run_id).complete}
     display.start({run_id: estimates.get(run_id, 0.0) for run_id in open_})
     try:
-        with _stop_on_signals(display) as stop:
+        with stop_on_signals(display) as stop:
             while waiting and not summary.interrupted:
                 held = []
                 for spec in waiting:
@@ -96,7 +100,7 @@ def run_plan(
                         elif _settled(spec, store, display, summary):
                             if spec.run_id in open_:
                                 display.finish(spec.run_id, f"{spec.run_id}: done by another process")
-                        elif _failed_at(spec, store) != failures[spec.run_id]:
+                        elif failed_at(spec, store) != failures[spec.run_id]:
                             summary.failed.append(spec.run_id)
                             display.finish(spec.run_id, f"{spec.run_id}: failed in another process")
                         else:
@@ -113,7 +117,7 @@ def run_plan(
     return summary
 
 
-def _failed_at(spec: RunSpec, store: StudyStore) -> int | None:
+def failed_at(spec: RunSpec, store: StudyStore) -> int | None:
     """Return when a run's failure was written, in ns: one written since the start is not tried again."""
     try:
         return store.run_folder(spec.run_id).failure.stat().st_mtime_ns
@@ -217,7 +221,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def _stop_on_signals(display: Display) -> Iterator[Callable[[], bool]]:
+def stop_on_signals(display: Display) -> Iterator[Callable[[], bool]]:
     """Let the first Ctrl-C or SIGTERM ask for a stop, and the second one force it."""
     asked = False
 
