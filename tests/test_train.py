@@ -121,6 +121,7 @@ def test_a_run_learns_and_its_record_adds_up(
     else:
         assert record.cost.tokens_padded < 1.1 * record.cost.tokens
     evaluations = [entry for entry in record.log_history if "eval_macro_f1" in entry]
+    assert len(evaluations) == 6 * 2
     assert record.selected.by == "validation"
     best = max(evaluations, key=lambda entry: entry["eval_macro_f1"])
     assert (record.selected.step, record.selected.macro_f1) == (best["step"], best["eval_macro_f1"])

@@ -169,7 +169,7 @@ def _audit(dataset: Any, model: str, max_length: int) -> Audit:
             split.texts,
             tokenizer=tokenizer,
             tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
-            max_length=10**6,
+            max_length=None,
             cache_dir=default_cache_dir(),
         )
         for name, split in splits.items()

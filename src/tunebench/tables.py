@@ -195,8 +195,8 @@ def cost(comparison: Comparison) -> Table:
         return {column.key: arm.summary(column.key) for column in columns}
 
     note = (
-        "Training counts the arithmetic that is done on real tokens; the Trainer's total_flos counts padding, "
-        "and frozen weights as if they were trained. CSV holds unscaled values."
+        "Training counts the arithmetic that is done, padding of the batches included; the Trainer's "
+        "total_flos counts frozen weights as if they were trained. CSV holds unscaled values."
     )
     return _result("cost", "Cost of training", comparison, columns, values, [note])
 

@@ -107,7 +107,8 @@ def training_arguments(
         evaluates: Whether there is a split to select on.
         autocast: Whether the Trainer's own bf16 autocast is wanted.
     """
-    interval = max(1, steps_per_epoch // spec.evaluations_per_epoch)
+    # Rounded up: the Trainer evaluates after the last step anyway, and rounding down would add one more.
+    interval = math.ceil(steps_per_epoch / spec.evaluations_per_epoch)
     total = steps_per_epoch * spec.epochs
     return TrainingArguments(
         output_dir=str(output),

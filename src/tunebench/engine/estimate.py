@@ -115,8 +115,8 @@ def _estimate(spec: RunSpec, ready: Prepared, rates: _Rates, lengths: np.ndarray
     steps = steps_per_epoch * spec.epochs
     flops = train * spec.epochs * _flops_per_text(spec, ready, lengths)
     selection = {"validation": validation, "test": spec.test_size, "last": validation}[spec.selection]
-    interval = max(1, steps_per_epoch // spec.evaluations_per_epoch)
-    scored = selection * (steps // interval) + spec.test_size
+    interval = math.ceil(steps_per_epoch / spec.evaluations_per_epoch)
+    scored = selection * math.ceil(steps / interval) + spec.test_size
     seconds = _OVERHEAD + flops * rates.seconds_per_flop + scored * rates.eval_seconds_per_text
     trainable = ready.parameters.trainable
     # Weights and best weights, plus two checkpoints (old and new) of weights and two moments.
