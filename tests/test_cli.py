@@ -138,6 +138,22 @@ def test_workers_share_a_study_and_say_so(finished: tuple[Path, Path], tmp_path:
         assert record["timing"]["workers"] == 2
 
 
+def test_bench_measures_both_sides(tiny_model: Callable[[str], Path]) -> None:
+    result = tunebench("bench", "--model", str(tiny_model("bert")), "--seconds", "1", "--threads", "1", "--json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["rounds"] == 2
+    for way in ("full", "lora"):
+        plain, ours = found["sides"][way]["plain"], found["sides"][way]["ours"]
+        ratios = [p / o for p, o in zip(plain["step_seconds"], ours["step_seconds"], strict=True)]
+        assert found["step_ratio"][way][1:] == pytest.approx([min(ratios), max(ratios)])
+        assert found["mfu"][way] > 0
+    total = found["grid_seconds"]["plain"]
+    steps = 3 * (157 + 313 + 782)
+    expected = sum(steps * sum(found["sides"][way]["plain"]["step_seconds"]) / 2 for way in ("full", "lora"))
+    assert total["training"] == pytest.approx(expected)
+
+
 BAD = {
     "unknown preset": (["run", "quickstrat"], "did you mean 'quickstart'"),
     "unknown key": (["run", "quickstart", "--set", "epoch=3"], "epochs"),

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.engine import machine
@@ -237,6 +237,7 @@ def _plain(
             data_collator=collator,
             callbacks=[times],
         )
+        trainer.remove_callback(PrinterCallback)  # it prints to the output that --json needs
         trainer.train()
         scored = texts.take(np.arange(64))
         start = time.perf_counter()
