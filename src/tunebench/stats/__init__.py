@@ -1,0 +1,97 @@
+"""Statistics for comparing strategies: pure functions of arrays and an explicit random generator.
+
+Every result says which source of variation it holds (``over``), by which method, at which level. What
+the data cannot carry is a :class:`Refusal` with its reason; a ``ValueError`` is a mistake of the caller.
+"""
+
+from __future__ import annotations
+
+from tunebench.stats.cells import RESAMPLES
+from tunebench.stats.curve_queries import EXTRAPOLATION, Crossing, Size, crossing_size, labels_needed, score_at
+from tunebench.stats.decisions import Equivalence, Holm, Verdict, equivalence, holm
+from tunebench.stats.discordant import McNemar, mcnemar
+from tunebench.stats.intervals import (
+    crossed_bootstrap_interval,
+    crossed_interval,
+    example_interval,
+    seed_interval,
+    wilson_interval,
+)
+from tunebench.stats.learning_curve import LearningCurve, fit_learning_curve
+from tunebench.stats.paired import (
+    crossed_bootstrap_difference,
+    crossed_difference,
+    example_difference,
+    seed_difference,
+)
+from tunebench.stats.pareto import Front, on_front, pareto_front, score_draws
+from tunebench.stats.power import (
+    Detectable,
+    SeedsToSettle,
+    detectable_difference,
+    detectable_on_examples,
+    detectable_over_seeds,
+    seeds_to_settle,
+)
+from tunebench.stats.reliability import Bin, Calibration, CalibrationError, calibration
+from tunebench.stats.results import Difference, Interval, Metric, Over, Pairing, Refusal
+from tunebench.stats.variance import (
+    Component,
+    SamplingVariance,
+    VarianceShares,
+    sampling_variance,
+    variance_shares,
+)
+
+__all__ = [
+    "EXTRAPOLATION",
+    "RESAMPLES",
+    "Bin",
+    "Calibration",
+    "CalibrationError",
+    "Component",
+    "Crossing",
+    "Detectable",
+    "Difference",
+    "Equivalence",
+    "Front",
+    "Holm",
+    "Interval",
+    "LearningCurve",
+    "McNemar",
+    "Metric",
+    "Over",
+    "Pairing",
+    "Refusal",
+    "SamplingVariance",
+    "SeedsToSettle",
+    "Size",
+    "VarianceShares",
+    "Verdict",
+    "calibration",
+    "crossed_bootstrap_difference",
+    "crossed_bootstrap_interval",
+    "crossed_difference",
+    "crossed_interval",
+    "crossing_size",
+    "detectable_difference",
+    "detectable_on_examples",
+    "detectable_over_seeds",
+    "equivalence",
+    "example_difference",
+    "example_interval",
+    "fit_learning_curve",
+    "holm",
+    "labels_needed",
+    "mcnemar",
+    "on_front",
+    "pareto_front",
+    "sampling_variance",
+    "score_at",
+    "score_draws",
+    "seed_difference",
+    "seed_interval",
+    "seeds_to_settle",
+    "variance_shares",
+    "wilson_interval",
+]

@@ -1,0 +1,121 @@
+"""Holm's correction and equivalence against slow definitions; their level."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from tunebench.stats import Difference, Interval, equivalence, holm, seed_difference
+from tunebench.stats.methods import bootstrap_p, percentile_ends
+
+
+def of_draws(draws: np.ndarray) -> Difference:
+    estimate = float(draws.mean())
+    interval = Interval(estimate, *percentile_ends(draws, 0.95), 0.95, "bootstrap", "test examples", n_examples=9)
+    return Difference(interval, bootstrap_p(draws), float(draws.std(ddof=1)), draws=draws)
+
+
+def of_scores(first: np.ndarray, second: np.ndarray) -> Difference:
+    difference = seed_difference(first, second)
+    assert isinstance(difference, Difference)
+    return difference
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+@settings(max_examples=80, deadline=None)
+def test_holm_is_the_step_down_procedure(p_values: list[float]) -> None:
+    result = holm(p_values, alpha=0.05)
+    rejected = [False] * len(p_values)
+    for step, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if p_values[index] * (len(p_values) - step) > 0.05:
+            break
+        rejected[index] = True
+    assert list(result.rejected) == rejected
+    for p, corrected in zip(p_values, result.p_values, strict=True):
+        # By the closure principle: the largest Bonferroni p of any set of hypotheses of which this is the smallest.
+        smaller = sorted(q for q in p_values if q < p)
+        chain = [q * (len(p_values) - i) for i, q in enumerate(smaller)] + [p * (len(p_values) - len(smaller))]
+        assert corrected == pytest.approx(min(1.0, max(chain)))
+
+
+def test_holm_holds_the_family_error_where_uncorrected_tests_do_not() -> None:
+    rng = np.random.default_rng(0)
+    families = rng.random((1500, 6))
+    assert 0.03 <= np.mean([any(holm(row).rejected) for row in families]) <= 0.06
+    assert np.mean((families <= 0.05).any(1)) > 0.2
+
+
+@pytest.mark.parametrize("p_values", [[-0.1], [1.2], [float("nan")]])
+def test_holm_refuses_what_is_no_probability(p_values: list[float]) -> None:
+    with pytest.raises(ValueError, match="p_values"):
+        holm(p_values)
+
+
+VERDICTS = {
+    (True, True): "equivalent and different (small but real)",
+    (True, False): "equivalent",
+    (False, True): "different",
+    (False, False): "inconclusive",
+}
+
+
+@given(st.floats(-3, 3), st.floats(0.1, 2), st.floats(0.2, 3), st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_the_verdict_is_read_off_two_intervals(centre: float, spread: float, margin: float, by_t: bool) -> None:
+    noise = np.random.default_rng(0).standard_normal(399)
+    draws = centre + spread * noise
+    difference = of_scores(draws[:8], np.zeros(8)) if by_t else of_draws(draws)
+    result = equivalence(difference, margin=margin)
+    if by_t:
+        error = draws[:8].std(ddof=1) / np.sqrt(8)
+        low, high = (draws[:8].mean() + stats.t.ppf(q, 7) * error for q in (0.05, 0.95))
+    else:
+        low, high = sorted(draws)[19], sorted(draws)[-20]
+    inside = bool(-margin < low and high < margin)
+    apart = bool(difference.interval.low > 0 or difference.interval.high < 0)
+    assert (result.interval.low, result.interval.high) == pytest.approx((low, high))
+    assert result.verdict == VERDICTS[inside, apart]
+    assert (result.equivalent, result.different) == (inside, apart)
+    assert (result.interval.level, result.over) == (pytest.approx(0.9), difference.over)
+
+
+def test_each_verdict_is_reached() -> None:
+    noise = np.random.default_rng(0).standard_normal(1999)
+    cases = {(0.0, 0.1): "equivalent", (1.0, 0.1): "different", (0.0, 1.0): "inconclusive"}
+    for (centre, spread), verdict in cases.items():
+        assert equivalence(of_draws(centre + spread * noise), margin=0.5).verdict == verdict
+    small = equivalence(of_draws(0.3 + 0.05 * noise), margin=0.5)
+    assert small.verdict == "equivalent and different (small but real)"
+    # A corrected p takes the place of the raw one.
+    assert equivalence(of_draws(0.3 + 0.05 * noise), margin=0.5, p_value=0.4).verdict == "equivalent"
+
+
+def test_equivalence_is_claimed_wrongly_at_its_level() -> None:
+    # The true difference is the margin itself: the worst case in which equivalence is false.
+    rng = np.random.default_rng(0)
+
+    def by_t() -> bool:
+        gaps = rng.normal(0.01, 0.004, 5)
+        return equivalence(of_scores(gaps, np.zeros(5)), margin=0.01).equivalent
+
+    def by_draws() -> bool:
+        gaps = rng.normal(0.01, 0.1, 300)
+        return equivalence(of_draws(gaps[rng.integers(0, 300, (199, 300))].mean(1)), margin=0.01 + 1e-9).equivalent
+
+    assert 0.03 <= np.mean([by_t() for _ in range(800)]) <= 0.07
+    # The 1 - 2 alpha interval (-0.0095 wide) sticks out on the far side most of the time here.
+    assert np.mean([by_draws() for _ in range(300)]) <= 0.07
+
+
+@pytest.mark.parametrize("options", [{"margin": 0.0}, {"margin": -1.0}, {"margin": float("nan")}])
+def test_a_margin_must_be_positive(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="margin must be positive"):
+        equivalence(of_draws(np.arange(99.0)), **options)
+
+
+def test_alpha_must_leave_an_interval() -> None:
+    with pytest.raises(ValueError, match="alpha must lie"):
+        equivalence(of_draws(np.arange(99.0)), margin=1.0, alpha=0.5)
