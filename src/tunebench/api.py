@@ -24,12 +24,12 @@ class StudyResult:
     """What a study gave.
 
     Attributes:
-        rows: One flat row a run.
+        comparison: Its cells.
         report: The written report.
         summary: What became of the runs.
     """
 
-    rows: list[dict[str, Any]]
+    comparison: Comparison
     report: Path
     summary: Summary
 
@@ -85,7 +85,8 @@ def run_study(
         train=run_one,
         estimates={run_id: estimate.seconds for run_id, estimate in plan.estimates.items()},
     )
-    return StudyResult(load_comparison(folder).rows(), write_report(folder), summary)
+    comparison = load_comparison(folder)
+    return StudyResult(comparison, _write_report(comparison, folder), summary)
 
 
 def dry_run_rows(
@@ -135,10 +136,14 @@ def load_comparison(folder: Path) -> Comparison:
 
 def write_report(folder: Path) -> Path:
     """Write tables, figures and ``report.md`` of a study, and return the report's path."""
+    return _write_report(load_comparison(folder), folder)
+
+
+def _write_report(comparison: Comparison, folder: Path) -> Path:
     from tunebench.report import write_all
 
     try:
-        return write_all(load_comparison(folder), folder)
+        return write_all(comparison, folder)
     except OSError as error:
         raise StoreError(f"The report cannot be written: {error}", value=str(folder)) from None
 
@@ -163,12 +168,13 @@ def _audit(dataset: Any, model: str, max_length: int) -> Audit:
     from tunebench.models import load_tokenizer, model_folder
 
     tokenizer = load_tokenizer(model_folder(model))
+    fingerprint = tokenizer_fingerprint(tokenizer)
     splits = {"train": dataset.train} | ({} if dataset.test is None else {"test": dataset.test})
     tokens = {
         name: tokenize(
             split.texts,
             tokenizer=tokenizer,
-            tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
+            tokenizer_fingerprint=fingerprint,
             max_length=None,
             cache_dir=default_cache_dir(),
         )

@@ -7,9 +7,8 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,6 +18,9 @@ from tunebench import __version__
 from tunebench.config import Execution
 from tunebench.errors import TunebenchError
 from tunebench.progress import duration, make_display
+
+if TYPE_CHECKING:
+    from tunebench.comparison import Comparison
 
 app = typer.Typer(
     add_completion=False,
@@ -81,9 +83,9 @@ def run(
         tell=_tell,
     )
     if json_:
-        _json(result.rows)
+        _json(result.comparison.rows())
     else:
-        _print_tables(folder, names=None, style="text")
+        _print_tables(result.comparison, names=None, style="text")
         out.print(f"Report: {result.report}")
     summary = result.summary
     if summary.interrupted:
@@ -136,7 +138,9 @@ def tables(
     format_: Annotated[str, typer.Option("--format", help="text, markdown or csv.")] = "text",
 ) -> None:
     """Print the tables of a study."""
-    _print_tables(folder, names=names, style=format_)
+    from tunebench.api import load_comparison
+
+    _print_tables(load_comparison(folder), names=names, style=format_)
 
 
 @app.command(epilog="Example: tunebench report out/quickstart")
@@ -271,19 +275,17 @@ def _json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def _print_tables(folder: Path, *, names: list[str] | None, style: str) -> None:
-    from tunebench.api import load_comparison
-    from tunebench.rendering import to_csv, to_markdown, to_rich, to_text
+def _print_tables(comparison: Comparison, *, names: list[str] | None, style: str) -> None:
+    from tunebench.rendering import RENDERERS, to_rich
     from tunebench.tables import make_tables
 
-    renderers: dict[str, Callable[..., str]] = {"text": to_text, "markdown": to_markdown, "csv": to_csv}
-    if style not in renderers:
-        raise typer.BadParameter(f"{style!r}: allowed are {', '.join(renderers)}", param_hint="--format")
-    for table in make_tables(load_comparison(folder), names):
+    if style not in RENDERERS:
+        raise typer.BadParameter(f"{style!r}: allowed are {', '.join(RENDERERS)}", param_hint="--format")
+    for table in make_tables(comparison, names):
         if style == "text" and sys.stdout.isatty():
             out.print(to_rich(table), "")
         else:
-            sys.stdout.write(renderers[style](table) + "\n")
+            sys.stdout.write(RENDERERS[style](table) + "\n")
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:

@@ -94,5 +94,10 @@ def raise_all(errors: Sequence[TunebenchError]) -> None:
         raise ErrorGroup(errors)
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of another library's error, for a message of ours; its repr if it says nothing."""
+    return _shorten((str(error).strip().splitlines() or [repr(error)])[0])
+
+
 def _shorten(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."

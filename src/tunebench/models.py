@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebench.config import ModelRef
-from tunebench.errors import MissingExtraError, ModelError
+from tunebench.errors import MissingExtraError, ModelError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -311,6 +311,11 @@ def load_classifier(
     return model
 
 
+def unwrap(model: Any) -> Any:
+    """Return the Transformers model that PEFT wrapped, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def count_parameters(model: Any, architecture: Architecture) -> tuple[int, int, int]:
     """Count ``(total, trainable adapter, trainable head)`` parameters; tied ones once.
 
@@ -348,7 +353,7 @@ def _hub_snapshot(source: str, revision: str | None) -> Path:
     except Exception as error:
         # The Hub client raises many unrelated types for "not there" and "no network"; all end here.
         raise ModelError(
-            f"The model cannot be fetched from the Hub: {_first_line(error)}",
+            f"The model cannot be fetched from the Hub: {first_line(error)}",
             value=source,
             allowed=f"{', '.join(PACKAGED)} (packaged), a folder, or a Hub name while the Hub is in reach",
             fix="check the name and the network, or give a local folder: --model path/to/model",
@@ -362,10 +367,6 @@ def _unknown_architecture(model_type: str) -> ModelError:
         allowed=", ".join(sorted(ARCHITECTURES)),
         fix="choose an encoder of one of these families, or add an entry to tunebench/models.py",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _quiet_transformers() -> None:

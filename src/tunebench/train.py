@@ -94,6 +94,14 @@ def prepare_model(spec: RunSpec, *, device: str) -> Prepared:
     return Prepared(model, architecture, workload, fast, autocast, parameters)
 
 
+def evaluation_interval(spec: RunSpec, steps_per_epoch: int) -> int:
+    """Return the steps between two evaluations; one more follows the last step.
+
+    Rounded up: rounding down would add an evaluation a run, just before that last one.
+    """
+    return math.ceil(steps_per_epoch / spec.evaluations_per_epoch)
+
+
 def training_arguments(
     spec: RunSpec, *, output: Path, device: str, steps_per_epoch: int, evaluates: bool, autocast: bool
 ) -> TrainingArguments:
@@ -107,8 +115,6 @@ def training_arguments(
         evaluates: Whether there is a split to select on.
         autocast: Whether the Trainer's own bf16 autocast is wanted.
     """
-    # Rounded up: the Trainer evaluates after the last step anyway, and rounding down would add one more.
-    interval = math.ceil(steps_per_epoch / spec.evaluations_per_epoch)
     total = steps_per_epoch * spec.epochs
     return TrainingArguments(
         output_dir=str(output),
@@ -122,7 +128,7 @@ def training_arguments(
         warmup_steps=math.ceil(total * spec.warmup_ratio),
         max_grad_norm=spec.max_grad_norm,
         eval_strategy="steps" if evaluates else "no",
-        eval_steps=interval,
+        eval_steps=evaluation_interval(spec, steps_per_epoch),
         logging_steps=max(1, total // 200),
         logging_first_step=True,
         logging_nan_inf_filter=False,

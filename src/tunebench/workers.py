@@ -51,7 +51,8 @@ def run_with_workers(
     failures = {spec.run_id: failed_at(spec, store) for spec in specs}
     open_ = [spec for spec in specs if not store.run_folder(spec.run_id).complete]
     count = min(execution.workers, max(1, len(open_)))
-    arguments = (list(specs), store, dataset, execution, train, failures, messages)
+    # Only what is open: complete runs are verified once, below, and not again by every worker.
+    arguments = (open_, store, dataset, execution, train, failures, messages)
     workers = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(count)]
     display.start({spec.run_id: estimates.get(spec.run_id, 0.0) / count for spec in open_})
     summary = Summary()

@@ -6,7 +6,7 @@ from typing import Any
 
 from tunebench.data.sources import RawData
 from tunebench.data.tables import Table
-from tunebench.errors import DataError
+from tunebench.errors import DataError, first_line
 
 _INSTEAD = "use a local folder or file (--data PATH), or packaged data (--data imdb-reviews)"
 
@@ -72,7 +72,7 @@ def _load(name: str, subset: str | None, commit: str) -> Any:
     except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         # An unknown configuration, files of another kind, or a data set that is code.
         raise DataError(
-            f"The data set on the Hub cannot be read: {_first_line(error)}",
+            f"The data set on the Hub cannot be read: {first_line(error)}",
             value=name if subset is None else f"{name}, configuration {subset}",
             fix=f"check data.subset, or {_INSTEAD}",
         ) from error
@@ -97,11 +97,7 @@ def _table(split: Any) -> Table:
 
 def _out_of_reach(name: str, error: Exception) -> DataError:
     return DataError(
-        f"There is no such file or folder here, and the Hub is out of reach: {_first_line(error)}",
+        f"There is no such file or folder here, and the Hub is out of reach: {first_line(error)}",
         value=name,
         fix=f"check the path and the network, or {_INSTEAD}",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunebench.errors import DataError
+from tunebench.errors import DataError, first_line
 
 #: Larger than any text; the csv module's own limit is 128 kB.
 _FIELD_LIMIT = 2**31 - 1
@@ -141,7 +141,7 @@ def read_jsonl(raw: bytes, place: str) -> Table:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"Line {number} of the file is no JSON: {_first_line(error)}", value=place) from None
+            raise DataError(f"Line {number} of the file is no JSON: {first_line(error)}", value=place) from None
         if not isinstance(row, dict):
             raise DataError(
                 f"Line {number} of the file is no JSON object.",
@@ -163,7 +163,7 @@ def read_parquet(raw: bytes, place: str) -> Table:
     try:
         table = pq.read_table(pa.BufferReader(raw))
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"The file is no readable Parquet: {_first_line(error)}", value=place) from None
+        raise DataError(f"The file is no readable Parquet: {first_line(error)}", value=place) from None
     return Table(
         tuple(table.column_names),
         table.num_rows,
@@ -243,7 +243,3 @@ def _declared_classes(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]
 def _listed(names: Sequence[str], limit: int = 20) -> str:
     shown = ", ".join(names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [repr(error)])[0][:200]

@@ -23,7 +23,7 @@ from tunebench.engine import machine
 from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
 from tunebench.models import load_tokenizer, model_folder
-from tunebench.train import Prepared, prepare_model
+from tunebench.train import Prepared, evaluation_interval, prepare_model
 
 #: Texts whose lengths stand for the data set's.
 _SAMPLE = 512
@@ -116,7 +116,7 @@ def _estimate(spec: RunSpec, ready: Prepared, rates: _Rates, lengths: np.ndarray
     steps = steps_per_epoch * spec.epochs
     flops = train * spec.epochs * _flops_per_text(spec, ready, lengths)
     selection = {"validation": validation, "test": spec.test_size, "last": validation}[spec.selection]
-    interval = math.ceil(steps_per_epoch / spec.evaluations_per_epoch)
+    interval = evaluation_interval(spec, steps_per_epoch)
     scored = selection * math.ceil(steps / interval) + spec.test_size
     seconds = _OVERHEAD + flops * rates.seconds_per_flop + scored * rates.eval_seconds_per_text
     trainable = ready.parameters.trainable

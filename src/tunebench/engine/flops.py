@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunebench.models import unwrap
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -83,8 +85,7 @@ def count(model: nn.Module, architecture: Architecture) -> Workload:
         model: The model, with ``requires_grad`` set as it will be trained.
         architecture: Its module names.
     """
-    wrapped: Any = model
-    unwrapped = wrapped.get_base_model() if hasattr(model, "get_base_model") else wrapped
+    unwrapped = unwrap(model)
     stack = list(unwrapped.get_submodule(architecture.layers))
     inside = {id(p) for layer in stack for p in layer.parameters()}
     below = any(

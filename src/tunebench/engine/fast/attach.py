@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer, StackedLinear
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
+from tunebench.models import unwrap
 
 if TYPE_CHECKING:
     from tunebench.models import Architecture
@@ -40,7 +41,7 @@ class FastEncoder:
     ) -> None:
         self.masks = MaskStream(seed)
         names = LAYER_NAMES[architecture.model_type]
-        unwrapped = _unwrap(model)
+        unwrapped = unwrap(model)
         stack = list(unwrapped.get_submodule(architecture.layers))
         self.layers = [
             FastLayer(
@@ -117,7 +118,7 @@ def supports(architecture: Architecture, model: nn.Module) -> str | None:
         return f"{architecture.model_type} has no fast layers yet"
     names = LAYER_NAMES[architecture.model_type]
     linears = (names.query, names.key, names.value, names.attention_output, names.up, names.down)
-    unwrapped = _unwrap(model)
+    unwrapped = unwrap(model)
     if any(p.device.type != "cpu" for p in unwrapped.parameters()):
         return "the fast layers are for CPUs"
     for layer in unwrapped.get_submodule(architecture.layers):
@@ -125,11 +126,6 @@ def supports(architecture: Architecture, model: nn.Module) -> str | None:
             if reason := _linear_reason(layer.get_submodule(name)):
                 return reason
     return None
-
-
-def _unwrap(model: Any) -> Any:
-    """Return the Transformers model that PEFT wrapped, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _linear_reason(module: Any) -> str | None:
