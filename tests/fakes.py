@@ -46,7 +46,7 @@ def make_specs(study: StudyConfig, *, data: str = "b" * 32, train_examples: int 
             data=DataRef(source="d", fingerprint=data, label_names=("no", "yes")),
             train_examples=train_examples,
             test_examples=4,
-            precision="fp32",
+            precision={"fast": "fp32", "reference": "fp32"},
         )
     )
 

@@ -68,7 +68,7 @@ def make_spec(model: Path, data: Path, strategy: str = "full", **changes: Any) -
         data=ref,
         train_examples=len(dataset.train),
         test_examples=60,
-        precision="fp32" if study.engine == "reference" else "bf16",
+        precision={"fast": "bf16", "reference": "fp32"},
     )
     return spec, dataset
 

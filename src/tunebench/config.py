@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -35,23 +35,7 @@ Schedule = Literal["linear", "cosine", "constant"]
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 #: Fields that a run takes over from its study unchanged.
-_COMMON = frozenset(
-    {
-        "subset_seed",
-        "selection",
-        "max_length",
-        "epochs",
-        "batch_size",
-        "optimizer",
-        "weight_decay",
-        "schedule",
-        "warmup_ratio",
-        "max_grad_norm",
-        "evaluations_per_epoch",
-        "engine",
-        "attention_dropout",
-    }
-)
+_COMMON = frozenset({"subset_seed", "selection", "evaluations_per_epoch", "optimizer"})
 
 
 class Frozen(BaseModel):
@@ -78,16 +62,36 @@ LearningRates = Annotated[
 ]
 
 
-class StrategyConfig(Frozen):
-    """One strategy of a study: its kind, its learning rates and its own parameters.
+class Recipe(Frozen):
+    """How a run is trained, besides strategy, learning rate and data.
 
-    In YAML the parameters stand beside the other keys:
-    ``{kind: lora, learning_rate: 5e-4, rank: 16}``.
+    A study sets the recipe of all its strategies, and a strategy may set what differs for it.
+    """
+
+    max_length: int = Field(default=256, ge=4, le=8192)
+    epochs: int = Field(default=3, ge=1, le=1000)
+    batch_size: int = Field(default=32, ge=1, le=4096)
+    weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    schedule: Schedule = "linear"
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    engine: Engine = "fast"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+
+
+class StrategyConfig(Frozen):
+    """One strategy of a study: its kind, its learning rates, its own parameters and recipe.
+
+    In YAML parameters and recipe stand beside the other keys:
+    ``{kind: lora, learning_rate: 5e-4, rank: 16, epochs: 6}``.
     """
 
     kind: str
     learning_rate: LearningRates
     params: dict[str, Any] = Field(default_factory=dict, validate_default=True)
+    #: What differs from the study's :class:`Recipe`.
+    recipe: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
     def from_mapping(cls, label: str, raw: Any) -> StrategyConfig:
@@ -112,6 +116,10 @@ class StrategyConfig(Frozen):
             raise ValueError(f"a strategy is a mapping of its parameters, got {raw!r}")
         fields = dict(raw)
         own = {key: fields.pop(key) for key in ("kind", "learning_rate") if key in fields}
+        recipe = {key: fields.pop(key) for key in Recipe.model_fields if key in fields}
+        if recipe or "recipe" in fields:
+            stored = fields.pop("recipe", {})
+            own["recipe"] = stored | recipe if isinstance(stored, dict) else stored
         strategy = STRATEGIES.get(own["kind"]) if isinstance(own.get("kind"), str) else None
         if strategy is not None:
             own.setdefault("learning_rate", strategy.default_learning_rate)
@@ -135,6 +143,13 @@ class StrategyConfig(Frozen):
             return value
         return STRATEGIES[kind].params.model_validate(value).model_dump(mode="json")
 
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _only_what_differs(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return Recipe.model_validate(value).model_dump(mode="json", include=set(value))
+
 
 def _with_kind(label: str, raw: Any) -> Any:
     """Let the label be the kind where none is given; anything odd is left for the validators."""
@@ -153,8 +168,11 @@ class DataConfig(Frozen):
     label_column: str | None = None
 
 
-class StudyConfig(Frozen):
-    """A whole study. Axes: ``strategies`` (with learning rates), ``train_sizes``, ``seeds``."""
+class StudyConfig(Recipe):
+    """A whole study: its axes, its data, and the recipe its strategies share.
+
+    Axes: ``strategies`` (with learning rates), ``train_sizes``, ``seeds``.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     description: str = ""
@@ -171,18 +189,13 @@ class StudyConfig(Frozen):
     validation_fraction: float | None = Field(default=None, ge=0, lt=0.9)
     selection: Selection = "validation"
 
-    max_length: int = Field(default=256, ge=4, le=8192)
-    epochs: int = Field(default=3, ge=1, le=1000)
-    batch_size: int = Field(default=32, ge=1, le=4096)
     optimizer: Literal["adamw"] = "adamw"
-    weight_decay: float = Field(default=0.0, ge=0, lt=1)
-    schedule: Schedule = "linear"
-    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
-    max_grad_norm: float = Field(default=1.0, ge=0)
     evaluations_per_epoch: int = Field(default=2, ge=1, le=100)
-    engine: Engine = "fast"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+
+    margin: float = Field(default=0.5, gt=0, le=100, description="macro F1 points within which two are equal")
+    pairs: tuple[tuple[str, str], ...] | None = Field(
+        default=None, description="labels to compare two by two; all pairs when unset"
+    )
 
     @field_validator("data", mode="before")
     @classmethod
@@ -214,14 +227,23 @@ class StudyConfig(Frozen):
             raise ValueError("selection: test leaves no use for a validation part; drop validation_fraction")
         if self.selection == "validation" and self.validation_fraction == 0:
             raise ValueError("selection: validation needs a validation part; drop validation_fraction: 0")
+        unknown = sorted({label for pair in self.pairs or () for label in pair} - set(self.strategies))
+        if unknown:
+            known = ", ".join(self.strategies)
+            raise ValueError(f"pairs names no strategy of the study: {', '.join(unknown)}; allowed: {known}")
         cells: dict[str, str] = {}
         for label, strategy in self.strategies.items():
             for rate in strategy.learning_rate:
-                key = json.dumps([strategy.kind, rate, strategy.params], sort_keys=True)
+                recipe = self.recipe_of(strategy).model_dump(mode="json")
+                key = json.dumps([strategy.kind, rate, strategy.params, recipe], sort_keys=True)
                 if key in cells:
                     raise ValueError(f"strategies {cells[key]!r} and {label!r} hold the same run twice")
                 cells[key] = label
         return self
+
+    def recipe_of(self, strategy: StrategyConfig) -> Recipe:
+        """Return the recipe of one strategy: the study's, with what the strategy sets itself."""
+        return Recipe.model_validate(self.model_dump(include=set(Recipe.model_fields)) | strategy.recipe)
 
     @property
     def held_out_fraction(self) -> float:
@@ -280,8 +302,16 @@ class RunSpec(Frozen):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The canonical content of the id: all but labels and places (content is pinned by fingerprints)."""
+        """The canonical content of the id: all but labels and places (content is pinned by fingerprints).
+
+        What was added to specs or parameters later is left out where it changes nothing, so that older
+        records keep their ids.
+        """
         spec = self.model_dump(mode="json", exclude={"label"})
+        spec = _without_neutral(spec, type(self))
+        strategy = STRATEGIES.get(self.kind)
+        if strategy is not None:
+            spec["params"] = _without_neutral(spec["params"], strategy.params)
         for part in ("model", "data"):
             spec[part] = {k: v for k, v in spec[part].items() if k not in ("source", "revision")}
         return spec
@@ -292,6 +322,16 @@ class RunSpec(Frozen):
         canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
         return f"{self.label}-n{self.train_size}-lr{self.learning_rate:g}-s{self.seed}-{digest}"
+
+
+def _without_neutral(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Drop fields declared with :data:`ADDED_LATER` that have their default."""
+    neutral = {
+        name: field.get_default(call_default_factory=True)
+        for name, field in model.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("added_later")
+    }
+    return {name: value for name, value in values.items() if name not in neutral or value != neutral[name]}
 
 
 class Execution(Frozen):
@@ -309,7 +349,7 @@ def expand(
     data: DataRef,
     train_examples: int,
     test_examples: int,
-    precision: Precision,
+    precision: Mapping[Engine, Precision],
 ) -> Iterator[RunSpec]:
     """Yield every cell of the grid, resolved, in the order of the study file.
 
@@ -319,15 +359,18 @@ def expand(
         data: The pinned data set.
         train_examples: Training examples available; what ``all`` stands for.
         test_examples: Test examples the study will score.
-        precision: What ``auto`` stands for on this machine.
+        precision: What ``auto`` stands for on this machine, by engine.
 
     Yields:
         Specs by seed, then size, then strategy, then learning rate.
     """
     common = study.model_dump(include=set(_COMMON))
+    recipes = {label: study.recipe_of(strategy) for label, strategy in study.strategies.items()}
     for seed in study.seeds:
         for size in study.train_sizes:
             for label, strategy in study.strategies.items():
+                recipe = recipes[label].model_dump(exclude={"precision"})
+                wanted = recipes[label].precision
                 for rate in strategy.learning_rate:
                     yield RunSpec(
                         label=label,
@@ -340,6 +383,7 @@ def expand(
                         data=data,
                         test_size=test_examples,
                         validation_fraction=study.held_out_fraction,
-                        precision=precision if study.precision == "auto" else study.precision,
+                        precision=precision[recipes[label].engine] if wanted == "auto" else wanted,
                         **common,
+                        **recipe,
                     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunebench.config import DataRef, Execution, Precision, RunSpec, StudyConfig, expand
+from tunebench.config import DataRef, Engine, Execution, Precision, RunSpec, StudyConfig, expand
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.splits import available_train, held_out_count, make_parts
 from tunebench.errors import ConfigError, PlanError, TunebenchError, raise_all
@@ -89,7 +89,8 @@ def make_plan(
     assert model is not None and dataset is not None
 
     device = machine.resolve_device(execution.device)
-    precision: Precision = machine.default_precision(device, study.engine)  # type: ignore[assignment]
+    engines: tuple[Engine, ...] = ("fast", "reference")
+    precision: dict[Engine, Precision] = {e: machine.default_precision(device, e) for e in engines}  # type: ignore[misc]
     train_examples, test_examples = _available(study, dataset)
     data = DataRef(
         source=study.data.source,

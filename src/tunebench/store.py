@@ -16,14 +16,14 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from tunebench.comparison import Cell
-from tunebench.config import SCHEMA_VERSION, RunSpec, StudyConfig
+from tunebench.config import SCHEMA_VERSION, Recipe, RunSpec, StudyConfig
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_json, write_text
 from tunebench.records import RunRecord, Status
 from tunebench.run_folder import RunFolder, is_run_id
 
 #: Keys of a spec's identity in which the cells of one study may differ.
-_AXES = frozenset({"kind", "params", "learning_rate", "train_size", "seed"})
+_AXES = frozenset({"kind", "params", "learning_rate", "train_size", "seed", *Recipe.model_fields})
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,16 @@ class StudyStore:
             return
         before, after = _protocol(stored[0]), _protocol(specs[0])
         changes = [f"{key}: {before.get(key)} -> {after[key]}" for key in after if before.get(key) != after[key]]
-        meanings = {spec.label: (spec.kind, spec.params) for spec in stored}
+        meanings = {spec.label: _meaning(spec) for spec in stored}
         labels = {spec.run_id[-16:]: spec.label for spec in stored}
         for spec in {s.label: s for s in specs}.values():
-            known = meanings.get(spec.label)
-            if known is not None and known != (spec.kind, spec.params):
-                changes.append(f"strategy {spec.label}: {known[0]} {known[1]} -> {spec.kind} {spec.params}")
+            known, new = meanings.get(spec.label), _meaning(spec)
+            if known is not None:
+                changes += [
+                    f"strategy {spec.label}: {key}: {known.get(key)} -> {new.get(key)}"
+                    for key in known | new
+                    if known.get(key) != new.get(key)
+                ]
         for spec in specs:
             label = labels.get(spec.run_id[-16:], spec.label)
             if label != spec.label:
@@ -244,6 +248,13 @@ class StudyStore:
         if record is not None:
             return record.status
         return "left_out" if planned.left_out else "pending"
+
+
+def _meaning(spec: RunSpec) -> dict[str, Any]:
+    """Return what a strategy's label stands for: kind, parameters and recipe."""
+    identity = spec.identity
+    recipe = {key: identity[key] for key in Recipe.model_fields if key in identity}
+    return {"kind": spec.kind, **identity["params"], **recipe}
 
 
 def _protocol(spec: RunSpec) -> dict[str, Any]:

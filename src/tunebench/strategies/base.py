@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from tunebench.models import Architecture
 
 
+#: For ``Field(json_schema_extra=...)`` of anything added to specs or parameters after the first records:
+#: its default must mean what was done before it was there, and then does not enter a run's id.
+ADDED_LATER: dict[str, Any] = {"added_later": True}
+
+
 class StrategyParams(BaseModel):
     """Parameters of a strategy: frozen, and unknown keys are refused."""
 

@@ -1,0 +1,40 @@
+"""The command line: parse, one library call, print."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+from rich.markup import escape
+
+from tunebench.cli.app import app
+from tunebench.cli.console import err
+from tunebench.errors import TunebenchError
+
+# isort: off
+# Each module adds its commands to the tree, in the order that ``--help`` shows.
+from tunebench.cli import study  # noqa: F401
+from tunebench.cli import results  # noqa: F401
+from tunebench.cli import data  # noqa: F401
+from tunebench.cli import machine  # noqa: F401
+# isort: on
+
+
+def main() -> None:
+    """Run the command line; user errors become one message and exit code 2."""
+    # Deprecations between the libraries below are not the user's to mend.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        app()
+    except TunebenchError as error:
+        err.print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,5 @@
+"""``python -m tunebench.cli``."""
+
+from tunebench.cli import main
+
+main()

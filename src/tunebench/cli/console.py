@@ -1,0 +1,66 @@
+"""What commands print with: rich on a terminal, plain lines in a pipe, JSON on demand."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+if TYPE_CHECKING:
+    from tunebench.comparison import Comparison
+
+out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+err = Console(stderr=True, highlight=False)
+
+
+def tell(line: str) -> None:
+    """Say what is being done, on standard error."""
+    err.print(line, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def print_tables(comparison: Comparison, *, names: list[str] | None, style: str) -> None:
+    """Print tables of a comparison as text, Markdown or CSV."""
+    from tunebench.rendering import RENDERERS, to_rich
+    from tunebench.tables import make_tables
+
+    if style not in RENDERERS:
+        raise typer.BadParameter(f"{style!r}: allowed are {', '.join(RENDERERS)}", param_hint="--format")
+    for table in make_tables(comparison, names):
+        if style == "text" and sys.stdout.isatty():
+            out.print(to_rich(table), "")
+        else:
+            sys.stdout.write(RENDERERS[style](table) + "\n")
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """Print rows as a table on a terminal, and as tab-separated text in a pipe."""
+    columns = list(rows[0]) if rows else []
+    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    if not sys.stdout.isatty():
+        for line in [columns, *cells]:
+            sys.stdout.write("\t".join(line) + "\n")
+        return
+    table = RichTable(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    for line in cells:
+        table.add_row(*(escape(text) for text in line))
+    out.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value).splitlines()[0]

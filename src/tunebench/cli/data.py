@@ -1,0 +1,48 @@
+"""``data``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tunebench.cli.app import JsonOption, data_app
+from tunebench.cli.console import out, print_json
+
+
+@data_app.command("audit", epilog="Example: tunebench data audit imdb-reviews --max-length 256")
+def data_audit(
+    source: Annotated[str, typer.Argument(help="Packaged name, Hub name, file or folder.", metavar="D")],
+    model: Annotated[str, typer.Option(help="Whose tokenizer counts tokens.")] = "minilm",
+    max_length: Annotated[int, typer.Option(help="Where training would cut.", min=4)] = 256,
+    text_column: Annotated[str | None, typer.Option(help="Column of texts.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Count classes, lengths, truncation and duplicates of a data set."""
+    from tunebench.api import audit_source
+
+    found = audit_source(
+        source, model=model, max_length=max_length, text_column=text_column, label_column=label_column
+    )
+    if json_:
+        print_json(found.to_dict())
+        return
+    for name, split in found.splits.items():
+        balance = ", ".join(f"{label} {n:,} ({split.share[label]:.1%})" for label, n in split.per_class.items())
+        out.print(f"{name}: {split.examples:,} texts; {balance}", markup=False)
+        for unit, lengths in (("characters", split.characters), ("tokens", split.tokens)):
+            if lengths is None:
+                continue
+            line = f"  {unit}: median {lengths.median:,.0f}, mean {lengths.mean:,.1f}, 95 % {lengths.p95:,.0f}, "
+            line += f"longest {lengths.maximum:,}"
+            if lengths.truncated is not None:
+                line += f"; {lengths.truncated:.1%} longer than {max_length}, mean kept {lengths.mean_kept:,.1f}"
+            out.print(line)
+        out.print(f"  copies of earlier texts: {split.duplicates}; with another label: {split.conflicting}")
+    if found.test_in_train is not None:
+        out.print(
+            f"test texts that stand in train: {found.test_in_train}; with another label: {found.shared_conflicting}"
+        )
+    for line in found.warnings:
+        out.print(f"note: {line}", markup=False)

@@ -1,0 +1,57 @@
+"""``doctor``, ``bench`` and ``version``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunebench import __version__
+from tunebench.cli.app import JsonOption, app
+from tunebench.cli.console import out, print_json, tell
+
+
+@app.command(epilog="Example: tunebench doctor --json")
+def doctor(json_: JsonOption = False) -> None:
+    """Say what this machine can do, and what is missing."""
+    from tunebench.doctor import examine
+
+    found = examine(folder=Path("."))
+    if json_:
+        print_json([vars(finding) for finding in found])
+    else:
+        for finding in found:
+            mark = {"ok": "ok     ", "note": "note   ", "problem": "problem"}[finding.level]
+            advice = f"  ({finding.advice})" if finding.advice else ""
+            out.print(f"{mark} {finding.topic:<22} {finding.value}{advice}", markup=False)
+    if any(finding.level == "problem" for finding in found):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: tunebench bench --model minilm --grid")
+def bench(
+    model: Annotated[str, typer.Option(help="distilbert, minilm, or a model folder.")] = "distilbert",
+    grid: Annotated[bool, typer.Option("--grid", help="Estimate the whole paper grid both ways.")] = False,
+    attention_dropout: Annotated[
+        float | None, typer.Option(help="For our side; default the model's own.", min=0, max=0.99)
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Time to use; two rounds at least.", min=1)] = 420.0,
+    threads: Annotated[int | None, typer.Option(help="Compute threads; default all cores.", min=1)] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Measure our training and evaluation against a plain Trainer script, in one sitting."""
+    from tunebench.bench import render, run_bench
+
+    result = run_bench(model, seconds=seconds, attention_dropout=attention_dropout, threads=threads, tell=tell)
+    if json_:
+        print_json(result.to_dict())
+    else:
+        sys.stdout.write(render(result, grid=grid))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    out.print(__version__)

@@ -1,0 +1,63 @@
+"""``results``, ``tables``, ``report`` and ``presets``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from tunebench.cli.app import FolderArgument, JsonOption, app
+from tunebench.cli.console import out, print_json, print_rows, print_tables
+
+
+@app.command(epilog="Example: tunebench results out/quickstart --csv > results.csv")
+def results(
+    folder: FolderArgument,
+    json_: JsonOption = False,
+    csv_: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Print one row a run with everything measured."""
+    from tunebench.api import load_comparison
+
+    rows = load_comparison(folder).rows()
+    if json_:
+        print_json(rows)
+    elif csv_:
+        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: json.dumps(v) if isinstance(v, dict) else v for k, v in row.items()} for row in rows)
+    else:
+        keys = ("strategy", "train_size", "learning_rate", "seed", "status", "macro_f1", "accuracy", "test_loss")
+        print_rows([{k: row[k] for k in (*keys, "train_seconds", "trainable_params")} for row in rows])
+
+
+@app.command(epilog="Example: tunebench tables out/quickstart --format markdown macro_f1 time")
+def tables(
+    folder: FolderArgument,
+    names: Annotated[list[str] | None, typer.Argument(help="Tables; default all.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="text, markdown or csv.")] = "text",
+) -> None:
+    """Print the tables of a study."""
+    from tunebench.api import load_comparison
+
+    print_tables(load_comparison(folder), names=names, style=format_)
+
+
+@app.command(epilog="Example: tunebench report out/quickstart")
+def report(folder: FolderArgument) -> None:
+    """Write tables, figures and report.md of a study anew."""
+    from tunebench.api import write_report
+
+    out.print(f"Report: {write_report(folder)}")
+
+
+@app.command(epilog="Example: tunebench presets")
+def presets() -> None:
+    """List the studies that ship with the package."""
+    from tunebench.study_file import load_study
+    from tunebench.study_file import presets as known
+
+    print_rows([{"preset": name, "description": load_study(name).description} for name in known()])

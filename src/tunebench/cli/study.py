@@ -1,0 +1,111 @@
+"""``run`` and ``status``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tunebench.cli.app import FolderArgument, JsonOption, StudyArgument, app
+from tunebench.cli.console import err, out, print_json, print_rows, print_tables, tell
+from tunebench.config import Execution
+from tunebench.progress import duration, make_display
+
+
+@app.command(epilog="Example: tunebench run quickstart --set epochs=2 --out out/quick --budget 30m")
+def run(
+    study: StudyArgument,
+    model: Annotated[str | None, typer.Option(help="Packaged name, Hub name or folder.")] = None,
+    data: Annotated[str | None, typer.Option(help="Packaged name, Hub name, file or folder.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, dotted keys.")] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder; default out/NAME.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate, train nothing.")] = False,
+    budget: Annotated[str | None, typer.Option(help="Leave out what does not fit: 3h, 90m.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Compute threads; default all cores.", min=1)] = None,
+    workers: Annotated[int, typer.Option(help="Runs side by side; threads are split.", min=1)] = 1,
+    measure: Annotated[bool, typer.Option(help="Measure speed for the estimates.")] = True,
+    json_: JsonOption = False,
+) -> None:
+    """Run a study, or go on with it: what is complete is skipped, what is not is resumed."""
+    from tunebench.api import dry_run_rows, run_study
+    from tunebench.plan import parse_duration
+    from tunebench.study_file import load_study
+
+    config = load_study(study, overrides=set_ or [], model=model, data=data)
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise typer.BadParameter(f"{device!r}: allowed are auto, cpu, cuda, mps", param_hint="--device")
+    if workers > 1 and threads is None:
+        threads = max(1, (os.cpu_count() or 1) // workers)
+    execution = Execution(device=device, threads=threads, workers=workers)
+    seconds = None if budget is None else parse_duration(budget)
+    folder = out_dir or Path("out") / config.name
+    if dry_run:
+        rows = dry_run_rows(
+            config, execution=execution, folder=folder, budget_seconds=seconds, measure=measure, tell=tell
+        )
+        _print_plan(rows, as_json=json_)
+        return
+    result = run_study(
+        config,
+        folder=folder,
+        execution=execution,
+        budget_seconds=seconds,
+        measure=measure,
+        display=make_display(),
+        tell=tell,
+    )
+    if json_:
+        print_json(result.comparison.rows())
+    else:
+        print_tables(result.comparison, names=None, style="text")
+        out.print(f"Report: {result.report}")
+    summary = result.summary
+    if summary.interrupted:
+        raise typer.Exit(130)
+    if summary.failed:
+        err.print(f"{len(summary.failed)} runs failed: tunebench status {folder}")
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: tunebench status out/quickstart --json")
+def status(folder: FolderArgument, json_: JsonOption = False) -> None:
+    """Show the state of every run of a study."""
+    from tunebench.store import StudyStore
+
+    cells = StudyStore.open(folder).cells()
+    rows = [{"run_id": c.spec.run_id, "status": c.status, "error": c.row["error"]} for c in cells]
+    if json_:
+        print_json(rows)
+        return
+    print_rows(rows)
+    counts = {s: sum(c.status == s for c in cells) for s in dict.fromkeys(c.status for c in cells)}
+    out.print(", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items()))
+
+
+def _print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print_json(rows)
+        return
+    shown = [
+        {
+            "strategy": row["strategy"],
+            "size": row["train_size"],
+            "rate": f"{row['learning_rate']:g}",
+            "seed": str(row["seed"]),
+            "steps": row["steps"],
+            "trainable": row["trainable_params"],
+            "time": duration(row["seconds"]),
+            "memory": f"{row['memory_bytes'] / 1e9:.1f} GB",
+            "disk": f"{row['disk_bytes'] / 1e6:.0f} MB",
+            "plan": "left out" if row["left_out"] else "run",
+        }
+        for row in rows
+    ]
+    print_rows(shown)
+    kept = [row for row in rows if not row["left_out"]]
+    total = sum(row["seconds"] for row in kept)
+    how = "measured here" if rows and rows[0]["measured"] else "derived from the arithmetic"
+    out.print(f"{len(kept)} of {len(rows)} runs, about {duration(total)} ({how})")
