@@ -131,7 +131,10 @@ def load_comparison(folder: Path) -> Comparison:
     """
     store = StudyStore.open(folder)
     audit = read_json(store.audit_file) if store.audit_file.exists() else None
-    return Comparison.from_cells(store.cells(), name=store.study().name, audit=audit)
+    study = store.study()
+    return Comparison.from_cells(
+        store.cells(), name=study.name, audit=audit, margin=study.margin, pairs=study.pairs
+    )
 
 
 def write_report(folder: Path) -> Path:

@@ -13,7 +13,10 @@ from tunebench.errors import StoreError
 from tunebench.records import RunRecord, Status, to_row
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+
+    from tunebench.analysis import Analysis
 
 #: What all cells of a comparison share; tables never mix values of runs that differ here.
 PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
@@ -32,12 +35,15 @@ class Cell:
 
     Attributes:
         note: Why there is no record, where something is known.
+        predictions: Loads ``logits (n, classes)``, ``labels (n,)`` and ``indices (n,)`` of the test part;
+            None where they were not kept.
     """
 
     spec: RunSpec
     status: Status
     record: RunRecord | None = None
     note: str | None = None
+    predictions: Callable[[], dict[str, np.ndarray]] | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def row(self) -> dict[str, Any]:
@@ -155,6 +161,12 @@ class Group:
         return len(self.arms) > 1 and self.selected is not None and self.selected in ends
 
 
+def states(cells: Sequence[Cell]) -> str:
+    """Return how many cells are in which state: ``2 complete, 1 out of memory``."""
+    found = [cell.status.replace("_", " ") for cell in cells]
+    return ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))
+
+
 def select_arm(arms: Sequence[Arm]) -> Arm | None:
     """Choose a learning rate by the mean macro F1 on the selection split.
 
@@ -193,12 +205,16 @@ class Comparison:
         cells: In the order of the plan.
         audit: The data audit as plain values, if it was made.
         notes: Further remarks, one sentence each, that stand beside :meth:`warnings`.
+        margin: Macro F1 points within which two strategies count as equal; declared by the study.
+        pairs: Labels to compare two by two; None leaves the choice to :mod:`tunebench.analysis.pairs`.
     """
 
     name: str
     cells: tuple[Cell, ...]
     audit: dict[str, Any] | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    margin: float = 0.5
+    pairs: tuple[tuple[str, str], ...] | None = None
 
     @classmethod
     def from_cells(
@@ -208,6 +224,8 @@ class Comparison:
         name: str,
         audit: dict[str, Any] | None = None,
         notes: Sequence[str] = (),
+        margin: float = 0.5,
+        pairs: Sequence[tuple[str, str]] | None = None,
     ) -> Comparison:
         """Check that cells may stand in one table, and collect them.
 
@@ -216,6 +234,8 @@ class Comparison:
             name: The study's name.
             audit: :meth:`tunebench.data.audit.Audit.to_dict` of its data.
             notes: Further remarks for tables and reports.
+            margin: Macro F1 points within which two strategies count as equal.
+            pairs: Labels to compare two by two.
 
         Raises:
             StoreError: There are no cells, one run stands there twice, a record is not its cell's or
@@ -233,7 +253,7 @@ class Comparison:
                     fix="put runs of different protocols in different study folders",
                 )
         _check_cells(cells)
-        comparison = cls(name, tuple(cells), audit, tuple(notes))
+        comparison = cls(name, tuple(cells), audit, tuple(notes), margin, None if pairs is None else tuple(pairs))
         for group in comparison.groups():
             _check_recipe(group)
         return comparison
@@ -293,6 +313,13 @@ class Comparison:
     def _groups(self) -> tuple[Group, ...]:
         found = (self.group(label, size) for label in self.labels for size in self.sizes)
         return tuple(group for group in found if group is not None)
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """Everything :mod:`tunebench.analysis` computes of these cells, each part once and when asked for."""
+        from tunebench.analysis import Analysis
+
+        return Analysis(self)
 
     def warnings(self) -> list[str]:
         """Return what a reader must know before believing a table, one sentence each."""

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunebench.config import SCHEMA_VERSION, RunSpec
 
-#: ``complete`` has scores; ``failed`` and ``out_of_memory`` have an error. A planned run without a
-#: record is ``pending``, ``running`` or ``left_out`` (the budget did not reach it).
-Status = Literal["complete", "failed", "out_of_memory", "pending", "running", "left_out"]
+#: ``complete`` is trained to the end, and scored unless the test part is still locked; ``pruned`` was
+#: stopped by the search for a learning rate; ``failed`` and ``out_of_memory`` have an error. A planned run
+#: without a record is ``pending``, ``running`` or ``left_out`` (the budget did not reach it).
+Status = Literal["complete", "pruned", "failed", "out_of_memory", "pending", "running", "left_out"]
 
 
 class Part(BaseModel):

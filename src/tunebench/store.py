@@ -237,7 +237,8 @@ class StudyStore:
             except StoreError as error:
                 found.append(Cell(planned.spec, "failed", None, str(error)))
                 continue
-            found.append(Cell(planned.spec, self._status(planned, record), record, planned.left_out))
+            predictions = folder.read_predictions if folder.predictions.exists() else None
+            found.append(Cell(planned.spec, self._status(planned, record), record, planned.left_out, predictions))
         return found
 
     def _status(self, planned: PlannedRun, record: RunRecord | None) -> Status:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tunebench.cautions import OPTIMISTIC, protocol_cautions
-from tunebench.comparison import Arm, Cell, Comparison
+from tunebench.comparison import Arm, Cell, Comparison, states
 from tunebench.errors import ConfigError
 from tunebench.published import FULL_PARAMS, LORA_HEAD_PARAMS, LORA_PARAMS, published_cell
 from tunebench.records import Examples
@@ -25,6 +25,7 @@ from tunebench.rendering import (
     to_rich,
     to_text,
 )
+from tunebench.verdict_tables import VERDICT_TABLES
 
 __all__ = [
     "RENDERERS",
@@ -98,7 +99,7 @@ def data(comparison: Comparison) -> Table:
     for size in comparison.sizes:
         cells = [cell for cell in comparison.cells if cell.spec.train_size == size]
         examples = next((c.record.examples for c in cells if c.record and c.record.examples), None)
-        status = _statuses(cells)
+        status = states(cells)
         if examples is None:
             rows.append({"train_size": size, "split": "train", "status": status})
         for split, counts in _parts(examples):
@@ -241,6 +242,9 @@ def f1_per_million(comparison: Comparison) -> Table:
     return Table(made.name, made.title, made.columns, made.rows, (*notes, *made.notes))
 
 
+TABLES |= VERDICT_TABLES
+
+
 @_table("runs")
 def runs(comparison: Comparison) -> Table:
     """Return one row per run, with its status and, where there is one, its error."""
@@ -347,11 +351,6 @@ def _balance(counts: list[int], names: tuple[str, ...]) -> dict[str, Any]:
     few = len(names) <= _MANY_CLASSES
     text = " / ".join(f"{share:.1f}" for share in shares) if few else f"{min(shares):.1f} to {max(shares):.1f}"
     return {"samples": total, "balance": text, "per_class": " ".join(map(str, counts))}
-
-
-def _statuses(cells: list[Cell]) -> str:
-    found = [_words(cell.status) for cell in cells]
-    return ", ".join(f"{found.count(status)} {status}" for status in dict.fromkeys(found))
 
 
 def _short(text: str, limit: int = 100) -> str:
