@@ -5,8 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tunebench.comparison import states
+
 if TYPE_CHECKING:
     from tunebench.comparison import Comparison
+
+#: LoRA's learning rate over that of full fine-tuning that needs no remark.
+_NEAR_TEN = (4, 25)
+#: Pairs that a sentence names one by one.
+_NAMED = 5
 
 OPTIMISTIC = "Selected on test: optimistic. The split that chose the checkpoints also gives the scores."
 
@@ -15,8 +22,11 @@ def cautions(comparison: Comparison) -> list[str]:
     """Return the warnings that follow from the plan and the records, the weightiest first."""
     return [
         *_selection(comparison),
+        *_test_access(comparison),
         *_seeds(comparison),
         *_learning_rates(comparison),
+        *_ratio(comparison),
+        *_noise(comparison),
         *_recipes(comparison),
         *_data(comparison),
         *_machine(comparison),
@@ -68,7 +78,45 @@ def _learning_rates(comparison: Comparison) -> list[str]:
         lines.append(
             f"Best learning rate at the edge of those tried, so a better one may lie outside: {', '.join(edge)}."
         )
+    tried = {group.label: len(group.arms) for group in groups}
+    if len(set(tried.values())) > 1:
+        counts = ", ".join(f"{label} {number}" for label, number in tried.items())
+        lines.append(f"Strategies were tuned with unequal numbers of learning rates: {counts}.")
     return lines
+
+
+def _ratio(comparison: Comparison) -> list[str]:
+    """Warn where LoRA's learning rate is far from ten times that of full fine-tuning."""
+    lines = []
+    for size in comparison.sizes:
+        chosen = {
+            group.label: (group.cells[0].spec.kind, group.selected.learning_rate)
+            for group in comparison.groups()
+            if group.train_size == size and group.selected is not None
+        }
+        full = [rate for kind, rate in chosen.values() if kind == "full"]
+        if not full:
+            continue
+        for label, (kind, rate) in chosen.items():
+            ratio = rate / min(full)
+            if kind == "lora" and not _NEAR_TEN[0] <= ratio <= _NEAR_TEN[1]:
+                lines.append(
+                    f"{label} ran at {ratio:.3g} times the learning rate of full fine-tuning; where both were "
+                    "tuned, about ten times was best (LoRA Without Regret, 2025)."
+                )
+    return list(dict.fromkeys(lines))
+
+
+def _noise(comparison: Comparison) -> list[str]:
+    """Name the differences that are neither shown nor ruled out."""
+    inside = [pair for pair in comparison.analysis.pairs if pair.inside_noise]
+    if not inside:
+        return []
+    names = [f"{p.first.label} and {p.second.label} at {p.first.train_size:,}" for p in inside]
+    shown = names if len(names) <= _NAMED else [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"]
+    return [
+        f"Inside the noise, neither different nor equal within {comparison.margin:g} points: {'; '.join(shown)}."
+    ]
 
 
 def _recipes(comparison: Comparison) -> list[str]:
@@ -92,8 +140,24 @@ def _machine(comparison: Comparison) -> list[str]:
 
 
 def _missing(comparison: Comparison) -> list[str]:
-    left = [cell.status.replace("_", " ") for cell in comparison.cells if not cell.scored]
-    if not left:
-        return []
-    counts = ", ".join(f"{left.count(status)} {status}" for status in dict.fromkeys(left))
-    return [f"{len(left)} of {len(comparison.cells)} runs have no score ({counts})."]
+    passed_over = [cell for group in comparison.groups() for cell in group.not_chosen]
+    left = [cell for cell in comparison.cells if not cell.scored and cell not in passed_over]
+    lines = []
+    if left:
+        lines.append(f"{len(left)} of {len(comparison.cells)} runs have no score ({states(left)}).")
+    if passed_over:
+        lines.append(
+            f"{len(passed_over)} runs at learning rates that were not chosen have no test score: the test part is "
+            "scored for the chosen ones only."
+        )
+    return lines
+
+
+def _test_access(comparison: Comparison) -> list[str]:
+    """Say where more than one learning rate of a strategy was scored on test, so that a reader may pick."""
+    several = [
+        f"{group.label} at {group.train_size:,} ({count} learning rates)"
+        for group in comparison.groups()
+        if comparison.selection == "validation" and (count := sum(bool(arm.scored) for arm in group.arms)) > 1
+    ]
+    return [f"The test part was scored more than once for: {'; '.join(several)}."] if several else []

@@ -53,6 +53,11 @@ class Cell:
         return row
 
     @property
+    def trained(self) -> bool:
+        """Whether the run went to its end; its test part may still be locked."""
+        return self.status == "complete" and self.record is not None
+
+    @property
     def scored(self) -> bool:
         """Whether the run is complete and has scores; only such runs are averaged."""
         return self.status == "complete" and self.record is not None and self.record.scores is not None
@@ -120,7 +125,7 @@ class Arm:
 
     def selection_scores(self) -> dict[int, float]:
         """Return macro F1 on the selection split by seed, where there is one."""
-        found = {cell.spec.seed: cell.row["selection_macro_f1"] for cell in self.scored}
+        found = {cell.spec.seed: cell.row["selection_macro_f1"] for cell in self.cells if cell.trained}
         return {seed: value for seed, value in found.items() if value is not None}
 
 
@@ -153,6 +158,14 @@ class Group:
     def shown(self) -> tuple[Arm, ...]:
         """The selected arm, or all of them where nothing chose."""
         return self.arms if self.selected is None else (self.selected,)
+
+    @property
+    def not_chosen(self) -> tuple[Cell, ...]:
+        """Cells without scores because another learning rate was chosen: no gap in the study."""
+        if self.selected is None:
+            return ()
+        others = [cell for arm in self.arms if arm is not self.selected for cell in arm.cells]
+        return tuple(c for c in others if not c.scored and c.status in ("complete", "pruned", "pending"))
 
     @property
     def at_edge(self) -> bool:
@@ -337,8 +350,8 @@ def _check_cells(cells: Sequence[Cell]) -> None:
         seen.add(run_id)
         if cell.record is not None and cell.record.run_id != run_id:
             raise StoreError("A record belongs to another run.", value=cell.record.run_id, allowed=run_id)
-        if cell.status == "complete" and not cell.scored:
-            raise StoreError("A complete run has no scores.", value=run_id, fix="remove its folder, run again")
+        if cell.status == "complete" and cell.record is None:
+            raise StoreError("A complete run has no record.", value=run_id, fix="remove its folder, run again")
 
 
 def _check_recipe(group: Group) -> None:

@@ -168,6 +168,21 @@ class DataConfig(Frozen):
     label_column: str | None = None
 
 
+class Search(Frozen):
+    """How the learning rate of each strategy is chosen, always on validation.
+
+    ``grid`` runs every rate with every seed. ``halving`` runs every rate with the first seed, stops early
+    those that fall behind at the first, third, ninth... evaluation (successive halving), and runs the other
+    seeds at the chosen rate only.
+    """
+
+    method: Literal["grid", "halving"] = "grid"
+    reduction: int = Field(default=3, ge=2, le=10, description="of so many at an evaluation, one goes on")
+    budget: Literal["trials", "compute"] | None = Field(
+        default=None, description="what every strategy gets the same of; unset promises nothing"
+    )
+
+
 class StudyConfig(Recipe):
     """A whole study: its axes, its data, and the recipe its strategies share.
 
@@ -192,6 +207,7 @@ class StudyConfig(Recipe):
     optimizer: Literal["adamw"] = "adamw"
     evaluations_per_epoch: int = Field(default=2, ge=1, le=100)
 
+    search: Search = Field(default_factory=Search)
     margin: float = Field(default=0.5, gt=0, le=100, description="macro F1 points within which two are equal")
     pairs: tuple[tuple[str, str], ...] | None = Field(
         default=None, description="labels to compare two by two; all pairs when unset"
@@ -227,6 +243,14 @@ class StudyConfig(Recipe):
             raise ValueError("selection: test leaves no use for a validation part; drop validation_fraction")
         if self.selection == "validation" and self.validation_fraction == 0:
             raise ValueError("selection: validation needs a validation part; drop validation_fraction: 0")
+        counts = {label: len(strategy.learning_rate) for label, strategy in self.strategies.items()}
+        if self.search.budget == "trials" and len(set(counts.values())) > 1:
+            raise ValueError(
+                "search.budget: trials promises every strategy as many learning rates; they have "
+                + ", ".join(f"{label} {count}" for label, count in counts.items())
+            )
+        if self.search.method == "halving" and self.selection != "validation":
+            raise ValueError("search.method: halving chooses on validation; it needs selection: validation")
         unknown = sorted({label for pair in self.pairs or () for label in pair} - set(self.strategies))
         if unknown:
             known = ", ".join(self.strategies)
@@ -340,6 +364,8 @@ class Execution(Frozen):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     workers: int = Field(default=1, ge=1)
+    #: Runs whose test part stays locked until a learning rate is chosen.
+    locked: frozenset[str] = frozenset()
 
 
 def expand(

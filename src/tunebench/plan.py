@@ -52,6 +52,7 @@ def make_plan(
     folder: Path | None = None,
     budget_seconds: float | None = None,
     measure: bool = True,
+    chosen: Mapping[tuple[str, int], float] | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Plan:
     """Load and check everything, estimate every cell, and order the cells.
@@ -62,6 +63,7 @@ def make_plan(
         folder: Where it will be written, for the check of free space.
         budget_seconds: What does not fit is left out, whole comparisons at a time.
         measure: Take a few steps of each way of training, for the estimates.
+        chosen: Learning rates that a search has found so far, by strategy and size.
         on_progress: Told what is being done.
 
     Raises:
@@ -108,6 +110,7 @@ def make_plan(
             precision=precision,
         )
     )
+    specs = stage(study, specs, chosen or {})
     done: set[str] = set()
     if folder is not None:
         # Before anything is measured: a folder that cannot be used is no reason to wait.
@@ -115,10 +118,51 @@ def make_plan(
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
     estimates = _estimates(specs, dataset, execution, measure, on_progress)
     runs = choose(order(specs), estimates, budget_seconds, done=done)
+    if study.search.budget == "compute":
+        runs = equal_compute(runs, estimates)
     if folder is not None:
         to_do = [r.spec for r in runs if r.left_out is None and r.spec.run_id not in done]
         _check_disk(folder, disk_need(to_do, estimates))
     return Plan(study, dataset, tuple(runs), estimates)
+
+
+def stage(study: StudyConfig, specs: Sequence[RunSpec], chosen: Mapping[tuple[str, int], float]) -> list[RunSpec]:
+    """Return the cells a search can run by now: all rates with the first seed, the other seeds where it chose.
+
+    Without halving that is every cell.
+    """
+    if study.search.method == "grid":
+        return list(specs)
+    single = {label for label, strategy in study.strategies.items() if len(strategy.learning_rate) == 1}
+    return [
+        spec
+        for spec in specs
+        if spec.label in single
+        or spec.seed == study.seeds[0]
+        or chosen.get((spec.label, spec.train_size)) == spec.learning_rate
+    ]
+
+
+def equal_compute(runs: Sequence[PlannedRun], estimates: Mapping[str, Estimate]) -> list[PlannedRun]:
+    """Leave out the outermost learning rates of strategies whose trials would take more operations than others'.
+
+    Per seed and size, every strategy gets the operations that the cheapest one needs for all its rates.
+    """
+    blocks: dict[tuple[int, int], dict[str, list[PlannedRun]]] = {}
+    for run in runs:
+        if run.left_out is None:
+            block = blocks.setdefault((run.spec.seed, run.spec.train_size), {})
+            block.setdefault(run.spec.label, []).append(run)
+    over: dict[str, str] = {}
+    for block in blocks.values():
+        flops = {label: [estimates[r.spec.run_id].train_flops for r in found] for label, found in block.items()}
+        cap = min(sum(values) for values in flops.values())
+        for label, found in block.items():
+            # In the plan's order rates go from the middle outward; the first one always runs.
+            for i in range(1, len(found)):
+                if sum(flops[label][: i + 1]) > cap * (1 + 1e-9):
+                    over[found[i].spec.run_id] = f"left out: equal compute allows {cap:.3g} operations a strategy"
+    return [PlannedRun(r.spec, over.get(r.spec.run_id, r.left_out)) for r in runs]
 
 
 def order(specs: Sequence[RunSpec]) -> list[RunSpec]:

@@ -86,7 +86,7 @@ class Timing(Part):
 
     train_seconds: float = Field(description="training steps only: no evaluation, no checkpoints")
     eval_seconds: float = Field(description="evaluations during training")
-    test_seconds: float = Field(description="the one scoring of the test split")
+    test_seconds: float | None = Field(description="the one scoring of the test split; None while it is locked")
     wall_seconds: float
     cpu_seconds: float
     seconds_per_step: float | None = Field(description="median after the warm-up steps")
@@ -97,6 +97,15 @@ class Timing(Part):
     resumed: int = Field(description="times the run was resumed")
 
 
+class TestAccess(Part):
+    """One scoring of the test split."""
+
+    __test__ = False  # no test class, whatever its name begins with
+
+    time: str
+    why: str
+
+
 class Cost(Part):
     """What the run consumed."""
 
@@ -105,7 +114,7 @@ class Cost(Part):
     train_flops: float = Field(description="own count: engine/flops.py")
     trainer_total_flos: float = Field(description="the Trainer's count: frozen weights and padding included")
     peak_memory_bytes: int
-    artifact_bytes: int
+    artifact_bytes: int | None = Field(description="weights saved; None where none were kept")
 
 
 class Environment(Part):
@@ -143,6 +152,7 @@ class RunRecord(Part):
     cost: Cost | None = None
     log_history: list[dict[str, Any]] = Field(default_factory=list)
     files: dict[str, StoredFile] = Field(default_factory=dict)
+    test_access: list[TestAccess] = Field(default_factory=list)
 
 
 def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) -> dict[str, Any]:

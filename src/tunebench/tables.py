@@ -289,6 +289,9 @@ def _result(
                 rows.append({**key, **rate, **_runs(arm.scored, "complete"), **values(arm, report)})
         for arm in group.arms:
             for status, cells in arm.unscored.items():
+                cells = tuple(cell for cell in cells if cell not in group.not_chosen)
+                if not cells:
+                    continue
                 rows.append({**key, "learning_rate": arm.learning_rate, **_runs(cells, status)})
     several = len({cell.spec.seed for cell in comparison.cells}) > 1
     # Which seeds a row stands for matters where some of them are missing.

@@ -36,8 +36,8 @@ from tunebench.models import (
     load_tokenizer,
     model_folder,
 )
-from tunebench.progress import Progress
-from tunebench.records import Cost, Environment, Examples, Parameters, RunRecord, Selected, Timing
+from tunebench.progress import Progress, Pruned
+from tunebench.records import Cost, Environment, Examples, Parameters, RunRecord, Selected, TestAccess, Timing
 from tunebench.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def run_one(
     execution: Execution,
     report: Callable[[Progress], None],
     stop: Callable[[], bool],
+    prune: Callable[[list[float]], bool] | None = None,
 ) -> RunRecord:
     """Train, select, score once, and describe one run; resumes from the folder's checkpoint.
 
@@ -161,16 +162,18 @@ def run_one(
         execution: Device and threads.
         report: Called with the progress.
         stop: Asked after every step; when true, a checkpoint is saved and the run is interrupted.
+        prune: Given the selection split's macro F1 of every evaluation so far, says whether to give up.
 
     Returns:
-        The complete record.
+        The complete record; without scores where ``execution`` keeps the test part locked. A run given up
+        has the status ``pruned`` and neither weights nor scores.
 
     Raises:
         Interrupted: ``stop`` turned true.
         NonFiniteLossError: Training diverged.
         TunebenchError: Data and spec do not go together.
     """
-    started = _now()
+    started = now()
     clock = _Clock()
     device = machine.resolve_device(execution.device)
     threads = machine.set_threads(execution.threads)
@@ -188,7 +191,7 @@ def run_one(
         test_size=spec.test_size,
     )
     prepared = prepare_model(spec, device=device)
-    train_set, selection_set, test_set, collator = _datasets(spec, dataset, parts)
+    train_set, selection_set, test_set, collator = make_datasets(spec, dataset, parts)
     steps_per_epoch = math.ceil(len(train_set) / spec.batch_size)
 
     with _trainer_folder() as output:
@@ -215,19 +218,27 @@ def run_one(
             run_id=spec.run_id,
             report=report,
             stop=stop,
+            prune=prune,
         )
         checkpoint = checkpoints.latest_checkpoint(folder.checkpoint)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        pruned = False
+        try:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        except Pruned:
+            pruned = True
         selected = _select(spec, trainer, folder)
-        if prepared.fast is not None:
-            prepared.fast.refresh(everything=True)
-        checkpoints.save_weights(folder.weights, prepared.model)
-        test_start = time.monotonic()
-        logits = trainer.logits(test_set, phase="test")
-        test_seconds = time.monotonic() - test_start
+        logits, test_seconds = None, None
+        if not pruned:
+            if prepared.fast is not None:
+                prepared.fast.refresh(everything=True)
+            checkpoints.save_weights(folder.weights, prepared.model)
+            if spec.run_id not in execution.locked:
+                test_start = time.monotonic()
+                logits = trainer.logits(test_set, phase="test")
+                test_seconds = time.monotonic() - test_start
+                folder.write_predictions(logits=logits, labels=test_set.labels, indices=parts.test)
 
-    indices = parts.test
-    folder.write_predictions(logits=logits, labels=test_set.labels, indices=indices)
+    files = ([] if pruned else [folder.weights]) + ([] if logits is None else [folder.predictions])
     meters = trainer.meters
     cost = Cost(
         tokens=meters.tokens,
@@ -235,7 +246,7 @@ def run_one(
         train_flops=meters.train_flops,
         trainer_total_flos=float(trainer.state.total_flos),
         peak_memory_bytes=machine.peak_memory_bytes(device),
-        artifact_bytes=folder.weights.stat().st_size,
+        artifact_bytes=None if pruned else folder.weights.stat().st_size,
     )
     timing = Timing(
         train_seconds=meters.train_seconds,
@@ -257,10 +268,10 @@ def run_one(
     }
     return RunRecord(
         run_id=spec.run_id,
-        status="complete",
+        status="pruned" if pruned else "complete",
         spec=spec,
         started=started,
-        finished=_now(),
+        finished=now(),
         environment=Environment(
             versions=machine.versions(),
             machine={**machine.describe(), **settings},
@@ -269,16 +280,17 @@ def run_one(
         ),
         parameters=prepared.parameters,
         examples=_examples(dataset, parts),
-        scores=score(test_set.labels, logits, dataset.label_names),
+        scores=None if logits is None else score(test_set.labels, logits, dataset.label_names),
         selected=selected,
         timing=timing,
         cost=cost,
         log_history=trainer.state.log_history,
-        files={path.name: stored_file(path) for path in (folder.weights, folder.predictions)},
+        files={path.name: stored_file(path) for path in files},
+        test_access=[] if logits is None else [TestAccess(time=now(), why="at the end of training")],
     )
 
 
-def _datasets(
+def make_datasets(
     spec: RunSpec, dataset: TextDataset, parts: Parts
 ) -> tuple[TokenDataset, TokenDataset | None, TokenDataset, Collator]:
     """Tokenise once, and cut into what trains, what selects (if anything does) and what is scored."""
@@ -357,5 +369,6 @@ def _trainer_folder() -> Any:
         yield Path(name)
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time in UTC, as records have it."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

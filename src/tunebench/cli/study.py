@@ -27,6 +27,9 @@ def run(
     threads: Annotated[int | None, typer.Option(help="Compute threads; default all cores.", min=1)] = None,
     workers: Annotated[int, typer.Option(help="Runs side by side; threads are split.", min=1)] = 1,
     measure: Annotated[bool, typer.Option(help="Measure speed for the estimates.")] = True,
+    unlock_test: Annotated[
+        bool, typer.Option("--unlock-test", help="Score test again where another rate was chosen; it is shown.")
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Run a study, or go on with it: what is complete is skipped, what is not is resumed."""
@@ -54,6 +57,7 @@ def run(
         execution=execution,
         budget_seconds=seconds,
         measure=measure,
+        unlock_test=unlock_test,
         display=make_display(),
         tell=tell,
     )

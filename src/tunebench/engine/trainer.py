@@ -23,7 +23,7 @@ from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.machine import ContentionMeter
 from tunebench.errors import TunebenchError
 from tunebench.metrics import METRICS
-from tunebench.progress import Interrupted, Progress
+from tunebench.progress import Interrupted, Progress, Pruned
 
 if TYPE_CHECKING:
     from tunebench.engine.fast.attach import FastEncoder
@@ -71,6 +71,7 @@ class StudyTrainer(Trainer):
         run_id: For progress.
         report: Called with the progress.
         stop: Asked after every step; when true the run saves a checkpoint and is interrupted.
+        prune: Given the macro F1 of every evaluation so far, says whether to give the run up; None never does.
         checkpoint_seconds: At most this much work is lost by a kill.
     """
 
@@ -94,6 +95,7 @@ class StudyTrainer(Trainer):
         run_id: str,
         report: Callable[[Progress], None],
         stop: Callable[[], bool],
+        prune: Callable[[list[float]], bool] | None = None,
         checkpoint_seconds: float = 300.0,
     ) -> None:
         super().__init__(
@@ -112,7 +114,7 @@ class StudyTrainer(Trainer):
         self.fast, self.workload, self.collator = fast, workload, collator
         self.run_folder, self.best_path = folder, best_path
         self._seed, self._grouped, self._autocast = seed, grouped, autocast
-        self._run_id, self._report = run_id, report
+        self._run_id, self._report, self._prune = run_id, report, prune
         self.contention = ContentionMeter()
         self._loop = _Loop(self, stop, checkpoint_seconds)
         self.add_callback(self._loop)
@@ -177,6 +179,10 @@ class StudyTrainer(Trainer):
             checkpoints.save_weights(self.best_path, self.model)
         self.meters.eval_seconds += time.monotonic() - start
         self._loop.go_on()
+        if self._prune is not None and self.state.global_step < self.state.max_steps:
+            so_far = [entry["eval_macro_f1"] for entry in self.state.log_history if "eval_macro_f1" in entry]
+            if self._prune(so_far):
+                raise Pruned(f"stopped early at step {self.state.global_step} of {self.state.max_steps}")
         return metrics
 
     # Checkpoints -------------------------------------------------------------------------------
