@@ -13,6 +13,7 @@ from sklearn.metrics import f1_score
 
 from factories import HONEST, compare, make_cell, with_predictions
 from tunebench.analysis.recommend import Recommendation, recommend
+from tunebench.analysis.spread import shares_of
 from tunebench.comparison import Cell, Comparison
 from tunebench.errors import ConfigError, StoreError
 from tunebench.stats import Refusal
@@ -172,6 +173,18 @@ def test_costs_at_one_size_have_a_front_that_no_point_beats() -> None:
                 for other in points
             )
             assert one.on_front is not beaten
+
+
+def test_another_draw_of_the_subset_shows_in_the_variance_and_in_no_interval() -> None:
+    def draw(subset_seed: int, rate: float) -> list[Cell]:
+        return arm("full", rate, subset_seed=subset_seed, test_seed=1)
+
+    one, both = compare(draw(1, 0.10)), compare(draw(1, 0.10) + draw(2, 0.16))
+    (before,), (after,) = one.analysis.entries, both.analysis.entries
+    assert after.interval() == before.interval()
+    assert shares_of(before)["subset draw"].share is None
+    share = shares_of(after)["subset draw"].share
+    assert share is not None and share > 0.5
 
 
 def test_agreement_counts_every_text_once() -> None:

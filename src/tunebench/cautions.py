@@ -120,7 +120,7 @@ def _noise(comparison: Comparison) -> list[str]:
 
 
 def _recipes(comparison: Comparison) -> list[str]:
-    axes = {"kind", "params", "learning_rate", "train_size", "seed"}
+    axes = {"kind", "params", "learning_rate", "train_size", "seed", "subset_seed"}
     specs = [cell.spec.identity for cell in comparison.cells]
     differ = [key for key in specs[0] if key not in axes and any(s[key] != specs[0][key] for s in specs)]
     return [f"The strategies also differ in: {', '.join(differ)}."] if differ else []

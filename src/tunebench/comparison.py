@@ -24,7 +24,7 @@ PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
     "model (fingerprint)": lambda spec: spec.model.fingerprint,
     "selection": lambda spec: spec.selection,
     "validation_fraction": lambda spec: spec.validation_fraction,
-    "subset_seed": lambda spec: spec.subset_seed,
+    "the draw of the test part": lambda spec: spec.subset_seed if spec.test_seed is None else spec.test_seed,
     "test_size": lambda spec: spec.test_size,
 }
 
@@ -86,7 +86,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Arm:
-    """The runs of one strategy at one size and one learning rate: they differ in their seed only."""
+    """The runs of one strategy at one size and one learning rate: they differ in seed and subset draw only."""
 
     label: str
     train_size: int
@@ -123,9 +123,10 @@ class Arm:
         found = self.summary(*columns)
         return None if found is None else Summary(tuple(value / 60 for value in found.values))
 
-    def selection_scores(self) -> dict[int, float]:
-        """Return macro F1 on the selection split by seed, where there is one."""
-        found = {cell.spec.seed: cell.row["selection_macro_f1"] for cell in self.cells if cell.trained}
+    def selection_scores(self) -> dict[tuple[int, int], float]:
+        """Return macro F1 on the selection split by subset draw and seed, where there is one."""
+        trained = [cell for cell in self.cells if cell.trained]
+        found = {(c.spec.subset_seed, c.spec.seed): c.row["selection_macro_f1"] for c in trained}
         return {seed: value for seed, value in found.items() if value is not None}
 
 
@@ -358,7 +359,7 @@ def _check_recipe(group: Group) -> None:
     """Refuse to average over anything but seeds, or to choose among anything but learning rates."""
     first, *others = [cell.spec.identity for cell in group.cells]
     for other in others:
-        differ = [k for k in first if first[k] != other[k] and k not in ("seed", "learning_rate")]
+        differ = [k for k in first if first[k] != other[k] and k not in ("seed", "subset_seed", "learning_rate")]
         if differ:
             raise StoreError(
                 f"Runs of {group.label!r} at size {group.train_size} cannot be averaged: "

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -24,6 +25,7 @@ from pydantic import (
 )
 
 from tunebench.strategies import STRATEGIES
+from tunebench.strategies.base import ADDED_LATER
 
 #: Raised whenever the meaning of a spec or a record changes; part of every run id.
 SCHEMA_VERSION = 1
@@ -35,7 +37,7 @@ Schedule = Literal["linear", "cosine", "constant"]
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 #: Fields that a run takes over from its study unchanged.
-_COMMON = frozenset({"subset_seed", "selection", "evaluations_per_epoch", "optimizer"})
+_COMMON = frozenset({"selection", "evaluations_per_epoch", "optimizer"})
 
 
 class Frozen(BaseModel):
@@ -78,6 +80,13 @@ class Recipe(Frozen):
     engine: Engine = "fast"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+
+
+SubsetSeeds = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=2**31)], ...],
+    BeforeValidator(lambda value: value if isinstance(value, (list, tuple)) else [value]),
+    Field(min_length=1),
+]
 
 
 class StrategyConfig(Frozen):
@@ -199,7 +208,7 @@ class StudyConfig(Recipe):
     train_sizes: tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(42,), min_length=1)
 
-    subset_seed: int = Field(default=42, ge=0, lt=2**31)
+    subset_seed: SubsetSeeds = Field(default=(42,), description="draws of the training subset; one or several")
     test_size: int | None = Field(default=None, ge=2)
     validation_fraction: float | None = Field(default=None, ge=0, lt=0.9)
     selection: Selection = "validation"
@@ -230,7 +239,7 @@ class StudyConfig(Recipe):
                 raise ValueError(f"{label!r} is no strategy label: letters, digits, '_', '.', '-', at most 40")
         return {label: _with_kind(label, raw) for label, raw in value.items()}
 
-    @field_validator("train_sizes", "seeds")
+    @field_validator("train_sizes", "seeds", "subset_seed")
     @classmethod
     def _no_duplicates(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(value)) != len(value):
@@ -308,6 +317,11 @@ class RunSpec(Frozen):
     model: ModelRef
     data: DataRef
     subset_seed: int
+    test_seed: int | None = Field(
+        default=None,
+        json_schema_extra=ADDED_LATER,
+        description="draws the test part, where several subsets share one; None: the subset's seed draws it",
+    )
     test_size: int
     validation_fraction: float
     selection: Selection
@@ -388,11 +402,12 @@ def expand(
         precision: What ``auto`` stands for on this machine, by engine.
 
     Yields:
-        Specs by seed, then size, then strategy, then learning rate.
+        Specs by subset draw, then seed, then size, then strategy, then learning rate.
     """
     common = study.model_dump(include=set(_COMMON))
     recipes = {label: study.recipe_of(strategy) for label, strategy in study.strategies.items()}
-    for seed in study.seeds:
+    first, several = study.subset_seed[0], len(study.subset_seed) > 1
+    for subset_seed, seed in product(study.subset_seed, study.seeds):
         for size in study.train_sizes:
             for label, strategy in study.strategies.items():
                 recipe = recipes[label].model_dump(exclude={"precision"})
@@ -405,6 +420,8 @@ def expand(
                         learning_rate=rate,
                         train_size=train_examples if size == "all" else size,
                         seed=seed,
+                        subset_seed=subset_seed,
+                        test_seed=first if several else None,
                         model=model,
                         data=data,
                         test_size=test_examples,

@@ -138,7 +138,7 @@ def stage(study: StudyConfig, specs: Sequence[RunSpec], chosen: Mapping[tuple[st
         spec
         for spec in specs
         if spec.label in single
-        or spec.seed == study.seeds[0]
+        or (spec.seed == study.seeds[0] and spec.subset_seed == study.subset_seed[0])
         or chosen.get((spec.label, spec.train_size)) == spec.learning_rate
     ]
 
@@ -148,10 +148,11 @@ def equal_compute(runs: Sequence[PlannedRun], estimates: Mapping[str, Estimate])
 
     Per seed and size, every strategy gets the operations that the cheapest one needs for all its rates.
     """
-    blocks: dict[tuple[int, int], dict[str, list[PlannedRun]]] = {}
+    blocks: dict[tuple[int, int, int], dict[str, list[PlannedRun]]] = {}
     for run in runs:
         if run.left_out is None:
-            block = blocks.setdefault((run.spec.seed, run.spec.train_size), {})
+            spec = run.spec
+            block = blocks.setdefault((spec.subset_seed, spec.seed, spec.train_size), {})
             block.setdefault(run.spec.label, []).append(run)
     over: dict[str, str] = {}
     for block in blocks.values():
@@ -171,7 +172,8 @@ def order(specs: Sequence[RunSpec]) -> list[RunSpec]:
     All strategies at the smallest size with the first seed come first, then the next size, then the
     next seed. Learning rates go from the middle of their range outward, one of each strategy in turn.
     """
-    seeds = list(dict.fromkeys(spec.seed for spec in specs))
+    draws = dict.fromkeys((spec.subset_seed, spec.seed) for spec in specs)
+    place = {draw: number for number, draw in enumerate(draws)}
     rates: dict[str, list[float]] = {}
     for spec in specs:
         rates.setdefault(spec.label, [])
@@ -183,7 +185,7 @@ def order(specs: Sequence[RunSpec]) -> list[RunSpec]:
         for label, values in rates.items()
         for number, rate in enumerate(_middle_outward(sorted(values)))
     }
-    return sorted(specs, key=lambda s: (seeds.index(s.seed), s.train_size, turn[s.label, s.learning_rate]))
+    return sorted(specs, key=lambda s: (place[s.subset_seed, s.seed], s.train_size, turn[s.label, s.learning_rate]))
 
 
 def _middle_outward(values: list[float]) -> list[float]:
@@ -212,9 +214,9 @@ def choose(
     """
     if budget is None:
         return [PlannedRun(spec) for spec in specs]
-    blocks: dict[tuple[int, int], list[RunSpec]] = {}
+    blocks: dict[tuple[int, int, int], list[RunSpec]] = {}
     for spec in specs:
-        blocks.setdefault((spec.seed, spec.train_size), []).append(spec)
+        blocks.setdefault((spec.subset_seed, spec.seed, spec.train_size), []).append(spec)
     cost = {spec.run_id: 0.0 if spec.run_id in done else estimates[spec.run_id].seconds for spec in specs}
     runs, spent, open_ = [], 0.0, True
     for number, block in enumerate(blocks.values()):
@@ -275,7 +277,7 @@ def _check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchErro
                 train_labels=dataset.train.labels,
                 test_labels=None if dataset.test is None else dataset.test.labels,
                 train_size=size,
-                subset_seed=study.subset_seed,
+                subset_seed=study.subset_seed[0],
                 validation_fraction=study.held_out_fraction,
                 test_size=test_examples,
             )

@@ -23,7 +23,7 @@ from tunebench.records import RunRecord, Status
 from tunebench.run_folder import RunFolder, is_run_id
 
 #: Keys of a spec's identity in which the cells of one study may differ.
-_AXES = frozenset({"kind", "params", "learning_rate", "train_size", "seed", *Recipe.model_fields})
+_AXES = frozenset({"kind", "params", "learning_rate", "train_size", "seed", "subset_seed", *Recipe.model_fields})
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,7 @@ def run_one(
         test_labels=None if dataset.test is None else dataset.test.labels,
         train_size=spec.train_size,
         subset_seed=spec.subset_seed,
+        test_seed=spec.test_seed,
         validation_fraction=spec.validation_fraction,
         test_size=spec.test_size,
     )

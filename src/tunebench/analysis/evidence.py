@@ -20,6 +20,9 @@ POINTS = 100.0
 class Entry:
     """The selected runs of one strategy at one size, on the test part all runs share.
 
+    Where the study draws several subsets, these are the runs of the first one: an interval over seeds
+    holds no other draw, and :mod:`tunebench.analysis.spread` says what another one adds.
+
     Attributes:
         arm: The selected learning rate's runs.
         seeds: Seeds with predictions, ascending.
@@ -52,7 +55,7 @@ class Entry:
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The cells behind it, by seed."""
-        return tuple(sorted((c for c in self.arm.scored if c.spec.seed in self.seeds), key=lambda c: c.spec.seed))
+        return tuple(sorted(_first_draw(self.arm), key=lambda cell: cell.spec.seed))
 
     def of_seeds(self, seeds: tuple[int, ...]) -> np.ndarray:
         """Return the predictions of some seeds, shape ``(len(seeds), n)``."""
@@ -83,7 +86,7 @@ def collect(comparison: Comparison) -> list[Entry]:
         arm = group.selected
         if arm is None:
             continue
-        loaded = {c.spec.seed: c.predictions() for c in arm.scored if c.predictions is not None}
+        loaded = {c.spec.seed: c.predictions() for c in _first_draw(arm) if c.predictions is not None}
         if not loaded:
             continue
         for values in loaded.values():
@@ -99,3 +102,9 @@ def collect(comparison: Comparison) -> list[Entry]:
         logits = np.stack([loaded[seed]["logits"] for seed in seeds])
         found.append(Entry(arm, seeds, loaded[seeds[0]]["labels"].astype(np.int64), logits.argmax(2), logits))
     return found
+
+
+def _first_draw(arm: Arm) -> list[Cell]:
+    """Return the scored cells of the first subset draw that have predictions."""
+    first = arm.cells[0].spec.subset_seed
+    return [c for c in arm.scored if c.spec.subset_seed == first and c.predictions is not None]

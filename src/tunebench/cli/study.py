@@ -50,6 +50,9 @@ def run(
             config, execution=execution, folder=folder, budget_seconds=seconds, measure=measure, tell=tell
         )
         _print_plan(rows, as_json=json_)
+        if config.search.method == "halving" and not json_:
+            more = len(config.seeds) * len(config.subset_seed) - 1
+            out.print(f"At most: the search stops runs early. Then {more} more at each chosen learning rate.")
         return
     result = run_study(
         config,

@@ -88,6 +88,7 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
     specs = [cell.spec for cell in comparison.cells]
     first = specs[0]
     axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "model", "data", "schema_version"}
+    axes |= {"subset_seed", "test_seed"}
     common = first.model_dump(exclude=axes)
     if any(spec.model_dump(exclude=axes) != common for spec in specs):
         return None
@@ -106,6 +107,7 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         strategies=strategies,
         train_sizes=tuple(comparison.sizes),
         seeds=tuple(dict.fromkeys(spec.seed for spec in specs)),
+        subset_seed=tuple(dict.fromkeys(spec.subset_seed for spec in specs)),
         **common,
     )
 
