@@ -39,6 +39,13 @@ def protocol_cautions(comparison: Comparison) -> list[str]:
     return [*_selection(comparison), *_seeds(comparison), *_learning_rates(comparison)]
 
 
+def not_shown(comparison: Comparison) -> list[str]:
+    """Return what belongs under a figure of scores where runs have none that should."""
+    passed_over = sum(len(group.not_chosen) for group in comparison.groups())
+    missing, total = len(comparison.cells) - len(comparison.scored) - passed_over, len(comparison.cells)
+    return [f"Not shown: {missing} of {total} runs without scores, see the table of runs."] if missing else []
+
+
 def _selection(comparison: Comparison) -> list[str]:
     return [OPTIMISTIC] if comparison.selection == "test" else []
 
