@@ -39,11 +39,21 @@ def bench(
     ] = None,
     seconds: Annotated[float, typer.Option(help="Time to use; two rounds at least.", min=1)] = 420.0,
     threads: Annotated[int | None, typer.Option(help="Compute threads; default all cores.", min=1)] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Show instead where our step's time goes.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Measure our training and evaluation against a plain Trainer script, in one sitting."""
     from tunebench.bench import render, run_bench
 
+    if profile:
+        from tunebench.profile import render_profile, run_profile
+
+        found = run_profile(model, attention_dropout=attention_dropout, threads=threads, tell=tell)
+        if json_:
+            print_json(found)
+        else:
+            sys.stdout.write(render_profile(found))
+        return
     result = run_bench(model, seconds=seconds, attention_dropout=attention_dropout, threads=threads, tell=tell)
     if json_:
         print_json(result.to_dict())

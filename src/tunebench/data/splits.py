@@ -98,10 +98,8 @@ def make_parts(
         test_from, test = "train", _hold_out(train_labels, test_order, held_out_count(len(order), test_size))
         order = order[~np.isin(order, test)]
     else:
-        test_from, test = (
-            "test",
-            _draw_test(test_labels, subset_seed if test_seed is None else test_seed, test_size),
-        )
+        seed = subset_seed if test_seed is None else test_seed
+        test_from, test = "test", _draw_test(test_labels, seed, test_size)
     if train_size > len(order):
         held = f" ({len(test)} of {len(train_labels)} are held out for testing)" if test_labels is None else ""
         raise DataError(
