@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from tunebench.config import RunSpec
 from tunebench.errors import StoreError
+from tunebench.imported import IMPORTED_PROTOCOL, check_coordinates, is_imported
 from tunebench.records import RunRecord, Status, to_row
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What all cells of a comparison share; tables never mix values of runs that differ here.
+#: What all cells of a comparison share; tables never mix values of runs that differ here. What is not known
+#: of an imported run is ``None``: it may stand beside others, which is said, and is averaged with none.
 PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
     "data (fingerprint)": lambda spec: spec.data.fingerprint,
     "model (fingerprint)": lambda spec: spec.model.fingerprint,
+    **IMPORTED_PROTOCOL,
     "selection": lambda spec: spec.selection,
     "validation_fraction": lambda spec: spec.validation_fraction,
     "subset_seed": lambda spec: spec.subset_seed,
@@ -225,7 +228,7 @@ class Comparison:
         if not cells:
             raise StoreError("There are no runs to compare.", value=name)
         for what, key in PROTOCOL.items():
-            values = sorted({str(key(cell.spec)) for cell in cells})
+            values = sorted({str(value) for cell in cells if (value := key(cell.spec)) is not None})
             if len(values) > 1:
                 raise StoreError(
                     f"These runs cannot be compared: they differ in {what}.",
@@ -235,6 +238,7 @@ class Comparison:
         _check_cells(cells)
         comparison = cls(name, tuple(cells), audit, tuple(notes))
         for group in comparison.groups():
+            check_coordinates([cell.spec for cell in group.cells])
             _check_recipe(group)
         return comparison
 
@@ -255,8 +259,9 @@ class Comparison:
 
     @property
     def selection(self) -> str:
-        """The selection rule all cells share."""
-        return self.cells[0].spec.selection
+        """The selection rule all cells share; ``not known`` where an imported run does not tell it."""
+        found: set[str | None] = {cell.spec.selection for cell in self.cells}
+        return "not known" if None in found else self.cells[0].spec.selection
 
     @property
     def scored(self) -> tuple[Cell, ...]:
@@ -310,7 +315,7 @@ def _check_cells(cells: Sequence[Cell]) -> None:
         seen.add(run_id)
         if cell.record is not None and cell.record.run_id != run_id:
             raise StoreError("A record belongs to another run.", value=cell.record.run_id, allowed=run_id)
-        if cell.status == "complete" and not cell.scored:
+        if cell.status == "complete" and not cell.scored and not is_imported(cell.spec):
             raise StoreError("A complete run has no scores.", value=run_id, fix="remove its folder, run again")
 
 

@@ -10,6 +10,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tunebench.config import DataConfig, StrategyConfig, StudyConfig
+from tunebench.imported import is_imported
 from tunebench.rendering import escape_markdown, to_markdown
 from tunebench.tables import make_tables
 
@@ -53,7 +54,7 @@ def render_report(comparison: Comparison, *, figures: dict[str, str]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["md"] = lambda value: escape_markdown(str(value))
+    environment.filters["md"] = lambda value: escape_markdown("not known" if value is None else str(value))
     study = study_of(comparison)
     records = [cell.record for cell in comparison.scored if cell.record is not None]
     machines = {
@@ -63,6 +64,7 @@ def render_report(comparison: Comparison, *, figures: dict[str, str]) -> str:
     text = environment.get_template("report.md.j2").render(
         comparison=comparison,
         spec=comparison.cells[0].spec,
+        imported=any(is_imported(cell.spec) for cell in comparison.cells),
         states=_states(comparison),
         warnings=comparison.warnings(),
         tables=[to_markdown(table, level=3) for table in make_tables(comparison)],
@@ -86,6 +88,8 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         differ in more than the axes of a study, so that no single one gives them.
     """
     specs = [cell.spec for cell in comparison.cells]
+    if any(map(is_imported, specs)):
+        return None
     first = specs[0]
     axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "model", "data", "schema_version"}
     common = first.model_dump(exclude=axes)
