@@ -108,9 +108,7 @@ class Cost(Part):
     tokens: int | None = Field(description="real tokens trained on, padding left out")
     tokens_padded: int | None = Field(description=_IMPORTED)
     train_flops: float | None = Field(description="own count: engine/flops.py")
-    trainer_total_flos: float | None = Field(
-        description="the Trainer's count: frozen weights and padding included"
-    )
+    trainer_total_flos: float | None = Field(description="the Trainer's count: frozen weights and padding included")
     peak_memory_bytes: int | None = Field(description=_IMPORTED)
     artifact_bytes: int | None = Field(description=_IMPORTED)
 
