@@ -189,7 +189,7 @@ def test_without_a_statement_nothing_is_said_to_be_full_fine_tuning(theirs: Path
 
 
 def test_everything_renders(theirs: Path) -> None:
-    bring(theirs)
+    bring(theirs, *STATED)
     comparison = load_comparison(theirs.parent / "out")
     for table in make_tables(comparison):
         list(csv.reader(io.StringIO(to_csv(table))))

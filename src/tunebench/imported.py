@@ -158,9 +158,9 @@ def check_coordinates(specs: Sequence[RunSpec]) -> None:
                 fix=f"state it (tunebench.yaml in each folder, or --set FOLDER:{name}=...), or give each run a "
                 "label of its own (strategy)",
             )
-    cells = [(spec.learning_rate, spec.seed) for spec in specs]
-    for rate, seed in cells:
-        if cells.count((rate, seed)) > 1:
+    cells = [(spec.learning_rate, spec.seed, spec.subset_seed) for spec in specs]
+    for rate, seed, subset in cells:
+        if cells.count((rate, seed, subset)) > 1:
             raise StoreError(
                 f"Runs of {where} stand there twice; they would count as two seeds.",
                 value=f"learning rate {rate:g}, seed {seed}",
