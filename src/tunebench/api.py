@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,6 +181,25 @@ def load_comparison(folder: Path) -> Comparison:
     return Comparison.from_cells(
         store.cells(), name=study.name, audit=audit, margin=study.margin, pairs=study.pairs
     )
+
+
+def import_runs(folders: Sequence[Path], *, folder: Path, settings: Sequence[str] = ()) -> Comparison:
+    """Make a study of folders that other Trainer scripts left; see docs/importing.md.
+
+    Args:
+        folders: One a run.
+        folder: Where the study goes: a new folder, or an empty one.
+        settings: ``KEY=VALUE`` or ``FOLDER:KEY=VALUE``: what the folders do not say.
+
+    Returns:
+        The comparison of all runs.
+
+    Raises:
+        TunebenchError: Everything that is wrong; nothing has been written then.
+    """
+    from tunebench.importing import import_folders
+
+    return import_folders(folders, out=folder, settings=settings)
 
 
 def write_report(folder: Path) -> Path:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from tunebench.comparison import states
+from tunebench.imported import ImportedSpec, is_imported
 
 if TYPE_CHECKING:
     from tunebench.comparison import Comparison
@@ -16,6 +17,16 @@ _NEAR_TEN = (4, 25)
 _NAMED = 5
 
 OPTIMISTIC = "Selected on test: optimistic. The split that chose the checkpoints also gives the scores."
+
+UNKNOWN_SELECTION = (
+    "How checkpoints were chosen is not known of every run: if the split that gives the scores chose them, "
+    "the scores are optimistic."
+)
+#: How training time is told apart in what a Trainer logs.
+TRAIN_RUNTIME = (
+    "The Trainer's train_runtime includes the evaluations: training only is train_runtime less the eval_runtime "
+    "of the evaluations logged before it, and still holds checkpoints and logging."
+)
 
 
 def cautions(comparison: Comparison) -> list[str]:
@@ -28,6 +39,7 @@ def cautions(comparison: Comparison) -> list[str]:
         *_ratio(comparison),
         *_noise(comparison),
         *_recipes(comparison),
+        *_imported(comparison),
         *_data(comparison),
         *_machine(comparison),
         *_missing(comparison),
@@ -47,18 +59,21 @@ def not_shown(comparison: Comparison) -> list[str]:
 
 
 def _selection(comparison: Comparison) -> list[str]:
-    return [OPTIMISTIC] if comparison.selection == "test" else []
+    return {"test": [OPTIMISTIC], "not known": [UNKNOWN_SELECTION]}.get(comparison.selection, [])
 
 
 def _seeds(comparison: Comparison) -> list[str]:
-    if len({cell.spec.seed for cell in comparison.cells}) > 1:
+    imported = [spec for cell in comparison.cells if is_imported(spec := cell.spec)]
+    alone = all(len(arm.cells) == 1 for group in comparison.groups() for arm in group.arms)
+    if len({cell.spec.seed for cell in comparison.cells}) > 1 and not (imported and alone):
         return []
     line = "Single seed: the spread over seeds is not known, and a small difference may be luck"
-    scores = [c.record.scores.accuracy for c in comparison.scored if c.record and c.record.scores]
-    if not scores:
+    found = [c.record.scores.accuracy for c in comparison.scored if c.record and c.record.scores]
+    scores = [value for value in found if value is not None]
+    size = comparison.cells[0].spec.test_size
+    if not scores or size is None:
         return [f"{line}."]
     # Binomial standard error of one accuracy, the largest of the table.
-    size = comparison.cells[0].spec.test_size
     error = max(math.sqrt(p * (1 - p) / size) for p in scores)
     return [f"{line}; the test split alone (n = {size:,}) gives an accuracy a standard error of {error:.4f}."]
 
@@ -101,6 +116,7 @@ def _ratio(comparison: Comparison) -> list[str]:
             for group in comparison.groups()
             if group.train_size == size and group.selected is not None
         }
+        chosen = {label: found for label, found in chosen.items() if found[1] is not None}
         full = [rate for kind, rate in chosen.values() if kind == "full"]
         if not full:
             continue
@@ -129,8 +145,30 @@ def _noise(comparison: Comparison) -> list[str]:
 def _recipes(comparison: Comparison) -> list[str]:
     axes = {"kind", "params", "learning_rate", "train_size", "seed", "subset_seed"}
     specs = [cell.spec.identity for cell in comparison.cells]
-    differ = [key for key in specs[0] if key not in axes and any(s[key] != specs[0][key] for s in specs)]
+    # What is not known of an imported run is no difference; _imported names it.
+    known = {key: [s[key] for s in specs if s[key] is not None] for key in specs[0] if key not in axes}
+    known = {key: values for key, values in known.items() if values and not isinstance(values[0], dict)}
+    differ = [key for key, values in known.items() if any(value != values[0] for value in values)]
     return [f"The strategies also differ in: {', '.join(differ)}."] if differ else []
+
+
+def _imported(comparison: Comparison) -> list[str]:
+    specs = [cell.spec for cell in comparison.cells if isinstance(cell.spec, ImportedSpec)]
+    if not specs:
+        return []
+    lines = [f"{len(specs)} of {len(comparison.cells)} runs were imported: other scripts trained and scored them."]
+    unknown = dict.fromkeys(name for spec in specs for name in spec.unknown)
+    if unknown:
+        names = ", ".join(name.replace("_", " ") for name in unknown)
+        lines.append(f"Not known of every imported run, so that the runs share it is not checked: {names}.")
+    found = [c.record.imported for c in comparison.cells if c.record and c.record.imported]
+    stated = dict.fromkeys(name for one in found for name in one.stated)
+    if stated:
+        names = ", ".join(name.replace("_", " ") for name in stated)
+        lines.append(f"Stated by whoever imported the runs, and not found in their folders: {names}.")
+    if any(c.record and c.record.timing and c.record.timing.wall_seconds for c in comparison.cells):
+        lines.append(TRAIN_RUNTIME)
+    return lines + list(dict.fromkeys(remark for one in found for remark in one.remarks))
 
 
 def _data(comparison: Comparison) -> list[str]:
@@ -142,7 +180,7 @@ def _data(comparison: Comparison) -> list[str]:
 
 def _machine(comparison: Comparison) -> list[str]:
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
-    busy = sum(timing.contended is True or timing.workers > 1 for timing in timings)
+    busy = sum(timing.contended is True or (timing.workers or 1) > 1 for timing in timings)
     return [f"{busy} of {len(timings)} runs shared the machine; their times are too long."] if busy else []
 
 

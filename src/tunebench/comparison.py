@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunebench.config import RunSpec
 from tunebench.errors import StoreError
+from tunebench.imported import IMPORTED_PROTOCOL, check_coordinates
 from tunebench.records import RunRecord, Status, to_row
 
 if TYPE_CHECKING:
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 
     from tunebench.analysis import Analysis
 
-#: What all cells of a comparison share; tables never mix values of runs that differ here.
+#: What all cells of a comparison share; tables never mix values of runs that differ here. What is not known
+#: of an imported run is ``None``: it may stand beside others, which is said, and is averaged with none.
 PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
     "data (fingerprint)": lambda spec: spec.data.fingerprint,
     "model (fingerprint)": lambda spec: spec.model.fingerprint,
+    **IMPORTED_PROTOCOL,
     "selection": lambda spec: spec.selection,
     "validation_fraction": lambda spec: spec.validation_fraction,
     "the draw of the test part": lambda spec: spec.subset_seed if spec.test_seed is None else spec.test_seed,
@@ -259,7 +262,7 @@ class Comparison:
         if not cells:
             raise StoreError("There are no runs to compare.", value=name)
         for what, key in PROTOCOL.items():
-            values = sorted({str(key(cell.spec)) for cell in cells})
+            values = sorted({str(value) for cell in cells if (value := key(cell.spec)) is not None})
             if len(values) > 1:
                 raise StoreError(
                     f"These runs cannot be compared: they differ in {what}.",
@@ -269,6 +272,7 @@ class Comparison:
         _check_cells(cells)
         comparison = cls(name, tuple(cells), audit, tuple(notes), margin, None if pairs is None else tuple(pairs))
         for group in comparison.groups():
+            check_coordinates([cell.spec for cell in group.cells])
             _check_recipe(group)
         return comparison
 
@@ -289,8 +293,9 @@ class Comparison:
 
     @property
     def selection(self) -> str:
-        """The selection rule all cells share."""
-        return self.cells[0].spec.selection
+        """The selection rule all cells share; ``not known`` where an imported run does not tell it."""
+        found: set[str | None] = {cell.spec.selection for cell in self.cells}
+        return "not known" if None in found else self.cells[0].spec.selection
 
     @property
     def scored(self) -> tuple[Cell, ...]:

@@ -226,8 +226,10 @@ def significant(digits: int) -> Callable[[float], str]:
     return show
 
 
-def learning_rate(value: float) -> str:
-    """Return a learning rate as people write it: 5e-5, 1.5e-4, 0.01."""
+def learning_rate(value: float | None) -> str:
+    """Return a learning rate as people write it: 5e-5, 1.5e-4, 0.01; ``not known`` of some imported runs."""
+    if value is None:
+        return "not known"
     if value >= 0.01:
         return f"{value:g}"
     mantissa, exponent = f"{value:.6e}".split("e")

@@ -210,7 +210,7 @@ def _line(record: RunRecord) -> str:
     if record.status == "pruned":
         best = record.selected.macro_f1 if record.selected else None
         found = "stopped early" if best is None else f"stopped early, validation macro F1 {best:.4f}"
-    took = f", {duration(timing.wall_seconds)}" if timing else ""
+    took = f", {duration(timing.wall_seconds)}" if timing and timing.wall_seconds is not None else ""
     return f"{record.run_id.rsplit('-', 1)[0]}: {found}{took}"
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tunebench.cautions import OPTIMISTIC, protocol_cautions
-from tunebench.comparison import Arm, Cell, Comparison, states
+from tunebench.cautions import OPTIMISTIC, TRAIN_RUNTIME, protocol_cautions
+from tunebench.comparison import Arm, Cell, Comparison, Summary, states
 from tunebench.errors import ConfigError
+from tunebench.imported import is_imported
 from tunebench.published import FULL_PARAMS, LORA_HEAD_PARAMS, LORA_PARAMS, published_cell
 from tunebench.records import Examples
 from tunebench.rendering import (
@@ -102,6 +103,8 @@ def data(comparison: Comparison) -> Table:
         status = states(cells)
         if examples is None:
             rows.append({"train_size": size, "split": "train", "status": status})
+        elif not examples.train_per_class:
+            rows.append({"train_size": size, "split": "train", "samples": size, "status": status})
         for split, counts in _parts(examples):
             if split.startswith("test"):
                 tests += [(split, counts)] if (split, counts) not in tests else []
@@ -165,7 +168,7 @@ def time(comparison: Comparison) -> Table:
         return {
             "train_minutes": arm.minutes("train_seconds"),
             "eval_minutes": arm.minutes("eval_seconds"),
-            "total_minutes": arm.minutes("train_seconds", "eval_seconds"),
+            "total_minutes": _total_minutes(arm),
             "test_minutes": arm.minutes("test_seconds"),
             "published_train_minutes": None if train is None else train / 60,
             "published_minutes": report.get("minutes"),
@@ -173,10 +176,12 @@ def time(comparison: Comparison) -> Table:
 
     total = "Total is counted as the report does: training and the evaluations during it, not the final test."
     notes = [total]
+    if any(is_imported(cell.spec) for cell in comparison.scored):
+        notes.append(TRAIN_RUNTIME)
     if comparison.selection == "validation":
         notes.append("Evaluations here score the validation part; the report's score all 25,000 test reviews.")
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
-    if busy := sum(timing.contended is True or timing.workers > 1 for timing in timings):
+    if busy := sum(timing.contended is True or (timing.workers or 1) > 1 for timing in timings):
         notes.append(f"{busy} of {len(timings)} runs shared the machine; their times are too long.")
     return _result("time", "Table III. Time taken", comparison, columns, values, notes)
 
@@ -323,7 +328,7 @@ def _made(
 
 
 def _runs(cells: tuple[Cell, ...], status: str) -> dict[str, Any]:
-    seeds = [str(cell.spec.seed) for cell in cells]
+    seeds = ["-" if cell.row["seed"] is None else str(cell.spec.seed) for cell in cells]
     return {"n": len(cells), "status": status, "seeds": " ".join(seeds)}
 
 
@@ -343,9 +348,16 @@ def _report(comparison: Comparison) -> str:
 def _parts(examples: Examples | None) -> Iterator[tuple[str, list[int]]]:
     if examples is not None:
         for split in ("train", "validation", "test"):
-            if getattr(examples, split):
+            if getattr(examples, split) and getattr(examples, f"{split}_per_class"):
                 name = "test (held out)" if split == "test" and examples.test_held_out else split
                 yield name, getattr(examples, f"{split}_per_class")
+
+
+def _total_minutes(arm: Arm) -> Summary | None:
+    """Return training and its evaluations; an imported run has their sum even where it has no parts."""
+    if is_imported(arm.cells[0].spec):
+        return arm.minutes("wall_seconds")
+    return arm.minutes("train_seconds", "eval_seconds")
 
 
 def _balance(counts: list[int], names: tuple[str, ...]) -> dict[str, Any]:

@@ -146,7 +146,8 @@ def learning_curves(comparison: Comparison) -> Figure:
     for curve in comparison.analysis.curves:
         style = look_of[curve.label]
         groups = [g for g in comparison.groups() if g.label == curve.label and g.selected is not None]
-        runs = [(g.train_size, c.row["macro_f1"]) for g in groups if g.selected for c in g.selected.scored]
+        cells = [cell for group in groups if group.selected for cell in group.selected.scored]
+        runs = [(c.spec.train_size, c.row["macro_f1"]) for c in cells if c.row["macro_f1"] is not None]
         if runs:
             axes.plot(*zip(*runs, strict=True), ls="", marker=style.marker, ms=5, color=style.color, alpha=0.8)
         if isinstance(curve.fit, LearningCurve):

@@ -358,6 +358,7 @@ def tuning(comparison: Comparison) -> Table:
     for group in comparison.groups():
         records = [cell.record for cell in group.cells if cell.record and cell.record.timing]
         timings = [record.timing for record in records if record.timing]
+        seconds = [timing.train_seconds for timing in timings]
         rows.append(
             {
                 "strategy": group.label,
@@ -368,7 +369,7 @@ def tuning(comparison: Comparison) -> Table:
                 "runs": len(records),
                 "pruned": sum(record.status == "pruned" for record in records),
                 "steps": sum(len(timing.step_seconds) for timing in timings),
-                "minutes": sum(timing.train_seconds for timing in timings) / 60,
+                "minutes": None if None in seconds else sum(s for s in seconds if s is not None) / 60,
             }
         )
     notes = ["All runs of a strategy at a size, the final ones included."]

@@ -65,4 +65,5 @@ def crossings(found: Sequence[Curve]) -> list[tuple[str, str, Crossing | Refusal
 def _points(comparison: Comparison, label: str) -> list[tuple[int, float]]:
     groups = [comparison.group(label, size) for size in comparison.sizes]
     arms = [group.selected for group in groups if group is not None and group.selected is not None]
-    return [(arm.train_size, float(cell.row["macro_f1"])) for arm in arms for cell in arm.scored]
+    scores = [(arm.train_size, cell.row["macro_f1"]) for arm in arms for cell in arm.scored]
+    return [(size, float(score)) for size, score in scores if score is not None]

@@ -30,7 +30,7 @@ class Alternative:
     """
 
     label: str
-    learning_rate: float
+    learning_rate: float | None
     seeds: int
     interval: Interval
     difference: Equivalence | None
@@ -56,7 +56,7 @@ class Recommendation:
 
     strategy: str
     train_size: int
-    learning_rate: float
+    learning_rate: float | None
     prefer: Prefer
     margin: float
     sentence: str
@@ -199,7 +199,8 @@ def show_costs(entry: Entry) -> str:
 
 
 def _name(entry: Entry) -> str:
-    return f"{entry.label} (learning rate {learning_rate(entry.arm.learning_rate)})"
+    rate = entry.arm.learning_rate
+    return entry.label if rate is None else f"{entry.label} (learning rate {learning_rate(rate)})"
 
 
 def _sentence(

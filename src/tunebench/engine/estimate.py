@@ -119,13 +119,14 @@ def _estimate(spec: RunSpec, ready: Prepared, rates: _Rates, lengths: np.ndarray
     interval = evaluation_interval(spec, steps_per_epoch)
     scored = selection * math.ceil(steps / interval) + spec.test_size
     seconds = _OVERHEAD + flops * rates.seconds_per_flop + scored * rates.eval_seconds_per_text
-    trainable = ready.parameters.trainable
+    trainable, total = ready.parameters.trainable, ready.parameters.total
+    assert total is not None, "counted when the model was prepared"
     # Weights and best weights, plus two checkpoints (old and new) of weights and two moments.
     disk = 4 * trainable * (1 + 1 + 2 * 3) + spec.test_size * (4 * len(spec.data.label_names) + 16) + 2**20
     return Estimate(
         steps=steps,
         trainable_params=trainable,
-        total_params=ready.parameters.total,
+        total_params=total,
         train_flops=flops,
         seconds=seconds,
         measured=measured,
@@ -166,7 +167,9 @@ def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Co
     length = float(np.max(sample.lengths))
     per_token = 24 * config.hidden_size + 3 * config.num_attention_heads * length
     activations = spec.batch_size * length * config.num_hidden_layers * per_token * width
-    weights = 4 * ready.parameters.total + 12 * ready.parameters.trainable
+    total = ready.parameters.total
+    assert total is not None, "counted when the model was prepared"
+    weights = 4 * total + 12 * ready.parameters.trainable
     return _Rates(1 / rate, mean / rate, int(weights + activations + 400e6))
 
 
