@@ -116,6 +116,7 @@ def dry_run_rows(
             "train_size": run.spec.train_size,
             "learning_rate": run.spec.learning_rate,
             "seed": run.spec.seed,
+            "truncation": run.spec.truncation,
             **vars(plan.estimates[run.spec.run_id]),
             "left_out": run.left_out,
         }

@@ -74,7 +74,9 @@ def _learning_rates(comparison: Comparison) -> list[str]:
 def _recipes(comparison: Comparison) -> list[str]:
     axes = {"kind", "params", "learning_rate", "train_size", "seed"}
     specs = [cell.spec.identity for cell in comparison.cells]
-    differ = [key for key in specs[0] if key not in axes and any(s[key] != specs[0][key] for s in specs)]
+    # An identity leaves out what is as it was before there was a choice.
+    keys = dict.fromkeys(key for spec in specs for key in spec if key not in axes)
+    differ = [key for key in keys if any(spec.get(key) != specs[0].get(key) for spec in specs)]
     return [f"The strategies also differ in: {', '.join(differ)}."] if differ else []
 
 

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from tunebench.strategies import STRATEGIES
+from tunebench.strategies.base import ADDED_LATER
 
 #: Raised whenever the meaning of a spec or a record changes; part of every run id.
 SCHEMA_VERSION = 1
@@ -32,6 +33,8 @@ Selection = Literal["validation", "last", "test"]
 Precision = Literal["fp32", "bf16"]
 Engine = Literal["fast", "reference"]
 Schedule = Literal["linear", "cosine", "constant"]
+#: What is kept of a text that is too long: its beginning, its end, or some of both.
+Truncation = Literal["head", "tail", "head_tail"]
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 #: Fields that a run takes over from its study unchanged.
@@ -62,6 +65,10 @@ LearningRates = Annotated[
 ]
 
 
+#: A setting that another one switches on; while that is off, this one enters no run's id.
+_ONLY_HEAD_TAIL: dict[str, Any] = ADDED_LATER | {"only_with": {"truncation": "head_tail"}}
+
+
 class Recipe(Frozen):
     """How a run is trained, besides strategy, learning rate and data.
 
@@ -78,6 +85,14 @@ class Recipe(Frozen):
     engine: Engine = "fast"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+    truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
+    head_share: float = Field(
+        default=0.25,
+        gt=0,
+        lt=1,
+        json_schema_extra=_ONLY_HEAD_TAIL,
+        description="share of the kept tokens that comes from the beginning; for truncation: head_tail only",
+    )
 
 
 class StrategyConfig(Frozen):
@@ -231,15 +246,27 @@ class StudyConfig(Recipe):
         if unknown:
             known = ", ".join(self.strategies)
             raise ValueError(f"pairs names no strategy of the study: {', '.join(unknown)}; allowed: {known}")
+        self._check_head_share()
         cells: dict[str, str] = {}
         for label, strategy in self.strategies.items():
             for rate in strategy.learning_rate:
-                recipe = self.recipe_of(strategy).model_dump(mode="json")
+                recipe = _without_neutral(self.recipe_of(strategy).model_dump(mode="json"), Recipe)
                 key = json.dumps([strategy.kind, rate, strategy.params, recipe], sort_keys=True)
                 if key in cells:
                     raise ValueError(f"strategies {cells[key]!r} and {label!r} hold the same run twice")
                 cells[key] = label
         return self
+
+    def _check_head_share(self) -> None:
+        """Refuse a share that no text is cut by."""
+        kept = {label: self.recipe_of(strategy).truncation for label, strategy in self.strategies.items()}
+        idle = [
+            label for label, s in self.strategies.items() if "head_share" in s.recipe and kept[label] != "head_tail"
+        ]
+        everywhere = self.head_share != Recipe.model_fields["head_share"].default
+        if idle or (everywhere and "head_tail" not in kept.values()):
+            where = f" (strategy {', '.join(idle)})" if idle else ""
+            raise ValueError(f"head_share{where} has no effect without truncation: head_tail; drop it, or set both")
 
     def recipe_of(self, strategy: StrategyConfig) -> Recipe:
         """Return the recipe of one strategy: the study's, with what the strategy sets itself."""
@@ -299,6 +326,8 @@ class RunSpec(Frozen):
     engine: Engine
     precision: Precision
     attention_dropout: float | None
+    truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
+    head_share: float = Field(default=0.25, json_schema_extra=_ONLY_HEAD_TAIL)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -325,13 +354,21 @@ class RunSpec(Frozen):
 
 
 def _without_neutral(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """Drop fields declared with :data:`ADDED_LATER` that have their default."""
-    neutral = {
-        name: field.get_default(call_default_factory=True)
+    """Drop fields declared with :data:`ADDED_LATER` that have their default, or that nothing switches on."""
+    extras = {
+        name: field.json_schema_extra
         for name, field in model.model_fields.items()
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("added_later")
     }
-    return {name: value for name, value in values.items() if name not in neutral or value != neutral[name]}
+
+    def matters(name: str, value: Any) -> bool:
+        if name not in extras:
+            return True
+        switch: Any = extras[name].get("only_with", {})
+        default = model.model_fields[name].get_default(call_default_factory=True)
+        return bool(value != default and all(values[other] == wanted for other, wanted in switch.items()))
+
+    return {name: value for name, value in values.items() if matters(name, value)}
 
 
 class Execution(Frozen):

@@ -171,6 +171,8 @@ def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) ->
         "engine": spec.engine,
         "precision": spec.precision,
         "attention_dropout": spec.attention_dropout,
+        "truncation": spec.truncation,
+        "head_share": spec.head_share if spec.truncation == "head_tail" else None,
         "trainable_params": trainable,
         "adapter_params": _get(parameters, "adapter"),
         "head_params": _get(parameters, "head"),

@@ -287,6 +287,8 @@ def _datasets(
         "tokenizer": tokenizer,
         "tokenizer_fingerprint": tokenizer_fingerprint(tokenizer),
         "max_length": spec.max_length,
+        "truncation": spec.truncation,
+        "head_share": spec.head_share,
         "cache_dir": default_cache_dir(),
     }
     train_texts = tokenize(dataset.train.texts, **options)

@@ -89,12 +89,14 @@ def _print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    cut = any(row["truncation"] != "head" for row in rows)
     shown = [
         {
             "strategy": row["strategy"],
             "size": row["train_size"],
             "rate": f"{row['learning_rate']:g}",
             "seed": str(row["seed"]),
+            **({"truncation": row["truncation"]} if cut else {}),
             "steps": row["steps"],
             "trainable": row["trainable_params"],
             "time": duration(row["seconds"]),

@@ -148,6 +148,8 @@ def _sample(spec: RunSpec, dataset: TextDataset) -> tuple[TokenizedTexts, Collat
         tokenizer=tokenizer,
         tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
         max_length=spec.max_length,
+        truncation=spec.truncation,
+        head_share=spec.head_share,
         cache_dir=None,
     )
     fixed = spec.max_length if spec.engine == "reference" else None
