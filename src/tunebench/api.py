@@ -114,7 +114,7 @@ def dry_run_rows(
             "run_id": run.spec.run_id,
             "strategy": run.spec.label,
             "train_size": run.spec.train_size,
-            "learning_rate": run.spec.learning_rate,
+            "learning_rate": run.spec.shown_learning_rate,
             "seed": run.spec.seed,
             "truncation": run.spec.truncation,
             **vars(plan.estimates[run.spec.run_id]),

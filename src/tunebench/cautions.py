@@ -47,11 +47,12 @@ def _seeds(comparison: Comparison) -> list[str]:
 
 
 def _learning_rates(comparison: Comparison) -> list[str]:
-    groups = list(comparison.groups())
+    groups = [group for group in comparison.groups() if group.arms[0].shown_learning_rate is not None]
+    labels = list(dict.fromkeys(group.label for group in groups))
     lines = []
-    single = [name for name in comparison.labels if all(len(g.arms) == 1 for g in groups if g.label == name)]
+    single = [name for name in labels if all(len(g.arms) == 1 for g in groups if g.label == name)]
     if single:
-        whose = "per strategy" if len(single) == len(comparison.labels) else f"for {', '.join(single)}"
+        whose = "per strategy" if len(single) == len(labels) else f"for {', '.join(single)}"
         lines.append(
             f"One learning rate {whose}: what looks like a difference of strategies may be one of learning rates."
         )

@@ -82,6 +82,11 @@ class Arm:
     learning_rate: float
     cells: tuple[Cell, ...]
 
+    @property
+    def shown_learning_rate(self) -> float | None:
+        """The learning rate; None where the strategy has none."""
+        return self.cells[0].spec.shown_learning_rate
+
     @cached_property
     def scored(self) -> tuple[Cell, ...]:
         """Cells with scores."""

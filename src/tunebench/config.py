@@ -108,6 +108,17 @@ class StrategyConfig(Frozen):
     #: What differs from the study's :class:`Recipe`.
     recipe: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _only_what_has_effect(self) -> StrategyConfig:
+        strategy = STRATEGIES[self.kind]
+        if strategy.family == "classical":
+            if self.learning_rate != (strategy.default_learning_rate,):
+                raise ValueError(f"{self.kind} has no learning rate; drop the key learning_rate")
+            if self.recipe:
+                keys = ", ".join(self.recipe)
+                raise ValueError(f"{self.kind} uses no encoder, so these have no effect; drop them: {keys}")
+        return self
+
     @classmethod
     def from_mapping(cls, label: str, raw: Any) -> StrategyConfig:
         """Split a flat mapping into kind, learning rates and validated parameters.
@@ -346,11 +357,18 @@ class RunSpec(Frozen):
         return spec
 
     @property
+    def shown_learning_rate(self) -> float | None:
+        """The learning rate; None where the strategy has none, whatever stands in its place."""
+        strategy = STRATEGIES.get(self.kind)
+        return None if strategy is not None and strategy.family == "classical" else self.learning_rate
+
+    @property
     def run_id(self) -> str:
         """Readable prefix and 16 hex digits of sha256 over :attr:`identity`; safe as a folder name."""
         canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
-        return f"{self.label}-n{self.train_size}-lr{self.learning_rate:g}-s{self.seed}-{digest}"
+        rate = "" if self.shown_learning_rate is None else f"-lr{self.learning_rate:g}"
+        return f"{self.label}-n{self.train_size}{rate}-s{self.seed}-{digest}"
 
 
 def _without_neutral(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:

@@ -102,7 +102,9 @@ class Cost(Part):
     tokens: int = Field(description="real tokens trained on, padding left out")
     tokens_padded: int
     train_flops: float = Field(description="own count: engine/flops.py")
-    trainer_total_flos: float = Field(description="the Trainer's count: frozen weights and padding included")
+    trainer_total_flos: float | None = Field(
+        description="the Trainer's count, frozen weights and padding included; None where no Trainer ran"
+    )
     peak_memory_bytes: int
     artifact_bytes: int
 
@@ -166,7 +168,7 @@ def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) ->
         "params": spec.params,
         "train_size": spec.train_size,
         "seed": spec.seed,
-        "learning_rate": spec.learning_rate,
+        "learning_rate": spec.shown_learning_rate,
         "selection": spec.selection,
         "engine": spec.engine,
         "precision": spec.precision,

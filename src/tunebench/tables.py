@@ -25,6 +25,7 @@ from tunebench.rendering import (
     to_rich,
     to_text,
 )
+from tunebench.strategies import STRATEGIES
 
 __all__ = [
     "RENDERERS",
@@ -213,11 +214,14 @@ def f1_per_million(comparison: Comparison) -> Table:
         Column("published_f1_per_million", f"F1 per M, {_report(comparison)}", show="{:g}".format),
     )
     shares: dict[str, float] = {}
+    classical: dict[str, None] = {}
 
     def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
         row = arm.scored[0].row
         counts = {column.key: row[column.key] for column in columns[:3]}
-        if counts["trainable_params"] and counts["head_params"]:
+        if STRATEGIES[row["kind"]].family == "classical":
+            classical[arm.label] = None
+        elif counts["trainable_params"] and counts["head_params"]:
             shares[arm.label] = counts["head_params"] / counts["trainable_params"]
         return counts | {
             "f1_per_million": arm.summary("f1_per_million"),
@@ -233,6 +237,8 @@ def f1_per_million(comparison: Comparison) -> Table:
     ]
     if mostly:
         notes.append(f"Share of the head in what is trained here: {', '.join(mostly)}.")
+    if classical:
+        notes.append(f"No encoder in {', '.join(classical)}: all coefficients count as head.")
     if any(row.get("published_f1_per_million") for row in made.rows):
         notes.append(
             "The report divides full fine-tuning by 67.7M, which is base plus adapter; "
@@ -281,11 +287,11 @@ def _result(
             if arm.scored:
                 report = _published(arm) or {}
                 differs |= dict.fromkeys(report.get("differs", ()))
-                rate = {"learning_rate": arm.learning_rate}
+                rate = {"learning_rate": arm.shown_learning_rate}
                 rows.append({**key, **rate, **_runs(arm.scored, "complete"), **values(arm, report)})
         for arm in group.arms:
             for status, cells in arm.unscored.items():
-                rows.append({**key, "learning_rate": arm.learning_rate, **_runs(cells, status)})
+                rows.append({**key, "learning_rate": arm.shown_learning_rate, **_runs(cells, status)})
     several = len({cell.spec.seed for cell in comparison.cells}) > 1
     # Which seeds a row stands for matters where some of them are missing.
     seeds = replace(_SEEDS, csv_only=not several or len(comparison.scored) == len(comparison.cells))

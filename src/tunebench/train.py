@@ -170,8 +170,12 @@ def run_one(
         NonFiniteLossError: Training diverged.
         TunebenchError: Data and spec do not go together.
     """
-    started = _now()
-    clock = _Clock()
+    if STRATEGIES[spec.kind].family == "classical":
+        from tunebench.classical import run_classical
+
+        return run_classical(spec, dataset=dataset, folder=folder, execution=execution, report=report, stop=stop)
+    started = now()
+    clock = Clock()
     device = machine.resolve_device(execution.device)
     threads = machine.set_threads(execution.threads)
     kept = device == "cpu" and spec.engine == "fast" and machine.keep_memory()
@@ -260,7 +264,7 @@ def run_one(
         status="complete",
         spec=spec,
         started=started,
-        finished=_now(),
+        finished=now(),
         environment=Environment(
             versions=machine.versions(),
             machine={**machine.describe(), **settings},
@@ -268,7 +272,7 @@ def run_one(
             threads=threads,
         ),
         parameters=prepared.parameters,
-        examples=_examples(dataset, parts),
+        examples=describe_parts(dataset, parts),
         scores=score(test_set.labels, logits, dataset.label_names),
         selected=selected,
         timing=timing,
@@ -319,7 +323,8 @@ def _select(spec: RunSpec, trainer: StudyTrainer, folder: RunFolder) -> Selected
     return Selected(by=spec.selection, step=meters.best_step, epoch=meters.best_epoch, macro_f1=meters.best_score)
 
 
-def _examples(dataset: TextDataset, parts: Parts) -> Examples:
+def describe_parts(dataset: TextDataset, parts: Parts) -> Examples:
+    """Return how many examples of each class every part holds."""
     classes = len(dataset.label_names)
     test = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
 
@@ -337,7 +342,7 @@ def _examples(dataset: TextDataset, parts: Parts) -> Examples:
     )
 
 
-class _Clock:
+class Clock:
     """Wall and CPU seconds since it was made."""
 
     def __init__(self) -> None:
@@ -345,10 +350,12 @@ class _Clock:
 
     @property
     def wall(self) -> float:
+        """Wall seconds."""
         return time.monotonic() - self._wall
 
     @property
     def cpu(self) -> float:
+        """Seconds of this process on all cores."""
         return time.process_time() - self._cpu
 
 
@@ -359,5 +366,6 @@ def _trainer_folder() -> Any:
         yield Path(name)
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time as records hold it."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

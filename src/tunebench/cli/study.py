@@ -94,7 +94,7 @@ def _print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         {
             "strategy": row["strategy"],
             "size": row["train_size"],
-            "rate": f"{row['learning_rate']:g}",
+            "rate": "" if row["learning_rate"] is None else f"{row['learning_rate']:g}",
             "seed": str(row["seed"]),
             **({"truncation": row["truncation"]} if cut else {}),
             "steps": row["steps"],

@@ -23,6 +23,7 @@ from tunebench.engine import machine
 from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
 from tunebench.models import load_tokenizer, model_folder
+from tunebench.strategies import STRATEGIES
 from tunebench.train import Prepared, evaluation_interval, prepare_model
 
 #: Texts whose lengths stand for the data set's.
@@ -94,6 +95,11 @@ def estimate_runs(
     found: dict[str, Estimate] = {}
     prepared: dict[tuple[Any, ...], tuple[Prepared, _Rates, np.ndarray]] = {}
     for spec in specs:
+        if STRATEGIES[spec.kind].family == "classical":
+            from tunebench.classical import estimate_classical
+
+            found[spec.run_id] = estimate_classical(spec, dataset=dataset, measure=measure)
+            continue
         way = (spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision)
         key = (*way, spec.attention_dropout, spec.batch_size, spec.max_length)
         if key not in prepared:
