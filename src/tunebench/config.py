@@ -93,6 +93,11 @@ class Recipe(Frozen):
         json_schema_extra=_ONLY_HEAD_TAIL,
         description="share of the kept tokens that comes from the beginning; for truncation: head_tail only",
     )
+    frozen_dropout: bool = Field(
+        default=True,
+        json_schema_extra=ADDED_LATER,
+        description="dropout in the layers below the lowest trained one; without it they are computed once a text",
+    )
 
 
 class StrategyConfig(Frozen):
@@ -339,6 +344,7 @@ class RunSpec(Frozen):
     attention_dropout: float | None
     truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
     head_share: float = Field(default=0.25, json_schema_extra=_ONLY_HEAD_TAIL)
+    frozen_dropout: bool = Field(default=True, json_schema_extra=ADDED_LATER)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -395,6 +401,9 @@ class Execution(Frozen):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     workers: int = Field(default=1, ge=1)
+    prefix_cache: int | None = Field(
+        default=2 * 10**9, ge=1, description="bytes a study may keep of frozen layers' outputs; None keeps nothing"
+    )
 
 
 def expand(

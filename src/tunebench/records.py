@@ -94,6 +94,11 @@ class Timing(Part):
     workers: int = Field(description="runs side by side on this machine while this one ran")
     contended: bool | None = Field(description="CPU time shows that the machine was busy with something else")
     resumed: int = Field(description="times the run was resumed")
+    prefix_seconds: float | None = Field(
+        default=None,
+        description="computing frozen layers' outputs for this run and those after it, in none of the parts "
+        "above but wall_seconds; 0 where all were there; None where every step computes them",
+    )
 
 
 class Cost(Part):
@@ -191,6 +196,7 @@ def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) ->
         "cpu_seconds": _get(timing, "cpu_seconds"),
         "seconds_per_step": _get(timing, "seconds_per_step"),
         "contended": _get(timing, "contended"),
+        "prefix_seconds": _get(timing, "prefix_seconds"),
         "tokens": _get(cost, "tokens"),
         "tokens_padded": _get(cost, "tokens_padded"),
         "train_flops": _get(cost, "train_flops"),

@@ -42,6 +42,8 @@ class RunFolder:
         self.checkpoint = path / "checkpoint"
         self.best = path / "best.safetensors"
         self.log = path / "run.log"
+        #: Shared by all runs of the study: outputs of frozen layers.
+        self.prefixes = path.parent / ".prefix"
 
     @property
     def complete(self) -> bool:
