@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,8 @@ def run_study(
         estimates={run_id: estimate.seconds for run_id, estimate in plan.estimates.items()},
     )
     comparison = load_comparison(folder)
+    if not any(cell.status in ("pending", "running") for cell in comparison.cells):
+        shutil.rmtree(store.prefixes, ignore_errors=True)
     return StudyResult(comparison, _write_report(comparison, folder), summary)
 
 

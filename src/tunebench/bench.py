@@ -144,7 +144,7 @@ def run_bench(
     device = "cpu"
     count_ = machine.set_threads(threads)
     precision = machine.default_precision(device, "fast")
-    texts = _texts()
+    texts = make_texts()
     sides = {way: {"plain": Side(), "ours": Side()} for way in WAYS}
     flops: dict[str, float] = {}
     begin = time.monotonic()
@@ -154,7 +154,7 @@ def run_bench(
             for side in ("plain", "ours"):
                 tell(f"round {rounds + 1}: {model}, {way}, {side}")
                 dropout = attention_dropout if side == "ours" else None
-                prepared, architecture = _build(model, way, dropout)
+                prepared, architecture = build_model(model, way, dropout)
                 workload = count(prepared, architecture)
                 machine.release_memory()
                 machine.keep_memory(side == "ours")
@@ -185,7 +185,7 @@ def run_bench(
     )
 
 
-def _texts(count_: int = 160) -> TokenizedTexts:
+def make_texts(count_: int = 160) -> TokenizedTexts:
     """Make texts with the lengths of film reviews: log-normal about 233 tokens, cut at 256."""
     generator = np.random.default_rng(0)
     lengths = np.clip(generator.lognormal(math.log(233), 0.58, size=count_), 12, MAX_LENGTH).astype(np.int64)
@@ -193,7 +193,8 @@ def _texts(count_: int = 160) -> TokenizedTexts:
     return TokenizedTexts(ids, np.concatenate([[0], np.cumsum(lengths)]))
 
 
-def _build(name: str, way: str, attention_dropout: float | None) -> tuple[Any, Architecture]:
+def build_model(name: str, way: str, attention_dropout: float | None) -> tuple[Any, Architecture]:
+    """Load a model (or make DistilBERT's shape with random weights), and give it a strategy of :data:`WAYS`."""
     set_seed(0)
     if name == "distilbert":
         from transformers import DistilBertConfig, DistilBertForSequenceClassification

@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tunebench.comparison import Comparison
 
 OPTIMISTIC = "Selected on test: optimistic. The split that chose the checkpoints also gives the scores."
@@ -91,7 +93,22 @@ def _data(comparison: Comparison) -> list[str]:
 def _machine(comparison: Comparison) -> list[str]:
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
     busy = sum(timing.contended is True or timing.workers > 1 for timing in timings)
-    return [f"{busy} of {len(timings)} runs shared the machine; their times are too long."] if busy else []
+    lines = [f"{busy} of {len(timings)} runs shared the machine; their times are too long."] if busy else []
+    kept = [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]
+    return lines + ([prefix_remark(kept, len(timings))] if kept else [])
+
+
+def prefix_remark(seconds: Sequence[float], runs: int) -> str:
+    """Say what kept outputs of frozen layers mean for the times.
+
+    Args:
+        seconds: Seconds of computing them, of each run that used them.
+        runs: Runs in all.
+    """
+    return (
+        f"{len(seconds)} of {runs} runs took their frozen layers from disk: their training times leave out the "
+        f"{sum(seconds):.0f} s in which these were computed, once for all of them."
+    )
 
 
 def _missing(comparison: Comparison) -> list[str]:

@@ -42,7 +42,7 @@ class RunFolder:
         self.checkpoint = path / "checkpoint"
         self.best = path / "best.safetensors"
         self.log = path / "run.log"
-        #: Shared by all runs of the study: outputs of frozen layers.
+        #: Outputs of frozen layers, shared by all runs; :class:`~tunebench.store.StudyStore` removes it.
         self.prefixes = path.parent / ".prefix"
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tunebench.cautions import OPTIMISTIC, protocol_cautions
+from tunebench.cautions import OPTIMISTIC, prefix_remark, protocol_cautions
 from tunebench.comparison import Arm, Cell, Comparison
 from tunebench.errors import ConfigError
 from tunebench.published import FULL_PARAMS, LORA_HEAD_PARAMS, LORA_PARAMS, published_cell
@@ -178,6 +178,8 @@ def time(comparison: Comparison) -> Table:
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
     if busy := sum(timing.contended is True or timing.workers > 1 for timing in timings):
         notes.append(f"{busy} of {len(timings)} runs shared the machine; their times are too long.")
+    if kept := [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]:
+        notes.append(prefix_remark(kept, len(timings)))
     return _result("time", "Table III. Time taken", comparison, columns, values, notes)
 
 

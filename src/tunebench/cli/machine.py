@@ -37,11 +37,23 @@ def bench(
     attention_dropout: Annotated[
         float | None, typer.Option(help="For our side; default the model's own.", min=0, max=0.99)
     ] = None,
+    prefix: Annotated[
+        bool, typer.Option("--prefix", help="Measure frozen layers from disk against computing them.")
+    ] = False,
     seconds: Annotated[float, typer.Option(help="Time to use; two rounds at least.", min=1)] = 420.0,
     threads: Annotated[int | None, typer.Option(help="Compute threads; default all cores.", min=1)] = None,
     json_: JsonOption = False,
 ) -> None:
     """Measure our training and evaluation against a plain Trainer script, in one sitting."""
+    if prefix:
+        from tunebench.bench_prefix import render_prefix, run_prefix_bench
+
+        found = run_prefix_bench(model, seconds=seconds, threads=threads, tell=tell)
+        if json_:
+            print_json(found.to_dict())
+        else:
+            sys.stdout.write(render_prefix(found))
+        return
     from tunebench.bench import render, run_bench
 
     result = run_bench(model, seconds=seconds, attention_dropout=attention_dropout, threads=threads, tell=tell)

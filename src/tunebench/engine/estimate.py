@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,9 @@ class Estimate:
         measured: Whether the time rests on measured steps.
         memory_bytes: Peak resident memory.
         disk_bytes: Most that will lie on disk at once.
+        prefix_bytes: What the run adds to the kept outputs of frozen layers, which lie there until the
+            study is complete.
+        prefix_layers: Frozen layers whose outputs it takes from there; None where it computes them.
     """
 
     steps: int
@@ -58,6 +61,32 @@ class Estimate:
     measured: bool
     memory_bytes: int
     disk_bytes: int
+    prefix_bytes: int = 0
+    prefix_layers: int | None = None
+
+
+@dataclass
+class _Kept:
+    """What earlier runs of a plan will have kept of frozen layers.
+
+    Attributes:
+        limit: Bytes for all of them; None where nothing is kept.
+        texts: Texts by prefix. Subsets are nested, so a larger one adds the difference.
+        used: Bytes of all.
+    """
+
+    limit: int | None
+    texts: dict[str, int] = field(default_factory=dict)
+    used: int = 0
+
+    def add(self, key: str, texts: int, bytes_each: float) -> int | None:
+        """Return how many texts a run adds, or None where they would not fit."""
+        new = max(0, texts - self.texts.get(key, 0))
+        if self.limit is None or self.used + new * bytes_each > self.limit:
+            return None
+        self.texts[key] = max(texts, self.texts.get(key, 0))
+        self.used += round(new * bytes_each)
+        return new
 
 
 @dataclass(frozen=True)
@@ -94,6 +123,7 @@ def estimate_runs(
     machine.set_threads(execution.threads)
     found: dict[str, Estimate] = {}
     prepared: dict[tuple[Any, ...], tuple[Prepared, _Rates, np.ndarray]] = {}
+    kept = _Kept(execution.prefix_cache)
     for spec in specs:
         if STRATEGIES[spec.kind].family == "classical":
             from tunebench.classical import estimate_classical
@@ -101,30 +131,40 @@ def estimate_runs(
             found[spec.run_id] = estimate_classical(spec, dataset=dataset, measure=measure)
             continue
         way = (spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision)
-        key = (*way, spec.attention_dropout, spec.batch_size, spec.max_length)
+        key = (*way, spec.attention_dropout, spec.frozen_dropout, spec.batch_size, spec.max_length)
         if key not in prepared:
             if on_progress is not None:
                 on_progress(f"{'measuring' if measure else 'counting'} {spec.label}")
             ready = prepare_model(spec, device=device)
             sample, collator = _sample(spec, dataset)
             rates = (_measure if measure else _assume)(spec, ready, sample, collator, device)
+            if ready.prefix is not None:
+                ready.prefix.detach()
             if ready.fast is not None:
                 ready.fast.detach()
             prepared[key] = (ready, rates, sample.lengths)
-        found[spec.run_id] = _estimate(spec, *prepared[key], measured=measure)
+        found[spec.run_id] = _estimate(spec, *prepared[key], kept=kept, measured=measure)
     return found
 
 
-def _estimate(spec: RunSpec, ready: Prepared, rates: _Rates, lengths: np.ndarray, *, measured: bool) -> Estimate:
+def _estimate(
+    spec: RunSpec, ready: Prepared, rates: _Rates, lengths: np.ndarray, *, kept: _Kept, measured: bool
+) -> Estimate:
     validation = round(spec.train_size * spec.validation_fraction)
     train = spec.train_size - validation
     steps_per_epoch = math.ceil(train / spec.batch_size)
     steps = steps_per_epoch * spec.epochs
-    flops = train * spec.epochs * _flops_per_text(spec, ready, lengths)
+    used = _prefix_use(spec, ready, lengths, kept)
+    work = ready.workload if used is None else ready.workload.above(used.layers)
+    flops = train * spec.epochs * _mean(spec, lengths, work.step)
+    # Of what a text takes to score, the part above the frozen layers.
+    above = _mean(spec, lengths, work.forward) / _mean(spec, lengths, ready.workload.forward)
     selection = {"validation": validation, "test": spec.test_size, "last": validation}[spec.selection]
     interval = evaluation_interval(spec, steps_per_epoch)
     scored = selection * math.ceil(steps / interval) + spec.test_size
-    seconds = _OVERHEAD + flops * rates.seconds_per_flop + scored * rates.eval_seconds_per_text
+    if used is not None:
+        flops += used.flops
+    seconds = _OVERHEAD + flops * rates.seconds_per_flop + scored * above * rates.eval_seconds_per_text
     trainable = ready.parameters.trainable
     # Weights and best weights, plus two checkpoints (old and new) of weights and two moments.
     disk = 4 * trainable * (1 + 1 + 2 * 3) + spec.test_size * (4 * len(spec.data.label_names) + 16) + 2**20
@@ -137,13 +177,40 @@ def _estimate(spec: RunSpec, ready: Prepared, rates: _Rates, lengths: np.ndarray
         measured=measured,
         memory_bytes=rates.memory_bytes,
         disk_bytes=disk,
+        prefix_bytes=0 if used is None else used.new_bytes,
+        prefix_layers=None if used is None else used.layers,
     )
 
 
-def _flops_per_text(spec: RunSpec, ready: Prepared, lengths: np.ndarray) -> float:
-    if spec.engine == "reference":
-        return ready.workload.step(texts=1, length=spec.max_length)
-    return float(np.mean([ready.workload.step(texts=1, length=int(length)) for length in lengths]))
+@dataclass(frozen=True)
+class _PrefixUse:
+    """What a run takes from kept outputs of frozen layers, and what it adds to them."""
+
+    layers: int
+    new_bytes: int
+    flops: float
+
+
+def _prefix_use(spec: RunSpec, ready: Prepared, lengths: np.ndarray, kept: _Kept) -> _PrefixUse | None:
+    prefix = ready.prefix
+    if prefix is None or prefix.reason is not None:
+        return None
+    # The test part is the same for all sizes, so it is counted once by counting it with each of them.
+    texts = spec.train_size + spec.test_size
+    each = prefix.bytes_per_text(lengths)
+    # States are kept by token ids: what is cut elsewhere is another text.
+    new = kept.add(f"{prefix.key()}|{spec.max_length}|{spec.truncation}|{spec.head_share}", texts, each)
+    if new is None:
+        return None
+    work = ready.workload.below(prefix.layers)
+    flops = new * float(np.mean([work.forward(texts=1, length=int(n)) for n in lengths]))
+    return _PrefixUse(prefix.layers, round(new * each), flops)
+
+
+def _mean(spec: RunSpec, lengths: np.ndarray, operations: Callable[..., float]) -> float:
+    """Return the mean operations a text, at the lengths the engine pads to."""
+    padded = [spec.max_length] if spec.engine == "reference" else lengths
+    return float(np.mean([operations(texts=1, length=int(length)) for length in padded]))
 
 
 def _sample(spec: RunSpec, dataset: TextDataset) -> tuple[TokenizedTexts, Collator]:

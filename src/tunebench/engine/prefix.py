@@ -102,6 +102,7 @@ class FrozenPrefix:
         self._dtype = fast.layers[0].dtype if fast is not None and not first_only else torch.float32
         path = "fast" if fast is not None else str(autocast)
         self._mode = [_FORMAT, fingerprint, layers, path, str(self._dtype), self._rows, torch.__version__]
+        self._key: str | None = None
         self._states: Tensor | None = None
         self._shape = (0, 0)
         self._catching = False
@@ -111,13 +112,19 @@ class FrozenPrefix:
 
     # Key and size ------------------------------------------------------------------------------
 
+    def bytes_per_text(self, lengths: np.ndarray) -> float:
+        """Return the mean bytes of a text's states, for texts of these lengths."""
+        return self.make_store(Path(), limit=0).bytes_of(lengths) / len(lengths)
+
     def key(self) -> str:
         """Return what the states depend on besides the text: 32 hex digits over weights and arithmetic."""
-        digest = hashlib.sha256(json.dumps(self._mode).encode())
-        for name, parameter in self._below:
-            digest.update(name.encode())
-            digest.update(parameter.detach().cpu().contiguous().numpy().data)
-        return digest.hexdigest()[:32]
+        if self._key is None:
+            digest = hashlib.sha256(json.dumps(self._mode).encode())
+            for name, parameter in self._below:
+                digest.update(name.encode())
+                digest.update(parameter.detach().cpu().contiguous().numpy().data)
+            self._key = digest.hexdigest()[:32]
+        return self._key
 
     def open(self, root: Path, *, limit: int) -> PrefixStore | None:
         """Use the states kept below a folder.
