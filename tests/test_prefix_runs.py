@@ -211,7 +211,7 @@ def test_dropout_below_is_a_recipe_of_its_own(
 def test_the_estimate_is_what_will_lie_on_disk(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
 ) -> None:
-    specs, dataset = make_specs(tiny_model("bert"), reviews, seeds=[1, 2], train_sizes=[60, 80], epochs=1)
+    specs, dataset = make_specs(tiny_model("bert"), reviews, seeds=[1, 2], train_sizes=[60, 80])
     specs.sort(key=lambda spec: spec.train_size)
 
     def estimates(cache: int | None) -> list[Any]:

@@ -252,6 +252,8 @@ def test_a_study_shows_it_beside_an_encoder(
     }
     study.write_text(json.dumps(settings))
     base = ["run", str(study), "--out", str(tmp_path / "out"), "--no-measure", "--threads", "1", "--json"]
+    shown = CliRunner().invoke(app, [*base[:-1], "--dry-run"])
+    assert shown.exit_code == 0 and "tfidf\t60\t-\t" in shown.output, shown.output
     planned = CliRunner().invoke(app, [*base, "--dry-run"])
     rows = [row for row in json.loads(planned.stdout) if row["strategy"] == "tfidf"]
     assert [row["learning_rate"] for row in rows] == [None, None]

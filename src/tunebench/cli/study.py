@@ -98,7 +98,7 @@ def _print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         {
             "strategy": row["strategy"],
             "size": row["train_size"],
-            "rate": "" if row["learning_rate"] is None else f"{row['learning_rate']:g}",
+            "rate": None if row["learning_rate"] is None else f"{row['learning_rate']:g}",
             "seed": str(row["seed"]),
             **({"truncation": row["truncation"]} if cut else {}),
             "steps": row["steps"],

@@ -162,9 +162,11 @@ def _estimate(
     selection = {"validation": validation, "test": spec.test_size, "last": validation}[spec.selection]
     interval = evaluation_interval(spec, steps_per_epoch)
     scored = selection * math.ceil(steps / interval) + spec.test_size
-    if used is not None:
-        flops += used.flops
     seconds = _OVERHEAD + flops * rates.seconds_per_flop + scored * above * rates.eval_seconds_per_text
+    if used is not None:
+        seconds += used.new_texts * used.flops_per_text * rates.seconds_per_flop
+        # As in records: operations for texts that select or are scored are none of training.
+        flops += min(used.new_texts, train) * used.flops_per_text
     trainable = ready.parameters.trainable
     # Weights and best weights, plus two checkpoints (old and new) of weights and two moments.
     disk = 4 * trainable * (1 + 1 + 2 * 3) + spec.test_size * (4 * len(spec.data.label_names) + 16) + 2**20
@@ -187,8 +189,9 @@ class _PrefixUse:
     """What a run takes from kept outputs of frozen layers, and what it adds to them."""
 
     layers: int
+    new_texts: int
     new_bytes: int
-    flops: float
+    flops_per_text: float
 
 
 def _prefix_use(spec: RunSpec, ready: Prepared, lengths: np.ndarray, kept: _Kept) -> _PrefixUse | None:
@@ -203,8 +206,7 @@ def _prefix_use(spec: RunSpec, ready: Prepared, lengths: np.ndarray, kept: _Kept
     if new is None:
         return None
     work = ready.workload.below(prefix.layers)
-    flops = new * float(np.mean([work.forward(texts=1, length=int(n)) for n in lengths]))
-    return _PrefixUse(prefix.layers, round(new * each), flops)
+    return _PrefixUse(prefix.layers, new, round(new * each), _mean(spec, lengths, work.forward))
 
 
 def _mean(spec: RunSpec, lengths: np.ndarray, operations: Callable[..., float]) -> float:
