@@ -107,7 +107,8 @@ def prefix_remark(seconds: Sequence[float], runs: int) -> str:
     """
     return (
         f"{len(seconds)} of {runs} runs took their frozen layers from disk: their training times leave out the "
-        f"{sum(seconds):.0f} s in which these were computed, once for all of them."
+        f"{sum(seconds):.0f} s in which these were computed, once for all of them; the operations of that count "
+        "in the run that came first."
     )
 
 

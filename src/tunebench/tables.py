@@ -201,7 +201,16 @@ def cost(comparison: Comparison) -> Table:
         "Training counts the arithmetic that is done, padding of the batches included; the Trainer's "
         "total_flos counts frozen weights as if they were trained. CSV holds unscaled values."
     )
-    return _result("cost", "Cost of training", comparison, columns, values, [note])
+    timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
+    kept = [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]
+    return _result(
+        "cost",
+        "Cost of training",
+        comparison,
+        columns,
+        values,
+        [note, *([prefix_remark(kept, len(timings))] if kept else [])],
+    )
 
 
 @_table("f1_per_million")
