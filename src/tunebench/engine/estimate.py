@@ -202,7 +202,8 @@ def _prefix_use(spec: RunSpec, ready: Prepared, lengths: np.ndarray, kept: _Kept
     texts = spec.train_size + spec.test_size
     each = prefix.bytes_per_text(lengths)
     # States are kept by token ids: what is cut elsewhere is another text.
-    new = kept.add(f"{prefix.key()}|{spec.max_length}|{spec.truncation}|{spec.head_share}", texts, each)
+    same = (prefix.key(), spec.max_length, spec.truncation, spec.head_share, spec.subset_seed)
+    new = kept.add(repr(same), texts, each)
     if new is None:
         return None
     work = ready.workload.below(prefix.layers)
