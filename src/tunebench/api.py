@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,8 @@ def run_study(
             tell=tell,
         )
     comparison = load_comparison(folder)
+    if not any(cell.status in ("pending", "running") for cell in comparison.cells):
+        shutil.rmtree(store.prefixes, ignore_errors=True)
     return StudyResult(comparison, _write_report(comparison, folder), summary)
 
 
@@ -160,8 +163,9 @@ def dry_run_rows(
             "run_id": run.spec.run_id,
             "strategy": run.spec.label,
             "train_size": run.spec.train_size,
-            "learning_rate": run.spec.learning_rate,
+            "learning_rate": run.spec.shown_learning_rate,
             "seed": run.spec.seed,
+            "truncation": run.spec.truncation,
             **vars(plan.estimates[run.spec.run_id]),
             "left_out": run.left_out,
         }

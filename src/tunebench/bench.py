@@ -194,7 +194,7 @@ def review_lengths(count_: int = 160) -> TokenizedTexts:
 
 
 def build_model(name: str, way: str, attention_dropout: float | None) -> tuple[Any, Architecture]:
-    """Make a classifier with a strategy of the report."""
+    """Load a model (or make DistilBERT's shape with random weights), and give it a strategy of :data:`WAYS`."""
     set_seed(0)
     if name == "distilbert":
         from transformers import DistilBertConfig, DistilBertForSequenceClassification

@@ -9,6 +9,8 @@ from tunebench.comparison import states
 from tunebench.imported import ImportedSpec, is_imported
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tunebench.comparison import Comparison
 
 #: LoRA's learning rate over that of full fine-tuning that needs no remark.
@@ -79,11 +81,12 @@ def _seeds(comparison: Comparison) -> list[str]:
 
 
 def _learning_rates(comparison: Comparison) -> list[str]:
-    groups = list(comparison.groups())
+    groups = [group for group in comparison.groups() if group.arms[0].shown_learning_rate is not None]
+    labels = list(dict.fromkeys(group.label for group in groups))
     lines = []
-    single = [name for name in comparison.labels if all(len(g.arms) == 1 for g in groups if g.label == name)]
+    single = [name for name in labels if all(len(g.arms) == 1 for g in groups if g.label == name)]
     if single:
-        whose = "per strategy" if len(single) == len(comparison.labels) else f"for {', '.join(single)}"
+        whose = "per strategy" if len(single) == len(labels) else f"for {', '.join(single)}"
         lines.append(
             f"One learning rate {whose}: what looks like a difference of strategies may be one of learning rates."
         )
@@ -146,7 +149,9 @@ def _recipes(comparison: Comparison) -> list[str]:
     axes = {"kind", "params", "learning_rate", "train_size", "seed", "subset_seed"}
     specs = [cell.spec.identity for cell in comparison.cells]
     # What is not known of an imported run is no difference; _imported names it.
-    known = {key: [s[key] for s in specs if s[key] is not None] for key in specs[0] if key not in axes}
+    # An identity leaves out what is as it was before there was a choice: that is a value of its own.
+    keys = dict.fromkeys(key for spec in specs for key in spec if key not in axes)
+    known = {key: [s.get(key, "") for s in specs if s.get(key, "") is not None] for key in keys}
     known = {key: values for key, values in known.items() if values and not isinstance(values[0], dict)}
     differ = [key for key, values in known.items() if any(value != values[0] for value in values)]
     return [f"The strategies also differ in: {', '.join(differ)}."] if differ else []
@@ -181,7 +186,23 @@ def _data(comparison: Comparison) -> list[str]:
 def _machine(comparison: Comparison) -> list[str]:
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
     busy = sum(timing.contended is True or (timing.workers or 1) > 1 for timing in timings)
-    return [f"{busy} of {len(timings)} runs shared the machine; their times are too long."] if busy else []
+    lines = [f"{busy} of {len(timings)} runs shared the machine; their times are too long."] if busy else []
+    kept = [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]
+    return lines + ([prefix_remark(kept, len(timings))] if kept else [])
+
+
+def prefix_remark(seconds: Sequence[float], runs: int) -> str:
+    """Say what kept outputs of frozen layers mean for the times.
+
+    Args:
+        seconds: Seconds of computing them, of each run that used them.
+        runs: Runs in all.
+    """
+    return (
+        f"{len(seconds)} of {runs} runs took their frozen layers from disk: their training times leave out the "
+        f"{sum(seconds):.0f} s in which these were computed, once for all of them; the operations of that count "
+        "in the run that came first."
+    )
 
 
 def _missing(comparison: Comparison) -> list[str]:

@@ -96,6 +96,11 @@ class Arm:
     learning_rate: float
     cells: tuple[Cell, ...]
 
+    @property
+    def shown_learning_rate(self) -> float | None:
+        """The learning rate; None where the strategy has none."""
+        return self.cells[0].spec.shown_learning_rate
+
     @cached_property
     def scored(self) -> tuple[Cell, ...]:
         """Cells with scores."""
@@ -364,11 +369,12 @@ def _check_recipe(group: Group) -> None:
     """Refuse to average over anything but seeds, or to choose among anything but learning rates."""
     first, *others = [cell.spec.identity for cell in group.cells]
     for other in others:
-        differ = [k for k in first if first[k] != other[k] and k not in ("seed", "subset_seed", "learning_rate")]
+        axes = ("seed", "subset_seed", "learning_rate")
+        differ = [k for k in first | other if first.get(k) != other.get(k) and k not in axes]
         if differ:
             raise StoreError(
                 f"Runs of {group.label!r} at size {group.train_size} cannot be averaged: "
                 f"they differ in {', '.join(differ)}.",
-                value=" and ".join(f"{key}: {first[key]!r} or {other[key]!r}" for key in differ),
+                value=" and ".join(f"{key}: {first.get(key)!r} or {other.get(key)!r}" for key in differ),
                 fix="give each recipe its own strategy label",
             )

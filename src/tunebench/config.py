@@ -34,6 +34,8 @@ Selection = Literal["validation", "last", "test"]
 Precision = Literal["fp32", "bf16"]
 Engine = Literal["fast", "reference"]
 Schedule = Literal["linear", "cosine", "constant"]
+#: What is kept of a text that is too long: its beginning, its end, or some of both.
+Truncation = Literal["head", "tail", "head_tail"]
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 #: Fields that a run takes over from its study unchanged.
@@ -64,6 +66,10 @@ LearningRates = Annotated[
 ]
 
 
+#: A setting that another one switches on; while that is off, this one enters no run's id.
+_ONLY_HEAD_TAIL: dict[str, Any] = ADDED_LATER | {"only_with": {"truncation": "head_tail"}}
+
+
 class Recipe(Frozen):
     """How a run is trained, besides strategy, learning rate and data.
 
@@ -80,6 +86,19 @@ class Recipe(Frozen):
     engine: Engine = "fast"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+    truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
+    head_share: float = Field(
+        default=0.25,
+        gt=0,
+        lt=1,
+        json_schema_extra=_ONLY_HEAD_TAIL,
+        description="share of the kept tokens that comes from the beginning; for truncation: head_tail only",
+    )
+    frozen_dropout: bool = Field(
+        default=True,
+        json_schema_extra=ADDED_LATER,
+        description="dropout in the layers below the lowest trained one; without it they are computed once a text",
+    )
 
 
 SubsetSeeds = Annotated[
@@ -101,6 +120,17 @@ class StrategyConfig(Frozen):
     params: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     #: What differs from the study's :class:`Recipe`.
     recipe: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _only_what_has_effect(self) -> StrategyConfig:
+        strategy = STRATEGIES[self.kind]
+        if strategy.family == "classical":
+            if self.learning_rate != (strategy.default_learning_rate,):
+                raise ValueError(f"{self.kind} has no learning rate; drop the key learning_rate")
+            if self.recipe:
+                keys = ", ".join(self.recipe)
+                raise ValueError(f"{self.kind} uses no encoder, so these have no effect; drop them: {keys}")
+        return self
 
     @classmethod
     def from_mapping(cls, label: str, raw: Any) -> StrategyConfig:
@@ -264,15 +294,27 @@ class StudyConfig(Recipe):
         if unknown:
             known = ", ".join(self.strategies)
             raise ValueError(f"pairs names no strategy of the study: {', '.join(unknown)}; allowed: {known}")
+        self._check_head_share()
         cells: dict[str, str] = {}
         for label, strategy in self.strategies.items():
             for rate in strategy.learning_rate:
-                recipe = self.recipe_of(strategy).model_dump(mode="json")
+                recipe = _without_neutral(self.recipe_of(strategy).model_dump(mode="json"), Recipe)
                 key = json.dumps([strategy.kind, rate, strategy.params, recipe], sort_keys=True)
                 if key in cells:
                     raise ValueError(f"strategies {cells[key]!r} and {label!r} hold the same run twice")
                 cells[key] = label
         return self
+
+    def _check_head_share(self) -> None:
+        """Refuse a share that no text is cut by."""
+        kept = {label: self.recipe_of(strategy).truncation for label, strategy in self.strategies.items()}
+        idle = [
+            label for label, s in self.strategies.items() if "head_share" in s.recipe and kept[label] != "head_tail"
+        ]
+        everywhere = self.head_share != Recipe.model_fields["head_share"].default
+        if idle or (everywhere and "head_tail" not in kept.values()):
+            where = f" (strategy {', '.join(idle)})" if idle else ""
+            raise ValueError(f"head_share{where} has no effect without truncation: head_tail; drop it, or set both")
 
     def recipe_of(self, strategy: StrategyConfig) -> Recipe:
         """Return the recipe of one strategy: the study's, with what the strategy sets itself."""
@@ -337,6 +379,9 @@ class RunSpec(Frozen):
     engine: Engine
     precision: Precision
     attention_dropout: float | None
+    truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
+    head_share: float = Field(default=0.25, json_schema_extra=_ONLY_HEAD_TAIL)
+    frozen_dropout: bool = Field(default=True, json_schema_extra=ADDED_LATER)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -355,21 +400,36 @@ class RunSpec(Frozen):
         return spec
 
     @property
+    def shown_learning_rate(self) -> float | None:
+        """The learning rate; None where the strategy has none, whatever stands in its place."""
+        strategy = STRATEGIES.get(self.kind)
+        return None if strategy is not None and strategy.family == "classical" else self.learning_rate
+
+    @property
     def run_id(self) -> str:
         """Readable prefix and 16 hex digits of sha256 over :attr:`identity`; safe as a folder name."""
         canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
-        return f"{self.label}-n{self.train_size}-lr{self.learning_rate:g}-s{self.seed}-{digest}"
+        rate = "" if self.shown_learning_rate is None else f"-lr{self.learning_rate:g}"
+        return f"{self.label}-n{self.train_size}{rate}-s{self.seed}-{digest}"
 
 
 def _without_neutral(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """Drop fields declared with :data:`ADDED_LATER` that have their default."""
-    neutral = {
-        name: field.get_default(call_default_factory=True)
+    """Drop fields declared with :data:`ADDED_LATER` that have their default, or that nothing switches on."""
+    extras = {
+        name: field.json_schema_extra
         for name, field in model.model_fields.items()
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("added_later")
     }
-    return {name: value for name, value in values.items() if name not in neutral or value != neutral[name]}
+
+    def matters(name: str, value: Any) -> bool:
+        if name not in extras:
+            return True
+        switch: Any = extras[name].get("only_with", {})
+        default = model.model_fields[name].get_default(call_default_factory=True)
+        return bool(value != default and all(values[other] == wanted for other, wanted in switch.items()))
+
+    return {name: value for name, value in values.items() if matters(name, value)}
 
 
 class Execution(Frozen):
@@ -380,6 +440,9 @@ class Execution(Frozen):
     workers: int = Field(default=1, ge=1)
     #: Runs whose test part stays locked until a learning rate is chosen.
     locked: frozenset[str] = frozenset()
+    prefix_cache: int | None = Field(
+        default=2 * 10**9, ge=1, description="bytes a study may keep of frozen layers' outputs; None keeps nothing"
+    )
 
 
 def expand(

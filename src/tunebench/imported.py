@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunebench.config import DataRef, Engine, Frozen, ModelRef, Precision, RunSpec, Schedule, Selection
+from tunebench.config import DataRef, Engine, Frozen, ModelRef, Precision, RunSpec, Schedule, Selection, Truncation
 from tunebench.errors import StoreError
 
 #: Recipe and protocol of an imported run that a folder may tell or a person may state.
@@ -83,6 +83,9 @@ class ImportedSpec(RunSpec):
     engine: Engine | None = None  # type: ignore[assignment]
     precision: Precision | None = None  # type: ignore[assignment]
     attention_dropout: float | None = None
+    truncation: Truncation | None = None  # type: ignore[assignment]
+    head_share: float | None = None  # type: ignore[assignment]
+    frozen_dropout: bool | None = None  # type: ignore[assignment]
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -250,6 +250,22 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def parse_size(text: str) -> int | None:
+    """Return the bytes of ``2GB``, ``500MB`` or ``1.5 TB`` (powers of ten), or None of ``off``.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    plain = text.strip().lower()
+    if plain == "off":
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(mb|gb|tb)", plain)
+    size = round(float(match[1]) * {"mb": 10**6, "gb": 10**9, "tb": 10**12}[match[2]]) if match else 0
+    if size <= 0:
+        raise ConfigError("This is no size.", value=text, allowed="for example 2GB, 500MB, or off")
+    return size
+
+
 def _available(study: StudyConfig, dataset: TextDataset) -> tuple[int, int]:
     """Return how many examples ``all`` stands for, and how many are scored."""
     train = available_train(len(dataset.train), has_test=dataset.test is not None, test_size=study.test_size)
@@ -312,7 +328,8 @@ def disk_need(specs: Sequence[RunSpec], estimates: Mapping[str, Estimate]) -> in
         for spec in specs
     }
     extra = [max(0, estimates[run_id].disk_bytes - size) for run_id, size in kept.items()]
-    return sum(kept.values()) + max(extra, default=0)
+    prefixes = sum(estimates[spec.run_id].prefix_bytes for spec in specs)
+    return sum(kept.values()) + max(extra, default=0) + prefixes
 
 
 def _check_disk(folder: Path, need: int) -> None:

@@ -67,6 +67,8 @@ _RECIPE: dict[str, Any] = {
     "schedule": "linear",
     "warmup_ratio": 0.0,
     "max_grad_norm": 1.0,
+    "truncation": "head",
+    "frozen_dropout": True,
 }
 #: The protocol around the recipe: a cell that differs here may stand beside, and it is said how.
 _PROTOCOL: dict[str, Any] = {

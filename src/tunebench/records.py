@@ -101,6 +101,11 @@ class Timing(Part):
     workers: int | None = Field(description="runs side by side on this machine while this one ran")
     contended: bool | None = Field(description="CPU time shows that the machine was busy with something else")
     resumed: int = Field(description="times the run was resumed")
+    prefix_seconds: float | None = Field(
+        default=None,
+        description="computing frozen layers' outputs for this run and those after it, in none of the parts "
+        "above but wall_seconds; 0 where all were there; None where every step computes them",
+    )
 
 
 class TestAccess(Part):
@@ -189,11 +194,13 @@ def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) ->
         "params": spec.params,
         "train_size": spec.train_size,
         "seed": spec.seed,
-        "learning_rate": spec.learning_rate,
+        "learning_rate": spec.shown_learning_rate,
         "selection": spec.selection,
         "engine": spec.engine,
         "precision": spec.precision,
         "attention_dropout": spec.attention_dropout,
+        "truncation": spec.truncation,
+        "head_share": spec.head_share if spec.truncation == "head_tail" else None,
         "trainable_params": trainable,
         "adapter_params": _get(parameters, "adapter"),
         "head_params": _get(parameters, "head"),
@@ -210,6 +217,7 @@ def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) ->
         "cpu_seconds": _get(timing, "cpu_seconds"),
         "seconds_per_step": _get(timing, "seconds_per_step"),
         "contended": _get(timing, "contended"),
+        "prefix_seconds": _get(timing, "prefix_seconds"),
         "tokens": _get(cost, "tokens"),
         "tokens_padded": _get(cost, "tokens_padded"),
         "train_flops": _get(cost, "train_flops"),

@@ -58,6 +58,8 @@ class StudyStore:
         self.audit_file = folder / "audit.json"
         self.runs = folder / "runs"
         self._locks = folder / "runs" / ".locks"
+        #: Outputs of frozen layers, shared by all runs; gone when the study is complete.
+        self.prefixes = folder / "runs" / ".prefix"
 
     @classmethod
     def open(cls, folder: Path) -> StudyStore:

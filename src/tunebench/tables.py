@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tunebench.cautions import OPTIMISTIC, TRAIN_RUNTIME, protocol_cautions
+from tunebench.cautions import OPTIMISTIC, TRAIN_RUNTIME, prefix_remark, protocol_cautions
 from tunebench.comparison import Arm, Cell, Comparison, Summary, states
 from tunebench.errors import ConfigError
 from tunebench.imported import is_imported
@@ -26,6 +26,7 @@ from tunebench.rendering import (
     to_rich,
     to_text,
 )
+from tunebench.strategies import STRATEGIES
 from tunebench.verdict_tables import VERDICT_TABLES
 
 __all__ = [
@@ -183,6 +184,8 @@ def time(comparison: Comparison) -> Table:
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
     if busy := sum(timing.contended is True or (timing.workers or 1) > 1 for timing in timings):
         notes.append(f"{busy} of {len(timings)} runs shared the machine; their times are too long.")
+    if kept := [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]:
+        notes.append(prefix_remark(kept, len(timings)))
     return _result("time", "Table III. Time taken", comparison, columns, values, notes)
 
 
@@ -204,7 +207,16 @@ def cost(comparison: Comparison) -> Table:
         "Training counts the arithmetic that is done, padding of the batches included; the Trainer's "
         "total_flos counts frozen weights as if they were trained. CSV holds unscaled values."
     )
-    return _result("cost", "Cost of training", comparison, columns, values, [note])
+    timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
+    kept = [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]
+    return _result(
+        "cost",
+        "Cost of training",
+        comparison,
+        columns,
+        values,
+        [note, *([prefix_remark(kept, len(timings))] if kept else [])],
+    )
 
 
 @_table("f1_per_million")
@@ -219,11 +231,14 @@ def f1_per_million(comparison: Comparison) -> Table:
         Column("published_f1_per_million", f"F1 per M, {_report(comparison)}", show="{:g}".format),
     )
     shares: dict[str, float] = {}
+    classical: dict[str, None] = {}
 
     def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
         row = arm.scored[0].row
         counts = {column.key: row[column.key] for column in columns[:3]}
-        if counts["trainable_params"] and counts["head_params"]:
+        if STRATEGIES[row["kind"]].family == "classical":
+            classical[arm.label] = None
+        elif counts["trainable_params"] and counts["head_params"]:
             shares[arm.label] = counts["head_params"] / counts["trainable_params"]
         return counts | {
             "f1_per_million": arm.summary("f1_per_million"),
@@ -239,6 +254,8 @@ def f1_per_million(comparison: Comparison) -> Table:
     ]
     if mostly:
         notes.append(f"Share of the head in what is trained here: {', '.join(mostly)}.")
+    if classical:
+        notes.append(f"No encoder in {', '.join(classical)}: all coefficients count as head.")
     if any(row.get("published_f1_per_million") for row in made.rows):
         notes.append(
             "The report divides full fine-tuning by 67.7M, which is base plus adapter; "
@@ -290,14 +307,13 @@ def _result(
             if arm.scored:
                 report = _published(arm) or {}
                 differs |= dict.fromkeys(report.get("differs", ()))
-                rate = {"learning_rate": arm.learning_rate}
+                rate = {"learning_rate": arm.shown_learning_rate}
                 rows.append({**key, **rate, **_runs(arm.scored, "complete"), **values(arm, report)})
         for arm in group.arms:
             for status, cells in arm.unscored.items():
                 cells = tuple(cell for cell in cells if cell not in group.not_chosen)
-                if not cells:
-                    continue
-                rows.append({**key, "learning_rate": arm.learning_rate, **_runs(cells, status)})
+                if cells:
+                    rows.append({**key, "learning_rate": arm.shown_learning_rate, **_runs(cells, status)})
     several = len({cell.spec.seed for cell in comparison.cells}) > 1
     # Which seeds a row stands for matters where some of them are missing.
     seeds = replace(_SEEDS, csv_only=not several or len(comparison.scored) == len(comparison.cells))

@@ -46,6 +46,7 @@ class Meters:
     tokens_padded: int = 0
     train_flops: float = 0.0
     resumed: int = 0
+    prefix_seconds: float = 0.0
     step_seconds: list[float] = field(default_factory=list)
     best_step: int | None = None
     best_epoch: float | None = None
@@ -209,7 +210,10 @@ class StudyTrainer(Trainer):
         checkpoints.load_weights(checkpoint / "weights.safetensors", self.model)
         stored = checkpoints.read_state(checkpoint)
         stored.pop("loss_sum")
-        self.meters = Meters(**stored)
+        before, self.meters = self.meters, Meters(**stored)
+        # What was done again before the first step, since a part of it was lost.
+        self.meters.prefix_seconds += before.prefix_seconds
+        self.meters.train_flops += before.train_flops
         self.meters.resumed += 1
         if self.fast is not None:
             self.fast.refresh(everything=True)
