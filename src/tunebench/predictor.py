@@ -54,10 +54,30 @@ def load(
     if threads is not None:
         machine.set_threads(threads)
     place = machine.resolve_device(device)
-    model, tokens = load_model(artifact)
-    model.to(place)
+    model, tokens = restore_model(artifact)
     chosen = machine.default_precision(place, "fast") if precision == "auto" else precision
-    return Predictor(artifact, load_tokenizer(tokens), _torch_forward(model, place, chosen), model=model)
+    return from_model(artifact, merge_adapter(model), load_tokenizer(tokens), device=place, bf16=chosen == "bf16")
+
+
+def from_model(
+    artifact: Artifact,
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    device: str = "cpu",
+    bf16: bool = False,
+) -> Predictor:
+    """Return the predictor of a torch model, wrapped by PEFT or not; the model is moved and frozen.
+
+    Args:
+        artifact: What the model came from.
+        model: The classifier.
+        tokenizer: Its tokenizer.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        bf16: Compute the encoder's matrix products in bf16.
+    """
+    model.eval().requires_grad_(False).to(device)
+    return Predictor(artifact, tokenizer, _torch_forward(model, device, bf16=bf16), model=model)
 
 
 class Predictor:
@@ -187,8 +207,8 @@ def check_texts(texts: Sequence[str]) -> None:
             )
 
 
-def load_model(artifact: Artifact) -> tuple[nn.Module, Path]:
-    """Load a torch model in fp32, adapters merged where they can be, and say where its tokenizer lies.
+def restore_model(artifact: Artifact) -> tuple[nn.Module, Path]:
+    """Load a torch model in fp32, adapters beside their base, and say where its tokenizer lies.
 
     Torch's, NumPy's and Python's random generators are as before afterwards.
 
@@ -208,7 +228,7 @@ def load_model(artifact: Artifact) -> tuple[nn.Module, Path]:
             model, missing = _pretrained(artifact.path, artifact.label_names)
             _refuse_missing(missing, artifact.path)
             tokens = artifact.path
-    return _merge(model).eval().requires_grad_(False), tokens
+    return model.eval(), tokens
 
 
 def load_adapter(artifact: Artifact) -> nn.Module:
@@ -306,8 +326,8 @@ def _refuse_missing(names: Sequence[str], folder: Path) -> None:
         )
 
 
-def _merge(model: nn.Module) -> nn.Module:
-    """Fold a PEFT adapter into its base; one that cannot be merged runs as it is."""
+def merge_adapter(model: nn.Module) -> nn.Module:
+    """Fold a PEFT adapter into its base, in place; one that cannot be merged is returned as it is."""
     from peft import PeftModel
 
     if not isinstance(model, PeftModel) or not hasattr(model, "merge_and_unload"):
@@ -316,13 +336,13 @@ def _merge(model: nn.Module) -> nn.Module:
     return merged
 
 
-def _torch_forward(model: Any, device: str, precision: str) -> Forward:
+def _torch_forward(model: Any, device: str, *, bf16: bool) -> Forward:
     import torch
 
     from tunebench.engine.fast.attach import FastEncoder, supports
 
     autocast: torch.dtype | None = None
-    if precision == "bf16":
+    if bf16:
         family = architecture_of(model.config) if model.config.model_type in ARCHITECTURES else None
         if family is not None and device == "cpu" and supports(family, model) is None:
             FastEncoder(model, family, seed=0)

@@ -1,0 +1,86 @@
+"""Small finished studies of real tiny architectures: full fine-tuning, and LoRA at two placements."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tunebench.api import run_study
+from tunebench.config import Execution, StudyConfig
+from tunebench.models import _fingerprint
+from tunebench.progress import PlainDisplay
+from tunebench.store import StudyStore
+
+STRATEGIES = {
+    "full": {"learning_rate": 2e-3},
+    "lora-qv": {"kind": "lora", "rank": 4, "placement": "query_value", "learning_rate": 1e-2},
+    "lora-all": {"kind": "lora", "rank": 4, "placement": "all_linear", "learning_rate": 1e-2},
+}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_fingerprints() -> Iterator[None]:
+    """Fingerprints of folders are kept for a process; tests change folders."""
+    _fingerprint.cache_clear()
+    yield
+    _fingerprint.cache_clear()
+
+
+def write_reviews(path: Path, *, classes: int = 2) -> Path:
+    """Write texts of very different lengths, whose class shows in a word."""
+    words = (["awful", "dull"], ["superb", "lovely"], ["fine", "so-so"])
+    generator = np.random.default_rng(0)
+    filler = "the film was a story of two men in paris who met again after many years".split()
+    lines = ["text,label"]
+    for i in range(150):
+        text = list(generator.choice(filler, size=int(generator.integers(2, 40))))
+        text.insert(1, str(generator.choice(words[i % classes])))
+        lines.append(f"{' '.join(text)} {i},{('negative', 'positive', 'neutral')[i % classes]}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def run_tiny(model: Path, root: Path, *, classes: int = 2, strategies: dict | None = None, **changes: object) -> Path:  # type: ignore[type-arg]
+    """Run a study on a tiny model, and return its folder."""
+    settings = {
+        "name": "tiny",
+        "model": str(model),
+        "data": str(write_reviews(root / "reviews.csv", classes=classes)),
+        "strategies": strategies or STRATEGIES,
+        "train_sizes": [90],
+        "test_size": 60,
+        "max_length": 24,
+        "epochs": 2,
+        "batch_size": 8,
+    }
+    run_study(
+        StudyConfig.model_validate(settings | changes),
+        folder=root / "out",
+        execution=Execution(device="cpu", threads=1),
+        display=PlainDisplay(io.StringIO()),
+        measure=False,
+    )
+    return root / "out"
+
+
+@pytest.fixture(scope="session")
+def study(tiny_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that gives the folder of a finished study of a family, run once a session."""
+    made: dict[str, Path] = {}
+
+    def build(model_type: str) -> Path:
+        if model_type not in made:
+            made[model_type] = run_tiny(tiny_model(model_type), tmp_path_factory.mktemp(f"study-{model_type}"))
+        return made[model_type]
+
+    return build
+
+
+def run_of(study: Path, label: str) -> str:
+    """Return the id of a strategy's run."""
+    (found,) = [p.spec.run_id for p in StudyStore.open(study).planned() if p.spec.label == label]
+    return found
