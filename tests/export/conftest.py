@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from tunebench.api import run_study
+from conftest import TINY
 from tunebench.config import Execution, StudyConfig
-from tunebench.models import _fingerprint
+from tunebench.models import _fingerprint, model_folder
+from tunebench.plan import make_plan
 from tunebench.progress import PlainDisplay
+from tunebench.runner import run_plan
 from tunebench.store import StudyStore
+from tunebench.train import run_one
 
 STRATEGIES = {
     "full": {"learning_rate": 2e-3},
@@ -44,37 +50,68 @@ def write_reviews(path: Path, *, classes: int = 2) -> Path:
     return path
 
 
-def run_tiny(model: Path, root: Path, *, classes: int = 2, strategies: dict | None = None, **changes: object) -> Path:  # type: ignore[type-arg]
+def run_tiny(model: Path, root: Path, *, classes: int = 2, strategies: Any = STRATEGIES, **changes: Any) -> Path:
     """Run a study on a tiny model, and return its folder."""
     settings = {
         "name": "tiny",
         "model": str(model),
         "data": str(write_reviews(root / "reviews.csv", classes=classes)),
-        "strategies": strategies or STRATEGIES,
+        "strategies": strategies,
         "train_sizes": [90],
         "test_size": 60,
         "max_length": 24,
         "epochs": 2,
         "batch_size": 8,
     }
-    run_study(
-        StudyConfig.model_validate(settings | changes),
-        folder=root / "out",
-        execution=Execution(device="cpu", threads=1),
+    config, execution = StudyConfig.model_validate(settings | changes), Execution(device="cpu", threads=1)
+    plan = make_plan(config, execution=execution, folder=root / "out", budget_seconds=None, measure=False)
+    store = StudyStore.create(root / "out", config, list(plan.runs))
+    summary = run_plan(
+        [run.spec for run in plan.runs],
+        store=store,
+        dataset=plan.dataset,
+        execution=execution,
         display=PlainDisplay(io.StringIO()),
-        measure=False,
+        train=run_one,
+        estimates={},
     )
+    assert not summary.failed
     return root / "out"
 
 
 @pytest.fixture(scope="session")
-def study(tiny_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def lively_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that gives a one-layer model of a family whose answers differ from text to text.
+
+    With the usual small weights a tiny model says much the same of every text, and then any two agree.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    root = tmp_path_factory.mktemp("lively")
+
+    def build(model_type: str) -> Path:
+        folder = root / model_type
+        if not folder.exists():
+            torch.manual_seed(0)
+            layers = {"n_layers": 1} if model_type == "distilbert" else {"num_hidden_layers": 1}
+            options = TINY[model_type] | layers | {"initializer_range": 0.3}
+            config = AutoConfig.for_model(model_type, vocab_size=30522, **options)
+            AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+            for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+                shutil.copy(model_folder("minilm") / name, folder / name)
+        return folder
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def study(lively_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return a function that gives the folder of a finished study of a family, run once a session."""
     made: dict[str, Path] = {}
 
     def build(model_type: str) -> Path:
         if model_type not in made:
-            made[model_type] = run_tiny(tiny_model(model_type), tmp_path_factory.mktemp(f"study-{model_type}"))
+            made[model_type] = run_tiny(lively_model(model_type), tmp_path_factory.mktemp(f"study-{model_type}"))
         return made[model_type]
 
     return build

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunebench.errors import ExportError
 from tunebench.export.base import Exporter, Tolerance, register
+from tunebench.export.card import hub_name, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,7 @@ class AdapterExporter(Exporter):
     def how_to_load(self, artifact: Artifact) -> str:
         """Return the lines for Transformers and PEFT; see :meth:`Exporter.how_to_load`."""
         assert artifact.base is not None
+        base = hub_name(artifact.base) or f"path/to/{shown(artifact.base)}"
         return "\n".join(
             [
                 "from peft import PeftModel",
@@ -55,7 +57,7 @@ class AdapterExporter(Exporter):
                 "",
                 'config = AutoConfig.from_pretrained("PATH")  # classes and their names',
                 "base = AutoModelForSequenceClassification.from_pretrained(",
-                f"    {artifact.base.source!r}, config=config, ignore_mismatched_sizes=True",
+                f'    "{base}", config=config, ignore_mismatched_sizes=True',
                 ")",
                 'model = PeftModel.from_pretrained(base, "PATH").eval()',
                 'tokenizer = AutoTokenizer.from_pretrained("PATH")',

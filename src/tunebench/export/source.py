@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,14 +108,9 @@ def recommended_run(comparison: Comparison) -> str:
     Raises:
         ExportError: As :func:`best_run`.
     """
-    merits = {}
-    for group in comparison.groups():
-        if group.selected is None or comparison.selection != "validation":
-            continue
-        scores = group.selected.selection_scores().values()
-        if scores:
-            merits[group.selected] = sum(scores) / len(scores)
-    arm = max(merits, key=merits.__getitem__, default=None)
+    arms = [group.selected for group in comparison.groups() if group.selected is not None]
+    judged = [arm for arm in arms if arm.selection_scores()] if comparison.selection == "validation" else []
+    arm = max(judged, key=lambda arm: statistics.fmean(arm.selection_scores().values()), default=None)
     return _best(comparison.scored if arm is None else arm.scored, comparison.name)
 
 

@@ -22,6 +22,7 @@ from tunebench.files import write_json
 if TYPE_CHECKING:
     from tunebench.predictor import Predictor
 
+_NOTES = (EXPORT_FILE, "README.md")
 #: Raised when the meaning of ``export.json`` changes.
 EXPORT_VERSION = 1
 #: Texts of the test part that an export is checked on.
@@ -149,7 +150,8 @@ def _write(
         **asdict(found),
         "tolerance": asdict(exporter.tolerance),
         "equal_to_stored_predictions": repeated,
-        "bytes": sum(path.stat().st_size for path in folder.iterdir() if path.name != EXPORT_FILE),
+        # Of what is loaded, without the notes beside it.
+        "bytes": sum(path.stat().st_size for path in folder.iterdir() if path.name not in _NOTES),
         "latency_ms_before": milliseconds,
         "latency_ms_after": exported_milliseconds,
         "contended": meter.contended,
