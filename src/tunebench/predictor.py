@@ -292,6 +292,7 @@ def _run_model(artifact: Artifact) -> nn.Module:
 def _pretrained(folder: Path, label_names: Sequence[str]) -> tuple[PreTrainedModel, list[str]]:
     """Load a classifier as stored; return it, and the parameters that its files did not hold."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     names = dict(enumerate(label_names))
@@ -310,7 +311,7 @@ def _pretrained(folder: Path, label_names: Sequence[str]) -> tuple[PreTrainedMod
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"The model cannot be loaded: {first_line(error)}", value=str(folder)) from None
     mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
     return model, sorted({*info["missing_keys"], *mismatched})
