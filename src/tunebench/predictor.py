@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -248,8 +249,15 @@ def load_adapter(artifact: Artifact) -> nn.Module:
     assert artifact.base is not None
     base, missing = _pretrained(model_folder(artifact.base.source, artifact.base.revision), artifact.label_names)
     try:
-        model: nn.Module = PeftModel.from_pretrained(base, str(artifact.path), is_trainable=False)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        with warnings.catch_warnings():
+            # PEFT warns of missing parameters and goes on; below they are an error.
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")
+            model: nn.Module = PeftModel.from_pretrained(base, str(artifact.path), is_trainable=False)
+    except KeyError as error:
+        # What it raises for a head that is missing.
+        _refuse_missing([str(error.args[0])], artifact.path)
+        raise
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise ModelError(
             f"The adapter does not fit its base: {first_line(error)}", value=str(artifact.path)
         ) from None

@@ -50,7 +50,9 @@ def write_reviews(path: Path, *, classes: int = 2) -> Path:
     return path
 
 
-def run_tiny(model: Path, root: Path, *, classes: int = 2, strategies: Any = STRATEGIES, **changes: Any) -> Path:
+def run_tiny(
+    model: Path | str, root: Path, *, classes: int = 2, strategies: Any = STRATEGIES, **changes: Any
+) -> Path:
     """Run a study on a tiny model, and return its folder."""
     settings = {
         "name": "tiny",
