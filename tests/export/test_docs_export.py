@@ -7,10 +7,10 @@ import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
-from click import Group
 
 from tunebench import cli
 from tunebench.export import EXPORTERS
@@ -28,8 +28,8 @@ LINES = [re.split(r" [<>] ", line)[0] for block in blocks("console") for line in
 @pytest.mark.parametrize("line", LINES)
 def test_commands_parse(line: str) -> None:
     program, name, *words = shlex.split(line)
-    tree = typer.main.get_command(cli.app)
-    assert program == "tunebench" and isinstance(tree, Group)
+    tree: Any = typer.main.get_command(cli.app)
+    assert program == "tunebench"
     tree.commands[name].make_context(name, words)  # raises on an option that is not there
 
 
