@@ -217,6 +217,9 @@ def test_a_promise_of_equal_trials_is_held_to() -> None:
     strategies = {"full": {"learning_rate": [1e-5, 5e-5]}, "lora": {"learning_rate": [1e-4]}}
     with pytest.raises(ValueError, match="full 2, lora 1"):
         fakes.make_study(strategies=strategies, search={"budget": "trials"})
+    # A baseline without an encoder has no learning rate to try.
+    strategies = {"full": {"learning_rate": [1e-5, 5e-5]}, "tfidf": {}}
+    assert fakes.make_study(strategies=strategies, search={"budget": "trials"}).search.budget == "trials"
 
 
 def test_runs_at_rates_that_were_not_chosen_are_no_gap() -> None:

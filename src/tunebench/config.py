@@ -283,7 +283,11 @@ class StudyConfig(Recipe):
             raise ValueError("selection: test leaves no use for a validation part; drop validation_fraction")
         if self.selection == "validation" and self.validation_fraction == 0:
             raise ValueError("selection: validation needs a validation part; drop validation_fraction: 0")
-        counts = {label: len(strategy.learning_rate) for label, strategy in self.strategies.items()}
+        counts = {
+            label: len(strategy.learning_rate)
+            for label, strategy in self.strategies.items()
+            if not is_classical(strategy.kind)
+        }
         if self.search.budget == "trials" and len(set(counts.values())) > 1:
             raise ValueError(
                 "search.budget: trials promises every strategy as many learning rates; they have "
