@@ -86,7 +86,7 @@ def run_study(
         estimates={run_id: estimate.seconds for run_id, estimate in plan.estimates.items()},
     )
     comparison = load_comparison(folder)
-    return StudyResult(comparison, _write_report(comparison, folder), summary)
+    return StudyResult(comparison, _write_report(comparison, folder, run_figures=True), summary)
 
 
 def dry_run_rows(
@@ -134,16 +134,21 @@ def load_comparison(folder: Path) -> Comparison:
     return Comparison.from_cells(store.cells(), name=store.study().name, audit=audit)
 
 
-def write_report(folder: Path) -> Path:
-    """Write tables, figures and ``report.md`` of a study, and return the report's path."""
-    return _write_report(load_comparison(folder), folder)
+def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:
+    """Write tables, figures, ``report.md`` and ``report.html`` of a study, and return the latter's path.
+
+    Args:
+        folder: The study's folder.
+        run_figures: Draw figures of single runs that are missing; by default where there are few runs.
+    """
+    return _write_report(load_comparison(folder), folder, run_figures=run_figures)
 
 
-def _write_report(comparison: Comparison, folder: Path) -> Path:
+def _write_report(comparison: Comparison, folder: Path, *, run_figures: bool | None = None) -> Path:
     from tunebench.report import write_all
 
     try:
-        return write_all(comparison, folder)
+        return write_all(comparison, folder, run_figures=run_figures)
     except OSError as error:
         raise StoreError(f"The report cannot be written: {error}", value=str(folder)) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,16 +34,18 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     save_figures(comparison, folder / "figures")
     titles = {name: maker.title for name, maker in FIGURES.items()}
     path = folder / "report.md"
-    write_text(path, render_report(comparison, figures=titles))
+    drawn = {place.name for place in (folder / "figures" / "runs").glob("*")}
+    write_text(path, render_report(comparison, figures=titles, drawn_runs=drawn))
     return path
 
 
-def render_report(comparison: Comparison, *, figures: dict[str, str]) -> str:
+def render_report(comparison: Comparison, *, figures: dict[str, str], drawn_runs: Collection[str] = ()) -> str:
     """Return the report's text.
 
     Args:
         comparison: The study's cells.
         figures: Titles by the names of files in ``figures/``, in order.
+        drawn_runs: Ids of the runs whose own figures lie in ``figures/runs/``.
     """
     environment = Environment(
         loader=PackageLoader("tunebench", "report"),
@@ -67,7 +70,7 @@ def render_report(comparison: Comparison, *, figures: dict[str, str]) -> str:
         warnings=comparison.warnings(),
         tables=[to_markdown(table, level=3) for table in make_tables(comparison)],
         figures=figures,
-        runs=[cell for cell in comparison.scored],
+        runs=[cell for cell in comparison.scored if cell.spec.run_id in drawn_runs],
         study=None if study is None else as_yaml(study),
         versions=records[0].environment.versions if records else {},
         machines=[

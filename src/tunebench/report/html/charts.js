@@ -1,0 +1,94 @@
+// Charts: what a form's boxes leave is drawn, when it comes into view and whenever a box changes.
+(() => {
+  "use strict";
+  const options = {
+    actions: false,
+    renderer: "svg",
+    // Expressions are interpreted: the page's policy forbids making code from text.
+    ast: true,
+    tooltip: { theme: "custom" },
+  };
+
+  const unpack = (data) => data.rows ?? data.lines.flatMap(({ x, y, ...line }) =>
+    x.map((value, i) => ({ ...line, x: value, y: y[i] })));
+
+  const prepare = (place) => {
+    const name = place.dataset.chart;
+    const source = document.getElementById(`data-${name}`);
+    const form = document.querySelector(`form[data-chart="${name}"]`);
+    const data = JSON.parse(source.textContent);
+    const rows = unpack(data);
+    const several = Boolean(data.split);
+    let views = [];
+
+    const kept = () => {
+      const chosen = new Map();
+      for (const field of form.querySelectorAll("fieldset")) {
+        const boxes = [...field.querySelectorAll("input:checked")].map((box) => box.value);
+        chosen.set(field.dataset.field, new Set(boxes));
+      }
+      const view = form.elements.view?.value;
+      return rows.filter((row) => (view === undefined || row.view === view)
+        && [...chosen].every(([field, values]) => row[field] === undefined || values.has(String(row[field]))));
+    };
+
+    const plot = async (into, values) => {
+      const spec = data.specs[form.elements.view?.value ?? ""];
+      const { view } = await window.tunebenchEmbed(into, { ...spec, data: { values } }, options);
+      views.push(view);
+    };
+
+    let turn = Promise.resolve();
+    const draw = () => { turn = turn.then(redraw, redraw); return turn; };
+    const redraw = async () => {
+      views.forEach((view) => view.finalize());
+      views = [];
+      place.replaceChildren();
+      const values = kept();
+      const drawn = values.filter((row) => row.kind !== "diagonal");
+      if (!drawn.length) {
+        const line = document.createElement("p");
+        line.className = "nothing";
+        line.textContent = "Nothing is switched on.";
+        place.append(line);
+      } else if (!several) {
+        const into = document.createElement("div");
+        into.className = "plot";
+        place.append(into);
+        await plot(into, values);
+      } else {
+        for (const part of [...new Set(values.map((row) => row[data.split]))].sort((a, b) => a - b)) {
+          const panel = document.createElement("div"), title = document.createElement("h3");
+          const into = document.createElement("div");
+          panel.className = "panel";
+          title.textContent = `${part.toLocaleString("en")} examples`;
+          into.className = "plot";
+          panel.append(title, into);
+          place.append(panel);
+          await plot(into, values.filter((row) => row[data.split] === part));
+        }
+      }
+      place.dataset.drawn = String(Number(place.dataset.drawn ?? 0) + 1);
+    };
+
+    form.addEventListener("change", draw);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    return draw;
+  };
+
+  const waiting = new Map();
+  for (const place of document.querySelectorAll("div.chart")) waiting.set(place, prepare(place));
+  const start = (place) => {
+    const draw = waiting.get(place);
+    waiting.delete(place);
+    return draw?.();
+  };
+  const watch = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) { watch.unobserve(entry.target); start(entry.target); }
+  }, { rootMargin: "300px" });
+  for (const place of waiting.keys()) watch.observe(place);
+  // What has not been in view is still wanted on paper; without a view the idle page draws it.
+  const rest = () => { for (const place of [...waiting.keys()]) start(place); };
+  addEventListener("beforeprint", rest);
+  addEventListener("load", () => setTimeout(rest, 1500));
+})();

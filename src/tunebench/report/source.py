@@ -1,0 +1,128 @@
+"""What a report is made from: a comparison, its study's folder, and the predictions kept there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from tunebench.comparison import Arm, Cell, Comparison
+from tunebench.errors import StoreError
+from tunebench.files import stored_file
+from tunebench.rendering import learning_rate
+from tunebench.run_folder import RunFolder
+from tunebench.store import StudyStore
+
+if TYPE_CHECKING:
+    from tunebench.config import StudyConfig
+
+
+class Answer(Protocol):
+    """What a study says in the end, as the report shows it.
+
+    Attributes:
+        sentence: The recommendation, with its interval.
+        reasons: What carries it, one sentence each; the cost of the alternatives is among them.
+        warnings: What it does not carry.
+    """
+
+    @property
+    def sentence(self) -> str:
+        """The recommendation, with its interval."""
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """What carries it, one sentence each."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What it does not carry, one sentence each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What one run predicted on the test part.
+
+    Attributes:
+        logits: Shape ``(n, classes)``.
+        labels: int64 ``(n,)``.
+        indices: int64 ``(n,)``, row numbers of the split the test part came from.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What the sections of a report are made from.
+
+    Attributes:
+        comparison: The study's cells.
+        folder: The study's folder; where it holds no study, what needs one is left out and said so.
+        answer: The recommendation, where one was computed.
+    """
+
+    comparison: Comparison
+    folder: Path
+    answer: Answer | None = None
+
+    @cached_property
+    def study(self) -> StudyConfig | None:
+        """The study as stored; None where the folder holds none that can be read."""
+        try:
+            return StudyStore.open(self.folder).study()
+        except StoreError:
+            return None
+
+    @cached_property
+    def arms(self) -> tuple[Arm, ...]:
+        """The arms that tables and figures show, with scores, by strategy and size."""
+        return tuple(arm for group in self.comparison.groups() for arm in group.shown if arm.scored)
+
+    @cached_property
+    def predictions(self) -> dict[str, Predictions]:
+        """The stored predictions of the shown arms, by run id; damaged ones and those of other test parts go."""
+        found: dict[str, Predictions] = {}
+        for cell in (cell for arm in self.arms for cell in arm.scored):
+            read = _read(cell, self.folder)
+            first = next(iter(found.values()), read)
+            if read is not None and first is not None and _same_test_part(read, first):
+                found[cell.spec.run_id] = read
+        return found
+
+    @cached_property
+    def without_predictions(self) -> int:
+        """How many scored runs of the shown arms have no usable predictions."""
+        return sum(len(arm.scored) for arm in self.arms) - len(self.predictions)
+
+    def series(self, arm: Arm) -> str:
+        """Name an arm among those of its size: the strategy, with its learning rate where several are shown."""
+        group = self.comparison.group(arm.label, arm.train_size)
+        several = group is not None and len(group.shown) > 1
+        return f"{arm.label}, rate {learning_rate(arm.learning_rate)}" if several else arm.label
+
+
+def _read(cell: Cell, folder: Path) -> Predictions | None:
+    if cell.record is None:
+        return None
+    run = RunFolder(folder / "runs" / cell.spec.run_id)
+    stored = cell.record.files.get(run.predictions.name)
+    try:
+        if stored is not None and stored_file(run.predictions) != stored:
+            return None
+        read = Predictions(**run.read_predictions())
+    except (OSError, StoreError):
+        return None
+    shape = (len(read.labels), len(cell.spec.data.label_names))
+    fits = read.logits.shape == shape and read.indices.shape == read.labels.shape and shape[0] > 1
+    return read if fits and np.isfinite(read.logits).all() else None
+
+
+def _same_test_part(one: Predictions, other: Predictions) -> bool:
+    return np.array_equal(one.indices, other.indices) and np.array_equal(one.labels, other.labels)
