@@ -33,7 +33,9 @@ def write_data(folder: Path, *, texts: int = 60) -> DataConfig:
             writer.writerow(["text", "label"])
             for row in range(texts):
                 words = "a fine film" if row % 2 else "a dull film"
-                text = EVIL if part == "test" and row == 0 else f"{part} review {row}: {words}. " + "And so on. " * row
+                text = (
+                    EVIL if part == "test" and row == 0 else f"{part} review {row}: {words}. " + "And so on. " * row
+                )
                 writer.writerow([text, "pos" if row % 2 else "neg"])
     return DataConfig(source=str(folder))
 

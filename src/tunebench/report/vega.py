@@ -139,8 +139,21 @@ def by_size(
     )
 
 
-def cost(labels: Sequence[str], title: str, *, log: bool) -> dict[str, Any]:
-    """Return macro F1 against a cost, with the front of points that none beats in both."""
+def cost(labels: Sequence[str], title: str, *, sizes: Sequence[int], log: bool) -> dict[str, Any]:
+    """Return macro F1 against a cost, with the front of points that none beats in both.
+
+    Marks grow with the training size; those whose rows say so have it written beside them.
+    """
+    ordered = sorted(sizes)
+    area = {
+        "field": "size",
+        "type": "ordinal",
+        "legend": None,
+        "scale": {
+            "domain": ordered,
+            "range": [45 + 90 * i / max(1, len(ordered) - 1) for i in range(len(ordered))],
+        },
+    }
     scale: dict[str, Any] = {"type": "log", "nice": False, "padding": 24} if log else {"zero": False, "padding": 24}
     x = {
         "field": "x",
@@ -170,16 +183,17 @@ def cost(labels: Sequence[str], title: str, *, log: bool) -> dict[str, Any]:
             ),
             _layer(
                 "datum.kind === 'point'",
-                {"type": "point", "size": 95, "filled": True},
+                {"type": "point", "filled": True},
                 x=x,
                 y=y,
                 color=_color(labels),
                 shape=_shape(labels),
+                size=area,
                 tooltip=said,
                 opacity={"condition": {"test": "datum.front", "value": 1}, "value": 0.55},
             ),
             _layer(
-                "datum.kind === 'point'",
+                "datum.kind === 'point' && datum.named",
                 {"type": "text", "dy": -9, "align": "center", "baseline": "bottom", "fontSize": 10.5},
                 x=x,
                 y=y,
@@ -266,7 +280,8 @@ def reliability(labels: Sequence[str]) -> dict[str, Any]:
         *(_tip("x", "Confidence", "quantitative", ".3f"), _tip("y", "Correct", "quantitative", ".3f")),
         *(_tip("low", "Interval from", "quantitative", ".3f"), _tip("high", "to", "quantitative", ".3f")),
     ]
-    series = [{"field": "series"}, {"field": "seed"}]
+    detail = [{"field": "series"}, {"field": "seed"}, {"field": "kind"}]
+    order = {"field": "x", "type": "quantitative"}
     return _chart(
         [
             _layer(
@@ -276,16 +291,7 @@ def reliability(labels: Sequence[str]) -> dict[str, Any]:
                 y=y,
             ),
             _layer(
-                "datum.kind === 'bin'",
-                {"type": "line", "strokeWidth": 1.2, "opacity": 0.8},
-                x=x,
-                y=y,
-                color=_color(labels),
-                detail=series,
-                order={"field": "x", "type": "quantitative"},
-            ),
-            _layer(
-                "datum.kind === 'bin'",
+                "isValid(datum.low)",
                 {"type": "rule", "strokeWidth": 1, "opacity": 0.45},
                 x=x,
                 y={**y, "field": "low"},
@@ -293,12 +299,31 @@ def reliability(labels: Sequence[str]) -> dict[str, Any]:
                 color=_color(labels),
             ),
             _layer(
-                "datum.kind === 'bin'",
-                {"type": "point", "filled": True, "size": 50},
+                "datum.kind === 'seed'",
+                {"type": "line", "strokeWidth": 0.8, "opacity": 0.6},
+                x=x,
+                y=y,
+                color=_color(labels),
+                detail=detail,
+                order=order,
+            ),
+            _layer(
+                "datum.kind === 'mean'",
+                {"type": "line", "strokeWidth": 1.6},
+                x=x,
+                y=y,
+                color=_color(labels),
+                detail=detail,
+                order=order,
+            ),
+            _layer(
+                "datum.kind !== 'diagonal'",
+                {"type": "point", "filled": True, "opacity": 1},
                 x=x,
                 y=y,
                 color=_color(labels),
                 shape=_shape(labels),
+                size={"condition": {"test": "datum.kind === 'mean'", "value": 55}, "value": 18},
                 tooltip=said,
             ),
         ],

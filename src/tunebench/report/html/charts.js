@@ -29,7 +29,8 @@
       }
       const view = form.elements.view?.value;
       return rows.filter((row) => (view === undefined || row.view === view)
-        && [...chosen].every(([field, values]) => row[field] === undefined || values.has(String(row[field]))));
+        && [...chosen].every(([field, values]) => row[field] === undefined || values.has(String(row[field]))
+          || row.kind === "diagonal" && field === "kind"));
     };
 
     const plot = async (into, values) => {

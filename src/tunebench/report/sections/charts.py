@@ -32,6 +32,8 @@ COSTS: dict[str, tuple[str, float]] = {
     "trainable_params": ("Trainable parameters (million)", 1e6),
     "artifact_bytes": ("Size of what is kept (MB)", 1e6),
 }
+#: Up to so many points each has its size beside it.
+_FEW_POINTS = 14
 #: A picture above this many bytes as SVG is embedded as PNG instead.
 _LARGE_FIGURE = 250_000
 
@@ -91,12 +93,18 @@ def cost(source: Source) -> dict[str, Any]:
         x, y = (np.array([point[key] for point in points]) for key in ("x", "y"))
         front = on_front(y, x)
         for point, best in zip(points, front.tolist(), strict=True):
-            point["front"] = best
+            # Many numbers would lie on each other.
+            point |= {"front": best, "named": best or len(points) <= _FEW_POINTS}
         path = sorted((point for point in points if point["front"]), key=lambda point: (point["x"], point["y"]))
         rows += points + [point | {"kind": "front"} for point in path]
         log = bool(x.min() > 0 and x.max() / x.min() > 8)
         views[name] = title
-        specs[name] = vega.cost(source.comparison.labels, title + (", log scale" if log else ""), log=log)
+        specs[name] = vega.cost(
+            source.comparison.labels,
+            title + (", log scale" if log else ""),
+            sizes=source.comparison.sizes,
+            log=log,
+        )
     return {
         "empty": not rows,
         "views": views,

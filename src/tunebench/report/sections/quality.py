@@ -46,22 +46,27 @@ def confusion(source: Source) -> dict[str, Any]:
 
 @section("calibration", "Calibration")
 def calibrated(source: Source) -> dict[str, Any]:
-    """Return reliability diagrams and errors of the shown arms, each seed by itself."""
+    """Return reliability diagrams and errors of the shown arms: seeds together, and each by itself."""
     rows: list[dict[str, Any]] = []
     table: list[dict[str, Any]] = []
     for arm in source.arms:
+        key = {"series": source.series(arm), "strategy": arm.label, "size": arm.train_size}
+        stored = {c.spec.seed: source.predictions.get(c.spec.run_id) for c in arm.scored}
+        known = {seed: run for seed, run in stored.items() if run is not None}
         scores: list[Calibration] = []
-        for cell in arm.scored:
-            stored = source.predictions.get(cell.spec.run_id)
-            if stored is None:
-                continue
+        for seed, run in known.items():
             # A generator of its own: a run's numbers must not depend on what else is in the study.
-            rng = np.random.default_rng(cell.spec.seed)
-            found = calibration(stored.labels, stored.logits, rng=rng, bins=_BINS, resamples=_RESAMPLES)
+            rng = np.random.default_rng(seed)
+            found = calibration(run.labels, run.logits, rng=rng, bins=_BINS, resamples=_RESAMPLES)
             scores.append(found)
-            rows += _bins(
-                found, {"series": source.series(arm), "strategy": arm.label, "seed": str(cell.spec.seed)}, arm
-            )
+            if len(known) > 1:
+                rows += [key | part | {"kind": "seed", "seed": str(seed)} for part in _bins(found)]
+        if known:
+            runs = list(known.values())
+            labels, logits = (np.concatenate([getattr(run, part) for run in runs]) for part in ("labels", "logits"))
+            pooled = calibration(labels, logits, rng=np.random.default_rng(0), bins=_BINS, resamples=1)
+            # Seeds score the same examples, so an interval that takes them for so many more would be too narrow.
+            rows += [key | part | {"kind": "mean"} for part in _bins(pooled, interval=len(runs) == 1)]
         if scores:
             table.append(
                 {
@@ -81,6 +86,7 @@ def calibrated(source: Source) -> dict[str, Any]:
     return {
         "empty": not table,
         "missing": source.without_predictions,
+        "several": any(row["kind"] == "seed" for row in rows),
         "table": made,
         "csv": to_csv(made),
         "sizes": sizes,
@@ -104,21 +110,16 @@ _NOTES = (
 )
 
 
-def _bins(found: Calibration, key: dict[str, Any], arm: Arm) -> list[dict[str, Any]]:
-    return [
-        {
-            **key,
-            "kind": "bin",
-            "size": arm.train_size,
-            "count": part.count,
-            "x": round(part.confidence, 4),
-            "y": round(part.accuracy.estimate, 4),
-            "low": round(part.accuracy.low, 4),
-            "high": round(part.accuracy.high, 4),
-        }
-        for part in found.equal_mass.bins
-        if part.confidence is not None and part.accuracy is not None
-    ]
+def _bins(found: Calibration, *, interval: bool = True) -> list[dict[str, Any]]:
+    rows = []
+    for part in found.equal_mass.bins:
+        if part.confidence is None or part.accuracy is None:
+            continue
+        row = {"count": part.count, "x": round(part.confidence, 4), "y": round(part.accuracy.estimate, 4)}
+        if interval:
+            row |= {"low": round(part.accuracy.low, 4), "high": round(part.accuracy.high, 4)}
+        rows.append(row)
+    return rows
 
 
 def _largest(counts: np.ndarray, share: np.ndarray, names: tuple[str, ...]) -> list[dict[str, Any]]:
