@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tunebench.comparison import Cell, Comparison
 from tunebench.config import DataRef, ModelRef, RunSpec
+from tunebench.metrics import score
 from tunebench.records import (
     ClassScore,
     Cost,
@@ -167,6 +169,25 @@ def make_cell(label: str = "full", *, status: Status = "complete", f1: float | N
     recorded = status in ("complete", "failed", "out_of_memory")
     record = make_record(made, status=status, f1=f1) if recorded else None
     return Cell(made, status, record, "left out by the budget of 60 s" if status == "left_out" else None)
+
+
+def with_predictions(cell: Cell, wrong: np.ndarray, *, n: int = 400, seed: int = 0) -> Cell:
+    """Return the cell with stored predictions that are wrong at some positions, and the scores they give.
+
+    Args:
+        cell: A complete cell of two classes.
+        wrong: Booleans of shape ``(n,)``.
+        n: Test examples; even positions are of class 0.
+        seed: Of the noise in the logits.
+    """
+    labels = np.arange(n) % 2
+    predicted = np.where(wrong, 1 - labels, labels)
+    sure = np.random.default_rng(seed).uniform(0.5, 3, n).astype(np.float32)
+    logits = np.where(np.eye(2, dtype=bool)[predicted], sure[:, None], 0).astype(np.float32)
+    values = {"logits": logits, "labels": labels, "indices": np.arange(n)}
+    assert cell.record is not None
+    record = cell.record.model_copy(update={"scores": score(labels, logits, cell.spec.data.label_names)})
+    return replace(cell, record=record, predictions=lambda: values)
 
 
 def make_grid(

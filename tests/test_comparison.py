@@ -55,7 +55,7 @@ def test_changing_a_row_changes_nothing() -> None:
         ({"model": ModelRef(source="x", fingerprint="other")}, "model"),
         ({"selection": "last"}, "selection"),
         ({"validation_fraction": 0.2}, "validation_fraction"),
-        ({"subset_seed": 7}, "subset_seed"),
+        ({"subset_seed": 7}, "the draw of the test part"),
         ({"test_size": 100}, "test_size"),
     ],
 )
@@ -83,7 +83,7 @@ def test_impossible_cells_are_refused() -> None:
         compare([cell, cell])
     with pytest.raises(StoreError, match="another run"):
         compare([Cell(make_spec(seed=1), "complete", make_record(make_spec(seed=2)))])
-    with pytest.raises(StoreError, match="no scores"):
+    with pytest.raises(StoreError, match="no record"):
         compare([Cell(cell.spec, "complete", None)])
 
 

@@ -69,7 +69,7 @@ def test_lora_trains_exactly_adapter_and_head(
 
 
 @pytest.mark.parametrize("model_type", sorted(TINY))
-@pytest.mark.parametrize("kind", sorted(STRATEGIES))
+@pytest.mark.parametrize("kind", sorted(name for name, s in STRATEGIES.items() if s.family == "encoder"))
 def test_one_step_lowers_the_loss_and_leaves_frozen_weights_alone(
     tiny_model: Callable[[str], Path], model_type: str, kind: str
 ) -> None:

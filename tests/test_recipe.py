@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from factories import make_spec
+from factories import compare, make_cell, make_spec
 from tunebench.config import DataRef, ModelRef, Recipe, StudyConfig, expand
+from tunebench.errors import StoreError
 from tunebench.strategies import STRATEGIES
 from tunebench.strategies.base import ADDED_LATER
 
@@ -76,3 +77,64 @@ def test_an_added_field_enters_the_id_only_when_it_changes_something(monkeypatch
 
 def test_every_field_of_the_recipe_is_one_of_the_spec() -> None:
     assert set(Recipe.model_fields) <= set(type(make_spec("full")).model_fields)
+
+
+def test_truncation_is_an_axis_by_labels() -> None:
+    labels = {
+        "full": {},
+        "tail": {"kind": "full", "truncation": "tail"},
+        "both": {"kind": "full", "truncation": "head_tail", "head_share": 0.5},
+    }
+    found = specs(STUDY | {"strategies": labels})
+    assert [(s.truncation, s.head_share) for s in found.values()] == [
+        ("head", 0.25),
+        ("tail", 0.25),
+        ("head_tail", 0.5),
+    ]
+    assert len({spec.run_id[-16:] for spec in found.values()}) == 3
+    assert "truncation" not in found["full"].identity, "older records would lose their ids"
+    assert found["tail"].identity["truncation"] == "tail"
+
+
+def test_the_share_enters_the_id_under_head_tail_only() -> None:
+    def ids(**changes: Any) -> str:
+        return make_spec("full", **changes).run_id
+
+    assert ids(head_share=0.5) == ids() == ids(truncation="head")
+    assert ids(truncation="tail", head_share=0.5) == ids(truncation="tail") != ids()
+    assert len({ids(truncation="head_tail", head_share=share) for share in (0.25, 0.5, 0.75)}) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"head_share": 0.5},
+        {"strategies": {"full": {"head_share": 0.5}}},
+        {"strategies": {"full": {"head_share": 0.5, "truncation": "tail"}, "b": {"truncation": "head_tail"}}},
+    ],
+)
+def test_a_share_without_effect_is_refused(changes: dict[str, Any]) -> None:
+    if "b" in changes.get("strategies", {}):
+        changes["strategies"]["b"]["kind"] = "full"
+    with pytest.raises(ValueError, match=r"head_share.*no effect"):
+        StudyConfig.model_validate(STUDY | changes)
+
+
+def test_a_share_of_the_study_serves_the_strategies_that_use_it() -> None:
+    labels = {"full": {}, "both": {"kind": "full", "truncation": "head_tail"}}
+    found = specs(STUDY | {"strategies": labels, "head_share": 0.5})
+    assert found["both"].identity["head_share"] == 0.5
+    assert "head_share" not in found["full"].identity
+
+
+@pytest.mark.parametrize("order", [("head", "tail"), ("tail", "head")])
+def test_a_difference_in_truncation_is_said_whichever_comes_first(order: tuple[str, str]) -> None:
+    cells = [make_cell(label, truncation=cut) for label, cut in zip(("full", "lora"), order, strict=True)]
+    assert any("differ in: truncation" in line for line in compare(cells).warnings())
+
+
+@pytest.mark.parametrize("order", [("head", "tail"), ("tail", "head")])
+def test_runs_cut_differently_are_never_averaged(order: tuple[str, str]) -> None:
+    cells = [make_cell("full", seed=seed, truncation=cut) for seed, cut in enumerate(order)]
+    with pytest.raises(StoreError, match="truncation"):
+        compare(cells)

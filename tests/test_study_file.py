@@ -46,7 +46,7 @@ def test_the_paper_preset_is_the_report_to_the_letter() -> None:
         "dropout": 0.2,
         "placement": "query_value",
     }
-    assert (study.train_sizes, study.seeds, study.subset_seed) == ((5000, 10000, 25000), (42,), 42)
+    assert (study.train_sizes, study.seeds, study.subset_seed) == ((5000, 10000, 25000), (42,), (42,))
     assert (study.epochs, study.batch_size, study.max_length) == (3, 32, 256)
     assert (study.schedule, study.warmup_ratio, study.weight_decay) == ("linear", 0.0, 0.0)
     assert (study.evaluations_per_epoch, study.selection) == (2, "test")

@@ -29,23 +29,6 @@ from tunebench.train import run_one
 LORA = {"kind": "lora", "placement": "attention", "rank": 4, "learning_rate": 5e-3, "dropout": 0.1}
 
 
-@pytest.fixture(scope="session")
-def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with train.csv and test.csv: short texts whose class shows in their words."""
-    folder = tmp_path_factory.mktemp("reviews")
-    generator = np.random.default_rng(0)
-    good, bad = "great lovely superb moving fine".split(), "awful boring bad dull weak".split()
-    filler = "the film was a story of two men in paris who met again after many years".split()
-    for name, count in (("train", 160), ("test", 60)):
-        lines = ["text,label"]
-        for i in range(count):
-            words = list(generator.choice(filler, size=generator.integers(4, 16)))
-            words.insert(2, str(generator.choice(good if i % 2 else bad)))
-            lines.append(f"{' '.join(words)} {i},{'pos' if i % 2 else 'neg'}")
-        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
-    return folder
-
-
 def make_spec(model: Path, data: Path, strategy: str = "full", **changes: Any) -> tuple[RunSpec, TextDataset]:
     settings: dict[str, Any] = {
         "name": "t",

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebench.comparison import Comparison
-from tunebench.config import DataConfig, Execution, StudyConfig
+from tunebench.config import DataConfig, Execution, RunSpec, StudyConfig
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_json
 from tunebench.store import StudyStore
 
 if TYPE_CHECKING:
     from tunebench.data.audit import Audit
+    from tunebench.plan import Plan
     from tunebench.progress import Display
     from tunebench.runner import Summary
 
@@ -42,6 +44,7 @@ def run_study(
     display: Display,
     budget_seconds: float | None = None,
     measure: bool = True,
+    unlock_test: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> StudyResult:
     """Plan, run (or go on), and write tables, figures and report.
@@ -53,13 +56,16 @@ def run_study(
         display: Shows the progress.
         budget_seconds: What does not fit is left out and said so.
         measure: Measure speed for the estimates.
+        unlock_test: Score a newly chosen learning rate although the test part was opened for another.
         tell: Told what is being done before training begins.
 
     Raises:
         TunebenchError: Anything that is wrong, before the first step.
     """
     from tunebench.plan import make_plan
-    from tunebench.runner import run_plan
+    from tunebench.runner import Summary, run_plan
+    from tunebench.scoring import locked_runs, score_selected
+    from tunebench.search import chosen_rates, run_search
     from tunebench.train import run_one
     from tunebench.workers import run_with_workers
 
@@ -75,18 +81,61 @@ def run_study(
     if not store.audit_file.exists():
         tell("auditing the data")
         write_json(store.audit_file, _audit(plan.dataset, study.model, study.max_length).to_dict())
-    work = run_with_workers if execution.workers > 1 else run_plan
-    summary = work(
-        [run.spec for run in plan.runs if run.left_out is None],
-        store=store,
-        dataset=plan.dataset,
-        execution=execution,
-        display=display,
-        train=run_one,
-        estimates={run_id: estimate.seconds for run_id, estimate in plan.estimates.items()},
-    )
+    # Of all the study may hold: a rate added today makes yesterday's choice one among several.
+    execution = execution.model_copy(update={"locked": locked_runs([p.spec for p in store.planned()])})
+    job: dict[str, Any] = {
+        "store": store,
+        "dataset": plan.dataset,
+        "execution": execution,
+        "display": display,
+        "train": run_one,
+    }
+    searched = Summary()
+    if study.search.method == "halving":
+        trials = [spec for spec in _open(plan) if spec.run_id in execution.locked]
+        searched = run_search(trials, search=study.search, estimates=_seconds(plan), **job)
+        if not searched.interrupted:
+            plan = make_plan(
+                study,
+                execution=execution,
+                folder=folder,
+                budget_seconds=budget_seconds,
+                measure=False,
+                chosen=chosen_rates(store),
+            )
+            store = job["store"] = StudyStore.create(folder, study, list(plan.runs))
+            locked = locked_runs([p.spec for p in store.planned()])
+            job["execution"] = execution = execution.model_copy(update={"locked": locked})
+    if searched.interrupted:
+        summary = searched
+    else:
+        work = run_with_workers if execution.workers > 1 else run_plan
+        failed = set(searched.failed)
+        rest = [spec for spec in _open(plan) if spec.run_id not in failed]
+        summary = work(rest, estimates=_seconds(plan), **job)
+        summary.failed = [*searched.failed, *summary.failed]
+        summary.complete = [*searched.complete, *summary.complete]
+    if not summary.interrupted:
+        score_selected(
+            load_comparison(folder),
+            store=store,
+            dataset=plan.dataset,
+            execution=execution,
+            unlock=unlock_test,
+            tell=tell,
+        )
     comparison = load_comparison(folder)
+    if not any(cell.status in ("pending", "running") for cell in comparison.cells):
+        shutil.rmtree(store.prefixes, ignore_errors=True)
     return StudyResult(comparison, _write_report(comparison, folder, run_figures=True), summary)
+
+
+def _open(plan: Plan) -> list[RunSpec]:
+    return [run.spec for run in plan.runs if run.left_out is None]
+
+
+def _seconds(plan: Plan) -> dict[str, float]:
+    return {run_id: estimate.seconds for run_id, estimate in plan.estimates.items()}
 
 
 def dry_run_rows(
@@ -114,8 +163,9 @@ def dry_run_rows(
             "run_id": run.spec.run_id,
             "strategy": run.spec.label,
             "train_size": run.spec.train_size,
-            "learning_rate": run.spec.learning_rate,
+            "learning_rate": run.spec.shown_learning_rate,
             "seed": run.spec.seed,
+            "truncation": run.spec.truncation,
             **vars(plan.estimates[run.spec.run_id]),
             "left_out": run.left_out,
         }
@@ -131,7 +181,29 @@ def load_comparison(folder: Path) -> Comparison:
     """
     store = StudyStore.open(folder)
     audit = read_json(store.audit_file) if store.audit_file.exists() else None
-    return Comparison.from_cells(store.cells(), name=store.study().name, audit=audit)
+    study = store.study()
+    return Comparison.from_cells(
+        store.cells(), name=study.name, audit=audit, margin=study.margin, pairs=study.pairs
+    )
+
+
+def import_runs(folders: Sequence[Path], *, folder: Path, settings: Sequence[str] = ()) -> Comparison:
+    """Make a study of folders that other Trainer scripts left; see docs/importing.md.
+
+    Args:
+        folders: One a run.
+        folder: Where the study goes: a new folder, or an empty one.
+        settings: ``KEY=VALUE`` or ``FOLDER:KEY=VALUE``: what the folders do not say.
+
+    Returns:
+        The comparison of all runs.
+
+    Raises:
+        TunebenchError: Everything that is wrong; nothing has been written then.
+    """
+    from tunebench.importing import import_folders
+
+    return import_folders(folders, out=folder, settings=settings)
 
 
 def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:

@@ -11,7 +11,8 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.engine import machine
 from tunebench.engine.batching import Collator, TokenDataset
-from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.flops import Workload, count
 from tunebench.engine.trainer import StudyTrainer
@@ -144,7 +144,7 @@ def run_bench(
     device = "cpu"
     count_ = machine.set_threads(threads)
     precision = machine.default_precision(device, "fast")
-    texts = _texts()
+    texts = review_lengths()
     sides = {way: {"plain": Side(), "ours": Side()} for way in WAYS}
     flops: dict[str, float] = {}
     begin = time.monotonic()
@@ -154,7 +154,7 @@ def run_bench(
             for side in ("plain", "ours"):
                 tell(f"round {rounds + 1}: {model}, {way}, {side}")
                 dropout = attention_dropout if side == "ours" else None
-                prepared, architecture = _build(model, way, dropout)
+                prepared, architecture = build_model(model, way, dropout)
                 workload = count(prepared, architecture)
                 machine.release_memory()
                 machine.keep_memory(side == "ours")
@@ -185,7 +185,7 @@ def run_bench(
     )
 
 
-def _texts(count_: int = 160) -> TokenizedTexts:
+def review_lengths(count_: int = 160) -> TokenizedTexts:
     """Make texts with the lengths of film reviews: log-normal about 233 tokens, cut at 256."""
     generator = np.random.default_rng(0)
     lengths = np.clip(generator.lognormal(math.log(233), 0.58, size=count_), 12, MAX_LENGTH).astype(np.int64)
@@ -193,7 +193,8 @@ def _texts(count_: int = 160) -> TokenizedTexts:
     return TokenizedTexts(ids, np.concatenate([[0], np.cumsum(lengths)]))
 
 
-def _build(name: str, way: str, attention_dropout: float | None) -> tuple[Any, Architecture]:
+def build_model(name: str, way: str, attention_dropout: float | None) -> tuple[Any, Architecture]:
+    """Load a model (or make DistilBERT's shape with random weights), and give it a strategy of :data:`WAYS`."""
     set_seed(0)
     if name == "distilbert":
         from transformers import DistilBertConfig, DistilBertForSequenceClassification
@@ -250,19 +251,36 @@ def _ours(
     model: Any, architecture: Architecture, workload: Workload, texts: TokenizedTexts, precision: str
 ) -> tuple[float, float, bool]:
     """Time a whole pass over the texts through our Trainer, so that every length has its share."""
+    with our_trainer(model, architecture, workload, texts, precision, passes=2) as trainer:
+        # One pass to warm up, one that counts; the step time is the mean, as lengths differ.
+        trainer.train()
+        start = time.perf_counter()
+        trainer.logits(trainer.train_dataset)
+        rate = len(texts) / (time.perf_counter() - start)
+    seconds = trainer.meters.step_seconds
+    return statistics.fmean(seconds[len(seconds) // 2 :]), rate, trainer.fast is not None
+
+
+@contextmanager
+def our_trainer(
+    model: Any,
+    architecture: Architecture,
+    workload: Workload,
+    texts: TokenizedTexts,
+    precision: str,
+    *,
+    passes: int,
+) -> Iterator[StudyTrainer]:
+    """Give a Trainer of ours that goes over some texts so many times, writing nothing that stays."""
     bf16 = precision == "bf16"
     fast = FastEncoder(model, architecture, seed=0) if bf16 and supports(architecture, model) is None else None
-    collator = Collator(pad_id=0)
-    labels = np.arange(len(texts)) % 2
     with tempfile.TemporaryDirectory() as folder:
-        # One pass to warm up, one that counts; the step time is the mean, as lengths differ.
-        steps = 2 * math.ceil(len(texts) / BATCH)
-        trainer = StudyTrainer(
+        yield StudyTrainer(
             model,
-            _arguments(folder, steps),
-            train_dataset=TokenDataset(texts, labels),
+            _arguments(folder, passes * math.ceil(len(texts) / BATCH)),
+            train_dataset=TokenDataset(texts, np.arange(len(texts)) % 2),
             eval_dataset=None,
-            collator=collator,
+            collator=Collator(pad_id=0),
             folder=Path(folder) / "checkpoints",
             best_path=Path(folder) / "best.safetensors",
             seed=0,
@@ -274,19 +292,6 @@ def _ours(
             report=lambda progress: None,
             stop=lambda: False,
         )
-        trainer.train()
-        start = time.perf_counter()
-        predict_logits(
-            model,
-            texts,
-            collator=collator,
-            device="cpu",
-            fast=fast,
-            autocast=torch.bfloat16 if bf16 and fast is None else None,
-        )
-        rate = len(texts) / (time.perf_counter() - start)
-    seconds = trainer.meters.step_seconds[steps // 2 :]
-    return statistics.fmean(seconds), rate, fast is not None
 
 
 def _arguments(folder: str, steps: int) -> TrainingArguments:

@@ -10,18 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from tunebench.config import RunSpec
 from tunebench.errors import StoreError
+from tunebench.imported import IMPORTED_PROTOCOL, check_coordinates
 from tunebench.records import RunRecord, Status, to_row
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
-#: What all cells of a comparison share; tables never mix values of runs that differ here.
+    from tunebench.analysis import Analysis
+
+#: What all cells of a comparison share; tables never mix values of runs that differ here. What is not known
+#: of an imported run is ``None``: it may stand beside others, which is said, and is averaged with none.
 PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
     "data (fingerprint)": lambda spec: spec.data.fingerprint,
     "model (fingerprint)": lambda spec: spec.model.fingerprint,
+    **IMPORTED_PROTOCOL,
     "selection": lambda spec: spec.selection,
     "validation_fraction": lambda spec: spec.validation_fraction,
-    "subset_seed": lambda spec: spec.subset_seed,
+    "the draw of the test part": lambda spec: spec.subset_seed if spec.test_seed is None else spec.test_seed,
     "test_size": lambda spec: spec.test_size,
 }
 
@@ -32,12 +38,15 @@ class Cell:
 
     Attributes:
         note: Why there is no record, where something is known.
+        predictions: Loads ``logits (n, classes)``, ``labels (n,)`` and ``indices (n,)`` of the test part;
+            None where they were not kept.
     """
 
     spec: RunSpec
     status: Status
     record: RunRecord | None = None
     note: str | None = None
+    predictions: Callable[[], dict[str, np.ndarray]] | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def row(self) -> dict[str, Any]:
@@ -45,6 +54,11 @@ class Cell:
         row = to_row(self.spec, status=self.status, record=self.record)
         row["error"] = row["error"] or self.note
         return row
+
+    @property
+    def trained(self) -> bool:
+        """Whether the run went to its end; its test part may still be locked."""
+        return self.status == "complete" and self.record is not None
 
     @property
     def scored(self) -> bool:
@@ -75,12 +89,17 @@ class Summary:
 
 @dataclass(frozen=True)
 class Arm:
-    """The runs of one strategy at one size and one learning rate: they differ in their seed only."""
+    """The runs of one strategy at one size and one learning rate: they differ in seed and subset draw only."""
 
     label: str
     train_size: int
     learning_rate: float
     cells: tuple[Cell, ...]
+
+    @property
+    def shown_learning_rate(self) -> float | None:
+        """The learning rate; None where the strategy has none."""
+        return self.cells[0].spec.shown_learning_rate
 
     @cached_property
     def scored(self) -> tuple[Cell, ...]:
@@ -112,9 +131,10 @@ class Arm:
         found = self.summary(*columns)
         return None if found is None else Summary(tuple(value / 60 for value in found.values))
 
-    def selection_scores(self) -> dict[int, float]:
-        """Return macro F1 on the selection split by seed, where there is one."""
-        found = {cell.spec.seed: cell.row["selection_macro_f1"] for cell in self.scored}
+    def selection_scores(self) -> dict[tuple[int, int], float]:
+        """Return macro F1 on the selection split by subset draw and seed, where there is one."""
+        trained = [cell for cell in self.cells if cell.trained]
+        found = {(c.spec.subset_seed, c.spec.seed): c.row["selection_macro_f1"] for c in trained}
         return {seed: value for seed, value in found.items() if value is not None}
 
 
@@ -149,10 +169,24 @@ class Group:
         return self.arms if self.selected is None else (self.selected,)
 
     @property
+    def not_chosen(self) -> tuple[Cell, ...]:
+        """Cells without scores because another learning rate was chosen: no gap in the study."""
+        if self.selected is None:
+            return ()
+        others = [cell for arm in self.arms if arm is not self.selected for cell in arm.cells]
+        return tuple(c for c in others if not c.scored and c.status in ("complete", "pruned", "pending"))
+
+    @property
     def at_edge(self) -> bool:
         """Whether the best of several learning rates is the smallest or largest: the range was too narrow."""
         ends = (self.arms[0], self.arms[-1])
         return len(self.arms) > 1 and self.selected is not None and self.selected in ends
+
+
+def states(cells: Sequence[Cell]) -> str:
+    """Return how many cells are in which state: ``2 complete, 1 out of memory``."""
+    found = [cell.status.replace("_", " ") for cell in cells]
+    return ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))
 
 
 def select_arm(arms: Sequence[Arm]) -> Arm | None:
@@ -193,12 +227,16 @@ class Comparison:
         cells: In the order of the plan.
         audit: The data audit as plain values, if it was made.
         notes: Further remarks, one sentence each, that stand beside :meth:`warnings`.
+        margin: Macro F1 points within which two strategies count as equal; declared by the study.
+        pairs: Labels to compare two by two; None leaves the choice to :mod:`tunebench.analysis.pairs`.
     """
 
     name: str
     cells: tuple[Cell, ...]
     audit: dict[str, Any] | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    margin: float = 0.5
+    pairs: tuple[tuple[str, str], ...] | None = None
 
     @classmethod
     def from_cells(
@@ -208,6 +246,8 @@ class Comparison:
         name: str,
         audit: dict[str, Any] | None = None,
         notes: Sequence[str] = (),
+        margin: float = 0.5,
+        pairs: Sequence[tuple[str, str]] | None = None,
     ) -> Comparison:
         """Check that cells may stand in one table, and collect them.
 
@@ -216,6 +256,8 @@ class Comparison:
             name: The study's name.
             audit: :meth:`tunebench.data.audit.Audit.to_dict` of its data.
             notes: Further remarks for tables and reports.
+            margin: Macro F1 points within which two strategies count as equal.
+            pairs: Labels to compare two by two.
 
         Raises:
             StoreError: There are no cells, one run stands there twice, a record is not its cell's or
@@ -225,7 +267,7 @@ class Comparison:
         if not cells:
             raise StoreError("There are no runs to compare.", value=name)
         for what, key in PROTOCOL.items():
-            values = sorted({str(key(cell.spec)) for cell in cells})
+            values = sorted({str(value) for cell in cells if (value := key(cell.spec)) is not None})
             if len(values) > 1:
                 raise StoreError(
                     f"These runs cannot be compared: they differ in {what}.",
@@ -233,8 +275,9 @@ class Comparison:
                     fix="put runs of different protocols in different study folders",
                 )
         _check_cells(cells)
-        comparison = cls(name, tuple(cells), audit, tuple(notes))
+        comparison = cls(name, tuple(cells), audit, tuple(notes), margin, None if pairs is None else tuple(pairs))
         for group in comparison.groups():
+            check_coordinates([cell.spec for cell in group.cells])
             _check_recipe(group)
         return comparison
 
@@ -255,8 +298,9 @@ class Comparison:
 
     @property
     def selection(self) -> str:
-        """The selection rule all cells share."""
-        return self.cells[0].spec.selection
+        """The selection rule all cells share; ``not known`` where an imported run does not tell it."""
+        found: set[str | None] = {cell.spec.selection for cell in self.cells}
+        return "not known" if None in found else self.cells[0].spec.selection
 
     @property
     def scored(self) -> tuple[Cell, ...]:
@@ -294,6 +338,13 @@ class Comparison:
         found = (self.group(label, size) for label in self.labels for size in self.sizes)
         return tuple(group for group in found if group is not None)
 
+    @cached_property
+    def analysis(self) -> Analysis:
+        """Everything :mod:`tunebench.analysis` computes of these cells, each part once and when asked for."""
+        from tunebench.analysis import Analysis
+
+        return Analysis(self)
+
     def warnings(self) -> list[str]:
         """Return what a reader must know before believing a table, one sentence each."""
         from tunebench.cautions import cautions
@@ -310,19 +361,20 @@ def _check_cells(cells: Sequence[Cell]) -> None:
         seen.add(run_id)
         if cell.record is not None and cell.record.run_id != run_id:
             raise StoreError("A record belongs to another run.", value=cell.record.run_id, allowed=run_id)
-        if cell.status == "complete" and not cell.scored:
-            raise StoreError("A complete run has no scores.", value=run_id, fix="remove its folder, run again")
+        if cell.status == "complete" and cell.record is None:
+            raise StoreError("A complete run has no record.", value=run_id, fix="remove its folder, run again")
 
 
 def _check_recipe(group: Group) -> None:
     """Refuse to average over anything but seeds, or to choose among anything but learning rates."""
     first, *others = [cell.spec.identity for cell in group.cells]
     for other in others:
-        differ = [k for k in first if first[k] != other[k] and k not in ("seed", "learning_rate")]
+        axes = ("seed", "subset_seed", "learning_rate")
+        differ = [k for k in first | other if first.get(k) != other.get(k) and k not in axes]
         if differ:
             raise StoreError(
                 f"Runs of {group.label!r} at size {group.train_size} cannot be averaged: "
                 f"they differ in {', '.join(differ)}.",
-                value=" and ".join(f"{key}: {first[key]!r} or {other[key]!r}" for key in differ),
+                value=" and ".join(f"{key}: {first.get(key)!r} or {other.get(key)!r}" for key in differ),
                 fix="give each recipe its own strategy label",
             )

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -24,6 +25,7 @@ from pydantic import (
 )
 
 from tunebench.strategies import STRATEGIES
+from tunebench.strategies.base import ADDED_LATER
 
 #: Raised whenever the meaning of a spec or a record changes; part of every run id.
 SCHEMA_VERSION = 1
@@ -32,10 +34,12 @@ Selection = Literal["validation", "last", "test"]
 Precision = Literal["fp32", "bf16"]
 Engine = Literal["fast", "reference"]
 Schedule = Literal["linear", "cosine", "constant"]
+#: What is kept of a text that is too long: its beginning, its end, or some of both.
+Truncation = Literal["head", "tail", "head_tail"]
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 #: Fields that a run takes over from its study unchanged.
-_COMMON = frozenset({"subset_seed", "selection", "evaluations_per_epoch", "optimizer"})
+_COMMON = frozenset({"selection", "evaluations_per_epoch", "optimizer"})
 
 
 class Frozen(BaseModel):
@@ -62,6 +66,10 @@ LearningRates = Annotated[
 ]
 
 
+#: A setting that another one switches on; while that is off, this one enters no run's id.
+_ONLY_HEAD_TAIL: dict[str, Any] = ADDED_LATER | {"only_with": {"truncation": "head_tail"}}
+
+
 class Recipe(Frozen):
     """How a run is trained, besides strategy, learning rate and data.
 
@@ -78,6 +86,26 @@ class Recipe(Frozen):
     engine: Engine = "fast"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+    truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
+    head_share: float = Field(
+        default=0.25,
+        gt=0,
+        lt=1,
+        json_schema_extra=_ONLY_HEAD_TAIL,
+        description="share of the kept tokens that comes from the beginning; for truncation: head_tail only",
+    )
+    frozen_dropout: bool = Field(
+        default=True,
+        json_schema_extra=ADDED_LATER,
+        description="dropout in the layers below the lowest trained one; without it they are computed once a text",
+    )
+
+
+SubsetSeeds = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=2**31)], ...],
+    BeforeValidator(lambda value: value if isinstance(value, (list, tuple)) else [value]),
+    Field(min_length=1),
+]
 
 
 class StrategyConfig(Frozen):
@@ -92,6 +120,17 @@ class StrategyConfig(Frozen):
     params: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     #: What differs from the study's :class:`Recipe`.
     recipe: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _only_what_has_effect(self) -> StrategyConfig:
+        strategy = STRATEGIES[self.kind]
+        if strategy.family == "classical":
+            if self.learning_rate != (strategy.default_learning_rate,):
+                raise ValueError(f"{self.kind} has no learning rate; drop the key learning_rate")
+            if self.recipe:
+                keys = ", ".join(self.recipe)
+                raise ValueError(f"{self.kind} uses no encoder, so these have no effect; drop them: {keys}")
+        return self
 
     @classmethod
     def from_mapping(cls, label: str, raw: Any) -> StrategyConfig:
@@ -168,6 +207,21 @@ class DataConfig(Frozen):
     label_column: str | None = None
 
 
+class Search(Frozen):
+    """How the learning rate of each strategy is chosen, always on validation.
+
+    ``grid`` runs every rate with every seed. ``halving`` runs every rate with the first seed, stops early
+    those that fall behind at the first, third, ninth... evaluation (successive halving), and runs the other
+    seeds at the chosen rate only.
+    """
+
+    method: Literal["grid", "halving"] = "grid"
+    reduction: int = Field(default=3, ge=2, le=10, description="of so many at an evaluation, one goes on")
+    budget: Literal["trials", "compute"] | None = Field(
+        default=None, description="what every strategy gets the same of; unset promises nothing"
+    )
+
+
 class StudyConfig(Recipe):
     """A whole study: its axes, its data, and the recipe its strategies share.
 
@@ -184,7 +238,7 @@ class StudyConfig(Recipe):
     train_sizes: tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(42,), min_length=1)
 
-    subset_seed: int = Field(default=42, ge=0, lt=2**31)
+    subset_seed: SubsetSeeds = Field(default=(42,), description="draws of the training subset; one or several")
     test_size: int | None = Field(default=None, ge=2)
     validation_fraction: float | None = Field(default=None, ge=0, lt=0.9)
     selection: Selection = "validation"
@@ -192,6 +246,7 @@ class StudyConfig(Recipe):
     optimizer: Literal["adamw"] = "adamw"
     evaluations_per_epoch: int = Field(default=2, ge=1, le=100)
 
+    search: Search = Field(default_factory=Search)
     margin: float = Field(default=0.5, gt=0, le=100, description="macro F1 points within which two are equal")
     pairs: tuple[tuple[str, str], ...] | None = Field(
         default=None, description="labels to compare two by two; all pairs when unset"
@@ -214,7 +269,7 @@ class StudyConfig(Recipe):
                 raise ValueError(f"{label!r} is no strategy label: letters, digits, '_', '.', '-', at most 40")
         return {label: _with_kind(label, raw) for label, raw in value.items()}
 
-    @field_validator("train_sizes", "seeds")
+    @field_validator("train_sizes", "seeds", "subset_seed")
     @classmethod
     def _no_duplicates(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(value)) != len(value):
@@ -227,19 +282,39 @@ class StudyConfig(Recipe):
             raise ValueError("selection: test leaves no use for a validation part; drop validation_fraction")
         if self.selection == "validation" and self.validation_fraction == 0:
             raise ValueError("selection: validation needs a validation part; drop validation_fraction: 0")
+        counts = {label: len(strategy.learning_rate) for label, strategy in self.strategies.items()}
+        if self.search.budget == "trials" and len(set(counts.values())) > 1:
+            raise ValueError(
+                "search.budget: trials promises every strategy as many learning rates; they have "
+                + ", ".join(f"{label} {count}" for label, count in counts.items())
+            )
+        if self.search.method == "halving" and self.selection != "validation":
+            raise ValueError("search.method: halving chooses on validation; it needs selection: validation")
         unknown = sorted({label for pair in self.pairs or () for label in pair} - set(self.strategies))
         if unknown:
             known = ", ".join(self.strategies)
             raise ValueError(f"pairs names no strategy of the study: {', '.join(unknown)}; allowed: {known}")
+        self._check_head_share()
         cells: dict[str, str] = {}
         for label, strategy in self.strategies.items():
             for rate in strategy.learning_rate:
-                recipe = self.recipe_of(strategy).model_dump(mode="json")
+                recipe = _without_neutral(self.recipe_of(strategy).model_dump(mode="json"), Recipe)
                 key = json.dumps([strategy.kind, rate, strategy.params, recipe], sort_keys=True)
                 if key in cells:
                     raise ValueError(f"strategies {cells[key]!r} and {label!r} hold the same run twice")
                 cells[key] = label
         return self
+
+    def _check_head_share(self) -> None:
+        """Refuse a share that no text is cut by."""
+        kept = {label: self.recipe_of(strategy).truncation for label, strategy in self.strategies.items()}
+        idle = [
+            label for label, s in self.strategies.items() if "head_share" in s.recipe and kept[label] != "head_tail"
+        ]
+        everywhere = self.head_share != Recipe.model_fields["head_share"].default
+        if idle or (everywhere and "head_tail" not in kept.values()):
+            where = f" (strategy {', '.join(idle)})" if idle else ""
+            raise ValueError(f"head_share{where} has no effect without truncation: head_tail; drop it, or set both")
 
     def recipe_of(self, strategy: StrategyConfig) -> Recipe:
         """Return the recipe of one strategy: the study's, with what the strategy sets itself."""
@@ -284,6 +359,11 @@ class RunSpec(Frozen):
     model: ModelRef
     data: DataRef
     subset_seed: int
+    test_seed: int | None = Field(
+        default=None,
+        json_schema_extra=ADDED_LATER,
+        description="draws the test part, where several subsets share one; None: the subset's seed draws it",
+    )
     test_size: int
     validation_fraction: float
     selection: Selection
@@ -299,6 +379,9 @@ class RunSpec(Frozen):
     engine: Engine
     precision: Precision
     attention_dropout: float | None
+    truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
+    head_share: float = Field(default=0.25, json_schema_extra=_ONLY_HEAD_TAIL)
+    frozen_dropout: bool = Field(default=True, json_schema_extra=ADDED_LATER)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -317,21 +400,36 @@ class RunSpec(Frozen):
         return spec
 
     @property
+    def shown_learning_rate(self) -> float | None:
+        """The learning rate; None where the strategy has none, whatever stands in its place."""
+        strategy = STRATEGIES.get(self.kind)
+        return None if strategy is not None and strategy.family == "classical" else self.learning_rate
+
+    @property
     def run_id(self) -> str:
         """Readable prefix and 16 hex digits of sha256 over :attr:`identity`; safe as a folder name."""
         canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
-        return f"{self.label}-n{self.train_size}-lr{self.learning_rate:g}-s{self.seed}-{digest}"
+        rate = "" if self.shown_learning_rate is None else f"-lr{self.learning_rate:g}"
+        return f"{self.label}-n{self.train_size}{rate}-s{self.seed}-{digest}"
 
 
 def _without_neutral(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """Drop fields declared with :data:`ADDED_LATER` that have their default."""
-    neutral = {
-        name: field.get_default(call_default_factory=True)
+    """Drop fields declared with :data:`ADDED_LATER` that have their default, or that nothing switches on."""
+    extras = {
+        name: field.json_schema_extra
         for name, field in model.model_fields.items()
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("added_later")
     }
-    return {name: value for name, value in values.items() if name not in neutral or value != neutral[name]}
+
+    def matters(name: str, value: Any) -> bool:
+        if name not in extras:
+            return True
+        switch: Any = extras[name].get("only_with", {})
+        default = model.model_fields[name].get_default(call_default_factory=True)
+        return bool(value != default and all(values[other] == wanted for other, wanted in switch.items()))
+
+    return {name: value for name, value in values.items() if matters(name, value)}
 
 
 class Execution(Frozen):
@@ -340,6 +438,11 @@ class Execution(Frozen):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     workers: int = Field(default=1, ge=1)
+    #: Runs whose test part stays locked until a learning rate is chosen.
+    locked: frozenset[str] = frozenset()
+    prefix_cache: int | None = Field(
+        default=2 * 10**9, ge=1, description="bytes a study may keep of frozen layers' outputs; None keeps nothing"
+    )
 
 
 def expand(
@@ -362,11 +465,12 @@ def expand(
         precision: What ``auto`` stands for on this machine, by engine.
 
     Yields:
-        Specs by seed, then size, then strategy, then learning rate.
+        Specs by subset draw, then seed, then size, then strategy, then learning rate.
     """
     common = study.model_dump(include=set(_COMMON))
     recipes = {label: study.recipe_of(strategy) for label, strategy in study.strategies.items()}
-    for seed in study.seeds:
+    first, several = study.subset_seed[0], len(study.subset_seed) > 1
+    for subset_seed, seed in product(study.subset_seed, study.seeds):
         for size in study.train_sizes:
             for label, strategy in study.strategies.items():
                 recipe = recipes[label].model_dump(exclude={"precision"})
@@ -379,6 +483,8 @@ def expand(
                         learning_rate=rate,
                         train_size=train_examples if size == "all" else size,
                         seed=seed,
+                        subset_seed=subset_seed,
+                        test_seed=first if several else None,
                         model=model,
                         data=data,
                         test_size=test_examples,

@@ -145,7 +145,8 @@ def _known_keys(path: tuple[Any, ...], raw: dict[str, Any]) -> list[str]:
     """Return the keys that may stand at a place of a study."""
     if path[0:1] == ("strategies",) and len(path) > 1:
         strategy = STRATEGIES.get(_kind_of(path[1], raw))
-        return ["kind", "learning_rate", *(strategy.params.model_fields if strategy else ())]
+        rate = ["learning_rate"] if strategy is None or strategy.family == "encoder" else []
+        return ["kind", *rate, *(strategy.params.model_fields if strategy else ())]
     return list(_schema_at(path, raw).get("properties", {}))
 
 

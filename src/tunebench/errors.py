@@ -51,6 +51,14 @@ class StoreError(TunebenchError):
     """A study folder cannot be read or written, or holds something else."""
 
 
+class ExportError(TunebenchError):
+    """A run cannot be exported, or its export does not answer as the run does."""
+
+
+class HubError(TunebenchError):
+    """The Hub refuses, or is out of reach."""
+
+
 class PlanError(TunebenchError):
     """The plan is valid but cannot run here (disk, memory, budget)."""
 

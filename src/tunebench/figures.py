@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
-from tunebench.cautions import OPTIMISTIC
+from tunebench.cautions import OPTIMISTIC, not_shown
 from tunebench.comparison import Arm, Comparison
 from tunebench.figure_style import (
     GREY,
@@ -29,6 +29,7 @@ from tunebench.figure_style import (
 from tunebench.history import binned, curve, last_step, mean_curve
 from tunebench.published import published_cell
 from tunebench.rendering import learning_rate
+from tunebench.verdict_figures import VERDICT_FIGURES
 
 #: Points of a training loss curve: each is the mean of what was logged in its part of training.
 LOSS_POINTS = 40
@@ -191,6 +192,9 @@ def f1_by_train_time(comparison: Comparison) -> Figure:
     return _finished(figure, comparison, [*entries, BLANK, *sizes], notes)
 
 
+FIGURES |= {name: FigureMaker(title, draw) for name, (title, draw) in VERDICT_FIGURES.items()}
+
+
 def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> Figure:
     figure = new_figure(8.2, 4.4)
     axes = figure.subplots()
@@ -274,9 +278,7 @@ def _finished(
     if not any(axes.lines for axes in figure.axes):
         for axes in figure.axes:
             axes.tick_params(axis="y", left=False, labelleft=False)
-    missing = len(comparison.cells) - len(comparison.scored)
-    if missing:
-        lines.append(f"Not shown: {missing} of {len(comparison.cells)} runs without scores, see the table of runs.")
+    lines += not_shown(comparison)
     footnote(figure, lines)
     return figure
 

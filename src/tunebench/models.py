@@ -59,6 +59,11 @@ class Architecture:
     attention_dropout_key: str = "attention_probs_dropout_prob"
     num_layers: int = 0
 
+    @property
+    def embeddings(self) -> str:
+        """Full name of the embeddings."""
+        return f"{self.layers.split('.')[0]}.embeddings"
+
     def projections(self, placement: str) -> tuple[str, ...]:
         """Return the full names of the linear layers of a placement, in every layer.
 

@@ -52,6 +52,7 @@ def make_plan(
     folder: Path | None = None,
     budget_seconds: float | None = None,
     measure: bool = True,
+    chosen: Mapping[tuple[str, int], float] | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Plan:
     """Load and check everything, estimate every cell, and order the cells.
@@ -62,6 +63,7 @@ def make_plan(
         folder: Where it will be written, for the check of free space.
         budget_seconds: What does not fit is left out, whole comparisons at a time.
         measure: Take a few steps of each way of training, for the estimates.
+        chosen: Learning rates that a search has found so far, by strategy and size.
         on_progress: Told what is being done.
 
     Raises:
@@ -108,6 +110,7 @@ def make_plan(
             precision=precision,
         )
     )
+    specs = stage(study, specs, chosen or {})
     done: set[str] = set()
     if folder is not None:
         # Before anything is measured: a folder that cannot be used is no reason to wait.
@@ -115,10 +118,52 @@ def make_plan(
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
     estimates = _estimates(specs, dataset, execution, measure, on_progress)
     runs = choose(order(specs), estimates, budget_seconds, done=done)
+    if study.search.budget == "compute":
+        runs = equal_compute(runs, estimates)
     if folder is not None:
         to_do = [r.spec for r in runs if r.left_out is None and r.spec.run_id not in done]
         _check_disk(folder, disk_need(to_do, estimates))
     return Plan(study, dataset, tuple(runs), estimates)
+
+
+def stage(study: StudyConfig, specs: Sequence[RunSpec], chosen: Mapping[tuple[str, int], float]) -> list[RunSpec]:
+    """Return the cells a search can run by now: all rates with the first seed, the other seeds where it chose.
+
+    Without halving that is every cell.
+    """
+    if study.search.method == "grid":
+        return list(specs)
+    single = {label for label, strategy in study.strategies.items() if len(strategy.learning_rate) == 1}
+    return [
+        spec
+        for spec in specs
+        if spec.label in single
+        or (spec.seed == study.seeds[0] and spec.subset_seed == study.subset_seed[0])
+        or chosen.get((spec.label, spec.train_size)) == spec.learning_rate
+    ]
+
+
+def equal_compute(runs: Sequence[PlannedRun], estimates: Mapping[str, Estimate]) -> list[PlannedRun]:
+    """Leave out the outermost learning rates of strategies whose trials would take more operations than others'.
+
+    Per seed and size, every strategy gets the operations that the cheapest one needs for all its rates.
+    """
+    blocks: dict[tuple[int, int, int], dict[str, list[PlannedRun]]] = {}
+    for run in runs:
+        if run.left_out is None:
+            spec = run.spec
+            block = blocks.setdefault((spec.subset_seed, spec.seed, spec.train_size), {})
+            block.setdefault(run.spec.label, []).append(run)
+    over: dict[str, str] = {}
+    for block in blocks.values():
+        flops = {label: [estimates[r.spec.run_id].train_flops for r in found] for label, found in block.items()}
+        cap = min(sum(values) for values in flops.values())
+        for label, found in block.items():
+            # In the plan's order rates go from the middle outward; the first one always runs.
+            for i in range(1, len(found)):
+                if sum(flops[label][: i + 1]) > cap * (1 + 1e-9):
+                    over[found[i].spec.run_id] = f"left out: equal compute allows {cap:.3g} operations a strategy"
+    return [PlannedRun(r.spec, over.get(r.spec.run_id, r.left_out)) for r in runs]
 
 
 def order(specs: Sequence[RunSpec]) -> list[RunSpec]:
@@ -127,7 +172,8 @@ def order(specs: Sequence[RunSpec]) -> list[RunSpec]:
     All strategies at the smallest size with the first seed come first, then the next size, then the
     next seed. Learning rates go from the middle of their range outward, one of each strategy in turn.
     """
-    seeds = list(dict.fromkeys(spec.seed for spec in specs))
+    draws = dict.fromkeys((spec.subset_seed, spec.seed) for spec in specs)
+    place = {draw: number for number, draw in enumerate(draws)}
     rates: dict[str, list[float]] = {}
     for spec in specs:
         rates.setdefault(spec.label, [])
@@ -139,7 +185,7 @@ def order(specs: Sequence[RunSpec]) -> list[RunSpec]:
         for label, values in rates.items()
         for number, rate in enumerate(_middle_outward(sorted(values)))
     }
-    return sorted(specs, key=lambda s: (seeds.index(s.seed), s.train_size, turn[s.label, s.learning_rate]))
+    return sorted(specs, key=lambda s: (place[s.subset_seed, s.seed], s.train_size, turn[s.label, s.learning_rate]))
 
 
 def _middle_outward(values: list[float]) -> list[float]:
@@ -168,9 +214,9 @@ def choose(
     """
     if budget is None:
         return [PlannedRun(spec) for spec in specs]
-    blocks: dict[tuple[int, int], list[RunSpec]] = {}
+    blocks: dict[tuple[int, int, int], list[RunSpec]] = {}
     for spec in specs:
-        blocks.setdefault((spec.seed, spec.train_size), []).append(spec)
+        blocks.setdefault((spec.subset_seed, spec.seed, spec.train_size), []).append(spec)
     cost = {spec.run_id: 0.0 if spec.run_id in done else estimates[spec.run_id].seconds for spec in specs}
     runs, spent, open_ = [], 0.0, True
     for number, block in enumerate(blocks.values()):
@@ -204,6 +250,22 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def parse_size(text: str) -> int | None:
+    """Return the bytes of ``2GB``, ``500MB`` or ``1.5 TB`` (powers of ten), or None of ``off``.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    plain = text.strip().lower()
+    if plain == "off":
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(mb|gb|tb)", plain)
+    size = round(float(match[1]) * {"mb": 10**6, "gb": 10**9, "tb": 10**12}[match[2]]) if match else 0
+    if size <= 0:
+        raise ConfigError("This is no size.", value=text, allowed="for example 2GB, 500MB, or off")
+    return size
+
+
 def _available(study: StudyConfig, dataset: TextDataset) -> tuple[int, int]:
     """Return how many examples ``all`` stands for, and how many are scored."""
     train = available_train(len(dataset.train), has_test=dataset.test is not None, test_size=study.test_size)
@@ -231,7 +293,7 @@ def _check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchErro
                 train_labels=dataset.train.labels,
                 test_labels=None if dataset.test is None else dataset.test.labels,
                 train_size=size,
-                subset_seed=study.subset_seed,
+                subset_seed=study.subset_seed[0],
                 validation_fraction=study.held_out_fraction,
                 test_size=test_examples,
             )
@@ -266,7 +328,8 @@ def disk_need(specs: Sequence[RunSpec], estimates: Mapping[str, Estimate]) -> in
         for spec in specs
     }
     extra = [max(0, estimates[run_id].disk_bytes - size) for run_id, size in kept.items()]
-    return sum(kept.values()) + max(extra, default=0)
+    prefixes = sum(estimates[spec.run_id].prefix_bytes for spec in specs)
+    return sum(kept.values()) + max(extra, default=0) + prefixes
 
 
 def _check_disk(folder: Path, need: int) -> None:

@@ -19,6 +19,10 @@ class Interrupted(Exception):
     """A run stopped on request, with its checkpoint saved."""
 
 
+class Pruned(Exception):
+    """A run was stopped by the search, as others are further at the same point."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where a run stands.

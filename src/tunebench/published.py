@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunebench.config import RunSpec
+from tunebench.imported import is_imported
 from tunebench.strategies import STRATEGIES
 
 
@@ -66,6 +67,8 @@ _RECIPE: dict[str, Any] = {
     "schedule": "linear",
     "warmup_ratio": 0.0,
     "max_grad_norm": 1.0,
+    "truncation": "head",
+    "frozen_dropout": True,
 }
 #: The protocol around the recipe: a cell that differs here may stand beside, and it is said how.
 _PROTOCOL: dict[str, Any] = {
@@ -99,6 +102,11 @@ def published_cell(spec: RunSpec, *, recipe_only: bool = False) -> dict[str, Any
     found = PUBLISHED.get((spec.kind, spec.train_size))
     if found is None or not _same_recipe(spec):
         return None
+    if is_imported(spec):
+        # Whether it is one of the report's cannot be told where seed, model or data are not known.
+        unknown = (spec.seed, spec.model.source, spec.data.source, spec.selection)
+        if any(value is None for value in unknown):
+            return None
     differs: dict[str, tuple[Any, Any]] = {}
     same_model = _last_part(spec.model.source) == "distilbert-base-uncased"
     if not same_model:
@@ -107,7 +115,7 @@ def published_cell(spec: RunSpec, *, recipe_only: bool = False) -> dict[str, Any
         differs["data"] = (_last_part(spec.data.source), "imdb")
     for name, theirs in _PROTOCOL.items():
         ours = getattr(spec, name)
-        if ours != theirs:
+        if ours != theirs and not (ours is None and is_imported(spec)):
             differs[name.replace("_", " ")] = (ours, "the model's own" if theirs is None else theirs)
     if differs and not recipe_only:
         return None
@@ -122,8 +130,9 @@ def _same_recipe(spec: RunSpec) -> bool:
     params, learning_rate = _STRATEGY[spec.kind]
     known = STRATEGIES[spec.kind].params
     return (
-        "imdb" in _last_part(spec.data.source).lower()
+        "imdb" in _last_part(spec.data.source or "").lower()
         and len(spec.data.label_names) == 2
+        and set(spec.params) <= set(known.model_fields)
         and known(**spec.params) == known(**params)
         and spec.learning_rate == learning_rate
         and all(getattr(spec, name) == value for name, value in _RECIPE.items())

@@ -1,25 +1,32 @@
 """What a run leaves behind: one versioned JSON record, and the flat row made from it.
 
-Undefined is ``None``, never 0 or a sentinel.
+Undefined is ``None``, never 0 or a sentinel. What may be ``None`` only because a run was imported is always
+there in a run of our own.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
 
 from tunebench.config import SCHEMA_VERSION, RunSpec
+from tunebench.imported import Provenance, is_imported, parse_spec
 
-#: ``complete`` has scores; ``failed`` and ``out_of_memory`` have an error. A planned run without a
-#: record is ``pending``, ``running`` or ``left_out`` (the budget did not reach it).
-Status = Literal["complete", "failed", "out_of_memory", "pending", "running", "left_out"]
+#: ``complete`` is trained to the end, and scored unless the test part is still locked; ``pruned`` was
+#: stopped by the search for a learning rate; ``failed`` and ``out_of_memory`` have an error. A planned run
+#: without a record is ``pending``, ``running`` or ``left_out`` (the budget did not reach it).
+Status = Literal["complete", "pruned", "failed", "out_of_memory", "pending", "running", "left_out"]
 
 
 class Part(BaseModel):
     """Base of the record's parts; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+#: Why some fields may be None.
+_IMPORTED = "None where an imported folder does not tell"
 
 
 class Failure(Part):
@@ -33,19 +40,19 @@ class Failure(Part):
 class Parameters(Part):
     """Parameter counts; ``adapter + head = trainable`` (for full fine-tuning the encoder is the adapter)."""
 
-    total: int
+    total: int | None = Field(description=_IMPORTED)
     trainable: int
-    adapter: int
-    head: int
+    adapter: int | None = Field(description=_IMPORTED)
+    head: int | None = Field(description=_IMPORTED)
 
 
 class Examples(Part):
     """How many examples each part held, and where the parts came from."""
 
-    train: int
-    validation: int
-    test: int
-    train_per_class: list[int]
+    train: int | None = Field(description=_IMPORTED)
+    validation: int | None = Field(description=_IMPORTED)
+    test: int | None = Field(description=_IMPORTED)
+    train_per_class: list[int] = Field(description="empty where not known")
     validation_per_class: list[int]
     test_per_class: list[int]
     test_held_out: bool = Field(description="no test split was given; one was held out of the training data")
@@ -64,9 +71,9 @@ class ClassScore(Part):
 class Scores(Part):
     """Scores on the test split, with the selected weights."""
 
-    macro_f1: float
-    accuracy: float
-    log_loss: float
+    macro_f1: float | None = Field(description=_IMPORTED)
+    accuracy: float | None = Field(description=_IMPORTED)
+    log_loss: float | None = Field(description=_IMPORTED)
     per_class: list[ClassScore]
     confusion: list[list[int]] = Field(description="rows: true class, columns: predicted class")
 
@@ -74,37 +81,51 @@ class Scores(Part):
 class Selected(Part):
     """Which checkpoint was scored, and why."""
 
-    by: str = Field(description="'validation', 'last' or 'test'")
+    by: str = Field(description="'validation', 'last', 'test', or 'not known' of an imported run")
     step: int
-    epoch: float
+    epoch: float | None = Field(description=_IMPORTED)
     macro_f1: float | None = Field(description="on the selection split; None when nothing selected")
 
 
 class Timing(Part):
     """Seconds of one run, summed over its resumptions."""
 
-    train_seconds: float = Field(description="training steps only: no evaluation, no checkpoints")
-    eval_seconds: float = Field(description="evaluations during training")
-    test_seconds: float = Field(description="the one scoring of the test split")
-    wall_seconds: float
-    cpu_seconds: float
+    train_seconds: float | None = Field(description="training steps only: no evaluation, no checkpoints")
+    eval_seconds: float | None = Field(description="evaluations during training")
+    test_seconds: float | None = Field(description="the one scoring of the test split; None while it is locked")
+    wall_seconds: float | None = Field(description="of an imported run: the Trainer's train_runtime")
+    cpu_seconds: float | None = Field(description=_IMPORTED)
     seconds_per_step: float | None = Field(description="median after the warm-up steps")
     warmup_steps: int = Field(description="steps left out of seconds_per_step")
     step_seconds: list[float]
-    workers: int = Field(description="runs side by side on this machine while this one ran")
+    workers: int | None = Field(description="runs side by side on this machine while this one ran")
     contended: bool | None = Field(description="CPU time shows that the machine was busy with something else")
     resumed: int = Field(description="times the run was resumed")
+    prefix_seconds: float | None = Field(
+        default=None,
+        description="computing frozen layers' outputs for this run and those after it, in none of the parts "
+        "above but wall_seconds; 0 where all were there; None where every step computes them",
+    )
+
+
+class TestAccess(Part):
+    """One scoring of the test split."""
+
+    __test__ = False  # no test class, whatever its name begins with
+
+    time: str
+    why: str
 
 
 class Cost(Part):
     """What the run consumed."""
 
-    tokens: int = Field(description="real tokens trained on, padding left out")
-    tokens_padded: int
-    train_flops: float = Field(description="own count: engine/flops.py")
-    trainer_total_flos: float = Field(description="the Trainer's count: frozen weights and padding included")
-    peak_memory_bytes: int
-    artifact_bytes: int
+    tokens: int | None = Field(description="real tokens trained on, padding left out")
+    tokens_padded: int | None = Field(description=_IMPORTED)
+    train_flops: float | None = Field(description="own count: engine/flops.py")
+    trainer_total_flos: float | None = Field(description="the Trainer's count: frozen weights and padding included")
+    peak_memory_bytes: int | None = Field(description=_IMPORTED)
+    artifact_bytes: int | None = Field(description=_IMPORTED)
 
 
 class Environment(Part):
@@ -112,8 +133,8 @@ class Environment(Part):
 
     versions: dict[str, str]
     machine: dict[str, Any]
-    device: str
-    threads: int
+    device: str | None = Field(description=_IMPORTED)
+    threads: int | None = Field(description=_IMPORTED)
 
 
 class StoredFile(Part):
@@ -129,9 +150,9 @@ class RunRecord(Part):
     schema_version: int = SCHEMA_VERSION
     run_id: str
     status: Status
-    spec: RunSpec
-    started: str
-    finished: str
+    spec: SerializeAsAny[RunSpec]
+    started: str | None = Field(description=_IMPORTED)
+    finished: str | None = Field(description=_IMPORTED)
     environment: Environment
     error: Failure | None = None
     parameters: Parameters | None = None
@@ -142,6 +163,13 @@ class RunRecord(Part):
     cost: Cost | None = None
     log_history: list[dict[str, Any]] = Field(default_factory=list)
     files: dict[str, StoredFile] = Field(default_factory=dict)
+    test_access: list[TestAccess] = Field(default_factory=list)
+    imported: Provenance | None = Field(default=None, description="only of a run that was imported")
+
+    @field_validator("spec", mode="before")
+    @classmethod
+    def _imported_or_not(cls, value: Any) -> Any:
+        return parse_spec(value) if isinstance(value, dict) else value
 
 
 def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) -> dict[str, Any]:
@@ -166,11 +194,13 @@ def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) ->
         "params": spec.params,
         "train_size": spec.train_size,
         "seed": spec.seed,
-        "learning_rate": spec.learning_rate,
+        "learning_rate": spec.shown_learning_rate,
         "selection": spec.selection,
         "engine": spec.engine,
         "precision": spec.precision,
         "attention_dropout": spec.attention_dropout,
+        "truncation": spec.truncation,
+        "head_share": spec.head_share if spec.truncation == "head_tail" else None,
         "trainable_params": trainable,
         "adapter_params": _get(parameters, "adapter"),
         "head_params": _get(parameters, "head"),
@@ -187,12 +217,14 @@ def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) ->
         "cpu_seconds": _get(timing, "cpu_seconds"),
         "seconds_per_step": _get(timing, "seconds_per_step"),
         "contended": _get(timing, "contended"),
+        "prefix_seconds": _get(timing, "prefix_seconds"),
         "tokens": _get(cost, "tokens"),
         "tokens_padded": _get(cost, "tokens_padded"),
         "train_flops": _get(cost, "train_flops"),
         "trainer_total_flos": _get(cost, "trainer_total_flos"),
         "peak_memory_bytes": _get(cost, "peak_memory_bytes"),
         "artifact_bytes": _get(cost, "artifact_bytes"),
+        "origin": "imported" if is_imported(spec) else "tunebench",
         "f1_per_million": None if macro_f1 is None or not trainable else macro_f1 / (trainable / 1e6),
         "error": record.error.message if record and record.error else None,
     }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.cells import cell_len
 
 from tunebench.comparison import Summary
+from tunebench.stats import Interval
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -71,7 +72,8 @@ class Column:
         unit: Unit of the values, shown in the header.
         align: Numbers stand on the right.
         show: Turns a value that is not None into text; of a :class:`~tunebench.comparison.Summary`
-            its mean, after which the standard deviation follows with as many digits.
+            its mean, after which the standard deviation follows with as many digits; of an
+            :class:`~tunebench.stats.Interval` its estimate, then its ends.
         per: What values are divided by before people read them: the size of the unit. CSV keeps them.
         csv_only: Kept out of what people read.
     """
@@ -97,6 +99,11 @@ class Column:
             mean = self.show(value.mean / self.per)
             digits = len(mean.partition(".")[2])
             return mean if value.sd is None else f"{mean} ± {value.sd / self.per:,.{digits}f}"
+        if isinstance(value, Interval):
+            middle, low, high = (self.show(x / self.per) for x in (value.estimate, value.low, value.high))
+            return f"{middle} [{low}, {high}]"
+        if self.per != 1 and isinstance(value, (int, float)):
+            value = value / self.per
         return " ".join(self.show(value).split())
 
 
@@ -191,21 +198,28 @@ def to_markdown(table: Table, *, level: int = 2) -> str:
     return "\n".join(lines) + "\n"
 
 
+#: Further columns of values that are more than a number.
+_PARTS: dict[type[Any], tuple[str, ...]] = {Summary: ("sd",), Interval: ("low", "high")}
+
+
 def to_csv(table: Table) -> str:
     """Return the rows as CSV with unrounded values; what is not known is empty.
 
-    A column of means is followed by ``<key>_sd``, the standard deviation over seeds.
+    A column of means is followed by ``<key>_sd``, the standard deviation over seeds, one of intervals by
+    ``<key>_low`` and ``<key>_high``.
     """
-    spread = {c.key for c in table.columns if any(isinstance(row.get(c.key), Summary) for row in table.rows)}
     header, body = [], [[] for _ in table.rows]  # type: tuple[list[str], list[list[Any]]]
     for column in table.columns:
-        header += [column.key, f"{column.key}_sd"] if column.key in spread else [column.key]
-        for cells, row in zip(body, table.rows, strict=True):
-            value = row.get(column.key)
-            if isinstance(value, Summary):
-                cells += [value.mean, value.sd]
+        values = [row.get(column.key) for row in table.rows]
+        kind = next((k for k in _PARTS if any(isinstance(value, k) for value in values)), None)
+        more = [] if kind is None else _PARTS[kind]
+        header += [column.key, *(f"{column.key}_{name}" for name in more)]
+        for cells, value in zip(body, values, strict=True):
+            if kind is not None and isinstance(value, kind):
+                cells += [value.mean if isinstance(value, Summary) else value.estimate]
+                cells += [getattr(value, name) for name in more]
             else:
-                cells += [value, None] if column.key in spread else [value]
+                cells += [value, *(None for _ in more)]
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([header, *body])
     return out.getvalue()
@@ -281,6 +295,11 @@ def fixed(digits: int) -> Callable[[float], str]:
     return lambda value: f"{value:,.{digits}f}"
 
 
+def signed(digits: int) -> Callable[[float], str]:
+    """Return a function that shows a difference with its sign."""
+    return lambda value: f"{value:+,.{digits}f}"
+
+
 def significant(digits: int) -> Callable[[float], str]:
     """Return a function that shows so many significant digits, without an exponent."""
 
@@ -292,8 +311,10 @@ def significant(digits: int) -> Callable[[float], str]:
     return show
 
 
-def learning_rate(value: float) -> str:
-    """Return a learning rate as people write it: 5e-5, 1.5e-4, 0.01."""
+def learning_rate(value: float | None) -> str:
+    """Return a learning rate as people write it: 5e-5, 1.5e-4, 0.01; ``not known`` of some imported runs."""
+    if value is None:
+        return "not known"
     if value >= 0.01:
         return f"{value:g}"
     mantissa, exponent = f"{value:.6e}".split("e")

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tunebench.figure_style import COLORS, GREY, label_thousands, look, new_figure, save
 from tunebench.history import curve, mean_by_epoch
+from tunebench.imported import is_imported
 from tunebench.records import RunRecord
 from tunebench.rendering import learning_rate
 
@@ -55,7 +56,8 @@ def loss_by_epoch(record: RunRecord) -> Figure | None:
         axes.plot(
             evaluation.epochs, evaluation.values, color=COLORS[1], marker="o", ls="--", label=_evaluated(record)
         )
-    axes.set_xlim(0, record.spec.epochs + 0.1)
+    last = max([0.0, *map(float, epochs), *evaluation.epochs.tolist()])
+    axes.set_xlim(0, (record.spec.epochs or last) + 0.1)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     axes.set_xlabel("Epoch")
@@ -92,7 +94,7 @@ def step_seconds(record: RunRecord) -> Figure | None:
 
 def confusion(record: RunRecord) -> Figure | None:
     """Draw the confusion matrix on the test split: counts, coloured by share of the true class."""
-    if record.scores is None:
+    if record.scores is None or not record.scores.confusion:
         return None
     counts = np.array(record.scores.confusion)
     names = [_shorten(score.label) for score in record.scores.per_class]
@@ -148,7 +150,8 @@ def save_run_figures(record: RunRecord, folder: Path) -> list[Path]:
 def _finished(figure: Figure, record: RunRecord, title: str, *, legend: bool = True) -> Figure:
     spec = record.spec
     about = (
-        f"{spec.label}, {spec.train_size:,} examples, rate {learning_rate(spec.learning_rate)}, seed {spec.seed}"
+        f"{spec.label}, {spec.train_size:,} examples, rate {learning_rate(spec.learning_rate)}, "
+        f"seed {'not known' if is_imported(spec) and spec.seed is None else spec.seed}"
     )
     figure.suptitle(f"{title}\n{about}", x=0.01, ha="left", fontsize=10.5, parse_math=False)
     if legend:
@@ -157,7 +160,7 @@ def _finished(figure: Figure, record: RunRecord, title: str, *, legend: bool = T
 
 
 def _evaluated(record: RunRecord) -> str:
-    return f"evaluation ({record.spec.selection})"
+    return f"evaluation ({record.spec.selection or 'split not known'})"
 
 
 def _shorten(name: str, limit: int = 24) -> str:

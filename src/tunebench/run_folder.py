@@ -42,6 +42,8 @@ class RunFolder:
         self.checkpoint = path / "checkpoint"
         self.best = path / "best.safetensors"
         self.log = path / "run.log"
+        #: Outputs of frozen layers, shared by all runs; :class:`~tunebench.store.StudyStore` removes it.
+        self.prefixes = path.parent / ".prefix"
 
     @property
     def complete(self) -> bool:

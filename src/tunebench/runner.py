@@ -206,8 +206,11 @@ def _environment(execution: Execution) -> Environment:
 
 def _line(record: RunRecord) -> str:
     scores, timing = record.scores, record.timing
-    found = f"macro F1 {scores.macro_f1:.4f}" if scores else "no score"
-    took = f", {duration(timing.wall_seconds)}" if timing else ""
+    found = f"macro F1 {scores.macro_f1:.4f}" if scores else "trained, test part locked"
+    if record.status == "pruned":
+        best = record.selected.macro_f1 if record.selected else None
+        found = "stopped early" if best is None else f"stopped early, validation macro F1 {best:.4f}"
+    took = f", {duration(timing.wall_seconds)}" if timing and timing.wall_seconds is not None else ""
     return f"{record.run_id.rsplit('-', 1)[0]}: {found}{took}"
 
 

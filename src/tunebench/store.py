@@ -5,11 +5,13 @@ Everything read back is checked, and what is damaged is named and set aside, not
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from filelock import FileLock, Timeout
@@ -18,12 +20,16 @@ from pydantic import ValidationError
 from tunebench.comparison import Cell
 from tunebench.config import SCHEMA_VERSION, Recipe, RunSpec, StudyConfig
 from tunebench.errors import StoreError
-from tunebench.files import read_json, write_json, write_text
+from tunebench.files import read_json, stored_file, write_json, write_text
+from tunebench.imported import ImportedStudy, is_imported, parse_spec
 from tunebench.records import RunRecord, Status
 from tunebench.run_folder import RunFolder, is_run_id
 
+if TYPE_CHECKING:
+    import numpy as np
+
 #: Keys of a spec's identity in which the cells of one study may differ.
-_AXES = frozenset({"kind", "params", "learning_rate", "train_size", "seed", *Recipe.model_fields})
+_AXES = frozenset({"kind", "params", "learning_rate", "train_size", "seed", "subset_seed", *Recipe.model_fields})
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class StudyStore:
         self.audit_file = folder / "audit.json"
         self.runs = folder / "runs"
         self._locks = folder / "runs" / ".locks"
+        #: Outputs of frozen layers, shared by all runs; gone when the study is complete.
+        self.prefixes = folder / "runs" / ".prefix"
 
     @classmethod
     def open(cls, folder: Path) -> StudyStore:
@@ -120,8 +128,64 @@ class StudyStore:
                 fix="choose another --out",
             )
         if store.plan_file.exists():
-            store._check_mixing([p.spec for p in store.planned()], specs)
+            stored = [p.spec for p in store.planned()]
+            if any(map(is_imported, stored)):
+                raise StoreError(
+                    "The folder holds imported runs; nothing can be trained in it.",
+                    value=str(folder),
+                    fix="choose another --out",
+                )
+            store._check_mixing(stored, specs)
         return store
+
+    @classmethod
+    def create_imported(
+        cls, folder: Path, study: ImportedStudy, runs: Sequence[tuple[RunRecord, dict[str, np.ndarray] | None]]
+    ) -> StudyStore:
+        """Make a study's folder of imported runs: whole, or not at all.
+
+        Args:
+            folder: A new folder, or an empty one.
+            study: How the runs are to be compared.
+            runs: Records, and for each what :meth:`RunFolder.write_predictions` takes, if it is known.
+
+        Raises:
+            StoreError: The folder holds something, or cannot be written.
+        """
+        store = cls(folder)
+        if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+            raise StoreError(
+                "Imported runs go to a folder of their own, and this is not empty.",
+                value=str(folder),
+                allowed="a new folder, or an empty one",
+                fix="choose another --out",
+            )
+        parent = folder.resolve().parent
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            # Beside its place and then renamed: a kill leaves no half of an import.
+            with TemporaryDirectory(dir=parent, prefix=f".{folder.name}.") as temporary:
+                made = cls(Path(temporary) / folder.name)
+                made._locks.mkdir(parents=True)
+                for record, predictions in runs:
+                    made._add_imported(record, predictions)
+                write_text(made.study_file, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+                cells = [{"spec": record.spec.model_dump(mode="json"), "left_out": None} for record, _ in runs]
+                write_json(made.plan_file, {"schema_version": SCHEMA_VERSION, "name": study.name, "cells": cells})
+                os.replace(made.folder, folder.resolve())
+        except OSError as error:
+            raise StoreError(
+                f"The folder cannot be written: {error.strerror}", value=str(folder), fix="choose another --out"
+            ) from None
+        return store
+
+    def _add_imported(self, record: RunRecord, predictions: dict[str, np.ndarray] | None) -> None:
+        run = self.run_folder(record.run_id)
+        run.begin(record.spec)
+        if predictions is not None:
+            run.write_predictions(**predictions)
+            record = record.model_copy(update={"files": {run.predictions.name: stored_file(run.predictions)}})
+        run.commit(record)
 
     def _begun(self) -> bool:
         """Tell whether this is a study's folder, if only one whose making was cut short."""
@@ -162,14 +226,16 @@ class StudyStore:
         new = {p.spec.run_id for p in planned}
         return planned + [p for p in stored if p.spec.run_id not in new]
 
-    def study(self) -> StudyConfig:
-        """Return the stored study.
+    def study(self) -> StudyConfig | ImportedStudy:
+        """Return the stored study, or what stands in its place where the runs were imported.
 
         Raises:
             StoreError: It is damaged.
         """
         try:
             raw = yaml.safe_load(self.study_file.read_text(encoding="utf-8"))
+            if isinstance(raw, dict) and raw.get("origin") == "imported":
+                return ImportedStudy.model_validate(raw)
             return StudyConfig.model_validate(raw)
         except (OSError, yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
             raise StoreError(
@@ -184,7 +250,7 @@ class StudyStore:
         """
         raw = read_json(self.plan_file)
         try:
-            return [PlannedRun(RunSpec.model_validate(c["spec"]), c["left_out"]) for c in raw["cells"]]
+            return [PlannedRun(parse_spec(c["spec"]), c["left_out"]) for c in raw["cells"]]
         except (KeyError, TypeError, ValidationError):
             raise StoreError("The stored plan is damaged.", value=str(self.plan_file)) from None
 
@@ -237,7 +303,8 @@ class StudyStore:
             except StoreError as error:
                 found.append(Cell(planned.spec, "failed", None, str(error)))
                 continue
-            found.append(Cell(planned.spec, self._status(planned, record), record, planned.left_out))
+            predictions = folder.read_predictions if folder.predictions.exists() else None
+            found.append(Cell(planned.spec, self._status(planned, record), record, planned.left_out, predictions))
         return found
 
     def _status(self, planned: PlannedRun, record: RunRecord | None) -> Status:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tunebench.cautions import OPTIMISTIC, protocol_cautions
-from tunebench.comparison import Arm, Cell, Comparison
+from tunebench.cautions import OPTIMISTIC, TRAIN_RUNTIME, prefix_remark, protocol_cautions
+from tunebench.comparison import Arm, Cell, Comparison, Summary, states
 from tunebench.errors import ConfigError
+from tunebench.imported import is_imported
 from tunebench.published import FULL_PARAMS, LORA_HEAD_PARAMS, LORA_PARAMS, published_cell
 from tunebench.records import Examples
 from tunebench.rendering import (
@@ -26,6 +27,8 @@ from tunebench.rendering import (
     to_rich,
     to_text,
 )
+from tunebench.strategies import STRATEGIES
+from tunebench.verdict_tables import VERDICT_TABLES
 
 __all__ = [
     "RENDERERS",
@@ -100,9 +103,11 @@ def data(comparison: Comparison) -> Table:
     for size in comparison.sizes:
         cells = [cell for cell in comparison.cells if cell.spec.train_size == size]
         examples = next((c.record.examples for c in cells if c.record and c.record.examples), None)
-        status = _statuses(cells)
+        status = states(cells)
         if examples is None:
             rows.append({"train_size": size, "split": "train", "status": status})
+        elif not examples.train_per_class:
+            rows.append({"train_size": size, "split": "train", "samples": size, "status": status})
         for split, counts in _parts(examples):
             if split.startswith("test"):
                 tests += [(split, counts)] if (split, counts) not in tests else []
@@ -166,7 +171,7 @@ def time(comparison: Comparison) -> Table:
         return {
             "train_minutes": arm.minutes("train_seconds"),
             "eval_minutes": arm.minutes("eval_seconds"),
-            "total_minutes": arm.minutes("train_seconds", "eval_seconds"),
+            "total_minutes": _total_minutes(arm),
             "test_minutes": arm.minutes("test_seconds"),
             "published_train_minutes": None if train is None else train / 60,
             "published_minutes": report.get("minutes"),
@@ -174,11 +179,15 @@ def time(comparison: Comparison) -> Table:
 
     total = "Total is counted as the report does: training and the evaluations during it, not the final test."
     notes = [total]
+    if any(is_imported(cell.spec) for cell in comparison.scored):
+        notes.append(TRAIN_RUNTIME)
     if comparison.selection == "validation":
         notes.append("Evaluations here score the validation part; the report's score all 25,000 test reviews.")
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
-    if busy := sum(timing.contended is True or timing.workers > 1 for timing in timings):
+    if busy := sum(timing.contended is True or (timing.workers or 1) > 1 for timing in timings):
         notes.append(f"{busy} of {len(timings)} runs shared the machine; their times are too long.")
+    if kept := [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]:
+        notes.append(prefix_remark(kept, len(timings)))
     return _result("time", "Table III. Time taken", comparison, columns, values, notes)
 
 
@@ -200,7 +209,16 @@ def cost(comparison: Comparison) -> Table:
         "Training counts the arithmetic that is done, padding of the batches included; the Trainer's "
         "total_flos counts frozen weights as if they were trained. CSV holds unscaled values."
     )
-    return _result("cost", "Cost of training", comparison, columns, values, [note])
+    timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
+    kept = [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]
+    return _result(
+        "cost",
+        "Cost of training",
+        comparison,
+        columns,
+        values,
+        [note, *([prefix_remark(kept, len(timings))] if kept else [])],
+    )
 
 
 @_table("f1_per_million")
@@ -215,11 +233,14 @@ def f1_per_million(comparison: Comparison) -> Table:
         Column("published_f1_per_million", f"F1 per M, {_report(comparison)}", show="{:g}".format),
     )
     shares: dict[str, float] = {}
+    classical: dict[str, None] = {}
 
     def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
         row = arm.scored[0].row
         counts = {column.key: row[column.key] for column in columns[:3]}
-        if counts["trainable_params"] and counts["head_params"]:
+        if STRATEGIES[row["kind"]].family == "classical":
+            classical[arm.label] = None
+        elif counts["trainable_params"] and counts["head_params"]:
             shares[arm.label] = counts["head_params"] / counts["trainable_params"]
         return counts | {
             "f1_per_million": arm.summary("f1_per_million"),
@@ -235,12 +256,17 @@ def f1_per_million(comparison: Comparison) -> Table:
     ]
     if mostly:
         notes.append(f"Share of the head in what is trained here: {', '.join(mostly)}.")
+    if classical:
+        notes.append(f"No encoder in {', '.join(classical)}: all coefficients count as head.")
     if any(row.get("published_f1_per_million") for row in made.rows):
         notes.append(
             "The report divides full fine-tuning by 67.7M, which is base plus adapter; "
             f"full fine-tuning trains {FULL_PARAMS:,}."
         )
     return Table(made.name, made.title, made.columns, made.rows, (*notes, *made.notes))
+
+
+TABLES |= VERDICT_TABLES
 
 
 @_table("runs")
@@ -283,11 +309,13 @@ def _result(
             if arm.scored:
                 report = _published(arm) or {}
                 differs |= dict.fromkeys(report.get("differs", ()))
-                rate = {"learning_rate": arm.learning_rate}
+                rate = {"learning_rate": arm.shown_learning_rate}
                 rows.append({**key, **rate, **_runs(arm.scored, "complete"), **values(arm, report)})
         for arm in group.arms:
             for status, cells in arm.unscored.items():
-                rows.append({**key, "learning_rate": arm.learning_rate, **_runs(cells, status)})
+                cells = tuple(cell for cell in cells if cell not in group.not_chosen)
+                if cells:
+                    rows.append({**key, "learning_rate": arm.shown_learning_rate, **_runs(cells, status)})
     several = len({cell.spec.seed for cell in comparison.cells}) > 1
     # Which seeds a row stands for matters where some of them are missing.
     seeds = replace(_SEEDS, csv_only=not several or len(comparison.scored) == len(comparison.cells))
@@ -318,7 +346,7 @@ def _made(
 
 
 def _runs(cells: tuple[Cell, ...], status: str) -> dict[str, Any]:
-    seeds = [str(cell.spec.seed) for cell in cells]
+    seeds = ["-" if cell.row["seed"] is None else str(cell.spec.seed) for cell in cells]
     return {"n": len(cells), "status": status, "seeds": " ".join(seeds)}
 
 
@@ -338,9 +366,16 @@ def _report(comparison: Comparison) -> str:
 def _parts(examples: Examples | None) -> Iterator[tuple[str, list[int]]]:
     if examples is not None:
         for split in ("train", "validation", "test"):
-            if getattr(examples, split):
+            if getattr(examples, split) and getattr(examples, f"{split}_per_class"):
                 name = "test (held out)" if split == "test" and examples.test_held_out else split
                 yield name, getattr(examples, f"{split}_per_class")
+
+
+def _total_minutes(arm: Arm) -> Summary | None:
+    """Return training and its evaluations; an imported run has their sum even where it has no parts."""
+    if is_imported(arm.cells[0].spec):
+        return arm.minutes("wall_seconds")
+    return arm.minutes("train_seconds", "eval_seconds")
 
 
 def _balance(counts: list[int], names: tuple[str, ...]) -> dict[str, Any]:
@@ -349,11 +384,6 @@ def _balance(counts: list[int], names: tuple[str, ...]) -> dict[str, Any]:
     few = len(names) <= _MANY_CLASSES
     text = " / ".join(f"{share:.1f}" for share in shares) if few else f"{min(shares):.1f} to {max(shares):.1f}"
     return {"samples": total, "balance": text, "per_class": " ".join(map(str, counts))}
-
-
-def _statuses(cells: list[Cell]) -> str:
-    found = [_words(cell.status) for cell in cells]
-    return ", ".join(f"{found.count(status)} {status}" for status in dict.fromkeys(found))
 
 
 def _short(text: str, limit: int = 100) -> str:

@@ -25,6 +25,7 @@ from tunebench.engine import machine
 from tunebench.engine.batching import Collator, TokenDataset
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.flops import Workload, count
+from tunebench.engine.prefix import FrozenPrefix, frozen_layers
 from tunebench.engine.trainer import StudyTrainer
 from tunebench.files import stored_file
 from tunebench.metrics import score
@@ -36,8 +37,8 @@ from tunebench.models import (
     load_tokenizer,
     model_folder,
 )
-from tunebench.progress import Progress
-from tunebench.records import Cost, Environment, Examples, Parameters, RunRecord, Selected, Timing
+from tunebench.progress import Interrupted, Progress, Pruned
+from tunebench.records import Cost, Environment, Examples, Parameters, RunRecord, Selected, TestAccess, Timing
 from tunebench.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Prepared:
     fast: FastEncoder | None
     autocast: torch.dtype | None
     parameters: Parameters
+    prefix: FrozenPrefix | None = None
 
 
 def prepare_model(spec: RunSpec, *, device: str) -> Prepared:
@@ -91,7 +93,18 @@ def prepare_model(spec: RunSpec, *, device: str) -> Prepared:
             fast = FastEncoder(model, architecture, seed=spec.seed)
         else:
             autocast = torch.bfloat16
-    return Prepared(model, architecture, workload, fast, autocast, parameters)
+    prefix, layers = None, frozen_layers(model, architecture)
+    if not spec.frozen_dropout and layers:
+        # After the fast layers, which it stands in front of.
+        prefix = FrozenPrefix(
+            model,
+            architecture,
+            layers=layers,
+            fast=fast,
+            autocast=autocast,
+            fingerprint=spec.model.fingerprint,
+        )
+    return Prepared(model, architecture, workload, fast, autocast, parameters, prefix)
 
 
 def evaluation_interval(spec: RunSpec, steps_per_epoch: int) -> int:
@@ -151,6 +164,7 @@ def run_one(
     execution: Execution,
     report: Callable[[Progress], None],
     stop: Callable[[], bool],
+    prune: Callable[[list[float]], bool] | None = None,
 ) -> RunRecord:
     """Train, select, score once, and describe one run; resumes from the folder's checkpoint.
 
@@ -161,17 +175,23 @@ def run_one(
         execution: Device and threads.
         report: Called with the progress.
         stop: Asked after every step; when true, a checkpoint is saved and the run is interrupted.
+        prune: Given the selection split's macro F1 of every evaluation so far, says whether to give up.
 
     Returns:
-        The complete record.
+        The complete record; without scores where ``execution`` keeps the test part locked. A run given up
+        has the status ``pruned`` and neither weights nor scores.
 
     Raises:
         Interrupted: ``stop`` turned true.
         NonFiniteLossError: Training diverged.
         TunebenchError: Data and spec do not go together.
     """
-    started = _now()
-    clock = _Clock()
+    if STRATEGIES[spec.kind].family == "classical":
+        from tunebench.classical import run_classical
+
+        return run_classical(spec, dataset=dataset, folder=folder, execution=execution, report=report, stop=stop)
+    started = now()
+    clock = Clock()
     device = machine.resolve_device(execution.device)
     threads = machine.set_threads(execution.threads)
     kept = device == "cpu" and spec.engine == "fast" and machine.keep_memory()
@@ -184,11 +204,12 @@ def run_one(
         test_labels=None if dataset.test is None else dataset.test.labels,
         train_size=spec.train_size,
         subset_seed=spec.subset_seed,
+        test_seed=spec.test_seed,
         validation_fraction=spec.validation_fraction,
         test_size=spec.test_size,
     )
     prepared = prepare_model(spec, device=device)
-    train_set, selection_set, test_set, collator = _datasets(spec, dataset, parts)
+    train_set, selection_set, test_set, collator = make_datasets(spec, dataset, parts)
     steps_per_epoch = math.ceil(len(train_set) / spec.batch_size)
 
     with _trainer_folder() as output:
@@ -215,19 +236,30 @@ def run_one(
             run_id=spec.run_id,
             report=report,
             stop=stop,
+            prune=prune,
         )
+        scored = test_set if spec.run_id not in execution.locked else None
+        sets = [part for part in (train_set, selection_set, scored) if part is not None]
+        prefix = _fill_prefix(spec, prepared, trainer, sets, folder, execution, report, stop)
         checkpoint = checkpoints.latest_checkpoint(folder.checkpoint)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        pruned = False
+        try:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        except Pruned:
+            pruned = True
         selected = _select(spec, trainer, folder)
-        if prepared.fast is not None:
-            prepared.fast.refresh(everything=True)
-        checkpoints.save_weights(folder.weights, prepared.model)
-        test_start = time.monotonic()
-        logits = trainer.logits(test_set, phase="test")
-        test_seconds = time.monotonic() - test_start
+        logits, test_seconds = None, None
+        if not pruned:
+            if prepared.fast is not None:
+                prepared.fast.refresh(everything=True)
+            checkpoints.save_weights(folder.weights, prepared.model)
+            if spec.run_id not in execution.locked:
+                test_start = time.monotonic()
+                logits = trainer.logits(test_set, phase="test")
+                test_seconds = time.monotonic() - test_start
+                folder.write_predictions(logits=logits, labels=test_set.labels, indices=parts.test)
 
-    indices = parts.test
-    folder.write_predictions(logits=logits, labels=test_set.labels, indices=indices)
+    files = ([] if pruned else [folder.weights]) + ([] if logits is None else [folder.predictions])
     meters = trainer.meters
     cost = Cost(
         tokens=meters.tokens,
@@ -235,7 +267,7 @@ def run_one(
         train_flops=meters.train_flops,
         trainer_total_flos=float(trainer.state.total_flos),
         peak_memory_bytes=machine.peak_memory_bytes(device),
-        artifact_bytes=folder.weights.stat().st_size,
+        artifact_bytes=None if pruned else folder.weights.stat().st_size,
     )
     timing = Timing(
         train_seconds=meters.train_seconds,
@@ -249,18 +281,21 @@ def run_one(
         workers=execution.workers,
         contended=trainer.contention.contended,
         resumed=meters.resumed,
+        prefix_seconds=meters.prefix_seconds if prefix and prefix["kept"] else None,
     )
-    settings = {
+    settings: dict[str, Any] = {
         "kept_memory": kept,
         "fast_layers": prepared.fast is not None,
         "autocast": prepared.autocast is not None,
     }
+    if prefix is not None:
+        settings["frozen_prefix"] = prefix
     return RunRecord(
         run_id=spec.run_id,
-        status="complete",
+        status="pruned" if pruned else "complete",
         spec=spec,
         started=started,
-        finished=_now(),
+        finished=now(),
         environment=Environment(
             versions=machine.versions(),
             machine={**machine.describe(), **settings},
@@ -268,17 +303,71 @@ def run_one(
             threads=threads,
         ),
         parameters=prepared.parameters,
-        examples=_examples(dataset, parts),
-        scores=score(test_set.labels, logits, dataset.label_names),
+        examples=describe_parts(dataset, parts),
+        scores=None if logits is None else score(test_set.labels, logits, dataset.label_names),
         selected=selected,
         timing=timing,
         cost=cost,
         log_history=trainer.state.log_history,
-        files={path.name: stored_file(path) for path in (folder.weights, folder.predictions)},
+        files={path.name: stored_file(path) for path in files},
+        test_access=[] if logits is None else [TestAccess(time=now(), why="at the end of training")],
     )
 
 
-def _datasets(
+def _fill_prefix(
+    spec: RunSpec,
+    prepared: Prepared,
+    trainer: StudyTrainer,
+    sets: list[TokenDataset],
+    folder: RunFolder,
+    execution: Execution,
+    report: Callable[[Progress], None],
+    stop: Callable[[], bool],
+) -> dict[str, Any] | None:
+    """Have the frozen layers' outputs of all texts there before the first step, where that is asked for.
+
+    The time is counted apart from training, the operations with it.
+
+    Returns:
+        What the record says of it; ``None`` where there is no such prefix.
+
+    Raises:
+        Interrupted: ``stop`` turned true.
+    """
+    prefix = prepared.prefix
+    if prefix is None:
+        return None
+    said: dict[str, Any] = {"layers": prefix.layers, "kept": False, "texts_computed": 0}
+    if execution.prefix_cache is None:
+        return said | {"reason": "switched off"}
+    if prefix.open(folder.prefixes, limit=execution.prefix_cache) is None:
+        return said | {"reason": prefix.reason}
+
+    def tell(done: int, total: int) -> None:
+        report(Progress(spec.run_id, "prepare", done, total, None, None))
+        if stop():
+            raise Interrupted(f"stopped after {done} of {total} texts went through the frozen layers")
+
+    start = time.monotonic()
+    work = prepared.workload.below(prefix.layers)
+    for dataset in sets:
+        try:
+            lengths = prefix.fill(dataset.texts, trainer.collator, on_batch=tell)
+        except OSError as error:
+            lengths, said["reason"] = None, f"the cache cannot be written: {error.strerror}"
+        if lengths is None:
+            said.setdefault("reason", "more than the cache may hold")
+            continue
+        said["texts_computed"] += len(lengths)
+        if dataset is sets[0]:
+            said["kept"] = True
+            trainer.workload = prepared.workload.above(prefix.layers)
+            trainer.meters.train_flops = sum(work.forward(texts=1, length=int(n)) for n in lengths)
+    trainer.meters.prefix_seconds = time.monotonic() - start
+    return said
+
+
+def make_datasets(
     spec: RunSpec, dataset: TextDataset, parts: Parts
 ) -> tuple[TokenDataset, TokenDataset | None, TokenDataset, Collator]:
     """Tokenise once, and cut into what trains, what selects (if anything does) and what is scored."""
@@ -287,6 +376,8 @@ def _datasets(
         "tokenizer": tokenizer,
         "tokenizer_fingerprint": tokenizer_fingerprint(tokenizer),
         "max_length": spec.max_length,
+        "truncation": spec.truncation,
+        "head_share": spec.head_share,
         "cache_dir": default_cache_dir(),
     }
     train_texts = tokenize(dataset.train.texts, **options)
@@ -317,7 +408,8 @@ def _select(spec: RunSpec, trainer: StudyTrainer, folder: RunFolder) -> Selected
     return Selected(by=spec.selection, step=meters.best_step, epoch=meters.best_epoch, macro_f1=meters.best_score)
 
 
-def _examples(dataset: TextDataset, parts: Parts) -> Examples:
+def describe_parts(dataset: TextDataset, parts: Parts) -> Examples:
+    """Return how many examples of each class every part holds."""
     classes = len(dataset.label_names)
     test = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
 
@@ -335,7 +427,7 @@ def _examples(dataset: TextDataset, parts: Parts) -> Examples:
     )
 
 
-class _Clock:
+class Clock:
     """Wall and CPU seconds since it was made."""
 
     def __init__(self) -> None:
@@ -343,10 +435,12 @@ class _Clock:
 
     @property
     def wall(self) -> float:
+        """Wall seconds."""
         return time.monotonic() - self._wall
 
     @property
     def cpu(self) -> float:
+        """Seconds of this process on all cores."""
         return time.process_time() - self._cpu
 
 
@@ -357,5 +451,6 @@ def _trainer_folder() -> Any:
         yield Path(name)
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time in UTC, as records have it."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

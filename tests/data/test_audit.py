@@ -112,7 +112,7 @@ def test_every_flaw_is_warned_about_in_a_sentence() -> None:
         "test: 1 texts are empty.",
         "test: 29 texts are copies of earlier ones.",
         "test: 1 texts stand there under more than one label.",
-        "test: 50.0% of the texts are longer than 8 tokens and lose their end.",
+        "test: 50.0% of the texts are longer than 8 tokens and are cut.",
     ]
 
 

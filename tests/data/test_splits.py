@@ -309,3 +309,17 @@ def test_the_same_cut_twice_and_the_global_generator_left_alone() -> None:
     for name in ("train", "validation", "test"):
         assert getattr(first, name).tolist() == getattr(second, name).tolist()
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
+@pytest.mark.parametrize("has_test", [True, False])
+def test_subsets_drawn_with_different_seeds_share_the_test_part(has_test: bool) -> None:
+    labels = np.arange(400) % 2
+    options = {"test_labels": labels if has_test else None, "test_size": 60, "test_seed": 5}
+    first, second = (_cut(labels, 100, subset_seed=seed, **options) for seed in (5, 6))
+    assert np.array_equal(first.test, second.test)
+    assert not np.array_equal(np.sort(first.train), np.sort(second.train))
+    alone = _cut(labels, 100, subset_seed=5, **(options | {"test_seed": None}))
+    assert np.array_equal(alone.test, first.test) and np.array_equal(alone.train, first.train)
+    if not has_test:
+        for parts in (first, second):
+            assert not set(parts.test) & (set(parts.train) | set(parts.validation))

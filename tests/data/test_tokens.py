@@ -135,8 +135,6 @@ def test_second_time_is_read(tokenizer: Any, tmp_path: Path, runs: Runs) -> None
 @pytest.mark.parametrize(
     "changes",
     [
-        {"max_length": 17},
-        {"max_length": None},
         {"tokenizer_fingerprint": "g"},
         {"texts": [*TEXTS[:-1], "x"]},
         {"texts": TEXTS[:-1]},
@@ -150,6 +148,19 @@ def test_anything_else_is_another_entry(
     changed = _lists(_tokenize(tokenizer, tmp_path, **changes))
     assert runs.count == 2
     assert changed == _lists(_tokenize(tokenizer, None, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"max_length": 17}, {"max_length": None}, {"truncation": "tail"}, {"truncation": "head_tail"}]
+)
+def test_however_texts_are_cut_they_are_tokenised_once(
+    tokenizer: Any, tmp_path: Path, runs: Runs, changes: dict[str, Any]
+) -> None:
+    texts = [*TEXTS, " ".join(f"{number}" for number in range(40))]
+    before = _lists(_tokenize(tokenizer, tmp_path, texts=texts))
+    changed = _lists(_tokenize(tokenizer, tmp_path, texts=texts, **changes))
+    assert runs.count == 1
+    assert changed != before and changed == _lists(_tokenize(tokenizer, None, texts=texts, **changes))
 
 
 def _entry(cache: Path) -> Path:

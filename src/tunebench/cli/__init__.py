@@ -16,8 +16,10 @@ from tunebench.errors import TunebenchError
 # Each module adds its commands to the tree, in the order that ``--help`` shows.
 from tunebench.cli import study  # noqa: F401
 from tunebench.cli import results  # noqa: F401
+from tunebench.cli import importing  # noqa: F401
 from tunebench.cli import data  # noqa: F401
 from tunebench.cli import machine  # noqa: F401
+from tunebench.cli import export  # noqa: F401
 # isort: on
 
 

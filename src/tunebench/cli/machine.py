@@ -37,18 +37,34 @@ def bench(
     attention_dropout: Annotated[
         float | None, typer.Option(help="For our side; default the model's own.", min=0, max=0.99)
     ] = None,
+    prefix: Annotated[
+        bool, typer.Option("--prefix", help="Measure frozen layers from disk against computing them.")
+    ] = False,
     seconds: Annotated[float, typer.Option(help="Time to use; two rounds at least.", min=1)] = 420.0,
     threads: Annotated[int | None, typer.Option(help="Compute threads; default all cores.", min=1)] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Show instead where our step's time goes.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Measure our training and evaluation against a plain Trainer script, in one sitting."""
-    from tunebench.bench import render, run_bench
+    if prefix:
+        from tunebench.bench_prefix import render_prefix, run_prefix_bench
 
-    result = run_bench(model, seconds=seconds, attention_dropout=attention_dropout, threads=threads, tell=tell)
-    if json_:
-        print_json(result.to_dict())
+        frozen = run_prefix_bench(model, seconds=seconds, threads=threads, tell=tell)
+        values, text = frozen.to_dict(), render_prefix(frozen)
+    elif profile:
+        from tunebench.profile import render_profile, run_profile
+
+        values = run_profile(model, attention_dropout=attention_dropout, threads=threads, tell=tell)
+        text = render_profile(values)
     else:
-        sys.stdout.write(render(result, grid=grid))
+        from tunebench.bench import render, run_bench
+
+        result = run_bench(model, seconds=seconds, attention_dropout=attention_dropout, threads=threads, tell=tell)
+        values, text = result.to_dict(), render(result, grid=grid)
+    if json_:
+        print_json(values)
+    else:
+        sys.stdout.write(text)
 
 
 @app.command()

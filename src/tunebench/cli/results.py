@@ -46,6 +46,28 @@ def tables(
     print_tables(load_comparison(folder), names=names, style=format_)
 
 
+@app.command(epilog="Example: tunebench recommend out/quickstart --prefer size --margin 1")
+def recommend(
+    folder: FolderArgument,
+    prefer: Annotated[str, typer.Option(help="f1, cost (training time) or size (weights kept).")] = "f1",
+    margin: Annotated[
+        float | None, typer.Option(help="Macro F1 points that do not matter; default the study's.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Training size to decide at; default the largest.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Recommend a strategy, with reasons, doubts, and what would change the answer."""
+    from tunebench.analysis.recommend import recommend as decide
+    from tunebench.api import load_comparison
+    from tunebench.report.words import recommendation_text
+
+    found = decide(load_comparison(folder), prefer=prefer, margin=margin, size=size)  # type: ignore[arg-type]
+    if json_:
+        print_json(found.to_dict())
+    else:
+        out.print(recommendation_text(found), markup=False)
+
+
 @app.command(epilog="Example: tunebench report out/quickstart")
 def report(
     folder: FolderArgument,

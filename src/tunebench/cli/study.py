@@ -27,11 +27,17 @@ def run(
     threads: Annotated[int | None, typer.Option(help="Compute threads; default all cores.", min=1)] = None,
     workers: Annotated[int, typer.Option(help="Runs side by side; threads are split.", min=1)] = 1,
     measure: Annotated[bool, typer.Option(help="Measure speed for the estimates.")] = True,
+    unlock_test: Annotated[
+        bool, typer.Option("--unlock-test", help="Score test again where another rate was chosen; it is shown.")
+    ] = False,
+    prefix_cache: Annotated[
+        str, typer.Option(help="Disk for outputs of frozen layers, where frozen_dropout is off: 2GB, or off.")
+    ] = "2GB",
     json_: JsonOption = False,
 ) -> None:
     """Run a study, or go on with it: what is complete is skipped, what is not is resumed."""
     from tunebench.api import dry_run_rows, run_study
-    from tunebench.plan import parse_duration
+    from tunebench.plan import parse_duration, parse_size
     from tunebench.study_file import load_study
 
     config = load_study(study, overrides=set_ or [], model=model, data=data)
@@ -39,7 +45,8 @@ def run(
         raise typer.BadParameter(f"{device!r}: allowed are auto, cpu, cuda, mps", param_hint="--device")
     if workers > 1 and threads is None:
         threads = max(1, (os.cpu_count() or 1) // workers)
-    execution = Execution(device=device, threads=threads, workers=workers)
+    kept = parse_size(prefix_cache)
+    execution = Execution(device=device, threads=threads, workers=workers, prefix_cache=kept)
     seconds = None if budget is None else parse_duration(budget)
     folder = out_dir or Path("out") / config.name
     if dry_run:
@@ -47,6 +54,9 @@ def run(
             config, execution=execution, folder=folder, budget_seconds=seconds, measure=measure, tell=tell
         )
         _print_plan(rows, as_json=json_)
+        if config.search.method == "halving" and not json_:
+            more = len(config.seeds) * len(config.subset_seed) - 1
+            out.print(f"At most: the search stops runs early. Then {more} more at each chosen learning rate.")
         return
     result = run_study(
         config,
@@ -54,6 +64,7 @@ def run(
         execution=execution,
         budget_seconds=seconds,
         measure=measure,
+        unlock_test=unlock_test,
         display=make_display(),
         tell=tell,
     )
@@ -89,12 +100,14 @@ def _print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    cut = any(row["truncation"] != "head" for row in rows)
     shown = [
         {
             "strategy": row["strategy"],
             "size": row["train_size"],
-            "rate": f"{row['learning_rate']:g}",
+            "rate": None if row["learning_rate"] is None else f"{row['learning_rate']:g}",
             "seed": str(row["seed"]),
+            **({"truncation": row["truncation"]} if cut else {}),
             "steps": row["steps"],
             "trainable": row["trainable_params"],
             "time": duration(row["seconds"]),
@@ -109,3 +122,9 @@ def _print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     total = sum(row["seconds"] for row in kept)
     how = "measured here" if rows and rows[0]["measured"] else "derived from the arithmetic"
     out.print(f"{len(kept)} of {len(rows)} runs, about {duration(total)} ({how})")
+    prefixed = [row for row in kept if row["prefix_layers"] is not None]
+    if prefixed:
+        size = sum(row["prefix_bytes"] for row in prefixed) / 1e6
+        out.print(
+            f"{len(prefixed)} runs take frozen layers from disk: about {size:.0f} MB until the study is complete"
+        )

@@ -234,6 +234,6 @@ def _split_warnings(split: SplitAudit, max_length: int | None) -> list[str]:
     if split.tokens is not None and split.tokens.truncated is not None:
         if split.tokens.truncated > _MUCH_TRUNCATION:
             lines.append(
-                f"{split.tokens.truncated:.1%} of the texts are longer than {max_length} tokens and lose their end."
+                f"{split.tokens.truncated:.1%} of the texts are longer than {max_length} tokens and are cut."
             )
     return lines

@@ -68,7 +68,7 @@ def check_texts(values: Sequence[Any], *, where: str) -> list[str]:
             odd.append(row)
         elif not value.strip():
             empty.append(row)
-        elif _SURROGATE.search(value):
+        elif not is_encodable(value):
             broken.append(row)
     errors: list[TunebenchError] = []
     for rows, what, allowed in (
@@ -87,6 +87,11 @@ def check_texts(values: Sequence[Any], *, where: str) -> list[str]:
             )
     raise_all(errors)
     return list(values)
+
+
+def is_encodable(text: str) -> bool:
+    """Tell whether a text is valid Unicode, so that UTF-8 and a tokenizer can encode it."""
+    return _SURROGATE.search(text) is None
 
 
 def clean_labels(values: Sequence[Any], *, where: str) -> list[str | int]:

@@ -65,6 +65,7 @@ def make_parts(
     subset_seed: int,
     validation_fraction: float,
     test_size: int | None,
+    test_seed: int | None = None,
 ) -> Parts:
     """Cut one run's parts.
 
@@ -81,6 +82,8 @@ def make_parts(
             subset, ``floor(k * validation_fraction)``.
         test_size: Test examples to score; ``None`` means all (or 20 % of the data where held out).
             Smaller ones lie inside larger ones, and classes have the shares they have in the split.
+        test_seed: Seed of the draw of the test part; None for that of the subset. Subsets that are drawn
+            with different seeds share a test part through it.
 
     Returns:
         Disjoint parts.
@@ -91,10 +94,12 @@ def make_parts(
     order = shuffled(len(train_labels), subset_seed)
     test_from: Literal["train", "test"]
     if test_labels is None:
-        test_from, test = "train", _hold_out(train_labels, order, held_out_count(len(order), test_size))
+        test_order = order if test_seed is None else shuffled(len(train_labels), test_seed)
+        test_from, test = "train", _hold_out(train_labels, test_order, held_out_count(len(order), test_size))
         order = order[~np.isin(order, test)]
     else:
-        test_from, test = "test", _draw_test(test_labels, subset_seed, test_size)
+        seed = subset_seed if test_seed is None else test_seed
+        test_from, test = "test", _draw_test(test_labels, seed, test_size)
     if train_size > len(order):
         held = f" ({len(test)} of {len(train_labels)} are held out for testing)" if test_labels is None else ""
         raise DataError(

@@ -1,7 +1,8 @@
-"""Tokenised texts: made once per tokenizer and length, kept on disk, mapped into memory.
+"""Tokenised texts: made once per tokenizer, kept whole on disk, mapped into memory, cut when read.
 
-The cache has its own key (texts, tokenizer content, length): a tokenizer object changes when it is
-called, and a cache keyed by the object misses (datasets#5985).
+The cache has its own key (texts, tokenizer content): a tokenizer object changes when it is called, and
+a cache keyed by the object misses (datasets#5985). One entry serves every maximum length and every
+truncation, and the data audit, since a cut only drops ids.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from tunebench.data.types import texts_digest
+from tunebench.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,6 +35,17 @@ _BATCH = 1000
 _NO_CONTENT = ("name_or_path", "model_max_length", "tokenizer_class", "backend", "added_tokens_decoder")
 
 
+@dataclass(frozen=True)
+class Cut:
+    """What is kept of a text with more than ``first + last`` ids: so many from either end.
+
+    Special tokens stand at the ends, so keeping them means counting them in.
+    """
+
+    first: int
+    last: int
+
+
 class TokenizedTexts:
     """Token ids of many texts in one flat array.
 
@@ -39,25 +53,43 @@ class TokenizedTexts:
         ids: int32, all ids one after the other.
         offsets: int64 of shape ``(texts + 1,)``: text i is ``ids[offsets[i]:offsets[i + 1]]``.
         index: Which texts this view holds, in order; ``None`` for all.
+        cut: How texts that are too long are shortened; ``None`` leaves all as they are.
     """
 
-    def __init__(self, ids: np.ndarray, offsets: np.ndarray, index: np.ndarray | None = None) -> None:
+    def __init__(
+        self, ids: np.ndarray, offsets: np.ndarray, index: np.ndarray | None = None, cut: Cut | None = None
+    ) -> None:
         # As a plain array: slices of numpy's memmap class are several times slower to make.
-        self._ids, self._offsets = np.asarray(ids), offsets
+        self._ids, self._offsets, self._cut = np.asarray(ids), offsets, cut
         self._index = np.arange(len(offsets) - 1) if index is None else np.asarray(index, dtype=np.int64)
+        whole = np.diff(offsets)[self._index]
         #: int64 of shape ``(texts,)``: tokens of each text, special ones included.
-        self.lengths: np.ndarray = np.diff(offsets)[self._index]
+        self.lengths: np.ndarray = whole if cut is None else np.minimum(whole, cut.first + cut.last)
 
     def __len__(self) -> int:
         return len(self._index)
 
     def __getitem__(self, position: int) -> np.ndarray:
         i = self._index[position]
-        return self._ids[self._offsets[i] : self._offsets[i + 1]]
+        start, stop = self._offsets[i], self._offsets[i + 1]
+        cut = self._cut
+        if cut is None or stop - start <= cut.first + cut.last:
+            return self._ids[start:stop]
+        return np.concatenate([self._ids[start : start + cut.first], self._ids[stop - cut.last : stop]])
 
     def take(self, index: np.ndarray) -> TokenizedTexts:
         """Return a view of some texts, in the order of ``index``; no ids are copied."""
-        return TokenizedTexts(self._ids, self._offsets, self._index[index])
+        return TokenizedTexts(self._ids, self._offsets, self._index[index], self._cut)
+
+    def shortened(self, cut: Cut) -> TokenizedTexts:
+        """Return a view of the same texts, cut; no ids are copied.
+
+        Raises:
+            ValueError: These are cut already.
+        """
+        if self._cut is not None:
+            raise ValueError("texts that were cut cannot be cut again: what was dropped is not there")
+        return TokenizedTexts(self._ids, self._offsets, self._index, cut)
 
 
 def default_cache_dir() -> Path:
@@ -102,9 +134,11 @@ def tokenize(
     tokenizer_fingerprint: str,
     max_length: int | None,
     cache_dir: Path | None,
+    truncation: Literal["head", "tail", "head_tail"] = "head",
+    head_share: float = 0.25,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> TokenizedTexts:
-    """Tokenise texts, keeping the first ``max_length`` tokens of each, special ones included.
+    """Tokenise texts, keeping at most ``max_length`` tokens of each, special ones included.
 
     Args:
         texts: The texts.
@@ -113,25 +147,83 @@ def tokenize(
         max_length: Longest result; ``None`` cuts nothing, as the audit needs it.
         cache_dir: Where to keep the result; ``None`` keeps nothing. Several processes may share it: the
             first one works, the others wait and read. Where it cannot be written, nothing is kept.
+        truncation: Which end of a text that is too long is kept, or some of both.
+        head_share: Under ``head_tail``, the share of the kept tokens (special ones not counted) that
+            comes from the beginning, rounded to whole tokens.
         on_progress: Called with texts done and texts in all.
 
     Returns:
         Ids, memory-mapped where they are kept. A damaged entry is made anew.
+
+    Raises:
+        ModelError: The tokenizer adds special tokens elsewhere than at the ends, or more than fit.
     """
+    whole = _whole(texts, tokenizer, tokenizer_fingerprint, cache_dir, on_progress)
+    if max_length is None:
+        return whole
+    return whole.shortened(_cut(tokenizer, max_length, truncation, head_share))
+
+
+def _cut(tokenizer: PreTrainedTokenizerBase, max_length: int, truncation: str, head_share: float) -> Cut:
+    before, after = special_tokens(tokenizer)
+    room = max_length - before - after
+    if room < 1:
+        raise ModelError(
+            "The maximum length leaves no room beside the special tokens.",
+            value=max_length,
+            allowed=f"at least {before + after + 1}",
+            fix="raise max_length",
+        )
+    first = {"head": room, "tail": 0, "head_tail": round(head_share * room)}[truncation]
+    return Cut(before + first, room - first + after)
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """Return how many special tokens a tokenizer puts before and after a single text.
+
+    Raises:
+        ModelError: It puts them elsewhere, or not the same number every time.
+    """
+    tokenizer = copy.deepcopy(tokenizer)
+    found = set()
+    for probe in ("a", "b c", "one two three four five"):
+        ids, bare = (
+            tokenizer(probe, add_special_tokens=added, truncation=False, padding=False, verbose=False)["input_ids"]
+            for added in (True, False)
+        )
+        starts = range(len(ids) - len(bare) + 1)
+        found.add(next(((i, len(ids) - len(bare) - i) for i in starts if ids[i : i + len(bare)] == bare), None))
+    if len(found) != 1 or None in found:
+        raise ModelError(
+            "Texts cannot be cut: the tokenizer puts special tokens elsewhere than before and after a text.",
+            value=type(tokenizer).__name__,
+        )
+    (both,) = found
+    assert both is not None
+    return both
+
+
+def _whole(
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    fingerprint: str,
+    cache_dir: Path | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> TokenizedTexts:
     if cache_dir is None:
-        return TokenizedTexts(*_run(texts, tokenizer, max_length, on_progress))
+        return TokenizedTexts(*_run(texts, tokenizer, on_progress))
     key = hashlib.sha256(texts_digest(texts))
-    key.update(f"{tokenizer_fingerprint}|{max_length}|{_FORMAT}".encode())
+    # "None" is the maximum length that entries used to be cut at; whole ones stay valid.
+    key.update(f"{fingerprint}|None|{_FORMAT}".encode())
     folder = cache_dir / "tokens" / key.hexdigest()[:32]
     cached = _read(folder, len(texts))
-    return cached or _fill(folder, texts, tokenizer, max_length, on_progress)
+    return cached or _fill(folder, texts, tokenizer, on_progress)
 
 
 def _fill(
     folder: Path,
     texts: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
-    max_length: int | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> TokenizedTexts:
     """Make an entry under a lock, unless another process has meanwhile."""
@@ -144,30 +236,27 @@ def _fill(
             cached = _read(folder, len(texts))
             if cached is not None:
                 return cached
-            made = _run(texts, tokenizer, max_length, on_progress)
+            made = _run(texts, tokenizer, on_progress)
             _write(folder, *made)
             return _read(folder, len(texts)) or TokenizedTexts(*made)
     except OSError as error:
         _LOG.warning("The token cache cannot be written (%s); going on without it.", error)
-        return TokenizedTexts(*(made or _run(texts, tokenizer, max_length, on_progress)))
+        return TokenizedTexts(*(made or _run(texts, tokenizer, on_progress)))
 
 
 def _run(
     texts: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
-    max_length: int | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    # A copy: calling a tokenizer changes its truncation, and so does the side set here.
+    # A copy: calling a tokenizer changes its truncation.
     tokenizer = copy.deepcopy(tokenizer)
-    tokenizer.truncation_side = "right"
     ids: list[np.ndarray] = []
     lengths: list[int] = [0]
     for start in range(0, len(texts), _BATCH):
         rows = tokenizer(
             list(texts[start : start + _BATCH]),
-            truncation=max_length is not None,
-            max_length=max_length,
+            truncation=False,
             padding=False,
             return_attention_mask=False,
             return_token_type_ids=False,

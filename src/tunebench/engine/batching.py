@@ -67,6 +67,25 @@ class Collator:
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
 
 
+def batches_by_length(lengths: np.ndarray, *, batch_tokens: int) -> Iterator[np.ndarray]:
+    """Cut texts into batches of similar length, the longest first.
+
+    Args:
+        lengths: Tokens of each text.
+        batch_tokens: Tokens a batch, padding included; a longer text is a batch of its own.
+
+    Yields:
+        Positions; every one exactly once.
+    """
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    done = 0
+    while done < len(order):
+        width = max(1, int(lengths[order[done]]))
+        chunk = order[done : done + max(1, batch_tokens // width)]
+        yield chunk
+        done += len(chunk)
+
+
 class LengthGroupedSampler(Sampler[int]):
     """Random order in which neighbours have similar lengths; a pure function of seed and epoch.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from tunebench.engine import machine
 from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
 from tunebench.models import load_tokenizer, model_folder
+from tunebench.strategies import STRATEGIES
 from tunebench.train import Prepared, evaluation_interval, prepare_model
 
 #: Texts whose lengths stand for the data set's.
@@ -47,6 +48,9 @@ class Estimate:
         measured: Whether the time rests on measured steps.
         memory_bytes: Peak resident memory.
         disk_bytes: Most that will lie on disk at once.
+        prefix_bytes: What the run adds to the kept outputs of frozen layers, which lie there until the
+            study is complete.
+        prefix_layers: Frozen layers whose outputs it takes from there; None where it computes them.
     """
 
     steps: int
@@ -57,6 +61,32 @@ class Estimate:
     measured: bool
     memory_bytes: int
     disk_bytes: int
+    prefix_bytes: int = 0
+    prefix_layers: int | None = None
+
+
+@dataclass
+class _Kept:
+    """What earlier runs of a plan will have kept of frozen layers.
+
+    Attributes:
+        limit: Bytes for all of them; None where nothing is kept.
+        texts: Texts by prefix. Subsets are nested, so a larger one adds the difference.
+        used: Bytes of all.
+    """
+
+    limit: int | None
+    texts: dict[str, int] = field(default_factory=dict)
+    used: int = 0
+
+    def add(self, key: str, texts: int, bytes_each: float) -> int | None:
+        """Return how many texts a run adds, or None where they would not fit."""
+        new = max(0, texts - self.texts.get(key, 0))
+        if self.limit is None or self.used + new * bytes_each > self.limit:
+            return None
+        self.texts[key] = max(texts, self.texts.get(key, 0))
+        self.used += round(new * bytes_each)
+        return new
 
 
 @dataclass(frozen=True)
@@ -93,51 +123,98 @@ def estimate_runs(
     machine.set_threads(execution.threads)
     found: dict[str, Estimate] = {}
     prepared: dict[tuple[Any, ...], tuple[Prepared, _Rates, np.ndarray]] = {}
+    kept = _Kept(execution.prefix_cache)
     for spec in specs:
+        if STRATEGIES[spec.kind].family == "classical":
+            from tunebench.classical import estimate_classical
+
+            found[spec.run_id] = estimate_classical(spec, dataset=dataset, measure=measure)
+            continue
         way = (spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision)
-        key = (*way, spec.attention_dropout, spec.batch_size, spec.max_length)
+        key = (*way, spec.attention_dropout, spec.frozen_dropout, spec.batch_size, spec.max_length)
         if key not in prepared:
             if on_progress is not None:
                 on_progress(f"{'measuring' if measure else 'counting'} {spec.label}")
             ready = prepare_model(spec, device=device)
             sample, collator = _sample(spec, dataset)
             rates = (_measure if measure else _assume)(spec, ready, sample, collator, device)
+            if ready.prefix is not None:
+                ready.prefix.detach()
             if ready.fast is not None:
                 ready.fast.detach()
             prepared[key] = (ready, rates, sample.lengths)
-        found[spec.run_id] = _estimate(spec, *prepared[key], measured=measure)
+        found[spec.run_id] = _estimate(spec, *prepared[key], kept=kept, measured=measure)
     return found
 
 
-def _estimate(spec: RunSpec, ready: Prepared, rates: _Rates, lengths: np.ndarray, *, measured: bool) -> Estimate:
+def _estimate(
+    spec: RunSpec, ready: Prepared, rates: _Rates, lengths: np.ndarray, *, kept: _Kept, measured: bool
+) -> Estimate:
     validation = round(spec.train_size * spec.validation_fraction)
     train = spec.train_size - validation
     steps_per_epoch = math.ceil(train / spec.batch_size)
     steps = steps_per_epoch * spec.epochs
-    flops = train * spec.epochs * _flops_per_text(spec, ready, lengths)
+    used = _prefix_use(spec, ready, lengths, kept)
+    work = ready.workload if used is None else ready.workload.above(used.layers)
+    flops = train * spec.epochs * _mean(spec, lengths, work.step)
+    # Of what a text takes to score, the part above the frozen layers.
+    above = _mean(spec, lengths, work.forward) / _mean(spec, lengths, ready.workload.forward)
     selection = {"validation": validation, "test": spec.test_size, "last": validation}[spec.selection]
     interval = evaluation_interval(spec, steps_per_epoch)
     scored = selection * math.ceil(steps / interval) + spec.test_size
-    seconds = _OVERHEAD + flops * rates.seconds_per_flop + scored * rates.eval_seconds_per_text
-    trainable = ready.parameters.trainable
+    seconds = _OVERHEAD + flops * rates.seconds_per_flop + scored * above * rates.eval_seconds_per_text
+    if used is not None:
+        seconds += used.new_texts * used.flops_per_text * rates.seconds_per_flop
+        # As in records: operations for texts that select or are scored are none of training.
+        flops += min(used.new_texts, train) * used.flops_per_text
+    trainable, total = ready.parameters.trainable, ready.parameters.total
+    assert total is not None, "counted when the model was prepared"
     # Weights and best weights, plus two checkpoints (old and new) of weights and two moments.
     disk = 4 * trainable * (1 + 1 + 2 * 3) + spec.test_size * (4 * len(spec.data.label_names) + 16) + 2**20
     return Estimate(
         steps=steps,
         trainable_params=trainable,
-        total_params=ready.parameters.total,
+        total_params=total,
         train_flops=flops,
         seconds=seconds,
         measured=measured,
         memory_bytes=rates.memory_bytes,
         disk_bytes=disk,
+        prefix_bytes=0 if used is None else used.new_bytes,
+        prefix_layers=None if used is None else used.layers,
     )
 
 
-def _flops_per_text(spec: RunSpec, ready: Prepared, lengths: np.ndarray) -> float:
-    if spec.engine == "reference":
-        return ready.workload.step(texts=1, length=spec.max_length)
-    return float(np.mean([ready.workload.step(texts=1, length=int(length)) for length in lengths]))
+@dataclass(frozen=True)
+class _PrefixUse:
+    """What a run takes from kept outputs of frozen layers, and what it adds to them."""
+
+    layers: int
+    new_texts: int
+    new_bytes: int
+    flops_per_text: float
+
+
+def _prefix_use(spec: RunSpec, ready: Prepared, lengths: np.ndarray, kept: _Kept) -> _PrefixUse | None:
+    prefix = ready.prefix
+    if prefix is None or prefix.reason is not None:
+        return None
+    # The test part is the same for all sizes, so it is counted once by counting it with each of them.
+    texts = spec.train_size + spec.test_size
+    each = prefix.bytes_per_text(lengths)
+    # States are kept by token ids: what is cut elsewhere is another text.
+    same = (prefix.key(), spec.max_length, spec.truncation, spec.head_share, spec.subset_seed)
+    new = kept.add(repr(same), texts, each)
+    if new is None:
+        return None
+    work = ready.workload.below(prefix.layers)
+    return _PrefixUse(prefix.layers, new, round(new * each), _mean(spec, lengths, work.forward))
+
+
+def _mean(spec: RunSpec, lengths: np.ndarray, operations: Callable[..., float]) -> float:
+    """Return the mean operations a text, at the lengths the engine pads to."""
+    padded = [spec.max_length] if spec.engine == "reference" else lengths
+    return float(np.mean([operations(texts=1, length=int(length)) for length in padded]))
 
 
 def _sample(spec: RunSpec, dataset: TextDataset) -> tuple[TokenizedTexts, Collator]:
@@ -148,6 +225,8 @@ def _sample(spec: RunSpec, dataset: TextDataset) -> tuple[TokenizedTexts, Collat
         tokenizer=tokenizer,
         tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
         max_length=spec.max_length,
+        truncation=spec.truncation,
+        head_share=spec.head_share,
         cache_dir=None,
     )
     fixed = spec.max_length if spec.engine == "reference" else None
@@ -166,7 +245,9 @@ def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Co
     length = float(np.max(sample.lengths))
     per_token = 24 * config.hidden_size + 3 * config.num_attention_heads * length
     activations = spec.batch_size * length * config.num_hidden_layers * per_token * width
-    weights = 4 * ready.parameters.total + 12 * ready.parameters.trainable
+    total = ready.parameters.total
+    assert total is not None, "counted when the model was prepared"
+    weights = 4 * total + 12 * ready.parameters.trainable
     return _Rates(1 / rate, mean / rate, int(weights + activations + 400e6))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tunebench.engine.batching import Collator
+from tunebench.engine.batching import Collator, batches_by_length
 
 if TYPE_CHECKING:
     from tunebench.data.tokens import TokenizedTexts
@@ -43,19 +43,18 @@ def predict_logits(
     Returns:
         float32 of shape ``(texts, classes)``, in the order of ``texts``.
     """
-    order = np.argsort(-texts.lengths, kind="stable")
+    order: list[np.ndarray] = []
     rows: list[np.ndarray] = []
     training = model.training
     model.eval()
     try:
         with torch.inference_mode(), _merged(model, fast), _autocast(device, autocast):
             done = 0
-            while done < len(order):
-                width = max(1, int(texts.lengths[order[done]]))
-                chunk = order[done : done + max(1, batch_tokens // width)]
+            for chunk in batches_by_length(texts.lengths, batch_tokens=batch_tokens):
                 batch = collator.pad([texts[i] for i in chunk])
                 output = model(**{name: tensor.to(device) for name, tensor in batch.items()})
                 rows.append(output.logits.float().cpu().numpy())
+                order.append(chunk)
                 done += len(chunk)
                 if on_batch is not None:
                     on_batch(done)
@@ -63,7 +62,7 @@ def predict_logits(
         model.train(training)
     logits = np.concatenate(rows)
     result = np.empty_like(logits)
-    result[order] = logits
+    result[np.concatenate(order)] = logits
     return result
 
 

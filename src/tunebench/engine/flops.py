@@ -51,6 +51,14 @@ class Workload:
     head: Work
     key_value: Work
 
+    def above(self, layers: int) -> Workload:
+        """Return the work that is left when the outputs of the bottom layers are there already."""
+        return Workload(self.layers[layers:], self.head, self.key_value)
+
+    def below(self, layers: int) -> Workload:
+        """Return the work of the bottom layers alone, without a head."""
+        return Workload(self.layers[:layers], Work(), self.key_value)
+
     def forward(self, *, texts: int, length: int, first_token_only: bool = False) -> float:
         """Return the operations of a forward pass.
 

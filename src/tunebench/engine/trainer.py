@@ -23,7 +23,7 @@ from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.machine import ContentionMeter
 from tunebench.errors import TunebenchError
 from tunebench.metrics import METRICS
-from tunebench.progress import Interrupted, Progress
+from tunebench.progress import Interrupted, Progress, Pruned
 
 if TYPE_CHECKING:
     from tunebench.engine.fast.attach import FastEncoder
@@ -46,6 +46,7 @@ class Meters:
     tokens_padded: int = 0
     train_flops: float = 0.0
     resumed: int = 0
+    prefix_seconds: float = 0.0
     step_seconds: list[float] = field(default_factory=list)
     best_step: int | None = None
     best_epoch: float | None = None
@@ -71,6 +72,7 @@ class StudyTrainer(Trainer):
         run_id: For progress.
         report: Called with the progress.
         stop: Asked after every step; when true the run saves a checkpoint and is interrupted.
+        prune: Given the macro F1 of every evaluation so far, says whether to give the run up; None never does.
         checkpoint_seconds: At most this much work is lost by a kill.
     """
 
@@ -94,6 +96,7 @@ class StudyTrainer(Trainer):
         run_id: str,
         report: Callable[[Progress], None],
         stop: Callable[[], bool],
+        prune: Callable[[list[float]], bool] | None = None,
         checkpoint_seconds: float = 300.0,
     ) -> None:
         super().__init__(
@@ -112,7 +115,7 @@ class StudyTrainer(Trainer):
         self.fast, self.workload, self.collator = fast, workload, collator
         self.run_folder, self.best_path = folder, best_path
         self._seed, self._grouped, self._autocast = seed, grouped, autocast
-        self._run_id, self._report = run_id, report
+        self._run_id, self._report, self._prune = run_id, report, prune
         self.contention = ContentionMeter()
         self._loop = _Loop(self, stop, checkpoint_seconds)
         self.add_callback(self._loop)
@@ -177,6 +180,10 @@ class StudyTrainer(Trainer):
             checkpoints.save_weights(self.best_path, self.model)
         self.meters.eval_seconds += time.monotonic() - start
         self._loop.go_on()
+        if self._prune is not None and self.state.global_step < self.state.max_steps:
+            so_far = [entry["eval_macro_f1"] for entry in self.state.log_history if "eval_macro_f1" in entry]
+            if self._prune(so_far):
+                raise Pruned(f"stopped early at step {self.state.global_step} of {self.state.max_steps}")
         return metrics
 
     # Checkpoints -------------------------------------------------------------------------------
@@ -203,7 +210,10 @@ class StudyTrainer(Trainer):
         checkpoints.load_weights(checkpoint / "weights.safetensors", self.model)
         stored = checkpoints.read_state(checkpoint)
         stored.pop("loss_sum")
-        self.meters = Meters(**stored)
+        before, self.meters = self.meters, Meters(**stored)
+        # What was done again before the first step, since a part of it was lost.
+        self.meters.prefix_seconds += before.prefix_seconds
+        self.meters.train_flops += before.train_flops
         self.meters.resumed += 1
         if self.fast is not None:
             self.fast.refresh(everything=True)

@@ -11,6 +11,9 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tunebench.config import DataConfig, StrategyConfig, StudyConfig
+from tunebench.history import curve
+from tunebench.imported import is_imported
+from tunebench.records import RunRecord
 from tunebench.rendering import escape_markdown, to_markdown
 from tunebench.tables import make_tables
 
@@ -56,7 +59,7 @@ def render_report(comparison: Comparison, *, figures: dict[str, str], drawn_runs
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["md"] = lambda value: escape_markdown(str(value))
+    environment.filters["md"] = lambda value: escape_markdown("not known" if value is None else str(value))
     study = study_of(comparison)
     records = [cell.record for cell in comparison.scored if cell.record is not None]
     machines = {
@@ -66,11 +69,13 @@ def render_report(comparison: Comparison, *, figures: dict[str, str], drawn_runs
     text = environment.get_template("report.md.j2").render(
         comparison=comparison,
         spec=comparison.cells[0].spec,
+        imported=any(is_imported(cell.spec) for cell in comparison.cells),
         states=_states(comparison),
         warnings=comparison.warnings(),
         tables=[to_markdown(table, level=3) for table in make_tables(comparison)],
         figures=figures,
         runs=[cell for cell in comparison.scored if cell.spec.run_id in drawn_runs],
+        drawn=_drawn,
         study=None if study is None else as_yaml(study),
         versions=records[0].environment.versions if records else {},
         machines=[
@@ -89,8 +94,11 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         differ in more than the axes of a study, so that no single one gives them.
     """
     specs = [cell.spec for cell in comparison.cells]
+    if any(map(is_imported, specs)):
+        return None
     first = specs[0]
     axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "model", "data", "schema_version"}
+    axes |= {"subset_seed", "test_seed"}
     common = first.model_dump(exclude=axes)
     if any(spec.model_dump(exclude=axes) != common for spec in specs):
         return None
@@ -109,6 +117,7 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         strategies=strategies,
         train_sizes=tuple(comparison.sizes),
         seeds=tuple(dict.fromkeys(spec.seed for spec in specs)),
+        subset_seed=tuple(dict.fromkeys(spec.subset_seed for spec in specs)),
         **common,
     )
 
@@ -116,6 +125,18 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
 def as_yaml(study: StudyConfig) -> str:
     """Return a study as a study file; what is not set is left out."""
     return yaml.safe_dump(study.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+
+
+def _drawn(record: RunRecord) -> list[tuple[str, str]]:
+    """Return file names and titles of the figures that a run has the data for; imported ones lack some."""
+    losses = any(len(curve(record.log_history, key)) for key in ("loss", "eval_loss"))
+    known = {
+        ("loss_by_step", "loss by step"): losses,
+        ("loss_by_epoch", "loss by epoch"): losses,
+        ("step_seconds", "seconds per step"): record.timing is not None and bool(record.timing.step_seconds),
+        ("confusion", "confusion"): record.scores is not None and bool(record.scores.confusion),
+    }
+    return [figure for figure, there in known.items() if there]
 
 
 def _states(comparison: Comparison) -> dict[str, int]:

@@ -178,7 +178,8 @@ def seeds_to_settle(
         outcome = settled(total)
         if outcome:
             more = total - seeds
-            reason = "it is settled as it is" if not more else f"{more} more seed(s) would settle it: {outcome}"
+            seeds_more = f"{more} more seed" if more == 1 else f"{more} more seeds"
+            reason = "it is settled as it is" if not more else f"{seeds_more} would show it to be {outcome}"
             return SeedsToSettle(total, more, outcome, reason, over, 1 - alpha)
     if shared and settled(1e12) is None:
         left = np.sqrt(shared) * float(stats.norm.ppf(1 - alpha / 2))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
     from torch import nn
 
+    from tunebench.linear_text import LinearText
     from tunebench.models import Architecture
 
 
@@ -25,7 +29,7 @@ class StrategyParams(BaseModel):
 
 
 class Strategy(ABC):
-    """One way to adapt a pretrained encoder to a classification task.
+    """One way to get a classifier: by adapting a pretrained encoder, unless :attr:`family` says otherwise.
 
     Subclasses are stateless. Importing them must not import torch or peft, so that a study file can
     be checked at once; :meth:`prepare` imports what it needs.
@@ -41,6 +45,8 @@ class Strategy(ABC):
     params: ClassVar[type[StrategyParams]]
     #: Used where a study names none.
     default_learning_rate: ClassVar[float]
+    #: ``encoder`` is trained by the Trainer; ``classical`` by itself, see :class:`ClassicalStrategy`.
+    family: ClassVar[Literal["encoder", "classical"]] = "encoder"
 
     @abstractmethod
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
@@ -56,6 +62,62 @@ class Strategy(ABC):
 
         Raises:
             ModelError: If the architecture cannot do this; the message says why.
+        """
+
+
+class ClassicalStrategy(Strategy):
+    """A baseline without an encoder: it fits a linear classifier on whole texts.
+
+    It has no learning rate and no recipe; what it has to choose (see :meth:`settings`) is chosen on the
+    part that selects the checkpoints of the others.
+    """
+
+    family: ClassVar[Literal["encoder", "classical"]] = "classical"
+    #: Stands in the spec, which has a place for one; never shown, and nothing else is accepted.
+    default_learning_rate: ClassVar[float] = 1.0
+
+    def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
+        """Refuse: there is no encoder to prepare.
+
+        Raises:
+            ModelError: Always.
+        """
+        from tunebench.errors import ModelError
+
+        raise ModelError("This strategy uses no encoder.", value=self.name)
+
+    @abstractmethod
+    def settings(self, params: Any, *, selects: bool) -> tuple[float, ...]:
+        """Return the settings to choose from, in the order in which they are tried.
+
+        Args:
+            params: An instance of :attr:`params`.
+            selects: Whether there is a part to choose on; where there is none, one setting is returned.
+        """
+
+    @abstractmethod
+    def fit(
+        self, texts: Sequence[str], labels: np.ndarray, *, classes: int, params: Any, settings: Sequence[float]
+    ) -> list[LinearText]:
+        """Fit one model a setting.
+
+        Args:
+            texts: Training texts, whole.
+            labels: Integers of shape ``(texts,)``.
+            classes: Number of classes.
+            params: An instance of :attr:`params`.
+            settings: Some of :meth:`settings`.
+
+        Raises:
+            DataError: The texts hold nothing to learn from.
+        """
+
+    @abstractmethod
+    def load(self, folder: Any, params: Any) -> LinearText:
+        """Read a fitted model back from a run's folder.
+
+        Raises:
+            StoreError: Files are missing or damaged.
         """
 
 

@@ -1,0 +1,110 @@
+"""The selected runs with their test predictions: what every analysis starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tunebench.comparison import Arm, Cell, Comparison
+from tunebench.errors import StoreError
+from tunebench.stats import Interval, Metric, Refusal, crossed_interval, example_interval
+
+#: All resampling starts from here, so that a report can be made again to the digit.
+SEED = 20_240_915
+#: Macro F1 points in one: margins are given in points, scores lie between 0 and 1.
+POINTS = 100.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The selected runs of one strategy at one size, on the test part all runs share.
+
+    Where the study draws several subsets, these are the runs of the first one: an interval over seeds
+    holds no other draw, and :mod:`tunebench.analysis.spread` says what another one adds.
+
+    Attributes:
+        arm: The selected learning rate's runs.
+        seeds: Seeds with predictions, ascending.
+        labels: True classes, shape ``(n,)``.
+        predictions: Predicted classes, shape ``(seeds, n)``.
+        logits: Shape ``(seeds, n, classes)``.
+    """
+
+    arm: Arm
+    seeds: tuple[int, ...]
+    labels: np.ndarray
+    predictions: np.ndarray
+    logits: np.ndarray
+
+    @property
+    def label(self) -> str:
+        """The strategy's label."""
+        return self.arm.label
+
+    @property
+    def train_size(self) -> int:
+        """Labels used."""
+        return self.arm.train_size
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.logits.shape[2])
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells behind it, by seed."""
+        return tuple(sorted(_first_draw(self.arm), key=lambda cell: cell.spec.seed))
+
+    def of_seeds(self, seeds: tuple[int, ...]) -> np.ndarray:
+        """Return the predictions of some seeds, shape ``(len(seeds), n)``."""
+        return self.predictions[[self.seeds.index(seed) for seed in seeds]]
+
+    def interval(self, metric: Metric = "macro_f1") -> Interval:
+        """Return the mean score with its interval: over seeds and test examples where there are seeds.
+
+        With one seed it holds the test examples alone, and says so (``over``).
+        """
+        if len(self.seeds) > 1:
+            found = crossed_interval(self.labels, self.predictions, classes=self.classes, metric=metric)
+            if not isinstance(found, Refusal):
+                return found
+        rng = np.random.default_rng(SEED)
+        return example_interval(self.labels, self.predictions, classes=self.classes, rng=rng, metric=metric)
+
+
+def collect(comparison: Comparison) -> list[Entry]:
+    """Return an entry for every strategy and size whose selected runs have stored predictions.
+
+    Raises:
+        StoreError: Runs were scored on different test examples, or predictions cannot be read.
+    """
+    found: list[Entry] = []
+    reference: tuple[np.ndarray, np.ndarray] | None = None
+    for group in comparison.groups():
+        arm = group.selected
+        if arm is None:
+            continue
+        loaded = {c.spec.seed: c.predictions() for c in _first_draw(arm) if c.predictions is not None}
+        if not loaded:
+            continue
+        for values in loaded.values():
+            own = (values["labels"], values["indices"])
+            reference = reference or own
+            if not all(np.array_equal(a, b) for a, b in zip(reference, own, strict=True)):
+                raise StoreError(
+                    "Runs were scored on different test examples; they cannot be compared.",
+                    value=f"{group.label} at {group.train_size}",
+                    fix="run both on the same data and test_size",
+                )
+        seeds = tuple(sorted(loaded))
+        logits = np.stack([loaded[seed]["logits"] for seed in seeds])
+        found.append(Entry(arm, seeds, loaded[seeds[0]]["labels"].astype(np.int64), logits.argmax(2), logits))
+    return found
+
+
+def _first_draw(arm: Arm) -> list[Cell]:
+    """Return the scored cells of the first subset draw that have predictions."""
+    first = arm.cells[0].spec.subset_seed
+    return [c for c in arm.scored if c.spec.subset_seed == first and c.predictions is not None]

@@ -1,0 +1,260 @@
+"""What a folder with a trained classifier holds, read without loading its weights.
+
+Four kinds are known: a merged folder (``save_pretrained``), a PEFT adapter folder, an ONNX folder, and
+the folder of a complete run of a study. Ours carry an ``export.json``; for others its facts are derived.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tunebench.config import ModelRef, RunSpec
+from tunebench.errors import ModelError, StoreError
+from tunebench.files import read_json
+from tunebench.models import model_folder, resolve_model
+from tunebench.run_folder import RunFolder, is_run_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Format = Literal["adapter", "merged", "onnx", "onnx-int8"]
+
+#: File in every folder that ``tunebench export`` writes.
+EXPORT_FILE = "export.json"
+#: Names of the graphs, as Optimum writes them too.
+ONNX_FILES: dict[Format, str] = {"onnx": "model.onnx", "onnx-int8": "model_quantized.onnx"}
+_ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+#: PEFT puts this before the names of a wrapped model's parameters.
+_PEFT_PREFIX = "base_model."
+#: Last layer of the supported heads; its rows are the classes.
+_OUTPUT_LAYER = re.compile(r"(?:^|\.)(?:classifier|score)(?:\.out_proj)?(?:\.modules_to_save(?:\.\w+)?)?\.weight$")
+#: Positions that RoBERTa's kind leaves unused: counting starts behind the padding id.
+_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert"})
+_NO_LIMIT = 1_000_000
+_DEFAULT_LENGTH = 512
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder that holds a trained classifier.
+
+    Attributes:
+        path: The folder.
+        name: What to call it: the folder's name.
+        format: How the classifier is stored.
+        label_names: One name a class, in the order of the logits.
+        max_length: Longest text in tokens, special ones included; the rest is cut off.
+        base: What an adapter lies over; None for the other formats.
+        run: The run, where the folder is that of a run.
+    """
+
+    path: Path
+    name: str
+    format: Format
+    label_names: tuple[str, ...]
+    max_length: int
+    base: ModelRef | None = None
+    run: RunSpec | None = None
+
+    @property
+    def weights(self) -> Path:
+        """The file that holds the weights (of several, the first)."""
+        if self.run is not None:
+            return RunFolder(self.path).weights
+        if self.format == "adapter":
+            return self.path / _ADAPTER_WEIGHTS
+        if self.format == "merged":
+            return next(iter(sorted(self.path.glob("*.safetensors"))))
+        return self.path / ONNX_FILES[self.format]
+
+
+def describe(path: str | Path) -> Artifact:
+    """Say what a folder holds.
+
+    Args:
+        path: A merged, adapter, ONNX or run folder.
+
+    Raises:
+        ModelError: It is no such folder, a part is missing, or an adapter's base is not the one it was
+            trained over.
+        StoreError: It is a run's folder, and damaged or not complete.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise ModelError(
+            "There is no such folder.",
+            value=str(path),
+            allowed="a merged, adapter or ONNX folder, or the folder of a complete run",
+            fix="tunebench export DIR --format merged --out PATH writes one",
+        )
+    if is_run_id(folder.name) and (folder / "spec.json").exists():
+        return _describe_run(folder)
+    facts = _export_facts(folder)
+    if (folder / _ADAPTER_CONFIG).exists():
+        return _describe_adapter(folder, facts)
+    for kind, name in ONNX_FILES.items():
+        if (folder / name).exists():
+            return _describe_plain(folder, kind)
+    if (folder / "config.json").exists() and any(folder.glob("*.safetensors")):
+        return _describe_plain(folder, "merged")
+    raise _not_a_classifier(folder)
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return names and shapes of a safetensors file; the tensors are not read.
+
+    Raises:
+        ModelError: The file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"The weights cannot be read: {error}", value=str(path)) from None
+
+
+def _describe_run(folder: Path) -> Artifact:
+    run = RunFolder(folder)
+    record = run.read()
+    if record is None or record.status != "complete":
+        raise StoreError(
+            "The run is not complete.",
+            value=f"{folder.name}: {'no record yet' if record is None else record.status}",
+            fix="tunebench run STUDY --out FOLDER goes on with it",
+        )
+    run.verify(record)
+    wrapped = any(name.startswith(_PEFT_PREFIX) for name in tensor_shapes(run.weights))
+    return Artifact(
+        path=folder,
+        name=folder.name,
+        format="adapter" if wrapped else "merged",
+        label_names=record.spec.data.label_names,
+        max_length=record.spec.max_length,
+        base=checked_base(record.spec.model) if wrapped else None,
+        run=record.spec,
+    )
+
+
+def checked_base(expected: ModelRef) -> ModelRef:
+    """Return a model's reference after checking that its files are still those it was pinned with.
+
+    Raises:
+        ModelError: They are not there, or differ.
+    """
+    found = resolve_model(expected.source, expected.revision)
+    if found.fingerprint != expected.fingerprint:
+        raise ModelError(
+            "The base model is not the one this was trained over: its files differ.",
+            value=f"{expected.source}: {found.fingerprint}",
+            allowed=expected.fingerprint,
+            fix="put the original files back, or train again over these",
+        )
+    return expected
+
+
+def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
+    config = read_json(folder / _ADAPTER_CONFIG)
+    source = config.get("base_model_name_or_path")
+    if not isinstance(source, str) or not source:
+        raise ModelError("The adapter does not name its base model.", value=str(folder / _ADAPTER_CONFIG))
+    if not (folder / _ADAPTER_WEIGHTS).exists():
+        raise ModelError(
+            f"The adapter has no {_ADAPTER_WEIGHTS}; pickled weights (adapter_model.bin) are not read.",
+            value=str(folder),
+            fix="convert once with model.save_pretrained(folder) in a process you trust",
+        )
+    stated = facts.get("base")
+    if stated is not None:
+        base = checked_base(ModelRef.model_validate(stated))
+    else:
+        base = resolve_model(source, config.get("revision"))
+    base_config = read_json(model_folder(base.source, base.revision) / "config.json")
+    own = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    classes = _adapter_classes(tensor_shapes(folder / _ADAPTER_WEIGHTS))
+    names = _label_names(own) or _label_names(base_config)
+    if classes is not None and (names is None or len(names) != classes):
+        names = tuple(f"LABEL_{i}" for i in range(classes))
+    tokens = folder if (folder / "tokenizer_config.json").exists() else model_folder(base.source, base.revision)
+    return Artifact(
+        path=folder,
+        name=folder.name,
+        format="adapter",
+        label_names=_several(names or ("LABEL_0", "LABEL_1"), folder),
+        max_length=_max_length(tokens, base_config),
+        base=base,
+    )
+
+
+def _adapter_classes(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Return the number of classes of the head an adapter carries, or None where it carries none."""
+    found = [shape[0] for name, shape in shapes.items() if len(shape) == 2 and _OUTPUT_LAYER.search(name)]
+    return found[0] if found else None
+
+
+def _describe_plain(folder: Path, kind: Format) -> Artifact:
+    if not (folder / "config.json").exists():
+        raise ModelError("There is no config.json, which holds the label names.", value=str(folder))
+    config = read_json(folder / "config.json")
+    names = _label_names(config) or ("LABEL_0", "LABEL_1")
+    return Artifact(
+        path=folder,
+        name=folder.name,
+        format=kind,
+        label_names=_several(names, folder),
+        max_length=_max_length(folder, config),
+    )
+
+
+def _several(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+    if len(names) < 2:
+        raise ModelError("This model has a single output; it is no classifier.", value=str(folder))
+    return names
+
+
+def _label_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    names = config.get("id2label")
+    if not isinstance(names, dict) or not names:
+        return None
+    try:
+        return tuple(str(names[key]) for key in sorted(names, key=int))
+    except ValueError:
+        return None
+
+
+def _max_length(folder: Path, config: Mapping[str, Any]) -> int:
+    """Return the tokenizer's limit, or what the position embeddings allow where that is less."""
+    file = folder / "tokenizer_config.json"
+    limit = read_json(file).get("model_max_length") if file.exists() else None
+    limits = [int(limit)] if isinstance(limit, (int, float)) and 0 < limit < _NO_LIMIT else []
+    positions = config.get("max_position_embeddings")
+    if isinstance(positions, int) and positions > 0:
+        unused = (config.get("pad_token_id") or 0) + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
+        limits.append(positions - unused)
+    return min(limits, default=_DEFAULT_LENGTH)
+
+
+def _export_facts(folder: Path) -> Mapping[str, Any]:
+    file = folder / EXPORT_FILE
+    facts = read_json(file) if file.exists() else {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _not_a_classifier(folder: Path) -> ModelError:
+    if (folder / "plan.json").exists():
+        return ModelError(
+            "This is a study's folder; it holds many models.",
+            value=str(folder),
+            allowed="the folder of one run (DIR/runs/RUN_ID), or an export",
+            fix=f"tunebench export {folder} --format merged --out PATH",
+        )
+    return ModelError(
+        "This folder holds no classifier.",
+        value=str(folder),
+        allowed=f"{_ADAPTER_CONFIG}; config.json with *.safetensors; {', '.join(ONNX_FILES.values())}; or a run",
+        fix="tunebench export DIR --format merged --out PATH writes one",
+    )

@@ -1,0 +1,102 @@
+"""``export`` and ``predict``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tunebench.cli.app import FolderArgument, JsonOption, app
+from tunebench.cli.console import out, print_json, print_rows, tell
+
+
+@app.command(epilog="Example: tunebench export out/quickstart --format merged --out models/reviews")
+def export(
+    folder: FolderArgument,
+    out_dir: Annotated[Path, typer.Option("--out", help="The new folder.")],
+    format_: Annotated[str, typer.Option("--format", help="adapter, merged, onnx or onnx-int8.")] = "merged",
+    run_id: Annotated[str | None, typer.Option("--run", help="The run; default the best on validation.")] = None,
+    recommended: Annotated[bool, typer.Option("--recommended", help="The run the study recommends.")] = False,
+    push: Annotated[str | None, typer.Option(help="Upload to this Hub repository.", metavar="REPO")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --push: list the files only.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Write a run's classifier as a folder others can load, checked against the run."""
+    from tunebench.export import export_run
+    from tunebench.export.push import check_repository, upload_list
+    from tunebench.export.push import push as upload
+
+    if dry_run and push is None:
+        raise typer.BadParameter("it says what --push would upload, so it needs --push", param_hint="--dry-run")
+    if push is not None:
+        check_repository(push)
+    done = export_run(folder, out=out_dir, format=format_, run_id=run_id, recommended=recommended, tell=tell)
+    if push is not None and dry_run:
+        files = upload_list(done.folder)
+        print_json(files) if json_ else print_rows(files)
+        return
+    url = None if push is None else upload(done.folder, push)
+    if json_:
+        print_json(done.facts)
+        return
+    check = done.facts["check"]
+    out.print(f"Run: {done.facts['run_id']}", markup=False)
+    out.print(
+        f"On {check['texts']} texts: {check['equal_predictions']:.2%} equal predictions, largest logit difference "
+        f"{check['largest_logit_difference']:.2g}, macro F1 {check['macro_f1_before']:.4f} -> "
+        f"{check['macro_f1_after']:.4f}"
+    )
+    out.print(f"Export: {done.folder} ({check['bytes'] / 1e6:.1f} MB)", markup=False)
+    if url is not None:
+        out.print(f"Uploaded: {url}", markup=False)
+
+
+@app.command(epilog='Example: tunebench predict models/reviews "a lovely film" "a dull one"')
+def predict(
+    path: Annotated[Path, typer.Argument(help="An export, a PEFT adapter, or a run's folder.", metavar="PATH")],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; - reads lines.", metavar="TEXT")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Read a column of this file.")] = None,
+    column: Annotated[str | None, typer.Option(help="With --csv: the column; default by name.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
+    json_: Annotated[bool, typer.Option("--json", help="As --format jsonl.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Compute threads.", min=1)] = None,
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+) -> None:
+    """Print the likeliest label and its probability for each text, in order."""
+    if json_:
+        format_ = "jsonl"
+    if format_ not in ("jsonl", "csv"):
+        raise typer.BadParameter(f"{format_!r}: allowed are jsonl, csv", param_hint="--format")
+    if (csv_file is None) == (not texts):
+        raise typer.BadParameter("give texts, or - for lines of standard input, or --csv FILE", param_hint="TEXT")
+    if column is not None and csv_file is None:
+        raise typer.BadParameter("it names a column of --csv FILE", param_hint="--column")
+    from tunebench.predict_stream import from_arguments, from_csv, from_lines, predict_stream
+    from tunebench.predictor import load
+
+    predictor = load(path, device=device, threads=threads, precision=precision)  # type: ignore[arg-type]
+    if csv_file is not None:
+        source = from_csv(csv_file, column=column)
+    elif texts == ["-"]:
+        source = from_lines(sys.stdin.buffer)
+    else:
+        source = from_arguments(texts or [])
+    write = _writer(format_)
+    for prediction in predict_stream(predictor, source):
+        write(prediction.label, prediction.probability)
+
+
+def _writer(style: str) -> Any:
+    """Return what writes one line; the header of CSV is written at once."""
+    if style == "csv":
+        rows = csv.writer(sys.stdout, lineterminator="\n")
+        rows.writerow(["label", "probability"])
+        return lambda label, probability: rows.writerow([label, f"{probability:.6f}"])
+    return lambda label, probability: sys.stdout.write(
+        json.dumps({"label": label, "probability": round(probability, 6)}) + "\n"
+    )

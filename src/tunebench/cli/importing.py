@@ -1,0 +1,37 @@
+"""``import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunebench.cli.app import JsonOption, app
+from tunebench.cli.console import out, print_json, print_tables
+
+
+@app.command(
+    "import",
+    epilog="Example: tunebench import results/full_5k results/lora_5k --out out/theirs --set data=imdb",
+)
+def import_(
+    folders: Annotated[list[Path], typer.Argument(help="Folders that Trainer scripts left.", metavar="FOLDER...")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder of the result; new or empty.", metavar="DIR")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="What folders do not say: KEY=VALUE, or FOLDER:KEY=VALUE for one."),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Make a study of runs that other Trainer scripts left, with null for what they do not tell."""
+    from tunebench.api import import_runs
+
+    comparison = import_runs(folders, folder=out_dir, settings=set_ or [])
+    if json_:
+        print_json(comparison.rows())
+        return
+    print_tables(comparison, names=["macro_f1", "time", "f1_per_million"], style="text")
+    for line in comparison.warnings():
+        out.print(f"note: {line}", markup=False)
+    out.print(f"{len(comparison.cells)} runs imported; next: tunebench report {out_dir}", markup=False)

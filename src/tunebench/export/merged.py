@@ -1,0 +1,38 @@
+"""Merged folders: a plain Transformers model, for everything that knows no PEFT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tunebench.export.base import Exporter, Tolerance, merged_model, register
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tunebench.artifacts import Artifact, Format
+
+
+@register
+class MergedExporter(Exporter):
+    """What ``save_pretrained`` writes, adapters folded into the weights."""
+
+    name: ClassVar[Format] = "merged"
+    summary: ClassVar[str] = "a plain Transformers model, adapters folded in"
+    tolerance: ClassVar[Tolerance] = Tolerance(1e-3, 0.99, 0.005)
+    library: ClassVar[str] = "transformers"
+
+    def write(self, model: Any, folder: Path, artifact: Artifact) -> None:
+        """Merge and save; see :meth:`Exporter.write`."""
+        plain: Any = merged_model(model)
+        plain.save_pretrained(folder)
+
+    def how_to_load(self, artifact: Artifact) -> str:
+        """Return the lines for Transformers; see :meth:`Exporter.how_to_load`."""
+        return "\n".join(
+            [
+                "from transformers import pipeline",
+                "",
+                'classify = pipeline("text-classification", model="PATH")',
+                'classify(["a text"], truncation=True)  # without truncation, long texts are an error',
+            ]
+        )

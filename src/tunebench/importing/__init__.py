@@ -1,0 +1,90 @@
+"""Runs that other people's Trainer scripts left behind, as a study that tables and reports can show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from tunebench.comparison import Cell, Comparison
+from tunebench.errors import StoreError, TunebenchError, raise_all
+from tunebench.imported import ImportedStudy
+from tunebench.importing.build import build_record
+from tunebench.importing.folder import read_folder
+from tunebench.importing.stated import parse_setting, read_stated
+from tunebench.store import StudyStore
+
+__all__ = ["import_folders"]
+
+
+def import_folders(folders: Sequence[Path], *, out: Path, settings: Sequence[str] = ()) -> Comparison:
+    """Make a study of folders that Trainer scripts left: one run a folder.
+
+    Everything is read and checked before anything is written; what a folder does not tell, and nobody
+    states, is ``None`` in its record.
+
+    Args:
+        folders: The folders.
+        out: Where the study goes: a new folder, or an empty one.
+        settings: ``KEY=VALUE`` for all folders, ``FOLDER:KEY=VALUE`` for one; the keys are those of
+            :class:`~tunebench.importing.stated.Stated`.
+
+    Returns:
+        The comparison of all runs.
+
+    Raises:
+        TunebenchError: Everything that is wrong with folders and statements, each with the file.
+    """
+    _check_places(folders, out)
+    names = {name for folder in folders for name in (str(folder), folder.name)}
+    for setting in settings:
+        parse_setting(setting, names)
+    runs, errors = [], []
+    for folder in folders:
+        try:
+            contents = read_folder(folder)
+            stated = read_stated(
+                folder, contents.sidecar, where=contents.sidecar_path, settings=settings, names=names
+            )
+            runs.append(build_record(contents, stated))
+        except TunebenchError as error:
+            errors.append(error)
+    raise_all(errors)
+    _check_contents(folders, [record.spec.content for record, _ in runs])  # type: ignore[attr-defined]
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", out.resolve().name).lstrip("_.-")[:64] or "imported"
+    # Before anything is written: runs that do not belong together are refused here.
+    comparison = Comparison.from_cells([Cell(r.spec, r.status, r) for r, _ in runs], name=name)
+    StudyStore.create_imported(out, ImportedStudy(name=name), runs)
+    return comparison
+
+
+def _check_places(folders: Sequence[Path], out: Path) -> None:
+    if not folders:
+        raise StoreError("There is no folder to import.", fix="tunebench import FOLDER... --out DIR")
+    target = out.resolve()
+    seen: dict[Path, Path] = {}
+    errors: list[TunebenchError] = []
+    for folder in folders:
+        real = folder.resolve()
+        if real in seen:
+            errors.append(StoreError("A folder is given twice.", value=f"{seen[real]} and {folder}"))
+        seen[real] = folder
+        if real == target or target in real.parents or real in target.parents:
+            errors.append(
+                StoreError(
+                    "A folder to import and the folder of the result lie in each other.",
+                    value=f"{folder} and --out {out}",
+                    fix="choose another --out",
+                )
+            )
+    raise_all(errors)
+
+
+def _check_contents(folders: Sequence[Path], contents: Sequence[str]) -> None:
+    seen: dict[str, Path] = {}
+    for folder, content in zip(folders, contents, strict=True):
+        if content in seen:
+            raise StoreError(
+                "Two folders hold the same run; it would count twice.", value=f"{seen[content]} and {folder}"
+            )
+        seen[content] = folder

@@ -1,0 +1,353 @@
+"""From what a folder holds and what is stated about it to a spec and a record; nothing is guessed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import numpy as np
+
+from tunebench.config import Schedule
+from tunebench.errors import ConfigError, StoreError
+from tunebench.imported import DETAILS, ImportedData, ImportedModel, ImportedSpec, Provenance
+from tunebench.importing.files import number, sha256_of
+from tunebench.importing.folder import Contents
+from tunebench.importing.log import times, train_size
+from tunebench.importing.scores import Scored, score_run
+from tunebench.importing.stated import Stated
+from tunebench.records import Cost, Environment, Examples, Parameters, RunRecord, Selected, Timing
+
+#: PEFT's switches that make another method of LoRA.
+_LORA_VARIANTS = ("use_dora", "use_rslora", "use_qalora", "rank_pattern", "alpha_pattern", "layers_to_transform")
+#: Names of query and value projections, by which LoRA's placement is told.
+_QUERY_VALUE = ({"q_lin", "v_lin"}, {"query", "value"}, {"query_proj", "value_proj"}, {"q_proj", "v_proj"})
+
+
+@dataclass
+class _Values:
+    """Values by name, each with its source; what is stated must not contradict what is found."""
+
+    stated: dict[str, Any]
+    where: str
+    known: dict[str, Any] = field(default_factory=dict)
+    found: dict[str, str] = field(default_factory=dict)
+
+    def settle(self, name: str, *candidates: tuple[Any, str]) -> Any:
+        """Return the value of a name: what the folder tells, or else what is stated; None for neither."""
+        told = [(value, source) for value, source in candidates if value is not None]
+        stated = self.stated.get(name)
+        for value, source in told[1:]:
+            if value != told[0][0]:
+                raise StoreError(
+                    f"Two files say different things about {name}.",
+                    value=f"{self.where}: {told[0][1]}: {told[0][0]!r}; {source}: {value!r}",
+                    fix="remove the one that does not belong to this run",
+                )
+        if told and stated is not None and stated != told[0][0]:
+            raise ConfigError(
+                f"What is stated about {name} is not what the folder says.",
+                value=f"stated: {stated!r}; {self.where}/{told[0][1]}: {told[0][0]!r}",
+                fix="drop the statement, or import the folder it is about",
+            )
+        value = told[0][0] if told else stated
+        if told:
+            self.found[name] = told[0][1]
+        self.known[name] = value
+        return value
+
+
+def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[str, np.ndarray] | None]:
+    """Make a record of what is known of a run.
+
+    Args:
+        contents: The folder.
+        stated: What its user says about it.
+
+    Returns:
+        The record, and logits, labels and indices where logits are known.
+
+    Raises:
+        StoreError: The files contradict each other, or what every row of a table needs is not known.
+        ConfigError: A statement contradicts the folder.
+    """
+    values = _Values(stated.given, str(contents.path))
+    names, named = _label_names(contents, values)
+    scored = score_run(contents, names=names, plain_f1=stated.plain_f1)
+    if not names and scored.classes:
+        names = tuple(str(i) for i in range(scored.classes))
+    _recipe(contents, values)
+    if scored.same_split_chose:
+        values.settle("selection", ("test", scored.same_split_chose))
+    values.settle("test_size", *scored.test_sizes)
+    kind, params = _strategy(contents, values)
+    hashes = {path.relative_to(contents.path).as_posix(): sha256_of(path) for path in contents.files}
+    sidecar = contents.sidecar_path.name
+    content = hashlib.sha256(repr(sorted((n, h) for n, h in hashes.items() if n != sidecar)).encode()).hexdigest()
+    spec = ImportedSpec(
+        label=_label(contents, stated),
+        content=content,
+        kind=kind,
+        params=params,
+        learning_rate=_learning_rate(contents, values),
+        train_size=_train_size(contents, values),
+        seed=values.known["seed"],
+        model=ImportedModel(source=values.known["model"]),
+        data=ImportedData(
+            source=values.settle("data"), label_names=names, named=named, test_labels=_fingerprint(contents.labels)
+        ),
+        **{name: values.known.get(name, values.stated.get(name)) for name in DETAILS},
+    )
+    timing, remarks = _timing(contents, scored)
+    parameters = _parameters(contents, values, kind)
+    used = {name: value for name, value in stated.given.items() if name not in values.found}
+    record = RunRecord(
+        run_id=spec.run_id,
+        status="complete",
+        spec=spec,
+        started=None,
+        finished=None,
+        environment=Environment(versions={}, machine={}, device=None, threads=None),
+        parameters=parameters,
+        examples=_examples(spec, contents, scored),
+        scores=scored.scores,
+        selected=_selected(spec, scored),
+        timing=timing,
+        cost=_cost(contents),
+        log_history=scored.history,
+        imported=Provenance(
+            folder=contents.path.resolve().name,
+            files=hashes,
+            found=values.found | scored.found,
+            stated=used,
+            remarks=[*scored.remarks, *remarks],
+        ),
+    )
+    return record, _predictions(contents)
+
+
+def _label(contents: Contents, stated: Stated) -> str:
+    name = stated.strategy or contents.script_label or contents.path.resolve().name
+    return re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r"[^A-Za-z0-9_.-]+", "-", name))[:40] or "run"
+
+
+def _fingerprint(labels: np.ndarray | None) -> str | None:
+    if labels is None:
+        return None
+    return hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").tobytes()).hexdigest()
+
+
+def _label_names(contents: Contents, values: _Values) -> tuple[tuple[str, ...], bool]:
+    """Return the names of the classes, or their numbers; and whether they are names."""
+    raw = contents.config.get("id2label")
+    found: tuple[str, ...] | None = None
+    if isinstance(raw, dict) and raw:
+        if set(raw) != {str(i) for i in range(len(raw))} or not all(isinstance(v, str) for v in raw.values()):
+            raise StoreError("id2label names no classes 0, 1, ...", value=f"{contents.config_path}: {raw!r}")
+        found = tuple(raw[str(i)] for i in range(len(raw)))
+    elif any("ForSequenceClassification" in str(name) for name in contents.config.get("architectures") or ()):
+        # Transformers leaves out what is its default: two labels without names.
+        found = ("LABEL_0", "LABEL_1")
+    plain = found is not None and all(re.fullmatch(r"LABEL_\d+", name) for name in found)
+    if found is not None and not plain:
+        return tuple(values.settle("label_names", (list(found), contents.config_path.name))), True
+    stated = values.settle("label_names")
+    if stated is not None:
+        if found is not None and len(found) != len(stated):
+            raise ConfigError(
+                "The stated class names are not as many as the model has classes.",
+                value=f"{contents.config_path}: {len(found)} classes; stated: {', '.join(stated)}",
+            )
+        return tuple(stated), True
+    return (tuple(str(i) for i in range(len(found))), False) if found is not None else ((), False)
+
+
+def _recipe(contents: Contents, values: _Values) -> None:
+    """Settle what state, arguments and configuration tell of the recipe."""
+    raw, path = contents.arguments, contents.arguments_path
+    state_from, args_from = contents.state_path.name, path.name
+    epochs = number(raw, "num_train_epochs", path)
+    planned = number(contents.state, "num_train_epochs", contents.state_path, whole=True)
+    ended = contents.log.summary.get("epoch") if contents.log else None
+    # An early stop ends before the planned epochs: the log's last epoch counts only where no plan is known.
+    ran = int(ended) if ended and planned is None and epochs is None and ended == int(ended) else None
+    values.settle(
+        "epochs",
+        (planned or None, state_from),
+        (int(epochs) if epochs and epochs == int(epochs) else None, args_from),
+        (ran, f"{contents.log_from} (last epoch)"),
+    )
+    values.settle("seed", (number(raw, "seed", path, whole=True), args_from))
+    values.settle("weight_decay", (number(raw, "weight_decay", path), args_from))
+    values.settle("max_grad_norm", (number(raw, "max_grad_norm", path), args_from))
+    steps, ratio = number(raw, "warmup_steps", path), number(raw, "warmup_ratio", path)
+    values.settle("warmup_ratio", (ratio if not steps else None, args_from))
+    schedule = raw.get("lr_scheduler_type")
+    values.settle("schedule", (schedule if schedule in get_args(Schedule) else None, args_from))
+    optimizer = raw.get("optim")
+    adamw = isinstance(optimizer, str) and optimizer.startswith("adamw_torch")
+    values.settle("optimizer", ("adamw" if adamw else None, args_from))
+    # What 16-bit floats of another kind compute is neither of the two that are known here.
+    bf16 = raw.get("bf16") if raw.get("fp16") is False else None
+    precision = {True: "bf16", False: "fp32"}.get(bf16) if isinstance(bf16, bool) else None
+    values.settle("precision", (precision, args_from))
+    base, own = contents.adapter.get("base_model_name_or_path"), contents.config.get("_name_or_path")
+    values.settle(
+        "model",
+        (base if isinstance(base, str) and base else None, contents.adapter_path.name),
+        (own if isinstance(own, str) and own and not contents.adapter else None, contents.config_path.name),
+    )
+
+
+def _strategy(contents: Contents, values: _Values) -> tuple[str | None, dict[str, Any]]:
+    raw, path = contents.adapter, contents.adapter_path
+    if not raw:
+        return values.settle("kind"), {}
+    peft = raw.get("peft_type")
+    if not isinstance(peft, str) or not peft:
+        raise StoreError("The adapter's configuration names no peft_type.", value=str(path))
+    kind = values.settle("kind", (peft.lower(), path.name))
+    if peft.upper() != "LORA":
+        return kind, {}
+    params = {"rank": number(raw, "r", path, whole=True), "alpha": number(raw, "lora_alpha", path)}
+    params["dropout"] = number(raw, "lora_dropout", path)
+    targets = raw.get("target_modules")
+    if isinstance(targets, list) and {str(name) for name in targets} in _QUERY_VALUE:
+        params["placement"] = "query_value"
+    else:
+        params["target_modules"] = sorted(map(str, targets)) if isinstance(targets, list) else targets
+    return kind, params | {name: raw[name] for name in _LORA_VARIANTS if raw.get(name)}
+
+
+def _learning_rate(contents: Contents, values: _Values) -> float | None:
+    """Return the peak rate; a log holds only the rates of logged steps, which warm-up may have left behind."""
+    given = number(contents.arguments, "learning_rate", contents.arguments_path)
+    rate: float | None = values.settle("learning_rate", (given, contents.arguments_path.name))
+    logged = contents.log.highest_rate if contents.log else None
+    if rate is not None and logged is not None and logged > rate * (1 + 1e-6):
+        raise ConfigError(
+            "The learning rate is below one that was logged.",
+            value=f"{contents.path}: {rate:g}; {contents.log_from}: {logged:g}",
+            fix="state the highest rate of the schedule",
+        )
+    return rate
+
+
+def _train_size(contents: Contents, values: _Values) -> int:
+    names = ("train_samples", "train_size", "dataset_size", "train_dataset_size")
+    from_metrics = [
+        (
+            number(contents.metrics, name, contents.path / contents.metrics_from[name], whole=True),
+            f"{contents.metrics_from[name]}: {name}",
+        )
+        for name in names
+        if name in contents.metrics
+    ]
+    derived = train_size(contents.log, values.known["epochs"]) if contents.log else None
+    if from_metrics:
+        # A script may count a validation part in; the log only decides where nothing is written down.
+        derived = None
+    source = f"{contents.log_from}: train_runtime x train_samples_per_second / epochs"
+    size: int | None = values.settle("train_size", *from_metrics, (derived, source))
+    if size is None or size < 1:
+        raise StoreError(
+            "The training size is not known, and every table is laid out by it.",
+            value=str(contents.path),
+            allowed="train_samples in a file of metrics, or a finished log from which it follows",
+            fix=f"state it: --set {contents.path.name}:train_size=... (or tunebench.yaml in the folder)",
+        )
+    return size
+
+
+def _parameters(contents: Contents, values: _Values, kind: str | None) -> Parameters | None:
+    names = ("trainable_params", "trainable_parameters", "num_trainable_params")
+    told = [
+        (int(contents.metrics[name]), f"{contents.metrics_from[name]}: {name}")
+        for name in names
+        if name in contents.metrics
+    ]
+    total = sum(contents.counts.values()) or None
+    adapter = sum(n for name, n in contents.counts.items() if "lora_" in name) or None
+    source = contents.weights_from
+    trained = total if contents.adapter or kind == "full" else None
+    trainable = values.settle("trainable_params", *told, (None if told else trained, source))
+    if trainable is None:
+        return None
+    of_adapter = total is not None and trainable == total and adapter is not None
+    return Parameters(
+        # The base model's own parameters are not in an adapter's folder.
+        total=None if contents.adapter else total,
+        trainable=trainable,
+        adapter=values.settle("adapter_params", (adapter if of_adapter else None, source)),
+        head=values.settle("head_params", (trainable - (adapter or 0) if of_adapter else None, source)),
+    )
+
+
+def _examples(spec: ImportedSpec, contents: Contents, scored: Scored) -> Examples:
+    counts: list[int] = []
+    if contents.labels is not None and scored.classes:
+        counts = np.bincount(contents.labels, minlength=scored.classes).tolist()
+    return Examples(
+        train=spec.train_size,
+        validation=None,
+        test=spec.test_size,
+        train_per_class=[],
+        validation_per_class=[],
+        test_per_class=counts,
+        test_held_out=False,
+    )
+
+
+def _selected(spec: ImportedSpec, scored: Scored) -> Selected | None:
+    if scored.step is None:
+        return None
+    by = spec.selection or "not known"
+    return Selected(by=by, step=scored.step, epoch=scored.epoch, macro_f1=scored.selection_f1)
+
+
+def _timing(contents: Contents, scored: Scored) -> tuple[Timing | None, list[str]]:
+    found = times(contents.log) if contents.log else None
+    total = found.total if found else None
+    if contents.log is None or (not contents.log.summary and found is not None):
+        total = contents.metrics.get("train_runtime")
+    parts = found is not None and found.total is not None
+    timing = Timing(
+        train_seconds=found.training if parts and found else None,
+        eval_seconds=found.evaluations if parts and found else None,
+        test_seconds=scored.seconds,
+        wall_seconds=total,
+        cpu_seconds=None,
+        seconds_per_step=None,
+        warmup_steps=0,
+        step_seconds=[],
+        workers=None,
+        contended=None,
+        resumed=0,
+    )
+    known = any(value is not None for value in (timing.wall_seconds, timing.test_seconds))
+    return timing if known else None, [found.remark] if found and found.remark else []
+
+
+def _cost(contents: Contents) -> Cost | None:
+    flos = contents.log.summary.get("total_flos") if contents.log else None
+    if flos is None:
+        flos = contents.metrics.get("total_flos", contents.state.get("total_flos"))
+    trained = contents.weight_bytes if contents.adapter else None
+    if not flos and trained is None:
+        return None
+    return Cost(
+        tokens=None,
+        tokens_padded=None,
+        train_flops=None,
+        trainer_total_flos=float(flos) if flos and math.isfinite(flos) else None,
+        peak_memory_bytes=None,
+        artifact_bytes=trained,
+    )
+
+
+def _predictions(contents: Contents) -> dict[str, np.ndarray] | None:
+    if contents.labels is None or contents.logits is None:
+        return None
+    return {"logits": contents.logits, "labels": contents.labels, "indices": np.arange(len(contents.labels))}

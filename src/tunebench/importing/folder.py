@@ -1,0 +1,301 @@
+"""Which files of a folder tell something about a run, and what each of them holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunebench.errors import StoreError
+from tunebench.importing.files import (
+    checked_file,
+    number,
+    parameter_counts,
+    read_arrays,
+    read_json_file,
+    read_object,
+)
+from tunebench.importing.log import Log, checked_log
+from tunebench.importing.stated import SIDECARS
+
+_METRICS = (
+    *("metrics.json", "all_results.json", "train_results.json", "eval_results.json"),
+    *("test_results.json", "predict_results.json"),
+)
+_ARGUMENTS = ("training_args.json", "training_arguments.json", "train_args.json", "args.json", "run_args.json")
+_CHECKPOINT = re.compile(r"checkpoint-(\d{1,12})")
+#: What arrays are usually called, by what they hold; `predictions` may hold classes or logits.
+_ARRAYS = {
+    "labels": ("labels", "label_ids", "y_true", "label", "targets", "references"),
+    "logits": ("logits", "y_logits"),
+    "probabilities": ("probabilities", "probs", "y_prob", "y_proba"),
+    "predictions": ("predictions", "preds", "pred", "y_pred", "predicted", "prediction"),
+}
+
+
+@dataclass
+class Contents:
+    """Everything a folder tells; what it does not hold is None or empty.
+
+    Attributes:
+        path: The folder as given.
+        files: The files that were read, in the order of reading.
+        log: The Trainer's log.
+        state: ``trainer_state.json`` without its log.
+        metrics: Scalars of the files of metrics; ``metrics_from`` names the file of each.
+        arguments: Training arguments.
+        config: ``config.json`` of the model.
+        adapter: ``adapter_config.json``.
+        counts: Values a tensor of the trained weights holds; ``weights_from`` names their file.
+        labels: True classes, shape ``(n,)``.
+        predictions: Predicted classes, shape ``(n,)``.
+        logits: Shape ``(n, classes)``, if they are logits and not probabilities.
+        probabilities: Shape ``(n, classes)``.
+        sidecar: What the user wrote beside it, as text.
+    """
+
+    path: Path
+    files: list[Path] = field(default_factory=list)
+    log: Log | None = None
+    log_from: str = ""
+    state: dict[str, Any] = field(default_factory=dict)
+    state_path: Path = Path()
+    metrics: dict[str, float] = field(default_factory=dict)
+    metrics_from: dict[str, str] = field(default_factory=dict)
+    script_label: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments_path: Path = Path()
+    config: dict[str, Any] = field(default_factory=dict)
+    config_path: Path = Path()
+    adapter: dict[str, Any] = field(default_factory=dict)
+    adapter_path: Path = Path()
+    counts: dict[str, int] = field(default_factory=dict)
+    weights_from: str = ""
+    weight_bytes: int | None = None
+    labels: np.ndarray | None = None
+    predictions: np.ndarray | None = None
+    logits: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+    arrays_from: str = ""
+    sidecar: str | None = None
+    sidecar_path: Path = Path("tunebench.yaml")
+
+    def take(self, path: Path) -> Path:
+        """Note that a file is read."""
+        self.files.append(path)
+        return path
+
+
+def read_folder(path: Path) -> Contents:
+    """Read what a Trainer script left in a folder.
+
+    Raises:
+        StoreError: The folder is none, holds nothing of a Trainer, or a file of it is damaged; the file is named.
+    """
+    if not path.is_dir():
+        raise StoreError("There is no such folder.", value=str(path))
+    try:
+        names = {entry.name for entry in path.iterdir()}
+    except OSError as error:
+        raise StoreError(f"The folder cannot be read: {error.strerror}.", value=str(path)) from None
+    found = Contents(path)
+    checkpoint = _last_checkpoint(path, names)
+    places = [path, *_subfolders(path, names), *([checkpoint] if checkpoint else [])]
+    _read_log(found, path, checkpoint)
+    _read_metrics(found)
+    _read_arrays(found, [path / name for name in sorted(names) if name.lower().endswith(".npz")])
+    if file := _first([path], _ARGUMENTS):
+        found.arguments, found.arguments_path = read_object(found.take(file)), file
+    if file := _first([path, *([checkpoint] if checkpoint else [])], ("config.json",)):
+        found.config, found.config_path = read_object(found.take(file)), file
+    if file := _first(places, ("adapter_config.json",)):
+        found.adapter, found.adapter_path = read_object(found.take(file)), file
+    _read_weights(found, places if found.adapter else [path, *([checkpoint] if checkpoint else [])])
+    if file := _first([path], SIDECARS):
+        checked_file(file, 2**20)
+        try:
+            found.sidecar, found.sidecar_path = found.take(file).read_text(encoding="utf-8-sig"), file
+        except (UnicodeDecodeError, OSError) as error:
+            raise StoreError("The file is no text in UTF-8.", value=f"{file}: {error}") from None
+    if found.log is None and not found.metrics and found.labels is None:
+        raise StoreError(
+            "This folder holds nothing that a Trainer script leaves.",
+            value=str(path),
+            allowed=f"trainer_state.json, log_history.json, {', '.join(_METRICS)}, or labels and predictions in "
+            "an .npz file",
+            fix="give the folder that holds one of these",
+        )
+    return found
+
+
+def _there(path: Path) -> bool:
+    # A link that leads nowhere is there, and an error when it is read.
+    return path.exists() or path.is_symlink()
+
+
+def _first(places: Sequence[Path], names: Sequence[str]) -> Path | None:
+    return next((place / name for place in places for name in names if _there(place / name)), None)
+
+
+def _last_checkpoint(path: Path, names: set[str]) -> Path | None:
+    steps = {int(match[1]): name for name in names if (match := _CHECKPOINT.fullmatch(name))}
+    folders = [path / steps[step] for step in sorted(steps) if (path / steps[step]).is_dir()]
+    return folders[-1] if folders else None
+
+
+def _subfolders(path: Path, names: set[str]) -> Iterator[Path]:
+    """Yield folders of an adapter: PEFT is often told to save beside the rest."""
+    for name in sorted(names):
+        if not _CHECKPOINT.fullmatch(name) and _there(path / name / "adapter_config.json"):
+            yield path / name
+
+
+def _read_log(found: Contents, path: Path, checkpoint: Path | None) -> None:
+    state = _first([path, *([checkpoint] if checkpoint else [])], ("trainer_state.json",))
+    if state is not None:
+        raw = read_object(found.take(state))
+        history = raw.pop("log_history", None)
+        if history is not None:
+            found.log, found.log_from = checked_log(history, state), _inside(path, state)
+        found.state, found.state_path = raw, state
+        for key, whole in (("num_train_epochs", True), ("train_batch_size", True), ("best_global_step", True)):
+            number(raw, key, state, whole=whole)
+        for key in ("best_metric", "total_flos", "max_steps"):
+            number(raw, key, state)
+    whole_log = _first([path], ("log_history.json",))
+    # A checkpoint's log ends with the checkpoint; the one that the script wrote at its end is whole.
+    if whole_log is not None and (found.log is None or (state is not None and state.parent != path)):
+        raw = read_json_file(found.take(whole_log))
+        if isinstance(raw, dict) and set(raw) == {"log_history"}:
+            raw = raw["log_history"]
+        found.log, found.log_from = checked_log(raw, whole_log), whole_log.name
+
+
+def _read_metrics(found: Contents) -> None:
+    for name in _METRICS:
+        file = found.path / name
+        if not _there(file):
+            continue
+        raw = read_object(found.take(file))
+        label = raw.get("strategy")
+        if isinstance(label, str) and found.script_label is None:
+            found.script_label = label
+        for key in raw:
+            if isinstance(raw[key], bool) or not isinstance(raw[key], (int, float)):
+                continue
+            value = number(raw, key, file)
+            if found.metrics.get(key, value) != value:
+                raise StoreError(
+                    f"Two files say different things about {key}.",
+                    value=f"{found.path / found.metrics_from[key]}: {found.metrics[key]!r}; {file}: {value!r}",
+                    fix="remove the one that does not belong to this run",
+                )
+            found.metrics[key] = value
+            found.metrics_from.setdefault(key, name)
+
+
+def _read_weights(found: Contents, places: Sequence[Path]) -> None:
+    name = "adapter_model.safetensors" if found.adapter else "model.safetensors"
+    if file := _first(places, (name,)):
+        found.counts = parameter_counts(found.take(file))
+        found.weights_from, found.weight_bytes = _inside(found.path, file), file.stat().st_size
+
+
+def _read_arrays(found: Contents, paths: Sequence[Path]) -> None:
+    arrays: dict[str, tuple[np.ndarray, str]] = {}
+    for path in paths:
+        stored = read_arrays(found.take(path))
+        lower = {name.lower(): name for name in stored}
+        for kind, names in _ARRAYS.items():
+            for name in (lower[n] for n in names if n in lower):
+                where = f"{path}: {name}"
+                if kind in arrays:
+                    raise StoreError(
+                        f"Two arrays could be the {kind}.",
+                        value=f"{arrays[kind][1]}; {where}",
+                        fix="keep one of them in the folder",
+                    )
+                arrays[kind] = (stored[name], where)
+    # A PredictionOutput of the Trainer calls its logits predictions.
+    if "predictions" in arrays and arrays["predictions"][0].ndim == 2 and "logits" not in arrays:
+        arrays["logits"] = arrays.pop("predictions")
+    if "labels" not in arrays or len(arrays) < 2:
+        return
+    found.arrays_from = arrays["labels"][1].removeprefix(f"{found.path}/")
+    labels = found.labels = _classes(*arrays["labels"])
+    for kind in ("logits", "probabilities"):
+        if kind in arrays:
+            _set_scores(found, kind, *arrays[kind], count=len(labels))
+    if "predictions" in arrays:
+        found.predictions = _classes(*arrays["predictions"])
+        _same_length(found.predictions, labels, arrays["predictions"][1])
+    _check_classes(found)
+
+
+def _classes(values: np.ndarray, where: str) -> np.ndarray:
+    if values.ndim != 1 or not len(values) or not np.issubdtype(values.dtype, np.integer):
+        raise StoreError(
+            "Labels and predicted classes are whole numbers, one an example.",
+            value=f"{where}: {values.dtype} of shape {values.shape}",
+        )
+    if values.min() < 0 or values.max() >= 100_000:
+        raise StoreError("A class is out of range.", value=f"{where}: {values.min()} to {values.max()}")
+    return values.astype(np.int64)
+
+
+def _same_length(values: np.ndarray, labels: np.ndarray, where: str) -> None:
+    if len(values) != len(labels):
+        raise StoreError(
+            "Labels and predictions differ in length.", value=f"{where}: {len(values)}, labels: {len(labels)}"
+        )
+
+
+def _set_scores(found: Contents, kind: str, values: np.ndarray, where: str, *, count: int) -> None:
+    if values.ndim != 2 or values.shape[1] < 2 or not np.issubdtype(values.dtype, np.floating):
+        raise StoreError(
+            "Logits are floats of the shape (examples, classes).",
+            value=f"{where}: {values.dtype} of shape {values.shape}",
+        )
+    if len(values) != count:
+        raise StoreError(
+            "Labels and predictions differ in length.", value=f"{where}: {len(values)}, labels: {count}"
+        )
+    if not np.isfinite(values).all():
+        raise StoreError("A logit is not finite.", value=where)
+    sums = values.astype(np.float64).sum(1)
+    # Some scripts save the softmax under the name of logits; a log loss of it would be another number.
+    if kind == "probabilities" or (values.min() >= 0 and values.max() <= 1 and np.allclose(sums, 1, atol=1e-3)):
+        found.probabilities = values.astype(np.float32)
+    else:
+        found.logits = values.astype(np.float32)
+
+
+def _check_classes(found: Contents) -> None:
+    labels = found.labels
+    assert labels is not None
+    for values in (found.logits, found.probabilities):
+        if values is None:
+            continue
+        highest = max(labels.max(), -1 if found.predictions is None else found.predictions.max())
+        if highest >= values.shape[1]:
+            raise StoreError(
+                "A label or prediction is none of the classes.",
+                value=f"{found.path / found.arrays_from}: {highest}",
+                allowed=f"0 to {values.shape[1] - 1}, as many as the logits have columns",
+            )
+        said = values.argmax(1)
+        if found.predictions is not None and (said != found.predictions).any():
+            raise StoreError(
+                "The predicted classes are not those of the logits.",
+                value=f"{found.path / found.arrays_from}: {int((said != found.predictions).sum())} differ",
+                fix="keep only those that belong to the scored weights",
+            )
+        found.predictions = said
+
+
+def _inside(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()

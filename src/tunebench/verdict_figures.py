@@ -1,0 +1,227 @@
+"""Figures of what the statistics say: rates, costs, differences, learning curves, reliability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from tunebench.analysis.evidence import POINTS, Entry
+from tunebench.analysis.quality import calibrations
+from tunebench.cautions import OPTIMISTIC, not_shown
+from tunebench.comparison import Comparison
+from tunebench.figure_style import (
+    GREY,
+    Style,
+    footnote,
+    new_figure,
+    say_nothing_to_show,
+    styles,
+)
+from tunebench.stats import LearningCurve, Refusal, score_at
+
+DrawFunction = Callable[[Comparison], Figure]
+
+#: Drawing functions with their titles, by name, in the order of a report.
+VERDICT_FIGURES: dict[str, tuple[str, DrawFunction]] = {}
+
+_NOTHING = "no selected run with test predictions"
+
+
+def _figure(name: str, title: str) -> Callable[[DrawFunction], DrawFunction]:
+    def add(function: DrawFunction) -> DrawFunction:
+        VERDICT_FIGURES[name] = (title, function)
+        return function
+
+    return add
+
+
+@_figure("f1_by_learning_rate", "Macro F1 by learning rate")
+def f1_by_learning_rate(comparison: Comparison) -> Figure:
+    """Draw the selection split's macro F1 against the learning rate, one panel a size; the chosen one ringed."""
+    figure, panels = _panels(comparison, "Learning rate (log scale)", f"Macro F1 on {comparison.selection}")
+    look_of = styles(comparison.labels)
+    stopped = False
+    for group in comparison.groups():
+        axes, style = panels[group.train_size], look_of[group.label]
+        path = []
+        for arm in group.arms:
+            found = [(c.status, c.row["selection_macro_f1"]) for c in arm.cells]
+            whole = [value for status, value in found if status == "complete" and value is not None]
+            early = [value for status, value in found if status == "pruned" and value is not None]
+            if whole:
+                path.append((arm.learning_rate, float(np.mean(whole))))
+                if len(whole) > 1:
+                    rates = [arm.learning_rate] * len(whole)
+                    axes.plot(rates, whole, ls="", marker=".", ms=4, color=style.color, alpha=0.6)
+            elif early:
+                stopped = True
+                axes.plot(
+                    [arm.learning_rate], [max(early)], ls="", marker=style.marker, mfc="none", mec=style.color
+                )
+        if path:
+            axes.plot(*zip(*path, strict=True), color=style.color, marker=style.marker, ls=style.dashes)
+        chosen = [point for point in path if group.selected and point[0] == group.selected.learning_rate]
+        if chosen and len(group.arms) > 1:
+            axes.plot(*zip(*chosen, strict=True), ls="", marker="o", ms=13, mfc="none", mec=style.color, mew=1.4)
+    for axes in panels.values():
+        if axes.lines:
+            axes.set_xscale("log")
+        else:
+            say_nothing_to_show(axes, "no score on a selection split")
+    notes = ["Ring: the chosen rate. Small dots: single seeds."]
+    if stopped:
+        notes.append("Hollow: stopped early by the search, with its best score until then.")
+    return _finished(figure, comparison, look_of, notes)
+
+
+@_figure("f1_by_parameters", "Macro F1 by trainable parameters")
+def f1_by_parameters(comparison: Comparison) -> Figure:
+    """Draw macro F1 on test with 95 % intervals against trainable parameters, one panel a size, with the front."""
+    figure, panels = _panels(comparison, "Trainable parameters (log scale)", "Macro F1 on test")
+    look_of = styles(comparison.labels)
+    for size, axes in panels.items():
+        points = comparison.analysis.fronts.get((size, "trainable_params"), [])
+        for point in points:
+            style, score = look_of[point.entry.label], point.entry.interval()
+            ends = [[score.estimate - score.low], [score.high - score.estimate]]
+            axes.errorbar(
+                [point.cost], [score.estimate], ends, color=style.color, marker=style.marker, capsize=3, lw=1.2
+            )
+        front = sorted((p.cost, p.entry.interval().estimate) for p in points if p.on_front)
+        if len(front) > 1:
+            axes.plot(*zip(*front, strict=True), color=GREY, ls=":", lw=1, zorder=0, drawstyle="steps-post")
+        if points:
+            axes.set_xscale("log")
+        else:
+            say_nothing_to_show(axes, _NOTHING)
+    notes = ["Bars: 95 % intervals; Table 'Scores with their intervals' says what they hold. Dotted: Pareto front."]
+    return _finished(figure, comparison, look_of, notes)
+
+
+@_figure("differences", "Differences of macro F1")
+def differences(comparison: Comparison) -> Figure:
+    """Draw every compared pair's difference with its 95 % interval, and the margin of equivalence."""
+    pairs = comparison.analysis.pairs
+    figure = new_figure(8.2, 1.8 + 0.34 * max(2, len(pairs)))
+    axes = figure.subplots()
+    axes.axvspan(-comparison.margin, comparison.margin, color="0.9", lw=0)
+    axes.axvline(0, color=GREY, lw=0.8)
+    marks = {"equivalent": "o", "different": "D", "inconclusive": "s"}
+    for place, pair in enumerate(pairs):
+        found = pair.difference.interval
+        middle, low, high = (value * POINTS for value in (found.estimate, found.low, found.high))
+        marker = marks.get(pair.verdict.verdict, "^")
+        color = "#0072B2" if pair.verdict.verdict != "inconclusive" else "#999999"
+        axes.errorbar(
+            [middle], [place], xerr=[[middle - low], [high - middle]], color=color, marker=marker, capsize=3
+        )
+    axes.set_yticks(
+        range(len(pairs)),
+        [f"{p.first.label} − {p.second.label}, {p.first.train_size:,}: {p.verdict.verdict}" for p in pairs],
+    )
+    axes.invert_yaxis()
+    axes.set_xlabel("Difference of macro F1 on test (points)")
+    axes.set_ylabel("Pair, labels")
+    if not pairs:
+        say_nothing_to_show(axes, "fewer than two strategies with test predictions")
+    lines = [
+        f"Grey: the margin, {comparison.margin:g} points. Bars: 95 % intervals. Verdicts after Holm's correction."
+    ]
+    lines += [OPTIMISTIC] if comparison.selection == "test" else []
+    footnote(figure, lines + not_shown(comparison))
+    return figure
+
+
+@_figure("learning_curves", "Macro F1 by labels, with fitted curves")
+def learning_curves(comparison: Comparison) -> Figure:
+    """Draw macro F1 of single runs against labels, and the fitted power law with its 95 % band."""
+    figure = new_figure(8.2, 4.4)
+    axes = figure.subplots()
+    look_of = styles(comparison.labels)
+    fitted = False
+    for curve in comparison.analysis.curves:
+        style = look_of[curve.label]
+        groups = [g for g in comparison.groups() if g.label == curve.label and g.selected is not None]
+        cells = [cell for group in groups if group.selected for cell in group.selected.scored]
+        runs = [(c.spec.train_size, c.row["macro_f1"]) for c in cells if c.row["macro_f1"] is not None]
+        if runs:
+            axes.plot(*zip(*runs, strict=True), ls="", marker=style.marker, ms=5, color=style.color, alpha=0.8)
+        if isinstance(curve.fit, LearningCurve):
+            fitted = True
+            sizes = np.geomspace(curve.fit.sizes[0], curve.fit.sizes[-1] * 2, 60)
+            values = [score_at(curve.fit, float(size)) for size in sizes]
+            known = [(s, v) for s, v in zip(sizes, values, strict=True) if not isinstance(v, Refusal)]
+            x = [size for size, _ in known]
+            axes.plot(x, [v.estimate for _, v in known], color=style.color, ls=style.dashes)
+            axes.fill_between(
+                x, [v.low for _, v in known], [v.high for _, v in known], color=style.color, alpha=0.12, lw=0
+            )
+    if axes.lines:
+        axes.set_xscale("log")
+        axes.set_xticks(comparison.sizes, [f"{size:,}" for size in comparison.sizes])
+        axes.set_xticks([], minor=True)
+    else:
+        say_nothing_to_show(axes)
+    axes.set_xlabel("Labels (log scale)")
+    axes.set_ylabel("Macro F1 on test")
+    notes = ["Lines: power law, drawn to twice the largest size; bands: 95 % by a parametric bootstrap."]
+    if not fitted:
+        notes = ["No curve is fitted: it needs at least three sizes, and scores that do not fall with them."]
+    return _finished(figure, comparison, look_of, notes)
+
+
+@_figure("reliability", "Reliability of the probabilities")
+def reliability(comparison: Comparison) -> Figure:
+    """Draw how often predictions are right against their confidence, one panel a size; first seed."""
+    figure, panels = _panels(comparison, "Confidence (mean of the bin)", "Share that is right")
+    look_of = styles(comparison.labels)
+    for size, axes in panels.items():
+        entries: list[Entry] = comparison.analysis.at(size)
+        for entry in entries:
+            style = look_of[entry.label]
+            bins = [b for b in calibrations(entry)[0].equal_mass.bins if b.confidence is not None and b.accuracy]
+            axes.plot(
+                [b.confidence for b in bins if b.confidence is not None],
+                [b.accuracy.estimate for b in bins if b.accuracy is not None],
+                color=style.color,
+                marker=style.marker,
+                ms=4,
+                ls=style.dashes,
+                lw=1,
+            )
+        if entries:
+            lowest = 1 / entries[0].classes
+            axes.plot([lowest, 1], [lowest, 1], color=GREY, ls=":", lw=1)
+        else:
+            say_nothing_to_show(axes, _NOTHING)
+    notes = ["Dotted: perfect calibration. 15 bins of equal numbers of texts, first seed."]
+    return _finished(figure, comparison, look_of, notes)
+
+
+def _panels(comparison: Comparison, xlabel: str, ylabel: str) -> tuple[Figure, dict[int, Axes]]:
+    sizes = comparison.sizes
+    across = min(3, len(sizes))
+    down = -(-len(sizes) // across)
+    figure = new_figure(3.1 + 3.3 * across, 1.6 + 2.9 * down)
+    grid = figure.subplots(down, across, sharey=True, squeeze=False)
+    panels = dict(zip(sizes, grid.flat, strict=False))
+    for size, axes in panels.items():
+        axes.set_title(f"{size:,} labels")
+        axes.set_xlabel(xlabel)
+    for row in grid:
+        row[0].set_ylabel(ylabel)
+    for axes in grid.flat[len(sizes) :]:
+        axes.remove()
+    return figure, panels
+
+
+def _finished(figure: Figure, comparison: Comparison, look_of: dict[str, Style], notes: Sequence[str]) -> Figure:
+    entries: list[Line2D] = [style.line(label) for label, style in look_of.items()]
+    figure.legend(handles=entries, loc="outside right upper")
+    lines = [*notes, *([OPTIMISTIC] if comparison.selection == "test" else []), *not_shown(comparison)]
+    footnote(figure, lines)
+    return figure

@@ -1,0 +1,166 @@
+"""The scikit-learn estimator: its conventions, as far as they make sense for texts."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import estimator_checks
+
+from tunebench import TextClassifier
+
+Make = Callable[..., TextClassifier]
+
+#: scikit-learn's own checks that ask nothing of X. All others fit on a numeric matrix, or slice, scale,
+#: sparsify or count its columns; what they are after is stated below for texts where it has a meaning.
+CHECKS = (
+    "check_parameters_default_constructible",
+    "check_estimator_cloneable",
+    "check_estimator_tags_renamed",
+    "check_valid_tag_types",
+    "check_estimator_repr",
+    "check_no_attributes_set_in_init",
+    "check_do_not_raise_errors_in_init_or_set_params",
+    "check_get_params_invariance",
+    "check_set_params",
+    "check_mixin_order",
+    "check_estimators_unfitted",
+)
+
+GOOD, BAD = "a superb and lovely film", "an awful and dull film"
+X = [f"{GOOD if i % 2 else BAD} {i}" for i in range(24)]
+Y = ["good" if i % 2 else "bad" for i in range(24)]
+
+
+@pytest.fixture(scope="module")
+def make(lively_model: Callable[[str], Path]) -> Make:
+    """Return a function that makes an unfitted classifier over a tiny model."""
+
+    def build(**options: Any) -> TextClassifier:
+        settings = {"strategy": "full", "learning_rate": 3e-3, "epochs": 2, "batch_size": 8, "max_length": 16}
+        return TextClassifier(model=str(lively_model("bert")), device="cpu", threads=1, **settings | options)
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def fitted(make: Make) -> TextClassifier:
+    return make(epochs=8).fit(X, Y)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_scikit_learns_own_checks(name: str) -> None:
+    getattr(estimator_checks, name)("TextClassifier", TextClassifier())
+
+
+def test_it_learns_and_its_answers_agree_with_each_other(fitted: TextClassifier) -> None:
+    assert fitted.classes_.tolist() == ["bad", "good"]
+    assert fitted.score(X, Y) > 0.9
+    shares = fitted.predict_proba(X)
+    assert shares.shape == (24, 2)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    assert (fitted.classes_[shares.argmax(axis=1)] == fitted.predict(X)).all()
+    assert not hasattr(fitted, "n_features_in_")
+
+
+def test_predicting_changes_nothing_and_keeps_the_order(fitted: TextClassifier) -> None:
+    before = dict(vars(fitted))
+    order = np.random.default_rng(0).permutation(len(X))
+    whole = fitted.predict_proba(X)
+    np.testing.assert_allclose(fitted.predict_proba([X[i] for i in order]), whole[order], atol=1e-2)
+    np.testing.assert_allclose(fitted.predict_proba(np.array(X)), whole, atol=1e-6)
+    assert vars(fitted) == before
+
+
+def test_fitting_twice_gives_the_same_and_leaves_parameters_alone(make: Make) -> None:
+    model = make(strategy="lora", strategy_params={"rank": 2}, random_state=5)
+    before = model.get_params()
+    assert model.fit(X, Y) is model
+    assert model.get_params() == before
+    first = model.predict_proba(X)
+    assert np.array_equal(first, model.fit(X, Y).predict_proba(X))
+    assert np.array_equal(first, clone(model).fit(X, Y).predict_proba(X))
+    assert not np.array_equal(first, clone(model).set_params(random_state=6).fit(X, Y).predict_proba(X))
+
+
+@pytest.mark.parametrize("classes", [(False, True), (-3, 10), (2.0, 1.0), ("10", "9")], ids=str)
+def test_classes_keep_their_type_and_order(make: Make, classes: tuple[Any, Any]) -> None:
+    y = np.array([classes[i % 2] for i in range(24)])
+    model = make(epochs=8).fit(X, y)
+    assert np.array_equal(model.classes_, np.unique(y))
+    assert model.classes_.dtype == model.predict(X).dtype == y.dtype
+    assert model.score(X, y) > 0.9
+
+
+def test_it_works_inside_a_pipeline_and_a_grid_search(make: Make) -> None:
+    pandas = pytest.importorskip("pandas")
+    lower = FunctionTransformer(lambda texts: [text.lower() for text in texts])
+    search = GridSearchCV(
+        make_pipeline(lower, make()), {"textclassifier__epochs": [1, 2]}, cv=StratifiedKFold(2), error_score="raise"
+    )
+    search.fit(pandas.Series(X, index=range(100, 124)), pandas.Series(Y))
+    assert search.best_params_["textclassifier__epochs"] in (1, 2)
+    assert search.predict(X[:3]).shape == (3,)
+
+
+def test_a_validation_part_chooses_the_checkpoint(make: Make) -> None:
+    model = make(validation_fraction=0.25).fit(X, Y)
+    assert model.record_.selected.by == "validation"
+    assert (model.record_.examples.train, model.record_.examples.validation) == (18, 6)
+    assert make().fit(X, Y).record_.examples.train == 24
+
+
+def test_unfitted_and_pickled(make: Make, fitted: TextClassifier) -> None:
+    for method in ("predict", "predict_proba"):
+        with pytest.raises(NotFittedError):
+            getattr(make(), method)(X)
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(fitted)
+    assert pickle.loads(pickle.dumps(make())).get_params() == make().get_params()
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (X, None, "y is None"),
+        (X, Y[:-1], "inconsistent numbers of samples"),
+        (X, ["same"] * 24, "single class"),
+        (X, np.linspace(0, 1, 24), "Unknown label type"),
+        (X, np.array([Y, Y]).T, "multiclass-multioutput|should be a 1d array"),
+        ("a text", ["a"], "single text"),
+        (np.zeros((24, 3)), Y, "Expected a 1D sequence"),
+        (np.array(X)[:, None], Y, "Expected a 1D sequence"),
+        ([*X[:-1], 3], Y, "is not a string"),
+        ([*X[:-1], " "], Y, "empty"),
+        ([*X[:-1], "\ud83c"], Y, "Unicode"),
+        ([], [], "Found 0 sample"),
+    ],
+)
+def test_input_that_cannot_be_learned_from_is_a_value_error(make: Make, x: Any, y: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make().fit(x, y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strategy": "nothing"}, "unknown kind of strategy"),
+        ({"strategy": "lora", "strategy_params": {"rank": 0}}, "rank"),
+        ({"epochs": 0}, "epochs"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"validation_fraction": 1.0}, "validation_fraction"),
+    ],
+)
+def test_parameters_are_checked_when_fitting(make: Make, options: dict[str, Any], message: str) -> None:
+    model = make(**options)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, Y)
