@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tunebench.config import StudyConfig
 from tunebench.errors import ConfigError, ErrorGroup, TunebenchError
+from tunebench.strategies import LoraParams
 from tunebench.study_file import check_study, load_study, parse_yaml, presets
 
 GOOD = "model: minilm\ndata: reviews.csv\nstrategies: [full, lora]\ntrain_sizes: [100, all]\n"
@@ -40,12 +41,9 @@ def test_the_paper_preset_is_the_report_to_the_letter() -> None:
     assert (study.model, study.data.source) == ("distilbert-base-uncased", "stanfordnlp/imdb")
     assert study.strategies["full"].learning_rate == (5e-5,)
     assert study.strategies["lora"].learning_rate == (1e-4,)
-    assert study.strategies["lora"].params == {
-        "rank": 8,
-        "alpha": 16.0,
-        "dropout": 0.2,
-        "placement": "query_value",
-    }
+    stated = {"rank": 8, "alpha": 16.0, "dropout": 0.2, "placement": "query_value"}
+    assert study.strategies["lora"].params == LoraParams(**stated).model_dump(mode="json")
+    assert {**stated, "init": "default", "top_layers": None}.items() <= study.strategies["lora"].params.items()
     assert (study.train_sizes, study.seeds, study.subset_seed) == ((5000, 10000, 25000), (42,), (42,))
     assert (study.epochs, study.batch_size, study.max_length) == (3, 32, 256)
     assert (study.schedule, study.warmup_ratio, study.weight_decay) == ("linear", 0.0, 0.0)

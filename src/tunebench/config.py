@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from tunebench.strategies import STRATEGIES
+from tunebench.strategies import STRATEGIES, is_classical
 from tunebench.strategies.base import ADDED_LATER
 
 #: Raised whenever the meaning of a spec or a record changes; part of every run id.
@@ -86,6 +86,7 @@ class Recipe(Frozen):
     engine: Engine = "fast"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, json_schema_extra=ADDED_LATER)
     truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
     head_share: float = Field(
         default=0.25,
@@ -379,6 +380,7 @@ class RunSpec(Frozen):
     engine: Engine
     precision: Precision
     attention_dropout: float | None
+    label_smoothing: float = Field(default=0.0, json_schema_extra=ADDED_LATER)
     truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
     head_share: float = Field(default=0.25, json_schema_extra=_ONLY_HEAD_TAIL)
     frozen_dropout: bool = Field(default=True, json_schema_extra=ADDED_LATER)
@@ -402,8 +404,7 @@ class RunSpec(Frozen):
     @property
     def shown_learning_rate(self) -> float | None:
         """The learning rate; None where the strategy has none, whatever stands in its place."""
-        strategy = STRATEGIES.get(self.kind)
-        return None if strategy is not None and strategy.family == "classical" else self.learning_rate
+        return None if is_classical(self.kind) else self.learning_rate
 
     @property
     def run_id(self) -> str:

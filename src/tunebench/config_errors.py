@@ -51,14 +51,17 @@ def explain(error: ValidationError, raw: dict[str, Any]) -> list[TunebenchError]
 
 
 def check_booleans(raw: Any, key: str = "") -> list[TunebenchError]:
-    """Find true and false where a study wants numbers or text; pydantic would read them as 1 and 0.
+    """Find true and false where a study wants numbers or text, which pydantic would read as 1 and 0.
 
     Args:
         raw: The study as plain values; the parameters of strategies may be booleans.
         key: Where ``raw`` stands.
     """
     if isinstance(raw, bool):
-        allowed = _describe(_schema_at(_parse_key(key), {}))
+        schema = _schema_at(_parse_key(key), {})
+        if schema.get("type") == "boolean":
+            return []
+        allowed = _describe(schema)
         return [ConfigError(f"{key}: true and false are no values here.", value=raw, allowed=allowed)]
     if isinstance(raw, dict) and key != "strategies":
         children = [(str(k), v) for k, v in raw.items()]
@@ -123,9 +126,10 @@ def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -
     allowed = _describe(schema)
     complaint = next((_COMPLAINTS[t] for t in _COMPLAINTS if t in types), "has the wrong type")
     settable = ".".join(str(part) for part in path if not isinstance(part, int))
-    fix = _did_you_mean(first["input"], schema.get("enum", ()))
-    fix = fix or f"edit {settable}, or pass --set {settable}=VALUE"
-    if "tuple_type" in types and not isinstance(first["input"], (dict, type(None))):
+    choices = [name for option in (schema, *schema.get("anyOf", ())) for name in option.get("enum", ())]
+    meant = _did_you_mean(first["input"], choices)
+    fix = meant or f"edit {settable}, or pass --set {settable}=VALUE"
+    if "tuple_type" in types and meant is None and not isinstance(first["input"], (dict, type(None))):
         fix = f"write a list: {key}: [{first['input']}]"
     return ConfigError(f"{key}: this {complaint}.", value=first["input"], allowed=allowed, fix=fix)
 

@@ -83,6 +83,7 @@ class ImportedSpec(RunSpec):
     engine: Engine | None = None  # type: ignore[assignment]
     precision: Precision | None = None  # type: ignore[assignment]
     attention_dropout: float | None = None
+    label_smoothing: float | None = None  # type: ignore[assignment]
     truncation: Truncation | None = None  # type: ignore[assignment]
     head_share: float | None = None  # type: ignore[assignment]
     frozen_dropout: bool | None = None  # type: ignore[assignment]

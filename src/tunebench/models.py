@@ -64,11 +64,22 @@ class Architecture:
         """Full name of the embeddings."""
         return f"{self.layers.split('.')[0]}.embeddings"
 
-    def projections(self, placement: str) -> tuple[str, ...]:
-        """Return the full names of the linear layers of a placement, in every layer.
+    def depth(self, parameter: str) -> int:
+        """Return how far up a parameter lies: 0 for embeddings, i + 1 for layer i, the most for the head."""
+        if self.is_head(parameter):
+            return self.num_layers + 1
+        padded = f".{parameter}"
+        return next((i + 1 for i in range(self.num_layers) if f".{self.layers}.{i}." in padded), 0)
+
+    def projections(
+        self, placement: str | tuple[str, ...] | list[str], *, top_layers: int | None = None
+    ) -> tuple[str, ...]:
+        """Return the full names of the linear layers of a placement.
 
         Args:
-            placement: ``query_value``, ``attention`` (all four projections), ``mlp`` or ``all_linear``.
+            placement: ``query_value``, ``attention`` (all four projections), ``mlp``, ``all_linear``, or names
+                of linear layers relative to an encoder layer.
+            top_layers: In how many layers, from the top; None for all.
 
         Raises:
             ModelError: If the family cannot carry the placement.
@@ -82,6 +93,15 @@ class Architecture:
             "mlp": self.mlp,
             "all_linear": (*attention, *self.mlp),
         }
+        if not isinstance(placement, str):
+            unknown = [name for name in placement if name not in members["all_linear"]]
+            if unknown or not placement:
+                raise ModelError(
+                    f"{self.model_type} has no such linear layers.",
+                    value=", ".join(unknown) or "an empty list",
+                    allowed=", ".join(name for name in members["all_linear"] if name),
+                )
+            members["named"], placement = tuple(placement), "named"
         if placement not in members:
             raise ModelError("Unknown placement.", value=placement, allowed=", ".join(members))
         if not members[placement]:
@@ -92,7 +112,10 @@ class Architecture:
                 allowed="attention, mlp, all_linear",
                 fix="set placement: attention",
             )
-        return tuple(f"{self.layers}.{i}.{name}" for i in range(self.num_layers) for name in members[placement])
+        first = 0 if top_layers is None else self.num_layers - top_layers
+        return tuple(
+            f"{self.layers}.{i}.{name}" for i in range(first, self.num_layers) for name in members[placement]
+        )
 
     def is_head(self, parameter: str) -> bool:
         """Tell whether a parameter belongs to the classification head.
@@ -171,6 +194,17 @@ def architecture_of(config: Any) -> Architecture:
     if family is None:
         raise _unknown_architecture(config.model_type)
     return Architecture(**{**vars(family), "num_layers": config.num_hidden_layers})
+
+
+def load_architecture(folder: Path) -> Architecture:
+    """Return the module names of the model in a folder, without loading its weights.
+
+    Raises:
+        ModelError: If the family is not supported.
+    """
+    from transformers import AutoConfig
+
+    return architecture_of(AutoConfig.from_pretrained(folder))
 
 
 def model_folder(source: str, revision: str | None = None) -> Path:

@@ -13,8 +13,9 @@ from tunebench.config import DataRef, Engine, Execution, Precision, RunSpec, Stu
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.splits import available_train, held_out_count, make_parts
 from tunebench.errors import ConfigError, PlanError, TunebenchError, raise_all
-from tunebench.models import resolve_model
+from tunebench.models import load_architecture, model_folder, resolve_model
 from tunebench.store import PlannedRun, StudyStore
+from tunebench.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from tunebench.engine.estimate import Estimate
@@ -87,6 +88,8 @@ def make_plan(
         errors.append(error)
     if dataset is not None:
         errors += _check_sizes(study, dataset)
+    if model is not None:
+        errors += _check_strategies(study)
     raise_all(errors)
     assert model is not None and dataset is not None
 
@@ -272,6 +275,24 @@ def _available(study: StudyConfig, dataset: TextDataset) -> tuple[int, int]:
     if dataset.test is None:
         return train, held_out_count(len(dataset.train), study.test_size)
     return train, study.test_size or len(dataset.test)
+
+
+def _check_strategies(study: StudyConfig) -> list[TunebenchError]:
+    """Return what the model's family cannot do."""
+    architecture = load_architecture(model_folder(study.model, study.model_revision))
+    errors: list[TunebenchError] = []
+    for label, config in study.strategies.items():
+        strategy = STRATEGIES[config.kind]
+        reason = strategy.refusal(strategy.params(**config.params), architecture)
+        if reason is not None:
+            errors.append(
+                PlanError(
+                    f"{architecture.model_type} cannot be trained with strategy {label!r}: {reason}",
+                    value=", ".join(f"{key}: {value}" for key, value in config.params.items()) or config.kind,
+                    fix=f"change or drop strategies.{label}; tunebench strategies lists what there is",
+                )
+            )
+    return errors
 
 
 def _check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchError]:

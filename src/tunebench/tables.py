@@ -27,7 +27,7 @@ from tunebench.rendering import (
     to_rich,
     to_text,
 )
-from tunebench.strategies import STRATEGIES
+from tunebench.strategies import is_classical
 from tunebench.verdict_tables import VERDICT_TABLES
 
 __all__ = [
@@ -238,7 +238,7 @@ def f1_per_million(comparison: Comparison) -> Table:
     def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
         row = arm.scored[0].row
         counts = {column.key: row[column.key] for column in columns[:3]}
-        if STRATEGIES[row["kind"]].family == "classical":
+        if is_classical(row["kind"]):
             classical[arm.label] = None
         elif counts["trainable_params"] and counts["head_params"]:
             shares[arm.label] = counts["head_params"] / counts["trainable_params"]

@@ -39,7 +39,7 @@ from tunebench.models import (
 )
 from tunebench.progress import Interrupted, Progress, Pruned
 from tunebench.records import Cost, Environment, Examples, Parameters, RunRecord, Selected, TestAccess, Timing
-from tunebench.strategies import STRATEGIES
+from tunebench.strategies import STRATEGIES, is_classical
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,6 +60,7 @@ class Prepared:
     fast: FastEncoder | None
     autocast: torch.dtype | None
     parameters: Parameters
+    pace: Callable[[str], tuple[float, float]]
     prefix: FrozenPrefix | None = None
 
 
@@ -83,7 +84,12 @@ def prepare_model(spec: RunSpec, *, device: str) -> Prepared:
     )
     architecture = architecture_of(model.config)
     strategy = STRATEGIES[spec.kind]
-    model = strategy.prepare(model, strategy.params(**spec.params), architecture)
+    params = strategy.params(**spec.params)
+    model = strategy.prepare(model, params, architecture)
+
+    def pace(parameter: str) -> tuple[float, float]:
+        return strategy.pace(parameter, params, architecture)
+
     total, adapter, head = count_parameters(model, architecture)
     parameters = Parameters(total=total, trainable=adapter + head, adapter=adapter, head=head)
     workload = count(model, architecture)
@@ -104,7 +110,7 @@ def prepare_model(spec: RunSpec, *, device: str) -> Prepared:
             autocast=autocast,
             fingerprint=spec.model.fingerprint,
         )
-    return Prepared(model, architecture, workload, fast, autocast, parameters, prefix)
+    return Prepared(model, architecture, workload, fast, autocast, parameters, pace, prefix)
 
 
 def evaluation_interval(spec: RunSpec, steps_per_epoch: int) -> int:
@@ -140,6 +146,7 @@ def training_arguments(
         lr_scheduler_type=spec.schedule,
         warmup_steps=math.ceil(total * spec.warmup_ratio),
         max_grad_norm=spec.max_grad_norm,
+        label_smoothing_factor=spec.label_smoothing,
         eval_strategy="steps" if evaluates else "no",
         eval_steps=evaluation_interval(spec, steps_per_epoch),
         logging_steps=max(1, total // 200),
@@ -186,7 +193,7 @@ def run_one(
         NonFiniteLossError: Training diverged.
         TunebenchError: Data and spec do not go together.
     """
-    if STRATEGIES[spec.kind].family == "classical":
+    if is_classical(spec.kind):
         from tunebench.classical import run_classical
 
         return run_classical(spec, dataset=dataset, folder=folder, execution=execution, report=report, stop=stop)
@@ -237,6 +244,7 @@ def run_one(
             report=report,
             stop=stop,
             prune=prune,
+            pace=prepared.pace,
         )
         scored = test_set if spec.run_id not in execution.locked else None
         sets = [part for part in (train_set, selection_set, scored) if part is not None]

@@ -18,6 +18,7 @@ from tunebench.cli import study  # noqa: F401
 from tunebench.cli import results  # noqa: F401
 from tunebench.cli import importing  # noqa: F401
 from tunebench.cli import data  # noqa: F401
+from tunebench.cli import strategies  # noqa: F401
 from tunebench.cli import machine  # noqa: F401
 from tunebench.cli import export  # noqa: F401
 # isort: on

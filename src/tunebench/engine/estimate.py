@@ -23,7 +23,7 @@ from tunebench.engine import machine
 from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
 from tunebench.models import load_tokenizer, model_folder
-from tunebench.strategies import STRATEGIES
+from tunebench.strategies import is_classical
 from tunebench.train import Prepared, evaluation_interval, prepare_model
 
 #: Texts whose lengths stand for the data set's.
@@ -125,7 +125,7 @@ def estimate_runs(
     prepared: dict[tuple[Any, ...], tuple[Prepared, _Rates, np.ndarray]] = {}
     kept = _Kept(execution.prefix_cache)
     for spec in specs:
-        if STRATEGIES[spec.kind].family == "classical":
+        if is_classical(spec.kind):
             from tunebench.classical import estimate_classical
 
             found[spec.run_id] = estimate_classical(spec, dataset=dataset, measure=measure)

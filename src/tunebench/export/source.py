@@ -16,7 +16,7 @@ from tunebench.errors import DataError, ExportError, StoreError
 from tunebench.export.check import chosen_texts
 from tunebench.imported import ImportedStudy
 from tunebench.store import StudyStore
-from tunebench.strategies import STRATEGIES
+from tunebench.strategies import is_classical
 
 if TYPE_CHECKING:
     from tunebench.config import StudyConfig
@@ -79,7 +79,7 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
     artifact = describe(run.path)
     record = run.read()
     assert record is not None and artifact.run is not None
-    if record.scores is None or STRATEGIES[record.spec.kind].family == "classical":
+    if record.scores is None or is_classical(record.spec.kind):
         scored = record.scores is not None
         raise ExportError(
             "Only an encoder that was scored on test can be exported.",

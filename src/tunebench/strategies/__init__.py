@@ -4,20 +4,29 @@ To add one: write a file beside this with a :class:`~tunebench.strategies.base.S
 under ``@register`` and import it here. The tests run over the registry, so it is tested on arrival.
 """
 
-from tunebench.strategies.base import STRATEGIES, ClassicalStrategy, Strategy, StrategyParams
+from tunebench.strategies.adapters import IA3, OFT, VeRA
+from tunebench.strategies.base import STRATEGIES, ClassicalStrategy, Strategy, StrategyParams, is_classical
+from tunebench.strategies.frozen import BitFit, HeadOnly, LastK
 from tunebench.strategies.full import FullFineTuning, FullParams
 from tunebench.strategies.lora import LoRA, LoraParams
 from tunebench.strategies.tfidf import Tfidf, TfidfParams
 
 __all__ = [
+    "IA3",
+    "OFT",
     "STRATEGIES",
+    "BitFit",
     "ClassicalStrategy",
     "FullFineTuning",
     "FullParams",
+    "HeadOnly",
+    "LastK",
     "LoRA",
     "LoraParams",
     "Strategy",
     "StrategyParams",
     "Tfidf",
     "TfidfParams",
+    "VeRA",
+    "is_classical",
 ]

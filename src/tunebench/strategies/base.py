@@ -48,6 +48,28 @@ class Strategy(ABC):
     #: ``encoder`` is trained by the Trainer; ``classical`` by itself, see :class:`ClassicalStrategy`.
     family: ClassVar[Literal["encoder", "classical"]] = "encoder"
 
+    def refusal(self, params: Any, architecture: Architecture) -> str | None:
+        """Say, before anything is trained, why a model family cannot do this; None where it can.
+
+        Args:
+            params: An instance of :attr:`params`.
+            architecture: The family, with its number of layers.
+        """
+        return None
+
+    def pace(self, parameter: str, params: Any, architecture: Architecture) -> tuple[float, float]:
+        """Return how a parameter learns.
+
+        Args:
+            parameter: Its full name.
+            params: An instance of :attr:`params`.
+            architecture: The family, with its number of layers.
+
+        Returns:
+            Its learning rate over the run's, and the share of training after which it begins to learn.
+        """
+        return 1.0, 0.0
+
     @abstractmethod
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
         """Return the model with exactly the strategy's parameters trainable.
@@ -131,3 +153,9 @@ def register(cls: type[Strategy]) -> type[Strategy]:
         raise ValueError(f"strategy {cls.name!r} is registered twice")
     STRATEGIES[cls.name] = cls()
     return cls
+
+
+def is_classical(kind: str | None) -> bool:
+    """Whether a kind uses no encoder; kinds that only imported runs have are taken for encoders."""
+    strategy = STRATEGIES.get(kind or "")
+    return strategy is not None and strategy.family == "classical"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tunebench.strategies.base import Strategy, StrategyParams, register
+from pydantic import Field
+
+from tunebench.strategies.base import ADDED_LATER, Strategy, StrategyParams, register
 
 if TYPE_CHECKING:
     from torch import nn
@@ -13,7 +15,22 @@ if TYPE_CHECKING:
 
 
 class FullParams(StrategyParams):
-    """Full fine-tuning has no parameters of its own."""
+    """Options of full fine-tuning; the defaults are plain full fine-tuning."""
+
+    layer_decay: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        json_schema_extra=ADDED_LATER,
+        description="each layer's learning rate over that of the layer above; 1 is one rate for all",
+    )
+    unfreeze: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        json_schema_extra=ADDED_LATER,
+        description="share of training over which layers begin to learn one by one, from the top; 0: all at once",
+    )
 
 
 @register
@@ -22,10 +39,19 @@ class FullFineTuning(Strategy):
 
     name: ClassVar[str] = "full"
     summary: ClassVar[str] = "every parameter of encoder and head is trained"
-    source: ClassVar[str] = "Devlin et al. 2019, BERT (arXiv:1810.04805), section 4"
+    source: ClassVar[str] = (
+        "Devlin et al. 2019 (arXiv:1810.04805); layer decay and gradual unfreezing: Howard and Ruder 2018 "
+        "(arXiv:1801.06146)"
+    )
     params: ClassVar[type[StrategyParams]] = FullParams
     default_learning_rate: ClassVar[float] = 5e-5
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
         """Make every parameter trainable; see :meth:`Strategy.prepare`."""
         return model.requires_grad_(True)
+
+    def pace(self, parameter: str, params: Any, architecture: Architecture) -> tuple[float, float]:
+        """Slow lower layers down, and let them begin later; see :meth:`Strategy.pace`."""
+        depth = architecture.depth(parameter)
+        below_top = architecture.num_layers + 1 - depth  # 0 for the head
+        return params.layer_decay**below_top, params.unfreeze * below_top / (architecture.num_layers + 1)

@@ -1,4 +1,4 @@
-"""Low-rank adaptation (LoRA) through PEFT."""
+"""Low-rank adaptation (LoRA) and its variants through PEFT."""
 
 from __future__ import annotations
 
@@ -6,21 +6,36 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tunebench.strategies.base import Strategy, StrategyParams, register
+from tunebench.strategies.base import ADDED_LATER, Strategy, StrategyParams, register
 
 if TYPE_CHECKING:
     from torch import nn
 
     from tunebench.models import Architecture
 
+Placement = Literal["query_value", "attention", "mlp", "all_linear"] | tuple[str, ...]
+#: Study files' names of PEFT's initialisations. EVA is not among them: it needs batches of the training data
+#: before the model is built.
+Init = Literal["default", "gaussian", "pissa", "olora", "orthogonal"]
+
 
 class LoraParams(StrategyParams):
-    """Parameters of LoRA, under PEFT's names; the defaults are the report's."""
+    """Parameters of LoRA, under PEFT's names where it has them; the defaults are the report's."""
 
     rank: int = Field(default=8, ge=1, le=1024)
     alpha: float = Field(default=16.0, gt=0)
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    placement: Literal["query_value", "attention", "mlp", "all_linear"] = "query_value"
+    placement: Placement = Field(
+        default="query_value", description="or a list of module names within a layer, such as attention.q_lin"
+    )
+    rslora: bool = Field(default=False, json_schema_extra=ADDED_LATER, description="scale by alpha / sqrt(rank)")
+    dora: bool = Field(
+        default=False, json_schema_extra=ADDED_LATER, description="learn magnitude and direction apart"
+    )
+    init: Init = Field(default="default", json_schema_extra=ADDED_LATER, description="of the two factors")
+    top_layers: int | None = Field(
+        default=None, ge=1, json_schema_extra=ADDED_LATER, description="adapt only so many layers, from the top"
+    )
 
 
 @register
@@ -29,23 +44,80 @@ class LoRA(Strategy):
 
     name: ClassVar[str] = "lora"
     summary: ClassVar[str] = "low-rank updates of frozen linear layers; the head is trained in full"
-    source: ClassVar[str] = "Hu et al. 2021, LoRA (arXiv:2106.09685)"
+    source: ClassVar[str] = (
+        "Hu et al. 2021 (arXiv:2106.09685); rsLoRA: Kalajdzievski 2023 (arXiv:2312.03732); DoRA: Liu et al. 2024 "
+        "(arXiv:2402.09353); PiSSA: Meng et al. 2024 (arXiv:2404.02948)"
+    )
     params: ClassVar[type[StrategyParams]] = LoraParams
     default_learning_rate: ClassVar[float] = 5e-4
 
+    def refusal(self, params: Any, architecture: Architecture) -> str | None:
+        """Refuse placements the family does not have; see :meth:`Strategy.refusal`."""
+        return refuse_targets(params.placement, params.top_layers, architecture)
+
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
         """Wrap the model with a PEFT LoRA adapter; see :meth:`Strategy.prepare`."""
-        from peft import LoraConfig, TaskType, get_peft_model
+        from peft import LoraConfig
 
-        config = LoraConfig(
-            task_type=TaskType.SEQ_CLS,
+        variants: dict[str, Any] = {"use_rslora": params.rslora, "use_dora": params.dora}
+        if params.init != "default":
+            variants["init_lora_weights"] = params.init
+        return wrap(
+            model,
+            LoraConfig,
+            architecture,
+            placement=params.placement,
+            top_layers=params.top_layers,
             r=params.rank,
             lora_alpha=params.alpha,
             lora_dropout=params.dropout,
-            target_modules=list(architecture.projections(params.placement)),
+            **variants,
+        )
+
+
+def wrap(
+    model: nn.Module,
+    config: Any,
+    architecture: Architecture,
+    *,
+    placement: Any,
+    top_layers: int | None = None,
+    **options: Any,
+) -> nn.Module:
+    """Wrap a classifier with a PEFT adapter on some linear layers, its head trained in full.
+
+    Args:
+        model: The classifier.
+        config: PEFT's class of configurations.
+        architecture: The family.
+        placement: Where the adapter goes.
+        top_layers: In how many layers, from the top; None for all.
+        options: Passed to the configuration.
+    """
+    from peft import TaskType, get_peft_model
+
+    adapted: nn.Module = get_peft_model(
+        model,
+        config(
+            task_type=TaskType.SEQ_CLS,
+            target_modules=list(architecture.projections(placement, top_layers=top_layers)),
             # Named one by one: PEFT would train DistilBERT's pre_classifier only because its name
             # happens to end in "classifier" (peft#3755).
             modules_to_save=list(architecture.head),
-        )
-        adapted: nn.Module = get_peft_model(model, config)
-        return adapted
+            **options,
+        ),
+    )
+    return adapted
+
+
+def refuse_targets(placement: Any, top_layers: int | None, architecture: Architecture) -> str | None:
+    """Say why a placement cannot be had, or None."""
+    from tunebench.errors import ModelError, first_line
+
+    if top_layers is not None and top_layers > architecture.num_layers:
+        return f"top_layers is {top_layers}, but the model has {architecture.num_layers} layers"
+    try:
+        architecture.projections(placement)
+    except ModelError as error:
+        return first_line(error)
+    return None
