@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tunebench.comparison import Comparison
-    from tunebench.report.source import Answer
 
 #: What a table is written as: ending, and key in :data:`tunebench.rendering.RENDERERS`.
 TABLE_FILES = {"txt": "text", "md": "markdown", "csv": "csv", "tex": "latex"}
@@ -15,9 +14,7 @@ TABLE_FILES = {"txt": "text", "md": "markdown", "csv": "csv", "tex": "latex"}
 _FEW_RUNS = 24
 
 
-def write_all(
-    comparison: Comparison, folder: Path, *, answer: Answer | None = None, run_figures: bool | None = None
-) -> Path:
+def write_all(comparison: Comparison, folder: Path, *, run_figures: bool | None = None) -> Path:
     """Write ``tables/``, ``figures/``, ``report.md`` and ``report.html`` into a folder.
 
     Args:
@@ -25,7 +22,6 @@ def write_all(
         folder: The study's folder; files of the same names are replaced, each when the new one is
             whole. Figures of single runs go to ``figures/runs/<run id>/``; they are kept where they
             are there already, since a complete run does not change.
-        answer: The recommendation, if one was computed.
         run_figures: Draw the figures of single runs that are missing, which takes about a second a run;
             by default where the study has few runs.
 
@@ -49,4 +45,4 @@ def write_all(
             if cell.record is not None and not (place / "confusion.svg").exists():
                 save_run_figures(cell.record, place)
     write_report(comparison, folder)
-    return write_page(Source(comparison, folder, answer))
+    return write_page(Source(comparison, folder))

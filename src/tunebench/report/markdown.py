@@ -15,6 +15,7 @@ from tunebench.history import curve
 from tunebench.imported import is_imported
 from tunebench.records import RunRecord
 from tunebench.rendering import escape_markdown, to_markdown
+from tunebench.report.words import alternatives_table, listed
 from tunebench.tables import make_tables
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def render_report(comparison: Comparison, *, figures: dict[str, str], drawn_runs
     )
     environment.filters["md"] = lambda value: escape_markdown("not known" if value is None else str(value))
     study = study_of(comparison)
+    found = comparison.analysis.recommendation
     records = [cell.record for cell in comparison.scored if cell.record is not None]
     machines = {
         repr(sorted(r.environment.machine.items())): (r.environment.device, r.environment.threads, r)
@@ -71,6 +73,9 @@ def render_report(comparison: Comparison, *, figures: dict[str, str], drawn_runs
         spec=comparison.cells[0].spec,
         imported=any(is_imported(cell.spec) for cell in comparison.cells),
         states=_states(comparison),
+        answer=found if isinstance(found, str) else found.sentence,
+        lists={} if isinstance(found, str) else listed(found),
+        alternatives=None if isinstance(found, str) else to_markdown(alternatives_table(found), level=3),
         warnings=comparison.warnings(),
         tables=[to_markdown(table, level=3) for table in make_tables(comparison)],
         figures=figures,

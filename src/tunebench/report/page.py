@@ -78,7 +78,8 @@ def _environment(source: Source) -> Environment:
     labels = source.comparison.labels
     environment.filters |= {
         "rate": learning_rate,
-        "thousands": lambda value: f"{value:,}",
+        "known": lambda value: "not known" if value is None else value,
+        "thousands": lambda value: "not known" if value is None else f"{value:,}",
         "sort_key": _sort_key,
         "csv_uri": lambda table: _csv_uri(to_csv(table)),
     }

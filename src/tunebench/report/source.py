@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from tunebench.comparison import Arm, Cell, Comparison
 from tunebench.errors import StoreError
 from tunebench.files import stored_file
+from tunebench.imported import is_imported
 from tunebench.rendering import learning_rate
 from tunebench.run_folder import RunFolder
 from tunebench.store import StudyStore
 
 if TYPE_CHECKING:
     from tunebench.config import StudyConfig
-
-
-class Answer(Protocol):
-    """What a study says in the end, as the report shows it.
-
-    Attributes:
-        sentence: The recommendation, with its interval.
-        reasons: What carries it, one sentence each; the cost of the alternatives is among them.
-        warnings: What it does not carry.
-    """
-
-    @property
-    def sentence(self) -> str:
-        """The recommendation, with its interval."""
-
-    @property
-    def reasons(self) -> Sequence[str]:
-        """What carries it, one sentence each."""
-
-    @property
-    def warnings(self) -> Sequence[str]:
-        """What it does not carry, one sentence each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,20 +43,24 @@ class Source:
     Attributes:
         comparison: The study's cells.
         folder: The study's folder; where it holds no study, what needs one is left out and said so.
-        answer: The recommendation, where one was computed.
     """
 
     comparison: Comparison
     folder: Path
-    answer: Answer | None = None
 
     @cached_property
     def study(self) -> StudyConfig | None:
-        """The study as stored; None where the folder holds none that can be read."""
+        """The study as stored; None where the folder holds none that can be read, or imported runs."""
         try:
-            return StudyStore.open(self.folder).study()
+            found = StudyStore.open(self.folder).study()
         except StoreError:
             return None
+        return None if self.imported else cast("StudyConfig", found)
+
+    @property
+    def imported(self) -> bool:
+        """Whether the runs came from other people's scripts, so that no study gives them."""
+        return any(is_imported(cell.spec) for cell in self.comparison.cells)
 
     @cached_property
     def arms(self) -> tuple[Arm, ...]:

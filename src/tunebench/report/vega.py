@@ -150,6 +150,8 @@ def cost(labels: Sequence[str], title: str, *, sizes: Sequence[int], log: bool) 
         "type": "ordinal",
         "legend": None,
         "scale": {
+            # Vega-Lite would take a scale of steps, which has none where there is one size.
+            "type": "ordinal",
             "domain": ordered,
             "range": [45 + 90 * i / max(1, len(ordered) - 1) for i in range(len(ordered))],
         },
@@ -167,7 +169,7 @@ def cost(labels: Sequence[str], title: str, *, sizes: Sequence[int], log: bool) 
         "type": "quantitative",
         "title": "Macro F1 on test",
         "scale": {"zero": False, "padding": 18},
-        "axis": {"tickCount": 6},
+        "axis": {"tickCount": 6, "format": ".4~g"},
     }
     said = [
         *(_tip("series", "Strategy"), _tip("at", "Size"), _tip("n", "Seeds", "quantitative")),

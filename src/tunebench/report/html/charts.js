@@ -7,6 +7,8 @@
     // Expressions are interpreted: the page's policy forbids making code from text.
     ast: true,
     tooltip: { theme: "custom" },
+    // Errors only: a layer whose boxes are off is empty, of which Vega would warn.
+    logLevel: 1,
   };
 
   const unpack = (data) => data.rows ?? data.lines.flatMap(({ x, y, ...line }) =>
@@ -35,7 +37,11 @@
 
     const plot = async (into, values) => {
       const spec = data.specs[form.elements.view?.value ?? ""];
+      into.setAttribute("role", "img");
+      into.setAttribute("aria-label", spec.description);
       const { view } = await window.tunebenchEmbed(into, { ...spec, data: { values } }, options);
+      // The picture is named as a whole; its values stand in tables.
+      into.querySelector("svg").setAttribute("aria-hidden", "true");
       views.push(view);
     };
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tunebench.records import Environment
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
+from tunebench.report.words import alternatives_table, listed
 
 
 @section("answer", "The answer")
 def answer(source: Source) -> dict[str, Any]:
     """Return the recommendation, or what is missing for one."""
     comparison = source.comparison
+    found = comparison.analysis.recommendation
+    said = (
+        {"answer": None, "why": found}
+        if isinstance(found, str)
+        else {"answer": found, "lists": listed(found), "alternatives": alternatives_table(found)}
+    )
     return {
-        "answer": source.answer,
+        **said,
         "complete": len(comparison.scored),
         "planned": len(comparison.cells),
-        "seeds": len({cell.spec.seed for cell in comparison.cells}),
+        "seeds": len(known(cell.spec.seed for cell in comparison.cells)),
     }
 
 
@@ -34,7 +41,7 @@ def setup(source: Source) -> dict[str, Any]:
             "label": label,
             "kind": spec.kind,
             "params": ", ".join(f"{key} {value}" for key, value in spec.params.items()),
-            "rates": sorted({c.spec.learning_rate for c in comparison.cells if c.spec.label == label}),
+            "rates": known(c.spec.shown_learning_rate for c in comparison.cells if c.spec.label == label),
         }
         for label, spec in first.items()
     ]
@@ -42,7 +49,7 @@ def setup(source: Source) -> dict[str, Any]:
         "description": source.study.description if source.study else "",
         "spec": comparison.cells[0].spec,
         "sizes": comparison.sizes,
-        "seeds": sorted({cell.spec.seed for cell in comparison.cells}),
+        "seeds": known(cell.spec.seed for cell in comparison.cells),
         "strategies": strategies,
         "recipe": _recipe(source),
         "machines": list(machines),
@@ -62,6 +69,11 @@ def tables(source: Source) -> dict[str, Any]:
     from tunebench.tables import make_tables
 
     return {"tables": make_tables(source.comparison)}
+
+
+def known(values: Iterable[Any]) -> list[Any]:
+    """Return the different values in order; those that are not known are left out."""
+    return sorted({value for value in values if value is not None})
 
 
 def _machine(environment: Environment) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.comparison import Arm, Summary
+from tunebench.comparison import Summary
 from tunebench.rendering import Column, Table, fixed, integer, to_csv
 from tunebench.report import vega
 from tunebench.report.sections.registry import section

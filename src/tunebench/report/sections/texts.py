@@ -184,6 +184,8 @@ def _test_texts(source: Source) -> dict[int, str]:
     Raises:
         TunebenchError: The data cannot be read, or is not what the study was made with.
     """
+    if source.imported:
+        raise TunebenchError("the runs were imported, without their texts.")
     spec = source.comparison.cells[0].spec
     config = source.study.data if source.study else DataConfig(source=spec.data.source, revision=spec.data.revision)
     dataset = load_dataset(config)
