@@ -64,7 +64,9 @@
         place.append(into);
         await plot(into, values);
       } else {
-        for (const part of [...new Set(values.map((row) => row[data.split]))].sort((a, b) => a - b)) {
+        const parts = [...new Set(values.map((row) => row[data.split]))].sort((a, b) => a - b);
+        // All panels stand before the first is drawn: what stands beside it decides its width.
+        const rooms = parts.map((part) => {
           const panel = document.createElement("div"), title = document.createElement("h3");
           const into = document.createElement("div");
           panel.className = "panel";
@@ -72,7 +74,10 @@
           into.className = "plot";
           panel.append(title, into);
           place.append(panel);
-          await plot(into, values.filter((row) => row[data.split] === part));
+          return into;
+        });
+        for (const [i, part] of parts.entries()) {
+          await plot(rooms[i], values.filter((row) => row[data.split] === part));
         }
       }
       place.dataset.drawn = String(Number(place.dataset.drawn ?? 0) + 1);
