@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/quickstart
 
-.PHONY: help demo test lint types unit format clean
+.PHONY: help demo test lint types unit reports format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -34,6 +34,9 @@ types: $(VENV)/.dev ## mypy --strict
 
 unit: $(VENV)/.dev ## pytest
 	$(BIN)/python -m pytest
+
+reports: $(VENV)/.offline ## Rebuild tables, figures and report of every committed result
+	for study in docs/results/*/study.yaml; do $(BIN)/tunebench report $$(dirname $$study) || exit 1; done
 
 format: $(VENV)/.dev ## Rewrite with ruff
 	$(BIN)/ruff format src tests

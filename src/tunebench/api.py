@@ -127,7 +127,7 @@ def run_study(
     comparison = load_comparison(folder)
     if not any(cell.status in ("pending", "running") for cell in comparison.cells):
         shutil.rmtree(store.prefixes, ignore_errors=True)
-    return StudyResult(comparison, _write_report(comparison, folder), summary)
+    return StudyResult(comparison, _write_report(comparison, folder, run_figures=True), summary)
 
 
 def _open(plan: Plan) -> list[RunSpec]:
@@ -206,16 +206,21 @@ def import_runs(folders: Sequence[Path], *, folder: Path, settings: Sequence[str
     return import_folders(folders, out=folder, settings=settings)
 
 
-def write_report(folder: Path) -> Path:
-    """Write tables, figures and ``report.md`` of a study, and return the report's path."""
-    return _write_report(load_comparison(folder), folder)
+def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:
+    """Write tables, figures, ``report.md`` and ``report.html`` of a study, and return the latter's path.
+
+    Args:
+        folder: The study's folder.
+        run_figures: Draw figures of single runs that are missing; by default where there are few runs.
+    """
+    return _write_report(load_comparison(folder), folder, run_figures=run_figures)
 
 
-def _write_report(comparison: Comparison, folder: Path) -> Path:
+def _write_report(comparison: Comparison, folder: Path, *, run_figures: bool | None = None) -> Path:
     from tunebench.report import write_all
 
     try:
-        return write_all(comparison, folder)
+        return write_all(comparison, folder, run_figures=run_figures)
     except OSError as error:
         raise StoreError(f"The report cannot be written: {error}", value=str(folder)) from None
 

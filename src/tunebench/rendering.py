@@ -21,6 +21,44 @@ if TYPE_CHECKING:
 UNDEFINED = "–"
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~&$])")
+#: Rows from which a LaTeX table may break across pages.
+_LONG = 40
+_TABLE_NUMBER = re.compile(r"^Table [IVXLC]+\. ")
+#: What LaTeX gives a meaning to, what its fonts print as something else, and ligatures.
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}",
+    # Behind the end of a row, LaTeX would take these for the row end's own.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    "-": "-{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "−": r"$-$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "Δ": r"$\Delta$",
+    "–": "--",
+    "…": r"\ldots{}",
+}
+# A single hyphen is one; two in a row would become a dash.
+_LATEX_SPECIAL = re.compile("-(?=-)|" + "|".join(re.escape(sign) for sign in _LATEX if sign != "-"))
+_NEGATIVE = re.compile(r"(?<![\w.)-])-(?=[\d.])")
 _LINE_START = re.compile(r"^(?:(#|=|[+-](?=[\s-]|$))|(\d+)([.)])(?=\s|$))")
 
 
@@ -187,8 +225,49 @@ def to_csv(table: Table) -> str:
     return out.getvalue()
 
 
+def to_latex(table: Table) -> str:
+    r"""Return the table for LaTeX, ruled with booktabs, to be read in with ``\input``.
+
+    LaTeX numbers tables itself, so the number goes from the title. One of more than a page's rows is a
+    ``longtable``.
+    """
+    columns = table.visible
+    frame = "@{}" + "".join("r" if column.align == "right" else "l" for column in columns) + "@{}"
+    header = _latex_row([column.title for column in columns])
+    body = [_latex_row(row) for row in table.body()]
+    caption = rf"\caption{{{escape_latex(_TABLE_NUMBER.sub('', table.title))}}}\label{{tab:{table.name}}}"
+    notes = [rf"\par\smallskip{{\footnotesize {escape_latex(note)}\par}}" for note in table.notes]
+    if len(body) > _LONG:
+        lines = [
+            r"% needs \usepackage[T1]{fontenc}, \usepackage{textcomp,booktabs,longtable}",
+            r"{\small",
+            rf"\begin{{longtable}}{{{frame}}}",
+            rf"{caption}\\",
+            *(r"\toprule", header, r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot"),
+            *body,
+            *(r"\end{longtable}", *notes, "}"),
+        ]
+    else:
+        lines = [
+            r"% needs \usepackage[T1]{fontenc}, \usepackage{textcomp,booktabs}",
+            *(r"\begin{table}[htbp]", r"\centering", caption, r"\small", rf"\begin{{tabular}}{{{frame}}}"),
+            *(r"\toprule", header, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"),
+            *(*notes, r"\end{table}"),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(cells: list[str]) -> str:
+    return " & ".join(map(escape_latex, cells)) + r" \\"
+
+
 #: What turns a table into text, by the name of the format.
-RENDERERS: dict[str, Callable[[Table], str]] = {"text": to_text, "markdown": to_markdown, "csv": to_csv}
+RENDERERS: dict[str, Callable[[Table], str]] = {
+    "text": to_text,
+    "markdown": to_markdown,
+    "csv": to_csv,
+    "latex": to_latex,
+}
 
 
 def escape_markdown(text: str) -> str:
@@ -198,6 +277,12 @@ def escape_markdown(text: str) -> str:
     """
     text = _MARKUP.sub(r"\\\1", " ".join(text.split()))
     return _LINE_START.sub(lambda found: rf"\{found[1]}" if found[1] else rf"{found[2]}\{found[3]}", text)
+
+
+def escape_latex(text: str) -> str:
+    """Return text that LaTeX prints as it is, on one line; control characters go."""
+    text = _NEGATIVE.sub("−", "".join(c for c in " ".join(text.split()) if c.isprintable()))
+    return _LATEX_SPECIAL.sub(lambda found: _LATEX[found[0]], text)
 
 
 def integer(value: float) -> str:

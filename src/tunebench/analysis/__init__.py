@@ -13,10 +13,12 @@ from tunebench.analysis.curves import Curve, crossings, curves
 from tunebench.analysis.evidence import Entry, collect
 from tunebench.analysis.pairs import Pair, compare_pairs
 from tunebench.analysis.quality import Agreement, agreement
+from tunebench.analysis.recommend import Recommendation, recommend
 from tunebench.comparison import Comparison
+from tunebench.errors import StoreError
 from tunebench.stats import Crossing, Refusal
 
-__all__ = ["Agreement", "Analysis", "Curve", "Entry", "Pair", "Point"]
+__all__ = ["Agreement", "Analysis", "Curve", "Entry", "Pair", "Point", "Recommendation"]
 
 
 class Analysis:
@@ -64,6 +66,14 @@ class Analysis:
         """How strategies share their errors, by size."""
         found = (agreement(self.at(size)) for size in self.comparison.sizes)
         return [one for one in found if one is not None]
+
+    @cached_property
+    def recommendation(self) -> Recommendation | str:
+        """What is recommended to who wants the best macro F1, or why nothing can be."""
+        try:
+            return recommend(self.comparison)
+        except StoreError as error:
+            return error.what
 
     def at(self, size: int) -> list[Entry]:
         """Return the entries of one training size."""

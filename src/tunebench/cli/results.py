@@ -38,7 +38,7 @@ def results(
 def tables(
     folder: FolderArgument,
     names: Annotated[list[str] | None, typer.Argument(help="Tables; default all.")] = None,
-    format_: Annotated[str, typer.Option("--format", help="text, markdown or csv.")] = "text",
+    format_: Annotated[str, typer.Option("--format", help="text, markdown, csv or latex.")] = "text",
 ) -> None:
     """Print the tables of a study."""
     from tunebench.api import load_comparison
@@ -69,11 +69,17 @@ def recommend(
 
 
 @app.command(epilog="Example: tunebench report out/quickstart")
-def report(folder: FolderArgument) -> None:
-    """Write tables, figures and report.md of a study anew."""
+def report(
+    folder: FolderArgument,
+    run_figures: Annotated[
+        bool | None,
+        typer.Option(help="Draw the missing figures of single runs; default where there are at most 24 runs."),
+    ] = None,
+) -> None:
+    """Write report.html, report.md, tables (text, Markdown, CSV, LaTeX) and figures of a study anew."""
     from tunebench.api import write_report
 
-    out.print(f"Report: {write_report(folder)}")
+    out.print(f"Report: {write_report(folder, run_figures=run_figures)}", markup=False)
 
 
 @app.command(epilog="Example: tunebench presets")

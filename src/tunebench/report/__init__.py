@@ -8,29 +8,41 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tunebench.comparison import Comparison
 
+#: What a table is written as: ending, and key in :data:`tunebench.rendering.RENDERERS`.
+TABLE_FILES = {"txt": "text", "md": "markdown", "csv": "csv", "tex": "latex"}
+#: Up to so many runs a report draws the figures of single runs that are not there yet.
+_FEW_RUNS = 24
 
-def write_all(comparison: Comparison, folder: Path) -> Path:
-    """Write ``tables/``, ``figures/`` and ``report.md`` into a folder.
+
+def write_all(comparison: Comparison, folder: Path, *, run_figures: bool | None = None) -> Path:
+    """Write ``tables/``, ``figures/``, ``report.md`` and ``report.html`` into a folder.
 
     Args:
         comparison: The study's cells.
-        folder: Where; files of the same names are replaced, each when the new one is whole. Figures
-            of single runs go to ``figures/runs/<run id>/``; they are kept where they are there
-            already, since a complete run does not change.
+        folder: The study's folder; files of the same names are replaced, each when the new one is
+            whole. Figures of single runs go to ``figures/runs/<run id>/``; they are kept where they
+            are there already, since a complete run does not change.
+        run_figures: Draw the figures of single runs that are missing, which takes about a second a run;
+            by default where the study has few runs.
 
     Returns:
-        The path of the report.
+        The path of ``report.html``.
     """
     from tunebench.files import write_text
+    from tunebench.rendering import RENDERERS
     from tunebench.report.markdown import write_report
+    from tunebench.report.page import write_page
+    from tunebench.report.source import Source
     from tunebench.run_figures import save_run_figures
-    from tunebench.tables import make_tables, to_csv, to_markdown, to_text
+    from tunebench.tables import make_tables
 
     for table in make_tables(comparison):
-        for ending, render in (("txt", to_text), ("md", to_markdown), ("csv", to_csv)):
-            write_text(folder / "tables" / f"{table.name}.{ending}", render(table))
-    for cell in comparison.scored:
-        runs = folder / "figures" / "runs" / cell.spec.run_id
-        if cell.record is not None and not (runs / "confusion.svg").exists():
-            save_run_figures(cell.record, runs)
-    return write_report(comparison, folder)
+        for ending, style in TABLE_FILES.items():
+            write_text(folder / "tables" / f"{table.name}.{ending}", RENDERERS[style](table))
+    if len(comparison.scored) <= _FEW_RUNS if run_figures is None else run_figures:
+        for cell in comparison.scored:
+            place = folder / "figures" / "runs" / cell.spec.run_id
+            if cell.record is not None and not (place / "confusion.svg").exists():
+                save_run_figures(cell.record, place)
+    write_report(comparison, folder)
+    return write_page(Source(comparison, folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from tunebench.history import curve
 from tunebench.imported import is_imported
 from tunebench.records import RunRecord
 from tunebench.rendering import escape_markdown, to_markdown
+from tunebench.report.words import alternatives_table, listed
 from tunebench.tables import make_tables
 
 if TYPE_CHECKING:
@@ -36,16 +38,18 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     save_figures(comparison, folder / "figures")
     titles = {name: maker.title for name, maker in FIGURES.items()}
     path = folder / "report.md"
-    write_text(path, render_report(comparison, figures=titles))
+    drawn = {place.name for place in (folder / "figures" / "runs").glob("*")}
+    write_text(path, render_report(comparison, figures=titles, drawn_runs=drawn))
     return path
 
 
-def render_report(comparison: Comparison, *, figures: dict[str, str]) -> str:
+def render_report(comparison: Comparison, *, figures: dict[str, str], drawn_runs: Collection[str] = ()) -> str:
     """Return the report's text.
 
     Args:
         comparison: The study's cells.
         figures: Titles by the names of files in ``figures/``, in order.
+        drawn_runs: Ids of the runs whose own figures lie in ``figures/runs/``.
     """
     environment = Environment(
         loader=PackageLoader("tunebench", "report"),
@@ -58,6 +62,7 @@ def render_report(comparison: Comparison, *, figures: dict[str, str]) -> str:
     )
     environment.filters["md"] = lambda value: escape_markdown("not known" if value is None else str(value))
     study = study_of(comparison)
+    found = comparison.analysis.recommendation
     records = [cell.record for cell in comparison.scored if cell.record is not None]
     machines = {
         repr(sorted(r.environment.machine.items())): (r.environment.device, r.environment.threads, r)
@@ -68,10 +73,13 @@ def render_report(comparison: Comparison, *, figures: dict[str, str]) -> str:
         spec=comparison.cells[0].spec,
         imported=any(is_imported(cell.spec) for cell in comparison.cells),
         states=_states(comparison),
+        answer=found if isinstance(found, str) else found.sentence,
+        lists={} if isinstance(found, str) else listed(found),
+        alternatives=None if isinstance(found, str) else to_markdown(alternatives_table(found), level=3),
         warnings=comparison.warnings(),
         tables=[to_markdown(table, level=3) for table in make_tables(comparison)],
         figures=figures,
-        runs=[cell for cell in comparison.scored],
+        runs=[cell for cell in comparison.scored if cell.spec.run_id in drawn_runs],
         drawn=_drawn,
         study=None if study is None else as_yaml(study),
         versions=records[0].environment.versions if records else {},

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tunebench.analysis.costs import COSTS
+from tunebench.analysis.evidence import POINTS
+from tunebench.rendering import Column, Table, fixed, learning_rate, signed, significant
+
 if TYPE_CHECKING:
     from tunebench.analysis.recommend import Recommendation
 
 
-def sections(found: Recommendation) -> dict[str, tuple[str, ...]]:
+def listed(found: Recommendation) -> dict[str, tuple[str, ...]]:
     """Return headings with their sentences; empty ones are left out."""
     parts = {
         "Reasons": found.reasons,
@@ -23,6 +27,31 @@ def recommendation_text(found: Recommendation) -> str:
     """Return the answer, then a list under each heading."""
     state = "Nothing known stands against it." if found.conclusive else "Not conclusive: see the doubts."
     lines = [found.sentence, state]
-    for heading, sentences in sections(found).items():
+    for heading, sentences in listed(found).items():
         lines += ["", f"{heading}:", *(f"- {sentence}" for sentence in sentences)]
     return "\n".join(lines)
+
+
+def alternatives_table(found: Recommendation) -> Table:
+    """Return what every strategy scores and costs at the size of the recommendation, the best first."""
+    columns = (
+        Column("strategy", "Strategy", align="left"),
+        Column("learning_rate", "Learning rate", show=learning_rate),
+        Column("macro_f1", "Macro F1", show=fixed(4)),
+        Column("difference", "Minus the best", "points", show=signed(2), per=1 / POINTS),
+        Column("verdict", f"Within {found.margin:g} points", align="left"),
+        *(Column(kind, cost.label, cost.unit, show=significant(3), per=cost.per) for kind, cost in COSTS.items()),
+    )
+    rows = [
+        {
+            "strategy": one.label,
+            "learning_rate": one.learning_rate,
+            "macro_f1": one.interval,
+            "difference": None if one.difference is None else one.difference.interval,
+            "verdict": None if one.difference is None else one.difference.verdict,
+            **one.costs,
+        }
+        for one in found.alternatives
+    ]
+    title = f"The alternatives at {found.train_size:,} labels"
+    return Table("alternatives", title, columns, tuple(rows))

@@ -1,0 +1,195 @@
+"""The charts: scores by size, against cost, losses while training; and the figures of the registry."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tunebench.comparison import Arm
+from tunebench.figures import LOSS_POINTS
+from tunebench.history import binned, curve, last_step, mean_curve
+from tunebench.published import published_cell
+from tunebench.report import vega
+from tunebench.report.sections.registry import section
+from tunebench.report.source import Source
+from tunebench.stats.intervals import seed_interval
+from tunebench.stats.pareto import on_front
+from tunebench.stats.results import Interval
+
+#: Scores that may stand on the axis: column, title, and what published values are called.
+SCORES = {
+    "macro_f1": ("Macro F1 on test", "macro_f1"),
+    "accuracy": ("Accuracy on test", "accuracy"),
+    "test_loss": ("Loss on test (nats)", "test_loss"),
+}
+#: Costs that may stand on the axis: column, title, and the size of the unit shown.
+COSTS: dict[str, tuple[str, float]] = {
+    "train_seconds": ("Training time without evaluation (min)", 60.0),
+    "peak_memory_bytes": ("Peak memory (GB)", 1e9),
+    "trainable_params": ("Trainable parameters (million)", 1e6),
+    "artifact_bytes": ("Size of what is kept (MB)", 1e6),
+}
+#: Up to so many points each has its size beside it.
+_FEW_POINTS = 14
+#: A picture above this many bytes as SVG is embedded as PNG instead.
+_LARGE_FIGURE = 250_000
+
+
+@section("by_size", "Score by training size")
+def by_size(source: Source) -> dict[str, Any]:
+    """Return seeds, means with intervals, and published values, by score."""
+    rows: list[dict[str, Any]] = []
+    for name, (_, report) in SCORES.items():
+        for arm in source.arms:
+            found = arm.summary(name)
+            if found is None:
+                continue
+            base = {"view": name, **_key(source, arm)}
+            seeds = [c.spec.seed for c in arm.scored if c.row[name] is not None]
+            rows += [base | {"kind": "seed", "y": y, "seed": s} for y, s in zip(found.values, seeds, strict=True)]
+            bounds = None if name == "test_loss" else (0.0, 1.0)
+            interval = seed_interval(np.array(found.values), bounds=bounds)
+            ends = {"low": interval.low, "high": interval.high} if isinstance(interval, Interval) else {}
+            rows.append(base | {"kind": "mean", "y": found.mean, "n": len(found.values), **ends})
+            published = published_cell(arm.scored[0].spec, recipe_only=True)
+            if published is not None:
+                rows.append(base | {"kind": "published", "y": published[report]})
+    sizes = [f"{size:,}" for size in source.comparison.sizes]
+    series = list(dict.fromkeys(source.series(arm) for arm in source.arms))
+    return {
+        "empty": not rows,
+        "intervals": any("low" in row for row in rows),
+        "published": any(row["kind"] == "published" for row in rows),
+        "views": {name: title for name, (title, _) in SCORES.items()},
+        "data": {
+            "rows": rows,
+            "specs": {
+                name: vega.by_size(
+                    source.comparison.labels, sizes=sizes, series=series, title=title, domain=_domain(rows, name)
+                )
+                for name, (title, _) in SCORES.items()
+            },
+        },
+    }
+
+
+@section("cost", "Score against cost")
+def cost(source: Source) -> dict[str, Any]:
+    """Return macro F1 against every cost, and which points no other beats in both."""
+    rows: list[dict[str, Any]] = []
+    specs, views = {}, {}
+    for name, (title, per) in COSTS.items():
+        points = []
+        for arm in source.arms:
+            score, paid = arm.summary("macro_f1"), arm.summary(name)
+            if score is not None and paid is not None:
+                points.append({"view": name, "kind": "point", **_key(source, arm), "n": len(score.values)})
+                points[-1] |= {"x": paid.mean / per, "y": score.mean}
+        if not points:
+            continue
+        x, y = (np.array([point[key] for point in points]) for key in ("x", "y"))
+        front = on_front(y, x)
+        for point, best in zip(points, front.tolist(), strict=True):
+            # Many numbers would lie on each other.
+            point |= {"front": best, "named": best or len(points) <= _FEW_POINTS}
+        path = sorted((point for point in points if point["front"]), key=lambda point: (point["x"], point["y"]))
+        rows += points + [point | {"kind": "front"} for point in path]
+        log = bool(x.min() > 0 and x.max() / x.min() > 8)
+        views[name] = title
+        specs[name] = vega.cost(
+            source.comparison.labels,
+            title + (", log scale" if log else ""),
+            sizes=source.comparison.sizes,
+            log=log,
+        )
+    return {
+        "empty": not rows,
+        "views": views,
+        "busy": any(c.record and c.record.timing and c.record.timing.contended for c in source.comparison.scored),
+        "data": {"rows": rows, "specs": specs},
+    }
+
+
+@section("loss", "Loss while training")
+def loss(source: Source) -> dict[str, Any]:
+    """Return training and evaluation losses of every seed and their means, one panel a size."""
+    lines: list[dict[str, Any]] = []
+    for arm in source.arms:
+        key = _key(source, arm)
+        for kind, curves in (("training", list(_training(arm))), ("evaluation", list(_evaluation(arm)))):
+            curves = [(seed, x, y) for seed, x, y in curves if len(x)]
+            if len(curves) > 1:
+                lines += [_line(key, kind, "seed", x, y) | {"seed": seed} for seed, x, y in curves]
+            mean_x, mean_y, *_ = mean_curve([(x, y) for _, x, y in curves], points=LOSS_POINTS)
+            if len(mean_x):
+                lines.append(_line(key, kind, "mean", mean_x, mean_y))
+    top = max((max(line["y"]) for line in lines), default=1.0)
+    return {
+        "empty": not lines,
+        "several": any(line["kind"] == "seed" for line in lines),
+        "evaluated": any(line["part"] == "evaluation" for line in lines),
+        "bins": LOSS_POINTS,
+        "sizes": source.comparison.sizes,
+        "data": {"lines": lines, "split": "size", "specs": {"": vega.loss(source.comparison.labels, top)}},
+    }
+
+
+@section("figures", "Figures")
+def figures(source: Source) -> dict[str, Any]:
+    """Return every figure of the registry as it was written beside the page."""
+    from tunebench.figures import FIGURES
+
+    found = []
+    for name, maker in FIGURES.items():
+        svg = source.folder / "figures" / f"{name}.svg"
+        path = svg if svg.stat().st_size <= _LARGE_FIGURE else svg.with_suffix(".png")
+        mime = "image/svg+xml" if path.suffix == ".svg" else "image/png"
+        content = base64.b64encode(path.read_bytes()).decode()
+        found.append({"name": name, "title": maker.title, "uri": f"data:{mime};base64,{content}"})
+    return {"figures": found}
+
+
+def _key(source: Source, arm: Arm) -> dict[str, Any]:
+    return {
+        "strategy": arm.label,
+        "series": source.series(arm),
+        "size": arm.train_size,
+        "at": f"{arm.train_size:,}",
+    }
+
+
+def _domain(rows: list[dict[str, Any]], view: str) -> tuple[float, float]:
+    """Return what the axis shows: all points, and of intervals as much again, since two seeds' may hold all."""
+    shown = [row["y"] for row in rows if row["view"] == view] or [0.0]
+    room = max(max(shown) - min(shown), 0.01)
+    low = min((row["low"] for row in rows if row["view"] == view and "low" in row), default=min(shown))
+    high = max((row["high"] for row in rows if row["view"] == view and "high" in row), default=max(shown))
+    return max(low, min(shown) - room / 2) - room / 20, min(high, max(shown) + room / 2) + room / 20
+
+
+def _training(arm: Arm) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    for cell in arm.scored:
+        if cell.record is not None and (last := last_step(cell.record.log_history)):
+            logged = curve(cell.record.log_history, "loss")
+            yield cell.spec.seed, *binned(logged.steps / last, logged.values, bins=LOSS_POINTS)
+
+
+def _evaluation(arm: Arm) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    for cell in arm.scored:
+        if cell.record is not None and (last := last_step(cell.record.log_history)):
+            scored = curve(cell.record.log_history, "eval_loss")
+            yield cell.spec.seed, scored.steps / last, scored.values
+
+
+def _line(key: dict[str, Any], part: str, kind: str, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    # Four digits are finer than any screen, and keep a page of many runs small.
+    return {
+        **key,
+        "part": part,
+        "kind": kind,
+        "x": [float(f"{v:.4g}") for v in x],
+        "y": [float(f"{v:.4g}") for v in y],
+    }

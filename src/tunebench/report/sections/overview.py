@@ -1,0 +1,105 @@
+"""The answer, what was compared, what to know before believing it, and the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tunebench.records import Environment
+from tunebench.report.sections.registry import section
+from tunebench.report.source import Source
+from tunebench.report.words import alternatives_table, listed
+
+
+@section("answer", "The answer")
+def answer(source: Source) -> dict[str, Any]:
+    """Return the recommendation, or what is missing for one."""
+    comparison = source.comparison
+    found = comparison.analysis.recommendation
+    said = (
+        {"answer": None, "why": found}
+        if isinstance(found, str)
+        else {"answer": found, "lists": listed(found), "alternatives": alternatives_table(found)}
+    )
+    return {
+        **said,
+        "complete": len(comparison.scored),
+        "planned": len(comparison.cells),
+        "seeds": len(known(cell.spec.seed for cell in comparison.cells)),
+    }
+
+
+@section("setup", "What was compared")
+def setup(source: Source) -> dict[str, Any]:
+    """Return model, data, strategies, recipe and machine."""
+    comparison = source.comparison
+    records = [cell.record for cell in comparison.scored if cell.record is not None]
+    machines = dict.fromkeys(tuple(_machine(record.environment)) for record in records)
+    first = {label: next(c.spec for c in comparison.cells if c.spec.label == label) for label in comparison.labels}
+    strategies = [
+        {
+            "label": label,
+            "kind": spec.kind,
+            "params": ", ".join(f"{key} {value}" for key, value in spec.params.items()),
+            "rates": known(c.spec.shown_learning_rate for c in comparison.cells if c.spec.label == label),
+        }
+        for label, spec in first.items()
+    ]
+    return {
+        "description": source.study.description if source.study else "",
+        "spec": comparison.cells[0].spec,
+        "sizes": comparison.sizes,
+        "seeds": known(cell.spec.seed for cell in comparison.cells),
+        "strategies": strategies,
+        "recipe": _recipe(source),
+        "machines": list(machines),
+        "versions": records[0].environment.versions if records else {},
+    }
+
+
+@section("warnings", "Before you believe a number")
+def warnings(source: Source) -> dict[str, Any]:
+    """Return what a reader must know."""
+    return {"warnings": source.comparison.warnings()}
+
+
+@section("tables", "Tables")
+def tables(source: Source) -> dict[str, Any]:
+    """Return every table of the registry."""
+    from tunebench.tables import make_tables
+
+    return {"tables": make_tables(source.comparison)}
+
+
+def known(values: Iterable[Any]) -> list[Any]:
+    """Return the different values in order; those that are not known are left out."""
+    return sorted({value for value in values if value is not None})
+
+
+def _machine(environment: Environment) -> Iterator[tuple[str, str]]:
+    facts = {"device": environment.device, "threads": environment.threads} | environment.machine
+    for key, value in facts.items():
+        name = key.replace("_", " ")
+        if isinstance(value, bool):
+            yield name, "yes" if value else "no"
+        elif isinstance(value, (list, tuple)):
+            yield name, ", ".join(map(str, value)) or "none"
+        elif key.endswith("_bytes") and isinstance(value, int):
+            yield name.removesuffix(" bytes"), f"{value / 1e9:.1f} GB"
+        else:
+            yield name, str(value)
+
+
+def _recipe(source: Source) -> list[tuple[str, str]]:
+    """Return the recipe, a value for each strategy where they differ."""
+    from tunebench.config import Recipe
+
+    cells = source.comparison.cells
+    rows = []
+    for key in (*Recipe.model_fields, "optimizer", "evaluations_per_epoch"):
+        values = list(dict.fromkeys(str(getattr(cell.spec, key)) for cell in cells))
+        if len(values) > 1:
+            values = list(dict.fromkeys(f"{cell.spec.label}: {getattr(cell.spec, key)}" for cell in cells))
+        shown = ", ".join(values).replace("None", "the model's own")
+        rows.append((key.replace("_", " "), shown))
+    return rows

@@ -1,0 +1,89 @@
+"""Every run with its spec and a command that makes it again; and how to repeat the whole study."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from tunebench.comparison import Cell
+from tunebench.config import DataConfig, Recipe, RunSpec, StrategyConfig, StudyConfig
+from tunebench.report.markdown import as_yaml, study_of
+from tunebench.report.sections.registry import section
+from tunebench.report.source import Source
+from tunebench.strategies import is_classical
+
+
+@section("runs", "Every run")
+def runs(source: Source) -> dict[str, Any]:
+    """Return the runs with spec and command, and the study file that makes all of them."""
+    study = source.study or study_of(source.comparison)
+    return {
+        "runs": [
+            {
+                "cell": cell,
+                "spec": json.dumps(cell.spec.model_dump(mode="json"), indent=1, ensure_ascii=False),
+                "command": None if source.imported else command(cell, source.study),
+                "yaml": None if source.study or source.imported else as_yaml(study_of_run(cell)),
+                "traceback": cell.record.error.traceback if cell.record and cell.record.error else None,
+            }
+            for cell in source.comparison.cells
+        ],
+        "has_study": source.study is not None,
+        "study": None if study is None else as_yaml(study),
+        "imported": source.imported,
+        "model": source.comparison.cells[0].spec.model,
+        "data_ref": source.comparison.cells[0].spec.data,
+    }
+
+
+def command(cell: Cell, study: StudyConfig | None) -> str:
+    """Return a command that makes a run again from its study's file, or from a file of its own.
+
+    With the study's file at hand, everything in which a run may differ from it is set: strategy with its
+    recipe, learning rate, size and seed.
+    """
+    spec = cell.spec
+    out = ["--out", f"again/{spec.run_id}"]
+    if study is None:
+        return shlex.join(["tunebench", "run", "run.yaml", *out])
+    settings = {
+        "strategies": {spec.label: _strategy(spec)},
+        "pairs": None,
+        "search": {"method": "grid"},
+        "train_sizes": [spec.train_size],
+        "seeds": [spec.seed],
+        "subset_seed": [spec.subset_seed],
+        "test_size": spec.test_size,
+    }
+    # JSON is YAML, and stands on one line.
+    sets = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    return shlex.join(["tunebench", "run", "study.yaml", *sets, *out])
+
+
+def study_of_run(cell: Cell) -> StudyConfig:
+    """Return a study of one run."""
+    spec = cell.spec
+    return StudyConfig(
+        name="run",
+        model=spec.model.source,
+        model_revision=spec.model.revision,
+        data=DataConfig(source=spec.data.source, revision=spec.data.revision),
+        strategies={spec.label: StrategyConfig.model_validate(_strategy(spec))},
+        train_sizes=(spec.train_size,),
+        seeds=(spec.seed,),
+        subset_seed=spec.subset_seed,
+        test_size=spec.test_size,
+        validation_fraction=spec.validation_fraction,
+        selection=spec.selection,
+        evaluations_per_epoch=spec.evaluations_per_epoch,
+    )
+
+
+def _strategy(spec: RunSpec) -> dict[str, Any]:
+    """Return a strategy as a study file has it, with all of its recipe; without an encoder there is none."""
+    own = {"kind": spec.kind, "params": spec.params}
+    if is_classical(spec.kind):
+        return own
+    recipe = {name: getattr(spec, name) for name in Recipe.model_fields}
+    return own | {"learning_rate": spec.learning_rate, "recipe": recipe}

@@ -1,0 +1,205 @@
+"""The error browser: test texts on which strategies disagree, or all fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from tunebench.comparison import Arm
+from tunebench.config import DataConfig
+from tunebench.data import load_dataset
+from tunebench.errors import TunebenchError
+from tunebench.report.sections.registry import section
+from tunebench.report.source import Source
+
+#: How many entries the page holds at most, and how many characters of texts.
+MOST_ENTRIES = 300
+_MOST_CHARACTERS = 900_000
+#: Longer texts are cut in the middle: the verdict often stands at the end.
+_LONGEST = 6_000
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What the seeds of an arm say together.
+
+    Attributes:
+        probabilities: Mean over seeds, shape ``(n, classes)``.
+        said: The class with the largest one, shape ``(n,)``.
+        seeds_right: How many seeds by themselves are right, shape ``(n,)``.
+        seeds: How many there are.
+    """
+
+    series: str
+    probabilities: np.ndarray
+    said: np.ndarray
+    seeds_right: np.ndarray
+    seeds: int
+
+
+@dataclass(frozen=True, eq=False)
+class Size:
+    """All verdicts at one training size, on the same test examples."""
+
+    train_size: int
+    labels: np.ndarray
+    indices: np.ndarray
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def right(self) -> np.ndarray:
+        """Which verdicts are right, shape ``(verdicts, n)``."""
+        return np.array([verdict.said == self.labels for verdict in self.verdicts])
+
+
+@section("texts", "Where strategies disagree or fail")
+def texts(source: Source) -> dict[str, Any]:
+    """Return a choice of test texts that not every strategy gets right."""
+    if not source.predictions:
+        return {"missing": "No predictions are kept in this study's folder (runs/*/predictions.npz)."}
+    try:
+        rows = _test_texts(source)
+    except TunebenchError as error:
+        return {"missing": f"The texts cannot be shown: {error.what}"}
+    sizes = verdicts_by_size(source)
+    entries, kept = choose(sizes, {i: len(text) for i, text in rows.items()})
+    names = source.comparison.cells[0].spec.data.label_names
+    series = list(dict.fromkeys(verdict.series for size in sizes for verdict in size.verdicts))
+    strategies = {source.series(arm): source.comparison.labels.index(arm.label) for arm in source.arms}
+    return {
+        "shown": len(entries),
+        "found": sum(int((~size.right.all(0)).sum()) for size in sizes),
+        "tested": len(sizes[0].labels),
+        "names": names,
+        "series": series,
+        "sizes": [size.train_size for size in sizes],
+        "cut": _LONGEST,
+        "data": {
+            "names": names,
+            "series": series,
+            "styles": [strategies[name] for name in series],
+            "totals": {
+                str(size.train_size): {
+                    "disagree": int((size.right.any(0) & ~size.right.all(0)).sum()),
+                    "fail": int((~size.right.any(0)).sum()),
+                }
+                for size in sizes
+            },
+            "texts": {str(row): _cut(rows[row]) for row in sorted(kept)},
+            "entries": entries,
+        },
+    }
+
+
+def verdicts_by_size(source: Source) -> list[Size]:
+    """Return the verdicts of all arms that have predictions, the largest size first."""
+    first = next(iter(source.predictions.values()))
+    found = []
+    for train_size in sorted({arm.train_size for arm in source.arms}, reverse=True):
+        arms = [arm for arm in source.arms if arm.train_size == train_size]
+        verdicts = tuple(v for v in (_verdict(source, arm, first.labels) for arm in arms) if v is not None)
+        if verdicts:
+            found.append(Size(train_size, first.labels, first.indices, verdicts))
+    return found
+
+
+def choose(sizes: list[Size], lengths: dict[int, int]) -> tuple[list[dict[str, Any]], set[int]]:
+    """Choose which errors to show.
+
+    Errors form groups: the size, the true class, and which strategies are right. Turn by turn each group
+    gives its next, so that rare kinds are not crowded out; within a group those come first on which the
+    strategies that are wrong are surest. Nothing is drawn, so the same study gives the same choice.
+
+    Args:
+        sizes: The verdicts.
+        lengths: Characters of each text by row number; rows that are not in it are passed over.
+
+    Returns:
+        The entries, by size, then row, and the row numbers they use.
+    """
+    groups: dict[tuple[Any, ...], list[tuple[float, int]]] = {}
+    for number, size in enumerate(sizes):
+        right = size.right
+        surest = np.array([v.probabilities.max(1) for v in size.verdicts])
+        doubt = np.where(right, 0, surest).max(0)
+        for place in np.flatnonzero(~right.all(0)).tolist():
+            if int(size.indices[place]) in lengths:
+                key = (number, int(size.labels[place]), *right[:, place].tolist())
+                groups.setdefault(key, []).append((-float(doubt[place]), place))
+    queues = [(key[0], iter(sorted(groups[key]))) for key in sorted(groups)]
+    chosen: list[tuple[int, int]] = []
+    kept: set[int] = set()
+    characters = 0
+    while queues and len(chosen) < MOST_ENTRIES:
+        left = []
+        for number, queue in queues:
+            following = next(queue, None)
+            if following is None or len(chosen) == MOST_ENTRIES:
+                continue
+            left.append((number, queue))
+            row = int(sizes[number].indices[following[1]])
+            more = 0 if row in kept else min(lengths[row], _LONGEST)
+            if characters + more <= _MOST_CHARACTERS:
+                chosen.append((number, following[1]))
+                kept.add(row)
+                characters += more
+        queues = left
+    return [_entry(sizes[number], place) for number, place in sorted(chosen)], kept
+
+
+def _entry(size: Size, place: int) -> dict[str, Any]:
+    label = int(size.labels[place])
+    return {
+        "row": int(size.indices[place]),
+        "size": size.train_size,
+        "label": label,
+        "said": {
+            verdict.series: [
+                int(verdict.said[place]),
+                round(float(verdict.probabilities[place, verdict.said[place]]), 3),
+                round(float(verdict.probabilities[place, label]), 3),
+                int(verdict.seeds_right[place]),
+                verdict.seeds,
+            ]
+            for verdict in size.verdicts
+        },
+    }
+
+
+def _verdict(source: Source, arm: Arm, labels: np.ndarray) -> Verdict | None:
+    stored = [source.predictions[c.spec.run_id] for c in arm.scored if c.spec.run_id in source.predictions]
+    if not stored:
+        return None
+    mean = np.mean([softmax(run.logits.astype(np.float64), axis=1) for run in stored], axis=0)
+    right = np.sum([run.logits.argmax(1) == labels for run in stored], axis=0)
+    return Verdict(source.series(arm), mean, mean.argmax(1), right, len(stored))
+
+
+def _test_texts(source: Source) -> dict[int, str]:
+    """Return the test texts by row number.
+
+    Raises:
+        TunebenchError: The data cannot be read, or is not what the study was made with.
+    """
+    if source.imported:
+        raise TunebenchError("the runs were imported, without their texts.")
+    spec = source.comparison.cells[0].spec
+    config = source.study.data if source.study else DataConfig(source=spec.data.source, revision=spec.data.revision)
+    dataset = load_dataset(config)
+    stored = next(iter(source.predictions.values()))
+    split = dataset.train if dataset.test is None else dataset.test
+    if dataset.fingerprint != spec.data.fingerprint or not len(stored.indices) <= len(split):
+        raise TunebenchError("the data is no longer what the study was made with.")
+    if not np.array_equal(split.labels[stored.indices], stored.labels):
+        raise TunebenchError("the stored labels are not those of the data.")
+    return {row: split.texts[row] for row in stored.indices.tolist()}
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]} […] {text[-half:]}"

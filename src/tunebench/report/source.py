@@ -1,0 +1,110 @@
+"""What a report is made from: a comparison, its study's folder, and the predictions kept there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from tunebench.comparison import Arm, Cell, Comparison
+from tunebench.errors import StoreError
+from tunebench.files import stored_file
+from tunebench.imported import is_imported
+from tunebench.rendering import learning_rate
+from tunebench.run_folder import RunFolder
+from tunebench.store import StudyStore
+
+if TYPE_CHECKING:
+    from tunebench.config import StudyConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What one run predicted on the test part.
+
+    Attributes:
+        logits: Shape ``(n, classes)``.
+        labels: int64 ``(n,)``.
+        indices: int64 ``(n,)``, row numbers of the split the test part came from.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What the sections of a report are made from.
+
+    Attributes:
+        comparison: The study's cells.
+        folder: The study's folder; where it holds no study, what needs one is left out and said so.
+    """
+
+    comparison: Comparison
+    folder: Path
+
+    @cached_property
+    def study(self) -> StudyConfig | None:
+        """The study as stored; None where the folder holds none that can be read, or imported runs."""
+        try:
+            found = StudyStore.open(self.folder).study()
+        except StoreError:
+            return None
+        return None if self.imported else cast("StudyConfig", found)
+
+    @property
+    def imported(self) -> bool:
+        """Whether the runs came from other people's scripts, so that no study gives them."""
+        return any(is_imported(cell.spec) for cell in self.comparison.cells)
+
+    @cached_property
+    def arms(self) -> tuple[Arm, ...]:
+        """The arms that tables and figures show, with scores, by strategy and size."""
+        return tuple(arm for group in self.comparison.groups() for arm in group.shown if arm.scored)
+
+    @cached_property
+    def predictions(self) -> dict[str, Predictions]:
+        """The stored predictions of the shown arms, by run id; damaged ones and those of other test parts go."""
+        found: dict[str, Predictions] = {}
+        for cell in (cell for arm in self.arms for cell in arm.scored):
+            read = _read(cell, self.folder)
+            first = next(iter(found.values()), read)
+            if read is not None and first is not None and _same_test_part(read, first):
+                found[cell.spec.run_id] = read
+        return found
+
+    @cached_property
+    def without_predictions(self) -> int:
+        """How many scored runs of the shown arms have no usable predictions."""
+        return sum(len(arm.scored) for arm in self.arms) - len(self.predictions)
+
+    def series(self, arm: Arm) -> str:
+        """Name an arm among those of its size: the strategy, with its learning rate where several are shown."""
+        group = self.comparison.group(arm.label, arm.train_size)
+        several = group is not None and len(group.shown) > 1
+        return f"{arm.label}, rate {learning_rate(arm.learning_rate)}" if several else arm.label
+
+
+def _read(cell: Cell, folder: Path) -> Predictions | None:
+    if cell.record is None:
+        return None
+    run = RunFolder(folder / "runs" / cell.spec.run_id)
+    stored = cell.record.files.get(run.predictions.name)
+    try:
+        if stored is not None and stored_file(run.predictions) != stored:
+            return None
+        read = Predictions(**run.read_predictions())
+    except (OSError, StoreError):
+        return None
+    shape = (len(read.labels), len(cell.spec.data.label_names))
+    fits = read.logits.shape == shape and read.indices.shape == read.labels.shape and shape[0] > 1
+    return read if fits and np.isfinite(read.logits).all() else None
+
+
+def _same_test_part(one: Predictions, other: Predictions) -> bool:
+    return np.array_equal(one.indices, other.indices) and np.array_equal(one.labels, other.labels)

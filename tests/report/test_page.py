@@ -1,0 +1,214 @@
+"""The HTML report in a real browser: it shows, sorts, filters, changes theme, and runs nothing from outside."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from factories import EIGHT
+from report_studies import EVIL, make_study_folder
+from tunebench.api import load_comparison, write_report
+from tunebench.report.page import embed_json
+from tunebench.report.sections import SECTIONS
+
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of two strategies, two sizes and two seeds, with its report."""
+    folder = make_study_folder(tmp_path_factory.mktemp("report"))
+    write_report(folder, run_figures=False)
+    return folder / "report.html"
+
+
+@pytest.fixture
+def opened(browser: Any) -> Iterator[Open]:
+    """Open a page from disk, offline; at the end nothing may have gone wrong in it, nor asked for more."""
+    contexts = []
+
+    def open_page(path: Path, size: dict[str, int] = DESKTOP, **options: Any) -> Any:
+        context = browser.new_context(viewport=size, offline=True, **options)
+        page = context.new_page()
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: asked(request.url, complaints))
+        page.goto(path.as_uri())
+        contexts.append((context, complaints))
+        return page
+
+    def asked(url: str, complaints: list[str]) -> None:
+        if not url.startswith(("file:", "data:", "blob:")):
+            complaints.append(f"asked for {url}")
+
+    yield open_page
+    for context, complaints in contexts:
+        context.close()
+        assert complaints == []
+
+
+def see_all(page: Any) -> None:
+    """Scroll every chart into view, so that all are drawn."""
+    for chart in page.locator(".chart").all():
+        chart.scroll_into_view_if_needed()
+    # The page's policy forbids evaluated strings, and so playwright's wait_for_function.
+    expect(page.locator(".chart:not([data-drawn])")).to_have_count(0)
+
+
+def test_every_section_is_there_and_every_chart_is_drawn(made: Path, opened: Open) -> None:
+    page = opened(made)
+    assert page.locator("main > section").evaluate_all("all => all.map((s) => s.id)") == list(SECTIONS)
+    see_all(page)
+    assert page.locator(".chart svg").count() >= 3
+    answer = page.locator("#answer .answer").inner_text()
+    found = load_comparison(made.parent).analysis.recommendation
+    assert not isinstance(found, str)
+    assert answer == found.sentence
+
+
+def test_tables_sort_by_numbers_both_ways_with_the_unknown_last(made: Path, opened: Open) -> None:
+    page = opened(made)
+    for table in page.locator("table.sortable").all():
+        for position in range(table.locator("th").count()):
+            head = table.locator("th").nth(position)
+            for direction in ("ascending", "descending"):
+                head.locator("button").click()
+                assert head.get_attribute("aria-sort") == direction
+                cells = table.locator(f"tbody td:nth-child({position + 1})")
+                keys = cells.evaluate_all("all => all.map((c) => c.dataset.sort)")
+                known = [key for key in keys if key != ""]
+                assert keys == known + [""] * (len(keys) - len(known))
+                if all(re.fullmatch(r"-?[\d.]+(e[-+]?\d+)?", key) for key in known):
+                    values = [float(key) for key in known]
+                    assert values == sorted(values, reverse=direction == "descending")
+
+
+def test_a_review_with_markup_stays_text(made: Path, opened: Open) -> None:
+    page = opened(made)
+    page.locator("#text-controls [name=words]").fill("worst film of 1999")
+    shown = page.locator("#text-list .text").all_inner_texts()
+    assert shown
+    assert all(text == EVIL for text in shown)
+    assert page.evaluate("window.hacked") is None
+    assert page.title() != "hacked"
+    assert page.locator("#text-list img, #text-list b, #text-list script").count() == 0
+    assert "<script>window.hacked" not in made.read_text(encoding="utf-8")
+
+
+def test_the_browser_of_texts_filters_as_its_words_say(made: Path, opened: Open) -> None:
+    page = opened(made)
+    page.locator("#text-controls [name=kind]").select_option("fail")
+    page.locator("#text-controls [name=size]").select_option("")
+    for says in page.locator("#text-list .says").all():
+        assert says.locator(".right-answer").count() == 0
+        assert says.locator(".wrong-answer").count() == 2
+    page.locator("#text-controls [name=kind]").select_option("disagree")
+    for says in page.locator("#text-list .says").all():
+        assert says.locator(".right-answer").count() == says.locator(".wrong-answer").count() == 1
+    page.locator("#text-controls [name=words]").fill("no such words in any review")
+    assert page.locator("#text-count").inner_text() == "No case fits."
+
+
+def test_a_strategy_can_be_switched_off_in_a_chart(made: Path, opened: Open) -> None:
+    page = opened(made)
+    section = page.locator("#loss")
+    section.scroll_into_view_if_needed()
+    see_all(page)
+    chart = section.locator(".chart").first
+    before = int(chart.get_attribute("data-drawn"))
+    box = section.locator("input[name=strategy]").first
+    box.uncheck()
+    expect(chart).to_have_attribute("data-drawn", str(before + 1))
+    assert not box.is_checked()
+
+
+def test_the_theme_follows_the_system_and_the_button(made: Path, opened: Open) -> None:
+    page = opened(made, color_scheme="dark")
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(background)
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.locator("#theme").click()
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    assert page.evaluate(background) != dark
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_contrast_names_and_keys_pass_an_accessibility_check(
+    made: Path, opened: Open, theme: str, size: dict[str, int]
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = opened(made, size, color_scheme=theme)
+    see_all(page)
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_nothing_is_wider_than_the_window(made: Path, opened: Open, size: dict[str, int]) -> None:
+    page = opened(made, size)
+    see_all(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+
+
+def test_every_control_is_reached_by_the_tab_key(made: Path, opened: Open) -> None:
+    page = opened(made)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    names = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        names.add(page.evaluate("document.activeElement.tagName"))
+    assert {"A", "BUTTON", "DIV"} <= names
+    head = page.locator("table.sortable th button").first
+    head.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("table.sortable th").first.get_attribute("aria-sort") == "ascending"
+
+
+@pytest.mark.parametrize(
+    ("labels", "sizes", "seeds"),
+    [
+        (("full",), (5_000,), (1,)),
+        (("full", "lora"), (5_000, 10_000, 25_000), (1,)),
+        (tuple(EIGHT)[:5], (1_000, 2_000, 5_000, 10_000), tuple(range(10))),
+    ],
+    ids=["1", "6", "200"],
+)
+def test_a_page_of_1_6_and_200_runs_is_usable(
+    tmp_path: Path, opened: Open, labels: tuple[str, ...], sizes: tuple[int, ...], seeds: tuple[int, ...]
+) -> None:
+    folder = make_study_folder(tmp_path, labels=labels, sizes=sizes, seeds=seeds)
+    path = write_report(folder, run_figures=False)
+    assert path.stat().st_size < 5_000_000
+    page = opened(path, PHONE)
+    see_all(page)
+    runs = page.locator("#run-list > details")
+    assert runs.count() == len(labels) * len(sizes) * len(seeds)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    if len(seeds) > 1:
+        page.locator("[data-filter=run-list] input").fill("lora seed 3")
+        assert 0 < page.locator("#run-list > details:visible").count() < runs.count()
+
+
+def test_states_other_than_complete_are_shown_with_their_reason(tmp_path: Path, opened: Open) -> None:
+    folder = make_study_folder(tmp_path, statuses=("complete", "failed", "pending", "out_of_memory"))
+    page = opened(write_report(folder, run_figures=False))
+    states = set(page.locator("#run-list .state").all_inner_texts())
+    assert states == {"complete", "failed", "pending", "out of memory"}
+
+
+def test_json_in_a_script_element_cannot_end_it() -> None:
+    value = {"a": "</script><!--", "b": "&amp;\u2028"}
+    text = str(embed_json(value))
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == value
