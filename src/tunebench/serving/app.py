@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from tunebench import __version__
 from tunebench.predictor import softmax
 from tunebench.serving.batching import ClosedError, MicroBatcher, QueueFullError
-from tunebench.serving.gate import Gate, refuse
+from tunebench.serving.gate import Gate, Tally, refuse
 from tunebench.serving.limits import Limits
 from tunebench.serving.metrics import Metrics
 from tunebench.serving.schema import (
@@ -55,6 +55,8 @@ def create_app(
 ) -> FastAPI:
     """Return the application; its lifespan ends when everything that was taken is answered.
 
+    ``app.state.tally`` is its :class:`~tunebench.serving.gate.Tally`.
+
     Args:
         models: What :func:`~tunebench.serving.models.load_models` gave; the first is the default.
         limits: Bounds on requests.
@@ -83,7 +85,8 @@ class _Server:
         self._add_routes()
         self.app.add_exception_handler(HTTPException, _http_error)
         paths = frozenset(route.path for route in self.app.routes if hasattr(route, "path"))
-        self.app.add_middleware(Gate, limits=limits, metrics=self.metrics, routes=paths)
+        self.app.state.tally = Tally()
+        self.app.add_middleware(Gate, limits=limits, metrics=self.metrics, tally=self.app.state.tally, routes=paths)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
 _DROPPED = 64
 
 
+@dataclass
+class Tally:
+    """Requests of a server's life.
+
+    Attributes:
+        taken: Of which the head was read.
+        answered: Whose answer was sent to its end.
+    """
+
+    taken: int = 0
+    answered: int = 0
+
+    @property
+    def running(self) -> int:
+        """Requests that are being answered."""
+        return self.taken - self.answered
+
+
 class Gate:
     """ASGI middleware that reads whole bodies under the limits, and counts requests.
 
@@ -26,12 +45,15 @@ class Gate:
         app: What is behind it.
         limits: Bounds on bodies and requests.
         metrics: Where requests are counted.
+        tally: Counts them as well.
         routes: Paths that are counted by name; others count together.
     """
 
-    def __init__(self, app: ASGIApp, *, limits: Limits, metrics: Metrics, routes: frozenset[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, limits: Limits, metrics: Metrics, tally: Tally, routes: frozenset[str]
+    ) -> None:
         self._app, self._limits, self._metrics, self._routes = app, limits, metrics, routes
-        self._running = 0
+        self._tally, self._running = tally, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -47,9 +69,11 @@ class Gate:
             await send(message)
 
         self._running += 1
+        self._tally.taken += 1
         self._metrics.running.inc()
         try:
             await self._answer(scope, receive, counted)
+            self._tally.answered += 1
         finally:
             self._running -= 1
             self._metrics.running.dec()

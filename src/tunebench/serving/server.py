@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from tunebench.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from tunebench.predictor import Precision
     from tunebench.serving.limits import Limits
 
@@ -100,7 +102,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 def run(
-    app: object,
+    app: FastAPI,
     listener: socket.socket,
     *,
     shutdown_seconds: int = 30,
@@ -109,10 +111,10 @@ def run(
     """Answer requests until SIGTERM or SIGINT.
 
     Args:
-        app: An ASGI application.
+        app: What :func:`~tunebench.serving.app.create_app` gave.
         listener: A bound socket.
         shutdown_seconds: Time for requests that are being answered when the end comes.
-        tell: Told where it listens, as soon as requests are taken.
+        tell: Told where it listens, as soon as requests are taken; and how it ended.
     """
     import uvicorn
 
@@ -122,8 +124,14 @@ def run(
             if self.started:
                 tell(f"listening: {url_of(listener)}")
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            tally = app.state.tally
+            tell(f"closing: {tally.running} requests are being answered")
+            await super().shutdown(sockets)
+            tell(f"closed: {tally.answered} of {tally.taken} requests were answered")
+
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         log_level="warning",
         access_log=False,
         server_header=False,
