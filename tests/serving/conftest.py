@@ -40,16 +40,20 @@ def lively(folder: Path, model_type: str, *, seed: int = 0) -> Path:
 
 
 def adapter(
-    base: Path, folder: Path, *, seed: int, classes: int = 2, make: object = LoraConfig, **options: object
+    base: Path,
+    folder: Path,
+    *,
+    seed: int,
+    classes: int = 2,
+    make: Any = LoraConfig,
+    markup: str = "",
+    **options: Any,
 ) -> Path:
     """Write an adapter that disagrees with others: update and head are its own."""
     torch.manual_seed(seed)
-    names = tuple(f"{folder.name}-{i}" for i in range(classes))
+    names = {i: f"{folder.name}-{i}{markup}" for i in range(classes)}
     model = AutoModelForSequenceClassification.from_pretrained(
-        base,
-        id2label=dict(enumerate(names)),
-        label2id={n: i for i, n in enumerate(names)},
-        ignore_mismatched_sizes=True,
+        base, id2label=names, label2id={name: i for i, name in names.items()}, ignore_mismatched_sizes=True
     )
     family = architecture_of(model.config)
     settings: dict[str, Any] = {
@@ -76,7 +80,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "one": adapter(bert, root / "one", seed=1),
         "two": adapter(bert, root / "two", seed=2, r=4),
         "three": adapter(bert, root / "three", seed=3, classes=3, use_rslora=True),
-        "lone": adapter(distilbert, root / "lone", seed=4),
+        "lone": adapter(distilbert, root / "lone", seed=4, markup="<img src=x onerror='document.title=1'>"),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from tunebench.serving.schema import (
 )
 
 if TYPE_CHECKING:
-    from tunebench.serving.batching import Observer
+    from tunebench.serving.batching import Answerer, Observer
     from tunebench.serving.models import LoadedModel
 
 #: The playground: path, file of this package, media type.
@@ -51,7 +51,7 @@ _POLICY = (
 
 
 def create_app(
-    models: Sequence[LoadedModel], *, limits: Limits | None = None, batcher: type[MicroBatcher] = MicroBatcher
+    models: Sequence[LoadedModel], *, limits: Limits | None = None, answerer: Callable[..., Answerer] = MicroBatcher
 ) -> FastAPI:
     """Return the application; its lifespan ends when everything that was taken is answered.
 
@@ -60,18 +60,18 @@ def create_app(
     Args:
         models: What :func:`~tunebench.serving.models.load_models` gave; the first is the default.
         limits: Bounds on requests.
-        batcher: What answers texts.
+        answerer: Makes what answers texts, from the keywords of :class:`MicroBatcher`.
     """
-    return _Server(models, limits or Limits(), batcher).app
+    return _Server(models, limits or Limits(), answerer).app
 
 
 class _Server:
-    def __init__(self, models: Sequence[LoadedModel], limits: Limits, batcher: type[MicroBatcher]) -> None:
+    def __init__(self, models: Sequence[LoadedModel], limits: Limits, answerer: Callable[..., Answerer]) -> None:
         self.models = {model.name: model for model in models}
         self.default, self.limits = models[0].name, limits
         self.metrics = Metrics(lambda: float(self.batcher.waiting))
         observer: Observer = self.metrics
-        self.batcher = batcher(waiting=limits.waiting, observer=observer)
+        self.batcher = answerer(waiting=limits.waiting, observer=observer)
         self.request = request_type(limits)
         self.app = FastAPI(
             title="tunebench",

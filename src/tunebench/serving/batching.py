@@ -49,6 +49,24 @@ class Observer(Protocol):
         """Take note of a batch; tokens are without padding."""
 
 
+class Answerer(Protocol):
+    """What the application asks for answers; :class:`MicroBatcher` is the one that is served."""
+
+    @property
+    def waiting(self) -> int:
+        """Texts that were taken and are not answered."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether texts are taken and answered."""
+
+    def submit(self, model: LoadedModel, texts: Sequence[str]) -> Future[np.ndarray]:
+        """Take texts, and return the future of their logits, float32 ``(texts, classes)``."""
+
+    def close(self) -> None:
+        """Answer what was taken, and take nothing more."""
+
+
 @dataclass(eq=False)
 class _Job:
     """A request: some texts for one model."""
