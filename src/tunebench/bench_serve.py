@@ -26,7 +26,7 @@ import psutil
 
 from tunebench.config import Execution, StudyConfig
 from tunebench.engine import machine
-from tunebench.errors import ModelError
+from tunebench.errors import ConfigError, ExportError, ModelError
 from tunebench.metrics import macro_f1
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class ServeResult:
     reviews: int
     max_length: int
     sides: dict[str, ServeSide]
+    #: Why a side is missing: its export was refused.
+    left_out: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, throughputs and ratios included."""
@@ -113,8 +115,10 @@ class ServeResult:
         most = max(self.sides[name].loads)
         return self.sides[name].loads[most].throughput / self.sides["pipeline"].loads[most].throughput
 
-    def memory_ratio(self) -> float:
-        """Return the memory of eight adapters over one base, over that of one."""
+    def memory_ratio(self) -> float | None:
+        """Return the memory of eight adapters over one base, over that of one; None unless both were measured."""
+        if not {"1 adapter", "8 adapters"} <= self.sides.keys():
+            return None
         return self.sides["8 adapters"].memory_bytes / self.sides["1 adapter"].memory_bytes
 
 
@@ -126,6 +130,7 @@ def run_serve_bench(
     train_size: int = 400,
     max_length: int = 128,
     concurrency: Sequence[int] = CONCURRENCY,
+    sides: Sequence[str] = tuple(SIDES),
     seconds: float = 420.0,
     threads: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
@@ -139,27 +144,41 @@ def run_serve_bench(
         train_size: Texts to train on; enough for answers that mean something.
         max_length: Longest text in tokens.
         concurrency: Requests at a time; the last is measured on all reviews, the others for a while.
+        sides: Which keys of :data:`SIDES` to measure, the first of them ``pipeline``.
         seconds: Time for the loads, roughly; all reviews are answered whatever it takes.
         threads: Compute threads of the server.
         tell: Told what is being measured.
 
     Raises:
         ModelError: The model cannot be loaded, or a server does not start.
+        ExportError: It cannot be exported; only int8 may be left out.
         MissingExtraError: Without the extras ``serve`` and ``onnx``.
     """
     from tunebench.serving.server import check_extra
 
     check_extra()
+    folders = {side: SIDES[side] for side in sides}
+    if next(iter(folders), None) != "pipeline":
+        raise ConfigError(
+            "Every side is compared with the plain pipeline.", value=list(sides), allowed="pipeline first"
+        )
     used = machine.set_threads(threads)
-    spell = seconds / len(SIDES) / (2 * len(concurrency))
+    spell = seconds / len(folders) / (2 * len(concurrency))
     with tempfile.TemporaryDirectory(prefix="tunebench-") as name:
         root = Path(name)
-        texts, labels = _prepare(
-            root, model, data=data, reviews=reviews, train_size=train_size, max_length=max_length, tell=tell
+        texts, labels, refused = _prepare(
+            root,
+            model,
+            formats=tuple(dict.fromkeys(folders.values())),
+            data=data,
+            reviews=reviews,
+            train_size=train_size,
+            max_length=max_length,
+            tell=tell,
         )
-        sides: dict[str, ServeSide] = {}
+        found: dict[str, ServeSide] = {}
         reference: np.ndarray | None = None
-        for side in SIDES:
+        for side in [side for side, folder in folders.items() if folder not in refused]:
             tell(f"serving: {side}")
             with _server(side, root, threads=used) as (url, process, names):
                 measured, predicted = _measure(url, process, names, texts, concurrency=concurrency, spell=spell)
@@ -167,7 +186,7 @@ def run_serve_bench(
             # Probabilities tell the label as logits do.
             measured.macro_f1 = macro_f1(labels, predicted)
             measured.equal_predictions = float((predicted.argmax(1) == reference.argmax(1)).mean())
-            sides[side] = measured
+            found[side] = measured
     return ServeResult(
         model=model,
         machine=machine.describe(),
@@ -176,7 +195,8 @@ def run_serve_bench(
         precision=machine.default_precision("cpu", "fast"),
         reviews=len(texts),
         max_length=max_length,
-        sides=sides,
+        sides=found,
+        left_out={side: refused[folder] for side, folder in folders.items() if folder in refused},
     )
 
 
@@ -184,13 +204,14 @@ def _prepare(
     root: Path,
     model: str,
     *,
+    formats: Sequence[str],
     data: str,
     reviews: int,
     train_size: int,
     max_length: int,
     tell: Callable[[str], None],
-) -> tuple[list[str], np.ndarray]:
-    """Train and export into a folder; return the texts of the test part and their labels."""
+) -> tuple[list[str], np.ndarray, dict[str, str]]:
+    """Train and export into a folder; return the test part's texts and labels, and which exports were refused."""
     from tunebench.export import export_run
     from tunebench.export.source import open_source
     from tunebench.plan import make_plan
@@ -225,14 +246,21 @@ def _prepare(
     )
     if summary.failed:
         raise ModelError("The model could not be trained for the measurement.", value=model)
-    for format_ in dict.fromkeys(SIDES.values()):
+    refused: dict[str, str] = {}
+    for format_ in formats:
         tell(f"exporting: {format_}")
-        export_run(root / "study", out=root / format_, format=format_, texts=64)
-    for number in range(_ADAPTERS):
+        try:
+            export_run(root / "study", out=root / format_, format=format_)
+        except ExportError as error:
+            # Rounding to int8 may cost more than an export allows; the others can still be measured.
+            if format_ != "onnx-int8":
+                raise
+            refused[format_] = error.what
+    for number in range(_ADAPTERS if "adapter" in formats else 0):
         # The same weights under eight names: they take the memory and the work of eight.
         shutil.copytree(root / "adapter", root / f"adapter-{number}")
     source = open_source(root / "study", run_id=None, recommended=False, texts=reviews)
-    return source.texts, source.labels[source.chosen]
+    return source.texts, source.labels[source.chosen], refused
 
 
 @contextmanager
@@ -389,7 +417,10 @@ def render_serve(result: ServeResult) -> str:
             f"{name:<12}{cells}{result.throughput_ratio(name):>7.2f}x{side.memory_bytes / 1e6:>8.0f}"
             f"{side.macro_f1:>10.4f}{side.equal_predictions:>9.2%}"
         )
-    lines.append(f"\n8 adapters take {result.memory_ratio():.2f} times the memory of one")
+    lines += [f"{name:<12} left out: {why}" for name, why in result.left_out.items()]
+    ratio = result.memory_ratio()
+    if ratio is not None:
+        lines.append(f"\n8 adapters take {ratio:.2f} times the memory of one")
     return "\n".join(lines) + "\n"
 
 
