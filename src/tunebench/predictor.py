@@ -338,9 +338,15 @@ def _refuse_missing(names: Sequence[str], folder: Path) -> None:
 def merge_adapter(model: nn.Module) -> nn.Module:
     """Fold a PEFT adapter into its base, in place; one that cannot be merged is returned as it is."""
     from peft import PeftModel
+    from peft.utils import ModulesToSaveWrapper
 
     if not isinstance(model, PeftModel) or not hasattr(model, "merge_and_unload"):
         return model
+    base: Any = model.get_base_model()
+    # Except for LoRA, PEFT unwraps only trained copies that have a weight of their own; BERT's pooler has none.
+    for name, module in list(base.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            base.set_submodule(name, module.modules_to_save["default"])
     merged: nn.Module = model.merge_and_unload(safe_merge=True)
     return merged
 

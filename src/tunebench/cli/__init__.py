@@ -21,6 +21,7 @@ from tunebench.cli import data  # noqa: F401
 from tunebench.cli import strategies  # noqa: F401
 from tunebench.cli import machine  # noqa: F401
 from tunebench.cli import export  # noqa: F401
+from tunebench.cli import serve  # noqa: F401
 # isort: on
 
 

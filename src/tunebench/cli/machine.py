@@ -32,7 +32,9 @@ def doctor(json_: JsonOption = False) -> None:
 
 @app.command(epilog="Example: tunebench bench --model minilm --grid")
 def bench(
-    model: Annotated[str, typer.Option(help="distilbert, minilm, or a model folder.")] = "distilbert",
+    model: Annotated[
+        str | None, typer.Option(help="distilbert (the default), minilm (with --serve), or a model folder.")
+    ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Estimate the whole paper grid both ways.")] = False,
     attention_dropout: Annotated[
         float | None, typer.Option(help="For our side; default the model's own.", min=0, max=0.99)
@@ -40,26 +42,36 @@ def bench(
     prefix: Annotated[
         bool, typer.Option("--prefix", help="Measure frozen layers from disk against computing them.")
     ] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Measure serving, and a plain pipeline behind the same routes.")
+    ] = False,
     seconds: Annotated[float, typer.Option(help="Time to use; two rounds at least.", min=1)] = 420.0,
     threads: Annotated[int | None, typer.Option(help="Compute threads; default all cores.", min=1)] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show instead where our step's time goes.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Measure our training and evaluation against a plain Trainer script, in one sitting."""
-    if prefix:
+    if serve:
+        from tunebench.bench_serve import render_serve, run_serve_bench
+
+        served = run_serve_bench(model or "minilm", seconds=seconds, threads=threads, tell=tell)
+        values, text = served.to_dict(), render_serve(served)
+    elif prefix:
         from tunebench.bench_prefix import render_prefix, run_prefix_bench
 
-        frozen = run_prefix_bench(model, seconds=seconds, threads=threads, tell=tell)
+        frozen = run_prefix_bench(model or "distilbert", seconds=seconds, threads=threads, tell=tell)
         values, text = frozen.to_dict(), render_prefix(frozen)
     elif profile:
         from tunebench.profile import render_profile, run_profile
 
-        values = run_profile(model, attention_dropout=attention_dropout, threads=threads, tell=tell)
+        values = run_profile(model or "distilbert", attention_dropout=attention_dropout, threads=threads, tell=tell)
         text = render_profile(values)
     else:
         from tunebench.bench import render, run_bench
 
-        result = run_bench(model, seconds=seconds, attention_dropout=attention_dropout, threads=threads, tell=tell)
+        result = run_bench(
+            model or "distilbert", seconds=seconds, attention_dropout=attention_dropout, threads=threads, tell=tell
+        )
         values, text = result.to_dict(), render(result, grid=grid)
     if json_:
         print_json(values)

@@ -1,0 +1,44 @@
+"""``serve``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tunebench.cli.app import app
+from tunebench.cli.console import tell
+
+
+@app.command(epilog="Example: tunebench serve models/reviews snippets=models/reviews-lora --port 8000")
+def serve(
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="Exports, PEFT adapters or runs' folders; NAME=PATH names one.", metavar="PATH"),
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen at; anyone who reaches it may ask.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Compute threads; default all cores.", min=1)] = None,
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    max_texts: Annotated[int, typer.Option(help="Texts in one request.", min=1)] = 64,
+    max_characters: Annotated[int, typer.Option(help="Characters in one text.", min=1)] = 20_000,
+    max_body: Annotated[int, typer.Option(help="Bytes of a request's body.", min=1)] = 1_000_000,
+    max_waiting: Annotated[int, typer.Option(help="Texts that wait, over all requests.", min=1)] = 1024,
+    shutdown_seconds: Annotated[int, typer.Option(help="Time to finish what was taken.", min=1)] = 30,
+) -> None:
+    """Answer texts over HTTP: /v1/predict, /v1/models, /metrics, and a page to try them at /."""
+    from tunebench.serving.limits import Limits
+    from tunebench.serving.server import serve as run
+
+    run(
+        sources,
+        host=host,
+        port=port,
+        limits=Limits(texts=max_texts, characters=max_characters, body_bytes=max_body, waiting=max_waiting),
+        device=device,
+        threads=threads,
+        precision=precision,  # type: ignore[arg-type]
+        shutdown_seconds=shutdown_seconds,
+        tell=tell,
+    )

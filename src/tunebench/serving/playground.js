@@ -1,0 +1,78 @@
+// Sends the text to every loaded model, and shows their probabilities side by side.
+// Names and labels come from model folders: they are only ever put in as text.
+"use strict";
+
+const form = document.getElementById("form");
+const text = document.getElementById("text");
+const status = document.getElementById("status");
+const cards = new Map();
+let latest = 0;
+
+function element(tag, className, content) {
+  const made = document.createElement(tag);
+  made.className = className;
+  if (content !== undefined) made.textContent = content;
+  return made;
+}
+
+async function showModels() {
+  const answer = await fetch("v1/models");
+  const { models } = await answer.json();
+  for (const model of models) {
+    const card = element("article", "model");
+    const shared = model.shares_base_with.length;
+    const kind = `${model.format}${shared ? `, base shared by ${shared + 1} models` : ""}`;
+    const body = element("div", "answer");
+    card.append(element("h2", "", model.name), element("p", "kind", kind), body);
+    document.getElementById("models").append(card);
+    cards.set(model.name, body);
+  }
+}
+
+function rows(prediction) {
+  return Object.entries(prediction.probabilities).map(([label, share]) => {
+    const row = element("div", label === prediction.label ? "row best" : "row");
+    const meter = element("meter", "");
+    meter.value = share;
+    meter.setAttribute("aria-label", label);
+    row.append(element("span", "label", label), element("span", "share", `${(100 * share).toFixed(1)} %`), meter);
+    return row;
+  });
+}
+
+async function ask(model) {
+  const answer = await fetch("v1/predict", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ texts: text.value, model }),
+  });
+  const found = await answer.json();
+  if (answer.ok) return rows(found.predictions[0]);
+  const why = found.problems.map((problem) => problem.what);
+  return [element("p", "problem", [found.error, ...why].join(": "))];
+}
+
+async function classify() {
+  // An answer that comes after the next question is not shown.
+  const mine = ++latest;
+  status.textContent = "Asking…";
+  await Promise.all([...cards].map(async ([model, body]) => {
+    let found;
+    try {
+      found = await ask(model);
+    } catch {
+      found = [element("p", "problem", "the server cannot be reached")];
+    }
+    if (mine === latest) body.replaceChildren(...found);
+  }));
+  if (mine === latest) status.textContent = "";
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  classify();
+});
+text.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+});
+showModels().catch(() => { status.textContent = "The models cannot be listed."; });
