@@ -69,11 +69,19 @@ class LiveFile:
     Args:
         path: The file.
         passed_on: Told every progress too.
+        note: Writes a line to the run's log: every evaluation, and when scoring begins; None writes none.
         interval: Seconds between two writes, unless the phase changes.
     """
 
-    def __init__(self, path: Path, *, passed_on: Callable[[Progress], None], interval: float = 2.0) -> None:
-        self._path, self._passed_on, self._interval = path, passed_on, interval
+    def __init__(
+        self,
+        path: Path,
+        *,
+        passed_on: Callable[[Progress], None],
+        note: Callable[[str], None] | None = None,
+        interval: float = 2.0,
+    ) -> None:
+        self._path, self._passed_on, self._note, self._interval = path, passed_on, note, interval
         self._history: list[dict[str, float]] = []
         self._steps: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
         self._last: Progress | None = None
@@ -97,6 +105,11 @@ class LiveFile:
             kept = {key: entry[key] for key in _KEYS if is_finite(entry.get(key))}
             if "step" in kept and len(kept) > 2:
                 self._history.append(kept)
+        # Several at once are those of a resumed run, which are in its log already.
+        if len(progress.logged) == 1 and "eval_macro_f1" in progress.logged[0]:
+            self._log(f"step {progress.step} of {progress.total}: {_scores(progress.logged[0])}")
+        if progress.phase == "test" and (before is None or before.phase != "test"):
+            self._log(f"scoring {progress.total} texts of the test part")
         if len(self._history) > _ENTRIES:
             self._history = self._history[::2]
         if now - self._written >= self._interval or before is None or before.phase != progress.phase:
@@ -125,6 +138,13 @@ class LiveFile:
         }
         try:
             write_text(self._path, json.dumps(value, allow_nan=False) + "\n", durable=False)
+        except OSError:
+            pass
+
+    def _log(self, line: str) -> None:
+        try:
+            if self._note is not None:
+                self._note(line)
         except OSError:
             pass
 
@@ -170,6 +190,12 @@ def is_finite(value: Any) -> bool:
 
 def _or_none(value: Any) -> float | None:
     return float(value) if is_finite(value) else None
+
+
+def _scores(entry: dict[str, Any]) -> str:
+    loss = entry.get("eval_loss")
+    found = "" if loss is None else f", loss {loss:.4f}"
+    return f"macro F1 {entry['eval_macro_f1']:.4f}{found} on the selection split"
 
 
 def _now() -> str:

@@ -155,7 +155,7 @@ def _run(
     summary: Summary,
 ) -> None:
     folder = store.run_folder(spec.run_id)
-    live = LiveFile(folder.live, passed_on=display.update)
+    live = LiveFile(folder.live, passed_on=display.update, note=folder.note)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
         folder.begin(spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -119,14 +120,24 @@ def _facts(planned: PlannedRun, record: RunRecord | None) -> list[list[str]]:
             "Log loss on the test part": scores.log_loss if scores else None,
             "Peak memory": _mebibytes(cost.peak_memory_bytes) if cost else None,
             "Device": record.environment.device,
-            "Started": record.started,
-            "Finished": record.finished,
+            "Started": _time(record.started),
+            "Finished": _time(record.finished),
         }
     return [[name, _said(value)] for name, value in found.items() if value is not None]
 
 
 def _mebibytes(count: int | None) -> str | None:
     return None if count is None else f"{count / 2**20:,.0f} MiB"
+
+
+def _time(value: str | None) -> str | None:
+    """Write a record's time for people; one that is none as it stands."""
+    if value is None:
+        return None
+    try:
+        return f"{datetime.fromisoformat(value):%Y-%m-%d %H:%M:%S %Z}".strip()
+    except ValueError:
+        return value
 
 
 def _said(value: Any) -> str:

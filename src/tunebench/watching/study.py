@@ -251,7 +251,7 @@ def _left(plan: Sequence[PlannedRun], rows: Sequence[dict[str, Any]]) -> float |
     """Estimate the seconds until nothing is open, with as many runs side by side as now, at least one.
 
     A run takes what it was planned to, times how much longer than planned the finished ones took. Where no
-    estimate was stored, it takes what finished ones took for each text and epoch.
+    estimate was stored, it takes what finished ones took for each text and epoch. What runs goes on at its pace.
 
     Returns:
         Seconds, rounded so that it does not change at every look; 0 where nothing is open; None where some
@@ -272,7 +272,7 @@ def _left(plan: Sequence[PlannedRun], rows: Sequence[dict[str, Any]]) -> float |
         if row["state"] == "running":
             share = row["train_step"] / row["train_total"] if row["train_total"] else 0.0
             by_plan = None if whole is None else whole * (1 - share)
-            left = max((s for s in (row["left_seconds"], by_plan) if s is not None), default=None)
+            left = by_plan if row["left_seconds"] is None else row["left_seconds"]
         else:
             left = whole
         if left is None:
