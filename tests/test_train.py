@@ -19,7 +19,7 @@ from transformers import TrainerState
 
 from tunebench.config import DataConfig, DataRef, Execution, RunSpec, StudyConfig, expand
 from tunebench.data import TextDataset, load_dataset
-from tunebench.engine.trainer import NonFiniteLossError, _Loop
+from tunebench.engine.trainer import Meters, NonFiniteLossError, _Loop
 from tunebench.models import resolve_model
 from tunebench.progress import Interrupted, Progress
 from tunebench.records import RunRecord
@@ -209,7 +209,8 @@ with torch.no_grad():
 
 def test_divergence_is_refused() -> None:
     class Stub:
-        fast = None
+        fast, meters, _run_id = None, Meters(), "run"
+        _report = staticmethod(lambda progress: None)
 
     loop = _Loop(Stub(), lambda: False, 300.0)  # type: ignore[arg-type]
     state = TrainerState(global_step=4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from tunebench.comparison import Comparison
 from tunebench.config import DataConfig, Execution, RunSpec, StudyConfig
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_json
-from tunebench.store import StudyStore
+from tunebench.store import PlannedRun, StudyStore
 
 if TYPE_CHECKING:
     from tunebench.data.audit import Audit
@@ -77,7 +77,7 @@ def run_study(
         measure=measure,
         on_progress=tell,
     )
-    store = StudyStore.create(folder, study, list(plan.runs))
+    store = StudyStore.create(folder, study, _planned(plan))
     if not store.audit_file.exists():
         tell("auditing the data")
         write_json(store.audit_file, _audit(plan.dataset, study.model, study.max_length).to_dict())
@@ -103,7 +103,7 @@ def run_study(
                 measure=False,
                 chosen=chosen_rates(store),
             )
-            store = job["store"] = StudyStore.create(folder, study, list(plan.runs))
+            store = job["store"] = StudyStore.create(folder, study, _planned(plan))
             locked = locked_runs([p.spec for p in store.planned()])
             job["execution"] = execution = execution.model_copy(update={"locked": locked})
     if searched.interrupted:
@@ -136,6 +136,12 @@ def _open(plan: Plan) -> list[RunSpec]:
 
 def _seconds(plan: Plan) -> dict[str, float]:
     return {run_id: estimate.seconds for run_id, estimate in plan.estimates.items()}
+
+
+def _planned(plan: Plan) -> list[PlannedRun]:
+    """Return the plan's runs with their estimates, for whoever watches the folder."""
+    seconds = _seconds(plan)
+    return [replace(run, seconds=seconds.get(run.spec.run_id)) for run in plan.runs]
 
 
 def dry_run_rows(

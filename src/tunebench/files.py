@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from tunebench.errors import StoreError
 from tunebench.records import StoredFile
 
@@ -17,17 +19,25 @@ def stored_file(path: Path) -> StoredFile:
     return StoredFile(bytes=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file by rename, so that nobody ever reads half of it."""
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a file by rename, so that nobody ever reads half of it.
+
+    Args:
+        path: The file; its folder is made.
+        text: What it will hold.
+        durable: Wait until it is on the disk; False for what a power cut may take.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync(path.parent)
+        if durable:
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -61,3 +71,34 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(f"The file cannot be read: {error}", value=str(path)) from None
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process holds a lock file, without writing to it or needing the right to.
+
+    A shared lock is asked for and let go at once; a process that wants the lock in that instant finds it
+    held, and has to ask again.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except ImportError:  # Windows, where an open lock file tells nothing
+        return _cannot_lock(path)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+
+
+def _cannot_lock(path: Path) -> bool:
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, TextIO
+from typing import Any, Literal, Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
@@ -32,6 +32,7 @@ class Progress:
         total: Of how many.
         loss: Last logged training loss.
         macro_f1: Best score on the selection split so far.
+        logged: Entries that joined the run's log, in the form of the Trainer's ``log_history``.
     """
 
     run_id: str
@@ -40,6 +41,7 @@ class Progress:
     total: int
     loss: float | None
     macro_f1: float | None
+    logged: tuple[dict[str, Any], ...] = ()
 
 
 class Display(Protocol):

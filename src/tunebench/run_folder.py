@@ -42,6 +42,8 @@ class RunFolder:
         self.checkpoint = path / "checkpoint"
         self.best = path / "best.safetensors"
         self.log = path / "run.log"
+        #: Where the run stands and its curves so far; see :mod:`tunebench.live`.
+        self.live = path / "progress.json"
         #: Outputs of frozen layers, shared by all runs; :class:`~tunebench.store.StudyStore` removes it.
         self.prefixes = path.parent / ".prefix"
 
@@ -99,6 +101,7 @@ class RunFolder:
     def tidy(self) -> None:
         """Remove what a complete run does not need; a kill right after the commit leaves it behind."""
         self.failure.unlink(missing_ok=True)
+        self.live.unlink(missing_ok=True)
         self.best.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoint, ignore_errors=True)
 

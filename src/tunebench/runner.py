@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
 from tunebench.errors import StoreError
+from tunebench.live import LiveFile
 from tunebench.progress import Display, Interrupted, Progress, duration
 from tunebench.records import Environment, Failure, RunRecord, Status
 from tunebench.run_folder import RunFolder
@@ -154,17 +155,20 @@ def _run(
     summary: Summary,
 ) -> None:
     folder = store.run_folder(spec.run_id)
+    live = LiveFile(folder.live, passed_on=display.update, note=folder.note)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
         folder.begin(spec)
         folder.note("resumed" if folder.checkpoint.exists() else "started")
-        record = train(spec, dataset=dataset, folder=folder, execution=execution, report=display.update, stop=stop)
+        record = train(spec, dataset=dataset, folder=folder, execution=execution, report=live.update, stop=stop)
         folder.commit(record)
     except (Interrupted, KeyboardInterrupt) as reason:
         summary.interrupted = True
+        live.write()
         folder.note(f"interrupted: {reason or 'aborted'}")
         display.message(f"{spec.run_id}: {reason or 'aborted'}; run the same command again to go on")
     except Exception as error:
+        live.write()
         status: Status = "out_of_memory" if _is_out_of_memory(error) else "failed"
         failure = Failure(
             type=type(error).__name__,

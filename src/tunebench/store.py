@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from tunebench.comparison import Cell
 from tunebench.config import SCHEMA_VERSION, Recipe, RunSpec, StudyConfig
 from tunebench.errors import StoreError
-from tunebench.files import read_json, stored_file, write_json, write_text
+from tunebench.files import is_held, read_json, stored_file, write_json, write_text
 from tunebench.imported import ImportedStudy, is_imported, parse_spec
 from tunebench.records import RunRecord, Status
 from tunebench.run_folder import RunFolder, is_run_id
@@ -38,10 +38,12 @@ class PlannedRun:
 
     Attributes:
         left_out: Why the budget leaves it out; None when it is to be run.
+        seconds: What it was estimated to take when it was planned; None where nobody did.
     """
 
     spec: RunSpec
     left_out: str | None = None
+    seconds: float | None = None
 
 
 class StudyStore:
@@ -94,7 +96,10 @@ class StudyStore:
             with FileLock(store._locks / "plan.lock"):
                 planned = store._extend(planned)
                 write_text(store.study_file, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-                cells = [{"spec": p.spec.model_dump(mode="json"), "left_out": p.left_out} for p in planned]
+                cells = [
+                    {"spec": p.spec.model_dump(mode="json"), "left_out": p.left_out, "seconds": p.seconds}
+                    for p in planned
+                ]
                 write_json(store.plan_file, {"schema_version": SCHEMA_VERSION, "name": study.name, "cells": cells})
         except OSError as error:
             raise StoreError(
@@ -250,8 +255,8 @@ class StudyStore:
         """
         raw = read_json(self.plan_file)
         try:
-            return [PlannedRun(parse_spec(c["spec"]), c["left_out"]) for c in raw["cells"]]
-        except (KeyError, TypeError, ValidationError):
+            return [PlannedRun(parse_spec(c["spec"]), c["left_out"], c.get("seconds")) for c in raw["cells"]]
+        except (KeyError, TypeError, AttributeError, ValidationError):
             raise StoreError("The stored plan is damaged.", value=str(self.plan_file)) from None
 
     def run_folder(self, run_id: str) -> RunFolder:
@@ -281,14 +286,7 @@ class StudyStore:
 
     def is_running(self, run_id: str) -> bool:
         """Tell whether a live process works on a run."""
-        path = self._locks / f"{run_id}.lock"
-        if not path.exists():
-            return False
-        try:
-            with FileLock(path, timeout=0):
-                return False
-        except (Timeout, OSError):
-            return True
+        return is_held(self._locks / f"{run_id}.lock")
 
     def cells(self) -> list[Cell]:
         """Return every planned cell with its state and record, for tables and figures.

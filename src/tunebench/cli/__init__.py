@@ -16,6 +16,7 @@ from tunebench.errors import TunebenchError
 # Each module adds its commands to the tree, in the order that ``--help`` shows.
 from tunebench.cli import study  # noqa: F401
 from tunebench.cli import results  # noqa: F401
+from tunebench.cli import watch  # noqa: F401
 from tunebench.cli import importing  # noqa: F401
 from tunebench.cli import data  # noqa: F401
 from tunebench.cli import strategies  # noqa: F401

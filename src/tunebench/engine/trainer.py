@@ -301,6 +301,8 @@ class _Loop(TrainerCallback):
     ) -> None:
         """Start the clock."""
         self._saved = time.monotonic()
+        if state.log_history:  # of a resumed run
+            self._tell(state, tuple(state.log_history))
         self.go_on()
 
     def on_step_end(
@@ -314,16 +316,7 @@ class _Loop(TrainerCallback):
         trainer.meters.train_seconds += now - self._mark
         trainer.meters.step_seconds.append(round(now - self._mark, 5))
         self._mark = now
-        trainer._report(
-            Progress(
-                trainer._run_id,
-                "train",
-                state.global_step,
-                state.max_steps,
-                self._loss,
-                trainer.meters.best_score,
-            )
-        )
+        self._tell(state)
         if self.stop() and state.global_step < state.max_steps:
             self.stopping = control.should_save = True
         elif now - self._saved > self.checkpoint_seconds:
@@ -337,17 +330,23 @@ class _Loop(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Refuse to go on with a loss that is no number."""
+        """Pass the entry on, and refuse to go on with a loss that is no number."""
         loss = (logs or {}).get("loss")
-        if loss is None:
-            return
-        if not np.isfinite(loss):
+        if loss is not None and not np.isfinite(loss):
             raise NonFiniteLossError(
                 f"The training loss is {loss} at step {state.global_step}: training diverged.",
                 value=f"learning rate {(logs or {}).get('learning_rate')}",
                 fix="a smaller learning rate, or warm-up",
             )
-        self._loss = float(loss)
+        if loss is not None:
+            self._loss = float(loss)
+        self._tell(state, tuple(state.log_history[-1:]))
+
+    def _tell(self, state: TrainerState, logged: tuple[dict[str, Any], ...] = ()) -> None:
+        trainer = self.trainer
+        best = trainer.meters.best_score
+        step, total = state.global_step, state.max_steps
+        trainer._report(Progress(trainer._run_id, "train", step, total, self._loss, best, logged))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Remember when, and leave if asked to."""
