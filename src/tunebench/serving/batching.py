@@ -144,16 +144,23 @@ class MicroBatcher:
 
     def _work(self) -> None:
         while taken := self._next_round():
-            jobs = [job for job in taken if job.future.set_running_or_notify_cancel()]
+            jobs = []
+            for job in taken:
+                if job.future.set_running_or_notify_cancel():
+                    jobs.append(job)
+                else:
+                    self._release(job)
             try:
                 self._answer(jobs)
             except Exception:
                 # One of them may be to blame; the others shall not fail with it.
                 for job in jobs:
                     self._answer_alone(job)
-            finally:
-                with self._changed:
-                    self._waiting -= sum(len(job.texts) for job in taken)
+
+    def _release(self, job: _Job) -> None:
+        """Make room for others; before the answer goes out, so that who has it may ask again at once."""
+        with self._changed:
+            self._waiting -= len(job.texts)
 
     def _next_round(self) -> list[_Job]:
         """Wait for work; return whole jobs of the group whose first has waited longest. Empty at the end."""
@@ -177,6 +184,7 @@ class MicroBatcher:
             self._answer([job])
         except Exception as error:
             _LOG.exception("model %s failed on %d texts", job.model.name, len(job.texts))
+            self._release(job)
             job.future.set_exception(error)
 
     def _answer(self, jobs: Sequence[_Job]) -> None:
@@ -206,4 +214,5 @@ class MicroBatcher:
             job.logits[i] = logits
             job.missing -= 1
             if job.missing == 0:
+                self._release(job)
                 job.future.set_result(job.logits)
