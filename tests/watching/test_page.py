@@ -79,7 +79,7 @@ def test_it_is_accessible_in_every_state(
     with store.locked(specs["running"].run_id):
         page = open_page(serve(tmp_path), width=width, color_scheme=scheme)
         cell(page, specs["script"].run_id).click()
-        page.wait_for_function("document.querySelector('#traceback').textContent.includes('Traceback')")
+        expect(page.locator("#traceback")).to_contain_text("Traceback")
         page.locator("#detail-trace summary").click()
         assert violations(page) == []
         assert fits(page)
@@ -123,9 +123,7 @@ def test_the_page_follows_a_folder_that_changes(tmp_path: Path, serve: Serve, op
         advance(store, specs[0], 60)
         look(page)
         expect(page.locator("#chosen")).to_contain_text("60 of 100")
-        page.wait_for_function(
-            "old => document.querySelector('#loss .series path').getAttribute('d') !== old", arg=before
-        )
+        expect(page.locator("#loss .series path").first).not_to_have_attribute("d", before)
         assert drawn(page, "f1") == 1
     complete(store, specs[0])
     fail(store, specs[1], "broken for a reason")

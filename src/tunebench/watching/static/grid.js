@@ -28,6 +28,8 @@ export class Grid {
         el("div", { class: "sizes" }, ...ordered.map(([size, found]) =>
           el("div", { class: "size" }, el("h4", {}, `${whole(size)} texts`), el("ul", { class: "cells" }, ...found.map((run) => this.cell(run)))))));
     }));
+    // So many would push the curves out of reach.
+    this.box.classList.toggle("long", runs.length > 40);
     if (focused) this.cells.get(focused)?.button.focus();
   }
 

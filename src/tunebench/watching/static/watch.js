@@ -92,7 +92,7 @@ function showHead() {
   const done = (counts.complete ?? 0) + (counts.imported ?? 0);
   document.title = `${done}/${total} · ${head.name} · tunebench watch`;
   const ordered = Object.keys(STATES).filter((state) => counts[state]);
-  const said = ordered.filter((state) => state !== "complete").map((state) => `${counts[state]} ${stateWords(state)}`);
+  const said = ordered.filter((state) => state !== "complete").map((state) => `${counts[state]}\u00a0${stateWords(state)}`);
   setText($("status"), [`${counts.complete ?? 0} of ${total} ${total === 1 ? "run" : "runs"} complete`, ...said].join(", ") + ".");
   $("share").replaceChildren(...["complete", "imported", "pruned", "out_of_memory", "failed", "running"].filter((s) => counts[s]).map((state) => {
     const part = el("span", { class: state });
