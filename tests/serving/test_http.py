@@ -128,7 +128,7 @@ def test_other_media_types_are_refused(client: httpx.Client, kind: str) -> None:
 
 
 def test_a_connection_outlives_the_time_that_clients_keep_one(server: Served) -> None:
-    """httpx keeps a connection for 5 s; a server that closes it then loses what is sent at that moment."""
+    """Some keep one for 5 s (httpx); a server that closes it then loses what is sent at that moment."""
     with closing(http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)) as connection:
         for pause in (6, 0):
             connection.request("GET", "/healthz")
