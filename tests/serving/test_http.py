@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +125,17 @@ def test_other_media_types_are_refused(client: httpx.Client, kind: str) -> None:
     """A page of another site can send these without asking the browser's permission."""
     answer = client.post("/v1/predict", content=_texts("a"), headers={"Content-Type": kind})
     assert answer.status_code == 415
+
+
+def test_a_connection_outlives_the_time_that_clients_keep_one(server: Served) -> None:
+    """Some keep one for 5 s (httpx); a server that closes it then loses what is sent at that moment."""
+    with closing(http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)) as connection:
+        for pause in (6, 0):
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read()
+            opened = connection.sock
+            time.sleep(pause)
+            assert connection.sock is opened and opened is not None
 
 
 def test_unknown_paths_and_methods(client: httpx.Client) -> None:

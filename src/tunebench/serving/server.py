@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from tunebench.serving.limits import Limits
 
 
+#: Seconds that an unused connection stays open. Longer than clients keep one (httpx 5 s, many proxies 60 s):
+#: where the server closes first, it may do so just when the client sends.
+_KEEP_ALIVE = 75
+
+
 def serve(
     sources: Sequence[str],
     *,
@@ -136,6 +141,7 @@ def run(
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=shutdown_seconds,
+        timeout_keep_alive=_KEEP_ALIVE,
         # Addresses of clients are neither logged nor used.
         proxy_headers=False,
     )
