@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/quickstart
 
-.PHONY: help demo test lint types unit format clean
+.PHONY: help demo test lint types unit faults audit format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -34,6 +34,12 @@ types: $(VENV)/.dev ## mypy --strict
 
 unit: $(VENV)/.dev ## pytest
 	$(BIN)/python -m pytest
+
+faults: $(VENV)/.dev ## Kill studies a hundred times, resume them, compare; docs/reliability.md
+	PYTHONPATH=tests nice -n 10 $(BIN)/python -W ignore -m faults.kills --kills 100 --out docs/results/reliability.json
+
+audit: $(VENV)/.dev ## Known weaknesses of what is installed, from an index that answers pip-audit
+	$(BIN)/pip-audit --skip-editable
 
 format: $(VENV)/.dev ## Rewrite with ruff
 	$(BIN)/ruff format src tests
