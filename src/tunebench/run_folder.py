@@ -80,7 +80,8 @@ class RunFolder:
             StoreError: The file is missing or damaged.
         """
         try:
-            with np.load(self.predictions, allow_pickle=False) as stored:
+            # Opened here: of a damaged archive NumPy leaves its own handle open.
+            with self.predictions.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in ("logits", "labels", "indices")}
         except Exception as error:
             # zipfile, zlib and NumPy's parser raise errors without a common base for damage.
