@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/quickstart
 
-.PHONY: help demo test lint types unit reports format clean
+.PHONY: help demo test lint types unit faults audit reports format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -37,6 +37,12 @@ unit: $(VENV)/.dev ## pytest
 
 reports: $(VENV)/.offline ## Rebuild tables, figures and report of every committed result
 	for study in docs/results/*/study.yaml; do $(BIN)/tunebench report $$(dirname $$study) || exit 1; done
+
+faults: $(VENV)/.dev ## Kill studies a hundred times, resume them, compare; docs/reliability.md
+	PYTHONPATH=tests nice -n 10 $(BIN)/python -W ignore -m faults.kills --kills 100 --out docs/results/reliability.json
+
+audit: $(VENV)/.dev ## Known weaknesses of what is installed, from an index that answers pip-audit
+	$(BIN)/pip-audit --skip-editable
 
 format: $(VENV)/.dev ## Rewrite with ruff
 	$(BIN)/ruff format src tests

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tunebench.comparison import Comparison
 from tunebench.config import DataConfig, Execution, RunSpec, StudyConfig
 from tunebench.errors import StoreError
-from tunebench.files import read_json, write_json
+from tunebench.files import set_aside, write_json
 from tunebench.store import PlannedRun, StudyStore
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def run_study(
         on_progress=tell,
     )
     store = StudyStore.create(folder, study, _planned(plan))
-    if not store.audit_file.exists():
+    if not _audited(store, tell):
         tell("auditing the data")
         write_json(store.audit_file, _audit(plan.dataset, study.model, study.max_length).to_dict())
     # Of all the study may hold: a rate added today makes yesterday's choice one among several.
@@ -128,6 +128,15 @@ def run_study(
     if not any(cell.status in ("pending", "running") for cell in comparison.cells):
         shutil.rmtree(store.prefixes, ignore_errors=True)
     return StudyResult(comparison, _write_report(comparison, folder, run_figures=True), summary)
+
+
+def _audited(store: StudyStore, tell: Callable[[str], None]) -> bool:
+    """Tell whether the data's audit is there and sound; a damaged one is set aside."""
+    try:
+        return store.audit() is not None
+    except StoreError as error:
+        tell(f"{error}\n  set aside as {set_aside(store.audit_file).name}")
+        return False
 
 
 def _open(plan: Plan) -> list[RunSpec]:
@@ -186,8 +195,7 @@ def load_comparison(folder: Path) -> Comparison:
         StoreError: No study is there, or its files are damaged.
     """
     store = StudyStore.open(folder)
-    audit = read_json(store.audit_file) if store.audit_file.exists() else None
-    study = store.study()
+    audit, study = store.audit(), store.study()
     return Comparison.from_cells(
         store.cells(), name=study.name, audit=audit, margin=study.margin, pairs=study.pairs
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tunebench.config import ModelRef, RunSpec
 from tunebench.errors import ModelError, StoreError
-from tunebench.files import read_json
+from tunebench.files import local_path, read_json
 from tunebench.models import model_folder, resolve_model
 from tunebench.run_folder import RunFolder, is_run_id
 
@@ -82,7 +82,7 @@ def describe(path: str | Path) -> Artifact:
             trained over.
         StoreError: It is a run's folder, and damaged or not complete.
     """
-    folder = Path(path).expanduser()
+    folder = local_path(path)
     if not folder.is_dir():
         raise ModelError(
             "There is no such folder.",

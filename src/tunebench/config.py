@@ -53,9 +53,12 @@ def _expand_learning_rates(value: Any) -> Any:
     if isinstance(value, dict):
         if set(value) != {"multiples_of", "values"} or not isinstance(value["values"], list):
             raise ValueError("a mapping of learning rates needs exactly the keys multiples_of and values")
-        base = float(value["multiples_of"])
-        # 12 significant digits: 3 * 5e-5 is written 0.00015, not 0.00015000000000000001.
-        return [float(f"{base * float(multiple):.12g}") for multiple in value["values"]]
+        try:
+            base = float(value["multiples_of"])
+            # 12 significant digits: 3 * 5e-5 is written 0.00015, not 0.00015000000000000001.
+            return [float(f"{base * float(multiple):.12g}") for multiple in value["values"]]
+        except (TypeError, OverflowError):
+            raise ValueError("multiples_of is a number, and values is a list of numbers") from None
     return value if isinstance(value, (list, tuple)) else [value]
 
 
@@ -262,6 +265,9 @@ class StudyConfig(Recipe):
     @classmethod
     def _strategies_from_yaml(cls, value: Any) -> Any:
         if isinstance(value, (list, tuple)):
+            twice = sorted({str(label) for label in value if value.count(label) > 1})
+            if twice:
+                raise ValueError(f"names the same strategy twice: {', '.join(twice)}")
             value = {str(label): None for label in value}
         if not isinstance(value, dict):
             raise ValueError("strategies is a mapping from a label to the strategy's parameters")
@@ -299,6 +305,9 @@ class StudyConfig(Recipe):
         if unknown:
             known = ", ".join(self.strategies)
             raise ValueError(f"pairs names no strategy of the study: {', '.join(unknown)}; allowed: {known}")
+        alone = [first for first, second in self.pairs or () if first == second]
+        if alone:
+            raise ValueError(f"pairs compares a strategy with itself: {', '.join(alone)}")
         self._check_head_share()
         cells: dict[str, str] = {}
         for label, strategy in self.strategies.items():

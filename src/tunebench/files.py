@@ -14,9 +14,19 @@ from tunebench.errors import StoreError
 from tunebench.records import StoredFile
 
 
+def local_path(text: str | Path) -> Path:
+    """Return a path a user named, with ``~`` resolved; ``~nobody`` stays as it is, and is then not found."""
+    return Path(os.path.expanduser(text))
+
+
 def stored_file(path: Path) -> StoredFile:
-    """Return size and hash of a file."""
-    return StoredFile(bytes=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    """Return size and hash of a file, read in pieces."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+            size += len(block)
+    return StoredFile(bytes=size, sha256=digest.hexdigest())
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
@@ -69,6 +79,8 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise StoreError("The file cannot be read: it is nested too deeply.", value=str(path)) from None
     except (OSError, ValueError) as error:
         raise StoreError(f"The file cannot be read: {error}", value=str(path)) from None
 
@@ -102,3 +114,12 @@ def _cannot_lock(path: Path) -> bool:
             return False
     except (Timeout, OSError):
         return True
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file or folder, so that nothing reads it again, and return where it went."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    os.replace(path, target)
+    return target

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunebench.config import ModelRef
 from tunebench.errors import MissingExtraError, ModelError, first_line
+from tunebench.files import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -200,11 +201,15 @@ def load_architecture(folder: Path) -> Architecture:
     """Return the module names of the model in a folder, without loading its weights.
 
     Raises:
-        ModelError: If the family is not supported.
+        ModelError: If there is no configuration, or the family is not supported.
     """
     from transformers import AutoConfig
 
-    return architecture_of(AutoConfig.from_pretrained(folder))
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"The configuration cannot be loaded: {first_line(error)}", value=str(folder)) from None
+    return architecture_of(config)
 
 
 def model_folder(source: str, revision: str | None = None) -> Path:
@@ -214,6 +219,10 @@ def model_folder(source: str, revision: str | None = None) -> Path:
         ModelError: Nothing is there, or the Hub is out of reach.
         MissingExtraError: A packaged model whose package is not installed.
     """
+    if not source.strip():
+        raise ModelError(
+            "The model has no name.", value=source, allowed=f"{', '.join(PACKAGED)}; a folder; a Hub name"
+        )
     if source in PACKAGED:
         package, folder = PACKAGED[source]
         try:
@@ -224,7 +233,7 @@ def model_folder(source: str, revision: str | None = None) -> Path:
         if spec is None or not spec.submodule_search_locations:
             raise MissingExtraError(f"The packaged model {source!r}", "offline")
         return Path(next(iter(spec.submodule_search_locations))) / folder
-    path = Path(source).expanduser()
+    path = local_path(source)
     if path.is_dir():
         return path
     if path.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1:
@@ -251,8 +260,14 @@ def resolve_model(source: str, revision: str | None = None) -> ModelRef:
     """
     folder = model_folder(source, revision)
     check_model_folder(folder, source)
-    pinned = folder.name if source not in PACKAGED and not Path(source).expanduser().is_dir() else None
-    return ModelRef(source=source, revision=pinned or revision, fingerprint=_fingerprint(folder))
+    local = source in PACKAGED or local_path(source).is_dir()
+    if local and revision is not None:
+        raise ModelError(
+            "model_revision is for models on the Hub, and this is not there.",
+            value=revision,
+            fix="drop model_revision",
+        )
+    return ModelRef(source=source, revision=None if local else folder.name, fingerprint=_fingerprint(folder))
 
 
 def check_model_folder(folder: Path, source: str) -> None:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from tunebench.config import SCHEMA_VERSION, RunSpec
 from tunebench.errors import StoreError
-from tunebench.files import read_json, stored_file, sync, write_json
+from tunebench.files import read_json, set_aside, stored_file, sync, write_json
 from tunebench.records import RunRecord
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,150}-[0-9a-f]{16}")
@@ -69,8 +69,11 @@ class RunFolder:
             indices: ``(n,)``, row numbers in the split the test part came from.
         """
         temporary = self.path / f".predictions.{os.getpid()}.npz"
-        np.savez_compressed(temporary, logits=logits, labels=labels, indices=indices)
-        os.replace(temporary, self.predictions)
+        try:
+            np.savez_compressed(temporary, logits=logits, labels=labels, indices=indices)
+            os.replace(temporary, self.predictions)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def read_predictions(self) -> dict[str, np.ndarray]:
         """Return logits, labels and indices.
@@ -79,9 +82,11 @@ class RunFolder:
             StoreError: The file is missing or damaged.
         """
         try:
-            with np.load(self.predictions, allow_pickle=False) as stored:
+            # Opened here: of a damaged archive NumPy leaves its own handle open.
+            with self.predictions.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in ("logits", "labels", "indices")}
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except Exception as error:
+            # zipfile, zlib and NumPy's parser raise errors without a common base for damage.
             raise StoreError(f"The predictions cannot be read: {error}", value=str(self.predictions)) from None
 
     def commit(self, record: RunRecord) -> None:
@@ -105,16 +110,26 @@ class RunFolder:
         self.best.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoint, ignore_errors=True)
 
-    def fail(self, record: RunRecord) -> None:
-        """Write down why the run did not end. Its checkpoint goes: it would fail again from there."""
+    def fail(self, record: RunRecord, *, resumable: bool = False) -> None:
+        """Write down why the run did not end. Its checkpoint goes: it would fail again from there.
+
+        Args:
+            record: Says why.
+            resumable: Keep the checkpoint: what went wrong was the disk, and not the run.
+        """
         write_json(self.failure, record.model_dump(mode="json"))
+        if resumable:
+            return
         self.best.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoint, ignore_errors=True)
 
     def note(self, line: str) -> None:
-        """Append a dated line to the run's log."""
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(timezone.utc).isoformat(timespec='seconds')} {line}\n")
+        """Append a dated line to the run's log, where it can be written: no run ends for want of a log line."""
+        try:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now(timezone.utc).isoformat(timespec='seconds')} {line}\n")
+        except OSError:
+            pass
 
     def read(self) -> RunRecord | None:
         """Return the record, or that of the failure, or None.
@@ -157,11 +172,7 @@ class RunFolder:
 
     def quarantine(self) -> Path:
         """Set a damaged folder aside, and return where it went."""
-        number = 1
-        while (target := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
-            number += 1
-        os.replace(self.path, target)
-        return target
+        return set_aside(self.path)
 
 
 def is_run_id(name: str) -> bool:

@@ -185,7 +185,7 @@ def _run(
             error=failure,
         )
         try:
-            folder.fail(record)
+            folder.fail(record, resumable=isinstance(error, OSError))
             folder.note(f"{status}: {failure.type}: {failure.message}")
         except OSError as second:
             display.message(f"{spec.run_id}: the failure could not be written: {second}")

@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from tunebench.comparison import Cell
 from tunebench.config import SCHEMA_VERSION, Recipe, RunSpec, StudyConfig
-from tunebench.errors import StoreError
-from tunebench.files import is_held, read_json, stored_file, write_json, write_text
+from tunebench.data.audit import Audit
+from tunebench.errors import ConfigError, StoreError
+from tunebench.files import is_held, read_json, set_aside, stored_file, write_json, write_text
 from tunebench.imported import ImportedStudy, is_imported, parse_spec
 from tunebench.records import RunRecord, Status
 from tunebench.run_folder import RunFolder, is_run_id
+from tunebench.study_file import parse_yaml
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,6 +126,14 @@ class StudyStore:
         store = cls(folder)
         if folder.exists() and not folder.is_dir():
             raise StoreError("This is a file, not a folder.", value=str(folder), fix="choose another --out")
+        existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise StoreError(
+                "The folder cannot be written.",
+                value=str(folder),
+                allowed=f"a folder that can be made; {existing} is no folder that is open to you",
+                fix="choose another --out",
+            )
         others = [] if store._begun() or not folder.exists() else [p.name for p in folder.iterdir()]
         if others:
             raise StoreError(
@@ -133,7 +143,7 @@ class StudyStore:
                 fix="choose another --out",
             )
         if store.plan_file.exists():
-            stored = [p.spec for p in store.planned()]
+            stored = [p.spec for p in store._known()]
             if any(map(is_imported, stored)):
                 raise StoreError(
                     "The folder holds imported runs; nothing can be trained in it.",
@@ -225,11 +235,31 @@ class StudyStore:
             )
 
     def _extend(self, planned: list[PlannedRun]) -> list[PlannedRun]:
-        """Keep the stored plan's other cells, behind these."""
-        stored = self.planned() if self.plan_file.exists() else []
+        """Keep the stored plan's other cells, behind these; a damaged plan is set aside."""
+        stored = self._known() if self.plan_file.exists() else []
+        try:
+            if stored:
+                self.planned()
+        except StoreError:
+            set_aside(self.plan_file)
         self._check_mixing([p.spec for p in stored], [p.spec for p in planned])
         new = {p.spec.run_id for p in planned}
         return planned + [p for p in stored if p.spec.run_id not in new]
+
+    def _known(self) -> list[PlannedRun]:
+        """Return the cells of the plan; of a damaged plan those that were begun, since each run has its spec."""
+        try:
+            return self.planned()
+        except StoreError:
+            found = []
+            for path in sorted(self.runs.glob("*/spec.json")):
+                try:
+                    spec = parse_spec(read_json(path))
+                except (StoreError, ValidationError):
+                    continue
+                if spec.run_id == path.parent.name:
+                    found.append(PlannedRun(spec))
+            return found
 
     def study(self) -> StudyConfig | ImportedStudy:
         """Return the stored study, or what stands in its place where the runs were imported.
@@ -238,13 +268,15 @@ class StudyStore:
             StoreError: It is damaged.
         """
         try:
-            raw = yaml.safe_load(self.study_file.read_text(encoding="utf-8"))
+            raw = parse_yaml(self.study_file.read_text(encoding="utf-8"), where=str(self.study_file))
             if isinstance(raw, dict) and raw.get("origin") == "imported":
                 return ImportedStudy.model_validate(raw)
             return StudyConfig.model_validate(raw)
-        except (OSError, yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+        except (OSError, ConfigError, ValidationError, UnicodeDecodeError) as error:
             raise StoreError(
-                f"The stored study is damaged: {str(error).splitlines()[0]}", value=str(self.study_file)
+                f"The stored study is damaged: {str(error).splitlines()[0]}",
+                value=str(self.study_file),
+                fix="tunebench run STUDY --out FOLDER writes it anew",
             ) from None
 
     def planned(self) -> list[PlannedRun]:
@@ -255,9 +287,38 @@ class StudyStore:
         """
         raw = read_json(self.plan_file)
         try:
-            return [PlannedRun(parse_spec(c["spec"]), c["left_out"], c.get("seconds")) for c in raw["cells"]]
-        except (KeyError, TypeError, AttributeError, ValidationError):
-            raise StoreError("The stored plan is damaged.", value=str(self.plan_file)) from None
+            cells = [PlannedRun(parse_spec(c["spec"]), c["left_out"], c.get("seconds")) for c in raw["cells"]]
+            if any(not isinstance(cell.left_out, (str, type(None))) for cell in cells):
+                raise TypeError("a reason is text")
+            if any(not isinstance(cell.seconds, (int, float, type(None))) for cell in cells):
+                raise TypeError("seconds are a number")
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise StoreError(
+                "The stored plan is damaged.",
+                value=str(self.plan_file),
+                fix="tunebench run STUDY --out FOLDER sets it aside and makes it anew",
+            ) from None
+        return cells
+
+    def audit(self) -> dict[str, Any] | None:
+        """Return the stored audit of the data as plain values; None where there is none.
+
+        Raises:
+            StoreError: It is damaged.
+        """
+        if not self.audit_file.exists():
+            return None
+        raw = read_json(self.audit_file)
+        try:
+            TypeAdapter(Audit).validate_python(raw)
+        except ValidationError:
+            raise StoreError(
+                "The stored audit of the data is damaged.",
+                value=str(self.audit_file),
+                fix="tunebench run STUDY --out FOLDER sets it aside and makes it anew",
+            ) from None
+        assert isinstance(raw, dict)
+        return raw
 
     def run_folder(self, run_id: str) -> RunFolder:
         """Return a run's folder, whether it exists or not.

@@ -14,7 +14,11 @@ from pydantic import ValidationError
 
 from tunebench.config import StudyConfig
 from tunebench.config_errors import check_booleans, explain
-from tunebench.errors import ConfigError, raise_all
+from tunebench.errors import ConfigError, first_line, raise_all
+from tunebench.files import local_path
+
+#: A study of a thousand strategies stays below both.
+_MOST_VALUES, _DEEPEST = 100_000, 20
 
 
 class _Loader(yaml.SafeLoader):
@@ -67,7 +71,7 @@ def load_study(
         ConfigError: Everything that is wrong, together.
     """
     known = presets()
-    path = known.get(name_or_path) or Path(name_or_path).expanduser()
+    path = known.get(name_or_path) or local_path(name_or_path)
     if not path.is_file():
         close = difflib.get_close_matches(name_or_path, known, n=1)
         raise ConfigError(
@@ -116,7 +120,7 @@ def parse_yaml(text: str, *, where: str) -> Any:
         ConfigError: Bad YAML, with line and column.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
@@ -125,11 +129,41 @@ def parse_yaml(text: str, *, where: str) -> Any:
             f"This is no valid YAML{place}: {problem}", value=where, fix="mend it at that place"
         ) from None
     except RecursionError:
+        raise _too_large(where) from None
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+        # What PyYAML's own constructors raise for "!!int abc" or the month 13.
         raise ConfigError(
-            "This is no valid YAML: it is nested too deeply.",
-            value=where,
-            allowed="a flat study, as in the presets",
+            f"This is no valid YAML: a value is not of its type ({first_line(error)}).", value=where
         ) from None
+    if not _is_bearable(value):
+        raise _too_large(where)
+    return value
+
+
+def _too_large(where: str) -> ConfigError:
+    return ConfigError(
+        "This is no valid YAML: it is nested too deeply, or grows without bounds through its aliases.",
+        value=where,
+        allowed="a flat study, as in the presets",
+    )
+
+
+def _is_bearable(value: Any) -> bool:
+    """Tell whether a value, its aliases written out, is of bounded depth and size."""
+    left, level = _MOST_VALUES, [value]
+    for _ in range(_DEEPEST):
+        left -= len(level)
+        inner: list[Any] = []
+        for item in level:
+            inner += (
+                item.values() if isinstance(item, dict) else item if isinstance(item, (list, tuple, set)) else ()
+            )
+            if len(inner) > left:
+                return False
+        if not inner:
+            return True
+        level = inner
+    return False
 
 
 def check_study(raw: dict[str, Any]) -> StudyConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -249,7 +250,7 @@ def run_one(
         scored = test_set if spec.run_id not in execution.locked else None
         sets = [part for part in (train_set, selection_set, scored) if part is not None]
         prefix = _fill_prefix(spec, prepared, trainer, sets, folder, execution, report, stop)
-        checkpoint = checkpoints.latest_checkpoint(folder.checkpoint)
+        checkpoint = _sound_checkpoint(folder)
         pruned = False
         try:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -320,6 +321,25 @@ def run_one(
         files={path.name: stored_file(path) for path in files},
         test_access=[] if logits is None else [TestAccess(time=now(), why="at the end of training")],
     )
+
+
+def _sound_checkpoint(folder: RunFolder) -> Path | None:
+    """Return the checkpoint to go on from, if it and the best weights so far are undamaged.
+
+    What is damaged is removed and noted in the run's log: the run begins again, and ends the same.
+    """
+    begun = folder.checkpoint.is_dir() and any(folder.checkpoint.iterdir())
+    checkpoint = checkpoints.latest_checkpoint(folder.checkpoint)
+    if checkpoint is None:
+        if begun:
+            folder.note("no whole checkpoint was found; begun again")
+        return None
+    chosen = checkpoints.read_state(checkpoint).get("best_step")
+    if chosen is not None and not checkpoints.is_sound(folder.best):
+        folder.note("the best weights so far are damaged or missing; begun again")
+        shutil.rmtree(folder.checkpoint, ignore_errors=True)
+        return None
+    return checkpoint
 
 
 def _fill_prefix(

@@ -14,6 +14,7 @@ from typing import Any
 
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
+from tunebench.errors import TunebenchError
 from tunebench.progress import Display, Progress
 from tunebench.runner import Summary, TrainFunction, failed_at, run_plan, stop_on_signals
 from tunebench.store import StudyStore
@@ -124,16 +125,21 @@ def _work(
         # A Ctrl-C in the terminal reaches the parent only, which then asks each worker once.
         os.setsid()
     display = _Sender(messages)
-    summary = run_plan(
-        specs,
-        store=store,
-        dataset=dataset,
-        execution=execution,
-        display=display,
-        train=train,
-        estimates={},
-        failures=failures,
-    )
+    try:
+        summary = run_plan(
+            specs,
+            store=store,
+            dataset=dataset,
+            execution=execution,
+            display=display,
+            train=train,
+            estimates={},
+            failures=failures,
+        )
+    except (OSError, TunebenchError) as error:
+        # A full disk, say: the parent goes on with what is left, and ends with the error if it lasts.
+        messages.put(("message", f"a worker stopped: {error}"))
+        return
     # What another worker did is that worker's to report.
     summary.failed = [run_id for run_id in summary.failed if run_id in display.mine]
     messages.put(("summary", summary))

@@ -43,3 +43,8 @@ def main() -> None:
         # Whoever read our output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        # A full disk, a missing permission: nothing of ours to mend, and nothing a traceback explains.
+        place = "" if error.filename is None else f"\n  value:   {str(error.filename)!r}"
+        err.print(f"[bold red]error:[/bold red] {escape(f'{error.strerror or error}{place}')}", soft_wrap=True)
+        sys.exit(TunebenchError.exit_code)

@@ -64,7 +64,7 @@ def predict(
     format_: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
     json_: Annotated[bool, typer.Option("--json", help="As --format jsonl.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Compute threads.", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="Compute threads.", min=1, max=1024)] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
 ) -> None:
     """Print the likeliest label and its probability for each text, in order."""

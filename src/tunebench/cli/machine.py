@@ -46,7 +46,9 @@ def bench(
         bool, typer.Option("--serve", help="Measure serving, and a plain pipeline behind the same routes.")
     ] = False,
     seconds: Annotated[float, typer.Option(help="Time to use; two rounds at least.", min=1)] = 420.0,
-    threads: Annotated[int | None, typer.Option(help="Compute threads; default all cores.", min=1)] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Compute threads; default all cores.", min=1, max=1024)
+    ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show instead where our step's time goes.")] = False,
     json_: JsonOption = False,
 ) -> None:

@@ -24,8 +24,10 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate, train nothing.")] = False,
     budget: Annotated[str | None, typer.Option(help="Leave out what does not fit: 3h, 90m.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Compute threads; default all cores.", min=1)] = None,
-    workers: Annotated[int, typer.Option(help="Runs side by side; threads are split.", min=1)] = 1,
+    threads: Annotated[
+        int | None, typer.Option(help="Compute threads; default all cores.", min=1, max=1024)
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Runs side by side; threads are split.", min=1, max=1024)] = 1,
     measure: Annotated[bool, typer.Option(help="Measure speed for the estimates.")] = True,
     unlock_test: Annotated[
         bool, typer.Option("--unlock-test", help="Score test again where another rate was chosen; it is shown.")

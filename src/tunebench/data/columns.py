@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 #: Half a pair: JSON can spell it, but no tokenizer can encode it.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SHOWN = 5
+#: Longer ones are texts.
+_LONGEST_LABEL = 200
 
 
 def find_column(columns: Sequence[str], *, wanted: str | None, names: Sequence[str], what: str) -> str:
@@ -101,8 +104,8 @@ def clean_labels(values: Sequence[Any], *, where: str) -> list[str | int]:
     integer is decided by :func:`find_classes`, over all of training.
 
     Raises:
-        DataError: Labels are missing (``None``, NaN, blank), or are neither.
-        ErrorGroup: Both.
+        DataError: Labels are missing (``None``, NaN, blank), are neither, or cannot name a class.
+        ErrorGroup: Several of these.
     """
     cleaned: list[str | int] = []
     missing, odd = [], []
@@ -134,8 +137,26 @@ def clean_labels(values: Sequence[Any], *, where: str) -> list[str | int]:
                 fix="name the label column: data.label_column",
             )
         )
+    texts = {value for value in cleaned if isinstance(value, str)}
+    unfit = sorted((value for value in texts if not _is_name(value)), key=len)
+    if unfit:
+        errors.append(
+            DataError(
+                f"{where}: {len(unfit)} of {len(texts)} labels cannot be the names of classes.",
+                value=unfit[0],
+                allowed=f"up to {_LONGEST_LABEL} characters on one line, without control characters",
+                fix="repair these labels, or name the label column: data.label_column",
+            )
+        )
     raise_all(errors)
     return cleaned
+
+
+def _is_name(label: str) -> bool:
+    """Tell whether a label can stand in a table, a figure and a file: one line of valid, printable text."""
+    if len(label) > _LONGEST_LABEL:
+        return False
+    return not any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in label)
 
 
 def find_classes(labels: Sequence[str | int], *, where: str) -> tuple[str | int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 from tunebench.config import DataConfig
@@ -23,6 +22,7 @@ from tunebench.data.sources import RawData, read_path
 from tunebench.data.tables import READERS, Table
 from tunebench.data.types import Split, TextDataset
 from tunebench.errors import DataError, TunebenchError, raise_all
+from tunebench.files import local_path
 
 _T = TypeVar("_T")
 
@@ -86,11 +86,16 @@ class _Problems:
 
 def _read(config: DataConfig) -> RawData:
     source = config.source
-    if source in DATASETS:
-        return DATASETS[source].read()
-    path = Path(source).expanduser()
-    if path.exists():
-        return read_path(path)
+    path = local_path(source)
+    if source in DATASETS or path.exists():
+        for key, value in (("revision", config.revision), ("subset", config.subset)):
+            if value is not None:
+                raise DataError(
+                    f"data.{key} is for data on the Hub, and this is not there.",
+                    value=value,
+                    fix=f"drop data.{key}",
+                )
+        return DATASETS[source].read() if source in DATASETS else read_path(path)
     separators = source.count("/") + source.count("\\")
     if source.startswith((".", "/", "~")) or separators > 1 or "\\" in source or path.suffix.lower() in READERS:
         raise DataError(

@@ -23,6 +23,7 @@ import numpy as np
 
 from tunebench.data.types import texts_digest
 from tunebench.errors import ModelError
+from tunebench.files import local_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -96,7 +97,7 @@ def default_cache_dir() -> Path:
     """Return where tokenised texts are kept: ``TUNEBENCH_CACHE``, or ``tunebench`` in the user's cache."""
     chosen = os.environ.get("TUNEBENCH_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return local_path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tunebench"
 
 

@@ -7,6 +7,8 @@ strategy.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import shutil
@@ -14,11 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tunebench.files import stored_file
+
 _PREFIX = "step-"
+#: Sizes and hashes of a checkpoint's other files, written last.
+_FILES = "files.json"
+_PARTS = frozenset(
+    {
+        *("weights.safetensors", "optimizer.safetensors", "random.safetensors"),
+        *("trainer_state.json", "state.json"),
+    }
+)
+#: Key of the hash in a safetensors file's metadata.
+_DIGEST = "sha256"
 
 
 def trained_parameters(model: nn.Module) -> dict[str, Tensor]:
@@ -26,12 +40,60 @@ def trained_parameters(model: nn.Module) -> dict[str, Tensor]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def save_weights(path: Path, model: nn.Module) -> None:
-    """Write the trained parameters to a safetensors file, atomically."""
+def save_weights(path: Path, model: nn.Module, *, checked: bool = False) -> None:
+    """Write the trained parameters to a safetensors file, atomically.
+
+    Args:
+        path: The file.
+        model: The model.
+        checked: Write a hash of the tensors into the file, by which :func:`load_weights` finds damage;
+            for files whose hash stands nowhere else.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tensors = {name: p.detach().cpu().contiguous() for name, p in trained_parameters(model).items()}
-    save_file(tensors, temporary)
-    os.replace(temporary, path)
+    try:
+        _save(tensors, temporary, {_DIGEST: _digest(tensors)} if checked else None)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        # Its only cause here is the file system, and callers tell that from a run's own errors.
+        number = errno.ENOSPC if "os error 28" in str(error) else errno.EIO
+        raise OSError(number, str(error), str(path)) from None
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name}|{tuple(tensors[name].shape)}|{tensors[name].dtype}".encode())
+        digest.update(tensors[name].view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def is_sound(path: Path) -> bool:
+    """Tell whether a file that :func:`save_weights` wrote ``checked`` is there and undamaged."""
+    try:
+        _read_checked(path)
+    except (OSError, ValueError, SafetensorError):
+        return False
+    return True
+
+
+def _read_checked(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        expected = (file.metadata() or {}).get(_DIGEST)
+    tensors: dict[str, Tensor] = load_file(path)
+    if expected is not None and _digest(tensors) != expected:
+        raise ValueError(f"{path.name} is damaged: it does not hold what was written")
+    return tensors
 
 
 @torch.no_grad()
@@ -39,10 +101,11 @@ def load_weights(path: Path, model: nn.Module) -> None:
     """Read the trained parameters back.
 
     Raises:
-        ValueError: If names or shapes are not exactly those of the model's trained parameters.
+        ValueError: If names or shapes are not exactly those of the model's trained parameters, or the
+            tensors are not those that were written.
         SafetensorError: If the file is damaged.
     """
-    stored = load_file(path)
+    stored = _read_checked(path)
     wanted = trained_parameters(model)
     if stored.keys() != wanted.keys():
         odd = sorted(stored.keys() ^ wanted.keys())
@@ -76,19 +139,29 @@ def save_checkpoint(
 
     Returns:
         The checkpoint's folder.
+
+    Raises:
+        OSError: It cannot be written; the last one is still there.
     """
     final = folder / f"{_PREFIX}{step:08d}"
     temporary = folder / f".tmp-{os.getpid()}-{step}"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_weights(temporary / "weights.safetensors", model)
-    save_file(_optimizer_tensors(model, optimizer), temporary / "optimizer.safetensors")
-    save_file(_random_state(), temporary / "random.safetensors")
-    (temporary / "trainer_state.json").write_text(trainer_state, encoding="utf-8")
-    payload = {"step": step, "scheduler": scheduler.state_dict(), "state": state}
-    (temporary / "state.json").write_text(json.dumps(payload), encoding="utf-8")
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(temporary, final)
+    try:
+        temporary.mkdir(parents=True)
+        save_weights(temporary / "weights.safetensors", model)
+        _save(_optimizer_tensors(model, optimizer), temporary / "optimizer.safetensors")
+        _save(_random_state(), temporary / "random.safetensors")
+        (temporary / "trainer_state.json").write_text(trainer_state, encoding="utf-8")
+        payload = {"step": step, "scheduler": scheduler.state_dict(), "state": state}
+        (temporary / "state.json").write_text(json.dumps(payload), encoding="utf-8")
+        files = {path.name: stored_file(path).model_dump() for path in sorted(temporary.iterdir())}
+        (temporary / _FILES).write_text(json.dumps(files), encoding="utf-8")
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+    except BaseException:
+        # On a full disk the half of a checkpoint would take the room of whatever comes next.
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     for other in folder.iterdir():
         if other != final:
             shutil.rmtree(other, ignore_errors=True)
@@ -100,16 +173,20 @@ def latest_checkpoint(folder: Path) -> Path | None:
     if not folder.is_dir():
         return None
     for path in sorted(folder.glob(f"{_PREFIX}*"), reverse=True):
-        try:
-            json.loads((path / "state.json").read_text(encoding="utf-8"))
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-            for name in ("weights", "optimizer", "random"):
-                load_file(path / f"{name}.safetensors")
-        except (OSError, ValueError, SafetensorError):
-            shutil.rmtree(path, ignore_errors=True)
-            continue
-        return path
+        if _is_whole(path):
+            return path
+        shutil.rmtree(path, ignore_errors=True)
     return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Tell whether every file of a checkpoint is what was written."""
+    try:
+        files = json.loads((checkpoint / _FILES).read_text(encoding="utf-8"))
+        sound = {name: stored_file(checkpoint / Path(name).name).model_dump() for name in files} == files
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+    return bool(sound and _PARTS <= files.keys())
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:

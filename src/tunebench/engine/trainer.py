@@ -222,7 +222,7 @@ class StudyTrainer(Trainer):
         if self.meters.best_score is None or score > self.meters.best_score:
             self.meters.best_score = float(score)
             self.meters.best_step, self.meters.best_epoch = self.state.global_step, self.state.epoch
-            checkpoints.save_weights(self.best_path, self.model)
+            checkpoints.save_weights(self.best_path, self.model, checked=True)
         self.meters.eval_seconds += time.monotonic() - start
         self._loop.go_on()
         if self._prune is not None and self.state.global_step < self.state.max_steps:
