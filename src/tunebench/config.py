@@ -439,6 +439,10 @@ class Execution(Frozen):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     workers: int = Field(default=1, ge=1)
+    executor: Literal["serial", "processes", "ray"] | None = Field(
+        default=None, description="unset: processes where there are several workers"
+    )
+    ray_address: str | None = Field(default=None, description="host:port or ray://host:port; None starts a cluster")
     #: Runs whose test part stays locked until a learning rate is chosen.
     locked: frozenset[str] = frozenset()
     prefix_cache: int | None = Field(
