@@ -64,7 +64,9 @@ def run_study(
         TunebenchError: Anything that is wrong, before the first step.
     """
     from tunebench.executors import make_executor
+    from tunebench.tracking import check_trackers
 
+    check_trackers(execution.trackers)
     with make_executor(execution) as executor:
         return _run_study(
             study,

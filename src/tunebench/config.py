@@ -443,6 +443,7 @@ class Execution(Frozen):
         default=None, description="unset: processes where there are several workers"
     )
     ray_address: str | None = Field(default=None, description="host:port or ray://host:port; None starts a cluster")
+    trackers: tuple[str, ...] = Field(default=(), description="told what is logged; see tunebench.tracking")
     #: Runs whose test part stays locked until a learning rate is chosen.
     locked: frozenset[str] = frozenset()
     prefix_cache: int | None = Field(

@@ -189,7 +189,8 @@ def test_records_equal_the_serial_executors(
         tiny_model("distilbert"),
         reviews,
         strategies={"full": {"learning_rate": rates}, "lora": {"learning_rate": 3e-3}},
-        epochs=4,
+        epochs=6,
+        validation_fraction=0.3,
         search={"method": "halving", "reduction": 2},
     )
     serial = run(config, tmp_path / "serial").comparison.cells
@@ -202,7 +203,7 @@ def test_records_equal_the_serial_executors(
         if expected.scored:
             assert expected.predictions is not None and found.predictions is not None
             np.testing.assert_array_equal(found.predictions()["logits"], expected.predictions()["logits"])
-    assert "runs on " in logs(tmp_path / "ray")
+    assert len(list((tmp_path / "ray").glob("runs/*/run.log"))) == logs(tmp_path / "ray").count("runs on ") == 4
 
 
 def test_what_fails_there_is_recorded_as_if_it_failed_here(cluster: Any, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def run(
     ray_address: Annotated[
         str | None, typer.Option(help="Ray cluster to join; default one on this machine.", metavar="HOST:PORT")
     ] = None,
+    tracker: Annotated[list[str] | None, typer.Option(help="Also log to: tensorboard.")] = None,
     measure: Annotated[bool, typer.Option(help="Measure speed for the estimates.")] = True,
     unlock_test: Annotated[
         bool, typer.Option("--unlock-test", help="Score test again where another rate was chosen; it is shown.")
@@ -58,6 +59,7 @@ def run(
         workers=workers,
         executor=executor,
         ray_address=ray_address,
+        trackers=tuple(dict.fromkeys(tracker or ())),
         prefix_cache=kept,
     )
     seconds = None if budget is None else parse_duration(budget)

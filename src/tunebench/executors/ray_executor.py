@@ -407,11 +407,14 @@ def _unpacked(outcome: dict[str, Any], folder: RunFolder) -> RunRecord:
         raise Interrupted(outcome["interrupted"])
     if "error" in outcome:
         raise _as_error(outcome["error"], outcome["environment"])
-    for name, content in outcome["files"].items():
-        # By rename, as everything: a run that was complete once may be done again.
-        temporary = f".{name}.incoming"
-        unpack({temporary: content}, folder.path)
-        (folder.path / temporary).replace(folder.path / name)
+    # Beside and then by rename: a run that was complete once may be done again.
+    beside = folder.path / ".incoming"
+    shutil.rmtree(beside, ignore_errors=True)
+    unpack(outcome["files"], beside)
+    for name in outcome["files"]:
+        (folder.path / name).parent.mkdir(exist_ok=True)
+        (beside / name).replace(folder.path / name)
+    shutil.rmtree(beside, ignore_errors=True)
     return RunRecord.model_validate(outcome["record"])
 
 

@@ -129,6 +129,9 @@ def run_task(
             )
             record = record.model_copy(update={"spec": run})
             kept = [folder.path / name for name in record.files]
+            kept += [
+                path for name in execution.trackers for path in (folder.path / name).rglob("*") if path.is_file()
+            ]
             return {"record": record.model_dump(mode="json"), "files": pack(kept, folder.path)}
         except Interrupted as reason:
             return {"interrupted": str(reason), "files": unfinished(folder)}
