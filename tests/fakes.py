@@ -78,6 +78,7 @@ def train(
     report: Callable[[Progress], None],
     stop: Callable[[], bool],
     seconds: float = 0.0,
+    log: Path | None = None,
 ) -> RunRecord:
     """Count to STEPS, with a checkpoint a step; the steps taken are logged, to see what was repeated."""
     folder.checkpoint.mkdir(exist_ok=True)
@@ -86,7 +87,7 @@ def train(
     for step in range(done + 1, STEPS + 1):
         half = folder.path / f".half-written.{os.getpid()}.tmp"
         half.write_text("partial")
-        with (folder.path.parent.parent / "steps.txt").open("a") as file:
+        with (log or folder.path.parent.parent / "steps.txt").open("a") as file:
             file.write(f"{spec.run_id} {step} {os.getpid()}\n")
         time.sleep(seconds)
         temporary = state.with_suffix(".tmp")

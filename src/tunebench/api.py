@@ -16,6 +16,7 @@ from tunebench.store import PlannedRun, StudyStore
 
 if TYPE_CHECKING:
     from tunebench.data.audit import Audit
+    from tunebench.executors import Executor
     from tunebench.plan import Plan
     from tunebench.progress import Display
     from tunebench.runner import Summary
@@ -62,12 +63,40 @@ def run_study(
     Raises:
         TunebenchError: Anything that is wrong, before the first step.
     """
+    from tunebench.executors import make_executor
+    from tunebench.tracking import check_trackers
+
+    check_trackers(execution.trackers)
+    with make_executor(execution) as executor:
+        return _run_study(
+            study,
+            executor,
+            folder=folder,
+            execution=execution,
+            display=display,
+            budget_seconds=budget_seconds,
+            measure=measure,
+            unlock_test=unlock_test,
+            tell=tell,
+        )
+
+
+def _run_study(
+    study: StudyConfig,
+    executor: Executor,
+    *,
+    folder: Path,
+    execution: Execution,
+    display: Display,
+    budget_seconds: float | None,
+    measure: bool,
+    unlock_test: bool,
+    tell: Callable[[str], None],
+) -> StudyResult:
     from tunebench.plan import make_plan
-    from tunebench.runner import Summary, run_plan
+    from tunebench.runner import Summary
     from tunebench.scoring import locked_runs, score_selected
     from tunebench.search import chosen_rates, run_search
-    from tunebench.train import run_one
-    from tunebench.workers import run_with_workers
 
     plan = make_plan(
         study,
@@ -77,6 +106,7 @@ def run_study(
         measure=measure,
         on_progress=tell,
     )
+    executor.prepare(plan.dataset, _open(plan), plan.estimates)
     store = StudyStore.create(folder, study, _planned(plan))
     if not _audited(store, tell):
         tell("auditing the data")
@@ -88,7 +118,7 @@ def run_study(
         "dataset": plan.dataset,
         "execution": execution,
         "display": display,
-        "train": run_one,
+        "train": executor.train,
     }
     searched = Summary()
     if study.search.method == "halving":
@@ -103,16 +133,16 @@ def run_study(
                 measure=False,
                 chosen=chosen_rates(store),
             )
+            executor.prepare(plan.dataset, _open(plan), plan.estimates)
             store = job["store"] = StudyStore.create(folder, study, _planned(plan))
             locked = locked_runs([p.spec for p in store.planned()])
             job["execution"] = execution = execution.model_copy(update={"locked": locked})
     if searched.interrupted:
         summary = searched
     else:
-        work = run_with_workers if execution.workers > 1 else run_plan
         failed = set(searched.failed)
         rest = [spec for spec in _open(plan) if spec.run_id not in failed]
-        summary = work(rest, estimates=_seconds(plan), **job)
+        summary = executor.run(rest, estimates=_seconds(plan), **job)
         summary.failed = [*searched.failed, *summary.failed]
         summary.complete = [*searched.complete, *summary.complete]
     if not summary.interrupted:

@@ -452,6 +452,11 @@ class Execution(Frozen):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     workers: int = Field(default=1, ge=1)
+    executor: Literal["serial", "processes", "ray"] | None = Field(
+        default=None, description="unset: processes where there are several workers"
+    )
+    ray_address: str | None = Field(default=None, description="host:port or ray://host:port; None starts a cluster")
+    trackers: tuple[str, ...] = Field(default=(), description="told what is logged; see tunebench.tracking")
     #: Runs whose test part stays locked until a learning rate is chosen.
     locked: frozenset[str] = frozenset()
     prefix_cache: int | None = Field(

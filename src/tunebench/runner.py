@@ -7,7 +7,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Protocol
@@ -59,6 +59,7 @@ def run_plan(
     estimates: dict[str, float],
     failures: Mapping[str, int | None] | None = None,
     poll_seconds: float = 2.0,
+    stop: Callable[[], bool] | None = None,
 ) -> Summary:
     """Run the cells one after the other in this process; other processes may work on the same study.
 
@@ -76,6 +77,7 @@ def run_plan(
         failures: When each run failed before this began (see :func:`failed_at`); a failure since then is
             another process's, and not tried again. Looked up here by default.
         poll_seconds: How often a run held elsewhere is looked at.
+        stop: Asked instead of listening for signals, where the caller does that.
 
     Returns:
         What became of them. Failures are records in the store; nothing is raised for them.
@@ -87,11 +89,11 @@ def run_plan(
     open_ = {spec.run_id for spec in specs if not store.run_folder(spec.run_id).complete}
     display.start({run_id: estimates.get(run_id, 0.0) for run_id in open_})
     try:
-        with stop_on_signals(display) as stop:
+        with stop_on_signals(display) if stop is None else nullcontext(stop) as stopping:
             while waiting and not summary.interrupted:
                 held = []
                 for spec in waiting:
-                    if stop():
+                    if stopping():
                         summary.interrupted = True
                         break
                     with store.locked(spec.run_id) as mine:
@@ -105,7 +107,7 @@ def run_plan(
                             summary.failed.append(spec.run_id)
                             display.finish(spec.run_id, f"{spec.run_id}: failed in another process")
                         else:
-                            _run(spec, store, dataset, execution, display, train, stop, summary)
+                            _run(spec, store, dataset, execution, display, train, stopping, summary)
                     if summary.interrupted:
                         break
                 if held == waiting and not summary.interrupted:
@@ -181,7 +183,7 @@ def _run(
             spec=spec,
             started=started,
             finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            environment=_environment(execution),
+            environment=getattr(error, "environment", None) or environment(execution),
             error=failure,
         )
         try:
@@ -198,7 +200,7 @@ def _run(
         display.finish(spec.run_id, _line(record))
 
 
-def _environment(execution: Execution) -> Environment:
+def environment(execution: Execution) -> Environment:
     """Describe where a run failed; the device is the one asked for, since it may be what failed."""
     from tunebench.engine import machine
 

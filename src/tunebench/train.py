@@ -41,6 +41,7 @@ from tunebench.models import (
 from tunebench.progress import Interrupted, Progress, Pruned
 from tunebench.records import Cost, Environment, Examples, Parameters, RunRecord, Selected, TestAccess, Timing
 from tunebench.strategies import STRATEGIES, is_classical
+from tunebench.tracking import add_trackers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -247,6 +248,7 @@ def run_one(
             prune=prune,
             pace=prepared.pace,
         )
+        add_trackers(trainer, execution.trackers, folder)
         scored = test_set if spec.run_id not in execution.locked else None
         sets = [part for part in (train_set, selection_set, scored) if part is not None]
         prefix = _fill_prefix(spec, prepared, trainer, sets, folder, execution, report, stop)

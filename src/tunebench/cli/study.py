@@ -28,6 +28,11 @@ def run(
         int | None, typer.Option(help="Compute threads; default all cores.", min=1, max=1024)
     ] = None,
     workers: Annotated[int, typer.Option(help="Runs side by side; threads are split.", min=1, max=1024)] = 1,
+    executor: Annotated[str | None, typer.Option(help="serial, processes or ray; default by --workers.")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join; default one on this machine.", metavar="HOST:PORT")
+    ] = None,
+    tracker: Annotated[list[str] | None, typer.Option(help="Also log to: tensorboard.")] = None,
     measure: Annotated[bool, typer.Option(help="Measure speed for the estimates.")] = True,
     unlock_test: Annotated[
         bool, typer.Option("--unlock-test", help="Score test again where another rate was chosen; it is shown.")
@@ -45,10 +50,20 @@ def run(
     config = load_study(study, overrides=set_ or [], model=model, data=data)
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise typer.BadParameter(f"{device!r}: allowed are auto, cpu, cuda, mps", param_hint="--device")
+    if executor not in (None, "serial", "processes", "ray"):
+        raise typer.BadParameter(f"{executor!r}: allowed are serial, processes, ray", param_hint="--executor")
     if workers > 1 and threads is None:
         threads = max(1, (os.cpu_count() or 1) // workers)
     kept = parse_size(prefix_cache)
-    execution = Execution(device=device, threads=threads, workers=workers, prefix_cache=kept)
+    execution = Execution(
+        device=device,
+        threads=threads,
+        workers=workers,
+        executor=executor,
+        ray_address=ray_address,
+        trackers=tuple(dict.fromkeys(tracker or ())),
+        prefix_cache=kept,
+    )
     seconds = None if budget is None else parse_duration(budget)
     folder = out_dir or Path("out") / config.name
     if dry_run:

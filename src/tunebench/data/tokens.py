@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -78,6 +78,11 @@ class TokenizedTexts:
             return self._ids[start:stop]
         return np.concatenate([self._ids[start : start + cut.first], self._ids[stop - cut.last : stop]])
 
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and offsets of all texts this is a view of, uncut."""
+        return self._ids, self._offsets
+
     def take(self, index: np.ndarray) -> TokenizedTexts:
         """Return a view of some texts, in the order of ``index``; no ids are copied."""
         return TokenizedTexts(self._ids, self._offsets, self._index[index], self._cut)
@@ -126,6 +131,33 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     literal = bool(getattr(tokenizer, "split_special_tokens", False))
     content = json.dumps([state, special, literal], sort_keys=True)
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+#: What :func:`preload` was given.
+_PRELOADED: dict[str, TokenizedTexts] = {}
+
+
+def preload(entries: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Have texts tokenised from now on in this process, made elsewhere.
+
+    Args:
+        entries: By :func:`texts_key`: :attr:`TokenizedTexts.arrays` of whole texts. They replace earlier ones.
+    """
+    _PRELOADED.clear()
+    _PRELOADED.update({key: TokenizedTexts(*arrays) for key, arrays in entries.items()})
+
+
+def texts_key(texts: Sequence[str], fingerprint: str) -> str:
+    """Return 32 hex digits by which tokenised texts are known.
+
+    Args:
+        texts: The texts.
+        fingerprint: Of the tokenizer.
+    """
+    key = hashlib.sha256(texts_digest(texts))
+    # "None" is the maximum length that entries used to be cut at; whole ones stay valid.
+    key.update(f"{fingerprint}|None|{_FORMAT}".encode())
+    return key.hexdigest()[:32]
 
 
 def tokenize(
@@ -211,12 +243,14 @@ def _whole(
     cache_dir: Path | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> TokenizedTexts:
+    if cache_dir is None and not _PRELOADED:
+        return TokenizedTexts(*_run(texts, tokenizer, on_progress))
+    key = texts_key(texts, fingerprint)
+    if key in _PRELOADED:
+        return _PRELOADED[key]
     if cache_dir is None:
         return TokenizedTexts(*_run(texts, tokenizer, on_progress))
-    key = hashlib.sha256(texts_digest(texts))
-    # "None" is the maximum length that entries used to be cut at; whole ones stay valid.
-    key.update(f"{fingerprint}|None|{_FORMAT}".encode())
-    folder = cache_dir / "tokens" / key.hexdigest()[:32]
+    folder = cache_dir / "tokens" / key
     cached = _read(folder, len(texts))
     return cached or _fill(folder, texts, tokenizer, on_progress)
 

@@ -15,12 +15,39 @@ from typing import Any
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
 from tunebench.errors import TunebenchError
+from tunebench.executors.base import Executor
 from tunebench.progress import Display, Progress
 from tunebench.runner import Summary, TrainFunction, failed_at, run_plan, stop_on_signals
 from tunebench.store import StudyStore
 
 #: Seconds between looks at whether a worker died.
 _POLL = 0.5
+
+
+class ProcessExecutor(Executor):
+    """Worker processes on this machine."""
+
+    def run(
+        self,
+        specs: Sequence[RunSpec],
+        *,
+        store: StudyStore,
+        dataset: TextDataset,
+        execution: Execution,
+        display: Display,
+        train: TrainFunction,
+        estimates: Mapping[str, float],
+    ) -> Summary:
+        """Run the cells; see :func:`run_with_workers`."""
+        return run_with_workers(
+            specs,
+            store=store,
+            dataset=dataset,
+            execution=execution,
+            display=display,
+            train=train,
+            estimates=estimates,
+        )
 
 
 def run_with_workers(

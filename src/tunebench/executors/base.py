@@ -1,0 +1,70 @@
+"""What an executor is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from tunebench.config import Execution, RunSpec
+from tunebench.data import TextDataset
+from tunebench.progress import Display
+from tunebench.runner import Summary, TrainFunction
+from tunebench.store import StudyStore
+
+if TYPE_CHECKING:
+    from tunebench.engine.estimate import Estimate
+
+
+class Executor(ABC):
+    """Trains runs somewhere; a context manager around what that takes.
+
+    Opened before anything is written, so that what is missing is said first. The store stays with the
+    caller's process or its children: locks, records and failures are :mod:`tunebench.runner`'s.
+
+    Args:
+        execution: Device, threads, workers, address.
+    """
+
+    def __init__(self, execution: Execution) -> None:
+        self.execution = execution
+
+    def __enter__(self) -> Executor:
+        """Get ready; nothing to do where runs stay on this machine."""
+        return self
+
+    def __exit__(  # noqa: B027
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of what was opened."""
+
+    def prepare(  # noqa: B027
+        self, dataset: TextDataset, specs: Sequence[RunSpec], estimates: Mapping[str, Estimate]
+    ) -> None:
+        """Take what the runs of a checked plan share, and what each is expected to need.
+
+        Raises:
+            PlanError: A run fits nowhere.
+        """
+
+    @property
+    def train(self) -> TrainFunction:
+        """What trains one run, for a caller that decides run by run (the search for a learning rate)."""
+        from tunebench.train import run_one
+
+        return run_one
+
+    @abstractmethod
+    def run(
+        self,
+        specs: Sequence[RunSpec],
+        *,
+        store: StudyStore,
+        dataset: TextDataset,
+        execution: Execution,
+        display: Display,
+        train: TrainFunction,
+        estimates: Mapping[str, float],
+    ) -> Summary:
+        """Run the cells; see :func:`tunebench.runner.run_plan` for arguments and what is returned."""

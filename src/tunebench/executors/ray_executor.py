@@ -1,0 +1,430 @@
+"""A task a run on a Ray cluster; everything that lasts is written by this process.
+
+Each run in flight has a thread here that does what the serial executor does (lock, folder, record,
+failure), with a ``train`` that sends the run away and waits. So the driver may die at any time: Ray ends
+its tasks, the locks are free, and the next driver goes on from the checkpoints that came back.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from tunebench.config import Execution, RunSpec
+from tunebench.data import TextDataset
+from tunebench.executors import ray_cluster
+from tunebench.executors.base import Executor
+from tunebench.executors.ray_task import Mailbox, Shared, run_task, unfinished, unpack
+from tunebench.progress import Display, Interrupted, Progress
+from tunebench.records import Environment, RunRecord
+from tunebench.run_folder import RunFolder
+from tunebench.runner import Summary, TrainFunction, failed_at, run_plan, stop_on_signals
+from tunebench.store import StudyStore
+
+if TYPE_CHECKING:
+    from tunebench.engine.estimate import Estimate
+
+#: Times a run is tried again after its worker or node died.
+RETRIES = 3
+#: Seconds between looks at the mailbox, and at a run's task.
+_POLL = 0.3
+#: Runs in flight for each that fits, so that a freed node need not wait (and an autoscaler sees demand).
+_AHEAD = 2
+_AT_MOST = 256
+#: Files of a model that are sent with it.
+_MODEL_FILES = (".json", ".txt", ".model", ".jinja", ".safetensors")
+
+
+class RemoteFailureError(RuntimeError):
+    """What went wrong on another machine, where the error has no better name here."""
+
+
+class _RemoteTracebackError(Exception):
+    """Shows the other machine's traceback as the cause."""
+
+
+@dataclass
+class _Call:
+    """One attempt at a run, for the thread that takes events from the mailbox."""
+
+    folder: RunFolder
+    report: Callable[[Progress], None]
+    prune: Callable[[list[float]], bool] | None
+    started: bool = False
+
+
+class RayExecutor(Executor):
+    """Runs on a Ray cluster.
+
+    Raises:
+        MissingExtraError: On entering: Ray is not installed.
+        ConfigError: On entering: nothing answers at the address.
+    """
+
+    def __init__(self, execution: Execution) -> None:
+        super().__init__(execution)
+        self._joined = self._forced = False
+        self._mailbox: Any = None
+        self._shared: Any = None
+        self._sent: tuple[str, str] | None = None
+        self._memory: dict[str, int] = {}
+        self._threads = 1
+        self._calls: dict[str, _Call] = {}
+        self._draining = threading.Lock()
+        self._closed = threading.Event()
+        #: What a task runs; the tests put something light in its place.
+        self.remote_train: TrainFunction | None = None
+
+    def __enter__(self) -> RayExecutor:
+        """Join or start the cluster."""
+        self._joined = ray_cluster.connect(self.execution.ray_address)
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        try:
+            self._threads = ray_cluster.threads_of_a_run(self.execution.threads)
+            here = ray.get_runtime_context().get_node_id()
+            beside = NodeAffinitySchedulingStrategy(node_id=here, soft=True)
+            self._mailbox = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=beside).remote()
+            ray.get(self._mailbox.stopping.remote())
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        threading.Thread(target=self._relay, name="tunebench-ray", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the cluster; one that was started for this ends."""
+        import ray
+
+        self._closed.set()
+        with self._draining:
+            if self._mailbox is not None:
+                ray.kill(self._mailbox)
+            self._mailbox = self._shared = None
+            if self._joined:
+                ray.shutdown()
+
+    def prepare(self, dataset: TextDataset, specs: Sequence[RunSpec], estimates: Mapping[str, Estimate]) -> None:
+        """Put texts, tokens and model into the object store, once, and check that every run fits a node.
+
+        Raises:
+            PlanError: A run fits no node.
+        """
+        import ray
+
+        self._memory = {run_id: estimate.memory_bytes for run_id, estimate in estimates.items()}
+        if specs:
+            ray_cluster.check_fits(self._need(max(specs, key=lambda spec: self._memory.get(spec.run_id, 0))))
+            content = (dataset.fingerprint, specs[0].model.fingerprint)
+            if self._sent != content:
+                self._shared, self._sent = ray.put(_shared(dataset, specs[0])), content
+
+    @property
+    def train(self) -> TrainFunction:
+        """Train one run on the cluster, as if it were here."""
+        return self._train
+
+    def run(
+        self,
+        specs: Sequence[RunSpec],
+        *,
+        store: StudyStore,
+        dataset: TextDataset,
+        execution: Execution,
+        display: Display,
+        train: TrainFunction,
+        estimates: Mapping[str, float],
+    ) -> Summary:
+        """Run the cells; see :func:`tunebench.runner.run_plan`."""
+        failures = {spec.run_id: failed_at(spec, store) for spec in specs}
+        open_ = [spec for spec in specs if not store.run_folder(spec.run_id).complete]
+        fit = max(1, ray_cluster.slots(self._need(open_[0]))) if open_ else 1
+        display.start({spec.run_id: estimates.get(spec.run_id, 0.0) / fit for spec in open_})
+        shared_display = _OneAtATime(display)
+        summary = Summary()
+        flying: set[Future[Summary]] = set()
+        size = min(_AT_MOST, _AHEAD * fit)
+
+        def collect(most: int) -> None:
+            nonlocal flying
+            while len(flying) > most:
+                done, flying = wait(flying, timeout=_POLL, return_when=FIRST_COMPLETED)
+                for future in done:
+                    part = future.result()
+                    summary.complete += part.complete
+                    summary.skipped += part.skipped
+                    summary.failed += part.failed
+                    summary.interrupted |= part.interrupted
+
+        try:
+            with ThreadPoolExecutor(size) as pool, stop_on_signals(display) as stop:
+                try:
+                    for spec in specs:
+                        if stop() or summary.interrupted:
+                            summary.interrupted = True
+                            break
+                        flying.add(
+                            pool.submit(
+                                run_plan,
+                                [spec],
+                                store=store,
+                                dataset=dataset,
+                                execution=execution,
+                                display=shared_display,
+                                train=train,
+                                estimates={},
+                                failures=failures,
+                                stop=stop,
+                            )
+                        )
+                        collect(size - 1)
+                    collect(0)
+                except KeyboardInterrupt:
+                    # The second Ctrl-C: tasks are killed, and the threads' waiting ends.
+                    self._forced = summary.interrupted = True
+                    collect(0)
+        finally:
+            display.stop()
+        return summary
+
+    # One run -----------------------------------------------------------------------------------
+
+    def _need(self, spec: RunSpec) -> dict[str, float]:
+        from tunebench.engine import machine
+
+        need: dict[str, float] = {"CPU": self._threads, "memory": self._memory.get(spec.run_id, 0)}
+        if machine.resolve_device(self.execution.device) == "cuda":
+            need["GPU"] = 1
+        return need
+
+    def _train(
+        self,
+        spec: RunSpec,
+        *,
+        dataset: TextDataset,
+        folder: RunFolder,
+        execution: Execution,
+        report: Callable[[Progress], None],
+        stop: Callable[[], bool],
+        prune: Callable[[list[float]], bool] | None = None,
+    ) -> RunRecord:
+        """Send a run away until it comes back; once more where its worker dies. See ``TrainFunction``."""
+        import ray
+        from ray.exceptions import ActorDiedError, NodeDiedError, ObjectLostError, WorkerCrashedError
+
+        from tunebench.engine import machine
+
+        lost = (WorkerCrashedError, NodeDiedError, ObjectLostError, ActorDiedError)
+        need = self._need(spec)
+        device = machine.resolve_device(execution.device)
+        there = execution.model_copy(
+            update={
+                # As resolved here, where the plan's precision comes from.
+                "device": device,
+                "threads": self._threads,
+                "workers": max(int(node["CPU"]) // self._threads for node in ray_cluster.nodes()),
+                "locked": execution.locked & {spec.run_id},
+            }
+        )
+        task = ray.remote(run_task).options(
+            num_cpus=need["CPU"], num_gpus=need.get("GPU", 0), memory=need["memory"] or None, max_retries=0
+        )
+        for attempt in range(1, RETRIES + 2):
+            key = f"{spec.run_id}:{attempt}"
+            call = self._calls[key] = _Call(folder, report, prune)
+            reference = task.remote(
+                key,
+                spec.model_dump(mode="json"),
+                there,
+                self._shared,
+                unfinished(folder),
+                self._mailbox,
+                self.remote_train or super().train,
+                prune is not None,
+            )
+            try:
+                outcome = self._wait(reference, call, stop)
+                break
+            except lost as error:
+                if attempt > RETRIES:
+                    raise
+                folder.note(f"{type(error).__name__}; tried again, attempt {attempt + 1} of {RETRIES + 1}")
+            finally:
+                self._drain()
+                self._calls.pop(key, None)
+        return _unpacked(outcome, folder)
+
+    def _wait(self, reference: Any, call: _Call, stop: Callable[[], bool]) -> dict[str, Any]:
+        """Return what a task gives.
+
+        Raises:
+            Interrupted: The run is to stop, and has not begun; or everything is to end at once.
+        """
+        import ray
+        from ray.exceptions import TaskCancelledError
+
+        told = False
+        while True:
+            ready, _ = ray.wait([reference], timeout=_POLL)
+            if ready:
+                try:
+                    outcome: dict[str, Any] = ray.get(reference)
+                except TaskCancelledError:
+                    raise Interrupted("stopped") from None
+                return outcome
+            if self._forced:
+                ray.cancel(reference, force=True)
+                raise Interrupted("stopped at once")
+            if stop() and not call.started:
+                ray.cancel(reference)
+                raise Interrupted("stopped before it began")
+            if stop() and not told:
+                told = True
+                self._mailbox.stop.remote()
+
+    # Events ------------------------------------------------------------------------------------
+
+    def _relay(self) -> None:
+        while not self._closed.wait(_POLL):
+            self._drain()
+
+    def _drain(self) -> None:
+        """Take what the runs have sent, and pass it on; one thread at a time, so that nothing overtakes."""
+        import ray
+
+        with self._draining:
+            if self._mailbox is None:
+                return
+            try:
+                events = ray.get(self._mailbox.take.remote(), timeout=30)
+            except Exception:
+                return  # the cluster is going; whoever waits for a run hears of it there
+            for key, kind, value in events:
+                call = self._calls.get(key)
+                if call is not None:
+                    self._handle(call, key, kind, value)
+
+    def _handle(self, call: _Call, key: str, kind: str, value: Any) -> None:
+        import ray
+
+        if kind == "progress":
+            call.report(value)
+        elif kind == "started":
+            call.started = True
+            call.folder.note(f"runs on {value}")
+        elif kind == "log":
+            call.folder.note(value)
+        elif kind == "checkpoint":
+            try:
+                _keep(ray.get(value[0], timeout=60), call.folder)
+            except ray.exceptions.RayError:
+                pass  # its machine has gone; the one before stays
+        elif kind == "prune":
+            number, scores = value
+            self._mailbox.answer.remote(key, number, call.prune is not None and call.prune(scores))
+
+
+class _OneAtATime:
+    """A display for several threads."""
+
+    def __init__(self, display: Display) -> None:
+        self._display, self._lock = display, threading.Lock()
+
+    def start(self, estimates: Mapping[str, float]) -> None:
+        """It has begun already."""
+
+    def update(self, progress: Progress) -> None:
+        """Pass on."""
+        with self._lock:
+            self._display.update(progress)
+
+    def finish(self, run_id: str, line: str) -> None:
+        """Pass on."""
+        with self._lock:
+            self._display.finish(run_id, line)
+
+    def message(self, line: str) -> None:
+        """Pass on."""
+        with self._lock:
+            self._display.message(line)
+
+    def stop(self) -> None:
+        """It ends with the plan."""
+
+
+def _shared(dataset: TextDataset, spec: RunSpec) -> Shared:
+    """Collect what every run of a plan needs: one model, one data set."""
+    from tunebench.data.tokens import default_cache_dir, texts_key, tokenize, tokenizer_fingerprint
+    from tunebench.models import load_tokenizer, model_folder
+
+    folder = model_folder(spec.model.source, spec.model.revision)
+    tokenizer = load_tokenizer(folder)
+    fingerprint = tokenizer_fingerprint(tokenizer)
+    tokens = {}
+    for split in (dataset.train, dataset.test):
+        if split is not None:
+            whole = tokenize(
+                split.texts,
+                tokenizer=tokenizer,
+                tokenizer_fingerprint=fingerprint,
+                max_length=None,
+                cache_dir=default_cache_dir(),
+            )
+            tokens[texts_key(split.texts, fingerprint)] = whole.arrays
+    files = None
+    if Path(spec.model.source).expanduser().is_dir():
+        files = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in _MODEL_FILES}
+    return Shared(dataset, tokens, files)
+
+
+def _keep(files: Mapping[str, bytes], folder: RunFolder) -> None:
+    """Put a checkpoint that came back in the place of the one before; a kill in between leaves no half."""
+    if not files:
+        return
+    beside = folder.path / ".incoming"
+    shutil.rmtree(beside, ignore_errors=True)
+    unpack(files, beside)
+    if (beside / folder.best.name).exists():
+        (beside / folder.best.name).replace(folder.best)
+    shutil.rmtree(folder.checkpoint, ignore_errors=True)
+    (beside / folder.checkpoint.name).replace(folder.checkpoint)
+    shutil.rmtree(beside, ignore_errors=True)
+
+
+def _unpacked(outcome: dict[str, Any], folder: RunFolder) -> RunRecord:
+    """Write what a task gave into the run's folder, or raise what it raised."""
+    if "interrupted" in outcome:
+        _keep(outcome["files"], folder)
+        raise Interrupted(outcome["interrupted"])
+    if "error" in outcome:
+        raise _as_error(outcome["error"], outcome["environment"])
+    # Beside and then by rename: a run that was complete once may be done again.
+    beside = folder.path / ".incoming"
+    shutil.rmtree(beside, ignore_errors=True)
+    unpack(outcome["files"], beside)
+    for name in outcome["files"]:
+        (folder.path / name).parent.mkdir(exist_ok=True)
+        (beside / name).replace(folder.path / name)
+    shutil.rmtree(beside, ignore_errors=True)
+    return RunRecord.model_validate(outcome["record"])
+
+
+def _as_error(told: Mapping[str, Any], environment: Mapping[str, Any]) -> Exception:
+    """Return an exception that is recorded as the one on the other machine would have been."""
+    names = told["names"]
+    base: type[Exception] = RemoteFailureError if "RuntimeError" in names else Exception
+    if "MemoryError" in names or "OutOfMemoryError" in names:
+        base = MemoryError
+    error: Exception = type(names[0], (base,), {})(told["message"])
+    error.__cause__ = _RemoteTracebackError(told["traceback"])
+    error.environment = Environment.model_validate(environment)  # type: ignore[attr-defined]
+    return error

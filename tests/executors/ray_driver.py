@@ -1,0 +1,43 @@
+"""Fake runs on a Ray cluster; also a program, for a driver that gets killed."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import fakes
+from tunebench.config import Execution, StudyConfig
+from tunebench.executors import ray_executor
+from tunebench.executors.ray_task import Shared
+from tunebench.progress import Display, PlainDisplay
+from tunebench.runner import Summary
+
+
+def run(
+    folder: Path, study: StudyConfig, address: str, *, seconds: float = 0.0, display: Display | None = None
+) -> Summary:
+    """Run a study of fake runs on the cluster at an address."""
+    store, specs = fakes.make_store(folder, study)
+    execution = Execution(device="cpu", threads=1, executor="ray", ray_address=address)
+    ray_executor._shared = lambda dataset, spec: Shared(dataset, {}, None)
+    with ray_executor.RayExecutor(execution) as executor:
+        executor.remote_train = partial(fakes.train, seconds=seconds, log=folder / "steps.txt")
+        executor.prepare(fakes.DATASET, specs, {})
+        return executor.run(
+            specs,
+            store=store,
+            dataset=fakes.DATASET,
+            execution=execution,
+            display=display or PlainDisplay(interval=0.0),
+            train=executor.train,
+            estimates={},
+        )
+
+
+if __name__ == "__main__":
+    target, address, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+    summary = run(target, fakes.make_study(), address, seconds=seconds)
+    sys.exit(130 if summary.interrupted else 1 if summary.failed else 0)
