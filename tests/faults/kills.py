@@ -78,7 +78,7 @@ def _run(study: Path, out: Path) -> int:
 
     faulty.often()
     # Figures take longer than the runs, and are made from the records whenever they are asked for.
-    tunebench.api._write_report = lambda comparison, folder: folder
+    tunebench.api._write_report = lambda comparison, folder, **options: folder
     result = run_study(
         load_study(str(study)),
         folder=out,

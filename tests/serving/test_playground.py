@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 import tunebench
 from serving.conftest import Served
@@ -44,7 +45,7 @@ def test_every_model_answers_side_by_side(page: Any, server: Served, models: dic
     text = "a lovely film <b>&\"'</b>\nof two men"
     page.fill("#text", text)
     page.press("#text", "Control+Enter")
-    page.wait_for_function("document.querySelectorAll('.row').length === 11")
+    expect(page.locator(".row")).to_have_count(11)
     for path, card in zip(models.values(), page.query_selector_all("article"), strict=True):
         predictor = tunebench.load(path, precision="fp32")
         (shares,) = predictor.predict_proba([text])
@@ -59,7 +60,7 @@ def test_every_model_answers_side_by_side(page: Any, server: Served, models: dic
     # An answer replaces the one before; a refusal is shown as what it is.
     page.fill("#text", "")
     page.click("button")
-    page.wait_for_function("document.querySelectorAll('.problem').length === 5")
+    expect(page.locator(".problem")).to_have_count(5)
     assert page.query_selector(".row") is None
     assert "at least 1 character" in page.query_selector(".problem").inner_text()
     assert all(url.startswith(server.url) for url in asked), asked
