@@ -195,7 +195,9 @@ def test_everything_renders(theirs: Path) -> None:
         list(csv.reader(io.StringIO(to_csv(table))))
     for maker in FIGURES.values():
         maker(comparison)
-    report = write_report(theirs.parent / "out").read_text()
+    page = write_report(theirs.parent / "out")
+    assert "tunebench read what they left" in page.read_text()
+    report = page.with_name("report.md").read_text()
     for target in [line.split("](")[1].split(")")[0] for line in report.split("[")[1:] if "](" in line]:
         assert (theirs.parent / "out" / target).exists(), target
     assert "None" not in report

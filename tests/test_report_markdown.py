@@ -34,10 +34,10 @@ def links(markdown: str) -> set[str]:
 
 def test_everything_is_written_and_every_link_resolves(tmp_path: Path) -> None:
     comparison = compare([make_cell(size=500), make_cell("lora", size=500, status="failed")])
-    report = write_all(comparison, tmp_path)
-    assert report == tmp_path / "report.md"
+    assert write_all(comparison, tmp_path) == tmp_path / "report.html"
+    report = tmp_path / "report.md"
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {
-        f"{name}.{ending}" for name in TABLES for ending in ("txt", "md", "csv")
+        f"{name}.{ending}" for name in TABLES for ending in ("txt", "md", "csv", "tex")
     }
     targets = links(report.read_text(encoding="utf-8"))
     assert {f"figures/{name}.{ending}" for name in FIGURES for ending in ("png", "svg")} <= targets

