@@ -65,9 +65,12 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's headless Chromium; tests that need it are skipped where there is none."""
+    """Debian's headless Chromium; tests that need it are skipped where there is none.
+
+    One a module: as long as it lives, its event loop runs in this thread, and others cannot.
+    """
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium")
