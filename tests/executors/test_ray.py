@@ -61,7 +61,10 @@ def nodes_of(cluster: Any) -> list[Any]:
 
 
 class KillsANode(PlainDisplay):
-    """Kills a node of the cluster, whose tasks are running, when it has heard of enough steps."""
+    """Kills a node of the cluster, whose tasks are running, when it has heard of enough steps.
+
+    Not the one that the driver joined, which on one machine may be any: with it the driver would be cut off.
+    """
 
     def __init__(self, cluster: Any, after: int) -> None:
         super().__init__(io.StringIO(), interval=0.0)
@@ -73,7 +76,9 @@ class KillsANode(PlainDisplay):
         self._after -= progress.phase == "train"
         if self._after <= 0 and not self.killed:
             self.killed = True
-            self._cluster.remove_node(nodes_of(self._cluster)[0], allow_graceful=False)
+            here = ray.get_runtime_context().get_node_id()
+            node = next(node for node in nodes_of(self._cluster) if node.node_id != here)
+            self._cluster.remove_node(node, allow_graceful=False)
 
 
 def statuses(folder: Path) -> Counter[str]:

@@ -90,7 +90,8 @@ class RayExecutor(Executor):
         try:
             self._threads = ray_cluster.threads_of_a_run(self.execution.threads)
             here = ray.get_runtime_context().get_node_id()
-            beside = NodeAffinitySchedulingStrategy(node_id=here, soft=True)
+            # Nowhere else: with another node, the mailbox of a living driver could die.
+            beside = NodeAffinitySchedulingStrategy(node_id=here, soft=False)
             self._mailbox = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=beside).remote()
             ray.get(self._mailbox.stopping.remote())
         except BaseException:
