@@ -25,7 +25,11 @@ _POLL = 0.5
 
 
 class ProcessExecutor(Executor):
-    """Worker processes on this machine."""
+    """Worker processes on this machine.
+
+    A worker that dies leaves its run to the others; what is still open when all have ended is done in
+    this process.
+    """
 
     def run(
         self,
@@ -38,91 +42,56 @@ class ProcessExecutor(Executor):
         train: TrainFunction,
         estimates: Mapping[str, float],
     ) -> Summary:
-        """Run the cells; see :func:`run_with_workers`."""
-        return run_with_workers(
-            specs,
+        """Run the cells in ``execution.workers`` processes; ``train`` is a module-level function."""
+        context = multiprocessing.get_context("spawn")
+        messages: Any = context.Queue()
+        failures = {spec.run_id: failed_at(spec, store) for spec in specs}
+        open_ = [spec for spec in specs if not store.run_folder(spec.run_id).complete]
+        count = min(execution.workers, max(1, len(open_)))
+        # Only what is open: complete runs are verified once, below, and not again by every worker.
+        arguments = (open_, store, dataset, execution, train, failures, messages)
+        workers = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(count)]
+        display.start({spec.run_id: estimates.get(spec.run_id, 0.0) / count for spec in open_})
+        summary = Summary()
+        try:
+            with stop_on_signals(display) as stop:
+                for worker in workers:
+                    worker.start()
+                told = False
+                while any(worker.is_alive() for worker in workers) or not messages.empty():
+                    if stop() and not told:
+                        told = summary.interrupted = True
+                        for worker in workers:
+                            worker.terminate()  # SIGTERM: each saves its checkpoint
+                    try:
+                        kind, value = messages.get(timeout=_POLL)
+                    except queue.Empty:
+                        continue
+                    _relay(kind, value, display, summary)
+        finally:
+            display.stop()
+        for worker in workers:
+            if worker.exitcode:
+                display.message(f"a worker ended with code {worker.exitcode}; its run is taken up again")
+        done = set(summary.complete) | set(summary.failed)
+        left = [spec for spec in specs if spec.run_id not in done]
+        if summary.interrupted or not left:
+            return summary
+        rest = run_plan(
+            left,
             store=store,
             dataset=dataset,
             execution=execution,
             display=display,
             train=train,
-            estimates=estimates,
+            estimates=dict(estimates),
+            failures=failures,
         )
-
-
-def run_with_workers(
-    specs: Sequence[RunSpec],
-    *,
-    store: StudyStore,
-    dataset: TextDataset,
-    execution: Execution,
-    display: Display,
-    train: TrainFunction,
-    estimates: Mapping[str, float],
-) -> Summary:
-    """Run the cells in ``execution.workers`` processes; see :func:`tunebench.runner.run_plan`.
-
-    A worker that dies leaves its run to the others; what is still open when all have ended is done in
-    this process.
-
-    Args:
-        specs: What to run, in order.
-        store: Where.
-        dataset: Their texts.
-        execution: Device, workers, and threads of each worker.
-        display: Told how it goes.
-        train: Trains one run; a module-level function.
-        estimates: Seconds by run id.
-    """
-    context = multiprocessing.get_context("spawn")
-    messages: Any = context.Queue()
-    failures = {spec.run_id: failed_at(spec, store) for spec in specs}
-    open_ = [spec for spec in specs if not store.run_folder(spec.run_id).complete]
-    count = min(execution.workers, max(1, len(open_)))
-    # Only what is open: complete runs are verified once, below, and not again by every worker.
-    arguments = (open_, store, dataset, execution, train, failures, messages)
-    workers = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(count)]
-    display.start({spec.run_id: estimates.get(spec.run_id, 0.0) / count for spec in open_})
-    summary = Summary()
-    try:
-        with stop_on_signals(display) as stop:
-            for worker in workers:
-                worker.start()
-            told = False
-            while any(worker.is_alive() for worker in workers) or not messages.empty():
-                if stop() and not told:
-                    told = summary.interrupted = True
-                    for worker in workers:
-                        worker.terminate()  # SIGTERM: each saves its checkpoint
-                try:
-                    kind, value = messages.get(timeout=_POLL)
-                except queue.Empty:
-                    continue
-                _relay(kind, value, display, summary)
-    finally:
-        display.stop()
-    for worker in workers:
-        if worker.exitcode:
-            display.message(f"a worker ended with code {worker.exitcode}; its run is taken up again")
-    done = set(summary.complete) | set(summary.failed)
-    left = [spec for spec in specs if spec.run_id not in done]
-    if summary.interrupted or not left:
+        summary.complete += rest.complete
+        summary.failed += rest.failed
+        summary.skipped += rest.skipped
+        summary.interrupted = rest.interrupted
         return summary
-    rest = run_plan(
-        left,
-        store=store,
-        dataset=dataset,
-        execution=execution,
-        display=display,
-        train=train,
-        estimates=dict(estimates),
-        failures=failures,
-    )
-    summary.complete += rest.complete
-    summary.failed += rest.failed
-    summary.skipped += rest.skipped
-    summary.interrupted = rest.interrupted
-    return summary
 
 
 def _relay(kind: str, value: Any, display: Display, summary: Summary) -> None:

@@ -44,7 +44,8 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", pause: float = 0.5) -> 
         StoreError: There is no study, or its plan is damaged.
     """
     study = WatchedStudy(folder, pause=pause)
-    static = Path(str(importlib.resources.files("tunebench") / "watching" / "static"))
+    package = Path(str(importlib.resources.files("tunebench")))
+    static = package / "watching" / "static"
     # FastAPI's own pages load scripts from a CDN.
     app = FastAPI(title="tunebench watch", docs_url=None, redoc_url=None, openapi_url=None)
     if _is_loopback(host):
@@ -66,6 +67,11 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", pause: float = 0.5) -> 
         if found is None:
             raise HTTPException(404, "The study has no such run.")
         return _answer(request, describe_run(*found))
+
+    # The theme is switched as in the report, by the same script.
+    @app.get("/static/theme.js", include_in_schema=False)
+    def theme() -> FileResponse:
+        return FileResponse(package / "report" / "html" / "theme.js")
 
     app.mount("/static", StaticFiles(directory=static), name="static")
     return app
