@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -217,74 +214,3 @@ def test_divergence_is_refused() -> None:
     loop.on_log(None, state, None, logs={"loss": 0.7})  # type: ignore[arg-type]
     with pytest.raises(NonFiniteLossError, match="diverged"):
         loop.on_log(None, state, None, logs={"loss": float("nan"), "learning_rate": 1.0})  # type: ignore[arg-type]
-
-
-def test_kill_minus_nine_in_the_middle_of_a_grid_changes_nothing(
-    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
-) -> None:
-    """A real process, a real kill, the real command line."""
-    study = tmp_path / "grid.yaml"
-    study.write_text(
-        json.dumps(
-            {
-                "model": str(tiny_model("bert")),
-                "data": str(reviews),
-                "strategies": {"full": {"learning_rate": 3e-3}, "lora": LORA},
-                "train_sizes": [60, 120],
-                "max_length": 24,
-                "epochs": 6,
-                "batch_size": 4,
-            }
-        )
-    )
-    environment = os.environ | {"TUNEBENCH_CACHE": str(tmp_path / "cache")}
-
-    def command(out: str) -> list[str]:
-        return [
-            sys.executable,
-            "-m",
-            "tunebench.cli",
-            "run",
-            str(study),
-            "--out",
-            str(tmp_path / out),
-            "--no-measure",
-            "--threads",
-            "1",
-        ]
-
-    subprocess.run(command("whole"), env=environment, check=True, capture_output=True)
-    killed = 0
-    for _ in range(6):
-        process = subprocess.Popen(
-            command("cut"), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        records = tmp_path / "cut" / "runs"
-        before = len(list(records.glob("*/record.json")))
-        deadline = time.monotonic() + 60
-        # Kill once something new is under way: a run begun, or one more committed.
-        while process.poll() is None and time.monotonic() < deadline:
-            begun = len(list(records.glob("*/spec.json")))
-            if begun > before or len(list(records.glob("*/record.json"))) > before:
-                time.sleep(0.7)
-                break
-            time.sleep(0.02)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.wait()
-        if killed == 2:
-            break
-    assert killed >= 1
-    subprocess.run(command("cut"), env=environment, check=True, capture_output=True)
-    whole, cut = (
-        {p.parent.name: json.loads(p.read_text()) for p in (tmp_path / out / "runs").glob("*/record.json")}
-        for out in ("whole", "cut")
-    )
-    assert len(whole) == 4
-    assert whole.keys() == cut.keys()
-    for run_id in whole:
-        assert whole[run_id]["scores"] == cut[run_id]["scores"]
-        assert whole[run_id]["files"] == cut[run_id]["files"] or (
-            whole[run_id]["files"]["weights.safetensors"] == cut[run_id]["files"]["weights.safetensors"]
-        )

@@ -115,17 +115,27 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
     metadata: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}
+    with look(), _without_glyph_warnings():
+        # Laid out once, not again for each format.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     paths = []
     for ending, dated in metadata.items():
         path = stem.with_name(f"{stem.name}.{ending}")
         temporary = stem.with_name(f".{stem.name}.{os.getpid()}.{ending}")
         try:
-            with look(), warnings.catch_warnings():
-                # Class names may be in a script the bundled font does not have: boxes, no noise.
-                warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+            with look(), _without_glyph_warnings():
                 figure.savefig(temporary, dpi=160, metadata=dated)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
         paths.append(path)
     return paths
+
+
+@contextmanager
+def _without_glyph_warnings() -> Iterator[None]:
+    """Class names may be in a script the bundled font does not have: boxes, no noise."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+        yield

@@ -7,6 +7,7 @@ machine's rate of matrix products.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -233,9 +234,15 @@ def _sample(spec: RunSpec, dataset: TextDataset) -> tuple[TokenizedTexts, Collat
     return texts, Collator(pad_id=tokenizer.pad_token_id or 0, length=fixed)
 
 
+@functools.cache
+def _products(precision: str) -> float:
+    """Return a quick look at the rate of products (GFLOP/s), taken once a process: a guess needs no more."""
+    return machine.gemm_gflops(precision, size=1024, repeats=3)
+
+
 def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> _Rates:
     """Derive rates from the arithmetic and the machine's rate of products."""
-    rate = machine.gemm_gflops(spec.precision) * 1e9 * _EFFICIENCY[spec.engine] if device == "cpu" else 5e12
+    rate = _products(spec.precision) * 1e9 * _EFFICIENCY[spec.engine] if device == "cpu" else 5e12
     lengths = sample.lengths if collator.length is None else [collator.length]
     mean = float(np.mean([ready.workload.forward(texts=1, length=int(n)) for n in lengths]))
     width = 2 if spec.precision == "bf16" else 4
