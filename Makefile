@@ -32,8 +32,9 @@ lint: $(VENV)/.dev ## ruff
 types: $(VENV)/.dev ## mypy --strict
 	$(BIN)/mypy
 
-unit: $(VENV)/.dev ## pytest
-	$(BIN)/python -m pytest
+# A thread a worker: tiny models gain nothing from more, and two workers would wait for each other's.
+unit: $(VENV)/.dev ## pytest, on up to four cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 reports: $(VENV)/.offline ## Rebuild tables, figures and report of every committed result
 	for study in docs/results/*/study.yaml; do $(BIN)/tunebench report $$(dirname $$study) || exit 1; done
