@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/quickstart
 
-.PHONY: help demo test lint types unit faults audit reports format clean
+.PHONY: help demo test lint types unit faults scaling audit reports format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -41,6 +41,9 @@ reports: $(VENV)/.offline ## Rebuild tables, figures and report of every committ
 
 faults: $(VENV)/.dev ## Kill studies a hundred times, resume them, compare; docs/reliability.md
 	PYTHONPATH=tests nice -n 10 $(BIN)/python -W ignore -m faults.kills --kills 100 --out docs/results/reliability.json
+
+scaling: $(VENV)/.offline ## How cost grows with texts, length, parameters, runs, workers; docs/scaling.md
+	$(BIN)/tunebench bench --scaling --out docs/results/scaling
 
 audit: $(VENV)/.dev ## Known weaknesses of what is installed, from an index that answers pip-audit
 	$(BIN)/pip-audit --skip-editable

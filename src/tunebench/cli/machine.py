@@ -33,7 +33,8 @@ def doctor(json_: JsonOption = False) -> None:
 @app.command(epilog="Example: tunebench bench --model minilm --grid")
 def bench(
     model: Annotated[
-        str | None, typer.Option(help="distilbert (the default), minilm (with --serve), or a model folder.")
+        str | None,
+        typer.Option(help="distilbert (the default), minilm (with --serve, --scaling), or a model folder."),
     ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Estimate the whole paper grid both ways.")] = False,
     attention_dropout: Annotated[
@@ -45,6 +46,13 @@ def bench(
     serve: Annotated[
         bool, typer.Option("--serve", help="Measure serving, and a plain pipeline behind the same routes.")
     ] = False,
+    scaling: Annotated[
+        bool,
+        typer.Option("--scaling", help="Measure how cost grows with texts, length, parameters, runs, workers."),
+    ] = False,
+    out_: Annotated[
+        Path | None, typer.Option("--out", help="With --scaling: a folder for scaling.json and its figure.")
+    ] = None,
     seconds: Annotated[float, typer.Option(help="Time to use; two rounds at least.", min=1)] = 420.0,
     threads: Annotated[
         int | None, typer.Option(help="Compute threads; default all cores.", min=1, max=1024)
@@ -58,6 +66,15 @@ def bench(
 
         served = run_serve_bench(model or "minilm", seconds=seconds, threads=threads, tell=tell)
         values, text = served.to_dict(), render_serve(served)
+    elif scaling:
+        from tunebench.bench_scaling import render_scaling, run_scaling_bench, save_scaling_figure
+        from tunebench.files import write_json
+
+        grown = run_scaling_bench(model or "minilm", threads=threads, tell=tell)
+        values, text = grown.to_dict(), render_scaling(grown)
+        if out_ is not None:
+            write_json(out_ / "scaling.json", values)
+            save_scaling_figure(grown, out_ / "scaling")
     elif prefix:
         from tunebench.bench_prefix import render_prefix, run_prefix_bench
 

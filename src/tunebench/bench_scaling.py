@@ -1,0 +1,398 @@
+"""``tunebench bench --scaling``: how the cost of a study grows, measured and fitted.
+
+Each measurement varies one thing and keeps the others: texts, their length, the encoder's parameters,
+runs of a study, and workers. A power law is fitted to each, which is a straight line between logarithms.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunebench.bench import BATCH, WAYS, our_trainer, review_lengths
+from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
+from tunebench.engine import machine
+from tunebench.engine.flops import count
+from tunebench.models import architecture_of, load_tokenizer, model_folder
+from tunebench.strategies import STRATEGIES
+
+Tell = Callable[[str], None]
+
+#: What is varied, where nothing else is asked for.
+TEXTS = (1_000, 2_000, 4_000, 8_000, 16_000)
+EPOCH_TEXTS = (64, 128, 256, 512)
+LENGTHS = (32, 64, 128, 256, 512)
+#: Layers and hidden size of BERT-shaped encoders.
+SHAPES = ((2, 128), (4, 256), (6, 384), (6, 512), (6, 768), (12, 768))
+RUNS = (10, 30, 100, 300, 1_000)
+#: Length of the texts where it is not what is varied.
+_LENGTH = 128
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """``y = factor * x ** exponent`` with a 95 % interval of the exponent (t, over the points)."""
+
+    factor: float
+    exponent: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Growth:
+    """One thing measured against another.
+
+    Attributes:
+        x_name: What was varied.
+        y_name: What was measured, with its unit.
+        x: Its values.
+        y: The measurements.
+    """
+
+    x_name: str
+    y_name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+    def fit(self) -> PowerLaw | None:
+        """Return the least-squares line between logarithms; None for fewer than four points."""
+        from scipy import stats
+
+        if len(self.x) < 4:
+            return None
+        found = stats.linregress(np.log(self.x), np.log(self.y))
+        half = float(stats.t.ppf(0.975, len(self.x) - 2) * found.stderr)
+        slope = float(found.slope)
+        return PowerLaw(math.exp(float(found.intercept)), slope, slope - half, slope + half)
+
+
+@dataclass
+class ScalingResult:
+    """Everything measured, by a short name of each measurement."""
+
+    model: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    threads: int
+    precision: str
+    growths: dict[str, Growth]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, fits included."""
+        found = asdict(self)
+        for name, growth in self.growths.items():
+            fit = growth.fit()
+            found["growths"][name]["fit"] = None if fit is None else asdict(fit)
+        return found
+
+
+def run_scaling_bench(
+    model: str,
+    *,
+    threads: int | None = None,
+    texts: Sequence[int] = TEXTS,
+    epoch_texts: Sequence[int] = EPOCH_TEXTS,
+    lengths: Sequence[int] = LENGTHS,
+    shapes: Sequence[tuple[int, int]] = SHAPES,
+    runs: Sequence[int] = RUNS,
+    tell: Tell = lambda line: None,
+) -> ScalingResult:
+    """Measure every growth once; about eight minutes for the packaged model on two cores.
+
+    Args:
+        model: ``minilm`` or a folder.
+        threads: Compute threads.
+        texts: Numbers of texts to tokenise.
+        epoch_texts: Numbers of texts to train on for an epoch.
+        lengths: Tokens a text.
+        shapes: Layers and hidden size of the encoders.
+        runs: Numbers of runs in a study.
+        tell: Told what is being measured.
+
+    Raises:
+        ModelError: The model cannot be loaded.
+    """
+    used = machine.set_threads(threads)
+    precision = machine.default_precision("cpu", "fast")
+    machine.keep_memory()
+    fitting = [length for length in lengths if length <= _longest(model)]
+    growths = {"tokenise": _tokenising(model, texts, tell)}
+    for way in WAYS:
+        growths[f"epoch, {way}"] = _epochs(model, way, epoch_texts, precision, tell)
+        growths[f"length, {way}"] = _by_length(model, way, fitting, precision, tell)
+    growths["parameters"] = _by_parameters(shapes, precision, tell)
+    growths |= _by_runs(model, runs, tell)
+    growths["workers"] = _by_workers(model, used, tell)
+    return ScalingResult(model, machine.describe(), machine.versions(), used, precision, growths)
+
+
+def _longest(model: str) -> int:
+    from transformers import AutoConfig
+
+    return int(AutoConfig.from_pretrained(model_folder(model)).max_position_embeddings)
+
+
+def _tokenising(model: str, counts: Sequence[int], tell: Tell) -> Growth:
+    tokenizer = load_tokenizer(model_folder(model))
+    words = [word for word in tokenizer.get_vocab() if word.isalpha()]
+    generator = np.random.default_rng(0)
+    reviews = [" ".join(generator.choice(words, size=200)) for _ in range(max(counts))]
+    fingerprint = tokenizer_fingerprint(tokenizer)
+    seconds = []
+    for number in counts:
+        tell(f"tokenising {number:,} texts")
+        start = time.perf_counter()
+        tokenize(
+            reviews[:number],
+            tokenizer=tokenizer,
+            tokenizer_fingerprint=fingerprint,
+            max_length=256,
+            cache_dir=None,
+        )
+        seconds.append(time.perf_counter() - start)
+    return Growth("texts", "seconds to tokenise", tuple(counts), tuple(seconds))
+
+
+def _epochs(model: str, way: str, counts: Sequence[int], precision: str, tell: Tell) -> Growth:
+    seconds = []
+    for number in counts:
+        tell(f"an epoch of {number:,} texts, {way}")
+        seconds.append(sum(_steps(_load(model), way, review_lengths(number), precision)))
+    return Growth("texts", "seconds an epoch", tuple(counts), tuple(seconds))
+
+
+def _by_length(model: str, way: str, lengths: Sequence[int], precision: str, tell: Tell) -> Growth:
+    seconds = []
+    for length in lengths:
+        tell(f"a step of {BATCH} texts of {length} tokens, {way}")
+        seconds.append(statistics.median(_steps(_load(model), way, _equal(length), precision)))
+    return Growth("tokens a text", "seconds a step", tuple(lengths), tuple(seconds))
+
+
+def _by_parameters(shapes: Sequence[tuple[int, int]], precision: str, tell: Tell) -> Growth:
+    from transformers import BertConfig, BertForSequenceClassification, set_seed
+
+    parameters, seconds = [], []
+    for layers, hidden in shapes:
+        tell(f"a step of {BATCH} texts of {_LENGTH} tokens, {layers} layers of width {hidden}")
+        set_seed(0)
+        config = BertConfig(
+            num_hidden_layers=layers,
+            hidden_size=hidden,
+            intermediate_size=4 * hidden,
+            num_attention_heads=max(1, hidden // 64),
+        )
+        model = BertForSequenceClassification(config)
+        # Embeddings are looked up, not multiplied: they cost memory, hardly time.
+        parameters.append(sum(p.numel() for p in model.bert.encoder.parameters()))
+        seconds.append(statistics.median(_steps(model, "full", _equal(_LENGTH), precision)))
+    return Growth("parameters of the layers", "seconds a step", tuple(parameters), tuple(seconds))
+
+
+def _load(model: str) -> Any:
+    from transformers import set_seed
+
+    from tunebench.models import load_classifier
+
+    set_seed(0)
+    return load_classifier(model_folder(model), label_names=("negative", "positive"))
+
+
+def _equal(length: int, steps: int = 3) -> TokenizedTexts:
+    """Make texts of one length, for so many steps."""
+    number = steps * BATCH
+    ids = np.random.default_rng(0).integers(1000, 20_000, size=number * length).astype(np.int32)
+    return TokenizedTexts(ids, np.arange(number + 1) * length)
+
+
+def _steps(model: Any, way: str, texts: TokenizedTexts, precision: str) -> list[float]:
+    """Return the seconds of each step of a second pass over some texts; the first one warms up."""
+    architecture = architecture_of(model.config)
+    strategy = STRATEGIES[way]
+    prepared = strategy.prepare(model, strategy.params(**WAYS[way]), architecture)
+    workload = count(prepared, architecture)
+    with our_trainer(prepared, architecture, workload, texts, precision, passes=2) as trainer:
+        trainer.train()
+        found: list[float] = trainer.meters.step_seconds
+    return found[len(found) // 2 :]
+
+
+def _by_runs(model: str, counts: Sequence[int], tell: Tell) -> dict[str, Growth]:
+    """Measure what a study of many runs costs to open and to report, beside its training.
+
+    The runs are one real run under other seeds: the costs depend on their number, not on what they learnt.
+    """
+    from tunebench.api import load_comparison, write_report
+    from tunebench.tables import make_tables
+
+    seconds: dict[str, list[float]] = {"opening and tables": [], "report": []}
+    with tempfile.TemporaryDirectory() as place:
+        template = _one_run(model, Path(place))
+        for number in counts:
+            tell(f"a study of {number:,} runs")
+            folder = _copies(template, Path(place) / str(number), number)
+            start = time.perf_counter()
+            make_tables(load_comparison(folder))
+            seconds["opening and tables"].append(time.perf_counter() - start)
+            start = time.perf_counter()
+            write_report(folder, run_figures=False)
+            seconds["report"].append(time.perf_counter() - start)
+    return {
+        name: Growth("runs", f"seconds, {name}", tuple(counts), tuple(found)) for name, found in seconds.items()
+    }
+
+
+def _one_run(model: str, place: Path) -> Path:
+    from tunebench.api import run_study
+    from tunebench.config import Execution
+    from tunebench.progress import PlainDisplay
+
+    study = _study(model, _reviews(place / "data"), strategies={"tfidf": {}}, train_sizes=[200])
+    run_study(
+        study,
+        folder=place / "one",
+        execution=Execution(threads=1),
+        display=PlainDisplay(io.StringIO()),
+        measure=False,
+    )
+    return place / "one"
+
+
+def _copies(template: Path, folder: Path, number: int) -> Path:
+    """Make a study of one run under so many seeds, and return its folder."""
+    from tunebench.config import StudyConfig
+    from tunebench.files import write_json
+    from tunebench.store import PlannedRun, StudyStore
+
+    source = StudyStore.open(template)
+    first = source.planned()[0].spec
+    original = source.run_folder(first.run_id)
+    record = original.read()
+    study = source.study()
+    assert record is not None and isinstance(study, StudyConfig)
+    seeds = tuple(range(1, number + 1))
+    specs = [first.model_copy(update={"seed": seed}) for seed in seeds]
+    store = StudyStore.create(folder, study.model_copy(update={"seeds": seeds}), [PlannedRun(s) for s in specs])
+    predictions = original.read_predictions()
+    for spec in specs:
+        run = store.run_folder(spec.run_id)
+        run.begin(spec)
+        run.write_predictions(**predictions)
+        copy = record.model_copy(update={"run_id": spec.run_id, "spec": spec})
+        write_json(run.record, copy.model_dump(mode="json"))
+    return folder
+
+
+def _by_workers(model: str, cores: int, tell: Tell) -> Growth:
+    """Measure the same runs with one and more workers that share the same threads."""
+    from tunebench.api import run_study
+    from tunebench.config import Execution
+    from tunebench.progress import PlainDisplay
+
+    workers = [n for n in (1, 2, 4, 8, 16) if n <= cores]
+    per_hour = []
+    with tempfile.TemporaryDirectory() as place:
+        data = _reviews(Path(place) / "data")
+        number = 2 * workers[-1]
+        study = _study(
+            model, data, strategies={"full": {}}, train_sizes=[128], seeds=list(range(1, number + 1)), epochs=1
+        )
+        for side_by_side in workers:
+            tell(f"{number} runs, {side_by_side} at a time")
+            start = time.perf_counter()
+            run_study(
+                study,
+                folder=Path(place) / str(side_by_side),
+                execution=Execution(threads=max(1, cores // side_by_side), workers=side_by_side),
+                display=PlainDisplay(io.StringIO()),
+                measure=False,
+            )
+            per_hour.append(3600 * number / (time.perf_counter() - start))
+    return Growth("workers", "runs an hour", tuple(workers), tuple(per_hour))
+
+
+def _study(model: str, data: Path, **settings: Any) -> Any:
+    from tunebench.study_file import check_study
+
+    common = {"name": "scaling", "model": model, "data": str(data), "max_length": _LENGTH, "selection": "last"}
+    return check_study(common | settings)
+
+
+def _reviews(folder: Path) -> Path:
+    """Write texts of two classes, long enough to fill every batch."""
+    import csv
+
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    words = "the film a story of men in paris who met again after many years and".split()
+    for part, number in (("train", 400), ("test", 100)):
+        with (folder / f"{part}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["text", "label"])
+            for row in range(number):
+                verdict = "great" if row % 2 else "awful"
+                writer.writerow([f"{part} {row} {verdict} {' '.join(generator.choice(words, size=150))}", row % 2])
+    return folder
+
+
+def render_scaling(result: ScalingResult) -> str:
+    """Return measurements and fits as text."""
+    info = result.machine
+    lines = [
+        f"{result.model} on {info['cpu']}, {info['cores']} cores, {result.threads} threads, {result.precision}",
+        "",
+    ]
+    for name, growth in result.growths.items():
+        lines.append(f"{name}: {growth.y_name} by {growth.x_name}")
+        lines.append("  " + "  ".join(f"{x:,.0f}: {y:.3g}" for x, y in zip(growth.x, growth.y, strict=True)))
+        if fit := growth.fit():
+            lines.append(f"  grows as its power {fit.exponent:.2f} [{fit.low:.2f}, {fit.high:.2f}]")
+    return "\n".join(lines) + "\n"
+
+
+def save_scaling_figure(result: ScalingResult, stem: Path) -> list[Path]:
+    """Draw every growth with its fit, one panel for each pair of axes, as SVG and PNG.
+
+    Args:
+        result: The measurements.
+        stem: Path without ending.
+
+    Returns:
+        The paths written.
+    """
+    from tunebench.figure_style import look, new_figure, save, styles
+
+    panels: dict[tuple[str, str], list[str]] = {}
+    for name, growth in result.growths.items():
+        unit = "seconds" if growth.x_name == "runs" else growth.y_name
+        panels.setdefault((growth.x_name, unit), []).append(name)
+    with look():
+        columns = 3
+        rows = math.ceil(len(panels) / columns)
+        figure = new_figure(10, 3.1 * rows)
+        for number, ((x_name, y_name), names) in enumerate(panels.items(), start=1):
+            axes = figure.add_subplot(rows, columns, number)
+            for name, style in styles(names).items():
+                growth = result.growths[name]
+                fit = growth.fit()
+                label = name if fit is None else f"{name}: power {fit.exponent:.2f}"
+                axes.plot(growth.x, growth.y, ls="", marker=style.marker, color=style.color, label=label)
+                if fit is not None:
+                    ends = np.array([min(growth.x), max(growth.x)])
+                    axes.plot(ends, fit.factor * ends**fit.exponent, color=style.color, ls=style.dashes)
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_xlabel(x_name.capitalize())
+            axes.set_ylabel(y_name.capitalize())
+            axes.legend(fontsize=8)
+        return save(figure, stem)
