@@ -73,7 +73,20 @@ def test_a_single_seed_gives_an_interval_that_says_it_holds_the_examples_alone()
     assert isinstance(pair.more_seeds, Refusal)
     found = recommend(comparison)
     assert not found.conclusive
-    assert any("single seed" in line for line in found.doubts)
+    assert any("single run" in line for line in found.doubts)
+
+
+def test_what_was_not_tried_is_not_claimed_where_a_kind_is_not_known() -> None:
+    known = recommend(compare(arm("full", 0.10) + arm("lora", 0.15)))
+    assert any("not run: " in line and "full" not in line for line in known.not_tried)
+    cells = arm("full", 0.10)
+    for cell in arm("lora", 0.15):
+        assert cell.record is not None
+        spec = cell.spec.model_copy(update={"kind": None})
+        record = cell.record.model_copy(update={"spec": spec, "run_id": spec.run_id})
+        cells.append(replace(cell, spec=spec, record=record))
+    (said,) = [line for line in recommend(compare(cells)).not_tried if "kind" in line.lower()]
+    assert "lora" in said and "not known" in said and "bitfit" not in said
 
 
 def test_scores_on_different_test_examples_are_refused() -> None:

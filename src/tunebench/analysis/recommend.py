@@ -264,7 +264,7 @@ def _doubts(
         lines.append("Checkpoints were selected on test, so all scores are optimistic.")
     if min(len(entry.seeds) for entry in ranked) < 2:
         lines.append(
-            "A strategy has a single seed: intervals hold the test examples only, not the luck of training."
+            "A strategy has a single run: intervals hold the test examples only, not the luck of training."
         )
     groups = [g for g in comparison.groups() if g.train_size == chosen.train_size]
     edge = [group.label for group in groups if group.at_edge]
@@ -301,7 +301,12 @@ def _not_tried(comparison: Comparison) -> list[str]:
     lines = []
     kinds = {cell.spec.kind for cell in comparison.cells}
     missing = [name for name in STRATEGIES if name not in kinds]
-    if missing:
+    unknown = dict.fromkeys(cell.spec.label for cell in comparison.cells if cell.spec.kind is None)
+    if unknown:
+        lines.append(
+            f"What kind of strategy {', '.join(unknown)} is was not recorded, so what was not run is not known."
+        )
+    elif missing:
         lines.append(f"Kinds of strategy that were not run: {', '.join(missing)}.")
     single = [
         label for label in comparison.labels if len({c.spec.learning_rate for c in _of(comparison, label)}) == 1
