@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tunebench.bench_scaling import Growth, render_scaling, run_scaling_bench, save_scaling_figure
+from tunebench.benchmarks.scaling import Growth, render_scaling, run_scaling_bench, save_scaling_figure
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])

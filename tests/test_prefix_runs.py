@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import nn
 from typer.testing import CliRunner
 
-from tunebench.bench_prefix import render_prefix, run_prefix_bench
+from tunebench.benchmarks.prefix import render_prefix, run_prefix_bench
 from tunebench.cli import app
 from tunebench.config import DataConfig, DataRef, Execution, RunSpec, StudyConfig, expand
 from tunebench.data import TextDataset, load_dataset

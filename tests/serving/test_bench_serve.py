@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serving.conftest import lively
-from tunebench.bench_serve import SIDES, render_serve, run_serve_bench
+from tunebench.benchmarks.serving import SIDES, render_serve, run_serve_bench
 from tunebench.errors import ConfigError
 
 #: The slowest to export and the one that differs least from another are left to the command itself.

@@ -62,12 +62,12 @@ def bench(
 ) -> None:
     """Measure our training and evaluation against a plain Trainer script, in one sitting."""
     if serve:
-        from tunebench.bench_serve import render_serve, run_serve_bench
+        from tunebench.benchmarks.serving import render_serve, run_serve_bench
 
         served = run_serve_bench(model or "minilm", seconds=seconds, threads=threads, tell=tell)
         values, text = served.to_dict(), render_serve(served)
     elif scaling:
-        from tunebench.bench_scaling import render_scaling, run_scaling_bench, save_scaling_figure
+        from tunebench.benchmarks.scaling import render_scaling, run_scaling_bench, save_scaling_figure
         from tunebench.files import write_json
 
         grown = run_scaling_bench(model or "minilm", threads=threads, tell=tell)
@@ -76,17 +76,17 @@ def bench(
             write_json(out_ / "scaling.json", values)
             save_scaling_figure(grown, out_ / "scaling")
     elif prefix:
-        from tunebench.bench_prefix import render_prefix, run_prefix_bench
+        from tunebench.benchmarks.prefix import render_prefix, run_prefix_bench
 
         frozen = run_prefix_bench(model or "distilbert", seconds=seconds, threads=threads, tell=tell)
         values, text = frozen.to_dict(), render_prefix(frozen)
     elif profile:
-        from tunebench.profile import render_profile, run_profile
+        from tunebench.benchmarks.profile import render_profile, run_profile
 
         values = run_profile(model or "distilbert", attention_dropout=attention_dropout, threads=threads, tell=tell)
         text = render_profile(values)
     else:
-        from tunebench.bench import render, run_bench
+        from tunebench.benchmarks.training import render, run_bench
 
         result = run_bench(
             model or "distilbert", seconds=seconds, attention_dropout=attention_dropout, threads=threads, tell=tell

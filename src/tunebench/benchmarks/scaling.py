@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.bench import BATCH, WAYS, our_trainer, review_lengths
+from tunebench.benchmarks.training import BATCH, WAYS, our_trainer, review_lengths
 from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
 from tunebench.engine import machine
 from tunebench.engine.flops import count

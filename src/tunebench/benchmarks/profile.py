@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tunebench.bench import BATCH, WAYS, build_model, our_trainer, review_lengths
+from tunebench.benchmarks.training import BATCH, WAYS, build_model, our_trainer, review_lengths
 from tunebench.engine import machine
 from tunebench.engine.flops import count
 

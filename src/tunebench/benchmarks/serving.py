@@ -269,7 +269,7 @@ def _server(side: str, root: Path, *, threads: int) -> Iterator[tuple[str, psuti
     count = _ADAPTERS if side == "8 adapters" else 1
     folder = SIDES[side]
     paths = [root / f"adapter-{i}" for i in range(count)] if folder == "adapter" else [root / folder]
-    command = [sys.executable, "-m", "tunebench.bench_serve", side, str(threads), *map(str, paths)]
+    command = [sys.executable, "-m", "tunebench.benchmarks.serving", side, str(threads), *map(str, paths)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     said: list[str] = []

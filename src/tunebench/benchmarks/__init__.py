@@ -1,0 +1,1 @@
+"""``tunebench bench``: speed and cost, measured; one file a question."""
