@@ -37,7 +37,7 @@ unit: $(VENV)/.dev ## pytest, on up to four cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 reports: $(VENV)/.offline ## Rebuild tables, figures and report of every committed result
-	for study in docs/results/*/study.yaml; do $(BIN)/tunebench report $$(dirname $$study) || exit 1; done
+	for study in docs/results/*/study.yaml; do $(BIN)/tunebench report $$(dirname $$study) --no-run-figures || exit 1; done
 
 faults: $(VENV)/.dev ## Kill studies a hundred times, resume them, compare; docs/reliability.md
 	PYTHONPATH=tests nice -n 10 $(BIN)/python -W ignore -m faults.kills --kills 100 --out docs/results/reliability.json
