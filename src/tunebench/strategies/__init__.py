@@ -4,6 +4,7 @@ To add one: write a file beside this with a :class:`~tunebench.strategies.base.S
 under ``@register`` and import it here. The tests run over the registry, so it is tested on arrival.
 """
 
+from tunebench.strategies.adalora import AdaLoRA, AdaLoraParams
 from tunebench.strategies.adapters import IA3, OFT, VeRA
 from tunebench.strategies.base import STRATEGIES, ClassicalStrategy, Strategy, StrategyParams, is_classical
 from tunebench.strategies.frozen import BitFit, HeadOnly, LastK
@@ -15,6 +16,8 @@ __all__ = [
     "IA3",
     "OFT",
     "STRATEGIES",
+    "AdaLoRA",
+    "AdaLoraParams",
     "BitFit",
     "ClassicalStrategy",
     "FullFineTuning",
