@@ -32,6 +32,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ia3": ("ia3", {}),
     "vera": ("vera", {"rank": 16}),
     "adalora": ("adalora", {"placement": "attention", "rank": 2, "initial_rank": 4}),
+    "prompt_tuning": ("prompt_tuning", {"tokens": 3}),
+    "prefix_tuning": ("prefix_tuning", {"tokens": 3}),
     "oft": ("oft", {"block_size": 16, "placement": "attention"}),
     "lora": ("lora", {"dropout": 0.0, "placement": "attention"}),
     "lora-top": ("lora", {"dropout": 0.0, "placement": "mlp", "top_layers": 1}),

@@ -10,6 +10,7 @@ from tunebench.strategies.base import STRATEGIES, ClassicalStrategy, Strategy, S
 from tunebench.strategies.frozen import BitFit, HeadOnly, LastK
 from tunebench.strategies.full import FullFineTuning, FullParams
 from tunebench.strategies.lora import LoRA, LoraParams
+from tunebench.strategies.prompts import PrefixTuning, PromptParams, PromptTuning
 from tunebench.strategies.tfidf import Tfidf, TfidfParams
 
 __all__ = [
@@ -26,6 +27,9 @@ __all__ = [
     "LastK",
     "LoRA",
     "LoraParams",
+    "PrefixTuning",
+    "PromptParams",
+    "PromptTuning",
     "Strategy",
     "StrategyParams",
     "Tfidf",

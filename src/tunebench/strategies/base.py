@@ -59,6 +59,14 @@ class Strategy(ABC):
         """
         return None
 
+    def virtual_tokens(self, params: Any) -> int:
+        """Return how many tokens stand before every text, beside ``max_length``.
+
+        Args:
+            params: An instance of :attr:`params`.
+        """
+        return 0
+
     def pace(self, parameter: str, params: Any, architecture: Architecture) -> tuple[float, float]:
         """Return how a parameter learns.
 
