@@ -42,6 +42,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora-pissa": ("lora", {"dropout": 0.0, "init": "pissa", "placement": "attention", "rank": 4}),
     "lora-olora": ("lora", {"dropout": 0.0, "init": "olora", "placement": "attention", "rank": 4}),
     "lora-orthogonal": ("lora", {"dropout": 0.0, "init": "orthogonal", "placement": "attention", "rank": 4}),
+    "lora-eva": ("lora", {"dropout": 0.0, "init": "eva", "placement": "attention", "rank": 4}),
     "lora-gaussian": ("lora", {"dropout": 0.0, "init": "gaussian", "placement": "attention"}),
 }
 CASES = [(variant, family) for variant in VARIANTS for family in TINY]

@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -23,7 +23,7 @@ from tunebench.data.splits import Parts, make_parts
 from tunebench.data.tokens import default_cache_dir, tokenize, tokenizer_fingerprint
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import machine
-from tunebench.engine.batching import Collator, TokenDataset
+from tunebench.engine.batching import Batches, Collator, TokenDataset
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.flops import Workload, count
 from tunebench.engine.prefix import FrozenPrefix, frozen_layers
@@ -68,7 +68,7 @@ class Prepared:
     prefix: FrozenPrefix | None = None
 
 
-def prepare_model(spec: RunSpec, *, device: str) -> Prepared:
+def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any]] | None = None) -> Prepared:
     """Load the model, give it its strategy and its engine.
 
     The seed is set first: the head and every adapter are drawn after it, so a run alone and the same
@@ -77,6 +77,8 @@ def prepare_model(spec: RunSpec, *, device: str) -> Prepared:
     Args:
         spec: The run.
         device: ``cpu``, ``cuda`` or ``mps``.
+        batches: Of the training texts, for strategies that begin with what they hold; None where nothing
+            will be trained.
 
     Raises:
         ModelError: If model and strategy do not go together.
@@ -90,6 +92,8 @@ def prepare_model(spec: RunSpec, *, device: str) -> Prepared:
     strategy = STRATEGIES[spec.kind]
     params = strategy.params(**spec.params)
     model = strategy.prepare(model, params, architecture)
+    if batches is not None:
+        strategy.initialise(model, params, batches)
 
     def pace(parameter: str) -> tuple[float, float]:
         return strategy.pace(parameter, params, architecture)
@@ -222,8 +226,8 @@ def run_one(
         validation_fraction=spec.validation_fraction,
         test_size=spec.test_size,
     )
-    prepared = prepare_model(spec, device=device)
     train_set, selection_set, test_set, collator = make_datasets(spec, dataset, parts)
+    prepared = prepare_model(spec, device=device, batches=Batches(train_set.texts, collator, spec.batch_size))
     steps_per_epoch = math.ceil(len(train_set) / spec.batch_size)
 
     with _trainer_folder() as output:

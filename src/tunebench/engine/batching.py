@@ -67,6 +67,28 @@ class Collator:
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
 
 
+class Batches:
+    """Texts in batches of one size and one fixed mixed order, the same each time they are gone through.
+
+    Args:
+        texts: The tokenised texts.
+        collator: Pads a batch.
+        size: Texts a batch.
+    """
+
+    def __init__(self, texts: TokenizedTexts, collator: Collator, size: int) -> None:
+        self.texts, self.collator, self.size = texts, collator, size
+
+    def __len__(self) -> int:
+        return -(-len(self.texts) // self.size)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        # Mixed: data sets often come sorted by class.
+        order = np.random.default_rng(0).permutation(len(self.texts))
+        for start in range(0, len(order), self.size):
+            yield self.collator.pad([self.texts[int(i)] for i in order[start : start + self.size]])
+
+
 def batches_by_length(lengths: np.ndarray, *, batch_tokens: int) -> Iterator[np.ndarray]:
     """Cut texts into batches of similar length, the longest first.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import numpy as np
     from torch import nn
@@ -79,6 +79,16 @@ class Strategy(ABC):
             Its learning rate over the run's, and the share of training after which it begins to learn.
         """
         return 1.0, 0.0
+
+    def initialise(self, model: nn.Module, params: Any, batches: Iterable[dict[str, Any]]) -> None:
+        """Draw first values from the training texts, where the method does; before the first step of a run.
+
+        Args:
+            model: What :meth:`prepare` returned.
+            params: An instance of :attr:`params`.
+            batches: ``input_ids`` and ``attention_mask`` of all training texts; may be gone through repeatedly.
+        """
+        return None
 
     def after_step(self, model: Any, params: Any, *, total_steps: int) -> Callable[[int, Any], None] | None:
         """Return what is to be done after every step of the optimiser, while the gradients are still there.

@@ -9,14 +9,15 @@ from pydantic import Field
 from tunebench.strategies.base import ADDED_LATER, Strategy, StrategyParams, register
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import nn
 
     from tunebench.models import Architecture
 
 Placement = Literal["query_value", "attention", "mlp", "all_linear"] | tuple[str, ...]
-#: Study files' names of PEFT's initialisations. EVA is not among them: it needs batches of the training data
-#: before the model is built.
-Init = Literal["default", "gaussian", "pissa", "olora", "orthogonal"]
+#: Study files' names of PEFT's initialisations.
+Init = Literal["default", "gaussian", "pissa", "olora", "orthogonal", "eva"]
 
 
 class LoraParams(StrategyParams):
@@ -46,7 +47,8 @@ class LoRA(Strategy):
     summary: ClassVar[str] = "low-rank updates of frozen linear layers; the head is trained in full"
     source: ClassVar[str] = (
         "Hu et al. 2021 (arXiv:2106.09685); rsLoRA: Kalajdzievski 2023 (arXiv:2312.03732); DoRA: Liu et al. 2024 "
-        "(arXiv:2402.09353); PiSSA: Meng et al. 2024 (arXiv:2404.02948)"
+        "(arXiv:2402.09353); PiSSA: Meng et al. 2024 (arXiv:2404.02948); "
+        "EVA: Paischer et al. 2024 (arXiv:2410.07170)"
     )
     params: ClassVar[type[StrategyParams]] = LoraParams
     default_learning_rate: ClassVar[float] = 5e-4
@@ -60,7 +62,7 @@ class LoRA(Strategy):
         from peft import LoraConfig
 
         variants: dict[str, Any] = {"use_rslora": params.rslora, "use_dora": params.dora}
-        if params.init != "default":
+        if params.init not in ("default", "eva"):
             variants["init_lora_weights"] = params.init
         return wrap(
             model,
@@ -73,6 +75,18 @@ class LoRA(Strategy):
             lora_dropout=params.dropout,
             **variants,
         )
+
+    def initialise(self, model: Any, params: Any, batches: Iterable[dict[str, Any]]) -> None:
+        """Under ``init: eva``, begin with what the layers' inputs vary in most; see :meth:`Strategy.initialise`."""
+        if params.init != "eva":
+            return
+        from peft import EvaConfig, initialize_lora_eva_weights
+
+        config: Any = model.peft_config["default"]
+        config.init_lora_weights = "eva"
+        # Ranks stay where the study put them: what is trained is known before the data is read.
+        config.eva_config = EvaConfig(rho=1.0, use_label_mask=False)
+        initialize_lora_eva_weights(model.eval(), batches, show_progress_bar=False)
 
 
 def wrap(
