@@ -301,13 +301,6 @@ class StudyConfig(Recipe):
             )
         if self.search.method == "halving" and self.selection != "validation":
             raise ValueError("search.method: halving chooses on validation; it needs selection: validation")
-        for label, strategy in self.strategies.items():
-            smoothing = strategy.recipe.get("label_smoothing", self.label_smoothing)
-            if smoothing and STRATEGIES[strategy.kind].adds_to_loss:
-                raise ValueError(
-                    f"strategy {label!r} ({strategy.kind}) adds a term to the model's loss, which label_smoothing "
-                    "replaces; set label_smoothing: 0 for it"
-                )
         unknown = sorted({label for pair in self.pairs or () for label in pair} - set(self.strategies))
         if unknown:
             known = ", ".join(self.strategies)

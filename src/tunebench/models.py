@@ -59,8 +59,6 @@ class Architecture:
     #: Where the configuration keeps the dropout of the attention probabilities.
     attention_dropout_key: str = "attention_probs_dropout_prob"
     num_layers: int = 0
-    #: Positions the model has, special tokens included; None where they are relative.
-    max_tokens: int | None = None
 
     @property
     def embeddings(self) -> str:
@@ -196,17 +194,7 @@ def architecture_of(config: Any) -> Architecture:
     family = ARCHITECTURES.get(config.model_type)
     if family is None:
         raise _unknown_architecture(config.model_type)
-    found = {"num_layers": config.num_hidden_layers, "max_tokens": _max_tokens(config)}
-    return Architecture(**{**vars(family), **found})
-
-
-def _max_tokens(config: Any) -> int | None:
-    if not getattr(config, "position_biased_input", True):
-        return None
-    positions: int = config.max_position_embeddings
-    # RoBERTa counts them from the one after the padding's.
-    counts_on = ARCHITECTURES[config.model_type].layers.startswith("roberta.")
-    return positions - config.pad_token_id - 1 if counts_on else positions
+    return Architecture(**{**vars(family), "num_layers": config.num_hidden_layers})
 
 
 def load_architecture(folder: Path) -> Architecture:

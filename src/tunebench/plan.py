@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunebench.config import DataRef, Engine, Execution, Precision, RunSpec, StrategyConfig, StudyConfig, expand
+from tunebench.config import DataRef, Engine, Execution, Precision, RunSpec, StudyConfig, expand
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.splits import available_train, held_out_count, make_parts
 from tunebench.errors import ConfigError, PlanError, TunebenchError, raise_all
-from tunebench.models import Architecture, load_architecture, model_folder, resolve_model
+from tunebench.models import load_architecture, model_folder, resolve_model
 from tunebench.store import PlannedRun, StudyStore
 from tunebench.strategies import STRATEGIES
 
@@ -294,27 +294,7 @@ def _check_strategies(study: StudyConfig) -> list[TunebenchError]:
                     fix=f"change or drop strategies.{label}; tunebench strategies lists what there is",
                 )
             )
-        elif strategy.family == "encoder" and (error := _check_length(study, label, config, architecture)):
-            errors.append(error)
     return errors
-
-
-def _check_length(
-    study: StudyConfig, label: str, config: StrategyConfig, architecture: Architecture
-) -> PlanError | None:
-    """Return what is wrong with a strategy whose texts are longer than the model's positions."""
-    strategy = STRATEGIES[config.kind]
-    virtual = strategy.virtual_tokens(strategy.params(**config.params))
-    length = config.recipe.get("max_length", study.max_length)
-    most = architecture.max_tokens
-    if most is None or length + virtual <= most:
-        return None
-    beside = f", and {label} puts {virtual} before them" if virtual else ""
-    return PlanError(
-        f"Texts may be longer than the model: it has {most} positions{beside}.",
-        value=f"max_length: {length}",
-        allowed=f"up to {most - virtual}",
-    )
 
 
 def _check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchError]:

@@ -63,8 +63,6 @@ class Prepared:
     autocast: torch.dtype | None
     parameters: Parameters
     pace: Callable[[str], tuple[float, float]]
-    #: See :meth:`tunebench.strategies.Strategy.after_step`; given the steps of the whole training.
-    after_step: Callable[[int], Callable[[int, Any], None] | None]
     prefix: FrozenPrefix | None = None
 
 
@@ -98,9 +96,6 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     def pace(parameter: str) -> tuple[float, float]:
         return strategy.pace(parameter, params, architecture)
 
-    def after_step(total_steps: int) -> Callable[[int, Any], None] | None:
-        return strategy.after_step(model, params, total_steps=total_steps)
-
     total, adapter, head = count_parameters(model, architecture)
     parameters = Parameters(total=total, trainable=adapter + head, adapter=adapter, head=head)
     workload = count(model, architecture)
@@ -121,7 +116,7 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
             autocast=autocast,
             fingerprint=spec.model.fingerprint,
         )
-    return Prepared(model, architecture, workload, fast, autocast, parameters, pace, after_step, prefix)
+    return Prepared(model, architecture, workload, fast, autocast, parameters, pace, prefix)
 
 
 def evaluation_interval(spec: RunSpec, steps_per_epoch: int) -> int:
@@ -256,7 +251,6 @@ def run_one(
             stop=stop,
             prune=prune,
             pace=prepared.pace,
-            after_step=prepared.after_step(steps_per_epoch * spec.epochs),
         )
         add_trackers(trainer, execution.trackers, folder)
         scored = test_set if spec.run_id not in execution.locked else None

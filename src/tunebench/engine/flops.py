@@ -45,13 +45,11 @@ class Workload:
         head: The head, a text.
         key_value: Of the last layer, what every token needs even where only the first one's output
             is wanted: its keys and values.
-        virtual: Tokens that stand before every text and go through the layers.
     """
 
     layers: tuple[Work, ...]
     head: Work
     key_value: Work
-    virtual: int = 0
 
     def above(self, layers: int) -> Workload:
         """Return the work that is left when the outputs of the bottom layers are there already."""
@@ -69,7 +67,6 @@ class Workload:
             length: Tokens a text, padding included.
             first_token_only: The last layer computes the first token only (the fast layers).
         """
-        length += self.virtual
         total = sum(_layer(work.linear, work.attention, length) for work in self.layers)
         if first_token_only:
             total -= (length - 1) * (self.layers[-1].linear - self.key_value.linear)
@@ -78,12 +75,11 @@ class Workload:
 
     def step(self, *, texts: int, length: int, first_token_only: bool = False) -> float:
         """Return the operations of a forward and a backward pass; see :meth:`forward`."""
-        forward = self.forward(texts=texts, length=length, first_token_only=first_token_only)
-        length += self.virtual
         total = sum(_layer(work.linear_backward, work.attention_backward, length) for work in self.layers)
         if first_token_only:
             total -= (length - 1) * (self.layers[-1].linear_backward - self.key_value.linear_backward)
             total -= (length - 1) * length * self.layers[-1].attention_backward
+        forward = self.forward(texts=texts, length=length, first_token_only=first_token_only)
         return forward + texts * (total + self.head.linear_backward)
 
 
@@ -102,7 +98,7 @@ def count(model: nn.Module, architecture: Architecture) -> Workload:
     inside = {id(p) for layer in stack for p in layer.parameters()}
     below = any(
         p.requires_grad and id(p) not in inside and not architecture.is_head(name)
-        for name, p in model.named_parameters()
+        for name, p in unwrapped.named_parameters()
     )
     layers = []
     key_value = Work()
@@ -115,13 +111,7 @@ def count(model: nn.Module, architecture: Architecture) -> Workload:
     head = [module for name, module in _head_modules(unwrapped, architecture) if "original_module" not in name]
     forward = sum(2.0 * module.weight.numel() for module in head)
     backward = sum(4.0 * module.weight.numel() for module in head if module.weight.requires_grad)
-    return Workload(tuple(layers), Work(forward, backward), key_value, _virtual_tokens(model))
-
-
-def _virtual_tokens(model: Any) -> int:
-    """Return the tokens of a prompt; a prefix widens the attention alone, and is left out as too little."""
-    config = getattr(model, "active_peft_config", None)
-    return int(config.num_virtual_tokens) if config is not None and config.peft_type == "PROMPT_TUNING" else 0
+    return Workload(tuple(layers), Work(forward, backward), key_value)
 
 
 def _layer(linear: float, attention: float, length: int) -> float:

@@ -75,8 +75,6 @@ class StudyTrainer(Trainer):
         prune: Given the macro F1 of every evaluation so far, says whether to give the run up; None never does.
         pace: Given a parameter's name, its learning rate over the run's and the share of training after
             which it begins to learn; None trains all alike.
-        after_step: Called with the step's number and the optimiser after each of its steps, before the
-            gradients go.
         checkpoint_seconds: At most this much work is lost by a kill.
     """
 
@@ -103,7 +101,6 @@ class StudyTrainer(Trainer):
         stop: Callable[[], bool],
         prune: Callable[[list[float]], bool] | None = None,
         pace: Callable[[str], tuple[float, float]] | None = None,
-        after_step: Callable[[int, Any], None] | None = None,
         checkpoint_seconds: float = 300.0,
     ) -> None:
         super().__init__(
@@ -123,7 +120,6 @@ class StudyTrainer(Trainer):
         self.run_folder, self.best_path = folder, best_path
         self._seed, self._grouped, self._autocast = seed, grouped, autocast
         self._run_id, self._report, self._prune = run_id, report, prune
-        self._after_step = after_step
         self._paces = {name: pace(name) for name, p in model.named_parameters() if p.requires_grad} if pace else {}
         self._delays: list[float] = []
         self.contention = ContentionMeter()
@@ -308,13 +304,6 @@ class _Loop(TrainerCallback):
         if state.log_history:  # of a resumed run
             self._tell(state, tuple(state.log_history))
         self.go_on()
-
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Let the strategy do what it does after a step, which is not counted yet."""
-        if self.trainer._after_step is not None:
-            self.trainer._after_step(state.global_step + 1, _inner(self.trainer.optimizer))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -4,21 +4,17 @@ To add one: write a file beside this with a :class:`~tunebench.strategies.base.S
 under ``@register`` and import it here. The tests run over the registry, so it is tested on arrival.
 """
 
-from tunebench.strategies.adalora import AdaLoRA, AdaLoraParams
 from tunebench.strategies.adapters import IA3, OFT, VeRA
 from tunebench.strategies.base import STRATEGIES, ClassicalStrategy, Strategy, StrategyParams, is_classical
 from tunebench.strategies.frozen import BitFit, HeadOnly, LastK
 from tunebench.strategies.full import FullFineTuning, FullParams
 from tunebench.strategies.lora import LoRA, LoraParams
-from tunebench.strategies.prompts import PrefixTuning, PromptParams, PromptTuning
 from tunebench.strategies.tfidf import Tfidf, TfidfParams
 
 __all__ = [
     "IA3",
     "OFT",
     "STRATEGIES",
-    "AdaLoRA",
-    "AdaLoraParams",
     "BitFit",
     "ClassicalStrategy",
     "FullFineTuning",
@@ -27,9 +23,6 @@ __all__ = [
     "LastK",
     "LoRA",
     "LoraParams",
-    "PrefixTuning",
-    "PromptParams",
-    "PromptTuning",
     "Strategy",
     "StrategyParams",
     "Tfidf",

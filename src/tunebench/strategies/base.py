@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
     from torch import nn
@@ -47,8 +47,6 @@ class Strategy(ABC):
     default_learning_rate: ClassVar[float]
     #: ``encoder`` is trained by the Trainer; ``classical`` by itself, see :class:`ClassicalStrategy`.
     family: ClassVar[Literal["encoder", "classical"]] = "encoder"
-    #: Whether the prepared model adds a term of its own to the loss, which label smoothing would leave out.
-    adds_to_loss: ClassVar[bool] = False
 
     def refusal(self, params: Any, architecture: Architecture) -> str | None:
         """Say, before anything is trained, why a model family cannot do this; None where it can.
@@ -58,14 +56,6 @@ class Strategy(ABC):
             architecture: The family, with its number of layers.
         """
         return None
-
-    def virtual_tokens(self, params: Any) -> int:
-        """Return how many tokens stand before every text, beside ``max_length``.
-
-        Args:
-            params: An instance of :attr:`params`.
-        """
-        return 0
 
     def pace(self, parameter: str, params: Any, architecture: Architecture) -> tuple[float, float]:
         """Return how a parameter learns.
@@ -87,21 +77,6 @@ class Strategy(ABC):
             model: What :meth:`prepare` returned.
             params: An instance of :attr:`params`.
             batches: ``input_ids`` and ``attention_mask`` of all training texts; may be gone through repeatedly.
-        """
-        return None
-
-    def after_step(self, model: Any, params: Any, *, total_steps: int) -> Callable[[int, Any], None] | None:
-        """Return what is to be done after every step of the optimiser, while the gradients are still there.
-
-        Args:
-            model: What :meth:`prepare` returned.
-            params: An instance of :attr:`params`.
-            total_steps: Steps of the whole training.
-
-        Returns:
-            A function of the step's number, from 1, and the optimiser; None where there is nothing to do.
-            What it must not forget when a run stops belongs into the optimiser's state of a trained
-            parameter, as a tensor: checkpoints hold that.
         """
         return None
 

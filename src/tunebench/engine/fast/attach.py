@@ -116,9 +116,6 @@ def supports(architecture: Architecture, model: nn.Module) -> str | None:
     """
     if architecture.model_type not in LAYER_NAMES:
         return f"{architecture.model_type} has no fast layers yet"
-    prompt = getattr(model, "active_peft_config", None)
-    if prompt is not None and prompt.is_prompt_learning:
-        return "virtual tokens stand before the text"
     names = LAYER_NAMES[architecture.model_type]
     linears = (names.query, names.key, names.value, names.attention_output, names.up, names.down)
     unwrapped = unwrap(model)
