@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -241,6 +243,32 @@ def test_mean_pooling_is_the_heads_answer_to_the_mean_of_the_attended_tokens(
                 wanted = plain.classifier(mean[None, None])
             assert torch.allclose(found[i], wanted[0], atol=1e-5)
         assert not torch.allclose(found, plain(input_ids=ids, attention_mask=mask).logits, atol=1e-5)
+
+
+def test_mean_pooling_keeps_the_masks_of_threads_apart(tiny_model: Tiny) -> None:
+    folder = tiny_model("bert")
+    model: Any = load_classifier(folder, label_names=("a", "b"))
+    pool_mean(model, load_architecture(folder))
+    ids = torch.arange(1000, 1008).reshape(1, 8)
+    masks = [torch.ones_like(ids), torch.tensor([[1, 1, 0, 0, 0, 0, 0, 0]])]
+
+    def answer(mask: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            found: torch.Tensor = model(input_ids=ids, attention_mask=mask).logits
+        return found
+
+    alone = [answer(mask) for mask in masks]
+    # Both have come in before either reaches the head.
+    met = threading.Barrier(2)
+
+    def meet(*args: Any) -> None:
+        met.wait(60)
+
+    model.bert.embeddings.register_forward_hook(meet)
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(answer, masks))
+    assert not torch.equal(alone[0], alone[1])
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
 @pytest.mark.parametrize("model_type", ["distilbert", "bert", "modernbert"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,13 +28,14 @@ def pool_mean(model: Any, architecture: Architecture) -> None:
         model.config.classifier_pooling = "mean"
         return
     setattr(model, _MARK, True)
-    masks: list[Tensor | None] = [None]
+    # A predictor's methods are called from several threads.
+    seen = threading.local()
 
     def look(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        masks[0] = kwargs.get("attention_mask")
+        seen.mask = kwargs.get("attention_mask")
 
     def mean(hidden: Tensor) -> Tensor:
-        mask = masks[0]
+        mask: Tensor | None = seen.mask
         if mask is None:
             return hidden.float().mean(dim=1, keepdim=True)
         weights = mask.to(hidden.device).float().unsqueeze(-1)
