@@ -27,11 +27,16 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "full": ("full", {}),
     "full-decay": ("full", {"layer_decay": 0.8}),
     "head_only": ("head_only", {}),
+    "head_only-mean": ("head_only", {"pooling": "mean"}),
     "last_k": ("last_k", {"layers": 1}),
     "bitfit": ("bitfit", {}),
     "ia3": ("ia3", {}),
     "vera": ("vera", {"rank": 16}),
     "oft": ("oft", {"block_size": 16, "placement": "attention"}),
+    "adalora": ("adalora", {"initial_rank": 6, "target_rank": 3}),
+    "prefix": ("prefix_tuning", {"virtual_tokens": 5}),
+    "prompt": ("prompt_tuning", {"virtual_tokens": 5}),
+    "prompt-random": ("prompt_tuning", {"virtual_tokens": 5, "init": "random"}),
     "lora": ("lora", {"dropout": 0.0, "placement": "attention"}),
     "lora-top": ("lora", {"dropout": 0.0, "placement": "mlp", "top_layers": 1}),
     "lora-rslora": ("lora", {"dropout": 0.0, "rslora": True, "placement": "all_linear"}),
@@ -42,6 +47,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora-eva": ("lora", {"dropout": 0.0, "init": "eva", "placement": "attention", "rank": 4}),
     "lora-gaussian": ("lora", {"dropout": 0.0, "init": "gaussian", "placement": "attention"}),
 }
+#: Where the tests' common learning rate goes too far on tiny random models.
+RATES = {"prompt": 2e-4, "prompt-random": 1e-3}
 CASES = [(variant, family) for variant in VARIANTS for family in TINY]
 
 
@@ -84,7 +91,7 @@ def test_it_trains_what_it_says_learns_and_leaves_the_rest_alone(
     assert adapter + head == sum(p.numel() for p in model.parameters() if p.requires_grad) > 0
     assert head > 0
     before = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATES.get(variant, 5e-3))
     losses = []
     for _ in range(8):
         loss = model(**batch()).loss

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tunebench.config import ModelRef, RunSpec
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import local_path, read_json
-from tunebench.models import model_folder, resolve_model
+from tunebench.models import model_folder, resolve_model, usable_positions
 from tunebench.run_folder import RunFolder, is_run_id
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safete
 _PEFT_PREFIX = "base_model."
 #: Last layer of the supported heads; its rows are the classes.
 _OUTPUT_LAYER = re.compile(r"(?:^|\.)(?:classifier|score)(?:\.out_proj)?(?:\.modules_to_save(?:\.\w+)?)?\.weight$")
-#: Positions that RoBERTa's kind leaves unused: counting starts behind the padding id.
-_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert"})
 _NO_LIMIT = 1_000_000
 _DEFAULT_LENGTH = 512
 
@@ -185,7 +183,7 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         name=folder.name,
         format="adapter",
         label_names=_several(names or ("LABEL_0", "LABEL_1"), folder),
-        max_length=_max_length(tokens, base_config),
+        max_length=_max_length(tokens, base_config, virtual_tokens=config.get("num_virtual_tokens") or 0),
         base=base,
     )
 
@@ -226,15 +224,14 @@ def _label_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
         return None
 
 
-def _max_length(folder: Path, config: Mapping[str, Any]) -> int:
-    """Return the tokenizer's limit, or what the position embeddings allow where that is less."""
+def _max_length(folder: Path, config: Mapping[str, Any], *, virtual_tokens: int = 0) -> int:
+    """Return the tokenizer's limit, or what the positions left by virtual tokens allow where that is less."""
     file = folder / "tokenizer_config.json"
     limit = read_json(file).get("model_max_length") if file.exists() else None
     limits = [int(limit)] if isinstance(limit, (int, float)) and 0 < limit < _NO_LIMIT else []
-    positions = config.get("max_position_embeddings")
-    if isinstance(positions, int) and positions > 0:
-        unused = (config.get("pad_token_id") or 0) + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
-        limits.append(positions - unused)
+    positions = usable_positions(config)
+    if positions is not None:
+        limits.append(positions - virtual_tokens)
     return min(limits, default=_DEFAULT_LENGTH)
 
 

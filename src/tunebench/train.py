@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tunebench.run_folder import RunFolder
+    from tunebench.strategies import StepHook
 
 #: Steps left out of ``seconds_per_step``: the first ones pay for caches and page faults.
 WARMUP_STEPS = 3
@@ -63,6 +64,8 @@ class Prepared:
     autocast: torch.dtype | None
     parameters: Parameters
     pace: Callable[[str], tuple[float, float]]
+    #: From the number of optimisation steps to what the strategy does at each of them.
+    step_hook: Callable[[int], StepHook | None]
     prefix: FrozenPrefix | None = None
 
 
@@ -96,6 +99,9 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     def pace(parameter: str) -> tuple[float, float]:
         return strategy.pace(parameter, params, architecture)
 
+    def step_hook(steps: int) -> StepHook | None:
+        return strategy.step_hook(model, params, steps=steps)
+
     total, adapter, head = count_parameters(model, architecture)
     parameters = Parameters(total=total, trainable=adapter + head, adapter=adapter, head=head)
     workload = count(model, architecture)
@@ -116,7 +122,7 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
             autocast=autocast,
             fingerprint=spec.model.fingerprint,
         )
-    return Prepared(model, architecture, workload, fast, autocast, parameters, pace, prefix)
+    return Prepared(model, architecture, workload, fast, autocast, parameters, pace, step_hook, prefix)
 
 
 def evaluation_interval(spec: RunSpec, steps_per_epoch: int) -> int:
@@ -251,6 +257,7 @@ def run_one(
             stop=stop,
             prune=prune,
             pace=prepared.pace,
+            hook=prepared.step_hook(steps_per_epoch * spec.epochs),
         )
         add_trackers(trainer, execution.trackers, folder)
         scored = test_set if spec.run_id not in execution.locked else None

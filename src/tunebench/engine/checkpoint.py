@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from tunebench.files import stored_file
 
 _PREFIX = "step-"
+#: What a strategy remembers from step to step; only where it remembers anything.
+_HOOK = "hook.safetensors"
 #: Sizes and hashes of a checkpoint's other files, written last.
 _FILES = "files.json"
 _PARTS = frozenset(
@@ -125,6 +127,7 @@ def save_checkpoint(
     scheduler: Any,
     state: dict[str, Any],
     trainer_state: str,
+    hook: dict[str, Tensor] | None = None,
 ) -> Path:
     """Write a checkpoint and remove older ones; a kill at any time leaves the last whole one.
 
@@ -136,6 +139,7 @@ def save_checkpoint(
         scheduler: Its learning-rate schedule.
         state: Anything else, as JSON.
         trainer_state: The Trainer's own state, as JSON text.
+        hook: What the strategy's step hook remembers; None where it has none.
 
     Returns:
         The checkpoint's folder.
@@ -151,6 +155,8 @@ def save_checkpoint(
         save_weights(temporary / "weights.safetensors", model)
         _save(_optimizer_tensors(model, optimizer), temporary / "optimizer.safetensors")
         _save(_random_state(), temporary / "random.safetensors")
+        if hook is not None:
+            _save({name: value.detach().cpu().contiguous() for name, value in hook.items()}, temporary / _HOOK)
         (temporary / "trainer_state.json").write_text(trainer_state, encoding="utf-8")
         payload = {"step": step, "scheduler": scheduler.state_dict(), "state": state}
         (temporary / "state.json").write_text(json.dumps(payload), encoding="utf-8")
@@ -193,6 +199,12 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     """Return what was stored as ``state``."""
     state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))["state"]
     return state
+
+
+def read_hook(checkpoint: Path) -> dict[str, Tensor] | None:
+    """Return what was stored as ``hook``; None where nothing was."""
+    tensors: dict[str, Tensor] | None = load_file(checkpoint / _HOOK) if (checkpoint / _HOOK).exists() else None
+    return tensors
 
 
 def load_optimizer(checkpoint: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any) -> None:

@@ -10,10 +10,10 @@ and a linear probe 2 N. Element-wise work is not counted.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tunebench.models import unwrap
+from tunebench.models import unwrap, virtual_tokens
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,41 +45,47 @@ class Workload:
         head: The head, a text.
         key_value: Of the last layer, what every token needs even where only the first one's output
             is wanted: its keys and values.
+        prompt: Virtual tokens that go through every layer before a text's own.
+        prefix: Virtual keys and values that every layer attends to besides.
     """
 
     layers: tuple[Work, ...]
     head: Work
     key_value: Work
+    prompt: int = 0
+    prefix: int = 0
 
     def above(self, layers: int) -> Workload:
         """Return the work that is left when the outputs of the bottom layers are there already."""
-        return Workload(self.layers[layers:], self.head, self.key_value)
+        return replace(self, layers=self.layers[layers:])
 
     def below(self, layers: int) -> Workload:
         """Return the work of the bottom layers alone, without a head."""
-        return Workload(self.layers[:layers], Work(), self.key_value)
+        return replace(self, layers=self.layers[:layers], head=Work())
 
     def forward(self, *, texts: int, length: int, first_token_only: bool = False) -> float:
         """Return the operations of a forward pass.
 
         Args:
             texts: Texts in the batch.
-            length: Tokens a text, padding included.
+            length: Tokens a text, padding included, virtual ones not.
             first_token_only: The last layer computes the first token only (the fast layers).
         """
-        total = sum(_layer(work.linear, work.attention, length) for work in self.layers)
+        length, keys = length + self.prompt, length + self.prompt + self.prefix
+        total = sum(length * (work.linear + keys * work.attention) for work in self.layers)
         if first_token_only:
             total -= (length - 1) * (self.layers[-1].linear - self.key_value.linear)
-            total -= (length - 1) * length * self.layers[-1].attention
+            total -= (length - 1) * keys * self.layers[-1].attention
         return texts * (total + self.head.linear)
 
     def step(self, *, texts: int, length: int, first_token_only: bool = False) -> float:
         """Return the operations of a forward and a backward pass; see :meth:`forward`."""
-        total = sum(_layer(work.linear_backward, work.attention_backward, length) for work in self.layers)
+        forward = self.forward(texts=texts, length=length, first_token_only=first_token_only)
+        length, keys = length + self.prompt, length + self.prompt + self.prefix
+        total = sum(length * (work.linear_backward + keys * work.attention_backward) for work in self.layers)
         if first_token_only:
             total -= (length - 1) * (self.layers[-1].linear_backward - self.key_value.linear_backward)
-            total -= (length - 1) * length * self.layers[-1].attention_backward
-        forward = self.forward(texts=texts, length=length, first_token_only=first_token_only)
+            total -= (length - 1) * keys * self.layers[-1].attention_backward
         return forward + texts * (total + self.head.linear_backward)
 
 
@@ -96,9 +102,11 @@ def count(model: nn.Module, architecture: Architecture) -> Workload:
     unwrapped = unwrap(model)
     stack = list(unwrapped.get_submodule(architecture.layers))
     inside = {id(p) for layer in stack for p in layer.parameters()}
-    below = any(
+    prompt, prefix = virtual_tokens(model)
+    # A prefix enters at the layers' attention, everything else outside of the layers below them.
+    below = not prefix and any(
         p.requires_grad and id(p) not in inside and not architecture.is_head(name)
-        for name, p in unwrapped.named_parameters()
+        for name, p in model.named_parameters()
     )
     layers = []
     key_value = Work()
@@ -106,19 +114,19 @@ def count(model: nn.Module, architecture: Architecture) -> Workload:
         names = [name for name in (architecture.key, architecture.value) if name]
         costs = [_linear(layer.get_submodule(name), below) for name in names]
         key_value = Work(sum(c[0] for c in costs), sum(c[1] for c in costs))
-        work, below = _count_layer(layer, architecture, unwrapped.config.hidden_size, below)
+        work, below = _count_layer(
+            layer, architecture, unwrapped.config.hidden_size, below, trained_keys=prefix > 0
+        )
         layers.append(work)
     head = [module for name, module in _head_modules(unwrapped, architecture) if "original_module" not in name]
     forward = sum(2.0 * module.weight.numel() for module in head)
     backward = sum(4.0 * module.weight.numel() for module in head if module.weight.requires_grad)
-    return Workload(tuple(layers), Work(forward, backward), key_value)
+    return Workload(tuple(layers), Work(forward, backward), key_value, prompt, prefix)
 
 
-def _layer(linear: float, attention: float, length: int) -> float:
-    return length * linear + length * length * attention
-
-
-def _count_layer(layer: nn.Module, architecture: Architecture, hidden: int, below: bool) -> tuple[Work, bool]:
+def _count_layer(
+    layer: nn.Module, architecture: Architecture, hidden: int, below: bool, *, trained_keys: bool
+) -> tuple[Work, bool]:
     """Count a layer; the flag says whether a gradient is wanted of what enters, and then leaves, it."""
     fused = (architecture.fused_projections,)
     projections = fused if fused[0] else (architecture.query, architecture.key, architecture.value)
@@ -130,7 +138,7 @@ def _count_layer(layer: nn.Module, architecture: Architecture, hidden: int, belo
             cost, gradients = _linear(module, below)
             forward += cost
             backward += gradients
-        below = below or any(p.requires_grad for module in modules for p in module.parameters())
+        below = below or trained_keys or any(p.requires_grad for module in modules for p in module.parameters())
         if number == 0 and below:
             attention_backward = 8.0 * hidden
     below = below or any(p.requires_grad for p in layer.parameters())

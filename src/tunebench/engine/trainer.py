@@ -28,6 +28,7 @@ from tunebench.progress import Interrupted, Progress, Pruned
 if TYPE_CHECKING:
     from tunebench.engine.fast.attach import FastEncoder
     from tunebench.engine.flops import Workload
+    from tunebench.strategies.base import StepHook
 
 
 class NonFiniteLossError(TunebenchError):
@@ -75,6 +76,7 @@ class StudyTrainer(Trainer):
         prune: Given the macro F1 of every evaluation so far, says whether to give the run up; None never does.
         pace: Given a parameter's name, its learning rate over the run's and the share of training after
             which it begins to learn; None trains all alike.
+        hook: What the strategy does at every step; its state goes into checkpoints.
         checkpoint_seconds: At most this much work is lost by a kill.
     """
 
@@ -101,6 +103,7 @@ class StudyTrainer(Trainer):
         stop: Callable[[], bool],
         prune: Callable[[list[float]], bool] | None = None,
         pace: Callable[[str], tuple[float, float]] | None = None,
+        hook: StepHook | None = None,
         checkpoint_seconds: float = 300.0,
     ) -> None:
         super().__init__(
@@ -122,6 +125,7 @@ class StudyTrainer(Trainer):
         self._run_id, self._report, self._prune = run_id, report, prune
         self._paces = {name: pace(name) for name, p in model.named_parameters() if p.requires_grad} if pace else {}
         self._delays: list[float] = []
+        self.hook = hook
         self.contention = ContentionMeter()
         self._loop = _Loop(self, stop, checkpoint_seconds)
         self.add_callback(self._loop)
@@ -246,6 +250,7 @@ class StudyTrainer(Trainer):
             scheduler=self.lr_scheduler,
             state={**asdict(self.meters), "loss_sum": float(self._total_loss_scalar)},
             trainer_state=temporary.read_text(encoding="utf-8"),
+            hook=None if self.hook is None else self.hook.state(),
         )
         temporary.unlink()
         self._loop.go_on()
@@ -260,6 +265,9 @@ class StudyTrainer(Trainer):
         self.meters.prefix_seconds += before.prefix_seconds
         self.meters.train_flops += before.train_flops
         self.meters.resumed += 1
+        remembered = checkpoints.read_hook(checkpoint)
+        if self.hook is not None and remembered is not None:
+            self.hook.restore(remembered)
         if self.fast is not None:
             self.fast.refresh(everything=True)
 
@@ -304,6 +312,13 @@ class _Loop(TrainerCallback):
         if state.log_history:  # of a resumed run
             self._tell(state, tuple(state.log_history))
         self.go_on()
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let the strategy act while the gradients are there."""
+        if self.trainer.hook is not None:
+            self.trainer.hook.after_update(state.global_step + 1)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tunebench.errors import ExportError
 from tunebench.export.base import Exporter, Tolerance, merged_model, register
+from tunebench.pooling import pools_by_hooks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +26,14 @@ class MergedExporter(Exporter):
     def write(self, model: Any, folder: Path, artifact: Artifact) -> None:
         """Merge and save; see :meth:`Exporter.write`."""
         plain: Any = merged_model(model)
+        if pools_by_hooks(plain):
+            raise ExportError(
+                "Transformers has no place for mean pooling in this architecture: the merged folder would "
+                "read the first token.",
+                value=f"{plain.config.model_type}, pooling: mean",
+                allowed="onnx, onnx-int8",
+                fix="use --format onnx",
+            )
         plain.save_pretrained(folder)
 
     def how_to_load(self, artifact: Artifact) -> str:

@@ -4,17 +4,28 @@ To add one: write a file beside this with a :class:`~tunebench.strategies.base.S
 under ``@register`` and import it here. The tests run over the registry, so it is tested on arrival.
 """
 
+from tunebench.strategies.adalora import AdaLoRA, AdaLoraParams
 from tunebench.strategies.adapters import IA3, OFT, VeRA
-from tunebench.strategies.base import STRATEGIES, ClassicalStrategy, Strategy, StrategyParams, is_classical
+from tunebench.strategies.base import (
+    STRATEGIES,
+    ClassicalStrategy,
+    StepHook,
+    Strategy,
+    StrategyParams,
+    is_classical,
+)
 from tunebench.strategies.frozen import BitFit, HeadOnly, LastK
 from tunebench.strategies.full import FullFineTuning, FullParams
 from tunebench.strategies.lora import LoRA, LoraParams
+from tunebench.strategies.prompts import PrefixTuning, PromptTuning
 from tunebench.strategies.tfidf import Tfidf, TfidfParams
 
 __all__ = [
     "IA3",
     "OFT",
     "STRATEGIES",
+    "AdaLoRA",
+    "AdaLoraParams",
     "BitFit",
     "ClassicalStrategy",
     "FullFineTuning",
@@ -23,6 +34,9 @@ __all__ = [
     "LastK",
     "LoRA",
     "LoraParams",
+    "PrefixTuning",
+    "PromptTuning",
+    "StepHook",
     "Strategy",
     "StrategyParams",
     "Tfidf",

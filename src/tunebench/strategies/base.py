@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
+    from tunebench.config import RunSpec
     from tunebench.linear_text import LinearText
     from tunebench.models import Architecture
 
@@ -26,6 +27,26 @@ class StrategyParams(BaseModel):
     """Parameters of a strategy: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StepHook(ABC):
+    """What a strategy does at every optimisation step besides what the optimiser does."""
+
+    @abstractmethod
+    def after_update(self, step: int) -> None:
+        """Act when the optimiser has moved the parameters, and their gradients are still there.
+
+        Args:
+            step: Optimisation steps done, this one included.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Return what it remembers from step to step; it goes into the run's checkpoints."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Remember again what :meth:`state` gave; then it goes on as if nothing had been interrupted."""
 
 
 class Strategy(ABC):
@@ -54,6 +75,25 @@ class Strategy(ABC):
         Args:
             params: An instance of :attr:`params`.
             architecture: The family, with its number of layers.
+        """
+        return None
+
+    def run_refusal(self, spec: RunSpec, architecture: Architecture) -> str | None:
+        """Say, before anything is trained, why this does not go with a run's recipe or size; None where it does.
+
+        Args:
+            spec: The run.
+            architecture: The family, with its number of layers and positions.
+        """
+        return None
+
+    def step_hook(self, model: nn.Module, params: Any, *, steps: int) -> StepHook | None:
+        """Return what is to be done at every optimisation step; None where the optimiser does it all.
+
+        Args:
+            model: The model that :meth:`prepare` returned.
+            params: An instance of :attr:`params`.
+            steps: Optimisation steps of the whole run.
         """
         return None
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tunebench.strategies.base import Strategy, StrategyParams, register
+from tunebench.strategies.base import ADDED_LATER, Strategy, StrategyParams, register
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 
 class NoParams(StrategyParams):
     """No parameters."""
+
+
+class HeadOnlyParams(StrategyParams):
+    """What the head reads of the frozen encoder."""
+
+    pooling: Literal["cls", "mean"] = Field(
+        default="cls",
+        json_schema_extra=ADDED_LATER,
+        description="what the head reads: what it is made for (the first token), or the mean over all tokens",
+    )
 
 
 class LastKParams(StrategyParams):
@@ -29,13 +39,17 @@ class HeadOnly(Strategy):
     """A linear probe: the encoder stays as it was pretrained."""
 
     name: ClassVar[str] = "head_only"
-    summary: ClassVar[str] = "the classification head alone, on the frozen encoder's first token"
+    summary: ClassVar[str] = "the classification head alone, on the frozen encoder's first token or its mean"
     source: ClassVar[str] = "Alain and Bengio 2016, linear probes (arXiv:1610.01644)"
-    params: ClassVar[type[StrategyParams]] = NoParams
+    params: ClassVar[type[StrategyParams]] = HeadOnlyParams
     default_learning_rate: ClassVar[float] = 1e-3
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
-        """Freeze all but the head; see :meth:`Strategy.prepare`."""
+        """Freeze all but the head, and set what it reads; see :meth:`Strategy.prepare`."""
+        from tunebench.pooling import pool_mean
+
+        if params.pooling == "mean":
+            pool_mean(model, architecture)
         return train_only(model, lambda name: architecture.is_head(name))
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer, StackedLinear
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
-from tunebench.models import unwrap
+from tunebench.models import unwrap, virtual_tokens
+from tunebench.pooling import pools_by_hooks
 
 if TYPE_CHECKING:
     from tunebench.models import Architecture
@@ -27,7 +28,8 @@ class FastEncoder:
         architecture: Its module names.
         seed: Seed of the dropout masks.
         dtype: Compute type.
-        first_token_only: The head reads the first token only (true of all supported families).
+        first_token_only: The head reads the first token only (true of all supported families, unless
+            their hidden states are pooled).
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class FastEncoder:
                 names,
                 self.masks,
                 dtype,
-                first_token_only=first_token_only and layer is stack[-1],
+                first_token_only=first_token_only and layer is stack[-1] and not pools_by_hooks(model),
             )
             for layer in stack
         ]
@@ -119,6 +121,8 @@ def supports(architecture: Architecture, model: nn.Module) -> str | None:
     names = LAYER_NAMES[architecture.model_type]
     linears = (names.query, names.key, names.value, names.attention_output, names.up, names.down)
     unwrapped = unwrap(model)
+    if virtual_tokens(model)[1]:
+        return "keys and values of a prefix reach only the layers' own forward"
     if any(p.device.type != "cpu" for p in unwrapped.parameters()):
         return "the fast layers are for CPUs"
     for layer in unwrapped.get_submodule(architecture.layers):

@@ -1,0 +1,111 @@
+"""Prompt and prefix tuning: trained virtual tokens in front of a frozen encoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tunebench.strategies.base import Strategy, StrategyParams, register
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tunebench.config import RunSpec
+    from tunebench.models import Architecture
+
+#: Families whose Transformers encoder takes keys and values from outside, which is how PEFT gives a prefix.
+_TAKE_KEYS = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra"})
+
+
+class PrefixParams(StrategyParams):
+    """Parameters of prefix tuning."""
+
+    virtual_tokens: int = Field(default=20, ge=1, le=1024, description="keys and values in front of a text's own")
+
+
+class PromptParams(StrategyParams):
+    """Parameters of prompt tuning."""
+
+    virtual_tokens: int = Field(default=20, ge=1, le=1024, description="embeddings in front of a text's own")
+    init: Literal["vocabulary", "random"] = Field(
+        default="vocabulary", description="embeddings of tokens drawn from the vocabulary, or normal noise"
+    )
+
+
+class _VirtualTokens(Strategy):
+    """What the two have in common: virtual tokens take positions, and the head is trained besides."""
+
+    def run_refusal(self, spec: RunSpec, architecture: Architecture) -> str | None:
+        """Refuse more tokens than there are positions; see :meth:`Strategy.run_refusal`."""
+        virtual = int(spec.params["virtual_tokens"])
+        if architecture.positions is None or virtual + spec.max_length <= architecture.positions:
+            return None
+        return (
+            f"{virtual} virtual tokens before max_length {spec.max_length} need {virtual + spec.max_length} "
+            f"positions, and the model has {architecture.positions}"
+        )
+
+
+@register
+class PrefixTuning(_VirtualTokens):
+    """Learn keys and values that every layer attends to."""
+
+    name: ClassVar[str] = "prefix_tuning"
+    summary: ClassVar[str] = "learned keys and values in front of every layer's own, and the head"
+    source: ClassVar[str] = (
+        "Li and Liang 2021, prefix-tuning (arXiv:2101.00190); Liu et al. 2022 (arXiv:2110.07602)"
+    )
+    params: ClassVar[type[StrategyParams]] = PrefixParams
+    default_learning_rate: ClassVar[float] = 1e-2
+
+    def refusal(self, params: Any, architecture: Architecture) -> str | None:
+        """Refuse encoders that take no keys and values from outside; see :meth:`Strategy.refusal`."""
+        if architecture.model_type not in _TAKE_KEYS:
+            return f"the encoder of {architecture.model_type} takes no keys and values from outside"
+        return None
+
+    def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
+        """Wrap the model with a PEFT prefix; see :meth:`Strategy.prepare`."""
+        from peft import PrefixTuningConfig
+
+        return _wrap(model, PrefixTuningConfig, architecture, params)
+
+
+@register
+class PromptTuning(_VirtualTokens):
+    """Learn embeddings that stand before every text."""
+
+    name: ClassVar[str] = "prompt_tuning"
+    summary: ClassVar[str] = "learned embeddings before the text, and the head, which reads the first of them"
+    source: ClassVar[str] = "Lester, Al-Rfou and Constant 2021, prompt tuning (arXiv:2104.08691)"
+    params: ClassVar[type[StrategyParams]] = PromptParams
+    default_learning_rate: ClassVar[float] = 1e-2
+
+    def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
+        """Wrap the model with a PEFT prompt; see :meth:`Strategy.prepare`."""
+        from peft import PromptTuningConfig
+
+        init = {"vocabulary": "SAMPLE_VOCAB", "random": "RANDOM"}[params.init]
+        embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
+        # ELECTRA's may be narrower than its layers.
+        width = int(embeddings.embedding_dim)
+        return _wrap(model, PromptTuningConfig, architecture, params, token_dim=width, prompt_tuning_init=init)
+
+
+def _wrap(model: Any, config: Any, architecture: Architecture, params: Any, **options: Any) -> nn.Module:
+    from peft import TaskType, get_peft_model
+
+    adapted: nn.Module = get_peft_model(
+        model,
+        config(
+            task_type=TaskType.SEQ_CLS,
+            num_virtual_tokens=params.virtual_tokens,
+            num_layers=architecture.num_layers,
+            num_attention_heads=model.config.num_attention_heads,
+            # PEFT looks for a size under names that DistilBERT does not use.
+            **{"token_dim": model.config.hidden_size, **options},
+            modules_to_save=list(architecture.head),
+        ),
+    )
+    return adapted
