@@ -206,6 +206,8 @@ def architecture_of(config: Any) -> Architecture:
 def usable_positions(config: Mapping[str, Any]) -> int | None:
     """Return how many positions the configuration of a model has room for; None where it states no limit."""
     positions = config.get("max_position_embeddings")
+    if config.get("position_biased_input") is False:
+        return None  # DeBERTa's are relative then, and counted in buckets
     if not isinstance(positions, int) or positions <= 0:
         return None
     unused = (config.get("pad_token_id") or 0) + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0

@@ -57,7 +57,7 @@ class AdaLoRA(Strategy):
         if spec.label_smoothing:
             smoothing = f"label_smoothing: {spec.label_smoothing:g}"
             return f"its penalty is part of the model's own loss, which {smoothing} replaces"
-        return None
+        return super().run_refusal(spec, architecture)
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
         """Wrap the model with a PEFT AdaLoRA adapter; see :meth:`Strategy.prepare`."""

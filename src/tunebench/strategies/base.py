@@ -85,7 +85,13 @@ class Strategy(ABC):
             spec: The run.
             architecture: The family, with its number of layers and positions.
         """
-        return None
+        if (
+            self.family == "classical"
+            or architecture.positions is None
+            or spec.max_length <= architecture.positions
+        ):
+            return None
+        return f"max_length {spec.max_length} needs as many positions, and the model has {architecture.positions}"
 
     def step_hook(self, model: nn.Module, params: Any, *, steps: int) -> StepHook | None:
         """Return what is to be done at every optimisation step; None where the optimiser does it all.
