@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from conftest import TINY
 from test_train import make_spec, stop_after, train
 from tunebench.config import Execution, RunSpec, StudyConfig
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.errors import TunebenchError
-from tunebench.models import load_architecture, load_classifier, usable_positions
+from tunebench.models import architecture_of, load_architecture, load_classifier, usable_positions
 from tunebench.plan import make_plan
 from tunebench.pooling import pool_mean
 from tunebench.progress import Interrupted
@@ -201,6 +203,33 @@ def test_just_as_many_virtual_tokens_as_there_are_positions_run(tiny_model: Tiny
             longer = torch.arange(1000, 1009).reshape(1, 9)
             with pytest.raises((IndexError, RuntimeError)):
                 model(input_ids=longer, attention_mask=torch.ones_like(longer))
+
+
+@pytest.mark.parametrize("kind", ["prompt_tuning", "prefix_tuning"])
+@pytest.mark.parametrize("model_type", [*TINY, "xlm-roberta", "camembert"])
+def test_padding_changes_nothing_and_virtual_tokens_do(tiny_model: Tiny, model_type: str, kind: str) -> None:
+    size: Any = TINY.get(model_type, TINY["roberta"])
+    config = AutoConfig.for_model(model_type, vocab_size=30522, initializer_range=0.3, num_labels=2, **size)
+    architecture, strategy = architecture_of(config), STRATEGIES[kind]
+    params = strategy.params(virtual_tokens=3)
+    if reason := strategy.refusal(params, architecture):
+        assert kind == "prefix_tuning" and model_type in reason
+        pytest.skip(reason)
+    torch.manual_seed(0)
+    model: Any = strategy.prepare(
+        AutoModelForSequenceClassification.from_config(config), params, architecture
+    ).eval()
+    ids = torch.randint(1000, 2000, (2, 9))
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    with torch.inference_mode():
+        both = model(input_ids=ids.masked_fill(mask == 0, 0), attention_mask=mask).logits
+        alone = model(input_ids=ids[1:, :4], attention_mask=mask[1:, :4]).logits
+        assert torch.allclose(both[1:], alone, atol=1e-4)
+        # Noise: a constant would not get through the first norm.
+        model.prompt_encoder["default"].embedding.weight.normal_()
+        other = model(input_ids=ids[1:, :4], attention_mask=mask[1:, :4]).logits
+        assert not torch.allclose(other, alone, atol=1e-4)
 
 
 def test_positions_of_a_configuration() -> None:

@@ -14,6 +14,8 @@ import tunebench
 from export.conftest import run_of, run_tiny
 from tunebench.errors import ExportError
 from tunebench.export import export_run
+from tunebench.predictor import Precision
+from tunebench.serving.models import load_models
 from tunebench.store import StudyStore
 
 STRATEGIES = {
@@ -46,10 +48,10 @@ def stored(folder: Path, label: str) -> tuple[list[str], np.ndarray]:
 
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
 @pytest.mark.parametrize("label", STRATEGIES)
-def test_a_runs_folder_predicts_what_the_run_did(folder: Path, label: str, precision: str) -> None:
+def test_a_runs_folder_predicts_what_the_run_did(folder: Path, label: str, precision: Precision) -> None:
     texts, logits = stored(folder, label)
     path = StudyStore.open(folder).run_folder(run_of(folder, label)).path
-    found = tunebench.load(path, precision=precision).predict_logits(texts)  # type: ignore[arg-type]
+    found = tunebench.load(path, precision=precision).predict_logits(texts)
     assert logits.std(axis=0).min() > 0.05, "a model that says one thing only proves nothing"
     assert np.abs(found - logits).max() < 0.1
 
@@ -103,3 +105,16 @@ def test_modernberts_own_configuration_states_the_pooling(
     texts, logits = stored(study, "mean")
     found = tunebench.load(tmp_path / "merged", precision="fp32").predict_logits(texts)
     assert np.abs(found - logits).max() < 0.1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_server_holds_them_beside_each_other(folder: Path, precision: Precision) -> None:
+    """None of them is plain LoRA, so each has a base of its own, and none is taken for another."""
+    store = StudyStore.open(folder)
+    paths = {label: store.run_folder(run_of(folder, label)).path for label in STRATEGIES}
+    served = load_models([f"{label}={path}" for label, path in paths.items()], precision=precision)
+    assert [model.name for model in served] == list(STRATEGIES)
+    assert len({id(model.group) for model in served}) == len(STRATEGIES)
+    for model in served:
+        texts, logits = stored(folder, model.name)
+        assert np.abs(model.predictor.predict_logits(texts) - logits).max() < 0.1
