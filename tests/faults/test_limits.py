@@ -39,7 +39,7 @@ def test_a_disk_that_fills_up_costs_no_finished_run_and_leaves_a_study_that_goes
 ) -> None:
     # The adapter first: what comes after it, the whole model, is the larger.
     strategies = dict(reversed(faulty.STRATEGIES.items()))
-    study = faulty.make(tmp_path / "input", strategies=strategies, train_sizes=[40], epochs=2)
+    study = faulty.make(tmp_path / "input", strategies=strategies, train_sizes=[40], epochs=1)
     environment = faulty.environment(tmp_path / "cache") | {"HF_HUB_OFFLINE": "1"}
     subprocess.run(faulty.command(study, tmp_path / "whole"), env=environment, check=True, capture_output=True)
     out = disk / "out"
