@@ -32,7 +32,7 @@ def run(
     ray_address: Annotated[
         str | None, typer.Option(help="Ray cluster to join; default one on this machine.", metavar="HOST:PORT")
     ] = None,
-    tracker: Annotated[list[str] | None, typer.Option(help="Also log to: tensorboard.")] = None,
+    tracker: Annotated[list[str] | None, typer.Option(help="Also log to: tensorboard, mlflow.")] = None,
     measure: Annotated[bool, typer.Option(help="Measure speed for the estimates.")] = True,
     unlock_test: Annotated[
         bool, typer.Option("--unlock-test", help="Score test again where another rate was chosen; it is shown.")

@@ -162,9 +162,9 @@ class _Line:
         self._mailbox.put.remote(self._key, kind, value)
 
     def report(self, progress: Progress) -> None:
-        """Send where the run stands, not too often, and a checkpoint when there is a new one."""
+        """Send where the run stands, not too often but all that it logs, and each new checkpoint."""
         now = time.monotonic()
-        if progress.phase != self._phase or now - self._reported >= _INTERVAL:
+        if progress.logged or progress.phase != self._phase or now - self._reported >= _INTERVAL:
             self._phase, self._reported = progress.phase, now
             self.send("progress", progress)
         state = _state(self._folder)
