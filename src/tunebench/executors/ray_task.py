@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
 from tunebench.data.tokens import preload
+from tunebench.executors.remote import describe_error
 from tunebench.progress import Interrupted, Progress
 from tunebench.run_folder import RunFolder
 from tunebench.runner import TrainFunction, environment
@@ -136,12 +136,7 @@ def run_task(
         except Interrupted as reason:
             return {"interrupted": str(reason), "files": unfinished(folder)}
         except Exception as error:
-            told = {
-                "names": [cls.__name__ for cls in type(error).__mro__],
-                "message": str(error),
-                "traceback": "".join(traceback.format_exception(error)),
-            }
-            return {"error": told, "environment": environment(execution).model_dump(mode="json")}
+            return {"error": describe_error(error), "environment": environment(execution).model_dump(mode="json")}
         finally:
             logging.getLogger().removeHandler(handler)
 
