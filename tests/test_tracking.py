@@ -13,6 +13,7 @@ from tunebench.api import StudyResult, run_study
 from tunebench.config import Execution, StudyConfig
 from tunebench.errors import ConfigError, MissingExtraError
 from tunebench.progress import PlainDisplay
+from tunebench.tracking import in_run
 
 pytest.importorskip("tensorboard")
 
@@ -41,6 +42,7 @@ def test_tensorboard_holds_what_the_record_holds_and_changes_nothing(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
 ) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 
     model = tiny_model("distilbert")
     (plain,) = run(model, reviews, tmp_path / "plain").comparison.cells
@@ -48,6 +50,10 @@ def test_tensorboard_holds_what_the_record_holds_and_changes_nothing(
     assert plain.record is not None and tracked.record is not None
     assert tracked.spec.run_id == plain.spec.run_id
     assert tracked.record.files == plain.record.files
+    # One folder of the study shows every run by its id.
+    shown = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "tracked"))
+    shown.Reload()
+    assert f"runs/{tracked.spec.run_id}/tensorboard" in shown.Runs()
     events = EventAccumulator(str(tmp_path / "tracked" / "runs" / tracked.spec.run_id / "tensorboard"))
     events.Reload()
     history = tracked.record.log_history
@@ -71,7 +77,7 @@ def test_a_tracker_that_fails_is_told_once_and_stops_no_run(
 
         on_train_end = on_log
 
-    monkeypatch.setitem(tracking._MAKERS, "tensorboard", lambda folder: Down())
+    monkeypatch.setitem(in_run._MAKERS, "tensorboard", lambda folder: Down())
     (cell,) = run(tiny_model("distilbert"), reviews, tmp_path, "tensorboard").comparison.cells
     assert cell.status == "complete"
     log = (tmp_path / "runs" / cell.spec.run_id / "run.log").read_text()
@@ -88,10 +94,10 @@ def test_a_tracker_that_cannot_begin_is_left_out(tmp_path: Path, monkeypatch: py
     def broken(folder: Path) -> None:
         raise OSError("no room")
 
-    monkeypatch.setitem(tracking._MAKERS, "tensorboard", broken)
+    monkeypatch.setitem(in_run._MAKERS, "tensorboard", broken)
     folder = RunFolder(tmp_path / ("run-" + "0" * 16))
     folder.path.mkdir()
-    tracking.add_trackers(NoTrainer(), ["tensorboard"], folder)  # type: ignore[arg-type]
+    in_run.add_trackers(NoTrainer(), ["tensorboard"], folder)  # type: ignore[arg-type]
     assert "no room" in folder.log.read_text()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,10 +68,11 @@ def run_study(
     from tunebench.tracking import check_trackers
 
     check_trackers(execution.trackers)
-    with make_executor(execution) as executor:
+    with make_executor(execution) as executor, ExitStack() as open_until_the_end:
         return _run_study(
             study,
             executor,
+            open_until_the_end,
             folder=folder,
             execution=execution,
             display=display,
@@ -84,6 +86,7 @@ def run_study(
 def _run_study(
     study: StudyConfig,
     executor: Executor,
+    stack: ExitStack,
     *,
     folder: Path,
     execution: Execution,
@@ -97,6 +100,7 @@ def _run_study(
     from tunebench.runner import Summary
     from tunebench.scoring import locked_runs, score_selected
     from tunebench.search import chosen_rates, run_search
+    from tunebench.tracking import track_study
 
     plan = make_plan(
         study,
@@ -113,11 +117,14 @@ def _run_study(
         write_json(store.audit_file, _audit(plan.dataset, study.model, study.max_length).to_dict())
     # Of all the study may hold: a rate added today makes yesterday's choice one among several.
     execution = execution.model_copy(update={"locked": locked_runs([p.spec for p in store.planned()])})
+    trackers = stack.enter_context(
+        track_study(execution.trackers, study, store=store, display=display, tell=display.message)
+    )
     job: dict[str, Any] = {
         "store": store,
         "dataset": plan.dataset,
         "execution": execution,
-        "display": display,
+        "display": trackers.display,
         "train": executor.train,
     }
     searched = Summary()
@@ -157,7 +164,9 @@ def _run_study(
     comparison = load_comparison(folder)
     if not any(cell.status in ("pending", "running") for cell in comparison.cells):
         shutil.rmtree(store.prefixes, ignore_errors=True)
-    return StudyResult(comparison, _write_report(comparison, folder, run_figures=True), summary)
+    report = _write_report(comparison, folder, run_figures=True)
+    trackers.wrap_up(summary, files=[store.study_file, store.plan_file, report])
+    return StudyResult(comparison, report, summary)
 
 
 def _audited(store: StudyStore, tell: Callable[[str], None]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tunebench.comparison import states
@@ -187,6 +188,11 @@ def _machine(comparison: Comparison) -> list[str]:
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
     busy = sum(timing.contended is True or (timing.workers or 1) > 1 for timing in timings)
     lines = [f"{busy} of {len(timings)} runs shared the machine; their times are too long."] if busy else []
+    known = [c.record.environment.world_size for c in comparison.scored if c.record]
+    sizes = Counter(size for size in known if size is not None)
+    if len(sizes) > 1:
+        found = ", ".join(f"{runs} by {size}" for size, runs in sorted(sizes.items()))
+        lines.append(f"Not all runs were trained by equally many processes ({found}), and their times show it.")
     kept = [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]
     return lines + ([prefix_remark(kept, len(timings))] if kept else [])
 

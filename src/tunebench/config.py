@@ -452,6 +452,9 @@ class Execution(Frozen):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     workers: int = Field(default=1, ge=1)
+    processes: int = Field(
+        default=1, ge=1, le=1024, description="that train each run together; threads are each one's"
+    )
     executor: Literal["serial", "processes", "ray"] | None = Field(
         default=None, description="unset: processes where there are several workers"
     )

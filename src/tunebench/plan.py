@@ -16,7 +16,7 @@ from tunebench.data.splits import available_train, held_out_count, make_parts
 from tunebench.errors import ConfigError, PlanError, TunebenchError, raise_all
 from tunebench.models import load_architecture, model_folder, resolve_model
 from tunebench.store import PlannedRun, StudyStore
-from tunebench.strategies import STRATEGIES
+from tunebench.strategies import STRATEGIES, is_classical
 
 if TYPE_CHECKING:
     from tunebench.engine.estimate import Estimate
@@ -117,6 +117,7 @@ def make_plan(
     )
     raise_all(_check_runs(specs, load_architecture(model_folder(study.model, study.model_revision))))
     specs = stage(study, specs, chosen or {})
+    _check_processes(specs, execution.processes, device)
     done: set[str] = set()
     if folder is not None:
         # Before anything is measured: a folder that cannot be used is no reason to wait.
@@ -314,6 +315,41 @@ def _check_runs(specs: Sequence[RunSpec], architecture: Architecture) -> list[Tu
                 ),
             )
     return list(errors.values())
+
+
+def _check_processes(specs: Sequence[RunSpec], processes: int, device: str) -> None:
+    """Refuse what several processes cannot train together.
+
+    Raises:
+        TunebenchError: All that is wrong.
+    """
+    trained = [spec for spec in specs if not is_classical(spec.kind)]
+    if processes == 1 or not trained:
+        return
+    errors: list[TunebenchError] = []
+    for size in sorted({spec.batch_size for spec in trained if spec.batch_size % processes}):
+        errors.append(
+            PlanError(
+                f"A batch of {size} texts cannot be shared equally by {processes} processes.",
+                value=f"batch_size: {size}",
+                allowed=f"a multiple of {processes}",
+                fix="change batch_size or --processes",
+            )
+        )
+    if device == "cuda":
+        import torch
+
+        if torch.cuda.device_count() < processes:
+            errors.append(
+                PlanError(
+                    "Each process needs a GPU of its own.",
+                    value=f"processes: {processes}",
+                    allowed=f"at most {torch.cuda.device_count()}",
+                )
+            )
+    elif device == "mps":
+        errors.append(PlanError("On mps a run is one process.", value=f"processes: {processes}", allowed="1"))
+    raise_all(errors)
 
 
 def _check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchError]:

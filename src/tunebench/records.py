@@ -135,6 +135,9 @@ class Environment(Part):
     machine: dict[str, Any]
     device: str | None = Field(description=_IMPORTED)
     threads: int | None = Field(description=_IMPORTED)
+    world_size: int | None = Field(
+        default=1, description="processes that trained the run together, each with its threads; " + _IMPORTED
+    )
 
 
 class StoredFile(Part):

@@ -22,7 +22,7 @@ from tunebench.data import TextDataset
 from tunebench.data.splits import Parts, make_parts
 from tunebench.data.tokens import default_cache_dir, tokenize, tokenizer_fingerprint
 from tunebench.engine import checkpoint as checkpoints
-from tunebench.engine import machine
+from tunebench.engine import group, machine
 from tunebench.engine.batching import Batches, Collator, TokenDataset
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.flops import Workload, count
@@ -108,7 +108,7 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     fast, autocast = None, None
     if spec.precision == "bf16":
         if spec.engine == "fast" and device == "cpu" and supports(architecture, model) is None:
-            fast = FastEncoder(model, architecture, seed=spec.seed)
+            fast = FastEncoder(model, architecture, seed=spec.seed, stream=group.rank())
         else:
             autocast = torch.bfloat16
     prefix, layers = None, frozen_layers(model, architecture)
@@ -151,8 +151,8 @@ def training_arguments(
         output_dir=str(output),
         seed=spec.seed,
         num_train_epochs=spec.epochs,
-        per_device_train_batch_size=spec.batch_size,
-        per_device_eval_batch_size=spec.batch_size,
+        per_device_train_batch_size=spec.batch_size // group.size(),
+        per_device_eval_batch_size=spec.batch_size // group.size(),
         learning_rate=spec.learning_rate,
         weight_decay=spec.weight_decay,
         lr_scheduler_type=spec.schedule,
@@ -172,6 +172,9 @@ def training_arguments(
         dataloader_pin_memory=device == "cuda",
         use_cpu=device == "cpu",
         bf16=autocast,
+        # Among several processes: our parameters are all used, and each process's part is weighted by us.
+        ddp_find_unused_parameters=False,
+        average_tokens_across_devices=False,
     )
 
 
@@ -186,6 +189,8 @@ def run_one(
     prune: Callable[[list[float]], bool] | None = None,
 ) -> RunRecord:
     """Train, select, score once, and describe one run; resumes from the folder's checkpoint.
+
+    In a group of processes (:mod:`tunebench.engine.group`) each calls this, and the first one writes.
 
     Args:
         spec: The run.
@@ -227,7 +232,8 @@ def run_one(
         validation_fraction=spec.validation_fraction,
         test_size=spec.test_size,
     )
-    train_set, selection_set, test_set, collator = make_datasets(spec, dataset, parts)
+    with group.first_then_others():
+        train_set, selection_set, test_set, collator = make_datasets(spec, dataset, parts)
     prepared = prepare_model(spec, device=device, batches=Batches(train_set.texts, collator, spec.batch_size))
     steps_per_epoch = math.ceil(len(train_set) / spec.batch_size)
 
@@ -259,28 +265,35 @@ def run_one(
             pace=prepared.pace,
             hook=prepared.step_hook(steps_per_epoch * spec.epochs),
         )
-        add_trackers(trainer, execution.trackers, folder)
+        if group.is_first():
+            add_trackers(trainer, execution.trackers, folder)
         scored = test_set if spec.run_id not in execution.locked else None
         sets = [part for part in (train_set, selection_set, scored) if part is not None]
         prefix = _fill_prefix(spec, prepared, trainer, sets, folder, execution, report, stop)
-        checkpoint = _sound_checkpoint(folder)
+        with group.first_then_others():
+            checkpoint = _sound_checkpoint(folder)
         pruned = False
         try:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         except Pruned:
             pruned = True
+        group.barrier()  # the best weights are written by the first, and read by all
         selected = _select(spec, trainer, folder)
         logits, test_seconds = None, None
         if not pruned:
             if prepared.fast is not None:
                 prepared.fast.refresh(everything=True)
-            checkpoints.save_weights(folder.weights, prepared.model)
+            if group.is_first():
+                checkpoints.save_weights(folder.weights, prepared.model)
             if spec.run_id not in execution.locked:
                 test_start = time.monotonic()
                 logits = trainer.logits(test_set, phase="test")
                 test_seconds = time.monotonic() - test_start
-                folder.write_predictions(logits=logits, labels=test_set.labels, indices=parts.test)
+                if group.is_first():
+                    folder.write_predictions(logits=logits, labels=test_set.labels, indices=parts.test)
+        group.barrier()
 
+    cpu_seconds, peak_memory = group.total([clock.cpu, machine.peak_memory_bytes(device)])
     files = ([] if pruned else [folder.weights]) + ([] if logits is None else [folder.predictions])
     meters = trainer.meters
     cost = Cost(
@@ -288,7 +301,7 @@ def run_one(
         tokens_padded=meters.tokens_padded,
         train_flops=meters.train_flops,
         trainer_total_flos=float(trainer.state.total_flos),
-        peak_memory_bytes=machine.peak_memory_bytes(device),
+        peak_memory_bytes=int(peak_memory),
         artifact_bytes=None if pruned else folder.weights.stat().st_size,
     )
     timing = Timing(
@@ -296,7 +309,7 @@ def run_one(
         eval_seconds=meters.eval_seconds,
         test_seconds=test_seconds,
         wall_seconds=meters.wall_seconds + clock.wall,
-        cpu_seconds=meters.cpu_seconds + clock.cpu,
+        cpu_seconds=meters.cpu_seconds + cpu_seconds,
         seconds_per_step=machine.median(meters.step_seconds[WARMUP_STEPS:]),
         warmup_steps=min(WARMUP_STEPS, len(meters.step_seconds)),
         step_seconds=meters.step_seconds,
@@ -323,6 +336,7 @@ def run_one(
             machine={**machine.describe(), **settings},
             device=device,
             threads=threads,
+            world_size=group.size(),
         ),
         parameters=prepared.parameters,
         examples=describe_parts(dataset, parts),

@@ -28,11 +28,14 @@ def run(
         int | None, typer.Option(help="Compute threads; default all cores.", min=1, max=1024)
     ] = None,
     workers: Annotated[int, typer.Option(help="Runs side by side; threads are split.", min=1, max=1024)] = 1,
+    processes: Annotated[
+        int, typer.Option(help="Processes that train each run together, sharing its batches.", min=1, max=1024)
+    ] = 1,
     executor: Annotated[str | None, typer.Option(help="serial, processes or ray; default by --workers.")] = None,
     ray_address: Annotated[
         str | None, typer.Option(help="Ray cluster to join; default one on this machine.", metavar="HOST:PORT")
     ] = None,
-    tracker: Annotated[list[str] | None, typer.Option(help="Also log to: tensorboard.")] = None,
+    tracker: Annotated[list[str] | None, typer.Option(help="Also log to: tensorboard, mlflow.")] = None,
     measure: Annotated[bool, typer.Option(help="Measure speed for the estimates.")] = True,
     unlock_test: Annotated[
         bool, typer.Option("--unlock-test", help="Score test again where another rate was chosen; it is shown.")
@@ -52,13 +55,14 @@ def run(
         raise typer.BadParameter(f"{device!r}: allowed are auto, cpu, cuda, mps", param_hint="--device")
     if executor not in (None, "serial", "processes", "ray"):
         raise typer.BadParameter(f"{executor!r}: allowed are serial, processes, ray", param_hint="--executor")
-    if workers > 1 and threads is None:
-        threads = max(1, (os.cpu_count() or 1) // workers)
+    if workers * processes > 1 and threads is None:
+        threads = max(1, (os.cpu_count() or 1) // (workers * processes))
     kept = parse_size(prefix_cache)
     execution = Execution(
         device=device,
         threads=threads,
         workers=workers,
+        processes=processes,
         executor=executor,
         ray_address=ray_address,
         trackers=tuple(dict.fromkeys(tracker or ())),

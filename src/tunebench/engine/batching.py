@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from tunebench.engine import group
+
 if TYPE_CHECKING:
     from tunebench.data.tokens import TokenizedTexts
 
@@ -148,3 +150,55 @@ class LengthGroupedSampler(Sampler[int]):
             yield from whole[i].tolist()
         for batch in short:
             yield from batch.tolist()
+
+
+class SharedBatches(Sampler[list[int]]):
+    """This process's part of every batch; together the processes see the batches that one alone would.
+
+    Where the last batch of an epoch has fewer texts than there are processes, those without a text get the
+    first one; it must not count (see :func:`counted`).
+
+    Args:
+        sampler: Gives the texts in the order of one process, the same in all.
+        texts: How many there are.
+        batch_size: Texts a batch, over all processes.
+    """
+
+    def __init__(self, sampler: Sampler[int], *, texts: int, batch_size: int) -> None:
+        self.sampler, self.texts, self.batch_size = sampler, texts, batch_size
+
+    @property
+    def batch_sampler(self) -> SharedBatches:
+        """Itself: the Trainer tells the epoch to what a data loader's batch sampler wraps."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order is drawn next."""
+        self.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+
+    def __len__(self) -> int:
+        return -(-self.texts // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batch: list[int] = []
+        for index in self.sampler:
+            batch.append(index)
+            if len(batch) == self.batch_size:
+                yield batch[group.part_of(len(batch))]
+                batch = []
+        if batch:
+            yield batch[group.part_of(len(batch))] or batch[:1]
+
+
+def counted(step: int, *, texts: int, batch_size: int) -> tuple[int, int]:
+    """Return how many texts of a step's batch count in this process, and how many in all.
+
+    Args:
+        step: Optimisation steps done before.
+        texts: Texts an epoch.
+        batch_size: Texts a batch, over all processes.
+    """
+    steps = -(-texts // batch_size)
+    whole = batch_size if step % steps < steps - 1 else texts - (steps - 1) * batch_size
+    part = group.part_of(whole)
+    return part.stop - part.start, whole

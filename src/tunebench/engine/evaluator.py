@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tunebench.engine import group
 from tunebench.engine.batching import Collator, batches_by_length
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def predict_logits(
     on_batch: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Return the logits of all texts.
+
+    Several processes take a batch each in turn, and all get all logits: those of one process, to the bit.
 
     Args:
         model: The classifier; its mode and weights are as before afterwards, to the bit.
@@ -50,20 +53,23 @@ def predict_logits(
     try:
         with torch.inference_mode(), _merged(model, fast), _autocast(device, autocast):
             done = 0
-            for chunk in batches_by_length(texts.lengths, batch_tokens=batch_tokens):
+            for number, chunk in enumerate(batches_by_length(texts.lengths, batch_tokens=batch_tokens)):
+                done += len(chunk)
+                if number % group.size() != group.rank():
+                    continue
                 batch = collator.pad([texts[i] for i in chunk])
                 output = model(**{name: tensor.to(device) for name, tensor in batch.items()})
                 rows.append(output.logits.float().cpu().numpy())
                 order.append(chunk)
-                done += len(chunk)
                 if on_batch is not None:
                     on_batch(done)
     finally:
         model.train(training)
-    logits = np.concatenate(rows)
-    result = np.empty_like(logits)
-    result[np.concatenate(order)] = logits
-    return result
+    classes = rows[0].shape[1] if rows else int(model.config.num_labels)  # type: ignore[union-attr, arg-type]
+    result = np.zeros((len(texts), classes), dtype=np.float32)
+    for chunk, row in zip(order, rows, strict=True):
+        result[chunk] = row
+    return group.merged_rows(result)
 
 
 def _merged(model: nn.Module, fast: FastEncoder | None) -> Any:

@@ -13,6 +13,7 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -133,19 +134,24 @@ def peak_memory_bytes(device: str) -> int:
 
 
 class ContentionMeter:
-    """Measures how much of the machine others used while this process worked."""
+    """Measures how much of the machine others used while this process worked.
+
+    Args:
+        pids: The processes that work together, this one included; None is this one alone.
+    """
 
     #: Above this share of all cores, timings are marked as contended.
     LIMIT = 0.05
 
-    def __init__(self) -> None:
+    def __init__(self, pids: Sequence[int] | None = None) -> None:
+        self._own = [psutil.Process(pid) for pid in pids or [os.getpid()]]
         self._others = self._capacity = 0.0
         self._mark = self._read()
 
     def _read(self) -> tuple[float, float]:
-        times, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        times, own = psutil.cpu_times(), [process.cpu_times() for process in self._own]
         busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
-        return busy - own.user - own.system, time.monotonic()
+        return busy - sum(part.user + part.system for part in own), time.monotonic()
 
     def start(self) -> None:
         """Begin a stretch that counts."""

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tunebench.engine import checkpoint as checkpoints
-from tunebench.engine.batching import Collator, LengthGroupedSampler, TokenDataset
+from tunebench.engine import group
+from tunebench.engine.batching import Collator, LengthGroupedSampler, SharedBatches, TokenDataset, counted
 from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.machine import ContentionMeter
 from tunebench.errors import TunebenchError
@@ -126,7 +129,7 @@ class StudyTrainer(Trainer):
         self._paces = {name: pace(name) for name, p in model.named_parameters() if p.requires_grad} if pace else {}
         self._delays: list[float] = []
         self.hook = hook
-        self.contention = ContentionMeter()
+        self.contention = ContentionMeter(group.pids())
         self._loop = _Loop(self, stop, checkpoint_seconds)
         self.add_callback(self._loop)
 
@@ -176,16 +179,56 @@ class StudyTrainer(Trainer):
         if not self._grouped:
             return super()._get_train_sampler(train_dataset)
         dataset = train_dataset if train_dataset is not None else self.train_dataset
-        return LengthGroupedSampler(dataset.texts.lengths, batch_size=self.args.train_batch_size, seed=self._seed)
+        return LengthGroupedSampler(dataset.texts.lengths, batch_size=self._batch_size, seed=self._seed)
+
+    @property
+    def _batch_size(self) -> int:
+        """Texts a step, over all processes."""
+        return int(self.args.train_batch_size) * group.size()
+
+    def get_train_dataloader(self) -> Any:
+        """Share batches with the other processes, if there are any.
+
+        Accelerate's own sharding gives each process other texts than one process's batches hold, and fills
+        up the last ones.
+        """
+        if group.size() == 1:
+            return super().get_train_dataloader()
+        dataset: Any = self.train_dataset
+        sampler = self._get_train_sampler() if self._grouped else _plain_order(dataset, self._seed)
+        batches = SharedBatches(sampler, texts=len(dataset), batch_size=self._batch_size)
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=self.collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        """Weight this process's part, so that the mean over processes is the mean over the batch's texts."""
+        loss = super().compute_loss(*args, **kwargs)
+        if group.size() == 1 or not self.model.training:
+            return loss
+        mine, whole = counted(self.state.global_step, texts=len(self.train_dataset), batch_size=self._batch_size)
+        weight = mine * group.size() / whole
+        return (loss[0] * weight, loss[1]) if isinstance(loss, tuple) else loss * weight
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Take the step, with masks tied to it, and count what it used."""
         if self.fast is not None:
             self.fast.start_step(self.state.global_step)
         texts, length = inputs["input_ids"].shape
-        self.meters.tokens += int(inputs["attention_mask"].sum())
-        self.meters.tokens_padded += texts * length
-        self.meters.train_flops += self.workload.step(texts=texts, length=length)
+        tokens = int(inputs["attention_mask"].sum())
+        if group.size() > 1:
+            # Tied to the step, so that a resumed run draws the masks that it would have drawn.
+            key = np.random.SeedSequence([self._seed, self.state.global_step, group.rank()])
+            torch.manual_seed(int(key.generate_state(1)[0]))
+            mine, _ = counted(self.state.global_step, texts=len(self.train_dataset), batch_size=self._batch_size)
+            tokens = tokens if mine else 0
+        used = group.total([tokens, texts * length, self.workload.step(texts=texts, length=length)])
+        self.meters.tokens += int(used[0])
+        self.meters.tokens_padded += int(used[1])
+        self.meters.train_flops += used[2]
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         return loss
 
@@ -226,12 +269,13 @@ class StudyTrainer(Trainer):
         if self.meters.best_score is None or score > self.meters.best_score:
             self.meters.best_score = float(score)
             self.meters.best_step, self.meters.best_epoch = self.state.global_step, self.state.epoch
-            checkpoints.save_weights(self.best_path, self.model, checked=True)
+            if group.is_first():
+                checkpoints.save_weights(self.best_path, self.model, checked=True)
         self.meters.eval_seconds += time.monotonic() - start
         self._loop.go_on()
         if self._prune is not None and self.state.global_step < self.state.max_steps:
             so_far = [entry["eval_macro_f1"] for entry in self.state.log_history if "eval_macro_f1" in entry]
-            if self._prune(so_far):
+            if group.any_of(self._prune(so_far))[0]:
                 raise Pruned(f"stopped early at step {self.state.global_step} of {self.state.max_steps}")
         return metrics
 
@@ -240,6 +284,9 @@ class StudyTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self._loop.pause()
         self.store_flos()
+        if not group.is_first():
+            self._loop.go_on()
+            return
         temporary = self.run_folder.parent / ".trainer_state.json"
         self.state.save_to_json(str(temporary))
         checkpoints.save_checkpoint(
@@ -332,9 +379,12 @@ class _Loop(TrainerCallback):
         trainer.meters.step_seconds.append(round(now - self._mark, 5))
         self._mark = now
         self._tell(state)
-        if self.stop() and state.global_step < state.max_steps:
+        # The first process's clock decides for all.
+        due = group.is_first() and now - self._saved > self.checkpoint_seconds
+        stop, save = group.any_of(self.stop(), due)
+        if stop and state.global_step < state.max_steps:
             self.stopping = control.should_save = True
-        elif now - self._saved > self.checkpoint_seconds:
+        elif save:
             control.should_save = True
 
     def on_log(
@@ -378,6 +428,11 @@ class _Delayed:
 
     def __call__(self, step: int) -> float:
         return self.base(step) if step >= self.start else 0.0
+
+
+def _plain_order(dataset: Any, seed: int) -> Any:
+    """Return the order that the Trainer's data loader gives one process."""
+    return SeedableRandomSampler(dataset, data_seed=seed)
 
 
 def _metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:

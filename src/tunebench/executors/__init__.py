@@ -30,6 +30,12 @@ def make_executor(execution: Execution) -> Executor:
             value=f"workers: {execution.workers}",
             fix="drop --workers, or take --executor processes",
         )
+    if execution.processes > 1 and name == "ray":
+        raise ConfigError(
+            "On a Ray cluster every run is one process.",
+            value=f"processes: {execution.processes}",
+            fix="drop --processes, or run without Ray",
+        )
     if execution.ray_address is not None and name != "ray":
         raise ConfigError(
             "A Ray address needs the Ray executor.", value=execution.ray_address, fix="add --executor ray"

@@ -51,6 +51,10 @@ class Executor(ABC):
     @property
     def train(self) -> TrainFunction:
         """What trains one run, for a caller that decides run by run (the search for a learning rate)."""
+        if self.execution.processes > 1:
+            from tunebench.executors.data_parallel import run_in_processes
+
+            return run_in_processes
         from tunebench.train import run_one
 
         return run_one

@@ -21,8 +21,9 @@ from tunebench.data import TextDataset
 from tunebench.executors import ray_cluster
 from tunebench.executors.base import Executor
 from tunebench.executors.ray_task import Mailbox, Shared, run_task, unfinished, unpack
+from tunebench.executors.remote import as_error
 from tunebench.progress import Display, Interrupted, Progress
-from tunebench.records import Environment, RunRecord
+from tunebench.records import RunRecord
 from tunebench.run_folder import RunFolder
 from tunebench.runner import Summary, TrainFunction, failed_at, run_plan, stop_on_signals
 from tunebench.store import StudyStore
@@ -39,14 +40,6 @@ _AHEAD = 2
 _AT_MOST = 256
 #: Files of a model that are sent with it.
 _MODEL_FILES = (".json", ".txt", ".model", ".jinja", ".safetensors")
-
-
-class RemoteFailureError(RuntimeError):
-    """What went wrong on another machine, where the error has no better name here."""
-
-
-class _RemoteTracebackError(Exception):
-    """Shows the other machine's traceback as the cause."""
 
 
 @dataclass
@@ -407,7 +400,7 @@ def _unpacked(outcome: dict[str, Any], folder: RunFolder) -> RunRecord:
         _keep(outcome["files"], folder)
         raise Interrupted(outcome["interrupted"])
     if "error" in outcome:
-        raise _as_error(outcome["error"], outcome["environment"])
+        raise as_error(outcome["error"], outcome["environment"])
     # Beside and then by rename: a run that was complete once may be done again.
     beside = folder.path / ".incoming"
     shutil.rmtree(beside, ignore_errors=True)
@@ -417,15 +410,3 @@ def _unpacked(outcome: dict[str, Any], folder: RunFolder) -> RunRecord:
         (beside / name).replace(folder.path / name)
     shutil.rmtree(beside, ignore_errors=True)
     return RunRecord.model_validate(outcome["record"])
-
-
-def _as_error(told: Mapping[str, Any], environment: Mapping[str, Any]) -> Exception:
-    """Return an exception that is recorded as the one on the other machine would have been."""
-    names = told["names"]
-    base: type[Exception] = RemoteFailureError if "RuntimeError" in names else Exception
-    if "MemoryError" in names or "OutOfMemoryError" in names:
-        base = MemoryError
-    error: Exception = type(names[0], (base,), {})(told["message"])
-    error.__cause__ = _RemoteTracebackError(told["traceback"])
-    error.environment = Environment.model_validate(environment)  # type: ignore[attr-defined]
-    return error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
 from tunebench.data.tokens import preload
+from tunebench.executors.remote import describe_error
 from tunebench.progress import Interrupted, Progress
 from tunebench.run_folder import RunFolder
 from tunebench.runner import TrainFunction, environment
@@ -136,12 +136,7 @@ def run_task(
         except Interrupted as reason:
             return {"interrupted": str(reason), "files": unfinished(folder)}
         except Exception as error:
-            told = {
-                "names": [cls.__name__ for cls in type(error).__mro__],
-                "message": str(error),
-                "traceback": "".join(traceback.format_exception(error)),
-            }
-            return {"error": told, "environment": environment(execution).model_dump(mode="json")}
+            return {"error": describe_error(error), "environment": environment(execution).model_dump(mode="json")}
         finally:
             logging.getLogger().removeHandler(handler)
 
@@ -162,9 +157,9 @@ class _Line:
         self._mailbox.put.remote(self._key, kind, value)
 
     def report(self, progress: Progress) -> None:
-        """Send where the run stands, not too often, and a checkpoint when there is a new one."""
+        """Send where the run stands, not too often but all that it logs, and each new checkpoint."""
         now = time.monotonic()
-        if progress.phase != self._phase or now - self._reported >= _INTERVAL:
+        if progress.logged or progress.phase != self._phase or now - self._reported >= _INTERVAL:
             self._phase, self._reported = progress.phase, now
             self.send("progress", progress)
         state = _state(self._folder)

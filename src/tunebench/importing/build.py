@@ -109,7 +109,7 @@ def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[st
         spec=spec,
         started=None,
         finished=None,
-        environment=Environment(versions={}, machine={}, device=None, threads=None),
+        environment=Environment(versions={}, machine={}, device=None, threads=None, world_size=None),
         parameters=parameters,
         examples=_examples(spec, contents, scored),
         scores=scored.scores,

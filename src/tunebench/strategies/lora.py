@@ -86,7 +86,8 @@ class LoRA(Strategy):
         config.init_lora_weights = "eva"
         # Ranks stay where the study put them: what is trained is known before the data is read.
         config.eva_config = EvaConfig(rho=1.0, use_label_mask=False)
-        initialize_lora_eva_weights(model.eval(), batches, show_progress_bar=False)
+        # Processes that train together each see all batches, and arrive at the same.
+        initialize_lora_eva_weights(model.eval(), batches, show_progress_bar=False, gather_distributed_inputs=False)
 
 
 def wrap(

@@ -27,6 +27,7 @@ class FastEncoder:
             modules are set.
         architecture: Its module names.
         seed: Seed of the dropout masks.
+        stream: Which stream of them; see :class:`MaskStream`.
         dtype: Compute type.
         first_token_only: The head reads the first token only (true of all supported families, unless
             their hidden states are pooled).
@@ -38,10 +39,11 @@ class FastEncoder:
         architecture: Architecture,
         *,
         seed: int,
+        stream: int = 0,
         dtype: torch.dtype = torch.bfloat16,
         first_token_only: bool = True,
     ) -> None:
-        self.masks = MaskStream(seed)
+        self.masks = MaskStream(seed, stream=stream)
         names = LAYER_NAMES[architecture.model_type]
         unwrapped = unwrap(model)
         stack = list(unwrapped.get_submodule(architecture.layers))

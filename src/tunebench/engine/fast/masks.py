@@ -22,15 +22,16 @@ class MaskStream:
 
     Args:
         seed: The run's seed.
+        stream: Which of several independent streams; processes that train together have one each.
     """
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, *, stream: int = 0) -> None:
+        self._seed, self._stream = seed, [stream] if stream else []
         self.start_step(0)
 
     def start_step(self, step: int) -> None:
         """Restart the stream for an optimisation step."""
-        self._generator = np.random.Generator(np.random.SFC64([self._seed, step]))
+        self._generator = np.random.Generator(np.random.SFC64([self._seed, step, *self._stream]))
 
     def keep(self, shape: tuple[int, ...], p: float) -> tuple[Tensor | None, float]:
         """Draw a keep mask.

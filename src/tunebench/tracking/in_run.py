@@ -1,14 +1,11 @@
-"""Experiment trackers, through the Trainer's own integrations; one that fails never stops a run."""
+"""Trackers whose files lie in a run's folder, through the Trainer's own integrations."""
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from tunebench.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
@@ -16,22 +13,6 @@ if TYPE_CHECKING:
     from tunebench.run_folder import RunFolder
 
 _LOG = logging.getLogger(__name__)
-#: What each tracker needs installed.
-TRACKERS = {"tensorboard": "tensorboard"}
-
-
-def check_trackers(names: Sequence[str]) -> None:
-    """Raise unless all trackers are known and installed.
-
-    Raises:
-        ConfigError: One is unknown.
-        MissingExtraError: One is not installed.
-    """
-    for name in names:
-        if name not in TRACKERS:
-            raise ConfigError("There is no such tracker.", value=name, allowed=", ".join(sorted(TRACKERS)))
-        if importlib.util.find_spec(TRACKERS[name]) is None:
-            raise MissingExtraError(TRACKERS[name], "trackers")
 
 
 def add_trackers(trainer: Trainer, names: Sequence[str], folder: RunFolder) -> None:
@@ -39,10 +20,10 @@ def add_trackers(trainer: Trainer, names: Sequence[str], folder: RunFolder) -> N
 
     Args:
         trainer: The run's Trainer.
-        names: From :data:`TRACKERS`.
+        names: Those of the study; others than these are told by :mod:`~tunebench.tracking.study`.
         folder: The run's folder: files go there, and notes of what failed.
     """
-    for name in names:
+    for name in (name for name in names if name in _MAKERS):
         try:
             callback = _MAKERS[name](folder.path / name)
         except Exception as error:

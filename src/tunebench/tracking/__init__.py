@@ -1,0 +1,35 @@
+"""Experiment trackers: one experiment a study, one run a run. One that fails never stops anything.
+
+TensorBoard's files lie in the runs' folders, so each run writes its own, through the Trainer's integration
+(:mod:`~tunebench.tracking.in_run`). MLflow and Trackio hold whole studies: the process that shows the
+progress of all runs, wherever they train, tells them too (:mod:`~tunebench.tracking.study`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+
+from tunebench.errors import ConfigError, MissingExtraError
+from tunebench.tracking.in_run import add_trackers
+from tunebench.tracking.study import StudyTrackers, track_study
+
+#: What each tracker needs installed.
+TRACKERS = {"mlflow": "mlflow", "tensorboard": "tensorboard", "trackio": "trackio"}
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raise unless all trackers are known and installed.
+
+    Raises:
+        ConfigError: One is unknown.
+        MissingExtraError: One is not installed.
+    """
+    for name in names:
+        if name not in TRACKERS:
+            raise ConfigError("There is no such tracker.", value=name, allowed=", ".join(sorted(TRACKERS)))
+        if importlib.util.find_spec(TRACKERS[name]) is None:
+            raise MissingExtraError(TRACKERS[name], "trackers")
+
+
+__all__ = ["TRACKERS", "StudyTrackers", "add_trackers", "check_trackers", "track_study"]
