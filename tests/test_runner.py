@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import fakes
 from fakes import STEPS, make_study, steps_taken
 from tunebench.errors import StoreError
-from tunebench.progress import PlainDisplay, Progress, TimeLeft
+from tunebench.progress import PlainDisplay, Progress, RichDisplay, TimeLeft
 from tunebench.records import RunRecord
 from tunebench.store import StudyStore
 
@@ -293,3 +294,17 @@ def test_plain_lines_are_few_and_say_how_it_went() -> None:
     assert len(lines) <= 3
     assert lines[0].startswith("1 runs to do")
     assert "macro F1 0.9" in lines[-1]
+
+
+def test_the_chosen_rates_after_a_search_are_counted_from_one() -> None:
+    stream = io.StringIO()
+    live = RichDisplay(Console(file=io.StringIO(), force_terminal=True))
+    for display in (PlainDisplay(stream, interval=0.0), live):
+        for names in (("a-0", "b-0", "c-0"), ("d-0", "e-0")):
+            display.start(dict.fromkeys(names, 1.0))
+            for name in names:
+                display.update(Progress(name, "train", 1, 2, None, None))
+                display.finish(name, name)
+            display.stop()
+    assert "[3/3] c-0" in stream.getvalue() and "[2/2] e-0" in stream.getvalue()
+    assert [(task.description, task.total) for task in live._bars.tasks] == [("grid", 2), ("e", 2)]

@@ -115,7 +115,7 @@ class PlainDisplay:
     def start(self, estimates: Mapping[str, float]) -> None:
         """Say how much there is to do."""
         self._left = TimeLeft(estimates)
-        self._total = len(estimates)
+        self._done, self._total = 0, len(estimates)
         self.message(f"{self._total} runs to do, about {duration(self._left.seconds())}")
 
     def update(self, progress: Progress) -> None:
@@ -159,6 +159,8 @@ class RichDisplay:
     def start(self, estimates: Mapping[str, float]) -> None:
         """Show the bars."""
         self._left = TimeLeft(estimates)
+        for task in self._bars.task_ids:  # of the search, where the chosen rates follow
+            self._bars.remove_task(task)
         self._bars.start()
         self._grid = self._bars.add_task("grid", total=len(estimates), info="")
         self._run = self._bars.add_task("run", total=1, info="")
