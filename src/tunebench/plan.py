@@ -6,7 +6,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,6 +124,13 @@ def make_plan(
         store = StudyStore.check(folder, specs)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
     estimates = _estimates(specs, dataset, execution, measure, on_progress)
+    if execution.processes > 1:
+        # Each holds the model; a strategy without an encoder stays one process.
+        shared = {spec.run_id: 1 if is_classical(spec.kind) else execution.processes for spec in specs}
+        estimates = {
+            run_id: replace(estimate, memory_bytes=estimate.memory_bytes * shared[run_id])
+            for run_id, estimate in estimates.items()
+        }
     runs = choose(order(specs), estimates, budget_seconds, done=done)
     if study.search.budget == "compute":
         runs = equal_compute(runs, estimates)
