@@ -202,13 +202,23 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def planned(model: str, data: str, folder: Path | None = None, budget: float | None = None, **study: Any) -> Plan:
+def planned(
+    model: str, data: str, folder: Path | None = None, budget: float | None = None, processes: int = 1, **study: Any
+) -> Plan:
     return make_plan(
         make_study(**({"model": model, "data": data, "selection": "last"} | study)),
-        execution=Execution(device="cpu"),
+        execution=Execution(device="cpu", processes=processes),
         folder=folder,
         budget_seconds=budget,
     )
+
+
+def test_every_process_of_a_run_needs_memory_of_its_own(model: str, data: str) -> None:
+    one, two = (planned(model, data, processes=n, batch_size=8) for n in (1, 2))
+    assert one.estimates.keys() == two.estimates.keys(), "the run is the same"
+    assert all(two.estimates[name].memory_bytes == 2 * e.memory_bytes for name, e in one.estimates.items())
+    with pytest.raises(TunebenchError, match="cannot be shared equally"):
+        planned(model, data, processes=3, batch_size=8)
 
 
 def test_a_plan_resolves_everything(model: str, data: str, tmp_path: Path) -> None:
