@@ -17,6 +17,7 @@ from serving.conftest import adapter, lively
 from tunebench.artifacts import describe
 from tunebench.errors import ConfigError, ModelError
 from tunebench.predictor import from_model, restore_model
+from tunebench.serving import adapters
 from tunebench.serving import models as serving_models
 from tunebench.serving.models import Alone, Mixed
 
@@ -94,6 +95,19 @@ def test_bf16_is_near_fp32(models: dict[str, Path]) -> None:
     for a, b in zip(exact, rounded, strict=True):
         difference = np.abs(a.predictor.predict_logits(TEXTS) - b.predictor.predict_logits(TEXTS)).max()
         assert 0 < difference < 0.5
+
+
+def test_a_base_held_in_bf16_answers_as_one_that_is_rounded_in_every_batch(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = [str(models["one"]), str(models["three"])]
+    held = load_models(sources, precision="bf16")
+    assert isinstance(held[0].group, Mixed) and held[0].group is held[1].group
+    layers = [p for n, p in held[0].group.stack._model.named_parameters() if ".layer." in n and p.ndim == 2]
+    assert {p.dtype for p in layers} == {torch.bfloat16, torch.float32}, "the base is rounded, the adapters are not"
+    monkeypatch.setattr(adapters, "_hold_in_bf16", lambda *args: None)
+    for one, other in zip(held, load_models(sources, precision="bf16"), strict=True):
+        assert np.array_equal(one.predictor.predict_logits(TEXTS), other.predictor.predict_logits(TEXTS))
 
 
 def test_names(models: dict[str, Path], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ routed here.
 from __future__ import annotations
 
 import copy
+import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import fields
@@ -48,8 +49,11 @@ class AdapterStack:
 
         self._device, self._bf16, self._lock = device, bf16, threading.Lock()
         architecture = _architecture(first)
+        self._base = _digests(first, architecture)
         adapter = _Adapter(first, architecture)
         base: Any = first.unload()
+        if bf16:
+            _hold_in_bf16(base, architecture)
         self._heads = [_RoutedHead() for _ in architecture.head]
         for name, routed in zip(architecture.head, self._heads, strict=True):
             base.set_submodule(name, routed)
@@ -67,8 +71,7 @@ class AdapterStack:
         Args:
             model: A PEFT model with one adapter, over its own copy of the base.
         """
-        other, own = _frozen(model, _architecture(model)), _frozen(self._model, self._architecture)
-        same = other.keys() == own.keys() and all(torch.equal(own[name].cpu(), other[name]) for name in own)
+        same = _digests(model, _architecture(model)) == self._base
         return None if same else "its base has other weights"
 
     def add(self, model: PeftModel) -> int:
@@ -213,11 +216,23 @@ def _plain_module(module: nn.Module) -> nn.Module:
     return module.modules_to_save["default"] if isinstance(module, ModulesToSaveWrapper) else module
 
 
-def _frozen(model: PeftModel, architecture: Architecture) -> dict[str, Tensor]:
-    """Return the base's own weights outside the head, under the names they have without PEFT."""
+def _digests(model: PeftModel, architecture: Architecture) -> dict[str, str]:
+    """Return sha256 of the base's own weights outside the head, under the names they have without PEFT."""
     base: Any = model.get_base_model()
     return {
-        name.replace(".base_layer.", "."): parameter.detach()
+        name.replace(".base_layer.", "."): hashlib.sha256(_bytes(parameter)).hexdigest()
         for name, parameter in base.named_parameters()
         if "lora_" not in name and not architecture.is_head(name)
     }
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    flat: Any = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+    return memoryview(flat)
+
+
+def _hold_in_bf16(base: nn.Module, architecture: Architecture) -> None:
+    """Round the encoder's linear layers once; autocast would round them alike in every batch."""
+    for module in base.get_submodule(architecture.layers).modules():
+        if type(module) is nn.Linear:
+            module.to(torch.bfloat16)
