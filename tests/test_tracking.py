@@ -110,3 +110,11 @@ def test_unknown_and_missing_trackers_are_refused_before_anything_is_written(
     with pytest.raises(MissingExtraError, match="trackers"):
         run(tmp_path, tmp_path, tmp_path / "out", "tensorboard")
     assert not (tmp_path / "out").exists()
+
+
+def test_every_tracker_that_is_offered_is_there_once() -> None:
+    from tunebench.tracking import study
+
+    assert sorted(tracking.TRACKERS) == sorted([*in_run._MAKERS, *study._MAKERS])
+    with pytest.raises(ConfigError, match="no such tracker"):
+        tracking.check_trackers(["trackio"])

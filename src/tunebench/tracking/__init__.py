@@ -15,7 +15,7 @@ from tunebench.tracking.in_run import add_trackers
 from tunebench.tracking.study import StudyTrackers, track_study
 
 #: What each tracker needs installed.
-TRACKERS = {"mlflow": "mlflow", "tensorboard": "tensorboard", "trackio": "trackio"}
+TRACKERS = {"mlflow": "mlflow", "tensorboard": "tensorboard"}
 
 
 def check_trackers(names: Sequence[str]) -> None:
