@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from test_train import LORA, make_spec, stop_after, train
-from tunebench.data.splits import make_parts
+from tunebench.data.splits import run_parts
 from tunebench.engine.batching import Batches
 from tunebench.models import unwrap
 from tunebench.progress import Interrupted
@@ -31,15 +31,7 @@ def test_the_lower_factors_hold_most_of_what_the_layers_read(
 ) -> None:
     strategies = {"lora": LORA | {"init": "eva", "rank": RANK, "placement": "attention"}}
     spec, dataset = make_spec(tiny_model("bert"), reviews, "lora", strategies=strategies, engine="reference")
-    parts = make_parts(
-        train_labels=dataset.train.labels,
-        test_labels=None if dataset.test is None else dataset.test.labels,
-        train_size=spec.train_size,
-        subset_seed=spec.subset_seed,
-        test_seed=spec.test_seed,
-        validation_fraction=spec.validation_fraction,
-        test_size=spec.test_size,
-    )
+    parts = run_parts(spec, dataset)
     train_set, _, _, collator = make_datasets(spec, dataset, parts)
     batches = Batches(train_set.texts, collator, 16)
     assert [len(b["input_ids"]) for b in batches] == [16] * 6 + [12]

@@ -272,3 +272,13 @@ def test_a_study_shows_it_beside_an_encoder(
     assert lines and all("1.0 |" not in line.split("|")[3] for line in lines)
     again = CliRunner().invoke(app, base)
     assert again.exit_code == 0, "what is complete is not accepted as such"
+
+
+def test_subsets_drawn_with_different_seeds_are_scored_on_one_test_part(
+    reviews: Callable[[int], Path], tmp_path: Path
+) -> None:
+    """As those of every other strategy are, or they could not be compared."""
+    spec, dataset = make_spec(reviews(2))
+    drawn = [spec.model_copy(update={"subset_seed": n, "test_seed": 42, "test_size": 20}) for n in (42, 7)]
+    first, second = (train(one, dataset, tmp_path)[1].read_predictions()["indices"] for one in drawn)
+    assert np.array_equal(first, second)

@@ -14,7 +14,7 @@ import numpy as np
 
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
-from tunebench.data.splits import Parts, make_parts
+from tunebench.data.splits import Parts, run_parts
 from tunebench.engine import machine
 from tunebench.engine.estimate import Estimate
 from tunebench.files import stored_file
@@ -53,7 +53,7 @@ def run_classical(
     machine.reset_peak_memory()
     strategy, classes = _strategy(spec), len(spec.data.label_names)
     params = strategy.params(**spec.params)
-    parts = _parts(spec, dataset)
+    parts = run_parts(spec, dataset)
     texts = [dataset.train.texts[i] for i in parts.train]
     labels = dataset.train.labels[parts.train]
     selection, test = _scored(spec, dataset, parts)
@@ -138,7 +138,7 @@ def estimate_classical(spec: RunSpec, *, dataset: TextDataset, measure: bool) ->
     """
     strategy, classes = _strategy(spec), len(spec.data.label_names)
     params = strategy.params(**spec.params)
-    parts = _parts(spec, dataset)
+    parts = run_parts(spec, dataset)
     selects = spec.selection == "test" or (spec.selection == "validation" and len(parts.validation) > 0)
     settings = strategy.settings(params, selects=selects)
     chosen = _balanced(dataset.train.labels[parts.train], _SAMPLE)
@@ -175,17 +175,6 @@ def _strategy(spec: RunSpec) -> ClassicalStrategy:
     strategy = STRATEGIES[spec.kind]
     assert isinstance(strategy, ClassicalStrategy)
     return strategy
-
-
-def _parts(spec: RunSpec, dataset: TextDataset) -> Parts:
-    return make_parts(
-        train_labels=dataset.train.labels,
-        test_labels=None if dataset.test is None else dataset.test.labels,
-        train_size=spec.train_size,
-        subset_seed=spec.subset_seed,
-        validation_fraction=spec.validation_fraction,
-        test_size=spec.test_size,
-    )
 
 
 def _scored(

@@ -13,7 +13,7 @@ from transformers import Trainer
 from tunebench.comparison import Comparison, Group
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
-from tunebench.data.splits import make_parts
+from tunebench.data.splits import run_parts
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import machine
 from tunebench.engine.evaluator import predict_logits
@@ -115,15 +115,7 @@ def score_run(
     folder.note(f"test part opened: {why}")
     device = machine.resolve_device(execution.device)
     machine.set_threads(execution.threads)
-    parts = make_parts(
-        train_labels=dataset.train.labels,
-        test_labels=None if dataset.test is None else dataset.test.labels,
-        train_size=spec.train_size,
-        subset_seed=spec.subset_seed,
-        test_seed=spec.test_seed,
-        validation_fraction=spec.validation_fraction,
-        test_size=spec.test_size,
-    )
+    parts = run_parts(spec, dataset)
     prepared = prepare_model(spec, device=device)
     prepared.model.to(device)
     checkpoints.load_weights(folder.weights, prepared.model)

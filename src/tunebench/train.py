@@ -19,7 +19,7 @@ from transformers import TrainingArguments, set_seed
 
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
-from tunebench.data.splits import Parts, make_parts
+from tunebench.data.splits import Parts, run_parts
 from tunebench.data.tokens import default_cache_dir, tokenize, tokenizer_fingerprint
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import group, machine
@@ -223,15 +223,7 @@ def run_one(
     machine.reset_peak_memory()
     report(Progress(spec.run_id, "prepare", 0, 0, None, None))
 
-    parts = make_parts(
-        train_labels=dataset.train.labels,
-        test_labels=None if dataset.test is None else dataset.test.labels,
-        train_size=spec.train_size,
-        subset_seed=spec.subset_seed,
-        test_seed=spec.test_seed,
-        validation_fraction=spec.validation_fraction,
-        test_size=spec.test_size,
-    )
+    parts = run_parts(spec, dataset)
     with group.first_then_others():
         train_set, selection_set, test_set, collator = make_datasets(spec, dataset, parts)
     prepared = prepare_model(spec, device=device, batches=Batches(train_set.texts, collator, spec.batch_size))

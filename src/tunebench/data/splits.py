@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from tunebench.errors import DataError
+
+if TYPE_CHECKING:
+    from tunebench.config import RunSpec
+    from tunebench.data import TextDataset
 
 #: Share of the data that is held out where there is no test split and no size is asked for.
 HELD_OUT = 0.2
@@ -55,6 +59,19 @@ def held_out_count(count: int, test_size: int | None) -> int:
 def available_train(train_examples: int, *, has_test: bool, test_size: int | None) -> int:
     """Return how many training examples ``all`` stands for: those that are not held out for testing."""
     return train_examples if has_test else train_examples - held_out_count(train_examples, test_size)
+
+
+def run_parts(spec: RunSpec, dataset: TextDataset) -> Parts:
+    """Cut the parts of a run, whatever trains it; see :func:`make_parts`."""
+    return make_parts(
+        train_labels=dataset.train.labels,
+        test_labels=None if dataset.test is None else dataset.test.labels,
+        train_size=spec.train_size,
+        subset_seed=spec.subset_seed,
+        test_seed=spec.test_seed,
+        validation_fraction=spec.validation_fraction,
+        test_size=spec.test_size,
+    )
 
 
 def make_parts(
