@@ -17,12 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.benchmarks.training import BATCH, WAYS, our_trainer, review_lengths
+from tunebench.benchmarks.training import BATCH, WAYS, build_model, our_trainer, review_lengths
 from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
 from tunebench.engine import machine
 from tunebench.engine.flops import count
-from tunebench.models import architecture_of, load_tokenizer, model_folder
-from tunebench.strategies import STRATEGIES
+from tunebench.models import Architecture, architecture_of, load_architecture, load_tokenizer, model_folder
 
 Tell = Callable[[str], None]
 
@@ -126,7 +125,8 @@ def run_scaling_bench(
     used = machine.set_threads(threads)
     precision = machine.default_precision("cpu", "fast")
     machine.keep_memory()
-    fitting = [length for length in lengths if length <= _longest(model)]
+    most = load_architecture(model_folder(model)).positions
+    fitting = [length for length in lengths if most is None or length <= most]
     growths = {"tokenise": _tokenising(model, texts, tell)}
     for way in WAYS:
         growths[f"epoch, {way}"] = _epochs(model, way, epoch_texts, precision, tell)
@@ -135,12 +135,6 @@ def run_scaling_bench(
     growths |= _by_runs(model, runs, tell)
     growths["workers"] = _by_workers(model, used, tell)
     return ScalingResult(model, machine.describe(), machine.versions(), used, precision, growths)
-
-
-def _longest(model: str) -> int:
-    from transformers import AutoConfig
-
-    return int(AutoConfig.from_pretrained(model_folder(model)).max_position_embeddings)
 
 
 def _tokenising(model: str, counts: Sequence[int], tell: Tell) -> Growth:
@@ -168,7 +162,7 @@ def _epochs(model: str, way: str, counts: Sequence[int], precision: str, tell: T
     seconds = []
     for number in counts:
         tell(f"an epoch of {number:,} texts, {way}")
-        seconds.append(sum(_steps(_load(model), way, review_lengths(number), precision)))
+        seconds.append(sum(_steps(*build_model(model, way, None), review_lengths(number), precision)))
     return Growth("texts", "seconds an epoch", tuple(counts), tuple(seconds))
 
 
@@ -176,7 +170,7 @@ def _by_length(model: str, way: str, lengths: Sequence[int], precision: str, tel
     seconds = []
     for length in lengths:
         tell(f"a step of {BATCH} texts of {length} tokens, {way}")
-        seconds.append(min(_steps(_load(model), way, _equal(length), precision)))
+        seconds.append(min(_steps(*build_model(model, way, None), _equal(length), precision)))
     return Growth("tokens a text", "seconds a step", tuple(lengths), tuple(seconds))
 
 
@@ -196,17 +190,8 @@ def _by_parameters(shapes: Sequence[tuple[int, int]], precision: str, tell: Tell
         model = BertForSequenceClassification(config)
         # Embeddings are looked up, not multiplied: they cost memory, hardly time.
         parameters.append(sum(p.numel() for p in model.bert.encoder.parameters()))
-        seconds.append(min(_steps(model, "full", _equal(_LENGTH), precision)))
+        seconds.append(min(_steps(model, architecture_of(config), _equal(_LENGTH), precision)))
     return Growth("parameters of the layers", "seconds a step", tuple(parameters), tuple(seconds))
-
-
-def _load(model: str) -> Any:
-    from transformers import set_seed
-
-    from tunebench.models import load_classifier
-
-    set_seed(0)
-    return load_classifier(model_folder(model), label_names=("negative", "positive"))
 
 
 def _equal(length: int, steps: int = 3) -> TokenizedTexts:
@@ -216,13 +201,10 @@ def _equal(length: int, steps: int = 3) -> TokenizedTexts:
     return TokenizedTexts(ids, np.arange(number + 1) * length)
 
 
-def _steps(model: Any, way: str, texts: TokenizedTexts, precision: str) -> list[float]:
+def _steps(model: Any, architecture: Architecture, texts: TokenizedTexts, precision: str) -> list[float]:
     """Return the seconds of each step of a second pass over some texts; the first one warms up."""
-    architecture = architecture_of(model.config)
-    strategy = STRATEGIES[way]
-    prepared = strategy.prepare(model, strategy.params(**WAYS[way]), architecture)
-    workload = count(prepared, architecture)
-    with our_trainer(prepared, architecture, workload, texts, precision, passes=2) as trainer:
+    workload = count(model, architecture)
+    with our_trainer(model, architecture, workload, texts, precision, passes=2) as trainer:
         trainer.train()
         found: list[float] = trainer.meters.step_seconds
     return found[len(found) // 2 :]

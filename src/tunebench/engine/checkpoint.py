@@ -57,7 +57,7 @@ def save_weights(path: Path, model: nn.Module, *, checked: bool = False) -> None
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tensors = {name: p.detach().cpu().contiguous() for name, p in trained_parameters(model).items()}
     try:
-        _save(tensors, temporary, {_DIGEST: _digest(tensors)} if checked else None)
+        _save(tensors, temporary, {_DIGEST: digest(tensors)} if checked else None)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -72,12 +72,13 @@ def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | Non
         raise OSError(number, str(error), str(path)) from None
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def digest(tensors: dict[str, Tensor]) -> str:
+    """Return sha256 over names, shapes, types and values of contiguous tensors on the CPU."""
+    found = hashlib.sha256()
     for name in sorted(tensors):
-        digest.update(f"{name}|{tuple(tensors[name].shape)}|{tensors[name].dtype}".encode())
-        digest.update(tensors[name].view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        found.update(f"{name}|{tuple(tensors[name].shape)}|{tensors[name].dtype}".encode())
+        found.update(tensors[name].view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def is_sound(path: Path) -> bool:
@@ -93,7 +94,7 @@ def _read_checked(path: Path) -> dict[str, Tensor]:
     with safe_open(path, framework="pt") as file:
         expected = (file.metadata() or {}).get(_DIGEST)
     tensors: dict[str, Tensor] = load_file(path)
-    if expected is not None and _digest(tensors) != expected:
+    if expected is not None and digest(tensors) != expected:
         raise ValueError(f"{path.name} is damaged: it does not hold what was written")
     return tensors
 

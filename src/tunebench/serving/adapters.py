@@ -8,7 +8,6 @@ routed here.
 from __future__ import annotations
 
 import copy
-import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import fields
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tunebench.engine.checkpoint import digest
 from tunebench.models import ARCHITECTURES, architecture_of
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class AdapterStack:
 
         self._device, self._bf16, self._lock = device, bf16, threading.Lock()
         architecture = _architecture(first)
-        self._base = _digests(first, architecture)
+        self._base = _base_digest(first, architecture)
         adapter = _Adapter(first, architecture)
         base: Any = first.unload()
         if bf16:
@@ -71,7 +71,7 @@ class AdapterStack:
         Args:
             model: A PEFT model with one adapter, over its own copy of the base.
         """
-        same = _digests(model, _architecture(model)) == self._base
+        same = _base_digest(model, _architecture(model)) == self._base
         return None if same else "its base has other weights"
 
     def add(self, model: PeftModel) -> int:
@@ -216,19 +216,16 @@ def _plain_module(module: nn.Module) -> nn.Module:
     return module.modules_to_save["default"] if isinstance(module, ModulesToSaveWrapper) else module
 
 
-def _digests(model: PeftModel, architecture: Architecture) -> dict[str, str]:
-    """Return sha256 of the base's own weights outside the head, under the names they have without PEFT."""
+def _base_digest(model: PeftModel, architecture: Architecture) -> str:
+    """Return a digest of the base's own weights outside the head, under the names they have without PEFT."""
     base: Any = model.get_base_model()
-    return {
-        name.replace(".base_layer.", "."): hashlib.sha256(_bytes(parameter)).hexdigest()
-        for name, parameter in base.named_parameters()
-        if "lora_" not in name and not architecture.is_head(name)
-    }
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    flat: Any = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
-    return memoryview(flat)
+    return digest(
+        {
+            name.replace(".base_layer.", "."): parameter.detach().cpu().contiguous()
+            for name, parameter in base.named_parameters()
+            if "lora_" not in name and not architecture.is_head(name)
+        }
+    )
 
 
 def _hold_in_bf16(base: nn.Module, architecture: Architecture) -> None:

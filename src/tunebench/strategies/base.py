@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
     from torch import Tensor, nn
@@ -85,13 +85,23 @@ class Strategy(ABC):
             spec: The run.
             architecture: The family, with its number of layers and positions.
         """
-        if (
-            self.family == "classical"
-            or architecture.positions is None
-            or spec.max_length <= architecture.positions
-        ):
+        virtual = self.virtual_tokens(spec.params)
+        needed = virtual + spec.max_length
+        if self.family == "classical" or architecture.positions is None or needed <= architecture.positions:
             return None
-        return f"max_length {spec.max_length} needs as many positions, and the model has {architecture.positions}"
+        before = f"{virtual} virtual tokens before " if virtual else ""
+        return (
+            f"{before}max_length {spec.max_length} need {needed} positions, "
+            f"and the model has {architecture.positions}"
+        )
+
+    def virtual_tokens(self, params: Mapping[str, Any]) -> int:
+        """Return how many positions are taken before a text's own tokens.
+
+        Args:
+            params: A run's parameters.
+        """
+        return 0
 
     def step_hook(self, model: nn.Module, params: Any, *, steps: int) -> StepHook | None:
         """Return what is to be done at every optimisation step; None where the optimiser does it all.

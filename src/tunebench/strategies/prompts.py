@@ -9,9 +9,10 @@ from pydantic import Field
 from tunebench.strategies.base import Strategy, StrategyParams, register
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
-    from tunebench.config import RunSpec
     from tunebench.models import Architecture
 
 #: Families whose Transformers encoder takes keys and values from outside, which is how PEFT gives a prefix.
@@ -36,15 +37,9 @@ class PromptParams(StrategyParams):
 class _VirtualTokens(Strategy):
     """What the two have in common: virtual tokens take positions, and the head is trained besides."""
 
-    def run_refusal(self, spec: RunSpec, architecture: Architecture) -> str | None:
-        """Refuse more tokens than there are positions; see :meth:`Strategy.run_refusal`."""
-        virtual = int(spec.params["virtual_tokens"])
-        if architecture.positions is None or virtual + spec.max_length <= architecture.positions:
-            return None
-        return (
-            f"{virtual} virtual tokens before max_length {spec.max_length} need {virtual + spec.max_length} "
-            f"positions, and the model has {architecture.positions}"
-        )
+    def virtual_tokens(self, params: Mapping[str, Any]) -> int:
+        """Return how many there are; see :meth:`Strategy.virtual_tokens`."""
+        return int(params["virtual_tokens"])
 
 
 @register
