@@ -124,13 +124,6 @@ def make_plan(
         store = StudyStore.check(folder, specs)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
     estimates = _estimates(specs, dataset, execution, measure, on_progress)
-    if execution.processes > 1:
-        # Each holds the model; a strategy without an encoder stays one process.
-        shared = {spec.run_id: 1 if is_classical(spec.kind) else execution.processes for spec in specs}
-        estimates = {
-            run_id: replace(estimate, memory_bytes=estimate.memory_bytes * shared[run_id])
-            for run_id, estimate in estimates.items()
-        }
     runs = choose(order(specs), estimates, budget_seconds, done=done)
     if study.search.budget == "compute":
         runs = equal_compute(runs, estimates)
@@ -397,7 +390,13 @@ def _estimates(
 ) -> Mapping[str, Estimate]:
     from tunebench.engine.estimate import estimate_runs
 
-    return estimate_runs(specs, dataset=dataset, execution=execution, measure=measure, on_progress=on_progress)
+    found = estimate_runs(specs, dataset=dataset, execution=execution, measure=measure, on_progress=on_progress)
+    # Each process holds the model; a strategy without an encoder stays one process.
+    holders = {spec.run_id: 1 if is_classical(spec.kind) else execution.processes for spec in specs}
+    return {
+        run_id: replace(estimate, memory_bytes=estimate.memory_bytes * holders[run_id])
+        for run_id, estimate in found.items()
+    }
 
 
 def disk_need(specs: Sequence[RunSpec], estimates: Mapping[str, Estimate]) -> int:

@@ -195,7 +195,10 @@ class StudyTrainer(Trainer):
         if group.size() == 1:
             return super().get_train_dataloader()
         dataset: Any = self.train_dataset
-        sampler = self._get_train_sampler() if self._grouped else _plain_order(dataset, self._seed)
+        # Ungrouped, the order that the Trainer's data loader gives one process.
+        sampler = (
+            self._get_train_sampler() if self._grouped else SeedableRandomSampler(dataset, data_seed=self._seed)
+        )
         batches = SharedBatches(sampler, texts=len(dataset), batch_size=self._batch_size)
         return DataLoader(
             dataset,
@@ -428,11 +431,6 @@ class _Delayed:
 
     def __call__(self, step: int) -> float:
         return self.base(step) if step >= self.start else 0.0
-
-
-def _plain_order(dataset: Any, seed: int) -> Any:
-    """Return the order that the Trainer's data loader gives one process."""
-    return SeedableRandomSampler(dataset, data_seed=seed)
 
 
 def _metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:

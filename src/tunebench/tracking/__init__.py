@@ -1,8 +1,8 @@
 """Experiment trackers: one experiment a study, one run a run. One that fails never stops anything.
 
 TensorBoard's files lie in the runs' folders, so each run writes its own, through the Trainer's integration
-(:mod:`~tunebench.tracking.in_run`). MLflow and Trackio hold whole studies: the process that shows the
-progress of all runs, wherever they train, tells them too (:mod:`~tunebench.tracking.study`).
+(:mod:`~tunebench.tracking.in_run`). MLflow holds whole studies: the process that shows the
+progress of all runs, wherever they train, tells it too (:mod:`~tunebench.tracking.study`).
 """
 
 from __future__ import annotations
