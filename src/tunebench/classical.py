@@ -14,7 +14,7 @@ import numpy as np
 
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
-from tunebench.data.splits import Parts, run_parts
+from tunebench.data.splits import run_parts, scored_texts
 from tunebench.engine import machine
 from tunebench.engine.estimate import Estimate
 from tunebench.files import stored_file
@@ -56,7 +56,7 @@ def run_classical(
     parts = run_parts(spec, dataset)
     texts = [dataset.train.texts[i] for i in parts.train]
     labels = dataset.train.labels[parts.train]
-    selection, test = _scored(spec, dataset, parts)
+    selection, test = scored_texts(spec, dataset, parts)
     settings = strategy.settings(params, selects=selection is not None)
 
     contention.start()
@@ -84,7 +84,7 @@ def run_classical(
         started=started,
         finished=now(),
         environment=Environment(
-            versions=machine.versions(), machine=machine.describe(), device="cpu", threads=threads
+            versions=machine.versions("scikit-learn"), machine=machine.describe(), device="cpu", threads=threads
         ),
         parameters=Parameters(
             total=chosen.parameters, trainable=chosen.parameters, adapter=0, head=chosen.parameters
@@ -175,20 +175,6 @@ def _strategy(spec: RunSpec) -> ClassicalStrategy:
     strategy = STRATEGIES[spec.kind]
     assert isinstance(strategy, ClassicalStrategy)
     return strategy
-
-
-def _scored(
-    spec: RunSpec, dataset: TextDataset, parts: Parts
-) -> tuple[tuple[Sequence[str], np.ndarray] | None, tuple[Sequence[str], np.ndarray]]:
-    """Return texts and labels of what selects, if anything does, and of what is scored."""
-    source = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
-    test = ([source.texts[i] for i in parts.test], source.labels[parts.test])
-    if spec.selection == "test":
-        return test, test
-    if spec.selection == "last" or not len(parts.validation):
-        return None, test
-    validation = [dataset.train.texts[i] for i in parts.validation]
-    return (validation, dataset.train.labels[parts.validation]), test
 
 
 def _choose(

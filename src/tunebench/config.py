@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from tunebench.strategies import STRATEGIES, is_classical
+from tunebench.strategies import STRATEGIES, family_of, is_classical
 from tunebench.strategies.base import ADDED_LATER
 
 #: Raised whenever the meaning of a spec or a record changes; part of every run id.
@@ -105,10 +105,10 @@ class Recipe(Frozen):
     )
 
 
+#: Draws of the training subset: one, several, or one a seed, which is then the seed's own.
 SubsetSeeds = Annotated[
-    tuple[Annotated[int, Field(ge=0, lt=2**31)], ...],
-    BeforeValidator(lambda value: value if isinstance(value, (list, tuple)) else [value]),
-    Field(min_length=1),
+    Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] | Literal["per_seed"],
+    BeforeValidator(lambda value: value if isinstance(value, (list, tuple, str)) else [value]),
 ]
 
 
@@ -128,12 +128,13 @@ class StrategyConfig(Frozen):
     @model_validator(mode="after")
     def _only_what_has_effect(self) -> StrategyConfig:
         strategy = STRATEGIES[self.kind]
-        if strategy.family == "classical":
-            if self.learning_rate != (strategy.default_learning_rate,):
-                raise ValueError(f"{self.kind} has no learning rate; drop the key learning_rate")
-            if self.recipe:
-                keys = ", ".join(self.recipe)
-                raise ValueError(f"{self.kind} uses no encoder, so these have no effect; drop them: {keys}")
+        if strategy.family == "classical" and self.learning_rate != (strategy.default_learning_rate,):
+            raise ValueError(f"{self.kind} has no learning rate; drop the key learning_rate")
+        reaching = strategy.recipe_keys
+        idle = [] if reaching is None else [key for key in self.recipe if key not in reaching]
+        if idle:
+            only = f" (only {', '.join(sorted(reaching))} do)" if reaching else ""
+            raise ValueError(f"these have no effect on {self.kind}{only}; drop them: {', '.join(idle)}")
         return self
 
     @classmethod
@@ -242,7 +243,9 @@ class StudyConfig(Recipe):
     train_sizes: tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(42,), min_length=1)
 
-    subset_seed: SubsetSeeds = Field(default=(42,), description="draws of the training subset; one or several")
+    subset_seed: SubsetSeeds = Field(
+        default=(42,), description="draws of the training subset; one, several, or per_seed: another one a seed"
+    )
     test_size: int | None = Field(default=None, ge=2)
     validation_fraction: float | None = Field(default=None, ge=0, lt=0.9)
     selection: Selection = "validation"
@@ -278,8 +281,8 @@ class StudyConfig(Recipe):
 
     @field_validator("train_sizes", "seeds", "subset_seed")
     @classmethod
-    def _no_duplicates(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(value)) != len(value):
+    def _no_duplicates(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and len(set(value)) != len(value):
             raise ValueError(f"holds the same value twice: {list(value)}")
         return value
 
@@ -309,6 +312,12 @@ class StudyConfig(Recipe):
         if alone:
             raise ValueError(f"pairs compares a strategy with itself: {', '.join(alone)}")
         self._check_head_share()
+        few_shot = [label for label, strategy in self.strategies.items() if family_of(strategy.kind) == "few_shot"]
+        if few_shot and len(self.draws) > 1 and len({subset for subset, _ in self.draws}) == 1:
+            raise ValueError(
+                f"{', '.join(few_shot)} learns from few labels, and which ones they are decides most: several "
+                "seeds on one draw would hide it; set subset_seed: per_seed"
+            )
         cells: dict[str, str] = {}
         for label, strategy in self.strategies.items():
             for rate in strategy.learning_rate:
@@ -333,6 +342,19 @@ class StudyConfig(Recipe):
     def recipe_of(self, strategy: StrategyConfig) -> Recipe:
         """Return the recipe of one strategy: the study's, with what the strategy sets itself."""
         return Recipe.model_validate(self.model_dump(include=set(Recipe.model_fields)) | strategy.recipe)
+
+    @property
+    def draws(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of subset seed and seed; every strategy, size and rate runs once with each."""
+        if self.subset_seed == "per_seed":
+            return tuple((seed, seed) for seed in self.seeds)
+        return tuple(product(self.subset_seed, self.seeds))
+
+    @property
+    def shared_test_seed(self) -> int | None:
+        """Seed of the test part where several subsets share one; None: the subset's own draws it."""
+        first = self.draws[0][0]
+        return first if any(subset != first for subset, _ in self.draws) else None
 
     @property
     def held_out_fraction(self) -> float:
@@ -491,8 +513,7 @@ def expand(
     """
     common = study.model_dump(include=set(_COMMON))
     recipes = {label: study.recipe_of(strategy) for label, strategy in study.strategies.items()}
-    first, several = study.subset_seed[0], len(study.subset_seed) > 1
-    for subset_seed, seed in product(study.subset_seed, study.seeds):
+    for subset_seed, seed in study.draws:
         for size in study.train_sizes:
             for label, strategy in study.strategies.items():
                 recipe = recipes[label].model_dump(exclude={"precision"})
@@ -506,7 +527,7 @@ def expand(
                         train_size=train_examples if size == "all" else size,
                         seed=seed,
                         subset_seed=subset_seed,
-                        test_seed=first if several else None,
+                        test_seed=study.shared_test_seed,
                         model=model,
                         data=data,
                         test_size=test_examples,

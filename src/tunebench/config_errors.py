@@ -45,8 +45,12 @@ def explain(error: ValidationError, raw: dict[str, Any]) -> list[TunebenchError]
         for path, items in grouped.items()
         # A strategy of unknown kind has no default learning rate; that is not another mistake.
         if not (path[:2] in unknown_kinds and path[2:] == ("learning_rate",) and items[0]["type"] == "missing")
-        # What is left after values were refused one by one is not empty by itself.
-        if not (items[0]["type"] == "too_short" and any(p[: len(path)] == path != p for p in grouped))
+        # What is left after values were refused one by one is not empty by itself, and of a union the other
+        # choice is not what was meant.
+        if not (
+            {item["type"] for item in items} <= {"too_short", "literal_error"}
+            and any(p[: len(path)] == path != p for p in grouped)
+        )
     ]
 
 
@@ -126,7 +130,8 @@ def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -
     allowed = _describe(schema)
     complaint = next((_COMPLAINTS[t] for t in _COMPLAINTS if t in types), "has the wrong type")
     settable = ".".join(str(part) for part in path if not isinstance(part, int))
-    choices = [name for option in (schema, *schema.get("anyOf", ())) for name in option.get("enum", ())]
+    options = (schema, *schema.get("anyOf", ()))
+    choices = [name for option in options for name in option.get("enum", [option.get("const")]) if name]
     meant = _did_you_mean(first["input"], choices)
     fix = meant or f"edit {settable}, or pass --set {settable}=VALUE"
     if "tuple_type" in types and meant is None and not isinstance(first["input"], (dict, type(None))):
@@ -149,7 +154,7 @@ def _known_keys(path: tuple[Any, ...], raw: dict[str, Any]) -> list[str]:
     """Return the keys that may stand at a place of a study."""
     if path[0:1] == ("strategies",) and len(path) > 1:
         strategy = STRATEGIES.get(_kind_of(path[1], raw))
-        rate = ["learning_rate"] if strategy is None or strategy.family == "encoder" else []
+        rate = ["learning_rate"] if strategy is None or strategy.family != "classical" else []
         return ["kind", *rate, *(strategy.params.model_fields if strategy else ())]
     return list(_schema_at(path, raw).get("properties", {}))
 

@@ -69,10 +69,7 @@ class LinearText:
         Args:
             features: From :meth:`features`.
         """
-        scores: np.ndarray = np.asarray(features @ self.coefficients.T) + self.intercepts
-        if scores.shape[1] == 1:
-            scores = np.concatenate([-scores / 2, scores / 2], axis=1)
-        return np.asarray(scores, dtype=np.float32)
+        return class_logits(features, self.coefficients, self.intercepts)
 
     def save(self, folder: Path) -> tuple[Path, Path]:
         """Write ``weights.safetensors`` and ``vocabulary.json``, each by rename, and return both paths."""
@@ -106,6 +103,20 @@ class LinearText:
         if not len(vocabulary) == len(found.idf) == found.coefficients.shape[1]:
             raise StoreError("Vocabulary and weights do not belong together.", value=str(folder))
         return found
+
+
+def class_logits(features: Any, coefficients: np.ndarray, intercepts: np.ndarray) -> np.ndarray:
+    """Return a logistic regression's fp32 logits, one column a class also where it has one row for two classes.
+
+    Args:
+        features: ``(texts, features)``, sparse or not.
+        coefficients: ``(rows, features)``.
+        intercepts: ``(rows,)``.
+    """
+    scores: np.ndarray = np.asarray(features @ coefficients.T) + intercepts
+    if scores.shape[1] == 1:
+        scores = np.concatenate([-scores / 2, scores / 2], axis=1)
+    return np.asarray(scores, dtype=np.float32)
 
 
 def fit_linear_text(

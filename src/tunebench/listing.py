@@ -60,7 +60,7 @@ def _on(strategy: Strategy, model: str) -> dict[str, Any]:
     from tunebench.models import count_parameters, load_architecture, load_classifier, model_folder
 
     empty = {"model": model, "trainable": None, "adapter": None, "head": None, "total": None, "share": None}
-    if strategy.family == "classical":
+    if strategy.family != "encoder":
         return empty | {"refused": None}
     folder = model_folder(model)
     architecture, params = load_architecture(folder), strategy.params()

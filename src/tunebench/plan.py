@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunebench.config import DataRef, Engine, Execution, Precision, RunSpec, StudyConfig, expand
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.splits import available_train, held_out_count, make_parts
-from tunebench.errors import ConfigError, PlanError, TunebenchError, raise_all
+from tunebench.errors import ConfigError, MissingExtraError, PlanError, TunebenchError, raise_all
 from tunebench.models import load_architecture, model_folder, resolve_model
 from tunebench.store import PlannedRun, StudyStore
-from tunebench.strategies import STRATEGIES, is_classical
+from tunebench.strategies import STRATEGIES, family_of
 
 if TYPE_CHECKING:
     from tunebench.engine.estimate import Estimate
@@ -145,7 +147,7 @@ def stage(study: StudyConfig, specs: Sequence[RunSpec], chosen: Mapping[tuple[st
         spec
         for spec in specs
         if spec.label in single
-        or (spec.seed == study.seeds[0] and spec.subset_seed == study.subset_seed[0])
+        or (spec.subset_seed, spec.seed) == study.draws[0]
         or chosen.get((spec.label, spec.train_size)) == spec.learning_rate
     ]
 
@@ -283,11 +285,13 @@ def _available(study: StudyConfig, dataset: TextDataset) -> tuple[int, int]:
 
 
 def _check_strategies(study: StudyConfig) -> list[TunebenchError]:
-    """Return what the model's family cannot do."""
+    """Return what the model's family cannot do, and what is not installed."""
     architecture = load_architecture(model_folder(study.model, study.model_revision))
     errors: list[TunebenchError] = []
     for label, config in study.strategies.items():
         strategy = STRATEGIES[config.kind]
+        if strategy.extra is not None and importlib.util.find_spec(strategy.extra[0]) is None:
+            errors.append(MissingExtraError(*strategy.extra))
         reason = strategy.refusal(strategy.params(**config.params), architecture)
         if reason is not None:
             errors.append(
@@ -323,7 +327,7 @@ def _check_processes(specs: Sequence[RunSpec], processes: int, device: str) -> N
     Raises:
         TunebenchError: All that is wrong.
     """
-    trained = [spec for spec in specs if not is_classical(spec.kind)]
+    trained = [spec for spec in specs if family_of(spec.kind) == "encoder"]
     if processes == 1 or not trained:
         return
     errors: list[TunebenchError] = []
@@ -365,13 +369,14 @@ def _check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchErro
             fix="drop 'all', or the number",
         )
         errors[str(error)] = error
-    for size in sizes:
+    for size, subset_seed in product(sizes, dict.fromkeys(subset for subset, _ in study.draws)):
         try:
             make_parts(
                 train_labels=dataset.train.labels,
                 test_labels=None if dataset.test is None else dataset.test.labels,
                 train_size=size,
-                subset_seed=study.subset_seed[0],
+                subset_seed=subset_seed,
+                test_seed=study.shared_test_seed,
                 validation_fraction=study.held_out_fraction,
                 test_size=test_examples,
             )
@@ -391,8 +396,8 @@ def _estimates(
     from tunebench.engine.estimate import estimate_runs
 
     found = estimate_runs(specs, dataset=dataset, execution=execution, measure=measure, on_progress=on_progress)
-    # Each process holds the model; a strategy without an encoder stays one process.
-    holders = {spec.run_id: 1 if is_classical(spec.kind) else execution.processes for spec in specs}
+    # Each process holds the model; what the Trainer does not train stays one process.
+    holders = {s.run_id: execution.processes if family_of(s.kind) == "encoder" else 1 for s in specs}
     return {
         run_id: replace(estimate, memory_bytes=estimate.memory_bytes * holders[run_id])
         for run_id, estimate in found.items()

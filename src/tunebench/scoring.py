@@ -13,7 +13,7 @@ from transformers import Trainer
 from tunebench.comparison import Comparison, Group
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
-from tunebench.data.splits import run_parts
+from tunebench.data.splits import Parts, run_parts, scored_texts
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import machine
 from tunebench.engine.evaluator import predict_logits
@@ -23,6 +23,7 @@ from tunebench.metrics import score
 from tunebench.records import RunRecord, TestAccess
 from tunebench.run_folder import RunFolder
 from tunebench.store import StudyStore
+from tunebench.strategies import family_of
 from tunebench.train import make_datasets, now, prepare_model, training_arguments
 
 
@@ -116,6 +117,26 @@ def score_run(
     device = machine.resolve_device(execution.device)
     machine.set_threads(execution.threads)
     parts = run_parts(spec, dataset)
+    predict = _few_shot if family_of(spec.kind) == "few_shot" else _encoder
+    logits, labels, seconds = predict(spec, dataset, parts, folder, device)
+    folder.write_predictions(logits=logits, labels=labels, indices=parts.test)
+    scored = record.model_copy(
+        update={
+            "scores": score(labels, logits, dataset.label_names),
+            "timing": record.timing.model_copy(update={"test_seconds": seconds}),
+            "files": record.files | {folder.predictions.name: stored_file(folder.predictions)},
+            "test_access": [*record.test_access, TestAccess(time=now(), why=why)],
+        }
+    )
+    folder.commit(scored)
+    return scored
+
+
+#: Logits of the test part, its labels, and the seconds that scoring took.
+_Predicted = tuple[np.ndarray, np.ndarray, float]
+
+
+def _encoder(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> _Predicted:
     prepared = prepare_model(spec, device=device)
     prepared.model.to(device)
     checkpoints.load_weights(folder.weights, prepared.model)
@@ -144,15 +165,13 @@ def score_run(
             )
             trainer = Trainer(model=prepared.model, args=arguments, data_collator=collator)
             logits = np.asarray(trainer.predict(test_set).predictions, dtype=np.float32)
-    seconds = time.monotonic() - begin
-    folder.write_predictions(logits=logits, labels=test_set.labels, indices=parts.test)
-    scored = record.model_copy(
-        update={
-            "scores": score(test_set.labels, logits, dataset.label_names),
-            "timing": record.timing.model_copy(update={"test_seconds": seconds}),
-            "files": record.files | {folder.predictions.name: stored_file(folder.predictions)},
-            "test_access": [*record.test_access, TestAccess(time=now(), why=why)],
-        }
-    )
-    folder.commit(scored)
-    return scored
+    return logits, test_set.labels, time.monotonic() - begin
+
+
+def _few_shot(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> _Predicted:
+    from tunebench.sentence_classifier import SentenceClassifier
+
+    classifier = SentenceClassifier.load(spec, folder.weights, device=device)
+    _, (texts, labels) = scored_texts(spec, dataset, parts)
+    begin = time.monotonic()
+    return classifier.logits(texts), labels, time.monotonic() - begin

@@ -40,7 +40,7 @@ from tunebench.models import (
 )
 from tunebench.progress import Interrupted, Progress, Pruned
 from tunebench.records import Cost, Environment, Examples, Parameters, RunRecord, Selected, TestAccess, Timing
-from tunebench.strategies import STRATEGIES, is_classical
+from tunebench.strategies import STRATEGIES, family_of
 from tunebench.tracking import add_trackers
 
 if TYPE_CHECKING:
@@ -210,10 +210,15 @@ def run_one(
         NonFiniteLossError: Training diverged.
         TunebenchError: Data and spec do not go together.
     """
-    if is_classical(spec.kind):
+    family = family_of(spec.kind)
+    if family == "classical":
         from tunebench.classical import run_classical
 
         return run_classical(spec, dataset=dataset, folder=folder, execution=execution, report=report, stop=stop)
+    if family == "few_shot":
+        from tunebench.few_shot import run_few_shot
+
+        return run_few_shot(spec, dataset=dataset, folder=folder, execution=execution, report=report, stop=stop)
     started = now()
     clock = Clock()
     device = machine.resolve_device(execution.device)
@@ -229,7 +234,7 @@ def run_one(
     prepared = prepare_model(spec, device=device, batches=Batches(train_set.texts, collator, spec.batch_size))
     steps_per_epoch = math.ceil(len(train_set) / spec.batch_size)
 
-    with _trainer_folder() as output:
+    with trainer_folder() as output:
         trainer = StudyTrainer(
             prepared.model,
             training_arguments(
@@ -492,7 +497,7 @@ class Clock:
 
 
 @contextmanager
-def _trainer_folder() -> Any:
+def trainer_folder() -> Any:
     """Give the Trainer a folder of its own: what it writes there is not what we keep."""
     with tempfile.TemporaryDirectory(prefix="tunebench-") as name:
         yield Path(name)

@@ -20,8 +20,9 @@ POINTS = 100.0
 class Entry:
     """The selected runs of one strategy at one size, on the test part all runs share.
 
-    Where the study draws several subsets, these are the runs of the first one: an interval over seeds
-    holds no other draw, and :mod:`tunebench.analysis.spread` says what another one adds.
+    Where the study crosses several subsets with its seeds, these are the runs of the first subset: an
+    interval over seeds holds no other draw, and :mod:`tunebench.analysis.spread` says what another one adds.
+    Where each seed has a subset of its own, an interval over seeds holds both.
 
     Attributes:
         arm: The selected learning rate's runs.
@@ -55,7 +56,7 @@ class Entry:
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The cells behind it, by seed."""
-        return tuple(sorted(_first_draw(self.arm), key=lambda cell: cell.spec.seed))
+        return tuple(sorted(_one_a_seed(self.arm), key=lambda cell: cell.spec.seed))
 
     def of_seeds(self, seeds: tuple[int, ...]) -> np.ndarray:
         """Return the predictions of some seeds, shape ``(len(seeds), n)``."""
@@ -86,7 +87,7 @@ def collect(comparison: Comparison) -> list[Entry]:
         arm = group.selected
         if arm is None:
             continue
-        loaded = {c.spec.seed: c.predictions() for c in _first_draw(arm) if c.predictions is not None}
+        loaded = {c.spec.seed: c.predictions() for c in _one_a_seed(arm) if c.predictions is not None}
         if not loaded:
             continue
         for values in loaded.values():
@@ -104,7 +105,8 @@ def collect(comparison: Comparison) -> list[Entry]:
     return found
 
 
-def _first_draw(arm: Arm) -> list[Cell]:
-    """Return the scored cells of the first subset draw that have predictions."""
+def _one_a_seed(arm: Arm) -> list[Cell]:
+    """Return the scored cells with predictions, one a seed: of its only subset draw, or else of the first."""
+    crossed = len({cell.spec.seed for cell in arm.cells}) < len(arm.cells)
     first = arm.cells[0].spec.subset_seed
-    return [c for c in arm.scored if c.spec.subset_seed == first and c.predictions is not None]
+    return [c for c in arm.scored if c.predictions is not None and (not crossed or c.spec.subset_seed == first)]

@@ -76,7 +76,7 @@ def run(
         )
         _print_plan(rows, as_json=json_)
         if config.search.method == "halving" and not json_:
-            more = len(config.seeds) * len(config.subset_seed) - 1
+            more = len(config.draws) - 1
             out.print(f"At most: the search stops runs early. Then {more} more at each chosen learning rate.")
         return
     result = run_study(

@@ -8,6 +8,7 @@ smaller size lies inside that of a larger one, and no example changes sides.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
@@ -72,6 +73,20 @@ def run_parts(spec: RunSpec, dataset: TextDataset) -> Parts:
         validation_fraction=spec.validation_fraction,
         test_size=spec.test_size,
     )
+
+
+def scored_texts(
+    spec: RunSpec, dataset: TextDataset, parts: Parts
+) -> tuple[tuple[Sequence[str], np.ndarray] | None, tuple[Sequence[str], np.ndarray]]:
+    """Return texts and labels of what selects, if anything does, and of what is scored."""
+    source = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
+    test = ([source.texts[i] for i in parts.test], source.labels[parts.test])
+    if spec.selection == "test":
+        return test, test
+    if spec.selection == "last" or not len(parts.validation):
+        return None, test
+    validation = [dataset.train.texts[i] for i in parts.validation]
+    return (validation, dataset.train.labels[parts.validation]), test
 
 
 def make_parts(

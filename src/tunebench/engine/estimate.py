@@ -24,7 +24,7 @@ from tunebench.engine import machine
 from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
 from tunebench.models import load_tokenizer, model_folder
-from tunebench.strategies import is_classical
+from tunebench.strategies import family_of
 from tunebench.train import Prepared, evaluation_interval, prepare_model
 
 #: Texts whose lengths stand for the data set's.
@@ -33,7 +33,7 @@ _SAMPLE = 512
 #: reached on 2 cores with AVX512-BF16.
 _EFFICIENCY = {"fast": 0.65, "reference": 0.4}
 #: Seconds a run takes beside steps and evaluations: loading, tokenised data, writing.
-_OVERHEAD = 4.0
+OVERHEAD = 4.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,15 @@ class _Kept:
 
 
 @dataclass(frozen=True)
-class _Rates:
+class Rates:
+    """What one way of training takes.
+
+    Attributes:
+        seconds_per_flop: Of a training step.
+        eval_seconds_per_text: Of scoring, at the sample's lengths.
+        memory_bytes: Peak resident memory.
+    """
+
     seconds_per_flop: float
     eval_seconds_per_text: float
     memory_bytes: int
@@ -123,33 +131,42 @@ def estimate_runs(
     device = machine.resolve_device(execution.device)
     machine.set_threads(execution.threads)
     found: dict[str, Estimate] = {}
-    prepared: dict[tuple[Any, ...], tuple[Prepared, _Rates, np.ndarray]] = {}
+    prepared: dict[tuple[Any, ...], tuple[Prepared, Rates, np.ndarray]] = {}
     kept = _Kept(execution.prefix_cache)
     for spec in specs:
-        if is_classical(spec.kind):
+        family = family_of(spec.kind)
+        if family == "classical":
             from tunebench.classical import estimate_classical
 
             found[spec.run_id] = estimate_classical(spec, dataset=dataset, measure=measure)
             continue
-        way = (spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision)
-        key = (*way, spec.attention_dropout, spec.frozen_dropout, spec.batch_size, spec.max_length)
+        timed = spec
+        if family == "few_shot":
+            from tunebench.few_shot import estimate_few_shot, full_steps
+
+            timed = full_steps(spec)
+        way = (timed.model.fingerprint, timed.kind, repr(timed.params), timed.engine, timed.precision)
+        key = (*way, timed.attention_dropout, timed.frozen_dropout, timed.batch_size, timed.max_length)
         if key not in prepared:
             if on_progress is not None:
                 on_progress(f"{'measuring' if measure else 'counting'} {spec.label}")
-            ready = prepare_model(spec, device=device)
-            sample, collator = _sample(spec, dataset)
-            rates = (_measure if measure else _assume)(spec, ready, sample, collator, device)
+            ready = prepare_model(timed, device=device)
+            sample, collator = _sample(timed, dataset)
+            rates = (_measure if measure else _assume)(timed, ready, sample, collator, device)
             if ready.prefix is not None:
                 ready.prefix.detach()
             if ready.fast is not None:
                 ready.fast.detach()
             prepared[key] = (ready, rates, sample.lengths)
-        found[spec.run_id] = _estimate(spec, *prepared[key], kept=kept, measured=measure)
+        if family == "few_shot":
+            found[spec.run_id] = estimate_few_shot(spec, *prepared[key], measured=measure)
+        else:
+            found[spec.run_id] = _estimate(spec, *prepared[key], kept=kept, measured=measure)
     return found
 
 
 def _estimate(
-    spec: RunSpec, ready: Prepared, rates: _Rates, lengths: np.ndarray, *, kept: _Kept, measured: bool
+    spec: RunSpec, ready: Prepared, rates: Rates, lengths: np.ndarray, *, kept: _Kept, measured: bool
 ) -> Estimate:
     validation = round(spec.train_size * spec.validation_fraction)
     train = spec.train_size - validation
@@ -163,7 +180,7 @@ def _estimate(
     selection = {"validation": validation, "test": spec.test_size, "last": validation}[spec.selection]
     interval = evaluation_interval(spec, steps_per_epoch)
     scored = selection * math.ceil(steps / interval) + spec.test_size
-    seconds = _OVERHEAD + flops * rates.seconds_per_flop + scored * above * rates.eval_seconds_per_text
+    seconds = OVERHEAD + flops * rates.seconds_per_flop + scored * above * rates.eval_seconds_per_text
     if used is not None:
         seconds += used.new_texts * used.flops_per_text * rates.seconds_per_flop
         # As in records: operations for texts that select or are scored are none of training.
@@ -240,7 +257,7 @@ def _products(precision: str) -> float:
     return machine.gemm_gflops(precision, size=1024, repeats=3)
 
 
-def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> _Rates:
+def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> Rates:
     """Derive rates from the arithmetic and the machine's rate of products."""
     rate = _products(spec.precision) * 1e9 * _EFFICIENCY[spec.engine] if device == "cpu" else 5e12
     lengths = sample.lengths if collator.length is None else [collator.length]
@@ -255,10 +272,10 @@ def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Co
     total = ready.parameters.total
     assert total is not None, "counted when the model was prepared"
     weights = 4 * total + 12 * ready.parameters.trainable
-    return _Rates(1 / rate, mean / rate, int(weights + activations + 400e6))
+    return Rates(1 / rate, mean / rate, int(weights + activations + 400e6))
 
 
-def _measure(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> _Rates:
+def _measure(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> Rates:
     """Take three training steps and score one batch, and keep the best times."""
     if device == "cpu" and spec.engine == "fast":
         machine.keep_memory()
@@ -290,4 +307,4 @@ def _measure(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: C
     scored = sample.take(np.arange(min(64, len(sample))))
     predict_logits(model, scored, collator=collator, device=device, fast=ready.fast, autocast=ready.autocast)
     per_text = (time.perf_counter() - start) / len(scored)
-    return _Rates(best / flops, per_text, machine.peak_memory_bytes(device))
+    return Rates(best / flops, per_text, machine.peak_memory_bytes(device))

@@ -205,11 +205,11 @@ def describe() -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of everything a result may depend on."""
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions of everything a result may depend on; ``more`` packages of one strategy."""
     from importlib.metadata import PackageNotFoundError, version
 
-    names = ("tunebench", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy")
+    names = ("tunebench", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", *more)
     found = {"python": platform.python_version()}
     for name in names:
         try:

@@ -31,7 +31,7 @@ from tunebench.progress import Interrupted, Progress
 from tunebench.records import RunRecord
 from tunebench.run_folder import RunFolder
 from tunebench.runner import environment
-from tunebench.strategies import is_classical
+from tunebench.strategies import family_of
 
 #: Seconds between looks at whether to stop.
 _POLL = 0.2
@@ -57,7 +57,7 @@ def run_in_processes(
 ) -> RunRecord:
     """Train one run in ``execution.processes`` processes; see :func:`tunebench.train.run_one`.
 
-    A strategy without an encoder runs in this process.
+    What the Trainer does not train runs in this process.
 
     Raises:
         Interrupted: ``stop`` turned true.
@@ -66,7 +66,7 @@ def run_in_processes(
     """
     from tunebench.train import run_one
 
-    if is_classical(spec.kind):
+    if family_of(spec.kind) != "encoder":
         return run_one(spec, dataset=dataset, folder=folder, execution=execution, report=report, stop=stop)
     # Frozen layers' outputs are kept by one process for itself.
     there = execution.model_copy(update={"threads": _threads(execution), "prefix_cache": None})

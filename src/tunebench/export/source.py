@@ -16,7 +16,7 @@ from tunebench.errors import DataError, ExportError, StoreError
 from tunebench.export.check import chosen_texts
 from tunebench.imported import ImportedStudy
 from tunebench.store import StudyStore
-from tunebench.strategies import is_classical
+from tunebench.strategies import family_of
 
 if TYPE_CHECKING:
     from tunebench.config import StudyConfig
@@ -79,11 +79,12 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
     artifact = describe(run.path)
     record = run.read()
     assert record is not None and artifact.run is not None
-    if record.scores is None or is_classical(record.spec.kind):
-        scored = record.scores is not None
+    family = family_of(record.spec.kind)
+    if record.scores is None or family != "encoder":
+        others = {"classical": "a baseline without an encoder", "few_shot": "a sentence encoder of SetFit"}
         raise ExportError(
-            "Only an encoder that was scored on test can be exported.",
-            value=f"{run_id}: {'a baseline without an encoder' if scored else 'not scored'}",
+            "Only a classifier that the Trainer trained and that was scored on test can be exported.",
+            value=f"{run_id}: {'not scored' if record.scores is None else others[family]}",
             fix="choose another --run",
         )
     predictions = run.read_predictions()

@@ -114,6 +114,9 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
             return None
         rates = tuple(dict.fromkeys(spec.learning_rate for spec in own))
         strategies[label] = StrategyConfig(kind=own[0].kind, learning_rate=rates, params=own[0].params)
+    draws = dict.fromkeys((spec.subset_seed, spec.seed) for spec in specs)
+    seeds = tuple(dict.fromkeys(seed for _, seed in draws))
+    paired = len(seeds) > 1 and all(subset == seed for subset, seed in draws)
     return StudyConfig(
         name=comparison.name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", comparison.name) else "study",
         model=first.model.source,
@@ -121,8 +124,8 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         data=DataConfig(source=first.data.source, revision=first.data.revision),
         strategies=strategies,
         train_sizes=tuple(comparison.sizes),
-        seeds=tuple(dict.fromkeys(spec.seed for spec in specs)),
-        subset_seed=tuple(dict.fromkeys(spec.subset_seed for spec in specs)),
+        seeds=seeds,
+        subset_seed="per_seed" if paired else tuple(dict.fromkeys(subset for subset, _ in draws)),
         **common,
     )
 

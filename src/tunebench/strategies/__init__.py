@@ -12,12 +12,14 @@ from tunebench.strategies.base import (
     StepHook,
     Strategy,
     StrategyParams,
+    family_of,
     is_classical,
 )
 from tunebench.strategies.frozen import BitFit, HeadOnly, LastK
 from tunebench.strategies.full import FullFineTuning, FullParams
 from tunebench.strategies.lora import LoRA, LoraParams
 from tunebench.strategies.prompts import PrefixTuning, PromptTuning
+from tunebench.strategies.setfit import SetFit, SetFitParams
 from tunebench.strategies.tfidf import Tfidf, TfidfParams
 
 __all__ = [
@@ -36,11 +38,14 @@ __all__ = [
     "LoraParams",
     "PrefixTuning",
     "PromptTuning",
+    "SetFit",
+    "SetFitParams",
     "StepHook",
     "Strategy",
     "StrategyParams",
     "Tfidf",
     "TfidfParams",
     "VeRA",
+    "family_of",
     "is_classical",
 ]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tunebench.models import Architecture
 
 
+Family = Literal["encoder", "classical", "few_shot"]
+
 #: For ``Field(json_schema_extra=...)`` of anything added to specs or parameters after the first records:
 #: its default must mean what was done before it was there, and then does not enter a run's id.
 ADDED_LATER: dict[str, Any] = {"added_later": True}
@@ -66,8 +68,13 @@ class Strategy(ABC):
     params: ClassVar[type[StrategyParams]]
     #: Used where a study names none.
     default_learning_rate: ClassVar[float]
-    #: ``encoder`` is trained by the Trainer; ``classical`` by itself, see :class:`ClassicalStrategy`.
-    family: ClassVar[Literal["encoder", "classical"]] = "encoder"
+    #: Who trains: ``encoder`` the Trainer; ``classical`` itself, see :class:`ClassicalStrategy`; ``few_shot``
+    #: the setfit library, see :mod:`tunebench.few_shot`.
+    family: ClassVar[Family] = "encoder"
+    #: Keys of the recipe that reach it; None for all.
+    recipe_keys: ClassVar[frozenset[str] | None] = None
+    #: What must be importable besides what is always there, and the extra of this package that brings it.
+    extra: ClassVar[tuple[str, str] | None] = None
 
     def refusal(self, params: Any, architecture: Architecture) -> str | None:
         """Say, before anything is trained, why a model family cannot do this; None where it can.
@@ -160,7 +167,8 @@ class ClassicalStrategy(Strategy):
     part that selects the checkpoints of the others.
     """
 
-    family: ClassVar[Literal["encoder", "classical"]] = "classical"
+    family: ClassVar[Family] = "classical"
+    recipe_keys: ClassVar[frozenset[str] | None] = frozenset()
     #: Stands in the spec, which has a place for one; never shown, and nothing else is accepted.
     default_learning_rate: ClassVar[float] = 1.0
 
@@ -221,7 +229,12 @@ def register(cls: type[Strategy]) -> type[Strategy]:
     return cls
 
 
-def is_classical(kind: str | None) -> bool:
-    """Whether a kind uses no encoder; kinds that only imported runs have are taken for encoders."""
+def family_of(kind: str | None) -> Family:
+    """Return who trains a kind; kinds that only imported runs have are taken for the Trainer's."""
     strategy = STRATEGIES.get(kind or "")
-    return strategy is not None and strategy.family == "classical"
+    return "encoder" if strategy is None else strategy.family
+
+
+def is_classical(kind: str | None) -> bool:
+    """Whether a kind uses no encoder."""
+    return family_of(kind) == "classical"

@@ -11,7 +11,7 @@ from tunebench.config import DataConfig, Recipe, RunSpec, StrategyConfig, StudyC
 from tunebench.report.markdown import as_yaml, study_of
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
-from tunebench.strategies import is_classical
+from tunebench.strategies import STRATEGIES, is_classical
 
 
 @section("runs", "Every run")
@@ -81,11 +81,12 @@ def study_of_run(cell: Cell) -> StudyConfig:
 
 
 def _strategy(spec: RunSpec) -> dict[str, Any]:
-    """Return a strategy as a study file has it, with all of its recipe; without an encoder there is none."""
+    """Return a strategy as a study file has it, with all of the recipe that reaches it."""
     own = {"kind": spec.kind, "params": spec.params}
     if is_classical(spec.kind):
         return own
-    recipe = {name: getattr(spec, name) for name in Recipe.model_fields}
+    reaching = STRATEGIES[spec.kind].recipe_keys
+    recipe = {n: getattr(spec, n) for n in Recipe.model_fields if reaching is None or n in reaching}
     if spec.truncation != "head_tail":
-        del recipe["head_share"]  # without effect, and refused
+        recipe.pop("head_share", None)  # without effect, and refused
     return own | {"learning_rate": spec.learning_rate, "recipe": recipe}

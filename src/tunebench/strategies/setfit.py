@@ -1,0 +1,67 @@
+"""SetFit: a sentence encoder tuned on pairs of texts, for a handful of labels a class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from tunebench.strategies.base import Family, Strategy, StrategyParams, register
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tunebench.config import RunSpec
+    from tunebench.models import Architecture
+
+#: Pairs grow with the labels and the texts gain nothing: beyond, the other strategies are what one wants.
+MOST_LABELS_A_CLASS = 64
+
+
+class SetFitParams(StrategyParams):
+    """Parameters of SetFit."""
+
+    iterations: int = Field(default=20, ge=1, le=1000, description="pairs of each kind (alike, unlike) a text")
+    pairs_per_batch: int = Field(default=16, ge=1, le=4096, description="pairs of texts in a batch")
+
+
+@register
+class SetFit(Strategy):
+    """Pull texts of one class together and push those of two apart, then fit a logistic regression on them.
+
+    The setfit library trains; see :mod:`tunebench.few_shot`.
+    """
+
+    name: ClassVar[str] = "setfit"
+    summary: ClassVar[str] = (
+        "few labels: tune the encoder on pairs of texts, then logistic regression on its mean-pooled states"
+    )
+    source: ClassVar[str] = "Tunstall et al. 2022, arXiv:2209.11055"
+    params: ClassVar[type[StrategyParams]] = SetFitParams
+    default_learning_rate: ClassVar[float] = 2e-5
+    family: ClassVar[Family] = "few_shot"
+    recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"max_length", "precision"})
+    extra: ClassVar[tuple[str, str] | None] = ("setfit", "setfit")
+
+    def run_refusal(self, spec: RunSpec, architecture: Architecture) -> str | None:
+        """Refuse many labels, and texts cut anywhere but at their end; see the base class."""
+        classes = len(spec.data.label_names)
+        most = MOST_LABELS_A_CLASS * classes
+        if spec.train_size > most:
+            return (
+                f"SetFit is for up to {MOST_LABELS_A_CLASS} labels a class, {most} for {classes} classes, "
+                f"and the training size is {spec.train_size}"
+            )
+        if spec.truncation != "head":
+            return f"the sentence encoder keeps the beginning of a text, and truncation is {spec.truncation}"
+        return super().run_refusal(spec, architecture)
+
+    def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
+        """Refuse: there is no classifier to prepare, it is made from a sentence encoder.
+
+        Raises:
+            ModelError: Always.
+        """
+        from tunebench.errors import ModelError
+
+        raise ModelError("This strategy is trained by the setfit library.", value=self.name)
