@@ -18,7 +18,7 @@ from tunebench.files import stored_file
 from tunebench.progress import Interrupted, PlainDisplay, Progress
 from tunebench.records import Environment, RunRecord
 from tunebench.run_folder import RunFolder
-from tunebench.runner import Summary, run_plan
+from tunebench.runner import Job, Summary, run_plan
 from tunebench.store import PlannedRun, StudyStore
 
 DATASET = TextDataset("fake", None, ("no", "yes"), Split(["a", "b"], np.array([0, 1])), None)
@@ -107,14 +107,10 @@ def train(
 def run(folder: Path, study: StudyConfig, train_function: Any = train, **options: Any) -> Summary:
     """Run a whole study with fake runs in this process."""
     store, specs = make_store(folder, study)
+    display = PlainDisplay(options.pop("stream", None), interval=0.0)
     return run_plan(
         specs,
-        store=store,
-        dataset=DATASET,
-        execution=Execution(),
-        display=PlainDisplay(options.pop("stream", None), interval=0.0),
-        train=train_function,
-        estimates={spec.run_id: 1.0 for spec in specs},
+        Job(store, DATASET, Execution(), display, train_function, {spec.run_id: 1.0 for spec in specs}),
         poll_seconds=0.05,
         **options,
     )

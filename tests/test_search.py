@@ -20,6 +20,7 @@ from tunebench.errors import PlanError
 from tunebench.plan import equal_compute, order
 from tunebench.progress import Interrupted, PlainDisplay
 from tunebench.records import RunRecord, Selected
+from tunebench.runner import Job
 from tunebench.search import Trials, chosen_rates, run_search
 from tunebench.store import PlannedRun, StudyStore
 
@@ -65,16 +66,9 @@ def search(folder: Path, best: float, *, limit: int = 10**9) -> tuple[StudyStore
     specs = order(fakes.make_specs(study))
     store = StudyStore.create(folder, study, [PlannedRun(spec) for spec in specs])
     spent: list[str] = []
-    run_search(
-        specs,
-        search=study.search,
-        store=store,
-        dataset=fakes.DATASET,
-        execution=Execution(),
-        display=PlainDisplay(io.StringIO(), interval=0.0),
-        train=fake_train(best, spent, limit),
-        estimates={},
-    )
+    display = PlainDisplay(io.StringIO(), interval=0.0)
+    job = Job(store, fakes.DATASET, Execution(), display, fake_train(best, spent, limit))
+    run_search(specs, job, search=study.search)
     return store, spent
 
 

@@ -97,7 +97,7 @@ def _run_study(
     tell: Callable[[str], None],
 ) -> StudyResult:
     from tunebench.plan import make_plan
-    from tunebench.runner import Summary
+    from tunebench.runner import Job, Summary
     from tunebench.scoring import locked_runs, score_selected
     from tunebench.search import chosen_rates, run_search
     from tunebench.tracking import track_study
@@ -120,17 +120,11 @@ def _run_study(
     trackers = stack.enter_context(
         track_study(execution.trackers, study, store=store, display=display, tell=display.message)
     )
-    job: dict[str, Any] = {
-        "store": store,
-        "dataset": plan.dataset,
-        "execution": execution,
-        "display": trackers.display,
-        "train": executor.train,
-    }
+    job = Job(store, plan.dataset, execution, trackers.display, executor.train, _seconds(plan))
     searched = Summary()
     if study.search.method == "halving":
         trials = [spec for spec in _open(plan) if spec.run_id in execution.locked]
-        searched = run_search(trials, search=study.search, estimates=_seconds(plan), **job)
+        searched = run_search(trials, job, search=study.search)
         if not searched.interrupted:
             plan = make_plan(
                 study,
@@ -141,15 +135,16 @@ def _run_study(
                 chosen=chosen_rates(store),
             )
             executor.prepare(plan.dataset, _open(plan), plan.estimates)
-            store = job["store"] = StudyStore.create(folder, study, _planned(plan))
+            store = StudyStore.create(folder, study, _planned(plan))
             locked = locked_runs([p.spec for p in store.planned()])
-            job["execution"] = execution = execution.model_copy(update={"locked": locked})
+            execution = execution.model_copy(update={"locked": locked})
+            job = replace(job, store=store, execution=execution, estimates=_seconds(plan))
     if searched.interrupted:
         summary = searched
     else:
         failed = set(searched.failed)
         rest = [spec for spec in _open(plan) if spec.run_id not in failed]
-        summary = executor.run(rest, estimates=_seconds(plan), **job)
+        summary = executor.run(rest, job)
         summary.failed = [*searched.failed, *summary.failed]
         summary.complete = [*searched.complete, *summary.complete]
     if not summary.interrupted:

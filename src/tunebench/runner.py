@@ -34,8 +34,30 @@ class TrainFunction(Protocol):
         execution: Execution,
         report: Callable[[Progress], None],
         stop: Callable[[], bool],
+        prune: Callable[[list[float]], bool] | None = None,
     ) -> RunRecord:
         """Train, and return the record without committing it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all runs that are done together share.
+
+    Attributes:
+        store: Where they are written.
+        dataset: Their texts.
+        execution: Device and threads.
+        display: Told how it goes.
+        train: Trains one run.
+        estimates: Seconds by run id, for the time left.
+    """
+
+    store: StudyStore
+    dataset: TextDataset
+    execution: Execution
+    display: Display
+    train: TrainFunction
+    estimates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -47,16 +69,18 @@ class Summary:
     failed: list[str] = field(default_factory=list)
     interrupted: bool = False
 
+    def add(self, part: Summary) -> None:
+        """Take in what became of some more runs."""
+        self.complete += part.complete
+        self.skipped += part.skipped
+        self.failed += part.failed
+        self.interrupted |= part.interrupted
+
 
 def run_plan(
     specs: Sequence[RunSpec],
+    job: Job,
     *,
-    store: StudyStore,
-    dataset: TextDataset,
-    execution: Execution,
-    display: Display,
-    train: TrainFunction,
-    estimates: dict[str, float],
     failures: Mapping[str, int | None] | None = None,
     poll_seconds: float = 2.0,
     stop: Callable[[], bool] | None = None,
@@ -68,12 +92,7 @@ def run_plan(
 
     Args:
         specs: What to run, in order.
-        store: Where.
-        dataset: Their texts.
-        execution: Device and threads.
-        display: Told how it goes.
-        train: Trains one run.
-        estimates: Seconds by run id, for the time left.
+        job: What they share.
         failures: When each run failed before this began (see :func:`failed_at`); a failure since then is
             another process's, and not tried again. Looked up here by default.
         poll_seconds: How often a run held elsewhere is looked at.
@@ -82,12 +101,12 @@ def run_plan(
     Returns:
         What became of them. Failures are records in the store; nothing is raised for them.
     """
-    summary = Summary()
+    summary, store, display = Summary(), job.store, job.display
     if failures is None:
         failures = {spec.run_id: failed_at(spec, store) for spec in specs}
     waiting = list(specs)
     open_ = {spec.run_id for spec in specs if not store.run_folder(spec.run_id).complete}
-    display.start({run_id: estimates.get(run_id, 0.0) for run_id in open_})
+    display.start({run_id: job.estimates.get(run_id, 0.0) for run_id in open_})
     try:
         with stop_on_signals(display) if stop is None else nullcontext(stop) as stopping:
             while waiting and not summary.interrupted:
@@ -107,7 +126,7 @@ def run_plan(
                             summary.failed.append(spec.run_id)
                             display.finish(spec.run_id, f"{spec.run_id}: failed in another process")
                         else:
-                            _run(spec, store, dataset, execution, display, train, stopping, summary)
+                            _run(spec, job, stopping, summary)
                     if summary.interrupted:
                         break
                 if held == waiting and not summary.interrupted:
@@ -146,23 +165,21 @@ def _settled(spec: RunSpec, store: StudyStore, display: Display, summary: Summar
     return True
 
 
-def _run(
-    spec: RunSpec,
-    store: StudyStore,
-    dataset: TextDataset,
-    execution: Execution,
-    display: Display,
-    train: TrainFunction,
-    stop: Callable[[], bool],
-    summary: Summary,
-) -> None:
-    folder = store.run_folder(spec.run_id)
+def _run(spec: RunSpec, job: Job, stop: Callable[[], bool], summary: Summary) -> None:
+    display, folder = job.display, job.store.run_folder(spec.run_id)
     live = LiveFile(folder.live, passed_on=display.update, note=folder.note)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
         folder.begin(spec)
         folder.note("resumed" if folder.checkpoint.exists() else "started")
-        record = train(spec, dataset=dataset, folder=folder, execution=execution, report=live.update, stop=stop)
+        record = job.train(
+            spec,
+            dataset=job.dataset,
+            folder=folder,
+            execution=job.execution,
+            report=live.update,
+            stop=stop,
+        )
         folder.commit(record)
     except (Interrupted, KeyboardInterrupt) as reason:
         summary.interrupted = True
@@ -183,7 +200,7 @@ def _run(
             spec=spec,
             started=started,
             finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            environment=getattr(error, "environment", None) or environment(execution),
+            environment=getattr(error, "environment", None) or environment(job.execution),
             error=failure,
         )
         try:

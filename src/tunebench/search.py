@@ -8,16 +8,16 @@ come so far (asynchronous successive halving: Li et al. 2020, arXiv:1810.05934).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
 from tunebench.comparison import Arm, select_arm
-from tunebench.config import Execution, RunSpec, Search
-from tunebench.data import TextDataset
+from tunebench.config import RunSpec, Search
 from tunebench.progress import Display
 from tunebench.records import RunRecord
-from tunebench.runner import Summary, run_plan
+from tunebench.runner import Job, Summary, run_plan
 from tunebench.store import StudyStore
 
 
@@ -60,54 +60,29 @@ class Trials:
         self._trial, self._told = self._study.ask(), 0
 
 
-def run_search(
-    specs: Sequence[RunSpec],
-    *,
-    search: Search,
-    store: StudyStore,
-    dataset: TextDataset,
-    execution: Execution,
-    display: Display,
-    train: Callable[..., RunRecord],
-    estimates: Mapping[str, float],
-) -> Summary:
+def run_search(specs: Sequence[RunSpec], job: Job, *, search: Search) -> Summary:
     """Run every learning rate of every strategy and size, giving up those that fall behind.
 
     Args:
-        specs: One seed of each rate, in the order of the plan; see :func:`tunebench.plan.first_stage`.
+        specs: One seed of each rate, in the order of the plan; see :func:`tunebench.plan.stage`.
+        job: What they share.
         search: Settings.
-        store: Where.
-        dataset: Their texts.
-        execution: Device and threads.
-        display: Told how it goes.
-        train: Trains one run; takes ``prune`` besides.
-        estimates: Seconds by run id.
     """
-    whole = Summary()
-    open_ = [spec.run_id for spec in specs if not store.run_folder(spec.run_id).complete]
-    display.start({run_id: estimates.get(run_id, 0.0) for run_id in open_})
+    whole, display = Summary(), job.display
+    open_ = [spec.run_id for spec in specs if not job.store.run_folder(spec.run_id).complete]
+    display.start({run_id: job.estimates.get(run_id, 0.0) for run_id in open_})
     part_display = _Part(display)
     ordered = sorted(specs, key=lambda spec: (spec.train_size, spec.label))
     for _, group in groupby(ordered, key=lambda spec: (spec.train_size, spec.label)):
         trials = Trials(search)
         for spec in group:
-            part = run_plan(
-                [spec],
-                store=store,
-                dataset=dataset,
-                execution=execution,
-                display=part_display,
-                train=partial(train, prune=trials.prune),
-                estimates=dict(estimates),
-            )
-            whole.complete += part.complete
-            whole.skipped += part.skipped
-            whole.failed += part.failed
+            train = partial(job.train, prune=trials.prune)
+            part = run_plan([spec], replace(job, display=part_display, train=train))
+            whole.add(part)
             if part.interrupted:
-                whole.interrupted = True
                 display.stop()
                 return whole
-            record = None if part.failed else store.run_folder(spec.run_id).read()
+            record = None if part.failed else job.store.run_folder(spec.run_id).read()
             if record is not None and part.skipped:
                 # What another session has run is told to Optuna as if it ran now.
                 trials.prune([e["eval_macro_f1"] for e in record.log_history if "eval_macro_f1" in e])

@@ -13,7 +13,7 @@ from tunebench.config import Execution, StudyConfig
 from tunebench.executors import ray_executor
 from tunebench.executors.ray_task import Shared
 from tunebench.progress import Display, PlainDisplay
-from tunebench.runner import Summary
+from tunebench.runner import Job, Summary
 
 
 def run(
@@ -26,15 +26,8 @@ def run(
     with ray_executor.RayExecutor(execution) as executor:
         executor.remote_train = partial(fakes.train, seconds=seconds, log=folder / "steps.txt")
         executor.prepare(fakes.DATASET, specs, {})
-        return executor.run(
-            specs,
-            store=store,
-            dataset=fakes.DATASET,
-            execution=execution,
-            display=display or PlainDisplay(interval=0.0),
-            train=executor.train,
-            estimates={},
-        )
+        shown = display or PlainDisplay(interval=0.0)
+        return executor.run(specs, Job(store, fakes.DATASET, execution, shown, executor.train))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from tunebench.live import read_live
 from tunebench.plan import make_plan
 from tunebench.progress import PlainDisplay, Progress
 from tunebench.run_folder import RunFolder
-from tunebench.runner import Summary
+from tunebench.runner import Job, Summary
 from tunebench.store import StudyStore
 
 
@@ -110,15 +110,8 @@ def run(
     plan = make_plan(config, execution=execution, folder=folder, measure=False)
     store = StudyStore.create(folder, config, list(plan.runs))
     with make_executor(execution) as executor:
-        summary = executor.run(
-            [planned.spec for planned in plan.runs],
-            store=store,
-            dataset=plan.dataset,
-            execution=execution,
-            display=display or Watching(),
-            train=executor.train,
-            estimates={},
-        )
+        job = Job(store, plan.dataset, execution, display or Watching(), executor.train)
+        summary = executor.run([planned.spec for planned in plan.runs], job)
     return summary, store.cells()
 
 

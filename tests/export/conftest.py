@@ -17,7 +17,7 @@ from tunebench.config import Execution, StudyConfig
 from tunebench.models import _fingerprint, model_folder
 from tunebench.plan import make_plan
 from tunebench.progress import PlainDisplay
-from tunebench.runner import run_plan
+from tunebench.runner import Job, run_plan
 from tunebench.store import StudyStore
 from tunebench.train import run_one
 
@@ -70,12 +70,7 @@ def run_tiny(
     store = StudyStore.create(root / "out", config, list(plan.runs))
     summary = run_plan(
         [run.spec for run in plan.runs],
-        store=store,
-        dataset=plan.dataset,
-        execution=execution,
-        display=PlainDisplay(io.StringIO()),
-        train=run_one,
-        estimates={},
+        Job(store, plan.dataset, execution, PlainDisplay(io.StringIO()), run_one),
     )
     assert not summary.failed
     return root / "out"

@@ -216,7 +216,7 @@ def _prepare(
     from tunebench.export.source import open_source
     from tunebench.plan import make_plan
     from tunebench.progress import PlainDisplay
-    from tunebench.runner import run_plan
+    from tunebench.runner import Job, run_plan
     from tunebench.store import StudyStore
     from tunebench.train import run_one
 
@@ -237,12 +237,7 @@ def _prepare(
     store = StudyStore.create(root / "study", study, list(plan.runs))
     summary = run_plan(
         [run.spec for run in plan.runs],
-        store=store,
-        dataset=plan.dataset,
-        execution=execution,
-        display=PlainDisplay(io.StringIO()),
-        train=run_one,
-        estimates={},
+        Job(store, plan.dataset, execution, PlainDisplay(io.StringIO()), run_one),
     )
     if summary.failed:
         raise ModelError("The model could not be trained for the measurement.", value=model)

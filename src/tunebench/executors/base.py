@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
-from tunebench.progress import Display
-from tunebench.runner import Summary, TrainFunction
-from tunebench.store import StudyStore
+from tunebench.runner import Job, Summary, TrainFunction
 
 if TYPE_CHECKING:
     from tunebench.engine.estimate import Estimate
@@ -60,15 +58,5 @@ class Executor(ABC):
         return run_one
 
     @abstractmethod
-    def run(
-        self,
-        specs: Sequence[RunSpec],
-        *,
-        store: StudyStore,
-        dataset: TextDataset,
-        execution: Execution,
-        display: Display,
-        train: TrainFunction,
-        estimates: Mapping[str, float],
-    ) -> Summary:
-        """Run the cells; see :func:`tunebench.runner.run_plan` for arguments and what is returned."""
+    def run(self, specs: Sequence[RunSpec], job: Job) -> Summary:
+        """Run the cells; see :func:`tunebench.runner.run_plan`."""

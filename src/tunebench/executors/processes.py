@@ -10,15 +10,14 @@ import multiprocessing
 import os
 import queue
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from tunebench.config import Execution, RunSpec
-from tunebench.data import TextDataset
+from tunebench.config import RunSpec
 from tunebench.errors import TunebenchError
 from tunebench.executors.base import Executor
 from tunebench.progress import Display, Progress
-from tunebench.runner import Summary, TrainFunction, failed_at, run_plan, stop_on_signals
-from tunebench.store import StudyStore
+from tunebench.runner import Job, Summary, failed_at, run_plan, stop_on_signals
 
 #: Seconds between looks at whether a worker died.
 _POLL = 0.5
@@ -31,27 +30,18 @@ class ProcessExecutor(Executor):
     this process.
     """
 
-    def run(
-        self,
-        specs: Sequence[RunSpec],
-        *,
-        store: StudyStore,
-        dataset: TextDataset,
-        execution: Execution,
-        display: Display,
-        train: TrainFunction,
-        estimates: Mapping[str, float],
-    ) -> Summary:
-        """Run the cells in ``execution.workers`` processes; ``train`` is a module-level function."""
+    def run(self, specs: Sequence[RunSpec], job: Job) -> Summary:
+        """Run the cells in ``execution.workers`` processes; ``job.train`` is a module-level function."""
+        store, display = job.store, job.display
         context = multiprocessing.get_context("spawn")
         messages: Any = context.Queue()
         failures = {spec.run_id: failed_at(spec, store) for spec in specs}
         open_ = [spec for spec in specs if not store.run_folder(spec.run_id).complete]
-        count = min(execution.workers, max(1, len(open_)))
+        count = min(job.execution.workers, max(1, len(open_)))
         # Only what is open: complete runs are verified once, below, and not again by every worker.
-        arguments = (open_, store, dataset, execution, train, failures, messages)
+        arguments = (open_, replace(job, display=_Sender(messages), estimates={}), failures)
         workers = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(count)]
-        display.start({spec.run_id: estimates.get(spec.run_id, 0.0) / count for spec in open_})
+        display.start({spec.run_id: job.estimates.get(spec.run_id, 0.0) / count for spec in open_})
         summary = Summary()
         try:
             with stop_on_signals(display) as stop:
@@ -77,20 +67,7 @@ class ProcessExecutor(Executor):
         left = [spec for spec in specs if spec.run_id not in done]
         if summary.interrupted or not left:
             return summary
-        rest = run_plan(
-            left,
-            store=store,
-            dataset=dataset,
-            execution=execution,
-            display=display,
-            train=train,
-            estimates=dict(estimates),
-            failures=failures,
-        )
-        summary.complete += rest.complete
-        summary.failed += rest.failed
-        summary.skipped += rest.skipped
-        summary.interrupted = rest.interrupted
+        summary.add(run_plan(left, job, failures=failures))
         return summary
 
 
@@ -102,43 +79,26 @@ def _relay(kind: str, value: Any, display: Display, summary: Summary) -> None:
     elif kind == "message":
         display.message(value)
     else:
-        summary.complete += value.complete
-        summary.failed += value.failed
-        summary.interrupted |= value.interrupted
+        # What it skipped was done by another worker.
+        summary.add(replace(value, skipped=[]))
 
 
-def _work(
-    specs: list[RunSpec],
-    store: StudyStore,
-    dataset: TextDataset,
-    execution: Execution,
-    train: TrainFunction,
-    failures: dict[str, int | None],
-    messages: Any,
-) -> None:
-    """Walk the plan in a worker, and send back what happens."""
+def _work(specs: list[RunSpec], job: Job, failures: dict[str, int | None]) -> None:
+    """Walk the plan in a worker, and send back what happens; the display is a :class:`_Sender`."""
     if hasattr(os, "setsid"):
         # A Ctrl-C in the terminal reaches the parent only, which then asks each worker once.
         os.setsid()
-    display = _Sender(messages)
+    display = job.display
+    assert isinstance(display, _Sender)
     try:
-        summary = run_plan(
-            specs,
-            store=store,
-            dataset=dataset,
-            execution=execution,
-            display=display,
-            train=train,
-            estimates={},
-            failures=failures,
-        )
+        summary = run_plan(specs, job, failures=failures)
     except (OSError, TunebenchError) as error:
         # A full disk, say: the parent goes on with what is left, and ends with the error if it lasts.
-        messages.put(("message", f"a worker stopped: {error}"))
+        display.message(f"a worker stopped: {error}")
         return
     # What another worker did is that worker's to report.
     summary.failed = [run_id for run_id in summary.failed if run_id in display.mine]
-    messages.put(("summary", summary))
+    display.end(summary)
 
 
 class _Sender:
@@ -164,6 +124,10 @@ class _Sender:
     def message(self, line: str) -> None:
         """Send on."""
         self._messages.put(("message", line))
+
+    def end(self, summary: Summary) -> None:
+        """Send what became of this worker's runs."""
+        self._messages.put(("summary", summary))
 
     def stop(self) -> None:
         """The parent ends the display."""

@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,7 @@ from tunebench.executors.remote import as_error
 from tunebench.progress import Display, Interrupted, Progress
 from tunebench.records import RunRecord
 from tunebench.run_folder import RunFolder
-from tunebench.runner import Summary, TrainFunction, failed_at, run_plan, stop_on_signals
-from tunebench.store import StudyStore
+from tunebench.runner import Job, Summary, TrainFunction, failed_at, run_plan, stop_on_signals
 
 if TYPE_CHECKING:
     from tunebench.engine.estimate import Estimate
@@ -127,23 +126,14 @@ class RayExecutor(Executor):
         """Train one run on the cluster, as if it were here."""
         return self._train
 
-    def run(
-        self,
-        specs: Sequence[RunSpec],
-        *,
-        store: StudyStore,
-        dataset: TextDataset,
-        execution: Execution,
-        display: Display,
-        train: TrainFunction,
-        estimates: Mapping[str, float],
-    ) -> Summary:
+    def run(self, specs: Sequence[RunSpec], job: Job) -> Summary:
         """Run the cells; see :func:`tunebench.runner.run_plan`."""
+        store, display = job.store, job.display
         failures = {spec.run_id: failed_at(spec, store) for spec in specs}
         open_ = [spec for spec in specs if not store.run_folder(spec.run_id).complete]
         fit = max(1, ray_cluster.slots(self._need(open_[0]))) if open_ else 1
-        display.start({spec.run_id: estimates.get(spec.run_id, 0.0) / fit for spec in open_})
-        shared_display = _OneAtATime(display)
+        display.start({spec.run_id: job.estimates.get(spec.run_id, 0.0) / fit for spec in open_})
+        alone = replace(job, display=_OneAtATime(display), estimates={})
         summary = Summary()
         flying: set[Future[Summary]] = set()
         size = min(_AT_MOST, _AHEAD * fit)
@@ -153,11 +143,7 @@ class RayExecutor(Executor):
             while len(flying) > most:
                 done, flying = wait(flying, timeout=_POLL, return_when=FIRST_COMPLETED)
                 for future in done:
-                    part = future.result()
-                    summary.complete += part.complete
-                    summary.skipped += part.skipped
-                    summary.failed += part.failed
-                    summary.interrupted |= part.interrupted
+                    summary.add(future.result())
 
         try:
             with ThreadPoolExecutor(size) as pool, stop_on_signals(display) as stop:
@@ -166,20 +152,7 @@ class RayExecutor(Executor):
                         if stop() or summary.interrupted:
                             summary.interrupted = True
                             break
-                        flying.add(
-                            pool.submit(
-                                run_plan,
-                                [spec],
-                                store=store,
-                                dataset=dataset,
-                                execution=execution,
-                                display=shared_display,
-                                train=train,
-                                estimates={},
-                                failures=failures,
-                                stop=stop,
-                            )
-                        )
+                        flying.add(pool.submit(run_plan, [spec], alone, failures=failures, stop=stop))
                         collect(size - 1)
                     collect(0)
                 except KeyboardInterrupt:

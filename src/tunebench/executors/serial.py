@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from tunebench.config import Execution, RunSpec
-from tunebench.data import TextDataset
+from tunebench.config import RunSpec
 from tunebench.executors.base import Executor
-from tunebench.progress import Display
-from tunebench.runner import Summary, TrainFunction, run_plan
-from tunebench.store import StudyStore
+from tunebench.runner import Job, Summary, run_plan
 
 
 class SerialExecutor(Executor):
     """The plainest way, and what the others are compared with."""
 
-    def run(
-        self,
-        specs: Sequence[RunSpec],
-        *,
-        store: StudyStore,
-        dataset: TextDataset,
-        execution: Execution,
-        display: Display,
-        train: TrainFunction,
-        estimates: Mapping[str, float],
-    ) -> Summary:
+    def run(self, specs: Sequence[RunSpec], job: Job) -> Summary:
         """Run the cells; see :func:`tunebench.runner.run_plan`."""
-        return run_plan(
-            specs,
-            store=store,
-            dataset=dataset,
-            execution=execution,
-            display=display,
-            train=train,
-            estimates=dict(estimates),
-        )
+        return run_plan(specs, job)
