@@ -14,7 +14,8 @@ from fakes import make_record, make_specs, make_study
 from tunebench.config import Execution, RunSpec, StudyConfig
 from tunebench.engine.estimate import Estimate
 from tunebench.errors import ConfigError, ErrorGroup, PlanError, StoreError, TunebenchError
-from tunebench.plan import Plan, choose, disk_need, make_plan, order, parse_duration
+from tunebench.plan import Plan, choose, make_plan, order, parse_duration
+from tunebench.plan_checks import disk_need
 from tunebench.store import StudyStore
 
 

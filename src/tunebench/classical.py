@@ -49,7 +49,7 @@ def run_classical(
     so it is the epoch too. All coefficients count as head, since there is nothing below them.
     """
     started, clock, contention = now(), Clock(), machine.ContentionMeter()
-    threads = machine.set_threads(execution.threads)
+    threads = machine.set_threads(machine.threads_of(execution))
     machine.reset_peak_memory()
     strategy, classes = _strategy(spec), len(spec.data.label_names)
     params = strategy.params(**spec.params)

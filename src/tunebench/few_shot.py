@@ -50,7 +50,7 @@ def run_few_shot(
     The selection split, where there is one, is scored at the end: it chooses among learning rates.
     """
     started, clock, contention = now(), Clock(), machine.ContentionMeter()
-    threads = machine.set_threads(execution.threads)
+    threads = machine.set_threads(machine.threads_of(execution))
     machine.reset_peak_memory()
     report(Progress(spec.run_id, "prepare", 0, 0, None, None))
     parts = run_parts(spec, dataset)

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import re
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunebench.config import DataRef, Engine, Execution, Precision, RunSpec, StudyConfig, expand
 from tunebench.data import TextDataset, load_dataset
-from tunebench.data.splits import available_train, held_out_count, make_parts
-from tunebench.errors import ConfigError, MissingExtraError, PlanError, TunebenchError, raise_all
+from tunebench.errors import ConfigError, TunebenchError, raise_all
 from tunebench.models import load_architecture, model_folder, resolve_model
+from tunebench.plan_checks import (
+    available,
+    check_disk,
+    check_processes,
+    check_runs,
+    check_sizes,
+    check_strategies,
+    disk_need,
+)
 from tunebench.store import PlannedRun, StudyStore
-from tunebench.strategies import STRATEGIES, family_of
+from tunebench.strategies import family_of
 
 if TYPE_CHECKING:
     from tunebench.engine.estimate import Estimate
-    from tunebench.models import Architecture
-
-#: Free space that stays untouched.
-_DISK_RESERVE = 200 * 2**20
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,10 @@ def make_plan(
 
     tell = on_progress or (lambda line: None)
     errors: list[TunebenchError] = []
-    model = dataset = None
+    model = architecture = dataset = None
     try:
         model = resolve_model(study.model, study.model_revision)
+        architecture = load_architecture(model_folder(study.model, study.model_revision))
     except TunebenchError as error:
         errors.append(error)
     try:
@@ -91,16 +93,16 @@ def make_plan(
     except TunebenchError as error:
         errors.append(error)
     if dataset is not None:
-        errors += _check_sizes(study, dataset)
-    if model is not None:
-        errors += _check_strategies(study)
+        errors += check_sizes(study, dataset)
+    if architecture is not None:
+        errors += check_strategies(study, architecture)
     raise_all(errors)
-    assert model is not None and dataset is not None
+    assert model is not None and architecture is not None and dataset is not None
 
     device = machine.resolve_device(execution.device)
     engines: tuple[Engine, ...] = ("fast", "reference")
     precision: dict[Engine, Precision] = {e: machine.default_precision(device, e) for e in engines}  # type: ignore[misc]
-    train_examples, test_examples = _available(study, dataset)
+    train_examples, test_examples = available(study, dataset)
     data = DataRef(
         source=study.data.source,
         revision=dataset.revision,
@@ -117,9 +119,9 @@ def make_plan(
             precision=precision,
         )
     )
-    raise_all(_check_runs(specs, load_architecture(model_folder(study.model, study.model_revision))))
+    raise_all(check_runs(specs, architecture))
     specs = stage(study, specs, chosen or {})
-    _check_processes(specs, execution.processes, device)
+    check_processes(specs, execution.processes, device)
     done: set[str] = set()
     if folder is not None:
         # Before anything is measured: a folder that cannot be used is no reason to wait.
@@ -131,7 +133,7 @@ def make_plan(
         runs = equal_compute(runs, estimates)
     if folder is not None:
         to_do = [r.spec for r in runs if r.left_out is None and r.spec.run_id not in done]
-        _check_disk(folder, disk_need(to_do, estimates))
+        check_disk(folder, disk_need(to_do, estimates))
     return Plan(study, dataset, tuple(runs), estimates)
 
 
@@ -276,116 +278,6 @@ def parse_size(text: str) -> int | None:
     return size
 
 
-def _available(study: StudyConfig, dataset: TextDataset) -> tuple[int, int]:
-    """Return how many examples ``all`` stands for, and how many are scored."""
-    train = available_train(len(dataset.train), has_test=dataset.test is not None, test_size=study.test_size)
-    if dataset.test is None:
-        return train, held_out_count(len(dataset.train), study.test_size)
-    return train, study.test_size or len(dataset.test)
-
-
-def _check_strategies(study: StudyConfig) -> list[TunebenchError]:
-    """Return what the model's family cannot do, and what is not installed."""
-    architecture = load_architecture(model_folder(study.model, study.model_revision))
-    errors: list[TunebenchError] = []
-    for label, config in study.strategies.items():
-        strategy = STRATEGIES[config.kind]
-        if strategy.extra is not None and importlib.util.find_spec(strategy.extra[0]) is None:
-            errors.append(MissingExtraError(*strategy.extra))
-        reason = strategy.refusal(strategy.params(**config.params), architecture)
-        if reason is not None:
-            errors.append(
-                PlanError(
-                    f"{architecture.model_type} cannot be trained with strategy {label!r}: {reason}",
-                    value=", ".join(f"{key}: {value}" for key, value in config.params.items()) or config.kind,
-                    fix=f"change or drop strategies.{label}; tunebench strategies lists what there is",
-                )
-            )
-    return errors
-
-
-def _check_runs(specs: Sequence[RunSpec], architecture: Architecture) -> list[TunebenchError]:
-    """Return what strategies and recipes cannot do together; of runs with the same trouble the first one's."""
-    errors: dict[tuple[str, str], TunebenchError] = {}
-    for spec in specs:
-        reason = STRATEGIES[spec.kind].run_refusal(spec, architecture)
-        if reason is not None:
-            errors.setdefault(
-                (spec.label, reason),
-                PlanError(
-                    f"Strategy {spec.label!r} cannot be trained so: {reason}",
-                    value=spec.kind,
-                    fix=f"change or drop strategies.{spec.label}",
-                ),
-            )
-    return list(errors.values())
-
-
-def _check_processes(specs: Sequence[RunSpec], processes: int, device: str) -> None:
-    """Refuse what several processes cannot train together.
-
-    Raises:
-        TunebenchError: All that is wrong.
-    """
-    trained = [spec for spec in specs if family_of(spec.kind) == "encoder"]
-    if processes == 1 or not trained:
-        return
-    errors: list[TunebenchError] = []
-    for size in sorted({spec.batch_size for spec in trained if spec.batch_size % processes}):
-        errors.append(
-            PlanError(
-                f"A batch of {size} texts cannot be shared equally by {processes} processes.",
-                value=f"batch_size: {size}",
-                allowed=f"a multiple of {processes}",
-                fix="change batch_size or --processes",
-            )
-        )
-    if device == "cuda":
-        import torch
-
-        if torch.cuda.device_count() < processes:
-            errors.append(
-                PlanError(
-                    "Each process needs a GPU of its own.",
-                    value=f"processes: {processes}",
-                    allowed=f"at most {torch.cuda.device_count()}",
-                )
-            )
-    elif device == "mps":
-        errors.append(PlanError("On mps a run is one process.", value=f"processes: {processes}", allowed="1"))
-    raise_all(errors)
-
-
-def _check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchError]:
-    """Cut the parts of every size once, so that nothing can fail there later; return what is wrong."""
-    train_examples, test_examples = _available(study, dataset)
-    errors: dict[str, TunebenchError] = {}
-    sizes = [train_examples if size == "all" else size for size in study.train_sizes]
-    if len(set(sizes)) < len(sizes):
-        error = ConfigError(
-            f"Two training sizes are the same: the data has {train_examples} examples to train on.",
-            value=list(study.train_sizes),
-            allowed="different sizes",
-            fix="drop 'all', or the number",
-        )
-        errors[str(error)] = error
-    for size, subset_seed in product(sizes, dict.fromkeys(subset for subset, _ in study.draws)):
-        try:
-            make_parts(
-                train_labels=dataset.train.labels,
-                test_labels=None if dataset.test is None else dataset.test.labels,
-                train_size=size,
-                subset_seed=subset_seed,
-                test_seed=study.shared_test_seed,
-                validation_fraction=study.held_out_fraction,
-                test_size=test_examples,
-            )
-        except TunebenchError as found:
-            # What is wrong with the test part is wrong at every size, and is said once.
-            errors[str(found)] = found
-    return list(errors.values())
-
-
 def _estimates(
     specs: Sequence[RunSpec],
     dataset: TextDataset,
@@ -402,32 +294,3 @@ def _estimates(
         run_id: replace(estimate, memory_bytes=estimate.memory_bytes * holders[run_id])
         for run_id, estimate in found.items()
     }
-
-
-def disk_need(specs: Sequence[RunSpec], estimates: Mapping[str, Estimate]) -> int:
-    """Return the bytes that running these takes at most at once.
-
-    Checkpoints go when a run is complete: it keeps its trained weights in fp32 and its predictions. So
-    the need is what all of them keep, and the rest of the largest one while it runs.
-    """
-    kept = {
-        spec.run_id: 4 * estimates[spec.run_id].trainable_params
-        + spec.test_size * (4 * len(spec.data.label_names) + 16)
-        + 2**20
-        for spec in specs
-    }
-    extra = [max(0, estimates[run_id].disk_bytes - size) for run_id, size in kept.items()]
-    prefixes = sum(estimates[spec.run_id].prefix_bytes for spec in specs)
-    return sum(kept.values()) + max(extra, default=0) + prefixes
-
-
-def _check_disk(folder: Path, need: int) -> None:
-    existing = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
-    free = shutil.disk_usage(existing).free - _DISK_RESERVE
-    if need > free:
-        raise PlanError(
-            "There is too little disk space for the plan.",
-            value=f"{max(0, free) / 1e9:.1f} GB free at {existing}",
-            allowed=f"at least {need / 1e9:.1f} GB",
-            fix="choose another --out, or a smaller plan (--budget, fewer sizes or seeds)",
-        )

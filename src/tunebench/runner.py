@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 import traceback
@@ -221,9 +220,11 @@ def environment(execution: Execution) -> Environment:
     """Describe where a run failed; the device is the one asked for, since it may be what failed."""
     from tunebench.engine import machine
 
-    threads = execution.threads or os.cpu_count() or 1
     return Environment(
-        versions=machine.versions(), machine=machine.describe(), device=execution.device, threads=threads
+        versions=machine.versions(),
+        machine=machine.describe(),
+        device=execution.device,
+        threads=machine.threads_of(execution),
     )
 
 

@@ -115,7 +115,7 @@ def score_run(
     folder.verify(record)
     folder.note(f"test part opened: {why}")
     device = machine.resolve_device(execution.device)
-    machine.set_threads(execution.threads)
+    machine.set_threads(machine.threads_of(execution))
     parts = run_parts(spec, dataset)
     predict = _few_shot if family_of(spec.kind) == "few_shot" else _encoder
     logits, labels, seconds = predict(spec, dataset, parts, folder, device)

@@ -222,7 +222,7 @@ def run_one(
     started = now()
     clock = Clock()
     device = machine.resolve_device(execution.device)
-    threads = machine.set_threads(execution.threads)
+    threads = machine.set_threads(machine.threads_of(execution))
     kept = device == "cpu" and spec.engine == "fast" and machine.keep_memory()
     machine.release_memory()
     machine.reset_peak_memory()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +24,7 @@ def run(
     budget: Annotated[str | None, typer.Option(help="Leave out what does not fit: 3h, 90m.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(help="Compute threads; default all cores.", min=1, max=1024)
+        int | None, typer.Option(help="Compute threads; default a run's share of the cores.", min=1, max=1024)
     ] = None,
     workers: Annotated[int, typer.Option(help="Runs side by side; threads are split.", min=1, max=1024)] = 1,
     processes: Annotated[
@@ -35,7 +34,7 @@ def run(
     ray_address: Annotated[
         str | None, typer.Option(help="Ray cluster to join; default one on this machine.", metavar="HOST:PORT")
     ] = None,
-    tracker: Annotated[list[str] | None, typer.Option(help="Also log to: tensorboard, mlflow.")] = None,
+    tracker: Annotated[list[str] | None, typer.Option(help="Also log to: tensorboard, mlflow, trackio.")] = None,
     measure: Annotated[bool, typer.Option(help="Measure speed for the estimates.")] = True,
     unlock_test: Annotated[
         bool, typer.Option("--unlock-test", help="Score test again where another rate was chosen; it is shown.")
@@ -55,8 +54,6 @@ def run(
         raise typer.BadParameter(f"{device!r}: allowed are auto, cpu, cuda, mps", param_hint="--device")
     if executor not in (None, "serial", "processes", "ray"):
         raise typer.BadParameter(f"{executor!r}: allowed are serial, processes, ray", param_hint="--executor")
-    if workers * processes > 1 and threads is None:
-        threads = max(1, (os.cpu_count() or 1) // (workers * processes))
     kept = parse_size(prefix_cache)
     execution = Execution(
         device=device,

@@ -129,7 +129,7 @@ def estimate_runs(
         ModelError: If a model and a strategy do not go together.
     """
     device = machine.resolve_device(execution.device)
-    machine.set_threads(execution.threads)
+    machine.set_threads(machine.threads_of(execution))
     found: dict[str, Estimate] = {}
     prepared: dict[tuple[Any, ...], tuple[Prepared, Rates, np.ndarray]] = {}
     kept = _Kept(execution.prefix_cache)

@@ -16,9 +16,12 @@ import time
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
+
+if TYPE_CHECKING:
+    from tunebench.config import Execution
 
 #: glibc's ``mallopt`` parameters (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -70,14 +73,23 @@ def default_precision(device: str, engine: str) -> str:
     return "bf16" if engine == "fast" and has_native_bf16(device) else "fp32"
 
 
+def usable_cores() -> int:
+    """Return the physical cores that this process may use."""
+    physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical
+    return min(physical, usable)
+
+
+def threads_of(execution: Execution) -> int:
+    """Return the compute threads of one process of a run: what is asked for, else its share of the cores."""
+    return execution.threads or max(1, usable_cores() // (execution.workers * execution.processes))
+
+
 def set_threads(threads: int | None) -> int:
-    """Set and return the number of compute threads; ``None`` takes all physical cores."""
+    """Set and return the number of compute threads; ``None`` takes all usable cores."""
     import torch
 
-    if threads is None:
-        physical = psutil.cpu_count(logical=False) or 1
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical
-        threads = min(physical, usable)
+    threads = usable_cores() if threads is None else threads
     torch.set_num_threads(threads)
     return threads
 

@@ -22,10 +22,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import psutil
-
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
+from tunebench.engine import machine
 from tunebench.executors.remote import as_error, describe_error
 from tunebench.progress import Interrupted, Progress
 from tunebench.records import RunRecord
@@ -69,7 +68,7 @@ def run_in_processes(
     if family_of(spec.kind) != "encoder":
         return run_one(spec, dataset=dataset, folder=folder, execution=execution, report=report, stop=stop)
     # Frozen layers' outputs are kept by one process for itself.
-    there = execution.model_copy(update={"threads": _threads(execution), "prefix_cache": None})
+    there = execution.model_copy(update={"threads": machine.threads_of(execution), "prefix_cache": None})
     context = multiprocessing.get_context("spawn")
     with TemporaryDirectory(prefix="tunebench-") as place:
         members = []
@@ -87,11 +86,6 @@ def run_in_processes(
         finally:
             for member in members:
                 member.end()
-
-
-def _threads(execution: Execution) -> int:
-    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    return execution.threads or max(1, cores // execution.processes)
 
 
 class _Member:
