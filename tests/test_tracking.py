@@ -117,4 +117,4 @@ def test_every_tracker_that_is_offered_is_there_once() -> None:
 
     assert sorted(tracking.TRACKERS) == sorted([*in_run._MAKERS, *study._MAKERS])
     with pytest.raises(ConfigError, match="no such tracker"):
-        tracking.check_trackers(["trackio"])
+        tracking.check_trackers(["wandb"])

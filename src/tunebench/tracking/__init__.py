@@ -1,7 +1,7 @@
 """Experiment trackers: one experiment a study, one run a run. One that fails never stops anything.
 
 TensorBoard's files lie in the runs' folders, so each run writes its own, through the Trainer's integration
-(:mod:`~tunebench.tracking.in_run`). MLflow holds whole studies: the process that shows the
+(:mod:`~tunebench.tracking.in_run`). MLflow and Trackio hold whole studies: the process that shows the
 progress of all runs, wherever they train, tells it too (:mod:`~tunebench.tracking.study`).
 """
 
@@ -14,8 +14,8 @@ from tunebench.errors import ConfigError, MissingExtraError
 from tunebench.tracking.in_run import add_trackers
 from tunebench.tracking.study import StudyTrackers, track_study
 
-#: What each tracker needs installed.
-TRACKERS = {"mlflow": "mlflow", "tensorboard": "tensorboard"}
+#: The extra that brings each tracker; the tracker's name is also its package's.
+TRACKERS = {"mlflow": "trackers", "tensorboard": "trackers", "trackio": "trackio"}
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -28,8 +28,8 @@ def check_trackers(names: Sequence[str]) -> None:
     for name in names:
         if name not in TRACKERS:
             raise ConfigError("There is no such tracker.", value=name, allowed=", ".join(sorted(TRACKERS)))
-        if importlib.util.find_spec(TRACKERS[name]) is None:
-            raise MissingExtraError(TRACKERS[name], "trackers")
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtraError(name, TRACKERS[name])
 
 
 __all__ = ["TRACKERS", "StudyTrackers", "add_trackers", "check_trackers", "track_study"]

@@ -73,6 +73,11 @@ def last_step(record: RunRecord) -> int:
     return max((int(entry.get("step", 0)) for entry in record.log_history), default=0)
 
 
+def record_state(record: RunRecord) -> str:
+    """Return what changes when a run is done again, or scored later."""
+    return f"{record.status} {record.finished} {'scored' if record.scores else 'not scored'}"
+
+
 def without_secrets(text: str) -> str:
     """Return text without the name and password that an address may hold."""
     return re.sub(r"//[^/@\s]+@", "//***@", text)

@@ -15,7 +15,7 @@ from typing import Any
 
 from tunebench.config import RunSpec, StudyConfig
 from tunebench.records import RunRecord
-from tunebench.tracking.base import Ending, StudyLog, final_metrics, last_step, metrics, parameters
+from tunebench.tracking.base import Ending, StudyLog, final_metrics, last_step, metrics, parameters, record_state
 
 #: What holds unless the user's environment says otherwise: a server that is down is given up after seconds,
 #: not minutes; nothing is printed where our own output goes; nothing is told to others.
@@ -82,7 +82,7 @@ class MlflowLog(StudyLog):
         """Log scores, costs and files; see :class:`~tunebench.tracking.base.StudyLog`."""
         from mlflow.entities import Metric, RunTag
 
-        state = f"{record.status} {record.finished} {'scored' if record.scores else 'not scored'}"
+        state = record_state(record)
         if self._states.get(spec.run_id) == state:
             return
         self.log(spec, record.log_history)

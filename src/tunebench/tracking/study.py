@@ -39,7 +39,13 @@ def _mlflow(study: StudyConfig, store: StudyStore) -> StudyLog:
     return MlflowLog(study, folder=store.folder, key=_study_key(store))
 
 
-_MAKERS: dict[str, Callable[[StudyConfig, Any], StudyLog]] = {"mlflow": _mlflow}
+def _trackio(study: StudyConfig, store: StudyStore) -> StudyLog:
+    from tunebench.tracking.trackio_log import TrackioLog
+
+    return TrackioLog(study)
+
+
+_MAKERS: dict[str, Callable[[StudyConfig, Any], StudyLog]] = {"mlflow": _mlflow, "trackio": _trackio}
 
 
 class StudyTrackers:
