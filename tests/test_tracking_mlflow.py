@@ -190,12 +190,19 @@ def test_a_resumed_run_goes_on_in_its_own(
     assert len({(name, step) for name, step, _ in logged}) == len(logged)
 
 
-def test_workers_are_children_of_one_parent(
-    client: Any, tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+@pytest.mark.parametrize("elsewhere", [{"workers": 2}, {"executor": "ray"}], ids=["workers", "ray"])
+def test_runs_in_other_processes_are_children_of_one_parent(
+    client: Any,
+    tiny_model: Callable[[str], Path],
+    reviews: Path,
+    tmp_path: Path,
+    elsewhere: dict[str, Any],
+    request: pytest.FixtureRequest,
 ) -> None:
-    config = study("workers", tiny_model("distilbert"), reviews, seeds=[1, 2])
-    result, _ = run(config, tmp_path, "mlflow", workers=2)
-    parent, children = runs(client, "workers")
+    name = request.node.callspec.id
+    result, _ = run(study(name, tiny_model("distilbert"), reviews, seeds=[1, 2]), tmp_path, "mlflow", **elsewhere)
+    parent, children = runs(client, name)
+    assert len(result.comparison.cells) == len(children) == 2
     assert parent.info.status == "FINISHED"
     for cell in result.comparison.cells:
         assert cell.record is not None

@@ -373,9 +373,29 @@ def save_scaling_figure(result: ScalingResult, stem: Path) -> list[Path]:
                 if fit is not None:
                     ends = np.array([min(growth.x), max(growth.x)])
                     axes.plot(ends, fit.factor * ends**fit.exponent, color=style.color, ls=style.dashes)
-            axes.set_xscale("log")
-            axes.set_yscale("log")
+            # Room above the points for the names.
+            axes.margins(y=0.3)
+            _scale(axes, sorted({x for name in names for x in result.growths[name].x}))
             axes.set_xlabel(x_name.capitalize())
             axes.set_ylabel(y_name.capitalize())
-            axes.legend(fontsize=8)
+            axes.legend(fontsize=8, loc="upper left")
         return save(figure, stem)
+
+
+def _scale(axes: Any, points: Sequence[float]) -> None:
+    """Scale both axes by logarithm where there is a range, marking what was measured; a few points stay plain."""
+    from matplotlib.ticker import EngFormatter, NullLocator
+
+    from tunebench.figure_style import plain_log_ticks
+
+    if len(points) > 2:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        plain_log_ticks(axes.yaxis)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.3)
+        axes.margins(x=0.3)
+    if len(points) <= 5:
+        axes.set_xticks(points)
