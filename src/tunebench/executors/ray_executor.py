@@ -252,6 +252,8 @@ class RayExecutor(Executor):
                 ray.cancel(reference, force=True)
                 raise Interrupted("stopped at once")
             if stop() and not call.started:
+                self._drain()  # its word that it began may be waiting: then it has a checkpoint to bring back
+            if stop() and not call.started:
                 ray.cancel(reference)
                 raise Interrupted("stopped before it began")
             if stop() and not told:
