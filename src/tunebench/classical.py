@@ -18,16 +18,16 @@ from tunebench.data.splits import run_parts, scored_texts
 from tunebench.engine import machine
 from tunebench.engine.estimate import Estimate
 from tunebench.files import stored_file
-from tunebench.metrics import METRICS, score
+from tunebench.metrics import score, selection_metrics
 from tunebench.progress import Interrupted, Progress
 from tunebench.records import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing
+from tunebench.run_folder import RunFolder, kept_bytes
 from tunebench.strategies import STRATEGIES
 from tunebench.strategies.base import ClassicalStrategy
 from tunebench.train import Clock, describe_parts, now
 
 if TYPE_CHECKING:
     from tunebench.linear_text import LinearText
-    from tunebench.run_folder import RunFolder
 
 #: Texts on which an estimate fits for real.
 _SAMPLE = 500
@@ -158,7 +158,8 @@ def estimate_classical(spec: RunSpec, *, dataset: TextDataset, measure: bool) ->
     power = np.log(models[0].parameters / fewer.parameters) / np.log(len(texts) / len(half)) if growth > 1 else 0.0
     coefficients = round(models[0].parameters * growth ** float(np.clip(power, 0, 1)))
     scored = (len(parts.validation) + len(parts.test)) * per_text
-    disk = coefficients * (4 + 4 + 20) + spec.test_size * (4 * classes + 16) + 2**20
+    # Beside the coefficients the idf weights and the vocabulary.
+    disk = kept_bytes(spec, coefficients) + coefficients * (4 + 20)
     return Estimate(
         steps=max(model.iterations for model in models),
         trainable_params=coefficients,
@@ -188,15 +189,9 @@ def _choose(
     history, scores = [], []
     for model in models:
         logits = model.logits(features)
-        scores.append(METRICS["macro_f1"].function(selection[1], logits))
-        history.append(
-            _entry(model)
-            | {
-                "selection_loss": METRICS["log_loss"].function(selection[1], logits),
-                "selection_macro_f1": scores[-1],
-                "selection_accuracy": METRICS["accuracy"].function(selection[1], logits),
-            }
-        )
+        found = selection_metrics(selection[1], logits)
+        scores.append(found["macro_f1"])
+        history.append(_entry(model) | {f"selection_{name}": value for name, value in found.items()})
     best = max(range(len(models)), key=lambda i: (scores[i], -i))
     return models[best], float(scores[best]), history
 

@@ -513,6 +513,7 @@ def expand(
     """
     common = study.model_dump(include=set(_COMMON))
     recipes = {label: study.recipe_of(strategy) for label, strategy in study.strategies.items()}
+    test_seed = study.shared_test_seed
     for subset_seed, seed in study.draws:
         for size in study.train_sizes:
             for label, strategy in study.strategies.items():
@@ -527,7 +528,7 @@ def expand(
                         train_size=train_examples if size == "all" else size,
                         seed=seed,
                         subset_seed=subset_seed,
-                        test_seed=study.shared_test_seed,
+                        test_seed=test_seed,
                         model=model,
                         data=data,
                         test_size=test_examples,

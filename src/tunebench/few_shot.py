@@ -23,16 +23,16 @@ from tunebench.engine import machine
 from tunebench.engine.estimate import OVERHEAD, Estimate, Rates
 from tunebench.engine.flops import Work, Workload, count
 from tunebench.files import stored_file
-from tunebench.metrics import METRICS, score
+from tunebench.metrics import score, selection_metrics
 from tunebench.models import architecture_of, load_classifier, model_folder
 from tunebench.progress import Interrupted, Progress
 from tunebench.records import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing
+from tunebench.run_folder import RunFolder, kept_bytes
 from tunebench.sentence_classifier import SentenceClassifier, autocast, sentence_encoder
 from tunebench.strategies import STRATEGIES
 from tunebench.train import WARMUP_STEPS, Clock, Prepared, describe_parts, now, trainer_folder
 
 if TYPE_CHECKING:
-    from tunebench.run_folder import RunFolder
     from tunebench.strategies import SetFitParams
 
 
@@ -155,30 +155,37 @@ def estimate_few_shot(
     params, classes = _params(spec), len(spec.data.label_names)
     validation = round(spec.train_size * spec.validation_fraction)
     train = spec.train_size - validation
-    pairs = 2 * params.iterations * train
     # A batch is padded to its longest text.
     groups = np.array_split(lengths, math.ceil(len(lengths) / params.pairs_per_batch))
     a_text = np.mean([ready.workload.step(texts=1, length=int(group.max())) for group in groups])
-    flops = float(2 * pairs * a_text)
+    flops = float(2 * _pairs(params, train) * a_text)
     encoder = ready.parameters.adapter
     assert encoder is not None, "counted when the model was prepared"
-    hidden = int(getattr(ready.model.config, "hidden_size"))  # noqa: B009
-    head = (hidden + 1) * (1 if classes == 2 else classes)
+    config: Any = ready.model.config
+    head = (config.hidden_size + 1) * (1 if classes == 2 else classes)
     scored = validation + train + spec.test_size
     return Estimate(
-        steps=math.ceil(pairs / params.pairs_per_batch),
+        steps=_steps(params, train),
         trainable_params=encoder + head,
         total_params=encoder + head,
         train_flops=flops,
         seconds=OVERHEAD + flops * rates.seconds_per_flop + scored * rates.eval_seconds_per_text,
         measured=measured,
         memory_bytes=rates.memory_bytes,
-        disk_bytes=4 * (encoder + head) + spec.test_size * (4 * classes + 16) + 2**20,
+        disk_bytes=kept_bytes(spec, encoder + head),
     )
 
 
 def _params(spec: RunSpec) -> SetFitParams:
     return STRATEGIES[spec.kind].params(**spec.params)  # type: ignore[return-value]
+
+
+def _pairs(params: SetFitParams, texts: int) -> int:
+    return 2 * params.iterations * texts
+
+
+def _steps(params: SetFitParams, texts: int) -> int:
+    return math.ceil(_pairs(params, texts) / params.pairs_per_batch)
 
 
 def _workload(spec: RunSpec) -> Workload:
@@ -254,7 +261,6 @@ def _train(spec: RunSpec, body: Any, texts: list[str], labels: np.ndarray, watch
     with trainer_folder() as output, warnings.catch_warnings(), autocast(body.device.type, spec.precision):
         # Its trainer asks for pinned memory wherever it runs.
         warnings.filterwarnings("ignore", message=".*pin_memory.*")
-        steps = math.ceil(2 * params.iterations * len(texts) / params.pairs_per_batch)
         arguments = setfit.TrainingArguments(
             output_dir=str(output),
             batch_size=params.pairs_per_batch,
@@ -265,7 +271,7 @@ def _train(spec: RunSpec, body: Any, texts: list[str], labels: np.ndarray, watch
             seed=spec.seed,
             report_to="none",
             show_progress_bar=False,
-            logging_steps=max(1, steps // 200),
+            logging_steps=max(1, _steps(params, len(texts)) // 200),
             save_strategy="no",
         )
         trainer = setfit.Trainer(
@@ -296,8 +302,6 @@ def _quiet(trainer: Any) -> None:
 def _judge(classifier: SentenceClassifier, texts: Sequence[str], labels: np.ndarray, watch: _Watch) -> float:
     """Return macro F1 on the selection split, and log it."""
     logits = classifier.logits(texts)
-    found = {name: METRICS[name].function(labels, logits) for name in ("macro_f1", "accuracy")}
-    entry: dict[str, Any] = {"step": watch.steps, "epoch": 1.0}
-    entry |= {f"eval_{name}": float(value) for name, value in found.items()}
-    watch.history.append(entry | {"eval_loss": float(METRICS["log_loss"].function(labels, logits))})
-    return float(found["macro_f1"])
+    found = selection_metrics(labels, logits)
+    watch.history.append({"step": watch.steps, "epoch": 1.0} | {f"eval_{k}": v for k, v in found.items()})
+    return found["macro_f1"]

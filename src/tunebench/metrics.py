@@ -73,6 +73,17 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def selection_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Return what is logged of every look at the selection split: ``loss``, ``macro_f1`` and ``accuracy``.
+
+    Args:
+        labels: Integers of shape ``(n,)``.
+        logits: Shape ``(n, classes)``.
+    """
+    names = {"loss": "log_loss", "macro_f1": "macro_f1", "accuracy": "accuracy"}
+    return {name: METRICS[metric].function(labels, logits) for name, metric in names.items()}
+
+
 def score(labels: np.ndarray, logits: np.ndarray, label_names: Sequence[str]) -> Scores:
     """Score predictions: all of :data:`METRICS`, each class, and the confusion matrix.
 

@@ -145,11 +145,12 @@ def stage(study: StudyConfig, specs: Sequence[RunSpec], chosen: Mapping[tuple[st
     if study.search.method == "grid":
         return list(specs)
     single = {label for label, strategy in study.strategies.items() if len(strategy.learning_rate) == 1}
+    first = study.draws[0]
     return [
         spec
         for spec in specs
         if spec.label in single
-        or (spec.subset_seed, spec.seed) == study.draws[0]
+        or (spec.subset_seed, spec.seed) == first
         or chosen.get((spec.label, spec.train_size)) == spec.learning_rate
     ]
 

@@ -13,6 +13,7 @@ from tunebench.config import RunSpec, StudyConfig
 from tunebench.data import TextDataset
 from tunebench.data.splits import available_train, held_out_count, make_parts
 from tunebench.errors import ConfigError, MissingExtraError, PlanError, TunebenchError, raise_all
+from tunebench.run_folder import kept_bytes
 from tunebench.strategies import STRATEGIES, family_of
 
 if TYPE_CHECKING:
@@ -135,15 +136,10 @@ def check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchError
 def disk_need(specs: Sequence[RunSpec], estimates: Mapping[str, Estimate]) -> int:
     """Return the bytes that running these takes at most at once.
 
-    Checkpoints go when a run is complete: it keeps its trained weights in fp32 and its predictions. So
-    the need is what all of them keep, and the rest of the largest one while it runs.
+    Checkpoints go when a run is complete. So the need is what all of them keep, and the rest of the largest
+    one while it runs.
     """
-    kept = {
-        spec.run_id: 4 * estimates[spec.run_id].trainable_params
-        + spec.test_size * (4 * len(spec.data.label_names) + 16)
-        + 2**20
-        for spec in specs
-    }
+    kept = {spec.run_id: kept_bytes(spec, estimates[spec.run_id].trainable_params) for spec in specs}
     extra = [max(0, estimates[run_id].disk_bytes - size) for run_id, size in kept.items()]
     prefixes = sum(estimates[spec.run_id].prefix_bytes for spec in specs)
     return sum(kept.values()) + max(extra, default=0) + prefixes

@@ -178,3 +178,13 @@ class RunFolder:
 def is_run_id(name: str) -> bool:
     """Tell whether a name is a run's id, and so safe as a folder's name."""
     return _RUN_ID.fullmatch(name) is not None
+
+
+def kept_bytes(spec: RunSpec, parameters: int) -> int:
+    """Return about what a complete run keeps: its trained weights in fp32, its predictions, and the rest.
+
+    Args:
+        spec: The run.
+        parameters: Trained parameters.
+    """
+    return 4 * parameters + spec.test_size * (4 * len(spec.data.label_names) + 16) + 2**20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from tunebench.config import RunSpec
+from tunebench.engine.checkpoint import write_tensors
 from tunebench.errors import StoreError
 from tunebench.linear_text import class_logits
 from tunebench.models import model_folder
@@ -45,17 +45,17 @@ class SentenceClassifier:
         return class_logits(states, self.coefficients, self.intercepts)
 
     def save(self, path: Path) -> None:
-        """Write body and head to one safetensors file, by rename."""
-        from safetensors.torch import save_file
+        """Write body and head to one safetensors file, by rename.
 
+        Raises:
+            OSError: It cannot be written.
+        """
         tensors = {f"{_BODY}{name}": value.detach().cpu() for name, value in self.body.state_dict().items()}
         tensors |= {
             _COEFFICIENTS: torch.from_numpy(self.coefficients),
             _INTERCEPTS: torch.from_numpy(self.intercepts),
         }
-        temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
-        save_file({name: value.contiguous() for name, value in tensors.items()}, temporary)
-        os.replace(temporary, path)
+        write_tensors(path, {name: value.contiguous() for name, value in tensors.items()})
 
     @classmethod
     def load(cls, spec: RunSpec, path: Path, *, device: str) -> SentenceClassifier:

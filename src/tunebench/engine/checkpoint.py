@@ -54,10 +54,19 @@ def save_weights(path: Path, model: nn.Module, *, checked: bool = False) -> None
     Raises:
         OSError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tensors = {name: p.detach().cpu().contiguous() for name, p in trained_parameters(model).items()}
+    write_tensors(path, tensors, {_DIGEST: digest(tensors)} if checked else None)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write contiguous tensors on the CPU to a safetensors file, atomically.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        _save(tensors, temporary, {_DIGEST: digest(tensors)} if checked else None)
+        _save(tensors, temporary, metadata)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from tunebench.engine import machine
 from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
 from tunebench.models import load_tokenizer, model_folder
+from tunebench.run_folder import kept_bytes
 from tunebench.strategies import family_of
 from tunebench.train import Prepared, evaluation_interval, prepare_model
 
@@ -187,8 +188,8 @@ def _estimate(
         flops += min(used.new_texts, train) * used.flops_per_text
     trainable, total = ready.parameters.trainable, ready.parameters.total
     assert total is not None, "counted when the model was prepared"
-    # Weights and best weights, plus two checkpoints (old and new) of weights and two moments.
-    disk = 4 * trainable * (1 + 1 + 2 * 3) + spec.test_size * (4 * len(spec.data.label_names) + 16) + 2**20
+    # Besides: the best weights so far, and two checkpoints (old and new) of weights and two moments.
+    disk = kept_bytes(spec, trainable) + 4 * trainable * (1 + 2 * 3)
     return Estimate(
         steps=steps,
         trainable_params=trainable,

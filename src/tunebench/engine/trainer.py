@@ -25,7 +25,7 @@ from tunebench.engine.batching import Collator, LengthGroupedSampler, SharedBatc
 from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.machine import ContentionMeter
 from tunebench.errors import TunebenchError
-from tunebench.metrics import METRICS
+from tunebench.metrics import selection_metrics
 from tunebench.progress import Interrupted, Progress, Pruned
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class StudyTrainer(Trainer):
         dataset: Any = self.eval_dataset
         if self._grouped:
             logits = self.logits(dataset)
-            metrics = {f"eval_{k}": v for k, v in _metrics(dataset.labels, logits).items()}
+            metrics = {f"eval_{k}": v for k, v in selection_metrics(dataset.labels, logits).items()}
             self.log(metrics)
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         else:
@@ -433,16 +433,8 @@ class _Delayed:
         return self.base(step) if step >= self.start else 0.0
 
 
-def _metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    return {
-        "loss": METRICS["log_loss"].function(labels, logits),
-        "macro_f1": METRICS["macro_f1"].function(labels, logits),
-        "accuracy": METRICS["accuracy"].function(labels, logits),
-    }
-
-
 def _trainer_metrics(prediction: Any) -> dict[str, float]:
-    found = _metrics(np.asarray(prediction.label_ids), np.asarray(prediction.predictions))
+    found = selection_metrics(np.asarray(prediction.label_ids), np.asarray(prediction.predictions))
     return {name: found[name] for name in ("macro_f1", "accuracy")}
 
 

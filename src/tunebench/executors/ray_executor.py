@@ -253,9 +253,9 @@ class RayExecutor(Executor):
                 raise Interrupted("stopped at once")
             if stop() and not call.started:
                 self._drain()  # its word that it began may be waiting: then it has a checkpoint to bring back
-            if stop() and not call.started:
-                ray.cancel(reference)
-                raise Interrupted("stopped before it began")
+                if not call.started:
+                    ray.cancel(reference)
+                    raise Interrupted("stopped before it began")
             if stop() and not told:
                 told = True
                 self._mailbox.stop.remote()
