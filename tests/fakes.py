@@ -6,12 +6,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tunebench.attempt import Attempt
 from tunebench.config import DataRef, Execution, ModelRef, RunSpec, StudyConfig, expand
 from tunebench.data.types import Split, TextDataset
 from tunebench.files import stored_file
@@ -69,18 +69,9 @@ def make_record(spec: RunSpec, folder: RunFolder, **changes: Any) -> RunRecord:
     return RunRecord.model_validate(record | changes)
 
 
-def train(
-    spec: RunSpec,
-    *,
-    dataset: TextDataset,
-    folder: RunFolder,
-    execution: Execution,
-    report: Callable[[Progress], None],
-    stop: Callable[[], bool],
-    seconds: float = 0.0,
-    log: Path | None = None,
-) -> RunRecord:
+def train(attempt: Attempt, *, seconds: float = 0.0, log: Path | None = None) -> RunRecord:
     """Count to STEPS, with a checkpoint a step; the steps taken are logged, to see what was repeated."""
+    spec, folder = attempt.spec, attempt.folder
     folder.checkpoint.mkdir(exist_ok=True)
     state = folder.checkpoint / "state.json"
     done = json.loads(state.read_text()) if state.exists() else 0
@@ -94,8 +85,8 @@ def train(
         temporary.write_text(json.dumps(step))
         os.replace(temporary, state)
         half.unlink()
-        report(Progress(spec.run_id, "train", step, STEPS, 0.5, None))
-        if stop() and step < STEPS:
+        attempt.report(Progress(spec.run_id, "train", step, STEPS, 0.5, None))
+        if attempt.stop() and step < STEPS:
             raise Interrupted(f"stopped at step {step} of {STEPS}")
     folder.weights.write_bytes(spec.run_id.encode())
     folder.write_predictions(
@@ -125,8 +116,8 @@ def steps_taken(folder: Path) -> list[tuple[str, int, int]]:
 if __name__ == "__main__":
     target, seconds, changes = Path(sys.argv[1]), float(sys.argv[2]), json.loads(sys.argv[3])
 
-    def slow(spec: RunSpec, **arguments: Any) -> RunRecord:
-        return train(spec, seconds=seconds, **arguments)
+    def slow(attempt: Attempt) -> RunRecord:
+        return train(attempt, seconds=seconds)
 
     summary = run(target, make_study(**changes), slow)
     sys.exit(130 if summary.interrupted else 1 if summary.failed else 0)

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import nn
 from typer.testing import CliRunner
 
+from tunebench.attempt import Attempt
 from tunebench.benchmarks.prefix import render_prefix, run_prefix_bench
 from tunebench.cli import app
 from tunebench.config import DataConfig, DataRef, Execution, RunSpec, StudyConfig, expand
@@ -105,9 +106,7 @@ def train(
     folder = RunFolder(place / spec.run_id)
     folder.begin(spec)
     execution = Execution(device="cpu", threads=1, prefix_cache=cache)
-    record = run_one(
-        spec, dataset=dataset, folder=folder, execution=execution, report=lambda progress: None, stop=stop
-    )
+    record = run_one(Attempt(spec, dataset, folder, execution, stop=stop))
     return record, folder
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 import fakes
 from fakes import STEPS, make_study, steps_taken
+from tunebench.attempt import Attempt
 from tunebench.errors import StoreError
 from tunebench.progress import PlainDisplay, Progress, RichDisplay, TimeLeft
 from tunebench.records import RunRecord
@@ -160,10 +161,10 @@ def test_a_failure_is_a_record_and_the_grid_goes_on(tmp_path: Path, error: Excep
     study = make_study()
     bad = fakes.make_specs(study)[1].run_id
 
-    def train(spec: Any, **arguments: Any) -> RunRecord:
-        if spec.run_id == bad:
+    def train(attempt: Attempt) -> RunRecord:
+        if attempt.spec.run_id == bad:
             raise error
-        return fakes.train(spec, **arguments)
+        return fakes.train(attempt)
 
     summary = fakes.run(tmp_path, study, train)
     assert (summary.failed, len(summary.complete)) == ([bad], 3)
@@ -186,18 +187,18 @@ def test_what_another_process_saw_fail_meanwhile_is_not_tried_again(tmp_path: Pa
     first, second = fakes.make_specs(study)
     tried = []
 
-    def fail(spec: Any, **arguments: Any) -> RunRecord:
-        tried.append(spec.run_id)
+    def fail(attempt: Attempt) -> RunRecord:
+        tried.append(attempt.spec.run_id)
         raise RuntimeError("no")
 
-    def meanwhile(spec: Any, **arguments: Any) -> RunRecord:
-        if spec.run_id == first.run_id:
+    def meanwhile(attempt: Attempt) -> RunRecord:
+        if attempt.spec.run_id == first.run_id:
             store = StudyStore.open(tmp_path)
             folder = store.run_folder(second.run_id)
             folder.begin(second)
             folder.fail(fakes.make_record(second, folder, status="failed"))
-            return fakes.train(spec, **arguments)
-        return fail(spec, **arguments)
+            return fakes.train(attempt)
+        return fail(attempt)
 
     summary = fakes.run(tmp_path, study, meanwhile)
     assert (summary.complete, summary.failed, tried) == ([first.run_id], [second.run_id], [])
@@ -253,8 +254,8 @@ def test_a_record_of_the_wrong_run_fails_that_run(tmp_path: Path) -> None:
     study = make_study(strategies=["full"])
     specs = fakes.make_specs(study)
 
-    def mixed_up(spec: Any, **arguments: Any) -> RunRecord:
-        return fakes.train(spec, **arguments).model_copy(update={"run_id": specs[0].run_id})
+    def mixed_up(attempt: Attempt) -> RunRecord:
+        return fakes.train(attempt).model_copy(update={"run_id": specs[0].run_id})
 
     summary = fakes.run(tmp_path, study, mixed_up)
     assert (summary.complete, summary.failed) == ([specs[0].run_id], [specs[1].run_id])

@@ -14,6 +14,7 @@ import pytest
 import fakes
 from factories import HONEST, compare, make_cell
 from tunebench.api import StudyResult, load_comparison, run_study
+from tunebench.attempt import Attempt, TrainFunction
 from tunebench.cautions import cautions
 from tunebench.config import Execution, RunSpec, Search, StudyConfig
 from tunebench.errors import PlanError
@@ -34,10 +35,12 @@ def curve(spec: RunSpec, best: float) -> list[float]:
     return [0.9 - 0.05 * float(distance) - 0.3 / number for number in range(1, EVALUATIONS + 1)]
 
 
-def fake_train(best: float, spent: list[str], limit: int = 10**9) -> Callable[..., RunRecord]:
+def fake_train(best: float, spent: list[str], limit: int = 10**9) -> TrainFunction:
     """Return a function that follows :func:`curve`, asks whether to go on, and counts evaluations."""
 
-    def train(spec: RunSpec, *, folder: Any, prune: Callable[[list[float]], bool], **others: Any) -> RunRecord:
+    def train(attempt: Attempt) -> RunRecord:
+        spec, prune = attempt.spec, attempt.prune
+        assert prune is not None
         scores: list[float] = []
         status = "complete"
         for number, value in enumerate(curve(spec, best), start=1):
@@ -50,7 +53,7 @@ def fake_train(best: float, spent: list[str], limit: int = 10**9) -> Callable[..
                 break
         return fakes.make_record(
             spec,
-            folder,
+            attempt.folder,
             status=status,
             selected=Selected(by="validation", step=len(scores), epoch=1.0, macro_f1=max(scores)),
             log_history=[{"eval_macro_f1": value, "step": i} for i, value in enumerate(scores)],

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from faults.commands import tunebench
 from tunebench.analysis.evidence import collect
+from tunebench.attempt import Attempt
 from tunebench.comparison import Comparison
 from tunebench.config import DataConfig, DataRef, Execution, RunSpec, StudyConfig, expand
 from tunebench.data import TextDataset, load_dataset
@@ -73,7 +74,7 @@ def train(
     folder = RunFolder(place / spec.run_id)
     folder.begin(spec)
     there = Execution(device="cpu", threads=1, **execution)
-    record = run_one(spec, dataset=dataset, folder=folder, execution=there, report=report, stop=stop)
+    record = run_one(Attempt(spec, dataset, folder, there, report=report, stop=stop))
     return record, folder
 
 

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
+from tunebench.attempt import Attempt
 from tunebench.cli import app
 from tunebench.config import DataConfig, DataRef, Execution, ModelRef, RunSpec, StudyConfig, expand
 from tunebench.data import TextDataset, load_dataset
@@ -86,9 +87,7 @@ def train(
     folder = RunFolder(place / spec.run_id)
     folder.begin(spec)
     execution = Execution(device="cpu", threads=1)
-    record = run_one(
-        spec, dataset=dataset, folder=folder, execution=execution, report=lambda progress: None, stop=stop
-    )
+    record = run_one(Attempt(spec, dataset, folder, execution, stop=stop))
     return record, folder
 
 

@@ -17,7 +17,8 @@ import pytest
 
 from tunebench import train
 from tunebench.api import StudyResult, run_study
-from tunebench.config import Execution, RunSpec, StudyConfig
+from tunebench.attempt import Attempt
+from tunebench.config import Execution, StudyConfig
 from tunebench.progress import PlainDisplay
 from tunebench.records import RunRecord
 from tunebench.tracking import study as tracking_study
@@ -219,10 +220,10 @@ def test_failures_are_there_and_named(
 ) -> None:
     real = train.run_one
 
-    def fails(spec: RunSpec, **more: Any) -> RunRecord:
-        if spec.seed == 2:
+    def fails(attempt: Attempt) -> RunRecord:
+        if attempt.spec.seed == 2:
             raise RuntimeError("training diverged")
-        return real(spec, **more)
+        return real(attempt)
 
     monkeypatch.setattr(train, "run_one", fails)
     config = study("failing", tiny_model("distilbert"), reviews, seeds=[1, 2])

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from transformers import TrainerState
 
+from tunebench.attempt import Attempt
 from tunebench.config import DataConfig, DataRef, Execution, RunSpec, StudyConfig, expand
 from tunebench.data import TextDataset, load_dataset
 from tunebench.engine.trainer import Meters, NonFiniteLossError, _Loop
@@ -59,14 +60,8 @@ def train(
     folder = RunFolder(place / spec.run_id)
     folder.begin(spec)
     seen: list[Progress] = []
-    record = run_one(
-        spec,
-        dataset=dataset,
-        folder=folder,
-        execution=Execution(device="cpu", threads=1),
-        report=seen.append,
-        stop=stop,
-    )
+    execution = Execution(device="cpu", threads=1)
+    record = run_one(Attempt(spec, dataset, folder, execution, report=seen.append, stop=stop))
     return record, folder, seen
 
 

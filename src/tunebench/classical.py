@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tunebench.config import Execution, RunSpec
+from tunebench.attempt import Attempt
+from tunebench.config import RunSpec
 from tunebench.data import TextDataset
 from tunebench.data.splits import run_parts, scored_texts
 from tunebench.engine import machine
@@ -21,7 +22,7 @@ from tunebench.files import stored_file
 from tunebench.metrics import score, selection_metrics
 from tunebench.progress import Interrupted, Progress
 from tunebench.records import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing
-from tunebench.run_folder import RunFolder, kept_bytes
+from tunebench.run_folder import kept_bytes
 from tunebench.strategies import STRATEGIES
 from tunebench.strategies.base import ClassicalStrategy
 from tunebench.train import Clock, describe_parts, now
@@ -34,22 +35,15 @@ _SAMPLE = 500
 _WORD = re.compile(r"\w+")
 
 
-def run_classical(
-    spec: RunSpec,
-    *,
-    dataset: TextDataset,
-    folder: RunFolder,
-    execution: Execution,
-    report: Callable[[Progress], None],
-    stop: Callable[[], bool],
-) -> RunRecord:
+def run_classical(attempt: Attempt) -> RunRecord:
     """Fit, choose on the selection split, score once, and describe; see :func:`tunebench.train.run_one`.
 
     ``selected.step`` is the number of solver iterations, each of which is a pass over the training part,
     so it is the epoch too. All coefficients count as head, since there is nothing below them.
     """
     started, clock, contention = now(), Clock(), machine.ContentionMeter()
-    threads = machine.set_threads(machine.threads_of(execution))
+    spec, dataset, folder = attempt.spec, attempt.dataset, attempt.folder
+    threads = machine.set_threads(machine.threads_of(attempt.execution))
     machine.reset_peak_memory()
     strategy, classes = _strategy(spec), len(spec.data.label_names)
     params = strategy.params(**spec.params)
@@ -60,15 +54,15 @@ def run_classical(
     settings = strategy.settings(params, selects=selection is not None)
 
     contention.start()
-    report(Progress(spec.run_id, "train", 0, len(settings), None, None))
+    attempt.report(Progress(spec.run_id, "train", 0, len(settings), None, None))
     models = strategy.fit(texts, labels, classes=classes, params=params, settings=settings)
-    if stop():
+    if attempt.stop():
         raise Interrupted("stopped after fitting; a run of this kind begins again")
     contention.stop()
     eval_start = time.monotonic()
     chosen, best, history = _choose(models, selection)
     eval_seconds = time.monotonic() - eval_start
-    report(Progress(spec.run_id, "train", len(settings), len(settings), None, best))
+    attempt.report(Progress(spec.run_id, "train", len(settings), len(settings), None, best))
 
     test_start = time.monotonic()
     logits = chosen.logits(chosen.features(test[0]))
@@ -106,7 +100,7 @@ def run_classical(
             seconds_per_step=None,
             warmup_steps=0,
             step_seconds=[],
-            workers=execution.workers,
+            workers=attempt.execution.workers,
             contended=contention.contended,
             resumed=0,
         ),

@@ -168,6 +168,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return spec
 
     def _train(self, spec: RunSpec, dataset: TextDataset, place: Path) -> tuple[Any, Predictor]:
+        from tunebench.attempt import Attempt
         from tunebench.config import Execution
         from tunebench.predictor import load
         from tunebench.run_folder import RunFolder
@@ -175,14 +176,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         folder = RunFolder(place / spec.run_id)
         folder.begin(spec)
-        record = run_one(
-            spec,
-            dataset=dataset,
-            folder=folder,
-            execution=Execution(device=self.device, threads=self.threads),
-            report=lambda progress: None,
-            stop=lambda: False,
-        )
+        record = run_one(Attempt(spec, dataset, folder, Execution(device=self.device, threads=self.threads)))
         folder.commit(record)
         return record, load(folder.path, device=self.device, precision=spec.precision)
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from transformers import TrainerCallback
 
-from tunebench.config import Execution, RunSpec
-from tunebench.data import TextDataset
+from tunebench.attempt import Attempt
+from tunebench.config import RunSpec
 from tunebench.data.splits import run_parts, scored_texts
 from tunebench.engine import machine
 from tunebench.engine.estimate import OVERHEAD, Estimate, Rates
@@ -27,7 +27,7 @@ from tunebench.metrics import score, selection_metrics
 from tunebench.models import architecture_of, load_classifier, model_folder
 from tunebench.progress import Interrupted, Progress
 from tunebench.records import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing
-from tunebench.run_folder import RunFolder, kept_bytes
+from tunebench.run_folder import kept_bytes
 from tunebench.sentence_classifier import SentenceClassifier, autocast, sentence_encoder
 from tunebench.strategies import STRATEGIES
 from tunebench.train import WARMUP_STEPS, Clock, Prepared, describe_parts, now, trainer_folder
@@ -36,28 +36,21 @@ if TYPE_CHECKING:
     from tunebench.strategies import SetFitParams
 
 
-def run_few_shot(
-    spec: RunSpec,
-    *,
-    dataset: TextDataset,
-    folder: RunFolder,
-    execution: Execution,
-    report: Callable[[Progress], None],
-    stop: Callable[[], bool],
-) -> RunRecord:
+def run_few_shot(attempt: Attempt) -> RunRecord:
     """Train, score once, and describe; see :func:`tunebench.train.run_one`.
 
     The selection split, where there is one, is scored at the end: it chooses among learning rates.
     """
     started, clock, contention = now(), Clock(), machine.ContentionMeter()
+    spec, dataset, folder, execution = attempt.spec, attempt.dataset, attempt.folder, attempt.execution
     threads = machine.set_threads(machine.threads_of(execution))
     machine.reset_peak_memory()
-    report(Progress(spec.run_id, "prepare", 0, 0, None, None))
+    attempt.report(Progress(spec.run_id, "prepare", 0, 0, None, None))
     parts = run_parts(spec, dataset)
     texts, labels = [dataset.train.texts[i] for i in parts.train], dataset.train.labels[parts.train]
     selection, (test_texts, truth) = scored_texts(spec, dataset, parts)
     body = sentence_encoder(spec, device=machine.resolve_device(execution.device))
-    watch = _Watch(spec, _workload(spec), report, stop)
+    watch = _Watch(attempt, _workload(spec))
 
     contention.start()
     train_start = time.monotonic()
@@ -198,10 +191,8 @@ def _workload(spec: RunSpec) -> Workload:
 class _Watch(TrainerCallback):  # type: ignore[misc]
     """What is seen of a training: its steps, their time, tokens and losses."""
 
-    spec: RunSpec
+    attempt: Attempt
     workload: Workload
-    report: Callable[[Progress], None]
-    stop: Callable[[], bool]
     step_seconds: list[float] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     tokens: int = 0
@@ -222,8 +213,9 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         """Stop it, tell, and stop the run where that is asked for."""
         self.step_seconds.append(time.monotonic() - self._begin)
         loss = self.history[-1]["loss"] if self.history else None
-        self.report(Progress(self.spec.run_id, "train", self.steps, int(state.max_steps), loss, None))
-        if self.stop():
+        attempt = self.attempt
+        attempt.report(Progress(attempt.spec.run_id, "train", self.steps, int(state.max_steps), loss, None))
+        if attempt.stop():
             raise Interrupted(f"stopped after {self.steps} steps; a run of this kind begins again")
 
     def on_log(

@@ -9,33 +9,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Protocol
+from typing import Any
 
+from tunebench.attempt import Attempt, TrainFunction
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
 from tunebench.errors import StoreError
 from tunebench.live import LiveFile
-from tunebench.progress import Display, Interrupted, Progress, duration
+from tunebench.progress import Display, Interrupted, duration
 from tunebench.records import Environment, Failure, RunRecord, Status
-from tunebench.run_folder import RunFolder
 from tunebench.store import StudyStore
-
-
-class TrainFunction(Protocol):
-    """What trains one run; :func:`tunebench.train.run_one` is the one there is."""
-
-    def __call__(
-        self,
-        spec: RunSpec,
-        *,
-        dataset: TextDataset,
-        folder: RunFolder,
-        execution: Execution,
-        report: Callable[[Progress], None],
-        stop: Callable[[], bool],
-        prune: Callable[[list[float]], bool] | None = None,
-    ) -> RunRecord:
-        """Train, and return the record without committing it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +32,7 @@ class Job:
         display: Told how it goes.
         train: Trains one run.
         estimates: Seconds by run id, for the time left.
+        prune: Decides at every evaluation whether a run is given up; see :class:`~tunebench.attempt.Attempt`.
     """
 
     store: StudyStore
@@ -57,6 +41,7 @@ class Job:
     display: Display
     train: TrainFunction
     estimates: Mapping[str, float] = field(default_factory=dict)
+    prune: Callable[[list[float]], bool] | None = None
 
 
 @dataclass
@@ -172,12 +157,7 @@ def _run(spec: RunSpec, job: Job, stop: Callable[[], bool], summary: Summary) ->
         folder.begin(spec)
         folder.note("resumed" if folder.checkpoint.exists() else "started")
         record = job.train(
-            spec,
-            dataset=job.dataset,
-            folder=folder,
-            execution=job.execution,
-            report=live.update,
-            stop=stop,
+            Attempt(spec, job.dataset, folder, job.execution, report=live.update, stop=stop, prune=job.prune)
         )
         folder.commit(record)
     except (Interrupted, KeyboardInterrupt) as reason:

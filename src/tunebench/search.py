@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import groupby
 
 from tunebench.comparison import Arm, select_arm
@@ -76,8 +75,7 @@ def run_search(specs: Sequence[RunSpec], job: Job, *, search: Search) -> Summary
     for _, group in groupby(ordered, key=lambda spec: (spec.train_size, spec.label)):
         trials = Trials(search)
         for spec in group:
-            train = partial(job.train, prune=trials.prune)
-            part = run_plan([spec], replace(job, display=part_display, train=train))
+            part = run_plan([spec], replace(job, display=part_display, prune=trials.prune))
             whole.add(part)
             if part.interrupted:
                 display.stop()

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from transformers import TrainingArguments, set_seed
 
-from tunebench.config import Execution, RunSpec
+from tunebench.attempt import Attempt
+from tunebench.config import RunSpec
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts, run_parts
 from tunebench.data.tokens import default_cache_dir, tokenize, tokenizer_fingerprint
@@ -178,47 +179,33 @@ def training_arguments(
     )
 
 
-def run_one(
-    spec: RunSpec,
-    *,
-    dataset: TextDataset,
-    folder: RunFolder,
-    execution: Execution,
-    report: Callable[[Progress], None],
-    stop: Callable[[], bool],
-    prune: Callable[[list[float]], bool] | None = None,
-) -> RunRecord:
+def run_one(attempt: Attempt) -> RunRecord:
     """Train, select, score once, and describe one run; resumes from the folder's checkpoint.
 
     In a group of processes (:mod:`tunebench.engine.group`) each calls this, and the first one writes.
 
     Args:
-        spec: The run.
-        dataset: Its texts.
-        folder: Where everything of this run is written. Nothing is committed here.
-        execution: Device and threads.
-        report: Called with the progress.
-        stop: Asked after every step; when true, a checkpoint is saved and the run is interrupted.
-        prune: Given the selection split's macro F1 of every evaluation so far, says whether to give up.
+        attempt: What to train. Its folder is written to, but nothing is committed here.
 
     Returns:
-        The complete record; without scores where ``execution`` keeps the test part locked. A run given up
-        has the status ``pruned`` and neither weights nor scores.
+        The complete record; without scores where ``attempt.execution`` keeps the test part locked. A run
+        given up has the status ``pruned`` and neither weights nor scores.
 
     Raises:
-        Interrupted: ``stop`` turned true.
+        Interrupted: ``attempt.stop`` turned true.
         NonFiniteLossError: Training diverged.
         TunebenchError: Data and spec do not go together.
     """
-    family = family_of(spec.kind)
+    family = family_of(attempt.spec.kind)
     if family == "classical":
         from tunebench.classical import run_classical
 
-        return run_classical(spec, dataset=dataset, folder=folder, execution=execution, report=report, stop=stop)
+        return run_classical(attempt)
     if family == "few_shot":
         from tunebench.few_shot import run_few_shot
 
-        return run_few_shot(spec, dataset=dataset, folder=folder, execution=execution, report=report, stop=stop)
+        return run_few_shot(attempt)
+    spec, dataset, folder, execution = attempt.spec, attempt.dataset, attempt.folder, attempt.execution
     started = now()
     clock = Clock()
     device = machine.resolve_device(execution.device)
@@ -226,7 +213,7 @@ def run_one(
     kept = device == "cpu" and spec.engine == "fast" and machine.keep_memory()
     machine.release_memory()
     machine.reset_peak_memory()
-    report(Progress(spec.run_id, "prepare", 0, 0, None, None))
+    attempt.report(Progress(spec.run_id, "prepare", 0, 0, None, None))
 
     parts = run_parts(spec, dataset)
     with group.first_then_others():
@@ -256,9 +243,9 @@ def run_one(
             grouped=spec.engine == "fast",
             autocast=prepared.autocast,
             run_id=spec.run_id,
-            report=report,
-            stop=stop,
-            prune=prune,
+            report=attempt.report,
+            stop=attempt.stop,
+            prune=attempt.prune,
             pace=prepared.pace,
             hook=prepared.step_hook(steps_per_epoch * spec.epochs),
         )
@@ -266,7 +253,7 @@ def run_one(
             add_trackers(trainer, execution.trackers, folder)
         scored = test_set if spec.run_id not in execution.locked else None
         sets = [part for part in (train_set, selection_set, scored) if part is not None]
-        prefix = _fill_prefix(spec, prepared, trainer, sets, folder, execution, report, stop)
+        prefix = _fill_prefix(attempt, prepared, trainer, sets)
         with group.first_then_others():
             checkpoint = _sound_checkpoint(folder)
         pruned = False
@@ -367,14 +354,7 @@ def _sound_checkpoint(folder: RunFolder) -> Path | None:
 
 
 def _fill_prefix(
-    spec: RunSpec,
-    prepared: Prepared,
-    trainer: StudyTrainer,
-    sets: list[TokenDataset],
-    folder: RunFolder,
-    execution: Execution,
-    report: Callable[[Progress], None],
-    stop: Callable[[], bool],
+    attempt: Attempt, prepared: Prepared, trainer: StudyTrainer, sets: list[TokenDataset]
 ) -> dict[str, Any] | None:
     """Have the frozen layers' outputs of all texts there before the first step, where that is asked for.
 
@@ -384,20 +364,20 @@ def _fill_prefix(
         What the record says of it; ``None`` where there is no such prefix.
 
     Raises:
-        Interrupted: ``stop`` turned true.
+        Interrupted: ``attempt.stop`` turned true.
     """
-    prefix = prepared.prefix
+    prefix, limit = prepared.prefix, attempt.execution.prefix_cache
     if prefix is None:
         return None
     said: dict[str, Any] = {"layers": prefix.layers, "kept": False, "texts_computed": 0}
-    if execution.prefix_cache is None:
+    if limit is None:
         return said | {"reason": "switched off"}
-    if prefix.open(folder.prefixes, limit=execution.prefix_cache) is None:
+    if prefix.open(attempt.folder.prefixes, limit=limit) is None:
         return said | {"reason": prefix.reason}
 
     def tell(done: int, total: int) -> None:
-        report(Progress(spec.run_id, "prepare", done, total, None, None))
-        if stop():
+        attempt.report(Progress(attempt.spec.run_id, "prepare", done, total, None, None))
+        if attempt.stop():
             raise Interrupted(f"stopped after {done} of {total} texts went through the frozen layers")
 
     start = time.monotonic()

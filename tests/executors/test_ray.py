@@ -22,6 +22,7 @@ import pytest
 import fakes
 from executors import ray_driver
 from tunebench.api import StudyResult, run_study
+from tunebench.attempt import Attempt
 from tunebench.config import Execution, StudyConfig
 from tunebench.errors import ConfigError, MissingExtraError, PlanError
 from tunebench.executors import make_executor, ray_cluster, ray_executor
@@ -225,7 +226,7 @@ def test_what_fails_there_is_recorded_as_if_it_failed_here(cluster: Any, tmp_pat
         (["NonFiniteLossError", "TunebenchError", "Exception"], "failed"),
     ):
 
-        def train(*_: Any, names: list[str] = names, **__: Any) -> RunRecord:
+        def train(attempt: Attempt, names: list[str] = names) -> RunRecord:
             error = {"names": names, "message": "what happened", "traceback": "in there"}
             return ray_executor._unpacked({"error": error, "environment": environment}, folder)
 

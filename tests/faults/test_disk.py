@@ -20,8 +20,10 @@ from torch import nn
 import fakes
 from fakes import STEPS, make_study
 from faults.commands import contents, tunebench
+from tunebench.attempt import Attempt
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.errors import StoreError
+from tunebench.records import RunRecord
 from tunebench.store import StudyStore
 
 
@@ -123,10 +125,10 @@ def test_a_clock_that_went_back_changes_nothing(tmp_path: Path) -> None:
     study = make_study()
     specs = fakes.make_specs(study)
 
-    def fails(spec: Any, **arguments: Any) -> Any:
-        if spec.run_id == specs[1].run_id:
+    def fails(attempt: Attempt) -> RunRecord:
+        if attempt.spec.run_id == specs[1].run_id:
             raise RuntimeError("no")
-        return fakes.train(spec, **arguments)
+        return fakes.train(attempt)
 
     fakes.run(tmp_path, study, fails)
     future = 4_000_000_000  # every file comes from the year 2096

@@ -16,8 +16,10 @@ import pytest
 
 import fakes
 from faults.commands import refused, tunebench
+from tunebench.attempt import Attempt
 from tunebench.errors import ConfigError, StoreError
 from tunebench.models import load_classifier, load_tokenizer, resolve_model
+from tunebench.records import RunRecord
 from tunebench.store import StudyStore
 from tunebench.study_file import parse_yaml
 
@@ -198,10 +200,10 @@ def test_secrets_of_the_environment_are_in_no_file_of_a_study(
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "MLFLOW_TRACKING_PASSWORD", "AWS_SECRET"):
         monkeypatch.setenv(name, secret)
 
-    def fails(spec: Any, **arguments: Any) -> Any:
-        if spec.kind == "lora":
+    def fails(attempt: Attempt) -> RunRecord:
+        if attempt.spec.kind == "lora":
             raise RuntimeError("no")
-        return fakes.train(spec, **arguments)
+        return fakes.train(attempt)
 
     fakes.run(tmp_path, fakes.make_study(), fails)
     assert [path.name for path in tmp_path.rglob("failure.json")]

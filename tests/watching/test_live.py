@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import fakes
 from fakes import make_study
+from tunebench.attempt import Attempt
 from tunebench.live import LiveFile, read_live
 from tunebench.progress import Interrupted, Progress
 from tunebench.records import RunRecord
@@ -108,9 +109,9 @@ def test_damaged_files_are_read_as_nothing_or_as_plain_values(
 def test_the_file_is_there_while_a_run_works_and_gone_when_it_is_complete(tmp_path: Path) -> None:
     seen: list[str] = []
 
-    def looks(spec: Any, *, folder: RunFolder, report: Callable[[Progress], None], **others: Any) -> RunRecord:
-        record = fakes.train(spec, folder=folder, report=report, **others)
-        found = read_live(folder.live)
+    def looks(attempt: Attempt) -> RunRecord:
+        record = fakes.train(attempt)
+        found = read_live(attempt.folder.live)
         assert found is not None
         seen.append(found.phase)
         if len(seen) == 3:
@@ -145,9 +146,7 @@ def test_a_real_run_logs_the_same_on_disk_as_in_its_record(
         live = live_file(folder.live, interval=1e9, note=folder.note)
         execution = Execution(device="cpu", threads=1)
         try:
-            return live, run_one(
-                spec, dataset=dataset, folder=folder, execution=execution, report=live.update, stop=stop
-            )
+            return live, run_one(Attempt(spec, dataset, folder, execution, report=live.update, stop=stop))
         finally:
             live.write()
 

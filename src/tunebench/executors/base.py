@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from tunebench.attempt import TrainFunction
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
-from tunebench.runner import Job, Summary, TrainFunction
+from tunebench.runner import Job, Summary
 
 if TYPE_CHECKING:
     from tunebench.engine.estimate import Estimate

@@ -15,13 +15,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tunebench.attempt import Attempt
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
 from tunebench.engine import machine
@@ -44,16 +45,7 @@ class ProcessDiedError(RuntimeError):
     """One of the processes that trained a run together ended without a word."""
 
 
-def run_in_processes(
-    spec: RunSpec,
-    *,
-    dataset: TextDataset,
-    folder: RunFolder,
-    execution: Execution,
-    report: Callable[[Progress], None],
-    stop: Callable[[], bool],
-    prune: Callable[[list[float]], bool] | None = None,
-) -> RunRecord:
+def run_in_processes(attempt: Attempt) -> RunRecord:
     """Train one run in ``execution.processes`` processes; see :func:`tunebench.train.run_one`.
 
     What the Trainer does not train runs in this process.
@@ -65,24 +57,27 @@ def run_in_processes(
     """
     from tunebench.train import run_one
 
-    if family_of(spec.kind) != "encoder":
-        return run_one(spec, dataset=dataset, folder=folder, execution=execution, report=report, stop=stop)
+    if family_of(attempt.spec.kind) != "encoder":
+        return run_one(attempt)
+    execution = attempt.execution
     # Frozen layers' outputs are kept by one process for itself.
     there = execution.model_copy(update={"threads": machine.threads_of(execution), "prefix_cache": None})
+    asks = attempt.prune is not None
     context = multiprocessing.get_context("spawn")
     with TemporaryDirectory(prefix="tunebench-") as place:
         members = []
         try:
             for rank in range(execution.processes):
                 ours, theirs = context.Pipe()
-                arguments = (theirs, rank, Path(place), spec, dataset, folder.path, there, prune is not None)
+                path = attempt.folder.path
+                arguments = (theirs, rank, Path(place), attempt.spec, attempt.dataset, path, there, asks)
                 # No daemons: a worker of several, itself one, may start them, and they watch their parent.
                 process = context.Process(target=_work, args=arguments, name=f"tunebench-rank-{rank}")
                 with _may_have_children():
                     process.start()
                 theirs.close()
                 members.append(_Member(rank, process, ours))
-            return _follow(members, report=report, stop=stop, prune=prune)
+            return _follow(members, attempt)
         finally:
             for member in members:
                 member.end()
@@ -120,13 +115,7 @@ class _Member:
         self.process.close()
 
 
-def _follow(
-    members: list[_Member],
-    *,
-    report: Callable[[Progress], None],
-    stop: Callable[[], bool],
-    prune: Callable[[list[float]], bool] | None,
-) -> RunRecord:
+def _follow(members: list[_Member], attempt: Attempt) -> RunRecord:
     """Pass on what the first process tells until all have ended, and return its record."""
     open_ = {member.connection: member for member in members}
     record: RunRecord | None = None
@@ -135,7 +124,7 @@ def _follow(
     deadline = float("inf")
     told = False
     while open_ and time.monotonic() < deadline:
-        if stop() and not told:
+        if attempt.stop() and not told:
             told = True
             for member in members:
                 member.send("stop", None)
@@ -149,9 +138,9 @@ def _follow(
                 continue
             kind, value = message
             if kind == "progress":
-                report(value)
+                attempt.report(value)
             elif kind == "prune":
-                member.send("answer", prune is not None and prune(value))
+                member.send("answer", attempt.prune is not None and attempt.prune(value))
             elif kind == "interrupted":
                 interrupted = value
             elif kind == "error":
@@ -218,15 +207,8 @@ def _work(
     device = machine.resolve_device(execution.device)
     try:
         group.join(rank, execution.processes, place=place, device=device, threads=execution.threads or 1)
-        record = run_one(
-            spec,
-            dataset=dataset,
-            folder=RunFolder(path),
-            execution=execution,
-            report=line.report,
-            stop=line.stop,
-            prune=line.prune if asks else None,
-        )
+        folder, prune = RunFolder(path), line.prune if asks else None
+        record = run_one(Attempt(spec, dataset, folder, execution, report=line.report, stop=line.stop, prune=prune))
         line.send("record", record.model_dump(mode="json") if rank == 0 else None)
     except Interrupted as reason:
         line.send("interrupted", str(reason))

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from tunebench.attempt import Attempt, TrainFunction
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
 from tunebench.executors import ray_cluster
@@ -25,7 +26,7 @@ from tunebench.executors.remote import as_error
 from tunebench.progress import Display, Interrupted, Progress
 from tunebench.records import RunRecord
 from tunebench.run_folder import RunFolder
-from tunebench.runner import Job, Summary, TrainFunction, failed_at, run_plan, stop_on_signals
+from tunebench.runner import Job, Summary, failed_at, run_plan, stop_on_signals
 
 if TYPE_CHECKING:
     from tunebench.engine.estimate import Estimate
@@ -43,11 +44,9 @@ _MODEL_FILES = (".json", ".txt", ".model", ".jinja", ".safetensors")
 
 @dataclass
 class _Call:
-    """One attempt at a run, for the thread that takes events from the mailbox."""
+    """One task on the cluster, for the thread that takes events from the mailbox."""
 
-    folder: RunFolder
-    report: Callable[[Progress], None]
-    prune: Callable[[list[float]], bool] | None
+    attempt: Attempt
     started: bool = False
 
 
@@ -173,17 +172,7 @@ class RayExecutor(Executor):
             need["GPU"] = 1
         return need
 
-    def _train(
-        self,
-        spec: RunSpec,
-        *,
-        dataset: TextDataset,
-        folder: RunFolder,
-        execution: Execution,
-        report: Callable[[Progress], None],
-        stop: Callable[[], bool],
-        prune: Callable[[list[float]], bool] | None = None,
-    ) -> RunRecord:
+    def _train(self, attempt: Attempt) -> RunRecord:
         """Send a run away until it comes back; once more where its worker dies. See ``TrainFunction``."""
         import ray
         from ray.exceptions import ActorDiedError, NodeDiedError, ObjectLostError, WorkerCrashedError
@@ -191,23 +180,24 @@ class RayExecutor(Executor):
         from tunebench.engine import machine
 
         lost = (WorkerCrashedError, NodeDiedError, ObjectLostError, ActorDiedError)
+        spec, folder = attempt.spec, attempt.folder
         need = self._need(spec)
-        device = machine.resolve_device(execution.device)
-        there = execution.model_copy(
+        device = machine.resolve_device(attempt.execution.device)
+        there = attempt.execution.model_copy(
             update={
                 # As resolved here, where the plan's precision comes from.
                 "device": device,
                 "threads": self._threads,
                 "workers": max(int(node["CPU"]) // self._threads for node in ray_cluster.nodes()),
-                "locked": execution.locked & {spec.run_id},
+                "locked": attempt.execution.locked & {spec.run_id},
             }
         )
         task = ray.remote(run_task).options(
             num_cpus=need["CPU"], num_gpus=need.get("GPU", 0), memory=need["memory"] or None, max_retries=0
         )
-        for attempt in range(1, RETRIES + 2):
-            key = f"{spec.run_id}:{attempt}"
-            call = self._calls[key] = _Call(folder, report, prune)
+        for number in range(1, RETRIES + 2):
+            key = f"{spec.run_id}:{number}"
+            call = self._calls[key] = _Call(attempt)
             reference = task.remote(
                 key,
                 spec.model_dump(mode="json"),
@@ -216,21 +206,21 @@ class RayExecutor(Executor):
                 unfinished(folder),
                 self._mailbox,
                 self.remote_train or super().train,
-                prune is not None,
+                attempt.prune is not None,
             )
             try:
-                outcome = self._wait(reference, call, stop)
+                outcome = self._wait(reference, call)
                 break
             except lost as error:
-                if attempt > RETRIES:
+                if number > RETRIES:
                     raise
-                folder.note(f"{type(error).__name__}; tried again, attempt {attempt + 1} of {RETRIES + 1}")
+                folder.note(f"{type(error).__name__}; tried again, attempt {number + 1} of {RETRIES + 1}")
             finally:
                 self._drain()
                 self._calls.pop(key, None)
         return _unpacked(outcome, folder)
 
-    def _wait(self, reference: Any, call: _Call, stop: Callable[[], bool]) -> dict[str, Any]:
+    def _wait(self, reference: Any, call: _Call) -> dict[str, Any]:
         """Return what a task gives.
 
         Raises:
@@ -239,7 +229,7 @@ class RayExecutor(Executor):
         import ray
         from ray.exceptions import TaskCancelledError
 
-        told = False
+        told, stop = False, call.attempt.stop
         while True:
             ready, _ = ray.wait([reference], timeout=_POLL)
             if ready:
@@ -285,21 +275,22 @@ class RayExecutor(Executor):
     def _handle(self, call: _Call, key: str, kind: str, value: Any) -> None:
         import ray
 
+        attempt = call.attempt
         if kind == "progress":
-            call.report(value)
+            attempt.report(value)
         elif kind == "started":
             call.started = True
-            call.folder.note(f"runs on {value}")
+            attempt.folder.note(f"runs on {value}")
         elif kind == "log":
-            call.folder.note(value)
+            attempt.folder.note(value)
         elif kind == "checkpoint":
             try:
-                _keep(ray.get(value[0], timeout=60), call.folder)
+                _keep(ray.get(value[0], timeout=60), attempt.folder)
             except ray.exceptions.RayError:
                 pass  # its machine has gone; the one before stays
         elif kind == "prune":
             number, scores = value
-            self._mailbox.answer.remote(key, number, call.prune is not None and call.prune(scores))
+            self._mailbox.answer.remote(key, number, attempt.prune is not None and attempt.prune(scores))
 
 
 class _OneAtATime:

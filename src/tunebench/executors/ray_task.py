@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from tunebench.attempt import Attempt, TrainFunction
 from tunebench.config import Execution, RunSpec
 from tunebench.data import TextDataset
 from tunebench.data.tokens import preload
 from tunebench.executors.remote import describe_error
 from tunebench.progress import Interrupted, Progress
 from tunebench.run_folder import RunFolder
-from tunebench.runner import TrainFunction, environment
+from tunebench.runner import environment
 
 #: Seconds between two reports of one run, and between two questions whether to stop.
 _INTERVAL = 0.5
@@ -117,15 +118,9 @@ def run_task(
             folder.begin(here)
             unpack(files, folder.path)
             preload(shared.tokens)
-            asked: dict[str, Any] = {"prune": line.prune} if asks else {}
+            prune = line.prune if asks else None
             record = train(
-                here,
-                dataset=shared.dataset,
-                folder=folder,
-                execution=execution,
-                report=line.report,
-                stop=line.stop,
-                **asked,
+                Attempt(here, shared.dataset, folder, execution, report=line.report, stop=line.stop, prune=prune)
             )
             record = record.model_copy(update={"spec": run})
             kept = [folder.path / name for name in record.files]
