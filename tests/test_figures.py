@@ -12,13 +12,14 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from factories import EIGHT, HONEST, compare, make_cell, make_grid, make_record, make_spec
+from factories import EIGHT, HONEST, compare, make_cell, make_grid, make_record, make_spec, with_predictions
 from tunebench.comparison import Comparison
 from tunebench.config import DataRef
 from tunebench.figure_style import save, styles
-from tunebench.figures import FIGURES, save_figures
+from tunebench.figures import FIGURES, figures_of, save_figures
 from tunebench.history import binned, curve, last_step, mean_by_epoch, mean_curve
 from tunebench.published import PUBLISHED
+from tunebench.report.vega import look
 from tunebench.run_figures import RUN_FIGURES, save_run_figures
 
 SIZES = (500, 1_000, 25_000)
@@ -32,7 +33,34 @@ def failed() -> Comparison:
     return compare(cells)
 
 
+def many() -> Comparison:
+    labels = [f"strategy-{i}" for i in range(18)]
+    rates = (1e-5, 1e-4, 1e-3)
+    cells = [make_cell(label, size=500, learning_rate=rate, **HONEST) for label in labels for rate in rates]
+    cells[0] = make_cell(labels[0], size=500, learning_rate=rates[0], status="failed", **HONEST)
+    return compare(cells)
+
+
+def cuts() -> Comparison:
+    """Return full fine-tuning cut in three ways, each at its own rate, and LoRA cut in one."""
+    recipes: dict[str, dict[str, Any]] = {
+        "full": {"learning_rate": 1e-4},
+        "full-tail": {"truncation": "tail"},
+        "full-both": {"truncation": "head_tail", "head_share": 0.25},
+        "lora": {"kind": "lora", "truncation": "tail"},
+    }
+    rng = np.random.default_rng(1)
+    return compare(
+        [
+            with_predictions(make_cell(label, size=500, **HONEST, **recipe), rng.random(400) < 0.1)
+            for label, recipe in recipes.items()
+        ]
+    )
+
+
 CASES: dict[str, Any] = {
+    "eighteen strategies": many,
+    "cuts": cuts,
     "report": lambda: compare(make_grid()),
     "one run": lambda: compare([make_cell(size=500, **HONEST)]),
     "eight strategies": lambda: compare(make_grid(EIGHT, sizes=SIZES, seeds=(1, 2), **HONEST)),
@@ -77,16 +105,18 @@ def test_axes_are_labelled_and_sizes_have_separators(name: str) -> None:
     assert all(axes.get_xlabel() for axes in figure.axes)
     assert figure.axes[0].get_ylabel()
     texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
-    if name == "differences":  # of pairs, and the report's cells have no predictions to pair
+    if name in ("differences", "f1_by_truncation"):  # the report's cells have no predictions to compare
         return
     assert any("25,000" in text for text in texts)
     assert {"full", "lora"} <= set(texts)
 
 
 def test_strategies_never_differ_by_colour_alone() -> None:
-    looks = list(styles([str(i) for i in range(24)]).values())
-    assert len({(look.color, look.marker, str(look.dashes)) for look in looks}) == 24
-    assert len({look.color for look in looks[:8]}) == len({look.marker for look in looks[:8]}) == 8
+    drawn = list(styles([str(i) for i in range(24)]).values())
+    # Where there are no lines, colour and marker are all there is.
+    assert len({(style.color, style.marker) for style in drawn}) == 24
+    assert len({tuple(look(i).values()) for i in range(24)}) == 24
+    assert len({style.color for style in drawn[:8]}) == len({style.marker for style in drawn[:8]}) == 8
 
 
 def points(figure: Figure, *, hollow: bool) -> set[float]:
@@ -104,6 +134,35 @@ def test_means_and_published_values_are_where_the_tables_have_them() -> None:
 
 def test_nothing_is_hollow_without_a_cell_of_the_report() -> None:
     assert points(FIGURES["macro_f1_by_size"](CASES["one run"]()), hollow=True) == set()
+
+
+def test_many_strategies_have_a_panel_each_before_the_others_in_grey() -> None:
+    comparison = many()
+    figure = FIGURES["f1_by_learning_rate"](comparison)
+    assert [axes.get_title() for axes in figure.axes] == comparison.labels
+    for axes, group in zip(figure.axes, comparison.groups(), strict=True):
+        own = {cell.row["selection_macro_f1"] for cell in group.cells if cell.trained}
+        coloured = [line for line in axes.lines if line.get_color() != "0.85"]
+        assert {float(y) for line in coloured for y in np.asarray(line.get_ydata())} == own
+        assert len(axes.lines) - len(coloured) == len(comparison.labels) - 1
+        assert axes.get_xscale() == "log"
+
+
+def test_cuts_of_one_recipe_are_joined_and_nothing_else_is_drawn() -> None:
+    comparison = cuts()
+    figure = FIGURES["f1_by_truncation"](comparison)
+    (axes,) = figure.axes
+    (joined,) = [line for line in axes.lines if line.get_linestyle() != "None" and line.get_marker() == "o"]
+    entries = {entry.label: entry.interval().estimate for entry in comparison.analysis.at(500)}
+    assert list(joined.get_xdata()) == [0, 1, 2]
+    assert list(joined.get_ydata()) == [entries[label] for label in ("full", "full-both", "full-tail")]
+    assert [text.get_text() for legend in figure.legends for text in legend.get_texts()] == ["full"]
+
+
+def test_a_figure_of_cuts_is_drawn_where_they_differ() -> None:
+    name = "f1_by_truncation"
+    assert name in figures_of(cuts()) and name not in figures_of(CASES["report"]())
+    assert set(figures_of(CASES["report"]())) == set(FIGURES) - {name}
 
 
 def footnotes(figure: Figure) -> str:
@@ -125,7 +184,8 @@ def test_files_are_the_same_every_time_and_nothing_else_is_left(tmp_path: Path) 
     save_figures(compare(make_grid(sizes=(500,))), tmp_path / "b")
     assert dict(matplotlib.rcParams) == before
     assert sorted(first) == sorted((tmp_path / "a").iterdir())
-    assert {path.name for path in first} == {f"{name}.{ending}" for name in FIGURES for ending in ("png", "svg")}
+    made = figures_of(compare(make_grid(sizes=(500,))))
+    assert {path.name for path in first} == {f"{name}.{ending}" for name in made for ending in ("png", "svg")}
     for path in first:
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from factories import HONEST, compare, make_cell, make_grid
 from tunebench.comparison import Comparison
 from tunebench.config import DataRef, ModelRef, StudyConfig, expand
-from tunebench.figures import FIGURES
+from tunebench.figures import FIGURES, figures_of
 from tunebench.report import write_all
 from tunebench.report.markdown import render_report, study_of, write_report
 from tunebench.tables import TABLES, make_tables
@@ -40,7 +40,7 @@ def test_everything_is_written_and_every_link_resolves(tmp_path: Path) -> None:
         f"{name}.{ending}" for name in TABLES for ending in ("txt", "md", "csv", "tex")
     }
     targets = links(report.read_text(encoding="utf-8"))
-    assert {f"figures/{name}.{ending}" for name in FIGURES for ending in ("png", "svg")} <= targets
+    assert {f"figures/{name}.{ending}" for name in figures_of(comparison) for ending in ("png", "svg")} <= targets
     assert f"figures/runs/{comparison.cells[0].spec.run_id}/confusion.png" in targets
     for target in targets:
         assert not Path(target).is_absolute()

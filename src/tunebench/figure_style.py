@@ -56,9 +56,9 @@ class Style:
 
 
 def styles(labels: Sequence[str]) -> dict[str, Style]:
-    """Return a style per strategy; colours and markers repeat after eight, with other dashes."""
+    """Return a style per strategy; colours repeat after eight, each time with other markers and dashes."""
     return {
-        label: Style(COLORS[i % 8], MARKERS[i % 8], DASHES[(i // 8 + i) % len(DASHES)])
+        label: Style(COLORS[i % 8], MARKERS[(i + i // 8) % 8], DASHES[(i // 8 + i) % len(DASHES)])
         for i, label in enumerate(labels)
     }
 
@@ -95,6 +95,12 @@ def say_nothing_to_show(axes: Axes, words: str = "no finished run yet") -> None:
     axes.grid(visible=False)
     axes.tick_params(axis="x", bottom=False, labelbottom=False)
     axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=GREY)
+
+
+def legend_beside(figure: Figure, entries: Sequence[Line2D]) -> None:
+    """Put the legend right of the panels; where it is long, the figure grows."""
+    figure.set_figheight(max(figure.get_figheight(), 1.4 + 0.19 * len(entries)))
+    figure.legend(handles=list(entries), loc="outside right upper")
 
 
 def footnote(figure: Figure, lines: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from tunebench.figure_style import (
     GREY,
     footnote,
     label_thousands,
+    legend_beside,
     look,
     new_figure,
     plain_log_ticks,
@@ -28,6 +29,7 @@ from tunebench.figure_style import (
 )
 from tunebench.history import binned, curve, last_step, mean_curve
 from tunebench.published import published_cell
+from tunebench.recipe_figures import cuts_differ, f1_by_learning_rate, f1_by_truncation
 from tunebench.rendering import learning_rate
 from tunebench.verdict_figures import VERDICT_FIGURES
 
@@ -43,10 +45,13 @@ class FigureMaker:
 
     Attributes:
         title: Heading, and text where the picture cannot be seen.
+        draw: Draws it, but for the heading.
+        applies: Tells whether a comparison has what it is about; elsewhere it is left out.
     """
 
     title: str
     draw: Callable[[Comparison], Figure]
+    applies: Callable[[Comparison], bool] = lambda comparison: True
 
     def __call__(self, comparison: Comparison) -> Figure:
         """Draw the figure; a comparison without finished runs gives a figure that says so."""
@@ -68,9 +73,15 @@ def _figure(name: str, title: str) -> Callable[[Callable[[Comparison], Figure]],
     return add
 
 
+def figures_of(comparison: Comparison) -> dict[str, FigureMaker]:
+    """Return the figures of the registry that apply to a comparison."""
+    return {name: maker for name, maker in FIGURES.items() if maker.applies(comparison)}
+
+
 def save_figures(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write every figure of the registry as ``<name>.png`` and ``<name>.svg``; return the paths."""
-    return [path for name, maker in FIGURES.items() for path in save(maker(comparison), folder / name)]
+    """Write every figure that applies as ``<name>.png`` and ``<name>.svg``; return the paths."""
+    makers = figures_of(comparison).items()
+    return [path for name, maker in makers for path in save(maker(comparison), folder / name)]
 
 
 @_figure("loss_curves", "Figure 1. Training and evaluation loss")
@@ -192,6 +203,10 @@ def f1_by_train_time(comparison: Comparison) -> Figure:
     return _finished(figure, comparison, [*entries, BLANK, *sizes], notes)
 
 
+FIGURES["f1_by_learning_rate"] = FigureMaker("Macro F1 by learning rate", f1_by_learning_rate)
+FIGURES["f1_by_truncation"] = FigureMaker(
+    "Macro F1 by what is read of a text", f1_by_truncation, applies=cuts_differ
+)
 FIGURES |= {name: FigureMaker(title, draw) for name, (title, draw) in VERDICT_FIGURES.items()}
 
 
@@ -269,7 +284,7 @@ def _finished(
     scores: bool = True,
 ) -> Figure:
     """Add the legend outside of the panels, and under everything what a reader must know."""
-    figure.legend(handles=list(entries), loc="outside right upper")
+    legend_beside(figure, entries)
     lines = [*notes]
     if scores and comparison.selection == "test":
         lines.append(OPTIMISTIC)

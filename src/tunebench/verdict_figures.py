@@ -1,4 +1,4 @@
-"""Figures of what the statistics say: rates, costs, differences, learning curves, reliability."""
+"""Figures of what the statistics say: costs, differences, learning curves, reliability."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.quality import calibrations
@@ -17,6 +16,7 @@ from tunebench.figure_style import (
     GREY,
     Style,
     footnote,
+    legend_beside,
     new_figure,
     say_nothing_to_show,
     styles,
@@ -28,7 +28,8 @@ DrawFunction = Callable[[Comparison], Figure]
 #: Drawing functions with their titles, by name, in the order of a report.
 VERDICT_FIGURES: dict[str, tuple[str, DrawFunction]] = {}
 
-_NOTHING = "no selected run with test predictions"
+#: Said in a panel without what it compares.
+NOTHING = "no selected run with test predictions"
 
 
 def _figure(name: str, title: str) -> Callable[[DrawFunction], DrawFunction]:
@@ -39,49 +40,10 @@ def _figure(name: str, title: str) -> Callable[[DrawFunction], DrawFunction]:
     return add
 
 
-@_figure("f1_by_learning_rate", "Macro F1 by learning rate")
-def f1_by_learning_rate(comparison: Comparison) -> Figure:
-    """Draw the selection split's macro F1 against the learning rate, one panel a size; the chosen one ringed."""
-    figure, panels = _panels(comparison, "Learning rate (log scale)", f"Macro F1 on {comparison.selection}")
-    look_of = styles(comparison.labels)
-    stopped = False
-    for group in comparison.groups():
-        axes, style = panels[group.train_size], look_of[group.label]
-        path = []
-        for arm in group.arms:
-            found = [(c.status, c.row["selection_macro_f1"]) for c in arm.cells]
-            whole = [value for status, value in found if status == "complete" and value is not None]
-            early = [value for status, value in found if status == "pruned" and value is not None]
-            if whole:
-                path.append((arm.learning_rate, float(np.mean(whole))))
-                if len(whole) > 1:
-                    rates = [arm.learning_rate] * len(whole)
-                    axes.plot(rates, whole, ls="", marker=".", ms=4, color=style.color, alpha=0.6)
-            elif early:
-                stopped = True
-                axes.plot(
-                    [arm.learning_rate], [max(early)], ls="", marker=style.marker, mfc="none", mec=style.color
-                )
-        if path:
-            axes.plot(*zip(*path, strict=True), color=style.color, marker=style.marker, ls=style.dashes)
-        chosen = [point for point in path if group.selected and point[0] == group.selected.learning_rate]
-        if chosen and len(group.arms) > 1:
-            axes.plot(*zip(*chosen, strict=True), ls="", marker="o", ms=13, mfc="none", mec=style.color, mew=1.4)
-    for axes in panels.values():
-        if axes.lines:
-            axes.set_xscale("log")
-        else:
-            say_nothing_to_show(axes, "no score on a selection split")
-    notes = ["Ring: the chosen rate. Small dots: single seeds."]
-    if stopped:
-        notes.append("Hollow: stopped early by the search, with its best score until then.")
-    return _finished(figure, comparison, look_of, notes)
-
-
 @_figure("f1_by_parameters", "Macro F1 by trainable parameters")
 def f1_by_parameters(comparison: Comparison) -> Figure:
     """Draw macro F1 on test with 95 % intervals against trainable parameters, one panel a size, with the front."""
-    figure, panels = _panels(comparison, "Trainable parameters (log scale)", "Macro F1 on test")
+    figure, panels = panels_by_size(comparison, "Trainable parameters (log scale)", "Macro F1 on test")
     look_of = styles(comparison.labels)
     for size, axes in panels.items():
         points = comparison.analysis.fronts.get((size, "trainable_params"), [])
@@ -97,9 +59,9 @@ def f1_by_parameters(comparison: Comparison) -> Figure:
         if points:
             axes.set_xscale("log")
         else:
-            say_nothing_to_show(axes, _NOTHING)
+            say_nothing_to_show(axes, NOTHING)
     notes = ["Bars: 95 % intervals; Table 'Scores with their intervals' says what they hold. Dotted: Pareto front."]
-    return _finished(figure, comparison, look_of, notes)
+    return finished(figure, comparison, look_of, notes)
 
 
 @_figure("differences", "Differences of macro F1")
@@ -171,13 +133,13 @@ def learning_curves(comparison: Comparison) -> Figure:
     notes = ["Lines: power law, drawn to twice the largest size; bands: 95 % by a parametric bootstrap."]
     if not fitted:
         notes = ["No curve is fitted: it needs at least three sizes, and scores that do not fall with them."]
-    return _finished(figure, comparison, look_of, notes)
+    return finished(figure, comparison, look_of, notes)
 
 
 @_figure("reliability", "Reliability of the probabilities")
 def reliability(comparison: Comparison) -> Figure:
     """Draw how often predictions are right against their confidence, one panel a size; first seed."""
-    figure, panels = _panels(comparison, "Confidence (mean of the bin)", "Share that is right")
+    figure, panels = panels_by_size(comparison, "Confidence (mean of the bin)", "Share that is right")
     look_of = styles(comparison.labels)
     for size, axes in panels.items():
         entries: list[Entry] = comparison.analysis.at(size)
@@ -197,12 +159,13 @@ def reliability(comparison: Comparison) -> Figure:
             lowest = 1 / entries[0].classes
             axes.plot([lowest, 1], [lowest, 1], color=GREY, ls=":", lw=1)
         else:
-            say_nothing_to_show(axes, _NOTHING)
+            say_nothing_to_show(axes, NOTHING)
     notes = ["Dotted: perfect calibration. 15 bins of equal numbers of texts, first seed."]
-    return _finished(figure, comparison, look_of, notes)
+    return finished(figure, comparison, look_of, notes)
 
 
-def _panels(comparison: Comparison, xlabel: str, ylabel: str) -> tuple[Figure, dict[int, Axes]]:
+def panels_by_size(comparison: Comparison, xlabel: str, ylabel: str) -> tuple[Figure, dict[int, Axes]]:
+    """Return a figure with a panel a training size."""
     sizes = comparison.sizes
     across = min(3, len(sizes))
     down = -(-len(sizes) // across)
@@ -219,9 +182,9 @@ def _panels(comparison: Comparison, xlabel: str, ylabel: str) -> tuple[Figure, d
     return figure, panels
 
 
-def _finished(figure: Figure, comparison: Comparison, look_of: dict[str, Style], notes: Sequence[str]) -> Figure:
-    entries: list[Line2D] = [style.line(label) for label, style in look_of.items()]
-    figure.legend(handles=entries, loc="outside right upper")
+def finished(figure: Figure, comparison: Comparison, look_of: dict[str, Style], notes: Sequence[str]) -> Figure:
+    """Add the legend, and under everything what a reader must know."""
+    legend_beside(figure, [style.line(label) for label, style in look_of.items()])
     lines = [*notes, *([OPTIMISTIC] if comparison.selection == "test" else []), *not_shown(comparison)]
     footnote(figure, lines)
     return figure

@@ -32,11 +32,11 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     Returns:
         The path of the report.
     """
-    from tunebench.figures import FIGURES, save_figures
+    from tunebench.figures import figures_of, save_figures
     from tunebench.files import write_text
 
     save_figures(comparison, folder / "figures")
-    titles = {name: maker.title for name, maker in FIGURES.items()}
+    titles = {name: maker.title for name, maker in figures_of(comparison).items()}
     path = folder / "report.md"
     drawn = {place.name for place in (folder / "figures" / "runs").glob("*")}
     write_text(path, render_report(comparison, figures=titles, drawn_runs=drawn))

@@ -336,7 +336,8 @@ def reliability(labels: Sequence[str]) -> dict[str, Any]:
 
 def look(index: int) -> dict[str, str]:
     """Return colour and shape of the strategy at a place in the order of the plan."""
-    return {"color": f"var(--s{index % COLORS})", "shape": SHAPES[index % len(SHAPES)]}
+    # Where colours begin again, the shapes move on by one.
+    return {"color": f"var(--s{index % COLORS})", "shape": SHAPES[(index + index // COLORS) % len(SHAPES)]}
 
 
 def _chart(layers: list[dict[str, Any]], description: str, height: int = 340) -> dict[str, Any]:

@@ -139,11 +139,11 @@ def loss(source: Source) -> dict[str, Any]:
 
 @section("figures", "Figures")
 def figures(source: Source) -> dict[str, Any]:
-    """Return every figure of the registry as it was written beside the page."""
-    from tunebench.figures import FIGURES
+    """Return every figure that applies as it was written beside the page."""
+    from tunebench.figures import figures_of
 
     found = []
-    for name, maker in FIGURES.items():
+    for name, maker in figures_of(source.comparison).items():
         svg = source.folder / "figures" / f"{name}.svg"
         path = svg if svg.stat().st_size <= _LARGE_FIGURE else svg.with_suffix(".png")
         mime = "image/svg+xml" if path.suffix == ".svg" else "image/png"

@@ -1,0 +1,176 @@
+"""Figures of what a recipe chooses: the learning rate, and what is read of a long text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tunebench.analysis.evidence import Entry
+from tunebench.cautions import not_shown
+from tunebench.comparison import Comparison, Group
+from tunebench.config import RunSpec
+from tunebench.figure_style import Style, footnote, new_figure, say_nothing_to_show, styles
+from tunebench.verdict_figures import NOTHING, finished, panels_by_size
+
+#: More lines than these in one panel cannot be told apart; each strategy gets a panel of its own.
+_FEW = 6
+_ACROSS = 4
+_CUTS = ("head", "head_tail", "tail")
+#: What may differ between strategies that a figure of cuts joins by a line.
+_FREE = ("truncation", "head_share", "learning_rate", "seed", "subset_seed", "train_size")
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """The selection split's macro F1 of one strategy and size.
+
+    Attributes:
+        means: By learning rate, ascending, of the seeds that went to their end.
+        singles: Of each of several seeds.
+        stopped: Of runs that the search stopped, the best until then.
+        chosen: Of the chosen rate, where there were several.
+    """
+
+    means: list[tuple[float, float]]
+    singles: list[tuple[float, float]]
+    stopped: list[tuple[float, float]]
+    chosen: list[tuple[float, float]]
+
+    @classmethod
+    def of(cls, group: Group) -> _Rates:
+        """Collect them."""
+        found = cls([], [], [], [])
+        for arm in group.arms:
+            scores = [(c.status, c.row["selection_macro_f1"]) for c in arm.cells]
+            whole = [value for status, value in scores if status == "complete" and value is not None]
+            early = [value for status, value in scores if status == "pruned" and value is not None]
+            if whole:
+                found.means.append((arm.learning_rate, float(np.mean(whole))))
+                found.singles.extend((arm.learning_rate, value) for value in whole if len(whole) > 1)
+                if arm is group.selected and len(group.arms) > 1:
+                    found.chosen.append(found.means[-1])
+            elif early:
+                found.stopped.append((arm.learning_rate, max(early)))
+        return found
+
+    def draw(self, axes: Axes, style: Style) -> None:
+        """Draw them into a panel."""
+        color, marker = style.color, style.marker
+        for points, look in (
+            (self.means, {"ls": style.dashes, "marker": marker}),
+            (self.singles, {"ls": "", "marker": ".", "ms": 4, "alpha": 0.6}),
+            (self.stopped, {"ls": "", "marker": marker, "mfc": "none"}),
+            (self.chosen, {"ls": "", "marker": "o", "ms": 13, "mfc": "none", "mew": 1.4}),
+        ):
+            if points:
+                axes.plot(*zip(*points, strict=True), color=color, **look)
+
+
+def f1_by_learning_rate(comparison: Comparison) -> Figure:
+    """Draw the selection split's macro F1 against the learning rate; the chosen one ringed.
+
+    One panel a size; or one a strategy, where there are many, before all others in grey.
+    """
+    found = {(group.label, group.train_size): _Rates.of(group) for group in comparison.groups()}
+    look_of = styles(comparison.labels)
+    xlabel, ylabel = "Learning rate (log scale)", f"Macro F1 on {comparison.selection}"
+    notes = ["Ring: the chosen rate. Small dots: single seeds."]
+    if any(rates.stopped for rates in found.values()):
+        notes.append("Hollow: stopped early by the search, with its best score until then.")
+    if len(comparison.sizes) == 1 and len(comparison.labels) > _FEW:
+        figure, panels = _panels_by_strategy(comparison, xlabel, ylabel)
+        for (label, _), rates in found.items():
+            for other, axes in panels.items():
+                if other != label and rates.means:
+                    axes.plot(*zip(*rates.means, strict=True), color="0.85", lw=0.8, zorder=1)
+            rates.draw(panels[label], look_of[label])
+        notes.insert(0, "Grey: the other strategies.")
+        footnote(figure, [*notes, *not_shown(comparison)])
+    else:
+        figure, by_size = panels_by_size(comparison, xlabel, ylabel)
+        for (label, size), rates in found.items():
+            rates.draw(by_size[size], look_of[label])
+        finished(figure, comparison, look_of, notes)
+    for axes in figure.axes:
+        if axes.lines:
+            axes.set_xscale("log")
+        else:
+            say_nothing_to_show(axes, "no score on a selection split")
+    return figure
+
+
+def _panels_by_strategy(comparison: Comparison, xlabel: str, ylabel: str) -> tuple[Figure, dict[str, Axes]]:
+    """Return a figure with a panel a strategy, all on the same axes."""
+    labels = comparison.labels
+    down = -(-len(labels) // _ACROSS)
+    figure = new_figure(2.5 * _ACROSS, 1.2 + 1.9 * down)
+    grid = figure.subplots(down, _ACROSS, sharex=True, sharey=True, squeeze=False)
+    panels = dict(zip(labels, grid.flat, strict=False))
+    for place, (label, axes) in enumerate(panels.items()):
+        axes.set_title(label, parse_math=False)
+        if place % _ACROSS == 0:
+            axes.set_ylabel(ylabel)
+        if place + _ACROSS >= len(labels):
+            axes.set_xlabel(xlabel)
+            axes.tick_params(labelbottom=True)
+    for axes in grid.flat[len(labels) :]:
+        axes.remove()
+    return figure, panels
+
+
+def cuts_differ(comparison: Comparison) -> bool:
+    """Tell whether the strategies of a comparison read different parts of long texts."""
+    return len({cell.spec.truncation for cell in comparison.cells} - {None}) > 1
+
+
+def f1_by_truncation(comparison: Comparison) -> Figure:
+    """Draw macro F1 on test with 95 % intervals by what is read of a text, one panel a size.
+
+    Strategies that differ in nothing else, but for their learning rate, are joined by a line.
+    """
+    figure, panels = panels_by_size(comparison, "Read of a long text", "Macro F1 on test")
+    look_of = styles(comparison.labels)
+    shown: dict[str, Style] = {}
+    for size, axes in panels.items():
+        families = [family for family in _families(comparison.analysis.at(size)) if len(family) > 1]
+        for place, family in enumerate(families):
+            name = family[0].label
+            style = shown.setdefault(name, look_of[name])
+            scores = [entry.interval() for entry in family]
+            y = [score.estimate for score in scores]
+            ends = [[s.estimate - s.low for s in scores], [s.high - s.estimate for s in scores]]
+            # Side by side, so that bars do not lie on each other.
+            x = [_CUTS.index(_cut(entry)) + 0.08 * (place - (len(families) - 1) / 2) for entry in family]
+            axes.errorbar(x, y, ends, color=style.color, marker=style.marker, ls=style.dashes, capsize=3)
+        axes.set_xticks(range(len(_CUTS)), ["beginning", "both ends", "end"])
+        axes.set_xlim(-0.5, len(_CUTS) - 0.5)
+        if not families:
+            say_nothing_to_show(axes, NOTHING)
+    notes = ["Bars: 95 % intervals; Table 'Scores with their intervals' says what they hold."]
+    return finished(figure, comparison, shown, notes)
+
+
+def _families(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """Yield strategies that differ in how texts are cut and in learning rate alone, the first cut first."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if _cut(entry) is None:
+            continue  # imported, and not told
+        recipe = {key: value for key, value in _spec(entry).identity.items() if key not in _FREE}
+        found.setdefault(json.dumps(recipe, sort_keys=True), []).append(entry)
+    for family in found.values():
+        yield sorted(family, key=lambda entry: _CUTS.index(_cut(entry)))
+
+
+def _spec(entry: Entry) -> RunSpec:
+    return entry.arm.cells[0].spec
+
+
+def _cut(entry: Entry) -> Any:
+    return _spec(entry).truncation
