@@ -425,8 +425,8 @@ def make_datasets(
     elif len(parts.validation):
         selection_set = TokenDataset(train_texts.take(parts.validation), dataset.train.labels[parts.validation])
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    fixed = spec.max_length if spec.engine == "reference" else None
-    return train_set, selection_set, test_set, Collator(pad_id=pad_id, length=fixed)
+    collator = Collator.of_engine(spec.engine, pad_id=pad_id, max_length=spec.max_length)
+    return train_set, selection_set, test_set, collator
 
 
 def _select(spec: RunSpec, trainer: StudyTrainer, folder: RunFolder) -> Selected:

@@ -8,6 +8,22 @@ from hypothesis import strategies as st
 from tunebench.engine.batching import Collator, LengthGroupedSampler
 
 
+@given(longest=st.integers(1, 600), max_length=st.integers(1, 600))
+def test_the_fast_engine_pads_little_and_never_beyond_the_studys_limit(longest: int, max_length: int) -> None:
+    longest = min(longest, max_length)
+    rows = [np.ones(longest, np.int64)]
+    width = Collator.of_engine("fast", pad_id=0, max_length=max_length).pad(rows)["input_ids"].shape[1]
+    assert longest <= width <= max_length and width < 1.125 * longest + 1
+    reference = Collator.of_engine("reference", pad_id=0, max_length=max_length).pad(rows)
+    assert reference["input_ids"].shape == (1, max_length)
+
+
+def test_the_fast_engine_has_few_widths() -> None:
+    collator = Collator.of_engine("fast", pad_id=0, max_length=500)
+    widths = {collator.pad([np.ones(n, np.int64)])["input_ids"].shape[1] for n in range(64, 501)}
+    assert widths == {*range(64, 128, 8), *range(128, 256, 16), *range(256, 500, 32), 500}
+
+
 @given(
     lengths=st.lists(st.integers(1, 256), min_size=1, max_size=400),
     batch=st.integers(1, 16),
@@ -41,10 +57,17 @@ def test_batches_hold_similar_lengths_but_come_in_random_order() -> None:
     assert abs(np.corrcoef(longest[1:], longest[:-1])[0, 1]) < 0.3
 
 
-@pytest.mark.parametrize(("length", "multiple", "width"), [(None, 1, 5), (None, 8, 8), (12, 1, 12)])
-def test_padding(length: int | None, multiple: int, width: int) -> None:
+@pytest.mark.parametrize(
+    ("padding", "width"),
+    [
+        ({}, 5),
+        ({"length": 12}, 12),
+        ({"round_up_to": 4}, 5),
+    ],
+)
+def test_padding(padding: dict[str, int], width: int) -> None:
     rows = [np.array([7, 8, 9]), np.array([1, 2, 3, 4, 5])]
-    collator = Collator(pad_id=42, length=length, multiple=multiple)
+    collator = Collator(pad_id=42, **padding)
     batch = collator([{"input_ids": row, "labels": i} for i, row in enumerate(rows)])
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (2, width)
     assert batch["labels"].tolist() == [0, 1]

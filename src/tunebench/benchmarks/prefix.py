@@ -137,7 +137,7 @@ def _measure(name: str, trained: int, texts: TokenizedTexts, side: PrefixSide) -
         autocast=autocast,
         fingerprint=name,
     )
-    collator = Collator(pad_id=0)
+    collator = Collator.of_engine("fast", pad_id=0, max_length=int(texts.lengths.max()))
     side.computed.append(_epochs(model, texts, collator, fast, autocast))
     with tempfile.TemporaryDirectory(prefix="tunebench-") as folder:
         start = time.perf_counter()

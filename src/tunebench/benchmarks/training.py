@@ -280,7 +280,7 @@ def our_trainer(
             _arguments(folder, passes * math.ceil(len(texts) / BATCH)),
             train_dataset=TokenDataset(texts, np.arange(len(texts)) % 2),
             eval_dataset=None,
-            collator=Collator(pad_id=0),
+            collator=Collator.of_engine("fast", pad_id=0, max_length=MAX_LENGTH),
             folder=Path(folder) / "checkpoints",
             best_path=Path(folder) / "best.safetensors",
             seed=0,

@@ -45,11 +45,20 @@ class Collator:
     Args:
         pad_id: Token id of padding.
         length: Fixed length, or ``None`` for the longest text of the batch.
-        multiple: Round the length up to a multiple of this; aligned rows are faster.
+        round_up_to: Round that up to one of eight widths an octave, though not above this. Steps then ask
+            for blocks of few sizes, which fit the pages kept from steps before: padded to the longest text
+            alone, a process held a third more, for no less time a step.
     """
 
-    def __init__(self, *, pad_id: int, length: int | None = None, multiple: int = 1) -> None:
-        self.pad_id, self.length, self.multiple = pad_id, length, multiple
+    def __init__(self, *, pad_id: int, length: int | None = None, round_up_to: int | None = None) -> None:
+        self.pad_id, self.length, self.round_up_to = pad_id, length, round_up_to
+
+    @classmethod
+    def of_engine(cls, engine: str, *, pad_id: int, max_length: int) -> Collator:
+        """Pad as an engine does: ``reference`` to ``max_length``, ``fast`` little more than needed."""
+        if engine == "reference":
+            return cls(pad_id=pad_id, length=max_length)
+        return cls(pad_id=pad_id, round_up_to=max_length)
 
     def __call__(self, examples: Sequence[dict[str, object]]) -> dict[str, Tensor]:
         """Return ``input_ids`` and ``attention_mask`` of shape (B, S), and ``labels`` of shape (B,)."""
@@ -59,8 +68,11 @@ class Collator:
 
     def pad(self, rows: Sequence[np.ndarray]) -> dict[str, Tensor]:
         """Pad rows of token ids on the right."""
-        longest = self.length or max(len(row) for row in rows)
-        width = -(-longest // self.multiple) * self.multiple
+        width = self.length or max(len(row) for row in rows)
+        if self.round_up_to is not None:
+            octave = 1 << (width.bit_length() - 1)
+            every = max(1, octave // 8)
+            width = max(width, min(-(-width // every) * every, self.round_up_to))
         ids = np.full((len(rows), width), self.pad_id, dtype=np.int64)
         mask = np.zeros((len(rows), width), dtype=np.int64)
         for i, row in enumerate(rows):

@@ -248,8 +248,8 @@ def _sample(spec: RunSpec, dataset: TextDataset) -> tuple[TokenizedTexts, Collat
         head_share=spec.head_share,
         cache_dir=None,
     )
-    fixed = spec.max_length if spec.engine == "reference" else None
-    return texts, Collator(pad_id=tokenizer.pad_token_id or 0, length=fixed)
+    pad_id = tokenizer.pad_token_id or 0
+    return texts, Collator.of_engine(spec.engine, pad_id=pad_id, max_length=spec.max_length)
 
 
 @functools.cache
@@ -277,25 +277,23 @@ def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Co
 
 
 def _measure(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> Rates:
-    """Take three training steps and score one batch, and keep the best times."""
+    """Take three training steps and score one batch, and keep the best times; then a step of the longest texts."""
     if device == "cpu" and spec.engine == "fast":
         machine.keep_memory()
     machine.reset_peak_memory()
     model = ready.model.to(device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=0.0)
-    # One length stands for all: close to the mean, as length-grouped batches are on average.
-    middle = np.argsort(sample.lengths)[len(sample) // 2 - spec.batch_size // 2 :][: spec.batch_size]
-    batch = collator.pad([sample[i] for i in middle])
-    inputs = {name: tensor.to(device) for name, tensor in batch.items()}
-    inputs["labels"] = torch.zeros(len(middle), dtype=torch.long, device=device)
-    flops = ready.workload.step(texts=len(middle), length=inputs["input_ids"].shape[1])
     model.train()
-    best = math.inf
-    for step in range(3):
+
+    def step(number: int, chosen: np.ndarray) -> tuple[float, float]:
+        """Return seconds and operations."""
+        batch = collator.pad([sample[i] for i in chosen])
+        inputs = {name: tensor.to(device) for name, tensor in batch.items()}
+        inputs["labels"] = torch.zeros(len(chosen), dtype=torch.long, device=device)
         start = time.perf_counter()
         if ready.fast is not None:
-            ready.fast.start_step(step)
+            ready.fast.start_step(number)
         with torch.autocast(device, dtype=ready.autocast, enabled=ready.autocast is not None):
             loss = model(**inputs).loss
         loss.backward()
@@ -303,9 +301,17 @@ def _measure(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: C
         optimizer.zero_grad()
         if device == "cuda":
             torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
+        flops = ready.workload.step(texts=len(chosen), length=inputs["input_ids"].shape[1])
+        return time.perf_counter() - start, flops
+
+    # One length stands for all: close to the mean, as length-grouped batches are on average.
+    order = np.argsort(sample.lengths)
+    middle = order[len(sample) // 2 - spec.batch_size // 2 :][: spec.batch_size]
+    best = min(seconds / flops for seconds, flops in (step(number, middle) for number in range(3)))
+    # Memory is what the longest batch needs.
+    step(3, order[-spec.batch_size :])
     start = time.perf_counter()
     scored = sample.take(np.arange(min(64, len(sample))))
     predict_logits(model, scored, collator=collator, device=device, fast=ready.fast, autocast=ready.autocast)
     per_text = (time.perf_counter() - start) / len(scored)
-    return Rates(best / flops, per_text, machine.peak_memory_bytes(device))
+    return Rates(best, per_text, machine.peak_memory_bytes(device))
