@@ -106,6 +106,15 @@ def test_the_leader_at_every_point_is_never_given_up() -> None:
         assert max(ranks) in whole
 
 
+def test_nothing_is_given_up_before_the_first_look() -> None:
+    for first_look in (1, 2, 4):
+        trials = Trials(Search(method="halving", first_look=first_look))
+        assert not any(trials.prune([0.9] * n) for n in range(1, 9))
+        trials.end(None)
+        given_up = [n for n in range(1, 9) if trials.prune([0.1] * n)]
+        assert given_up[0] == first_look
+
+
 def study(model: Path, data: Path, **changes: Any) -> StudyConfig:
     settings: dict[str, Any] = {
         "name": "s",

@@ -216,12 +216,13 @@ class Search(Frozen):
     """How the learning rate of each strategy is chosen, always on validation.
 
     ``grid`` runs every rate with every seed. ``halving`` runs every rate with the first seed, stops early
-    those that fall behind at the first, third, ninth... evaluation (successive halving), and runs the other
-    seeds at the chosen rate only.
+    those that fall behind at the ``first_look``-th evaluation, and at ``reduction`` times that, and so on
+    (successive halving), and runs the other seeds at the chosen rate only.
     """
 
     method: Literal["grid", "halving"] = "grid"
     reduction: int = Field(default=3, ge=2, le=10, description="of so many at an evaluation, one goes on")
+    first_look: int = Field(default=1, ge=1, le=100, description="evaluation at which runs are first compared")
     budget: Literal["trials", "compute"] | None = Field(
         default=None, description="what every strategy gets the same of; unset promises nothing"
     )

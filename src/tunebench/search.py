@@ -2,8 +2,9 @@
 
 A trial is a run of the plan and its record is the truth; Optuna's study is made anew from the records
 each time, so a search resumes as a grid does. Rates are tried from the middle of their range outward.
-At the first, third, ninth... evaluation a run goes on only if it is in the best part of those that have
-come so far (asynchronous successive halving: Li et al. 2020, arXiv:1810.05934).
+At the first, third, ninth... evaluation (or from a later ``first_look`` on) a run goes on only if it is in
+the best part of those that have come so far (asynchronous successive halving: Li et al. 2020,
+arXiv:1810.05934).
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class Trials:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=search.reduction)
+        pruner = optuna.pruners.SuccessiveHalvingPruner(
+            min_resource=search.first_look, reduction_factor=search.reduction
+        )
         self._study = optuna.create_study(direction="maximize", pruner=pruner)
         self._trial = self._study.ask()
         self._told = 0
