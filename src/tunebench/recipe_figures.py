@@ -100,6 +100,7 @@ def f1_by_learning_rate(comparison: Comparison) -> Figure:
     for axes in figure.axes:
         if axes.lines:
             axes.set_xscale("log")
+            axes.margins(0.12)  # room for rings
         else:
             say_nothing_to_show(axes, "no score on a selection split")
     return figure
