@@ -488,6 +488,10 @@ class Execution(Frozen):
     prefix_cache: int | None = Field(
         default=2 * 10**9, ge=1, description="bytes a study may keep of frozen layers' outputs; None keeps nothing"
     )
+    keep_memory: bool | None = Field(
+        default=None,
+        description="keep freed pages between steps; unset: with the fast engine only",
+    )
 
 
 def expand(

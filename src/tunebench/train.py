@@ -210,7 +210,7 @@ def run_one(attempt: Attempt) -> RunRecord:
     clock = Clock()
     device = machine.resolve_device(execution.device)
     threads = machine.set_threads(machine.threads_of(execution))
-    kept = device == "cpu" and spec.engine == "fast" and machine.keep_memory()
+    kept = machine.set_memory(execution, engine=spec.engine, device=device)
     machine.release_memory()
     machine.reset_peak_memory()
     attempt.report(Progress(spec.run_id, "prepare", 0, 0, None, None))

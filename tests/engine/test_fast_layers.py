@@ -12,6 +12,7 @@ import torch
 
 from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
+from tunebench.engine.fast import ops
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.fast.layers import LAYER_NAMES
 from tunebench.engine.fast.masks import MaskStream, apply_mask
@@ -192,6 +193,55 @@ def test_masks_of_neighbouring_lanes_steps_and_seeds_are_unrelated() -> None:
     assert abs(float((signs[0] * signs[2]).mean())) < bound
     for shift in (1, 2, 3, 4):
         assert abs(float((signs[0][shift:] * signs[0][:-shift]).mean())) < bound
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_masks_are_written_and_applied_where_asked(dtype: torch.dtype) -> None:
+    wanted, scale = MaskStream(4).keep((6, 7, 8), 0.3)
+    assert wanted is not None
+    out = torch.full((6, 7, 8), 9, dtype=torch.int16)
+    assert MaskStream(4).keep((6, 7, 8), 0.3, out=out)[1] == scale
+    assert torch.equal(out, wanted)
+    x = torch.randn(6, 7, 8).to(dtype)
+    before = x.clone()
+    apart = apply_mask(x, wanted)
+    assert torch.equal(x, before) and not torch.equal(apart, before)
+    apply_mask(x, wanted, in_place=True)
+    assert torch.equal(x, apart)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+@pytest.mark.parametrize("elements", [1, 300, 10**9])
+def test_attention_in_blocks_is_attention_by_its_definition(
+    monkeypatch: pytest.MonkeyPatch, dropout: float, elements: int
+) -> None:
+    """One text's head at a time, three at a time (the last block is smaller), and all at once."""
+    monkeypatch.setattr(ops, "_BLOCK_ELEMENTS", elements)
+    batch, tokens, heads, size, scaling = 4, 10, 2, 8, 0.3
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(batch * tokens, 3 * heads * size, generator=generator).requires_grad_()
+    bias = torch.zeros(batch * heads, 1, tokens)
+    bias[3, :, 6:] = torch.finfo(bias.dtype).min
+    weights = torch.randn(batch * tokens, heads * size, generator=generator)
+
+    shape = (batch, tokens, heads)
+    found = ops.AttentionFunction.apply(rows, None, shape, bias, scaling, MaskStream(2), dropout)
+    (gradient,) = torch.autograd.grad((found * weights).sum(), rows)
+
+    q, k, v = rows.view(batch, tokens, 3, heads, size).permute(2, 0, 3, 1, 4).flatten(1, 2)
+    probabilities = torch.softmax(q @ k.transpose(1, 2) * scaling + bias, dim=-1)
+    # A block here is a multiple of four lanes, so that the draws are those of the whole.
+    keep, scale = MaskStream(2).keep(tuple(probabilities.shape), dropout)
+    if keep is not None:
+        probabilities = probabilities * (keep == -1) * scale
+    wanted = (probabilities @ v).view(batch, heads, tokens, size).transpose(1, 2).reshape(found.shape)
+    (expected,) = torch.autograd.grad((wanted * weights).sum(), rows)
+    assert torch.allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-6)
+    with torch.inference_mode():
+        assert torch.equal(
+            ops.AttentionFunction.apply(rows, None, shape, bias, scaling, MaskStream(2), dropout), found
+        )
 
 
 def test_no_dropout_draws_nothing() -> None:

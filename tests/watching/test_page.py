@@ -192,6 +192,7 @@ def test_it_works_by_keyboard_and_shows_the_focus(tmp_path: Path, serve: Serve, 
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
     expect(page.locator("#chosen tr")).to_have_count(2)
+    expect(page.locator("#f1 .series")).to_have_count(2)  # its curves are asked for, and come later than its row
     page.select_option("#axis", "step")
     page.locator("#f1 > div").focus()
     page.keyboard.press("End")

@@ -42,6 +42,10 @@ def run(
     prefix_cache: Annotated[
         str, typer.Option(help="Disk for outputs of frozen layers, where frozen_dropout is off: 2GB, or off.")
     ] = "2GB",
+    keep_memory: Annotated[
+        bool | None,
+        typer.Option(help="Keep freed pages between steps: faster, same results; default the fast engine only."),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Run a study, or go on with it: what is complete is skipped, what is not is resumed."""
@@ -64,6 +68,7 @@ def run(
         ray_address=ray_address,
         trackers=tuple(dict.fromkeys(tracker or ())),
         prefix_cache=kept,
+        keep_memory=keep_memory,
     )
     seconds = None if budget is None else parse_duration(budget)
     folder = out_dir or Path("out") / config.name

@@ -153,6 +153,7 @@ def estimate_runs(
                 on_progress(f"{'measuring' if measure else 'counting'} {spec.label}")
             ready = prepare_model(timed, device=device)
             sample, collator = _sample(timed, dataset)
+            machine.set_memory(execution, engine=timed.engine, device=device)
             rates = (_measure if measure else _assume)(timed, ready, sample, collator, device)
             if ready.prefix is not None:
                 ready.prefix.detach()
@@ -278,8 +279,6 @@ def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Co
 
 def _measure(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> Rates:
     """Take three training steps and score one batch, and keep the best times; then a step of the longest texts."""
-    if device == "cpu" and spec.engine == "fast":
-        machine.keep_memory()
     machine.reset_peak_memory()
     model = ready.model.to(device)
     parameters = [p for p in model.parameters() if p.requires_grad]

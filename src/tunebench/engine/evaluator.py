@@ -26,7 +26,7 @@ def predict_logits(
     device: str,
     fast: FastEncoder | None = None,
     autocast: torch.dtype | None = None,
-    batch_tokens: int = 8192,
+    batch_tokens: int = 4096,
     on_batch: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Return the logits of all texts.

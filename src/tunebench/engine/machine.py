@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from tunebench.config import Execution
 
 #: glibc's ``mallopt`` parameters (malloc.h).
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
+#: What keeps freed pages: blocks of all sizes from the heap, which is never trimmed.
+_KEPT = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**28))
+#: What a plain script has. glibc adapts its threshold to the blocks that are freed, up to 32 MiB, but no longer
+#: once a parameter was set; so it is set to where activations bring it, or training would map anew, at every
+#: step, what a script of its own would not.
+_USUAL = ((_M_MMAP_MAX, 65_536), (_M_MMAP_THRESHOLD, 2**25), (_M_TRIM_THRESHOLD, 2**26), (_M_TOP_PAD, 2**17))
 
 
 def resolve_device(requested: str) -> str:
@@ -98,7 +104,7 @@ def keep_memory(keep: bool = True) -> bool:
     """Let the allocator keep freed pages, so that no training step pays for mapping them again.
 
     Args:
-        keep: False goes back to glibc's own settings.
+        keep: False goes back to what a plain script has.
 
     Returns:
         Whether it was done; only glibc offers it.
@@ -106,9 +112,18 @@ def keep_memory(keep: bool = True) -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    kept = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**28))
-    usual = ((_M_MMAP_MAX, 65_536), (_M_TRIM_THRESHOLD, 2**17), (_M_TOP_PAD, 2**17))
-    return all(libc.mallopt(key, value) == 1 for key, value in (kept if keep else usual))
+    return all(libc.mallopt(key, value) == 1 for key, value in (_KEPT if keep else _USUAL))
+
+
+def set_memory(execution: Execution, *, engine: str, device: str) -> bool:
+    """Keep freed pages for a run or, as a plain script would, do not; whatever the run before it had.
+
+    Returns:
+        Whether they are kept.
+    """
+    keep = engine == "fast" if execution.keep_memory is None else execution.keep_memory
+    keep = keep and device == "cpu"
+    return keep_memory(keep) and keep
 
 
 def release_memory() -> None:

@@ -225,11 +225,10 @@ class FastLayer:
         else:
             rows = x
             query, others = self.projections[0](x, masks, training=training), None
-        queries = len(rows) // batch
-        keep, scale = masks.keep((batch * self.heads, queries, tokens), self.attention_dropout if training else 0.0)
         bias = _key_bias(attention_mask, self.heads, self.dtype)
+        dropout = self.attention_dropout if training else 0.0
         context = AttentionFunction.apply(
-            query, others, (batch, tokens, self.heads), bias, self.scaling, keep, scale
+            query, others, (batch, tokens, self.heads), bias, self.scaling, masks, dropout
         )
 
         attended = self.output(context, masks, training=training)

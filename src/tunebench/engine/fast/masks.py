@@ -33,12 +33,13 @@ class MaskStream:
         """Restart the stream for an optimisation step."""
         self._generator = np.random.Generator(np.random.SFC64([self._seed, step, *self._stream]))
 
-    def keep(self, shape: tuple[int, ...], p: float) -> tuple[Tensor | None, float]:
+    def keep(self, shape: tuple[int, ...], p: float, *, out: Tensor | None = None) -> tuple[Tensor | None, float]:
         """Draw a keep mask.
 
         Args:
             shape: Shape of the mask.
             p: Probability of dropping an element, in [0, 1).
+            out: Contiguous int16 of that many elements to write the mask to, if something is dropped.
 
         Returns:
             An int16 tensor, -1 (all bits set) where an element is kept and 0 where it is dropped, and
@@ -52,19 +53,21 @@ class MaskStream:
         lanes = torch.from_numpy(wide.view(np.int16)[:count])
         # 15 uniform bits, minus the number kept: negative exactly for the kept; the sign fills the lane.
         lanes.bitwise_and_(_LANES - 1).sub_(kept)
-        torch.bitwise_right_shift(lanes, 15, out=lanes)
-        return lanes.view(shape), _LANES / kept
+        mask = lanes if out is None else out.view(-1)
+        torch.bitwise_right_shift(lanes, 15, out=mask)
+        return mask.view(shape), _LANES / kept
 
 
-def apply_mask(x: Tensor, keep: Tensor | None) -> Tensor:
+def apply_mask(x: Tensor, keep: Tensor | None, *, in_place: bool = False) -> Tensor:
     """Return ``x`` with the dropped elements at zero and the others unchanged (not scaled).
 
     Args:
         x: bf16 or fp32.
         keep: A mask of the same shape from :class:`MaskStream`, or None for no dropout.
+        in_place: Write to ``x`` itself, which costs half as much.
     """
     if keep is None:
         return x
-    if x.dtype == torch.bfloat16:
-        return torch.bitwise_and(x.view(torch.int16), keep).view(x.dtype)
-    return torch.bitwise_and(x.view(torch.int32), keep.to(torch.int32)).view(x.dtype)
+    lanes = torch.int16 if x.dtype == torch.bfloat16 else torch.int32
+    bits = x.view(lanes)
+    return torch.bitwise_and(bits, keep.to(lanes), out=bits if in_place else None).view(x.dtype)

@@ -7,13 +7,18 @@ with PyTorch's own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from tunebench.engine.fast.masks import apply_mask
+from tunebench.engine.fast.masks import MaskStream, apply_mask
+
+#: Attention probabilities worked on at a time. A whole batch's are many times a core's cache, and would go to
+#: memory and back between softmax, dropout and products; much smaller blocks cost more in calls.
+_BLOCK_ELEMENTS = 2**21
 
 
 class LinearFunction(Function):
@@ -149,8 +154,8 @@ class AttentionFunction(Function):
         shape: tuple[int, int, int],
         bias: Tensor | None,
         scaling: float,
-        keep: Tensor | None,
-        keep_scale: float,
+        masks: MaskStream,
+        dropout: float,
     ) -> Tensor:
         """Return ``(B * Q, D)``, where ``Q`` is the number of query tokens a text.
 
@@ -162,26 +167,34 @@ class AttentionFunction(Function):
             shape: ``(B, S, H)``.
             bias: ``(B * H, 1, S)``, large and negative at padding, or None.
             scaling: Factor of the scores.
-            keep: Dropout mask of the probabilities, ``(B * H, Q, S)``, or None.
-            keep_scale: Scale of the kept probabilities.
+            masks: Where dropout draws from.
+            dropout: Probability of dropping a probability, in [0, 1).
         """
-        batch, _, heads = shape
+        batch, tokens, heads = shape
         if others is None:
             q, k, v = _split_heads(query, 3, shape)
         else:
             (q,) = _split_heads(query, 1, (batch, len(query) // batch, heads))
             k, v = _split_heads(others, 2, shape)
-        if bias is None:
-            scores = torch.bmm(q * scaling, k.transpose(1, 2))
-        else:
-            scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scaling)
-        probabilities = torch.softmax(scores, dim=-1)
-        del scores
-        kept = apply_mask(probabilities, keep)
-        output = torch.bmm(kept, v)
+        whole = (*q.shape[:2], tokens)
+        saved = q.new_empty(whole) if any(ctx.needs_input_grad) else None
+        keep = q.new_empty(whole, dtype=torch.int16) if dropout > 0 else None
+        keep_scale = 1.0
+        output = torch.empty_like(q)
+        for part in _blocks(whole):
+            if bias is None:
+                scores = torch.bmm(q[part] * scaling, k[part].transpose(1, 2))
+            else:
+                scores = torch.baddbmm(bias[part], q[part], k[part].transpose(1, 2), alpha=scaling)
+            # Where nothing is kept for a backward pass, the scores themselves become the probabilities.
+            probabilities = torch.softmax(scores, dim=-1, out=scores if saved is None else saved[part])
+            if keep is not None:
+                mask, keep_scale = masks.keep(tuple(scores.shape), dropout, out=keep[part])
+                probabilities = apply_mask(probabilities, mask)
+            torch.bmm(probabilities, v[part], out=output[part])
         if keep is not None:
             output.mul_(keep_scale)
-        ctx.save_for_backward(q, k, v, probabilities, kept, keep)
+        ctx.save_for_backward(q, k, v, saved, keep)
         ctx.scaling, ctx.keep_scale, ctx.shape, ctx.apart = scaling, keep_scale, shape, others is not None
         rows = output.view(batch, heads, q.shape[1], -1).transpose(1, 2)
         return rows.reshape(batch * q.shape[1], -1)
@@ -189,23 +202,34 @@ class AttentionFunction(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return gradients in the layout of the inputs."""
-        q, k, v, probabilities, kept, keep = ctx.saved_tensors
+        q, k, v, saved, keep = ctx.saved_tensors
         batch, _, heads = ctx.shape
         queries, size = q.shape[1:]
         grad = grad.view(batch, queries, heads, size).transpose(1, 2).reshape(q.shape)
-        grad_p = apply_mask(torch.bmm(grad, v.transpose(1, 2)), keep)
-        grad_s = torch.ops.aten._softmax_backward_data(grad_p, probabilities, -1, probabilities.dtype)
+        grad_q, grad_k, grad_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        for part in _blocks(saved.shape):
+            probabilities, mask = saved[part], None if keep is None else keep[part]
+            grad_p = torch.bmm(grad[part], v[part].transpose(1, 2))
+            apply_mask(grad_p, mask, in_place=True)
+            grad_s = torch.ops.aten._softmax_backward_data(grad_p, probabilities, -1, probabilities.dtype)
+            torch.bmm(grad_s, k[part], out=grad_q[part])
+            torch.bmm(grad_s.transpose(1, 2), q[part], out=grad_k[part])
+            torch.bmm(apply_mask(probabilities, mask).transpose(1, 2), grad[part], out=grad_v[part])
         # The softmax's gradient is linear in its input, so the scale of dropout can wait until here.
-        factor = ctx.scaling * ctx.keep_scale
-        grad_q = torch.bmm(grad_s, k).mul_(factor)
-        grad_k = torch.bmm(grad_s.transpose(1, 2), q).mul_(factor)
-        grad_v = torch.bmm(kept.transpose(1, 2), grad)
+        grad_q.mul_(ctx.scaling * ctx.keep_scale)
+        grad_k.mul_(ctx.scaling * ctx.keep_scale)
         if keep is not None:
             grad_v.mul_(ctx.keep_scale)
         if ctx.apart:
             first, second = _join_heads([grad_q], batch, heads), _join_heads([grad_k, grad_v], batch, heads)
             return first, second, None, None, None, None, None
         return _join_heads([grad_q, grad_k, grad_v], batch, heads), None, None, None, None, None, None
+
+
+def _blocks(shape: tuple[int, int, int]) -> Iterator[slice]:
+    """Cut probabilities ``(B * H, Q, S)`` into parts of some heads, to be worked on while they are in the cache."""
+    rows = max(1, _BLOCK_ELEMENTS // (shape[1] * shape[2]))
+    return (slice(start, start + rows) for start in range(0, shape[0], rows))
 
 
 def _split_heads(rows: Tensor, parts: int, shape: tuple[int, int, int]) -> tuple[Tensor, ...]:

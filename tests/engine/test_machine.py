@@ -1,0 +1,54 @@
+"""Memory between steps: kept where it is wanted, and as a plain script has it where it is not."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from tunebench.config import Execution
+from tunebench.engine import machine
+
+#: Takes and frees blocks as a training step does, and prints how many pages were mapped in the last rounds.
+STEPS = """
+import resource, sys
+import numpy as np
+from tunebench.config import Execution
+from tunebench.engine import machine
+for word in sys.argv[1:]:
+    machine.set_memory(Execution(), engine=word, device="cpu")
+for turn in range(12):
+    if turn == 8:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [np.ones(size, dtype=np.uint8) for size in (200_000, 3_000_000, 12_000_000, 30_000_000, 50_000_000)]
+    del blocks
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(*engines: str) -> int:
+    """Return the page faults of four steps in a process that ran with these engines in turn."""
+    done = subprocess.run([sys.executable, "-c", STEPS, *engines], check=True, capture_output=True, text=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own settings")
+def test_the_reference_engine_has_a_plain_scripts_memory_whatever_ran_before() -> None:
+    plain, fast, after = faults(), faults("fast"), faults("fast", "reference")
+    assert fast < 100 < plain
+    assert plain / 2 < after < plain * 1.1
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+@pytest.mark.parametrize("asked", [None, True, False])
+def test_what_is_asked_for_comes_before_the_engines_own(
+    monkeypatch: pytest.MonkeyPatch, engine: str, asked: bool | None
+) -> None:
+    calls: list[bool] = []
+    monkeypatch.setattr(machine, "keep_memory", lambda keep: calls.append(keep) or True)
+    wanted = engine == "fast" if asked is None else asked
+    assert machine.set_memory(Execution(keep_memory=asked), engine=engine, device="cpu") is wanted
+    assert not machine.set_memory(Execution(keep_memory=asked), engine=engine, device="cuda")
+    assert calls == [wanted, False]
