@@ -48,6 +48,22 @@ def test_a_committed_run_is_read_back_and_keeps_only_what_it_needs(tmp_path: Pat
     assert folder.read_predictions()["logits"].dtype == np.float32
 
 
+def test_discarded_weights_leave_a_complete_run_that_cannot_be_used(tmp_path: Path) -> None:
+    store, specs = make_store(tmp_path, make_study())
+    folder, record = committed(store, specs[0])
+    predictions = folder.predictions.read_bytes()
+    assert folder.discard_weights(record) == len(b"weights")
+    left = folder.read()
+    assert left is not None and left == record.model_copy(update={"files": left.files})
+    assert left.files.keys() == {"predictions.npz"} and folder.predictions.read_bytes() == predictions
+    assert folder.complete and not folder.weights.exists()
+    folder.verify(left)
+    with pytest.raises(StoreError, match="discarded"):
+        folder.require_weights(left)
+    with pytest.raises(StoreError, match="missing"):
+        folder.require_weights(record)  # removed by hand is another thing: the run would be done again
+
+
 def test_a_commit_that_breaks_off_leaves_the_run_incomplete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

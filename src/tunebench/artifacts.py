@@ -125,7 +125,7 @@ def _describe_run(folder: Path) -> Artifact:
             value=f"{folder.name}: {'no record yet' if record is None else record.status}",
             fix="tunebench run STUDY --out FOLDER goes on with it",
         )
-    run.verify(record)
+    run.require_weights(record)
     wrapped = any(name.startswith(_PEFT_PREFIX) for name in tensor_shapes(run.weights))
     return Artifact(
         path=folder,

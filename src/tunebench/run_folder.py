@@ -170,6 +170,32 @@ class RunFolder:
             if stored_file(path) != expected:
                 raise StoreError("A file of a complete run is damaged.", value=str(path))
 
+    def discard_weights(self, record: RunRecord) -> int:
+        """Remove the weights of a complete run for good, and return the bytes that gives back.
+
+        The record forgets them first: after a kill in between, the file is one that nothing asks for.
+        """
+        size = self.weights.stat().st_size if self.weights.exists() else 0
+        kept = {name: stored for name, stored in record.files.items() if name != self.weights.name}
+        write_json(self.record, record.model_copy(update={"files": kept}).model_dump(mode="json"))
+        self.weights.unlink(missing_ok=True)
+        self.note("weights discarded")
+        return size
+
+    def require_weights(self, record: RunRecord) -> None:
+        """Check that a complete run has its weights, undamaged.
+
+        Raises:
+            StoreError: A file of the run is missing or damaged, or the weights were discarded.
+        """
+        self.verify(record)
+        if self.weights.name not in record.files:
+            raise StoreError(
+                "The weights of this run were discarded; what was measured with them is still there.",
+                value=self.path.name,
+                fix="remove the run's folder, and run the study again: it trains this run alone",
+            )
+
     def quarantine(self) -> Path:
         """Set a damaged folder aside, and return where it went."""
         return set_aside(self.path)

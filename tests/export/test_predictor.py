@@ -21,6 +21,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 import tunebench
 from export.conftest import run_of
+from tunebench.discard import discard_weights
 from tunebench.errors import ConfigError, DataError, ModelError, StoreError, TunebenchError
 from tunebench.export import export_run
 from tunebench.predictor import Predictor, softmax
@@ -284,6 +285,19 @@ def test_a_damaged_run_is_refused(study: Callable[[str], Path], tmp_path: Path) 
     (tmp_path / run.name / "record.json").unlink()
     with pytest.raises(StoreError, match="not complete"):
         tunebench.load(tmp_path / run.name)
+
+
+def test_a_run_whose_weights_were_discarded_is_refused_and_still_in_the_tables(
+    study: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(study("bert"), folder)
+    rows = tunebench.load_comparison(folder).rows()
+    run = run_of(folder, "full")
+    assert run in discard_weights(folder).runs
+    with pytest.raises(StoreError, match="discarded"):
+        tunebench.load(folder / "runs" / run)
+    assert tunebench.load_comparison(folder).rows() == rows
 
 
 def test_onnx_of_another_exporter_that_wants_segment_ids(lively_model: Model, tmp_path: Path) -> None:

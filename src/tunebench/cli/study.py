@@ -1,7 +1,8 @@
-"""``run`` and ``status``."""
+"""``run``, ``status`` and ``discard-weights``."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,6 +118,26 @@ def status(folder: FolderArgument, json_: JsonOption = False) -> None:
     print_rows(rows)
     counts = {s: sum(c.status == s for c in cells) for s in dict.fromkeys(c.status for c in cells)}
     out.print(", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items()))
+
+
+@app.command(epilog="Example: tunebench discard-weights out/quickstart")
+def discard_weights(
+    folder: FolderArgument,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also of runs whose test part is locked: they could not be scored then.")
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Give back the disk that weights take: records, predictions and tables stay, and the runs stay complete."""
+    from tunebench.discard import discard_weights as discard
+
+    found = discard(folder, everything=everything)
+    if json_:
+        print_json(asdict(found))
+        return
+    out.print(f"Weights of {len(found.runs)} runs discarded, {found.bytes / 1e6:,.0f} MB.")
+    if found.unscored:
+        out.print(f"Kept: those of {len(found.unscored)} runs that were not scored on test (--all takes them too).")
 
 
 def _print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
