@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 
 from conftest import TINY
 from tunebench.cli import app
+from tunebench.data.tokens import TokenizedTexts
 from tunebench.engine import checkpoint as checkpoints
-from tunebench.engine.evaluator import merged_adapters
+from tunebench.engine.batching import Collator
+from tunebench.engine.evaluator import merged_adapters, predict_logits
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.errors import TunebenchError
 from tunebench.models import Architecture, count_parameters, load_architecture, load_classifier
@@ -105,7 +107,7 @@ def test_it_trains_what_it_says_learns_and_leaves_the_rest_alone(
     # Saved, and put into a model built anew.
     with torch.inference_mode():
         wanted = model(**batch()).logits
-        with merged_adapters(model):
+        with merged_adapters(model.modules()):
             assert torch.allclose(model(**batch()).logits, wanted, atol=1e-4)
         assert torch.equal(model(**batch()).logits, wanted)
     checkpoints.save_weights(tmp_path / "w.safetensors", model)
@@ -133,6 +135,29 @@ def test_the_fast_layers_give_its_gradients_or_decline(
         if parameter.requires_grad and wanted[name] is not None:
             assert parameter.grad is not None, name
             assert torch.allclose(parameter.grad, wanted[name], atol=1e-5, rtol=1e-4), name  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("family", ["distilbert", "bert"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_in_bf16_the_fast_layers_stay_close_and_scoring_leaves_no_trace(
+    tiny_model: Callable[[str], Path], variant: str, family: str
+) -> None:
+    model, architecture = build(tiny_model(family), variant)
+    if supports(architecture, model):
+        return
+    model.eval()
+    with torch.no_grad():
+        for parameter in (p for p in model.parameters() if p.requires_grad):
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)  # most adapters begin as nothing at all
+    ids = batch()["input_ids"].numpy()
+    texts = TokenizedTexts(ids.astype(np.int32).ravel(), np.arange(len(ids) + 1) * ids.shape[1])
+    plain = predict_logits(model, texts, collator=Collator(pad_id=0), device="cpu")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fast = FastEncoder(model, architecture, seed=0)
+    found = predict_logits(model, texts, collator=Collator(pad_id=0), device="cpu", fast=fast)
+    assert np.abs(found - plain).max() < 0.05 * np.abs(plain).max() + 0.02
+    after = model.state_dict()
+    assert after.keys() == before.keys() and all(torch.equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.parametrize("family", TINY)

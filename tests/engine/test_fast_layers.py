@@ -276,15 +276,8 @@ def test_evaluation_keeps_the_datas_order_and_leaves_no_trace(
 
 
 def test_what_the_fast_layers_cannot_do_is_said(tiny_model: Callable[[str], Path]) -> None:
-    from peft import LoraConfig, get_peft_model
-
     model, architecture = build(tiny_model("deberta-v2"), "full")
     assert "deberta-v2" in str(supports(architecture, model))
-    model = load_classifier(tiny_model("bert"), label_names=("a", "b"))
-    architecture = architecture_of(model.config)
-    targets = list(architecture.projections("query_value"))
-    dora = get_peft_model(model, LoraConfig(target_modules=targets, use_dora=True))
-    assert "variant" in str(supports(architecture, dora))
 
 
 def test_every_fast_family_names_modules_that_exist(tiny_model: Callable[[str], Path]) -> None:

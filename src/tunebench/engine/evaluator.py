@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +72,14 @@ def predict_logits(
     return group.merged_rows(result)
 
 
-def _merged(model: nn.Module, fast: FastEncoder | None) -> Any:
-    return fast.merged() if fast is not None else merged_adapters(model)
+@contextmanager
+def _merged(model: nn.Module, fast: FastEncoder | None) -> Iterator[None]:
+    if fast is None:
+        with merged_adapters(model.modules()):
+            yield
+    else:
+        with merged_adapters(fast.own_forwards), fast.merged():
+            yield
 
 
 def _autocast(device: str, dtype: torch.dtype | None) -> Any:
@@ -81,8 +87,8 @@ def _autocast(device: str, dtype: torch.dtype | None) -> Any:
 
 
 @contextmanager
-def merged_adapters(model: nn.Module) -> Iterator[None]:
-    """Merge PEFT adapters into their base layers, and put the base weights back to the bit.
+def merged_adapters(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Merge those of the modules that are PEFT's into their base layers, and put the base weights back to the bit.
 
     Subtracting the update again would leave rounding behind, so the weights are kept aside.
     Adapters that cannot be merged run as they are.
@@ -90,7 +96,7 @@ def merged_adapters(model: nn.Module) -> Iterator[None]:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     layers: list[Any] = []
-    for module in model.modules():
+    for module in modules:
         if isinstance(module, BaseTunerLayer) and hasattr(module, "merge") and not module.merged:
             layers.append(module)
     kept = []

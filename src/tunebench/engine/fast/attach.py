@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer, StackedLinear
+from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer, OwnForwards, StackedLinear
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
 from tunebench.models import unwrap, virtual_tokens
@@ -60,9 +60,9 @@ class FastEncoder:
         self._swapped: list[nn.Module] = []
         for fast in self.layers:
             self._swap(fast.layer, fast.forward)
-        inside = {module for layer in stack for module in layer.modules()}
+        replaced = {module for layer in stack for module in layer.modules()} - set(self.own_forwards)
         for module in unwrapped.modules():
-            if isinstance(module, nn.Dropout) and module not in inside:
+            if isinstance(module, nn.Dropout) and module not in replaced:
                 self._swap(module, _MaskedDropout(module, self.masks).forward)
 
     def _swap(self, module: nn.Module, forward: Any) -> None:
@@ -72,7 +72,13 @@ class FastEncoder:
     @property
     def stacks(self) -> Iterator[StackedLinear]:
         """All stacked weights."""
-        return (stack for layer in self.layers for stack in layer.stacks)
+        return (part for layer in self.layers for part in layer.linears if isinstance(part, StackedLinear))
+
+    @property
+    def own_forwards(self) -> list[nn.Module]:
+        """All modules inside the layers that run their own forward, or lie within one that does."""
+        parts = (part for layer in self.layers for part in layer.linears if isinstance(part, OwnForwards))
+        return [inner for part in parts for module in part.modules for inner in module.modules()]
 
     def start_step(self, step: int) -> None:
         """Tie the dropout masks that follow to an optimisation step."""
@@ -85,7 +91,10 @@ class FastEncoder:
 
     @contextmanager
     def merged(self) -> Iterator[None]:
-        """Run with LoRA folded into the stacked copies; the parameters are never touched."""
+        """Run with LoRA folded into the stacked copies; the parameters are never touched.
+
+        Adapters that run their own forward are not merged here.
+        """
         for stack in self.stacks:
             stack.refresh(everything=True, merge=True)
         try:
@@ -101,7 +110,7 @@ class FastEncoder:
 
 
 class _MaskedDropout:
-    """Dropout outside the layers (embeddings, head), from the same stream of masks."""
+    """Dropout outside the layers (embeddings, head) or in adapters' own forward, from the same stream of masks."""
 
     def __init__(self, module: nn.Dropout, masks: MaskStream) -> None:
         self.module, self.masks = module, masks
@@ -120,28 +129,8 @@ def supports(architecture: Architecture, model: nn.Module) -> str | None:
     """
     if architecture.model_type not in LAYER_NAMES:
         return f"{architecture.model_type} has no fast layers yet"
-    names = LAYER_NAMES[architecture.model_type]
-    linears = (names.query, names.key, names.value, names.attention_output, names.up, names.down)
-    unwrapped = unwrap(model)
     if virtual_tokens(model)[1]:
         return "keys and values of a prefix reach only the layers' own forward"
-    if any(p.device.type != "cpu" for p in unwrapped.parameters()):
+    if any(p.device.type != "cpu" for p in unwrap(model).parameters()):
         return "the fast layers are for CPUs"
-    for layer in unwrapped.get_submodule(architecture.layers):
-        for name in linears:
-            if reason := _linear_reason(layer.get_submodule(name)):
-                return reason
-    return None
-
-
-def _linear_reason(module: Any) -> str | None:
-    if type(module) is nn.Linear:
-        return None
-    from peft.tuners.lora import Linear as LoraLinear
-
-    if type(module) is not LoraLinear or type(module.base_layer) is not nn.Linear:
-        return f"{type(module).__name__} layers run through their own forward"
-    plain = len(module.active_adapters) == 1 and not module.merged and not module.lora_variant
-    if not plain or any(module.lora_bias.values()):
-        return "this LoRA variant runs through its own forward"
     return None

@@ -158,6 +158,53 @@ class StackedLinear:
         return y
 
 
+class OwnForwards:
+    """Linear layers that share an input and run their own forward: adapters without a fast operation.
+
+    Args:
+        modules: ``nn.Linear`` or layers of PEFT over them.
+        dtype: Compute type.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], dtype: torch.dtype) -> None:
+        self.modules = list(modules)
+        self.dtype = dtype
+
+    def __call__(self, x: Tensor, masks: MaskStream, *, training: bool) -> Tensor:
+        """Apply all layers.
+
+        Args:
+            x: ``(rows, in)`` in the compute type.
+            masks: Unused here; :class:`~tunebench.engine.fast.attach.FastEncoder` gives it to their dropout.
+            training: Unused; the modules know.
+
+        Returns:
+            ``(rows, sum of out)`` in the compute type.
+        """
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            parts = [module(x).to(self.dtype) for module in self.modules]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+def why_own_forward(module: Any) -> str | None:
+    """Say why a linear layer has no fast operation; None when it has: plain ones, and plain LoRA over them."""
+    if type(module) is nn.Linear:
+        return None
+    from peft.tuners.lora import Linear as LoraLinear
+
+    if type(module) is not LoraLinear or type(module.base_layer) is not nn.Linear:
+        return f"{type(module).__name__} layers run through their own forward"
+    plain = len(module.active_adapters) == 1 and not module.merged and not module.lora_variant
+    if not plain or any(module.lora_bias.values()):
+        return "this LoRA variant runs through its own forward"
+    return None
+
+
+def _linears(modules: Sequence[nn.Module], dtype: torch.dtype) -> StackedLinear | OwnForwards:
+    own = any(why_own_forward(module) for module in modules)
+    return OwnForwards(modules, dtype) if own else StackedLinear(modules, dtype)
+
+
 class FastLayer:
     """Stands in for one encoder layer.
 
@@ -187,21 +234,21 @@ class FastLayer:
         self.attention_dropout = float(attention.dropout.p)  # type: ignore[union-attr, arg-type]
         query, key, value = get(names.query), get(names.key), get(names.value)
         self.projections = (
-            [StackedLinear([query], dtype), StackedLinear([key, value], dtype)]
+            [_linears([query], dtype), _linears([key, value], dtype)]
             if first_token_only
-            else [StackedLinear([query, key, value], dtype)]
+            else [_linears([query, key, value], dtype)]
         )
-        self.output = StackedLinear([get(names.attention_output)], dtype)
-        self.up = StackedLinear([get(names.up)], dtype)
-        self.down = StackedLinear([get(names.down)], dtype)
+        self.output = _linears([get(names.attention_output)], dtype)
+        self.up = _linears([get(names.up)], dtype)
+        self.down = _linears([get(names.down)], dtype)
         self.activation = get(names.activation)
         self.attention_norm, self.output_norm = get(names.attention_norm), get(names.output_norm)
         self.attention_output_p = _dropout_p(layer, names.attention_output_dropout)
         self.output_p = _dropout_p(layer, names.output_dropout)
 
     @property
-    def stacks(self) -> list[StackedLinear]:
-        """All stacked weights of the layer."""
+    def linears(self) -> list[StackedLinear | OwnForwards]:
+        """All linear layers of the layer."""
         return [*self.projections, self.output, self.up, self.down]
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
