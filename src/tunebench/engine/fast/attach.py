@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer, OwnForwards, StackedLinear
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
-from tunebench.models import unwrap, virtual_tokens
+from tunebench.models import unwrap
 from tunebench.pooling import pools_by_hooks
 
 if TYPE_CHECKING:
@@ -53,9 +53,10 @@ class FastEncoder:
                 names,
                 self.masks,
                 dtype,
+                index=index,
                 first_token_only=first_token_only and layer is stack[-1] and not pools_by_hooks(model),
             )
-            for layer in stack
+            for index, layer in enumerate(stack)
         ]
         self._swapped: list[nn.Module] = []
         for fast in self.layers:
@@ -129,8 +130,6 @@ def supports(architecture: Architecture, model: nn.Module) -> str | None:
     """
     if architecture.model_type not in LAYER_NAMES:
         return f"{architecture.model_type} has no fast layers yet"
-    if virtual_tokens(model)[1]:
-        return "keys and values of a prefix reach only the layers' own forward"
     if any(p.device.type != "cpu" for p in unwrap(model).parameters()):
         return "the fast layers are for CPUs"
     return None

@@ -213,6 +213,7 @@ class FastLayer:
         names: Where its modules are.
         masks: The stream all dropout draws from.
         dtype: Compute type.
+        index: Which of the encoder's layers it is, from 0.
         first_token_only: Compute the first token's output only; the result is ``(B, 1, D)`` in fp32.
     """
 
@@ -223,10 +224,11 @@ class FastLayer:
         masks: MaskStream,
         dtype: torch.dtype,
         *,
+        index: int,
         first_token_only: bool,
     ) -> None:
         get = layer.get_submodule
-        self.layer, self.masks, self.dtype = layer, masks, dtype
+        self.layer, self.masks, self.dtype, self.index = layer, masks, dtype, index
         self.first_token_only = first_token_only
         attention = get(names.attention)
         self.heads = int(getattr(attention, names.heads))
@@ -251,13 +253,21 @@ class FastLayer:
         """All linear layers of the layer."""
         return [*self.projections, self.output, self.up, self.down]
 
-    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        *_: Any,
+        past_key_values: Any = None,
+        **__: Any,
+    ) -> Tensor:
         """Run the layer.
 
         Args:
             hidden_states: ``(B, S, D)``.
             attention_mask: None, or a mask of shape ``(B, 1, any, S)``: bool (True = attend) or
-                additive.
+                additive. With a prefix it covers that too: ``P + S`` in place of ``S``.
+            past_key_values: None, or a Transformers cache with the keys and values of a prefix of ``P`` tokens.
 
         Returns:
             ``(B, S, D)`` in the compute type, or ``(B, 1, D)`` in fp32.
@@ -272,6 +282,13 @@ class FastLayer:
         else:
             rows = x
             query, others = self.projections[0](x, masks, training=training), None
+        if past_key_values is not None:
+            if others is None:
+                query, others = query[:, :dim], query[:, dim:]
+            prefix = self._prefix(past_key_values)
+            others = torch.cat([prefix, others.reshape(batch, tokens, -1)], dim=1)
+            tokens = others.shape[1]
+            others = others.view(batch * tokens, -1)
         bias = _key_bias(attention_mask, self.heads, self.dtype)
         dropout = self.attention_dropout if training else 0.0
         context = AttentionFunction.apply(
@@ -285,6 +302,12 @@ class FastLayer:
         out = self._add_and_norm(out, attended, self.output_p, self.output_norm)
         out = out.view(batch, -1, dim)
         return out.float() if self.first_token_only else out
+
+    def _prefix(self, cache: Any) -> Tensor:
+        """Return this layer's prefix, ``(B, P, 2 D)``: keys and values side by side, as projections give them."""
+        stored = getattr(cache, "self_attention_cache", cache).layers[self.index]
+        parts = [part.to(self.dtype).transpose(1, 2).flatten(2) for part in (stored.keys, stored.values)]
+        return torch.cat(parts, dim=-1)
 
     def _add_and_norm(self, x: Tensor, residual: Tensor, p: float, norm: nn.Module) -> Tensor:
         keep, scale = self.masks.keep(tuple(x.shape), p if self.layer.training else 0.0)
