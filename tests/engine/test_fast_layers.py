@@ -210,7 +210,7 @@ def test_masks_are_written_and_applied_where_asked(dtype: torch.dtype) -> None:
     assert torch.equal(x, apart)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.25])
+@pytest.mark.parametrize("dropout", [0.0, 1e-6, 0.25])
 @pytest.mark.parametrize("elements", [1, 300, 10**9])
 def test_attention_in_blocks_is_attention_by_its_definition(
     monkeypatch: pytest.MonkeyPatch, dropout: float, elements: int

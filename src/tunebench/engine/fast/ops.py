@@ -192,6 +192,8 @@ class AttentionFunction(Function):
                 mask, keep_scale = masks.keep(tuple(scores.shape), dropout, out=keep[part])
                 probabilities = apply_mask(probabilities, mask)
             torch.bmm(probabilities, v[part], out=output[part])
+        if keep_scale == 1:
+            keep = None  # a dropout too small for a lane draws no mask
         if keep is not None:
             output.mul_(keep_scale)
         ctx.save_for_backward(q, k, v, saved, keep)
