@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.fast import ops
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.fast.layers import LAYER_NAMES
-from tunebench.engine.fast.masks import MaskStream, apply_mask
+from tunebench.engine.fast.masks import MaskStream, apply_mask, read_signs, sign_kept
 from tunebench.models import Architecture, architecture_of, load_classifier
 from tunebench.strategies import STRATEGIES
 
@@ -195,13 +197,36 @@ def test_masks_of_neighbouring_lanes_steps_and_seeds_are_unrelated() -> None:
         assert abs(float((signs[0][shift:] * signs[0][:-shift]).mean())) < bound
 
 
+@pytest.mark.parametrize("p", [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5])
+def test_elements_of_one_lane_are_dropped_as_if_independent(monkeypatch: pytest.MonkeyPatch, p: float) -> None:
+    """Over all 65,536 lanes, whose uses are rows here: what two, three and four of them drop together."""
+    stream = MaskStream(0)
+    every = np.arange(2**16, dtype=np.uint16).view(np.uint64)
+    monkeypatch.setattr(stream, "_generator", SimpleNamespace(integers=lambda *_, **__: every))
+    keep, scale = stream.keep((4, 2**16), p)
+    assert keep is not None
+    dropped, rate = (keep == 0).double(), 1 - 1 / scale
+    assert dropped.mean(1).tolist() == pytest.approx([rate] * 4, abs=1e-9)
+    for count in (2, 3, 4):
+        for some in itertools.combinations(dropped, count):
+            together = float(torch.stack(some).prod(0).mean())
+            assert abs(together - rate**count) < 1e-3 * rate * (1 - rate)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_masks_are_written_and_applied_where_asked(dtype: torch.dtype) -> None:
-    wanted, scale = MaskStream(4).keep((6, 7, 8), 0.3)
+def test_signs_carry_a_mask_exactly(dtype: torch.dtype) -> None:
+    keep, _ = MaskStream(3).keep((50, 60), 0.3)
+    assert keep is not None
+    x = torch.rand(50, 60).to(dtype)
+    x[0] = 0
+    values, mask = read_signs(sign_kept(x, keep, out=torch.empty_like(x)))
+    assert torch.equal(values, x) and torch.equal(mask, keep.to(mask.dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_masks_are_applied_where_asked(dtype: torch.dtype) -> None:
+    wanted, _ = MaskStream(4).keep((6, 7, 8), 0.3)
     assert wanted is not None
-    out = torch.full((6, 7, 8), 9, dtype=torch.int16)
-    assert MaskStream(4).keep((6, 7, 8), 0.3, out=out)[1] == scale
-    assert torch.equal(out, wanted)
     x = torch.randn(6, 7, 8).to(dtype)
     before = x.clone()
     apart = apply_mask(x, wanted)
@@ -230,10 +255,11 @@ def test_attention_in_blocks_is_attention_by_its_definition(
 
     q, k, v = rows.view(batch, tokens, 3, heads, size).permute(2, 0, 3, 1, 4).flatten(1, 2)
     probabilities = torch.softmax(q @ k.transpose(1, 2) * scaling + bias, dim=-1)
-    # A block here is a multiple of four lanes, so that the draws are those of the whole.
-    keep, scale = MaskStream(2).keep(tuple(probabilities.shape), dropout)
-    if keep is not None:
-        probabilities = probabilities * (keep == -1) * scale
+    stream, kept = MaskStream(2), []
+    for part in ops._blocks(tuple(probabilities.shape)):
+        keep, scale = stream.keep(tuple(probabilities[part].shape), dropout)
+        kept.append(torch.ones_like(probabilities[part]) if keep is None else (keep == -1) * scale)
+    probabilities = probabilities * torch.cat(kept)
     wanted = (probabilities @ v).view(batch, heads, tokens, size).transpose(1, 2).reshape(found.shape)
     (expected,) = torch.autograd.grad((wanted * weights).sum(), rows)
     assert torch.allclose(found, wanted, rtol=1e-5, atol=1e-6)

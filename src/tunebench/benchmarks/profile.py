@@ -6,12 +6,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from transformers import TrainerCallback
+
 from tunebench.benchmarks.training import BATCH, WAYS, build_model, our_trainer, review_lengths
 from tunebench.engine import machine
 from tunebench.engine.flops import count
 
 #: Operators worth a line of their own; what takes less is summed.
 _SHOWN = 0.01
+#: Passes over the texts before the one that is profiled: memory is mapped in the first.
+_WARM_UP = 2
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def run_profile(
     threads: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Profile a pass over texts with the lengths of film reviews, after one that warms up.
+    """Profile a pass over texts with the lengths of film reviews, after some that warm up.
 
     Args:
         model: ``distilbert``, ``minilm``, or a folder.
@@ -69,12 +73,12 @@ def run_profile(
         machine.release_memory()
         machine.keep_memory(True)
         workload = count(prepared, architecture)
-        with our_trainer(prepared, architecture, workload, texts, precision, passes=1) as trainer:
+        with our_trainer(prepared, architecture, workload, texts, precision, passes=_WARM_UP + 1) as trainer:
+            steps = trainer.args.max_steps // (_WARM_UP + 1)
+            profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+            trainer.add_callback(_StartAt(profiler, steps * _WARM_UP))
             trainer.train()
-        with our_trainer(prepared, architecture, workload, texts, precision, passes=1) as trainer:
-            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
-                trainer.train()
-            steps = trainer.state.max_steps
+            profiler.stop()
         events = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
         total = sum(event.self_cpu_time_total for event in events)
         lines = [
@@ -98,6 +102,18 @@ def run_profile(
         "mean_tokens": float(texts.lengths.mean()),
         "profiles": [asdict(profile) for profile in found],
     }
+
+
+class _StartAt(TrainerCallback):
+    """Starts a profiler at a step, in the middle of training."""
+
+    def __init__(self, profiler: Any, step: int) -> None:
+        self._profiler, self._step = profiler, step
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start when the step has come."""
+        if state.global_step == self._step:
+            self._profiler.start()
 
 
 def render_profile(found: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from tunebench.engine.fast.masks import MaskStream, apply_mask
+from tunebench.engine.fast.masks import MaskStream, apply_mask, read_signs, sign_kept
 
 #: Attention probabilities worked on at a time. A whole batch's are many times a core's cache, and would go to
 #: memory and back between softmax, dropout and products; much smaller blocks cost more in calls.
@@ -178,54 +178,56 @@ class AttentionFunction(Function):
             k, v = _split_heads(others, 2, shape)
         whole = (*q.shape[:2], tokens)
         saved = q.new_empty(whole) if any(ctx.needs_input_grad) else None
-        keep = q.new_empty(whole, dtype=torch.int16) if dropout > 0 else None
-        keep_scale = 1.0
+        drops, keep_scale = masks.drops(dropout), 1.0
         output = torch.empty_like(q)
         for part in _blocks(whole):
             if bias is None:
                 scores = torch.bmm(q[part] * scaling, k[part].transpose(1, 2))
             else:
                 scores = torch.baddbmm(bias[part], q[part], k[part].transpose(1, 2), alpha=scaling)
-            # Where nothing is kept for a backward pass, the scores themselves become the probabilities.
-            probabilities = torch.softmax(scores, dim=-1, out=scores if saved is None else saved[part])
-            if keep is not None:
-                mask, keep_scale = masks.keep(tuple(scores.shape), dropout, out=keep[part])
-                probabilities = apply_mask(probabilities, mask)
-            torch.bmm(probabilities, v[part], out=output[part])
-        if keep_scale == 1:
-            keep = None  # a dropout too small for a lane draws no mask
-        if keep is not None:
-            output.mul_(keep_scale)
-        ctx.save_for_backward(q, k, v, saved, keep)
-        ctx.scaling, ctx.keep_scale, ctx.shape, ctx.apart = scaling, keep_scale, shape, others is not None
+            # With dropout, what is saved carries the mask; where nothing is saved, the scores' place will do.
+            probabilities = torch.softmax(scores, dim=-1, out=scores if drops or saved is None else saved[part])
+            mask, keep_scale = masks.keep(tuple(scores.shape), dropout)
+            if mask is not None and saved is not None:
+                sign_kept(probabilities, mask, out=saved[part])
+            apply_mask(probabilities, mask, in_place=True)
+            _scaled_bmm(probabilities, v[part], keep_scale, out=output[part])
+        ctx.save_for_backward(q, k, v, saved)
+        ctx.scaling, ctx.keep_scale, ctx.drops = scaling, keep_scale, drops
+        ctx.shape, ctx.apart = shape, others is not None
         rows = output.view(batch, heads, q.shape[1], -1).transpose(1, 2)
         return rows.reshape(batch * q.shape[1], -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return gradients in the layout of the inputs."""
-        q, k, v, saved, keep = ctx.saved_tensors
+        q, k, v, saved = ctx.saved_tensors
         batch, _, heads = ctx.shape
         queries, size = q.shape[1:]
         grad = grad.view(batch, queries, heads, size).transpose(1, 2).reshape(q.shape)
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        # The softmax's gradient is linear in its input, so the scale of dropout can wait for the last products.
+        factor = ctx.scaling * ctx.keep_scale
         for part in _blocks(saved.shape):
-            probabilities, mask = saved[part], None if keep is None else keep[part]
+            probabilities, mask = read_signs(saved[part]) if ctx.drops else (saved[part], None)
             grad_p = torch.bmm(grad[part], v[part].transpose(1, 2))
             apply_mask(grad_p, mask, in_place=True)
-            grad_s = torch.ops.aten._softmax_backward_data(grad_p, probabilities, -1, probabilities.dtype)
-            torch.bmm(grad_s, k[part], out=grad_q[part])
-            torch.bmm(grad_s.transpose(1, 2), q[part], out=grad_k[part])
-            torch.bmm(apply_mask(probabilities, mask).transpose(1, 2), grad[part], out=grad_v[part])
-        # The softmax's gradient is linear in its input, so the scale of dropout can wait until here.
-        grad_q.mul_(ctx.scaling * ctx.keep_scale)
-        grad_k.mul_(ctx.scaling * ctx.keep_scale)
-        if keep is not None:
-            grad_v.mul_(ctx.keep_scale)
+            grad_s = torch.ops.aten._softmax_backward_data(
+                grad_p, probabilities, -1, probabilities.dtype, grad_input=grad_p
+            )
+            _scaled_bmm(grad_s, k[part], factor, out=grad_q[part])
+            _scaled_bmm(grad_s.transpose(1, 2), q[part], factor, out=grad_k[part])
+            apply_mask(probabilities, mask, in_place=True)
+            _scaled_bmm(probabilities.transpose(1, 2), grad[part], ctx.keep_scale, out=grad_v[part])
         if ctx.apart:
             first, second = _join_heads([grad_q], batch, heads), _join_heads([grad_k, grad_v], batch, heads)
             return first, second, None, None, None, None, None
         return _join_heads([grad_q, grad_k, grad_v], batch, heads), None, None, None, None, None, None
+
+
+def _scaled_bmm(a: Tensor, b: Tensor, factor: float, *, out: Tensor) -> None:
+    """Write ``factor * a @ b``: scaled while it is written, which a pass of its own over the product is not."""
+    torch.baddbmm(out, a, b, beta=0, alpha=factor, out=out)
 
 
 def _blocks(shape: tuple[int, int, int]) -> Iterator[slice]:
