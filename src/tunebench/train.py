@@ -27,6 +27,7 @@ from tunebench.engine import group, machine
 from tunebench.engine.batching import Batches, Collator, TokenDataset
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.flops import Workload, count
+from tunebench.engine.pace import Pace
 from tunebench.engine.prefix import FrozenPrefix, frozen_layers
 from tunebench.engine.trainer import StudyTrainer
 from tunebench.files import stored_file
@@ -64,7 +65,7 @@ class Prepared:
     fast: FastEncoder | None
     autocast: torch.dtype | None
     parameters: Parameters
-    pace: Callable[[str], tuple[float, float]]
+    pace: Pace
     #: From the number of optimisation steps to what the strategy does at each of them.
     step_hook: Callable[[int], StepHook | None]
     prefix: FrozenPrefix | None = None

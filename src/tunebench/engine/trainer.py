@@ -24,6 +24,7 @@ from tunebench.engine import group
 from tunebench.engine.batching import Collator, LengthGroupedSampler, SharedBatches, TokenDataset, counted
 from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.machine import ContentionMeter
+from tunebench.engine.pace import Pace, Paces
 from tunebench.errors import TunebenchError
 from tunebench.metrics import selection_metrics
 from tunebench.progress import Interrupted, Progress, Pruned
@@ -77,8 +78,7 @@ class StudyTrainer(Trainer):
         report: Called with the progress.
         stop: Asked after every step; when true the run saves a checkpoint and is interrupted.
         prune: Given the macro F1 of every evaluation so far, says whether to give the run up; None never does.
-        pace: Given a parameter's name, its learning rate over the run's and the share of training after
-            which it begins to learn; None trains all alike.
+        pace: Says the pace of each parameter; None trains all alike.
         hook: What the strategy does at every step; its state goes into checkpoints.
         checkpoint_seconds: At most this much work is lost by a kill.
     """
@@ -105,7 +105,7 @@ class StudyTrainer(Trainer):
         report: Callable[[Progress], None],
         stop: Callable[[], bool],
         prune: Callable[[list[float]], bool] | None = None,
-        pace: Callable[[str], tuple[float, float]] | None = None,
+        pace: Pace | None = None,
         hook: StepHook | None = None,
         checkpoint_seconds: float = 300.0,
     ) -> None:
@@ -126,8 +126,7 @@ class StudyTrainer(Trainer):
         self.run_folder, self.best_path = folder, best_path
         self._seed, self._grouped, self._autocast = seed, grouped, autocast
         self._run_id, self._report, self._prune = run_id, report, prune
-        self._paces = {name: pace(name) for name, p in model.named_parameters() if p.requires_grad} if pace else {}
-        self._delays: list[float] = []
+        self._paces = Paces(model, pace)
         self.hook = hook
         self.contention = ContentionMeter(group.pids())
         self._loop = _Loop(self, stop, checkpoint_seconds)
@@ -137,39 +136,21 @@ class StudyTrainer(Trainer):
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
         """Group parameters by their pace; where all have the same it is the Trainer's own optimiser."""
-        if self.optimizer is not None or len(set(self._paces.values())) < 2:
+        if self.optimizer is not None or not self._paces.differ:
             return super().create_optimizer(*args, **kwargs)
-        decayed = set(self.get_decay_parameter_names(self.model))
-        groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                groups.setdefault((*self._paces[name], name in decayed), []).append(parameter)
         kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-        self._delays = [delay for _, delay, _ in groups]
-        self.optimizer = kind(
-            [
-                {
-                    "params": parameters,
-                    "lr": self.args.learning_rate * scale,
-                    "weight_decay": self.args.weight_decay if decays else 0.0,
-                }
-                for (scale, _, decays), parameters in groups.items()
-            ],
-            **options,
+        groups = self._paces.groups(
+            learning_rate=self.args.learning_rate,
+            weight_decay=self.args.weight_decay,
+            decayed=set(self.get_decay_parameter_names(self.model)),
         )
+        self.optimizer = kind(groups, **options)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Hold groups that begin later at a learning rate of 0 until then."""
+        """Let groups that begin later wait."""
         scheduler = super().create_scheduler(num_training_steps, optimizer)
-        if any(self._delays):
-            starts = [delay * num_training_steps for delay in self._delays]
-            scheduler.lr_lambdas = [
-                _Delayed(base, start) for base, start in zip(scheduler.lr_lambdas, starts, strict=True)
-            ]
-            for group, base in zip(scheduler.optimizer.param_groups, scheduler.lr_lambdas, strict=True):
-                group["lr"] = group["initial_lr"] * base(0)
-            scheduler._last_lr = [group["lr"] for group in scheduler.optimizer.param_groups]
+        self._paces.hold_back(scheduler, steps=num_training_steps)
         return scheduler
 
     # Batches -----------------------------------------------------------------------------------
@@ -421,16 +402,6 @@ class _Loop(TrainerCallback):
         self._saved = time.monotonic()
         if self.stopping:
             raise Interrupted(f"stopped at step {state.global_step} of {state.max_steps}")
-
-
-class _Delayed:
-    """A schedule that is 0 before a step."""
-
-    def __init__(self, base: Callable[[int], float], start: float) -> None:
-        self.base, self.start = base, start
-
-    def __call__(self, step: int) -> float:
-        return self.base(step) if step >= self.start else 0.0
 
 
 def _trainer_metrics(prediction: Any) -> dict[str, float]:

@@ -66,11 +66,10 @@ class MaskStream:
         # A uniform integer is below the threshold with the kept rate; clamping leaves that one bit of it.
         threshold = kept - _LANES // 2
         mask = torch.empty(_USES, lanes, dtype=torch.int16)
-        for use in range(_USES):
-            torch.clamp(lane, threshold - 1, threshold, out=mask[use])
+        for part in mask:
+            torch.clamp(lane, threshold - 1, threshold, out=part).sub_(threshold)
             lane.mul_(_MULTIPLIER)
-        mask = mask.sub_(threshold).view(-1)[:count]
-        return mask.view(shape), _LANES / kept
+        return mask.view(-1)[:count].view(shape), _LANES / kept
 
 
 def apply_mask(x: Tensor, keep: Tensor | None, *, in_place: bool = False) -> Tensor:

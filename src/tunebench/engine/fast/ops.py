@@ -136,7 +136,7 @@ class DropoutFunction(Function):
         """Return gradients of ``x`` and of the residual."""
         (keep,) = ctx.saved_tensors
         residual = grad if ctx.needs_input_grad[1] else None
-        return apply_mask(grad.contiguous(), keep) * ctx.scale, residual, None, None
+        return apply_mask(grad.contiguous(), keep).mul_(ctx.scale), residual, None, None
 
 
 class AttentionFunction(Function):
