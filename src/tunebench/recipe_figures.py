@@ -83,7 +83,11 @@ def f1_by_learning_rate(comparison: Comparison) -> Figure:
     notes = ["Ring: the chosen rate. Small dots: single seeds."]
     if any(rates.stopped for rates in found.values()):
         notes.append("Hollow: stopped early by the search, with its best score until then.")
-    if len(comparison.sizes) == 1 and len(comparison.labels) > _FEW:
+    many = len(comparison.sizes) == 1 and len(comparison.labels) > _FEW
+    bottom = _bottom([value for rates in found.values() for _, value in rates.means + rates.stopped])
+    if bottom is not None:
+        notes.append("Triangle with a number: a score below the axis.")
+    if many:
         figure, panels = _panels_by_strategy(comparison, xlabel, ylabel)
         for (label, _), rates in found.items():
             for other, axes in panels.items():
@@ -103,7 +107,42 @@ def f1_by_learning_rate(comparison: Comparison) -> Figure:
             axes.margins(0.12)  # room for rings
         else:
             say_nothing_to_show(axes, "no score on a selection split")
+    if bottom is not None:
+        for (label, size), rates in found.items():
+            axes = panels[label] if many else by_size[size]
+            _mark_below(axes, rates, look_of[label], bottom)
     return figure
+
+
+def _bottom(scores: list[float]) -> float | None:
+    """Return where the axis should begin, if one run that learnt nothing would press all others together.
+
+    That is eight times as far below the best score as the median is; None where all are above it.
+    """
+    if not scores:
+        return None
+    best = max(scores)
+    bottom = best - 8 * (best - float(np.median(scores)))
+    return bottom if min(scores) < bottom < best else None
+
+
+def _mark_below(axes: Axes, rates: _Rates, style: Style, bottom: float) -> None:
+    """End the axis there, and mark what is below it with its score."""
+    axes.set_ylim(bottom=bottom)
+    place = axes.get_xaxis_transform()
+    for rate, value in rates.means + rates.stopped:
+        if value < bottom:
+            axes.plot(rate, 0.05, marker="v", ls="", color=style.color, transform=place)
+            axes.annotate(
+                f"{value:.2f}",
+                (rate, 0.05),
+                xycoords=place,
+                xytext=(0, 6),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize="small",
+            )
 
 
 def _panels_by_strategy(comparison: Comparison, xlabel: str, ylabel: str) -> tuple[Figure, dict[str, Axes]]:
