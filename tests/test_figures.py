@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from factories import EIGHT, HONEST, compare, make_cell, make_grid, make_record, make_spec, with_predictions
-from tunebench.comparison import Cell, Comparison
+from tunebench.comparison import Comparison
 from tunebench.config import DataRef
 from tunebench.figure_style import save, styles
 from tunebench.figures import FIGURES, figures_of, save_figures
@@ -40,13 +39,6 @@ def many() -> Comparison:
     cells = [make_cell(label, size=500, learning_rate=rate, **HONEST) for label in labels for rate in rates]
     cells[0] = make_cell(labels[0], size=500, learning_rate=rates[0], status="failed", **HONEST)
     return compare(cells)
-
-
-def scored(cell: Cell, macro_f1: float) -> Cell:
-    """Return the cell with another macro F1 on the selection split."""
-    assert cell.record is not None and cell.record.selected is not None
-    selected = cell.record.selected.model_copy(update={"macro_f1": macro_f1})
-    return replace(cell, record=cell.record.model_copy(update={"selected": selected}))
 
 
 def cuts() -> Comparison:
@@ -160,13 +152,13 @@ def test_many_strategies_have_a_panel_each_before_the_others_in_grey() -> None:
 def test_a_run_that_learnt_nothing_does_not_press_the_others_together(labels: tuple[str, ...]) -> None:
     rates = (1e-5, 1e-4, 1e-3)
     cells = [
-        scored(make_cell(label, size=500, learning_rate=rate, **HONEST), 0.8 + i / 100)
+        make_cell(label, size=500, learning_rate=rate, f1=0.8 + i / 100, **HONEST)
         for label in labels
         for i, rate in enumerate(rates)
     ]
     whole = FIGURES["f1_by_learning_rate"](compare(cells))
     assert "below the axis" not in footnotes(whole)
-    cells[2] = scored(make_cell(labels[0], size=500, learning_rate=rates[2], **HONEST), 0.33)
+    cells[2] = make_cell(labels[0], size=500, learning_rate=rates[2], f1=0.33, **HONEST)
     figure = FIGURES["f1_by_learning_rate"](compare(cells))
     assert "below the axis" in footnotes(figure)
     for axes in figure.axes:

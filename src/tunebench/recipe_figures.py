@@ -59,6 +59,11 @@ class _Rates:
                 found.stopped.append((arm.learning_rate, max(early)))
         return found
 
+    @property
+    def scores(self) -> list[tuple[float, float]]:
+        """One score a rate: the mean, or the best of what was stopped."""
+        return self.means + self.stopped
+
     def draw(self, axes: Axes, style: Style) -> None:
         """Draw them into a panel."""
         color, marker = style.color, style.marker
@@ -84,7 +89,7 @@ def f1_by_learning_rate(comparison: Comparison) -> Figure:
     if any(rates.stopped for rates in found.values()):
         notes.append("Hollow: stopped early by the search, with its best score until then.")
     many = len(comparison.sizes) == 1 and len(comparison.labels) > _FEW
-    bottom = _bottom([value for rates in found.values() for _, value in rates.means + rates.stopped])
+    bottom = _bottom([value for rates in found.values() for _, value in rates.scores])
     if bottom is not None:
         notes.append("Triangle with a number: a score below the axis.")
     if many:
@@ -105,6 +110,8 @@ def f1_by_learning_rate(comparison: Comparison) -> Figure:
         if axes.lines:
             axes.set_xscale("log")
             axes.margins(0.12)  # room for rings
+            if bottom is not None:
+                axes.set_ylim(bottom=bottom)
         else:
             say_nothing_to_show(axes, "no score on a selection split")
     if bottom is not None:
@@ -127,10 +134,9 @@ def _bottom(scores: list[float]) -> float | None:
 
 
 def _mark_below(axes: Axes, rates: _Rates, style: Style, bottom: float) -> None:
-    """End the axis there, and mark what is below it with its score."""
-    axes.set_ylim(bottom=bottom)
+    """Mark what is below the axis with its score."""
     place = axes.get_xaxis_transform()
-    for rate, value in rates.means + rates.stopped:
+    for rate, value in rates.scores:
         if value < bottom:
             axes.plot(rate, 0.05, marker="v", ls="", color=style.color, transform=place)
             axes.annotate(

@@ -3,7 +3,7 @@
 ``torch.bernoulli_`` draws one element at a time on CPUs without a vectorised path, and multiplying by
 a bool tensor is not vectorised either. A lane of a 64-bit draw costs a tenth of the former, and an
 integer "and" with all-ones or zero a tenth of the latter. Drawing is the one part of a step that runs on
-one core, so that every lane serves four elements, far apart: as drawn, and times one, two and three powers
+one core, so that every lane serves four elements, far apart: as drawn, and times the first three powers
 of an odd number modulo 2**16. Each of the four is uniform, and together they are a lattice as even as
 independent draws to 0.06 % of the variance, for two, three or all four of them (a test counts all 65,536
 lanes). The keep rate is exact to 2**-16, far below what training can notice, and the scale is the inverse
