@@ -70,6 +70,10 @@ def build(folder: Path, variant: str) -> tuple[Any, Architecture]:
         pytest.skip(reason)
     set_seed(0)
     model = load_classifier(folder, label_names=("a", "b"))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(std=0.1)  # fresh ones are 0, which hides what is done to them
     return strategy.prepare(model, params, architecture).eval(), architecture
 
 
@@ -107,8 +111,10 @@ def test_it_trains_what_it_says_learns_and_leaves_the_rest_alone(
     # Saved, and put into a model built anew.
     with torch.inference_mode():
         wanted = model(**batch()).logits
+        state = {name: value.clone() for name, value in model.state_dict().items()}
         with merged_adapters(model.modules()):
             assert torch.allclose(model(**batch()).logits, wanted, atol=1e-4)
+        assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
         assert torch.equal(model(**batch()).logits, wanted)
     checkpoints.save_weights(tmp_path / "w.safetensors", model)
     again, _ = build(tiny_model(family), variant)

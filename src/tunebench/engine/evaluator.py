@@ -88,10 +88,10 @@ def _autocast(device: str, dtype: torch.dtype | None) -> Any:
 
 @contextmanager
 def merged_adapters(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Merge those of the modules that are PEFT's into their base layers, and put the base weights back to the bit.
+    """Merge those of the modules that are PEFT's into their base layers, and put the base layers back to the bit.
 
-    Subtracting the update again would leave rounding behind, so the weights are kept aside.
-    Adapters that cannot be merged run as they are.
+    Subtracting the update again would leave rounding behind, so weights and biases (IA3 scales both) are
+    kept aside. Adapters that cannot be merged run as they are.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -100,13 +100,13 @@ def merged_adapters(modules: Iterable[nn.Module]) -> Iterator[None]:
         if isinstance(module, BaseTunerLayer) and hasattr(module, "merge") and not module.merged:
             layers.append(module)
     kept = []
-    for layer in layers:
-        weight = layer.get_base_layer().weight
-        kept.append((layer, weight, weight.detach().clone()))
-        layer.merge()
     try:
+        for layer in layers:
+            kept += [(p, p.detach().clone()) for p in layer.get_base_layer().parameters(recurse=False)]
+            layer.merge()
         yield
     finally:
-        for layer, weight, original in kept:
-            weight.data.copy_(original)
+        for parameter, original in kept:
+            parameter.data.copy_(original)
+        for layer in layers:
             layer.merged_adapters.clear()
