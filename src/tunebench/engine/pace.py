@@ -61,7 +61,7 @@ class Paces:
             return
         starts = [delay * steps for delay in self._delays]
         scheduler.lr_lambdas = [
-            _Delayed(base, start) for base, start in zip(scheduler.lr_lambdas, starts, strict=True)
+            _delayed(base, start) for base, start in zip(scheduler.lr_lambdas, starts, strict=True)
         ]
         groups = scheduler.optimizer.param_groups
         for group, schedule in zip(groups, scheduler.lr_lambdas, strict=True):
@@ -69,11 +69,13 @@ class Paces:
         scheduler._last_lr = [group["lr"] for group in groups]
 
 
-class _Delayed:
-    """A schedule that is 0 before a step."""
+def _delayed(base: Callable[[int], float], start: float) -> Callable[[int], float]:
+    """Return a schedule that is 0 before a step.
 
-    def __init__(self, base: Callable[[int], float], start: float) -> None:
-        self.base, self.start = base, start
+    A plain function, as checkpoints need: ``LambdaLR`` stores the attributes of anything else.
+    """
 
-    def __call__(self, step: int) -> float:
-        return self.base(step) if step >= self.start else 0.0
+    def rate(step: int) -> float:
+        return base(step) if step >= start else 0.0
+
+    return rate
