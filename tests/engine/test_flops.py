@@ -18,6 +18,9 @@ WAYS: list[tuple[str, dict[str, Any]]] = [
     ("full", {}),
     ("lora", {"placement": "query_value"}),
     ("lora", {"placement": "all_linear"}),
+    ("ia3", {}),
+    ("vera", {}),
+    ("oft", {"block_size": 2}),  # small, as rotations are made once a step and count for nothing
     ("prompt_tuning", {"virtual_tokens": 6}),
     ("prefix_tuning", {"virtual_tokens": 6}),
 ]

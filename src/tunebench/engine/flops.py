@@ -4,7 +4,8 @@ The Trainer multiplies 6 by all tokens and all parameters, frozen ones included.
 product counts 2 operations a multiply-add, three times at most: forward; the gradient of its input,
 where anything trained lies below; the gradient of its weight, where that is trained. So full
 fine-tuning costs 6 N a token, LoRA on every layer about 4 N, the top k of L layers 2 N + 4 N k / L,
-and a linear probe 2 N. Element-wise work is not counted.
+and a linear probe 2 N. Element-wise work is not counted, nor what an adapter computes of its weights once
+a step (DoRA's norms, OFT's rotations).
 """
 
 from __future__ import annotations
@@ -149,10 +150,24 @@ def _linear(module: Any, below: bool) -> tuple[float, float]:
     """Return forward and backward operations a token of a linear layer and the adapter on it."""
     base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
     weight = base.weight
+    rotations = list(getattr(module, "oft_R", {}).values())
     forward = 2.0 * weight.numel()
-    backward = forward * (below + weight.requires_grad)
+    # A rotation stands before the base layer, which then has to hand a gradient down to it.
+    backward = forward * ((below or bool(rotations)) + weight.requires_grad)
+    for rotation in rotations:
+        extra = 2.0 * base.in_features * rotation.block_size
+        forward += extra
+        backward += extra * (below + rotation.weight.requires_grad)
+    for shared in getattr(module, "vera_A", {}).values():
+        # Two frozen products, of which a layer takes its part, with a trained scale between them.
+        down, up = (2.0 * shared.shape[0] * width for width in (base.in_features, base.out_features))
+        forward += down + up
+        backward += up + down * below
+    # Packed rotations and IA3's scales have two dimensions, and stand in no product.
+    scales = [rotation.weight for rotation in rotations] + list(getattr(module, "ia3_l", {}).values())
+    apart = {id(weight), *map(id, scales)}
     for name, parameter in module.named_parameters():
-        if parameter is not weight and parameter.ndim == 2:
+        if parameter.ndim == 2 and id(parameter) not in apart:
             extra = 2.0 * parameter.numel()
             forward += extra
             # The input of the upper low-rank factor always needs its gradient: the lower one is trained.
