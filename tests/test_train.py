@@ -111,6 +111,18 @@ def test_a_run_learns_and_its_record_adds_up(
     assert {p.phase for p in seen} >= {"prepare", "train"}
 
 
+def test_a_stopped_run_that_unfreezes_gradually_goes_on(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    strategies = {"full": {"learning_rate": 1e-3, "unfreeze": 0.5}}
+    spec, dataset = make_spec(tiny_model("bert"), reviews, strategies=strategies, epochs=1)
+    whole, *_ = train(spec, dataset, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(spec, dataset, tmp_path / "cut", stop_after(5))
+    cut, *_ = train(spec, dataset, tmp_path / "cut")
+    assert cut.scores == whole.scores and cut.selected == whole.selected
+
+
 @pytest.mark.parametrize("strategy", ["full", "lora"])
 @pytest.mark.parametrize("engine", ["fast", "reference"])
 def test_a_stopped_run_ends_where_an_undisturbed_one_does(
@@ -123,6 +135,8 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_does(
             train(spec, dataset, tmp_path / "cut", stop_after(steps))
     cut, cut_folder, _ = train(spec, dataset, tmp_path / "cut")
     assert cut.timing and cut.timing.resumed == 3
+    assert cut.timing.train_seconds is not None and cut.timing.wall_seconds is not None
+    assert cut.timing.wall_seconds >= cut.timing.train_seconds + (cut.timing.eval_seconds or 0)
     assert cut.scores == whole.scores
     assert cut.selected == whole.selected
     first, second = whole_folder.read_predictions(), cut_folder.read_predictions()

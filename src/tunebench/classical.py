@@ -25,7 +25,7 @@ from tunebench.records import Cost, Environment, Parameters, RunRecord, Selected
 from tunebench.run_folder import kept_bytes
 from tunebench.strategies import STRATEGIES
 from tunebench.strategies.base import ClassicalStrategy
-from tunebench.train import Clock, describe_parts, now
+from tunebench.train import describe_parts, now
 
 if TYPE_CHECKING:
     from tunebench.linear_text import LinearText
@@ -41,7 +41,7 @@ def run_classical(attempt: Attempt) -> RunRecord:
     ``selected.step`` is the number of solver iterations, each of which is a pass over the training part,
     so it is the epoch too. All coefficients count as head, since there is nothing below them.
     """
-    started, clock, contention = now(), Clock(), machine.ContentionMeter()
+    started, clock, contention = now(), machine.Clock(), machine.ContentionMeter()
     spec, dataset, folder = attempt.spec, attempt.dataset, attempt.folder
     threads = machine.set_threads(machine.threads_of(attempt.execution))
     machine.reset_peak_memory()

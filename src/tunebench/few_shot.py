@@ -30,7 +30,7 @@ from tunebench.records import Cost, Environment, Parameters, RunRecord, Selected
 from tunebench.run_folder import kept_bytes
 from tunebench.sentence_classifier import SentenceClassifier, autocast, sentence_encoder
 from tunebench.strategies import STRATEGIES
-from tunebench.train import WARMUP_STEPS, Clock, Prepared, describe_parts, now, trainer_folder
+from tunebench.train import WARMUP_STEPS, Prepared, describe_parts, now, trainer_folder
 
 if TYPE_CHECKING:
     from tunebench.strategies import SetFitParams
@@ -41,7 +41,7 @@ def run_few_shot(attempt: Attempt) -> RunRecord:
 
     The selection split, where there is one, is scored at the end: it chooses among learning rates.
     """
-    started, clock, contention = now(), Clock(), machine.ContentionMeter()
+    started, clock, contention = now(), machine.Clock(), machine.ContentionMeter()
     spec, dataset, folder, execution = attempt.spec, attempt.dataset, attempt.folder, attempt.execution
     threads = machine.set_threads(machine.threads_of(execution))
     machine.reset_peak_memory()

@@ -149,7 +149,7 @@ def training_arguments(
         autocast: Whether the Trainer's own bf16 autocast is wanted.
     """
     total = steps_per_epoch * spec.epochs
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(output),
         seed=spec.seed,
         num_train_epochs=spec.epochs,
@@ -178,6 +178,10 @@ def training_arguments(
         ddp_find_unused_parameters=False,
         average_tokens_across_devices=False,
     )
+    # One process uses one device: left alone, the Trainer would spread each batch over all GPUs it sees, and
+    # multiply the batch size by their number.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def run_one(attempt: Attempt) -> RunRecord:
@@ -208,7 +212,7 @@ def run_one(attempt: Attempt) -> RunRecord:
         return run_few_shot(attempt)
     spec, dataset, folder, execution = attempt.spec, attempt.dataset, attempt.folder, attempt.execution
     started = now()
-    clock = Clock()
+    clock = machine.Clock()
     device = machine.resolve_device(execution.device)
     threads = machine.set_threads(machine.threads_of(execution))
     kept = machine.set_memory(execution, engine=spec.engine, device=device)
@@ -249,6 +253,7 @@ def run_one(attempt: Attempt) -> RunRecord:
             prune=attempt.prune,
             pace=prepared.pace,
             hook=prepared.step_hook(steps_per_epoch * spec.epochs),
+            clock=clock,
         )
         if group.is_first():
             add_trackers(trainer, execution.trackers, folder)
@@ -458,23 +463,6 @@ def describe_parts(dataset: TextDataset, parts: Parts) -> Examples:
         test_per_class=per_class(test.labels[parts.test]),
         test_held_out=parts.test_held_out,
     )
-
-
-class Clock:
-    """Wall and CPU seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.monotonic(), time.process_time()
-
-    @property
-    def wall(self) -> float:
-        """Wall seconds."""
-        return time.monotonic() - self._wall
-
-    @property
-    def cpu(self) -> float:
-        """Seconds of this process on all cores."""
-        return time.process_time() - self._cpu
 
 
 @contextmanager

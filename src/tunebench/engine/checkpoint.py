@@ -243,6 +243,8 @@ def load_random_state(checkpoint: Path) -> None:
     torch.random.set_rng_state(stored["cpu"])
     if "cuda" in stored and torch.cuda.is_available():
         torch.cuda.set_rng_state(stored["cuda"])
+    if "mps" in stored and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(stored["mps"])
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -258,4 +260,6 @@ def _random_state() -> dict[str, Tensor]:
     state = {"cpu": torch.random.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
     return state

@@ -7,6 +7,7 @@ platform is skipped, and :func:`describe` says so.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import platform
 import resource
@@ -127,7 +128,12 @@ def set_memory(execution: Execution, *, engine: str, device: str) -> bool:
 
 
 def release_memory() -> None:
-    """Hand kept but unused pages back to the system (between runs, not between steps)."""
+    """Drop what the run before left, and hand unused pages back to the system (between runs, not steps)."""
+    import torch
+
+    gc.collect()  # a model and its Trainer refer to each other, and would stay until chance collects them
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -158,6 +164,23 @@ def peak_memory_bytes(device: str) -> int:
         pass
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class Clock:
+    """Wall and CPU seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+
+    @property
+    def wall(self) -> float:
+        """Wall seconds."""
+        return time.monotonic() - self._wall
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of this process on all cores."""
+        return time.process_time() - self._cpu
 
 
 class ContentionMeter:

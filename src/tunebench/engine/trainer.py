@@ -23,7 +23,7 @@ from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import group
 from tunebench.engine.batching import Collator, LengthGroupedSampler, SharedBatches, TokenDataset, counted
 from tunebench.engine.evaluator import predict_logits
-from tunebench.engine.machine import ContentionMeter
+from tunebench.engine.machine import Clock, ContentionMeter
 from tunebench.engine.pace import Pace, Paces
 from tunebench.errors import TunebenchError
 from tunebench.metrics import selection_metrics
@@ -80,6 +80,7 @@ class StudyTrainer(Trainer):
         prune: Given the macro F1 of every evaluation so far, says whether to give the run up; None never does.
         pace: Says the pace of each parameter; None trains all alike.
         hook: What the strategy does at every step; its state goes into checkpoints.
+        clock: Runs since this attempt at the run began; one that begins here by default.
         checkpoint_seconds: At most this much work is lost by a kill.
     """
 
@@ -107,6 +108,7 @@ class StudyTrainer(Trainer):
         prune: Callable[[list[float]], bool] | None = None,
         pace: Pace | None = None,
         hook: StepHook | None = None,
+        clock: Clock | None = None,
         checkpoint_seconds: float = 300.0,
     ) -> None:
         super().__init__(
@@ -128,6 +130,7 @@ class StudyTrainer(Trainer):
         self._run_id, self._report, self._prune = run_id, report, prune
         self._paces = Paces(model, pace)
         self.hook = hook
+        self._clock = Clock() if clock is None else clock
         self.contention = ContentionMeter(group.pids())
         self._loop = _Loop(self, stop, checkpoint_seconds)
         self.add_callback(self._loop)
@@ -268,6 +271,9 @@ class StudyTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self._loop.pause()
         self.store_flos()
+        # The meters hold earlier attempts; this one's time is added to what is stored, and once more at the end.
+        wall = self.meters.wall_seconds + self._clock.wall
+        cpu = self.meters.cpu_seconds + group.total([self._clock.cpu])[0]
         if not group.is_first():
             self._loop.go_on()
             return
@@ -279,7 +285,12 @@ class StudyTrainer(Trainer):
             model=self.model,
             optimizer=_inner(self.optimizer),
             scheduler=self.lr_scheduler,
-            state={**asdict(self.meters), "loss_sum": float(self._total_loss_scalar)},
+            state={
+                **asdict(self.meters),
+                "wall_seconds": wall,
+                "cpu_seconds": cpu,
+                "loss_sum": float(self._total_loss_scalar),
+            },
             trainer_state=temporary.read_text(encoding="utf-8"),
             hook=None if self.hook is None else self.hook.state(),
         )
