@@ -20,7 +20,7 @@ from tunebench.attempt import Attempt
 from tunebench.config import RunSpec
 from tunebench.data.splits import run_parts, scored_texts
 from tunebench.engine import machine
-from tunebench.engine.estimate import OVERHEAD, Estimate, Rates
+from tunebench.engine.estimate import OVERHEAD, Estimate, Way
 from tunebench.engine.flops import Work, Workload, count
 from tunebench.files import stored_file
 from tunebench.metrics import score, selection_metrics
@@ -30,7 +30,7 @@ from tunebench.records import Cost, Environment, Parameters, RunRecord, Selected
 from tunebench.run_folder import kept_bytes
 from tunebench.sentence_classifier import SentenceClassifier, autocast, sentence_encoder
 from tunebench.strategies import STRATEGIES
-from tunebench.train import WARMUP_STEPS, Prepared, describe_parts, now, trainer_folder
+from tunebench.train import WARMUP_STEPS, describe_parts, now, trainer_folder
 
 if TYPE_CHECKING:
     from tunebench.strategies import SetFitParams
@@ -133,29 +133,25 @@ def full_steps(spec: RunSpec) -> RunSpec:
     return spec.model_copy(update=changes | {"engine": "reference", "attention_dropout": None})
 
 
-def estimate_few_shot(
-    spec: RunSpec, ready: Prepared, rates: Rates, lengths: np.ndarray, *, measured: bool
-) -> Estimate:
+def estimate_few_shot(spec: RunSpec, way: Way, *, measured: bool) -> Estimate:
     """Estimate a run from full fine-tuning of the same encoder.
 
     Args:
         spec: The run.
-        ready: What :func:`full_steps` trains.
-        rates: What that takes.
-        lengths: Tokens of a sample of the texts.
-        measured: Whether ``rates`` were measured.
+        way: How :func:`full_steps` trains, and what it takes.
+        measured: Whether that was measured.
     """
+    rates, lengths = way.rates, way.lengths
     params, classes = _params(spec), len(spec.data.label_names)
     validation = round(spec.train_size * spec.validation_fraction)
     train = spec.train_size - validation
     # A batch is padded to its longest text.
     groups = np.array_split(lengths, math.ceil(len(lengths) / params.pairs_per_batch))
-    a_text = np.mean([ready.workload.step(texts=1, length=int(group.max())) for group in groups])
+    a_text = np.mean([way.workload.step(texts=1, length=int(group.max())) for group in groups])
     flops = float(2 * _pairs(params, train) * a_text)
-    encoder = ready.parameters.adapter
+    encoder = way.parameters.adapter
     assert encoder is not None, "counted when the model was prepared"
-    config: Any = ready.model.config
-    head = (config.hidden_size + 1) * (1 if classes == 2 else classes)
+    head = (way.hidden_size + 1) * (1 if classes == 2 else classes)
     scored = validation + train + spec.test_size
     return Estimate(
         steps=_steps(params, train),

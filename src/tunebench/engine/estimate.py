@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,6 +27,10 @@ from tunebench.models import load_tokenizer, model_folder
 from tunebench.run_folder import kept_bytes
 from tunebench.strategies import family_of
 from tunebench.train import Prepared, evaluation_interval, prepare_model
+
+if TYPE_CHECKING:
+    from tunebench.engine.flops import Workload
+    from tunebench.records import Parameters
 
 #: Texts whose lengths stand for the data set's.
 _SAMPLE = 512
@@ -106,6 +110,42 @@ class Rates:
     memory_bytes: int
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """Frozen layers whose outputs can be kept.
+
+    Attributes:
+        layers: How many, from the bottom.
+        key: What the outputs depend on besides the text.
+        bytes_per_text: Mean size of a text's outputs.
+    """
+
+    layers: int
+    key: str
+    bytes_per_text: float
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of training, as far as it is known without a model in memory.
+
+    Attributes:
+        parameters: Counted.
+        workload: Operations.
+        hidden_size: Of the encoder.
+        rates: What they take.
+        lengths: Tokens of a sample of the texts.
+        frozen: Layers to keep the outputs of, if any.
+    """
+
+    parameters: Parameters
+    workload: Workload
+    hidden_size: int
+    rates: Rates
+    lengths: np.ndarray
+    frozen: Frozen | None
+
+
 def estimate_runs(
     specs: Sequence[RunSpec],
     *,
@@ -132,7 +172,7 @@ def estimate_runs(
     device = machine.resolve_device(execution.device)
     machine.set_threads(machine.threads_of(execution))
     found: dict[str, Estimate] = {}
-    prepared: dict[tuple[Any, ...], tuple[Prepared, Rates, np.ndarray]] = {}
+    ways: dict[tuple[Any, ...], Way] = {}
     kept = _Kept(execution.prefix_cache)
     for spec in specs:
         family = family_of(spec.kind)
@@ -148,37 +188,43 @@ def estimate_runs(
             timed = full_steps(spec)
         way = (timed.model.fingerprint, timed.kind, repr(timed.params), timed.engine, timed.precision)
         key = (*way, timed.attention_dropout, timed.frozen_dropout, timed.batch_size, timed.max_length)
-        if key not in prepared:
+        if key not in ways:
             if on_progress is not None:
                 on_progress(f"{'measuring' if measure else 'counting'} {spec.label}")
-            ready = prepare_model(timed, device=device)
-            sample, collator = _sample(timed, dataset)
+            # The model of the way before must be gone: each is measured, and fits, as it does in a run.
+            machine.release_memory()
             machine.set_memory(execution, engine=timed.engine, device=device)
-            rates = (_measure if measure else _assume)(timed, ready, sample, collator, device)
-            if ready.prefix is not None:
-                ready.prefix.detach()
-            if ready.fast is not None:
-                ready.fast.detach()
-            prepared[key] = (ready, rates, sample.lengths)
+            ways[key] = _way(timed, dataset, device, measure)
         if family == "few_shot":
-            found[spec.run_id] = estimate_few_shot(spec, *prepared[key], measured=measure)
+            found[spec.run_id] = estimate_few_shot(spec, ways[key], measured=measure)
         else:
-            found[spec.run_id] = _estimate(spec, *prepared[key], kept=kept, measured=measure)
+            found[spec.run_id] = _estimate(spec, ways[key], kept=kept, measured=measure)
     return found
 
 
-def _estimate(
-    spec: RunSpec, ready: Prepared, rates: Rates, lengths: np.ndarray, *, kept: _Kept, measured: bool
-) -> Estimate:
+def _way(spec: RunSpec, dataset: TextDataset, device: str, measure: bool) -> Way:
+    ready = prepare_model(spec, device=device)
+    sample, collator = _sample(spec, dataset)
+    rates = (_measure if measure else _assume)(spec, ready, sample, collator, device)
+    frozen = None
+    if ready.prefix is not None and ready.prefix.reason is None:
+        prefix = ready.prefix
+        frozen = Frozen(prefix.layers, prefix.key(), prefix.bytes_per_text(sample.lengths))
+    config: Any = ready.model.config
+    return Way(ready.parameters, ready.workload, config.hidden_size, rates, sample.lengths, frozen)
+
+
+def _estimate(spec: RunSpec, way: Way, *, kept: _Kept, measured: bool) -> Estimate:
+    rates, lengths = way.rates, way.lengths
     validation = round(spec.train_size * spec.validation_fraction)
     train = spec.train_size - validation
     steps_per_epoch = math.ceil(train / spec.batch_size)
     steps = steps_per_epoch * spec.epochs
-    used = _prefix_use(spec, ready, lengths, kept)
-    work = ready.workload if used is None else ready.workload.above(used.layers)
+    used = _prefix_use(spec, way, kept)
+    work = way.workload if used is None else way.workload.above(used.layers)
     flops = train * spec.epochs * _mean(spec, lengths, work.step)
     # Of what a text takes to score, the part above the frozen layers.
-    above = _mean(spec, lengths, work.forward) / _mean(spec, lengths, ready.workload.forward)
+    above = _mean(spec, lengths, work.forward) / _mean(spec, lengths, way.workload.forward)
     selection = {"validation": validation, "test": spec.test_size, "last": validation}[spec.selection]
     interval = evaluation_interval(spec, steps_per_epoch)
     scored = selection * math.ceil(steps / interval) + spec.test_size
@@ -187,7 +233,7 @@ def _estimate(
         seconds += used.new_texts * used.flops_per_text * rates.seconds_per_flop
         # As in records: operations for texts that select or are scored are none of training.
         flops += min(used.new_texts, train) * used.flops_per_text
-    trainable, total = ready.parameters.trainable, ready.parameters.total
+    trainable, total = way.parameters.trainable, way.parameters.total
     assert total is not None, "counted when the model was prepared"
     # Besides: the best weights so far, and two checkpoints (old and new) of weights and two moments.
     disk = kept_bytes(spec, trainable) + 4 * trainable * (1 + 2 * 3)
@@ -215,20 +261,20 @@ class _PrefixUse:
     flops_per_text: float
 
 
-def _prefix_use(spec: RunSpec, ready: Prepared, lengths: np.ndarray, kept: _Kept) -> _PrefixUse | None:
-    prefix = ready.prefix
-    if prefix is None or prefix.reason is not None:
+def _prefix_use(spec: RunSpec, way: Way, kept: _Kept) -> _PrefixUse | None:
+    frozen = way.frozen
+    if frozen is None:
         return None
     # The test part is the same for all sizes, so it is counted once by counting it with each of them.
     texts = spec.train_size + spec.test_size
-    each = prefix.bytes_per_text(lengths)
     # States are kept by token ids: what is cut elsewhere is another text.
-    same = (prefix.key(), spec.max_length, spec.truncation, spec.head_share, spec.subset_seed)
-    new = kept.add(repr(same), texts, each)
+    same = (frozen.key, spec.max_length, spec.truncation, spec.head_share, spec.subset_seed)
+    new = kept.add(repr(same), texts, frozen.bytes_per_text)
     if new is None:
         return None
-    work = ready.workload.below(prefix.layers)
-    return _PrefixUse(prefix.layers, new, round(new * each), _mean(spec, lengths, work.forward))
+    work = way.workload.below(frozen.layers)
+    size = round(new * frozen.bytes_per_text)
+    return _PrefixUse(frozen.layers, new, size, _mean(spec, way.lengths, work.forward))
 
 
 def _mean(spec: RunSpec, lengths: np.ndarray, operations: Callable[..., float]) -> float:
