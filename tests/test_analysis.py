@@ -12,11 +12,12 @@ import pytest
 from sklearn.metrics import f1_score
 
 from factories import HONEST, compare, make_cell, with_predictions
-from tunebench.analysis.recommend import Recommendation, recommend
+from tunebench.analysis.pairs import difference_of
+from tunebench.analysis.recommend import Recommendation, crossing_sentence, recommend
 from tunebench.analysis.spread import shares_of
 from tunebench.comparison import Cell, Comparison
 from tunebench.errors import ConfigError, StoreError
-from tunebench.stats import Refusal
+from tunebench.stats import Crossing, Refusal, Size
 from tunebench.tables import make_tables, to_csv
 from tunebench.verdict_tables import VERDICT_TABLES
 
@@ -99,8 +100,11 @@ def test_scores_on_different_test_examples_are_refused() -> None:
         _ = compare(cells).analysis.entries
 
 
-def two_rates(label: str, rate: float, **options: Any) -> list[Cell]:
-    """Return three learning rates with the middle one best on validation, so that none lies at the edge."""
+def three_rates(label: str, rate: float, *, locked: bool = True, **options: Any) -> list[Cell]:
+    """Return three learning rates with the middle one best on validation, so that none lies at the edge.
+
+    The others have no test scores, as they were not chosen, unless they are not ``locked``.
+    """
     rates = (1e-5, 5e-5, 2e-4)
     cells = []
     for value in rates:
@@ -108,12 +112,15 @@ def two_rates(label: str, rate: float, **options: Any) -> list[Cell]:
             record = cell.record
             assert record is not None and record.selected is not None
             chosen = record.selected.model_copy(update={"macro_f1": 0.9 if value == 5e-5 else 0.8})
-            cells.append(replace(cell, record=record.model_copy(update={"selected": chosen})))
+            record = record.model_copy(update={"selected": chosen})
+            if locked and value != 5e-5:
+                record, cell = record.model_copy(update={"scores": None}), replace(cell, predictions=None)
+            cells.append(replace(cell, record=record))
     return cells
 
 
 def test_a_tie_goes_to_the_cheaper_and_is_called_one() -> None:
-    comparison = compare(two_rates("full", 0.10, own=0.002) + two_rates("lora", 0.1005, own=0.002), margin=1.5)
+    comparison = compare(three_rates("full", 0.10, own=0.002) + three_rates("lora", 0.1005, own=0.002), margin=1.5)
     found = recommend(comparison)
     assert set(found.tie) == {"full", "lora"}
     assert found.strategy == "lora"  # 2.5 s a step against 3 s in the made-up records
@@ -122,7 +129,7 @@ def test_a_tie_goes_to_the_cheaper_and_is_called_one() -> None:
 
 
 def test_the_better_one_wins_where_the_difference_is_real() -> None:
-    comparison = compare(two_rates("full", 0.10) + two_rates("lora", 0.15))
+    comparison = compare(three_rates("full", 0.10) + three_rates("lora", 0.15))
     for prefer in ("f1", "cost", "size"):
         assert recommend(comparison, prefer=prefer).strategy == "full"
     assert recommend(comparison).conclusive
@@ -140,11 +147,73 @@ def test_preferring_cost_turns_the_burden_of_proof_round() -> None:
 
 
 def test_a_best_rate_at_the_edge_makes_it_inconclusive() -> None:
-    cells = two_rates("full", 0.10) + [c for c in two_rates("lora", 0.15) if c.spec.learning_rate >= 5e-5]
+    cells = three_rates("full", 0.10) + [c for c in three_rates("lora", 0.15) if c.spec.learning_rate >= 5e-5]
     found = recommend(compare(cells))
     assert not found.conclusive
     assert any("edge" in line and "lora" in line for line in found.doubts)
     assert any("unequal numbers" in line for line in found.doubts)
+
+
+@pytest.mark.parametrize("status", ["failed", "pending"])
+def test_a_strategy_that_could_not_speak_is_a_doubt(status: Any) -> None:
+    sound = three_rates("full", 0.10) + three_rates("lora", 0.15)
+    silent = [make_cell("lora-mlp", status=status, seed=seed, **HONEST) for seed in SEEDS]
+    found = recommend(compare(sound + silent))
+    assert not found.conclusive
+    assert any("lora-mlp (3 " in line for line in found.doubts)
+
+
+def test_a_seed_that_failed_at_the_chosen_rate_is_a_doubt() -> None:
+    cells = three_rates("full", 0.10) + three_rates("lora", 0.15)
+    lost = make_cell("full", status="failed", seed=9, learning_rate=5e-5, **HONEST)
+    found = recommend(compare([*cells, lost]))
+    assert not found.conclusive and any("1 of 4 runs" in line and "full" in line for line in found.doubts)
+
+
+def test_a_second_look_at_the_test_part_is_a_doubt_and_said_under_every_table() -> None:
+    comparison = compare(three_rates("full", 0.10, locked=False) + three_rates("lora", 0.15))
+    found = recommend(comparison)
+    assert not found.conclusive and any("more than once" in line and "full" in line for line in found.doubts)
+    for table in make_tables(comparison):
+        assert any("more than once" in note for note in table.notes), table.name
+
+
+def test_a_baseline_without_a_learning_rate_is_no_doubt_about_rates() -> None:
+    baseline = arm("tfidf", 0.25, kind="tfidf", learning_rate=1.0)
+    found = recommend(compare(three_rates("full", 0.10) + three_rates("lora", 0.15) + baseline))
+    assert found.conclusive, found.doubts
+    assert not any("tfidf" in line and "rate" in line for line in (*found.not_tried, *found.reasons))
+    assert next(a for a in found.alternatives if a.label == "tfidf").learning_rate is None
+
+
+def test_the_recommendation_and_the_table_of_pairs_give_one_p() -> None:
+    sizes = [
+        cell for size in (2_000, 5_000) for cell in arm("full", 0.10, size=size) + arm("lora", 0.11, size=size)
+    ]
+    comparison = compare(sizes)
+    (pair,) = [pair for pair in comparison.analysis.pairs if pair.first.train_size == 5_000]
+    (said,) = [a.difference.p_value for a in recommend(comparison, size=5_000).alternatives if a.difference]
+    assert said == pair.p_holm > pair.difference.p_value
+
+
+def test_a_pair_that_the_table_leaves_out_is_corrected_for_all_that_might_have_been_picked() -> None:
+    cells = arm("full", 0.10) + arm("lora", 0.103) + arm("lora-r2", 0.101)
+    comparison = compare(cells, pairs=[("lora", "lora-r2")])
+    found = recommend(comparison)
+    assert found.alternatives[0].label == "full"
+    for other in found.alternatives[1:]:
+        entries = {entry.label: entry for entry in comparison.analysis.entries}
+        raw = difference_of(entries[other.label], entries["full"]).p_value
+        assert other.difference is not None and other.difference.p_value == pytest.approx(min(1.0, 3 * raw))
+
+
+@pytest.mark.parametrize(("labels", "words"), [(1_000, "Fewer than about 1,000"), (9_000, "More than about 9,000")])
+def test_a_crossing_is_told_from_the_side_that_would_change_the_answer(labels: float, words: str) -> None:
+    size = Size(labels, labels / 2, labels * 2, 0.95, "bootstrap", "seeds", extrapolated=labels > 5_000)
+    said = crossing_sentence("full", "lora", Crossing(size, "second"), train_size=5_000)
+    assert said.startswith(words)
+    leads = "lora" if labels < 5_000 else "full"
+    assert f"{leads} leads" in said and ("extrapolated" in said) == (labels > 5_000)
 
 
 def test_selecting_on_test_is_a_doubt() -> None:

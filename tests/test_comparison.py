@@ -173,6 +173,12 @@ def test_a_rate_that_diverged_is_passed_over() -> None:
     assert select_arm([rate_arm(1e-5, {1: None}), diverged]) is diverged
 
 
+def test_a_failure_at_seeds_that_only_the_chosen_rate_has_does_not_unchoose_it() -> None:
+    # As after a search: the first seed chose, and the others run at the chosen rate alone.
+    chosen, other = rate_arm(1e-5, {1: 0.9, 2: None, 3: 0.8}), rate_arm(1e-4, {1: 0.85})
+    assert select_arm([chosen, other]) is chosen
+
+
 def test_a_tie_goes_to_the_smaller_rate() -> None:
     small, large = rate_arm(1e-5, {1: 0.7}), rate_arm(1e-4, {1: 0.7})
     assert select_arm([large, small]) is small
@@ -221,6 +227,18 @@ def test_the_best_rate_inside_the_range_is_not_at_the_edge() -> None:
     arms = [rate_arm(rate, {1: f1}) for rate, f1 in ((1e-5, 0.7), (1e-4, 0.9), (1e-3, 0.8))]
     comparison = compare([cell for arm in arms for cell in arm.cells])
     assert not has(comparison, "at the edge")
+
+
+def test_a_rate_that_was_left_out_was_not_tried() -> None:
+    arms = [rate_arm(rate, {1: f1}) for rate, f1 in ((1e-4, 0.8), (1e-3, 0.9))]
+    left = [make_cell(learning_rate=rate, seed=1, size=64, status="left_out") for rate in (1e-5, 1e-2)]
+    comparison = compare([cell for arm in arms for cell in arm.cells] + left)
+    group = comparison.group("full", 64)
+    assert group is not None
+    assert group.tried == (1e-4, 1e-3)
+    assert group.at_edge and has(comparison, "at the edge")
+    single = compare([*arms[0].cells, *left])
+    assert has(single, "One learning rate per strategy")
 
 
 # Published values ---------------------------------------------------------------------------------

@@ -313,6 +313,10 @@ PAIR = ("lora", "lora-b")
         (["strategy=lora", "learning_rate=5e-3"], "the seed is not known"),
         (["strategy=lora", "learning_rate=5e-3", "lora:seed=1"], "the seed is not known"),
         (["strategy=lora", "lora:seed=1", "lora-b:seed=2"], "the learning rate is not known"),
+        (
+            ["strategy=lora", "lora:seed=1", "lora-b:seed=2", "lora:learning_rate=5e-3"],
+            "the learning rate is not known",
+        ),
         (["strategy=lora", "learning_rate=5e-3", "seed=1"], "count as two seeds"),
         (
             ["strategy=lora", "learning_rate=5e-3", "lora:seed=1", "lora-b:seed=2", "lora:weight_decay=0.1"],

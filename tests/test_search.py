@@ -217,6 +217,16 @@ def test_equal_compute_gives_no_strategy_more_than_the_cheapest_takes_for_all_it
     assert kept == {"full": 4, "lora": 6}
     left = {r.spec.learning_rate for r in runs if r.left_out}
     assert left == {RATES[0], RATES[-1]}
+    # A baseline without an encoder takes next to nothing, and is no measure for the others.
+    config = fakes.make_study(
+        strategies={"full": {"learning_rate": list(RATES)}, "tfidf": {}},
+        train_sizes=[10],
+        search={"budget": "compute"},
+    )
+    specs = order(fakes.make_specs(config))
+    estimates = {spec.run_id: Fake(3.0 if spec.label == "full" else 1e-6) for spec in specs}
+    runs = equal_compute([PlannedRun(spec) for spec in specs], estimates)  # type: ignore[arg-type]
+    assert not any(run.left_out for run in runs)
 
 
 def test_a_promise_of_equal_trials_is_held_to() -> None:

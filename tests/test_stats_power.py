@@ -101,13 +101,15 @@ def comparison(estimate: float, sd: float, seeds: int, example_variance: float =
     )
 
 
-def slow_seeds(estimate: float, sd: float, example_variance: float, margin: float | None, start: int) -> int:
+def slow_seeds(
+    estimate: float, sd: float, example_variance: float, margin: float | None, start: int, comparisons: int = 1
+) -> int:
     """Search the number of seeds with the variance and degrees of freedom written out."""
     for seeds in range(start, 1000):
         between = sd**2 / seeds
         total = between + example_variance
         df = total**2 / (between**2 / (seeds - 1) + example_variance**2 / (10**9 - 1))
-        if stats.t.ppf(0.975, df) * total**0.5 < abs(estimate):
+        if stats.t.ppf(1 - 0.025 / comparisons, df) * total**0.5 < abs(estimate):
             return seeds
         if margin and abs(estimate) + stats.t.ppf(0.95, df) * total**0.5 < margin:
             return seeds
@@ -115,21 +117,23 @@ def slow_seeds(estimate: float, sd: float, example_variance: float, margin: floa
 
 
 @pytest.mark.parametrize(
-    ("estimate", "example_variance", "margin", "settles"),
+    ("estimate", "example_variance", "margin", "comparisons", "settles"),
     [
-        (0.006, 0.0, None, "different"),
-        (-0.006, 4e-6, None, "different"),
-        (0.0005, 0.0, 0.005, "equivalent"),
-        (-0.0005, 1e-6, 0.005, "equivalent"),
-        (0.03, 0.0, None, "different"),
+        (0.006, 0.0, None, 1, "different"),
+        (0.006, 0.0, None, 10, "different"),
+        (-0.006, 4e-6, None, 1, "different"),
+        (0.0005, 0.0, 0.005, 10, "equivalent"),
+        (-0.0005, 1e-6, 0.005, 1, "equivalent"),
+        (0.03, 0.0, None, 1, "different"),
     ],
 )
 def test_seeds_to_settle_is_the_smallest_number_that_does(
-    estimate: float, example_variance: float, margin: float | None, settles: str
+    estimate: float, example_variance: float, margin: float | None, comparisons: int, settles: str
 ) -> None:
-    result = seeds_to_settle(comparison(estimate, 0.008, 3, example_variance), margin=margin)
+    difference = comparison(estimate, 0.008, 3, example_variance)
+    result = seeds_to_settle(difference, margin=margin, comparisons=comparisons)
     assert isinstance(result, SeedsToSettle)
-    expected = slow_seeds(estimate, 0.008, example_variance, margin, 3)
+    expected = slow_seeds(estimate, 0.008, example_variance, margin, 3, comparisons)
     assert (result.total, result.more, result.settles) == (expected, expected - 3, settles)
     assert ("as it is" in result.reason) == (result.more == 0)
 
@@ -177,6 +181,7 @@ def test_an_interval_without_seeds_is_refused() -> None:
         lambda: detectable_over_seeds(0.01, 3, power=0.04),
         lambda: detectable_over_seeds(0.01, 3, alpha=0.0),
         lambda: seeds_to_settle(comparison(0.1, 0.1, 3), margin=0.0),
+        lambda: seeds_to_settle(comparison(0.1, 0.1, 3), comparisons=0.5),
     ],
 )
 def test_arguments_out_of_range_are_refused(call: object) -> None:

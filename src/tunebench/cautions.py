@@ -12,7 +12,7 @@ from tunebench.imported import ImportedSpec, is_imported
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tunebench.comparison import Comparison
+    from tunebench.comparison import Comparison, Group
 
 #: LoRA's learning rate over that of full fine-tuning that needs no remark.
 _NEAR_TEN = (4, 25)
@@ -36,7 +36,7 @@ def cautions(comparison: Comparison) -> list[str]:
     """Return the warnings that follow from the plan and the records, the weightiest first."""
     return [
         *_selection(comparison),
-        *_test_access(comparison),
+        *test_access(comparison),
         *_seeds(comparison),
         *_learning_rates(comparison),
         *_ratio(comparison),
@@ -50,8 +50,13 @@ def cautions(comparison: Comparison) -> list[str]:
 
 
 def protocol_cautions(comparison: Comparison) -> list[str]:
-    """Return those that belong under every table: selection, seeds, learning rates."""
-    return [*_selection(comparison), *_seeds(comparison), *_learning_rates(comparison)]
+    """Return those that belong under every table of scores: selection, access to test, seeds, learning rates."""
+    return [
+        *_selection(comparison),
+        *test_access(comparison),
+        *_seeds(comparison),
+        *_learning_rates(comparison),
+    ]
 
 
 def not_shown(comparison: Comparison) -> list[str]:
@@ -85,7 +90,7 @@ def _learning_rates(comparison: Comparison) -> list[str]:
     groups = [group for group in comparison.groups() if group.arms[0].shown_learning_rate is not None]
     labels = list(dict.fromkeys(group.label for group in groups))
     lines = []
-    single = [name for name in labels if all(len(g.arms) == 1 for g in groups if g.label == name)]
+    single = [name for name in labels if all(len(g.tried or g.arms) == 1 for g in groups if g.label == name)]
     if single:
         whose = "per strategy" if len(single) == len(labels) else f"for {', '.join(single)}"
         lines.append(
@@ -104,11 +109,16 @@ def _learning_rates(comparison: Comparison) -> list[str]:
         lines.append(
             f"Best learning rate at the edge of those tried, so a better one may lie outside: {', '.join(edge)}."
         )
-    tried = {group.label: len(group.arms) for group in groups}
-    if len(set(tried.values())) > 1:
-        counts = ", ".join(f"{label} {number}" for label, number in tried.items())
-        lines.append(f"Strategies were tuned with unequal numbers of learning rates: {counts}.")
-    return lines
+    return lines + unequal_rates(groups)
+
+
+def unequal_rates(groups: Sequence[Group]) -> list[str]:
+    """Say where strategies that have a learning rate were tuned with unequal numbers of them."""
+    tried = {g.label: len(g.tried) for g in groups if g.tried and g.arms[0].shown_learning_rate is not None}
+    if len(set(tried.values())) < 2:
+        return []
+    counts = ", ".join(f"{label} {number}" for label, number in tried.items())
+    return [f"Strategies were tuned with unequal numbers of learning rates: {counts}."]
 
 
 def _ratio(comparison: Comparison) -> list[str]:
@@ -225,7 +235,7 @@ def _missing(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _test_access(comparison: Comparison) -> list[str]:
+def test_access(comparison: Comparison) -> list[str]:
     """Say where more than one learning rate of a strategy was scored on test, so that a reader may pick."""
     several = [
         f"{group.label} at {group.train_size:,} ({count} learning rates)"

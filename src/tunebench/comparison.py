@@ -113,9 +113,19 @@ class Arm:
         return {s: tuple(c for c in left if c.status == s) for s in dict.fromkeys(c.status for c in left)}
 
     @property
-    def failed(self) -> bool:
-        """Whether a run failed or ran out of memory."""
-        return any(cell.status in ("failed", "out_of_memory") for cell in self.cells)
+    def tried(self) -> bool:
+        """Whether a run at this learning rate has come to an end, good or bad."""
+        return any(cell.status not in ("pending", "running", "left_out") for cell in self.cells)
+
+    @property
+    def draws(self) -> set[tuple[int, int]]:
+        """Subset draw and seed of every planned run."""
+        return {(cell.spec.subset_seed, cell.spec.seed) for cell in self.cells}
+
+    def failed(self, draws: set[tuple[int, int]]) -> bool:
+        """Whether a run of one of these draws failed or ran out of memory."""
+        ended = [cell for cell in self.cells if cell.status in ("failed", "out_of_memory")]
+        return any((cell.spec.subset_seed, cell.spec.seed) in draws for cell in ended)
 
     def summary(self, *columns: str) -> Summary | None:
         """Summarise a column of the rows over scored cells, or the sum of several columns.
@@ -160,8 +170,8 @@ class Group:
 
     @property
     def tried(self) -> tuple[float, ...]:
-        """Learning rates, ascending."""
-        return tuple(arm.learning_rate for arm in self.arms)
+        """Learning rates at which a run has come to an end, ascending: what was left out was not tried."""
+        return tuple(arm.learning_rate for arm in self.arms if arm.tried)
 
     @property
     def shown(self) -> tuple[Arm, ...]:
@@ -178,9 +188,9 @@ class Group:
 
     @property
     def at_edge(self) -> bool:
-        """Whether the best of several learning rates is the smallest or largest: the range was too narrow."""
-        ends = (self.arms[0], self.arms[-1])
-        return len(self.arms) > 1 and self.selected is not None and self.selected in ends
+        """Whether the best of several rates is the smallest or largest tried: the range was too narrow."""
+        rates = self.tried
+        return len(rates) > 1 and self.selected is not None and self.selected.learning_rate in (rates[0], rates[-1])
 
 
 def states(cells: Sequence[Cell]) -> str:
@@ -193,9 +203,10 @@ def select_arm(arms: Sequence[Arm]) -> Arm | None:
     """Choose a learning rate by the mean macro F1 on the selection split.
 
     Rates at which a run failed are passed over as long as another one is left: the mean over the
-    seeds that happened to survive would flatter them. The rest is compared on the seeds all of them
-    have, so that a rate with fewer runs so far is not judged by an easier draw; where they share
-    none, each is judged by its own. The smaller rate wins a tie.
+    seeds that happened to survive would flatter them. Only seeds that were planned for every rate
+    count for that: after a search the chosen rate alone has the others, and chose itself without them.
+    The rest is compared on the seeds all of them have, so that a rate with fewer runs so far is not
+    judged by an easier draw; where they share none, each is judged by its own. The smaller rate wins a tie.
 
     Args:
         arms: Arms of one strategy and size.
@@ -206,7 +217,8 @@ def select_arm(arms: Sequence[Arm]) -> Arm | None:
     if len(arms) == 1:
         return arms[0]
     scored = [arm for arm in arms if arm.selection_scores()]
-    candidates = [arm for arm in scored if not arm.failed] or scored
+    everywhere = set.intersection(*(arm.draws for arm in arms))
+    candidates = [arm for arm in scored if not arm.failed(everywhere or arm.draws)] or scored
     if not candidates:
         return None
     shared = set.intersection(*(set(arm.selection_scores()) for arm in candidates))
@@ -275,9 +287,10 @@ class Comparison:
                     fix="put runs of different protocols in different study folders",
                 )
         _check_cells(cells)
+        for place in dict.fromkeys((cell.spec.label, cell.spec.train_size) for cell in cells):
+            check_coordinates([c.spec for c in cells if (c.spec.label, c.spec.train_size) == place])
         comparison = cls(name, tuple(cells), audit, tuple(notes), margin, None if pairs is None else tuple(pairs))
         for group in comparison.groups():
-            check_coordinates([cell.spec for cell in group.cells])
             _check_recipe(group)
         return comparison
 

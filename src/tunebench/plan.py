@@ -23,7 +23,7 @@ from tunebench.plan_checks import (
     disk_need,
 )
 from tunebench.store import PlannedRun, StudyStore
-from tunebench.strategies import family_of
+from tunebench.strategies import family_of, is_classical
 
 if TYPE_CHECKING:
     from tunebench.engine.estimate import Estimate
@@ -158,12 +158,13 @@ def stage(study: StudyConfig, specs: Sequence[RunSpec], chosen: Mapping[tuple[st
 def equal_compute(runs: Sequence[PlannedRun], estimates: Mapping[str, Estimate]) -> list[PlannedRun]:
     """Leave out the outermost learning rates of strategies whose trials would take more operations than others'.
 
-    Per seed and size, every strategy gets the operations that the cheapest one needs for all its rates.
+    Per seed and size, every strategy gets the operations that the cheapest one needs for all its rates. What has
+    no encoder has no rate to tune, and takes next to nothing: it is no measure for the others.
     """
     blocks: dict[tuple[int, int, int], dict[str, list[PlannedRun]]] = {}
     for run in runs:
-        if run.left_out is None:
-            spec = run.spec
+        spec = run.spec
+        if run.left_out is None and not is_classical(spec.kind):
             block = blocks.setdefault((spec.subset_seed, spec.seed, spec.train_size), {})
             block.setdefault(run.spec.label, []).append(run)
     over: dict[str, str] = {}

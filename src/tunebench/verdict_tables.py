@@ -10,8 +10,8 @@ from tunebench.analysis.costs import COSTS, cost_of
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.quality import calibrations
 from tunebench.analysis.spread import shares_of
-from tunebench.cautions import OPTIMISTIC
-from tunebench.comparison import Comparison, states
+from tunebench.cautions import OPTIMISTIC, test_access, unequal_rates
+from tunebench.comparison import Comparison, Group, states
 from tunebench.rendering import Column, Table, fixed, integer, learning_rate, signed, significant
 from tunebench.stats import LearningCurve, Refusal, Size
 
@@ -44,6 +44,7 @@ def _made(
     *notes: str,
 ) -> Table:
     said = [OPTIMISTIC] if comparison.selection == "test" else []
+    said += test_access(comparison)
     said += [*(notes if rows else (_NO_PREDICTIONS,)), *_absent(comparison)]
     rows = [row | {"selection": comparison.selection} for row in rows]
     columns = (*columns, Column("selection", "Selection", csv_only=True))
@@ -65,7 +66,7 @@ def _key(entry: Entry) -> dict[str, Any]:
     return {
         "strategy": entry.label,
         "train_size": entry.train_size,
-        "learning_rate": entry.arm.learning_rate,
+        "learning_rate": entry.arm.shown_learning_rate,
         "n": len(entry.seeds),
     }
 
@@ -86,8 +87,14 @@ def intervals(comparison: Comparison) -> Table:
     for entry in comparison.analysis.entries:
         score = entry.interval()
         rows.append(_key(entry) | {"macro_f1": score, "accuracy": entry.interval("accuracy"), "over": score.over})
-    notes = ["95 % intervals. What they hold is said in the row; none holds the draw of the training subset."]
-    return _made("intervals", "Scores with their intervals", comparison, columns, rows, *notes)
+    drawn = any(entry.redrawn for entry in comparison.analysis.entries)
+    held = (
+        "over seeds they hold the draw of the training subset too"
+        if drawn
+        else "none holds the draw of the training subset"
+    )
+    note = f"95 % intervals. What they hold is said in the row; {held}."
+    return _made("intervals", "Scores with their intervals", comparison, columns, rows, note)
 
 
 @_verdict("pairs")
@@ -131,7 +138,7 @@ def pairs(comparison: Comparison) -> Table:
         rows,
         "95 % intervals; p values corrected by Holm over this table. Equivalent: two one-sided tests at 5 % rule "
         f"out a difference of {comparison.margin:g} points. No significant difference is not equality.",
-        "Detectable: the true difference that such a comparison finds with a power of 80 %.",
+        "Detectable: the true difference that such a comparison, alone, finds with a power of 80 % at 5 %.",
     )
 
 
@@ -165,8 +172,8 @@ def front(comparison: Comparison) -> Table:
         comparison,
         columns,
         rows,
-        "On a front: nothing at this size scores as much for less. In brackets: in how many resamples of seeds and "
-        "test examples that holds; costs stay as measured.",
+        "On a front: nothing at this size scores as much for less. In brackets: in how many resamples of test "
+        "examples, and of seeds where there are several, that holds; costs stay as measured.",
     )
 
 
@@ -363,8 +370,8 @@ def tuning(comparison: Comparison) -> Table:
             {
                 "strategy": group.label,
                 "train_size": group.train_size,
-                "tried": ", ".join(map(learning_rate, group.tried)),
-                "learning_rate": None if group.selected is None else group.selected.learning_rate,
+                "tried": None if group.arms[0].shown_learning_rate is None else _rates(group),
+                "learning_rate": None if group.selected is None else group.selected.shown_learning_rate,
                 "edge": "yes" if group.at_edge else None,
                 "runs": len(records),
                 "pruned": sum(record.status == "pruned" for record in records),
@@ -373,6 +380,9 @@ def tuning(comparison: Comparison) -> Table:
             }
         )
     notes = ["All runs of a strategy at a size, the final ones included."]
-    if len({len(group.tried) for group in comparison.groups()}) > 1:
-        notes.append("Strategies were tuned with unequal numbers of learning rates.")
+    notes += unequal_rates(list(comparison.groups()))
     return _made("tuning", "What tuning took", comparison, columns, rows, *notes)
+
+
+def _rates(group: Group) -> str:
+    return ", ".join(map(learning_rate, group.tried)) or "none yet"

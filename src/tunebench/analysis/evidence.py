@@ -58,6 +58,11 @@ class Entry:
         """The cells behind it, by seed."""
         return tuple(sorted(_one_a_seed(self.arm), key=lambda cell: cell.spec.seed))
 
+    @property
+    def redrawn(self) -> bool:
+        """Whether every seed has a training subset of its own, so that what varies over seeds holds its draw."""
+        return len({cell.spec.subset_seed for cell in self.cells}) > 1
+
     def of_seeds(self, seeds: tuple[int, ...]) -> np.ndarray:
         """Return the predictions of some seeds, shape ``(len(seeds), n)``."""
         return self.predictions[[self.seeds.index(seed) for seed in seeds]]

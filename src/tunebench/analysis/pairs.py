@@ -38,7 +38,8 @@ class Pair:
         difference: Of macro F1, over seeds and test examples where both have two seeds or more.
         p_holm: Two-sided p of no difference, corrected for all pairs of the comparison.
         verdict: Equivalence within the study's margin, with the corrected p as "different".
-        detectable: The smallest difference a comparison like this one would have found (power 0.8).
+        detectable: The smallest difference a comparison like this one, and no other beside it, would have
+            found (power 0.8).
         more_seeds: What more seeds would do; a refusal where seeds say nothing.
         same_examples: McNemar's test of the accuracies; only with one seed each, where it is exact.
     """
@@ -77,7 +78,11 @@ def compare_pairs(comparison: Comparison, entries: Sequence[Entry]) -> list[Pair
             p,
             equivalence(difference, margin=margin, p_value=p),
             detectable_difference(difference),
-            seeds_to_settle(difference, margin=margin),
+            seeds_to_settle(
+                difference,
+                margin=margin,
+                comparisons=times_corrected(difference.p_value, p, comparisons=len(chosen)),
+            ),
             _mcnemar(first, second),
         )
         for (first, second), difference, p in zip(chosen, differences, corrected, strict=True)
@@ -107,6 +112,11 @@ def difference_of(first: Entry, second: Entry) -> Difference:
         return found
     rng = np.random.default_rng(SEED)
     return example_difference(first.labels, first.predictions, second.predictions, classes=first.classes, rng=rng)
+
+
+def times_corrected(p_value: float, corrected: float, *, comparisons: int) -> float:
+    """Return what a p value was multiplied by for the number of comparisons; that number where it came to 1."""
+    return corrected / p_value if p_value > 0 and corrected < 1 else float(comparisons)
 
 
 def _at_size(comparison: Comparison, entries: Sequence[Entry], size: int) -> Iterator[tuple[Entry, Entry]]:

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from tunebench.analysis.costs import COSTS, cost_of
 from tunebench.analysis.evidence import POINTS, Entry
-from tunebench.analysis.pairs import difference_of
-from tunebench.comparison import Comparison, Group
+from tunebench.analysis.pairs import difference_of, times_corrected
+from tunebench.cautions import UNKNOWN_SELECTION, test_access, unequal_rates
+from tunebench.comparison import Arm, Comparison, Group, states
 from tunebench.errors import ConfigError, StoreError
 from tunebench.rendering import learning_rate, significant
-from tunebench.stats import Equivalence, Interval, Refusal, equivalence, holm, seeds_to_settle
+from tunebench.stats import Crossing, Equivalence, Interval, Refusal, equivalence, seeds_to_settle
 from tunebench.strategies import STRATEGIES
 
 Prefer = Literal["f1", "cost", "size"]
@@ -103,7 +104,7 @@ def recommend(
     entries = _at_size(comparison.analysis.entries, size)
     ranked = sorted(entries, key=lambda entry: -entry.interval().estimate)
     best, others = ranked[0], ranked[1:]
-    tests = _against(best, others, margin / POINTS)
+    tests = _against(comparison, best, others, margin / POINTS)
     alternatives = tuple(_alternative(entry, tests.get(entry.label)) for entry in ranked)
     tie = tuple(entry.label for entry in ranked if entry is best or tests[entry.label].equivalent)
     worse = {name for name, test in tests.items() if test.interval.high < -margin / POINTS}
@@ -117,7 +118,7 @@ def recommend(
     return Recommendation(
         strategy=chosen.label,
         train_size=chosen.train_size,
-        learning_rate=chosen.arm.learning_rate,
+        learning_rate=chosen.arm.shown_learning_rate,
         prefer=prefer,
         margin=margin,
         sentence=_sentence(chosen, best, tests, tie, prefer, margin),
@@ -125,8 +126,8 @@ def recommend(
         tie=tie if len(tie) > 1 else (),
         reasons=tuple(_reasons(chosen, best, ranked, tests, margin)),
         doubts=tuple(doubts),
-        not_tried=tuple(_not_tried(comparison)),
-        would_change=tuple(_would_change(comparison, best, others, margin)),
+        not_tried=tuple(_not_tried(comparison, ranked)),
+        would_change=tuple(_would_change(comparison, best, others, tests)),
         alternatives=alternatives,
     )
 
@@ -147,14 +148,29 @@ def _at_size(entries: list[Entry], size: int | None) -> list[Entry]:
     return [entry for entry in entries if entry.train_size == size]
 
 
-def _against(best: Entry, others: list[Entry], margin: float) -> dict[str, Equivalence]:
-    """Test each of the others against the best, with Holm's correction of the p values."""
-    differences = [difference_of(entry, best) for entry in others]
-    corrected = holm([difference.p_value for difference in differences]).p_values
-    return {
-        entry.label: equivalence(difference, margin=margin, p_value=p)
-        for entry, difference, p in zip(others, differences, corrected, strict=True)
+def _against(comparison: Comparison, best: Entry, others: list[Entry], margin: float) -> dict[str, Equivalence]:
+    """Test each of the others against the best, with the corrected p that the table of pairs gives.
+
+    A pair that is not in the table was found by looking at the scores, where it might have been any: its p is
+    multiplied by the number of all pairs (Bonferroni).
+    """
+    table = {
+        frozenset((pair.first.label, pair.second.label)): pair.p_holm
+        for pair in comparison.analysis.pairs
+        if pair.first.train_size == best.train_size
     }
+    tests = {}
+    for entry in others:
+        difference = difference_of(entry, best)
+        p = table.get(frozenset((entry.label, best.label)))
+        p = min(1.0, difference.p_value * _pairs(others)) if p is None else p
+        tests[entry.label] = equivalence(difference, margin=margin, p_value=p)
+    return tests
+
+
+def _pairs(others: list[Entry]) -> int:
+    """Return how many pairs the best and the others make."""
+    return len(others) * (len(others) + 1) // 2
 
 
 def _infinite(value: float | None) -> float:
@@ -165,7 +181,7 @@ def _alternative(entry: Entry, test: Equivalence | None) -> Alternative:
     known = {kind: cost_of(entry, kind) for kind in COSTS}
     return Alternative(
         entry.label,
-        entry.arm.learning_rate,
+        entry.arm.shown_learning_rate,
         len(entry.seeds),
         entry.interval(),
         test,
@@ -199,7 +215,7 @@ def show_costs(entry: Entry) -> str:
 
 
 def _name(entry: Entry) -> str:
-    rate = entry.arm.learning_rate
+    rate = entry.arm.shown_learning_rate
     return entry.label if rate is None else f"{entry.label} (learning rate {learning_rate(rate)})"
 
 
@@ -219,6 +235,8 @@ def _sentence(
         doubt = f", but the difference to {' and '.join(open_)} is not settled" if open_ else ""
         return f"{head}, the highest of {1 + len(tests)}{doubt}."
     goal = "keeps least" if prefer == "size" else "trains fastest"
+    if cost_of(chosen, _SPENDS[prefer]) is None:
+        goal = "scores highest, as their costs are not known"
     if chosen.label in tie:
         others = " and ".join(label for label in tie if label != chosen.label)
         return f"{head}, a tie with {others} within {margin:g} points; of these it {goal}."
@@ -262,24 +280,28 @@ def _doubts(
     lines = []
     if comparison.selection == "test":
         lines.append("Checkpoints were selected on test, so all scores are optimistic.")
+    if comparison.selection == "not known":
+        lines.append(UNKNOWN_SELECTION)
+    lines += test_access(comparison)
+    groups = [g for g in comparison.groups() if g.train_size == chosen.train_size]
+    lines += _missing(groups, ranked)
     if min(len(entry.seeds) for entry in ranked) < 2:
         lines.append(
             "A strategy has a single run: intervals hold the test examples only, not the luck of training."
         )
-    groups = [g for g in comparison.groups() if g.train_size == chosen.train_size]
     edge = [group.label for group in groups if group.at_edge]
     if edge:
         lines.append(
             f"The best learning rate of {', '.join(edge)} lies at the edge of those tried, so a better one may lie "
             "outside: the comparison is inconclusive until it is searched."
         )
-    single = [group.label for group in groups if len(group.arms) == 1]
+    single = [g.label for g in groups if len(g.tried) == 1 and g.arms[0].shown_learning_rate is not None]
     if single:
         lines.append(
             f"One learning rate for {', '.join(single)}: what looks like a difference of strategies may be one of "
             "learning rates."
         )
-    lines += _budget(groups)
+    lines += unequal_rates(groups)
     open_ = [label for label, test in tests.items() if test.verdict == "inconclusive"]
     if open_:
         lines.append(
@@ -289,16 +311,37 @@ def _doubts(
     return lines
 
 
-def _budget(groups: list[Group]) -> list[str]:
-    tried = {group.label: len(group.arms) for group in groups}
-    if len(set(tried.values())) < 2:
-        return []
-    counts = ", ".join(f"{label} {number}" for label, number in tried.items())
-    return [f"Strategies were tuned with unequal numbers of learning rates ({counts})."]
-
-
-def _not_tried(comparison: Comparison) -> list[str]:
+def _missing(groups: list[Group], ranked: list[Entry]) -> list[str]:
+    """Name the runs of this size that could have spoken, and did not."""
+    entries = {entry.label: entry for entry in ranked}
     lines = []
+    silent = [f"{g.label} ({states(g.cells)})" for g in groups if g.label not in entries]
+    if silent:
+        lines.append(f"Not compared, as no test score is there: {', '.join(silent)}.")
+    for label, entry in entries.items():
+        lost = [cell for cell in entry.arm.cells if not cell.scored]
+        if lost:
+            lines.append(
+                f"{label}: {len(lost)} of {len(entry.arm.cells)} runs at its learning rate have no score "
+                f"({states(lost)}), and those that have one may not speak for them."
+            )
+    open_ = [f"{g.label} at {learning_rate(arm.learning_rate)}" for g in groups for arm in g.arms if _to_come(arm)]
+    if open_:
+        lines.append(f"Still to come, and may be chosen instead: {', '.join(open_)}.")
+    return lines
+
+
+def _to_come(arm: Arm) -> bool:
+    return not arm.tried and any(cell.status in ("pending", "running") for cell in arm.cells)
+
+
+def _not_tried(comparison: Comparison, ranked: list[Entry]) -> list[str]:
+    lines = []
+    if len(ranked) > 1:
+        lines.append(
+            f"How the highest of {len(ranked)} does on fresh texts: it was picked by its score on these, which "
+            "flatters it."
+        )
     kinds = {cell.spec.kind for cell in comparison.cells}
     missing = [name for name in STRATEGIES if name not in kinds]
     unknown = dict.fromkeys(cell.spec.label for cell in comparison.cells if cell.spec.kind is None)
@@ -308,9 +351,7 @@ def _not_tried(comparison: Comparison) -> list[str]:
         )
     elif missing:
         lines.append(f"Kinds of strategy that were not run: {', '.join(missing)}.")
-    single = [
-        label for label in comparison.labels if len({c.spec.learning_rate for c in _of(comparison, label)}) == 1
-    ]
+    single = [label for label in comparison.labels if len(_rates(comparison, label)) == 1]
     if single:
         lines.append(f"Other learning rates of {', '.join(single)}.")
     if len({cell.spec.subset_seed for cell in comparison.cells}) == 1:
@@ -319,23 +360,34 @@ def _not_tried(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _of(comparison: Comparison, label: str) -> list[Any]:
-    return [cell for cell in comparison.cells if cell.spec.label == label]
+def _rates(comparison: Comparison, label: str) -> set[float | None]:
+    """Return the learning rates that were tried, at any size; none of a strategy that has none."""
+    arms = [arm for group in comparison.groups() if group.label == label for arm in group.arms]
+    return {arm.shown_learning_rate for arm in arms if arm.tried} - {None}
 
 
-def _would_change(comparison: Comparison, best: Entry, others: list[Entry], margin: float) -> list[str]:
+def _would_change(
+    comparison: Comparison, best: Entry, others: list[Entry], tests: dict[str, Equivalence]
+) -> list[str]:
     lines = []
     for entry in others:
-        difference = difference_of(entry, best)
-        settle = seeds_to_settle(difference, margin=margin / POINTS)
+        difference, test = difference_of(entry, best), tests[entry.label]
+        times = times_corrected(difference.p_value, test.p_value, comparisons=_pairs(others))
+        settle = seeds_to_settle(difference, margin=test.margin, comparisons=times)
         if not isinstance(settle, Refusal) and settle.more != 0:
             lines.append(f"{entry.label} against {best.label}: {settle.reason}.")
     for first, second, found in comparison.analysis.crossings:
         if not isinstance(found, Refusal):
-            size = found.size
-            leads = first if found.leads_below == "first" else second
-            lines.append(
-                f"Fewer than about {size.labels:,.0f} labels [{size.low:,.0f}, {size.high:,.0f}]: below, {leads} "
-                f"leads of {first} and {second}."
-            )
+            lines.append(crossing_sentence(first, second, found, train_size=best.train_size))
     return lines
+
+
+def crossing_sentence(first: str, second: str, found: Crossing, *, train_size: int) -> str:
+    """Say at which sizes, on the other side of the crossing, the other one of two leads."""
+    size = found.size
+    below, above = (first, second) if found.leads_below == "first" else (second, first)
+    where = f"than about {size.labels:,.0f} labels [{size.low:,.0f}, {size.high:,.0f}]"
+    where += " (extrapolated)" if size.extrapolated else ""
+    if size.labels < train_size:
+        return f"Fewer {where}: below, {below} leads of {first} and {second}."
+    return f"More {where}: above, {above} leads of {first} and {second}."

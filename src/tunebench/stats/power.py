@@ -132,7 +132,12 @@ def detectable_difference(difference: Difference, *, alpha: float = 0.05, power:
 
 
 def seeds_to_settle(
-    difference: Difference, *, margin: float | None = None, alpha: float = 0.05, cap: int = 100
+    difference: Difference,
+    *,
+    margin: float | None = None,
+    alpha: float = 0.05,
+    comparisons: float = 1.0,
+    cap: int = 100,
 ) -> SeedsToSettle | Refusal:
     """Say how many seeds would settle a comparison, if estimate and variances stay where they are.
 
@@ -146,17 +151,22 @@ def seeds_to_settle(
             :func:`~tunebench.stats.paired.crossed_difference`.
         margin: Differences smaller than this do not matter; None leaves equivalence out.
         alpha: Level of the tests.
+        comparisons: What the p value of no difference is multiplied by, as one of several: the interval that
+            must exclude 0 is that of ``1 - alpha / comparisons``.
         cap: More seeds than this are not proposed.
 
     Returns:
         The number, or a refusal for a difference whose interval does not hold seeds.
 
     Raises:
-        ValueError: The margin is not positive, or a level is none.
+        ValueError: The margin is not positive, a level is none, or ``comparisons`` is below 1.
     """
     if margin is not None and not margin > 0:
         raise ValueError(f"margin must be positive, got {margin}")
+    if not comparisons >= 1:
+        raise ValueError(f"comparisons must be at least 1, got {comparisons}")
     check_level(alpha, name="alpha")
+    two_sided = alpha / comparisons
     seeds, over = difference.interval.n_seeds, difference.over
     if difference.seed_variance is None or difference.seed_df is None or seeds is None:
         return Refusal("this difference does not say how seeds vary: compare by a t test over seeds first")
@@ -168,7 +178,7 @@ def seeds_to_settle(
     def settled(total: float) -> Literal["different", "equivalent"] | None:
         growth = (total - 1) / (seeds - 1)
         error, df = satterthwaite([(seed_variance * seeds / total, seed_df * growth), (shared, rest)])
-        if error * float(stats.t.ppf(1 - alpha / 2, df)) < size:
+        if error * float(stats.t.ppf(1 - two_sided / 2, df)) < size:
             return "different"
         if margin is not None and error * float(stats.t.ppf(1 - alpha, df)) < margin - size:
             return "equivalent"
@@ -179,14 +189,14 @@ def seeds_to_settle(
         if outcome:
             more = total - seeds
             seeds_more = f"{more} more seed" if more == 1 else f"{more} more seeds"
-            reason = "it is settled as it is" if not more else f"{seeds_more} would show it to be {outcome}"
-            return SeedsToSettle(total, more, outcome, reason, over, 1 - alpha)
+            reason = "it is settled as it is" if not more else f"{seeds_more}: an even chance to show it {outcome}"
+            return SeedsToSettle(total, more, outcome, reason, over, 1 - two_sided)
     if shared and settled(1e12) is None:
-        left = np.sqrt(shared) * float(stats.norm.ppf(1 - alpha / 2))
+        left = np.sqrt(shared) * float(stats.norm.ppf(1 - two_sided / 2))
         reason = f"no number of seeds would: the test examples alone leave +-{left:.4f}"
     else:
         reason = f"it would take more than {cap} seeds"
-    return SeedsToSettle(None, None, None, reason, over, 1 - alpha)
+    return SeedsToSettle(None, None, None, reason, over, 1 - two_sided)
 
 
 def _detectable(error: float, df: float, alpha: float, power: float, method: str, over: Over) -> Detectable:
