@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tunebench.config import ModelRef, RunSpec
+from pydantic import ValidationError
+
+from tunebench.config import ModelRef, Recipe, RunSpec, Truncation
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import local_path, read_json
 from tunebench.models import model_folder, resolve_model, usable_positions
@@ -44,7 +46,9 @@ class Artifact:
         name: What to call it: the folder's name.
         format: How the classifier is stored.
         label_names: One name a class, in the order of the logits.
-        max_length: Longest text in tokens, special ones included; the rest is cut off.
+        max_length: Most tokens that are read of a text, special ones included.
+        truncation: Which tokens of a longer text these are.
+        head_share: Their share from the beginning, under ``head_tail``.
         base: What an adapter lies over; None for the other formats.
         run: The run, where the folder is that of a run.
     """
@@ -54,6 +58,8 @@ class Artifact:
     format: Format
     label_names: tuple[str, ...]
     max_length: int
+    truncation: Truncation
+    head_share: float
     base: ModelRef | None = None
     run: RunSpec | None = None
 
@@ -95,9 +101,9 @@ def describe(path: str | Path) -> Artifact:
         return _describe_adapter(folder, facts)
     for kind, name in ONNX_FILES.items():
         if (folder / name).exists():
-            return _describe_plain(folder, kind)
+            return _describe_plain(folder, kind, facts)
     if (folder / "config.json").exists() and any(folder.glob("*.safetensors")):
-        return _describe_plain(folder, "merged")
+        return _describe_plain(folder, "merged", facts)
     raise _not_a_classifier(folder)
 
 
@@ -133,6 +139,8 @@ def _describe_run(folder: Path) -> Artifact:
         format="adapter" if wrapped else "merged",
         label_names=record.spec.data.label_names,
         max_length=record.spec.max_length,
+        truncation=record.spec.truncation,
+        head_share=record.spec.head_share,
         base=checked_base(record.spec.model) if wrapped else None,
         run=record.spec,
     )
@@ -178,12 +186,15 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
     if classes is not None and (names is None or len(names) != classes):
         names = tuple(f"LABEL_{i}" for i in range(classes))
     tokens = folder if (folder / "tokenizer_config.json").exists() else model_folder(base.source, base.revision)
+    truncation, head_share = _truncation(facts, tokens)
     return Artifact(
         path=folder,
         name=folder.name,
         format="adapter",
         label_names=_several(names or ("LABEL_0", "LABEL_1"), folder),
         max_length=_max_length(tokens, base_config, virtual_tokens=config.get("num_virtual_tokens") or 0),
+        truncation=truncation,
+        head_share=head_share,
         base=base,
     )
 
@@ -194,17 +205,20 @@ def _adapter_classes(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     return found[0] if found else None
 
 
-def _describe_plain(folder: Path, kind: Format) -> Artifact:
+def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Artifact:
     if not (folder / "config.json").exists():
         raise ModelError("There is no config.json, which holds the label names.", value=str(folder))
     config = read_json(folder / "config.json")
     names = _label_names(config) or ("LABEL_0", "LABEL_1")
+    truncation, head_share = _truncation(facts, folder)
     return Artifact(
         path=folder,
         name=folder.name,
         format=kind,
         label_names=_several(names, folder),
         max_length=_max_length(folder, config),
+        truncation=truncation,
+        head_share=head_share,
     )
 
 
@@ -226,13 +240,35 @@ def _label_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 def _max_length(folder: Path, config: Mapping[str, Any], *, virtual_tokens: int = 0) -> int:
     """Return the tokenizer's limit, or what the positions left by virtual tokens allow where that is less."""
-    file = folder / "tokenizer_config.json"
-    limit = read_json(file).get("model_max_length") if file.exists() else None
+    limit = _tokenizer_config(folder).get("model_max_length")
     limits = [int(limit)] if isinstance(limit, (int, float)) and 0 < limit < _NO_LIMIT else []
     positions = usable_positions(config)
     if positions is not None:
         limits.append(positions - virtual_tokens)
     return min(limits, default=_DEFAULT_LENGTH)
+
+
+def _truncation(facts: Mapping[str, Any], tokens: Path) -> tuple[Truncation, float]:
+    """Return what is read of a long text: as the export says, else as the tokenizer itself would cut."""
+    stated = {name: facts[name] for name in ("truncation", "head_share") if facts.get(name) is not None}
+    # Exports without the two are older than their being kept, and say that the beginning is read.
+    if not facts and _tokenizer_config(tokens).get("truncation_side") == "left":
+        stated = {"truncation": "tail"}
+    try:
+        recipe = Recipe.model_validate(stated)
+    except ValidationError:
+        raise ModelError(
+            "The export names a way to shorten texts that is not known here.",
+            value=f"{EXPORT_FILE}: {stated}",
+            allowed="truncation: head, tail or head_tail; head_share: more than 0, less than 1",
+            fix="use the version of tunebench that wrote it",
+        ) from None
+    return recipe.truncation, recipe.head_share
+
+
+def _tokenizer_config(folder: Path) -> Mapping[str, Any]:
+    file = folder / "tokenizer_config.json"
+    return read_json(file) if file.exists() else {}
 
 
 def _export_facts(folder: Path) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tunebench.artifacts import Artifact, Format, describe, tensor_shapes
 from tunebench.data.columns import is_encodable
+from tunebench.data.tokens import make_cut
 from tunebench.errors import ConfigError, DataError, MissingExtraError, ModelError, first_line
 from tunebench.models import ARCHITECTURES, architecture_of, load_tokenizer, model_folder
 
@@ -94,7 +95,8 @@ class Predictor:
         artifact: What was loaded, and from where.
         name: The folder's name.
         label_names: One name a class, in the order of the logits.
-        max_length: Longest text in tokens, special ones included; the rest is cut off.
+        max_length: Most tokens that are read of a text, special ones included.
+        cut: Which tokens of a longer text these are: the ones that training read.
         format: How the classifier was stored.
         base_fingerprint: Content of an adapter's base: equal for adapters over the same base. None for
             other formats.
@@ -116,9 +118,9 @@ class Predictor:
         self.format: Format = artifact.format
         self.base_fingerprint: str | None = None if artifact.base is None else artifact.base.fingerprint
         self.model = model
-        tokenizer.truncation_side = "right"
         self._tokenizer, self._forward = tokenizer, forward
-        # Sets the truncation: from now on no call changes the tokenizer, so threads may share it.
+        self.cut = make_cut(tokenizer, artifact.max_length, artifact.truncation, artifact.head_share)
+        # Ends the tokenizer's own truncation: from now on no call changes it, so threads may share it.
         self.encode(["a"])
 
     def __repr__(self) -> str:
@@ -130,7 +132,7 @@ class Predictor:
         return int(self._tokenizer.pad_token_id or 0)
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Return the token ids of each text, cut to :attr:`max_length`; int64.
+        """Return the token ids of each text, shortened by :attr:`cut`; int64.
 
         Raises:
             DataError: A text is no string, or no valid Unicode.
@@ -140,14 +142,13 @@ class Predictor:
             return []
         rows = self._tokenizer(
             list(texts),
-            truncation=True,
-            max_length=self.max_length,
+            truncation=False,
             padding=False,
             return_attention_mask=False,
             return_token_type_ids=False,
             verbose=False,
         )["input_ids"]
-        return [np.asarray(row, dtype=np.int64) for row in rows]
+        return [self.cut.of(np.asarray(row, dtype=np.int64)) for row in rows]
 
     def predict_logits(self, texts: Sequence[str], *, batch_tokens: int = 8192) -> np.ndarray:
         """Return the logits of texts: float32 ``(texts, classes)``, in the order given.

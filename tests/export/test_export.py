@@ -117,13 +117,11 @@ def test_the_cards_code_loads_each_export_without_tunebench_in_a_fresh_process(
     texts = [*stored(study("distilbert"), "full")[0][:6], "a dull film " * 50]
     labels = {"adapter": "lora-all", "merged": "lora-all", "onnx": "full", "onnx-int8": "lora-qv"}
     folders = {format_: made("distilbert", labels[format_], format_).folder for format_ in EXPORTERS}
-    script = f"import json, torch\ntexts = json.loads({json.dumps(texts)!r})\nfound = {{}}\n"
+    script = f"import json\ntexts = json.loads({json.dumps(texts)!r})\nfound = {{}}\n"
     for format_, folder in folders.items():
         (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
         code = code.replace("PATH", str(folder)).replace("path/to/distilbert", base)
         script += code.replace('["a text"]', "texts") + {
-            "adapter": "batch = tokenizer(texts, truncation=True, padding=True, return_tensors='pt')\n"
-            "with torch.inference_mode(): logits = model(**batch).logits.numpy()\n",
             "merged": "logits = [[a['score'] for a in sorted(row, key=lambda a: a['label'])] "
             "for row in classify(texts, truncation=True, top_k=None)]\n",
         }.get(format_, "")

@@ -54,6 +54,7 @@ def test_models_and_health(client: httpx.Client, models: dict[str, Path]) -> Non
     assert [model["format"] for model in listed] == ["merged"] + ["adapter"] * 4
     shares = {model["name"]: model["shares_base_with"] for model in listed}
     assert shares["two"] == ["one", "three"] and shares["lone"] == shares["distilbert"] == []
+    assert {(model["max_length"], model["truncation"]) for model in listed} == {(512, "head")}
     assert listed[3]["labels"] == ["three-0", "three-1", "three-2"]
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready"}

@@ -46,6 +46,17 @@ class Cut:
     first: int
     last: int
 
+    @property
+    def length(self) -> int:
+        """Most ids that are left of a text."""
+        return self.first + self.last
+
+    def of(self, ids: np.ndarray) -> np.ndarray:
+        """Return what is kept of one text's ids; of a short text all, not copied."""
+        if len(ids) <= self.length:
+            return ids
+        return np.concatenate([ids[: self.first], ids[len(ids) - self.last :]])
+
 
 class TokenizedTexts:
     """Token ids of many texts in one flat array.
@@ -65,18 +76,15 @@ class TokenizedTexts:
         self._index = np.arange(len(offsets) - 1) if index is None else np.asarray(index, dtype=np.int64)
         whole = np.diff(offsets)[self._index]
         #: int64 of shape ``(texts,)``: tokens of each text, special ones included.
-        self.lengths: np.ndarray = whole if cut is None else np.minimum(whole, cut.first + cut.last)
+        self.lengths: np.ndarray = whole if cut is None else np.minimum(whole, cut.length)
 
     def __len__(self) -> int:
         return len(self._index)
 
     def __getitem__(self, position: int) -> np.ndarray:
         i = self._index[position]
-        start, stop = self._offsets[i], self._offsets[i + 1]
-        cut = self._cut
-        if cut is None or stop - start <= cut.first + cut.last:
-            return self._ids[start:stop]
-        return np.concatenate([self._ids[start : start + cut.first], self._ids[stop - cut.last : stop]])
+        ids = self._ids[self._offsets[i] : self._offsets[i + 1]]
+        return ids if self._cut is None else self._cut.of(ids)
 
     @property
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
@@ -194,10 +202,16 @@ def tokenize(
     whole = _whole(texts, tokenizer, tokenizer_fingerprint, cache_dir, on_progress)
     if max_length is None:
         return whole
-    return whole.shortened(_cut(tokenizer, max_length, truncation, head_share))
+    return whole.shortened(make_cut(tokenizer, max_length, truncation, head_share))
 
 
-def _cut(tokenizer: PreTrainedTokenizerBase, max_length: int, truncation: str, head_share: float) -> Cut:
+def make_cut(
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    truncation: Literal["head", "tail", "head_tail"],
+    head_share: float,
+) -> Cut:
+    """Return how a tokenizer's texts are shortened; for the arguments and errors see :func:`tokenize`."""
     before, after = special_tokens(tokenizer)
     room = max_length - before - after
     if room < 1:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunebench.errors import ExportError
-from tunebench.export.base import Exporter, Tolerance, register
+from tunebench.export.base import LOGITS_LINES, Exporter, Tolerance, batch_lines, register
 from tunebench.export.card import hub_name, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tunebench.artifacts import Artifact, Format
+    from tunebench.data.tokens import Cut
 
 
 @register
@@ -46,12 +47,13 @@ class AdapterExporter(Exporter):
         # PEFT has no place for label names; a configuration beside the adapter is where loaders look.
         model.get_base_model().config.save_pretrained(folder)
 
-    def how_to_load(self, artifact: Artifact) -> str:
+    def how_to_load(self, artifact: Artifact, cut: Cut) -> str:
         """Return the lines for Transformers and PEFT; see :meth:`Exporter.how_to_load`."""
         assert artifact.base is not None
         base = hub_name(artifact.base) or f"path/to/{shown(artifact.base)}"
         return "\n".join(
             [
+                "import torch",
                 "from peft import PeftModel",
                 "from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer",
                 "",
@@ -61,5 +63,7 @@ class AdapterExporter(Exporter):
                 ")",
                 'model = PeftModel.from_pretrained(base, "PATH").eval()',
                 'tokenizer = AutoTokenizer.from_pretrained("PATH")',
+                *batch_lines(artifact, cut, tensors="pt"),
+                *LOGITS_LINES,
             ]
         )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tunebench.artifacts import Artifact, Format
+    from tunebench.data.tokens import Cut
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,13 @@ class Exporter(ABC):
         """
 
     @abstractmethod
-    def how_to_load(self, artifact: Artifact) -> str:
-        """Return Python that loads the folder ``PATH`` without tunebench, for the model card."""
+    def how_to_load(self, artifact: Artifact, cut: Cut) -> str:
+        """Return Python that loads the folder ``PATH`` without tunebench, for the model card.
+
+        Args:
+            artifact: The run.
+            cut: How the run's texts were shortened.
+        """
 
 
 #: All formats by name, in the order they are listed.
@@ -104,3 +110,28 @@ def merged_model(model: nn.Module) -> nn.Module:
             fix="use --format adapter",
         )
     return merged
+
+
+def batch_lines(artifact: Artifact, cut: Cut, *, tensors: str) -> list[str]:
+    """Return Python that makes ``batch`` of texts with ``tokenizer``, shortened as in training.
+
+    Args:
+        artifact: The run.
+        cut: How its texts were shortened.
+        tensors: What the batch is made of: ``pt`` or ``np``.
+    """
+    if artifact.truncation != "head_tail":
+        # The saved tokenizer knows length and side.
+        return [f'batch = tokenizer(["a text"], truncation=True, padding=True, return_tensors="{tensors}")']
+    return [
+        "",
+        "def cut(ids):  # as in training; truncation=True would keep one end only",
+        f"    return ids if len(ids) <= {cut.length} else ids[:{cut.first}] + ids[len(ids) - {cut.last} :]",
+        "",
+        'rows = [cut(ids) for ids in tokenizer(["a text"])["input_ids"]]',
+        f'batch = tokenizer.pad({{"input_ids": rows}}, return_tensors="{tensors}")',
+    ]
+
+
+#: What follows :func:`batch_lines` where ``model`` is a torch model.
+LOGITS_LINES = ("with torch.inference_mode():", "    logits = model(**batch).logits")

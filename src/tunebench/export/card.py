@@ -15,6 +15,7 @@ from tunebench.rendering import escape_markdown
 
 if TYPE_CHECKING:
     from tunebench.config import DataRef, ModelRef
+    from tunebench.data.tokens import Cut
     from tunebench.export.base import Exporter
     from tunebench.export.source import Source
 
@@ -39,7 +40,9 @@ class Result:
     method: str
 
 
-def write_card(folder: Path, *, source: Source, exporter: Exporter, facts: dict[str, Any], name: str) -> None:
+def write_card(
+    folder: Path, *, source: Source, exporter: Exporter, facts: dict[str, Any], cut: Cut, name: str
+) -> None:
     """Write ``README.md`` into an export.
 
     Args:
@@ -47,6 +50,7 @@ def write_card(folder: Path, *, source: Source, exporter: Exporter, facts: dict[
         source: The run.
         exporter: The format.
         facts: The content of ``export.json``.
+        cut: How the run's texts were shortened.
         name: What the model is called.
     """
     environment = Environment(
@@ -75,7 +79,8 @@ def write_card(folder: Path, *, source: Source, exporter: Exporter, facts: dict[
         facts=facts,
         results=found,
         method=found[0].method,
-        how_to_load=exporter.how_to_load(source.artifact),
+        cut=cut,
+        how_to_load=exporter.how_to_load(source.artifact, cut),
     )
     write_text(folder / "README.md", re.sub(r"\n{3,}", "\n\n", text))
 

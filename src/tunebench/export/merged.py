@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunebench.errors import ExportError
-from tunebench.export.base import Exporter, Tolerance, merged_model, register
+from tunebench.export.base import LOGITS_LINES, Exporter, Tolerance, batch_lines, merged_model, register
 from tunebench.pooling import pools_by_hooks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tunebench.artifacts import Artifact, Format
+    from tunebench.data.tokens import Cut
 
 
 @register
@@ -36,8 +37,21 @@ class MergedExporter(Exporter):
             )
         plain.save_pretrained(folder)
 
-    def how_to_load(self, artifact: Artifact) -> str:
+    def how_to_load(self, artifact: Artifact, cut: Cut) -> str:
         """Return the lines for Transformers; see :meth:`Exporter.how_to_load`."""
+        if artifact.truncation == "head_tail":
+            # A pipeline leaves the cut to the tokenizer, which keeps one end.
+            return "\n".join(
+                [
+                    "import torch",
+                    "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
+                    "",
+                    'tokenizer = AutoTokenizer.from_pretrained("PATH")',
+                    'model = AutoModelForSequenceClassification.from_pretrained("PATH").eval()',
+                    *batch_lines(artifact, cut, tensors="pt"),
+                    *LOGITS_LINES,
+                ]
+            )
         return "\n".join(
             [
                 "from transformers import pipeline",

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunebench.artifacts import ONNX_FILES
 from tunebench.errors import ExportError, MissingExtraError, first_line
-from tunebench.export.base import Exporter, Tolerance, merged_model, register
+from tunebench.export.base import Exporter, Tolerance, batch_lines, merged_model, register
 
 if TYPE_CHECKING:
     from tunebench.artifacts import Artifact, Format
+    from tunebench.data.tokens import Cut
 
 #: A protobuf holds at most 2 GiB; above this the weights lie in a file of their own.
 _EXTERNAL_BYTES = 1_500_000_000
@@ -42,7 +43,7 @@ class OnnxExporter(Exporter):
         write_graph(plain, folder / ONNX_FILES[self.name])
         plain.config.save_pretrained(folder)
 
-    def how_to_load(self, artifact: Artifact) -> str:
+    def how_to_load(self, artifact: Artifact, cut: Cut) -> str:
         """Return the lines for onnxruntime; see :meth:`Exporter.how_to_load`."""
         return "\n".join(
             [
@@ -51,7 +52,7 @@ class OnnxExporter(Exporter):
                 "",
                 'tokenizer = AutoTokenizer.from_pretrained("PATH")',
                 f'session = onnxruntime.InferenceSession("PATH/{ONNX_FILES[self.name]}")',
-                'batch = tokenizer(["a text"], truncation=True, padding=True, return_tensors="np")',
+                *batch_lines(artifact, cut, tensors="np"),
                 'inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}',
                 "logits = session.run(None, inputs)[0]",
             ]

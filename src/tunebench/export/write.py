@@ -130,6 +130,9 @@ def _write(
     exporter.write(model, folder, source.artifact)
     tokenizer = load_tokenizer(tokens)
     tokenizer.model_max_length = source.artifact.max_length
+    # Both: what is saved are the arguments it was made with, at their present values.
+    tokenizer.truncation_side = "left" if source.artifact.truncation == "tail" else "right"
+    tokenizer.init_kwargs["truncation_side"] = tokenizer.truncation_side
     tokenizer.save_pretrained(folder)
     facts = _facts(source, exporter)
     write_json(folder / EXPORT_FILE, facts)
@@ -138,11 +141,11 @@ def _write(
     after = load(folder, device="cpu", precision="auto" if exporter.name.startswith("onnx") else "fp32")
     exported_logits, exported_milliseconds = _answers(after, source)
     meter.stop()
-    if after.label_names != source.artifact.label_names or after.max_length != source.artifact.max_length:
+    if after.label_names != before.label_names or after.cut != before.cut:
         raise ExportError(
-            "The export has other labels or another length than the run.",
-            value=f"{after.label_names}, {after.max_length}",
-            allowed=f"{source.artifact.label_names}, {source.artifact.max_length}",
+            "The export has other labels than the run, or reads other tokens of a long text.",
+            value=f"{after.label_names}, {after.cut}",
+            allowed=f"{before.label_names}, {before.cut}",
         )
     found = agreement(source.labels[source.chosen], logits, exported_logits)
     _refuse_disagreement(found, exporter)
@@ -156,7 +159,7 @@ def _write(
         "latency_ms_after": exported_milliseconds,
         "contended": meter.contended,
     }
-    write_card(folder, source=source, exporter=exporter, facts=facts, name=name)
+    write_card(folder, source=source, exporter=exporter, facts=facts, cut=before.cut, name=name)
     write_json(folder / EXPORT_FILE, facts)
     return facts
 
@@ -206,6 +209,8 @@ def _facts(source: Source, exporter: Exporter) -> dict[str, Any]:
         "seed": spec.seed,
         "label_names": list(spec.data.label_names),
         "max_length": spec.max_length,
+        "truncation": spec.truncation,
+        "head_share": spec.head_share if spec.truncation == "head_tail" else None,
         "base": spec.model.model_dump(mode="json"),
         "data": spec.data.model_dump(mode="json"),
         "versions": source.record.environment.versions,

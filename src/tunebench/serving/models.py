@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -144,6 +143,7 @@ def _load_adapter(
     """Put an adapter into the group of its base; begin one, or leave it alone where it cannot join."""
     from functools import partial
 
+    from tunebench.data.tokens import tokenizer_fingerprint
     from tunebench.engine import machine
     from tunebench.models import load_tokenizer
     from tunebench.serving.adapters import AdapterStack, refusal
@@ -156,9 +156,8 @@ def _load_adapter(
     model: Any
     model, folder = restore_model(artifact)
     tokenizer = load_tokenizer(folder)
-    # A tokenizer keeps its truncation, so it is shared between equal lengths only.
-    key = _hash(f"{artifact.max_length} {tokenizer.backend_tokenizer.to_str()}")
-    tokenizer = tokenizers.setdefault(key, tokenizer)
+    # What it gives is whole, and each predictor cuts it in its own way.
+    tokenizer = tokenizers.setdefault(tokenizer_fingerprint(tokenizer), tokenizer)
     pad_id = int(tokenizer.pad_token_id or 0)
     if refusal(model) is not None:
         alone = from_model(artifact, merge_adapter(model), tokenizer, device=place, bf16=bf16)
@@ -213,7 +212,3 @@ def _check(model: LoadedModel) -> None:
     (logits,) = model.group.logits(model.predictor.encode([_PROBE]), [model])
     if logits.shape != (len(model.predictor.label_names),) or not np.isfinite(logits).all():
         raise ModelError("The model does not answer with one finite number a class.", value=model.name)
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -47,7 +47,8 @@ class ModelInfo(BaseModel):
     default: bool = Field(description="whether it answers requests that name no model")
     format: str = Field(description="adapter, merged, onnx or onnx-int8")
     labels: list[str]
-    max_length: int = Field(description="in tokens, special ones included; the rest of a text is cut off")
+    max_length: int = Field(description="most tokens that are read of a text, special ones included")
+    truncation: str = Field(description="what these are of a longer text: head (its beginning), tail or head_tail")
     shares_base_with: list[str] = Field(description="models whose requests share batches with this one's")
 
 
