@@ -232,7 +232,9 @@ def test_the_best_run_is_chosen_on_validation_alone() -> None:
     best = max(cells, key=lambda cell: cell.row["selection_macro_f1"])
     assert best is cells[1]
     assert max(cells, key=lambda cell: cell.row["macro_f1"]) is cells[2]
-    assert best_run(comparison) == recommended_run(comparison) == best.spec.run_id
+    assert best_run(comparison) == best.spec.run_id
+    run, among = recommended_run(comparison)
+    assert (run, sorted(among)) == (best.spec.run_id, ["full", "lora"])
 
 
 def test_a_study_selected_on_test_does_not_choose_its_best_run() -> None:
@@ -263,6 +265,21 @@ def test_the_card_is_valid_on_the_hub_and_has_the_runs_scores(study: Study, made
     low, high = map(float, re.findall(r"macro F1 \| [\d.]+ \| ([\d.]+) to ([\d.]+)", card.text)[0])
     assert low <= run.scores.macro_f1 <= high
     assert str(Path(exported.facts["base"]["source"]).parent) not in card.content
+
+
+def test_the_card_says_that_the_test_part_chose_the_strategy(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "chosen among 3 by its score on these same texts, so the score flatters it a little"
+    done = export_run(study("bert"), out=tmp_path / "several", recommended=True)
+    assert sorted(done.facts["recommended_among"]) == ["full", "lora-all", "lora-qv"]
+    assert said in " ".join((done.folder / "README.md").read_text().split())
+    run = done.facts["run_id"]
+    # Named, or the only one there was: nothing was chosen by that score.
+    monkeypatch.setattr("tunebench.export.source.recommended_run", lambda comparison: (run, ("only",)))
+    for options in ({"recommended": True}, {"run_id": run}):
+        out = tmp_path / next(iter(options))
+        assert "flatters" not in (export_run(study("bert"), out=out, **options).folder / "README.md").read_text()
 
 
 def test_agreement_is_what_its_words_say() -> None:

@@ -35,6 +35,8 @@ class Source:
         logits: What the run predicted there, ``(n, classes)``.
         chosen: Positions in the test part of the texts that the export is checked on.
         texts: Those texts.
+        recommended_among: Strategies that the study compared on the test part to recommend this one, itself
+            included; none where it was not taken for that.
     """
 
     artifact: Artifact
@@ -44,6 +46,7 @@ class Source:
     logits: np.ndarray
     chosen: np.ndarray
     texts: list[str]
+    recommended_among: tuple[str, ...] = ()
 
 
 def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: int) -> Source:
@@ -64,9 +67,10 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
     study = store.study()
     if isinstance(study, ImportedStudy):
         raise ExportError("The runs of this study were imported; their weights are not here.", value=str(folder))
+    among: tuple[str, ...] = ()
     if run_id is None:
         comparison = load_comparison(folder)
-        run_id = (recommended_run if recommended else best_run)(comparison)
+        run_id, among = recommended_run(comparison) if recommended else (best_run(comparison), ())
     run = store.run_folder(run_id)
     if not run.path.is_dir():
         known = [cell.spec.run_id for cell in store.cells() if cell.scored]
@@ -97,6 +101,7 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
         logits=predictions["logits"],
         chosen=chosen,
         texts=_test_texts(study, record, predictions, chosen),
+        recommended_among=among,
     )
 
 
@@ -111,8 +116,11 @@ def best_run(comparison: Comparison) -> str:
     return _best(comparison.scored, comparison.name)
 
 
-def recommended_run(comparison: Comparison) -> str:
-    """Return the run that a study recommends: of the recommended strategy's seeds the best on validation.
+def recommended_run(comparison: Comparison) -> tuple[str, tuple[str, ...]]:
+    """Return the run that a study recommends, and the strategies among which its own was.
+
+    The strategy is chosen by scores on the test part, which can then judge it no longer without flattery; among
+    the strategy's seeds validation chooses.
 
     Raises:
         ExportError: As :func:`best_run`.
@@ -121,7 +129,8 @@ def recommended_run(comparison: Comparison) -> str:
     found = recommend(comparison)
     group = comparison.group(found.strategy, found.train_size)
     assert group is not None and group.selected is not None
-    return _best(group.selected.scored, comparison.name)
+    among = tuple(one.label for one in found.alternatives)
+    return _best(group.selected.scored, comparison.name), among
 
 
 def _best(cells: tuple[Cell, ...], name: str) -> str:

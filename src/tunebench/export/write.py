@@ -62,7 +62,7 @@ def export_run(
         out: The new folder; it must not be there yet, or be empty.
         format: A key of :data:`~tunebench.export.base.EXPORTERS`.
         run_id: The run; None for the best by macro F1 on validation.
-        recommended: Take the run that the study recommends.
+        recommended: Take the run that the study recommends; its strategy is chosen by scores on the test part.
         texts: Texts of the test part to compare on.
         tell: Told what is being done.
 
@@ -204,6 +204,7 @@ def _facts(source: Source, exporter: Exporter) -> dict[str, Any]:
         "run_id": source.record.run_id,
         "study": source.study.name,
         "strategy": {"label": spec.label, "kind": spec.kind, "params": spec.params},
+        "recommended_among": list(source.recommended_among),
         "learning_rate": spec.learning_rate,
         "train_size": spec.train_size,
         "seed": spec.seed,
