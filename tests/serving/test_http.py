@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import schemathesis
 import schemathesis.specs.openapi.schemas  # now: parsing its modules later, deep in a stack, upsets Python 3.11
+from fastapi.testclient import TestClient
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     negative_data_rejection,
@@ -28,6 +29,8 @@ from schemathesis.specs.openapi.checks import (
 
 import tunebench
 from serving.conftest import Served
+from tunebench.serving.app import create_app
+from tunebench.serving.models import load_models
 
 JSON = {"Content-Type": "application/json"}
 
@@ -104,6 +107,21 @@ def test_bad_bodies_are_refused(client: httpx.Client, name: str) -> None:
     assert answer.status_code == status, answer.text
     assert answer.json()["error"] and len(answer.content) < 10_000
     assert client.get("/readyz").status_code == 200
+
+
+def test_on_loopback_other_names_are_refused(client: httpx.Client, models: dict[str, Path]) -> None:
+    """A page elsewhere may have its own name resolve to this machine; the browser then takes it for its own."""
+    for path in ("/", "/v1/models", "/openapi.json", "/healthz"):
+        assert client.get(path, headers={"Host": "rebound.example"}).status_code == 400
+    for name in ("rebound.example:8000", "localhost.rebound.example", "127.0.0.1.rebound.example", "[::1", ""):
+        answer = client.post("/v1/predict", json={"texts": "a"}, headers={"Host": name})
+        assert answer.status_code == 400 and "for this machine itself" in answer.json()["error"]
+    for name in ("localhost:8000", "LOCALHOST", "127.0.0.1", "[::1]:99"):
+        assert client.post("/v1/predict", json={"texts": "a"}, headers={"Host": name}).status_code == 200
+    loaded = load_models([str(models["plain"])], threads=1)
+    for host, status in (("0.0.0.0", 200), ("127.0.0.2", 400), ("localhost", 400)):
+        api = TestClient(create_app(loaded, host=host), base_url="http://box.example")
+        assert api.get("/v1/models").status_code == status
 
 
 def test_a_refusal_names_the_place(client: httpx.Client) -> None:

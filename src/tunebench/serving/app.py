@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from tunebench import __version__
+from tunebench.own_names import own_names
 from tunebench.predictor import softmax
 from tunebench.serving.batching import ClosedError, MicroBatcher, QueueFullError
 from tunebench.serving.gate import Gate, Tally, refuse
@@ -51,7 +52,11 @@ _POLICY = (
 
 
 def create_app(
-    models: Sequence[LoadedModel], *, limits: Limits | None = None, answerer: Callable[..., Answerer] = MicroBatcher
+    models: Sequence[LoadedModel],
+    *,
+    host: str = "127.0.0.1",
+    limits: Limits | None = None,
+    answerer: Callable[..., Answerer] = MicroBatcher,
 ) -> FastAPI:
     """Return the application; its lifespan ends when everything that was taken is answered.
 
@@ -59,14 +64,22 @@ def create_app(
 
     Args:
         models: What :func:`~tunebench.serving.models.load_models` gave; the first is the default.
+        host: What the server listens at; on loopback, requests under names that are not this machine's own
+            are refused (:func:`~tunebench.own_names.own_names`).
         limits: Bounds on requests.
         answerer: Makes what answers texts, from the keywords of :class:`MicroBatcher`.
     """
-    return _Server(models, limits or Limits(), answerer).app
+    return _Server(models, own_names(host), limits or Limits(), answerer).app
 
 
 class _Server:
-    def __init__(self, models: Sequence[LoadedModel], limits: Limits, answerer: Callable[..., Answerer]) -> None:
+    def __init__(
+        self,
+        models: Sequence[LoadedModel],
+        names: Sequence[str] | None,
+        limits: Limits,
+        answerer: Callable[..., Answerer],
+    ) -> None:
         self.models = {model.name: model for model in models}
         self.default, self.limits = models[0].name, limits
         self.metrics = Metrics(lambda: float(self.batcher.waiting))
@@ -86,7 +99,9 @@ class _Server:
         self.app.add_exception_handler(HTTPException, _http_error)
         paths = frozenset(route.path for route in self.app.routes if hasattr(route, "path"))
         self.app.state.tally = Tally()
-        self.app.add_middleware(Gate, limits=limits, metrics=self.metrics, tally=self.app.state.tally, routes=paths)
+        self.app.add_middleware(
+            Gate, names=names, limits=limits, metrics=self.metrics, tally=self.app.state.tally, routes=paths
+        )
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -103,7 +118,7 @@ class _Server:
             summary="Classify one or many texts",
             responses=_refusals(
                 {
-                    400: "The body is no JSON, or no valid Unicode.",
+                    400: "The body is no JSON, or no valid Unicode; or the request is under another host's name.",
                     404: "There is no such model.",
                     408: "The body did not arrive in time.",
                     413: "The body is too large.",

@@ -1,12 +1,15 @@
-"""What stands before the routes: bounds on bodies and on requests at a time, and the count of both."""
+"""What stands before the routes: the host's own names, bounds on bodies and on requests at a time, their count."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
 if TYPE_CHECKING:
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from tunebench.serving.limits import Limits
     from tunebench.serving.metrics import Metrics
 
+#: A header's name or address, the latter in brackets where it has colons, and its port.
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::\d*)?")
 #: A body that is too large is read and dropped up to so many times the limit, because most clients look for
 #: an answer only when they have sent everything.
 _DROPPED = 64
@@ -39,10 +44,11 @@ class Tally:
 
 
 class Gate:
-    """ASGI middleware that reads whole bodies under the limits, and counts requests.
+    """ASGI middleware that refuses other hosts' names, reads whole bodies under the limits, and counts requests.
 
     Args:
         app: What is behind it.
+        names: Host names that requests may have, without ports; None for any.
         limits: Bounds on bodies and requests.
         metrics: Where requests are counted.
         tally: Counts them as well.
@@ -50,8 +56,16 @@ class Gate:
     """
 
     def __init__(
-        self, app: ASGIApp, *, limits: Limits, metrics: Metrics, tally: Tally, routes: frozenset[str]
+        self,
+        app: ASGIApp,
+        *,
+        names: Sequence[str] | None,
+        limits: Limits,
+        metrics: Metrics,
+        tally: Tally,
+        routes: frozenset[str],
     ) -> None:
+        self._names = names
         self._app, self._limits, self._metrics, self._routes = app, limits, metrics, routes
         self._tally, self._running = tally, 0
 
@@ -82,6 +96,10 @@ class Gate:
             self._metrics.seconds.labels(route).observe(time.perf_counter() - start)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._names is not None and _host_name(scope) not in self._names:
+            error = f"requests must be for this machine itself: {', '.join(self._names)}"
+            await refuse(400, error)(scope, receive, send)
+            return
         if scope["method"] != "POST":
             # Nothing else has a body to be read.
             await self._app(scope, receive, send)
@@ -130,6 +148,12 @@ class Gate:
                 parts.clear()
             if not message.get("more_body", False) or size > _DROPPED * limit:
                 return b"".join(parts) if size <= limit else None
+
+
+def _host_name(scope: Scope) -> str:
+    """Return the name that a request is for, without its port; empty where it has none."""
+    found = _HOST.fullmatch(Headers(scope=scope).get("host", ""))
+    return found[1].lower() if found else ""
 
 
 def refuse(

@@ -58,7 +58,7 @@ def serve(
         from tunebench.serving.models import load_models
 
         models = load_models(sources, device=device, threads=threads, precision=precision, tell=tell)
-        run(create_app(models, limits=limits), listener, shutdown_seconds=shutdown_seconds, tell=tell)
+        run(create_app(models, host=host, limits=limits), listener, shutdown_seconds=shutdown_seconds, tell=tell)
 
 
 def check_extra() -> None:

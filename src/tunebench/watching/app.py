@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
-import ipaddress
 import json
 import math
 from pathlib import Path
@@ -19,6 +18,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tunebench.own_names import own_names
 from tunebench.run_folder import is_run_id
 from tunebench.watching.run import describe_run
 from tunebench.watching.study import WatchedStudy
@@ -36,8 +36,8 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", pause: float = 0.5) -> 
 
     Args:
         folder: The folder.
-        host: What the server listens on. On loopback, requests for any other name are refused: a web page
-            elsewhere could otherwise have its own name resolve to this machine, and read the study.
+        host: What the server listens on; on loopback, requests under names that are not this machine's own
+            are refused (:func:`~tunebench.own_names.own_names`).
         pause: Seconds for which a look at the folder is good.
 
     Raises:
@@ -48,8 +48,9 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", pause: float = 0.5) -> 
     static = package / "watching" / "static"
     # FastAPI's own pages load scripts from a CDN.
     app = FastAPI(title="tunebench watch", docs_url=None, redoc_url=None, openapi_url=None)
-    if _is_loopback(host):
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
+    names = own_names(host)
+    if names is not None:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
     app.add_middleware(_Headers)
 
     # Plain functions: FastAPI runs them in threads, so that a slow disk holds up one request and not all.
@@ -94,13 +95,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _Headers:
