@@ -78,6 +78,14 @@ def test_results_have_the_promised_columns(finished: tuple[Path, Path]) -> None:
     assert [row["run_id"] for row in table] == [row["run_id"] for row in rows]
 
 
+def test_results_in_csv_hold_no_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"error": "=1+1", "difference": -0.5, "per_class": {"-": -1}, "label": "-0.3", "seed": None}
+    comparison = type("It", (), {"rows": lambda self: [row]})()
+    monkeypatch.setattr("tunebench.api.load_comparison", lambda folder: comparison)
+    (found,) = csv.DictReader(io.StringIO(tunebench("results", ".", "--csv").out))
+    assert list(found.values()) == ["'=1+1", "-0.5", '{"-": -1}', "-0.3", ""]
+
+
 def test_running_again_trains_nothing(finished: tuple[Path, Path]) -> None:
     out, study = finished
     before = {p: p.stat().st_mtime_ns for p in out.glob("runs/*/*.*")}

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from tunebench.errors import ConfigError
 from tunebench.published import PUBLISHED
 from tunebench.records import Status
 from tunebench.rendering import Column, Table, escape_markdown, learning_rate, significant
+from tunebench.stats import Interval
 from tunebench.tables import RENDERERS, TABLES, make_tables, to_csv, to_markdown, to_rich, to_text
 from tunebench.verdict_tables import VERDICT_TABLES
 
@@ -246,7 +248,29 @@ def test_ordinary_cells_need_no_escape(text: str) -> None:
 @given(st.lists(CELLS, min_size=1, max_size=4))
 def test_csv_gives_back_what_went_in(texts: list[str]) -> None:
     made = Table("t", "T", (Column("a", "A"), Column("b", "B")), tuple({"a": t, "b": None} for t in texts))
-    assert list(csv.reader(io.StringIO(to_csv(made)))) == [["a", "b"], *([t, ""] for t in texts)]
+    rows = list(csv.reader(io.StringIO(to_csv(made))))
+    assert [rows[0], *([cell.removeprefix("'"), b] for cell, b in rows[1:])] == [
+        ["a", "b"],
+        *([t.removeprefix("'"), ""] for t in texts),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "-", "--", "-1-", "=-1", "\t=1", "\r\n=1", "-1 cmd|' /C calc'!A0"]
+)
+def test_csv_holds_no_formulas(text: str) -> None:
+    made = Table("t", "T", (Column("a", "A"), Column("b", "B")), ({"a": text, "b": f"a{text}"},))
+    assert list(csv.reader(io.StringIO(to_csv(made), newline="")))[1] == [f"'{text}", f"a{text}"]
+
+
+NUMBERS = (-1, -0.5, float("-inf"), np.float32(-2.5), "-1", "-0.3", "+1,234.50", "-5e-05")
+
+
+@pytest.mark.parametrize("value", NUMBERS)
+def test_numbers_stay_numbers_in_csv(value: Any) -> None:
+    interval = Interval(-0.1, -0.2, -0.05, 0.95, "method", "seeds")
+    made = Table("t", "T", (Column("a", "A"), Column("b", "B")), ({"a": value, "b": interval},))
+    assert list(csv.reader(io.StringIO(to_csv(made))))[1] == [str(value), "-0.1", "-0.2", "-0.05"]
 
 
 def test_plain_text_is_aligned() -> None:

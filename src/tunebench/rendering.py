@@ -59,6 +59,9 @@ _LATEX = {
 # A single hyphen is one; two in a row would become a dash.
 _LATEX_SPECIAL = re.compile("-(?=-)|" + "|".join(re.escape(sign) for sign in _LATEX if sign != "-"))
 _NEGATIVE = re.compile(r"(?<![\w.)-])-(?=[\d.])")
+#: What makes a spreadsheet read a text as a formula; some skip a tab or line end before it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_NUMBER = re.compile(r"[+-]?[0-9][0-9,]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LINE_START = re.compile(r"^(?:(#|=|[+-](?=[\s-]|$))|(\d+)([.)])(?=\s|$))")
 
 
@@ -203,7 +206,7 @@ _PARTS: dict[type[Any], tuple[str, ...]] = {Summary: ("sd",), Interval: ("low", 
 
 
 def to_csv(table: Table) -> str:
-    """Return the rows as CSV with unrounded values; what is not known is empty.
+    """Return the rows as CSV with unrounded values; what is not known is empty; see also :func:`csv_cell`.
 
     A column of means is followed by ``<key>_sd``, the standard deviation over seeds, one of intervals by
     ``<key>_low`` and ``<key>_high``.
@@ -221,8 +224,18 @@ def to_csv(table: Table) -> str:
             else:
                 cells += [value, *(None for _ in more)]
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([header, *body])
+    csv.writer(out, lineterminator="\n").writerows([header, *(map(csv_cell, cells) for cells in body)])
     return out.getvalue()
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a value as it goes into CSV: before a text that spreadsheets would run as a formula stands a ``'``.
+
+    Class names, labels and error messages come from outside. Numbers are left as they are, and so is a text that
+    is nothing but one, such as a class called ``-1``.
+    """
+    risky = isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value)
+    return f"'{value}" if risky else value
 
 
 def to_latex(table: Table) -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -68,6 +69,21 @@ def test_texts_lines_and_csv_get_the_same_answers_in_order(
     table = list(csv.DictReader(io.StringIO(invoke("predict", model, "--format", "csv", "--", *texts))))
     assert [row["label"] for row in table] == expected
     assert all(0.5 <= float(row["probability"]) <= 1 for row in table)
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"), [(("=1+1", "@SUM(A1)"), ("'=1+1", "'@SUM(A1)")), (("-1", "+1"), ("-1", "+1"))]
+)
+def test_labels_in_csv_are_no_formulas(
+    lively_model: Model, tmp_path: Path, names: tuple[str, ...], shown: tuple[str, ...]
+) -> None:
+    folder = shutil.copytree(lively_model("bert"), tmp_path / "it")
+    config = json.loads((folder / "config.json").read_text()) | {"id2label": dict(enumerate(names))}
+    (folder / "config.json").write_text(json.dumps(config))
+    words = ("predict", str(folder), "a lovely film", "dull, " * 30)
+    expected = [shown[names.index(json.loads(line)["label"])] for line in invoke(*words).splitlines()]
+    rows = csv.DictReader(io.StringIO(invoke(*words, "--format", "csv")))
+    assert [row["label"] for row in rows] == expected
 
 
 def test_a_stream_is_answered_before_it_ends(predictor: Predictor) -> None:

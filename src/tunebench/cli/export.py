@@ -94,9 +94,11 @@ def predict(
 def _writer(style: str) -> Any:
     """Return what writes one line; the header of CSV is written at once."""
     if style == "csv":
+        from tunebench.rendering import csv_cell
+
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(["label", "probability"])
-        return lambda label, probability: rows.writerow([label, f"{probability:.6f}"])
+        return lambda label, probability: rows.writerow([csv_cell(label), f"{probability:.6f}"])
     return lambda label, probability: sys.stdout.write(
         json.dumps({"label": label, "probability": round(probability, 6)}) + "\n"
     )

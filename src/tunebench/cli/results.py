@@ -21,6 +21,7 @@ def results(
 ) -> None:
     """Print one row a run with everything measured."""
     from tunebench.api import load_comparison
+    from tunebench.rendering import csv_cell
 
     rows = load_comparison(folder).rows()
     if json_:
@@ -28,7 +29,9 @@ def results(
     elif csv_:
         writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({k: json.dumps(v) if isinstance(v, dict) else v for k, v in row.items()} for row in rows)
+        writer.writerows(
+            {k: json.dumps(v) if isinstance(v, dict) else csv_cell(v) for k, v in row.items()} for row in rows
+        )
     else:
         keys = ("strategy", "train_size", "learning_rate", "seed", "status", "macro_f1", "accuracy", "test_loss")
         print_rows([{k: row[k] for k in (*keys, "train_seconds", "trainable_params")} for row in rows])
