@@ -10,18 +10,24 @@ import yaml
 from markdown_it import MarkdownIt
 
 from factories import HONEST, compare, make_cell, make_grid
+from report_studies import make_study_folder
+from tunebench.api import load_comparison
 from tunebench.comparison import Comparison
 from tunebench.config import DataRef, ModelRef, StudyConfig, expand
 from tunebench.figures import FIGURES, figures_of
 from tunebench.report import write_all
-from tunebench.report.markdown import render_report, study_of, write_report
+from tunebench.report.again import study_of
+from tunebench.report.markdown import render_report, write_report
+from tunebench.report.sections import SECTIONS
+from tunebench.report.source import Source
+from tunebench.store import StudyStore
 from tunebench.tables import TABLES, make_tables
 
 TITLES = {name: maker.title for name, maker in FIGURES.items()}
 
 
 def text_of(comparison: Comparison) -> str:
-    return render_report(comparison, figures=TITLES)
+    return render_report(Source(comparison, Path("no folder")), figures=TITLES)
 
 
 def links(markdown: str) -> set[str]:
@@ -61,8 +67,8 @@ def test_figures_of_a_complete_run_are_written_once(tmp_path: Path, monkeypatch:
 def test_the_report_is_the_same_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunebench.figures.FIGURES", {"macro_f1_by_size": FIGURES["macro_f1_by_size"]})
     comparison = compare([make_cell(size=500, status="pending")])
-    first = write_report(comparison, tmp_path).read_bytes()
-    assert write_report(comparison, tmp_path).read_bytes() == first
+    first = write_report(Source(comparison, tmp_path)).read_bytes()
+    assert write_report(Source(comparison, tmp_path)).read_bytes() == first
 
 
 def test_tables_and_warnings_stand_in_the_report() -> None:
@@ -116,6 +122,22 @@ def test_the_study_in_the_report_gives_the_same_runs() -> None:
         precision="bf16",
     )
     assert {spec.run_id for spec in again} == {cell.spec.run_id for cell in cells}
+
+
+def test_the_folders_own_study_is_given_where_there_is_one(tmp_path: Path) -> None:
+    folder = make_study_folder(tmp_path, sizes=(5_000,))
+    path = folder / "study.yaml"
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw |= {"search": {"method": "halving"}, "margin": 1.5, "pairs": [["lora", "full"]]}
+    raw["strategies"]["lora"]["recipe"] = {"epochs": 7}
+    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    source = Source(load_comparison(folder), folder)
+    text = render_report(source, figures={})
+    block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    assert StudyConfig.model_validate(yaml.safe_load(block[1])) == StudyStore.open(folder).study()
+    assert block[1] == SECTIONS["runs"].build(source)["study"]
+    assert "have to be added" not in text
 
 
 def test_no_study_is_invented_for_mixed_recipes() -> None:

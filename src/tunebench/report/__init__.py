@@ -44,5 +44,6 @@ def write_all(comparison: Comparison, folder: Path, *, run_figures: bool | None 
             place = folder / "figures" / "runs" / cell.spec.run_id
             if cell.record is not None and not (place / "confusion.svg").exists():
                 save_run_figures(cell.record, place)
-    write_report(comparison, folder)
-    return write_page(Source(comparison, folder))
+    source = Source(comparison, folder)
+    write_report(source)
+    return write_page(source)

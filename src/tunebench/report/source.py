@@ -14,6 +14,7 @@ from tunebench.errors import StoreError
 from tunebench.files import stored_file
 from tunebench.imported import is_imported
 from tunebench.rendering import learning_rate
+from tunebench.report.again import study_of
 from tunebench.run_folder import RunFolder
 from tunebench.store import StudyStore
 
@@ -56,6 +57,11 @@ class Source:
         except StoreError:
             return None
         return None if self.imported else cast("StudyConfig", found)
+
+    @cached_property
+    def again(self) -> StudyConfig | None:
+        """The study that gives all runs again: the folder's own, or else one put together from their specs."""
+        return self.study or study_of(self.comparison)
 
     @property
     def imported(self) -> bool:

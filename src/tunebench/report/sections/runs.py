@@ -8,7 +8,7 @@ from typing import Any
 
 from tunebench.comparison import Cell
 from tunebench.config import DataConfig, Recipe, RunSpec, StrategyConfig, StudyConfig
-from tunebench.report.markdown import as_yaml, study_of
+from tunebench.report.again import as_yaml
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
 from tunebench.strategies import STRATEGIES, is_classical
@@ -17,7 +17,6 @@ from tunebench.strategies import STRATEGIES, is_classical
 @section("runs", "Every run")
 def runs(source: Source) -> dict[str, Any]:
     """Return the runs with spec and command, and the study file that makes all of them."""
-    study = source.study or study_of(source.comparison)
     return {
         "runs": [
             {
@@ -30,7 +29,7 @@ def runs(source: Source) -> dict[str, Any]:
             for cell in source.comparison.cells
         ],
         "has_study": source.study is not None,
-        "study": None if study is None else as_yaml(study),
+        "study": None if source.again is None else as_yaml(source.again),
         "imported": source.imported,
         "model": source.comparison.cells[0].spec.model,
         "data_ref": source.comparison.cells[0].spec.data,
