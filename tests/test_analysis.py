@@ -285,6 +285,15 @@ def test_curves_are_refused_for_two_sizes_and_fitted_for_four() -> None:
     assert not isinstance(many.fit, Refusal)
 
 
+def test_a_tiny_p_is_short_to_read_and_whole_in_csv() -> None:
+    comparison = compare(arm("full", 0.10, seeds=(1,)) + arm("lora", 0.40, seeds=(1,)))
+    (table,) = make_tables(comparison, ["pairs"])
+    (row,) = table.rows
+    assert 0 < row["mcnemar_p"] < 1e-20
+    assert "< 0.0001" in table.body()[0]
+    assert repr(row["mcnemar_p"]) in to_csv(table)
+
+
 @pytest.mark.parametrize("name", VERDICT_TABLES)
 @pytest.mark.parametrize(
     "cells",

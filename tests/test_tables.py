@@ -21,7 +21,7 @@ from tunebench.config import ModelRef
 from tunebench.errors import ConfigError
 from tunebench.published import PUBLISHED
 from tunebench.records import Status
-from tunebench.rendering import Column, Table, escape_markdown, learning_rate, significant
+from tunebench.rendering import Column, Table, escape_markdown, learning_rate, p_value, significant
 from tunebench.stats import Interval
 from tunebench.tables import RENDERERS, TABLES, make_tables, to_csv, to_markdown, to_rich, to_text
 from tunebench.verdict_tables import VERDICT_TABLES
@@ -314,6 +314,21 @@ def test_learning_rates_are_written_as_people_write_them(value: float, shown: st
 )
 def test_significant_digits(value: float, shown: str) -> None:
     assert significant(3)(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1.0, "1.0"),
+        (0.0312, "0.031"),
+        (1e-4, "0.00010"),
+        (9.99e-5, "< 0.0001"),
+        (9e-203, "< 0.0001"),
+        (0, "< 0.0001"),
+    ],
+)
+def test_a_p_is_never_longer_than_anybody_reads(value: float, shown: str) -> None:
+    assert p_value(value) == shown
 
 
 def test_a_mean_of_one_has_no_deviation() -> None:

@@ -324,6 +324,11 @@ def significant(digits: int) -> Callable[[float], str]:
     return show
 
 
+def p_value(value: float) -> str:
+    """Return a p with two significant digits; one below 0.0001 as no more than that."""
+    return "< 0.0001" if value < 1e-4 else significant(2)(value)
+
+
 def learning_rate(value: float | None) -> str:
     """Return a learning rate as people write it: 5e-5, 1.5e-4, 0.01; ``not known`` of some imported runs."""
     if value is None:

@@ -12,7 +12,7 @@ from tunebench.analysis.quality import calibrations
 from tunebench.analysis.spread import shares_of
 from tunebench.cautions import OPTIMISTIC, test_access, unequal_rates
 from tunebench.comparison import Comparison, Group, states
-from tunebench.rendering import Column, Table, fixed, integer, learning_rate, signed, significant
+from tunebench.rendering import Column, Table, fixed, integer, learning_rate, p_value, signed, significant
 from tunebench.stats import LearningCurve, Refusal, Size
 
 TableFunction = Callable[[Comparison], Table]
@@ -105,13 +105,13 @@ def pairs(comparison: Comparison) -> Table:
         Column("first", "First", align="left"),
         Column("second", "Second", align="left"),
         Column("difference", "First minus second", "points", show=signed(2), per=1 / POINTS),
-        Column("p_holm", "p, Holm", show=significant(2)),
+        Column("p_holm", "p, Holm", show=p_value),
         Column("verdict", f"Within {comparison.margin:g} points", align="left"),
-        Column("tost_p", "p of equivalence", show=significant(2)),
+        Column("tost_p", "p of equivalence", show=p_value),
         Column("detectable", "Detectable", "points", show=fixed(2), per=1 / POINTS),
         Column("more_seeds", "More seeds", align="left"),
         Column("over", "Interval holds", align="left"),
-        Column("mcnemar_p", "McNemar, exact p", show=significant(2)),
+        Column("mcnemar_p", "McNemar, exact p", show=p_value),
     )
     rows = [
         {
