@@ -190,6 +190,13 @@ def with_predictions(cell: Cell, wrong: np.ndarray, *, n: int = 400, seed: int =
     return replace(cell, record=record, predictions=lambda: values)
 
 
+def accuracy_alone(cell: Cell) -> Cell:
+    """Return a complete cell with no score but its accuracy, as of some imported runs."""
+    assert cell.record is not None and cell.record.scores is not None
+    scores = Scores(macro_f1=None, accuracy=cell.record.scores.accuracy, log_loss=None, per_class=[], confusion=[])
+    return replace(cell, record=cell.record.model_copy(update={"scores": scores}), predictions=None)
+
+
 def make_grid(
     labels: Iterable[str] = ("full", "lora"),
     *,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from factories import HONEST, compare, make_cell, with_predictions
+from factories import HONEST, accuracy_alone, compare, make_cell, with_predictions
 from tunebench.analysis.pairs import difference_of
 from tunebench.analysis.recommend import Recommendation, crossing_sentence, recommend
 from tunebench.analysis.spread import shares_of
@@ -267,6 +267,51 @@ def test_another_draw_of_the_subset_shows_in_the_variance_and_in_no_interval() -
     assert shares_of(before)["subset draw"].share is None
     share = shares_of(after)["subset draw"].share
     assert share is not None and share > 0.5
+
+
+def draws(subset_seeds: tuple[int, ...], *, paired: bool = False) -> list[Cell]:
+    """Return two strategies' runs of every subset draw with every seed, or one a pair."""
+    seeds = {subset: (seed,) if paired else SEEDS for subset, seed in zip(subset_seeds, SEEDS, strict=False)}
+    return [
+        cell
+        for label, rate in (("full", 0.1), ("lora", 0.15))
+        for subset, own in seeds.items()
+        for cell in arm(label, rate + subset / 100, seeds=own, subset_seed=subset, test_seed=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cells", "known", "shared"),
+    [
+        (lambda: arm("full", 0.1, seeds=(1,)), {"test"}, False),
+        (lambda: arm("full", 0.1), {"seed", "test"}, False),
+        (lambda: draws((1, 2)), {"subset", "seed", "test"}, True),
+        (lambda: draws((1, 2, 3), paired=True), {"together", "test"}, True),
+    ],
+    ids=["one seed", "seeds", "draws and seeds", "a draw a seed"],
+)
+def test_a_variance_has_shares_only_where_all_of_it_is_known(
+    cells: Callable[[], list[Cell]], known: set[str], shared: bool
+) -> None:
+    (table,) = make_tables(compare(cells()), ["variance"])
+    shown = {column.key for column in table.visible}
+    for row in table.rows:
+        points = {name: row[f"{name}_sd"] for name in known}
+        assert sum(value**2 for value in points.values()) == pytest.approx(row["sd"] ** 2)
+        assert {key.removesuffix("_sd") for key in row if key.endswith("_sd")} == known
+        if shared:
+            shares = {name: points[name] ** 2 / row["sd"] ** 2 for name in known}
+            assert {name: row[name] for name in known} == pytest.approx(shares)
+        else:
+            assert not shown & {"subset", "seed", "together", "test"}
+
+
+def test_runs_with_an_accuracy_alone_are_left_out_of_scores_by_class_and_of_the_variance() -> None:
+    cells = arm("full", 0.1)
+    mixed, fewer = compare([accuracy_alone(cells[0]), *cells[1:]]), compare(cells[1:])
+    for name in ("per_class", "variance"):
+        (found,), (expected,) = make_tables(mixed, [name]), make_tables(fewer, [name])
+        assert found.body() == expected.body() != []
 
 
 def test_agreement_counts_every_text_once() -> None:

@@ -272,7 +272,8 @@ def per_class(comparison: Comparison) -> Table:
     for group in comparison.groups():
         for arm in group.shown:
             scores = [c.record.scores.per_class for c in arm.scored if c.record and c.record.scores]
-            for ones in zip(*scores, strict=True):
+            # Some imported runs have no more than an accuracy.
+            for ones in zip(*filter(None, scores), strict=True):
                 rows.append(
                     {
                         "strategy": arm.label,
@@ -314,36 +315,42 @@ def agreement(comparison: Comparison) -> Table:
 
 @_verdict("variance")
 def variance(comparison: Comparison) -> Table:
-    """Return the sources of variance of one run's macro F1, as shares."""
+    """Return how much each source makes one run's macro F1 vary, and shares where every source is known."""
     names = {
         "subset draw": "subset",
         "initialisation and order": "seed",
         "subset draw and seed together": "together",
         "test sampling": "test",
     }
-    columns = (
-        _STRATEGY,
-        _SIZE,
-        *(Column(key, name.capitalize(), show="{:.0%}".format) for name, key in names.items()),
-        Column("sd", "Standard deviation of a run", "points", show=fixed(2)),
-        _SEEDS,
-    )
+    points = {key: Column(f"{key}_sd", name.capitalize(), "points", show=fixed(2)) for name, key in names.items()}
+    shares = {key: Column(key, f"{name.capitalize()}, share", show="{:.0%}".format) for name, key in names.items()}
+    known = Column("sd", "Known parts together", "points", show=fixed(2))
+    columns = (_STRATEGY, _SIZE, *points.values(), known, *shares.values(), _SEEDS)
     rows: list[dict[str, Any]] = []
     reasons: dict[str, str] = {}
     clipped = False
     for entry in comparison.analysis.entries:
         found = shares_of(entry)
         row = _key(entry) | {"sd": None if found.total is None else found.total**0.5 * POINTS}
-        for component in found.components:
-            row[names[component.name]] = component.share
-            clipped |= component.clipped
-            if component.share is None and component.reason:
-                reasons.setdefault(component.name, component.reason)
+        parts = {names[part.name]: part for part in found.components if part.variance is not None}
+        # A share of the known parts would read as one of the whole.
+        whole = set(parts) in ({"subset", "seed", "test"}, {"together", "test"})
+        for key, part in parts.items():
+            row[f"{key}_sd"] = (part.variance or 0) ** 0.5 * POINTS
+            row[key] = part.share if whole else None
+            clipped |= part.clipped
+        for part in found.components:
+            if part.variance is None and part.reason and part.name != "subset draw and seed together":
+                reasons.setdefault(part.name, part.reason)
         rows.append(row)
-    kept = tuple(c for c in columns if c.key != "together" or any(row.get("together") is not None for row in rows))
-    notes = [f"{name}: {reason}." for name, reason in reasons.items() if name != "subset draw and seed together"]
+    optional = {column.key for column in (*shares.values(), points["together"])}
+    kept = tuple(c for c in columns if c.key not in optional or any(row.get(c.key) is not None for row in rows))
+    notes = ["Points: the standard deviation of one run's macro F1 that each source makes by itself."]
+    if any(column.key in shares for column in kept):
+        notes.append("Shares of the variance stand where every source is known.")
+    notes += [f"{name}: {reason}." for name, reason in reasons.items()]
     if clipped:
-        notes.append("A share whose estimate came out negative is given as 0: too few runs to tell.")
+        notes.append("A variance whose estimate came out negative is given as 0: too few runs to tell.")
     return _made("variance", "Where the variance of macro F1 comes from", comparison, kept, rows, *notes)
 
 
