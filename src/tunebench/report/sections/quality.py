@@ -6,20 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.comparison import Summary
-from tunebench.rendering import Column, Table, fixed, integer, to_csv
+from tunebench.analysis.evidence import Entry
+from tunebench.analysis.quality import calibrations
+from tunebench.comparison import Arm
 from tunebench.report import vega
 from tunebench.report.sections.registry import section
-from tunebench.report.source import Source
+from tunebench.report.source import Predictions, Source
 from tunebench.stats.reliability import Calibration, calibration
 
 #: Above so many classes the largest confusions are listed instead of a matrix.
 _MATRIX_CLASSES = 12
 #: How many of them.
 _LISTED = 15
-#: Bins of the reliability diagram, and simulations of what a calibrated model would show.
-_BINS = 10
-_RESAMPLES = 100
 
 
 @section("confusion", "Confusion")
@@ -28,7 +26,11 @@ def confusion(source: Source) -> dict[str, Any]:
     names = source.comparison.cells[0].spec.data.label_names
     sizes: dict[int, list[dict[str, Any]]] = {}
     for arm in source.arms:
-        matrices = [cell.record.scores.confusion for cell in arm.scored if cell.record and cell.record.scores]
+        scores = [cell.record.scores for cell in arm.scored if cell.record and cell.record.scores]
+        # Some imported runs have no more than an accuracy.
+        matrices = [one.confusion for one in scores if one.confusion]
+        if not matrices:
+            continue
         counts = np.sum(matrices, axis=0)
         share = counts / np.maximum(1, counts.sum(1, keepdims=True))
         found = {"series": source.series(arm), "strategy": arm.label, "seeds": len(matrices)}
@@ -46,68 +48,42 @@ def confusion(source: Source) -> dict[str, Any]:
 
 @section("calibration", "Calibration")
 def calibrated(source: Source) -> dict[str, Any]:
-    """Return reliability diagrams and errors of the shown arms: seeds together, and each by itself."""
+    """Return reliability diagrams of the shown arms: seeds together, and each by itself."""
     rows: list[dict[str, Any]] = []
-    table: list[dict[str, Any]] = []
-    for arm in source.arms:
-        key = {"series": source.series(arm), "strategy": arm.label, "size": arm.train_size}
-        stored = {c.spec.seed: source.predictions.get(c.spec.run_id) for c in arm.scored}
-        known = {seed: run for seed, run in stored.items() if run is not None}
-        scores: list[Calibration] = []
-        for seed, run in known.items():
-            # A generator of its own: a run's numbers must not depend on what else is in the study.
-            rng = np.random.default_rng(seed)
-            found = calibration(run.labels, run.logits, rng=rng, bins=_BINS, resamples=_RESAMPLES)
-            scores.append(found)
-            if len(known) > 1:
+    for entry in filter(None, (_entry(source, arm) for arm in source.arms)):
+        key = {"series": source.series(entry.arm), "strategy": entry.label, "size": entry.train_size}
+        several = len(entry.seeds) > 1
+        if several:
+            for seed, found in zip(entry.seeds, calibrations(entry), strict=True):
                 rows += [key | part | {"kind": "seed", "seed": str(seed)} for part in _bins(found)]
-        if known:
-            runs = list(known.values())
-            labels, logits = (np.concatenate([getattr(run, part) for run in runs]) for part in ("labels", "logits"))
-            pooled = calibration(labels, logits, rng=np.random.default_rng(0), bins=_BINS, resamples=1)
-            # Seeds score the same examples, so an interval that takes them for so many more would be too narrow.
-            rows += [key | part | {"kind": "mean"} for part in _bins(pooled, interval=len(runs) == 1)]
-        if scores:
-            table.append(
-                {
-                    "strategy": source.series(arm),
-                    "train_size": arm.train_size,
-                    "ece": Summary(tuple(s.equal_mass.value for s in scores)),
-                    "if_calibrated": Summary((float(np.mean([s.equal_mass.if_calibrated for s in scores])),)),
-                    "brier": Summary(tuple(s.brier.estimate for s in scores)),
-                    "log_loss": Summary(tuple(s.log_loss.estimate for s in scores)),
-                    "n": len(scores),
-                }
-            )
+        labels, logits = np.tile(entry.labels, len(entry.seeds)), np.concatenate(entry.logits)
+        pooled = calibration(labels, logits, rng=np.random.default_rng(0), resamples=1)
+        # Seeds score the same examples, so an interval that takes them for so many more would be too narrow.
+        rows += [key | part | {"kind": "mean"} for part in _bins(pooled, interval=not several)]
     sizes = sorted({row["size"] for row in rows})
     low = min((row["x"] for row in rows), default=0.0)
+    several = any(row["kind"] == "seed" for row in rows)
     rows += [{"kind": "diagonal", "size": size, "x": x, "y": x} for size in sizes for x in (low, 1.0)]
-    made = Table("calibration", "Calibration on the test split", _COLUMNS, tuple(table), _NOTES)
     return {
-        "empty": not table,
+        "empty": not sizes,
         "missing": source.without_predictions,
-        "several": any(row["kind"] == "seed" for row in rows),
-        "table": made,
-        "csv": to_csv(made),
+        "several": several,
         "sizes": sizes,
         "data": {"rows": rows, "specs": {"": vega.reliability(source.comparison.labels)}},
     }
 
 
-_COLUMNS = (
-    Column("strategy", "Strategy", align="left"),
-    Column("train_size", "Size", show=integer),
-    Column("ece", "Calibration error", show=fixed(4)),
-    Column("if_calibrated", "Calibrated stays under", show=fixed(4)),
-    Column("brier", "Brier score", show=fixed(4)),
-    Column("log_loss", "Log loss", "nats", show=fixed(4)),
-    Column("n", "n"),
-)
-_NOTES = (
-    "Calibration error: mean distance between confidence and accuracy, over bins of equal numbers of test "
-    "examples. It is never 0; 95 % of perfectly calibrated models would stay under the value beside it.",
-    "Where n > 1: mean ± standard deviation over n seeds.",
-)
+def _entry(source: Source, arm: Arm) -> Entry | None:
+    """Return an arm's runs with usable predictions, one a seed: of the first draw, as in the tables."""
+    runs: dict[int, Predictions] = {}
+    for cell in arm.scored:
+        if cell.spec.run_id in source.predictions:
+            runs.setdefault(cell.spec.seed, source.predictions[cell.spec.run_id])
+    if not runs:
+        return None
+    logits = np.stack([run.logits for run in runs.values()])
+    labels = next(iter(runs.values())).labels
+    return Entry(arm, tuple(runs), labels, logits.argmax(2), logits)
 
 
 def _bins(found: Calibration, *, interval: bool = True) -> list[dict[str, Any]]:

@@ -1,0 +1,55 @@
+"""The sections of the HTML report, without a browser."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from factories import HONEST, accuracy_alone, compare, make_cell
+from report_studies import make_study_folder
+from tunebench.api import load_comparison
+from tunebench.comparison import Comparison
+from tunebench.report.page import render_page
+from tunebench.report.sections import SECTIONS
+from tunebench.report.source import Source
+from tunebench.stats import calibration
+
+
+def page_of(comparison: Comparison, *names: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
+    """Return a page of some sections, without what it runs."""
+    monkeypatch.setattr("tunebench.report.page.SECTIONS", {name: SECTIONS[name] for name in names})
+    return re.sub(r"<(script|style)\b.*?</\1>", "", render_page(Source(comparison, folder)), flags=re.DOTALL)
+
+
+def test_ids_and_downloads_of_a_page_are_unique(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_study_folder(tmp_path)
+    others = [name for name in SECTIONS if name != "figures"]  # its pictures would have to be drawn first
+    page = page_of(load_comparison(folder), *others, monkeypatch=monkeypatch, folder=folder)
+    for found in (re.findall(r'\bid="([^"]+)"', page), re.findall(r'\bdownload="([^"]+)"', page)):
+        assert len(found) > len(SECTIONS)
+        assert sorted(found) == sorted(set(found))
+    for target in re.findall(r'href="#([^"]+)"', page):
+        assert f'id="{target}"' in page, target
+
+
+def test_the_diagram_of_reliability_has_the_bins_of_the_table(tmp_path: Path) -> None:
+    folder = make_study_folder(tmp_path, labels=("full",), sizes=(5_000,), seeds=(1,))
+    source = Source(load_comparison(folder), folder)
+    (entry,) = source.comparison.analysis.entries
+    expected = calibration(entry.labels, entry.logits[0], rng=np.random.default_rng(0)).equal_mass.bins
+    rows = [row for row in SECTIONS["calibration"].build(source)["data"]["rows"] if row["kind"] == "mean"]
+    assert [row["count"] for row in rows] == [part.count for part in expected]
+
+
+def test_runs_without_a_confusion_matrix_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [make_cell(seed=seed, **HONEST) for seed in (1, 2)]
+    mixed = compare([accuracy_alone(cells[0]), cells[1]])
+    found = SECTIONS["confusion"].build(Source(mixed, tmp_path))["sizes"]
+    assert found == SECTIONS["confusion"].build(Source(compare(cells[1:]), tmp_path))["sizes"]
+    nothing = compare([accuracy_alone(cell) for cell in cells])
+    for comparison in (mixed, nothing):
+        page = page_of(comparison, "confusion", "runs", monkeypatch=monkeypatch, folder=tmp_path)
+        assert len(re.findall(">macro F1", page)) == sum(c.row["macro_f1"] is not None for c in comparison.cells)
