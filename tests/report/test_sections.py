@@ -12,6 +12,7 @@ from factories import HONEST, accuracy_alone, compare, make_cell
 from report_studies import make_study_folder
 from tunebench.api import load_comparison
 from tunebench.comparison import Comparison
+from tunebench.imported import ImportedData, ImportedModel, ImportedSpec
 from tunebench.report.page import render_page
 from tunebench.report.sections import SECTIONS
 from tunebench.report.source import Source
@@ -53,3 +54,23 @@ def test_runs_without_a_confusion_matrix_are_left_out(tmp_path: Path, monkeypatc
     for comparison in (mixed, nothing):
         page = page_of(comparison, "confusion", "runs", monkeypatch=monkeypatch, folder=tmp_path)
         assert len(re.findall(">macro F1", page)) == sum(c.row["macro_f1"] is not None for c in comparison.cells)
+
+
+def test_what_is_not_known_of_an_imported_recipe_is_not_the_models_own(tmp_path: Path) -> None:
+    cell = make_cell(**HONEST)
+    spec = ImportedSpec(
+        label="theirs", content="c", train_size=5_000, epochs=3, model=ImportedModel(), data=ImportedData()
+    )
+    record = cell.record
+    assert record is not None
+    environment = record.environment.model_copy(update={"device": None, "threads": None})
+    changes = {"spec": spec, "run_id": spec.run_id, "environment": environment}
+    theirs = Comparison.from_cells(
+        [type(cell)(spec, "complete", record.model_copy(update=changes))], name="imported"
+    )
+    found = SECTIONS["setup"].build(Source(theirs, tmp_path))
+    recipe, (machine,) = dict(found["recipe"]), map(dict, found["machines"])
+    assert (recipe["epochs"], recipe["batch size"], recipe["attention dropout"]) == ("3", "not known", "not known")
+    assert machine["threads"] == "not known"
+    ours = dict(SECTIONS["setup"].build(Source(compare([cell]), tmp_path))["recipe"])
+    assert ours["attention dropout"] == "the model's own"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tunebench.config import Recipe, RunSpec
+from tunebench.imported import is_imported
 from tunebench.records import Environment
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
@@ -80,7 +82,9 @@ def _machine(environment: Environment) -> Iterator[tuple[str, str]]:
     facts = {"device": environment.device, "threads": environment.threads} | environment.machine
     for key, value in facts.items():
         name = key.replace("_", " ")
-        if isinstance(value, bool):
+        if value is None:
+            yield name, "not known"
+        elif isinstance(value, bool):
             yield name, "yes" if value else "no"
         elif isinstance(value, (list, tuple)):
             yield name, ", ".join(map(str, value)) or "none"
@@ -92,14 +96,19 @@ def _machine(environment: Environment) -> Iterator[tuple[str, str]]:
 
 def _recipe(source: Source) -> list[tuple[str, str]]:
     """Return the recipe, a value for each strategy where they differ."""
-    from tunebench.config import Recipe
-
     cells = source.comparison.cells
     rows = []
     for key in (*Recipe.model_fields, "optimizer", "evaluations_per_epoch"):
-        values = list(dict.fromkeys(str(getattr(cell.spec, key)) for cell in cells))
+        values = list(dict.fromkeys(_setting(cell.spec, key) for cell in cells))
         if len(values) > 1:
-            values = list(dict.fromkeys(f"{cell.spec.label}: {getattr(cell.spec, key)}" for cell in cells))
-        shown = ", ".join(values).replace("None", "the model's own")
-        rows.append((key.replace("_", " "), shown))
+            values = list(dict.fromkeys(f"{cell.spec.label}: {_setting(cell.spec, key)}" for cell in cells))
+        rows.append((key.replace("_", " "), ", ".join(values)))
     return rows
+
+
+def _setting(spec: RunSpec, key: str) -> str:
+    value = getattr(spec, key)
+    if value is None:
+        own = key == "attention_dropout" and not is_imported(spec)
+        return "the model's own" if own else "not known"
+    return str(value)
