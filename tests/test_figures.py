@@ -196,6 +196,17 @@ def test_figures_say_what_a_reader_must_know() -> None:
     assert words == ["no finished run yet"]
 
 
+def test_a_figure_of_times_says_that_runs_shared_the_machine() -> None:
+    cells = make_grid(sizes=(500,), **HONEST)
+    assert "shared the machine" not in footnotes(FIGURES["f1_by_train_time"](compare(cells)))
+    assert cells[0].record is not None and cells[0].record.timing is not None
+    cells[0].record.timing.contended = True
+    comparison = compare(cells)
+    (said,) = [line for line in comparison.warnings() if "shared the machine" in line]
+    assert said.startswith("1 of 2 runs")
+    assert said in footnotes(FIGURES["f1_by_train_time"](comparison))
+
+
 def test_files_are_the_same_every_time_and_nothing_else_is_left(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     first = save_figures(compare(make_grid(sizes=(500,))), tmp_path / "a")

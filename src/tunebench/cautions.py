@@ -194,10 +194,16 @@ def _data(comparison: Comparison) -> list[str]:
     return lines + list((comparison.audit or {}).get("warnings", []))
 
 
-def _machine(comparison: Comparison) -> list[str]:
+def shared_machine(comparison: Comparison) -> list[str]:
+    """Return what belongs beside times where runs shared the machine."""
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
     busy = sum(timing.contended is True or (timing.workers or 1) > 1 for timing in timings)
-    lines = [f"{busy} of {len(timings)} runs shared the machine; their times are too long."] if busy else []
+    return [f"{busy} of {len(timings)} runs shared the machine; their times are too long."] if busy else []
+
+
+def _machine(comparison: Comparison) -> list[str]:
+    lines = shared_machine(comparison)
+    timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
     known = [c.record.environment.world_size for c in comparison.scored if c.record]
     sizes = Counter(size for size in known if size is not None)
     if len(sizes) > 1:

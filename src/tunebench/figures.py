@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
-from tunebench.cautions import OPTIMISTIC, not_shown
+from tunebench.cautions import OPTIMISTIC, not_shown, shared_machine
 from tunebench.comparison import Arm, Comparison
 from tunebench.figure_style import (
     GREY,
@@ -200,6 +200,7 @@ def f1_by_train_time(comparison: Comparison) -> Figure:
         for size in comparison.sizes
     ]
     notes = ["Small dots: single seeds."] if _several_seeds(comparison) else []
+    notes += shared_machine(comparison)
     return _finished(figure, comparison, [*entries, BLANK, *sizes], notes)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tunebench.cautions import OPTIMISTIC, TRAIN_RUNTIME, prefix_remark, protocol_cautions
+from tunebench.cautions import OPTIMISTIC, TRAIN_RUNTIME, prefix_remark, protocol_cautions, shared_machine
 from tunebench.comparison import Arm, Cell, Comparison, Summary, states
 from tunebench.errors import ConfigError
 from tunebench.imported import is_imported
@@ -183,9 +183,8 @@ def time(comparison: Comparison) -> Table:
         notes.append(TRAIN_RUNTIME)
     if comparison.selection == "validation":
         notes.append("Evaluations here score the validation part; the report's score all 25,000 test reviews.")
+    notes += shared_machine(comparison)
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
-    if busy := sum(timing.contended is True or (timing.workers or 1) > 1 for timing in timings):
-        notes.append(f"{busy} of {len(timings)} runs shared the machine; their times are too long.")
     if kept := [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]:
         notes.append(prefix_remark(kept, len(timings)))
     return _result("time", "Table III. Time taken", comparison, columns, values, notes)
