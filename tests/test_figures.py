@@ -21,6 +21,7 @@ from tunebench.history import binned, curve, last_step, mean_by_epoch, mean_curv
 from tunebench.published import PUBLISHED
 from tunebench.report.vega import look
 from tunebench.run_figures import RUN_FIGURES, save_run_figures
+from tunebench.stats import Refusal
 
 SIZES = (500, 1_000, 25_000)
 
@@ -58,7 +59,20 @@ def cuts() -> Comparison:
     )
 
 
+def falling() -> Comparison:
+    """Return LoRA scoring less with more labels, so that it has no learning curve."""
+    return compare(
+        [
+            make_cell(label, size=size, seed=seed, f1=0.6 if (label, size) == ("lora", 1_000) else None, **HONEST)
+            for label in ("full", "lora")
+            for size in (500, 1_000, 2_000)
+            for seed in (1, 2)
+        ]
+    )
+
+
 CASES: dict[str, Any] = {
+    "falling": falling,
     "eighteen strategies": many,
     "cuts": cuts,
     "report": lambda: compare(make_grid()),
@@ -194,6 +208,17 @@ def test_figures_say_what_a_reader_must_know() -> None:
     assert "optimistic" not in footnotes(FIGURES["macro_f1_by_size"](CASES["one run"]()))
     words = [text.get_text() for text in FIGURES["loss_curves"](CASES["nothing"]()).axes[0].texts]
     assert words == ["no finished run yet"]
+
+
+@pytest.mark.parametrize("case", ["report", "one run", "falling"])
+def test_why_there_is_no_curve_is_said_as_the_fit_has_it(case: str) -> None:
+    comparison = CASES[case]()
+    said = " ".join(footnotes(FIGURES["learning_curves"](comparison)).split())
+    fits = {curve.label: curve.fit for curve in comparison.analysis.curves}
+    reasons = {label: fit.reason for label, fit in fits.items() if isinstance(fit, Refusal)}
+    assert reasons and all(f"({reason})." in said for reason in reasons.values())
+    assert ("Lines: power law" in said) == (len(reasons) < len(fits))
+    assert ("No curve for lora (the score falls" in said) == (case == "falling")
 
 
 def test_a_figure_of_times_says_that_runs_shared_the_machine() -> None:

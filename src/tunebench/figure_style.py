@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -104,9 +105,11 @@ def legend_beside(figure: Figure, entries: Sequence[Line2D]) -> None:
 
 
 def footnote(figure: Figure, lines: Sequence[str]) -> None:
-    """Write small lines under everything else."""
+    """Write small lines under everything else, broken where they are longer than the figure is wide."""
     if lines:
-        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color=GREY)
+        width = int(figure.get_figwidth() * 72 / 5)  # a letter is about 5 points wide
+        broken = [part for line in lines for part in textwrap.wrap(line, width)]
+        figure.supxlabel("\n".join(broken), x=0.01, ha="left", fontsize=8, color=GREY)
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

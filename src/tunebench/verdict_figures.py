@@ -21,7 +21,7 @@ from tunebench.figure_style import (
     say_nothing_to_show,
     styles,
 )
-from tunebench.stats import LearningCurve, Refusal, score_at
+from tunebench.stats import Refusal, score_at
 
 DrawFunction = Callable[[Comparison], Figure]
 
@@ -104,7 +104,7 @@ def learning_curves(comparison: Comparison) -> Figure:
     figure = new_figure(8.2, 4.4)
     axes = figure.subplots()
     look_of = styles(comparison.labels)
-    fitted = False
+    refused: dict[str, list[str]] = {}
     for curve in comparison.analysis.curves:
         style = look_of[curve.label]
         groups = [g for g in comparison.groups() if g.label == curve.label and g.selected is not None]
@@ -112,8 +112,9 @@ def learning_curves(comparison: Comparison) -> Figure:
         runs = [(c.spec.train_size, c.row["macro_f1"]) for c in cells if c.row["macro_f1"] is not None]
         if runs:
             axes.plot(*zip(*runs, strict=True), ls="", marker=style.marker, ms=5, color=style.color, alpha=0.8)
-        if isinstance(curve.fit, LearningCurve):
-            fitted = True
+        if isinstance(curve.fit, Refusal):
+            refused.setdefault(curve.fit.reason, []).append(curve.label)
+        else:
             sizes = np.geomspace(curve.fit.sizes[0], curve.fit.sizes[-1] * 2, 60)
             values = [score_at(curve.fit, float(size)) for size in sizes]
             known = [(s, v) for s, v in zip(sizes, values, strict=True) if not isinstance(v, Refusal)]
@@ -130,9 +131,12 @@ def learning_curves(comparison: Comparison) -> Figure:
         say_nothing_to_show(axes)
     axes.set_xlabel("Labels (log scale)")
     axes.set_ylabel("Macro F1 on test")
-    notes = ["Lines: power law, drawn to twice the largest size; bands: 95 % by a parametric bootstrap."]
-    if not fitted:
-        notes = ["No curve is fitted: it needs at least three sizes, and scores that do not fall with them."]
+    notes = []
+    if sum(map(len, refused.values())) < len(comparison.labels):
+        notes.append("Lines: power law, drawn to twice the largest size; bands: 95 % by a parametric bootstrap.")
+    for reason, labels in refused.items():
+        whose = "is fitted" if labels == comparison.labels else f"for {', '.join(labels)}"
+        notes.append(f"No curve {whose} ({reason}).")
     return finished(figure, comparison, look_of, notes)
 
 
