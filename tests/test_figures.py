@@ -81,6 +81,9 @@ CASES: dict[str, Any] = {
     "failed": failed,
     "nothing": lambda: compare([make_cell(status="pending")]),
     "last": lambda: compare([make_cell(size=500, learning_rate=rate, selection="last") for rate in (1e-5, 1e-4)]),
+    "long name": lambda: compare(
+        make_grid(EIGHT, sizes=(500,), **HONEST), name=f"full-against-lora-{'of-ranks-' * 5}"
+    ),
     "many sizes": lambda: compare(make_grid(sizes=(100, 200, 400, 800, 1_600), **HONEST)),
 }
 
@@ -131,6 +134,22 @@ def test_strategies_never_differ_by_colour_alone() -> None:
     assert len({(style.color, style.marker) for style in drawn}) == 24
     assert len({tuple(look(i).values()) for i in range(24)}) == 24
     assert len({style.color for style in drawn[:8]}) == len({style.marker for style in drawn[:8]}) == 8
+
+
+@pytest.mark.parametrize("sizes", [(500,), (500, 1_000)])
+def test_losses_of_eighteen_strategies_can_be_told_apart(sizes: tuple[int, ...]) -> None:
+    labels = [f"strategy-{i}" for i in range(18)]
+    figure = FIGURES["loss_curves"](compare(make_grid(labels, sizes=sizes, **HONEST)))
+    assert [axes.get_title() for axes in figure.axes] == (
+        labels if len(sizes) == 1 else ["500 examples", "1,000 examples"]
+    )
+    for axes in figure.axes:
+        training = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+        assert len(training) == (1 if len(sizes) == 1 else len(labels))
+        assert len({(line.get_color(), line.get_marker()) for line in training}) == len(training)
+        for line in training:
+            start, every = line.get_markevery()
+            assert 3 <= len(line.get_xdata()[start::every]) <= 8
 
 
 def points(figure: Figure, *, hollow: bool) -> set[float]:

@@ -104,6 +104,15 @@ def legend_beside(figure: Figure, entries: Sequence[Line2D]) -> None:
     figure.legend(handles=list(entries), loc="outside right upper")
 
 
+def head(figure: Figure, title: str) -> None:
+    """Write the title above everything, broken where it would run into the legend."""
+    text = figure.suptitle(title, x=0.01, ha="left", parse_math=False)
+    beside = max((legend.get_window_extent().width for legend in figure.legends), default=0.0)
+    width, room = text.get_window_extent().width, 0.96 * figure.bbox.width - beside
+    if width > room:
+        text.set_text(textwrap.fill(title, int(len(title) * room / width), break_on_hyphens=False))
+
+
 def footnote(figure: Figure, lines: Sequence[str]) -> None:
     """Write small lines under everything else, broken where they are longer than the figure is wide."""
     if lines:

@@ -18,6 +18,7 @@ from tunebench.comparison import Arm, Comparison
 from tunebench.figure_style import (
     GREY,
     footnote,
+    head,
     label_thousands,
     legend_beside,
     look,
@@ -31,7 +32,7 @@ from tunebench.history import binned, curve, last_step, mean_curve
 from tunebench.published import published_cell
 from tunebench.recipe_figures import cuts_differ, f1_by_learning_rate, f1_by_truncation
 from tunebench.rendering import learning_rate
-from tunebench.verdict_figures import VERDICT_FIGURES
+from tunebench.verdict_figures import VERDICT_FIGURES, panels_by_strategy, too_many
 
 #: Points of a training loss curve: each is the mean of what was logged in its part of training.
 LOSS_POINTS = 40
@@ -57,7 +58,7 @@ class FigureMaker:
         """Draw the figure; a comparison without finished runs gives a figure that says so."""
         with look():
             figure = self.draw(comparison)
-            figure.suptitle(f"{self.title}: {comparison.title}", x=0.01, ha="left", parse_math=False)
+            head(figure, f"{self.title}: {comparison.title}")
             return figure
 
 
@@ -86,33 +87,64 @@ def save_figures(comparison: Comparison, folder: Path) -> list[Path]:
 
 @_figure("loss_curves", "Figure 1. Training and evaluation loss")
 def loss_curves(comparison: Comparison) -> Figure:
-    """Draw both losses against the share of training steps, one panel a size."""
-    figure, panels = _panels(comparison, "Loss (nats)", "Share of training steps")
+    """Draw both losses against the share of training steps, one panel a size.
+
+    One panel a strategy, where there are many, before the training losses of all others in grey.
+    """
+    xlabel, ylabel = "Share of training steps", "Loss (nats)"
     look_of = styles(comparison.labels)
-    for arm, axes in _arms_in(comparison, panels):
-        style = look_of[arm.label]
-        train, evaluation = [], []
-        for history, last in _histories(arm):
-            logged, scored = curve(history, "loss"), curve(history, "eval_loss")
-            train.append(binned(logged.steps / last, logged.values, bins=LOSS_POINTS))
-            evaluation.append((scored.steps / last, scored.values))
-        x, mean, *_ = mean_curve(train)
-        axes.plot(x, mean, color=style.color, lw=1.2, alpha=0.75)
-        x, mean, *_ = mean_curve(evaluation)
-        axes.plot(x, mean, color=style.color, ls=(0, (3, 2)), marker=style.marker, ms=4.5)
-    for axes in (panel for panel in panels.values() if panel.lines):
-        axes.set_xlim(0, 1.02)
-        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
-        axes.set_ylim(bottom=0)
-    split = {"validation": "validation", "test": "test"}.get(comparison.selection)
-    kinds = [Line2D([], [], color=GREY, lw=1.2, label="training")]
-    if split is not None:
-        kinds.append(Line2D([], [], color=GREY, ls=(0, (3, 2)), marker=".", label=f"evaluation ({split})"))
-    entries = [look_of[label].line(label, ls="-") for label in comparison.labels]
+    many = too_many(comparison)
+    if many:
+        figure, by_strategy = panels_by_strategy(comparison, xlabel, ylabel)
+        panels = {(label, comparison.sizes[0]): axes for label, axes in by_strategy.items()}
+    else:
+        figure, by_size = _panels(comparison, ylabel, xlabel)
+        panels = {(label, size): axes for label in comparison.labels for size, axes in by_size.items()}
+    dashed = (0, (3, 2))
+    for place, arm in enumerate(_arms(comparison)):
+        (x, training), evaluation = _losses(arm)
+        style, axes = look_of[arm.label], panels[arm.label, arm.train_size]
+        if len(x):
+            # A few marks tell apart what colour does not; not all lines have them at the same steps.
+            every = max(1, len(x) // 5)
+            hollow: dict[str, Any] = {"marker": style.marker, "ms": 4.5, "mfc": "white"}
+            axes.plot(
+                x, training, color=style.color, lw=1.2, alpha=0.75, markevery=(place * 3 % every, every), **hollow
+            )
+            for other in (panel for panel in figure.axes if many and panel is not axes):
+                other.plot(x, training, color="0.88", lw=0.6, zorder=1)
+        if len(evaluation[0]):
+            axes.plot(*evaluation, color=style.color, ls=dashed, marker=style.marker, ms=4.5)
+    for axes in figure.axes:
+        if axes.lines:
+            axes.set_xlim(0, 1.02)
+            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+            axes.set_ylim(bottom=0)
+        elif not axes.texts:
+            say_nothing_to_show(axes, "no loss logged")
     notes = [f"Training loss: means over {LOSS_POINTS} equal parts of training."]
     if _several_seeds(comparison):
         notes.append("All lines: means over seeds.")
+    split = comparison.selection if comparison.selection in ("validation", "test") else None
+    if many:
+        evaluated = "" if split is None else f" Dashed, with filled ones: evaluation ({split})."
+        notes.insert(0, f"Solid, with hollow marks: training.{evaluated} Grey: training of the other strategies.")
+        return _finished(figure, comparison, [], notes, scores=False)
+    kinds = [Line2D([], [], color=GREY, lw=1.2, marker="o", mfc="white", ms=4.5, label="training")]
+    if split is not None:
+        kinds.append(Line2D([], [], color=GREY, ls=dashed, marker="o", ms=4.5, label=f"evaluation ({split})"))
+    entries = [look_of[label].line(label, ls="-") for label in comparison.labels]
     return _finished(figure, comparison, [*entries, BLANK, *kinds], notes, scores=False)
+
+
+def _losses(arm: Arm) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Return training and evaluation loss against the share of training steps, means over seeds."""
+    train, evaluation = [], []
+    for history, last in _histories(arm):
+        logged, scored = curve(history, "loss"), curve(history, "eval_loss")
+        train.append(binned(logged.steps / last, logged.values, bins=LOSS_POINTS))
+        evaluation.append((scored.steps / last, scored.values))
+    return mean_curve(train)[:2], mean_curve(evaluation)[:2]
 
 
 @_figure("macro_f1_by_size", "Figure 2. Macro F1 by training size")
@@ -135,8 +167,8 @@ def macro_f1_by_step(comparison: Comparison) -> Figure:
     figure, panels = _panels(comparison, f"Macro F1 on {_split(comparison)}", "Training step")
     look_of = styles(comparison.labels)
     bands = False
-    for arm, axes in _arms_in(comparison, panels):
-        style = look_of[arm.label]
+    for arm in _arms(comparison):
+        style, axes = look_of[arm.label], panels[arm.train_size]
         scores = [curve(history, "eval_macro_f1") for history, _ in _histories(arm)]
         x, mean, low, high = mean_curve([(found.steps, found.values) for found in scores])
         if not len(x):
@@ -285,7 +317,8 @@ def _finished(
     scores: bool = True,
 ) -> Figure:
     """Add the legend outside of the panels, and under everything what a reader must know."""
-    legend_beside(figure, entries)
+    if entries:
+        legend_beside(figure, entries)
     lines = [*notes]
     if scores and comparison.selection == "test":
         lines.append(OPTIMISTIC)
@@ -318,11 +351,9 @@ def _panels(comparison: Comparison, ylabel: str, xlabel: str) -> tuple[Figure, d
     return figure, panels
 
 
-def _arms_in(comparison: Comparison, panels: dict[int, Axes]) -> Iterator[tuple[Arm, Axes]]:
+def _arms(comparison: Comparison) -> Iterator[Arm]:
     for label in comparison.labels:
-        for arm in _shown(comparison, label):
-            if arm.scored:
-                yield arm, panels[arm.train_size]
+        yield from (arm for arm in _shown(comparison, label) if arm.scored)
 
 
 def _shown(comparison: Comparison, label: str, size: int | None = None) -> list[Arm]:

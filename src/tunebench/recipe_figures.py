@@ -15,12 +15,9 @@ from tunebench.analysis.evidence import Entry
 from tunebench.cautions import not_shown
 from tunebench.comparison import Comparison, Group
 from tunebench.config import RunSpec
-from tunebench.figure_style import Style, footnote, new_figure, say_nothing_to_show, styles
-from tunebench.verdict_figures import NOTHING, finished, panels_by_size
+from tunebench.figure_style import Style, footnote, say_nothing_to_show, styles
+from tunebench.verdict_figures import NOTHING, finished, panels_by_size, panels_by_strategy, too_many
 
-#: More lines than these in one panel cannot be told apart; each strategy gets a panel of its own.
-_FEW = 6
-_ACROSS = 4
 _CUTS = ("head", "head_tail", "tail")
 #: What may differ between strategies that a figure of cuts joins by a line.
 _FREE = ("truncation", "head_share", "learning_rate", "seed", "subset_seed", "train_size")
@@ -88,12 +85,12 @@ def f1_by_learning_rate(comparison: Comparison) -> Figure:
     notes = ["Ring: the chosen rate. Small dots: single seeds."]
     if any(rates.stopped for rates in found.values()):
         notes.append("Hollow: stopped early by the search, with its best score until then.")
-    many = len(comparison.sizes) == 1 and len(comparison.labels) > _FEW
+    many = too_many(comparison)
     bottom = _bottom([value for rates in found.values() for _, value in rates.scores])
     if bottom is not None:
         notes.append("Triangle with a number: a score below the axis.")
     if many:
-        figure, panels = _panels_by_strategy(comparison, xlabel, ylabel)
+        figure, panels = panels_by_strategy(comparison, xlabel, ylabel)
         for (label, _), rates in found.items():
             for other, axes in panels.items():
                 if other != label and rates.means:
@@ -149,25 +146,6 @@ def _mark_below(axes: Axes, rates: _Rates, style: Style, bottom: float) -> None:
                 va="bottom",
                 fontsize="small",
             )
-
-
-def _panels_by_strategy(comparison: Comparison, xlabel: str, ylabel: str) -> tuple[Figure, dict[str, Axes]]:
-    """Return a figure with a panel a strategy, all on the same axes."""
-    labels = comparison.labels
-    down = -(-len(labels) // _ACROSS)
-    figure = new_figure(2.5 * _ACROSS, 1.2 + 1.9 * down)
-    grid = figure.subplots(down, _ACROSS, sharex=True, sharey=True, squeeze=False)
-    panels = dict(zip(labels, grid.flat, strict=False))
-    for place, (label, axes) in enumerate(panels.items()):
-        axes.set_title(label, parse_math=False)
-        if place % _ACROSS == 0:
-            axes.set_ylabel(ylabel)
-        if place + _ACROSS >= len(labels):
-            axes.set_xlabel(xlabel)
-            axes.tick_params(labelbottom=True)
-    for axes in grid.flat[len(labels) :]:
-        axes.remove()
-    return figure, panels
 
 
 def cuts_differ(comparison: Comparison) -> bool:

@@ -28,6 +28,10 @@ DrawFunction = Callable[[Comparison], Figure]
 #: Drawing functions with their titles, by name, in the order of a report.
 VERDICT_FIGURES: dict[str, tuple[str, DrawFunction]] = {}
 
+#: More lines than these in one panel cannot be told apart.
+_FEW = 6
+#: Panels beside each other where each strategy has one.
+_ACROSS = 4
 #: Said in a panel without what it compares.
 NOTHING = "no selected run with test predictions"
 
@@ -182,6 +186,30 @@ def panels_by_size(comparison: Comparison, xlabel: str, ylabel: str) -> tuple[Fi
     for row in grid:
         row[0].set_ylabel(ylabel)
     for axes in grid.flat[len(sizes) :]:
+        axes.remove()
+    return figure, panels
+
+
+def too_many(comparison: Comparison) -> bool:
+    """Tell whether lines of all strategies in one panel could not be told apart: each gets a panel of its own."""
+    return len(comparison.sizes) == 1 and len(comparison.labels) > _FEW
+
+
+def panels_by_strategy(comparison: Comparison, xlabel: str, ylabel: str) -> tuple[Figure, dict[str, Axes]]:
+    """Return a figure with a panel a strategy, all on the same axes."""
+    labels = comparison.labels
+    down = -(-len(labels) // _ACROSS)
+    figure = new_figure(2.5 * _ACROSS, 1.2 + 1.9 * down)
+    grid = figure.subplots(down, _ACROSS, sharex=True, sharey=True, squeeze=False)
+    panels = dict(zip(labels, grid.flat, strict=False))
+    for place, (label, axes) in enumerate(panels.items()):
+        axes.set_title(label, parse_math=False)
+        if place % _ACROSS == 0:
+            axes.set_ylabel(ylabel)
+        if place + _ACROSS >= len(labels):
+            axes.set_xlabel(xlabel)
+            axes.tick_params(labelbottom=True)
+    for axes in grid.flat[len(labels) :]:
         axes.remove()
     return figure, panels
 
