@@ -19,6 +19,7 @@ from tunebench.figure_style import save, styles
 from tunebench.figures import FIGURES, figures_of, save_figures
 from tunebench.history import binned, curve, last_step, mean_by_epoch, mean_curve
 from tunebench.published import PUBLISHED
+from tunebench.rendering import learning_rate
 from tunebench.report.vega import look
 from tunebench.run_figures import RUN_FIGURES, save_run_figures
 from tunebench.stats import Refusal
@@ -197,6 +198,68 @@ def test_a_run_that_learnt_nothing_does_not_press_the_others_together(labels: tu
     for axes in figure.axes:
         assert 0.33 < axes.get_ylim()[0] < 0.8
     assert [text.get_text() for text in figure.axes[0].texts] == ["0.33"]
+
+
+def test_every_seed_below_the_axis_is_marked_with_its_score() -> None:
+    scores = {
+        1e-5: (0.8,) * 3,
+        5e-5: (0.81,) * 3,
+        1e-4: (0.81, 0.82, 0.7),
+        5e-4: (0.8,) * 3,
+        1e-3: (0.33, 0.34, 0.35),
+    }
+    cells = [
+        make_cell(label, size=500, learning_rate=rate, seed=seed, f1=f1, **HONEST)
+        for label in ("full", "lora")
+        for rate, values in scores.items()
+        for seed, f1 in enumerate(values)
+    ]
+    figure = FIGURES["f1_by_learning_rate"](compare(cells))
+    (axes,) = figure.axes
+    assert 0.71 < axes.get_ylim()[0] < 0.76
+    # Of the rate whose mean is below, the mean; both strategies' at one rate above each other.
+    assert sorted(text.get_text() for text in axes.texts) == ["0.34", "0.34", "0.70", "0.70"]
+    figure.draw_without_rendering()
+    extents = [text.get_window_extent() for text in axes.texts]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(extents, 2))
+    assert "single seed" in footnotes(figure).split("Triangle")[1]
+
+
+@pytest.mark.parametrize("labels", [("full",), tuple(f"strategy-{i}" for i in range(8))], ids=["size", "strategy"])
+@pytest.mark.parametrize(
+    "rates",
+    [(3e-4, 4e-4), (8e-5, 9e-5, 1e-4), (5e-5,), tuple(np.geomspace(1e-5, 2e-2, 14).round(7).tolist())],
+    ids=["two", "three", "one", "many"],
+)
+def test_rates_that_were_tried_are_the_ticks_and_no_label_lies_on_another(
+    labels: tuple[str, ...], rates: tuple[float, ...]
+) -> None:
+    cells = [make_cell(label, size=500, learning_rate=rate, **HONEST) for label in labels for rate in rates]
+    figure = FIGURES["f1_by_learning_rate"](compare(cells))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        assert axes.xaxis.get_minorticklocs() == pytest.approx(sorted(set(rates) - set(axes.get_xticks())))
+        assert not any(text.get_text() for text in axes.get_xticklabels(minor=True))
+        shown = [label for label in axes.get_xticklabels() if label.get_visible() and label.get_text()]
+        assert {label.get_text() for label in shown} <= {learning_rate(rate) for rate in rates}
+        assert len(axes.get_xticks()) >= min(2, len(rates))
+        boxes = [label.get_window_extent() for label in shown]
+        assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+
+
+def test_marks_of_learning_rates_are_explained_where_they_are_drawn() -> None:
+    alone = footnotes(FIGURES["f1_by_learning_rate"](compare(make_grid(sizes=(500,), **HONEST))))
+    assert "Ring" not in alone and "Small dots" not in alone
+    seeds = footnotes(FIGURES["f1_by_learning_rate"](compare(make_grid(sizes=(500,), seeds=(1, 2), **HONEST))))
+    assert "Ring" not in seeds and "Small dots: single seeds." in seeds
+    assert "Grey: the other strategies. Ring: the chosen rate." in footnotes(FIGURES["f1_by_learning_rate"](many()))
+
+
+def test_a_strategy_without_a_learning_rate_has_no_place_among_them() -> None:
+    cells = [make_cell("full", size=500, **HONEST), make_cell("tfidf", kind="tfidf", size=500, **HONEST)]
+    figure = FIGURES["f1_by_learning_rate"](compare(cells))
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [1]
+    assert "No learning rate, or none that is known: tfidf." in footnotes(figure)
 
 
 def test_cuts_of_one_recipe_are_joined_and_nothing_else_is_drawn() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from tunebench.analysis.evidence import Entry
 from tunebench.cautions import not_shown
 from tunebench.comparison import Comparison, Group
 from tunebench.config import RunSpec
 from tunebench.figure_style import Style, footnote, say_nothing_to_show, styles
+from tunebench.rendering import learning_rate
 from tunebench.verdict_figures import NOTHING, finished, panels_by_size, panels_by_strategy, too_many
 
 _CUTS = ("head", "head_tail", "tail")
@@ -41,9 +45,11 @@ class _Rates:
 
     @classmethod
     def of(cls, group: Group) -> _Rates:
-        """Collect them."""
+        """Collect them; a strategy without a learning rate, or one that is not known, has none."""
         found = cls([], [], [], [])
         for arm in group.arms:
+            if arm.shown_learning_rate is None:
+                continue
             scores = [(c.status, c.row["selection_macro_f1"]) for c in arm.cells]
             whole = [value for status, value in scores if status == "complete" and value is not None]
             early = [value for status, value in scores if status == "pruned" and value is not None]
@@ -61,6 +67,12 @@ class _Rates:
         """One score a rate: the mean, or the best of what was stopped."""
         return self.means + self.stopped
 
+    def below(self, bottom: float) -> list[tuple[float, float, bool]]:
+        """Return rates and scores below a value, and whether they are single seeds' whose mean is not."""
+        means = [(rate, value, False) for rate, value in self.scores if value < bottom]
+        known = {rate for rate, *_ in means}
+        return means + [(rate, v, True) for rate, v in self.singles if v < bottom and rate not in known]
+
     def draw(self, axes: Axes, style: Style) -> None:
         """Draw them into a panel."""
         color, marker = style.color, style.marker
@@ -74,6 +86,25 @@ class _Rates:
                 axes.plot(*zip(*points, strict=True), color=color, **look)
 
 
+class _RateLocator(FixedLocator):
+    """Ticks at learning rates, but for those whose labels would run into the one before."""
+
+    def __call__(self) -> list[float]:
+        """Return the ticks for the panel's present width."""
+        axes = self.axis.axes
+        low, high = sorted(axes.get_xlim())
+        pixels = axes.figure.dpi / 72
+        kept: list[float] = []
+        end = -np.inf
+        for rate in (rate for rate in self.locs if low <= rate <= high):
+            place = axes.transData.transform((rate, 0))[0] / pixels
+            half = 2.7 * len(learning_rate(rate))  # a letter of 10 points is about 5.4 points wide
+            if place - half > end:
+                kept.append(rate)
+                end = place + half + 4
+        return kept
+
+
 def f1_by_learning_rate(comparison: Comparison) -> Figure:
     """Draw the selection split's macro F1 against the learning rate; the chosen one ringed.
 
@@ -82,65 +113,94 @@ def f1_by_learning_rate(comparison: Comparison) -> Figure:
     found = {(group.label, group.train_size): _Rates.of(group) for group in comparison.groups()}
     look_of = styles(comparison.labels)
     xlabel, ylabel = "Learning rate (log scale)", f"Macro F1 on {comparison.selection}"
-    notes = ["Ring: the chosen rate. Small dots: single seeds."]
-    if any(rates.stopped for rates in found.values()):
-        notes.append("Hollow: stopped early by the search, with its best score until then.")
     many = too_many(comparison)
     bottom = _bottom([value for rates in found.values() for _, value in rates.scores])
-    if bottom is not None:
-        notes.append("Triangle with a number: a score below the axis.")
     if many:
-        figure, panels = panels_by_strategy(comparison, xlabel, ylabel)
-        for (label, _), rates in found.items():
-            for other, axes in panels.items():
-                if other != label and rates.means:
-                    axes.plot(*zip(*rates.means, strict=True), color="0.85", lw=0.8, zorder=1)
-            rates.draw(panels[label], look_of[label])
-        notes.insert(0, "Grey: the other strategies.")
-        footnote(figure, [*notes, *not_shown(comparison)])
+        figure, by_strategy = panels_by_strategy(comparison, xlabel, ylabel)
+        panels = {(label, comparison.sizes[0]): axes for label, axes in by_strategy.items()}
     else:
         figure, by_size = panels_by_size(comparison, xlabel, ylabel)
-        for (label, size), rates in found.items():
-            rates.draw(by_size[size], look_of[label])
-        finished(figure, comparison, look_of, notes)
+        panels = {(label, size): by_size[size] for label, size in found}
+    for key, rates in found.items():
+        rates.draw(panels[key], look_of[key[0]])
+        for other, axes in panels.items():
+            if many and other != key and rates.means:
+                axes.plot(*zip(*rates.means, strict=True), color="0.85", lw=0.8, zorder=1)
+    tried = sorted({rate for rates in found.values() for rate, _ in rates.scores})
+    top = max((v for rates in found.values() for _, v in rates.scores + rates.singles), default=1.0)
+    unknown = [group.label for group in comparison.groups() if group.arms[0].shown_learning_rate is None]
     for axes in figure.axes:
         if axes.lines:
             axes.set_xscale("log")
             axes.margins(0.12)  # room for rings
+            axes.xaxis.set_major_locator(_RateLocator(tried))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: learning_rate(rate)))
+            axes.xaxis.set_minor_locator(FixedLocator(tried))
+            axes.xaxis.set_minor_formatter(NullFormatter())
             if bottom is not None:
-                axes.set_ylim(bottom=bottom)
+                axes.set_ylim(bottom, top + 0.12 * (top - bottom))
         else:
-            say_nothing_to_show(axes, "no score on a selection split")
+            known = len(unknown) < len(found)
+            say_nothing_to_show(axes, "no score on a selection split" if known else "no learning rate is known")
     if bottom is not None:
-        for (label, size), rates in found.items():
-            axes = panels[label] if many else by_size[size]
-            _mark_below(axes, rates, look_of[label], bottom)
+        for axes in figure.axes:
+            inside = [(rates, look_of[key[0]]) for key, rates in found.items() if panels[key] is axes]
+            _mark_below(axes, inside, bottom)
+    notes = _notes(list(found.values()), bottom, others=many)
+    if unknown:
+        notes.append(f"No learning rate, or none that is known: {', '.join(dict.fromkeys(unknown))}.")
+    if many:
+        footnote(figure, [*notes, *not_shown(comparison)])
+    else:
+        finished(figure, comparison, look_of, notes)
     return figure
+
+
+def _notes(found: list[_Rates], bottom: float | None, *, others: bool) -> list[str]:
+    """Explain the marks that are drawn, and no others."""
+    marks = {
+        "Grey: the other strategies.": others,
+        "Ring: the chosen rate.": any(rates.chosen for rates in found),
+        "Small dots: single seeds.": any(rates.singles for rates in found),
+    }
+    lines = [" ".join(words for words, drawn in marks.items() if drawn)] if any(marks.values()) else []
+    if any(rates.stopped for rates in found):
+        lines.append("Hollow: stopped early by the search, with its best score until then.")
+    if bottom is not None:
+        alone = any(single for rates in found for *_, single in rates.below(bottom))
+        small = "; a small one: that of a single seed" if alone else ""
+        lines.append(f"Triangle with a number: a score below the axis{small}.")
+    return lines
 
 
 def _bottom(scores: list[float]) -> float | None:
     """Return where the axis should begin, if one run that learnt nothing would press all others together.
 
-    That is eight times as far below the best score as the median is; None where all are above it.
+    That is eight times as far below the best score as the median is; None where none lies beyond ten times.
     """
     if not scores:
         return None
     best = max(scores)
-    bottom = best - 8 * (best - float(np.median(scores)))
-    return bottom if min(scores) < bottom < best else None
+    middle = best - float(np.median(scores))
+    return best - 8 * middle if 0 < 10 * middle < best - min(scores) else None
 
 
-def _mark_below(axes: Axes, rates: _Rates, style: Style, bottom: float) -> None:
-    """Mark what is below the axis with its score."""
-    place = axes.get_xaxis_transform()
-    for rate, value in rates.scores:
-        if value < bottom:
-            axes.plot(rate, 0.05, marker="v", ls="", color=style.color, transform=place)
+def _mark_below(axes: Axes, drawn: list[tuple[_Rates, Style]], bottom: float) -> None:
+    """Mark what is below the axis with its score, above each other where rates are the same."""
+    height: Counter[float] = Counter()
+    for rates, style in drawn:
+        for rate, value, single in rates.below(bottom):
+            up = 22 * height[rate]
+            height[rate] += 1
+            assert isinstance(axes.figure, Figure)
+            place = axes.get_xaxis_transform() + ScaledTranslation(0, up / 72, axes.figure.dpi_scale_trans)
+            size = 3.5 if single else 5.5
+            axes.plot(rate, 0.05, marker="v", ms=size, ls="", color=style.color, transform=place)
             axes.annotate(
                 f"{value:.2f}",
                 (rate, 0.05),
-                xycoords=place,
-                xytext=(0, 6),
+                xycoords=axes.get_xaxis_transform(),
+                xytext=(0, 6 + up),
                 textcoords="offset points",
                 ha="center",
                 va="bottom",

@@ -199,7 +199,7 @@ def panels_by_strategy(comparison: Comparison, xlabel: str, ylabel: str) -> tupl
     """Return a figure with a panel a strategy, all on the same axes."""
     labels = comparison.labels
     down = -(-len(labels) // _ACROSS)
-    figure = new_figure(2.5 * _ACROSS, 1.2 + 1.9 * down)
+    figure = new_figure(2.5 * _ACROSS, 1.2 + 2.05 * down)
     grid = figure.subplots(down, _ACROSS, sharex=True, sharey=True, squeeze=False)
     panels = dict(zip(labels, grid.flat, strict=False))
     for place, (label, axes) in enumerate(panels.items()):
