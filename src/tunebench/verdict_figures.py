@@ -64,7 +64,10 @@ def f1_by_parameters(comparison: Comparison) -> Figure:
             axes.set_xscale("log")
         else:
             say_nothing_to_show(axes, NOTHING)
-    notes = ["Bars: 95 % intervals; Table 'Scores with their intervals' says what they hold. Dotted: Pareto front."]
+    notes = [
+        "Bars: 95 % intervals; Table 'Scores with their intervals' says what they hold.",
+        "Dotted: Pareto front.",
+    ]
     return finished(figure, comparison, look_of, notes)
 
 
