@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -88,6 +89,7 @@ def _work(specs: list[RunSpec], job: Job, failures: dict[str, int | None]) -> No
     if hasattr(os, "setsid"):
         # A Ctrl-C in the terminal reaches the parent only, which then asks each worker once.
         os.setsid()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     display = job.display
     assert isinstance(display, _Sender)
     try:
@@ -99,6 +101,14 @@ def _work(specs: list[RunSpec], job: Job, failures: dict[str, int | None]) -> No
     # What another worker did is that worker's to report.
     summary.failed = [run_id for run_id in summary.failed if run_id in display.mine]
     display.end(summary)
+
+
+def _end_with_parent() -> None:
+    """End this process once its parent has: out of reach of a Ctrl-C, it would go on with run after run."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 class _Sender:
