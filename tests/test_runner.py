@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -19,6 +20,7 @@ from tunebench.attempt import Attempt
 from tunebench.errors import StoreError
 from tunebench.progress import PlainDisplay, Progress, RichDisplay, TimeLeft
 from tunebench.records import RunRecord
+from tunebench.runner import stop_on_signals
 from tunebench.store import StudyStore
 
 
@@ -136,6 +138,29 @@ def test_signals_have_their_own_handlers_again_afterwards(tmp_path: Path) -> Non
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     fakes.run(tmp_path, make_study())
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_signal_in_the_middle_of_a_message_is_heard_and_said() -> None:
+    lock, said = threading.Lock(), []
+
+    class Locking(PlainDisplay):
+        def message(self, line: str) -> None:
+            assert lock.acquire(timeout=5)
+            said.append(line)
+            lock.release()
+
+    with stop_on_signals(Locking()) as stop:
+        with lock:
+            signal.raise_signal(signal.SIGTERM)
+            assert stop() and not said
+        # At once, not when somebody asks next: a user who hears nothing would press it again.
+        deadline = time.monotonic() + 5
+        while not said and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert ["stopping" in line for line in said] == [True]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert len(said) == 1
 
 
 class OutOfMemoryError(RuntimeError):

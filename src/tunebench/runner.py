@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -231,14 +233,23 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def stop_on_signals(display: Display) -> Iterator[Callable[[], bool]]:
     """Let the first Ctrl-C or SIGTERM ask for a stop, and the second one force it."""
     asked = False
+    heard: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
     def handle(signum: int, frame: Any) -> None:
         nonlocal asked
         if asked:
             raise KeyboardInterrupt
         asked = True
-        display.message("stopping after this step, with a checkpoint (once more: at once)")
+        heard.put(True)
 
+    def say() -> None:
+        if heard.get():
+            display.message("stopping after this step, with a checkpoint (once more: at once)")
+
+    # Said by a thread: a signal may come in the middle of another message, whose locks its handler would wait for
+    # forever. To put into a SimpleQueue is safe there.
+    speaker = threading.Thread(target=say, daemon=True)
+    speaker.start()
     previous = {}
     for number in (signal.SIGINT, signal.SIGTERM):
         try:
@@ -250,3 +261,5 @@ def stop_on_signals(display: Display) -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        heard.put(False)
+        speaker.join()
