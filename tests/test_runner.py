@@ -122,6 +122,19 @@ def test_one_signal_saves_a_checkpoint_and_stops(tmp_path: Path, number: signal.
     assert len(steps_taken(tmp_path)) == 4 * STEPS  # not one step twice
 
 
+def test_a_signal_at_the_end_of_the_last_run_is_heard_too(tmp_path: Path) -> None:
+    def train(attempt: Attempt) -> RunRecord:
+        record = fakes.train(attempt)
+        if attempt.spec.run_id == last:
+            signal.raise_signal(signal.SIGINT)
+        return record
+
+    study = make_study()
+    last = fakes.make_specs(study)[-1].run_id
+    summary = fakes.run(tmp_path, study, train)
+    assert summary.interrupted and len(summary.complete) == 4
+
+
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     process = start(tmp_path, 20.0)
     wait_for_steps(tmp_path, 1)

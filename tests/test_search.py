@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,26 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path,
     # A second look changes nothing and runs nothing.
     assert search(tmp_path / "cut", 2e-4)[1] == []
     assert len(spent) > 0
+
+
+@pytest.mark.parametrize("trial", [1, len(RATES)])
+def test_a_ctrl_c_after_the_last_evaluation_of_a_trial_stops_the_search(tmp_path: Path, trial: int) -> None:
+    config = fakes.make_study(strategies={"full": {"learning_rate": list(RATES)}}, train_sizes=[10])
+    store, specs = fakes.make_store(tmp_path, config)
+    trained: list[str] = []
+
+    def train(attempt: Attempt) -> RunRecord:
+        record = fakes.train(attempt)
+        trained.append(attempt.spec.run_id)
+        if len(trained) == trial:
+            signal.raise_signal(signal.SIGINT)
+        return record
+
+    stream = io.StringIO()
+    job = Job(store, fakes.DATASET, Execution(), PlainDisplay(stream, interval=0.0), train)
+    summary = run_search(specs, job, search=Search(method="halving"))
+    assert "stopping" in stream.getvalue()
+    assert summary.interrupted and summary.complete == trained and len(trained) == trial
 
 
 def test_the_leader_at_every_point_is_never_given_up() -> None:

@@ -118,6 +118,8 @@ def run_plan(
                 if held == waiting and not summary.interrupted:
                     time.sleep(poll_seconds)
                 waiting = held
+            # Also where the last run was past its last look: what follows the runs must not begin either.
+            summary.interrupted |= stopping()
     except KeyboardInterrupt:
         summary.interrupted = True
     finally:

@@ -17,7 +17,7 @@ from tunebench.comparison import Arm, select_arm
 from tunebench.config import RunSpec, Search
 from tunebench.progress import Display
 from tunebench.records import RunRecord
-from tunebench.runner import Job, Summary, run_plan
+from tunebench.runner import Job, Summary, run_plan, stop_on_signals
 from tunebench.store import StudyStore
 
 
@@ -75,20 +75,26 @@ def run_search(specs: Sequence[RunSpec], job: Job, *, search: Search) -> Summary
     display.start({run_id: job.estimates.get(run_id, 0.0) for run_id in open_})
     part_display = _Part(display)
     ordered = sorted(specs, key=lambda spec: (spec.train_size, spec.label))
-    for _, group in groupby(ordered, key=lambda spec: (spec.train_size, spec.label)):
-        trials = Trials(search)
-        for spec in group:
-            part = run_plan([spec], replace(job, display=part_display, prune=trials.prune))
-            whole.add(part)
-            if part.interrupted:
-                display.stop()
-                return whole
-            record = None if part.failed else job.store.run_folder(spec.run_id).read()
-            if record is not None and part.skipped:
-                # What another session has run is told to Optuna as if it ran now.
-                trials.prune([e["eval_macro_f1"] for e in record.log_history if "eval_macro_f1" in e])
-            trials.end(record)
-    display.stop()
+    try:
+        # One for all trials: a stop that is asked for at the end of one is not forgotten with it.
+        with stop_on_signals(display) as stop:
+            for _, group in groupby(ordered, key=lambda spec: (spec.train_size, spec.label)):
+                trials = Trials(search)
+                for spec in group:
+                    part = run_plan([spec], replace(job, display=part_display, prune=trials.prune), stop=stop)
+                    whole.add(part)
+                    if part.interrupted:
+                        return whole
+                    record = None if part.failed else job.store.run_folder(spec.run_id).read()
+                    if record is not None and part.skipped:
+                        # What another session has run is told to Optuna as if it ran now.
+                        trials.prune([e["eval_macro_f1"] for e in record.log_history if "eval_macro_f1" in e])
+                    trials.end(record)
+            whole.interrupted = stop()
+    except KeyboardInterrupt:
+        whole.interrupted = True
+    finally:
+        display.stop()
     return whole
 
 
