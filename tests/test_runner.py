@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from tunebench.attempt import Attempt
 from tunebench.errors import StoreError
 from tunebench.progress import PlainDisplay, Progress, RichDisplay, TimeLeft
 from tunebench.records import RunRecord
-from tunebench.runner import stop_on_signals
+from tunebench.runner import STOP_SIGNALS, stop_on_signals
 from tunebench.store import StudyStore
 
 
@@ -122,6 +123,45 @@ def test_one_signal_saves_a_checkpoint_and_stops(tmp_path: Path, number: signal.
     assert len(steps_taken(tmp_path)) == 4 * STEPS  # not one step twice
 
 
+#: Makes standard error the terminal of this process, and then is the program that follows.
+ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal says here that it closes")
+def test_a_terminal_that_closes_has_a_checkpoint_saved(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    program = [sys.executable, "-c", ON_A_TERMINAL, fakes.__file__, str(tmp_path), "0.1", "{}"]
+    process = subprocess.Popen(
+        program, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    try:
+        wait_for_steps(tmp_path, 2)
+    finally:
+        os.close(ours)
+    assert process.wait(timeout=30) == 130
+    assert len(steps_taken(tmp_path)) < STEPS
+    assert statuses(tmp_path).count("pending") == 4
+    fakes.run(tmp_path, make_study())
+    assert len(steps_taken(tmp_path)) == 4 * STEPS  # not one step twice
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal says here that it closes")
+def test_under_nohup_the_terminal_may_close() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals(PlainDisplay(io.StringIO())) as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_signal_at_the_end_of_the_last_run_is_heard_too(tmp_path: Path) -> None:
     def train(attempt: Attempt) -> RunRecord:
         record = fakes.train(attempt)
@@ -148,9 +188,9 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
 
 
 def test_signals_have_their_own_handlers_again_afterwards(tmp_path: Path) -> None:
-    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(n) for n in STOP_SIGNALS]
     fakes.run(tmp_path, make_study())
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(n) for n in STOP_SIGNALS] == before
 
 
 def test_a_signal_in_the_middle_of_a_message_is_heard_and_said() -> None:

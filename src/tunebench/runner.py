@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import threading
@@ -21,6 +22,9 @@ from tunebench.live import LiveFile
 from tunebench.progress import Display, Interrupted, duration
 from tunebench.records import Environment, Failure, RunRecord, Status
 from tunebench.store import StudyStore
+
+#: What asks for a stop: Ctrl-C, a kill, and the end of the terminal, which Windows does not signal.
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @dataclass(frozen=True)
@@ -233,16 +237,21 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def stop_on_signals(display: Display) -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C or SIGTERM ask for a stop, and the second one force it."""
+    """Let the first Ctrl-C, SIGTERM or end of the terminal ask for a stop, and another of the former force it."""
     asked = False
     heard: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    terminals = [number for number in (1, 2) if os.isatty(number)]
 
     def handle(signum: int, frame: Any) -> None:
         nonlocal asked
-        if asked:
+        if hung_up := signum not in (signal.SIGINT, signal.SIGTERM):
+            _leave(terminals)
+        if not asked:
+            asked = True
+            heard.put(True)
+        # A terminal that closes may say so several times.
+        elif not hung_up:
             raise KeyboardInterrupt
-        asked = True
-        heard.put(True)
 
     def say() -> None:
         if heard.get():
@@ -253,7 +262,9 @@ def stop_on_signals(display: Display) -> Iterator[Callable[[], bool]]:
     speaker = threading.Thread(target=say, daemon=True)
     speaker.start()
     previous = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
+        if number not in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) is signal.SIG_IGN:
+            continue  # under nohup
         try:
             previous[number] = signal.signal(number, handle)
         except ValueError:
@@ -265,3 +276,11 @@ def stop_on_signals(display: Display) -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
         heard.put(False)
         speaker.join()
+
+
+def _leave(terminals: Sequence[int]) -> None:
+    """Let what is still said go nowhere: to write to a terminal that has closed is an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in terminals:
+        os.dup2(nowhere, number)
+    os.close(nowhere)

@@ -30,7 +30,7 @@ from tunebench.executors.remote import as_error, describe_error
 from tunebench.progress import Interrupted, Progress
 from tunebench.records import RunRecord
 from tunebench.run_folder import RunFolder
-from tunebench.runner import environment
+from tunebench.runner import STOP_SIGNALS, environment
 from tunebench.strategies import family_of
 
 #: Seconds between looks at whether to stop.
@@ -197,8 +197,8 @@ def _work(
     asks: bool,
 ) -> None:
     """Be one process of the group."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # A Ctrl-C reaches the whole terminal; the parent asks for a stop, once.
+    for number in STOP_SIGNALS:
+        # A Ctrl-C reaches all in the terminal, and so does its end; the parent asks for a stop, once.
         signal.signal(number, signal.SIG_IGN)
     line = _Line(connection, first=rank == 0)
     from tunebench.engine import group, machine
