@@ -109,6 +109,19 @@ def test_the_run_of_a_process_that_dies_is_taken_over(tmp_path: Path) -> None:
     assert {process for _, _, process in steps_taken(tmp_path)} == {dying.pid, waiting.pid}
 
 
+def test_waiting_for_another_process_is_said_once(tmp_path: Path) -> None:
+    study, stream = make_study(), io.StringIO()
+    store, specs = fakes.make_store(tmp_path, study)
+    asked = iter([False] * 30 + [True] * 10)
+    with store.locked(specs[0].run_id), store.locked(specs[2].run_id):
+        summary = fakes.run(tmp_path, study, stream=stream, stop=lambda: next(asked))
+    assert summary.interrupted and len(summary.complete) == 2
+    assert stream.getvalue().count("waiting for 2 runs that another process works on") == 1
+    stream.seek(0)
+    fakes.run(tmp_path, study, stream=stream)
+    assert stream.getvalue().count("waiting") == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_saves_a_checkpoint_and_stops(tmp_path: Path, number: signal.Signals) -> None:
     process = start(tmp_path, 0.1)

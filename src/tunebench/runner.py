@@ -74,6 +74,7 @@ def run_plan(
     failures: Mapping[str, int | None] | None = None,
     poll_seconds: float = 2.0,
     stop: Callable[[], bool] | None = None,
+    waits: Callable[[str], None] | None = None,
 ) -> Summary:
     """Run the cells one after the other in this process; other processes may work on the same study.
 
@@ -87,6 +88,7 @@ def run_plan(
             another process's, and not tried again. Looked up here by default.
         poll_seconds: How often a run held elsewhere is looked at.
         stop: Asked instead of listening for signals, where the caller does that.
+        waits: Told, instead of the display, that only runs which others hold are left.
 
     Returns:
         What became of them. Failures are records in the store; nothing is raised for them.
@@ -94,7 +96,7 @@ def run_plan(
     summary, store, display = Summary(), job.store, job.display
     if failures is None:
         failures = {spec.run_id: failed_at(spec, store) for spec in specs}
-    waiting = list(specs)
+    waiting, told = list(specs), False
     open_ = {spec.run_id for spec in specs if not store.run_folder(spec.run_id).complete}
     display.start({run_id: job.estimates.get(run_id, 0.0) for run_id in open_})
     try:
@@ -120,6 +122,9 @@ def run_plan(
                     if summary.interrupted:
                         break
                 if held == waiting and not summary.interrupted:
+                    if not told:
+                        told = True
+                        (waits or display.message)(f"waiting for {len(held)} runs that another process works on")
                     time.sleep(poll_seconds)
                 waiting = held
             # Also where the last run was past its last look: what follows the runs must not begin either.

@@ -87,3 +87,24 @@ def test_a_signal_to_the_parent_has_every_worker_save_a_checkpoint(start: Start,
     assert len(list(tmp_path.glob("runs/*/checkpoint/state.json"))) == 2
     fakes.run(tmp_path, fakes.make_study())
     assert len(steps_taken(tmp_path)) == 4 * STEPS  # not one step twice
+
+
+def test_workers_say_that_they_wait_for_others_but_not_for_each_other(start: Start, tmp_path: Path) -> None:
+    changes = {"train_sizes": [10]}
+    store, specs = fakes.make_store(tmp_path, fakes.make_study(**changes))
+    said = "waiting for 1 runs that another process works on"
+    with store.locked(specs[0].run_id):
+        parent = start(0.3, **changes)
+        assert parent.stderr is not None
+        lines = iter(parent.stderr.readline, "")
+        assert any(said in line for line in lines)
+    assert said not in "".join(lines)
+    assert parent.wait(60) == 0 and statuses(tmp_path) == ["complete"] * 2
+    for left in tmp_path.glob("runs/*/record.json"):
+        left.unlink()
+    (tmp_path / "steps.txt").unlink()
+    # One run is left, and one of the workers has it.
+    store.run_folder(specs[0].run_id).commit(fakes.make_record(specs[0], store.run_folder(specs[0].run_id)))
+    alone = start(0.5, **changes)
+    assert alone.stderr is not None
+    assert alone.wait(60) == 0 and said not in alone.stderr.read()

@@ -48,7 +48,7 @@ class ProcessExecutor(Executor):
             with stop_on_signals(display) as stop:
                 for worker in workers:
                     worker.start()
-                told = False
+                told, waiting = False, 0
                 while any(worker.is_alive() for worker in workers) or not messages.empty():
                     if stop() and not told:
                         told = summary.interrupted = True
@@ -57,6 +57,12 @@ class ProcessExecutor(Executor):
                     try:
                         kind, value = messages.get(timeout=_POLL)
                     except queue.Empty:
+                        continue
+                    if kind == "waits":
+                        # One alone may wait for what another one does; all of them wait for other processes.
+                        waiting += 1
+                        if waiting == count:
+                            display.message(value)
                         continue
                     _relay(kind, value, display, summary)
         finally:
@@ -93,7 +99,7 @@ def _work(specs: list[RunSpec], job: Job, failures: dict[str, int | None]) -> No
     display = job.display
     assert isinstance(display, _Sender)
     try:
-        summary = run_plan(specs, job, failures=failures)
+        summary = run_plan(specs, job, failures=failures, waits=display.waits)
     except (OSError, TunebenchError) as error:
         # A full disk, say: the parent goes on with what is left, and ends with the error if it lasts.
         display.message(f"a worker stopped: {error}")
@@ -134,6 +140,10 @@ class _Sender:
     def message(self, line: str) -> None:
         """Send on."""
         self._messages.put(("message", line))
+
+    def waits(self, line: str) -> None:
+        """Send that this worker has nothing left to do but wait."""
+        self._messages.put(("waits", line))
 
     def end(self, summary: Summary) -> None:
         """Send what became of this worker's runs."""
