@@ -142,6 +142,15 @@ def test_what_is_complete_costs_nothing_of_a_budget() -> None:
     assert all(r.left_out is None for r in choose(ordered, estimates, 1.0, done=done) if r.spec.run_id in done)
 
 
+def test_what_is_spent_of_a_budget_is_not_there_again() -> None:
+    ordered = order(make_specs(make_study(train_sizes=[10, 20, 30])))
+    estimates = {s.run_id: estimate(10.0) for s in ordered}
+    done = {s.run_id for s in ordered[:2]}
+    for spent, more in ((0.0, 2), (5.0, 2), (5.1, 0), (99.0, 0)):
+        runs = choose(ordered, estimates, 25.0, done=done, spent=spent)
+        assert [r.left_out is None for r in runs] == [True] * (2 + more) + [False] * (4 - more)
+
+
 def test_disk_counts_what_stays_of_all_and_the_checkpoints_of_one() -> None:
     specs = make_specs(make_study(train_sizes=list(range(10, 60))))
     million = 10**6

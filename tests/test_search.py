@@ -18,6 +18,7 @@ from tunebench.api import StudyResult, load_comparison, run_study
 from tunebench.attempt import Attempt, TrainFunction
 from tunebench.cautions import cautions
 from tunebench.config import Execution, RunSpec, Search, StudyConfig
+from tunebench.engine.estimate import Estimate
 from tunebench.errors import PlanError
 from tunebench.plan import equal_compute, order
 from tunebench.progress import Interrupted, PlainDisplay
@@ -159,8 +160,7 @@ def run(config: StudyConfig, folder: Path, **options: Any) -> StudyResult:
         folder=folder,
         execution=Execution(device="cpu", threads=1),
         display=PlainDisplay(io.StringIO(), interval=0.0),
-        measure=False,
-        **options,
+        **({"measure": False} | options),
     )
 
 
@@ -219,6 +219,29 @@ def test_halving_runs_the_other_seeds_at_the_chosen_rate_only(
             assert cell.record and cell.record.timing and not cell.record.files
             assert len(cell.record.timing.step_seconds) < 84
     assert run(config, tmp_path).summary.complete == []
+
+
+def test_what_the_search_took_is_gone_from_the_budget(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[bool] = []
+
+    def estimate_runs(specs: list[RunSpec], *, measure: bool, **_: Any) -> dict[str, Estimate]:
+        measured.append(measure)
+        return {spec.run_id: Estimate(1, 1, 1, 1.0, 1e-3, measure, 1, 1) for spec in specs}
+
+    monkeypatch.setattr("tunebench.engine.estimate.estimate_runs", estimate_runs)
+    config = study(tiny_model("distilbert"), reviews, train_sizes=[40], epochs=1)
+    # Both trials fit, and take far longer than that in truth.
+    result = run(config, tmp_path, measure=True, budget_seconds=0.01)
+    assert measured == [True, True]
+    found = {(cell.spec.seed, cell.status) for cell in result.comparison.cells}
+    assert found == {(1, "complete"), (2, "left_out")}
+    (left,) = (cell.note for cell in result.comparison.cells if cell.status == "left_out")
+    assert left is not None and "left out by the budget" in left
+    # Another start has a budget of its own, and what is complete costs it nothing.
+    again = run(config, tmp_path, measure=True, budget_seconds=10.0)
+    assert {cell.status for cell in again.comparison.cells} == {"complete"}
 
 
 def test_equal_compute_gives_no_strategy_more_than_the_cheapest_takes_for_all_its_rates() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -124,6 +125,7 @@ def _run_study(
     searched = Summary()
     if study.search.method == "halving":
         trials = [spec for spec in _open(plan) if spec.run_id in execution.locked]
+        began = time.monotonic()
         searched = run_search(trials, job, search=study.search)
         if not searched.interrupted:
             plan = make_plan(
@@ -131,8 +133,11 @@ def _run_study(
                 execution=execution,
                 folder=folder,
                 budget_seconds=budget_seconds,
-                measure=False,
+                spent_seconds=time.monotonic() - began,
+                # Again, since the budget goes by it: what is not measured may be far off.
+                measure=measure,
                 chosen=chosen_rates(store),
+                on_progress=tell,
             )
             executor.prepare(plan.dataset, _open(plan), plan.estimates)
             store = StudyStore.create(folder, study, _planned(plan))

@@ -57,6 +57,7 @@ def make_plan(
     execution: Execution,
     folder: Path | None = None,
     budget_seconds: float | None = None,
+    spent_seconds: float = 0.0,
     measure: bool = True,
     chosen: Mapping[tuple[str, int], float] | None = None,
     on_progress: Callable[[str], None] | None = None,
@@ -68,6 +69,7 @@ def make_plan(
         execution: Device and threads.
         folder: Where it will be written, for the check of free space.
         budget_seconds: What does not fit is left out, whole comparisons at a time.
+        spent_seconds: What is gone of the budget already, on runs that are complete by now.
         measure: Take a few steps of each way of training, for the estimates.
         chosen: Learning rates that a search has found so far, by strategy and size.
         on_progress: Told what is being done.
@@ -128,7 +130,7 @@ def make_plan(
         store = StudyStore.check(folder, specs)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
     estimates = _estimates(specs, dataset, execution, measure, on_progress)
-    runs = choose(order(specs), estimates, budget_seconds, done=done)
+    runs = choose(order(specs), estimates, budget_seconds, done=done, spent=spent_seconds)
     if study.search.budget == "compute":
         runs = equal_compute(runs, estimates)
     if folder is not None:
@@ -212,6 +214,7 @@ def choose(
     budget: float | None,
     *,
     done: Collection[str] = (),
+    spent: float = 0.0,
 ) -> list[PlannedRun]:
     """Mark what a budget leaves out.
 
@@ -224,6 +227,7 @@ def choose(
         estimates: By run id.
         budget: Seconds, or None for no limit.
         done: Ids of complete runs; they cost nothing more.
+        spent: Seconds of the budget that are gone already.
     """
     if budget is None:
         return [PlannedRun(spec) for spec in specs]
@@ -231,7 +235,7 @@ def choose(
     for spec in specs:
         blocks.setdefault((spec.subset_seed, spec.seed, spec.train_size), []).append(spec)
     cost = {spec.run_id: 0.0 if spec.run_id in done else estimates[spec.run_id].seconds for spec in specs}
-    runs, spent, open_ = [], 0.0, True
+    runs, open_ = [], True
     for number, block in enumerate(blocks.values()):
         fits = open_ and spent + sum(cost[spec.run_id] for spec in block) <= budget
         for spec in block:
