@@ -193,6 +193,59 @@ def test_single_errors_of_strategies(tmp_path: Path, strategies: str, key: str) 
     assert error.what.startswith(f"{key}: ")
 
 
+@pytest.mark.parametrize(
+    ("strategies", "keys"),
+    [
+        ("{full: {epochs: true}}", ["strategies.full.epochs"]),
+        (
+            "{a.b: {kind: lora, rank: yes, learning_rate: [true]}}",
+            ["strategies.a.b.rank", "strategies.a.b.learning_rate.0"],
+        ),
+        (
+            "{lora: {params: {rank: true}, recipe: {epochs: true}}}",
+            ["strategies.lora.params.rank", "strategies.lora.recipe.epochs"],
+        ),
+        (
+            "{full: {learning_rate: {multiples_of: true, values: [1]}}}",
+            ["strategies.full.learning_rate.multiples_of"],
+        ),
+        ("{full: true}", ["strategies.full"]),
+        ("{lora: {kind: [x], rank: true}}", ["strategies.lora.kind"]),
+        # An unknown key is wrong whatever its value.
+        ("{lora: {rslroa: true}}", ["strategies.lora.rslroa"]),
+    ],
+)
+def test_true_is_no_number_in_a_strategy_either(tmp_path: Path, strategies: str, keys: list[str]) -> None:
+    found = errors_of(tmp_path, GOOD.replace("[full, lora]", strategies))
+    assert [error.what.split(":")[0] for error in found] == keys
+
+
+def test_true_stays_where_it_is_meant(tmp_path: Path) -> None:
+    strategies = "{lora: {rslora: true, frozen_dropout: false}, l2: {kind: lora, params: {dora: true}}}"
+    study = load_study(write(tmp_path, GOOD.replace("[full, lora]", strategies)))
+    assert study.strategies["lora"].params["rslora"] and study.strategies["l2"].params["dora"]
+    assert study.strategies["lora"].recipe == {"frozen_dropout": False}
+
+
+@pytest.mark.parametrize(
+    ("strategies", "key", "hint", "more"),
+    [
+        ("{full: {epoch: 3}}", "strategies.full.epoch", "epochs", "batch_size"),
+        ("{full: {recipe: {epoch: 3}}}", "strategies.full.recipe.epoch", "epochs", "batch_size"),
+        ("{lora: {params: {rnak: 3}}}", "strategies.lora.params.rnak", "rank", "alpha"),
+        ("{setfit: {max_lenght: 3}}", "strategies.setfit.max_lenght", "max_length", "iterations"),
+    ],
+)
+def test_a_slip_in_a_strategys_recipe_is_seen(
+    tmp_path: Path, strategies: str, key: str, hint: str, more: str
+) -> None:
+    (error,) = errors_of(tmp_path, GOOD.replace("[full, lora]", strategies))
+    assert error.what == f"{key}: unknown key." and error.fix == f"did you mean {hint!r}?"
+    assert {hint, more} <= set(str(error.allowed).split(", "))
+    # Only what reaches the strategy.
+    assert ("epochs" in str(error.allowed)) == ("full" in strategies)
+
+
 def test_missing_keys_are_all_named(tmp_path: Path) -> None:
     found = errors_of(tmp_path, "epochs: 3\n")
     assert [e.what.split(":")[0] for e in found] == ["model", "data", "strategies", "train_sizes"]
@@ -223,6 +276,13 @@ def test_files_that_are_no_study(tmp_path: Path, content: bytes, words: str) -> 
     with pytest.raises(ConfigError, match=words) as caught:
         load_study(write(tmp_path, content))
     assert "mine.yaml" in str(caught.value)
+
+
+def test_an_override_of_a_list_that_holds_more_than_labels_is_an_error(tmp_path: Path) -> None:
+    text = GOOD.replace("[full, lora]", "[full, lora: {rank: 8}]")
+    (error,) = errors_of(tmp_path, text, "strategies.lora.learning_rate=1e-4")
+    assert "strategies is a list that holds more than labels" in error.what
+    assert "mapping" in str(error.allowed) and error.fix
 
 
 def test_a_missing_study_names_the_presets_and_the_close_one(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tunebench.config import StrategyConfig, StudyConfig
+from tunebench.config import Recipe, StrategyConfig, StudyConfig
 from tunebench.errors import ConfigError, TunebenchError
 from tunebench.strategies import STRATEGIES
+from tunebench.strategies.base import Strategy
 
 _RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
 #: What is said of a value, by the type of pydantic's error; the range wins over the wrong type, since a
@@ -54,30 +55,33 @@ def explain(error: ValidationError, raw: dict[str, Any]) -> list[TunebenchError]
     ]
 
 
-def check_booleans(raw: Any, key: str = "") -> list[TunebenchError]:
+def check_booleans(raw: dict[str, Any]) -> list[TunebenchError]:
     """Find true and false where a study wants numbers or text, which pydantic would read as 1 and 0.
 
     Args:
-        raw: The study as plain values; the parameters of strategies may be booleans.
-        key: Where ``raw`` stands.
+        raw: The study as plain values.
     """
-    if isinstance(raw, bool):
-        schema = _schema_at(_parse_key(key), {})
+    return _booleans(raw, (), raw)
+
+
+def _booleans(value: Any, path: tuple[Any, ...], raw: dict[str, Any]) -> list[TunebenchError]:
+    if isinstance(value, bool):
+        schema = _schema_at(path, raw)
         if schema.get("type") == "boolean":
             return []
+        key = ".".join(str(part) for part in path)
         allowed = _describe(schema)
-        return [ConfigError(f"{key}: true and false are no values here.", value=raw, allowed=allowed)]
-    if isinstance(raw, dict) and key != "strategies":
-        children = [(str(k), v) for k, v in raw.items()]
-    elif isinstance(raw, list):
-        children = [(str(i), v) for i, v in enumerate(raw)]
-    else:
-        return []
-    return [e for name, v in children for e in check_booleans(v, f"{key}.{name}" if key else name)]
-
-
-def _parse_key(key: str) -> tuple[Any, ...]:
-    return tuple(int(part) if part.isdigit() else part for part in key.split("."))
+        return [ConfigError(f"{key}: true and false are no values here.", value=value, allowed=allowed)]
+    children: list[tuple[Any, Any]] = []
+    if isinstance(value, list):
+        children = list(enumerate(value))
+    elif isinstance(value, dict):
+        known = _known_keys(path, raw)
+        if path[:1] == ("strategies",) and len(path) == 2:
+            known += ["params", "recipe"]
+        # Under a key that is unknown, the key is what is wrong.
+        children = [(k, v) for k, v in value.items() if k in known or path == ("strategies",)]
+    return [error for part, child in children for error in _booleans(child, (*path, part), raw)]
 
 
 def _real_path(item: Any, raw: Any) -> tuple[Any, ...]:
@@ -144,35 +148,45 @@ def _did_you_mean(value: Any, known: Any) -> str | None:
     return f"did you mean {close[0]!r}?" if close else None
 
 
-def _kind_of(label: Any, raw: dict[str, Any]) -> Any:
+def _strategy_of(label: Any, raw: dict[str, Any]) -> Strategy | None:
     strategies = raw.get("strategies")
     given = strategies.get(label) if isinstance(strategies, dict) else None
-    return given.get("kind", label) if isinstance(given, dict) else label
+    kind = given.get("kind", label) if isinstance(given, dict) else label
+    return STRATEGIES.get(kind) if isinstance(kind, str) else None
 
 
 def _known_keys(path: tuple[Any, ...], raw: dict[str, Any]) -> list[str]:
     """Return the keys that may stand at a place of a study."""
-    if path[0:1] == ("strategies",) and len(path) > 1:
-        strategy = STRATEGIES.get(_kind_of(path[1], raw))
+    if path[0:1] != ("strategies",) or len(path) == 1:
+        return list(_schema_at(path, raw).get("properties", {}))
+    strategy = _strategy_of(path[1], raw)
+    params = list(strategy.params.model_fields) if strategy else []
+    reaching = strategy.recipe_keys if strategy else None
+    recipe = [key for key in Recipe.model_fields if reaching is None or key in reaching]
+    if len(path) == 2:
         rate = ["learning_rate"] if strategy is None or strategy.family != "classical" else []
-        return ["kind", *rate, *(strategy.params.model_fields if strategy else ())]
-    return list(_schema_at(path, raw).get("properties", {}))
+        return ["kind", *rate, *params, *recipe]
+    inner = {"params": params, "recipe": recipe, "learning_rate": ["multiples_of", "values"]}
+    return inner.get(path[2], []) if len(path) == 3 else []
 
 
 def _schema_at(path: tuple[Any, ...], raw: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON schema of a place of a study; empty where there is none."""
-    if path[0:1] == ("strategies",) and len(path) > 2 and path[2] not in StrategyConfig.model_fields:
-        strategy = STRATEGIES.get(_kind_of(path[1], raw))
-        root = strategy.params.model_json_schema() if strategy else {}
-        path = path[2:]
-    else:
-        root = StudyConfig.model_json_schema()
+    root = StudyConfig.model_json_schema()
+    if path[0:1] == ("strategies",) and len(path) > 2:
+        # Parameters and recipe stand beside the other keys, or under their own.
+        part, inner = path[2], path[3:] if path[2] in ("params", "recipe") else path[2:]
+        if inner and (part == "recipe" or part in Recipe.model_fields):
+            root, path = Recipe.model_json_schema(), inner
+        elif inner and (part == "params" or part not in StrategyConfig.model_fields):
+            strategy = _strategy_of(path[1], raw)
+            root, path = (strategy.params.model_json_schema() if strategy else {}), inner
     here: dict[str, Any] = root
     for part in path:
         if "$ref" in here:
             here = root["$defs"][here["$ref"].rsplit("/", 1)[1]]
         if isinstance(part, int):
-            here = here.get("items", {})
+            here = next((option["items"] for option in (here, *here.get("anyOf", ())) if "items" in option), {})
         else:
             here = here.get("properties", {}).get(part, here.get("additionalProperties") or {})
         if not isinstance(here, dict):
@@ -191,7 +205,7 @@ def _describe(schema: dict[str, Any]) -> str | None:
         return repr(schema["const"])
     kind = schema.get("type")
     if kind in ("integer", "number"):
-        return _describe_number("an integer" if kind == "integer" else "a number", schema)
+        return _describe_number(schema)
     if kind == "array":
         return f"a list; each is {_describe(schema.get('items', {})) or 'anything'}"
     if kind == "string":
@@ -201,7 +215,9 @@ def _describe(schema: dict[str, Any]) -> str | None:
     return {"object": "a mapping", "boolean": "true or false"}.get(str(kind))
 
 
-def _describe_number(noun: str, schema: dict[str, Any]) -> str:
+def _describe_number(schema: dict[str, Any]) -> str:
+    bounded = "maximum" in schema or "exclusiveMaximum" in schema
+    noun = "an integer" if schema["type"] == "integer" else "a number" if bounded else "a finite number"
     bounds = [
         f"{words} {schema[name]}"
         for name, words in (
@@ -212,4 +228,5 @@ def _describe_number(noun: str, schema: dict[str, Any]) -> str:
         )
         if name in schema
     ]
-    return " ".join([noun, " and ".join(bounds)]).strip()
+    about = f"({schema['description']})" if "description" in schema else ""
+    return " ".join(part for part in (noun, " and ".join(bounds), about) if part)

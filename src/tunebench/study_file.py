@@ -190,6 +190,13 @@ def _override(raw: dict[str, Any], override: str) -> None:
         if isinstance(target.get(parent), str) and parent == "data":
             target[parent] = {"source": target[parent]}
         if isinstance(target.get(parent), list) and parent == "strategies":
+            if any(isinstance(label, (dict, list)) for label in target[parent]):
+                raise ConfigError(
+                    f"--set {key}: strategies is a list that holds more than labels.",
+                    value=target[parent],
+                    allowed="a list of labels, or a mapping from a label to the strategy's parameters",
+                    fix="write a mapping in the study file: {full: , lora: {rank: 8}}",
+                )
             target[parent] = {label: None for label in target[parent]}
         if target.get(parent) is None:
             target[parent] = {}
