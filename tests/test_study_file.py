@@ -194,6 +194,28 @@ def test_single_errors_of_strategies(tmp_path: Path, strategies: str, key: str) 
 
 
 @pytest.mark.parametrize(
+    ("strategies", "key"),
+    [
+        ("{full: {max_grad_norm: .inf}}", "strategies.full.max_grad_norm"),
+        ("{lora: {alpha: .inf}}", "strategies.lora.alpha"),
+        ("{adalora: {alpha: .inf}}", "strategies.adalora.alpha"),
+        ("{adalora: {orthogonality: .inf}}", "strategies.adalora.orthogonality"),
+        ("{vera: {d_initial: .nan}}", "strategies.vera.d_initial"),
+        ("{tfidf: {c: [1, .inf]}}", "strategies.tfidf.c.1"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path, strategies: str, key: str) -> None:
+    (error,) = errors_of(tmp_path, GOOD.replace("[full, lora]", strategies))
+    assert error.what == f"{key}: this is out of range."
+    assert str(error.allowed).startswith("a finite number"), error.allowed
+
+
+def test_who_wants_no_clipping_is_told_how(tmp_path: Path) -> None:
+    (error,) = errors_of(tmp_path, GOOD + "max_grad_norm: .inf\n")
+    assert error.allowed == "a finite number at least 0 (0 clips nothing)"
+
+
+@pytest.mark.parametrize(
     ("strategies", "keys"),
     [
         ("{full: {epochs: true}}", ["strategies.full.epochs"]),

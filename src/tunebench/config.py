@@ -43,9 +43,9 @@ _COMMON = frozenset({"selection", "evaluations_per_epoch", "optimizer"})
 
 
 class Frozen(BaseModel):
-    """Base of all specs: frozen, and unknown keys are refused."""
+    """Base of all specs: frozen; unknown keys are refused, and numbers that JSON cannot hold."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _expand_learning_rates(value: Any) -> Any:
@@ -85,7 +85,7 @@ class Recipe(Frozen):
     weight_decay: float = Field(default=0.0, ge=0, lt=1)
     schedule: Schedule = "linear"
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
-    max_grad_norm: float = Field(default=1.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, ge=0, description="0 clips nothing")
     engine: Engine = "fast"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)

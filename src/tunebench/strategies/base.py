@@ -26,9 +26,9 @@ ADDED_LATER: dict[str, Any] = {"added_later": True}
 
 
 class StrategyParams(BaseModel):
-    """Parameters of a strategy: frozen, and unknown keys are refused."""
+    """Parameters of a strategy: frozen; unknown keys are refused, and numbers that JSON cannot hold."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class StepHook(ABC):
