@@ -115,7 +115,8 @@ def _run_study(
     store = StudyStore.create(folder, study, _planned(plan))
     if not _audited(store, tell):
         tell("auditing the data")
-        write_json(store.audit_file, _audit(plan.dataset, study.model, study.max_length).to_dict())
+        found = _audit(plan.dataset, study.model, study.max_length, revision=study.model_revision)
+        write_json(store.audit_file, found.to_dict())
     # Of all the study may hold: a rate added today makes yesterday's choice one among several.
     execution = execution.model_copy(update={"locked": locked_runs([p.spec for p in store.planned()])})
     trackers = stack.enter_context(
@@ -292,12 +293,12 @@ def audit_source(
     return _audit(load_dataset(config), model, max_length)
 
 
-def _audit(dataset: Any, model: str, max_length: int) -> Audit:
+def _audit(dataset: Any, model: str, max_length: int, *, revision: str | None = None) -> Audit:
     from tunebench.data.audit import audit
     from tunebench.data.tokens import default_cache_dir, tokenize, tokenizer_fingerprint
     from tunebench.models import load_tokenizer, model_folder
 
-    tokenizer = load_tokenizer(model_folder(model))
+    tokenizer = load_tokenizer(model_folder(model, revision))
     fingerprint = tokenizer_fingerprint(tokenizer)
     splits = {"train": dataset.train} | ({} if dataset.test is None else {"test": dataset.test})
     tokens = {

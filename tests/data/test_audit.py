@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunebench.api import run_study
+from tunebench.config import DataConfig, Execution, StrategyConfig, StudyConfig
 from tunebench.data import Split, TextDataset
 from tunebench.data.audit import audit
 from tunebench.data.tokens import TokenizedTexts
+from tunebench.progress import PlainDisplay
 
 
 def _split(pairs: list[tuple[str, int]]) -> Split:
@@ -125,3 +131,28 @@ def test_missing_test_split_is_said() -> None:
     found = audit(_dataset(TRAIN, None))
     assert found.test_in_train is None and found.shared_texts is None
     assert "no test split" in found.warnings[0]
+
+
+def test_a_study_is_audited_with_the_revision_that_it_trains(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    def snapshot(source: str, revision: str | None) -> Path:
+        asked.append(revision)
+        return tiny_model("distilbert")
+
+    monkeypatch.setattr("tunebench.models._hub_snapshot", snapshot)
+    study = StudyConfig(
+        name="s",
+        model="acme/encoder",
+        model_revision="v1",
+        data=DataConfig(source=str(reviews)),
+        strategies={"tfidf": StrategyConfig(kind="tfidf", learning_rate=(1.0,))},
+        train_sizes=(40,),
+    )
+    execution = Execution(device="cpu", threads=1)
+    run_study(study, folder=tmp_path, execution=execution, display=PlainDisplay(io.StringIO()), measure=False)
+    assert (tmp_path / "audit.json").exists()
+    # By its name, or by the commit that it stood for.
+    assert set(asked) <= {"v1", "distilbert"} and "v1" in asked
