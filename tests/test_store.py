@@ -8,6 +8,8 @@ import pytest
 from filelock import FileLock
 
 from fakes import make_record, make_specs, make_store, make_study
+from tunebench.cautions import cautions
+from tunebench.comparison import Comparison
 from tunebench.config import RunSpec
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_json, write_text
@@ -222,8 +224,34 @@ def test_a_study_may_grow_and_keeps_its_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "grown"),
+    [
+        ({"subset_seed": "per_seed", "seeds": [1]}, {"subset_seed": "per_seed", "seeds": [1, 2, 3]}),
+        ({"subset_seed": [7]}, {"subset_seed": [7, 8]}),
+    ],
+)
+def test_a_study_of_one_draw_may_get_a_second_one(
+    tmp_path: Path, first: dict[str, object], grown: dict[str, object]
+) -> None:
+    store, specs = make_store(tmp_path, make_study(**first))
+    for spec in specs:
+        committed(store, spec)
+    store, more = make_store(tmp_path, make_study(**grown))
+    assert {s.run_id for s in specs} < {s.run_id for s in more} == {p.spec.run_id for p in store.planned()}
+    found = statuses(store)
+    assert {found[spec.run_id] for spec in specs} == {"complete"}
+    # All share the test part of the first draw, and are averaged and compared.
+    assert {spec.test_draw for spec in more} == {specs[0].subset_seed}
+    comparison = Comparison.from_cells(store.cells(), name="s")
+    assert not any("test_seed" in line for line in cautions(comparison))
+    make_store(tmp_path, make_study(**first))
+
+
+@pytest.mark.parametrize(
     ("changes", "named"),
     [
+        ({"subset_seed": 7}, "seed of the test part: 42 -> 7"),
+        ({"subset_seed": "per_seed", "seeds": [1, 2]}, "seed of the test part: 42 -> 1"),
         ({"epochs": 5}, "epochs"),
         ({"max_length": 64, "batch_size": 8}, "batch_size"),
         ({"selection": "last"}, "selection"),

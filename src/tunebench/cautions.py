@@ -157,7 +157,7 @@ def _noise(comparison: Comparison) -> list[str]:
 
 
 def _recipes(comparison: Comparison) -> list[str]:
-    axes = {"kind", "params", "learning_rate", "train_size", "seed", "subset_seed"}
+    axes = {"kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
     specs = [cell.spec.identity for cell in comparison.cells]
     # What is not known of an imported run is no difference; _imported names it.
     # An identity leaves out what is as it was before there was a choice: that is a value of its own.

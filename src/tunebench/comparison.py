@@ -27,7 +27,7 @@ PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
     **IMPORTED_PROTOCOL,
     "selection": lambda spec: spec.selection,
     "validation_fraction": lambda spec: spec.validation_fraction,
-    "the draw of the test part": lambda spec: spec.subset_seed if spec.test_seed is None else spec.test_seed,
+    "the draw of the test part": lambda spec: spec.test_draw,
     "test_size": lambda spec: spec.test_size,
 }
 
@@ -382,7 +382,8 @@ def _check_recipe(group: Group) -> None:
     """Refuse to average over anything but seeds, or to choose among anything but learning rates."""
     first, *others = [cell.spec.identity for cell in group.cells]
     for other in others:
-        axes = ("seed", "subset_seed", "learning_rate")
+        # That the test part is the same is checked for all runs together.
+        axes = ("seed", "subset_seed", "test_seed", "learning_rate")
         differ = [k for k in first | other if first.get(k) != other.get(k) and k not in axes]
         if differ:
             raise StoreError(

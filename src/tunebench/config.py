@@ -430,12 +430,20 @@ class RunSpec(Frozen):
         """
         spec = self.model_dump(mode="json", exclude={"label"})
         spec = _without_neutral(spec, type(self))
+        if self.test_seed == self.subset_seed:
+            # As without it: with one draw nothing is shared, and a study may get a second one later.
+            spec.pop("test_seed", None)
         strategy = STRATEGIES.get(self.kind)
         if strategy is not None:
             spec["params"] = _without_neutral(spec["params"], strategy.params)
         for part in ("model", "data"):
             spec[part] = {k: v for k, v in spec[part].items() if k not in ("source", "revision")}
         return spec
+
+    @property
+    def test_draw(self) -> int:
+        """The seed that draws the test part."""
+        return self.subset_seed if self.test_seed is None else self.test_seed
 
     @property
     def shown_learning_rate(self) -> float | None:

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 #: Keys of a spec's identity in which the cells of one study may differ.
-_AXES = frozenset({"kind", "params", "learning_rate", "train_size", "seed", "subset_seed", *Recipe.model_fields})
+_AXES = frozenset(
+    {"kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed", *Recipe.model_fields}
+)
 
 
 @dataclass(frozen=True)
@@ -385,4 +387,5 @@ def _meaning(spec: RunSpec) -> dict[str, Any]:
 
 def _protocol(spec: RunSpec) -> dict[str, Any]:
     """Return what all cells of a study share."""
-    return {k: v for k, v in spec.identity.items() if k not in _AXES}
+    shared = {k: v for k, v in spec.identity.items() if k not in _AXES}
+    return shared | {"seed of the test part": spec.test_draw}
