@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from typer.testing import CliRunner
 
 from faults.commands import Ended, refused, tunebench
 from tunebench import cli
+from tunebench.api import StudyResult, load_comparison
+from tunebench.runner import Summary
 from tunebench.study_file import presets
 
 RESULT_KEYS = (
@@ -104,6 +107,22 @@ def test_status_tables_and_report_of_a_finished_study(finished: tuple[Path, Path
         assert (out / place).stat().st_size > 0
     figures = {p.stem for p in out.glob("figures/runs/*/*.svg")}
     assert figures >= {"loss_by_step", "loss_by_epoch", "confusion"}
+
+
+def test_paths_are_printed_as_they_are(
+    finished: tuple[Path, Path], tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, study = finished
+    place = Path("o[/x]")
+    result = StudyResult(load_comparison(folder), place / "report.html", Summary(failed=["lora"]))
+    monkeypatch.setattr("tunebench.api.run_study", lambda *_, **__: result)
+    ended = tunebench("run", str(study), "--out", str(place))
+    assert ended.code == 1 and not ended.crash, ended.crash
+    assert f"Report: {place / 'report.html'}" in ended.out and f"tunebench status {place}" in ended.err
+    model = tmp_path / "m[/x]"
+    shutil.copytree(tiny_model("bert"), model)
+    ended = tunebench("strategies", "lora", "--model", str(model))
+    assert ended.code == 0 and f"on {model}: trains" in ended.out, ended.crash
 
 
 def test_a_dry_run_writes_nothing(finished: tuple[Path, Path], tmp_path: Path) -> None:

@@ -44,5 +44,6 @@ def _print_one(row: dict[str, Any]) -> None:
     elif row.get("trainable") is not None:
         out.print(
             f"on {row['model']}: trains {row['trainable']:,} of {row['total']:,} ({row['share']:.3%}), of these "
-            f"{row['head']:,} head"
+            f"{row['head']:,} head",
+            markup=False,
         )

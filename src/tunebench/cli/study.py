@@ -96,12 +96,12 @@ def run(
         print_json(result.comparison.rows())
     else:
         print_tables(result.comparison, names=None, style="text")
-        out.print(f"Report: {result.report}")
+        out.print(f"Report: {result.report}", markup=False)
     summary = result.summary
     if summary.interrupted:
         raise typer.Exit(130)
     if summary.failed:
-        err.print(f"{len(summary.failed)} runs failed: tunebench status {folder}")
+        err.print(f"{len(summary.failed)} runs failed: tunebench status {folder}", markup=False)
         raise typer.Exit(1)
 
 
