@@ -269,6 +269,18 @@ def test_a_test_part_that_is_too_large_is_said_once_for_all_sizes(model: str, da
     assert str(caught.value).count("test size") == 1
 
 
+def test_a_class_that_is_too_rare_is_said_by_its_name_and_once(model: str, data: str) -> None:
+    (Path(data) / "test.jsonl").unlink()
+    rows = [
+        json.dumps({"text": f"text {i}", "label": ("seldom", "good", "bad")[min(i, 1 + i % 2)]}) for i in range(60)
+    ]
+    (Path(data) / "train.jsonl").write_text("\n".join(rows))
+    with pytest.raises(TunebenchError) as caught:
+        planned(model, data, train_sizes=[20, 30], selection="validation")
+    assert not isinstance(caught.value, ErrorGroup)
+    assert caught.value.value == "class seldom: 1 of 60 examples"
+
+
 def test_one_size_given_twice_is_refused(model: str, data: str) -> None:
     with pytest.raises(ConfigError, match="same"):
         planned(model, data, train_sizes=[60, "all"])

@@ -126,6 +126,7 @@ def check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchError
                 test_seed=study.shared_test_seed,
                 validation_fraction=study.held_out_fraction,
                 test_size=test_examples,
+                label_names=dataset.label_names,
             )
         except TunebenchError as found:
             # What is wrong with the test part is wrong at every size, and is said once.

@@ -302,6 +302,47 @@ def test_class_that_only_the_held_out_part_would_have_is_an_error() -> None:
         _cut(labels, 5, test_labels=None, test_size=40, validation_fraction=0.0)
 
 
+@pytest.mark.parametrize(
+    ("rare", "held_out", "fraction", "least", "selection_last"),
+    [(1, True, 0.1, 11, False), (1, False, 0.1, 10, True), (10, True, 0.1, 11, True), (1, True, 0.0, 2, False)],
+)
+def test_a_class_too_rare_for_every_part_is_named_first(
+    rare: int, held_out: bool, fraction: float, least: int, selection_last: bool
+) -> None:
+    labels = np.repeat([0, 1, 2], [54, 66, rare])
+    options = {"test_labels": None if held_out else labels, "label_names": ("neg", "pos", "zeldom")}
+    # Not that the test part is too small: with a larger one the class would lack elsewhere.
+    with pytest.raises(DataError, match="too few examples for every part") as caught:
+        _cut(labels, 40, validation_fraction=fraction, **options)
+    assert caught.value.value == f"class zeldom: {rare} of {120 + rare} examples"
+    assert str(caught.value.allowed).startswith(f"at least {least} examples of each class")
+    assert ("selection: last" in str(caught.value.fix)) == selection_last
+
+
+@settings(deadline=None)
+@given(label_arrays(), st.integers(1, 120), FRACTIONS)
+def test_what_is_advised_about_a_held_out_part_leads_into_no_other_error(
+    labels: np.ndarray, test_size: int, fraction: float
+) -> None:
+    def error(test_size: int) -> DataError | None:
+        most = available_train(len(labels), has_test=False, test_size=test_size)
+        try:
+            _cut(labels, most, test_labels=None, test_size=test_size, validation_fraction=fraction)
+        except DataError as found:
+            return found
+        return None
+
+    first = error(test_size)
+    assume(first is not None)
+    assert first is not None
+    if "test size is too small" in first.what:
+        larger = re.search(r"at least (\d+)", str(first.allowed))
+        assert larger is not None and error(int(larger[1])) is None
+    elif "No training size" in first.what:
+        assert "smaller test_size" in str(first.fix)
+        assert any(error(smaller) is None for smaller in range(1, test_size))
+
+
 def test_the_same_cut_twice_and_the_global_generator_left_alone() -> None:
     labels = np.random.default_rng(0).integers(0, 3, 300)
     before = np.random.get_state()[1].tolist()  # noqa: NPY002

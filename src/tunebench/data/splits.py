@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -72,6 +72,7 @@ def run_parts(spec: RunSpec, dataset: TextDataset) -> Parts:
         test_seed=spec.test_seed,
         validation_fraction=spec.validation_fraction,
         test_size=spec.test_size,
+        label_names=dataset.label_names,
     )
 
 
@@ -98,6 +99,7 @@ def make_parts(
     validation_fraction: float,
     test_size: int | None,
     test_seed: int | None = None,
+    label_names: Sequence[str] | None = None,
 ) -> Parts:
     """Cut one run's parts.
 
@@ -116,6 +118,7 @@ def make_parts(
             Smaller ones lie inside larger ones, and classes have the shares they have in the split.
         test_seed: Seed of the draw of the test part; None for that of the subset. Subsets that are drawn
             with different seeds share a test part through it.
+        label_names: What errors call the classes; by default their numbers.
 
     Returns:
         Disjoint parts.
@@ -124,12 +127,20 @@ def make_parts(
         DataError: A size is larger than the data, or too small to hold every class in every part.
     """
     order = shuffled(len(train_labels), subset_seed)
+    # The decimal the user wrote, exactly: in floating point 0.1 * 3 is no longer 3 / 10.
+    fraction = Fraction(validation_fraction).limit_denominator(1_000_000)
+    names = label_names or range(int(train_labels.max(initial=0)) + 1)
     test_from: Literal["train", "test"]
     if test_labels is None:
+        count = held_out_count(len(order), test_size)
+        _check_held_out(count, len(order))
+        _check_classes(train_labels, fraction, names, held_out=True)
         test_order = order if test_seed is None else shuffled(len(train_labels), test_seed)
-        test_from, test = "train", _hold_out(train_labels, test_order, held_out_count(len(order), test_size))
+        # From the end of the order.
+        test_from, test = "train", _stratified_first(train_labels, test_order[::-1], count)
         order = order[~np.isin(order, test)]
     else:
+        _check_classes(train_labels, fraction, names, held_out=False)
         seed = subset_seed if test_seed is None else test_seed
         test_from, test = "test", _draw_test(test_labels, seed, test_size)
     if train_size > len(order):
@@ -140,9 +151,7 @@ def make_parts(
             allowed=f"at most {len(order)}{held}",
             fix="lower train_sizes, or write 'all'",
         )
-    # The decimal the user wrote, exactly: in floating point 0.1 * 3 is no longer 3 / 10.
-    fraction = Fraction(validation_fraction).limit_denominator(1_000_000)
-    _check_train_size(train_labels, order, train_size, fraction)
+    _check_train_size(train_labels, order, train_size, fraction, names)
     subset = order[:train_size]
     chosen = _validation_mask(train_labels[subset], fraction)
     return Parts(train=subset[~chosen], validation=subset[chosen], test=np.sort(test), test_from=test_from)
@@ -161,20 +170,48 @@ def _validation_mask(labels: np.ndarray, fraction: Fraction) -> np.ndarray:
     return mask
 
 
-def _check_train_size(labels: np.ndarray, order: np.ndarray, size: int, fraction: Fraction) -> None:
+def _needed(fraction: Fraction) -> int:
+    """Return the examples of a class from which on it is in training and in validation.
+
+    ``floor(k * fraction)`` is 1 first at ``k = ceil(1 / fraction)``. Before that all examples train, and below a
+    fraction of 1 that is one at least.
+    """
+    return -(-fraction.denominator // fraction.numerator) if fraction else 1
+
+
+def _check_classes(labels: np.ndarray, fraction: Fraction, names: Sequence[Any], *, held_out: bool) -> None:
+    """Refuse data with a class that no sizes could bring into every part."""
+    needed, (classes, counts) = _needed(fraction), np.unique(labels, return_counts=True)
+    rare = {names[label]: int(n) for label, n in zip(classes, counts, strict=True) if n < needed + held_out}
+    if not rare:
+        return
+    fixes = ["add examples, or leave the class out"]
+    if fraction and min(rare.values()) > held_out:
+        fixes.append("use selection: last (no validation part)")
+        if min(rare.values()) > 1 + held_out:
+            fixes.append("raise validation_fraction")
+    raise DataError(
+        "The data cannot be stratified: a class has too few examples for every part.",
+        value="; ".join(f"class {name}: {n} of {len(labels)} examples" for name, n in rare.items()),
+        allowed=f"at least {needed + held_out} examples of each class: {'1 to test, ' if held_out else ''}"
+        f"{needed} to train{' and select' if fraction else ''} on",
+        fix="; or ".join(fixes),
+    )
+
+
+def _check_train_size(
+    labels: np.ndarray, order: np.ndarray, size: int, fraction: Fraction, names: Sequence[Any]
+) -> None:
     """Refuse a size whose subset lacks a class, in training or in validation."""
-    # floor(k * fraction) is 1 first at k = ceil(1 / fraction). Before that all examples train, and
-    # below a fraction of 1 that is one at least.
-    needed = -(-fraction.denominator // fraction.numerator) if fraction else 1
-    smallest = 0
+    needed, smallest = _needed(fraction), 0
     for label in np.unique(labels):
         places = np.flatnonzero(labels[order] == label)
         if len(places) < needed:
             raise DataError(
-                "No training size can be stratified: a class has too few examples for a part of its own.",
-                value=f"class {label}: {len(places)} examples to train and select on",
+                "No training size can be stratified: what is held out for testing leaves a class too few examples.",
+                value=f"class {names[label]}: {len(places)} examples are left",
                 allowed=f"at least {needed} examples of each class",
-                fix="add examples, raise validation_fraction, or use selection: last (no validation part)",
+                fix="set a smaller test_size" + (", or raise validation_fraction" if fraction else ""),
             )
         smallest = max(smallest, int(places[needed - 1]) + 1)
     if size < smallest:
@@ -186,18 +223,17 @@ def _check_train_size(labels: np.ndarray, order: np.ndarray, size: int, fraction
         )
 
 
-def _hold_out(labels: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:
-    """Take a stratified test part from the end of the shuffled order."""
-    if not 0 < count < len(order):
+def _check_held_out(count: int, examples: int) -> None:
+    """Refuse a test part that is nothing, or all there is."""
+    if not 0 < count < examples:
         raise DataError(
             "The test part to hold out leaves nothing to train on."
             if count
             else "There is too little data to hold a test part out.",
             value=count,
-            allowed=f"1 to {len(order) - 1}" if len(order) > 1 else None,
+            allowed=f"1 to {examples - 1}" if examples > 1 else None,
             fix="lower test_size" if count else "add examples, or a test split",
         )
-    return _stratified_first(labels, order[::-1], count)
 
 
 def _draw_test(labels: np.ndarray, seed: int, size: int | None) -> np.ndarray:
