@@ -135,8 +135,8 @@ def _run_study(
                 folder=folder,
                 budget_seconds=budget_seconds,
                 spent_seconds=time.monotonic() - began,
-                # Again, since the budget goes by it: what is not measured may be far off.
-                measure=measure,
+                # Again where seeds follow, since the budget goes by it: what is not measured may be far off.
+                measure=measure and len(study.draws) > 1,
                 chosen=chosen_rates(store),
                 on_progress=tell,
             )
