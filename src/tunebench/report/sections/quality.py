@@ -62,12 +62,11 @@ def calibrated(source: Source) -> dict[str, Any]:
         rows += [key | part | {"kind": "mean"} for part in _bins(pooled, interval=not several)]
     sizes = sorted({row["size"] for row in rows})
     low = min((row["x"] for row in rows), default=0.0)
-    several = any(row["kind"] == "seed" for row in rows)
     rows += [{"kind": "diagonal", "size": size, "x": x, "y": x} for size in sizes for x in (low, 1.0)]
     return {
         "empty": not sizes,
         "missing": source.without_predictions,
-        "several": several,
+        "several": any(row["kind"] == "seed" for row in rows),
         "sizes": sizes,
         "data": {"rows": rows, "specs": {"": vega.reliability(source.comparison.labels)}},
     }
