@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -105,6 +106,25 @@ def run(folder: Path, study: StudyConfig, train_function: Any = train, **options
         poll_seconds=0.05,
         **options,
     )
+
+
+#: Makes standard error the terminal of its process, and then becomes the program that follows.
+_ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def on_a_terminal(*program: str, **options: Any) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a Python program on a terminal of its own, which closes when the descriptor that is returned does."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-c", _ON_A_TERMINAL, *program]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, start_new_session=True, **options
+    )
+    os.close(theirs)
+    return process, ours
 
 
 def steps_taken(folder: Path) -> list[tuple[str, int, int]]:

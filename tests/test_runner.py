@@ -136,26 +136,13 @@ def test_one_signal_saves_a_checkpoint_and_stops(tmp_path: Path, number: signal.
     assert len(steps_taken(tmp_path)) == 4 * STEPS  # not one step twice
 
 
-#: Makes standard error the terminal of this process, and then is the program that follows.
-ON_A_TERMINAL = """
-import fcntl, os, sys, termios
-fcntl.ioctl(2, termios.TIOCSCTTY, 0)
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-"""
-
-
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal says here that it closes")
 def test_a_terminal_that_closes_has_a_checkpoint_saved(tmp_path: Path) -> None:
-    ours, theirs = os.openpty()
-    program = [sys.executable, "-c", ON_A_TERMINAL, fakes.__file__, str(tmp_path), "0.1", "{}"]
-    process = subprocess.Popen(
-        program, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, start_new_session=True
-    )
-    os.close(theirs)
+    process, terminal = fakes.on_a_terminal(fakes.__file__, str(tmp_path), "0.1", "{}")
     try:
         wait_for_steps(tmp_path, 2)
     finally:
-        os.close(ours)
+        os.close(terminal)
     assert process.wait(timeout=30) == 130
     assert len(steps_taken(tmp_path)) < STEPS
     assert statuses(tmp_path).count("pending") == 4

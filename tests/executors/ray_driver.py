@@ -17,9 +17,9 @@ from tunebench.runner import Job, Summary
 
 
 def run(
-    folder: Path, study: StudyConfig, address: str, *, seconds: float = 0.0, display: Display | None = None
+    folder: Path, study: StudyConfig, address: str | None, *, seconds: float = 0.0, display: Display | None = None
 ) -> Summary:
-    """Run a study of fake runs on the cluster at an address."""
+    """Run a study of fake runs on the cluster at an address, or on one of its own."""
     store, specs = fakes.make_store(folder, study)
     execution = Execution(device="cpu", threads=1, executor="ray", ray_address=address)
     ray_executor._shared = lambda dataset, spec: Shared(dataset, {}, None)
@@ -32,5 +32,5 @@ def run(
 
 if __name__ == "__main__":
     target, address, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-    summary = run(target, fakes.make_study(), address, seconds=seconds)
+    summary = run(target, fakes.make_study(), address or None, seconds=seconds)
     sys.exit(130 if summary.interrupted else 1 if summary.failed else 0)

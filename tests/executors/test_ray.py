@@ -130,6 +130,24 @@ def test_a_driver_dies_and_the_next_one_goes_on(cluster: Any, tmp_path: Path) ->
     assert all(line.count(" complete") == 1 for line in (p.read_text() for p in tmp_path.glob("runs/*/run.log")))
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal says here that it closes")
+def test_a_terminal_that_closes_brings_checkpoints_back_from_a_cluster_of_its_own(
+    cluster: Any, tmp_path: Path
+) -> None:
+    # The environment of the fixture: tasks are found there.
+    process, terminal = fakes.on_a_terminal(ray_driver.__file__, str(tmp_path), "", "0.6")
+    deadline = time.monotonic() + 120
+    try:
+        while not (tmp_path / "steps.txt").exists():
+            assert time.monotonic() < deadline and process.poll() is None, "no step was taken"
+            time.sleep(0.1)
+    finally:
+        os.close(terminal)
+    assert process.wait(timeout=60) == 130
+    assert list(tmp_path.glob("runs/*/checkpoint/state.json"))
+    assert not {"running", "failed"} & statuses(tmp_path).keys()
+
+
 def test_ctrl_c_brings_checkpoints_back(cluster: Any, tmp_path: Path) -> None:
     command = [sys.executable, ray_driver.__file__, str(tmp_path), cluster.address, "0.6"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

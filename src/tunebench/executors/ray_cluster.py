@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import signal
 import socket
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from tunebench.errors import ConfigError, MissingExtraError, PlanError, first_line
@@ -42,7 +45,8 @@ def connect(address: str | None) -> bool:
         return False
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _STORE} if address is None else {}
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="WARNING", **own)
+        with _deaf_to_hangups():
+            ray.init(address=address or "local", log_to_driver=False, logging_level="WARNING", **own)
     except Exception as error:
         raise ConfigError(
             f"The Ray cluster cannot be joined: {first_line(error)}",
@@ -51,6 +55,19 @@ def connect(address: str | None) -> bool:
             fix="ray status --address HOST:PORT says whether it is up; without --ray-address one is started here",
         ) from None
     return True
+
+
+@contextmanager
+def _deaf_to_hangups() -> Iterator[None]:
+    """Let the processes of a cluster that is started here outlive the terminal: they save what runs on them."""
+    if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _check(address: str) -> None:
