@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,17 +87,20 @@ class _Rates:
 
 
 class _RateLocator(FixedLocator):
-    """Ticks at learning rates, but for those whose labels would run into the one before."""
+    """Ticks of a panel at learning rates, but for those whose labels would run into the one before."""
+
+    def __init__(self, axes: Axes, rates: Sequence[float]) -> None:
+        super().__init__(rates)
+        self._axes, self._rates = axes, rates
 
     def __call__(self) -> list[float]:
         """Return the ticks for the panel's present width."""
-        axes = self.axis.axes
-        low, high = sorted(axes.get_xlim())
-        pixels = axes.figure.dpi / 72
+        low, high = sorted(self._axes.get_xlim())
+        pixels = self._axes.figure.dpi / 72
         kept: list[float] = []
         end = -np.inf
-        for rate in (rate for rate in self.locs if low <= rate <= high):
-            place = axes.transData.transform((rate, 0))[0] / pixels
+        for rate in (rate for rate in self._rates if low <= rate <= high):
+            place = self._axes.transData.transform((rate, 0))[0] / pixels
             half = 2.7 * len(learning_rate(rate))  # a letter of 10 points is about 5.4 points wide
             if place - half > end:
                 kept.append(rate)
@@ -133,7 +136,7 @@ def f1_by_learning_rate(comparison: Comparison) -> Figure:
         if axes.lines:
             axes.set_xscale("log")
             axes.margins(0.12)  # room for rings
-            axes.xaxis.set_major_locator(_RateLocator(tried))
+            axes.xaxis.set_major_locator(_RateLocator(axes, tried))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: learning_rate(rate)))
             axes.xaxis.set_minor_locator(FixedLocator(tried))
             axes.xaxis.set_minor_formatter(NullFormatter())
