@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from factories import HONEST, accuracy_alone, compare, make_cell, with_predictions
+from factories import EIGHT, HONEST, accuracy_alone, compare, make_cell, with_predictions
 from tunebench.analysis.pairs import difference_of
 from tunebench.analysis.recommend import Recommendation, crossing_sentence, recommend
 from tunebench.analysis.spread import shares_of
 from tunebench.comparison import Cell, Comparison
 from tunebench.errors import ConfigError, StoreError
 from tunebench.stats import Crossing, Refusal, Size
-from tunebench.tables import make_tables, to_csv
+from tunebench.tables import TABLES, make_tables, to_csv
 from tunebench.verdict_tables import VERDICT_TABLES
 
 N = 2_000
@@ -174,7 +174,7 @@ def test_a_second_look_at_the_test_part_is_a_doubt_and_said_under_every_table() 
     comparison = compare(three_rates("full", 0.10, locked=False) + three_rates("lora", 0.15))
     found = recommend(comparison)
     assert not found.conclusive and any("more than once" in line and "full" in line for line in found.doubts)
-    for table in make_tables(comparison):
+    for table in make_tables(comparison, [name for name in TABLES if name != "data"]):
         assert any("more than once" in note for note in table.notes), table.name
 
 
@@ -353,3 +353,11 @@ def test_every_table_stands_whatever_is_missing(name: str, cells: Callable[[], l
     (table,) = make_tables(compare(cells()), [name])
     assert table.rows or table.notes
     assert len(to_csv(table).splitlines()) == len(table.rows) + 1
+
+
+def test_a_large_difference_found_among_many_strategies_is_shown_to_be_one() -> None:
+    others = [cell for label in list(EIGHT)[1:] for cell in arm(label, 0.101, seeds=(1,))]
+    far = arm("far-off", 0.3, seeds=(1,))
+    found = recommend(compare([*arm("full", 0.10, seeds=(1,)), *others, *far]))
+    verdicts = {a.label: a.difference.verdict for a in found.alternatives if a.difference is not None}
+    assert verdicts["far-off"] == "different"

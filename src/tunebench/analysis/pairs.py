@@ -26,6 +26,8 @@ from tunebench.stats import (
     seeds_to_settle,
 )
 
+#: Resamples of a difference: so many that a p value multiplied for a hundred comparisons can still be small.
+_RESAMPLES = 19_999
 #: Up to so many strategies all pairs are compared; beyond, each with the best one.
 ALL_PAIRS = 5
 
@@ -111,7 +113,9 @@ def difference_of(first: Entry, second: Entry) -> Difference:
     if not isinstance(found, Refusal):
         return found
     rng = np.random.default_rng(SEED)
-    return example_difference(first.labels, first.predictions, second.predictions, classes=first.classes, rng=rng)
+    return example_difference(
+        first.labels, first.predictions, second.predictions, classes=first.classes, rng=rng, resamples=_RESAMPLES
+    )
 
 
 def times_corrected(p_value: float, corrected: float, *, comparisons: int) -> float:
