@@ -70,11 +70,15 @@ def build(folder: Path, variant: str) -> tuple[Any, Architecture]:
         pytest.skip(reason)
     set_seed(0)
     model = load_classifier(folder, label_names=("a", "b"))
+    return strategy.prepare(model, params, architecture).eval(), architecture
+
+
+def stir_biases(model: torch.nn.Module) -> None:
+    """Draw all biases: fresh ones are 0, which hides what is done to them."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
-                parameter.normal_(std=0.1)  # fresh ones are 0, which hides what is done to them
-    return strategy.prepare(model, params, architecture).eval(), architecture
+                parameter.normal_(std=0.1)
 
 
 def batch() -> dict[str, torch.Tensor]:
@@ -111,16 +115,22 @@ def test_it_trains_what_it_says_learns_and_leaves_the_rest_alone(
     # Saved, and put into a model built anew.
     with torch.inference_mode():
         wanted = model(**batch()).logits
-        state = {name: value.clone() for name, value in model.state_dict().items()}
         with merged_adapters(model.modules()):
             assert torch.allclose(model(**batch()).logits, wanted, atol=1e-4)
-        assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
         assert torch.equal(model(**batch()).logits, wanted)
     checkpoints.save_weights(tmp_path / "w.safetensors", model)
     again, _ = build(tiny_model(family), variant)
     checkpoints.load_weights(tmp_path / "w.safetensors", again)
     with torch.inference_mode():
         assert torch.equal(again(**batch()).logits, wanted)
+    # Merging changes nothing for good, where there is something to change.
+    stir_biases(model)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.inference_mode():
+        wanted = model(**batch()).logits
+        with merged_adapters(model.modules()):
+            assert torch.allclose(model(**batch()).logits, wanted, atol=1e-3)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("family", ["distilbert", "bert", "roberta", "electra"])
@@ -152,6 +162,7 @@ def test_in_bf16_the_fast_layers_stay_close_and_scoring_leaves_no_trace(
     if supports(architecture, model):
         return
     model.eval()
+    stir_biases(model)
     with torch.no_grad():
         for parameter in (p for p in model.parameters() if p.requires_grad):
             parameter.add_(torch.randn_like(parameter), alpha=0.02)  # most adapters begin as nothing at all

@@ -265,7 +265,7 @@ def _reasons(
         }[test.verdict]
         lines.append(
             f"{label} minus {best.label}: {show_points(test.interval)} ({test.interval.level:.0%} interval over "
-            f"{test.over}, p = {test.p_value:.2g} after Holm): {said}."
+            f"{test.over}, corrected p = {test.p_value:.2g}): {said}."
         )
     return lines
 
