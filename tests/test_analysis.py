@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from factories import EIGHT, HONEST, accuracy_alone, compare, make_cell, with_predictions
-from tunebench.analysis.pairs import difference_of
+from tunebench.analysis.pairs import difference_of, times_corrected
 from tunebench.analysis.recommend import Recommendation, crossing_sentence, recommend
 from tunebench.analysis.spread import shares_of
 from tunebench.comparison import Cell, Comparison
@@ -361,3 +361,9 @@ def test_a_large_difference_found_among_many_strategies_is_shown_to_be_one() -> 
     found = recommend(compare([*arm("full", 0.10, seeds=(1,)), *others, *far]))
     verdicts = {a.label: a.difference.verdict for a in found.alternatives if a.difference is not None}
     assert verdicts["far-off"] == "different"
+
+
+def test_a_p_value_that_rounding_made_smaller_was_multiplied_by_one() -> None:
+    assert times_corrected(0.3, np.nextafter(0.3, 0), comparisons=1) == 1.0
+    assert times_corrected(0.01, 0.03, comparisons=3) == pytest.approx(3.0)
+    assert times_corrected(0.5, 1.0, comparisons=3) == 3.0

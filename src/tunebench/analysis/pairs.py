@@ -120,7 +120,8 @@ def difference_of(first: Entry, second: Entry) -> Difference:
 
 def times_corrected(p_value: float, corrected: float, *, comparisons: int) -> float:
     """Return what a p value was multiplied by for the number of comparisons; that number where it came to 1."""
-    return corrected / p_value if p_value > 0 and corrected < 1 else float(comparisons)
+    # At least 1: the two may come of one difference taken both ways round, and differ by rounding.
+    return max(1.0, corrected / p_value) if p_value > 0 and corrected < 1 else float(comparisons)
 
 
 def _at_size(comparison: Comparison, entries: Sequence[Entry], size: int) -> Iterator[tuple[Entry, Entry]]:
