@@ -12,7 +12,7 @@ from tunebench.cautions import UNKNOWN_SELECTION, test_access, unequal_rates
 from tunebench.comparison import Arm, Comparison, Group, states
 from tunebench.errors import ConfigError, StoreError
 from tunebench.rendering import learning_rate, significant
-from tunebench.stats import Crossing, Equivalence, Interval, Refusal, equivalence, seeds_to_settle
+from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, equivalence, seeds_to_settle
 from tunebench.strategies import STRATEGIES
 
 Prefer = Literal["f1", "cost", "size"]
@@ -104,7 +104,8 @@ def recommend(
     entries = _at_size(comparison.analysis.entries, size)
     ranked = sorted(entries, key=lambda entry: -entry.interval().estimate)
     best, others = ranked[0], ranked[1:]
-    tests = _against(comparison, best, others, margin / POINTS)
+    differences = {entry.label: difference_of(entry, best) for entry in others}
+    tests = _against(comparison, best, differences, margin / POINTS)
     alternatives = tuple(_alternative(entry, tests.get(entry.label)) for entry in ranked)
     tie = tuple(entry.label for entry in ranked if entry is best or tests[entry.label].equivalent)
     worse = {name for name, test in tests.items() if test.interval.high < -margin / POINTS}
@@ -127,7 +128,7 @@ def recommend(
         reasons=tuple(_reasons(chosen, best, ranked, tests, margin)),
         doubts=tuple(doubts),
         not_tried=tuple(_not_tried(comparison, ranked)),
-        would_change=tuple(_would_change(comparison, best, others, tests)),
+        would_change=tuple(_would_change(comparison, best, differences, tests)),
         alternatives=alternatives,
     )
 
@@ -148,8 +149,10 @@ def _at_size(entries: list[Entry], size: int | None) -> list[Entry]:
     return [entry for entry in entries if entry.train_size == size]
 
 
-def _against(comparison: Comparison, best: Entry, others: list[Entry], margin: float) -> dict[str, Equivalence]:
-    """Test each of the others against the best, with the corrected p that the table of pairs gives.
+def _against(
+    comparison: Comparison, best: Entry, differences: dict[str, Difference], margin: float
+) -> dict[str, Equivalence]:
+    """Test each difference from the best, with the corrected p that the table of pairs gives.
 
     A pair that is not in the table was found by looking at the scores, where it might have been any: its p is
     multiplied by the number of all pairs (Bonferroni).
@@ -160,17 +163,16 @@ def _against(comparison: Comparison, best: Entry, others: list[Entry], margin: f
         if pair.first.train_size == best.train_size
     }
     tests = {}
-    for entry in others:
-        difference = difference_of(entry, best)
-        p = table.get(frozenset((entry.label, best.label)))
-        p = min(1.0, difference.p_value * _pairs(others)) if p is None else p
-        tests[entry.label] = equivalence(difference, margin=margin, p_value=p)
+    for label, difference in differences.items():
+        p = table.get(frozenset((label, best.label)))
+        p = min(1.0, difference.p_value * _pairs(differences)) if p is None else p
+        tests[label] = equivalence(difference, margin=margin, p_value=p)
     return tests
 
 
-def _pairs(others: list[Entry]) -> int:
+def _pairs(differences: dict[str, Difference]) -> int:
     """Return how many pairs the best and the others make."""
-    return len(others) * (len(others) + 1) // 2
+    return len(differences) * (len(differences) + 1) // 2
 
 
 def _infinite(value: float | None) -> float:
@@ -367,15 +369,15 @@ def _rates(comparison: Comparison, label: str) -> set[float | None]:
 
 
 def _would_change(
-    comparison: Comparison, best: Entry, others: list[Entry], tests: dict[str, Equivalence]
+    comparison: Comparison, best: Entry, differences: dict[str, Difference], tests: dict[str, Equivalence]
 ) -> list[str]:
     lines = []
-    for entry in others:
-        difference, test = difference_of(entry, best), tests[entry.label]
-        times = times_corrected(difference.p_value, test.p_value, comparisons=_pairs(others))
+    for label, difference in differences.items():
+        test = tests[label]
+        times = times_corrected(difference.p_value, test.p_value, comparisons=_pairs(differences))
         settle = seeds_to_settle(difference, margin=test.margin, comparisons=times)
         if not isinstance(settle, Refusal) and settle.more != 0:
-            lines.append(f"{entry.label} against {best.label}: {settle.reason}.")
+            lines.append(f"{label} against {best.label}: {settle.reason}.")
     for first, second, found in comparison.analysis.crossings:
         if not isinstance(found, Refusal):
             lines.append(crossing_sentence(first, second, found, train_size=best.train_size))
