@@ -56,6 +56,11 @@ class Cell:
         return row
 
     @property
+    def draw(self) -> tuple[int, int]:
+        """Subset draw and seed: what runs of one arm differ in."""
+        return self.spec.subset_seed, self.spec.seed
+
+    @property
     def trained(self) -> bool:
         """Whether the run went to its end; its test part may still be locked."""
         return self.status == "complete" and self.record is not None
@@ -120,12 +125,11 @@ class Arm:
     @property
     def draws(self) -> set[tuple[int, int]]:
         """Subset draw and seed of every planned run."""
-        return {(cell.spec.subset_seed, cell.spec.seed) for cell in self.cells}
+        return {cell.draw for cell in self.cells}
 
     def failed(self, draws: set[tuple[int, int]]) -> bool:
         """Whether a run of one of these draws failed or ran out of memory."""
-        ended = [cell for cell in self.cells if cell.status in ("failed", "out_of_memory")]
-        return any((cell.spec.subset_seed, cell.spec.seed) in draws for cell in ended)
+        return any(cell.draw in draws for cell in self.cells if cell.status in ("failed", "out_of_memory"))
 
     def summary(self, *columns: str) -> Summary | None:
         """Summarise a column of the rows over scored cells, or the sum of several columns.
@@ -144,7 +148,7 @@ class Arm:
     def selection_scores(self) -> dict[tuple[int, int], float]:
         """Return macro F1 on the selection split by subset draw and seed, where there is one."""
         trained = [cell for cell in self.cells if cell.trained]
-        found = {(c.spec.subset_seed, c.spec.seed): c.row["selection_macro_f1"] for c in trained}
+        found = {cell.draw: cell.row["selection_macro_f1"] for cell in trained}
         return {seed: value for seed, value in found.items() if value is not None}
 
 
