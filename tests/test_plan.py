@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from fakes import make_record, make_specs, make_study
 from tunebench.config import Execution, RunSpec, StudyConfig
+from tunebench.engine import machine
 from tunebench.engine.estimate import Estimate
 from tunebench.errors import ConfigError, ErrorGroup, PlanError, StoreError, TunebenchError
 from tunebench.plan import Plan, choose, make_plan, order, parse_duration
 from tunebench.plan_checks import disk_need
-from tunebench.store import StudyStore
+from tunebench.store import PlannedRun, StudyStore
 
 
 def estimate(seconds: float = 1.0, **changes: Any) -> Estimate:
@@ -240,6 +241,33 @@ def test_a_plan_resolves_everything(model: str, data: str, tmp_path: Path) -> No
     assert specs[0].data.fingerprint == plan.dataset.fingerprint
     assert plan.seconds == 160
     assert not (tmp_path / "out").exists()  # planning writes nothing
+
+
+def test_a_study_goes_on_in_the_precision_it_was_begun_in(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(model=model, data=data, selection="last", precision="auto")
+    execution, folder, told = Execution(device="cpu"), tmp_path / "out", list[str]()
+
+    def cells(gains: bool, folder: Path | None, **changes: Any) -> list[RunSpec]:
+        monkeypatch.setattr(machine, "gains_from_bf16", lambda device: gains)
+        changed = study.model_copy(update=changes)
+        plan = make_plan(
+            changed, execution=execution, folder=folder, budget_seconds=None, measure=False, on_progress=told.append
+        )
+        return [run.spec for run in plan.runs]
+
+    begun = cells(True, folder)
+    assert {spec.precision for spec in begun} == {"bf16"}
+    StudyStore.create(folder, study, [PlannedRun(spec) for spec in begun])
+    assert not any("begun in" in line for line in told)
+    assert cells(False, folder) == begun
+    assert "the study was begun in bf16 and goes on in it; new, it would be in fp32 here" in told
+    more = cells(False, folder, seeds=(1, 2, 3))
+    assert len(more) > len(begun) and {spec.precision for spec in more} == {"bf16"}
+    assert {spec.precision for spec in cells(False, tmp_path / "new")} == {"fp32"}
+    with pytest.raises(StoreError, match="precision: bf16 -> fp32"):
+        cells(False, folder, precision="fp32")
 
 
 def test_a_test_part_is_held_out_where_there_is_none(model: str, data: str) -> None:

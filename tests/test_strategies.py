@@ -170,7 +170,7 @@ def test_in_bf16_the_fast_layers_stay_close_and_scoring_leaves_no_trace(
     texts = TokenizedTexts(ids.astype(np.int32).ravel(), np.arange(len(ids) + 1) * ids.shape[1])
     plain = predict_logits(model, texts, collator=Collator(pad_id=0), device="cpu")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    fast = FastEncoder(model, architecture, seed=0)
+    fast = FastEncoder(model, architecture, seed=0, dtype=torch.bfloat16)
     found = predict_logits(model, texts, collator=Collator(pad_id=0), device="cpu", fast=fast)
     assert np.abs(found - plain).max() < 0.05 * np.abs(plain).max() + 0.02
     after = model.state_dict()

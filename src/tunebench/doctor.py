@@ -68,13 +68,7 @@ def _processor() -> list[Finding]:
             found.append(Finding(device, name))
     fp32 = machine.gemm_gflops("fp32")
     found.append(Finding("products, fp32", f"{fp32:.0f} GFLOP/s"))
-    if machine.has_native_bf16("cpu"):
-        bf16 = machine.gemm_gflops("bf16")
-        found.append(Finding("products, bf16", f"{bf16:.0f} GFLOP/s ({bf16 / fp32:.1f} x fp32)"))
-    else:
-        found.append(
-            Finding("products, bf16", "not native here", "note", "precision: auto trains in fp32 on the CPU")
-        )
+    found.append(_bf16(fp32))
     if platform.libc_ver()[0] == "glibc":
         found.append(Finding("kept memory", "glibc keeps pages between steps (set by tunebench itself)"))
     else:
@@ -83,6 +77,22 @@ def _processor() -> list[Finding]:
     if load > 0.5 * (psutil.cpu_count() or 1):
         found.append(Finding("load", f"{load:.1f}", "note", "timings will be marked as contended"))
     return found
+
+
+def _bf16(fp32: float) -> Finding:
+    """Say what bf16 gives on the CPU, and what ``precision: auto`` makes of it; ``fp32`` is in GFLOP/s."""
+    from tunebench.engine import machine
+
+    name, taken = "products, bf16", machine.default_precision("cpu", "fast")
+    if not machine.has_native_bf16("cpu"):
+        return Finding(name, "not native here", "note", f"precision: auto trains in {taken} on the CPU")
+    rate = machine.gemm_gflops("bf16")
+    detail = f"{rate:.0f} GFLOP/s ({rate / fp32:.1f} x fp32)"
+    if taken == "fp32":
+        return Finding(name, detail, "note", "no gain on this kind of processor: precision: auto trains in fp32")
+    if rate < fp32:
+        return Finding(name, detail, "note", "slower than fp32: try --set precision=fp32")
+    return Finding(name, detail)
 
 
 def _resources(folder: Path) -> list[Finding]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tunebench.config import DataRef, Engine, Execution, Precision, RunSpec, StudyConfig, expand
 from tunebench.data import TextDataset, load_dataset
 from tunebench.errors import ConfigError, TunebenchError, raise_all
+from tunebench.imported import is_imported
 from tunebench.models import load_architecture, model_folder, resolve_model
 from tunebench.plan_checks import (
     available,
@@ -102,8 +103,6 @@ def make_plan(
     assert model is not None and architecture is not None and dataset is not None
 
     device = machine.resolve_device(execution.device)
-    engines: tuple[Engine, ...] = ("fast", "reference")
-    precision: dict[Engine, Precision] = {e: machine.default_precision(device, e) for e in engines}  # type: ignore[misc]
     train_examples, test_examples = available(study, dataset)
     data = DataRef(
         source=study.data.source,
@@ -118,7 +117,7 @@ def make_plan(
             data=data,
             train_examples=train_examples,
             test_examples=test_examples,
-            precision=precision,
+            precision=_auto_precision(study, device, folder, tell),
         )
     )
     raise_all(check_runs(specs, architecture))
@@ -137,6 +136,27 @@ def make_plan(
         to_do = [r.spec for r in runs if r.left_out is None and r.spec.run_id not in done]
         check_disk(folder, disk_need(to_do, estimates))
     return Plan(study, dataset, tuple(runs), estimates)
+
+
+def _auto_precision(
+    study: StudyConfig, device: str, folder: Path | None, tell: Callable[[str], None]
+) -> dict[Engine, Precision]:
+    """Return what ``precision: auto`` stands for, by engine: what gains here, or what the folder's runs have.
+
+    So that a study begun on one kind of machine goes on on another, and is not taken for another study.
+    """
+    from tunebench.engine import machine
+
+    engines: tuple[Engine, ...] = ("fast", "reference")
+    here: dict[Engine, Precision] = {engine: machine.default_precision(device, engine) for engine in engines}
+    found = dict(here)
+    for spec in [] if folder is None else StudyStore(folder).begun():
+        strategy = study.strategies.get(spec.label)
+        if strategy and study.recipe_of(strategy).precision == "auto" and not is_imported(spec):
+            found[spec.engine] = spec.precision
+    if found != here:
+        tell(f"the study was begun in {found['fast']} and goes on in it; new, it would be in {here['fast']} here")
+    return found
 
 
 def stage(study: StudyConfig, specs: Sequence[RunSpec], chosen: Mapping[tuple[str, int], float]) -> list[RunSpec]:

@@ -38,7 +38,7 @@ def load(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; ONNX runs on the CPU.
         threads: Compute threads; None leaves the setting of the process.
         precision: Of the encoder's matrix products. ``auto`` is what a study's fast engine takes on this
-            machine: bf16 where that is native, else fp32. ONNX runs as it was written.
+            machine: bf16 where that is faster, else fp32. ONNX runs as it was written.
 
     Raises:
         ModelError: The folder holds no classifier, or a part of it is missing.
@@ -361,7 +361,7 @@ def _torch_forward(model: Any, device: str, *, bf16: bool) -> Forward:
     if bf16:
         family = architecture_of(model.config) if model.config.model_type in ARCHITECTURES else None
         if family is not None and device == "cpu" and supports(family, model) is None:
-            FastEncoder(model, family, seed=0)
+            FastEncoder(model, family, seed=0, dtype=torch.bfloat16)
         else:
             autocast = torch.bfloat16
 

@@ -144,8 +144,7 @@ class StudyStore:
                 allowed="an empty folder, a new one, or that of the same study",
                 fix="choose another --out",
             )
-        if store.plan_file.exists():
-            stored = [p.spec for p in store._known()]
+        if stored := store.begun():
             if any(map(is_imported, stored)):
                 raise StoreError(
                     "The folder holds imported runs; nothing can be trained in it.",
@@ -247,6 +246,10 @@ class StudyStore:
         self._check_mixing([p.spec for p in stored], [p.spec for p in planned])
         new = {p.spec.run_id for p in planned}
         return planned + [p for p in stored if p.spec.run_id not in new]
+
+    def begun(self) -> list[RunSpec]:
+        """Return the cells that the folder holds already; none where there is no study yet."""
+        return [p.spec for p in self._known()] if self.plan_file.exists() else []
 
     def _known(self) -> list[PlannedRun]:
         """Return the cells of the plan; of a damaged plan those that were begun, since each run has its spec."""

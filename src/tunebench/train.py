@@ -108,11 +108,11 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     parameters = Parameters(total=total, trainable=adapter + head, adapter=adapter, head=head)
     workload = count(model, architecture)
     fast, autocast = None, None
-    if spec.precision == "bf16":
-        if spec.engine == "fast" and device == "cpu" and supports(architecture, model) is None:
-            fast = FastEncoder(model, architecture, seed=spec.seed, stream=group.rank())
-        else:
-            autocast = torch.bfloat16
+    if spec.engine == "fast" and device == "cpu" and supports(architecture, model) is None:
+        dtype = machine.compute_type(spec.precision)
+        fast = FastEncoder(model, architecture, seed=spec.seed, stream=group.rank(), dtype=dtype)
+    elif spec.precision == "bf16":
+        autocast = torch.bfloat16
     prefix, layers = None, frozen_layers(model, architecture)
     if not spec.frozen_dropout and layers:
         # After the fast layers, which it stands in front of.

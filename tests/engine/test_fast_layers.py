@@ -123,7 +123,7 @@ def test_without_refresh_the_steps_would_not_be_seen(tiny_model: Callable[[str],
 def test_bf16_stays_close(tiny_model: Callable[[str], Path], family: str) -> None:
     model, architecture = build(tiny_model(family), "lora everywhere")
     expected = model(**batch()).logits
-    FastEncoder(model, architecture, seed=0)
+    FastEncoder(model, architecture, seed=0, dtype=torch.bfloat16)
     found = model(**batch()).logits
     assert found.dtype == torch.float32
     assert (found - expected).norm() < 0.05 * expected.norm() + 0.02

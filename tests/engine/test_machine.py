@@ -52,3 +52,29 @@ def test_what_is_asked_for_comes_before_the_engines_own(
     assert machine.set_memory(Execution(keep_memory=asked), engine=engine, device="cpu") is wanted
     assert not machine.set_memory(Execution(keep_memory=asked), engine=engine, device="cuda")
     assert calls == [wanted, False]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "native", "gains"),
+    [
+        ("AuthenticAMD", "avx512f avx512_bf16", True, True),
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16 amx_tile", True, True),
+        ("GenuineIntel", "avx512f avx512_bf16", True, False),
+        ("GenuineIntel", "avx2", False, False),
+        ("AuthenticAMD", "avx2", False, False),
+        ("", "asimd bf16", True, True),
+        ("", "asimd", False, False),
+    ],
+)
+def test_bf16_is_taken_where_its_products_are_the_faster_ones(
+    monkeypatch: pytest.MonkeyPatch, vendor: str, flags: str, native: bool, gains: bool
+) -> None:
+    said = {"vendor_id": vendor, "flags": flags}
+    monkeypatch.setattr(machine, "_cpu_line", lambda *names: said[names[0]])
+    machine.cpu_flags.cache_clear()
+    try:
+        assert (machine.has_native_bf16("cpu"), machine.gains_from_bf16("cpu")) == (native, gains)
+        assert machine.default_precision("cpu", "fast") == ("bf16" if gains else "fp32")
+        assert machine.default_precision("cpu", "reference") == "fp32"
+    finally:
+        machine.cpu_flags.cache_clear()

@@ -184,7 +184,7 @@ def test_every_trained_parameter_gets_a_gradient(family: str, tiny_model: Callab
             if fast:
                 if supports(architecture, model) is not None:
                     continue
-                FastEncoder(model, architecture, seed=0)
+                FastEncoder(model, architecture, seed=0, dtype=torch.bfloat16)
             model.train()
             model.zero_grad()
             model(input_ids=ids, attention_mask=(ids > 0).long(), labels=torch.tensor([0, 1])).loss.backward()

@@ -126,9 +126,12 @@ def _measure(name: str, trained: int, texts: TokenizedTexts, side: PrefixSide) -
         parameter.requires_grad_(architecture.is_head(parameter_name))
     for layer in stack[len(stack) - trained :]:
         layer.requires_grad_(True)
-    bf16 = machine.default_precision("cpu", "fast") == "bf16"
-    fast = FastEncoder(model, architecture, seed=0) if bf16 and supports(architecture, model) is None else None
-    autocast = torch.bfloat16 if bf16 and fast is None else None
+    precision = machine.default_precision("cpu", "fast")
+    fast, autocast = None, None
+    if supports(architecture, model) is None:
+        fast = FastEncoder(model, architecture, seed=0, dtype=machine.compute_type(precision))
+    elif precision == "bf16":
+        autocast = torch.bfloat16
     prefix = FrozenPrefix(
         model,
         architecture,

@@ -272,8 +272,11 @@ def our_trainer(
     passes: int,
 ) -> Iterator[StudyTrainer]:
     """Give a Trainer of ours that goes over some texts so many times, writing nothing that stays."""
-    bf16 = precision == "bf16"
-    fast = FastEncoder(model, architecture, seed=0) if bf16 and supports(architecture, model) is None else None
+    fast, autocast = None, None
+    if supports(architecture, model) is None:
+        fast = FastEncoder(model, architecture, seed=0, dtype=machine.compute_type(precision))
+    elif precision == "bf16":
+        autocast = torch.bfloat16
     with tempfile.TemporaryDirectory() as folder:
         yield StudyTrainer(
             model,
@@ -287,7 +290,7 @@ def our_trainer(
             fast=fast,
             workload=workload,
             grouped=True,
-            autocast=torch.bfloat16 if bf16 and fast is None else None,
+            autocast=autocast,
             run_id="bench",
             report=lambda progress: None,
             stop=lambda: False,

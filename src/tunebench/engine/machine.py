@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 if TYPE_CHECKING:
-    from tunebench.config import Execution
+    import torch
+
+    from tunebench.config import Execution, Precision
 
 #: glibc's ``mallopt`` parameters (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
@@ -55,17 +57,11 @@ def resolve_device(requested: str) -> str:
 @lru_cache(maxsize=1)
 def cpu_flags() -> frozenset[str]:
     """Return the CPU's feature flags as Linux names them; empty where they cannot be read."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith(("flags", "Features")):
-                return frozenset(line.split(":", 1)[1].split())
-    except OSError:
-        pass
-    return frozenset()
+    return frozenset(_cpu_line("flags", "Features").split())
 
 
 def has_native_bf16(device: str) -> bool:
-    """Tell whether matrix products in bf16 run natively, and so faster than in fp32."""
+    """Tell whether matrix products in bf16 run natively."""
     import torch
 
     if device == "cuda":
@@ -75,9 +71,40 @@ def has_native_bf16(device: str) -> bool:
     return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def default_precision(device: str, engine: str) -> str:
+def gains_from_bf16(device: str) -> bool:
+    """Tell whether matrix products in bf16 are faster than in fp32.
+
+    Told by the kind of processor, not by a stopwatch: what a study's runs are must not depend on what else
+    the machine was doing. Intel's AVX512-BF16 has half the rate of AMD's; without AMX (which a virtual machine may
+    hide) its products were measured at 0.6 times those in fp32. ``tunebench doctor`` shows both.
+    """
+    if device != "cpu":
+        return has_native_bf16(device)
+    half_rate = "GenuineIntel" in _cpu_line("vendor_id") and "amx_bf16" not in cpu_flags()
+    return has_native_bf16(device) and not half_rate
+
+
+def default_precision(device: str, engine: str) -> Precision:
     """Return what ``precision: auto`` stands for; the reference engine is what a plain script does."""
-    return "bf16" if engine == "fast" and has_native_bf16(device) else "fp32"
+    return "bf16" if engine == "fast" and gains_from_bf16(device) else "fp32"
+
+
+def compute_type(precision: str) -> torch.dtype:
+    """Return the type that products run in: of ``fp32`` or ``bf16``."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+
+
+def _cpu_line(*names: str) -> str:
+    """Return what Linux says of the first CPU under one of these names; empty where it cannot be read."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(names):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return ""
 
 
 def usable_cores() -> int:
@@ -232,7 +259,7 @@ def gemm_gflops(dtype: str, *, size: int = 2048, repeats: int = 7) -> float:
     """
     import torch
 
-    kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
+    kind = compute_type(dtype)
     a, b = torch.randn(size, size).to(kind), torch.randn(size, size).to(kind)
     torch.mm(a, b)
     seconds = []

@@ -100,7 +100,7 @@ class FrozenPrefix:
         self._rows = 1 if first_only else None
         # The last fast layer gives its one token in fp32; under autocast the norms do.
         self._dtype = fast.layers[0].dtype if fast is not None and not first_only else torch.float32
-        path = "fast" if fast is not None else str(autocast)
+        path = f"fast {fast.layers[0].dtype}" if fast is not None else str(autocast)
         self._mode = [_FORMAT, fingerprint, layers, path, str(self._dtype), self._rows, torch.__version__]
         self._key: str | None = None
         self._states: Tensor | None = None

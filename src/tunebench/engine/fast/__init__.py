@@ -1,5 +1,5 @@
-"""The fast CPU path: bf16 compute over fp32 parameters, for post-norm encoder layers.
+"""The fast CPU path, for post-norm encoder layers: fp32 parameters, products in bf16 where those are faster.
 
-:func:`~tunebench.engine.fast.attach.attach` swaps the ``forward`` of a loaded model's layers; parameters,
+:class:`~tunebench.engine.fast.attach.FastEncoder` swaps the ``forward`` of a loaded model's layers; parameters,
 names and state dicts stay exactly what Transformers and PEFT made them, and the swap can be undone.
 """

@@ -28,7 +28,7 @@ class FastEncoder:
         architecture: Its module names.
         seed: Seed of the dropout masks.
         stream: Which stream of them; see :class:`MaskStream`.
-        dtype: Compute type.
+        dtype: Compute type, bf16 or fp32.
         first_token_only: The head reads the first token only (true of all supported families, unless
             their hidden states are pooled).
     """
@@ -40,7 +40,7 @@ class FastEncoder:
         *,
         seed: int,
         stream: int = 0,
-        dtype: torch.dtype = torch.bfloat16,
+        dtype: torch.dtype,
         first_token_only: bool = True,
     ) -> None:
         self.masks = MaskStream(seed, stream=stream)

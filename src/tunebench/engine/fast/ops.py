@@ -1,7 +1,7 @@
-"""Differentiable operations in bf16 over fp32 parameters, with backward passes written out.
+"""Differentiable operations over fp32 parameters in a compute type, with backward passes written out.
 
 Shapes: ``B`` texts, ``S`` tokens, ``H`` heads, ``E`` elements a head, ``D = H * E``; matrices of
-activations are ``(B * S, D)``. Every operation also runs in fp32, which is how the tests compare it
+activations are ``(B * S, D)``. The compute type is bf16 or fp32; in fp32 the tests compare every operation
 with PyTorch's own.
 """
 
