@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
 from tunebench.cautions import OPTIMISTIC, not_shown, shared_machine
 from tunebench.comparison import Arm, Comparison
+from tunebench.figure_panels import panels_by_size, panels_of_lines, too_many
 from tunebench.figure_style import (
     GREY,
     footnote,
@@ -32,7 +32,7 @@ from tunebench.history import binned, curve, last_step, mean_curve
 from tunebench.published import published_cell
 from tunebench.recipe_figures import cuts_differ, f1_by_learning_rate, f1_by_truncation
 from tunebench.rendering import learning_rate
-from tunebench.verdict_figures import VERDICT_FIGURES, panels_by_strategy, too_many
+from tunebench.verdict_figures import VERDICT_FIGURES
 
 #: Points of a training loss curve: each is the mean of what was logged in its part of training.
 LOSS_POINTS = 40
@@ -91,15 +91,9 @@ def loss_curves(comparison: Comparison) -> Figure:
 
     One panel a strategy, where there are many, before the training losses of all others in grey.
     """
-    xlabel, ylabel = "Share of training steps", "Loss (nats)"
     look_of = styles(comparison.labels)
     many = too_many(comparison)
-    if many:
-        figure, by_strategy = panels_by_strategy(comparison, xlabel, ylabel)
-        panels = {(label, comparison.sizes[0]): axes for label, axes in by_strategy.items()}
-    else:
-        figure, by_size = _panels(comparison, ylabel, xlabel)
-        panels = {(label, size): axes for label in comparison.labels for size, axes in by_size.items()}
+    figure, panels = panels_of_lines(comparison, "Share of training steps", "Loss (nats)")
     dashed = (0, (3, 2))
     for place, arm in enumerate(_arms(comparison)):
         (x, training), evaluation = _losses(arm)
@@ -120,8 +114,10 @@ def loss_curves(comparison: Comparison) -> Figure:
             axes.set_xlim(0, 1.02)
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
             axes.set_ylim(bottom=0)
-        elif not axes.texts:
+        elif any(panels[arm.label, arm.train_size] is axes for arm in _arms(comparison)):
             say_nothing_to_show(axes, "no loss logged")
+        else:
+            say_nothing_to_show(axes)
     notes = [f"Training loss: means over {LOSS_POINTS} equal parts of training."]
     if _several_seeds(comparison):
         notes.append("All lines: means over seeds.")
@@ -164,7 +160,7 @@ def f1_per_million_by_size(comparison: Comparison) -> Figure:
 @_figure("macro_f1_by_step", "Macro F1 while training")
 def macro_f1_by_step(comparison: Comparison) -> Figure:
     """Draw macro F1 on the selection split by step, one panel a size; bands are the range over seeds."""
-    figure, panels = _panels(comparison, f"Macro F1 on {_split(comparison)}", "Training step")
+    figure, panels = panels_by_size(comparison, "Training step", f"Macro F1 on {_split(comparison)}")
     look_of = styles(comparison.labels)
     bands = False
     for arm in _arms(comparison):
@@ -177,12 +173,14 @@ def macro_f1_by_step(comparison: Comparison) -> Figure:
         if len(arm.scored) > 1:
             axes.fill_between(x, low, high, color=style.color, alpha=0.12, lw=0)
             bands = True
-    for axes in panels.values():
+    for size, axes in panels.items():
         if axes.lines:
             axes.set_xlim(left=0)
             label_thousands(axes)
-        elif not axes.texts:
+        elif any(arm.train_size == size for arm in _arms(comparison)):
             say_nothing_to_show(axes, "no evaluation while training")
+        else:
+            say_nothing_to_show(axes)
     entries = [look_of[label].line(label) for label in comparison.labels]
     notes = ["Lines: mean over seeds. Bands: smallest to largest."] if bands else []
     return _finished(figure, comparison, entries, notes)
@@ -332,33 +330,13 @@ def _finished(
     return figure
 
 
-def _panels(comparison: Comparison, ylabel: str, xlabel: str) -> tuple[Figure, dict[int, Axes]]:
-    sizes = comparison.sizes
-    across = min(3, len(sizes))
-    down = -(-len(sizes) // across)
-    figure = new_figure(3.1 + 3.3 * across, 1.4 + 2.9 * down)
-    grid = figure.subplots(down, across, sharey=True, squeeze=False)
-    panels = dict(zip(sizes, grid.flat, strict=False))
-    for size, axes in panels.items():
-        axes.set_title(f"{size:,} examples")
-        axes.set_xlabel(xlabel)
-        if not any(arm.scored for label in comparison.labels for arm in _shown(comparison, label, size)):
-            say_nothing_to_show(axes)
-    for row in grid:
-        row[0].set_ylabel(ylabel)
-    for axes in grid.flat[len(sizes) :]:
-        axes.remove()
-    return figure, panels
-
-
 def _arms(comparison: Comparison) -> Iterator[Arm]:
     for label in comparison.labels:
         yield from (arm for arm in _shown(comparison, label) if arm.scored)
 
 
-def _shown(comparison: Comparison, label: str, size: int | None = None) -> list[Arm]:
-    groups = [g for g in comparison.groups() if g.label == label and size in (None, g.train_size)]
-    return [arm for group in groups for arm in group.shown]
+def _shown(comparison: Comparison, label: str) -> list[Arm]:
+    return [arm for group in comparison.groups() if group.label == label for arm in group.shown]
 
 
 def _single_line(comparison: Comparison, label: str) -> bool:

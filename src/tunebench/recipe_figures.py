@@ -18,9 +18,10 @@ from tunebench.analysis.evidence import Entry
 from tunebench.cautions import not_shown
 from tunebench.comparison import Comparison, Group
 from tunebench.config import RunSpec
+from tunebench.figure_panels import panels_by_size, panels_of_lines, too_many
 from tunebench.figure_style import Style, footnote, say_nothing_to_show, styles
 from tunebench.rendering import learning_rate
-from tunebench.verdict_figures import NOTHING, finished, panels_by_size, panels_by_strategy, too_many
+from tunebench.verdict_figures import NOTHING, finished
 
 _CUTS = ("head", "head_tail", "tail")
 #: What may differ between strategies that a figure of cuts joins by a line.
@@ -115,15 +116,9 @@ def f1_by_learning_rate(comparison: Comparison) -> Figure:
     """
     found = {(group.label, group.train_size): _Rates.of(group) for group in comparison.groups()}
     look_of = styles(comparison.labels)
-    xlabel, ylabel = "Learning rate (log scale)", f"Macro F1 on {comparison.selection}"
     many = too_many(comparison)
     bottom = _bottom([value for rates in found.values() for _, value in rates.scores])
-    if many:
-        figure, by_strategy = panels_by_strategy(comparison, xlabel, ylabel)
-        panels = {(label, comparison.sizes[0]): axes for label, axes in by_strategy.items()}
-    else:
-        figure, by_size = panels_by_size(comparison, xlabel, ylabel)
-        panels = {(label, size): by_size[size] for label, size in found}
+    figure, panels = panels_of_lines(comparison, "Learning rate (log scale)", f"Macro F1 on {comparison.selection}")
     for key, rates in found.items():
         rates.draw(panels[key], look_of[key[0]])
         for other, axes in panels.items():

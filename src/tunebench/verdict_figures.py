@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.quality import calibrations
 from tunebench.cautions import OPTIMISTIC, not_shown
 from tunebench.comparison import Comparison
+from tunebench.figure_panels import panels_by_size
 from tunebench.figure_style import (
     GREY,
     Style,
@@ -28,10 +28,6 @@ DrawFunction = Callable[[Comparison], Figure]
 #: Drawing functions with their titles, by name, in the order of a report.
 VERDICT_FIGURES: dict[str, tuple[str, DrawFunction]] = {}
 
-#: More lines than these in one panel cannot be told apart.
-_FEW = 6
-#: Panels beside each other where each strategy has one.
-_ACROSS = 4
 #: Said in a panel without what it compares.
 NOTHING = "no selected run with test predictions"
 
@@ -173,48 +169,6 @@ def reliability(comparison: Comparison) -> Figure:
             say_nothing_to_show(axes, NOTHING)
     notes = ["Dotted: perfect calibration. 15 bins of equal numbers of texts, first seed."]
     return finished(figure, comparison, look_of, notes)
-
-
-def panels_by_size(comparison: Comparison, xlabel: str, ylabel: str) -> tuple[Figure, dict[int, Axes]]:
-    """Return a figure with a panel a training size."""
-    sizes = comparison.sizes
-    across = min(3, len(sizes))
-    down = -(-len(sizes) // across)
-    figure = new_figure(3.1 + 3.3 * across, 1.6 + 2.9 * down)
-    grid = figure.subplots(down, across, sharey=True, squeeze=False)
-    panels = dict(zip(sizes, grid.flat, strict=False))
-    for size, axes in panels.items():
-        axes.set_title(f"{size:,} labels")
-        axes.set_xlabel(xlabel)
-    for row in grid:
-        row[0].set_ylabel(ylabel)
-    for axes in grid.flat[len(sizes) :]:
-        axes.remove()
-    return figure, panels
-
-
-def too_many(comparison: Comparison) -> bool:
-    """Tell whether lines of all strategies in one panel could not be told apart: each gets a panel of its own."""
-    return len(comparison.sizes) == 1 and len(comparison.labels) > _FEW
-
-
-def panels_by_strategy(comparison: Comparison, xlabel: str, ylabel: str) -> tuple[Figure, dict[str, Axes]]:
-    """Return a figure with a panel a strategy, all on the same axes."""
-    labels = comparison.labels
-    down = -(-len(labels) // _ACROSS)
-    figure = new_figure(2.5 * _ACROSS, 1.2 + 2.05 * down)
-    grid = figure.subplots(down, _ACROSS, sharex=True, sharey=True, squeeze=False)
-    panels = dict(zip(labels, grid.flat, strict=False))
-    for place, (label, axes) in enumerate(panels.items()):
-        axes.set_title(label, parse_math=False)
-        if place % _ACROSS == 0:
-            axes.set_ylabel(ylabel)
-        if place + _ACROSS >= len(labels):
-            axes.set_xlabel(xlabel)
-            axes.tick_params(labelbottom=True)
-    for axes in grid.flat[len(labels) :]:
-        axes.remove()
-    return figure, panels
 
 
 def finished(figure: Figure, comparison: Comparison, look_of: dict[str, Style], notes: Sequence[str]) -> Figure:
