@@ -248,6 +248,9 @@ class StudyConfig(Recipe):
         default=(42,), description="draws of the training subset; one, several, or per_seed: another one a seed"
     )
     test_size: int | None = Field(default=None, ge=2)
+    test_seed: int | None = Field(
+        default=None, ge=0, lt=2**31, description="draws the test part; unset, the first subset's seed does"
+    )
     validation_fraction: float | None = Field(default=None, ge=0, lt=0.9)
     selection: Selection = "validation"
 
@@ -353,7 +356,9 @@ class StudyConfig(Recipe):
 
     @property
     def shared_test_seed(self) -> int | None:
-        """Seed of the test part where several subsets share one; None: the subset's own draws it."""
+        """Seed of the test part where it has one, or several subsets share it; None: the subset's own draws it."""
+        if self.test_seed is not None:
+            return self.test_seed
         first = self.draws[0][0]
         return first if any(subset != first for subset, _ in self.draws) else None
 

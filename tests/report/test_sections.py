@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from factories import HONEST, accuracy_alone, compare, make_cell
+from fakes import make_specs, make_study
 from report_studies import make_study_folder
 from tunebench.api import load_comparison
-from tunebench.comparison import Comparison
+from tunebench.comparison import Cell, Comparison
 from tunebench.imported import ImportedData, ImportedModel, ImportedSpec
+from tunebench.report.again import study_of
 from tunebench.report.page import render_page
 from tunebench.report.sections import SECTIONS
+from tunebench.report.sections.runs import command, study_of_run
 from tunebench.report.source import Source
 from tunebench.stats import calibration
+from tunebench.study_file import load_study
 
 
 def page_of(comparison: Comparison, *names: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
@@ -74,3 +81,32 @@ def test_what_is_not_known_of_an_imported_recipe_is_not_the_models_own(tmp_path:
     assert machine["threads"] == "not known"
     ours = dict(SECTIONS["setup"].build(Source(compare([cell]), tmp_path))["recipe"])
     assert ours["attention dropout"] == "the model's own"
+
+
+@pytest.mark.parametrize(
+    "draws",
+    [
+        {"subset_seed": (42, 7), "seeds": (1, 2)},
+        {"subset_seed": "per_seed", "seeds": (5, 3)},
+        {"subset_seed": (42,), "seeds": (1, 2), "test_seed": 9},
+        {"subset_seed": (42,), "seeds": (1, 2)},
+    ],
+    ids=str,
+)
+def test_what_repeats_a_run_or_all_of_them_repeats_their_test_parts_too(
+    draws: dict[str, Any], tmp_path: Path
+) -> None:
+    study = make_study(**draws)
+    specs = make_specs(study)
+    expected = [spec.run_id for spec in specs]
+    assert len(set(expected)) == len(expected)
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(study.model_dump(mode="json")), encoding="utf-8")
+    for spec in specs:
+        words = shlex.split(command(Cell(spec, "pending", None), study))
+        sets = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+        assert [again.run_id for again in make_specs(load_study(str(file), overrides=sets))] == [spec.run_id]
+        assert [again.run_id for again in make_specs(study_of_run(Cell(spec, "pending", None)))] == [spec.run_id]
+    comparison = Comparison.from_cells([Cell(spec, "pending", None) for spec in specs], name="again")
+    whole = study_of(comparison)
+    assert whole is not None and {again.run_id for again in make_specs(whole)} == set(expected)

@@ -49,6 +49,7 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         train_sizes=tuple(comparison.sizes),
         seeds=seeds,
         subset_seed="per_seed" if paired else tuple(dict.fromkeys(subset for subset, _ in draws)),
+        test_seed=None if first.test_draw == first.subset_seed else first.test_draw,
         **common,
     )
 

@@ -40,7 +40,7 @@ def command(cell: Cell, study: StudyConfig | None) -> str:
     """Return a command that makes a run again from its study's file, or from a file of its own.
 
     With the study's file at hand, everything in which a run may differ from it is set: strategy with its
-    recipe, learning rate, size and seed.
+    recipe, learning rate, size, seed, subset and test part.
     """
     spec = cell.spec
     out = ["--out", f"again/{spec.run_id}"]
@@ -54,6 +54,7 @@ def command(cell: Cell, study: StudyConfig | None) -> str:
         "seeds": [spec.seed],
         "subset_seed": [spec.subset_seed],
         "test_size": spec.test_size,
+        "test_seed": spec.test_seed,
     }
     # JSON is YAML, and stands on one line.
     sets = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
@@ -73,6 +74,7 @@ def study_of_run(cell: Cell) -> StudyConfig:
         seeds=(spec.seed,),
         subset_seed=spec.subset_seed,
         test_size=spec.test_size,
+        test_seed=spec.test_seed,
         validation_fraction=spec.validation_fraction,
         selection=spec.selection,
         evaluations_per_epoch=spec.evaluations_per_epoch,
