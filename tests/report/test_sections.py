@@ -110,3 +110,20 @@ def test_what_repeats_a_run_or_all_of_them_repeats_their_test_parts_too(
     comparison = Comparison.from_cells([Cell(spec, "pending", None) for spec in specs], name="again")
     whole = study_of(comparison)
     assert whole is not None and {again.run_id for again in make_specs(whole)} == set(expected)
+
+
+def test_a_strategy_is_said_by_what_is_on_and_a_recipe_by_who_differs(tmp_path: Path) -> None:
+    cells = [
+        make_cell(label, **HONEST, kind="lora", params=params, truncation=cut)
+        for label, params, cut in (
+            ("plain", {}, "head"),
+            ("dora", {"dora": True}, "head"),
+            ("named", {"placement": ["query", "value"]}, "tail"),
+        )
+    ]
+    found = SECTIONS["setup"].build(Source(compare(cells), tmp_path))
+    plain, dora, named = (strategy["params"].split(", ") for strategy in found["strategies"])
+    assert "rank 8" in plain and not any("dora" in words or "None" in words for words in plain)
+    assert "dora" in dora and "placement query value" in named
+    assert dict(found["recipe"])["truncation"] == "head; named: tail"
+    assert dict(found["recipe"])["epochs"] == str(cells[0].spec.epochs)

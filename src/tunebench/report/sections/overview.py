@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -42,7 +43,7 @@ def setup(source: Source) -> dict[str, Any]:
         {
             "label": label,
             "kind": spec.kind,
-            "params": ", ".join(f"{key} {value}" for key, value in spec.params.items()),
+            "params": ", ".join(_parameters(spec.params)),
             "rates": known(c.spec.shown_learning_rate for c in comparison.cells if c.spec.label == label),
         }
         for label, spec in first.items()
@@ -94,15 +95,24 @@ def _machine(environment: Environment) -> Iterator[tuple[str, str]]:
             yield name, str(value)
 
 
+def _parameters(params: dict[str, Any]) -> Iterator[str]:
+    """Yield a strategy's parameters in words; what is off or unset is left out."""
+    for key, value in params.items():
+        if value is None or value is False:
+            continue
+        words = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        yield key.replace("_", " ") if value is True else f"{key.replace('_', ' ')} {words}"
+
+
 def _recipe(source: Source) -> list[tuple[str, str]]:
-    """Return the recipe, a value for each strategy where they differ."""
-    cells = source.comparison.cells
+    """Return the recipe: what most strategies have, then those that differ, by name."""
+    comparison = source.comparison
     rows = []
     for key in (*Recipe.model_fields, "optimizer", "evaluations_per_epoch"):
-        values = list(dict.fromkeys(_setting(cell.spec, key) for cell in cells))
-        if len(values) > 1:
-            values = list(dict.fromkeys(f"{cell.spec.label}: {_setting(cell.spec, key)}" for cell in cells))
-        rows.append((key.replace("_", " "), ", ".join(values)))
+        found = {(cell.spec.label, _setting(cell.spec, key)): None for cell in comparison.cells}
+        usual = Counter(value for _, value in found).most_common(1)[0][0]
+        others = [f"{label}: {value}" for label, value in found if value != usual]
+        rows.append((key.replace("_", " "), "; ".join([usual, *others])))
     return rows
 
 
