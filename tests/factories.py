@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tunebench.comparison import Cell, Comparison
-from tunebench.config import DataRef, ModelRef, RunSpec
 from tunebench.metrics import score
 from tunebench.records import (
     ClassScore,
@@ -25,6 +24,7 @@ from tunebench.records import (
     Status,
     Timing,
 )
+from tunebench.spec import DataRef, ModelRef, RunSpec
 from tunebench.strategies import STRATEGIES
 
 #: Eight strategies with distinct recipes.

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from tunebench.attempt import Attempt
-from tunebench.config import DataRef, Execution, ModelRef, RunSpec, StudyConfig, expand
+from tunebench.config import Execution, StudyConfig
 from tunebench.data.types import Split, TextDataset
 from tunebench.files import stored_file
 from tunebench.progress import Interrupted, PlainDisplay, Progress
 from tunebench.records import Environment, RunRecord
 from tunebench.run_folder import RunFolder
 from tunebench.runner import Job, Summary, run_plan
+from tunebench.spec import DataRef, ModelRef, RunSpec, expand
 from tunebench.store import PlannedRun, StudyStore
 
 DATASET = TextDataset("fake", None, ("no", "yes"), Split(["a", "b"], np.array([0, 1])), None)

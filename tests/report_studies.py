@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from factories import EIGHT, HONEST, make_record, make_spec
-from tunebench.config import DataConfig, DataRef, RunSpec, StudyConfig
+from tunebench.config import DataConfig, StudyConfig
 from tunebench.data import load_dataset
 from tunebench.files import stored_file, write_json
 from tunebench.records import Status
 from tunebench.run_folder import RunFolder
+from tunebench.spec import DataRef, RunSpec
 from tunebench.store import PlannedRun, StudyStore
 
 #: A review that would run, load and break out, were it anything but text.

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from factories import HONEST, compare, make_cell, make_grid, make_record, make_spec
 from tunebench.comparison import Arm, Cell, Comparison, Summary, select_arm
-from tunebench.config import DataRef, ModelRef
 from tunebench.errors import StoreError
 from tunebench.published import PUBLISHED, published_cell
 from tunebench.records import to_row
+from tunebench.spec import DataRef, ModelRef
 
 MODULES = (
     "metrics comparison cautions published rendering tables history figure_style figures run_figures "

@@ -17,13 +17,14 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from conftest import TINY
 from test_train import make_spec, stop_after, train
-from tunebench.config import Execution, RunSpec, StudyConfig
+from tunebench.config import Execution, StudyConfig
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.errors import TunebenchError
 from tunebench.models import architecture_of, load_architecture, load_classifier, usable_positions
 from tunebench.plan import make_plan
 from tunebench.pooling import pool_mean
 from tunebench.progress import Interrupted
+from tunebench.spec import RunSpec
 from tunebench.strategies import STRATEGIES, StepHook
 
 Tiny = Callable[[str], Path]

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 
 from factories import EIGHT, HONEST, compare, make_cell, make_grid, make_record, make_spec, with_predictions
 from tunebench.comparison import Comparison
-from tunebench.config import DataRef
 from tunebench.figure_style import save, styles
 from tunebench.figures import FIGURES, figures_of, save_figures
 from tunebench.history import binned, curve, last_step, mean_by_epoch, mean_curve
@@ -22,6 +21,7 @@ from tunebench.published import PUBLISHED
 from tunebench.rendering import learning_rate
 from tunebench.report.vega import look
 from tunebench.run_figures import RUN_FIGURES, save_run_figures
+from tunebench.spec import DataRef
 from tunebench.stats import Refusal
 
 SIZES = (500, 1_000, 25_000)

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes import make_record, make_specs, make_study
-from tunebench.config import Execution, RunSpec, StudyConfig
+from tunebench.config import Execution, StudyConfig
 from tunebench.engine import machine
 from tunebench.engine.estimate import Estimate
 from tunebench.errors import ConfigError, ErrorGroup, PlanError, StoreError, TunebenchError
 from tunebench.plan import Plan, choose, make_plan, order, parse_duration
 from tunebench.plan_checks import disk_need
+from tunebench.spec import RunSpec
 from tunebench.store import PlannedRun, StudyStore
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from tunebench.attempt import Attempt
 from tunebench.benchmarks.prefix import render_prefix, run_prefix_bench
 from tunebench.cli import app
-from tunebench.config import DataConfig, DataRef, Execution, RunSpec, StudyConfig, expand
+from tunebench.config import DataConfig, Execution, StudyConfig
 from tunebench.data import TextDataset, load_dataset
 from tunebench.engine.estimate import estimate_runs
 from tunebench.errors import ConfigError
@@ -25,6 +25,7 @@ from tunebench.plan import parse_size
 from tunebench.progress import Interrupted
 from tunebench.records import RunRecord
 from tunebench.run_folder import RunFolder
+from tunebench.spec import DataRef, RunSpec, expand
 from tunebench.strategies import STRATEGIES, Strategy, StrategyParams
 from tunebench.train import run_one
 

@@ -8,8 +8,9 @@ import pytest
 from pydantic import Field
 
 from factories import compare, make_cell, make_spec
-from tunebench.config import DataRef, ModelRef, Recipe, StudyConfig, expand
+from tunebench.config import Recipe, StudyConfig
 from tunebench.errors import StoreError
+from tunebench.spec import DataRef, ModelRef, expand
 from tunebench.strategies import STRATEGIES
 from tunebench.strategies.base import ADDED_LATER
 

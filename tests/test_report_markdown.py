@@ -13,13 +13,14 @@ from factories import HONEST, compare, make_cell, make_grid
 from report_studies import make_study_folder
 from tunebench.api import load_comparison
 from tunebench.comparison import Comparison
-from tunebench.config import DataRef, ModelRef, StudyConfig, expand
+from tunebench.config import StudyConfig
 from tunebench.figures import FIGURES, figures_of
 from tunebench.report import write_all
 from tunebench.report.again import study_of
 from tunebench.report.markdown import render_report, write_report
 from tunebench.report.sections import SECTIONS
 from tunebench.report.source import Source
+from tunebench.spec import DataRef, ModelRef, expand
 from tunebench.store import StudyStore
 from tunebench.tables import TABLES, make_tables
 

@@ -17,7 +17,7 @@ from factories import HONEST, compare, make_cell
 from tunebench.api import StudyResult, load_comparison, run_study
 from tunebench.attempt import Attempt, TrainFunction
 from tunebench.cautions import cautions
-from tunebench.config import Execution, RunSpec, Search, StudyConfig
+from tunebench.config import Execution, Search, StudyConfig
 from tunebench.engine.estimate import Estimate
 from tunebench.errors import PlanError
 from tunebench.plan import equal_compute, order
@@ -25,6 +25,7 @@ from tunebench.progress import Interrupted, PlainDisplay
 from tunebench.records import RunRecord, Selected
 from tunebench.runner import Job
 from tunebench.search import Trials, chosen_rates, run_search
+from tunebench.spec import RunSpec
 from tunebench.store import PlannedRun, StudyStore
 
 RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4)

@@ -17,7 +17,7 @@ from faults.commands import tunebench
 from tunebench.analysis.evidence import collect
 from tunebench.attempt import Attempt
 from tunebench.comparison import Comparison
-from tunebench.config import DataConfig, DataRef, Execution, RunSpec, StudyConfig, expand
+from tunebench.config import DataConfig, Execution, StudyConfig
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.splits import run_parts
 from tunebench.errors import ConfigError, MissingExtraError, PlanError, StoreError
@@ -27,6 +27,7 @@ from tunebench.records import RunRecord
 from tunebench.run_folder import RunFolder
 from tunebench.scoring import score_run
 from tunebench.sentence_classifier import SentenceClassifier
+from tunebench.spec import DataRef, RunSpec, expand
 from tunebench.store import StudyStore
 from tunebench.study_file import load_study
 from tunebench.train import run_one

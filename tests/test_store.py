@@ -10,11 +10,11 @@ from filelock import FileLock
 from fakes import make_record, make_specs, make_store, make_study
 from tunebench.cautions import cautions
 from tunebench.comparison import Comparison
-from tunebench.config import RunSpec
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_json, write_text
 from tunebench.records import Failure, RunRecord
 from tunebench.run_folder import RunFolder
+from tunebench.spec import RunSpec
 from tunebench.store import PlannedRun, StudyStore
 
 

@@ -17,11 +17,11 @@ from rich.console import Console
 
 from factories import HONEST, compare, make_cell, make_grid
 from tunebench.comparison import Comparison, Summary
-from tunebench.config import ModelRef
 from tunebench.errors import ConfigError
 from tunebench.published import PUBLISHED
 from tunebench.records import Status
 from tunebench.rendering import Column, Table, escape_markdown, learning_rate, p_value, significant
+from tunebench.spec import ModelRef
 from tunebench.stats import Interval
 from tunebench.tables import RENDERERS, TABLES, make_tables, to_csv, to_markdown, to_rich, to_text
 from tunebench.verdict_tables import VERDICT_TABLES

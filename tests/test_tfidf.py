@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from tunebench.attempt import Attempt
 from tunebench.cli import app
-from tunebench.config import DataConfig, DataRef, Execution, ModelRef, RunSpec, StudyConfig, expand
+from tunebench.config import DataConfig, Execution, StudyConfig
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.splits import make_parts
 from tunebench.errors import ConfigError, DataError, StoreError
@@ -25,6 +25,7 @@ from tunebench.linear_text import LinearText, fit_linear_text
 from tunebench.progress import Interrupted
 from tunebench.records import RunRecord
 from tunebench.run_folder import RunFolder
+from tunebench.spec import DataRef, ModelRef, RunSpec, expand
 from tunebench.strategies import STRATEGIES
 from tunebench.study_file import load_study
 from tunebench.train import run_one

@@ -15,13 +15,14 @@ import pytest
 from transformers import TrainerState
 
 from tunebench.attempt import Attempt
-from tunebench.config import DataConfig, DataRef, Execution, RunSpec, StudyConfig, expand
+from tunebench.config import DataConfig, Execution, StudyConfig
 from tunebench.data import TextDataset, load_dataset
 from tunebench.engine.trainer import Meters, NonFiniteLossError, _Loop
 from tunebench.models import resolve_model
 from tunebench.progress import Interrupted, Progress
 from tunebench.records import RunRecord
 from tunebench.run_folder import RunFolder
+from tunebench.spec import DataRef, RunSpec, expand
 from tunebench.train import run_one
 
 LORA = {"kind": "lora", "placement": "attention", "rank": 4, "learning_rate": 5e-3, "dropout": 0.1}

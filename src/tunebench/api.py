@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebench.comparison import Comparison
-from tunebench.config import DataConfig, Execution, RunSpec, StudyConfig
+from tunebench.config import DataConfig, Execution, StudyConfig
 from tunebench.errors import StoreError
 from tunebench.files import set_aside, write_json
+from tunebench.spec import RunSpec
 from tunebench.store import PlannedRun, StudyStore
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from tunebench.config import ModelRef, Recipe, RunSpec, Truncation
+from tunebench.config import Recipe, Truncation
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import local_path, read_json
 from tunebench.models import model_folder, resolve_model, usable_positions
 from tunebench.run_folder import RunFolder, is_run_id
+from tunebench.spec import ModelRef, RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

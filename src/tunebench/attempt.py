@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tunebench.config import Execution, RunSpec
+from tunebench.config import Execution
 from tunebench.data import TextDataset
 from tunebench.progress import Progress
 from tunebench.records import RunRecord
 from tunebench.run_folder import RunFolder
+from tunebench.spec import RunSpec
 
 
 def _unheard(progress: Progress) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tunebench.attempt import Attempt
-from tunebench.config import RunSpec
 from tunebench.data import TextDataset
 from tunebench.data.splits import run_parts, scored_texts
 from tunebench.engine import machine
@@ -23,6 +22,7 @@ from tunebench.metrics import score, selection_metrics
 from tunebench.progress import Interrupted, Progress
 from tunebench.records import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing
 from tunebench.run_folder import kept_bytes
+from tunebench.spec import RunSpec
 from tunebench.strategies import STRATEGIES
 from tunebench.strategies.base import ClassicalStrategy
 from tunebench.train import describe_parts, now

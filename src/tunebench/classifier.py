@@ -15,9 +15,9 @@ from sklearn.utils.validation import check_is_fitted, check_random_state
 from tunebench.errors import TunebenchError
 
 if TYPE_CHECKING:
-    from tunebench.config import RunSpec
     from tunebench.data import TextDataset
     from tunebench.predictor import Predictor
+    from tunebench.spec import RunSpec
 
 
 class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -130,9 +130,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Resolve the parameters as a study of one run would be."""
         from pydantic import ValidationError
 
-        from tunebench.config import DataRef, StudyConfig, expand
+        from tunebench.config import StudyConfig
         from tunebench.engine import machine
         from tunebench.models import resolve_model
+        from tunebench.spec import DataRef, expand
 
         rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
         try:

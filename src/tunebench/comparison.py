@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tunebench.config import RunSpec
 from tunebench.errors import StoreError
 from tunebench.imported import IMPORTED_PROTOCOL, check_coordinates
 from tunebench.records import RunRecord, Status, to_row
+from tunebench.spec import RunSpec
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,16 +1,13 @@
-"""What a study is: frozen pydantic specs, and the grid as a pure generator of runs.
+"""What a user writes: a study as frozen pydantic models, and how to execute it.
 
-A :class:`StudyConfig` is what a user writes. Resolving it against a model, a data set and a machine
-gives :class:`RunSpec` values, one a cell of the grid; a run's id is a hash of its spec. What only says
-*how* to execute (device, threads, folders) is :class:`Execution` and never part of an id.
+Resolving a :class:`StudyConfig` gives the runs of its grid (:mod:`tunebench.spec`). What only says *how* to execute
+(device, threads, folders) is :class:`Execution` and never part of a run's id.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -25,10 +22,7 @@ from pydantic import (
 )
 
 from tunebench.strategies import STRATEGIES, family_of, is_classical
-from tunebench.strategies.base import ADDED_LATER
-
-#: Raised whenever the meaning of a spec or a record changes; part of every run id.
-SCHEMA_VERSION = 1
+from tunebench.strategies.base import ADDED_LATER, without_neutral
 
 Selection = Literal["validation", "last", "test"]
 Precision = Literal["fp32", "bf16"]
@@ -38,8 +32,6 @@ Schedule = Literal["linear", "cosine", "constant"]
 Truncation = Literal["head", "tail", "head_tail"]
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
-#: Fields that a run takes over from its study unchanged.
-_COMMON = frozenset({"selection", "evaluations_per_epoch", "optimizer"})
 
 
 class Frozen(BaseModel):
@@ -70,7 +62,7 @@ LearningRates = Annotated[
 
 
 #: A setting that another one switches on; while that is off, this one enters no run's id.
-_ONLY_HEAD_TAIL: dict[str, Any] = ADDED_LATER | {"only_with": {"truncation": "head_tail"}}
+ONLY_HEAD_TAIL: dict[str, Any] = ADDED_LATER | {"only_with": {"truncation": "head_tail"}}
 
 
 class Recipe(Frozen):
@@ -95,7 +87,7 @@ class Recipe(Frozen):
         default=0.25,
         gt=0,
         lt=1,
-        json_schema_extra=_ONLY_HEAD_TAIL,
+        json_schema_extra=ONLY_HEAD_TAIL,
         description="share of the kept tokens that comes from the beginning; for truncation: head_tail only",
     )
     frozen_dropout: bool = Field(
@@ -325,7 +317,7 @@ class StudyConfig(Recipe):
         cells: dict[str, str] = {}
         for label, strategy in self.strategies.items():
             for rate in strategy.learning_rate:
-                recipe = _without_neutral(self.recipe_of(strategy).model_dump(mode="json"), Recipe)
+                recipe = without_neutral(self.recipe_of(strategy).model_dump(mode="json"), Recipe)
                 key = json.dumps([strategy.kind, rate, strategy.params, recipe], sort_keys=True)
                 if key in cells:
                     raise ValueError(f"strategies {cells[key]!r} and {label!r} hold the same run twice")
@@ -370,118 +362,6 @@ class StudyConfig(Recipe):
         return 0.1 if self.selection == "validation" else 0.0
 
 
-class ModelRef(Frozen):
-    """A model, pinned by the content of its files."""
-
-    source: str
-    revision: str | None = None
-    fingerprint: str
-
-
-class DataRef(Frozen):
-    """A data set, pinned by the content of its texts and labels."""
-
-    source: str
-    revision: str | None = None
-    fingerprint: str
-    label_names: tuple[str, ...]
-
-
-class RunSpec(Frozen):
-    """One run, fully resolved: nothing in it is a default that may change later."""
-
-    schema_version: int = SCHEMA_VERSION
-    label: str
-    kind: str
-    params: dict[str, Any]
-    learning_rate: float
-    train_size: int
-    seed: int
-
-    model: ModelRef
-    data: DataRef
-    subset_seed: int
-    test_seed: int | None = Field(
-        default=None,
-        json_schema_extra=ADDED_LATER,
-        description="draws the test part, where several subsets share one; None: the subset's seed draws it",
-    )
-    test_size: int
-    validation_fraction: float
-    selection: Selection
-    max_length: int
-    epochs: int
-    batch_size: int
-    optimizer: str
-    weight_decay: float
-    schedule: Schedule
-    warmup_ratio: float
-    max_grad_norm: float
-    evaluations_per_epoch: int
-    engine: Engine
-    precision: Precision
-    attention_dropout: float | None
-    label_smoothing: float = Field(default=0.0, json_schema_extra=ADDED_LATER)
-    truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
-    head_share: float = Field(default=0.25, json_schema_extra=_ONLY_HEAD_TAIL)
-    frozen_dropout: bool = Field(default=True, json_schema_extra=ADDED_LATER)
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The canonical content of the id: all but labels and places (content is pinned by fingerprints).
-
-        What was added to specs or parameters later is left out where it changes nothing, so that older
-        records keep their ids.
-        """
-        spec = self.model_dump(mode="json", exclude={"label"})
-        spec = _without_neutral(spec, type(self))
-        if self.test_seed == self.subset_seed:
-            # As without it: with one draw nothing is shared, and a study may get a second one later.
-            spec.pop("test_seed", None)
-        strategy = STRATEGIES.get(self.kind)
-        if strategy is not None:
-            spec["params"] = _without_neutral(spec["params"], strategy.params)
-        for part in ("model", "data"):
-            spec[part] = {k: v for k, v in spec[part].items() if k not in ("source", "revision")}
-        return spec
-
-    @property
-    def test_draw(self) -> int:
-        """The seed that draws the test part."""
-        return self.subset_seed if self.test_seed is None else self.test_seed
-
-    @property
-    def shown_learning_rate(self) -> float | None:
-        """The learning rate; None where the strategy has none, whatever stands in its place."""
-        return None if is_classical(self.kind) else self.learning_rate
-
-    @property
-    def run_id(self) -> str:
-        """Readable prefix and 16 hex digits of sha256 over :attr:`identity`; safe as a folder name."""
-        canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
-        digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
-        rate = "" if self.shown_learning_rate is None else f"-lr{self.learning_rate:g}"
-        return f"{self.label}-n{self.train_size}{rate}-s{self.seed}-{digest}"
-
-
-def _without_neutral(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """Drop fields declared with :data:`ADDED_LATER` that have their default, or that nothing switches on."""
-    extras = {
-        name: field.json_schema_extra
-        for name, field in model.model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("added_later")
-    }
-
-    def matters(name: str, value: Any) -> bool:
-        if name not in extras:
-            return True
-        switch: Any = extras[name].get("only_with", {})
-        default = model.model_fields[name].get_default(call_default_factory=True)
-        return bool(value != default and all(values[other] == wanted for other, wanted in switch.items()))
-
-    return {name: value for name, value in values.items() if matters(name, value)}
-
-
 class Execution(Frozen):
     """How to execute; never part of a run's id."""
 
@@ -505,53 +385,3 @@ class Execution(Frozen):
         default=None,
         description="keep freed pages between steps; unset: with the fast engine only",
     )
-
-
-def expand(
-    study: StudyConfig,
-    *,
-    model: ModelRef,
-    data: DataRef,
-    train_examples: int,
-    test_examples: int,
-    precision: Mapping[Engine, Precision],
-) -> Iterator[RunSpec]:
-    """Yield every cell of the grid, resolved, in the order of the study file.
-
-    Args:
-        study: The study.
-        model: The pinned model.
-        data: The pinned data set.
-        train_examples: Training examples available; what ``all`` stands for.
-        test_examples: Test examples the study will score.
-        precision: What ``auto`` stands for on this machine, by engine.
-
-    Yields:
-        Specs by subset draw, then seed, then size, then strategy, then learning rate.
-    """
-    common = study.model_dump(include=set(_COMMON))
-    recipes = {label: study.recipe_of(strategy) for label, strategy in study.strategies.items()}
-    test_seed = study.shared_test_seed
-    for subset_seed, seed in study.draws:
-        for size in study.train_sizes:
-            for label, strategy in study.strategies.items():
-                recipe = recipes[label].model_dump(exclude={"precision"})
-                wanted = recipes[label].precision
-                for rate in strategy.learning_rate:
-                    yield RunSpec(
-                        label=label,
-                        kind=strategy.kind,
-                        params=strategy.params,
-                        learning_rate=rate,
-                        train_size=train_examples if size == "all" else size,
-                        seed=seed,
-                        subset_seed=subset_seed,
-                        test_seed=test_seed,
-                        model=model,
-                        data=data,
-                        test_size=test_examples,
-                        validation_fraction=study.held_out_fraction,
-                        precision=precision[recipes[label].engine] if wanted == "auto" else wanted,
-                        **common,
-                        **recipe,
-                    )

@@ -17,7 +17,6 @@ import numpy as np
 from transformers import TrainerCallback
 
 from tunebench.attempt import Attempt
-from tunebench.config import RunSpec
 from tunebench.data.splits import run_parts, scored_texts
 from tunebench.engine import machine
 from tunebench.engine.estimate import OVERHEAD, Estimate, Way
@@ -29,6 +28,7 @@ from tunebench.progress import Interrupted, Progress
 from tunebench.records import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing
 from tunebench.run_folder import kept_bytes
 from tunebench.sentence_classifier import SentenceClassifier, autocast, sentence_encoder
+from tunebench.spec import RunSpec
 from tunebench.strategies import STRATEGIES
 from tunebench.train import WARMUP_STEPS, describe_parts, now, trainer_folder
 

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunebench.config import DataRef, Engine, Frozen, ModelRef, Precision, RunSpec, Schedule, Selection, Truncation
+from tunebench.config import Engine, Frozen, Precision, Schedule, Selection, Truncation
 from tunebench.errors import StoreError
+from tunebench.spec import DataRef, ModelRef, RunSpec
 
 #: Recipe and protocol of an imported run that a folder may tell or a person may state.
 DETAILS = (
@@ -52,7 +53,7 @@ class ImportedSpec(RunSpec):
     """A run that was not made here: ``None`` stands for "not known", and is never filled with a default.
 
     What a row of a table is about is always known: the label and the training size. Code that trains only
-    meets :class:`~tunebench.config.RunSpec`; code that shows runs must expect ``None`` in the fields below.
+    meets :class:`~tunebench.spec.RunSpec`; code that shows runs must expect ``None`` in the fields below.
 
     Attributes:
         content: sha256 over the files it was read from; two imports of the same files are one run.

@@ -14,9 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunebench.config import ModelRef
 from tunebench.errors import MissingExtraError, ModelError, first_line
 from tunebench.files import local_path
+from tunebench.spec import ModelRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunebench.config import DataRef, Engine, Execution, Precision, RunSpec, StudyConfig, expand
+from tunebench.config import Engine, Execution, Precision, StudyConfig
 from tunebench.data import TextDataset, load_dataset
 from tunebench.errors import ConfigError, TunebenchError, raise_all
 from tunebench.imported import is_imported
@@ -23,6 +23,7 @@ from tunebench.plan_checks import (
     check_strategies,
     disk_need,
 )
+from tunebench.spec import DataRef, RunSpec, expand
 from tunebench.store import PlannedRun, StudyStore
 from tunebench.strategies import family_of, is_classical
 

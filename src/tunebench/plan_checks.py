@@ -9,11 +9,12 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunebench.config import RunSpec, StudyConfig
+from tunebench.config import StudyConfig
 from tunebench.data import TextDataset
 from tunebench.data.splits import available_train, held_out_count, make_parts
 from tunebench.errors import ConfigError, MissingExtraError, PlanError, TunebenchError, raise_all
 from tunebench.run_folder import kept_bytes
+from tunebench.spec import RunSpec
 from tunebench.strategies import STRATEGIES, family_of
 
 if TYPE_CHECKING:

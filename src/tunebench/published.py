@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tunebench.config import RunSpec
 from tunebench.imported import is_imported
+from tunebench.spec import RunSpec
 from tunebench.strategies import STRATEGIES
 
 

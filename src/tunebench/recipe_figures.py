@@ -17,10 +17,10 @@ from matplotlib.transforms import ScaledTranslation
 from tunebench.analysis.evidence import Entry
 from tunebench.cautions import not_shown
 from tunebench.comparison import Comparison, Group
-from tunebench.config import RunSpec
 from tunebench.figure_panels import panels_by_size, panels_of_lines, too_many
 from tunebench.figure_style import Style, footnote, say_nothing_to_show, styles
 from tunebench.rendering import learning_rate
+from tunebench.spec import RunSpec
 from tunebench.verdict_figures import NOTHING, finished
 
 _CUTS = ("head", "head_tail", "tail")

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
 
-from tunebench.config import SCHEMA_VERSION, RunSpec
 from tunebench.imported import Provenance, is_imported, parse_spec
+from tunebench.spec import SCHEMA_VERSION, RunSpec
 
 #: ``complete`` is trained to the end, and scored unless the test part is still locked; ``pruned`` was
 #: stopped by the search for a learning rate; ``failed`` and ``out_of_memory`` have an error. A planned run

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from tunebench.config import SCHEMA_VERSION, RunSpec
 from tunebench.errors import StoreError
 from tunebench.files import read_json, set_aside, stored_file, sync, write_json
 from tunebench.records import RunRecord
+from tunebench.spec import SCHEMA_VERSION, RunSpec
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,150}-[0-9a-f]{16}")
 

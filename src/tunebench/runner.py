@@ -15,12 +15,13 @@ from datetime import datetime, timezone
 from typing import Any
 
 from tunebench.attempt import Attempt, TrainFunction
-from tunebench.config import Execution, RunSpec
+from tunebench.config import Execution
 from tunebench.data import TextDataset
 from tunebench.errors import StoreError
 from tunebench.live import LiveFile
 from tunebench.progress import Display, Interrupted, duration
 from tunebench.records import Environment, Failure, RunRecord, Status
+from tunebench.spec import RunSpec
 from tunebench.store import StudyStore
 
 #: What asks for a stop: Ctrl-C, a kill, and the end of the terminal, which Windows does not signal.

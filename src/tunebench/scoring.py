@@ -11,7 +11,7 @@ import numpy as np
 from transformers import Trainer
 
 from tunebench.comparison import Comparison, Group
-from tunebench.config import Execution, RunSpec
+from tunebench.config import Execution
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts, run_parts, scored_texts
 from tunebench.engine import checkpoint as checkpoints
@@ -22,6 +22,7 @@ from tunebench.files import stored_file
 from tunebench.metrics import score
 from tunebench.records import RunRecord, TestAccess
 from tunebench.run_folder import RunFolder
+from tunebench.spec import RunSpec
 from tunebench.store import StudyStore
 from tunebench.strategies import family_of
 from tunebench.train import make_datasets, now, prepare_model, training_arguments

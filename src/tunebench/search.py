@@ -14,10 +14,11 @@ from dataclasses import replace
 from itertools import groupby
 
 from tunebench.comparison import Arm, select_arm
-from tunebench.config import RunSpec, Search
+from tunebench.config import Search
 from tunebench.progress import Display
 from tunebench.records import RunRecord
 from tunebench.runner import Job, Summary, run_plan, stop_on_signals
+from tunebench.spec import RunSpec
 from tunebench.store import StudyStore
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from tunebench.config import RunSpec
 from tunebench.engine.checkpoint import write_tensors
 from tunebench.errors import StoreError
 from tunebench.linear_text import class_logits
 from tunebench.models import model_folder
+from tunebench.spec import RunSpec
 
 _BODY = "body."
 _COEFFICIENTS, _INTERCEPTS = "head.coefficients", "head.intercepts"

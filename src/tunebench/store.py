@@ -18,13 +18,14 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from tunebench.comparison import Cell
-from tunebench.config import SCHEMA_VERSION, Recipe, RunSpec, StudyConfig
+from tunebench.config import Recipe, StudyConfig
 from tunebench.data.audit import Audit
 from tunebench.errors import ConfigError, StoreError
 from tunebench.files import is_held, read_json, set_aside, stored_file, write_json, write_text
 from tunebench.imported import ImportedStudy, is_imported, parse_spec
 from tunebench.records import RunRecord, Status
 from tunebench.run_folder import RunFolder, is_run_id
+from tunebench.spec import SCHEMA_VERSION, RunSpec
 from tunebench.study_file import parse_yaml
 
 if TYPE_CHECKING:

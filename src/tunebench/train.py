@@ -18,7 +18,6 @@ import torch
 from transformers import TrainingArguments, set_seed
 
 from tunebench.attempt import Attempt
-from tunebench.config import RunSpec
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts, run_parts
 from tunebench.data.tokens import default_cache_dir, tokenize, tokenizer_fingerprint
@@ -42,6 +41,7 @@ from tunebench.models import (
 )
 from tunebench.progress import Interrupted, Progress, Pruned
 from tunebench.records import Cost, Environment, Examples, Parameters, RunRecord, Selected, TestAccess, Timing
+from tunebench.spec import RunSpec
 from tunebench.strategies import STRATEGIES, family_of
 from tunebench.tracking import add_trackers
 

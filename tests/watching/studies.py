@@ -11,10 +11,10 @@ from typing import Any
 
 from factories import HONEST, make_record, make_spec
 from fakes import make_study
-from tunebench.config import RunSpec
 from tunebench.live import LiveFile
 from tunebench.progress import Progress
 from tunebench.records import Failure, RunRecord
+from tunebench.spec import RunSpec
 from tunebench.store import PlannedRun, StudyStore
 
 SCRIPT = "<script>document.title = 'planted'</script><img src=x onerror=\"document.title = 'planted'\">"

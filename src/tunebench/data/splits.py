@@ -18,8 +18,8 @@ import numpy as np
 from tunebench.errors import DataError
 
 if TYPE_CHECKING:
-    from tunebench.config import RunSpec
     from tunebench.data import TextDataset
+    from tunebench.spec import RunSpec
 
 #: Share of the data that is held out where there is no test split and no size is asked for.
 HELD_OUT = 0.2

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tunebench.config import Execution, RunSpec
+from tunebench.config import Execution
 from tunebench.data import TextDataset
 from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
 from tunebench.engine import machine
@@ -25,6 +25,7 @@ from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
 from tunebench.models import load_tokenizer, model_folder
 from tunebench.run_folder import kept_bytes
+from tunebench.spec import RunSpec
 from tunebench.strategies import family_of
 from tunebench.train import Prepared, evaluation_interval, prepare_model
 

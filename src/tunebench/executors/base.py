@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from tunebench.attempt import TrainFunction
-from tunebench.config import Execution, RunSpec
+from tunebench.config import Execution
 from tunebench.data import TextDataset
 from tunebench.runner import Job, Summary
+from tunebench.spec import RunSpec
 
 if TYPE_CHECKING:
     from tunebench.engine.estimate import Estimate

@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tunebench.attempt import Attempt
-from tunebench.config import Execution, RunSpec
+from tunebench.config import Execution
 from tunebench.data import TextDataset
 from tunebench.engine import machine
 from tunebench.executors.remote import as_error, describe_error
@@ -31,6 +31,7 @@ from tunebench.progress import Interrupted, Progress
 from tunebench.records import RunRecord
 from tunebench.run_folder import RunFolder
 from tunebench.runner import STOP_SIGNALS, environment
+from tunebench.spec import RunSpec
 from tunebench.strategies import family_of
 
 #: Seconds between looks at whether to stop.

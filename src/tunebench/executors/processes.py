@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tunebench.config import RunSpec
 from tunebench.errors import TunebenchError
 from tunebench.executors.base import Executor
 from tunebench.progress import Display, Progress
 from tunebench.runner import Job, Summary, failed_at, run_plan, stop_on_signals
+from tunebench.spec import RunSpec
 
 #: Seconds between looks at whether a worker died.
 _POLL = 0.5

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tunebench.attempt import Attempt, TrainFunction
-from tunebench.config import Execution, RunSpec
+from tunebench.config import Execution
 from tunebench.data import TextDataset
 from tunebench.executors import ray_cluster
 from tunebench.executors.base import Executor
@@ -27,6 +27,7 @@ from tunebench.progress import Display, Interrupted, Progress
 from tunebench.records import RunRecord
 from tunebench.run_folder import RunFolder
 from tunebench.runner import Job, Summary, failed_at, run_plan, stop_on_signals
+from tunebench.spec import RunSpec
 
 if TYPE_CHECKING:
     from tunebench.engine.estimate import Estimate

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from tunebench.attempt import Attempt, TrainFunction
-from tunebench.config import Execution, RunSpec
+from tunebench.config import Execution
 from tunebench.data import TextDataset
 from tunebench.data.tokens import preload
 from tunebench.executors.remote import describe_error
 from tunebench.progress import Interrupted, Progress
 from tunebench.run_folder import RunFolder
 from tunebench.runner import environment
+from tunebench.spec import RunSpec
 
 #: Seconds between two reports of one run, and between two questions whether to stop.
 _INTERVAL = 0.5

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tunebench.config import RunSpec
 from tunebench.executors.base import Executor
 from tunebench.runner import Job, Summary, run_plan
+from tunebench.spec import RunSpec
 
 
 class SerialExecutor(Executor):

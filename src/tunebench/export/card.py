@@ -14,10 +14,10 @@ from tunebench.files import write_text
 from tunebench.rendering import escape_markdown
 
 if TYPE_CHECKING:
-    from tunebench.config import DataRef, ModelRef
     from tunebench.data.tokens import Cut
     from tunebench.export.base import Exporter
     from tunebench.export.source import Source
+    from tunebench.spec import DataRef, ModelRef
 
 #: What the packaged models and data sets are called on the Hub.
 _HUB_NAMES = {

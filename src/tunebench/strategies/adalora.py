@@ -12,8 +12,8 @@ from tunebench.strategies.lora import Placement, refuse_targets, wrap
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from tunebench.config import RunSpec
     from tunebench.models import Architecture
+    from tunebench.spec import RunSpec
 
 
 class AdaLoraParams(StrategyParams):

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    from tunebench.config import RunSpec
     from tunebench.linear_text import LinearText
     from tunebench.models import Architecture
+    from tunebench.spec import RunSpec
 
 
 Family = Literal["encoder", "classical", "few_shot"]
@@ -23,6 +23,24 @@ Family = Literal["encoder", "classical", "few_shot"]
 #: For ``Field(json_schema_extra=...)`` of anything added to specs or parameters after the first records:
 #: its default must mean what was done before it was there, and then does not enter a run's id.
 ADDED_LATER: dict[str, Any] = {"added_later": True}
+
+
+def without_neutral(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Drop fields declared with :data:`ADDED_LATER` that have their default, or that nothing switches on."""
+    extras = {
+        name: field.json_schema_extra
+        for name, field in model.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("added_later")
+    }
+
+    def matters(name: str, value: Any) -> bool:
+        if name not in extras:
+            return True
+        switch: Any = extras[name].get("only_with", {})
+        default = model.model_fields[name].get_default(call_default_factory=True)
+        return bool(value != default and all(values[other] == wanted for other, wanted in switch.items()))
+
+    return {name: value for name, value in values.items() if matters(name, value)}
 
 
 class StrategyParams(BaseModel):

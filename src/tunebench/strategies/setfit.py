@@ -11,8 +11,8 @@ from tunebench.strategies.base import Family, Strategy, StrategyParams, register
 if TYPE_CHECKING:
     from torch import nn
 
-    from tunebench.config import RunSpec
     from tunebench.models import Architecture
+    from tunebench.spec import RunSpec
 
 #: Pairs grow with the labels and the texts gain nothing: beyond, the other strategies are what one wants.
 MOST_LABELS_A_CLASS = 64

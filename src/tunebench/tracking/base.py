@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from tunebench.config import RunSpec
 from tunebench.records import RunRecord, to_row
+from tunebench.spec import RunSpec
 
 Ending = Literal["complete", "failed", "interrupted"]
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from tunebench.config import RunSpec, StudyConfig
+from tunebench.config import StudyConfig
 from tunebench.errors import StoreError, first_line
 from tunebench.files import read_json, set_aside, write_json
+from tunebench.spec import RunSpec
 from tunebench.tracking.base import Ending, StudyLog, without_secrets
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunebench.config import RunSpec, StudyConfig
+from tunebench.config import StudyConfig
 from tunebench.records import RunRecord
+from tunebench.spec import RunSpec
 from tunebench.tracking.base import Ending, StudyLog, final_metrics, last_step, metrics, parameters, record_state
 
 _LOG = logging.getLogger(__name__)

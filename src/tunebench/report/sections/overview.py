@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tunebench.config import Recipe, RunSpec
+from tunebench.config import Recipe
 from tunebench.imported import is_imported
 from tunebench.records import Environment
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
 from tunebench.report.words import alternatives_table, listed
+from tunebench.spec import RunSpec
 
 
 @section("answer", "The answer")

@@ -7,10 +7,11 @@ import shlex
 from typing import Any
 
 from tunebench.comparison import Cell
-from tunebench.config import DataConfig, Recipe, RunSpec, StrategyConfig, StudyConfig
+from tunebench.config import DataConfig, Recipe, StrategyConfig, StudyConfig
 from tunebench.report.again import as_yaml
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
+from tunebench.spec import RunSpec
 from tunebench.strategies import STRATEGIES, is_classical
 
 
