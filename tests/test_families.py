@@ -17,10 +17,11 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from conftest import TINY
 from test_train import make_spec, stop_after, train
+from tunebench.architectures import architecture_of, usable_positions
 from tunebench.config import Execution, StudyConfig
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.errors import TunebenchError
-from tunebench.models import architecture_of, load_architecture, load_classifier, usable_positions
+from tunebench.models import load_architecture, load_classifier
 from tunebench.plan import make_plan
 from tunebench.pooling import pool_mean
 from tunebench.progress import Interrupted

@@ -9,16 +9,9 @@ import pytest
 import torch
 
 from conftest import TINY
+from tunebench.architectures import ARCHITECTURES, architecture_of, count_parameters
 from tunebench.errors import ModelError
-from tunebench.models import (
-    ARCHITECTURES,
-    architecture_of,
-    count_parameters,
-    load_classifier,
-    load_tokenizer,
-    model_folder,
-    resolve_model,
-)
+from tunebench.models import load_classifier, load_tokenizer, model_folder, resolve_model
 from tunebench.strategies import STRATEGIES
 
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import nn
 from typer.testing import CliRunner
 
+from tunebench.architectures import Architecture
 from tunebench.attempt import Attempt
 from tunebench.benchmarks.prefix import render_prefix, run_prefix_bench
 from tunebench.cli import app
@@ -20,7 +21,7 @@ from tunebench.config import DataConfig, Execution, StudyConfig
 from tunebench.data import TextDataset, load_dataset
 from tunebench.engine.estimate import estimate_runs
 from tunebench.errors import ConfigError
-from tunebench.models import Architecture, resolve_model
+from tunebench.models import resolve_model
 from tunebench.plan import parse_size
 from tunebench.progress import Interrupted
 from tunebench.records import RunRecord

@@ -14,6 +14,7 @@ from transformers import set_seed
 from typer.testing import CliRunner
 
 from conftest import TINY
+from tunebench.architectures import Architecture, count_parameters
 from tunebench.cli import app
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.engine import checkpoint as checkpoints
@@ -21,7 +22,7 @@ from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import merged_adapters, predict_logits
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.errors import TunebenchError
-from tunebench.models import Architecture, count_parameters, load_architecture, load_classifier
+from tunebench.models import load_architecture, load_classifier
 from tunebench.strategies import STRATEGIES
 
 #: A variant a line: strategy and parameters, as in a study file.

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
+from tunebench.architectures import usable_positions
 from tunebench.config import Recipe, Truncation
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import local_path, read_json
-from tunebench.models import model_folder, resolve_model, usable_positions
+from tunebench.models import model_folder, resolve_model
 from tunebench.run_folder import RunFolder, is_run_id
 from tunebench.spec import ModelRef, RunSpec
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from transformers import TrainerCallback
 
+from tunebench.architectures import architecture_of
 from tunebench.attempt import Attempt
 from tunebench.data.splits import run_parts, scored_texts
 from tunebench.engine import machine
@@ -23,7 +24,7 @@ from tunebench.engine.estimate import OVERHEAD, Estimate, Way
 from tunebench.engine.flops import Work, Workload, count
 from tunebench.files import stored_file
 from tunebench.metrics import score, selection_metrics
-from tunebench.models import architecture_of, load_classifier, model_folder
+from tunebench.models import load_classifier, model_folder
 from tunebench.progress import Interrupted, Progress
 from tunebench.records import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing
 from tunebench.run_folder import kept_bytes

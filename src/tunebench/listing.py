@@ -57,7 +57,8 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def _on(strategy: Strategy, model: str) -> dict[str, Any]:
-    from tunebench.models import count_parameters, load_architecture, load_classifier, model_folder
+    from tunebench.architectures import count_parameters
+    from tunebench.models import load_architecture, load_classifier, model_folder
 
     empty = {"model": model, "trainable": None, "adapter": None, "head": None, "total": None, "share": None}
     if strategy.family != "encoder":

@@ -18,8 +18,8 @@ from tunebench.spec import RunSpec
 from tunebench.strategies import STRATEGIES, family_of
 
 if TYPE_CHECKING:
+    from tunebench.architectures import Architecture
     from tunebench.engine.estimate import Estimate
-    from tunebench.models import Architecture
 
 #: Free space that stays untouched.
 _DISK_RESERVE = 200 * 2**20

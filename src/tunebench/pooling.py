@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from tunebench.models import Architecture
+    from tunebench.architectures import Architecture
 
 #: Set on models whose pooling lives in hooks: saved weights and configurations know nothing of it.
 _MARK = "pooled_by_hooks"

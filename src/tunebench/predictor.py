@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tunebench.architectures import ARCHITECTURES, architecture_of
 from tunebench.artifacts import Artifact, Format, describe, tensor_shapes
 from tunebench.data.columns import is_encodable
 from tunebench.data.tokens import make_cut
 from tunebench.errors import ConfigError, DataError, MissingExtraError, ModelError, first_line
-from tunebench.models import ARCHITECTURES, architecture_of, load_tokenizer, model_folder
+from tunebench.models import load_tokenizer, model_folder
 
 if TYPE_CHECKING:
     import torch

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from transformers import TrainingArguments, set_seed
 
+from tunebench.architectures import Architecture, architecture_of, count_parameters
 from tunebench.attempt import Attempt
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts, run_parts
@@ -31,14 +32,7 @@ from tunebench.engine.prefix import FrozenPrefix, frozen_layers
 from tunebench.engine.trainer import StudyTrainer
 from tunebench.files import stored_file
 from tunebench.metrics import score
-from tunebench.models import (
-    Architecture,
-    architecture_of,
-    count_parameters,
-    load_classifier,
-    load_tokenizer,
-    model_folder,
-)
+from tunebench.models import load_classifier, load_tokenizer, model_folder
 from tunebench.progress import Interrupted, Progress, Pruned
 from tunebench.records import Cost, Environment, Examples, Parameters, RunRecord, Selected, TestAccess, Timing
 from tunebench.spec import RunSpec

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from tunebench.architectures import Architecture, architecture_of
 from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.fast import ops
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.fast.layers import LAYER_NAMES
 from tunebench.engine.fast.masks import MaskStream, apply_mask, read_signs, sign_kept
-from tunebench.models import Architecture, architecture_of, load_classifier
+from tunebench.models import load_classifier
 from tunebench.strategies import STRATEGIES
 
 FAMILIES = ["bert", "distilbert", "electra", "roberta"]

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from conftest import TINY
+from tunebench.architectures import Architecture, architecture_of
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.engine import prefix_store
 from tunebench.engine.batching import Collator
@@ -22,7 +23,7 @@ from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.prefix import FrozenPrefix, frozen_layers
 from tunebench.engine.prefix_store import PrefixStore
-from tunebench.models import Architecture, architecture_of, load_classifier
+from tunebench.models import load_classifier
 
 COLLATOR = Collator(pad_id=0)
 

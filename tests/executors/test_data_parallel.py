@@ -163,9 +163,10 @@ def test_two_processes_end_where_one_does(steady_model: Path, reviews: Path, tmp
 @pytest.mark.parametrize("family", ["distilbert", "bert", "roberta", "electra", "deberta-v2", "modernbert"])
 def test_every_trained_parameter_gets_a_gradient(family: str, tiny_model: Callable[[str], Path]) -> None:
     """What DistributedDataParallel is promised."""
+    from tunebench.architectures import architecture_of
     from tunebench.engine.fast.attach import FastEncoder, supports
     from tunebench.engine.fast.layers import LAYER_NAMES
-    from tunebench.models import architecture_of, load_classifier
+    from tunebench.models import load_classifier
     from tunebench.strategies import STRATEGIES, family_of
 
     tested = []

@@ -19,7 +19,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from conftest import TINY
-from tunebench.models import ARCHITECTURES, architecture_of, model_folder
+from tunebench.architectures import ARCHITECTURES, architecture_of
+from tunebench.models import model_folder
 
 
 @pytest.fixture(autouse=True, scope="session")

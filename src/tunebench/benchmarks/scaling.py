@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from tunebench.architectures import Architecture, architecture_of
 from tunebench.benchmarks.training import BATCH, WAYS, build_model, our_trainer, review_lengths
 from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
 from tunebench.engine import machine
 from tunebench.engine.flops import count
-from tunebench.models import Architecture, architecture_of, load_architecture, load_tokenizer, model_folder
+from tunebench.models import load_architecture, load_tokenizer, model_folder
 
 Tell = Callable[[str], None]
 

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
+from tunebench.architectures import Architecture, architecture_of
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.engine import machine
 from tunebench.engine.batching import Collator, TokenDataset
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.flops import Workload, count
 from tunebench.engine.trainer import StudyTrainer
-from tunebench.models import Architecture, architecture_of, load_classifier, model_folder
+from tunebench.models import load_classifier, model_folder
 from tunebench.strategies import STRATEGIES
 
 #: The report's recipe.

@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tunebench.architectures import unwrap
 from tunebench.engine.prefix_store import PrefixStore, text_key
-from tunebench.models import unwrap
 
 if TYPE_CHECKING:
+    from tunebench.architectures import Architecture
     from tunebench.data.tokens import TokenizedTexts
     from tunebench.engine.batching import Collator
     from tunebench.engine.fast.attach import FastEncoder
-    from tunebench.models import Architecture
 
 #: Part of a prefix's key; raised when what is stored changes.
 _FORMAT = 1

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tunebench.architectures import ARCHITECTURES, architecture_of
 from tunebench.engine.checkpoint import digest
-from tunebench.models import ARCHITECTURES, architecture_of
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
 
-    from tunebench.models import Architecture
+    from tunebench.architectures import Architecture
 
 #: What may differ from PEFT's defaults in an adapter that can be mixed: sizes and places, and what only
 #: matters before training. Anything else, also what later versions of PEFT add, gets a base of its own.

@@ -12,7 +12,7 @@ from tunebench.strategies.lora import Placement, refuse_targets, wrap
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from tunebench.models import Architecture
+    from tunebench.architectures import Architecture
     from tunebench.spec import RunSpec
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from tunebench.architectures import Architecture
     from tunebench.linear_text import LinearText
-    from tunebench.models import Architecture
     from tunebench.spec import RunSpec
 
 

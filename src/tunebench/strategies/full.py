@@ -11,7 +11,7 @@ from tunebench.strategies.base import ADDED_LATER, Strategy, StrategyParams, reg
 if TYPE_CHECKING:
     from torch import nn
 
-    from tunebench.models import Architecture
+    from tunebench.architectures import Architecture
 
 
 class FullParams(StrategyParams):

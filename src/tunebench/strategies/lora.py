@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from tunebench.models import Architecture
+    from tunebench.architectures import Architecture
 
 Placement = Literal["query_value", "attention", "mlp", "all_linear"] | tuple[str, ...]
 #: Study files' names of PEFT's initialisations.

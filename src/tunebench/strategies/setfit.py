@@ -11,7 +11,7 @@ from tunebench.strategies.base import Family, Strategy, StrategyParams, register
 if TYPE_CHECKING:
     from torch import nn
 
-    from tunebench.models import Architecture
+    from tunebench.architectures import Architecture
     from tunebench.spec import RunSpec
 
 #: Pairs grow with the labels and the texts gain nothing: beyond, the other strategies are what one wants.

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from tunebench.architectures import unwrap
 from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer, OwnForwards, StackedLinear
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
-from tunebench.models import unwrap
 from tunebench.pooling import pools_by_hooks
 
 if TYPE_CHECKING:
-    from tunebench.models import Architecture
+    from tunebench.architectures import Architecture
 
 
 class FastEncoder:
