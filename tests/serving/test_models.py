@@ -16,7 +16,8 @@ import tunebench
 from serving.conftest import adapter, lively
 from tunebench.artifacts import describe
 from tunebench.errors import ConfigError, ModelError
-from tunebench.predictor import from_model, restore_model
+from tunebench.predictor import from_model
+from tunebench.restore import restore_model
 from tunebench.serving import adapters
 from tunebench.serving import models as serving_models
 from tunebench.serving.models import Alone, Mixed

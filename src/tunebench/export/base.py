@@ -98,7 +98,7 @@ def merged_model(model: nn.Module) -> nn.Module:
     """
     from peft import PeftModel
 
-    from tunebench.predictor import merge_adapter
+    from tunebench.restore import merge_adapter
 
     merged = merge_adapter(model)
     if isinstance(merged, PeftModel):

@@ -116,7 +116,8 @@ def _write(
 ) -> dict[str, Any]:
     from tunebench.engine.machine import ContentionMeter
     from tunebench.models import load_tokenizer
-    from tunebench.predictor import from_model, load, restore_model
+    from tunebench.predictor import from_model, load
+    from tunebench.restore import restore_model
 
     tell(f"run {source.artifact.name}: {len(source.texts)} texts through the model as trained")
     model, tokens = restore_model(source.artifact)

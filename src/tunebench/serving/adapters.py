@@ -121,7 +121,7 @@ def refusal(model: nn.Module) -> str | None:
     """Say why a loaded model needs a base of its own; None when it may share one.
 
     Args:
-        model: What :func:`tunebench.predictor.restore_model` gave for an adapter.
+        model: What :func:`tunebench.restore.restore_model` gave for an adapter.
     """
     from peft import LoraConfig, PeftModel
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from tunebench.artifacts import Artifact, describe
 from tunebench.errors import ConfigError, ModelError
-from tunebench.predictor import Precision, Predictor, from_model, load, merge_adapter, restore_model
+from tunebench.predictor import Precision, Predictor, from_model, load
+from tunebench.restore import merge_adapter, restore_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
