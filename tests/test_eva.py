@@ -14,8 +14,8 @@ from test_train import LORA, make_spec, stop_after, train
 from tunebench.architectures import unwrap
 from tunebench.data.splits import run_parts
 from tunebench.engine.batching import Batches
+from tunebench.prepare import make_datasets, prepare_model
 from tunebench.progress import Interrupted
-from tunebench.train import make_datasets, prepare_model
 
 RANK = 4
 

@@ -19,13 +19,13 @@ from tunebench.engine import machine
 from tunebench.engine.estimate import Estimate
 from tunebench.files import stored_file
 from tunebench.metrics import score, selection_metrics
+from tunebench.prepare import describe_parts
 from tunebench.progress import Interrupted, Progress
-from tunebench.records import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing
+from tunebench.records import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing, now
 from tunebench.run_folder import kept_bytes
 from tunebench.spec import RunSpec
 from tunebench.strategies import STRATEGIES
 from tunebench.strategies.base import ClassicalStrategy
-from tunebench.train import describe_parts, now
 
 if TYPE_CHECKING:
     from tunebench.linear_text import LinearText

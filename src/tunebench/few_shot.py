@@ -25,13 +25,14 @@ from tunebench.engine.flops import Work, Workload, count
 from tunebench.files import stored_file
 from tunebench.metrics import score, selection_metrics
 from tunebench.models import load_classifier, model_folder
+from tunebench.prepare import describe_parts, trainer_folder
 from tunebench.progress import Interrupted, Progress
-from tunebench.records import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing
+from tunebench.records import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing, now
 from tunebench.run_folder import kept_bytes
 from tunebench.sentence_classifier import SentenceClassifier, autocast, sentence_encoder
 from tunebench.spec import RunSpec
 from tunebench.strategies import STRATEGIES
-from tunebench.train import WARMUP_STEPS, describe_parts, now, trainer_folder
+from tunebench.train import WARMUP_STEPS
 
 if TYPE_CHECKING:
     from tunebench.strategies import SetFitParams

@@ -12,13 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_text
 from tunebench.progress import Progress
+from tunebench.records import now
 
 #: Kept of each log entry.
 _KEYS = ("step", "epoch", "loss", "eval_loss", "eval_macro_f1")
@@ -89,7 +89,7 @@ class LiveFile:
         self._mark = 0.0
         self._begun: dict[str, tuple[float, int]] = {}
         self._written = -math.inf
-        self._started = _now()
+        self._started = now()
 
     def update(self, progress: Progress) -> None:
         """Take in where the run stands, write it down if it is time, and pass it on."""
@@ -133,7 +133,7 @@ class LiveFile:
             "steps_per_second": sum(steps for _, steps in self._steps) / seconds if seconds > 0 else None,
             "left_seconds": self._left(),
             "started": self._started,
-            "updated": _now(),
+            "updated": now(),
             "history": self._history,
         }
         try:
@@ -196,7 +196,3 @@ def _scores(entry: dict[str, Any]) -> str:
     loss = entry.get("eval_loss")
     found = "" if loss is None else f", loss {loss:.4f}"
     return f"macro F1 {entry['eval_macro_f1']:.4f}{found} on the selection split"
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -6,6 +6,7 @@ there in a run of our own.
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
@@ -235,3 +236,8 @@ def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) ->
 
 def _get(part: BaseModel | None, name: str) -> Any:
     return None if part is None else getattr(part, name)
+
+
+def now() -> str:
+    """Return the time in UTC, as records have it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -95,7 +95,7 @@ def _run_model(artifact: Artifact) -> nn.Module:
 
     from tunebench.artifacts import checked_base
     from tunebench.engine.checkpoint import load_weights
-    from tunebench.train import prepare_model
+    from tunebench.prepare import prepare_model
 
     assert artifact.run is not None
     checked_base(artifact.run.model)

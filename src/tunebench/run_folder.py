@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from pydantic import ValidationError
 
 from tunebench.errors import StoreError
 from tunebench.files import read_json, set_aside, stored_file, sync, write_json
-from tunebench.records import RunRecord
+from tunebench.records import RunRecord, now
 from tunebench.spec import SCHEMA_VERSION, RunSpec
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,150}-[0-9a-f]{16}")
@@ -127,7 +126,7 @@ class RunFolder:
         """Append a dated line to the run's log, where it can be written: no run ends for want of a log line."""
         try:
             with self.log.open("a", encoding="utf-8") as file:
-                file.write(f"{datetime.now(timezone.utc).isoformat(timespec='seconds')} {line}\n")
+                file.write(f"{now()} {line}\n")
         except OSError:
             pass
 

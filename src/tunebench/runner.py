@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 from tunebench.attempt import Attempt, TrainFunction
@@ -20,7 +19,7 @@ from tunebench.data import TextDataset
 from tunebench.errors import StoreError
 from tunebench.live import LiveFile
 from tunebench.progress import Display, Interrupted, duration
-from tunebench.records import Environment, Failure, RunRecord, Status
+from tunebench.records import Environment, Failure, RunRecord, Status, now
 from tunebench.spec import RunSpec
 from tunebench.store import StudyStore
 
@@ -166,7 +165,7 @@ def _settled(spec: RunSpec, store: StudyStore, display: Display, summary: Summar
 def _run(spec: RunSpec, job: Job, stop: Callable[[], bool], summary: Summary) -> None:
     display, folder = job.display, job.store.run_folder(spec.run_id)
     live = LiveFile(folder.live, passed_on=display.update, note=folder.note)
-    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    started = now()
     try:
         folder.begin(spec)
         folder.note("resumed" if folder.checkpoint.exists() else "started")
@@ -192,7 +191,7 @@ def _run(spec: RunSpec, job: Job, stop: Callable[[], bool], summary: Summary) ->
             status=status,
             spec=spec,
             started=started,
-            finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            finished=now(),
             environment=getattr(error, "environment", None) or environment(job.execution),
             error=failure,
         )

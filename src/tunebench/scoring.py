@@ -20,12 +20,12 @@ from tunebench.engine.evaluator import predict_logits
 from tunebench.errors import PlanError
 from tunebench.files import stored_file
 from tunebench.metrics import score
-from tunebench.records import RunRecord, TestAccess
+from tunebench.prepare import make_datasets, prepare_model, training_arguments
+from tunebench.records import RunRecord, TestAccess, now
 from tunebench.run_folder import RunFolder
 from tunebench.spec import RunSpec
 from tunebench.store import StudyStore
 from tunebench.strategies import family_of
-from tunebench.train import make_datasets, now, prepare_model, training_arguments
 
 
 def locked_runs(specs: list[RunSpec]) -> frozenset[str]:

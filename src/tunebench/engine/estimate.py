@@ -24,10 +24,10 @@ from tunebench.engine import machine
 from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
 from tunebench.models import load_tokenizer, model_folder
+from tunebench.prepare import Prepared, evaluation_interval, prepare_model
 from tunebench.run_folder import kept_bytes
 from tunebench.spec import RunSpec
 from tunebench.strategies import family_of
-from tunebench.train import Prepared, evaluation_interval, prepare_model
 
 if TYPE_CHECKING:
     from tunebench.engine.flops import Workload
