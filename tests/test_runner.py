@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -148,6 +149,29 @@ def test_a_terminal_that_closes_has_a_checkpoint_saved(tmp_path: Path) -> None:
     assert statuses(tmp_path).count("pending") == 4
     fakes.run(tmp_path, make_study())
     assert len(steps_taken(tmp_path)) == 4 * STEPS  # not one step twice
+
+
+class _Closed(io.StringIO):
+    """A terminal that closed a moment ago."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def flush(self) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize("kind", [PlainDisplay, RichDisplay])
+def test_no_run_fails_because_nobody_reads_how_it_goes(
+    kind: type[PlainDisplay] | type[RichDisplay], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", _Closed())
+    monkeypatch.setattr(fakes, "PlainDisplay", lambda stream, interval: kind())
+    summary = fakes.run(tmp_path, make_study())
+    assert len(summary.complete) == 4 and not summary.failed
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal says here that it closes")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TextIO
+from typing import Any, Literal, Protocol, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
@@ -97,6 +98,30 @@ class TimeLeft:
         return max(0.0, sum(self._open.values()) * factor - gone)
 
 
+class _MayGo:
+    """A stream whose reader may go, as a terminal that closes: what cannot be written is dropped.
+
+    A run must not fail because nobody reads how it goes; the signal that says so comes after the failed write.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, if that can be done."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if that can be done."""
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class PlainDisplay:
     """Lines for logs and pipes: at the start, every half minute, and at the end of each run.
 
@@ -106,7 +131,7 @@ class PlainDisplay:
     """
 
     def __init__(self, stream: TextIO | None = None, *, interval: float = 30.0) -> None:
-        self._stream = stream or sys.stderr
+        self._stream = _MayGo(stream or sys.stderr)
         self._interval = interval
         self._last = 0.0
         self._left = TimeLeft({})
@@ -149,7 +174,7 @@ class RichDisplay:
     """One bar for the grid and one for the run in hand, with time left."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or Console(file=cast("TextIO", _MayGo(sys.stderr)))
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[info]}"))
         self._bars = Bars(*columns, console=self._console)
         self._grid: TaskID | None = None
