@@ -145,6 +145,7 @@ def run_bench(
     device = "cpu"
     count_ = machine.set_threads(threads)
     precision = machine.default_precision(device, "fast")
+    native = ["bf16"] if machine.has_native_bf16(device) else []  # what it gains says why it is taken, or not
     texts = review_lengths()
     sides = {way: {"plain": Side(), "ours": Side()} for way in WAYS}
     flops: dict[str, float] = {}
@@ -180,7 +181,7 @@ def run_bench(
         mean_tokens=float(texts.lengths.mean()),
         precision=precision,
         attention_dropout=attention_dropout,
-        gemm_gflops={kind: machine.gemm_gflops(kind) for kind in dict.fromkeys(("fp32", precision))},
+        gemm_gflops={kind: machine.gemm_gflops(kind) for kind in ("fp32", *native)},
         sides=sides,
         step_flops=flops,
     )

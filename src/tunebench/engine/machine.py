@@ -75,13 +75,13 @@ def gains_from_bf16(device: str) -> bool:
     """Tell whether matrix products in bf16 are faster than in fp32.
 
     Told by the kind of processor, not by a stopwatch: what a study's runs are must not depend on what else
-    the machine was doing. Intel's AVX512-BF16 has half the rate of AMD's; without AMX (which a virtual machine may
-    hide) its products were measured at 0.6 times those in fp32. ``tunebench doctor`` shows both.
+    the machine was doing. Intel's processors need AMX for it, which a virtual machine may hide: with AVX512-BF16
+    alone products in bf16 were measured at half the rate of those in fp32. ``tunebench doctor`` shows both.
     """
     if device != "cpu":
         return has_native_bf16(device)
-    half_rate = "GenuineIntel" in _cpu_line("vendor_id") and "amx_bf16" not in cpu_flags()
-    return has_native_bf16(device) and not half_rate
+    slower = "GenuineIntel" in _cpu_line("vendor_id") and "amx_bf16" not in cpu_flags()
+    return has_native_bf16(device) and not slower
 
 
 def default_precision(device: str, engine: str) -> Precision:
