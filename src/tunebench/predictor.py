@@ -212,13 +212,13 @@ def check_texts(texts: Sequence[str]) -> None:
 def _torch_forward(model: Any, device: str, *, bf16: bool) -> Forward:
     import torch
 
-    from tunebench.engine.fast.attach import FastEncoder, supports
+    from tunebench.engine.fast.attach import attach
 
     autocast: torch.dtype | None = None
     if bf16:
         family = architecture_of(model.config) if model.config.model_type in ARCHITECTURES else None
-        if family is not None and device == "cpu" and supports(family, model) is None:
-            FastEncoder(model, family, seed=0, dtype=torch.bfloat16)
+        if family is not None and device == "cpu":
+            _, autocast = attach(model, family, torch.bfloat16, seed=0)
         else:
             autocast = torch.bfloat16
 

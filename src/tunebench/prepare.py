@@ -20,7 +20,7 @@ from tunebench.data.splits import Parts
 from tunebench.data.tokens import default_cache_dir, tokenize, tokenizer_fingerprint
 from tunebench.engine import group, machine
 from tunebench.engine.batching import Collator, TokenDataset
-from tunebench.engine.fast.attach import FastEncoder, supports
+from tunebench.engine.fast.attach import FastEncoder, attach
 from tunebench.engine.flops import Workload, count
 from tunebench.engine.pace import Pace
 from tunebench.engine.prefix import FrozenPrefix, frozen_layers
@@ -88,9 +88,9 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     parameters = Parameters(total=total, trainable=adapter + head, adapter=adapter, head=head)
     workload = count(model, architecture)
     fast, autocast = None, None
-    if spec.engine == "fast" and device == "cpu" and supports(architecture, model) is None:
+    if spec.engine == "fast" and device == "cpu":
         dtype = machine.compute_type(spec.precision)
-        fast = FastEncoder(model, architecture, seed=spec.seed, stream=group.rank(), dtype=dtype)
+        fast, autocast = attach(model, architecture, dtype, seed=spec.seed, stream=group.rank())
     elif spec.precision == "bf16":
         autocast = torch.bfloat16
     prefix, layers = None, frozen_layers(model, architecture)

@@ -22,7 +22,7 @@ from tunebench.benchmarks.training import BATCH, build_model, review_lengths
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.engine import machine
 from tunebench.engine.batching import Collator, LengthGroupedSampler
-from tunebench.engine.fast.attach import FastEncoder, supports
+from tunebench.engine.fast.attach import FastEncoder, attach
 from tunebench.engine.prefix import FrozenPrefix, frozen_layers
 
 
@@ -126,12 +126,8 @@ def _measure(name: str, trained: int, texts: TokenizedTexts, side: PrefixSide) -
         parameter.requires_grad_(architecture.is_head(parameter_name))
     for layer in stack[len(stack) - trained :]:
         layer.requires_grad_(True)
-    precision = machine.default_precision("cpu", "fast")
-    fast, autocast = None, None
-    if supports(architecture, model) is None:
-        fast = FastEncoder(model, architecture, seed=0, dtype=machine.compute_type(precision))
-    elif precision == "bf16":
-        autocast = torch.bfloat16
+    dtype = machine.compute_type(machine.default_precision("cpu", "fast"))
+    fast, autocast = attach(model, architecture, dtype, seed=0)
     prefix = FrozenPrefix(
         model,
         architecture,

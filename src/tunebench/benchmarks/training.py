@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from tunebench.architectures import Architecture, architecture_of
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.engine import machine
 from tunebench.engine.batching import Collator, TokenDataset
-from tunebench.engine.fast.attach import FastEncoder, supports
+from tunebench.engine.fast.attach import attach
 from tunebench.engine.flops import Workload, count
 from tunebench.engine.trainer import StudyTrainer
 from tunebench.models import load_classifier, model_folder
@@ -274,11 +273,7 @@ def our_trainer(
     passes: int,
 ) -> Iterator[StudyTrainer]:
     """Give a Trainer of ours that goes over some texts so many times, writing nothing that stays."""
-    fast, autocast = None, None
-    if supports(architecture, model) is None:
-        fast = FastEncoder(model, architecture, seed=0, dtype=machine.compute_type(precision))
-    elif precision == "bf16":
-        autocast = torch.bfloat16
+    fast, autocast = attach(model, architecture, machine.compute_type(precision), seed=0)
     with tempfile.TemporaryDirectory() as folder:
         yield StudyTrainer(
             model,

@@ -110,6 +110,19 @@ class FastEncoder:
         self._swapped.clear()
 
 
+def attach(
+    model: nn.Module, architecture: Architecture, dtype: torch.dtype, *, seed: int, stream: int = 0
+) -> tuple[FastEncoder | None, torch.dtype | None]:
+    """Give a model on a CPU its fast layers, or say what type autocast should compute in instead.
+
+    Returns:
+        The fast layers, or None; and the autocast type, or None where the layers or plain fp32 do.
+    """
+    if supports(architecture, model) is None:
+        return FastEncoder(model, architecture, seed=seed, stream=stream, dtype=dtype), None
+    return None, None if dtype == torch.float32 else dtype
+
+
 class _MaskedDropout:
     """Dropout outside the layers (embeddings, head) or in adapters' own forward, from the same stream of masks."""
 
