@@ -271,14 +271,46 @@ def test_attention_in_blocks_is_attention_by_its_definition(
         )
 
 
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_librarys_attention_is_ours(dtype: torch.dtype, apart: bool) -> None:
+    batch, tokens, heads, size, scaling = 4, 10, 2, 8, 0.3
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(batch * tokens, 3 * heads * size, generator=generator).to(dtype)
+    query, others = (rows[::tokens, : heads * size], rows[:, heads * size :]) if apart else (rows, None)
+    bias = torch.zeros(batch, 1, tokens, dtype=dtype)
+    bias[1, :, 6:] = torch.finfo(dtype).min
+    bias = bias.repeat_interleave(heads, dim=0)
+    shape = (batch, tokens, heads)
+    for padding in (None, bias):
+        with torch.inference_mode():
+            wanted = ops.AttentionFunction.apply(query, others, shape, padding, scaling, MaskStream(2), 0.0)
+            found = ops.attend(query, others, shape, padding, scaling)
+        tolerance = 1e-6 if dtype == torch.float32 else 2e-2
+        assert found.shape == wanted.shape and found.dtype == dtype
+        assert torch.allclose(found.float(), wanted.float(), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("rows", ["together", "apart"])
+def test_a_bias_added_by_the_product_is_added_in_full_precision(rows: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weight, bias = (
+        torch.randn(*shape, generator=generator).bfloat16() for shape in ((12, 5, 32), (48, 32), (48,))
+    )
+    some = x[:, 0] if rows == "apart" else x.view(60, 32)
+    exact = some.double() @ weight.double().t() + bias.double()
+    # Rounded once, at the end: half of the last of bf16's eight digits.
+    assert ((ops.linear(some, weight, bias).double() - exact).abs() <= exact.abs() * 2**-8).all()
+
+
 def test_no_dropout_draws_nothing() -> None:
     assert MaskStream(0).keep((3, 3), 0.0) == (None, 1.0)
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("fast_layers", [True, False])
+@pytest.mark.parametrize("layers", ["fast", "fast, library's attention", "library's"])
 def test_evaluation_keeps_the_datas_order_and_leaves_no_trace(
-    tiny_model: Callable[[str], Path], way: str, fast_layers: bool
+    tiny_model: Callable[[str], Path], way: str, layers: str
 ) -> None:
     from tunebench.data.tokens import TokenizedTexts
 
@@ -292,7 +324,10 @@ def test_evaluation_keeps_the_datas_order_and_leaves_no_trace(
         alone = [model(input_ids=torch.tensor(texts[i][None].astype(np.int64))).logits[0] for i in range(40)]
     model.train()
     before = copy.deepcopy(model.state_dict())
-    fast = FastEncoder(model, architecture, seed=0, dtype=torch.float32) if fast_layers else None
+    fast = None
+    if layers != "library's":
+        own = layers != "fast"
+        fast = FastEncoder(model, architecture, seed=0, dtype=torch.float32, library_attention=own)
     found = predict_logits(model, texts, collator=Collator(pad_id=0), device="cpu", fast=fast, batch_tokens=100)
     assert np.allclose(found, torch.stack(alone).numpy(), atol=1e-5)
     assert model.training

@@ -71,6 +71,11 @@ def has_native_bf16(device: str) -> bool:
     return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
+def has_amx() -> bool:
+    """Tell whether this is an Intel processor with matrix units for bf16, and this machine is shown them."""
+    return "amx_bf16" in cpu_flags()
+
+
 def gains_from_bf16(device: str) -> bool:
     """Tell whether matrix products in bf16 are faster than in fp32.
 
@@ -80,7 +85,7 @@ def gains_from_bf16(device: str) -> bool:
     """
     if device != "cpu":
         return has_native_bf16(device)
-    slower = "GenuineIntel" in _cpu_line("vendor_id") and "amx_bf16" not in cpu_flags()
+    slower = "GenuineIntel" in _cpu_line("vendor_id") and not has_amx()
     return has_native_bf16(device) and not slower
 
 

@@ -13,6 +13,7 @@ from tunebench.architectures import unwrap
 from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer, OwnForwards, StackedLinear
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
+from tunebench.engine.machine import has_amx
 from tunebench.pooling import pools_by_hooks
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class FastEncoder:
         dtype: Compute type, bf16 or fp32.
         first_token_only: The head reads the first token only (true of all supported families, unless
             their hidden states are pooled).
+        library_attention: Evaluate with PyTorch's own attention; by default where that is faster.
     """
 
     def __init__(
@@ -42,11 +44,14 @@ class FastEncoder:
         stream: int = 0,
         dtype: torch.dtype,
         first_token_only: bool = True,
+        library_attention: bool | None = None,
     ) -> None:
         self.masks = MaskStream(seed, stream=stream)
         names = LAYER_NAMES[architecture.model_type]
         unwrapped = unwrap(model)
         stack = list(unwrapped.get_submodule(architecture.layers))
+        if library_attention is None:
+            library_attention = dtype == torch.bfloat16 and has_amx()
         self.layers = [
             FastLayer(
                 layer,
@@ -55,6 +60,7 @@ class FastEncoder:
                 dtype,
                 index=index,
                 first_token_only=first_token_only and layer is stack[-1] and not pools_by_hooks(model),
+                library_attention=library_attention,
             )
             for index, layer in enumerate(stack)
         ]

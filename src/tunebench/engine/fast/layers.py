@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tunebench.engine.fast.masks import MaskStream
-from tunebench.engine.fast.ops import AttentionFunction, DropoutFunction, LinearFunction, LoraFunction
+from tunebench.engine.fast.ops import AttentionFunction, DropoutFunction, LinearFunction, LoraFunction, attend
 
 
 @dataclass(frozen=True)
@@ -215,6 +215,7 @@ class FastLayer:
         dtype: Compute type.
         index: Which of the encoder's layers it is, from 0.
         first_token_only: Compute the first token's output only; the result is ``(B, 1, D)`` in fp32.
+        library_attention: Where no gradient is wanted, use PyTorch's own attention.
     """
 
     def __init__(
@@ -226,10 +227,11 @@ class FastLayer:
         *,
         index: int,
         first_token_only: bool,
+        library_attention: bool,
     ) -> None:
         get = layer.get_submodule
         self.layer, self.masks, self.dtype, self.index = layer, masks, dtype, index
-        self.first_token_only = first_token_only
+        self.first_token_only, self.library_attention = first_token_only, library_attention
         attention = get(names.attention)
         self.heads = int(getattr(attention, names.heads))
         self.scaling = float(attention.scaling)  # type: ignore[arg-type]
@@ -291,9 +293,11 @@ class FastLayer:
             others = others.view(batch * tokens, -1)
         bias = _key_bias(attention_mask, self.heads, self.dtype)
         dropout = self.attention_dropout if training else 0.0
-        context = AttentionFunction.apply(
-            query, others, (batch, tokens, self.heads), bias, self.scaling, masks, dropout
-        )
+        shape = (batch, tokens, self.heads)
+        if self.library_attention and not dropout and not torch.is_grad_enabled():
+            context = attend(query, others, shape, bias, self.scaling)
+        else:
+            context = AttentionFunction.apply(query, others, shape, bias, self.scaling, masks, dropout)
 
         attended = self.output(context, masks, training=training)
         attended = self._add_and_norm(attended, rows, self.attention_output_p, self.attention_norm)

@@ -8,11 +8,13 @@ with PyTorch's own.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn import functional
 
 from tunebench.engine.fast.masks import MaskStream, apply_mask, read_signs, sign_kept
 
@@ -41,7 +43,7 @@ class LinearFunction(Function):
         """
         ctx.save_for_backward(x, stacked)
         ctx.sizes = [p.shape[0] for p in parameters[: len(parameters) // 2] if p is not None]
-        return torch.nn.functional.linear(x, stacked, bias)
+        return linear(x, stacked, bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -223,6 +225,46 @@ class AttentionFunction(Function):
             first, second = _join_heads([grad_q], batch, heads), _join_heads([grad_k, grad_v], batch, heads)
             return first, second, None, None, None, None, None
         return _join_heads([grad_q, grad_k, grad_v], batch, heads), None, None, None, None, None, None
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ``x @ weight.T + bias``, of bf16 with the bias added while the product is written.
+
+    PyTorch's own ``linear`` copies the bias to every row of the result first, and adds the product to that.
+    """
+    if bias is None or x.dtype != torch.bfloat16 or not _adds_bias_itself():
+        return functional.linear(x, weight, bias)
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return result
+
+
+@lru_cache(maxsize=1)
+def _adds_bias_itself() -> bool:
+    """Tell whether oneDNN's linear layer is there, which ``torch.compile`` uses; tried, as it is no public name."""
+    try:
+        one = torch.ones(1, 1, dtype=torch.bfloat16)
+        return bool(torch.ops.mkldnn._linear_pointwise(one, one, one[0], "none", [], "") == 2)
+    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+        return False
+
+
+def attend(
+    query: Tensor, others: Tensor | None, shape: tuple[int, int, int], bias: Tensor | None, scaling: float
+) -> Tensor:
+    """Do what :class:`AttentionFunction` does by PyTorch's own kernel, without dropout or gradient.
+
+    Forward alone, and where the processor has AMX, it is the faster one, and it reads the heads where they are.
+    """
+    batch, tokens, heads = shape
+    queries = len(query) // batch
+    if others is None:
+        q, k, v = query.view(batch, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    else:
+        q = query.view(batch, queries, heads, -1).transpose(1, 2)
+        k, v = others.view(batch, tokens, 2, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    mask = None if bias is None else bias.view(batch, heads, 1, tokens)[:, :1]
+    output = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
+    return output.transpose(1, 2).reshape(batch * queries, -1)
 
 
 def _scaled_bmm(a: Tensor, b: Tensor, factor: float, *, out: Tensor) -> None:
