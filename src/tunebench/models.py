@@ -179,33 +179,49 @@ def load_classifier(
     Raises:
         ModelError: If the weights do not fit the configuration.
     """
+    return load_stored(folder, label_names=label_names, attention_dropout=attention_dropout)[0]
+
+
+def load_stored(
+    folder: Path, *, label_names: Sequence[str], attention_dropout: float | None = None
+) -> tuple[PreTrainedModel, list[str]]:
+    """Do what :func:`load_classifier` does, and say which parameters the files do not hold.
+
+    Returns:
+        The model, and the names of parameters that were drawn: missing, or of another shape, as a head for
+        another number of classes.
+
+    Raises:
+        ModelError: If the weights do not fit the configuration.
+    """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     _quiet_transformers()
     names = dict(enumerate(label_names))
-    config = AutoConfig.from_pretrained(
-        folder, num_labels=len(names), id2label=names, label2id={name: i for i, name in names.items()}
-    )
-    architecture = architecture_of(config)
-    config.problem_type = "single_label_classification"
-    if attention_dropout is not None:
-        setattr(config, architecture.attention_dropout_key, attention_dropout)
-    if config.model_type == "modernbert":
-        config.reference_compile = False
     try:
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+        config = AutoConfig.from_pretrained(
+            folder, num_labels=len(names), id2label=names, label2id={name: i for i, name in names.items()}
+        )
+        config.problem_type = "single_label_classification"
+        if attention_dropout is not None:
+            setattr(config, architecture_of(config).attention_dropout_key, attention_dropout)
+        if config.model_type == "modernbert":
+            config.reference_compile = False
+        model, info = AutoModelForSequenceClassification.from_pretrained(
             folder,
             config=config,
             use_safetensors=True,
             trust_remote_code=False,
             dtype=torch.float32,
-            # A head for another number of classes is replaced by a fresh one.
             ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ModelError(f"The weights cannot be loaded: {error}", value=str(folder)) from None
-    return model
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(f"The model cannot be loaded: {first_line(error)}", value=str(folder)) from None
+    mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
+    return model, sorted({*info["missing_keys"], *mismatched})
 
 
 @lru_cache(maxsize=32)

@@ -13,11 +13,10 @@ import numpy as np
 
 from tunebench.artifacts import Artifact, tensor_shapes
 from tunebench.errors import ModelError, first_line
-from tunebench.models import model_folder
+from tunebench.models import load_stored, model_folder
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import PreTrainedModel
 
 
 def restore_model(artifact: Artifact) -> tuple[nn.Module, Path]:
@@ -38,7 +37,7 @@ def restore_model(artifact: Artifact) -> tuple[nn.Module, Path]:
             own = (artifact.path / "tokenizer_config.json").exists()
             tokens = artifact.path if own else model_folder(artifact.base.source, artifact.base.revision)
         else:
-            model, missing = _pretrained(artifact.path, artifact.label_names)
+            model, missing = load_stored(artifact.path, label_names=artifact.label_names)
             _refuse_missing(missing, artifact.path)
             tokens = artifact.path
     return model.eval(), tokens
@@ -59,7 +58,8 @@ def load_adapter(artifact: Artifact) -> nn.Module:
     from peft import PeftModel, get_peft_model_state_dict
 
     assert artifact.base is not None
-    base, missing = _pretrained(model_folder(artifact.base.source, artifact.base.revision), artifact.label_names)
+    folder = model_folder(artifact.base.source, artifact.base.revision)
+    base, missing = load_stored(folder, label_names=artifact.label_names)
     try:
         with warnings.catch_warnings():
             # PEFT warns of missing parameters and goes on; below they are an error.
@@ -107,34 +107,6 @@ def _run_model(artifact: Artifact) -> nn.Module:
     except (ValueError, SafetensorError) as error:
         raise ModelError(f"The run's weights do not fit: {error}", value=str(artifact.weights)) from None
     return model
-
-
-def _pretrained(folder: Path, label_names: Sequence[str]) -> tuple[PreTrainedModel, list[str]]:
-    """Load a classifier as stored; return it, and the parameters that its files did not hold."""
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
-    names = dict(enumerate(label_names))
-    try:
-        config = AutoConfig.from_pretrained(
-            folder, num_labels=len(names), id2label=names, label2id={name: i for i, name in names.items()}
-        )
-        if config.model_type == "modernbert":
-            config.reference_compile = False
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            config=config,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ModelError(f"The model cannot be loaded: {first_line(error)}", value=str(folder)) from None
-    mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
-    return model, sorted({*info["missing_keys"], *mismatched})
 
 
 def _refuse_missing(names: Sequence[str], folder: Path) -> None:

@@ -238,11 +238,8 @@ class StudyStore:
 
     def _extend(self, planned: list[PlannedRun]) -> list[PlannedRun]:
         """Keep the stored plan's other cells, behind these; a damaged plan is set aside."""
-        stored = self._known() if self.plan_file.exists() else []
-        try:
-            if stored:
-                self.planned()
-        except StoreError:
+        stored, whole = self._known()
+        if not whole:
             set_aside(self.plan_file)
         self._check_mixing([p.spec for p in stored], [p.spec for p in planned])
         new = {p.spec.run_id for p in planned}
@@ -250,12 +247,17 @@ class StudyStore:
 
     def begun(self) -> list[RunSpec]:
         """Return the cells that the folder holds already; none where there is no study yet."""
-        return [p.spec for p in self._known()] if self.plan_file.exists() else []
+        return [p.spec for p in self._known()[0]]
 
-    def _known(self) -> list[PlannedRun]:
-        """Return the cells of the plan; of a damaged plan those that were begun, since each run has its spec."""
+    def _known(self) -> tuple[list[PlannedRun], bool]:
+        """Return the cells of the plan, if there is one, and whether it is whole.
+
+        Of a damaged plan they are those that were begun, since each run has its spec.
+        """
+        if not self.plan_file.exists():
+            return [], True
         try:
-            return self.planned()
+            return self.planned(), True
         except StoreError:
             found = []
             for path in sorted(self.runs.glob("*/spec.json")):
@@ -265,7 +267,7 @@ class StudyStore:
                     continue
                 if spec.run_id == path.parent.name:
                     found.append(PlannedRun(spec))
-            return found
+            return found, False
 
     def study(self) -> StudyConfig | ImportedStudy:
         """Return the stored study, or what stands in its place where the runs were imported.

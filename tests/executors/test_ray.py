@@ -10,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,33 @@ def test_ctrl_c_brings_checkpoints_back(cluster: Any, tmp_path: Path) -> None:
     assert len(taken) == 4 * fakes.STEPS
     again = Counter(run_id for (run_id, _), times in taken.items() if times > 1)
     assert max(taken.values()) <= 2 and all(times == 1 for times in again.values())
+
+
+def test_runs_that_another_process_holds_are_waited_for_and_told_of_once(cluster: Any, tmp_path: Path) -> None:
+    store, specs = fakes.make_store(tmp_path, fakes.make_study())
+    held, told, lines = threading.Event(), threading.Event(), []
+
+    def hold() -> None:
+        with ExitStack() as stack:
+            assert all(stack.enter_context(store.locked(spec.run_id)) for spec in specs[:3])
+            held.set()
+            told.wait(60)
+            time.sleep(1)  # in which the other two would say so too
+
+    class Listens(PlainDisplay):
+        def message(self, line: str) -> None:
+            lines.append(line)
+            told.set()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait(60)
+    summary = ray_driver.run(tmp_path, fakes.make_study(), cluster.address, display=Listens(io.StringIO()))
+    other.join()
+    assert len(summary.complete) == 4
+    assert [line for line in lines if "another process" in line] == [
+        "some runs are left to another process that works on them"
+    ]
 
 
 def study(model: Path, data: Path, **changes: Any) -> StudyConfig:

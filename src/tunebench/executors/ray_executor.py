@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -133,7 +134,9 @@ class RayExecutor(Executor):
         open_ = [spec for spec in specs if not store.run_folder(spec.run_id).complete]
         fit = max(1, ray_cluster.slots(self._need(open_[0]))) if open_ else 1
         display.start({spec.run_id: job.estimates.get(spec.run_id, 0.0) / fit for spec in open_})
-        alone = replace(job, display=_OneAtATime(display), estimates={})
+        shared = _OneAtATime(display)
+        alone = replace(job, display=shared, estimates={})
+        run_one = partial(run_plan, job=alone, failures=failures, waits=shared.waits)
         summary = Summary()
         flying: set[Future[Summary]] = set()
         size = min(_AT_MOST, _AHEAD * fit)
@@ -152,7 +155,7 @@ class RayExecutor(Executor):
                         if stop() or summary.interrupted:
                             summary.interrupted = True
                             break
-                        flying.add(pool.submit(run_plan, [spec], alone, failures=failures, stop=stop))
+                        flying.add(pool.submit(run_one, [spec], stop=stop))
                         collect(size - 1)
                     collect(0)
                 except KeyboardInterrupt:
@@ -298,7 +301,7 @@ class _OneAtATime:
     """A display for several threads."""
 
     def __init__(self, display: Display) -> None:
-        self._display, self._lock = display, threading.Lock()
+        self._display, self._lock, self._told = display, threading.Lock(), False
 
     def start(self, estimates: Mapping[str, float]) -> None:
         """It has begun already."""
@@ -317,6 +320,13 @@ class _OneAtATime:
         """Pass on."""
         with self._lock:
             self._display.message(line)
+
+    def waits(self, line: str) -> None:
+        """Say once that another process holds runs of this plan; each has a thread here that says so of itself."""
+        with self._lock:
+            if not self._told:
+                self._display.message("some runs are left to another process that works on them")
+            self._told = True
 
     def stop(self) -> None:
         """It ends with the plan."""
