@@ -17,7 +17,7 @@ from transformers import TrainerState
 from tunebench.attempt import Attempt
 from tunebench.config import DataConfig, Execution, StudyConfig
 from tunebench.data import TextDataset, load_dataset
-from tunebench.engine.trainer import Meters, NonFiniteLossError, _Loop
+from tunebench.engine.loop import Loop, Meters, NonFiniteLossError
 from tunebench.models import resolve_model
 from tunebench.progress import Interrupted, Progress
 from tunebench.records import RunRecord
@@ -216,10 +216,10 @@ with torch.no_grad():
 
 def test_divergence_is_refused() -> None:
     class Stub:
-        fast, meters, _run_id = None, Meters(), "run"
-        _report = staticmethod(lambda progress: None)
+        fast, meters, run_id = None, Meters(), "run"
+        report = staticmethod(lambda progress: None)
 
-    loop = _Loop(Stub(), lambda: False, 300.0)  # type: ignore[arg-type]
+    loop = Loop(Stub(), lambda: False, 300.0)  # type: ignore[arg-type]
     state = TrainerState(global_step=4)
     loop.on_log(None, state, None, logs={"loss": 0.7})  # type: ignore[arg-type]
     with pytest.raises(NonFiniteLossError, match="diverged"):

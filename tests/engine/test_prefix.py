@@ -154,8 +154,10 @@ def test_kept_states_change_neither_logits_nor_gradients(
 
     exact = way.endswith("fp32")
     assert expected.keys() == found.keys() and len(found) > 2
+    # A softmax does not see a key's bias: its gradient is rounding alone, and has no scale of its own.
+    floor = 1e-4 * max(float(value.abs().max()) for name, value in expected.items() if name != "logits")
     for name, value in expected.items():
-        scale = float(value.abs().max()) + 1e-12
+        scale = max(float(value.abs().max()), floor)
         assert float((found[name] - value).abs().max()) <= (2e-6 if exact else 2e-2) * scale, name
     assert np.allclose(again, scored, atol=2e-6 if exact else 2e-2)
 

@@ -15,7 +15,7 @@ from tunebench.engine.flops import count
 #: Operators worth a line of their own; what takes less is summed.
 _SHOWN = 0.01
 #: Passes over the texts before the one that is profiled: memory is mapped in the first.
-_WARM_UP = 2
+_WARM_UP = 4
 
 
 @dataclass(frozen=True)

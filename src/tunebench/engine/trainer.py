@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,45 +17,22 @@ import torch
 from accelerate.data_loader import SeedableRandomSampler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import group
 from tunebench.engine.batching import Collator, LengthGroupedSampler, SharedBatches, TokenDataset, counted
 from tunebench.engine.evaluator import predict_logits
+from tunebench.engine.loop import Loop, Meters
 from tunebench.engine.machine import Clock, ContentionMeter
 from tunebench.engine.pace import Pace, Paces
-from tunebench.errors import TunebenchError
 from tunebench.metrics import selection_metrics
-from tunebench.progress import Interrupted, Progress, Pruned
+from tunebench.progress import Progress, Pruned
 
 if TYPE_CHECKING:
     from tunebench.engine.fast.attach import FastEncoder
     from tunebench.engine.flops import Workload
     from tunebench.strategies.base import StepHook
-
-
-class NonFiniteLossError(TunebenchError):
-    """Training diverged: the loss is not a number or infinite."""
-
-
-@dataclass
-class Meters:
-    """What a run has used so far; stored in its checkpoints."""
-
-    train_seconds: float = 0.0
-    eval_seconds: float = 0.0
-    wall_seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    tokens: int = 0
-    tokens_padded: int = 0
-    train_flops: float = 0.0
-    resumed: int = 0
-    prefix_seconds: float = 0.0
-    step_seconds: list[float] = field(default_factory=list)
-    best_step: int | None = None
-    best_epoch: float | None = None
-    best_score: float | None = None
 
 
 class StudyTrainer(Trainer):
@@ -127,12 +104,12 @@ class StudyTrainer(Trainer):
         self.fast, self.workload, self.collator = fast, workload, collator
         self.run_folder, self.best_path = folder, best_path
         self._seed, self._grouped, self._autocast = seed, grouped, autocast
-        self._run_id, self._report, self._prune = run_id, report, prune
+        self.run_id, self.report, self._prune = run_id, report, prune
         self._paces = Paces(model, pace)
         self.hook = hook
         self._clock = Clock() if clock is None else clock
         self.contention = ContentionMeter(group.pids())
-        self._loop = _Loop(self, stop, checkpoint_seconds)
+        self._loop = Loop(self, stop, checkpoint_seconds)
         self.add_callback(self._loop)
 
     # Optimiser ---------------------------------------------------------------------------------
@@ -226,7 +203,7 @@ class StudyTrainer(Trainer):
         total = len(dataset)
 
         def tell(done: int) -> None:
-            self._report(Progress(self._run_id, phase, done, total, None, None))  # type: ignore[arg-type]
+            self.report(Progress(self.run_id, phase, done, total, None, None))  # type: ignore[arg-type]
 
         if not self._grouped:
             return np.asarray(self.predict(dataset).predictions, dtype=np.float32)
@@ -325,94 +302,6 @@ class StudyTrainer(Trainer):
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             checkpoints.load_random_state(Path(checkpoint))
-
-
-class _Loop(TrainerCallback):
-    """Times the steps, reports, stops, and asks for checkpoints."""
-
-    def __init__(self, trainer: StudyTrainer, stop: Callable[[], bool], checkpoint_seconds: float) -> None:
-        self.trainer, self.stop = trainer, stop
-        self.checkpoint_seconds = checkpoint_seconds
-        self.stopping = False
-        self._mark = self._saved = time.monotonic()
-        self._loss: float | None = None
-
-    def pause(self) -> None:
-        """Stop the clock of training."""
-        self.trainer.contention.stop()
-
-    def go_on(self) -> None:
-        """Start it again."""
-        self.trainer.contention.start()
-        self._mark = time.monotonic()
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Start the clock."""
-        self._saved = time.monotonic()
-        if state.log_history:  # of a resumed run
-            self._tell(state, tuple(state.log_history))
-        self.go_on()
-
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Let the strategy act while the gradients are there."""
-        if self.trainer.hook is not None:
-            self.trainer.hook.after_update(state.global_step + 1)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Account for a step, and decide about checkpoint and stop."""
-        trainer = self.trainer
-        if trainer.fast is not None:
-            trainer.fast.refresh()
-        now = time.monotonic()
-        trainer.meters.train_seconds += now - self._mark
-        trainer.meters.step_seconds.append(round(now - self._mark, 5))
-        self._mark = now
-        self._tell(state)
-        # The first process's clock decides for all.
-        due = group.is_first() and now - self._saved > self.checkpoint_seconds
-        stop, save = group.any_of(self.stop(), due)
-        if stop and state.global_step < state.max_steps:
-            self.stopping = control.should_save = True
-        elif save:
-            control.should_save = True
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Pass the entry on, and refuse to go on with a loss that is no number."""
-        loss = (logs or {}).get("loss")
-        if loss is not None and not np.isfinite(loss):
-            raise NonFiniteLossError(
-                f"The training loss is {loss} at step {state.global_step}: training diverged.",
-                value=f"learning rate {(logs or {}).get('learning_rate')}",
-                fix="a smaller learning rate, or warm-up",
-            )
-        if loss is not None:
-            self._loss = float(loss)
-        self._tell(state, tuple(state.log_history[-1:]))
-
-    def _tell(self, state: TrainerState, logged: tuple[dict[str, Any], ...] = ()) -> None:
-        trainer = self.trainer
-        best = trainer.meters.best_score
-        step, total = state.global_step, state.max_steps
-        trainer._report(Progress(trainer._run_id, "train", step, total, self._loss, best, logged))
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Remember when, and leave if asked to."""
-        self._saved = time.monotonic()
-        if self.stopping:
-            raise Interrupted(f"stopped at step {state.global_step} of {state.max_steps}")
 
 
 def _trainer_metrics(prediction: Any) -> dict[str, float]:

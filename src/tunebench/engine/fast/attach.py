@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tunebench.architectures import unwrap
-from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer, OwnForwards, StackedLinear
+from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer
+from tunebench.engine.fast.linears import OwnForwards, StackedLinear
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
 from tunebench.engine.machine import has_amx

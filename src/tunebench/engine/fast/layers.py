@@ -7,7 +7,6 @@ same logits and gradients at a sixth less work on six layers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tunebench.engine.fast.linears import OwnForwards, StackedLinear, linears_for
 from tunebench.engine.fast.masks import MaskStream
-from tunebench.engine.fast.ops import AttentionFunction, DropoutFunction, LinearFunction, LoraFunction, attend
+from tunebench.engine.fast.ops import AttentionFunction, DropoutFunction, attend
 
 
 @dataclass(frozen=True)
@@ -79,132 +79,6 @@ LAYER_NAMES = {
 }
 
 
-class StackedLinear:
-    """Linear layers that share an input, run as one product over one stacked low-precision weight.
-
-    Args:
-        modules: ``nn.Linear`` or PEFT LoRA layers over ``nn.Linear``.
-        dtype: Compute type.
-    """
-
-    def __init__(self, modules: Sequence[nn.Module], dtype: torch.dtype) -> None:
-        self.modules = list(modules)
-        self.linears: list[Any] = [getattr(module, "base_layer", module) for module in modules]
-        self.dtype = dtype
-        self.loras: list[Any] = [module if hasattr(module, "lora_A") else None for module in modules]
-        self.starts = [0]
-        for linear in self.linears:
-            self.starts.append(self.starts[-1] + linear.out_features)
-        self.merged = False
-        weights = [linear.weight for linear in self.linears]
-        self.stacked = torch.empty(self.starts[-1], weights[0].shape[1], dtype=dtype)
-        self.has_bias = any(linear.bias is not None for linear in self.linears)
-        self.bias = torch.zeros(self.starts[-1], dtype=dtype) if self.has_bias else None
-        self.refresh(everything=True)
-
-    @torch.no_grad()
-    def refresh(self, *, everything: bool = False, merge: bool = False) -> None:
-        """Copy the fp32 parameters into the stack.
-
-        Args:
-            everything: Also copy frozen parameters, which an optimiser step leaves alone.
-            merge: Fold LoRA updates into the copy; the parameters themselves are not touched, so
-                nothing has to be undone but the copy.
-        """
-        for linear, lora, start in zip(self.linears, self.loras, self.starts[:-1], strict=True):
-            rows = slice(start, start + linear.out_features)
-            if merge and lora is not None:
-                name = lora.active_adapters[0]
-                update = lora.lora_B[name].weight @ lora.lora_A[name].weight
-                self.stacked[rows].copy_(linear.weight + lora.scaling[name] * update)
-            elif everything or linear.weight.requires_grad:
-                self.stacked[rows].copy_(linear.weight)
-            if self.bias is not None and linear.bias is not None:
-                self.bias[rows].copy_(linear.bias)
-        self.merged = merge
-
-    def __call__(self, x: Tensor, masks: MaskStream, *, training: bool) -> Tensor:
-        """Apply all layers.
-
-        Args:
-            x: ``(rows, in)`` in the compute type.
-            masks: Where LoRA's dropout draws from.
-            training: Whether dropout is on.
-
-        Returns:
-            ``(rows, sum of out)``.
-        """
-        weights = [linear.weight for linear in self.linears]
-        biases = [linear.bias for linear in self.linears]
-        y: Tensor = LinearFunction.apply(x, self.stacked, self.bias, *weights, *biases)
-        if self.merged:
-            return y
-        for lora, start in zip(self.loras, self.starts[:-1], strict=True):
-            if lora is None:
-                continue
-            name = lora.active_adapters[0]
-            p = getattr(lora.lora_dropout[name], "p", 0.0) if training else 0.0
-            keep, scale = masks.keep(tuple(x.shape), p)
-            y = LoraFunction.apply(
-                y,
-                x,
-                keep,
-                scale,
-                start,
-                lora.lora_A[name].weight,
-                lora.lora_B[name].weight,
-                lora.scaling[name],
-            )
-        return y
-
-
-class OwnForwards:
-    """Linear layers that share an input and run their own forward: adapters without a fast operation.
-
-    Args:
-        modules: ``nn.Linear`` or layers of PEFT over them.
-        dtype: Compute type.
-    """
-
-    def __init__(self, modules: Sequence[nn.Module], dtype: torch.dtype) -> None:
-        self.modules = list(modules)
-        self.dtype = dtype
-
-    def __call__(self, x: Tensor, masks: MaskStream, *, training: bool) -> Tensor:
-        """Apply all layers.
-
-        Args:
-            x: ``(rows, in)`` in the compute type.
-            masks: Unused here; :class:`~tunebench.engine.fast.attach.FastEncoder` gives it to their dropout.
-            training: Unused; the modules know.
-
-        Returns:
-            ``(rows, sum of out)`` in the compute type.
-        """
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            parts = [module(x).to(self.dtype) for module in self.modules]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-
-
-def why_own_forward(module: Any) -> str | None:
-    """Say why a linear layer has no fast operation; None when it has: plain ones, and plain LoRA over them."""
-    if type(module) is nn.Linear:
-        return None
-    from peft.tuners.lora import Linear as LoraLinear
-
-    if type(module) is not LoraLinear or type(module.base_layer) is not nn.Linear:
-        return f"{type(module).__name__} layers run through their own forward"
-    plain = len(module.active_adapters) == 1 and not module.merged and not module.lora_variant
-    if not plain or any(module.lora_bias.values()):
-        return "this LoRA variant runs through its own forward"
-    return None
-
-
-def _linears(modules: Sequence[nn.Module], dtype: torch.dtype) -> StackedLinear | OwnForwards:
-    own = any(why_own_forward(module) for module in modules)
-    return OwnForwards(modules, dtype) if own else StackedLinear(modules, dtype)
-
-
 class FastLayer:
     """Stands in for one encoder layer.
 
@@ -238,13 +112,13 @@ class FastLayer:
         self.attention_dropout = float(attention.dropout.p)  # type: ignore[union-attr, arg-type]
         query, key, value = get(names.query), get(names.key), get(names.value)
         self.projections = (
-            [_linears([query], dtype), _linears([key, value], dtype)]
+            [linears_for([query], dtype), linears_for([key, value], dtype)]
             if first_token_only
-            else [_linears([query, key, value], dtype)]
+            else [linears_for([query, key, value], dtype)]
         )
-        self.output = _linears([get(names.attention_output)], dtype)
-        self.up = _linears([get(names.up)], dtype)
-        self.down = _linears([get(names.down)], dtype)
+        self.output = linears_for([get(names.attention_output)], dtype)
+        self.up = linears_for([get(names.up)], dtype)
+        self.down = linears_for([get(names.down)], dtype)
         self.activation = get(names.activation)
         self.attention_norm, self.output_norm = get(names.attention_norm), get(names.output_norm)
         self.attention_output_p = _dropout_p(layer, names.attention_output_dropout)

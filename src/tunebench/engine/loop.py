@@ -1,0 +1,129 @@
+"""What happens around every step of a run: time, progress, checkpoints when they are due, and the order to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from tunebench.engine import group
+from tunebench.errors import TunebenchError
+from tunebench.progress import Interrupted, Progress
+
+if TYPE_CHECKING:
+    from tunebench.engine.trainer import StudyTrainer
+
+
+class NonFiniteLossError(TunebenchError):
+    """Training diverged: the loss is not a number or infinite."""
+
+
+@dataclass
+class Meters:
+    """What a run has used so far; stored in its checkpoints."""
+
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    tokens: int = 0
+    tokens_padded: int = 0
+    train_flops: float = 0.0
+    resumed: int = 0
+    prefix_seconds: float = 0.0
+    step_seconds: list[float] = field(default_factory=list)
+    best_step: int | None = None
+    best_epoch: float | None = None
+    best_score: float | None = None
+
+
+class Loop(TrainerCallback):
+    """Times the steps, reports, stops, and asks for checkpoints."""
+
+    def __init__(self, trainer: StudyTrainer, stop: Callable[[], bool], checkpoint_seconds: float) -> None:
+        self.trainer, self.stop = trainer, stop
+        self.checkpoint_seconds = checkpoint_seconds
+        self.stopping = False
+        self._mark = self._saved = time.monotonic()
+        self._loss: float | None = None
+
+    def pause(self) -> None:
+        """Stop the clock of training."""
+        self.trainer.contention.stop()
+
+    def go_on(self) -> None:
+        """Start it again."""
+        self.trainer.contention.start()
+        self._mark = time.monotonic()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._saved = time.monotonic()
+        if state.log_history:  # of a resumed run
+            self._tell(state, tuple(state.log_history))
+        self.go_on()
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let the strategy act while the gradients are there."""
+        if self.trainer.hook is not None:
+            self.trainer.hook.after_update(state.global_step + 1)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Account for a step, and decide about checkpoint and stop."""
+        trainer = self.trainer
+        if trainer.fast is not None:
+            trainer.fast.refresh()
+        now = time.monotonic()
+        trainer.meters.train_seconds += now - self._mark
+        trainer.meters.step_seconds.append(round(now - self._mark, 5))
+        self._mark = now
+        self._tell(state)
+        # The first process's clock decides for all.
+        due = group.is_first() and now - self._saved > self.checkpoint_seconds
+        stop, save = group.any_of(self.stop(), due)
+        if stop and state.global_step < state.max_steps:
+            self.stopping = control.should_save = True
+        elif save:
+            control.should_save = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Pass the entry on, and refuse to go on with a loss that is no number."""
+        loss = (logs or {}).get("loss")
+        if loss is not None and not np.isfinite(loss):
+            raise NonFiniteLossError(
+                f"The training loss is {loss} at step {state.global_step}: training diverged.",
+                value=f"learning rate {(logs or {}).get('learning_rate')}",
+                fix="a smaller learning rate, or warm-up",
+            )
+        if loss is not None:
+            self._loss = float(loss)
+        self._tell(state, tuple(state.log_history[-1:]))
+
+    def _tell(self, state: TrainerState, logged: tuple[dict[str, Any], ...] = ()) -> None:
+        trainer = self.trainer
+        best = trainer.meters.best_score
+        step, total = state.global_step, state.max_steps
+        trainer.report(Progress(trainer.run_id, "train", step, total, self._loss, best, logged))
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Remember when, and leave if asked to."""
+        self._saved = time.monotonic()
+        if self.stopping:
+            raise Interrupted(f"stopped at step {state.global_step} of {state.max_steps}")
