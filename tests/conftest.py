@@ -65,6 +65,12 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``run_study`` leaves out tables, figures and report, which take longer than the runs of a tiny study."""
+    monkeypatch.setattr("tunebench.api._write_report", lambda comparison, folder, **options: folder)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Debian's headless Chromium; tests that need it are skipped where there is none.

@@ -89,6 +89,7 @@ def test_results_in_csv_hold_no_formulas(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(found.values()) == ["'=1+1", "-0.5", '{"-": -1}', "-0.3", ""]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_running_again_trains_nothing(finished: tuple[Path, Path]) -> None:
     out, study = finished
     before = {p: p.stat().st_mtime_ns for p in out.glob("runs/*/*.*")}
@@ -134,6 +135,7 @@ def test_a_dry_run_writes_nothing(finished: tuple[Path, Path], tmp_path: Path) -
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_budget_leaves_rows_not_holes(finished: tuple[Path, Path], tmp_path: Path) -> None:
     _, study = finished
     args = ("run", str(study), "--set", "train_sizes=[30, 60]", "--no-measure", "--threads", "1", "--json")

@@ -28,6 +28,8 @@ from tunebench.search import Trials, chosen_rates, run_search
 from tunebench.spec import RunSpec
 from tunebench.store import PlannedRun, StudyStore
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4)
 EVALUATIONS = 9
 

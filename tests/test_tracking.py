@@ -16,6 +16,7 @@ from tunebench.progress import PlainDisplay
 from tunebench.tracking import in_run
 
 pytest.importorskip("tensorboard")
+pytestmark = pytest.mark.usefixtures("no_report")
 
 
 def run(model: Path, data: Path, folder: Path, *trackers: str) -> StudyResult:

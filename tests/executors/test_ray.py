@@ -34,6 +34,8 @@ from tunebench.store import StudyStore
 
 ray = pytest.importorskip("ray")
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 STORE = 100 * 10**6
 
 
