@@ -39,6 +39,7 @@ def specs(study: dict[str, Any]) -> dict[str, Any]:
 def test_a_strategy_overrides_what_it_names_and_nothing_else() -> None:
     found = specs(STUDY)
     plain, longer = found["full"].identity, found["longer"].identity
+    assert plain.pop("batches") == "random" and "batches" not in longer, "the reference engine has one order only"
     differ = {key for key in plain if plain[key] != longer[key]}
     assert differ == {"epochs", "engine", "precision"}
     assert (longer["epochs"], longer["engine"], longer["precision"]) == (6, "reference", "fp32")
@@ -139,3 +140,10 @@ def test_runs_cut_differently_are_never_averaged(order: tuple[str, str]) -> None
     cells = [make_cell("full", seed=seed, truncation=cut) for seed, cut in enumerate(order)]
     with pytest.raises(StoreError, match="truncation"):
         compare(cells)
+
+
+def test_batches_grouped_by_length_keep_the_ids_of_older_records() -> None:
+    grouped = specs(STUDY | {"batches": "by_length"})["full"]
+    assert "batches" not in grouped.identity
+    older = type(grouped).model_validate(grouped.model_dump(exclude={"batches"}))
+    assert older.run_id == grouped.run_id != specs(STUDY)["full"].run_id

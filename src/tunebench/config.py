@@ -30,6 +30,7 @@ Engine = Literal["fast", "reference"]
 Schedule = Literal["linear", "cosine", "constant"]
 #: What is kept of a text that is too long: its beginning, its end, or some of both.
 Truncation = Literal["head", "tail", "head_tail"]
+BatchOrder = Literal["random", "by_length"]
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
@@ -63,6 +64,7 @@ LearningRates = Annotated[
 
 #: A setting that another one switches on; while that is off, this one enters no run's id.
 ONLY_HEAD_TAIL: dict[str, Any] = ADDED_LATER | {"only_with": {"truncation": "head_tail"}}
+ONLY_FAST: dict[str, Any] = ADDED_LATER | {"only_with": {"engine": "fast"}}
 
 
 class Recipe(Frozen):
@@ -94,6 +96,11 @@ class Recipe(Frozen):
         default=True,
         json_schema_extra=ADDED_LATER,
         description="dropout in the layers below the lowest trained one; without it they are computed once a text",
+    )
+    batches: BatchOrder = Field(
+        default="random",
+        json_schema_extra=ONLY_FAST,
+        description="by_length groups texts of similar length, which pads less and may cost accuracy",
     )
 
 

@@ -13,7 +13,18 @@ from typing import Any
 
 from pydantic import Field
 
-from tunebench.config import ONLY_HEAD_TAIL, Engine, Frozen, Precision, Schedule, Selection, StudyConfig, Truncation
+from tunebench.config import (
+    ONLY_FAST,
+    ONLY_HEAD_TAIL,
+    BatchOrder,
+    Engine,
+    Frozen,
+    Precision,
+    Schedule,
+    Selection,
+    StudyConfig,
+    Truncation,
+)
 from tunebench.strategies import STRATEGIES, is_classical
 from tunebench.strategies.base import ADDED_LATER, without_neutral
 
@@ -79,6 +90,8 @@ class RunSpec(Frozen):
     truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
     head_share: float = Field(default=0.25, json_schema_extra=ONLY_HEAD_TAIL)
     frozen_dropout: bool = Field(default=True, json_schema_extra=ADDED_LATER)
+    #: The fast engine grouped by length before there was a choice: what a record that does not say is.
+    batches: BatchOrder = Field(default="by_length", json_schema_extra=ONLY_FAST)
 
     @property
     def identity(self) -> dict[str, Any]:

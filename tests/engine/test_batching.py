@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunebench.engine.batching import Collator, LengthGroupedSampler
+from tunebench.engine.batching import GROUPED, Collator, EpochSampler
 
 
 @given(longest=st.integers(1, 600), max_length=st.integers(1, 600))
@@ -28,9 +28,10 @@ def test_the_fast_engine_has_few_widths() -> None:
     lengths=st.lists(st.integers(1, 256), min_size=1, max_size=400),
     batch=st.integers(1, 16),
     seed=st.integers(0, 1000),
+    grouped=st.integers(1, 60),
 )
-def test_every_text_comes_once_an_epoch(lengths: list[int], batch: int, seed: int) -> None:
-    sampler = LengthGroupedSampler(np.array(lengths), batch_size=batch, seed=seed)
+def test_every_text_comes_once_an_epoch(lengths: list[int], batch: int, seed: int, grouped: int) -> None:
+    sampler = EpochSampler(np.array(lengths), batch_size=batch, seed=seed, grouped=grouped)
     assert sorted(sampler) == list(range(len(lengths)))
 
 
@@ -38,7 +39,7 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     lengths = np.random.default_rng(0).integers(5, 256, size=3000)
 
     def order(seed: int, epoch: int) -> list[int]:
-        sampler = LengthGroupedSampler(lengths, batch_size=32, seed=seed)
+        sampler = EpochSampler(lengths, batch_size=32, seed=seed)
         sampler.set_epoch(epoch)
         return list(sampler)
 
@@ -49,12 +50,19 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
 
 def test_batches_hold_similar_lengths_but_come_in_random_order() -> None:
     lengths = np.random.default_rng(0).integers(5, 256, size=3200)
-    order = np.array(list(LengthGroupedSampler(lengths, batch_size=32, seed=0)))
+    order = np.array(list(EpochSampler(lengths, batch_size=32, seed=0, grouped=GROUPED)))
     batches = lengths[order].reshape(-1, 32)
     padded = batches.max(axis=1).sum() * 32
     assert padded < 1.05 * lengths.sum()
     longest = batches.max(axis=1)
     assert abs(np.corrcoef(longest[1:], longest[:-1])[0, 1]) < 0.3
+
+
+def test_by_default_a_batch_holds_texts_of_all_lengths() -> None:
+    lengths = np.random.default_rng(0).integers(5, 256, size=3200)
+    batches = lengths[list(EpochSampler(lengths, batch_size=32, seed=0))].reshape(-1, 32)
+    # As of 32 independent draws: grouped, batches would differ as single texts do.
+    assert batches.mean(axis=1).std() == pytest.approx(lengths.std() / 32**0.5, rel=0.3)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tunebench.engine.fast import ops
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.fast.layers import LAYER_NAMES
 from tunebench.engine.fast.masks import MaskStream, apply_mask, read_signs, sign_kept
+from tunebench.engine.fast.packing import Rectangle
 from tunebench.models import load_classifier
 from tunebench.strategies import STRATEGIES
 
@@ -242,7 +243,7 @@ def test_attention_in_blocks_is_attention_by_its_definition(
     monkeypatch: pytest.MonkeyPatch, dropout: float, elements: int
 ) -> None:
     """One text's head at a time, three at a time (the last block is smaller), and all at once."""
-    monkeypatch.setattr(ops, "_BLOCK_ELEMENTS", elements)
+    monkeypatch.setattr(ops, "BLOCK_ELEMENTS", elements)
     batch, tokens, heads, size, scaling = 4, 10, 2, 8, 0.3
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(batch * tokens, 3 * heads * size, generator=generator).requires_grad_()
@@ -250,8 +251,8 @@ def test_attention_in_blocks_is_attention_by_its_definition(
     bias[3, :, 6:] = torch.finfo(bias.dtype).min
     weights = torch.randn(batch * tokens, heads * size, generator=generator)
 
-    shape = (batch, tokens, heads)
-    found = ops.AttentionFunction.apply(rows, None, shape, bias, scaling, MaskStream(2), dropout)
+    whole = [Rectangle(batch, tokens, tokens, bias)]
+    found = ops.AttentionFunction.apply(rows, None, whole, heads, scaling, MaskStream(2), dropout)
     (gradient,) = torch.autograd.grad((found * weights).sum(), rows)
 
     q, k, v = rows.view(batch, tokens, 3, heads, size).permute(2, 0, 3, 1, 4).flatten(1, 2)
@@ -267,7 +268,7 @@ def test_attention_in_blocks_is_attention_by_its_definition(
     assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-6)
     with torch.inference_mode():
         assert torch.equal(
-            ops.AttentionFunction.apply(rows, None, shape, bias, scaling, MaskStream(2), dropout), found
+            ops.AttentionFunction.apply(rows, None, whole, heads, scaling, MaskStream(2), dropout), found
         )
 
 
@@ -281,11 +282,11 @@ def test_the_librarys_attention_is_ours(dtype: torch.dtype, apart: bool) -> None
     bias = torch.zeros(batch, 1, tokens, dtype=dtype)
     bias[1, :, 6:] = torch.finfo(dtype).min
     bias = bias.repeat_interleave(heads, dim=0)
-    shape = (batch, tokens, heads)
     for padding in (None, bias):
+        whole = Rectangle(batch, tokens, 1 if apart else tokens, padding)
         with torch.inference_mode():
-            wanted = ops.AttentionFunction.apply(query, others, shape, padding, scaling, MaskStream(2), 0.0)
-            found = ops.attend(query, others, shape, padding, scaling)
+            wanted = ops.AttentionFunction.apply(query, others, [whole], heads, scaling, MaskStream(2), 0.0)
+            found = ops.attend(query, others, whole, heads, scaling)
         tolerance = 1e-6 if dtype == torch.float32 else 2e-2
         assert found.shape == wanted.shape and found.dtype == dtype
         assert torch.allclose(found.float(), wanted.float(), rtol=0, atol=tolerance)

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from tunebench.comparison import Cell
 from tunebench.config import Execution, StudyConfig
 from tunebench.engine import group
-from tunebench.engine.batching import LengthGroupedSampler, SharedBatches, counted
+from tunebench.engine.batching import EpochSampler, SharedBatches, counted
 from tunebench.errors import ConfigError, PlanError
 from tunebench.executors import make_executor
 from tunebench.live import read_live
@@ -38,7 +38,7 @@ from tunebench.store import StudyStore
 @given(texts=st.integers(1, 60), share=st.integers(1, 5), size=st.integers(1, 4), epoch=st.integers(0, 2))
 def test_the_processes_together_see_the_batches_of_one(texts: int, share: int, size: int, epoch: int) -> None:
     lengths, batch_size = np.arange(texts) % 7 + 1, share * size
-    order = LengthGroupedSampler(lengths, batch_size=batch_size, seed=3)
+    order = EpochSampler(lengths, batch_size=batch_size, seed=3, grouped=2)
     order.set_epoch(epoch)
     alone = list(order)
     whole = [alone[start : start + batch_size] for start in range(0, texts, batch_size)]
@@ -48,7 +48,7 @@ def test_the_processes_together_see_the_batches_of_one(texts: int, share: int, s
             patch.setattr(group, "size", lambda: size)
             patch.setattr(group, "rank", lambda rank=rank: rank)
             batches = SharedBatches(
-                LengthGroupedSampler(lengths, batch_size=batch_size, seed=3), texts=texts, batch_size=batch_size
+                EpochSampler(lengths, batch_size=batch_size, seed=3, grouped=2), texts=texts, batch_size=batch_size
             )
             batches.batch_sampler.set_epoch(epoch)
             parts.append(list(batches))

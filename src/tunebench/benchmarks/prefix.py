@@ -21,7 +21,7 @@ import torch
 from tunebench.benchmarks.training import BATCH, build_model, review_lengths
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.engine import machine
-from tunebench.engine.batching import Collator, LengthGroupedSampler
+from tunebench.engine.batching import Collator, EpochSampler
 from tunebench.engine.fast.attach import FastEncoder, attach
 from tunebench.engine.prefix import FrozenPrefix, frozen_layers
 
@@ -153,7 +153,7 @@ def _epochs(
 ) -> float:
     """Train for two epochs, and return the mean seconds a step of the second."""
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
-    sampler = LengthGroupedSampler(texts.lengths, batch_size=BATCH, seed=0)
+    sampler = EpochSampler(texts.lengths, batch_size=BATCH, seed=0)
     model.train()
     times: list[float] = []
     for epoch in range(2):

@@ -290,7 +290,7 @@ def our_trainer(
             seed=0,
             fast=fast,
             workload=workload,
-            grouped=True,
+            own=True,
             autocast=autocast,
             run_id="bench",
             report=lambda progress: None,
@@ -332,7 +332,7 @@ def render(result: Result, *, grid: bool) -> str:
         f"{result.rounds} rounds, batch {BATCH}, mean length {result.mean_tokens:.0f} tokens",
         "products: " + ", ".join(f"{k} {v:.0f} GFLOP/s" for k, v in result.gemm_gflops.items()),
         "plain: Trainer, fp32, padded to 256. ours: "
-        + f"{result.precision}, grouped by length, attention dropout "
+        + f"{result.precision}, without padding, attention dropout "
         + ("the model's own" if result.attention_dropout is None else f"{result.attention_dropout:g}"),
         "",
         f"{'':<22}{'plain':>10}{'ours':>10}{'ratio':>8}   range over rounds",

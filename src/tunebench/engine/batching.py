@@ -15,8 +15,8 @@ from tunebench.engine import group
 if TYPE_CHECKING:
     from tunebench.data.tokens import TokenizedTexts
 
-#: Batches whose texts are sorted together: enough to leave little padding, few enough to stay random.
-_GROUP = 50
+#: Batches whose texts are sorted together where they are grouped by length.
+GROUPED = 50
 
 
 class TokenDataset(Dataset[dict[str, object]]):
@@ -122,21 +122,22 @@ def batches_by_length(lengths: np.ndarray, *, batch_tokens: int) -> Iterator[np.
         done += len(chunk)
 
 
-class LengthGroupedSampler(Sampler[int]):
-    """Random order in which neighbours have similar lengths; a pure function of seed and epoch.
+class EpochSampler(Sampler[int]):
+    """Random order that is a pure function of seed and epoch; on request neighbours have similar lengths.
 
-    A permutation is cut into groups of 50 batches; each group is sorted by length and cut into
+    A permutation is cut into groups of so many batches; each group is sorted by length and cut into
     batches, and all batches are shuffled. Texts of equal length (on long reviews nearly half are
-    truncated to the same) stay in random order.
+    truncated to the same) stay in random order. Groups of one batch leave its texts to chance.
 
     Args:
         lengths: Tokens of each text.
         batch_size: Texts a batch.
         seed: The run's seed.
+        grouped: Batches whose texts are sorted together.
     """
 
-    def __init__(self, lengths: np.ndarray, *, batch_size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed = np.asarray(lengths), batch_size, seed
+    def __init__(self, lengths: np.ndarray, *, batch_size: int, seed: int, grouped: int = 1) -> None:
+        self.lengths, self.batch_size, self.seed, self.grouped = np.asarray(lengths), batch_size, seed, grouped
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -149,7 +150,7 @@ class LengthGroupedSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = np.random.default_rng([self.seed, self.epoch])
         order = generator.permutation(len(self.lengths))
-        size = self.batch_size * _GROUP
+        size = self.batch_size * self.grouped
         batches: list[np.ndarray] = []
         for start in range(0, len(order), size):
             group = order[start : start + size]

@@ -350,7 +350,7 @@ def _measure(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: C
         flops = ready.workload.step(texts=len(chosen), length=inputs["input_ids"].shape[1])
         return time.perf_counter() - start, flops
 
-    # One length stands for all: close to the mean, as length-grouped batches are on average.
+    # One length stands for all: close to the mean, as batches are on average once their padding is left out.
     order = np.argsort(sample.lengths)
     middle = order[len(sample) // 2 - spec.batch_size // 2 :][: spec.batch_size]
     best = min(seconds / flops for seconds, flops in (step(number, middle) for number in range(3)))

@@ -96,6 +96,9 @@ class FrozenPrefix:
         self.reason: str | None = None
         if getattr(_encoder(model, architecture), "conv", None) is not None:
             self.reason = "the family convolves the embeddings into the first layer's output"
+        if fast is not None:
+            # What is kept of a text must not depend on those it came with.
+            fast.packing.first = layers
         first_only = fast is not None and fast.layers[layers - 1].first_token_only
         self._rows = 1 if first_only else None
         # The last fast layer gives its one token in fp32; under autocast the norms do.

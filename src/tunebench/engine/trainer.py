@@ -21,7 +21,7 @@ from transformers import Trainer, TrainingArguments
 
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import group
-from tunebench.engine.batching import Collator, LengthGroupedSampler, SharedBatches, TokenDataset, counted
+from tunebench.engine.batching import GROUPED, Collator, EpochSampler, SharedBatches, TokenDataset, counted
 from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.loop import Loop, Meters
 from tunebench.engine.machine import Clock, ContentionMeter
@@ -49,7 +49,8 @@ class StudyTrainer(Trainer):
         seed: The run's seed.
         fast: The model's fast layers, if any.
         workload: The model's operations.
-        grouped: Group batches by length, and evaluate with our own evaluator.
+        own: Take our own order of texts and our own evaluator, not the Trainer's.
+        by_length: In that order, group batches by length.
         autocast: Compute type of our evaluator's matrix products without fast layers.
         run_id: For progress.
         report: Called with the progress.
@@ -77,7 +78,7 @@ class StudyTrainer(Trainer):
         seed: int,
         fast: FastEncoder | None,
         workload: Workload,
-        grouped: bool,
+        own: bool,
         autocast: torch.dtype | None,
         run_id: str,
         report: Callable[[Progress], None],
@@ -86,6 +87,7 @@ class StudyTrainer(Trainer):
         pace: Pace | None = None,
         hook: StepHook | None = None,
         clock: Clock | None = None,
+        by_length: bool = False,
         checkpoint_seconds: float = 300.0,
     ) -> None:
         super().__init__(
@@ -94,7 +96,7 @@ class StudyTrainer(Trainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             data_collator=collator,
-            compute_metrics=None if grouped else _trainer_metrics,
+            compute_metrics=None if own else _trainer_metrics,
         )
         from transformers import PrinterCallback, ProgressCallback
 
@@ -103,7 +105,7 @@ class StudyTrainer(Trainer):
         self.meters = Meters()
         self.fast, self.workload, self.collator = fast, workload, collator
         self.run_folder, self.best_path = folder, best_path
-        self._seed, self._grouped, self._autocast = seed, grouped, autocast
+        self._seed, self._own, self._by_length, self._autocast = seed, own, by_length, autocast
         self.run_id, self.report, self._prune = run_id, report, prune
         self._paces = Paces(model, pace)
         self.hook = hook
@@ -136,11 +138,13 @@ class StudyTrainer(Trainer):
     # Batches -----------------------------------------------------------------------------------
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Group by length where asked; else the Trainer's own random order."""
-        if not self._grouped:
+        """Draw the order from seed and epoch alone where asked; else the Trainer's own."""
+        if not self._own:
             return super()._get_train_sampler(train_dataset)
         dataset = train_dataset if train_dataset is not None else self.train_dataset
-        return LengthGroupedSampler(dataset.texts.lengths, batch_size=self._batch_size, seed=self._seed)
+        together = GROUPED if self._by_length else 1
+        lengths = dataset.texts.lengths
+        return EpochSampler(lengths, batch_size=self._batch_size, seed=self._seed, grouped=together)
 
     @property
     def _batch_size(self) -> int:
@@ -156,10 +160,8 @@ class StudyTrainer(Trainer):
         if group.size() == 1:
             return super().get_train_dataloader()
         dataset: Any = self.train_dataset
-        # Ungrouped, the order that the Trainer's data loader gives one process.
-        sampler = (
-            self._get_train_sampler() if self._grouped else SeedableRandomSampler(dataset, data_seed=self._seed)
-        )
+        # Not our own: the order that the Trainer's data loader gives one process.
+        sampler = self._get_train_sampler() if self._own else SeedableRandomSampler(dataset, data_seed=self._seed)
         batches = SharedBatches(sampler, texts=len(dataset), batch_size=self._batch_size)
         return DataLoader(
             dataset,
@@ -189,11 +191,14 @@ class StudyTrainer(Trainer):
             torch.manual_seed(int(key.generate_state(1)[0]))
             mine, _ = counted(self.state.global_step, texts=len(self.train_dataset), batch_size=self._batch_size)
             tokens = tokens if mine else 0
-        used = group.total([tokens, texts * length, self.workload.step(texts=texts, length=length)])
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        shapes = [(texts, length)] if self.fast is None else self.fast.packing.shapes(texts, length)
+        padded = sum(some * width for some, width in shapes)
+        flops = sum(self.workload.step(texts=some, length=width) for some, width in shapes)
+        used = group.total([tokens, padded, flops])
         self.meters.tokens += int(used[0])
         self.meters.tokens_padded += int(used[1])
         self.meters.train_flops += used[2]
-        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         return loss
 
     # Evaluation --------------------------------------------------------------------------------
@@ -205,7 +210,7 @@ class StudyTrainer(Trainer):
         def tell(done: int) -> None:
             self.report(Progress(self.run_id, phase, done, total, None, None))  # type: ignore[arg-type]
 
-        if not self._grouped:
+        if not self._own:
             return np.asarray(self.predict(dataset).predictions, dtype=np.float32)
         return predict_logits(
             self.model,
@@ -222,7 +227,7 @@ class StudyTrainer(Trainer):
         start = time.monotonic()
         self._loop.pause()
         dataset: Any = self.eval_dataset
-        if self._grouped:
+        if self._own:
             logits = self.logits(dataset)
             metrics = {f"eval_{k}": v for k, v in selection_metrics(dataset.labels, logits).items()}
             self.log(metrics)

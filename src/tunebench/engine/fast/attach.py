@@ -14,6 +14,7 @@ from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer
 from tunebench.engine.fast.linears import OwnForwards, StackedLinear
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
+from tunebench.engine.fast.packing import Packing
 from tunebench.engine.machine import has_amx
 from tunebench.pooling import pools_by_hooks
 
@@ -53,6 +54,8 @@ class FastEncoder:
         stack = list(unwrapped.get_submodule(architecture.layers))
         if library_attention is None:
             library_attention = dtype == torch.bfloat16 and has_amx()
+        first_token_only = first_token_only and not pools_by_hooks(model)
+        self.packing = Packing(allowed=first_token_only)
         self.layers = [
             FastLayer(
                 layer,
@@ -60,8 +63,9 @@ class FastEncoder:
                 self.masks,
                 dtype,
                 index=index,
-                first_token_only=first_token_only and layer is stack[-1] and not pools_by_hooks(model),
+                first_token_only=first_token_only and layer is stack[-1],
                 library_attention=library_attention,
+                packing=self.packing,
             )
             for index, layer in enumerate(stack)
         ]

@@ -7,7 +7,8 @@ same logits and gradients at a sixth less work on six layers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from torch.nn import functional
 
 from tunebench.engine.fast.linears import OwnForwards, StackedLinear, linears_for
 from tunebench.engine.fast.masks import MaskStream
-from tunebench.engine.fast.ops import AttentionFunction, DropoutFunction, attend
+from tunebench.engine.fast.ops import BLOCK_ELEMENTS, AttentionFunction, DropoutFunction, attend
+from tunebench.engine.fast.packing import Layout, Packing, Rectangle, TakeRows, pack
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class FastLayer:
         index: Which of the encoder's layers it is, from 0.
         first_token_only: Compute the first token's output only; the result is ``(B, 1, D)`` in fp32.
         library_attention: Where no gradient is wanted, use PyTorch's own attention.
+        packing: What the encoder's layers know together of the batch.
     """
 
     def __init__(
@@ -102,9 +105,11 @@ class FastLayer:
         index: int,
         first_token_only: bool,
         library_attention: bool,
+        packing: Packing,
     ) -> None:
         get = layer.get_submodule
         self.layer, self.masks, self.dtype, self.index = layer, masks, dtype, index
+        self.packing = packing
         self.first_token_only, self.library_attention = first_token_only, library_attention
         attention = get(names.attention)
         self.heads = int(getattr(attention, names.heads))
@@ -140,19 +145,22 @@ class FastLayer:
         """Run the layer.
 
         Args:
-            hidden_states: ``(B, S, D)``.
+            hidden_states: ``(B, S, D)``; ``(1, rows, D)`` where the layer below has packed the batch.
             attention_mask: None, or a mask of shape ``(B, 1, any, S)``: bool (True = attend) or
                 additive. With a prefix it covers that too: ``P + S`` in place of ``S``.
             past_key_values: None, or a Transformers cache with the keys and values of a prefix of ``P`` tokens.
 
         Returns:
-            ``(B, S, D)`` in the compute type, or ``(B, 1, D)`` in fp32.
+            ``(B, S, D)``, or ``(1, rows, D)`` of a packed batch, in the compute type; or ``(B, 1, D)`` in fp32.
         """
         training, masks = self.layer.training, self.masks
         batch, tokens, dim = hidden_states.shape
         x = hidden_states.to(self.dtype).reshape(batch * tokens, dim)
+        layout = self._layout(attention_mask, packed=past_key_values is None)
+        if layout is not None and self.index == self.packing.first:
+            x = TakeRows.apply(x, layout.rows)
         if self.first_token_only:
-            rows = x.view(batch, tokens, dim)[:, 0]
+            rows = x.view(batch, tokens, dim)[:, 0] if layout is None else TakeRows.apply(x, layout.firsts)
             query = self.projections[0](rows, masks, training=training)
             others = self.projections[1](x, masks, training=training)
         else:
@@ -165,21 +173,46 @@ class FastLayer:
             others = torch.cat([prefix, others.reshape(batch, tokens, -1)], dim=1)
             tokens = others.shape[1]
             others = others.view(batch * tokens, -1)
-        bias = _key_bias(attention_mask, self.heads, self.dtype)
-        dropout = self.attention_dropout if training else 0.0
-        shape = (batch, tokens, self.heads)
-        if self.library_attention and not dropout and not torch.is_grad_enabled():
-            context = attend(query, others, shape, bias, self.scaling)
+        if layout is None:
+            bias = _key_bias(attention_mask, self.heads, self.dtype)
+            rectangles: Sequence[Rectangle] = [Rectangle(batch, tokens, len(query) // batch, bias)]
         else:
-            context = AttentionFunction.apply(query, others, shape, bias, self.scaling, masks, dropout)
+            rectangles = layout.rectangles
+            if self.first_token_only:
+                rectangles = [replace(rectangle, queries=1) for rectangle in rectangles]
+        dropout = self.attention_dropout if training else 0.0
+        if self.library_attention and not dropout and not torch.is_grad_enabled():
+            context = attend(query, others, rectangles[0], self.heads, self.scaling)
+        else:
+            context = AttentionFunction.apply(query, others, rectangles, self.heads, self.scaling, masks, dropout)
 
         attended = self.output(context, masks, training=training)
         attended = self._add_and_norm(attended, rows, self.attention_output_p, self.attention_norm)
         inner = self.activation(self.up(attended, masks, training=training))
         out = self.down(inner, masks, training=training)
         out = self._add_and_norm(out, attended, self.output_p, self.output_norm)
-        out = out.view(batch, -1, dim)
-        return out.float() if self.first_token_only else out
+        if not self.first_token_only:
+            return out.view(batch if layout is None else 1, -1, dim)
+        if layout is not None:
+            out = TakeRows.apply(out, layout.back)
+        return out.view(len(out), 1, dim).float()
+
+    def _layout(self, mask: Tensor | None, *, packed: bool) -> Layout | None:
+        """Return how the batch is packed where this layer sees it; None where it is padded."""
+        packing = self.packing
+        if self.index < packing.first:
+            return None
+        if self.index == packing.first:
+            # Without gradients batches come sorted by length, and have little padding.
+            worth = packed and packing.allowed and mask is not None and torch.is_grad_enabled()
+            packing.layout = None
+            if worth:
+                assert mask is not None
+                bias = _key_bias(mask, self.heads, self.dtype)
+                assert bias is not None
+                keys = bias.view(len(mask), self.heads, -1)[:, 0] > torch.finfo(self.dtype).min / 2
+                packing.layout = pack(keys, bias, at_once=BLOCK_ELEMENTS)
+        return packing.layout
 
     def _prefix(self, cache: Any) -> Tensor:
         """Return this layer's prefix, ``(B, P, 2 D)``: keys and values side by side, as projections give them."""
