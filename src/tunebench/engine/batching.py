@@ -39,6 +39,13 @@ class TokenDataset(Dataset[dict[str, object]]):
         return {"input_ids": self.texts[index], "labels": int(self.labels[index])}
 
 
+def rounded_up(width: int) -> int:
+    """Return the next of eight widths an octave."""
+    octave = 1 << (width.bit_length() - 1)
+    every = max(1, octave // 8)
+    return -(-width // every) * every
+
+
 class Collator:
     """Pads a list of examples to a rectangle.
 
@@ -70,9 +77,7 @@ class Collator:
         """Pad rows of token ids on the right."""
         width = self.length or max(len(row) for row in rows)
         if self.round_up_to is not None:
-            octave = 1 << (width.bit_length() - 1)
-            every = max(1, octave // 8)
-            width = max(width, min(-(-width // every) * every, self.round_up_to))
+            width = max(width, min(rounded_up(width), self.round_up_to))
         ids = np.full((len(rows), width), self.pad_id, dtype=np.int64)
         mask = np.zeros((len(rows), width), dtype=np.int64)
         for i, row in enumerate(rows):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-#: Widths are multiples of this: products over odd sizes are slower than those over a few more tokens.
-_EVERY = 8
+from tunebench.engine.batching import rounded_up
+
 #: A text joins others when it fills at least this share of their width.
 _FILLED = 7 / 8
 
@@ -73,7 +73,7 @@ def pack(keys: Tensor, bias: Tensor, *, at_once: int) -> Layout:
     places = torch.arange(1, tokens + 1, device=keys.device)
     lengths = (keys * places).amax(1).clamp_(min=1)
     order = torch.argsort(lengths, descending=True, stable=True)
-    sizes = [min(-(-length // _EVERY) * _EVERY, tokens) for length in lengths[order].tolist()]
+    sizes = [min(rounded_up(length), tokens) for length in lengths[order].tolist()]
     rectangles, rows, firsts = [], [], []
     done = start = 0
     while done < batch:
