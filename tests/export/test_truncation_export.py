@@ -23,6 +23,7 @@ from tunebench.data import load_dataset
 from tunebench.data.tokens import Cut
 from tunebench.errors import ExportError, ModelError
 from tunebench.export import EXPORTERS, export_run
+from tunebench.export.base import Tolerance
 from tunebench.serving.models import Mixed, load_models
 from tunebench.store import StudyStore
 
@@ -61,13 +62,19 @@ def folder(lively_model: Callable[[str], Path], tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def exports(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Exports:
-    """Return a function that exports a strategy's run in a format, once."""
+    """Return a function that exports a strategy's run in a format, once.
+
+    A quarter of these texts lie nearer to the border than int8 rounds, and which of them change sides depends on
+    the machine. Here it is the logits that show what was read, so the labels may differ more than an export's may.
+    """
     root = tmp_path_factory.mktemp("exports")
 
     def make(label: str, format_: str) -> Path:
         out = root / f"{label}-{format_}"
         if not out.exists():
-            export_run(folder, out=out, format=format_, run_id=run_of(folder, label))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(EXPORTERS["onnx-int8"], "tolerance", Tolerance(None, 0.75, 1.0))
+                export_run(folder, out=out, format=format_, run_id=run_of(folder, label))
         return out
 
     return make
