@@ -205,8 +205,9 @@ def cost(comparison: Comparison) -> Table:
         return {column.key: arm.summary(column.key) for column in columns}
 
     note = (
-        "Training counts the arithmetic that is done, padding of the batches included; the Trainer's "
-        "total_flos counts frozen weights as if they were trained. CSV holds unscaled values."
+        "Training counts the products of every layer over all tokens, what padding is left included (the fast "
+        "layers skip some in the last layer); the Trainer's total_flos counts frozen weights as if they were "
+        "trained. CSV holds unscaled values."
     )
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
     kept = [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]

@@ -63,7 +63,7 @@ class Result:
     Attributes:
         sides: ``plain`` and ``ours`` by strategy.
         gemm_gflops: Best product rates, by type.
-        step_flops: Operations of one of our steps as executed, at the mean length, by strategy.
+        step_flops: Operations of one of our steps without padding, mean over the texts, by strategy.
         attention_dropout: Of our side; None means the model's own, as on the plain side.
     """
 
@@ -317,11 +317,9 @@ def _arguments(folder: str, steps: int) -> TrainingArguments:
 
 
 def _mean_step_flops(workload: Workload, texts: TokenizedTexts, *, first_token_only: bool) -> float:
-    lengths = np.sort(texts.lengths)
-    batches = [lengths[i : i + BATCH] for i in range(0, len(lengths), BATCH)]
-    return statistics.fmean(
-        workload.step(texts=len(b), length=int(b.max()), first_token_only=first_token_only) for b in batches
-    )
+    """Count texts one by one, as they are: what a batch pads besides is no work that MFU should credit."""
+    one = (workload.step(texts=1, length=int(n), first_token_only=first_token_only) for n in texts.lengths)
+    return BATCH * statistics.fmean(one)
 
 
 def render(result: Result, *, grid: bool) -> str:
