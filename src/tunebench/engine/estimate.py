@@ -21,7 +21,7 @@ from tunebench.config import Execution
 from tunebench.data import TextDataset
 from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
 from tunebench.engine import machine
-from tunebench.engine.batching import Collator
+from tunebench.engine.batching import Collator, rounded_up
 from tunebench.engine.evaluator import predict_logits
 from tunebench.models import load_tokenizer, model_folder
 from tunebench.prepare import Prepared, evaluation_interval, prepare_model
@@ -136,6 +136,7 @@ class Way:
         hidden_size: Of the encoder.
         rates: What they take.
         lengths: Tokens of a sample of the texts.
+        trained_lengths: Tokens of such texts in the batches of training, with what padding is left there.
         frozen: Layers to keep the outputs of, if any.
     """
 
@@ -144,6 +145,7 @@ class Way:
     hidden_size: int
     rates: Rates
     lengths: np.ndarray
+    trained_lengths: np.ndarray
     frozen: Frozen | None
 
 
@@ -188,7 +190,14 @@ def estimate_runs(
 
             timed = full_steps(spec)
         way = (timed.model.fingerprint, timed.kind, repr(timed.params), timed.engine, timed.precision)
-        key = (*way, timed.attention_dropout, timed.frozen_dropout, timed.batch_size, timed.max_length)
+        key = (
+            *way,
+            timed.batches,
+            timed.attention_dropout,
+            timed.frozen_dropout,
+            timed.batch_size,
+            timed.max_length,
+        )
         if key not in ways:
             if on_progress is not None:
                 on_progress(f"{'measuring' if measure else 'counting'} {spec.label}")
@@ -212,7 +221,17 @@ def _way(spec: RunSpec, dataset: TextDataset, device: str, measure: bool) -> Way
         prefix = ready.prefix
         frozen = Frozen(prefix.layers, prefix.key(), prefix.bytes_per_text(sample.lengths))
     config: Any = ready.model.config
-    return Way(ready.parameters, ready.workload, config.hidden_size, rates, sample.lengths, frozen)
+    trained = _trained_lengths(spec, ready, sample.lengths)
+    return Way(ready.parameters, ready.workload, config.hidden_size, rates, sample.lengths, trained, frozen)
+
+
+def _trained_lengths(spec: RunSpec, ready: Prepared, lengths: np.ndarray) -> np.ndarray:
+    packs = ready.fast is not None and ready.fast.packing.allowed
+    if spec.engine == "reference" or packs or spec.batches == "by_length":
+        return lengths
+    # Padded to the longest of a batch drawn at random, as the sample is.
+    batches = np.array_split(lengths, math.ceil(len(lengths) / spec.batch_size))
+    return np.array([min(rounded_up(int(batch.max())), spec.max_length) for batch in batches])
 
 
 def _estimate(spec: RunSpec, way: Way, *, kept: _Kept, measured: bool) -> Estimate:
@@ -223,7 +242,7 @@ def _estimate(spec: RunSpec, way: Way, *, kept: _Kept, measured: bool) -> Estima
     steps = steps_per_epoch * spec.epochs
     used = _prefix_use(spec, way, kept)
     work = way.workload if used is None else way.workload.above(used.layers)
-    flops = train * spec.epochs * _mean(spec, lengths, work.step)
+    flops = train * spec.epochs * _mean(spec, way.trained_lengths, work.step)
     # Of what a text takes to score, the part above the frozen layers.
     above = _mean(spec, lengths, work.forward) / _mean(spec, lengths, way.workload.forward)
     selection = {"validation": validation, "test": spec.test_size, "last": validation}[spec.selection]
