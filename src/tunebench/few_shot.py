@@ -20,6 +20,7 @@ from tunebench.architectures import architecture_of
 from tunebench.attempt import Attempt
 from tunebench.data.splits import run_parts, scored_texts
 from tunebench.engine import machine
+from tunebench.engine.batching import longest_of_batches
 from tunebench.engine.estimate import OVERHEAD, Estimate, Way
 from tunebench.engine.flops import Work, Workload, count
 from tunebench.files import stored_file
@@ -143,13 +144,13 @@ def estimate_few_shot(spec: RunSpec, way: Way, *, measured: bool) -> Estimate:
         way: How :func:`full_steps` trains, and what it takes.
         measured: Whether that was measured.
     """
-    rates, lengths = way.rates, way.lengths
+    rates = way.rates
     params, classes = _params(spec), len(spec.data.label_names)
     validation = round(spec.train_size * spec.validation_fraction)
     train = spec.train_size - validation
     # A batch is padded to its longest text.
-    groups = np.array_split(lengths, math.ceil(len(lengths) / params.pairs_per_batch))
-    a_text = np.mean([way.workload.step(texts=1, length=int(group.max())) for group in groups])
+    padded = longest_of_batches(way.lengths, params.pairs_per_batch)
+    a_text = np.mean([way.workload.step(texts=1, length=longest) for longest in padded])
     flops = float(2 * _pairs(params, train) * a_text)
     encoder = way.parameters.adapter
     assert encoder is not None, "counted when the model was prepared"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -73,11 +74,17 @@ class Collator:
         batch["labels"] = torch.tensor([example["labels"] for example in examples], dtype=torch.long)
         return batch
 
+    def width(self, longest: int) -> int:
+        """Return the tokens that a batch is padded to whose longest text has so many."""
+        if self.length is not None:
+            return self.length
+        if self.round_up_to is None:
+            return longest
+        return max(longest, min(rounded_up(longest), self.round_up_to))
+
     def pad(self, rows: Sequence[np.ndarray]) -> dict[str, Tensor]:
         """Pad rows of token ids on the right."""
-        width = self.length or max(len(row) for row in rows)
-        if self.round_up_to is not None:
-            width = max(width, min(rounded_up(width), self.round_up_to))
+        width = self.width(max(len(row) for row in rows))
         ids = np.full((len(rows), width), self.pad_id, dtype=np.int64)
         mask = np.zeros((len(rows), width), dtype=np.int64)
         for i, row in enumerate(rows):
@@ -106,6 +113,11 @@ class Batches:
         order = np.random.default_rng(0).permutation(len(self.texts))
         for start in range(0, len(order), self.size):
             yield self.collator.pad([self.texts[int(i)] for i in order[start : start + self.size]])
+
+
+def longest_of_batches(lengths: np.ndarray, size: int) -> list[int]:
+    """Return the tokens of the longest text of each batch of about ``size``, texts taken in the order they come."""
+    return [int(batch.max()) for batch in np.array_split(lengths, math.ceil(len(lengths) / size))]
 
 
 def batches_by_length(lengths: np.ndarray, *, batch_tokens: int) -> Iterator[np.ndarray]:

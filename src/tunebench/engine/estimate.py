@@ -21,7 +21,7 @@ from tunebench.config import Execution
 from tunebench.data import TextDataset
 from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
 from tunebench.engine import machine
-from tunebench.engine.batching import Collator, rounded_up
+from tunebench.engine.batching import Collator, longest_of_batches
 from tunebench.engine.evaluator import predict_logits
 from tunebench.models import load_tokenizer, model_folder
 from tunebench.prepare import Prepared, evaluation_interval, prepare_model
@@ -221,17 +221,16 @@ def _way(spec: RunSpec, dataset: TextDataset, device: str, measure: bool) -> Way
         prefix = ready.prefix
         frozen = Frozen(prefix.layers, prefix.key(), prefix.bytes_per_text(sample.lengths))
     config: Any = ready.model.config
-    trained = _trained_lengths(spec, ready, sample.lengths)
+    trained = _trained_lengths(spec, ready, sample.lengths, collator)
     return Way(ready.parameters, ready.workload, config.hidden_size, rates, sample.lengths, trained, frozen)
 
 
-def _trained_lengths(spec: RunSpec, ready: Prepared, lengths: np.ndarray) -> np.ndarray:
+def _trained_lengths(spec: RunSpec, ready: Prepared, lengths: np.ndarray, collator: Collator) -> np.ndarray:
     packs = ready.fast is not None and ready.fast.packing.allowed
-    if spec.engine == "reference" or packs or spec.batches == "by_length":
+    if packs or spec.batches == "by_length":
         return lengths
-    # Padded to the longest of a batch drawn at random, as the sample is.
-    batches = np.array_split(lengths, math.ceil(len(lengths) / spec.batch_size))
-    return np.array([min(rounded_up(int(batch.max())), spec.max_length) for batch in batches])
+    # Batches are drawn at random, and so was the sample.
+    return np.array([collator.width(longest) for longest in longest_of_batches(lengths, spec.batch_size)])
 
 
 def _estimate(spec: RunSpec, way: Way, *, kept: _Kept, measured: bool) -> Estimate:
