@@ -94,6 +94,8 @@ def make_plan(
     try:
         tell("reading the data")
         dataset = load_dataset(study.data)
+        for line in dataset.reading.lines():
+            tell(line)
     except TunebenchError as error:
         errors.append(error)
     if dataset is not None:

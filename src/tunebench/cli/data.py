@@ -28,6 +28,8 @@ def data_audit(
     if json_:
         print_json(found.to_dict())
         return
+    for line in found.reading:
+        out.print(line, markup=False)
     for name, split in found.splits.items():
         balance = ", ".join(f"{label} {n:,} ({split.share[label]:.1%})" for label, n in split.per_class.items())
         out.print(f"{name}: {split.examples:,} texts; {balance}", markup=False)

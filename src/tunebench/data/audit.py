@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,7 @@ class Audit:
         shared_conflicting: Of these, the ones whose labels differ between the splits.
         max_length: Tokens that truncation figures are for; ``None`` without token lengths.
         warnings: Plain sentences on what deserves attention.
+        reading: What was read of the source and what was passed over, a line each.
     """
 
     source: str
@@ -88,6 +89,7 @@ class Audit:
     shared_conflicting: int | None
     max_length: int | None
     warnings: list[str]
+    reading: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -137,6 +139,7 @@ def audit(
         shared_conflicting=overlap.conflicting if overlap else None,
         max_length=limit,
         warnings=_warnings(splits, overlap, limit),
+        reading=dataset.reading.lines(),
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+
+from tunebench.data.reading import Reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,7 @@ class TextDataset:
         label_names: One name a class, in label order.
         train: What may be trained on.
         test: What is scored; ``None`` when the source has no test split.
+        reading: What was read of the source, and what was passed over; no part of the fingerprint.
     """
 
     source: str
@@ -50,6 +53,7 @@ class TextDataset:
     label_names: tuple[str, ...]
     train: Split
     test: Split | None
+    reading: Reading = field(default_factory=Reading)
 
     @cached_property
     def fingerprint(self) -> str:
