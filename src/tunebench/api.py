@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebench.comparison import Comparison
-from tunebench.config import DataConfig, Execution, StudyConfig
+from tunebench.config import Execution, StudyConfig
 from tunebench.errors import StoreError
 from tunebench.files import set_aside, write_json
 from tunebench.spec import RunSpec
@@ -281,16 +281,33 @@ def _write_report(comparison: Comparison, folder: Path, *, run_figures: bool | N
 
 
 def audit_source(
-    source: str, *, model: str, max_length: int, text_column: str | None = None, label_column: str | None = None
+    source: str,
+    *,
+    model: str,
+    max_length: int,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    settings: Sequence[str] = (),
 ) -> Audit:
     """Load and audit a data set, counting tokens with a model's tokenizer.
+
+    Args:
+        source: Packaged name, Hub name, file or folder.
+        model: Whose tokenizer counts.
+        max_length: Tokens that training would keep.
+        text_column: Column of texts; found by its name where None.
+        label_column: Column of labels; found by its name where None.
+        settings: Further settings, ``data.KEY=VALUE`` as in ``run --set``.
 
     Raises:
         TunebenchError: Data or model cannot be read.
     """
     from tunebench.data import load_dataset
+    from tunebench.study_file import load_data_config
 
-    config = DataConfig(source=source, text_column=text_column, label_column=label_column)
+    config = load_data_config(source, settings)
+    named = {"text_column": text_column, "label_column": label_column}
+    config = config.model_copy(update={key: name for key, name in named.items() if name is not None})
     return _audit(load_dataset(config), model, max_length)
 
 

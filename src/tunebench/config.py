@@ -6,6 +6,7 @@ Resolving a :class:`StudyConfig` gives the runs of its grid (:mod:`tunebench.spe
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from itertools import product
@@ -201,14 +202,46 @@ def _with_kind(label: str, raw: Any) -> Any:
     return {"kind": label, **raw} if isinstance(raw, dict) else raw
 
 
-class DataConfig(Frozen):
+Separator = Literal["comma", "semicolon", "tab", "pipe"]
+
+
+class ReadOptions(Frozen):
+    """How files are read, where what is recognised of them is not right; unset is recognised."""
+
+    encoding: str | None = Field(default=None, description="of text files, such as utf-8, cp1252, utf-16")
+    separator: Separator | None = Field(default=None, description="between the fields of CSV and TSV")
+    quotes: bool | None = Field(
+        default=None, description='whether " around a field of CSV and TSV quotes it, or is part of the text'
+    )
+    header: bool | None = Field(default=None, description="whether the first row of CSV and TSV names the columns")
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str | None) -> str | None:
+        try:
+            # Python also calls "hex" and "zip" encodings; they decode to bytes.
+            known = value is None or codecs.lookup(value)._is_text_encoding
+        except (LookupError, ValueError):
+            known = False
+        if not known:
+            raise ValueError(
+                f"{value!r} is no encoding that Python knows; for example utf-8, cp1252, utf-16, shift_jis"
+            )
+        return value
+
+
+#: A column's name; YAML reads names such as 0 as numbers.
+ColumnName = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
+
+
+class DataConfig(ReadOptions):
     """Where texts and labels come from; columns are found by convention unless named."""
 
     source: str = Field(description="packaged name, Hub name, file or folder")
     revision: str | None = Field(default=None, description="Hub revision; the default branch when unset")
     subset: str | None = Field(default=None, description="Hub configuration name")
-    text_column: str | None = None
-    label_column: str | None = None
+    text_column: ColumnName | None = None
+    label_column: ColumnName | None = None
 
 
 class Search(Frozen):

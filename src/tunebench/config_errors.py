@@ -67,7 +67,7 @@ def check_booleans(raw: dict[str, Any]) -> list[TunebenchError]:
 def _booleans(value: Any, path: tuple[Any, ...], raw: dict[str, Any]) -> list[TunebenchError]:
     if isinstance(value, bool):
         schema = _schema_at(path, raw)
-        if schema.get("type") == "boolean":
+        if any(option.get("type") == "boolean" for option in (schema, *schema.get("anyOf", ()))):
             return []
         key = ".".join(str(part) for part in path)
         allowed = _describe(schema)

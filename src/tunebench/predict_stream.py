@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -74,6 +74,10 @@ def from_lines(stream: BinaryIO) -> Iterator[tuple[str, str]]:
         yield f"Line {number}", line.removesuffix("\n").removesuffix("\r")
 
 
+def _position(header: Sequence[str], column: str | None) -> int:
+    return header.index(find_column(header, wanted=column, names=TEXT_NAMES, role="text", setting="--column "))
+
+
 def from_csv(path: Path, *, column: str | None) -> Iterator[tuple[str, str]]:
     """Yield a column of a CSV file, row by row; the file is never held as a whole.
 
@@ -90,7 +94,7 @@ def from_csv(path: Path, *, column: str | None) -> Iterator[tuple[str, str]]:
             header = [name.strip() for name in next(reader, [])]
             if not header:
                 raise DataError("The file is empty.", value=str(path))
-            position = header.index(find_column(header, wanted=column, names=TEXT_NAMES, what="text"))
+            position = _position(header, column)
             for row in reader:
                 if not row:
                     continue

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tunebench.config import StudyConfig
+from tunebench.config import DataConfig, StudyConfig
 from tunebench.config_errors import check_booleans, explain
 from tunebench.errors import ConfigError, first_line, raise_all
 from tunebench.files import local_path
@@ -164,6 +164,30 @@ def _is_bearable(value: Any) -> bool:
             return True
         level = inner
     return False
+
+
+def load_data_config(source: str, settings: Sequence[str] = ()) -> DataConfig:
+    """Check a data source with its settings, outside a study.
+
+    Args:
+        source: Packaged name, Hub name, file or folder.
+        settings: ``data.KEY=VALUE``, as given to ``--set``.
+
+    Raises:
+        ConfigError: A setting is not one of data's, or its value is not allowed.
+    """
+    # The smallest study around it, so that the messages are those of a study.
+    raw: dict[str, Any] = {"name": "data", "model": "none", "strategies": ["full"], "train_sizes": ["all"]}
+    raw["data"] = {"source": source}
+    for setting in settings:
+        if not setting.strip().startswith("data."):
+            raise ConfigError(
+                "Only settings of the data are known here.",
+                value=setting,
+                allowed=", ".join(f"data.{key}" for key in DataConfig.model_fields if key != "source"),
+            )
+        _override(raw, setting)
+    return check_study(raw).data
 
 
 def check_study(raw: dict[str, Any]) -> StudyConfig:

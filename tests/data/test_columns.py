@@ -24,7 +24,7 @@ from tunebench.errors import DataError, ErrorGroup
 
 
 def _find(columns: list[str], wanted: str | None = None) -> str:
-    return find_column(columns, wanted=wanted, names=TEXT_NAMES, what="text")
+    return find_column(columns, wanted=wanted, names=TEXT_NAMES, role="text")
 
 
 @pytest.mark.parametrize("name", [*TEXT_NAMES, "Text", "REVIEW"])
@@ -34,7 +34,7 @@ def test_text_column_is_found_by_convention(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*LABEL_NAMES, "Label"])
 def test_label_column_is_found_by_convention(name: str) -> None:
-    assert find_column(["text", name], wanted=None, names=LABEL_NAMES, what="label") == name
+    assert find_column(["text", name], wanted=None, names=LABEL_NAMES, role="label") == name
 
 
 def test_named_column_wins_over_convention() -> None:

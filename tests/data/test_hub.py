@@ -92,10 +92,24 @@ def test_no_test_split(hub: Hub) -> None:
     assert load_dataset(DataConfig(source="owner/name")).test is None
 
 
-def test_test_split_without_labels_is_refused(hub: Hub) -> None:
+def test_test_split_without_labels_is_passed_over_with_a_word(hub: Hub) -> None:
     hub.splits["test"] = _split([-1, -1])
-    with pytest.raises(DataError, match="2 of 2 labels are unknown in train"):
-        load_dataset(DataConfig(source="owner/name"))
+    dataset = load_dataset(DataConfig(source="owner/name"))
+    assert dataset.test is None
+    assert "the test part (2 rows)" in [item.what for item in dataset.reading.passed_over]
+
+
+def test_other_splits_are_named(hub: Hub) -> None:
+    hub.splits |= {"validation": _split([0, 1]), "extra": _split([0])}
+    found = [item.what for item in load_dataset(DataConfig(source="owner/name")).reading.passed_over]
+    assert {"split 'validation' (2 rows)", "split 'extra' (1 rows)", "column 'topic'"} <= set(found)
+
+
+@pytest.mark.parametrize("setting", ["encoding", "separator", "quotes", "header"])
+def test_settings_of_files_are_refused(hub: Hub, setting: str) -> None:
+    values = {"encoding": "utf-8", "separator": "tab", "quotes": True, "header": True}
+    with pytest.raises(DataError, match=f"data.{setting} is for files"):
+        load_dataset(DataConfig(source="owner/name", **{setting: values[setting]}))
 
 
 def test_no_train_split(hub: Hub) -> None:

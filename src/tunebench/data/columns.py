@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
+from tunebench.data.reading import PassedOver, listed
+from tunebench.data.table import Table
 from tunebench.errors import DataError, TunebenchError, raise_all
 
 TEXT_NAMES = ("text", "sentence", "review", "content", "document", "comment", "body", "tweet")
+#: Usual names of what stands beside a text, or of the second text of a pair.
+MORE_TEXT_NAMES = frozenset(
+    "title subject headline summary description question question1 question2 sentence1 sentence2 "
+    "premise hypothesis text1 text2 text_a text_b".split()
+)
+#: Usual names of a column that says which part a row belongs to.
+SPLIT_NAMES = ("split", "set", "part", "partition", "subset", "fold")
 LABEL_NAMES = ("label", "labels", "sentiment", "class", "target", "category", "y")
 
 #: An integer as it is usually written; "01" is not one, or it would be the same class as "1".
@@ -19,41 +30,151 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 #: Half a pair: JSON can spell it, but no tokenizer can encode it.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SHOWN = 5
+#: Rows whose content is looked at where names do not tell.
+_GUESSED_FROM = 1000
 #: Longer ones are texts.
 _LONGEST_LABEL = 200
 
 
-def find_column(columns: Sequence[str], *, wanted: str | None, names: Sequence[str], what: str) -> str:
+@dataclass(frozen=True)
+class Columns:
+    """The columns used.
+
+    Attributes:
+        text: Name of the column of texts.
+        label: Name of the column of labels.
+        notes: What was concluded from the content rather than from names, one sentence each.
+    """
+
+    text: str
+    label: str
+    notes: tuple[str, ...] = ()
+
+
+def find_columns(table: Table, *, text: str | None, label: str | None) -> Columns:
+    """Return the columns that hold texts and labels.
+
+    They are the ones the user names, else those with a usual name. A file without a header has no names to go by:
+    there the labels are the only column of few values that repeat, and the texts are the longest of the others.
+
+    Args:
+        table: The training rows.
+        text: Column of texts that the user names, if any.
+        label: The same for labels.
+
+    Raises:
+        DataError: A named column is not there; or none was named, and none or several fit.
+        ErrorGroup: Both.
+    """
+    guess = _guess(table)
+    if table.headless and guess is not None and text is None and label is None:
+        first, second = guess
+        note = f"The file names no columns: {first} holds the longest texts, and {second} few values that repeat."
+        return Columns(first, second, (note,))
+    errors: list[TunebenchError] = []
+    found: dict[str, str] = {}
+    roles: list[tuple[Literal["text", "label"], str | None, Sequence[str]]] = [
+        ("text", text, TEXT_NAMES),
+        ("label", label, LABEL_NAMES),
+    ]
+    likely = (None, None) if guess is None else guess
+    for (role, wanted, names), column in zip(roles, likely, strict=True):
+        try:
+            found[role] = find_column(table.columns, wanted=wanted, names=names, role=role, guess=column)
+        except DataError as error:
+            errors.append(error)
+    raise_all(errors)
+    if found["text"] == found["label"]:
+        raise DataError(
+            "Texts and labels cannot be the same column.", value=found["text"], allowed=listed(table.columns, 30)
+        )
+    return Columns(found["text"], found["label"])
+
+
+def find_column(
+    columns: Sequence[str],
+    *,
+    wanted: str | None,
+    names: Sequence[str],
+    role: Literal["text", "label"],
+    setting: str | None = None,
+    guess: str | None = None,
+) -> str:
     """Return the column that holds texts or labels.
 
     Args:
         columns: The columns there are.
         wanted: What the user named, if anything.
-        names: Conventional names, looked for without regard to case.
-        what: ``text`` or ``label``, for messages.
+        names: Usual names, compared without regard to case.
+        role: What the column holds, for messages.
+        setting: How the user names it, for messages; by default the study's key.
+        guess: The column that looks likely by its content, for messages.
 
     Raises:
         DataError: The named column is not there; or none was named, and none or several fit.
     """
+    setting = setting or f"--set data.{role}_column="
     if wanted is not None:
         if wanted in columns:
             return wanted
         raise DataError(
-            f"There is no such {what} column.",
+            f"There is no such {role} column.",
             value=wanted,
-            allowed=_shown(columns, 30),
-            fix=f"correct data.{what}_column",
+            allowed=listed(columns, 30),
+            fix=f"name one that is there: {setting}{shlex.quote(guess or columns[0])}",
         )
     found = [column for column in columns if column.lower() in names]
     if len(found) == 1:
         return found[0]
     problem = "No column looks" if not found else "More than one column looks"
+    likely = "" if guess is None else f" ({guess!r} looks likely by its content)"
     raise DataError(
-        f"{problem} like the {what} column.",
-        value=_shown(found or columns, 30),
+        f"{problem} like the {role} column.",
+        value=listed(found or columns, 30),
         allowed=f"one column called {', '.join(names)}, or any that is named",
-        fix=f"name it: data.{what}_column in the study, or --set data.{what}_column=NAME",
+        fix=f"name it: {setting}{shlex.quote(guess or 'NAME')}{likely}",
     )
+
+
+def unused_columns(train: Table, test: Table | None, columns: Columns) -> list[PassedOver]:
+    """Name the columns that are not read, those that may be missed with the reason."""
+    every = dict.fromkeys([*train.columns, *(test.columns if test is not None else ())])
+    rest = [name for name in every if name not in (columns.text, columns.label)]
+    found = []
+    for name in [name for name in rest if name.lower() in (*TEXT_NAMES, *MORE_TEXT_NAMES)]:
+        why = f"{columns.text!r} is read; --set data.text_column={shlex.quote(name)} reads this one instead"
+        found.append(PassedOver(f"column {name!r}", why))
+        rest.remove(name)
+    for name in [name for name in rest if name.lower() in SPLIT_NAMES and name in train.columns]:
+        parts = listed(sorted({str(value) for value in train.values(name)}), 5)
+        found.append(
+            PassedOver(f"column {name!r}", f"it seems to name splits ({parts}); all rows of the file are train")
+        )
+        rest.remove(name)
+    if rest:
+        what = f"column {rest[0]!r}" if len(rest) == 1 else f"{len(rest)} columns: {listed(map(repr, rest))}"
+        found.append(PassedOver(what, "neither texts nor labels"))
+    return found
+
+
+def _guess(table: Table) -> tuple[str, str] | None:
+    """Return the columns of texts and labels by their content; None where that does not tell them apart."""
+    lengths: dict[str, float] = {}
+    few: list[str] = []
+    for name in table.columns:
+        values = table.values(name)[:_GUESSED_FROM]
+        strings = [value for value in values if isinstance(value, str)]
+        distinct = len({str(value) for value in values})
+        if 2 <= distinct <= len(values) // 2 and max(map(len, map(str, values))) <= _LONGEST_LABEL:
+            few.append(name)
+        elif len(strings) == len(values):
+            lengths[name] = sum(map(len, strings)) / max(1, len(strings))
+    if len(few) != 1 or not lengths:
+        return None
+    longest = sorted(lengths, key=lambda name: -lengths[name])
+    if len(longest) > 1 and lengths[longest[0]] < 2 * lengths[longest[1]]:
+        return None
+    return longest[0], few[0]
 
 
 def check_texts(values: Sequence[Any], *, where: str) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunebench.data.sources import RawData
-from tunebench.data.tables import Table
+from tunebench.data.arrow_tables import dataset_table
+from tunebench.data.sources import RawData, from_splits
 from tunebench.errors import DataError, first_line
 
 _INSTEAD = "use a local folder or file (--data PATH), or packaged data (--data imdb-reviews)"
@@ -34,8 +34,8 @@ def read_hub(name: str, *, revision: str | None, subset: str | None) -> RawData:
             value=f"{name}: {', '.join(map(str, loaded))}",
             fix=f"choose another configuration (data.subset), or {_INSTEAD}",
         )
-    test = _table(loaded["test"]) if "test" in loaded else None
-    return RawData(_table(loaded["train"]), test, revision=commit)
+    splits = {str(split): dataset_table(loaded[split]) for split in loaded}
+    return from_splits(splits, name, revision=commit)
 
 
 def _resolve(name: str, revision: str | None) -> str:
@@ -78,21 +78,6 @@ def _load(name: str, subset: str | None, commit: str) -> Any:
         ) from error
     except Exception as error:
         raise _out_of_reach(name, error) from error
-
-
-def _table(split: Any) -> Table:
-    import datasets
-
-    return Table(
-        tuple(split.column_names),
-        len(split),
-        lambda column: list(split[column]),
-        {
-            column: tuple(feature.names)
-            for column, feature in split.features.items()
-            if isinstance(feature, datasets.ClassLabel)
-        },
-    )
 
 
 def _out_of_reach(name: str, error: Exception) -> DataError:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
-from tunebench.config import DataConfig
+from tunebench.config import DataConfig, ReadOptions
 from tunebench.data.columns import (
-    LABEL_NAMES,
-    TEXT_NAMES,
+    Columns,
     check_texts,
     clean_labels,
     encode_labels,
     find_classes,
-    find_column,
-    name_classes,
+    find_columns,
+    unused_columns,
 )
+from tunebench.data.declared import in_declared_order, label_values
 from tunebench.data.hub import read_hub
 from tunebench.data.packaged import DATASETS
+from tunebench.data.readers import table_name
+from tunebench.data.reading import PassedOver, Reading, listed
 from tunebench.data.sources import RawData, read_path
-from tunebench.data.tables import READERS, Table
 from tunebench.data.types import Split, TextDataset
 from tunebench.errors import DataError, TunebenchError, raise_all
 from tunebench.files import local_path
@@ -48,24 +50,53 @@ def load_dataset(config: DataConfig) -> TextDataset:
     for where, table in (("train", raw.train), ("test", raw.test)):
         if table is not None and table.rows == 0:
             raise DataError(f"The {where} split holds no rows.", value=config.source)
-    text, label = _find_columns(raw, config)
+    columns = _find_columns(raw, config)
+    values = label_values(raw, columns.label)
+    unlabelled = values.test is not None and all(value is None for value in values.test)
+    if unlabelled:
+        raw = _without_test(raw)
     problems = _Problems()
-    train_texts = problems.catch(lambda: check_texts(raw.train.values(text), where="train"))
-    train_labels = problems.catch(lambda: clean_labels(raw.train.values(label), where="train"))
+    train_texts = problems.catch(lambda: check_texts(raw.train.values(columns.text), where="train"))
+    train_labels = problems.catch(lambda: clean_labels(values.train, where="train"))
     classes = None
     if train_labels is not None:
         classes = problems.catch(lambda: find_classes(train_labels, where="train"))
+    if classes is not None:
+        classes = in_declared_order(classes, values.declared)
     test = None
-    if raw.test is not None:
-        test = _check_test(raw.test, text, label, classes, problems)
+    if raw.test is not None and values.test is not None:
+        test = _check_test(raw.test.values(columns.text), values.test, classes, problems)
     raise_all(problems.found)
     assert train_texts is not None and train_labels is not None and classes is not None
     return TextDataset(
         source=config.source,
         revision=raw.revision,
-        label_names=name_classes(classes, raw.train.class_names.get(label)),
+        label_names=tuple(str(value) for value in classes),
         train=Split(train_texts, encode_labels(train_labels, classes, where="train")),
         test=test,
+        reading=_account(raw, columns, values.notes),
+    )
+
+
+def _without_test(raw: RawData) -> RawData:
+    """Pass over a test part without any label, as competitions publish it."""
+    assert raw.test is not None
+    unused = PassedOver(f"the test part ({raw.test.rows:,} rows)", "none of its texts has a label")
+    return replace(raw, test=None, passed_over=(*raw.passed_over, unused))
+
+
+def _account(raw: RawData, columns: Columns, notes: Sequence[str]) -> Reading:
+    """Say what was read, and name everything that was not."""
+    tables = {"train": raw.train} | ({} if raw.test is None else {"test": raw.test})
+    return Reading(
+        files={part: table.files for part, table in tables.items() if table.files},
+        columns={"text": columns.text, "label": columns.label},
+        passed_over=(
+            *raw.passed_over,
+            *(item for table in tables.values() for item in table.passed_over),
+            *unused_columns(raw.train, raw.test, columns),
+        ),
+        notes=(*raw.notes, *(note for table in tables.values() for note in table.notes), *columns.notes, *notes),
     )
 
 
@@ -88,16 +119,14 @@ def _read(config: DataConfig) -> RawData:
     source = config.source
     path = local_path(source)
     if source in DATASETS or path.exists():
-        for key, value in (("revision", config.revision), ("subset", config.subset)):
-            if value is not None:
-                raise DataError(
-                    f"data.{key} is for data on the Hub, and this is not there.",
-                    value=value,
-                    fix=f"drop data.{key}",
-                )
-        return DATASETS[source].read() if source in DATASETS else read_path(path)
+        where = "data on the Hub"
+        unused = [(key, getattr(config, key), where) for key in ("revision", "subset")]
+        if source in DATASETS:
+            unused += [(key, getattr(config, key), "files") for key in ReadOptions.model_fields]
+        _refuse_unused(unused)
+        return DATASETS[source].read() if source in DATASETS else read_path(path, config)
     separators = source.count("/") + source.count("\\")
-    if source.startswith((".", "/", "~")) or separators > 1 or "\\" in source or path.suffix.lower() in READERS:
+    if source.startswith((".", "/", "~")) or separators > 1 or "\\" in source or table_name(path) is not None:
         raise DataError(
             "There is no such file or folder.",
             value=source,
@@ -109,36 +138,38 @@ def _read(config: DataConfig) -> RawData:
             value=source,
             allowed=f"{', '.join(DATASETS)}; a file or folder; a name on the Hub (owner/name)",
         )
+    _refuse_unused([(key, getattr(config, key), "files") for key in ReadOptions.model_fields])
     return read_hub(source, revision=config.revision, subset=config.subset)
 
 
-def _find_columns(raw: RawData, config: DataConfig) -> tuple[str, str]:
-    problems = _Problems()
-    columns = raw.train.columns
-    text = problems.catch(lambda: find_column(columns, wanted=config.text_column, names=TEXT_NAMES, what="text"))
-    label = problems.catch(
-        lambda: find_column(columns, wanted=config.label_column, names=LABEL_NAMES, what="label")
-    )
-    raise_all(problems.found)
-    assert text is not None and label is not None
-    if text == label:
-        raise DataError("Texts and labels cannot be the same column.", value=text, allowed=", ".join(columns[:30]))
-    lacking = [name for name in (text, label) if raw.test is not None and name not in raw.test.columns]
-    if lacking and raw.test is not None:
+def _refuse_unused(settings: Sequence[tuple[str, Any, str]]) -> None:
+    """Refuse what is set and has no effect: key, value, and what it is for."""
+    for key, value, wanted in settings:
+        if value is not None:
+            raise DataError(f"data.{key} is for {wanted}, and this is not.", value=value, fix=f"drop data.{key}")
+
+
+def _find_columns(raw: RawData, config: DataConfig) -> Columns:
+    columns = find_columns(raw.train, text=config.text_column, label=config.label_column)
+    there = () if raw.test is None else raw.test.columns
+    lacking = [
+        name for name in (columns.text, columns.label) if raw.test is not None and name not in raw.test.columns
+    ]
+    if lacking:
         raise DataError(
             "The test split lacks a column that train has.",
             value=", ".join(lacking),
-            allowed=", ".join(raw.test.columns[:30]),
+            allowed=listed(there, 30),
             fix="give both splits the same columns",
         )
-    return text, label
+    return columns
 
 
 def _check_test(
-    table: Table, text: str, label: str, classes: tuple[str | int, ...] | None, problems: _Problems
+    raw_texts: Sequence[Any], raw_labels: Sequence[Any], classes: tuple[str | int, ...] | None, problems: _Problems
 ) -> Split | None:
-    texts = problems.catch(lambda: check_texts(table.values(text), where="test"))
-    labels = problems.catch(lambda: clean_labels(table.values(label), where="test"))
+    texts = problems.catch(lambda: check_texts(raw_texts, where="test"))
+    labels = problems.catch(lambda: clean_labels(raw_labels, where="test"))
     if labels is None or classes is None:
         return None
     encoded = problems.catch(lambda: encode_labels(labels, classes, where="test"))

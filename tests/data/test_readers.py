@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import io
 import json
+import lzma
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunebench.data.tables import READERS, Table, read_csv, read_jsonl, read_table, read_tsv
+from tunebench.data.delimited import read_csv, read_tsv
+from tunebench.data.json_tables import read_json
+from tunebench.data.readers import READERS, read_table
+from tunebench.data.table import Table
 from tunebench.errors import DataError
 
 #: Texts that careless readers change: missing-value words, quotes, line ends, separators, blanks.
@@ -47,7 +55,7 @@ def test_csv_and_tsv_give_back_what_was_written(rows: list[tuple[str, str]]) -> 
 @given(st.lists(st.tuples(CELLS | st.sampled_from([*AWKWARD, "\u2028"]), st.integers()), min_size=1, max_size=5))
 def test_jsonl_gives_back_what_was_written(rows: list[tuple[str, int]]) -> None:
     lines = [json.dumps({"text": text, "label": label}, ensure_ascii=False) for text, label in rows]
-    assert _rows(read_jsonl("\n".join(lines).encode(), "x")) == [list(row) for row in rows]
+    assert _rows(read_json("\n".join(lines).encode(), "x")) == [list(row) for row in rows]
 
 
 def test_parquet_keeps_types_and_gaps(tmp_path: Path) -> None:
@@ -93,7 +101,7 @@ def test_texts_longer_than_the_csv_module_allows_by_itself_are_read() -> None:
 
 
 def test_jsonl_keys_may_be_lacking() -> None:
-    assert read_jsonl(b'{"text": "a"}\n\n{"label": 1}', "x").values("label") == [None, 1]
+    assert read_json(b'{"text": "a"}\n\n{"label": 1}', "x").values("label") == [None, 1]
 
 
 BAD: dict[str, tuple[str, bytes, str]] = {
@@ -101,23 +109,33 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "too few fields": ("x.csv", b"text,label\na,0\nb\n", "on line 3 has 1 fields"),
     "trailing separators": ("x.csv", b"text,label\na,0,\nb,1,\n", "on line 2 has 3 fields"),
     "line of a row after a text of two lines": ("x.csv", b'text,label\n"a\nb",0\nc\n', "on line 4 has 1 fields"),
-    "stray quote": ("x.csv", b'text,label\n"a" b,0\n', "on line 2 is malformed"),
-    "unclosed quote": ("x.csv", b'text,label\na,0\n"b,1\nc,0\n', "on line 3 is malformed"),
+    "stray quote": ("x.csv", b'text,label\n"c, d",1\n"a" b,0\n', "on line 3 is malformed"),
+    "unclosed quote": ("x.csv", b'text,label\n"a, d",0\n"b,1\nc,0\n', "on line 3 is malformed"),
     "TSV": ("x.tsv", b"text\tlabel\na\t0\nb\n", "on line 3 has 1 fields"),
     "same name twice": ("x.csv", b"text,text,label\na,b,0\n", "same name"),
     "not JSON": ("x.jsonl", b'{"text": "a"}\n{"text": }\n', "Line 2 of the file is no JSON"),
     "deep JSON": ("x.jsonl", b"[" * 100_000, "Line 1 of the file is no JSON"),
     "no object": ("x.jsonl", b'{"text": "a"}\n\n[1]\n', "Line 3 of the file is no JSON object"),
-    "Latin-1": ("x.csv", b"text,label\nna\xefve,0\n", r"not UTF-8 (line 2, byte offset 13)"),
+    "one line of Latin-1": (
+        "x.csv",
+        "text,label\nnaïve,0\nété,1\n".encode() + b"caf\xe9,0\n",
+        "1 of its 3 lines that are not plain ASCII (line 4, byte offset 31)",
+    ),
     "Latin-1 behind a mark": ("x.csv", b"\xef\xbb\xbftext,label\nna\xefve,0\n", "(line 2, byte offset 16)"),
-    "UTF-16": ("x.jsonl", '{"text": "a"}'.encode("utf-16"), "not UTF-8 (line 1, byte offset 0)"),
     "no Parquet": ("x.parquet", b"PAR1 not really", "no readable Parquet"),
     "cut Parquet": ("x.parquet", b"", "empty"),
     "empty CSV": ("x.csv", b"", "empty"),
     "blank CSV": ("x.csv", b" \n\n", "empty"),
     "header only": ("x.csv", b"text,label\n", "no rows"),
     "empty JSONL": ("x.jsonl", b"\n", "no rows"),
-    "unknown ending": ("x.xlsx", b"PK", "cannot be read"),
+    "unknown ending": ("x.docx", b"PK", "cannot be read"),
+    "no workbook": ("x.xlsx", b"PK", "no readable workbook"),
+    "no Arrow": ("x.arrow", b"ARROW1 not really", "no readable Arrow"),
+    "key twice": ("x.jsonl", b'{"text": "a", "label": 1, "label": 0}', "the key 'label' stands in an object twice"),
+    "no rows in JSON": ("x.json", b'{\n"a": 1\n}', "holds no rows"),
+    "array of texts": ("x.json", b'["a", "b"]', "Item 1 of the file's array is no JSON object"),
+    "no gzip": ("x.csv.gz", b"text,label\na,0\n", "cannot be unpacked"),
+    "no zip": ("x.zip", b"PK", "cannot be unpacked"),
 }
 
 
@@ -150,3 +168,73 @@ def test_folder_named_like_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").mkdir()
     with pytest.raises(DataError, match="cannot be read"):
         read_table(tmp_path / "x.csv")
+
+
+CSV = b"text,label\na,0\nb,1\n"
+
+
+def _zip(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.csv.gz", gzip.compress(CSV)),
+        ("x.CSV.GZ", gzip.compress(CSV)),
+        ("x.csv.bz2", bz2.compress(CSV)),
+        ("x.csv.xz", lzma.compress(CSV)),
+        ("x.zip", _zip({"folder/x.csv": CSV, "__MACOSX/folder/._x.csv": b"-", "README": b"-"})),
+        ("x.ndjson", b'{"text": "a", "label": "0"}\n{"text": "b", "label": "1"}\n'),
+        ("x.json", b'{"text": "a", "label": "0"}\n{"text": "b", "label": "1"}\n'),
+        ("x.json", b'[{"text": "a", "label": "0"}, {"text": "b", "label": "1"}]'),
+        ("x.jsonl", b'[\n {"text": "a", "label": "0"},\n {"text": "b", "label": "1"}\n]\n'),
+        ("x.json", b'{"data": [{"text": "a", "label": "0"}, {"text": "b", "label": "1"}], "version": 1}'),
+        ("x.json", b'{"text": ["a", "b"], "label": ["0", "1"]}'),
+        ("x.json", b'{"text": {"0": "a", "1": "b"}, "label": {"0": "0", "1": "1"}}'),
+        ("x.tab", CSV.replace(b",", b"\t")),
+    ],
+)
+def test_every_kind_of_file_gives_the_same_rows(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert _rows(read_table(tmp_path / name)) == [["a", "0"], ["b", "1"]]
+
+
+@pytest.mark.parametrize("ending", [".arrow", ".feather"])
+def test_arrow_files_are_read(ending: str, tmp_path: Path) -> None:
+    table = pa.table({"text": ["a", "b"], "label": pa.array(["0", "1"]).dictionary_encode()})
+    write = pa.ipc.new_stream if ending == ".arrow" else pa.ipc.new_file
+    with write(tmp_path / f"x{ending}", table.schema) as writer:
+        writer.write_table(table)
+    assert _rows(read_table(tmp_path / f"x{ending}")) == [["a", "0"], ["b", "1"]]
+
+
+def test_workbook_is_read_and_its_other_sheets_are_named(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in [["text", "label", None], ["a", 0, "note"], [], ["b", 1, None]]:
+        book.active.append(row)
+    book.create_sheet("old")
+    book.save(tmp_path / "x.xlsx")
+    table = read_table(tmp_path / "x.xlsx")
+    assert _rows(table) == [["a", 0], ["b", 1]]
+    assert [item.what for item in table.passed_over] == ["x.xlsx: sheets old", "x.xlsx: 1 rows", "x.xlsx: column 3"]
+
+
+def test_zip_file_of_several_tables_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(_zip({"a.csv": CSV, "b.csv": CSV}))
+    with pytest.raises(DataError, match="holds 2 tables") as caught:
+        read_table(tmp_path / "x.zip")
+    assert "a.csv, b.csv" in str(caught.value)
+
+
+def test_zip_file_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.writestr("x.csv", b"text,label\n" + b"a" * 50_000_000)
+    (tmp_path / "x.zip").write_bytes(buffer.getvalue())
+    with pytest.raises(DataError, match="far more than a table of texts takes"):
+        read_table(tmp_path / "x.zip")

@@ -1,0 +1,110 @@
+"""Parquet and Arrow files, and the folders that ``datasets`` saves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunebench.config import ReadOptions
+from tunebench.data.table import Table
+from tunebench.errors import DataError, first_line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Files by which a folder of ``datasets`` is known: of several splits, and of one.
+DATASET_DICT, DATASET_INFO, DATASET_STATE = "dataset_dict.json", "dataset_info.json", "state.json"
+
+
+def read_parquet(raw: bytes, place: str, options: ReadOptions | None = None) -> Table:
+    """Read a Parquet file; class names that ``datasets`` wrote into it are used."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not raw:
+        raise DataError("The file is empty.", value=place)
+    try:
+        table = pq.read_table(pa.BufferReader(raw))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"The file is no readable Parquet: {first_line(error)}", value=place) from None
+    return _table(table)
+
+
+def read_arrow(raw: bytes, place: str, options: ReadOptions | None = None) -> Table:
+    """Read an Arrow file, as a stream (as ``datasets`` writes it) or with random access (Feather)."""
+    import pyarrow as pa
+
+    if not raw:
+        raise DataError("The file is empty.", value=place)
+    reader = pa.ipc.open_file if raw.startswith(b"ARROW1") else pa.ipc.open_stream
+    try:
+        table = reader(pa.BufferReader(raw)).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"The file is no readable Arrow: {first_line(error)}", value=place) from None
+    return _table(table)
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Tell whether ``save_to_disk`` of ``datasets`` wrote a folder."""
+    return (folder / DATASET_DICT).is_file() or all(
+        (folder / name).is_file() for name in (DATASET_INFO, DATASET_STATE)
+    )
+
+
+def read_saved_dataset(folder: Path) -> dict[str, Table]:
+    """Read what ``save_to_disk`` of ``datasets`` wrote, by split; a data set without splits is ``train``.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(folder))
+    except Exception as error:
+        # Damaged folders raise many unrelated types there.
+        raise DataError(
+            f"The folder was saved by datasets, but cannot be read: {first_line(error)}", value=str(folder)
+        ) from None
+    splits = loaded if isinstance(loaded, datasets.DatasetDict) else {"train": loaded}
+    return {str(name): dataset_table(split) for name, split in splits.items()}
+
+
+def dataset_table(split: Any) -> Table:
+    """Return a table over a ``datasets.Dataset``; its class labels are declared names."""
+    import datasets
+
+    return Table(
+        tuple(split.column_names),
+        len(split),
+        lambda column: list(split[column]),
+        {
+            column: tuple(feature.names)
+            for column, feature in split.features.items()
+            if isinstance(feature, datasets.ClassLabel)
+        },
+        how=("datasets",),
+    )
+
+
+def _table(table: pa.Table) -> Table:
+    return Table(
+        tuple(table.column_names),
+        table.num_rows,
+        lambda name: list(table.column(name).to_pylist()),
+        _declared_classes(table.schema.metadata or {}),
+    )
+
+
+def _declared_classes(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
+    """Return the class names in the note that ``datasets`` leaves in its files."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        return {
+            name: tuple(map(str, feature["names"]))
+            for name, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}

@@ -1,0 +1,137 @@
+"""JSON as people write it: an object a line, an array of objects, or columns."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tunebench.config import ReadOptions
+from tunebench.data.encodings import decode
+from tunebench.data.reading import PassedOver
+from tunebench.data.table import Table
+from tunebench.errors import DataError, first_line
+
+_ALLOWED = 'one object a line, such as {"text": "...", "label": 1}; or one array of such objects'
+
+
+def read_json(raw: bytes, place: str, options: ReadOptions | None = None) -> Table:
+    """Read rows from JSON; a key that a row lacks is ``None`` there.
+
+    Known shapes: one object a line; an array of objects, alone or as a value of one object; an object of columns,
+    each an array or an object by row, as pandas writes it.
+
+    Raises:
+        DataError: It is no JSON, or none of these.
+    """
+    decoded = decode(raw, place, (options or ReadOptions()).encoding)
+    passed_over: tuple[PassedOver, ...] = ()
+    if _is_document(decoded.text.strip()):
+        shape, rows, passed_over = _document(decoded.text, place)
+    else:
+        shape, rows = "an object a line", _lines(decoded.text, place)
+    columns = tuple(dict.fromkeys(key for row in rows for key in row))
+    return Table(
+        columns,
+        len(rows),
+        lambda name: [row.get(name) for row in rows],
+        how=(decoded.encoding, shape),
+        notes=(decoded.note,) if decoded.note else (),
+        passed_over=passed_over,
+    )
+
+
+def _parse(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object, and refuse a key that stands in it twice: JSON readers keep one of the two silently."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands in an object twice")
+    return found
+
+
+def _is_document(text: str) -> bool:
+    """Tell whether a text is one JSON value rather than one a line."""
+    first, _, rest = text.partition("\n")
+    if not first.startswith("{"):
+        return first.startswith("[")
+    try:
+        value = _parse(first)
+    except (ValueError, RecursionError):
+        # An indented document opens something on its first line. Else it is a malformed row, whose line is named.
+        return first.rstrip().endswith(("{", "[", ","))
+    return not rest.strip() and _find_rows(value) is not None
+
+
+def _lines(text: str, place: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    # Not splitlines: JSON strings may hold U+2028 and its kin unescaped.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = _parse(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"Line {number} of the file is no JSON: {first_line(error)}", value=place) from None
+        if not isinstance(row, dict):
+            raise DataError(
+                f"Line {number} of the file is no JSON object.", value=f"{place}: {line[:80]}", allowed=_ALLOWED
+            )
+        rows.append(row)
+    return rows
+
+
+_Rows = list[dict[str, Any]]
+
+
+def _document(text: str, place: str) -> tuple[str, _Rows, tuple[PassedOver, ...]]:
+    """Return the shape of a document, its rows, and what of it holds none."""
+    try:
+        value = _parse(text)
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        raise DataError(f"Line {line} of the file is no JSON: {first_line(error)}", value=place) from None
+    if isinstance(value, dict):
+        found = _find_rows(value)
+        if found is None:
+            raise DataError("The file is one JSON object that holds no rows.", value=place, allowed=_ALLOWED)
+        return found
+    for number, row in enumerate(value, start=1):
+        if not isinstance(row, dict):
+            raise DataError(
+                f"Item {number} of the file's array is no JSON object.",
+                value=f"{place}: {json.dumps(row)[:80]}",
+                allowed=_ALLOWED,
+            )
+    return "an array of objects", value, ()
+
+
+def _find_rows(value: dict[str, Any]) -> tuple[str, _Rows, tuple[PassedOver, ...]] | None:
+    """Return the rows of an object that holds columns, or an array of rows beside other things."""
+    columns = _columns(value)
+    if columns is not None:
+        return "an object of columns", columns, ()
+    arrays = [
+        key
+        for key, item in value.items()
+        if isinstance(item, list) and item and all(isinstance(row, dict) for row in item)
+    ]
+    if len(arrays) != 1:
+        return None
+    others = [PassedOver(f"key {key!r}", "it is beside the rows") for key in value if key != arrays[0]]
+    return f"the array {arrays[0]!r}", value[arrays[0]], tuple(others)
+
+
+def _columns(value: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Return the rows of an object of columns: arrays of one length, or objects with the same keys."""
+    columns = list(value.values())
+    if len(columns) < 2:
+        return None
+    if all(isinstance(column, list) for column in columns) and len({len(column) for column in columns}) == 1:
+        return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+    if all(isinstance(column, dict) for column in columns) and len({tuple(column) for column in columns}) == 1:
+        return [{name: column[key] for name, column in value.items()} for key in columns[0]]
+    return None
