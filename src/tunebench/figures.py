@@ -160,7 +160,7 @@ def f1_per_million_by_size(comparison: Comparison) -> Figure:
 @_figure("macro_f1_by_step", "Macro F1 while training")
 def macro_f1_by_step(comparison: Comparison) -> Figure:
     """Draw macro F1 on the selection split by step, one panel a size; bands are the range over seeds."""
-    figure, panels = panels_by_size(comparison, "Training step", f"Macro F1 on {_split(comparison)}")
+    figure, panels = panels_by_size(comparison, "Training step", f"Macro F1 on {comparison.evaluated}")
     look_of = styles(comparison.labels)
     bands = False
     for arm in _arms(comparison):
@@ -357,7 +357,3 @@ def _published(arm: Arm) -> list[dict[str, Any]]:
 
 def _several_seeds(comparison: Comparison) -> bool:
     return any(len(arm.scored) > 1 for label in comparison.labels for arm in _shown(comparison, label))
-
-
-def _split(comparison: Comparison) -> str:
-    return "the selection split" if comparison.selection == "last" else comparison.selection
