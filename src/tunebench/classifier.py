@@ -204,8 +204,9 @@ def _strings(X: Any) -> list[str]:
         raise ValueError("X is a single text; a sequence of texts is wanted")
     if not isinstance(X, Iterable) or isinstance(X, (Mapping, Set)):
         raise ValueError(f"X is of type {type(X).__name__}; a sequence of texts is wanted")
-    if getattr(X, "ndim", 1) != 1:
-        raise ValueError(f"Expected a 1D sequence of texts, got {X.ndim} dimensions")
+    dimensions = getattr(X, "ndim", 1)
+    if dimensions != 1:
+        raise ValueError(f"Expected a 1D sequence of texts, got {dimensions} dimensions")
     texts = list(X)
     for position, text in enumerate(texts):
         if not isinstance(text, str):
