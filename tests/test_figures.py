@@ -166,6 +166,33 @@ def test_means_and_published_values_are_where_the_tables_have_them() -> None:
     assert FIGURES["f1_per_million_by_size"](comparison).axes[0].get_yscale() == "log"
 
 
+@pytest.mark.parametrize(
+    "scores",
+    [(0.0, 0.0), (0.0, 0.9), (0.01, 0.9), (1.0, 1.0)],
+    ids=["all zero", "a zero in a mean", "a bar that reaches below zero", "all one"],
+)
+def test_scores_at_the_ends_of_their_range_are_drawn_without_a_warning(
+    tmp_path: Path, scores: tuple[float, float]
+) -> None:
+    cells = [
+        make_cell(label, seed=seed, f1=f1)
+        for label, values in (("full", scores), ("lora", (0.0, 0.0)))
+        for seed, f1 in zip((1, 2), values, strict=True)
+    ]
+    comparison = compare(cells)
+    for name in figures_of(comparison):
+        save(FIGURES[name](comparison), tmp_path / name)
+    figure = FIGURES["f1_per_million_by_size"](comparison)
+    words = " ".join(text.get_text() for text in [*figure.texts, *figure.axes[0].texts])
+    # What a log axis cannot show is named.
+    assert "Not shown, for a log axis has no 0:" in words and "lora at 5,000" in words
+    low, high = figure.axes[0].get_ylim()
+    row = next(row for row in comparison.rows() if row["strategy"] == "full")
+    mean = sum(scores) / 2 / (row["trainable_params"] / 1e6)
+    assert ("full at 5,000" in words) == (mean == 0)
+    assert mean == 0 or low < mean < high
+
+
 def test_nothing_is_hollow_without_a_cell_of_the_report() -> None:
     assert points(FIGURES["macro_f1_by_size"](CASES["one run"]()), hollow=True) == set()
 

@@ -50,12 +50,16 @@ def cautions(comparison: Comparison) -> list[str]:
 
 
 def protocol_cautions(comparison: Comparison) -> list[str]:
-    """Return those that belong under every table of scores: selection, access to test, seeds, learning rates."""
+    """Return those that belong under every table of scores.
+
+    They are on selection, access to test, seeds, learning rates, and what of imported runs could not be read.
+    """
     return [
         *_selection(comparison),
         *test_access(comparison),
         *_seeds(comparison),
         *_learning_rates(comparison),
+        *_remarks(comparison),
     ]
 
 
@@ -99,7 +103,7 @@ def _learning_rates(comparison: Comparison) -> list[str]:
     several = [group for group in groups if len(group.arms) > 1]
     if any(group.selected is not None for group in several):
         lines.append(
-            f"Where several learning rates were run, the one with the best mean macro F1 on {comparison.selection} "
+            f"Where several learning rates were run, the one with the best mean macro F1 on {comparison.evaluated} "
             "is shown; the others are in the table of runs."
         )
     if any(group.selected is None and any(arm.scored for arm in group.arms) for group in several):
@@ -184,7 +188,13 @@ def _imported(comparison: Comparison) -> list[str]:
         lines.append(f"Stated by whoever imported the runs, and not found in their folders: {names}.")
     if any(c.record and c.record.timing and c.record.timing.wall_seconds for c in comparison.cells):
         lines.append(TRAIN_RUNTIME)
-    return lines + list(dict.fromkeys(remark for one in found for remark in one.remarks))
+    return lines + _remarks(comparison)
+
+
+def _remarks(comparison: Comparison) -> list[str]:
+    """Return what was noted when runs were imported: values and files that count as not known, and why."""
+    found = [c.record.imported for c in comparison.cells if c.record and c.record.imported]
+    return list(dict.fromkeys(remark for one in found for remark in one.remarks))
 
 
 def _data(comparison: Comparison) -> list[str]:

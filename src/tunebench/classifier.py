@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -202,8 +202,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 def _strings(X: Any) -> list[str]:
     if isinstance(X, (str, bytes)):
         raise ValueError("X is a single text; a sequence of texts is wanted")
-    if getattr(X, "ndim", 1) != 1:
-        raise ValueError(f"Expected a 1D sequence of texts, got {X.ndim} dimensions")
+    if not isinstance(X, Iterable) or isinstance(X, (Mapping, Set)):
+        raise ValueError(f"X is of type {type(X).__name__}; a sequence of texts is wanted")
+    dimensions = getattr(X, "ndim", 1)
+    if dimensions != 1:
+        raise ValueError(f"Expected a 1D sequence of texts, got {dimensions} dimensions")
     texts = list(X)
     for position, text in enumerate(texts):
         if not isinstance(text, str):
@@ -227,6 +230,7 @@ def _labels(y: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return labels as indices, and the sorted classes."""
     if y is None:
         raise ValueError("requires y to be passed, but the target y is None")
+    _check_missing(y)
     check_classification_targets(y)
     values = np.asarray(y)
     if values.ndim != 1:
@@ -235,8 +239,22 @@ def _labels(y: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"Found input variables with inconsistent numbers of samples: {count} and {len(values)}")
     classes, labels = np.unique(values, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"y holds a single class ({classes[0]!r}); two or more classes are needed")
+        raise ValueError(f"y holds a single class ({classes.tolist()[0]!r}); two or more classes are needed")
     return labels.astype(np.int64), classes
+
+
+def _check_missing(y: Any) -> None:
+    """Refuse labels that are None, NaN or another value that pandas takes for a missing one."""
+    import pandas as pd
+
+    if np.ndim(y) != 1:
+        return
+    missing = np.flatnonzero(pd.isna(np.asarray(y, dtype=object)))
+    if len(missing):
+        raise ValueError(
+            f"y[{missing[0]}] is missing (None or NaN), and {len(missing)} of {len(y)} labels are; "
+            "remove these texts and labels"
+        )
 
 
 def _dataset(texts: list[str], labels: np.ndarray, classes: np.ndarray) -> TextDataset:

@@ -320,6 +320,12 @@ class Comparison:
         return "not known" if None in found else self.cells[0].spec.selection
 
     @property
+    def evaluated(self) -> str:
+        """What was evaluated during training, in words; nothing is said of what is not known."""
+        names = {"last": "the selection split", "not known": "the evaluated split"}
+        return names.get(self.selection, self.selection)
+
+    @property
     def scored(self) -> tuple[Cell, ...]:
         """Cells with scores."""
         return tuple(cell for cell in self.cells if cell.scored)

@@ -160,7 +160,7 @@ def f1_per_million_by_size(comparison: Comparison) -> Figure:
 @_figure("macro_f1_by_step", "Macro F1 while training")
 def macro_f1_by_step(comparison: Comparison) -> Figure:
     """Draw macro F1 on the selection split by step, one panel a size; bands are the range over seeds."""
-    figure, panels = panels_by_size(comparison, "Training step", f"Macro F1 on {_split(comparison)}")
+    figure, panels = panels_by_size(comparison, "Training step", f"Macro F1 on {comparison.evaluated}")
     look_of = styles(comparison.labels)
     bands = False
     for arm in _arms(comparison):
@@ -248,6 +248,7 @@ def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> 
     position = {size: i for i, size in enumerate(comparison.sizes)}
     step = min(0.08, 0.5 / len(comparison.labels))
     published: list[dict[str, Any]] = []
+    zero: list[str] = []
     for index, label in enumerate(comparison.labels):
         style = look_of[label]
         shift = step * (index - (len(comparison.labels) - 1) / 2)
@@ -255,6 +256,9 @@ def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> 
         for arm in _shown(comparison, label):
             found = arm.summary(column)
             if found is None:
+                continue
+            if log and found.mean <= 0:
+                zero.append(f"{label} at {arm.train_size:,}")
                 continue
             x = position[arm.train_size] + shift
             path.append((x, found.mean))
@@ -285,9 +289,10 @@ def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> 
     axes.set_xlabel("Training size (examples)")
     axes.set_ylabel(ylabel)
     if not axes.lines:
-        say_nothing_to_show(axes)
+        say_nothing_to_show(axes, *(["every score is 0"] if zero else []))
     elif log:
-        low, high = axes.dataLim.intervaly
+        # A bar may reach to 0 and below, where a log axis ends.
+        low, high = axes.dataLim.minposy, axes.dataLim.ymax
         axes.set_yscale("log")
         axes.set_ylim(low / 1.6, high * 1.6)
         plain_log_ticks(axes.yaxis)
@@ -299,6 +304,8 @@ def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> 
     if published:
         entries += [BLANK, Line2D([], [], ls="", marker="o", mfc="none", mec=GREY, ms=8, label=f"{whose}: hollow")]
     notes = ["Bars: standard deviation over seeds. Dots: single seeds."] if _several_seeds(comparison) else []
+    if zero:
+        notes.append(f"Not shown, for a log axis has no 0: {', '.join(zero)}.")
     if any(report["differs"] for report in published):
         notes.append(
             "The report's runs are of the same recipe, not of the same protocol: Table II says what differs."
@@ -357,7 +364,3 @@ def _published(arm: Arm) -> list[dict[str, Any]]:
 
 def _several_seeds(comparison: Comparison) -> bool:
     return any(len(arm.scored) > 1 for label in comparison.labels for arm in _shown(comparison, label))
-
-
-def _split(comparison: Comparison) -> str:
-    return "the selection split" if comparison.selection == "last" else comparison.selection

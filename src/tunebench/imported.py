@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tunebench.config import Engine, Frozen, Precision, Schedule, Selection, Truncation
 from tunebench.errors import StoreError
@@ -88,6 +88,12 @@ class ImportedSpec(RunSpec):
     truncation: Truncation | None = None  # type: ignore[assignment]
     head_share: float | None = None  # type: ignore[assignment]
     frozen_dropout: bool | None = None  # type: ignore[assignment]
+    batches: None = None  # type: ignore[assignment]
+
+    @field_validator("batches", mode="before")
+    @classmethod
+    def _never_known(cls, value: Any) -> None:
+        """Drop what imports used to claim: no folder tells how texts came together in batches."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -96,8 +102,12 @@ class ImportedSpec(RunSpec):
 
     @property
     def run_id(self) -> str:
-        """Readable prefix and 16 hex digits of sha256 over all that is known, files included."""
-        canonical = json.dumps({**self.identity, "content": self.content}, sort_keys=True, separators=(",", ":"))
+        """Readable prefix and 16 hex digits of sha256 over the fields it was imported with, files included."""
+        # A field that came later is not in a stored spec, and must not change its id.
+        known = {key: value for key, value in self.identity.items() if key in self.model_fields_set}
+        if "batches" in known:
+            known["batches"] = "by_length"  # what ids were made of while imports claimed it
+        canonical = json.dumps({**known, "content": self.content}, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
         rate = "" if self.learning_rate is None else f"-lr{self.learning_rate:g}"
         seed = "" if self.seed is None else f"-s{self.seed}"
@@ -109,6 +119,7 @@ class ImportedSpec(RunSpec):
         names = [name for name in ("kind", "learning_rate", "seed", *DETAILS) if getattr(self, name) is None]
         # Settings of tunebench's own engine, or "the model's own": other scripts do not have them.
         names = [name for name in names if name not in ("engine", "attention_dropout")]
+        names += ["batches"]
         names += ["model"] if self.model.source is None else []
         names += ["data"] if self.data.source is None else []
         return names + ([] if self.data.named else ["label_names"])

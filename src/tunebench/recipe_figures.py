@@ -118,7 +118,7 @@ def f1_by_learning_rate(comparison: Comparison) -> Figure:
     look_of = styles(comparison.labels)
     many = too_many(comparison)
     bottom = _bottom([value for rates in found.values() for _, value in rates.scores])
-    figure, panels = panels_of_lines(comparison, "Learning rate (log scale)", f"Macro F1 on {comparison.selection}")
+    figure, panels = panels_of_lines(comparison, "Learning rate (log scale)", f"Macro F1 on {comparison.evaluated}")
     for key, rates in found.items():
         rates.draw(panels[key], look_of[key[0]])
         for other, axes in panels.items():

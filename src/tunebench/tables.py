@@ -139,7 +139,7 @@ def macro_f1(comparison: Comparison) -> Table:
         Column("macro_f1", "Macro F1", show=fixed(4)),
         Column("accuracy", "Accuracy", show=fixed(4)),
         Column("test_loss", "Test loss", "nats", show=fixed(4)),
-        Column("selection_macro_f1", f"Selection F1, {comparison.selection}", show=fixed(4)),
+        _selection_f1(comparison),
         Column("published_macro_f1", f"Macro F1, {_report(comparison)}", show=fixed(4)),
         Column("published_accuracy", f"Accuracy, {_report(comparison)}", show=fixed(4), csv_only=True),
     )
@@ -278,7 +278,7 @@ def runs(comparison: Comparison) -> Table:
         _RATE,
         Column("seed", "Seed"),
         Column("status", "Status", align="left", show=_words),
-        Column("selection_macro_f1", f"Selection F1, {comparison.selection}", show=fixed(4)),
+        _selection_f1(comparison),
         Column("macro_f1", "Macro F1", show=fixed(4)),
         Column("accuracy", "Accuracy", show=fixed(4)),
         Column("test_loss", "Test loss", "nats", show=fixed(4)),
@@ -343,6 +343,13 @@ def _made(
     kept = tuple(c for c in columns if c.key in known or not c.key.startswith(optional))
     heading = f"{title}: {comparison.title}"
     return Table(name, heading, kept, tuple(rows), tuple(dict.fromkeys((*notes, *comparison.notes))))
+
+
+def _selection_f1(comparison: Comparison) -> Column:
+    """Return the column of macro F1 at the scored step; whether it chose that step is not always known."""
+    known = comparison.selection != "not known"
+    heading = f"Selection F1, {comparison.selection}" if known else "Evaluation F1"
+    return Column("selection_macro_f1", heading, show=fixed(4))
 
 
 def _runs(cells: tuple[Cell, ...], status: str) -> dict[str, Any]:

@@ -143,11 +143,25 @@ def test_unfitted_and_pickled(make: Make, fitted: TextClassifier) -> None:
         ([*X[:-1], " "], Y, "empty"),
         ([*X[:-1], "\ud83c"], Y, "Unicode"),
         ([], [], "Found 0 sample"),
+        (None, Y, "X is of type NoneType; a sequence of texts is wanted"),
+        (7, Y, "X is of type int"),
+        ({text: 1 for text in X}, Y, "X is of type dict"),
+        ([*X[:-1], None], Y, r"X\[23\] is not a string: None"),
+        (X, [None, *Y[1:]], r"y\[0\] is missing \(None or NaN\), and 1 of 24 labels are"),
+        (X, [None] * 24, "24 of 24 labels are"),
+        (X, [*map(str, Y[:-1]), float("nan")], r"y\[23\] is missing"),
+        (X, np.array([0.0, np.nan] * 12), r"y\[1\] is missing .*12 of 24"),
     ],
 )
 def test_input_that_cannot_be_learned_from_is_a_value_error(make: Make, x: Any, y: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make().fit(x, y)
+
+
+@pytest.mark.parametrize("x", [None, 7, {"a text": 1}])
+def test_what_holds_no_texts_is_not_predicted(fitted: TextClassifier, x: Any) -> None:
+    with pytest.raises(ValueError, match="a sequence of texts is wanted"):
+        fitted.predict(x)
 
 
 @pytest.mark.parametrize(

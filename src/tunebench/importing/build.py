@@ -5,58 +5,26 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
-from tunebench.config import Schedule
-from tunebench.errors import ConfigError, StoreError
+from tunebench.errors import StoreError
 from tunebench.imported import DETAILS, ImportedData, ImportedModel, ImportedSpec, Provenance
-from tunebench.importing.files import number, sha256_of
+from tunebench.importing.files import sha256_of
 from tunebench.importing.folder import Contents
 from tunebench.importing.log import times, train_size
+from tunebench.importing.names import label_names
+from tunebench.importing.recipe import settle_batch_size, settle_learning_rate, settle_recipe
 from tunebench.importing.scores import Scored, score_run
 from tunebench.importing.stated import Stated
+from tunebench.importing.values import Values
 from tunebench.records import Cost, Environment, Examples, Parameters, RunRecord, Selected, Timing
 
 #: PEFT's switches that make another method of LoRA.
 _LORA_VARIANTS = ("use_dora", "use_rslora", "use_qalora", "rank_pattern", "alpha_pattern", "layers_to_transform")
 #: Names of query and value projections, by which LoRA's placement is told.
 _QUERY_VALUE = ({"q_lin", "v_lin"}, {"query", "value"}, {"query_proj", "value_proj"}, {"q_proj", "v_proj"})
-
-
-@dataclass
-class _Values:
-    """Values by name, each with its source; what is stated must not contradict what is found."""
-
-    stated: dict[str, Any]
-    where: str
-    known: dict[str, Any] = field(default_factory=dict)
-    found: dict[str, str] = field(default_factory=dict)
-
-    def settle(self, name: str, *candidates: tuple[Any, str]) -> Any:
-        """Return the value of a name: what the folder tells, or else what is stated; None for neither."""
-        told = [(value, source) for value, source in candidates if value is not None]
-        stated = self.stated.get(name)
-        for value, source in told[1:]:
-            if value != told[0][0]:
-                raise StoreError(
-                    f"Two files say different things about {name}.",
-                    value=f"{self.where}: {told[0][1]}: {told[0][0]!r}; {source}: {value!r}",
-                    fix="remove the one that does not belong to this run",
-                )
-        if told and stated is not None and stated != told[0][0]:
-            raise ConfigError(
-                f"What is stated about {name} is not what the folder says.",
-                value=f"stated: {stated!r}; {self.where}/{told[0][1]}: {told[0][0]!r}",
-                fix="drop the statement, or import the folder it is about",
-            )
-        value = told[0][0] if told else stated
-        if told:
-            self.found[name] = told[0][1]
-        self.known[name] = value
-        return value
 
 
 def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[str, np.ndarray] | None]:
@@ -73,16 +41,17 @@ def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[st
         StoreError: The files contradict each other, or what every row of a table needs is not known.
         ConfigError: A statement contradicts the folder.
     """
-    values = _Values(stated.given, str(contents.path))
-    names, named = _label_names(contents, values)
-    scored = score_run(contents, names=names, plain_f1=stated.plain_f1)
+    values = Values(stated.given, str(contents.path))
+    names, named = label_names(contents, values)
+    scored = score_run(contents, names=names, stated=stated)
     if not names and scored.classes:
         names = tuple(str(i) for i in range(scored.classes))
-    _recipe(contents, values)
-    if scored.same_split_chose:
-        values.settle("selection", ("test", scored.same_split_chose))
+    settle_recipe(contents, values)
+    values.settle("selection", scored.selection)
     values.settle("test_size", *scored.test_sizes)
     kind, params = _strategy(contents, values)
+    size = _train_size(contents, values)
+    settle_batch_size(contents, values, size)
     hashes = {path.relative_to(contents.path).as_posix(): sha256_of(path) for path in contents.files}
     sidecar = contents.sidecar_path.name
     content = hashlib.sha256(repr(sorted((n, h) for n, h in hashes.items() if n != sidecar)).encode()).hexdigest()
@@ -91,8 +60,8 @@ def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[st
         content=content,
         kind=kind,
         params=params,
-        learning_rate=_learning_rate(contents, values),
-        train_size=_train_size(contents, values),
+        learning_rate=settle_learning_rate(contents, values),
+        train_size=size,
         seed=values.known["seed"],
         model=ImportedModel(source=values.known["model"]),
         data=ImportedData(
@@ -100,6 +69,8 @@ def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[st
         ),
         **{name: values.known.get(name, values.stated.get(name)) for name in DETAILS},
     )
+    # Every field is set, those that are not known too: a later version knows by them what its id was made of.
+    spec = ImportedSpec.model_validate(spec.model_dump())
     timing, remarks = _timing(contents, scored)
     parameters = _parameters(contents, values, kind)
     used = {name: value for name, value in stated.given.items() if name not in values.found}
@@ -122,7 +93,7 @@ def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[st
             files=hashes,
             found=values.found | scored.found,
             stated=used,
-            remarks=[*scored.remarks, *remarks],
+            remarks=[*contents.notes.sentences, *scored.remarks, *remarks],
         ),
     )
     return record, _predictions(contents)
@@ -139,80 +110,19 @@ def _fingerprint(labels: np.ndarray | None) -> str | None:
     return hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").tobytes()).hexdigest()
 
 
-def _label_names(contents: Contents, values: _Values) -> tuple[tuple[str, ...], bool]:
-    """Return the names of the classes, or their numbers; and whether they are names."""
-    raw = contents.config.get("id2label")
-    found: tuple[str, ...] | None = None
-    if isinstance(raw, dict) and raw:
-        if set(raw) != {str(i) for i in range(len(raw))} or not all(isinstance(v, str) for v in raw.values()):
-            raise StoreError("id2label names no classes 0, 1, ...", value=f"{contents.config_path}: {raw!r}")
-        found = tuple(raw[str(i)] for i in range(len(raw)))
-    elif any("ForSequenceClassification" in str(name) for name in contents.config.get("architectures") or ()):
-        # Transformers leaves out what is its default: two labels without names.
-        found = ("LABEL_0", "LABEL_1")
-    plain = found is not None and all(re.fullmatch(r"LABEL_\d+", name) for name in found)
-    if found is not None and not plain:
-        return tuple(values.settle("label_names", (list(found), contents.config_path.name))), True
-    stated = values.settle("label_names")
-    if stated is not None:
-        if found is not None and len(found) != len(stated):
-            raise ConfigError(
-                "The stated class names are not as many as the model has classes.",
-                value=f"{contents.config_path}: {len(found)} classes; stated: {', '.join(stated)}",
-            )
-        return tuple(stated), True
-    return (tuple(str(i) for i in range(len(found))), False) if found is not None else ((), False)
-
-
-def _recipe(contents: Contents, values: _Values) -> None:
-    """Settle what state, arguments and configuration tell of the recipe."""
-    raw, path = contents.arguments, contents.arguments_path
-    state_from, args_from = contents.state_path.name, path.name
-    epochs = number(raw, "num_train_epochs", path)
-    planned = number(contents.state, "num_train_epochs", contents.state_path, whole=True)
-    ended = contents.log.summary.get("epoch") if contents.log else None
-    # An early stop ends before the planned epochs: the log's last epoch counts only where no plan is known.
-    ran = int(ended) if ended and planned is None and epochs is None and ended == int(ended) else None
-    values.settle(
-        "epochs",
-        (planned or None, state_from),
-        (int(epochs) if epochs and epochs == int(epochs) else None, args_from),
-        (ran, f"{contents.log_from} (last epoch)"),
-    )
-    values.settle("seed", (number(raw, "seed", path, whole=True), args_from))
-    values.settle("weight_decay", (number(raw, "weight_decay", path), args_from))
-    values.settle("max_grad_norm", (number(raw, "max_grad_norm", path), args_from))
-    steps, ratio = number(raw, "warmup_steps", path), number(raw, "warmup_ratio", path)
-    values.settle("warmup_ratio", (ratio if not steps else None, args_from))
-    schedule = raw.get("lr_scheduler_type")
-    values.settle("schedule", (schedule if schedule in get_args(Schedule) else None, args_from))
-    optimizer = raw.get("optim")
-    adamw = isinstance(optimizer, str) and optimizer.startswith("adamw_torch")
-    values.settle("optimizer", ("adamw" if adamw else None, args_from))
-    # What 16-bit floats of another kind compute is neither of the two that are known here.
-    bf16 = raw.get("bf16") if raw.get("fp16") is False else None
-    precision = {True: "bf16", False: "fp32"}.get(bf16) if isinstance(bf16, bool) else None
-    values.settle("precision", (precision, args_from))
-    base, own = contents.adapter.get("base_model_name_or_path"), contents.config.get("_name_or_path")
-    values.settle(
-        "model",
-        (base if isinstance(base, str) and base else None, contents.adapter_path.name),
-        (own if isinstance(own, str) and own and not contents.adapter else None, contents.config_path.name),
-    )
-
-
-def _strategy(contents: Contents, values: _Values) -> tuple[str | None, dict[str, Any]]:
+def _strategy(contents: Contents, values: Values) -> tuple[str | None, dict[str, Any]]:
     raw, path = contents.adapter, contents.adapter_path
     if not raw:
         return values.settle("kind"), {}
-    peft = raw.get("peft_type")
-    if not isinstance(peft, str) or not peft:
-        raise StoreError("The adapter's configuration names no peft_type.", value=str(path))
+    peft: str = raw["peft_type"]
     kind = values.settle("kind", (peft.lower(), path.name))
     if peft.upper() != "LORA":
         return kind, {}
-    params = {"rank": number(raw, "r", path, whole=True), "alpha": number(raw, "lora_alpha", path)}
-    params["dropout"] = number(raw, "lora_dropout", path)
+    params: dict[str, Any] = {"rank": contents.number(raw, "r", path, whole=True)}
+    params |= {
+        "alpha": contents.number(raw, "lora_alpha", path),
+        "dropout": contents.number(raw, "lora_dropout", path),
+    }
     targets = raw.get("target_modules")
     if isinstance(targets, list) and {str(name) for name in targets} in _QUERY_VALUE:
         params["placement"] = "query_value"
@@ -221,25 +131,11 @@ def _strategy(contents: Contents, values: _Values) -> tuple[str | None, dict[str
     return kind, params | {name: raw[name] for name in _LORA_VARIANTS if raw.get(name)}
 
 
-def _learning_rate(contents: Contents, values: _Values) -> float | None:
-    """Return the peak rate; a log holds only the rates of logged steps, which warm-up may have left behind."""
-    given = number(contents.arguments, "learning_rate", contents.arguments_path)
-    rate: float | None = values.settle("learning_rate", (given, contents.arguments_path.name))
-    logged = contents.log.highest_rate if contents.log else None
-    if rate is not None and logged is not None and logged > rate * (1 + 1e-6):
-        raise ConfigError(
-            "The learning rate is below one that was logged.",
-            value=f"{contents.path}: {rate:g}; {contents.log_from}: {logged:g}",
-            fix="state the highest rate of the schedule",
-        )
-    return rate
-
-
-def _train_size(contents: Contents, values: _Values) -> int:
+def _train_size(contents: Contents, values: Values) -> int:
     names = ("train_samples", "train_size", "dataset_size", "train_dataset_size")
     from_metrics = [
         (
-            number(contents.metrics, name, contents.path / contents.metrics_from[name], whole=True),
+            contents.number(contents.metrics, name, contents.path / contents.metrics_from[name], whole=True),
             f"{contents.metrics_from[name]}: {name}",
         )
         for name in names
@@ -261,12 +157,12 @@ def _train_size(contents: Contents, values: _Values) -> int:
     return size
 
 
-def _parameters(contents: Contents, values: _Values, kind: str | None) -> Parameters | None:
+def _parameters(contents: Contents, values: Values, kind: str | None) -> Parameters | None:
     names = ("trainable_params", "trainable_parameters", "num_trainable_params")
     told = [
-        (int(contents.metrics[name]), f"{contents.metrics_from[name]}: {name}")
+        (int(value), f"{contents.metrics_from[name]}: {name}")
         for name in names
-        if name in contents.metrics
+        if (value := contents.metrics.get(name)) is not None
     ]
     total = sum(contents.counts.values()) or None
     adapter = sum(n for name, n in contents.counts.items() if "lora_" in name) or None

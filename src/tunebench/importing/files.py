@@ -13,11 +13,16 @@ from typing import Any
 import numpy as np
 
 from tunebench.errors import StoreError
+from tunebench.importing.notes import Notes
 
 #: Larger files are refused: no log, and no predictions of a classifier, are of that size.
 MAX_JSON_BYTES = 256 * 2**20
 MAX_ARRAY_BYTES = 4 * 2**30
 _MAX_HEADER_BYTES = 100 * 2**20
+#: The way past a file of a run's own that is damaged: what it told is then not known.
+WITHOUT = "mend it, or take it out of the folder: the run is then read without it"
+#: How writers of strict JSON spell what JSON has no number for.
+_WORDS = frozenset({"NaN", "nan", "Infinity", "-Infinity", "inf", "-inf"})
 
 
 def checked_file(path: Path, limit: int | None = None) -> Path:
@@ -73,7 +78,7 @@ def read_json_file(path: Path) -> Any:
         raise StoreError(
             f"This is no valid JSON (line {error.lineno}, column {error.colno}): {error.msg}.",
             value=str(path),
-            fix="was it cut short when it was written or copied?",
+            fix=f"was it cut short when it was written or copied? {WITHOUT}",
         ) from None
     except (RecursionError, ValueError):
         raise StoreError("This is no valid JSON: it is nested too deeply.", value=str(path)) from None
@@ -93,33 +98,44 @@ def read_object(path: Path) -> dict[str, Any]:
     return raw
 
 
-def number(raw: dict[str, Any], key: str, path: Path, *, whole: bool = False) -> Any:
+def number(raw: dict[str, Any], key: str, path: Path, notes: Notes, *, whole: bool = False) -> Any:
     """Return a number of an object, or None where it has none.
 
     Args:
         raw: The object.
         key: Its key.
-        path: Where it was read, for the message.
+        path: Where it was read.
+        notes: Is told of a value that is no finite number, or not whole; it counts as not known.
         whole: Integers only.
-
-    Raises:
-        StoreError: The value is no finite number, or not whole.
     """
     value = raw.get(key)
     if value is None:
         return None
-    fine = isinstance(value, (int, float)) and not isinstance(value, bool) and _finite(value)
-    if not fine or (whole and value != int(value)):
-        wanted = "a whole number" if whole else "a finite number"
-        raise StoreError(f"{key} is not {wanted}.", value=f"{path}: {value!r}", allowed=wanted)
-    return int(value) if whole else float(value)
+    if is_not_finite(value):
+        notes.not_finite(path, key)
+        return None
+    if is_number(value) and (not whole or value == int(value)):
+        return int(value) if whole else float(value)
+    notes.unusable(path, key, value, "a whole number" if whole else "a number")
+    return None
 
 
-def _finite(value: float) -> bool:
+def is_number(value: Any) -> bool:
+    """Tell numbers, NaN and infinity included, from everything else; booleans are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_finite(value: float) -> bool:
+    """Tell whether a number fits a float and is neither NaN nor infinite."""
     try:
         return math.isfinite(value)
     except OverflowError:
         return False
+
+
+def is_not_finite(value: Any) -> bool:
+    """Tell NaN and infinity, also as the words that some writers of JSON put in their place."""
+    return (is_number(value) and not is_finite(value)) or (isinstance(value, str) and value in _WORDS)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

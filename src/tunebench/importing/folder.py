@@ -13,6 +13,8 @@ import numpy as np
 from tunebench.errors import StoreError
 from tunebench.importing.files import (
     checked_file,
+    is_not_finite,
+    is_number,
     number,
     parameter_counts,
     read_arrays,
@@ -20,6 +22,7 @@ from tunebench.importing.files import (
     read_object,
 )
 from tunebench.importing.log import Log, checked_log
+from tunebench.importing.notes import Notes
 from tunebench.importing.stated import SIDECARS
 
 _METRICS = (
@@ -27,6 +30,8 @@ _METRICS = (
     *("test_results.json", "predict_results.json"),
 )
 _ARGUMENTS = ("training_args.json", "training_arguments.json", "train_args.json", "args.json", "run_args.json")
+#: Written by AutoTrain beside the model it trained.
+_AUTOTRAIN = ("training_params.json",)
 _CHECKPOINT = re.compile(r"checkpoint-(\d{1,12})")
 #: What arrays are usually called, by what they hold; `predictions` may hold classes or logits.
 _ARRAYS = {
@@ -44,10 +49,13 @@ class Contents:
     Attributes:
         path: The folder as given.
         files: The files that were read, in the order of reading.
+        notes: What was passed over.
         log: The Trainer's log.
         state: ``trainer_state.json`` without its log.
-        metrics: Scalars of the files of metrics; ``metrics_from`` names the file of each.
+        metrics: Scalars of the files of metrics, None where NaN or infinity stands; ``metrics_from`` names the
+            file of each.
         arguments: Training arguments.
+        autotrain: What AutoTrain was asked to do.
         config: ``config.json`` of the model.
         adapter: ``adapter_config.json``.
         counts: Values a tensor of the trained weights holds; ``weights_from`` names their file.
@@ -64,11 +72,13 @@ class Contents:
     log_from: str = ""
     state: dict[str, Any] = field(default_factory=dict)
     state_path: Path = Path()
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
     metrics_from: dict[str, str] = field(default_factory=dict)
     script_label: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     arguments_path: Path = Path()
+    autotrain: dict[str, Any] = field(default_factory=dict)
+    autotrain_path: Path = Path()
     config: dict[str, Any] = field(default_factory=dict)
     config_path: Path = Path()
     adapter: dict[str, Any] = field(default_factory=dict)
@@ -83,11 +93,29 @@ class Contents:
     arrays_from: str = ""
     sidecar: str | None = None
     sidecar_path: Path = Path("tunebench.yaml")
+    notes: Notes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.notes = Notes(self.path)
+
+    def number(self, raw: dict[str, Any], key: str, path: Path, *, whole: bool = False) -> Any:
+        """Return a number of an object that was read; see :func:`~tunebench.importing.files.number`."""
+        return number(raw, key, path, self.notes, whole=whole)
 
     def take(self, path: Path) -> Path:
         """Note that a file is read."""
         self.files.append(path)
         return path
+
+    def object_in(self, path: Path) -> dict[str, Any]:
+        """Return the object in a file whose name other tools use too; empty where it holds something else."""
+        try:
+            raw = read_object(path)
+        except StoreError as error:
+            self.notes.passed_over(path, _clause(error))
+            return {}
+        self.take(path)
+        return raw
 
 
 def read_folder(path: Path) -> Contents:
@@ -108,13 +136,16 @@ def read_folder(path: Path) -> Contents:
     _read_log(found, path, checkpoint)
     _read_metrics(found)
     _read_arrays(found, [path / name for name in sorted(names) if name.lower().endswith(".npz")])
+    own = [path, *([checkpoint] if checkpoint else [])]
     if file := _first([path], _ARGUMENTS):
-        found.arguments, found.arguments_path = read_object(found.take(file)), file
-    if file := _first([path, *([checkpoint] if checkpoint else [])], ("config.json",)):
-        found.config, found.config_path = read_object(found.take(file)), file
+        found.arguments, found.arguments_path = found.object_in(file), file
+    if file := _first([path], _AUTOTRAIN):
+        found.autotrain, found.autotrain_path = found.object_in(file), file
+    if file := _first(own, ("config.json",)):
+        found.config, found.config_path = found.object_in(file), file
     if file := _first(places, ("adapter_config.json",)):
-        found.adapter, found.adapter_path = read_object(found.take(file)), file
-    _read_weights(found, places if found.adapter else [path, *([checkpoint] if checkpoint else [])])
+        found.adapter, found.adapter_path = _adapter(found, file), file
+    _read_weights(found, places if found.adapter else own)
     if file := _first([path], SIDECARS):
         checked_file(file, 2**20)
         try:
@@ -122,9 +153,9 @@ def read_folder(path: Path) -> Contents:
         except (UnicodeDecodeError, OSError) as error:
             raise StoreError("The file is no text in UTF-8.", value=f"{file}: {error}") from None
     if found.log is None and not found.metrics and found.labels is None:
+        noted = "".join(f"\n           {sentence}" for sentence in found.notes.sentences)
         raise StoreError(
-            "This folder holds nothing that a Trainer script leaves.",
-            value=str(path),
+            f"This folder holds nothing that a Trainer script leaves: {path}{noted}",
             allowed=f"trainer_state.json, log_history.json, {', '.join(_METRICS)}, or labels and predictions in "
             "an .npz file",
             fix="give the folder that holds one of these",
@@ -160,19 +191,19 @@ def _read_log(found: Contents, path: Path, checkpoint: Path | None) -> None:
         raw = read_object(found.take(state))
         history = raw.pop("log_history", None)
         if history is not None:
-            found.log, found.log_from = checked_log(history, state), _inside(path, state)
+            found.log, found.log_from = checked_log(history, state, found.notes), _inside(path, state)
         found.state, found.state_path = raw, state
-        for key, whole in (("num_train_epochs", True), ("train_batch_size", True), ("best_global_step", True)):
-            number(raw, key, state, whole=whole)
-        for key in ("best_metric", "total_flos", "max_steps"):
-            number(raw, key, state)
+        for key, whole in (("num_train_epochs", True), ("max_steps", True), ("best_global_step", True)):
+            raw[key] = found.number(raw, key, state, whole=whole)
+        for key in ("best_metric", "total_flos"):
+            raw[key] = found.number(raw, key, state)
     whole_log = _first([path], ("log_history.json",))
     # A checkpoint's log ends with the checkpoint; the one that the script wrote at its end is whole.
     if whole_log is not None and (found.log is None or (state is not None and state.parent != path)):
         raw = read_json_file(found.take(whole_log))
         if isinstance(raw, dict) and set(raw) == {"log_history"}:
             raw = raw["log_history"]
-        found.log, found.log_from = checked_log(raw, whole_log), whole_log.name
+        found.log, found.log_from = checked_log(raw, whole_log, found.notes), whole_log.name
 
 
 def _read_metrics(found: Contents) -> None:
@@ -180,29 +211,54 @@ def _read_metrics(found: Contents) -> None:
         file = found.path / name
         if not _there(file):
             continue
-        raw = read_object(found.take(file))
+        raw = found.object_in(file)
         label = raw.get("strategy")
         if isinstance(label, str) and found.script_label is None:
             found.script_label = label
-        for key in raw:
-            if isinstance(raw[key], bool) or not isinstance(raw[key], (int, float)):
-                continue
-            value = number(raw, key, file)
-            if found.metrics.get(key, value) != value:
-                raise StoreError(
-                    f"Two files say different things about {key}.",
-                    value=f"{found.path / found.metrics_from[key]}: {found.metrics[key]!r}; {file}: {value!r}",
-                    fix="remove the one that does not belong to this run",
-                )
-            found.metrics[key] = value
-            found.metrics_from.setdefault(key, name)
+        if raw and not any(is_number(value) or is_not_finite(value) for value in raw.values()):
+            found.notes.passed_over(file, "it holds no metric, only nested values or text")
+        for key, value in raw.items():
+            if is_number(value) or is_not_finite(value):
+                _add_metric(found, key, found.number(raw, key, file), name)
+
+
+def _add_metric(found: Contents, key: str, value: float | None, name: str) -> None:
+    known = found.metrics.get(key)
+    if known is not None and value is not None and known != value:
+        raise StoreError(
+            f"Two files say different things about {key}.",
+            value=f"{found.path / found.metrics_from[key]}: {known!r}; {found.path / name}: {value!r}",
+            fix="remove the one that does not belong to this run",
+        )
+    if known is None:
+        found.metrics[key], found.metrics_from[key] = value, name
+
+
+def _adapter(found: Contents, file: Path) -> dict[str, Any]:
+    raw = found.object_in(file)
+    if raw and not (isinstance(raw.get("peft_type"), str) and raw["peft_type"]):
+        found.notes.passed_over(file, "it names no peft_type, so PEFT did not write it")
+        return {}
+    return raw
+
+
+def _clause(error: StoreError) -> str:
+    """Return what is wrong with a file, without its path, to stand inside a sentence."""
+    what = (
+        error.what.rstrip(".").replace("This file ", "it ").replace("The file ", "it ").replace("This is", "it is")
+    )
+    return what[:1].lower() + what[1:]
 
 
 def _read_weights(found: Contents, places: Sequence[Path]) -> None:
     name = "adapter_model.safetensors" if found.adapter else "model.safetensors"
     if file := _first(places, (name,)):
-        found.counts = parameter_counts(found.take(file))
-        found.weights_from, found.weight_bytes = _inside(found.path, file), file.stat().st_size
+        try:
+            found.counts = parameter_counts(file)
+        except StoreError as error:
+            found.notes.passed_over(file, _clause(error))
+            return
+        found.weights_from, found.weight_bytes = _inside(found.path, found.take(file)), file.stat().st_size
 
 
 def _read_arrays(found: Contents, paths: Sequence[Path]) -> None:
@@ -265,7 +321,9 @@ def _set_scores(found: Contents, kind: str, values: np.ndarray, where: str, *, c
             "Labels and predictions differ in length.", value=f"{where}: {len(values)}, labels: {count}"
         )
     if not np.isfinite(values).all():
-        raise StoreError("A logit is not finite.", value=where)
+        rows = int((~np.isfinite(values).all(1)).sum())
+        found.notes.add(f"{Path(where).name} was passed over: {rows} of {count} rows hold NaN or infinity.")
+        return
     sums = values.astype(np.float64).sum(1)
     # Some scripts save the softmax under the name of logits; a log loss of it would be another number.
     if kind == "probabilities" or (values.min() >= 0 and values.max() <= 1 and np.allclose(sums, 1, atol=1e-3)):

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tunebench.errors import StoreError
-from tunebench.importing.files import number
+from tunebench.importing.files import WITHOUT, is_not_finite, is_number
+from tunebench.importing.notes import Notes
+from tunebench.importing.sets import PLAIN, SET, of_set
 
 #: Half of the last digit that the Trainer logs of seconds and of rates.
 _SECONDS_ROUNDING, _RATE_ROUNDING = 0.5e-4, 0.5e-3
@@ -44,10 +46,22 @@ class Log:
         return [entry for entry in during if _is_evaluation(entry)]
 
     @property
-    def final(self) -> dict[str, Any] | None:
-        """The last evaluation after training; None where there is none, or where training did not end."""
-        after = [] if self.end is None else [e for e in self.entries[self.end + 1 :] if _is_evaluation(e)]
-        return after[-1] if after else None
+    def after(self) -> list[dict[str, Any]]:
+        """Evaluations after training; none where training did not end."""
+        return [] if self.end is None else [e for e in self.entries[self.end + 1 :] if _is_evaluation(e)]
+
+    @property
+    def sets(self) -> list[str]:
+        """Names of the sets that were evaluated, :data:`~tunebench.importing.sets.PLAIN` for one without a name."""
+        return list(dict.fromkeys(entry.get(SET, PLAIN) for entry in (*self.evaluations, *self.after)))
+
+    def during(self, name: str | None) -> list[dict[str, Any]]:
+        """Evaluations of one set during training; none of no set."""
+        return [entry for entry in self.evaluations if entry.get(SET, PLAIN) == name]
+
+    def final(self, name: str | None) -> dict[str, Any] | None:
+        """The last evaluation of a set after training; None where there is none, or where training did not end."""
+        return next((entry for entry in reversed(self.after) if entry.get(SET, PLAIN) == name), None)
 
     @property
     def highest_rate(self) -> float | None:
@@ -56,48 +70,68 @@ class Log:
         return max(rates, default=None)
 
 
-def checked_log(raw: Any, path: Path) -> Log:
+def checked_log(raw: Any, path: Path, notes: Notes) -> Log:
     """Check the entries of a log.
 
     Args:
         raw: What the file holds.
         path: The file, for messages.
+        notes: Is told of values that are NaN or infinite; they count as not known.
 
     Raises:
-        StoreError: It is no list of entries, or a value that is used is no finite number.
+        StoreError: It is no list of entries, or a value that is used is no number.
     """
     if not isinstance(raw, list):
         raise StoreError(
-            "A log is a list of entries.", value=f"{path}: {type(raw).__name__}", allowed="[{...}, {...}]"
+            "A log is a list of entries.",
+            value=f"{path}: {type(raw).__name__}",
+            allowed="[{...}, {...}]",
+            fix=WITHOUT,
         )
-    entries = [_checked(entry, position, path) for position, entry in enumerate(raw)]
+    checked = [_checked(entry, position, path, notes) for position, entry in enumerate(raw)]
+    entries = [entry for entry in checked if entry is not None]
     ends = [position for position, entry in enumerate(entries) if entry.get("train_runtime") is not None]
     return Log(tuple(entries), ends[0] if len(ends) == 1 else None)
 
 
-def _checked(entry: Any, position: int, path: Path) -> dict[str, Any]:
+def _checked(raw: Any, position: int, path: Path, notes: Notes) -> dict[str, Any] | None:
+    """Return an entry with the values that are used; None where NaN stands for its step or epoch."""
     where = Path(f"{path} (entry {position + 1})")
-    if not isinstance(entry, dict):
-        raise StoreError("An entry of the log is no object.", value=f"{where}: {type(entry).__name__}")
+    if not isinstance(raw, dict):
+        raise StoreError("An entry of the log is no object.", value=f"{where}: {type(raw).__name__}", fix=WITHOUT)
+    for key in (key for key, value in raw.items() if is_not_finite(value)):
+        notes.not_finite(path, key)
+    finite = {key: None if is_not_finite(value) else value for key, value in raw.items()}
     kept: dict[str, Any] = {}
-    for key, value in entry.items():
-        if key == "grad_norm" and isinstance(value, float) and not math.isfinite(value):
-            # Mixed precision skips such steps; the norm is shown nowhere, and JSON has no word for it.
+    for key, value in of_set(finite).items():
+        if value is None:
             kept[key] = None
         elif key in ("loss", "learning_rate", "epoch", "step") or key.startswith(("eval_", "train_")):
             if isinstance(value, (list, dict, str)) and key.startswith("eval_"):
                 continue
-            kept[key] = number(entry, key, where, whole=key == "step")
-        elif isinstance(value, (int, float, str)) and not (isinstance(value, float) and not math.isfinite(value)):
+            kept[key] = _number(value, key, where)
+        elif isinstance(value, (int, float, str)):
             kept[key] = value
-    if ("loss" in kept or _is_evaluation(kept)) and (kept.get("step") is None or kept.get("epoch") is None):
-        raise StoreError(
-            "An entry of the log lacks its step or epoch.", value=str(where), allowed="entries as the Trainer logs"
-        )
     for key in ("step", "epoch", "train_runtime", "eval_runtime"):
         if (kept.get(key) or 0) < 0:
             raise StoreError(f"{key} is negative.", value=f"{where}: {kept[key]!r}")
+    if ("loss" in kept or _is_evaluation(kept)) and (kept.get("step") is None or kept.get("epoch") is None):
+        if any(is_not_finite(raw.get(key)) for key in ("step", "epoch")):
+            notes.passed_over(where, "its step or epoch is NaN or infinite")
+            return None
+        raise StoreError(
+            "An entry of the log lacks its step or epoch.", value=str(where), allowed="entries as the Trainer logs"
+        )
     return kept
+
+
+def _number(value: Any, key: str, where: Path) -> Any:
+    """Return a logged number; the Trainer writes nothing else, so anything else is damage."""
+    whole = key == "step"
+    if not is_number(value) or (whole and value != int(value)):
+        wanted = "a whole number" if whole else "a number"
+        raise StoreError(f"{key} is not {wanted}.", value=f"{where}: {value!r}", allowed=wanted)
+    return int(value) if whole else float(value)
 
 
 def _is_evaluation(entry: dict[str, Any]) -> bool:

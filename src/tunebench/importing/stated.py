@@ -24,6 +24,8 @@ class Stated(Frozen):
         kind: A kind of strategy that tunebench knows, or a word for another one.
         plain_f1: Says that a metric called just ``f1`` is macro F1.
         label_names: Class names, in the order of their numbers.
+        test_set: Name of the evaluated set whose scores are the run's, where several were evaluated.
+        validation_set: Name of the evaluated set that is the validation part.
     """
 
     strategy: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$")
@@ -35,6 +37,8 @@ class Stated(Frozen):
     data: str | None = Field(default=None, min_length=1)
     label_names: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(default=None, min_length=2)
     plain_f1: Literal["macro"] | None = None
+    test_set: str | None = Field(default=None, min_length=1)
+    validation_set: str | None = Field(default=None, min_length=1)
     trainable_params: int | None = Field(default=None, ge=0)
     adapter_params: int | None = Field(default=None, ge=0)
     head_params: int | None = Field(default=None, ge=0)

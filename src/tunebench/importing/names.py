@@ -1,0 +1,65 @@
+"""The names of a run's classes, from the configuration of its model."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tunebench.errors import ConfigError
+from tunebench.importing.folder import Contents
+from tunebench.importing.values import Values
+
+
+def label_names(contents: Contents, values: Values) -> tuple[tuple[str, ...], bool]:
+    """Return the names of the classes, or their numbers; and whether they are names.
+
+    Args:
+        contents: The folder.
+        values: Holds what is stated, and is told what is found.
+
+    Raises:
+        ConfigError: A statement contradicts the folder.
+    """
+    found = _configured(contents)
+    plain = found is not None and all(
+        name in (str(i), f"LABEL_{i}") or re.fullmatch(r"LABEL_\d+", name) for i, name in enumerate(found)
+    )
+    if found is not None and not plain:
+        return tuple(values.settle("label_names", (list(found), contents.config_path.name))), True
+    stated = values.settle("label_names")
+    if stated is not None:
+        if found is not None and len(found) != len(stated):
+            raise ConfigError(
+                "The stated class names are not as many as the model has classes.",
+                value=f"{contents.config_path}: {len(found)} classes; stated: {', '.join(stated)}",
+            )
+        return tuple(stated), True
+    return (tuple(str(i) for i in range(len(found))), False) if found is not None else ((), False)
+
+
+def _configured(contents: Contents) -> tuple[str, ...] | None:
+    """Return the names that ``id2label`` gives, their numbers where it names none, None without a classifier."""
+    raw = contents.config.get("id2label")
+    if isinstance(raw, list):
+        raw = {str(i): name for i, name in enumerate(raw)}
+    if not isinstance(raw, dict) or not raw:
+        architectures = contents.config.get("architectures")
+        classifies = isinstance(architectures, list) and any(
+            "ForSequenceClassification" in str(name) for name in architectures
+        )
+        # Transformers leaves out what is its default: two labels without names.
+        return ("LABEL_0", "LABEL_1") if classifies else None
+    names = _in_order(raw)
+    if names is not None:
+        return names
+    contents.notes.unusable(contents.config_path, "id2label", raw, "one name for each of the classes 0, 1, ...")
+    return tuple(str(i) for i in range(len(raw)))
+
+
+def _in_order(raw: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return names by the numbers of their classes; None where they are no names, or not of 0, 1, ..."""
+    # Class names of a data set whose labels are numbers or booleans were numbers or booleans too.
+    if set(raw) != {str(i) for i in range(len(raw))} or not all(isinstance(v, (str, int)) for v in raw.values()):
+        return None
+    names = tuple(str(raw[str(i)]) for i in range(len(raw)))
+    return names if all(names) and len(set(names)) == len(names) else None
