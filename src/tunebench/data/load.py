@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
+import numpy as np
+
 from tunebench.config import DataConfig
-from tunebench.data.columns import (
-    LABEL_NAMES,
-    TEXT_NAMES,
-    check_texts,
-    clean_labels,
-    encode_labels,
-    find_classes,
-    find_column,
-    name_classes,
-)
+from tunebench.data.columns import LABEL_NAMES, TEXT_NAMES, find_column
 from tunebench.data.hub import read_hub
+from tunebench.data.labels import Classes, Label, check_choices, encode_labels, find_classes, name_classes
 from tunebench.data.packaged import DATASETS
+from tunebench.data.reading import Reading
+from tunebench.data.rows import Rows, read_rows
 from tunebench.data.sources import RawData, read_path
-from tunebench.data.tables import READERS, Table
+from tunebench.data.tables import READERS
 from tunebench.data.types import Split, TextDataset
 from tunebench.errors import DataError, TunebenchError, raise_all
 from tunebench.files import local_path
@@ -50,23 +47,52 @@ def load_dataset(config: DataConfig) -> TextDataset:
             raise DataError(f"The {where} split holds no rows.", value=config.source)
     text, label = _find_columns(raw, config)
     problems = _Problems()
-    train_texts = problems.catch(lambda: check_texts(raw.train.values(text), where="train"))
-    train_labels = problems.catch(lambda: clean_labels(raw.train.values(label), where="train"))
-    classes = None
-    if train_labels is not None:
-        classes = problems.catch(lambda: find_classes(train_labels, where="train"))
-    test = None
-    if raw.test is not None:
-        test = _check_test(raw.test, text, label, classes, problems)
+    rows = {
+        where: read_rows(table, text, label, where=where, config=config, catch=problems.catch)
+        for where, table in (("train", raw.train), ("test", raw.test))
+        if table is not None
+    }
+    declared = raw.train.class_names.get(label)
+    classes, encoded = _encode(rows, declared, config, problems)
     raise_all(problems.found)
-    assert train_texts is not None and train_labels is not None and classes is not None
+    assert classes is not None
+    splits = {where: Split(part.texts, encoded[where]) for where, part in rows.items() if part.texts is not None}
     return TextDataset(
         source=config.source,
         revision=raw.revision,
-        label_names=name_classes(classes, raw.train.class_names.get(label)),
-        train=Split(train_texts, encode_labels(train_labels, classes, where="train")),
-        test=test,
+        label_names=name_classes(classes, declared),
+        train=splits["train"],
+        test=splits.get("test"),
+        reading=Reading(
+            passed_over=tuple(item for part in rows.values() for item in part.left_out),
+            notes=(*(note for part in rows.values() if part.labels for note in part.labels.notes), *classes.notes),
+        ),
     )
+
+
+def _encode(
+    rows: dict[str, Rows], declared: Sequence[str] | None, config: DataConfig, problems: _Problems
+) -> tuple[Classes | None, dict[str, np.ndarray]]:
+    """Find the classes of the training rows, and the class of every row."""
+    labels = {where: part.labels for where, part in rows.items() if part.labels is not None}
+    train = labels.get("train")
+    if train is None:
+        return None, {}
+    found = frozenset[Label]().union(*(part.found for part in labels.values()))
+    problems.catch(lambda: check_choices(config.labels, found))
+    classes = problems.catch(
+        lambda: find_classes(
+            train.values, where="train", declared=declared, by_likeness=config.labels.merge == "alike"
+        )
+    )
+    encoded: dict[str, np.ndarray] = {}
+    if classes is None:
+        return None, encoded
+    for where, part in labels.items():
+        indices = problems.catch(partial(encode_labels, part.values, classes, where=where))
+        if indices is not None:
+            encoded[where] = indices
+    return classes, encoded
 
 
 class _Problems:
@@ -132,14 +158,3 @@ def _find_columns(raw: RawData, config: DataConfig) -> tuple[str, str]:
             fix="give both splits the same columns",
         )
     return text, label
-
-
-def _check_test(
-    table: Table, text: str, label: str, classes: tuple[str | int, ...] | None, problems: _Problems
-) -> Split | None:
-    texts = problems.catch(lambda: check_texts(table.values(text), where="test"))
-    labels = problems.catch(lambda: clean_labels(table.values(label), where="test"))
-    if labels is None or classes is None:
-        return None
-    encoded = problems.catch(lambda: encode_labels(labels, classes, where="test"))
-    return None if texts is None or encoded is None else Split(texts, encoded)
