@@ -420,6 +420,11 @@ class StudyConfig(Recipe):
         return first if any(subset != first for subset, _ in self.draws) else None
 
     @property
+    def test_draw(self) -> int:
+        """Seed that draws the test part of every run."""
+        return self.draws[0][0] if self.shared_test_seed is None else self.shared_test_seed
+
+    @property
     def held_out_fraction(self) -> float:
         """Share of each training subset that is set aside for validation (0 when nothing selects on it)."""
         if self.validation_fraction is not None:

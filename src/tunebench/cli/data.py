@@ -17,14 +17,18 @@ def data_audit(
     max_length: Annotated[int, typer.Option(help="Where training would cut.", min=4)] = 256,
     text_column: Annotated[str | None, typer.Option(help="Column of texts.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE under data, as for a study: data.labels.missing=drop."),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Count classes, lengths, truncation and duplicates of a data set."""
     from tunebench.api import audit_source
+    from tunebench.study_file import load_data_config
 
-    found = audit_source(
-        source, model=model, max_length=max_length, text_column=text_column, label_column=label_column
-    )
+    config = load_data_config(source, text_column=text_column, label_column=label_column, overrides=set_ or [])
+    found = audit_source(config, model=model, max_length=max_length)
     if json_:
         print_json(found.to_dict())
         return

@@ -273,10 +273,12 @@ def _complaints(
     """Return what is wrong with the values of a label column."""
     errors: list[TunebenchError] = []
     missing, lists, odd = rows["missing"], rows["lists"], rows["odd"]
+    minus = any(_plain(values[row]) == -1 for row in missing)
     if missing and choices.missing == "refuse":
         errors.append(
             DataError(
-                f"{where}: {len(missing)} of {len(values)} labels are missing ({named_rows(missing)}).",
+                f"{where}: {len(missing)} of {len(values)} labels are missing ({named_rows(missing)})"
+                + (", since -1 means no label where the source names its classes." if minus else "."),
                 fix="repair these rows, or leave them out: data.labels.missing: drop in the study, or "
                 "--set data.labels.missing=drop",
             )
