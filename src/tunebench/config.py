@@ -235,6 +235,13 @@ class LabelChoices(Frozen):
     def _one_or_several(cls, value: Any) -> Any:
         return [value] if isinstance(value, (str, int, float)) else value
 
+    @field_validator("merge", mode="before")
+    @classmethod
+    def _with_blanks(cls, value: Any) -> Any:
+        if isinstance(value, dict) and any(":" in str(key) and to is None for key, to in value.items()):
+            raise ValueError("write a blank after each colon, as in {Pos: pos}")
+        return value
+
     @model_validator(mode="after")
     def _one_step(self) -> LabelChoices:
         merge = self.merge if isinstance(self.merge, dict) else {}

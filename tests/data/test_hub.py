@@ -94,7 +94,7 @@ def test_no_test_split(hub: Hub) -> None:
 
 def test_test_split_without_labels_is_refused(hub: Hub) -> None:
     hub.splits["test"] = _split([-1, -1])
-    with pytest.raises(DataError, match="2 of 2 labels are unknown in train"):
+    with pytest.raises(DataError, match="2 of 2 labels are missing"):
         load_dataset(DataConfig(source="owner/name"))
 
 

@@ -155,13 +155,13 @@ def check_choices(choices: LabelChoices, found: Collection[Label]) -> None:
     unknown = [name for name in names if not any(_is_called(label, name) for label in found)]
     if not unknown:
         return
-    looks = {alike(str(label)): label for label in found}
-    close = [looks[alike(name)] for name in unknown if alike(name) in looks]
+    looks = {alike(name) for name in unknown}
+    close = sorted((label for label in found if alike(str(label)) in looks), key=str)
     raise DataError(
         "data.labels names labels that the data does not hold.",
         value=listed(map(shown, unknown)),
         allowed=listed(map(shown, sorted(found, key=str)), 20),
-        fix=f"did you mean {shown(close[0])}?" if close else "correct data.labels",
+        fix=f"did you mean {' or '.join(map(shown, close))}?" if close else "correct data.labels",
     )
 
 
@@ -279,7 +279,9 @@ def _complaints(
             DataError(
                 f"{where}: {len(missing)} of {len(values)} labels are missing ({named_rows(missing)})"
                 + (", since -1 means no label where the source names its classes." if minus else "."),
-                fix="repair these rows, or leave them out: data.labels.missing: drop in the study, or "
+                fix="remove this split, or add its labels"
+                if len(missing) == len(values)
+                else "repair these rows, or leave them out: data.labels.missing: drop in the study, or "
                 "--set data.labels.missing=drop",
             )
         )
@@ -349,7 +351,7 @@ def _merged(labels: list[Label], choices: LabelChoices, where: str) -> tuple[lis
     merged = [targets[label] for label in labels]
     # Integers beside words: once some have names, the others are names as well.
     if any(isinstance(target, str) and whole_number(target) is None for target in targets.values()):
-        merged = [str(label) for label in merged]
+        merged = [str(label if (number := whole_number(label)) is None else number) for label in merged]
     return merged, [
         f"{where}: {n} labels {shown(old)} count as {shown(new)} (data.labels.merge)."
         for (old, new), n in sorted(counts.items())

@@ -254,6 +254,8 @@ def _check_classes(
         fixes.append("use selection: last (no validation part)")
         if min(rare.values()) > 1 + held_out:
             fixes.append("raise validation_fraction")
+    if what != "examples":
+        fixes.append("set copies: anywhere")
     raise DataError(
         "The data cannot be stratified: a class has too few examples for every part.",
         value="; ".join(f"class {name}: {n} of {len(labels)} {what}" for name, n in rare.items()),
