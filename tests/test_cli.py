@@ -275,3 +275,12 @@ def test_reading_results_needs_no_torch() -> None:
         "sys.exit(f'imports {bad}' if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_command_takes_the_keys_of_a_study(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    rows = [("a", "pos"), ("b", "neg"), ("c", "nan"), ("d", "pos"), ("e", "neg"), ("d", "pos")]
+    (tmp_path / "x.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    options = ("--model", str(tiny_model("distilbert")), "--set", "data.labels.drop=[nan]")
+    shown = tunebench("data", "audit", str(tmp_path / "x.csv"), *options).out
+    assert "passed over: 1 of 6 rows of train (the label is 'nan'; left out by data.labels.drop)" in shown
+    assert "train: 5 texts; neg 2 (40.0%), pos 3 (60.0%)" in shown

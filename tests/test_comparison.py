@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tunebench.errors import StoreError
 from tunebench.published import PUBLISHED, published_cell
 from tunebench.records import to_row
 from tunebench.spec import DataRef, ModelRef
+from tunebench.tables import make_tables
 
 MODULES = (
     "metrics comparison cautions published rendering tables history figure_style figures run_figures "
@@ -57,6 +59,7 @@ def test_changing_a_row_changes_nothing() -> None:
         ({"validation_fraction": 0.2}, "validation_fraction"),
         ({"subset_seed": 7}, "the draw of the test part"),
         ({"test_size": 100}, "test_size"),
+        ({"copies": "together"}, "copies"),
     ],
 )
 def test_different_protocols_are_never_mixed(change: dict[str, Any], named: str) -> None:
@@ -304,3 +307,20 @@ def test_a_local_copy_of_model_and_data_is_recognised() -> None:
         data=DataRef(source="data/aclImdb", fingerprint="d", label_names=("neg", "pos")),
     )
     assert published_cell(spec) is not None
+
+
+def test_a_class_that_the_test_part_lacks_is_said_under_every_table_of_scores() -> None:
+    cells = make_grid(sizes=(5_000,))
+    assert not any("absent class" in line for line in compare(cells).warnings())
+    found = []
+    for cell in cells:
+        assert cell.record is not None and cell.record.examples is not None
+        examples = cell.record.examples.model_copy(update={"test_per_class": [25_000, 0]})
+        found.append(replace(cell, record=cell.record.model_copy(update={"examples": examples})))
+    comparison = compare(found)
+    line = (
+        "In the test part there is no example of pos. Macro F1 counts the F1 of an absent class as 0, so it can "
+        "reach 1/2 = 0.5000 at most."
+    )
+    assert comparison.warnings().count(line) == 1
+    assert line in make_tables(comparison, ["macro_f1"])[0].notes

@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 
 from fakes import make_record, make_specs, make_study
 from tunebench.config import Execution, StudyConfig
+from tunebench.data.splits import run_parts
 from tunebench.engine import machine
 from tunebench.engine.estimate import Estimate
 from tunebench.errors import ConfigError, ErrorGroup, PlanError, StoreError, TunebenchError
 from tunebench.plan import Plan, choose, make_plan, order, parse_duration
 from tunebench.plan_checks import disk_need
+from tunebench.prepare import describe_parts
 from tunebench.spec import RunSpec
 from tunebench.store import PlannedRun, StudyStore
+from tunebench.study_file import load_study, presets
 
 
 def estimate(seconds: float = 1.0, **changes: Any) -> Estimate:
@@ -269,6 +272,104 @@ def test_a_study_goes_on_in_the_precision_it_was_begun_in(
     assert {spec.precision for spec in cells(False, tmp_path / "new")} == {"fp32"}
     with pytest.raises(StoreError, match="precision: bf16 -> fp32"):
         cells(False, folder, precision="fp32")
+
+
+def _copied(folder: Path, *, test: bool) -> str:
+    """Write 60 rows of which every text stands there twice, in the order of the labels."""
+    folder.mkdir()
+    rows = [{"text": f"text {i % 30}", "label": i % 2} for i in range(60)]
+    for part in ("train", "test") if test else ("train",):
+        (folder / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(folder)
+
+
+def test_a_study_begun_before_there_was_a_choice_about_copies_goes_on(model: str, tmp_path: Path) -> None:
+    raw = make_study(model=model, data=_copied(tmp_path / "d", test=False), selection="last", train_sizes=[20])
+    stored = StudyConfig.model_validate(raw.model_dump(mode="json", exclude={"copies"}))
+    folder, told = tmp_path / "out", list[str]()
+
+    def plan(study: StudyConfig, folder: Path) -> Plan:
+        return make_plan(
+            study, execution=Execution(device="cpu"), folder=folder, measure=False, on_progress=told.append
+        )
+
+    new = plan(stored, folder)
+    assert new.study.copies == "together" and {run.spec.copies for run in new.runs} == {"together"}
+    begun = plan(stored.model_copy(update={"copies": "anywhere"}), folder)
+    # As in records from before: the key is not in the id.
+    assert all("copies" not in run.spec.identity for run in begun.runs)
+    StudyStore.create(folder, stored, [PlannedRun(run.spec) for run in begun.runs])
+    told.clear()
+    again = plan(stored, folder)
+    assert [run.spec for run in again.runs] == [run.spec for run in begun.runs]
+    assert again.study.copies == "anywhere" and "copies" in again.study.model_fields_set
+    assert "the folder's runs were made with copies: anywhere; the study keeps that (new, it has together)" in told
+    with pytest.raises(StoreError, match="copies: anywhere -> together"):
+        plan(stored.model_copy(update={"copies": "together"}), folder)
+
+
+def test_a_study_with_copies_kept_together_refuses_to_let_them_go(model: str, tmp_path: Path) -> None:
+    study = make_study(model=model, data=_copied(tmp_path / "d", test=False), selection="last", train_sizes=[20])
+    options: dict[str, Any] = {"execution": Execution(device="cpu"), "folder": tmp_path / "out", "measure": False}
+    begun = make_plan(study, **options)
+    StudyStore.create(tmp_path / "out", begun.study, [PlannedRun(run.spec) for run in begun.runs])
+    assert StudyStore(tmp_path / "out").study() == begun.study
+    with pytest.raises(StoreError, match="copies: together -> anywhere"):
+        make_plan(study.model_copy(update={"copies": "anywhere"}), **options)
+
+
+@pytest.mark.parametrize(
+    ("copies", "words"),
+    [("together", "All copies of a text are kept on one side"), ("anywhere", "stand in train too")],
+)
+def test_copies_of_held_out_texts_are_counted_and_all_is_what_is_left(
+    model: str, tmp_path: Path, copies: str, words: str
+) -> None:
+    told = list[str]()
+    study = make_study(
+        model=model,
+        data=_copied(tmp_path / "d", test=False),
+        selection="last",
+        train_sizes=["all"],
+        test_size=15,
+        copies=copies,
+    )
+    plan = make_plan(study, execution=Execution(device="cpu"), measure=False, on_progress=told.append)
+    assert any(words in line for line in told)
+    spec = plan.runs[0].spec
+    parts = run_parts(spec, plan.dataset)
+    texts = plan.dataset.train.texts
+    both = {texts[row] for row in parts.test} & {texts[row] for row in parts.train}
+    examples = describe_parts(plan.dataset, parts)
+    assert examples.test_in_train == sum(texts[row] in both for row in parts.test)
+    assert bool(both) == (copies == "anywhere")
+    # 15 is odd and every text stands there twice: one copy has no room.
+    assert examples.copies_left_out == (1 if copies == "together" else 0)
+    assert spec.train_size + examples.copies_left_out + 15 == 60
+
+
+def test_copies_between_the_files_of_a_source_are_the_audit_s(model: str, tmp_path: Path) -> None:
+    told = list[str]()
+    study = make_study(model=model, data=_copied(tmp_path / "d", test=True), selection="last", train_sizes=["all"])
+    plan = make_plan(study, execution=Execution(device="cpu"), measure=False, on_progress=told.append)
+    assert plan.runs[0].spec.train_size == 60 and not any("copies" in line for line in told)
+
+
+def test_committed_studies_say_what_their_runs_do_with_copies() -> None:
+    folders = sorted((Path(__file__).parents[1] / "docs" / "results").glob("*/study.yaml"))
+    assert folders
+    for file in folders:
+        store = StudyStore.open(file.parent)
+        study, cells = store.study(), store.planned()
+        assert isinstance(study, StudyConfig) and "copies" in study.model_fields_set
+        assert {cell.spec.copies for cell in cells} == {study.copies}
+        ids = {cell.spec.run_id for cell in cells}
+        assert {folder.name for folder in store.runs.iterdir() if (folder / "record.json").exists()} <= ids
+
+
+def test_presets_keep_copies_together_but_for_those_that_reproduce_the_report() -> None:
+    found = {name: load_study(name).copies for name in presets()}
+    assert {name for name, copies in found.items() if copies == "anywhere"} == {"paper", "paper-minilm"}
 
 
 def test_a_test_part_is_held_out_where_there_is_none(model: str, data: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunebench.config import StudyConfig
@@ -333,6 +333,7 @@ def test_bad_overrides(tmp_path: Path, override: str, words: str) -> None:
     assert words in str(error)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebench.comparison import Comparison
-from tunebench.config import Execution, StudyConfig
+from tunebench.config import Copies, DataConfig, Execution, StudyConfig
 from tunebench.errors import StoreError
 from tunebench.files import set_aside, write_json
 from tunebench.spec import RunSpec
@@ -19,6 +19,7 @@ from tunebench.store import PlannedRun, StudyStore
 
 if TYPE_CHECKING:
     from tunebench.data.audit import Audit
+    from tunebench.data.copies import HeldOutCopies
     from tunebench.executors import Executor
     from tunebench.plan import Plan
     from tunebench.progress import Display
@@ -98,6 +99,7 @@ def _run_study(
     unlock_test: bool,
     tell: Callable[[str], None],
 ) -> StudyResult:
+    from tunebench.data.copies import held_out_copies
     from tunebench.plan import make_plan
     from tunebench.runner import Job, Summary
     from tunebench.scoring import locked_runs, score_selected
@@ -112,11 +114,19 @@ def _run_study(
         measure=measure,
         on_progress=tell,
     )
+    study = plan.study
     executor.prepare(plan.dataset, _open(plan), plan.estimates)
     store = StudyStore.create(folder, study, _planned(plan))
     if not _audited(store, tell):
         tell("auditing the data")
-        found = _audit(plan.dataset, study.model, study.max_length, revision=study.model_revision)
+        found = _audit(
+            plan.dataset,
+            study.model,
+            study.max_length,
+            revision=study.model_revision,
+            copies=held_out_copies(plan.dataset, study.test_draw, study.test_size),
+            together=study.copies,
+        )
         write_json(store.audit_file, found.to_dict())
     # Of all the study may hold: a rate added today makes yesterday's choice one among several.
     execution = execution.model_copy(update={"locked": locked_runs([p.spec for p in store.planned()])})
@@ -280,38 +290,36 @@ def _write_report(comparison: Comparison, folder: Path, *, run_figures: bool | N
         raise StoreError(f"The report cannot be written: {error}", value=str(folder)) from None
 
 
-def audit_source(
-    source: str,
-    *,
-    model: str,
-    max_length: int,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    settings: Sequence[str] = (),
-) -> Audit:
+def audit_source(source: str | DataConfig, *, model: str, max_length: int) -> Audit:
     """Load and audit a data set, counting tokens with a model's tokenizer.
 
+    Where there is no test split, the test part is taken that a study holds out by default.
+
     Args:
-        source: Packaged name, Hub name, file or folder.
+        source: Packaged name, Hub name, file or folder; or these with settings.
         model: Whose tokenizer counts.
         max_length: Tokens that training would keep.
-        text_column: Column of texts; found by its name where None.
-        label_column: Column of labels; found by its name where None.
-        settings: Further settings, ``data.KEY=VALUE`` as in ``run --set``.
 
     Raises:
         TunebenchError: Data or model cannot be read.
     """
     from tunebench.data import load_dataset
-    from tunebench.study_file import load_data_config
+    from tunebench.data.copies import held_out_copies
 
-    config = load_data_config(source, settings)
-    named = {"text_column": text_column, "label_column": label_column}
-    config = config.model_copy(update={key: name for key, name in named.items() if name is not None})
-    return _audit(load_dataset(config), model, max_length)
+    dataset = load_dataset(DataConfig(source=source) if isinstance(source, str) else source)
+    seed = StudyConfig.model_fields["subset_seed"].get_default()[0]
+    return _audit(dataset, model, max_length, copies=held_out_copies(dataset, seed, None))
 
 
-def _audit(dataset: Any, model: str, max_length: int, *, revision: str | None = None) -> Audit:
+def _audit(
+    dataset: Any,
+    model: str,
+    max_length: int,
+    *,
+    revision: str | None = None,
+    copies: HeldOutCopies | None,
+    together: Copies = "together",
+) -> Audit:
     from tunebench.data.audit import audit
     from tunebench.data.tokens import default_cache_dir, tokenize, tokenizer_fingerprint
     from tunebench.models import load_tokenizer, model_folder
@@ -329,4 +337,4 @@ def _audit(dataset: Any, model: str, max_length: int, *, revision: str | None = 
         )
         for name, split in splits.items()
     }
-    return audit(dataset, tokens=tokens, max_length=max_length)
+    return audit(dataset, tokens=tokens, max_length=max_length, held_out=copies, copies=together)

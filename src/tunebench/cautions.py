@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tunebench.comparison import states
+from tunebench.data.audit import absent_classes
 from tunebench.imported import ImportedSpec, is_imported
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def cautions(comparison: Comparison) -> list[str]:
         *_selection(comparison),
         *test_access(comparison),
         *_seeds(comparison),
+        *_absent(comparison),
         *_learning_rates(comparison),
         *_ratio(comparison),
         *_noise(comparison),
@@ -52,12 +54,14 @@ def cautions(comparison: Comparison) -> list[str]:
 def protocol_cautions(comparison: Comparison) -> list[str]:
     """Return those that belong under every table of scores.
 
-    They are on selection, access to test, seeds, learning rates, and what of imported runs could not be read.
+    They are on selection, access to test, seeds, absent classes, learning rates, and what of imported runs could
+    not be read.
     """
     return [
         *_selection(comparison),
         *test_access(comparison),
         *_seeds(comparison),
+        *_absent(comparison),
         *_learning_rates(comparison),
         *_remarks(comparison),
     ]
@@ -88,6 +92,17 @@ def _seeds(comparison: Comparison) -> list[str]:
     # Binomial standard error of one accuracy, the largest of the table.
     error = max(math.sqrt(p * (1 - p) / size) for p in scores)
     return [f"{line}; the test split alone (n = {size:,}) gives an accuracy a standard error of {error:.4f}."]
+
+
+def _absent(comparison: Comparison) -> list[str]:
+    """Say which classes the test part lacks: macro F1 cannot reach 1 then. Others may have scored without them."""
+    found: dict[str | None, None] = {}
+    for cell in comparison.scored:
+        examples = cell.record.examples if cell.record else None
+        if examples and not is_imported(cell.spec):
+            per_class = dict(zip(cell.spec.data.label_names, examples.test_per_class, strict=True))
+            found[absent_classes(per_class)] = None
+    return [f"In the test part {line}" for line in found if line]
 
 
 def _learning_rates(comparison: Comparison) -> list[str]:

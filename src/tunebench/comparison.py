@@ -29,6 +29,7 @@ PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
     "validation_fraction": lambda spec: spec.validation_fraction,
     "the draw of the test part": lambda spec: spec.test_draw,
     "test_size": lambda spec: spec.test_size,
+    "copies": lambda spec: spec.copies,
 }
 
 

@@ -32,6 +32,8 @@ Schedule = Literal["linear", "cosine", "constant"]
 #: What is kept of a text that is too long: its beginning, its end, or some of both.
 Truncation = Literal["head", "tail", "head_tail"]
 BatchOrder = Literal["random", "by_length"]
+#: Where copies of a text may go: into one part of a run, or wherever the draw puts them.
+Copies = Literal["together", "anywhere"]
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
@@ -234,6 +236,63 @@ class ReadOptions(Frozen):
 ColumnName = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
 
 
+def _label_name(value: Any) -> Any:
+    """Return a label as it is written; YAML reads a bare 1 as a number and a bare no as false."""
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is no label name; write true, false, yes, no, on and off in quotes")
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+LabelName = Annotated[
+    str, BeforeValidator(_label_name), Field(description="a label; write true, no and the like in quotes")
+]
+
+
+class LabelChoices(Frozen):
+    """What becomes of labels that are not what they should be; by default they are kept, and noted.
+
+    ``merge`` renames labels, and so makes one class of several; ``alike`` does it for all that differ only in case,
+    blanks, invisible characters, quotation marks around them or Unicode normal form.
+    """
+
+    merge: Literal["alike"] | dict[LabelName, LabelName] | None = Field(
+        default=None, description="alike, or a mapping from a label to the one it counts as"
+    )
+    drop: tuple[LabelName, ...] = Field(default=(), description="labels whose rows are left out")
+    missing: Literal["refuse", "drop"] = Field(default="refuse", description="rows without a label")
+
+    @field_validator("drop", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (str, int, float)) else value
+
+    @field_validator("merge", mode="before")
+    @classmethod
+    def _with_blanks(cls, value: Any) -> Any:
+        if isinstance(value, dict) and any(":" in str(key) and to is None for key, to in value.items()):
+            raise ValueError("write a blank after each colon, as in {Pos: pos}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_step(self) -> LabelChoices:
+        merge = self.merge if isinstance(self.merge, dict) else {}
+        twice = sorted(name for name in merge.values() if merge.get(name, name) != name)
+        if twice:
+            raise ValueError(f"merge names {', '.join(twice)} on both sides; name the last label of each chain")
+        both = sorted(set(self.drop) & {*merge, *merge.values()})
+        if both:
+            raise ValueError(f"these labels are both dropped and merged: {', '.join(both)}")
+        return self
+
+
+class TextChoices(Frozen):
+    """What becomes of rows without a text."""
+
+    empty: Literal["refuse", "drop"] = Field(default="refuse", description="rows whose text shows nothing")
+
+
 class DataConfig(ReadOptions):
     """Where texts and labels come from; columns are found by convention unless named."""
 
@@ -242,6 +301,8 @@ class DataConfig(ReadOptions):
     subset: str | None = Field(default=None, description="Hub configuration name")
     text_column: ColumnName | None = None
     label_column: ColumnName | None = None
+    labels: LabelChoices = Field(default_factory=LabelChoices)
+    texts: TextChoices = Field(default_factory=TextChoices)
 
 
 class Search(Frozen):
@@ -284,6 +345,10 @@ class StudyConfig(Recipe):
         default=None, ge=0, lt=2**31, description="draws the test part; unset, the first subset's seed does"
     )
     validation_fraction: float | None = Field(default=None, ge=0, lt=0.9)
+    copies: Copies = Field(
+        default="together",
+        description="together: a copy of a text that tests or validates never trains; anywhere: the draw decides",
+    )
     selection: Selection = "validation"
 
     optimizer: Literal["adamw"] = "adamw"
@@ -393,6 +458,11 @@ class StudyConfig(Recipe):
             return self.test_seed
         first = self.draws[0][0]
         return first if any(subset != first for subset, _ in self.draws) else None
+
+    @property
+    def test_draw(self) -> int:
+        """Seed that draws the test part of every run."""
+        return self.draws[0][0] if self.shared_test_seed is None else self.shared_test_seed
 
     @property
     def held_out_fraction(self) -> float:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tunebench.config import Engine, Frozen, Precision, Schedule, Selection, Truncation
+from tunebench.config import Copies, Engine, Frozen, Precision, Schedule, Selection, Truncation
 from tunebench.errors import StoreError
 from tunebench.spec import DataRef, ModelRef, RunSpec
 
@@ -71,6 +71,7 @@ class ImportedSpec(RunSpec):
     subset_seed: int | None = None  # type: ignore[assignment]
     test_size: int | None = None  # type: ignore[assignment]
     validation_fraction: float | None = None  # type: ignore[assignment]
+    copies: Copies | None = None  # type: ignore[assignment]
     selection: Selection | None = None  # type: ignore[assignment]
     max_length: int | None = None  # type: ignore[assignment]
     epochs: int | None = None  # type: ignore[assignment]
@@ -98,7 +99,7 @@ class ImportedSpec(RunSpec):
     @property
     def identity(self) -> dict[str, Any]:
         """What runs are compared by: all but the label and the files it was read from."""
-        return self.model_dump(mode="json", exclude={"label", "content", "origin"})
+        return self.model_dump(mode="json", exclude={"label", "content", "origin", "copies"})
 
     @property
     def run_id(self) -> str:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from tunebench.config import Engine, Execution, Precision, StudyConfig
 from tunebench.data import TextDataset, load_dataset
+from tunebench.data.copies import held_out_copies
 from tunebench.errors import ConfigError, TunebenchError, raise_all
 from tunebench.imported import is_imported
 from tunebench.models import load_architecture, model_folder, resolve_model
 from tunebench.plan_checks import (
     available,
+    begun_copies,
     check_disk,
     check_processes,
     check_runs,
@@ -36,7 +38,7 @@ class Plan:
     """A checked plan.
 
     Attributes:
-        study: What it comes from.
+        study: What it comes from; what it leaves open is as the runs of its folder have it.
         dataset: The loaded data.
         runs: Cells in the order they will run, those left out marked.
         estimates: By run id.
@@ -84,6 +86,7 @@ def make_plan(
     from tunebench.engine import machine
 
     tell = on_progress or (lambda line: None)
+    study = begun_copies(study, folder, tell)
     errors: list[TunebenchError] = []
     model = architecture = dataset = None
     try:
@@ -96,6 +99,9 @@ def make_plan(
         dataset = load_dataset(study.data)
         for line in dataset.reading.lines():
             tell(line)
+        copies = held_out_copies(dataset, study.test_draw, study.test_size)
+        if copies is not None and (remark := copies.remark(study.copies)):
+            tell(f"note: {remark}")
     except TunebenchError as error:
         errors.append(error)
     if dataset is not None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunebench.config import StudyConfig
 from tunebench.data import TextDataset
+from tunebench.data.copies import held_out_copies
 from tunebench.data.splits import available_train, held_out_count, make_parts
 from tunebench.errors import ConfigError, MissingExtraError, PlanError, TunebenchError, raise_all
+from tunebench.imported import is_imported
 from tunebench.run_folder import kept_bytes
 from tunebench.spec import RunSpec
+from tunebench.store import StudyStore
 from tunebench.strategies import STRATEGIES, family_of
 
 if TYPE_CHECKING:
@@ -27,10 +30,27 @@ _DISK_RESERVE = 200 * 2**20
 
 def available(study: StudyConfig, dataset: TextDataset) -> tuple[int, int]:
     """Return how many examples ``all`` stands for, and how many are scored."""
-    train = available_train(len(dataset.train), has_test=dataset.test is not None, test_size=study.test_size)
-    if dataset.test is None:
-        return train, held_out_count(len(dataset.train), study.test_size)
-    return train, study.test_size or len(dataset.test)
+    if dataset.test is not None:
+        return len(dataset.train), study.test_size or len(dataset.test)
+    found = held_out_copies(dataset, study.test_draw, study.test_size)
+    left_out = found.left_out if found is not None and study.copies == "together" else 0
+    train = available_train(len(dataset.train), has_test=False, test_size=study.test_size, left_out=left_out)
+    return train, held_out_count(len(dataset.train), study.test_size)
+
+
+def begun_copies(study: StudyConfig, folder: Path | None, tell: Callable[[str], None]) -> StudyConfig:
+    """Return the study as its folder's runs treat copies, where it does not say so itself.
+
+    So that a study begun before there was a choice goes on, and is not taken for another study.
+    """
+    if folder is None or "copies" in study.model_fields_set:
+        return study
+    begun = {spec.copies for spec in StudyStore(folder).begun() if not is_imported(spec)}
+    if len(begun) != 1 or study.copies in begun:
+        return study
+    (copies,) = begun
+    tell(f"the folder's runs were made with copies: {copies}; the study keeps that (new, it has {study.copies})")
+    return study.model_copy(update={"copies": copies})
 
 
 def check_strategies(study: StudyConfig, architecture: Architecture) -> list[TunebenchError]:
@@ -128,6 +148,7 @@ def check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchError
                 validation_fraction=study.held_out_fraction,
                 test_size=test_examples,
                 label_names=dataset.label_names,
+                copies_of=dataset.copies_of if study.copies == "together" else None,
             )
         except TunebenchError as found:
             # What is wrong with the test part is wrong at every size, and is said once.

@@ -202,6 +202,8 @@ def describe_parts(dataset: TextDataset, parts: Parts) -> Examples:
     def per_class(labels: np.ndarray) -> list[int]:
         return [int(n) for n in np.bincount(labels, minlength=classes)]
 
+    trained = {dataset.train.texts[row] for row in parts.train}
+    used = trained | {dataset.train.texts[row] for row in parts.validation}
     return Examples(
         train=len(parts.train),
         validation=len(parts.validation),
@@ -210,6 +212,9 @@ def describe_parts(dataset: TextDataset, parts: Parts) -> Examples:
         validation_per_class=per_class(dataset.train.labels[parts.validation]),
         test_per_class=per_class(test.labels[parts.test]),
         test_held_out=parts.test_held_out,
+        validation_in_train=sum(dataset.train.texts[row] in trained for row in parts.validation),
+        test_in_train=sum(test.texts[row] in used for row in parts.test),
+        copies_left_out=len(parts.left_out),
     )
 
 

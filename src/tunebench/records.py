@@ -57,6 +57,11 @@ class Examples(Part):
     validation_per_class: list[int]
     test_per_class: list[int]
     test_held_out: bool = Field(description="no test split was given; one was held out of the training data")
+    validation_in_train: int | None = Field(
+        default=None, description="validation examples whose text trains too; None in older records"
+    )
+    test_in_train: int | None = Field(default=None, description="test examples whose text trains or validates too")
+    copies_left_out: int = Field(default=0, description="copies of test texts that neither train nor test")
 
 
 class ClassScore(Part):

@@ -17,6 +17,7 @@ from tunebench.config import (
     ONLY_FAST,
     ONLY_HEAD_TAIL,
     BatchOrder,
+    Copies,
     Engine,
     Frozen,
     Precision,
@@ -32,7 +33,7 @@ from tunebench.strategies.base import ADDED_LATER, without_neutral
 SCHEMA_VERSION = 1
 
 #: Fields that a run takes over from its study unchanged.
-_COMMON = frozenset({"selection", "evaluations_per_epoch", "optimizer"})
+_COMMON = frozenset({"copies", "selection", "evaluations_per_epoch", "optimizer"})
 
 
 class ModelRef(Frozen):
@@ -73,6 +74,11 @@ class RunSpec(Frozen):
     )
     test_size: int
     validation_fraction: float
+    copies: Copies = Field(
+        default="anywhere",
+        json_schema_extra=ADDED_LATER,
+        description="whether copies of a text are kept in one part",
+    )
     selection: Selection
     max_length: int
     epochs: int

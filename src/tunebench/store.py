@@ -394,4 +394,4 @@ def _meaning(spec: RunSpec) -> dict[str, Any]:
 def _protocol(spec: RunSpec) -> dict[str, Any]:
     """Return what all cells of a study share."""
     shared = {k: v for k, v in spec.identity.items() if k not in _AXES}
-    return shared | {"seed of the test part": spec.test_draw}
+    return shared | {"seed of the test part": spec.test_draw, "copies": spec.copies}

@@ -65,7 +65,7 @@ def load_study(
         name_or_path: A preset's name, or a YAML file.
         overrides: ``key=value`` with dotted keys and YAML values, as given to ``--set``.
         model: Replaces the study's model.
-        data: Replaces the study's data source; columns stay, revision and subset go.
+        data: Replaces the study's data source; columns and the like stay, revision and subset go.
 
     Raises:
         ConfigError: Everything that is wrong, together.
@@ -106,11 +106,36 @@ def load_study(
     if data is not None:
         given = raw.get("data")
         columns = given if isinstance(given, dict) else {}
-        raw["data"] = {k: v for k, v in columns.items() if k in ("text_column", "label_column")} | {"source": data}
+        raw["data"] = {k: v for k, v in columns.items() if k not in ("revision", "subset")} | {"source": data}
     # Last, so that --set can say more about a model or data given beside it.
     for override in overrides:
         _override(raw, override)
     return check_study(raw)
+
+
+def load_data_config(
+    source: str, *, text_column: str | None = None, label_column: str | None = None, overrides: Sequence[str] = ()
+) -> DataConfig:
+    """Check what a command that takes no study is told of its data.
+
+    Args:
+        source: The source.
+        text_column: Column of texts.
+        label_column: Column of labels.
+        overrides: ``data.key=value``, as :func:`load_study` takes them.
+
+    Raises:
+        ConfigError: Everything that is wrong, together.
+    """
+    other = [text for text in overrides if not text.strip().startswith("data.")]
+    if other:
+        raise ConfigError("Only keys of data can be set here.", value=other[0], allowed="data.KEY=VALUE")
+    columns = {"text_column": text_column, "label_column": label_column}
+    raw: dict[str, Any] = {"data": {"source": source} | {key: name for key, name in columns.items() if name}}
+    for override in overrides:
+        _override(raw, override)
+    # The rest of a study is there only because a whole one is checked.
+    return check_study({"name": "data", "model": "none", "strategies": ["full"], "train_sizes": ["all"]} | raw).data
 
 
 def parse_yaml(text: str, *, where: str) -> Any:
@@ -164,30 +189,6 @@ def _is_bearable(value: Any) -> bool:
             return True
         level = inner
     return False
-
-
-def load_data_config(source: str, settings: Sequence[str] = ()) -> DataConfig:
-    """Check a data source with its settings, outside a study.
-
-    Args:
-        source: Packaged name, Hub name, file or folder.
-        settings: ``data.KEY=VALUE``, as given to ``--set``.
-
-    Raises:
-        ConfigError: A setting is not one of data's, or its value is not allowed.
-    """
-    # The smallest study around it, so that the messages are those of a study.
-    raw: dict[str, Any] = {"name": "data", "model": "none", "strategies": ["full"], "train_sizes": ["all"]}
-    raw["data"] = {"source": source}
-    for setting in settings:
-        if not setting.strip().startswith("data."):
-            raise ConfigError(
-                "Only settings of the data are known here.",
-                value=setting,
-                allowed=", ".join(f"data.{key}" for key in DataConfig.model_fields if key != "source"),
-            )
-        _override(raw, setting)
-    return check_study(raw).data
 
 
 def check_study(raw: dict[str, Any]) -> StudyConfig:

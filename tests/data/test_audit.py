@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 from tunebench.api import run_study
 from tunebench.config import DataConfig, Execution, StrategyConfig, StudyConfig
 from tunebench.data import Split, TextDataset
-from tunebench.data.audit import audit
+from tunebench.data.audit import absent_classes, audit
+from tunebench.data.copies import held_out_copies
+from tunebench.data.splits import hold_out
 from tunebench.data.tokens import TokenizedTexts
+from tunebench.metrics import macro_f1
 from tunebench.progress import PlainDisplay
 
 
@@ -156,3 +159,53 @@ def test_a_study_is_audited_with_the_revision_that_it_trains(
     assert (tmp_path / "audit.json").exists()
     # By its name, or by the commit that it stood for.
     assert set(asked) <= {"v1", "distilbert"} and "v1" in asked
+
+
+def test_a_class_that_test_lacks_is_said_with_what_macro_f1_can_reach() -> None:
+    train = [(f"train {i}", i % 3) for i in range(60)]
+    dataset = TextDataset("here", None, ("bad", "fine", "good"), _split(train), _split([("x", 0), ("y", 2)] * 20))
+    assert audit(dataset).warnings[-1] == (
+        "test: there is no example of fine. Macro F1 counts the F1 of an absent class as 0, so it can reach "
+        "2/3 = 0.6667 at most."
+    )
+    assert not any("fewer than" in line for line in audit(dataset).warnings)
+
+
+@settings(deadline=None)
+@given(st.sets(st.integers(0, 4), min_size=1), st.integers(0, 99))
+def test_the_bound_of_macro_f1_holds_and_is_reached(present: set[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(sorted(present), 30)
+    bound = len(set(labels.tolist())) / 5
+    assert macro_f1(labels, np.eye(5)[labels]) == pytest.approx(bound)
+    assert macro_f1(labels, rng.normal(size=(30, 5))) <= bound + 1e-12
+    line = absent_classes({str(i): int((labels == i).sum()) for i in range(5)})
+    assert (line is None) == (bound == 1) and (line is None or f"= {bound:.4f} at most" in line)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcdefghij"), st.integers(0, 1)), min_size=12, max_size=40))
+def test_copies_beside_a_held_out_part_as_counted_slowly(train: list[tuple[str, int]]) -> None:
+    dataset = _dataset(train, None)
+    found = held_out_copies(dataset, 42, 5)
+    if found is None:
+        return
+    test, _ = hold_out(dataset.train.labels, seed=42, count=5)
+    rest = [text for row, (text, _) in enumerate(train) if row not in test]
+    assert found.apart == sum(train[row][0] in rest for row in test)
+    test, left_out = hold_out(dataset.train.labels, seed=42, count=5, copies_of=dataset.copies_of)
+    rest = [text for row, (text, _) in enumerate(train) if row not in test]
+    assert found.left_out == len(left_out) == sum(text in {train[row][0] for row in test} for text in rest)
+    shown = audit(dataset, held_out=found)
+    assert (shown.held_out, shown.held_out_in_train) == (5, found.apart)
+    assert shown.copies_left_out == found.left_out
+    counts = f"{found.apart} of 5 test texts" in " ".join(shown.warnings)
+    assert counts == bool(found.apart or found.left_out)
+    apart = audit(dataset, held_out=found, copies="anywhere").warnings
+    assert any(
+        f"{found.apart} of 5 texts held out for testing stand in train too" in line for line in apart
+    ) == bool(found.apart)
+
+
+def test_a_text_that_shows_nothing_is_empty() -> None:
+    assert audit(_dataset([("\u200b", 0), ("\u3164", 1), ("a", 0)], None)).splits["train"].empty == 2

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tunebench.data.columns import (
     LABEL_NAMES,
     TEXT_NAMES,
     check_texts,
-    clean_labels,
-    encode_labels,
-    find_classes,
     find_column,
-    name_classes,
+    is_empty,
 )
 from tunebench.errors import DataError, ErrorGroup
 
@@ -74,88 +67,28 @@ def test_bad_texts_are_counted_with_their_first_rows() -> None:
     with pytest.raises(ErrorGroup) as caught:
         check_texts(values, where="train")
     shown = str(caught.value)
-    assert "2 of 16 texts are not strings (rows 3, 5)" in shown
-    assert "12 of 16 texts are empty (rows 2, 4, 7, 8, 9, ...)" in shown
+    assert "1 of 16 texts are not strings (row 5)" in shown
+    assert "13 of 16 texts are empty (rows 2, 3, 4, 7, 8, ...)" in shown
     assert "1 of 16 texts are not valid Unicode (half of a surrogate pair) (row 6)" in shown
     assert len(shown) < 1500
 
 
-def _classes(values: list[Any]) -> tuple[tuple[str | int, ...], list[int]]:
-    labels = clean_labels(values, where="train")
-    classes = find_classes(labels, where="train")
-    return classes, encode_labels(labels, classes, where="train").tolist()
-
-
 @pytest.mark.parametrize(
-    ("values", "classes", "encoded"),
-    [
-        ([1, 0, 1], (0, 1), [1, 0, 1]),
-        ([10, 9, -1], (-1, 9, 10), [2, 1, 0]),
-        (["10", "9", "9"], (9, 10), [1, 0, 0]),
-        (["10", "9", "x"], ("10", "9", "x"), [0, 1, 2]),
-        (["pos", " neg ", "pos"], ("neg", "pos"), [1, 0, 1]),
-        ([True, False], (0, 1), [1, 0]),
-        ([np.int8(1), np.float32(0), np.bool_(True)], (0, 1), [1, 0, 1]),
-        ([1.0, 2.0], (1, 2), [0, 1]),
-        (["01", "1", "2"], ("01", "1", "2"), [0, 1, 2]),
-        (["--5", "1"], ("--5", "1"), [0, 1]),
-        (["²", "1"], ("1", "²"), [1, 0]),
-        (["1.0", "0.0"], ("0.0", "1.0"), [1, 0]),
-    ],
+    "unseen", ["\u200b\u200b", "\u3164", "\xad", "\ufeff \u2060", "\u2800", "\u115f\u1160", "\ufe0f"]
 )
-def test_classes_and_their_order(values: list[Any], classes: tuple[str | int, ...], encoded: list[int]) -> None:
-    assert _classes(values) == (classes, encoded)
+def test_a_text_that_shows_nothing_is_empty(unseen: str) -> None:
+    with pytest.raises(DataError, match=r"1 of 2 texts are empty \(row 2\)"):
+        check_texts(["a", unseen], where="train")
+    kept = f"{unseen}x"
+    assert check_texts([kept], where="train") == [kept]
 
 
-@settings(deadline=None)
-@given(st.lists(st.integers(-3, 3), min_size=2).filter(lambda values: len(set(values)) > 1))
-def test_labels_written_as_text_are_the_same_labels(values: list[int]) -> None:
-    assert _classes(values) == _classes([str(value) for value in values])
-    classes, encoded = _classes(values)
-    assert [classes[i] for i in encoded] == values
+@pytest.mark.parametrize("value", [None, math.nan, ""])
+def test_a_missing_text_is_empty(value: object) -> None:
+    assert is_empty(value) and not is_empty("x") and not is_empty(0)
 
 
-@pytest.mark.parametrize("absent", [None, math.nan, np.float64("nan"), "", "  "])
-def test_missing_labels_are_counted(absent: object) -> None:
-    with pytest.raises(DataError, match=r"2 of 4 labels are missing \(rows 2, 4\)"):
-        clean_labels([1, absent, 0, absent], where="train")
-
-
-@pytest.mark.parametrize("odd", [0.5, math.inf, [1], b"x", {"a": 1}])
-def test_values_that_are_no_labels_are_counted(odd: object) -> None:
-    with pytest.raises(DataError, match=r"1 of 2 labels are neither strings nor integers \(row 2\)"):
-        clean_labels([1, odd], where="train")
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (["a", "a"], "single class"),
-        ([1, 1], "single class"),
-        (["1", 1, "x"], "mix strings and integers"),
-        (list(range(100)), "does not look like labels"),
-    ],
-)
-def test_labels_that_are_no_classes_are_refused(labels: list[str | int], message: str) -> None:
-    with pytest.raises(DataError, match=message) as caught:
-        find_classes(labels, where="train")
-    assert len(str(caught.value)) < 800
-
-
-def test_test_labels_may_be_written_otherwise() -> None:
-    assert encode_labels(["1", 0], (0, 1), where="test").tolist() == [1, 0]
-
-
-def test_labels_unknown_in_train_are_counted() -> None:
-    with pytest.raises(DataError, match=r"3 of 4 labels are unknown in train \(2 distinct\)") as caught:
-        encode_labels(["c", "a", "d", "c"], ("a", "b"), where="test")
-    assert "c, d" in str(caught.value) and "a, b" in str(caught.value)
-
-
-def test_names_of_classes() -> None:
-    assert name_classes((0, 1), ("neg", "pos")) == ("neg", "pos")
-    assert name_classes((0, 2), ("a", "b", "c")) == ("a", "c"), "a class may be missing from train"
-    assert name_classes((0, 1), None) == ("0", "1")
-    assert name_classes((1, 2), ("neg", "pos")) == ("1", "2"), "no index into the declaration"
-    assert name_classes((-1, 0), ("neg", "pos")) == ("-1", "0")
-    assert name_classes(("a", "b"), ("neg", "pos")) == ("a", "b")
+def test_only_the_wanted_rows_are_checked_and_keep_their_numbers() -> None:
+    assert check_texts(["", "a", "b"], where="train", rows=[1, 2]) == ["a", "b"]
+    with pytest.raises(DataError, match=r"1 of 4 texts are empty \(row 4\)"):
+        check_texts(["", "a", "b", " "], where="train", rows=[1, 3])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tunebench.data.splits import Parts, available_train, held_out_count, make_parts, shuffled
+from tunebench.data.splits import Parts, available_train, held_out_count, hold_out, make_parts, shuffled
 from tunebench.errors import DataError
 
 FRACTIONS = st.sampled_from([0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 1 / 3, 0.5, 0.7, 0.89])
@@ -364,3 +364,162 @@ def test_subsets_drawn_with_different_seeds_share_the_test_part(has_test: bool) 
     if not has_test:
         for parts in (first, second):
             assert not set(parts.test) & (set(parts.train) | set(parts.validation))
+
+
+# --- copies of a text ---------------------------------------------------------------------------
+
+
+@st.composite
+def copied(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, and for each row the first one that holds the same text; a copy may have another label."""
+    labels = draw(label_arrays(max_class=30))
+    texts = draw(st.integers(1, len(labels)))
+    groups = np.random.default_rng(draw(st.integers(0, 99))).integers(0, texts, len(labels))
+    if draw(st.booleans()):
+        groups = groups * 10 + labels
+    _, first, text = np.unique(groups, return_index=True, return_inverse=True)
+    return labels, first[text]
+
+
+def _most(labels: np.ndarray, test_size: int | None, copies_of: np.ndarray) -> int | None:
+    try:
+        count = held_out_count(len(labels), test_size)
+        _, left_out = hold_out(labels, seed=42, count=count, copies_of=copies_of)
+    except DataError:
+        return None
+    return available_train(len(labels), has_test=False, test_size=test_size, left_out=len(left_out))
+
+
+@settings(deadline=None)
+@given(copied(), st.data(), FRACTIONS, st.booleans())
+def test_copies_are_in_one_part(
+    data_: tuple[np.ndarray, np.ndarray], data: st.DataObject, fraction: float, held_out: bool
+) -> None:
+    labels, copies_of = data_
+    options: dict[str, Any] = {"copies_of": copies_of, "validation_fraction": fraction}
+    most: int | None = len(labels)
+    if held_out:
+        options |= {"test_labels": None, "test_size": data.draw(st.none() | st.integers(1, len(labels) - 1))}
+        most = _most(labels, options["test_size"], copies_of)
+    assume(most)
+    assert most
+    parts = _valid_cut(labels, data.draw(st.integers(1, most)), **options)
+    texts = [set(copies_of[part]) for part in (parts.train, parts.validation)]
+    assert not texts[0] & texts[1]
+    if not held_out:
+        return
+    tested = set(copies_of[parts.test])
+    assert not tested & (texts[0] | texts[1])
+    assert len(parts.test) == held_out_count(len(labels), options["test_size"])
+    # Rows read are rows used and rows left out; only one text can be cut, and its copies are left out.
+    assert set(copies_of[parts.left_out]) <= tested and len(set(copies_of[parts.left_out])) <= 1
+    whole = _try_cut(labels, most, **options)
+    if whole is not None:
+        rows = np.concatenate([whole.train, whole.validation, whole.test, whole.left_out])
+        assert sorted(rows.tolist()) == list(range(len(labels)))
+
+
+@settings(deadline=None)
+@given(copied(), st.data(), FRACTIONS)
+def test_sizes_are_nested_with_copies(
+    data_: tuple[np.ndarray, np.ndarray], data: st.DataObject, fraction: float
+) -> None:
+    labels, copies_of = data_
+    test_size = data.draw(st.integers(1, len(labels) - 1))
+    most = _most(labels, test_size, copies_of)
+    assume(most)
+    assert most
+    small = data.draw(st.integers(1, most))
+    options: dict[str, Any] = {"copies_of": copies_of, "test_labels": None, "validation_fraction": fraction}
+    inner = _valid_cut(labels, small, test_size=test_size, **options)
+    outer = _cut(labels, data.draw(st.integers(small, most)), test_size=test_size, **options)
+    assert inner.train.tolist() == outer.train[: len(inner.train)].tolist()
+    assert inner.validation.tolist() == outer.validation[: len(inner.validation)].tolist()
+    assert inner.test.tolist() == outer.test.tolist()
+    larger, _ = hold_out(
+        labels, seed=42, count=data.draw(st.integers(test_size, len(labels) - 1)), copies_of=copies_of
+    )
+    assert set(inner.test) <= set(larger)
+
+
+@settings(deadline=None)
+@given(copied(), st.data(), st.integers(1, 89))
+def test_validation_is_the_floor_of_its_share_of_every_class_s_texts(
+    data_: tuple[np.ndarray, np.ndarray], data: st.DataObject, percent: int
+) -> None:
+    labels, copies_of = data_
+    size = data.draw(st.integers(1, len(labels)))
+    parts = _valid_cut(labels, size, validation_fraction=percent / 100, copies_of=copies_of)
+    # The slow definition: walk along the order; a new text joins validation when its class is owed one.
+    side: dict[int, bool] = {}
+    seen: dict[int, int] = {}
+    for row in shuffled(len(labels), 42)[:size].tolist():
+        text, label = int(copies_of[row]), int(labels[row])
+        if text not in side:
+            before, seen[label] = seen.get(label, 0), seen.get(label, 0) + 1
+            side[text] = seen[label] * percent // 100 > before * percent // 100
+        assert (row in parts.validation) == side[text] and (row in parts.train) != side[text]
+
+
+@settings(deadline=None)
+@given(copied(), st.data())
+def test_test_texts_are_stratified_whatever_their_copies(
+    data_: tuple[np.ndarray, np.ndarray], data: st.DataObject
+) -> None:
+    labels, copies_of = data_
+    firsts = np.flatnonzero(copies_of == np.arange(len(labels)))
+    count = data.draw(st.integers(1, len(labels) - 1))
+    try:
+        test, _ = hold_out(labels, seed=3, count=count, copies_of=copies_of)
+    except DataError:
+        return
+    drawn = np.unique(copies_of[test])
+    classes, counts = np.unique(labels[firsts], return_counts=True)
+    for label, n in zip(classes, counts, strict=True):
+        share = n / len(firsts)
+        off = abs((labels[drawn] == label).sum() - len(drawn) * share)
+        assert off <= (1 + len(classes) * share) / 2 + 1e-9
+
+
+@settings(deadline=None)
+@given(label_arrays(), st.data(), FRACTIONS, st.booleans())
+def test_without_copies_nothing_changes(
+    labels: np.ndarray, data: st.DataObject, fraction: float, held_out: bool
+) -> None:
+    size = data.draw(st.integers(1, len(labels)))
+    options = {"test_labels": None} if held_out else {}
+    plain = _try_cut(labels, size, validation_fraction=fraction, **options)
+    together = _try_cut(labels, size, validation_fraction=fraction, copies_of=np.arange(len(labels)), **options)
+    assert (plain is None) == (together is None)
+    if plain is not None and together is not None:
+        for name in ("train", "validation", "test", "left_out"):
+            assert getattr(plain, name).tolist() == getattr(together, name).tolist()
+
+
+@settings(deadline=None)
+@given(copied(), st.data(), FRACTIONS)
+def test_smallest_size_with_copies_is_the_smallest_that_works(
+    data_: tuple[np.ndarray, np.ndarray], data: st.DataObject, fraction: float
+) -> None:
+    labels, copies_of = data_
+    size = data.draw(st.integers(1, len(labels)))
+    try:
+        parts = _cut(labels, size, validation_fraction=fraction, copies_of=copies_of)
+    except DataError as error:
+        found = re.search(r"at least (\d+)$", str(error.allowed))
+        if "too small to stratify" in error.what and found is not None:
+            assert _try_cut(labels, int(found[1]), validation_fraction=fraction, copies_of=copies_of)
+            assert not _try_cut(labels, int(found[1]) - 1, validation_fraction=fraction, copies_of=copies_of)
+        return
+    for part in (parts.train, *([parts.validation] if fraction else [])):
+        assert set(labels[part]) == set(labels)
+
+
+def test_a_class_that_is_one_text_cannot_be_in_every_part() -> None:
+    labels = np.repeat([0, 1], [50, 50])
+    copies_of = np.where(labels == 1, 50, np.arange(100))
+    with pytest.raises(DataError, match="too few examples for every part") as caught:
+        _cut(labels, 50, test_labels=None, copies_of=copies_of, label_names=("neg", "pos"))
+    assert caught.value.value == "class pos: 1 of 51 different texts"
+    assert "copies: anywhere" in str(caught.value.fix)
+    assert len(_cut(labels, 50, test_labels=None).train)

@@ -18,21 +18,17 @@ def data_audit(
     text_column: Annotated[str | None, typer.Option(help="Column of texts.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="data.KEY=VALUE, as for run: data.encoding=cp1252.")
+        list[str] | None,
+        typer.Option("--set", help="data.KEY=VALUE, as for run: data.encoding=cp1252."),
     ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Say what was read of a data set, and count classes, lengths, truncation and duplicates of a data set."""
     from tunebench.api import audit_source
+    from tunebench.study_file import load_data_config
 
-    found = audit_source(
-        source,
-        model=model,
-        max_length=max_length,
-        text_column=text_column,
-        label_column=label_column,
-        settings=set_ or [],
-    )
+    config = load_data_config(source, text_column=text_column, label_column=label_column, overrides=set_ or [])
+    found = audit_source(config, model=model, max_length=max_length)
     if json_:
         print_json(found.to_dict())
         return

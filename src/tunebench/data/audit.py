@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from tunebench.config import Copies
+from tunebench.data.copies import HeldOutCopies
+from tunebench.data.reading import listed
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.data.types import Split, TextDataset
+from tunebench.data.visible import is_blank
 
 #: A class with a larger share makes accuracy meaningless; one with fewer examples, its own scores.
 NEAR_CONSTANT = 0.95
@@ -75,6 +79,10 @@ class Audit:
         shared_texts: Distinct texts that stand in both.
         shared_conflicting: Of these, the ones whose labels differ between the splits.
         max_length: Tokens that truncation figures are for; ``None`` without token lengths.
+        held_out: Texts of the test part that is held out of train; ``None`` with a test split, as are the next two.
+        held_out_in_train: Of these, those whose text would stand in the rest of train too if the draw did not
+            look at copies.
+        copies_left_out: Copies of test texts that are used nowhere, if copies are kept together.
         warnings: Plain sentences on what deserves attention.
         reading: What was read of the source and what was passed over, a line each.
     """
@@ -90,6 +98,9 @@ class Audit:
     max_length: int | None
     warnings: list[str]
     reading: list[str] = field(default_factory=list)
+    held_out: int | None = None
+    held_out_in_train: int | None = None
+    copies_left_out: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -102,6 +113,8 @@ def audit(
     lengths: Mapping[str, np.ndarray] | None = None,
     tokens: Mapping[str, TokenizedTexts] | None = None,
     max_length: int | None = None,
+    held_out: HeldOutCopies | None = None,
+    copies: Copies = "together",
 ) -> Audit:
     """Audit a data set; every figure is exact.
 
@@ -111,6 +124,8 @@ def audit(
             of shape ``(examples,)``.
         tokens: The same, taken from untruncated tokenised texts.
         max_length: Tokens that training will keep; used with token lengths only.
+        held_out: Copies on both sides of the test part that is held out of train, where there is no test split.
+        copies: What is done about them.
 
     Raises:
         ValueError: Token lengths lack a split or do not fit it, or were given twice.
@@ -138,8 +153,11 @@ def audit(
         shared_texts=overlap.texts if overlap else None,
         shared_conflicting=overlap.conflicting if overlap else None,
         max_length=limit,
-        warnings=_warnings(splits, overlap, limit),
+        warnings=_warnings(splits, overlap, limit, None if held_out is None else held_out.remark(copies)),
         reading=dataset.reading.lines(),
+        held_out=held_out.test if held_out else None,
+        held_out_in_train=held_out.apart if held_out else None,
+        copies_left_out=held_out.left_out if held_out else None,
     )
 
 
@@ -166,7 +184,7 @@ def _audit_split(
         tokens=None if tokens is None else _summary(tokens, max_length),
         duplicates=len(split) - len(labels),
         conflicting=sum(len(found) > 1 for found in labels.values()),
-        empty=sum(not text.strip() for text in split.texts),
+        empty=sum(map(is_blank, split.texts)),
     )
 
 
@@ -203,10 +221,13 @@ def _summary(lengths: np.ndarray, limit: int | None) -> LengthSummary:
     )
 
 
-def _warnings(splits: Mapping[str, SplitAudit], overlap: _Overlap | None, max_length: int | None) -> list[str]:
+def _warnings(
+    splits: Mapping[str, SplitAudit], overlap: _Overlap | None, max_length: int | None, copies: str | None
+) -> list[str]:
     lines: list[str] = []
     if overlap is None:
         lines.append("There is no test split; a part of train will be held out for testing.")
+        lines += [] if copies is None else [copies]
     elif overlap.texts:
         lines.append(
             f"{overlap.test_examples} of {splits['test'].examples} test texts stand in train too; "
@@ -216,7 +237,20 @@ def _warnings(splits: Mapping[str, SplitAudit], overlap: _Overlap | None, max_le
             lines.append(f"{overlap.conflicting} texts have another label in test than in train.")
     for name, split in splits.items():
         lines += [f"{name}: {line}" for line in _split_warnings(split, max_length)]
-    return lines
+    absent = absent_classes(splits["test"].per_class) if "test" in splits else None
+    return lines if absent is None else [*lines, f"test: {absent}"]
+
+
+def absent_classes(per_class: Mapping[str, int]) -> str | None:
+    """Say which classes a test part lacks, and what macro F1 can reach then; ``None`` where it has all."""
+    absent = [label for label, count in per_class.items() if not count]
+    if not absent:
+        return None
+    present, total = len(per_class) - len(absent), len(per_class)
+    return (
+        f"there is no example of {listed(absent)}. Macro F1 counts the F1 of an absent class as 0, so it can reach "
+        f"{present}/{total} = {present / total:.4f} at most."
+    )
 
 
 def _split_warnings(split: SplitAudit, max_length: int | None) -> list[str]:
@@ -230,10 +264,9 @@ def _split_warnings(split: SplitAudit, max_length: int | None) -> list[str]:
     top = max(split.per_class, key=lambda label: split.per_class[label])
     if split.per_class[top] > NEAR_CONSTANT * split.examples:
         lines.append(f"{split.share[top]:.1%} of the labels are {top!r}; accuracy looks high whatever is learned.")
-    few = [label for label, count in split.per_class.items() if count < FEW_EXAMPLES]
+    few = [label for label, count in split.per_class.items() if 0 < count < FEW_EXAMPLES]
     if few:
-        more = f" and {len(few) - 10} more classes" if len(few) > 10 else ""
-        lines.append(f"fewer than {FEW_EXAMPLES} examples of {', '.join(few[:10])}{more}.")
+        lines.append(f"fewer than {FEW_EXAMPLES} examples of {listed(few)}.")
     if split.tokens is not None and split.tokens.truncated is not None:
         if split.tokens.truncated > _MUCH_TRUNCATION:
             lines.append(

@@ -37,28 +37,16 @@ def label_values(raw: RawData, column: str) -> LabelValues:
     Raises:
         DataError: A number lies outside the declared names.
     """
-    names = {part: table.class_names.get(column, ()) for part, table in _parts(raw).items()}
+    names = {part: table.class_names.get(column, ()) for part, table in raw.parts.items()}
     declared = names["train"] or names.get("test", ())
     notes: list[str] = []
     found: dict[str, list[Any]] = {}
-    for part, table in _parts(raw).items():
+    for part, table in raw.parts.items():
         found[part], note = _read(table, column, part, names[part], declared)
         notes += note
     if names.get("test") and names["train"] and names["test"] != names["train"]:
         notes.append("train and test number their classes differently; each was read by name.")
     return LabelValues(found["train"], found.get("test"), declared, tuple(notes))
-
-
-def in_declared_order(classes: tuple[str | int, ...], declared: Sequence[str]) -> tuple[str | int, ...]:
-    """Return the classes in the order of their declaration, where all of them are declared."""
-    place = {name: number for number, name in enumerate(declared)}
-    if not all(str(name) in place for name in classes):
-        return classes
-    return tuple(sorted(classes, key=lambda name: place[str(name)]))
-
-
-def _parts(raw: RawData) -> dict[str, Table]:
-    return {"train": raw.train} | ({} if raw.test is None else {"test": raw.test})
 
 
 def _read(

@@ -103,43 +103,45 @@ class _Found:
 
 
 def _choose_separator(text: str, place: str, options: ReadOptions, own: Separator) -> _Found:
-    """Read with the separator the user states, the file's own, or the only other one that fits."""
-    first = _choose_quoting(text, place, options, options.separator or own)
-    if options.separator is not None or (_is_table(first) and _is_named(first)):
-        return _settled(first)
+    """Read with the separator the user states, the one that splits the first line into usual names, or what fits.
+
+    The file's own separator comes first, and another one is taken only where it is the only one.
+    """
+    if options.separator is not None:
+        return _settled(_choose_quoting(text, place, options, options.separator))
     start = text.lstrip("\r\n").split("\n", 1)[0]
-    others = {
-        name: other
-        for name, sign in SIGNS.items()
-        if name != own and sign in start and _is_table(other := _choose_quoting(text, place, options, name))
-    }
-    named = {name: other for name, other in others.items() if _is_named(other)}
-    if _is_table(first) and not named:
-        return _settled(first)
-    fitting = named or others
-    if not fitting:
-        return _settled(first)
+    order: list[Separator] = [own, *(name for name in SIGNS if name != own and SIGNS[name] in start)]
+    named = [name for name in order if _names_columns(start, SIGNS[name])]
+    if len(named) == 1 or own in named:
+        name = own if own in named else named[0]
+        return _recognised(_settled(_choose_quoting(text, place, options, name)), name, own)
+    readings = {name: _choose_quoting(text, place, options, name) for name in order}
+    if _is_table(readings[own]):
+        return _settled(readings[own])
+    fitting = [name for name in order if _is_table(readings[name])]
     if len(fitting) > 1:
         raise DataError(
             "The file can be read with more than one separator.",
             value=place,
             allowed=", ".join(fitting),
-            fix=f"say which: --set data.separator={next(iter(fitting))}",
+            fix=f"say which: --set data.separator={fitting[0]}",
         )
-    name, other = next(iter(fitting.items()))
-    found = _settled(other)
-    return _Found(
-        found.parsed, found.how, [f"The separator was recognised as {SIGNS[name]!r} ({name}).", *found.notes]
-    )
+    name = fitting[0] if fitting else own
+    return _recognised(_settled(readings[name]), name, own)
+
+
+def _recognised(found: _Found, name: Separator, own: Separator) -> _Found:
+    note = f"The separator was recognised as {SIGNS[name]!r} ({name})."
+    return found if name == own else _Found(found.parsed, found.how, [note, *found.notes])
 
 
 def _is_table(found: _Found | DataError) -> bool:
     return isinstance(found, _Found) and found.parsed.width > 1
 
 
-def _is_named(found: _Found | DataError) -> bool:
-    """Tell whether the first row holds the usual names of a text and a label column."""
-    names = set() if isinstance(found, DataError) else _lowered(found.parsed.rows[0])
+def _names_columns(line: str, sign: str) -> bool:
+    """Tell whether a separator splits a line into names with those of a text and a label column among them."""
+    names = {name.strip().strip('"').strip().lower() for name in line.split(sign)}
     return bool(names & set(TEXT_NAMES)) and bool(names & set(LABEL_NAMES))
 
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
+
 from tunebench.config import DataConfig, ReadOptions
-from tunebench.data.columns import (
-    Columns,
-    check_texts,
-    clean_labels,
-    encode_labels,
-    find_classes,
-    find_columns,
-    unused_columns,
-)
-from tunebench.data.declared import in_declared_order, label_values
+from tunebench.data.columns import Columns, find_columns, unused_columns
+from tunebench.data.declared import label_values
 from tunebench.data.hub import read_hub
+from tunebench.data.labels import Classes, Label, check_choices, encode_labels, find_classes
 from tunebench.data.packaged import DATASETS
 from tunebench.data.readers import table_name
 from tunebench.data.reading import PassedOver, Reading, listed
+from tunebench.data.rows import Rows, read_rows
 from tunebench.data.sources import RawData, read_path
 from tunebench.data.types import Split, TextDataset
 from tunebench.errors import DataError, TunebenchError, raise_all
@@ -47,8 +44,8 @@ def load_dataset(config: DataConfig) -> TextDataset:
         MissingExtraError: A packaged source whose package is not installed.
     """
     raw = _read(config)
-    for where, table in (("train", raw.train), ("test", raw.test)):
-        if table is not None and table.rows == 0:
+    for where, table in raw.parts.items():
+        if table.rows == 0:
             raise DataError(f"The {where} split holds no rows.", value=config.source)
     columns = _find_columns(raw, config)
     values = label_values(raw, columns.label)
@@ -56,25 +53,23 @@ def load_dataset(config: DataConfig) -> TextDataset:
     if unlabelled:
         raw = _without_test(raw)
     problems = _Problems()
-    train_texts = problems.catch(lambda: check_texts(raw.train.values(columns.text), where="train"))
-    train_labels = problems.catch(lambda: clean_labels(values.train, where="train"))
-    classes = None
-    if train_labels is not None:
-        classes = problems.catch(lambda: find_classes(train_labels, where="train"))
-    if classes is not None:
-        classes = in_declared_order(classes, values.declared)
-    test = None
-    if raw.test is not None and values.test is not None:
-        test = _check_test(raw.test.values(columns.text), values.test, classes, problems)
+    given = {"train": values.train} | ({} if raw.test is None or values.test is None else {"test": values.test})
+    rows = {
+        part: read_rows(table.values(columns.text), given[part], where=part, config=config, catch=problems.catch)
+        for part, table in raw.parts.items()
+    }
+    classes, encoded = _encode(rows, values.declared, config, problems)
     raise_all(problems.found)
-    assert train_texts is not None and train_labels is not None and classes is not None
+    assert classes is not None
+    splits = {part: Split(kept.texts, encoded[part]) for part, kept in rows.items() if kept.texts is not None}
+    remarks = (*(note for kept in rows.values() if kept.labels for note in kept.labels.notes), *classes.notes)
     return TextDataset(
         source=config.source,
         revision=raw.revision,
-        label_names=tuple(str(value) for value in classes),
-        train=Split(train_texts, encode_labels(train_labels, classes, where="train")),
-        test=test,
-        reading=_account(raw, columns, values.notes),
+        label_names=tuple(str(value) for value in classes.values),
+        train=splits["train"],
+        test=splits.get("test"),
+        reading=_account(raw, columns, rows, (*values.notes, *remarks)),
     )
 
 
@@ -85,19 +80,45 @@ def _without_test(raw: RawData) -> RawData:
     return replace(raw, test=None, passed_over=(*raw.passed_over, unused))
 
 
-def _account(raw: RawData, columns: Columns, notes: Sequence[str]) -> Reading:
+def _account(raw: RawData, columns: Columns, rows: dict[str, Rows], notes: Sequence[str]) -> Reading:
     """Say what was read, and name everything that was not."""
-    tables = {"train": raw.train} | ({} if raw.test is None else {"test": raw.test})
+    tables = raw.parts.values()
     return Reading(
-        files={part: table.files for part, table in tables.items() if table.files},
+        files={part: table.files for part, table in raw.parts.items() if table.files},
         columns={"text": columns.text, "label": columns.label},
         passed_over=(
             *raw.passed_over,
-            *(item for table in tables.values() for item in table.passed_over),
+            *(item for table in tables for item in table.passed_over),
             *unused_columns(raw.train, raw.test, columns),
+            *(item for kept in rows.values() for item in kept.left_out),
         ),
-        notes=(*raw.notes, *(note for table in tables.values() for note in table.notes), *columns.notes, *notes),
+        notes=(*raw.notes, *(note for table in tables for note in table.notes), *columns.notes, *notes),
     )
+
+
+def _encode(
+    rows: dict[str, Rows], declared: Sequence[str] | None, config: DataConfig, problems: _Problems
+) -> tuple[Classes | None, dict[str, np.ndarray]]:
+    """Find the classes of the training rows, and the class of every row."""
+    labels = {where: part.labels for where, part in rows.items() if part.labels is not None}
+    train = labels.get("train")
+    if train is None:
+        return None, {}
+    found = frozenset[Label]().union(*(part.found for part in labels.values()))
+    problems.catch(lambda: check_choices(config.labels, found))
+    classes = problems.catch(
+        lambda: find_classes(
+            train.values, where="train", declared=declared or None, by_likeness=config.labels.merge == "alike"
+        )
+    )
+    encoded: dict[str, np.ndarray] = {}
+    if classes is None:
+        return None, encoded
+    for where, part in labels.items():
+        indices = problems.catch(partial(encode_labels, part.values, classes, where=where))
+        if indices is not None:
+            encoded[where] = indices
+    return classes, encoded
 
 
 class _Problems:
@@ -163,14 +184,3 @@ def _find_columns(raw: RawData, config: DataConfig) -> Columns:
             fix="give both splits the same columns",
         )
     return columns
-
-
-def _check_test(
-    raw_texts: Sequence[Any], raw_labels: Sequence[Any], classes: tuple[str | int, ...] | None, problems: _Problems
-) -> Split | None:
-    texts = problems.catch(lambda: check_texts(raw_texts, where="test"))
-    labels = problems.catch(lambda: clean_labels(raw_labels, where="test"))
-    if labels is None or classes is None:
-        return None
-    encoded = problems.catch(lambda: encode_labels(labels, classes, where="test"))
-    return None if texts is None or encoded is None else Split(texts, encoded)

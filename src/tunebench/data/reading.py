@@ -79,3 +79,9 @@ def listed(names: Iterable[str], limit: int = 10) -> str:
     every = list(names)
     shown = ", ".join(name if len(name) <= 40 else name[:37] + "..." for name in every[:limit])
     return shown if len(every) <= limit else f"{shown} and {len(every) - limit} more"
+
+
+def named_rows(rows: Sequence[int], limit: int = 5) -> str:
+    """Return rows, given from 0, as a reader counts them: ``row 1``, or ``rows 1, 2, 3, 4, 5, ...``."""
+    first = ", ".join(str(row + 1) for row in rows[:limit])
+    return f"{'row' if len(rows) == 1 else 'rows'} {first}{', ...' if len(rows) > limit else ''}"

@@ -53,6 +53,11 @@ class RawData:
     passed_over: tuple[PassedOver, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def parts(self) -> dict[str, Table]:
+        """The tables there are, by part."""
+        return {"train": self.train} | ({} if self.test is None else {"test": self.test})
+
 
 def read_path(path: Path, options: ReadOptions | None = None) -> RawData:
     """Read a file (training rows only) or a folder.

@@ -4,12 +4,15 @@ Every size draws from one shuffled order: a subset is its first n examples, so 5
 inside 25k; with seed 42 it is what ``datasets.Dataset.shuffle(seed=42)`` would give. Validation
 examples are picked along that order by a rule that only looks back, so the validation part of a
 smaller size lies inside that of a larger one, and no example changes sides.
+
+Where copies of a text are kept together, texts are drawn instead of rows, by the same rules, and the
+copies of a text go where its first one goes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,12 +37,15 @@ class Parts:
         validation: Into the training split, in shuffled order; empty when nothing is set aside.
         test: Into the split that ``test_from`` names, ascending.
         test_from: Where ``test`` points.
+        left_out: Into the training split: copies of test texts for which the test part had no room. They
+            neither train nor select.
     """
 
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
     test_from: Literal["train", "test"]
+    left_out: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @property
     def test_held_out(self) -> bool:
@@ -57,9 +63,41 @@ def held_out_count(count: int, test_size: int | None) -> int:
     return test_size if test_size is not None else round(count * HELD_OUT)
 
 
-def available_train(train_examples: int, *, has_test: bool, test_size: int | None) -> int:
-    """Return how many training examples ``all`` stands for: those that are not held out for testing."""
-    return train_examples if has_test else train_examples - held_out_count(train_examples, test_size)
+def available_train(train_examples: int, *, has_test: bool, test_size: int | None, left_out: int = 0) -> int:
+    """Return how many training examples ``all`` stands for: those neither held out for testing nor left out."""
+    return train_examples if has_test else train_examples - held_out_count(train_examples, test_size) - left_out
+
+
+def hold_out(
+    labels: np.ndarray, *, seed: int, count: int, copies_of: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the test part out of the training split, from the end of the shuffled order.
+
+    Args:
+        labels: Labels of the training split.
+        seed: Seed of the order.
+        count: How many rows to hold out; smaller parts lie inside larger ones.
+        copies_of: For each row, the first row that holds the same text. Texts are drawn then, each with all its
+            copies; only those of the last text may be too many.
+
+    Returns:
+        The rows held out, and the copies of their texts for which there was no room; both ascending.
+
+    Raises:
+        DataError: The count leaves nothing to train on, or is too small to hold every class.
+    """
+    _check_held_out(count, len(labels))
+    drawn = shuffled(len(labels), seed)[::-1]
+    if copies_of is None:
+        return np.sort(_stratified_first(labels, drawn, count)), np.empty(0, dtype=np.int64)
+    firsts = _interleaved(labels, drawn[copies_of[drawn] == drawn])
+    place = np.empty(len(labels), dtype=np.int64)
+    place[firsts] = np.arange(len(firsts))
+    # Each text with all its copies, in the order of the texts.
+    rows = np.argsort(place[copies_of], kind="stable")
+    _check_every_class(labels[rows], count)
+    test, rest = rows[:count], rows[count:]
+    return np.sort(test), np.sort(rest[np.isin(copies_of[rest], copies_of[test])])
 
 
 def run_parts(spec: RunSpec, dataset: TextDataset) -> Parts:
@@ -73,6 +111,7 @@ def run_parts(spec: RunSpec, dataset: TextDataset) -> Parts:
         validation_fraction=spec.validation_fraction,
         test_size=spec.test_size,
         label_names=dataset.label_names,
+        copies_of=dataset.copies_of if spec.copies == "together" else None,
     )
 
 
@@ -100,6 +139,7 @@ def make_parts(
     test_size: int | None,
     test_seed: int | None = None,
     label_names: Sequence[str] | None = None,
+    copies_of: np.ndarray | None = None,
 ) -> Parts:
     """Cut one run's parts.
 
@@ -119,6 +159,8 @@ def make_parts(
         test_seed: Seed of the draw of the test part; None for that of the subset. Subsets that are drawn
             with different seeds share a test part through it.
         label_names: What errors call the classes; by default their numbers.
+        copies_of: For each training row, the first row that holds the same text. Copies are then kept in one
+            part, and texts take the place of examples in the rules above. None looks at no texts.
 
     Returns:
         Disjoint parts.
@@ -131,30 +173,45 @@ def make_parts(
     fraction = Fraction(validation_fraction).limit_denominator(1_000_000)
     names = label_names or range(int(train_labels.max(initial=0)) + 1)
     test_from: Literal["train", "test"]
+    draw, left_out = subset_seed if test_seed is None else test_seed, np.empty(0, dtype=np.int64)
     if test_labels is None:
         count = held_out_count(len(order), test_size)
         _check_held_out(count, len(order))
-        _check_classes(train_labels, fraction, names, held_out=True)
-        test_order = order if test_seed is None else shuffled(len(train_labels), test_seed)
-        # From the end of the order.
-        test_from, test = "train", _stratified_first(train_labels, test_order[::-1], count)
-        order = order[~np.isin(order, test)]
+        _check_classes(train_labels, fraction, names, held_out=True, copies_of=copies_of)
+        test_from = "train"
+        test, left_out = hold_out(train_labels, seed=draw, count=count, copies_of=copies_of)
+        order = order[~np.isin(order, np.concatenate([test, left_out]))]
     else:
-        _check_classes(train_labels, fraction, names, held_out=False)
-        seed = subset_seed if test_seed is None else test_seed
-        test_from, test = "test", _draw_test(test_labels, seed, test_size)
+        _check_classes(train_labels, fraction, names, held_out=False, copies_of=copies_of)
+        test_from, test = "test", _draw_test(test_labels, draw, test_size)
     if train_size > len(order):
-        held = f" ({len(test)} of {len(train_labels)} are held out for testing)" if test_labels is None else ""
+        held = f" ({len(test)} of {len(train_labels)} are held out for testing" if test_labels is None else ""
+        held += f", {len(left_out)} copies of their texts are left out" if len(left_out) else ""
+        held += ")" if held else ""
         raise DataError(
             "The training size is larger than the data.",
             value=train_size,
             allowed=f"at most {len(order)}{held}",
             fix="lower train_sizes, or write 'all'",
         )
-    _check_train_size(train_labels, order, train_size, fraction, names)
-    subset = order[:train_size]
-    chosen = _validation_mask(train_labels[subset], fraction)
-    return Parts(train=subset[~chosen], validation=subset[chosen], test=np.sort(test), test_from=test_from)
+    chosen = _validation_of(train_labels, order, fraction, copies_of)
+    present = {int(label): names[label] for label in np.unique(train_labels)}
+    _check_train_size(train_labels[order], chosen, train_size, fraction, present, together=copies_of is not None)
+    subset, chosen = order[:train_size], chosen[:train_size]
+    return Parts(subset[~chosen], subset[chosen], np.sort(test), test_from, left_out)
+
+
+def _validation_of(
+    labels: np.ndarray, order: np.ndarray, fraction: Fraction, copies_of: np.ndarray | None
+) -> np.ndarray:
+    """Mark the validation examples along an order; a copy goes where the first one of its text went."""
+    if copies_of is None:
+        return _validation_mask(labels[order], fraction)
+    _, firsts, text = np.unique(copies_of[order], return_index=True, return_inverse=True)
+    along = np.sort(firsts)
+    mask = np.zeros(len(order), dtype=bool)
+    mask[along] = _validation_mask(labels[order[along]], fraction)
+    return mask[firsts[text]]
 
 
 def _validation_mask(labels: np.ndarray, fraction: Fraction) -> np.ndarray:
@@ -179,41 +236,71 @@ def _needed(fraction: Fraction) -> int:
     return -(-fraction.denominator // fraction.numerator) if fraction else 1
 
 
-def _check_classes(labels: np.ndarray, fraction: Fraction, names: Sequence[Any], *, held_out: bool) -> None:
+def _check_classes(
+    labels: np.ndarray, fraction: Fraction, names: Sequence[Any], *, held_out: bool, copies_of: np.ndarray | None
+) -> None:
     """Refuse data with a class that no sizes could bring into every part."""
+    what, total = "examples", len(labels)
+    if copies_of is not None:
+        # A text under several labels counts for each of them; whether that suffices shows when parts are cut.
+        pairs = np.unique(np.stack([copies_of, labels]), axis=1)
+        what, labels = ("different texts" if pairs.shape[1] < total else what), pairs[1]
     needed, (classes, counts) = _needed(fraction), np.unique(labels, return_counts=True)
     rare = {names[label]: int(n) for label, n in zip(classes, counts, strict=True) if n < needed + held_out}
     if not rare:
         return
-    fixes = ["add examples, or leave the class out"]
+    fixes = [f"add {what}, or leave the class out"]
     if fraction and min(rare.values()) > held_out:
         fixes.append("use selection: last (no validation part)")
         if min(rare.values()) > 1 + held_out:
             fixes.append("raise validation_fraction")
+    if what != "examples":
+        fixes.append("set copies: anywhere")
     raise DataError(
         "The data cannot be stratified: a class has too few examples for every part.",
-        value="; ".join(f"class {name}: {n} of {len(labels)} examples" for name, n in rare.items()),
-        allowed=f"at least {needed + held_out} examples of each class: {'1 to test, ' if held_out else ''}"
+        value="; ".join(f"class {name}: {n} of {len(labels)} {what}" for name, n in rare.items()),
+        allowed=f"at least {needed + held_out} {what} of each class: {'1 to test, ' if held_out else ''}"
         f"{needed} to train{' and select' if fraction else ''} on",
         fix="; or ".join(fixes),
     )
 
 
 def _check_train_size(
-    labels: np.ndarray, order: np.ndarray, size: int, fraction: Fraction, names: Sequence[Any]
+    labels: np.ndarray,
+    chosen: np.ndarray,
+    size: int,
+    fraction: Fraction,
+    names: Mapping[int, Any],
+    *,
+    together: bool,
 ) -> None:
-    """Refuse a size whose subset lacks a class, in training or in validation."""
-    needed, smallest = _needed(fraction), 0
-    for label in np.unique(labels):
-        places = np.flatnonzero(labels[order] == label)
-        if len(places) < needed:
-            raise DataError(
-                "No training size can be stratified: what is held out for testing leaves a class too few examples.",
-                value=f"class {names[label]}: {len(places)} examples are left",
-                allowed=f"at least {needed} examples of each class",
-                fix="set a smaller test_size" + (", or raise validation_fraction" if fraction else ""),
-            )
-        smallest = max(smallest, int(places[needed - 1]) + 1)
+    """Refuse a size whose subset lacks a class, in training or in validation.
+
+    Args:
+        labels: Along the order of the subsets.
+        chosen: Which of these examples would validate.
+        size: The size of the subset.
+        fraction: Share of each class that validates.
+        names: Of the classes that every part needs.
+        together: Copies of a text are kept in one part.
+    """
+    smallest = 0
+    for label, name in names.items():
+        own = labels == label
+        for part in (own & ~chosen, own & chosen) if fraction else (own,):
+            if not part.any():
+                kept = "copies of a text stay in one part, and " if together else ""
+                raise DataError(
+                    f"No training size can be stratified: {kept}what is held out for testing leaves a class "
+                    "too few examples.",
+                    value=f"class {name}: {own.sum()} examples are left",
+                    allowed=f"at least {_needed(fraction)} {'different texts' if together else 'examples'} of each "
+                    "class",
+                    fix="set a smaller test_size"
+                    + (", or raise validation_fraction" if fraction else "")
+                    + (", or set copies: anywhere" if together else ""),
+                )
+            smallest = max(smallest, int(part.argmax()) + 1)
     if size < smallest:
         raise DataError(
             "The training size is too small to stratify: training or validation would lack a class.",
@@ -251,7 +338,14 @@ def _draw_test(labels: np.ndarray, seed: int, size: int | None) -> np.ndarray:
 
 
 def _stratified_first(labels: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:
-    """Return the first ``count`` of an order in which the classes are evenly interleaved.
+    """Return the first ``count`` of an order in which the classes are evenly interleaved."""
+    interleaved = _interleaved(labels, order)
+    _check_every_class(labels[interleaved], count)
+    return interleaved[:count]
+
+
+def _interleaved(labels: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return an order with its classes evenly interleaved.
 
     The k-th of a class's n examples (from 0) is placed at ``(k + 1/2) / n``. Cuts of such an order are
     nested, which shares made by rounding each count alone are not: under largest remainders a class
@@ -263,8 +357,12 @@ def _stratified_first(labels: np.ndarray, order: np.ndarray, count: int) -> np.n
     for label in np.unique(labels):
         members = np.flatnonzero(ordered == label)
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
-    interleaved = np.argsort(place, kind="stable")
-    _, firsts = np.unique(ordered[interleaved], return_index=True)
+    return order[np.argsort(place, kind="stable")]
+
+
+def _check_every_class(ordered: np.ndarray, count: int) -> None:
+    """Refuse a test part, the first ``count`` of these labels, that lacks a class."""
+    _, firsts = np.unique(ordered, return_index=True)
     if count <= firsts.max():
         raise DataError(
             "The test size is too small to stratify: the test part would lack a class.",
@@ -272,4 +370,3 @@ def _stratified_first(labels: np.ndarray, order: np.ndarray, count: int) -> np.n
             allowed=f"at least {firsts.max() + 1}",
             fix="raise test_size",
         )
-    return order[interleaved[:count]]

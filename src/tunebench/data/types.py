@@ -56,6 +56,12 @@ class TextDataset:
     reading: Reading = field(default_factory=Reading)
 
     @cached_property
+    def copies_of(self) -> np.ndarray:
+        """For each training row, the first row that holds the same text; int64 of shape ``(rows,)``."""
+        first: dict[str, int] = {}
+        return np.array([first.setdefault(text, row) for row, text in enumerate(self.train.texts)], dtype=np.int64)
+
+    @cached_property
     def fingerprint(self) -> str:
         """32 hex digits of sha256 over label names, texts and labels of both splits.
 

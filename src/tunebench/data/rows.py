@@ -1,0 +1,67 @@
+"""Which rows of a table are used: the sound ones, less what the user leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tunebench.config import DataConfig
+from tunebench.data.columns import check_texts, is_empty
+from tunebench.data.labels import Labels, clean_labels
+from tunebench.data.reading import PassedOver
+from tunebench.errors import DataError
+
+#: Calls a function, and keeps its error instead of raising it; returns ``None`` then.
+Catch = Callable[[Callable[[], Any]], Any]
+
+_FIX_EMPTY = (
+    "repair these rows, or leave them out: data.texts.empty: drop in the study, or --set data.texts.empty=drop"
+)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one split that are used; rows read are these and those left out.
+
+    Attributes:
+        texts: Their texts; ``None`` where some are not sound.
+        labels: Their labels; ``None`` where some are not sound.
+        left_out: Rows that are not used, by reason.
+    """
+
+    texts: list[str] | None
+    labels: Labels | None
+    left_out: tuple[PassedOver, ...] = ()
+
+
+def read_rows(
+    values: Sequence[Any], label_values: Sequence[Any], *, where: str, config: DataConfig, catch: Catch
+) -> Rows:
+    """Check the texts and labels of one split.
+
+    Args:
+        values: Its column of texts.
+        label_values: Its column of labels.
+        where: The split's name, for messages.
+        config: What is to be left out.
+        catch: Keeps errors, so that those of texts and labels can be told together.
+    """
+    labels: Labels | None = catch(lambda: clean_labels(label_values, where=where, choices=config.labels))
+    kept = range(len(values)) if labels is None else labels.rows
+    left_out = () if labels is None else labels.left_out
+    if config.texts.empty == "drop":
+        empty = {row for row in kept if is_empty(values[row])}
+        if empty:
+            why = "the text is empty; left out by data.texts.empty: drop"
+            left_out = (*left_out, PassedOver(f"{len(empty)} of {len(values)} rows of {where}", why))
+            kept = [row for row in kept if row not in empty]
+            labels = None if labels is None else labels.less(empty)
+    texts = catch(lambda: _texts(values, kept, where))
+    return Rows(texts, labels, left_out)
+
+
+def _texts(values: Sequence[Any], rows: Any, where: str) -> list[str]:
+    if not len(rows):
+        raise DataError(f"{where}: every row is left out by data.labels and data.texts.", fix="change these keys")
+    return check_texts(values, where=where, rows=rows, fix_empty=_FIX_EMPTY)
