@@ -150,3 +150,10 @@ def test_folder_named_like_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").mkdir()
     with pytest.raises(DataError, match="cannot be read"):
         read_table(tmp_path / "x.csv")
+
+
+def test_a_parquet_file_whose_texts_are_no_utf8_is_refused(tmp_path: Path) -> None:
+    texts = pa.array([b"fine", b"\xe1"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": texts, "label": [0, 1]}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"no readable Parquet.*UTF8"):
+        read_table(tmp_path / "x.parquet")

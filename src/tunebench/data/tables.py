@@ -162,6 +162,8 @@ def read_parquet(raw: bytes, place: str) -> Table:
         raise DataError("The file is empty.", value=place)
     try:
         table = pq.read_table(pa.BufferReader(raw))
+        # Else a text that is no UTF-8 is only met when it is read.
+        table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"The file is no readable Parquet: {first_line(error)}", value=place) from None
     return Table(
