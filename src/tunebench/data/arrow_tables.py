@@ -26,6 +26,8 @@ def read_parquet(raw: bytes, place: str, options: ReadOptions | None = None) -> 
         raise DataError("The file is empty.", value=place)
     try:
         table = pq.read_table(pa.BufferReader(raw))
+        # Else a text that is no UTF-8 is only met when it is read.
+        table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"The file is no readable Parquet: {first_line(error)}", value=place) from None
     return _table(table)
@@ -40,6 +42,7 @@ def read_arrow(raw: bytes, place: str, options: ReadOptions | None = None) -> Ta
     reader = pa.ipc.open_file if raw.startswith(b"ARROW1") else pa.ipc.open_stream
     try:
         table = reader(pa.BufferReader(raw)).read_all()
+        table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"The file is no readable Arrow: {first_line(error)}", value=place) from None
     return _table(table)
