@@ -31,6 +31,8 @@ Schedule = Literal["linear", "cosine", "constant"]
 #: What is kept of a text that is too long: its beginning, its end, or some of both.
 Truncation = Literal["head", "tail", "head_tail"]
 BatchOrder = Literal["random", "by_length"]
+#: What a run does with the classification head of a base that is a finished classifier.
+BaseHead = Literal["fresh", "kept"]
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
@@ -237,6 +239,11 @@ class StudyConfig(Recipe):
     description: str = ""
     model: str = Field(description="packaged name, Hub name or folder")
     model_revision: str | None = None
+    keep_head: bool = Field(
+        default=False,
+        description="begin with the classification head of a model that is a classifier already, its classes "
+        "matched by name; otherwise it is drawn from the seed",
+    )
     data: DataConfig
 
     strategies: dict[str, StrategyConfig] = Field(min_length=1)
