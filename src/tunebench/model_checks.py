@@ -22,7 +22,8 @@ _TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt")
 #: Vocabularies that only the sentencepiece package reads.
 _SENTENCEPIECE = ("sentencepiece.bpe.model", "spm.model", "spiece.model", "tokenizer.model")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-#: Weights that are not read: reading a pickle runs what is in it.
+#: Weights that are not read, since reading a pickle runs what is in it; and SetFit's head.
+PICKLED_HEAD = "model_head.pkl"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt")
 
 
@@ -62,14 +63,14 @@ def refuse_other_folders(folder: Path, source: str) -> None:
         ModelError: It says what the folder is, and what to name instead.
     """
     if (folder / ADAPTER_CONFIG).exists() and not _has_weights(folder):
-        base = read_json(folder / ADAPTER_CONFIG)
-        base = base.get("base_model_name_or_path") if isinstance(base, dict) else None
+        config = read_json(folder / ADAPTER_CONFIG)
+        base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
         raise ModelError(
             "This is a PEFT adapter, trained already over another model; a whole model is wanted.",
             value=source,
-            fix=f"name its base ({base or 'see adapter_config.json'}), to train without the adapter; or fold the "
-            f"adapter in first: tunebench.load({source!r}).model.save_pretrained('merged') in Python, and save the "
-            "tokenizer there too",
+            fix=f"name its base ({base or 'adapter_config.json does not say which'}), to train without the adapter; "
+            f"or fold the adapter into the base first, in Python: tunebench.load({source!r}).model.save_pretrained"
+            "('merged'), and save the tokenizer there too",
         )
     if not (folder / "config.json").exists():
         refuse_trainer_output(folder, source)
@@ -222,8 +223,7 @@ def refuse_other_problems(config: Mapping[str, Any], source: str) -> None:
             reasons[problem],
             value=f"{source}: problem_type: {problem}",
             allowed="problem_type: single_label_classification, or none",
-            fix="answer with Transformers; or train its encoder for one class a text: tunebench run STUDY --model "
-            f"{source}",
+            fix="answer with Transformers, or train a model for one class a text with tunebench run",
         )
 
 
@@ -235,8 +235,7 @@ def lacking_head(folder: Path, missing: list[str], is_new_head: Callable[[str], 
         missing: What it lacks.
         is_new_head: Whether a parameter is what classification alone brings.
     """
-    pickled = (folder / "model_head.pkl").exists()
-    if pickled:
+    if (folder / PICKLED_HEAD).exists():
         return ModelError(
             "This is a SetFit model: its classification head is pickled (model_head.pkl) and not read, since "
             "reading a pickle runs code.",

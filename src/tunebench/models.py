@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tunebench.architectures import Architecture, architecture_of
 from tunebench.errors import MissingExtraError, ModelError, StoreError, first_line
 from tunebench.files import local_path, read_json
-from tunebench.model_checks import check_model_folder, check_token_ids, check_tokenizer_files
+from tunebench.model_checks import PICKLED_HEAD, check_model_folder, check_token_ids, check_tokenizer_files
 from tunebench.spec import ModelRef
 from tunebench.weights import Base, StoredWeights, refuse_unfit, stored_weights
 
@@ -234,6 +234,7 @@ def inspect_base(folder: Path) -> Base:
         lacking=tuple(name for name in drawn if not architecture.is_new_head(name)),
         label_names=names if head else (),
         problem=problem,
+        pickled_head=(folder / PICKLED_HEAD).exists(),
         source=str(folder),
     )
 

@@ -206,6 +206,7 @@ class Base:
         lacking: Those of :attr:`drawn` that pretrained encoders of the family are saved with: BERT's pooler.
         label_names: Its classes, where it has a head.
         problem: The ``problem_type`` of its configuration.
+        pickled_head: It is a SetFit model, whose head is not read.
         source: Where it lies.
     """
 
@@ -215,6 +216,7 @@ class Base:
     lacking: tuple[str, ...]
     label_names: tuple[str, ...]
     problem: str | None
+    pickled_head: bool
     source: str
 
     def use_of_head(self, *, keep: bool, label_names: Sequence[str]) -> BaseHead | None:
@@ -274,6 +276,8 @@ class Base:
             )
         elif use == "kept":
             lines.append(f"model: its classification head ({classes}) is kept, its classes matched by name")
+        if self.pickled_head:
+            lines.append("model: it is a SetFit model; its pickled head is not read, only its encoder is used")
         if self.lacking:
             lines.append(
                 f"model: it lacks {listed(self.lacking)}, which encoders of its family are usually saved with; "
