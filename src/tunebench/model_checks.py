@@ -68,9 +68,9 @@ def refuse_other_folders(folder: Path, source: str) -> None:
         raise ModelError(
             "This is a PEFT adapter, trained already over another model; a whole model is wanted.",
             value=source,
-            fix=f"name its base ({base or 'adapter_config.json does not say which'}), to train without the adapter; "
-            f"or fold the adapter into the base first, in Python: tunebench.load({source!r}).model.save_pretrained"
-            "('merged'), and save the tokenizer there too",
+            fix=f"name its base ({base or 'adapter_config.json does not say which'}), to train without the "
+            "adapter; or fold the adapter into the base first, in Python: "
+            f"tunebench.load({source!r}).model.save_pretrained('merged'), and save the tokenizer there too",
         )
     if not (folder / "config.json").exists():
         refuse_trainer_output(folder, source)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from tunebench.architectures import architecture_of
 from tunebench.engine.checkpoint import write_tensors
 from tunebench.errors import StoreError
 from tunebench.linear_text import class_logits
-from tunebench.architectures import architecture_of
 from tunebench.models import load_classifier, model_folder
 from tunebench.spec import RunSpec
 from tunebench.weights import stored_weights
