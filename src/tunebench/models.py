@@ -196,7 +196,8 @@ def load_stored(
     if attention_dropout is not None:
         setattr(config, architecture.attention_dropout_key, attention_dropout)
     stored = stored_weights(folder, architecture)
-    dropped, rows = (), None
+    dropped: tuple[str, ...] = ()
+    rows: list[int] | None = None
     if base_head == "fresh":
         dropped = stored.head(architecture)
     elif base_head == "kept":
