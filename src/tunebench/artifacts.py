@@ -226,11 +226,13 @@ def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Art
     config = read_json(folder / "config.json")
     refuse_other_problems(config, str(folder))
     check_tokenizer_files(folder, str(folder))
+    names = _label_names(config)
+    if names is not None:
+        _several(names, folder)
     classes = None
     if kind == "merged":
         stored = [tensor_shapes(file) for file in sorted(folder.glob("*.safetensors"))]
         classes = _head_classes({name: shape for shapes in stored for name, shape in shapes.items()})
-    names = _label_names(config)
     if names is None:
         # As Transformers calls them; what it takes as their number where there is no head, no answer depends on.
         names = tuple(f"LABEL_{i}" for i in range(classes or _configured_classes(config)))
