@@ -146,7 +146,9 @@ def test_a_model_is_pinned_by_content_not_by_place(tiny_model: Callable[[str], P
         (lambda f: (f / "config.json").write_text("{"), "no readable config.json"),
         (lambda f: (f / "config.json").write_text(json.dumps({"model_type": "gpt2"})), "not supported"),
         (lambda f: [p.unlink() for p in f.glob("[tv]o[kc]*")], "no tokenizer"),
-        (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "safetensors"),
+        (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "are pickled .pytorch_model.bin"),
+        (lambda f: (f / "model.safetensors").rename(f / "model.onnx"), "holds an ONNX graph"),
+        (lambda f: (f / "model.safetensors").unlink(), "holds no weights"),
     ],
 )
 def test_an_unusable_model_folder_is_refused(

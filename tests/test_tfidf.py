@@ -195,8 +195,13 @@ def test_an_interrupted_run_begins_again_and_ends_the_same(reviews: Callable[[in
 def test_texts_without_features_and_missing_classes_are_user_errors() -> None:
     labels = np.array([0, 1])
     options = {"classes": 2, "ngrams": 2, "min_documents": 2, "grid": (1.0,)}
-    with pytest.raises(DataError, match="no feature that is frequent enough"):
+    with pytest.raises(DataError, match="the most frequent one is in 1") as caught:
         fit_linear_text(["one thing", "another"], labels, **options)  # type: ignore[arg-type]
+    assert "set min_documents: 1" in str(caught.value)
+    for least in (1, 2):
+        with pytest.raises(DataError, match="No training text holds a word") as caught:
+            fit_linear_text(["\U0001f600 !", "a b ?"], labels, **(options | {"min_documents": least}))  # type: ignore[arg-type]
+        assert "min_documents" not in str(caught.value)
     with pytest.raises(DataError, match="lacks a class"):
         fit_linear_text(["same words", "same words"], labels, **(options | {"classes": 3}))  # type: ignore[arg-type]
 

@@ -30,6 +30,8 @@ class Architecture:
     attention_output: str
     mlp: tuple[str, ...]
     head: tuple[str, ...]
+    #: Modules of the head that pretrained encoders of the family are saved with, before any classification.
+    pretrained_head: tuple[str, ...] = ()
     fused_projections: str | None = None
     #: Where the configuration keeps the dropout of the attention probabilities.
     attention_dropout_key: str = "attention_probs_dropout_prob"
@@ -101,11 +103,21 @@ class Architecture:
         Args:
             parameter: Its full name; the prefixes and wrappers that PEFT adds are accepted.
         """
-        padded = f".{parameter}."
-        return any(f".{name}." in padded for name in self.head)
+        return _lies_in(parameter, self.head)
+
+    def is_new_head(self, parameter: str) -> bool:
+        """Tell whether a parameter belongs to what classification alone brings, unlike BERT's pooler."""
+        return self.is_head(parameter) and not _lies_in(parameter, self.pretrained_head)
 
 
-def _bert_like(model_type: str, prefix: str, head: tuple[str, ...]) -> Architecture:
+def _lies_in(parameter: str, modules: tuple[str, ...]) -> bool:
+    padded = f".{parameter}."
+    return any(f".{name}." in padded for name in modules)
+
+
+def _bert_like(
+    model_type: str, prefix: str, head: tuple[str, ...], pretrained_head: tuple[str, ...] = ()
+) -> Architecture:
     return Architecture(
         model_type=model_type,
         layers=f"{prefix}.encoder.layer",
@@ -115,6 +127,7 @@ def _bert_like(model_type: str, prefix: str, head: tuple[str, ...]) -> Architect
         attention_output="attention.output.dense",
         mlp=("intermediate.dense", "output.dense"),
         head=head,
+        pretrained_head=pretrained_head,
     )
 
 
@@ -130,7 +143,7 @@ _FAMILIES = (
         head=("pre_classifier", "classifier"),
         attention_dropout_key="attention_dropout",
     ),
-    _bert_like("bert", "bert", ("bert.pooler", "classifier")),
+    _bert_like("bert", "bert", ("bert.pooler", "classifier"), ("bert.pooler",)),
     _bert_like("roberta", "roberta", ("classifier",)),
     _bert_like("xlm-roberta", "roberta", ("classifier",)),
     _bert_like("camembert", "roberta", ("classifier",)),
@@ -155,6 +168,8 @@ _FAMILIES = (
         attention_output="attn.Wo",
         mlp=("mlp.Wi", "mlp.Wo"),
         head=("head", "classifier"),
+        # That of masked language modelling, whose modules have the same names.
+        pretrained_head=("head",),
         attention_dropout_key="attention_dropout",
     ),
 )

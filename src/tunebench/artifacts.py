@@ -17,9 +17,19 @@ from tunebench.architectures import usable_positions
 from tunebench.config import Recipe, Truncation
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import local_path, read_json
+from tunebench.model_checks import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    PICKLED,
+    check_tokenizer_files,
+    pickled_weights,
+    refuse_other_problems,
+    refuse_trainer_output,
+)
 from tunebench.models import model_folder, resolve_model
 from tunebench.run_folder import RunFolder, is_run_id
 from tunebench.spec import ModelRef, RunSpec
+from tunebench.weights import tensor_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +40,6 @@ Format = Literal["adapter", "merged", "onnx", "onnx-int8"]
 EXPORT_FILE = "export.json"
 #: Names of the graphs, as Optimum writes them too.
 ONNX_FILES: dict[Format, str] = {"onnx": "model.onnx", "onnx-int8": "model_quantized.onnx"}
-_ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 #: PEFT puts this before the names of a wrapped model's parameters.
 _PEFT_PREFIX = "base_model."
 #: Last layer of the supported heads; its rows are the classes.
@@ -71,7 +80,7 @@ class Artifact:
         if self.run is not None:
             return RunFolder(self.path).weights
         if self.format == "adapter":
-            return self.path / _ADAPTER_WEIGHTS
+            return self.path / ADAPTER_WEIGHTS
         if self.format == "merged":
             return next(iter(sorted(self.path.glob("*.safetensors"))))
         return self.path / ONNX_FILES[self.format]
@@ -99,29 +108,14 @@ def describe(path: str | Path) -> Artifact:
     if is_run_id(folder.name) and (folder / "spec.json").exists():
         return _describe_run(folder)
     facts = _export_facts(folder)
-    if (folder / _ADAPTER_CONFIG).exists():
+    if (folder / ADAPTER_CONFIG).exists():
         return _describe_adapter(folder, facts)
     for kind, name in ONNX_FILES.items():
         if (folder / name).exists():
             return _describe_plain(folder, kind, facts)
     if (folder / "config.json").exists() and any(folder.glob("*.safetensors")):
         return _describe_plain(folder, "merged", facts)
-    raise _not_a_classifier(folder)
-
-
-def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return names and shapes of a safetensors file; the tensors are not read.
-
-    Raises:
-        ModelError: The file is missing or damaged.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"The weights cannot be read: {error}", value=str(path)) from None
+    raise _not_a_classifier(folder, str(path))
 
 
 def _describe_run(folder: Path) -> Artifact:
@@ -166,13 +160,17 @@ def checked_base(expected: ModelRef) -> ModelRef:
 
 
 def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
-    config = read_json(folder / _ADAPTER_CONFIG)
+    config = read_json(folder / ADAPTER_CONFIG)
     source = config.get("base_model_name_or_path")
     if not isinstance(source, str) or not source:
-        raise ModelError("The adapter does not name its base model.", value=str(folder / _ADAPTER_CONFIG))
-    if not (folder / _ADAPTER_WEIGHTS).exists():
         raise ModelError(
-            f"The adapter has no {_ADAPTER_WEIGHTS}; pickled weights (adapter_model.bin) are not read.",
+            "The adapter does not name its base model.",
+            value=str(folder / ADAPTER_CONFIG),
+            fix="write its folder or Hub name there, as base_model_name_or_path",
+        )
+    if not (folder / ADAPTER_WEIGHTS).exists():
+        raise ModelError(
+            f"The adapter has no {ADAPTER_WEIGHTS}; pickled weights (adapter_model.bin) are not read.",
             value=str(folder),
             fix="convert once with model.save_pretrained(folder) in a process you trust",
         )
@@ -180,14 +178,16 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
     if stated is not None:
         base = checked_base(ModelRef.model_validate(stated))
     else:
-        base = resolve_model(source, config.get("revision"))
+        base = _named_base(folder, source, config.get("revision"))
     base_config = read_json(model_folder(base.source, base.revision) / "config.json")
     own = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
-    classes = _adapter_classes(tensor_shapes(folder / _ADAPTER_WEIGHTS))
+    refuse_other_problems(own or base_config, str(folder) if own else f"{folder}, of its base {base.source}")
+    classes = _head_classes(tensor_shapes(folder / ADAPTER_WEIGHTS))
     names = _label_names(own) or _label_names(base_config)
     if classes is not None and (names is None or len(names) != classes):
         names = tuple(f"LABEL_{i}" for i in range(classes))
     tokens = folder if (folder / "tokenizer_config.json").exists() else model_folder(base.source, base.revision)
+    check_tokenizer_files(tokens, str(tokens))
     truncation, head_share = _truncation(facts, tokens)
     return Artifact(
         path=folder,
@@ -201,8 +201,21 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
     )
 
 
-def _adapter_classes(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
-    """Return the number of classes of the head an adapter carries, or None where it carries none."""
+def _named_base(folder: Path, source: str, revision: str | None) -> ModelRef:
+    """Return the base that an adapter of others names, which may have been elsewhere when it was trained."""
+    try:
+        return resolve_model(source, revision)
+    except ModelError as error:
+        raise ModelError(
+            f"The base model that the adapter names cannot be used: {error.what}",
+            value=source,
+            fix=f"write the base's folder here, or its Hub name, into {folder / ADAPTER_CONFIG} "
+            "(base_model_name_or_path)",
+        ) from None
+
+
+def _head_classes(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Return the number of classes of a stored head, or None where there is none."""
     found = [shape[0] for name, shape in shapes.items() if len(shape) == 2 and _OUTPUT_LAYER.search(name)]
     return found[0] if found else None
 
@@ -211,7 +224,24 @@ def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Art
     if not (folder / "config.json").exists():
         raise ModelError("There is no config.json, which holds the label names.", value=str(folder))
     config = read_json(folder / "config.json")
-    names = _label_names(config) or ("LABEL_0", "LABEL_1")
+    refuse_other_problems(config, str(folder))
+    check_tokenizer_files(folder, str(folder))
+    names = _label_names(config)
+    if names is not None:
+        _several(names, folder)
+    classes = None
+    if kind == "merged":
+        stored = [tensor_shapes(file) for file in sorted(folder.glob("*.safetensors"))]
+        classes = _head_classes({name: shape for shapes in stored for name, shape in shapes.items()})
+    if names is None:
+        # As Transformers calls them; what it takes as their number where there is no head, no answer depends on.
+        names = tuple(f"LABEL_{i}" for i in range(classes or _configured_classes(config)))
+    elif classes is not None and len(names) != classes:
+        raise ModelError(
+            f"config.json names {len(names)} classes, and the head has {classes}.",
+            value=f"{folder}: {', '.join(names)}",
+            fix=f"name all {classes} in id2label of its config.json",
+        )
     truncation, head_share = _truncation(facts, folder)
     return Artifact(
         path=folder,
@@ -222,6 +252,11 @@ def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Art
         truncation=truncation,
         head_share=head_share,
     )
+
+
+def _configured_classes(config: Mapping[str, Any]) -> int:
+    count = config.get("num_labels")
+    return count if isinstance(count, int) and count > 0 else 2
 
 
 def _several(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
@@ -279,7 +314,7 @@ def _export_facts(folder: Path) -> Mapping[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _not_a_classifier(folder: Path) -> ModelError:
+def _not_a_classifier(folder: Path, source: str) -> ModelError:
     if (folder / "plan.json").exists():
         return ModelError(
             "This is a study's folder; it holds many models.",
@@ -287,9 +322,13 @@ def _not_a_classifier(folder: Path) -> ModelError:
             allowed="the folder of one run (DIR/runs/RUN_ID), or an export",
             fix=f"tunebench export {folder} --format merged --out PATH",
         )
+    refuse_trainer_output(folder, source)
+    for name in PICKLED:
+        if (folder / name).exists():
+            return pickled_weights(source, name)
     return ModelError(
         "This folder holds no classifier.",
         value=str(folder),
-        allowed=f"{_ADAPTER_CONFIG}; config.json with *.safetensors; {', '.join(ONNX_FILES.values())}; or a run",
+        allowed=f"{ADAPTER_CONFIG}; config.json with *.safetensors; {', '.join(ONNX_FILES.values())}; or a run",
         fix="tunebench export DIR --format merged --out PATH writes one",
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tunebench.comparison import states
 from tunebench.data.audit import absent_classes
 from tunebench.imported import ImportedSpec, is_imported
+from tunebench.strategies import family_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +45,7 @@ def cautions(comparison: Comparison) -> list[str]:
         *_ratio(comparison),
         *_noise(comparison),
         *_recipes(comparison),
+        *_kept_heads(comparison),
         *_imported(comparison),
         *_data(comparison),
         *_machine(comparison),
@@ -178,6 +180,10 @@ def _noise(comparison: Comparison) -> list[str]:
 def _recipes(comparison: Comparison) -> list[str]:
     axes = {"kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
     specs = [cell.spec.identity for cell in comparison.cells]
+    # What has no head of the Trainer's kind does nothing with the base's, which is no difference of recipes.
+    for cell, spec in zip(comparison.cells, specs, strict=True):
+        if family_of(cell.spec.kind) != "encoder":
+            spec["base_head"] = None
     # What is not known of an imported run is no difference; _imported names it.
     # An identity leaves out what is as it was before there was a choice: that is a value of its own.
     keys = dict.fromkeys(key for spec in specs for key in spec if key not in axes)
@@ -185,6 +191,12 @@ def _recipes(comparison: Comparison) -> list[str]:
     known = {key: values for key, values in known.items() if values and not isinstance(values[0], dict)}
     differ = [key for key, values in known.items() if any(value != values[0] for value in values)]
     return [f"The strategies also differ in: {', '.join(differ)}."] if differ else []
+
+
+def _kept_heads(comparison: Comparison) -> list[str]:
+    kept = sum(cell.spec.base_head == "kept" for cell in comparison.cells)
+    line = "runs began with the classification head that the model had already (keep_head): no seed drew it."
+    return [f"{kept} of {len(comparison.cells)} {line}"] if kept else []
 
 
 def _imported(comparison: Comparison) -> list[str]:

@@ -132,7 +132,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         from tunebench.config import StudyConfig
         from tunebench.engine import machine
-        from tunebench.models import resolve_model
+        from tunebench.models import inspect_base, model_folder, resolve_model
         from tunebench.spec import DataRef, expand
 
         rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
@@ -158,13 +158,16 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError("; ".join(problems)) from None
         native: Any = machine.default_precision(machine.resolve_device(self.device), "fast")
         assert dataset.test is not None
+        model = resolve_model(self.model)
+        base = inspect_base(model_folder(self.model))
         (spec,) = expand(
             study,
-            model=resolve_model(self.model),
+            model=model,
             data=DataRef(source="memory", fingerprint=dataset.fingerprint, label_names=dataset.label_names),
             train_examples=len(dataset.train),
             test_examples=len(dataset.test),
             precision={"fast": native, "reference": "fp32"},
+            base_head=base.use_of_head(keep=False, label_names=dataset.label_names),
         )
         return spec
 

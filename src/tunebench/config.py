@@ -34,6 +34,8 @@ Truncation = Literal["head", "tail", "head_tail"]
 BatchOrder = Literal["random", "by_length"]
 #: Where copies of a text may go: into one part of a run, or wherever the draw puts them.
 Copies = Literal["together", "anywhere"]
+#: What a run does with the classification head of a base that is a finished classifier.
+BaseHead = Literal["fresh", "kept"]
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
@@ -331,6 +333,11 @@ class StudyConfig(Recipe):
     description: str = ""
     model: str = Field(description="packaged name, Hub name or folder")
     model_revision: str | None = None
+    keep_head: bool = Field(
+        default=False,
+        description="begin with the classification head of a model that is a classifier already, its classes "
+        "matched by name; otherwise it is drawn from the seed",
+    )
     data: DataConfig
 
     strategies: dict[str, StrategyConfig] = Field(min_length=1)

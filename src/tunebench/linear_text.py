@@ -9,6 +9,7 @@ import json
 import os
 import time
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,11 +155,7 @@ def fit_linear_text(
     try:
         matrix = vectorizer.fit_transform(texts)
     except ValueError:
-        raise DataError(
-            "The training texts hold no feature that is frequent enough.",
-            value=f"min_documents: {min_documents}",
-            fix="set min_documents: 1, or a larger training size",
-        ) from None
+        raise _no_features(texts, ngrams=ngrams, min_documents=min_documents) from None
     counting = (time.monotonic() - begin) / len(grid)
     vocabulary = tuple(vectorizer.get_feature_names_out().tolist())
     idf = vectorizer.idf_.astype(np.float32)
@@ -185,6 +182,24 @@ def fit_linear_text(
             )
         )
     return found
+
+
+def _no_features(texts: Sequence[str], *, ngrams: int, min_documents: int) -> DataError:
+    """Return the error for texts that leave no feature: without a word, or without one in enough of them."""
+    counted = Counter(term for text in texts for term in set(_vectorizer(ngrams).build_analyzer()(text)))
+    if not counted:
+        return DataError(
+            "No training text holds a word that TF-IDF could count: two or more letters or digits in a row.",
+            value=texts[0],
+            fix="drop the strategies of the kind tfidf: they cannot tell such texts apart",
+        )
+    most = max(counted.values())
+    return DataError(
+        f"No word is in as many training texts as min_documents asks for; the most frequent one is in {most}.",
+        value=f"min_documents: {min_documents}",
+        allowed=f"at most {most} with these texts",
+        fix=f"set min_documents: {most}, or a larger training size",
+    )
 
 
 def _vectorizer(ngrams: int, **options: Any) -> Any:

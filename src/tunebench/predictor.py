@@ -58,7 +58,13 @@ def load(
     place = machine.resolve_device(device)
     model, tokens = restore_model(artifact)
     chosen = machine.default_precision(place, "fast") if precision == "auto" else precision
-    return from_model(artifact, merge_adapter(model), load_tokenizer(tokens), device=place, bf16=chosen == "bf16")
+    tokenizer = load_tokenizer(tokens, rows=embedding_rows(model))
+    return from_model(artifact, merge_adapter(model), tokenizer, device=place, bf16=chosen == "bf16")
+
+
+def embedding_rows(model: Any) -> int:
+    """Return how many token ids a model has an embedding for, wrapped by PEFT or not."""
+    return int(model.get_input_embeddings().weight.shape[0])
 
 
 def from_model(

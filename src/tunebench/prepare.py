@@ -69,7 +69,10 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     set_seed(spec.seed)
     folder = model_folder(spec.model.source, spec.model.revision)
     model: nn.Module = load_classifier(
-        folder, label_names=spec.data.label_names, attention_dropout=spec.attention_dropout
+        folder,
+        label_names=spec.data.label_names,
+        attention_dropout=spec.attention_dropout,
+        base_head=spec.base_head,
     )
     architecture = architecture_of(model.config)
     strategy = STRATEGIES[spec.kind]

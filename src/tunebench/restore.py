@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunebench.artifacts import Artifact, tensor_shapes
+from tunebench.architectures import architecture_of
+from tunebench.artifacts import Artifact
 from tunebench.errors import ModelError, first_line
+from tunebench.model_checks import lacking_head
 from tunebench.models import load_stored, model_folder
+from tunebench.weights import tensor_shapes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +41,8 @@ def restore_model(artifact: Artifact) -> tuple[nn.Module, Path]:
             tokens = artifact.path if own else model_folder(artifact.base.source, artifact.base.revision)
         else:
             model, missing = load_stored(artifact.path, label_names=artifact.label_names)
-            _refuse_missing(missing, artifact.path)
+            if missing:
+                raise lacking_head(artifact.path, missing, architecture_of(model.config).is_new_head)
             tokens = artifact.path
     return model.eval(), tokens
 

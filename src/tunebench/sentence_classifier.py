@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from tunebench.architectures import architecture_of
 from tunebench.engine.checkpoint import write_tensors
 from tunebench.errors import StoreError
 from tunebench.linear_text import class_logits
-from tunebench.models import model_folder
+from tunebench.models import load_classifier, model_folder
 from tunebench.spec import RunSpec
+from tunebench.weights import stored_weights
 
 _BODY = "body."
 _COEFFICIENTS, _INTERCEPTS = "head.coefficients", "head.intercepts"
@@ -89,7 +91,8 @@ def sentence_encoder(spec: RunSpec, *, device: str) -> Any:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-    folder = str(model_folder(spec.model.source, spec.model.revision))
+    place = model_folder(spec.model.source, spec.model.revision)
+    folder = str(place)
     safe = {"trust_remote_code": False}
     encoder = Transformer(
         folder,
@@ -98,6 +101,12 @@ def sentence_encoder(spec: RunSpec, *, device: str) -> Any:
         config_kwargs=safe,
         processor_kwargs=safe,
     )
+    architecture = architecture_of(encoder.model.config)
+    if stored_weights(place, architecture).prefix:
+        # The library looks for the weights under their usual names, and would draw all of them.
+        whole = load_classifier(place, label_names=spec.data.label_names)
+        inner = whole.get_submodule(architecture.layers.split(".")[0])
+        encoder.model.load_state_dict(inner.state_dict(), strict=False)
     for name, parameter in encoder.model.named_parameters():
         parameter.requires_grad_(not name.startswith("pooler."))
     width = encoder.model.config.hidden_size

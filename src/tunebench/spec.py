@@ -16,6 +16,7 @@ from pydantic import Field
 from tunebench.config import (
     ONLY_FAST,
     ONLY_HEAD_TAIL,
+    BaseHead,
     BatchOrder,
     Copies,
     Engine,
@@ -26,7 +27,7 @@ from tunebench.config import (
     StudyConfig,
     Truncation,
 )
-from tunebench.strategies import STRATEGIES, is_classical
+from tunebench.strategies import STRATEGIES, family_of, is_classical
 from tunebench.strategies.base import ADDED_LATER, without_neutral
 
 #: Raised whenever the meaning of a spec or a record changes; part of every run id.
@@ -98,6 +99,12 @@ class RunSpec(Frozen):
     frozen_dropout: bool = Field(default=True, json_schema_extra=ADDED_LATER)
     #: The fast engine grouped by length before there was a choice: what a record that does not say is.
     batches: BatchOrder = Field(default="by_length", json_schema_extra=ONLY_FAST)
+    base_head: BaseHead | None = Field(
+        default=None,
+        json_schema_extra=ADDED_LATER,
+        description="what was done with the classification head of a base that has one; None: it has none, or the "
+        "record is older than the choice, and what fitted in shape was kept",
+    )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -145,6 +152,7 @@ def expand(
     train_examples: int,
     test_examples: int,
     precision: Mapping[Engine, Precision],
+    base_head: BaseHead | None = None,
 ) -> Iterator[RunSpec]:
     """Yield every cell of the grid, resolved, in the order of the study file.
 
@@ -155,6 +163,8 @@ def expand(
         train_examples: Training examples available; what ``all`` stands for.
         test_examples: Test examples the study will score.
         precision: What ``auto`` stands for on this machine, by engine.
+        base_head: What is done with the classification head of the base; None where it has none. It concerns only
+            strategies that have a head of this kind.
 
     Yields:
         Specs by subset draw, then seed, then size, then strategy, then learning rate.
@@ -181,6 +191,7 @@ def expand(
                         data=data,
                         test_size=test_examples,
                         validation_fraction=study.held_out_fraction,
+                        base_head=base_head if family_of(strategy.kind) == "encoder" else None,
                         precision=precision[recipes[label].engine] if wanted == "auto" else wanted,
                         **common,
                         **recipe,

@@ -16,6 +16,7 @@ from tunebench.engine.batching import Batches, TokenDataset
 from tunebench.engine.trainer import StudyTrainer
 from tunebench.files import stored_file
 from tunebench.metrics import score
+from tunebench.models import inspect_base, model_folder
 from tunebench.prepare import (
     Prepared,
     describe_parts,
@@ -169,6 +170,11 @@ def run_one(attempt: Attempt) -> RunRecord:
     }
     if prefix is not None:
         settings["frozen_prefix"] = prefix
+    base = inspect_base(model_folder(spec.model.source, spec.model.revision))
+    if base.stored.prefix:
+        settings["prefix_taken_off_weights"] = base.stored.prefix
+    if base.lacking:
+        settings["drawn_with_the_head"] = list(base.lacking)
     return RunRecord(
         run_id=spec.run_id,
         status="pruned" if pruned else "complete",

@@ -131,6 +131,23 @@ def test_csv_files_that_do_not_fit(tmp_path: Path, content: bytes | None, column
         list(from_csv(path, column=column))
 
 
+@pytest.mark.parametrize("rows", [["a", "", "b"], ["", ""], ["a", ""], ["", "a", "", "", "b c"]])
+@pytest.mark.parametrize("quoted", [False, True])
+def test_every_line_of_a_single_column_is_a_text(tmp_path: Path, rows: list[str], quoted: bool) -> None:
+    """A blank line is an empty text, as it is on standard input."""
+    path = tmp_path / "x.csv"
+    lines = [f'"{row}"' if quoted else row for row in rows]
+    path.write_text("".join(f"{line}\n" for line in ["text", *lines]))
+    assert [text for _, text in from_csv(path, column=None)] == rows
+    given = "".join(f"{row}\n" for row in rows).encode()
+    assert [text for _, text in from_lines(io.BytesIO(given))] == rows
+
+
+def test_a_blank_line_among_several_columns_is_no_row(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("text,b\none,1\n\ntwo,2\n\n")
+    assert [text for _, text in from_csv(tmp_path / "x.csv", column=None)] == ["one", "two"]
+
+
 def test_a_field_longer_than_the_csv_modules_limit(tmp_path: Path) -> None:
     before = csv.field_size_limit()
     (tmp_path / "x.csv").write_text("text\n" + "long " * 40_000 + "\n")

@@ -117,7 +117,7 @@ def test_an_encoder_without_a_head_is_refused(lively_model: Model, tmp_path: Pat
     folder = tmp_path / "encoder"
     shutil.copytree(lively_model("distilbert"), folder)
     AutoModel.from_pretrained(folder).save_pretrained(folder)
-    with pytest.raises(ModelError, match=r"would be random: .*classifier"):
+    with pytest.raises(ModelError, match=r"without a classification head .classifier"):
         tunebench.load(folder)
 
 
@@ -267,7 +267,7 @@ def test_regression_and_damaged_folders_are_refused(lively_model: Model, tmp_pat
     folder = tmp_path / "it"
     shutil.copytree(lively_model("bert"), folder)
     (folder / "model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match="cannot be read"):
         tunebench.load(folder)
     config = json.loads((folder / "config.json").read_text()) | {"id2label": {"0": "stars"}}
     (folder / "config.json").write_text(json.dumps(config))

@@ -116,14 +116,15 @@ def _write(
 ) -> dict[str, Any]:
     from tunebench.engine.machine import ContentionMeter
     from tunebench.models import load_tokenizer
-    from tunebench.predictor import from_model, load
+    from tunebench.predictor import embedding_rows, from_model, load
     from tunebench.restore import restore_model
 
     tell(f"run {source.artifact.name}: {len(source.texts)} texts through the model as trained")
     model, tokens = restore_model(source.artifact)
     meter = ContentionMeter()
     meter.start()
-    before = from_model(source.artifact, model, load_tokenizer(tokens))
+    rows = embedding_rows(model)
+    before = from_model(source.artifact, model, load_tokenizer(tokens, rows=rows))
     logits, milliseconds = _answers(before, source)
     repeated = _check_rebuilt(source, logits)
 

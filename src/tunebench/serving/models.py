@@ -13,7 +13,7 @@ import numpy as np
 
 from tunebench.artifacts import Artifact, describe
 from tunebench.errors import ConfigError, ModelError
-from tunebench.predictor import Precision, Predictor, from_model, load
+from tunebench.predictor import Precision, Predictor, embedding_rows, from_model, load
 from tunebench.restore import merge_adapter, restore_model
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _load_adapter(
     bf16 = chosen == "bf16"
     model: Any
     model, folder = restore_model(artifact)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, rows=embedding_rows(model))
     # What it gives is whole, and each predictor cuts it in its own way.
     tokenizer = tokenizers.setdefault(tokenizer_fingerprint(tokenizer), tokenizer)
     pad_id = int(tokenizer.pad_token_id or 0)
