@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/quickstart
 
-.PHONY: help demo test lint types unit docs faults scaling audit reports format clean
+.PHONY: help demo test lint types unit docs faults fuzz scaling audit reports format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -48,6 +48,9 @@ reports: $(VENV)/.offline ## Rebuild tables, figures and report of every committ
 
 faults: $(VENV)/.dev ## Kill studies a hundred times, resume them, compare; docs/reliability.md
 	PYTHONPATH=tests nice -n 10 $(BIN)/python -W ignore -m faults.kills --kills 100 --out docs/results/reliability.json
+
+fuzz: $(VENV)/.dev ## Write and read odd tables for twenty minutes: nothing is lost without a word
+	PYTHONPATH=tests nice -n 10 $(BIN)/python -W ignore -m faults.fuzz_data --minutes 20 --out docs/results/fuzz-data.json
 
 scaling: $(VENV)/.offline ## How cost grows with texts, length, parameters, runs, workers; docs/scaling.md
 	$(BIN)/tunebench bench --scaling --out docs/results/scaling
