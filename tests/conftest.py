@@ -30,7 +30,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     """Return a function that gives the folder of a tiny model of a family, made once a session."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    from tunebench.models import model_folder
+    from tunebench.models.loading import model_folder
 
     root = tmp_path_factory.mktemp("models")
     tokenizer = model_folder("minilm")

@@ -9,23 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.comparison import Cell, Comparison
-from tunebench.metrics import score
-from tunebench.records import (
-    ClassScore,
+from tunebench.analysis.comparison import Comparison
+from tunebench.data.reference import DataRef
+from tunebench.models.reference import ModelRef
+from tunebench.store.cell import Cell
+from tunebench.store.record import (
     Cost,
     Environment,
     Examples,
     Failure,
     Parameters,
     RunRecord,
-    Scores,
     Selected,
     Status,
     Timing,
 )
-from tunebench.spec import DataRef, ModelRef, RunSpec
 from tunebench.strategies import STRATEGIES
+from tunebench.study.spec import RunSpec
+from tunebench.tasks.metrics import score
+from tunebench.tasks.scores import ClassScore, Scores
 
 #: Eight strategies with distinct recipes.
 EIGHT: dict[str, tuple[str, dict[str, Any], float]] = {

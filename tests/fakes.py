@@ -12,16 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.attempt import Attempt
-from tunebench.config import Execution, StudyConfig
+from tunebench.data.reference import DataRef
 from tunebench.data.types import Split, TextDataset
+from tunebench.execution.display import PlainDisplay
+from tunebench.execution.runner import Job, Summary, run_plan
 from tunebench.files import stored_file
-from tunebench.progress import Interrupted, PlainDisplay, Progress
-from tunebench.records import Environment, RunRecord
-from tunebench.run_folder import RunFolder
-from tunebench.runner import Job, Summary, run_plan
-from tunebench.spec import DataRef, ModelRef, RunSpec, expand
-from tunebench.store import PlannedRun, StudyStore
+from tunebench.machine.settings import Execution
+from tunebench.models.reference import ModelRef
+from tunebench.store.live import Progress
+from tunebench.store.record import Environment, RunRecord
+from tunebench.store.run_folder import RunFolder
+from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.study.config import StudyConfig
+from tunebench.study.spec import RunSpec, expand
+from tunebench.training.attempt import Attempt, Interrupted
 
 DATASET = TextDataset("fake", None, ("no", "yes"), Split(["a", "b"], np.array([0, 1])), None)
 STEPS = 5

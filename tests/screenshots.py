@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tunebench.figure_style import reduce_colours
+from tunebench.report.figures.style import reduce_colours
 
 #: Name, width, height, theme.
 SHOTS = (("desktop", 1280, 900, "light"), ("desktop-dark", 1280, 900, "dark"), ("phone", 390, 844, "light"))

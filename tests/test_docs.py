@@ -14,7 +14,7 @@ import yaml
 from click import Command, Group
 
 from tunebench import cli
-from tunebench.study_file import check_study, parse_yaml
+from tunebench.study.yaml_file import check_study, parse_yaml
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from report_studies import make_study_folder
+from report.studies import make_study_folder
 
 HEAVY = {"torch", "transformers", "peft", "accelerate", "datasets", "sklearn", "optuna", "tokenizers"}
 #: Runs the command line with its arguments, then says on a line of its own what was imported.

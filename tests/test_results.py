@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tunebench.api import load_comparison
-from tunebench.config import StudyConfig
-from tunebench.figures import figures_of
+from tunebench.analysis.load import load_comparison
+from tunebench.report.figures import figures_of
 from tunebench.report.markdown import render_report
 from tunebench.report.source import Source
-from tunebench.spec import expand
-from tunebench.store import StudyStore
+from tunebench.store.study_folder import StudyStore
+from tunebench.study.config import StudyConfig
+from tunebench.study.spec import expand
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 STUDIES = sorted(path.parent.name for path in RESULTS.glob("*/study.yaml"))

@@ -9,17 +9,17 @@ __version__ = "0.1.0"
 
 #: Public names and where they live; loaded on first use, so that reading results never imports torch.
 _PUBLIC = {
-    "Comparison": "tunebench.comparison",
-    "Execution": "tunebench.config",
-    "StudyConfig": "tunebench.config",
-    "TextClassifier": "tunebench.classifier",
+    "Comparison": "tunebench.analysis.comparison",
+    "Execution": "tunebench.machine.settings",
+    "StudyConfig": "tunebench.study.config",
+    "TextClassifier": "tunebench.inference.estimator",
     "TunebenchError": "tunebench.errors",
     "audit_source": "tunebench.api",
-    "export_run": "tunebench.export",
-    "load": "tunebench.predictor",
-    "load_comparison": "tunebench.api",
+    "export_run": "tunebench.inference.export",
+    "load": "tunebench.inference.predictor",
+    "load_comparison": "tunebench.analysis.load",
     "load_dataset": "tunebench.data",
-    "load_study": "tunebench.study_file",
+    "load_study": "tunebench.study.yaml_file",
     "run_study": "tunebench.api",
     "write_report": "tunebench.api",
 }

@@ -11,7 +11,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tunebench.errors import StoreError
-from tunebench.records import StoredFile
+from tunebench.recipe import Part
+
+
+class StoredFile(Part):
+    """A file beside the record, by which damage is found."""
+
+    bytes: int
+    sha256: str
 
 
 def local_path(text: str | Path) -> Path:
@@ -123,3 +130,11 @@ def set_aside(path: Path) -> Path:
         number += 1
     os.replace(path, target)
     return target
+
+
+def default_cache_dir() -> Path:
+    """Return where tokenised texts are kept: ``TUNEBENCH_CACHE``, or ``tunebench`` in the user's cache."""
+    chosen = os.environ.get("TUNEBENCH_CACHE")
+    if chosen:
+        return local_path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tunebench"

@@ -13,14 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunebench.api import run_study
-from tunebench.config import DataConfig, Execution, StrategyConfig, StudyConfig
 from tunebench.data import Split, TextDataset
 from tunebench.data.audit import absent_classes, audit
 from tunebench.data.copies import held_out_copies
+from tunebench.data.reference import DataConfig
 from tunebench.data.splits import hold_out
 from tunebench.data.tokens import TokenizedTexts
-from tunebench.metrics import macro_f1
-from tunebench.progress import PlainDisplay
+from tunebench.execution.display import PlainDisplay
+from tunebench.machine.settings import Execution
+from tunebench.study.config import StrategyConfig, StudyConfig
+from tunebench.tasks.metrics import macro_f1
 
 
 def _split(pairs: list[tuple[str, int]]) -> Split:
@@ -145,7 +147,7 @@ def test_a_study_is_audited_with_the_revision_that_it_trains(
         asked.append(revision)
         return tiny_model("distilbert")
 
-    monkeypatch.setattr("tunebench.models._hub_snapshot", snapshot)
+    monkeypatch.setattr("tunebench.models.loading._hub_snapshot", snapshot)
     study = StudyConfig(
         name="s",
         model="acme/encoder",

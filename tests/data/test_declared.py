@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tunebench.config import DataConfig
 from tunebench.data import TextDataset, load_dataset
+from tunebench.data.reference import DataConfig
 from tunebench.errors import DataError
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunebench.config import ReadOptions, Separator
 from tunebench.data.delimited import SIGNS, read_csv, read_tsv
+from tunebench.data.reference import ReadOptions, Separator
 from tunebench.data.table import Table
 from tunebench.errors import DataError
 

@@ -10,8 +10,8 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
-from tunebench.config import DataConfig
 from tunebench.data import load_dataset
+from tunebench.data.reference import DataConfig
 from tunebench.errors import DataError
 
 COMMIT = "c0ffee" * 6 + "c0de"

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunebench.config import DataConfig, LabelChoices, StudyConfig, TextChoices
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.labels import (
     Classes,
@@ -25,9 +24,11 @@ from tunebench.data.labels import (
     encode_labels,
     find_classes,
 )
+from tunebench.data.reference import DataConfig, LabelChoices, TextChoices
 from tunebench.data.visible import alike, is_blank
 from tunebench.errors import ConfigError, DataError, ErrorGroup
-from tunebench.study_file import check_study, load_data_config, load_study
+from tunebench.study.config import StudyConfig
+from tunebench.study.yaml_file import check_study, load_data_config, load_study
 
 
 def _classes(values: list[Any], **options: Any) -> tuple[tuple[str | int, ...], list[int]]:

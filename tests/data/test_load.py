@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tunebench.config import DataConfig
 from tunebench.data import DATASETS, TextDataset, load, load_dataset
 from tunebench.data.arrow_tables import dataset_table
+from tunebench.data.reference import DataConfig
 from tunebench.data.sources import RawData
 from tunebench.errors import DataError, ErrorGroup, MissingExtraError, TunebenchError
 

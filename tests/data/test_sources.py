@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tunebench.config import ReadOptions
+from tunebench.data.reference import ReadOptions
 from tunebench.data.sources import read_path
 from tunebench.data.table import Table
 from tunebench.errors import DataError

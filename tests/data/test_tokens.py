@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from tunebench.data import tokens
-from tunebench.data.tokens import TokenizedTexts, default_cache_dir, tokenize, tokenizer_fingerprint
-from tunebench.models import load_tokenizer, model_folder
+from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
+from tunebench.files import default_cache_dir
+from tunebench.models.loading import load_tokenizer, model_folder
 
 TEXTS = ["a good film", "", "bad", "word " * 40, "ünï 😀 [SEP]"] * 3
 

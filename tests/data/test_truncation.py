@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tunebench.data.tokens import Cut, TokenizedTexts, special_tokens, tokenize, tokenizer_fingerprint
 from tunebench.errors import ModelError
-from tunebench.models import load_tokenizer, model_folder
+from tunebench.models.loading import load_tokenizer, model_folder
 
 CORPUS = ["the film was a story of two men", "great lovely superb moving fine", "ünï 😀 été \n\t  x"] * 3
 

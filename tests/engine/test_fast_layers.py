@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from tunebench.architectures import Architecture, architecture_of
 from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.fast import ops
@@ -20,7 +19,8 @@ from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.fast.layers import LAYER_NAMES
 from tunebench.engine.fast.masks import MaskStream, apply_mask, read_signs, sign_kept
 from tunebench.engine.fast.packing import Rectangle
-from tunebench.models import load_classifier
+from tunebench.models.architectures import Architecture, architecture_of
+from tunebench.models.loading import load_classifier
 from tunebench.strategies import STRATEGIES
 
 FAMILIES = ["bert", "distilbert", "electra", "roberta"]

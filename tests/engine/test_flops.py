@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tunebench.architectures import architecture_of
 from tunebench.engine.flops import count
-from tunebench.models import load_classifier
+from tunebench.models.architectures import architecture_of
+from tunebench.models.loading import load_classifier
 from tunebench.strategies import STRATEGIES
 
 WAYS: list[tuple[str, dict[str, Any]]] = [

@@ -23,8 +23,8 @@ import hypothesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tunebench.config import DataConfig
 from tunebench.data import TextDataset, load_dataset
+from tunebench.data.reference import DataConfig
 from tunebench.errors import TunebenchError
 from tunebench.files import write_json
 

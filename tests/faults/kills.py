@@ -72,9 +72,9 @@ def fork_run(study: Path, out: Path) -> int:
 def _run(study: Path, out: Path) -> int:
     import tunebench.api
     from tunebench.api import run_study
-    from tunebench.config import Execution
-    from tunebench.progress import PlainDisplay
-    from tunebench.study_file import load_study
+    from tunebench.execution.display import PlainDisplay
+    from tunebench.machine.settings import Execution
+    from tunebench.study.yaml_file import load_study
 
     faulty.often()
     # Figures take longer than the runs, and are made from the records whenever they are asked for.
@@ -178,7 +178,7 @@ def _errors(out: Path) -> str:
 
 def compare(whole: dict[str, dict[str, Any]], out: Path, tally: Tally) -> None:
     """Note every difference between a disturbed study and the undisturbed one."""
-    from tunebench.store import StudyStore
+    from tunebench.store.study_folder import StudyStore
 
     tally.studies += 1
     found = faulty.results(out)

@@ -34,7 +34,7 @@ def make(folder: Path, **changes: Any) -> Path:
     import torch
     from transformers import AutoModelForSequenceClassification, BertConfig
 
-    from tunebench.models import model_folder
+    from tunebench.models.loading import model_folder
 
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
@@ -91,7 +91,7 @@ def results(out: Path) -> dict[str, dict[str, Any]]:
     Raises:
         StoreError: A record, or a file of it, is damaged.
     """
-    from tunebench.store import StudyStore
+    from tunebench.store.study_folder import StudyStore
 
     found = {}
     store = StudyStore.open(out)
@@ -136,7 +136,7 @@ def _odd(run: Path, kept: set[str]) -> list[Path]:
 
 def often(seconds: float = CHECKPOINT_SECONDS) -> None:
     """Have checkpoints saved as often as a test needs them, in this process."""
-    from tunebench.engine.trainer import StudyTrainer
+    from tunebench.training.encoder.trainer import StudyTrainer
 
     init: Callable[..., None] = StudyTrainer.__init__
 

@@ -20,11 +20,11 @@ from torch import nn
 import fakes
 from fakes import STEPS, make_study
 from faults.commands import contents, tunebench
-from tunebench.attempt import Attempt
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.errors import StoreError
-from tunebench.records import RunRecord
-from tunebench.store import StudyStore
+from tunebench.store.record import RunRecord
+from tunebench.store.study_folder import StudyStore
+from tunebench.training.attempt import Attempt
 
 
 class Full:
@@ -104,7 +104,7 @@ def test_an_error_of_the_file_system_is_a_message(tmp_path: Path, monkeypatch: p
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/report.md")
 
-    monkeypatch.setattr("tunebench.store.StudyStore.open", full)
+    monkeypatch.setattr("tunebench.store.study_folder.StudyStore.open", full)
     ended = tunebench("status", tmp_path)
     assert (ended.code, ended.crash) == (2, "")
     assert "No space left on device" in ended.err and "/somewhere/report.md" in ended.err

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from faults import study as faulty
-from tunebench.store import StudyStore
+from tunebench.store.study_folder import StudyStore
 
 
 @pytest.fixture

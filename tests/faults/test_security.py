@@ -16,12 +16,12 @@ import pytest
 
 import fakes
 from faults.commands import refused, tunebench
-from tunebench.attempt import Attempt
 from tunebench.errors import ConfigError, StoreError
-from tunebench.models import load_classifier, load_tokenizer, resolve_model
-from tunebench.records import RunRecord
-from tunebench.store import StudyStore
-from tunebench.study_file import parse_yaml
+from tunebench.models.loading import load_classifier, load_tokenizer, resolve_model
+from tunebench.store.record import RunRecord
+from tunebench.store.study_folder import StudyStore
+from tunebench.study.yaml_file import parse_yaml
+from tunebench.training.attempt import Attempt
 
 FORBIDDEN = ("torch.load", "eval", "exec", "yaml.unsafe_load", "yaml.full_load", "os.system")
 SOURCE = Path(__file__).parents[2] / "src" / "tunebench"
@@ -210,7 +210,7 @@ def test_secrets_of_the_environment_are_in_no_file_of_a_study(
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert secret.encode() not in path.read_bytes(), path
-    from tunebench.engine import machine
+    from tunebench.machine import environment
 
-    assert secret not in json.dumps([machine.describe(), machine.versions()])
+    assert secret not in json.dumps([environment.describe(), environment.versions()])
     assert os.environ["HF_TOKEN"] == secret

@@ -12,8 +12,10 @@ import pytest
 from playwright.sync_api import expect
 
 from factories import EIGHT
-from report_studies import EVIL, make_study_folder
-from tunebench.api import load_comparison, write_report
+from report.studies import EVIL, make_study_folder
+from tunebench.analysis.load import load_comparison
+from tunebench.analysis.recommend import recommended
+from tunebench.api import write_report
 from tunebench.report.page import embed_json
 from tunebench.report.sections import SECTIONS
 
@@ -69,7 +71,7 @@ def test_every_section_is_there_and_every_chart_is_drawn(made: Path, opened: Ope
     see_all(page)
     assert page.locator(".chart svg").count() >= 3
     answer = page.locator("#answer .answer").inner_text()
-    found = load_comparison(made.parent).analysis.recommendation
+    found = recommended(load_comparison(made.parent))
     assert not isinstance(found, str)
     assert answer == found.sentence
 

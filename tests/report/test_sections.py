@@ -13,17 +13,19 @@ import yaml
 
 from factories import HONEST, accuracy_alone, compare, make_cell
 from fakes import make_specs, make_study
-from report_studies import make_study_folder
-from tunebench.api import load_comparison
-from tunebench.comparison import Cell, Comparison
-from tunebench.imported import ImportedData, ImportedModel, ImportedSpec
-from tunebench.report.again import study_of
+from report.studies import make_study_folder
+from tunebench.analysis.analysis import analyse
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.load import load_comparison
 from tunebench.report.page import render_page
+from tunebench.report.reproduce import study_of
 from tunebench.report.sections import SECTIONS
 from tunebench.report.sections.runs import command, study_of_run
 from tunebench.report.source import Source
 from tunebench.stats import calibration
-from tunebench.study_file import load_study
+from tunebench.store.cell import Cell
+from tunebench.store.imported import ImportedData, ImportedModel, ImportedSpec
+from tunebench.study.yaml_file import load_study
 
 
 def page_of(comparison: Comparison, *names: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
@@ -46,7 +48,7 @@ def test_ids_and_downloads_of_a_page_are_unique(tmp_path: Path, monkeypatch: pyt
 def test_the_diagram_of_reliability_has_the_bins_of_the_table(tmp_path: Path) -> None:
     folder = make_study_folder(tmp_path, labels=("full",), sizes=(5_000,), seeds=(1,))
     source = Source(load_comparison(folder), folder)
-    (entry,) = source.comparison.analysis.entries
+    (entry,) = analyse(source.comparison).entries
     expected = calibration(entry.labels, entry.logits[0], rng=np.random.default_rng(0)).equal_mass.bins
     rows = [row for row in SECTIONS["calibration"].build(source)["data"]["rows"] if row["kind"] == "mean"]
     assert [row["count"] for row in rows] == [part.count for part in expected]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from tunebench.analysis.evidence import SEED, Entry
 from tunebench.stats import Front, Over, pareto_front, score_draws
+
+Prefer = Literal["f1", "cost", "size"]
+#: What each preference spends least of, among strategies that are good enough.
+SPENDS: dict[Prefer, str] = {"f1": "train_seconds", "cost": "train_seconds", "size": "artifact_bytes"}
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
+from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.evidence import SEED
-from tunebench.comparison import Comparison
 from tunebench.stats import Crossing, LearningCurve, Refusal, Size, crossing_size, fit_learning_curve, labels_needed
 
 

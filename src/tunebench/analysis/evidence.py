@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunebench.comparison import Arm, Cell, Comparison
+from tunebench.analysis.comparison import Arm, Comparison
 from tunebench.errors import StoreError
 from tunebench.stats import Interval, Metric, Refusal, crossed_interval, example_interval
+from tunebench.store.cell import Cell
 
 #: All resampling starts from here, so that a report can be made again to the digit.
 SEED = 20_240_915
@@ -21,7 +22,7 @@ class Entry:
     """The selected runs of one strategy at one size, on the test part all runs share.
 
     Where the study crosses several subsets with its seeds, these are the runs of the first subset: an
-    interval over seeds holds no other draw, and :mod:`tunebench.analysis.spread` says what another one adds.
+    interval over seeds holds no other draw, and :mod:`tunebench.analysis.variance` says what another one adds.
     Where each seed has a subset of its own, an interval over seeds holds both.
 
     Attributes:

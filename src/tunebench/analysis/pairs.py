@@ -8,8 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
+from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.evidence import POINTS, SEED, Entry
-from tunebench.comparison import Comparison
 from tunebench.stats import (
     Detectable,
     Difference,
@@ -145,3 +145,8 @@ def _mcnemar(first: Entry, second: Entry) -> McNemar | None:
     if len(first.seeds) > 1 or len(second.seeds) > 1:
         return None
     return mcnemar(first.labels, first.predictions[0], second.predictions[0])
+
+
+def pairs_of_best(differences: dict[str, Difference]) -> int:
+    """Return how many pairs the best and the others make."""
+    return len(differences) * (len(differences) + 1) // 2

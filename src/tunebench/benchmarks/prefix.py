@@ -20,10 +20,10 @@ import torch
 
 from tunebench.benchmarks.training import BATCH, build_model, review_lengths
 from tunebench.data.tokens import TokenizedTexts
-from tunebench.engine import machine
 from tunebench.engine.batching import Collator, EpochSampler
 from tunebench.engine.fast.attach import FastEncoder, attach
-from tunebench.engine.prefix import FrozenPrefix, frozen_layers
+from tunebench.engine.frozen_layers import FrozenPrefix, frozen_layers
+from tunebench.machine import devices, environment, memory
 
 
 @dataclass
@@ -93,8 +93,8 @@ def run_prefix_bench(
     Raises:
         ModelError: The model cannot be loaded.
     """
-    used = machine.set_threads(threads)
-    machine.keep_memory()
+    used = devices.set_threads(threads)
+    memory.keep_memory()
     texts = review_lengths()
     depth = build_model(model, "full", None)[1].num_layers
     # The head alone, one layer, two, and half of them.
@@ -107,8 +107,8 @@ def run_prefix_bench(
         rounds += 1
     return PrefixResult(
         model=model,
-        machine=machine.describe(),
-        versions=machine.versions(),
+        machine=environment.describe(),
+        versions=environment.versions(),
         threads=used,
         rounds=rounds,
         layers=depth,
@@ -126,7 +126,7 @@ def _measure(name: str, trained: int, texts: TokenizedTexts, side: PrefixSide) -
         parameter.requires_grad_(architecture.is_head(parameter_name))
     for layer in stack[len(stack) - trained :]:
         layer.requires_grad_(True)
-    dtype = machine.compute_type(machine.default_precision("cpu", "fast"))
+    dtype = devices.compute_type(devices.default_precision("cpu", "fast"))
     fast, autocast = attach(model, architecture, dtype, seed=0)
     prefix = FrozenPrefix(
         model,

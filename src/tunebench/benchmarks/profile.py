@@ -9,8 +9,8 @@ from typing import Any
 from transformers import TrainerCallback
 
 from tunebench.benchmarks.training import BATCH, WAYS, build_model, our_trainer, review_lengths
-from tunebench.engine import machine
 from tunebench.engine.flops import count
+from tunebench.machine import devices, environment, memory
 
 #: Operators worth a line of their own; what takes less is summed.
 _SHOWN = 0.01
@@ -63,15 +63,15 @@ def run_profile(
     """
     import torch
 
-    count_ = machine.set_threads(threads)
-    precision = machine.default_precision("cpu", "fast")
+    count_ = devices.set_threads(threads)
+    precision = devices.default_precision("cpu", "fast")
     texts = review_lengths()
     found = []
     for way in WAYS:
         tell(f"profiling {model}, {way}")
         prepared, architecture = build_model(model, way, attention_dropout)
-        machine.release_memory()
-        machine.keep_memory(True)
+        memory.release_memory()
+        memory.keep_memory(True)
         workload = count(prepared, architecture)
         with our_trainer(prepared, architecture, workload, texts, precision, passes=_WARM_UP + 1) as trainer:
             steps = trainer.args.max_steps // (_WARM_UP + 1)
@@ -93,8 +93,8 @@ def run_profile(
         found.append(Profile(way, steps, _grouped(lines)))
     return {
         "model": model,
-        "machine": machine.describe(),
-        "versions": machine.versions(),
+        "machine": environment.describe(),
+        "versions": environment.versions(),
         "threads": count_,
         "precision": precision,
         "attention_dropout": attention_dropout,

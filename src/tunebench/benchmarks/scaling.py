@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.architectures import Architecture, architecture_of
 from tunebench.benchmarks.training import BATCH, WAYS, build_model, our_trainer, review_lengths
 from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
-from tunebench.engine import machine
 from tunebench.engine.flops import count
-from tunebench.models import load_architecture, load_tokenizer, model_folder
+from tunebench.machine import devices, environment, memory
+from tunebench.models.architectures import Architecture, architecture_of
+from tunebench.models.loading import load_architecture, load_tokenizer, model_folder
 
 Tell = Callable[[str], None]
 
@@ -123,9 +123,9 @@ def run_scaling_bench(
     Raises:
         ModelError: The model cannot be loaded.
     """
-    used = machine.set_threads(threads)
-    precision = machine.default_precision("cpu", "fast")
-    machine.keep_memory()
+    used = devices.set_threads(threads)
+    precision = devices.default_precision("cpu", "fast")
+    memory.keep_memory()
     most = load_architecture(model_folder(model)).positions
     fitting = [length for length in lengths if most is None or length <= most]
     growths = {"tokenise": _tokenising(model, texts, tell)}
@@ -135,7 +135,7 @@ def run_scaling_bench(
     growths["parameters"] = _by_parameters(shapes, precision, tell)
     growths |= _by_runs(model, runs, tell)
     growths["workers"] = _by_workers(model, used, tell)
-    return ScalingResult(model, machine.describe(), machine.versions(), used, precision, growths)
+    return ScalingResult(model, environment.describe(), environment.versions(), used, precision, growths)
 
 
 def _tokenising(model: str, counts: Sequence[int], tell: Tell) -> Growth:
@@ -216,8 +216,9 @@ def _by_runs(model: str, counts: Sequence[int], tell: Tell) -> dict[str, Growth]
 
     The runs are one real run under other seeds: the costs depend on their number, not on what they learnt.
     """
-    from tunebench.api import load_comparison, write_report
-    from tunebench.tables import make_tables
+    from tunebench.analysis.load import load_comparison
+    from tunebench.api import write_report
+    from tunebench.report.tables import make_tables
 
     seconds: dict[str, list[float]] = {"opening and tables": [], "report": []}
     with tempfile.TemporaryDirectory() as place:
@@ -238,8 +239,8 @@ def _by_runs(model: str, counts: Sequence[int], tell: Tell) -> dict[str, Growth]
 
 def _one_run(model: str, place: Path) -> Path:
     from tunebench.api import run_study
-    from tunebench.config import Execution
-    from tunebench.progress import PlainDisplay
+    from tunebench.execution.display import PlainDisplay
+    from tunebench.machine.settings import Execution
 
     study = _study(model, _reviews(place / "data"), strategies={"tfidf": {}}, train_sizes=[200])
     run_study(
@@ -254,9 +255,9 @@ def _one_run(model: str, place: Path) -> Path:
 
 def _copies(template: Path, folder: Path, number: int) -> Path:
     """Make a study of one run under so many seeds, and return its folder."""
-    from tunebench.config import StudyConfig
     from tunebench.files import write_json
-    from tunebench.store import PlannedRun, StudyStore
+    from tunebench.store.study_folder import PlannedRun, StudyStore
+    from tunebench.study.config import StudyConfig
 
     source = StudyStore.open(template)
     first = source.planned()[0].spec
@@ -280,8 +281,8 @@ def _copies(template: Path, folder: Path, number: int) -> Path:
 def _by_workers(model: str, cores: int, tell: Tell) -> Growth:
     """Measure the same runs with one and more workers that share the same threads."""
     from tunebench.api import run_study
-    from tunebench.config import Execution
-    from tunebench.progress import PlainDisplay
+    from tunebench.execution.display import PlainDisplay
+    from tunebench.machine.settings import Execution
 
     workers = [n for n in (1, 2, 4, 8, 16) if n <= cores]
     per_hour = []
@@ -306,7 +307,7 @@ def _by_workers(model: str, cores: int, tell: Tell) -> Growth:
 
 
 def _study(model: str, data: Path, **settings: Any) -> Any:
-    from tunebench.study_file import check_study
+    from tunebench.study.yaml_file import check_study
 
     common = {"name": "scaling", "model": model, "data": str(data), "max_length": _LENGTH, "selection": "last"}
     return check_study(common | settings)
@@ -354,7 +355,7 @@ def save_scaling_figure(result: ScalingResult, stem: Path) -> list[Path]:
     Returns:
         The paths written.
     """
-    from tunebench.figure_style import look, new_figure, save, styles
+    from tunebench.report.figures.style import look, new_figure, save, styles
 
     panels: dict[tuple[str, str], list[str]] = {}
     for name, growth in result.growths.items():
@@ -387,7 +388,7 @@ def _scale(axes: Any, points: Sequence[float]) -> None:
     """Scale both axes by logarithm where there is a range, marking what was measured; a few points stay plain."""
     from matplotlib.ticker import EngFormatter, NullLocator
 
-    from tunebench.figure_style import plain_log_ticks
+    from tunebench.report.figures.style import plain_log_ticks
 
     if len(points) > 2:
         axes.set_xscale("log")

@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from tunebench.config import Execution, StudyConfig
-from tunebench.engine import machine
 from tunebench.errors import ConfigError, ExportError, ModelError
-from tunebench.metrics import macro_f1
+from tunebench.machine import devices, environment
+from tunebench.machine.settings import Execution
+from tunebench.study.config import StudyConfig
+from tunebench.tasks.metrics import macro_f1
 
 if TYPE_CHECKING:
-    from tunebench.serving.models import LoadedModel
+    from tunebench.web.serving.models import LoadedModel
 
 #: What is served: the side's name, and its folder of the exports.
 SIDES = {
@@ -154,7 +155,7 @@ def run_serve_bench(
         ExportError: It cannot be exported; only int8 may be left out.
         MissingExtraError: Without the extras ``serve`` and ``onnx``.
     """
-    from tunebench.serving.server import check_extra
+    from tunebench.web.serving.server import check_extra
 
     check_extra()
     folders = {side: SIDES[side] for side in sides}
@@ -162,7 +163,7 @@ def run_serve_bench(
         raise ConfigError(
             "Every side is compared with the plain pipeline.", value=list(sides), allowed="pipeline first"
         )
-    used = machine.set_threads(threads)
+    used = devices.set_threads(threads)
     spell = seconds / len(folders) / (2 * len(concurrency))
     with tempfile.TemporaryDirectory(prefix="tunebench-") as name:
         root = Path(name)
@@ -189,10 +190,10 @@ def run_serve_bench(
             found[side] = measured
     return ServeResult(
         model=model,
-        machine=machine.describe(),
-        versions=machine.versions(),
+        machine=environment.describe(),
+        versions=environment.versions(),
         threads=used,
-        precision=machine.default_precision("cpu", "fast"),
+        precision=devices.default_precision("cpu", "fast"),
         reviews=len(texts),
         max_length=max_length,
         sides=found,
@@ -212,13 +213,13 @@ def _prepare(
     tell: Callable[[str], None],
 ) -> tuple[list[str], np.ndarray, dict[str, str]]:
     """Train and export into a folder; return the test part's texts and labels, and which exports were refused."""
-    from tunebench.export import export_run
-    from tunebench.export.source import open_source
-    from tunebench.plan import make_plan
-    from tunebench.progress import PlainDisplay
-    from tunebench.runner import Job, run_plan
-    from tunebench.store import StudyStore
-    from tunebench.train import run_one
+    from tunebench.execution.display import PlainDisplay
+    from tunebench.execution.plan import make_plan
+    from tunebench.execution.runner import Job, run_plan
+    from tunebench.inference.export import export_run
+    from tunebench.inference.export.source import open_source
+    from tunebench.store.study_folder import StudyStore
+    from tunebench.training.encoder.run import run_one
 
     settings = {
         "name": "serve",
@@ -373,9 +374,9 @@ class _Pipeline:
 
 def _serve_side(side: str, threads: int, paths: Sequence[str]) -> None:
     """Serve one side until SIGTERM; the process that :func:`_server` starts."""
-    from tunebench.serving.app import create_app
-    from tunebench.serving.models import load_models
-    from tunebench.serving.server import bind, run
+    from tunebench.web.serving.app import create_app
+    from tunebench.web.serving.models import load_models
+    from tunebench.web.serving.server import bind, run
 
     def tell(line: str) -> None:
         sys.stderr.write(f"{line}\n")

@@ -20,15 +20,16 @@ from typing import Any
 import numpy as np
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from tunebench.architectures import Architecture, architecture_of
 from tunebench.data.tokens import TokenizedTexts
-from tunebench.engine import machine
 from tunebench.engine.batching import Collator, TokenDataset
 from tunebench.engine.fast.attach import attach
 from tunebench.engine.flops import Workload, count
-from tunebench.engine.trainer import StudyTrainer
-from tunebench.models import load_classifier, model_folder
+from tunebench.machine import devices, environment
+from tunebench.machine.memory import keep_memory, peak_memory_bytes, release_memory, reset_peak_memory
+from tunebench.models.architectures import Architecture, architecture_of
+from tunebench.models.loading import load_classifier, model_folder
 from tunebench.strategies import STRATEGIES
+from tunebench.training.encoder.trainer import StudyTrainer
 
 #: The report's recipe.
 BATCH, MAX_LENGTH, EPOCHS, EVALUATIONS, TEST = 32, 256, 3, 6, 25_000
@@ -142,9 +143,9 @@ def run_bench(
         ModelError: The model cannot be loaded.
     """
     device = "cpu"
-    count_ = machine.set_threads(threads)
-    precision = machine.default_precision(device, "fast")
-    native = ["bf16"] if machine.has_native_bf16(device) else []  # what it gains says why it is taken, or not
+    count_ = devices.set_threads(threads)
+    precision = devices.default_precision(device, "fast")
+    native = ["bf16"] if devices.has_native_bf16(device) else []  # what it gains says why it is taken, or not
     texts = review_lengths()
     sides = {way: {"plain": Side(), "ours": Side()} for way in WAYS}
     flops: dict[str, float] = {}
@@ -157,15 +158,15 @@ def run_bench(
                 dropout = attention_dropout if side == "ours" else None
                 prepared, architecture = build_model(model, way, dropout)
                 workload = count(prepared, architecture)
-                machine.release_memory()
-                machine.keep_memory(side == "ours")
-                machine.reset_peak_memory()
+                release_memory()
+                keep_memory(side == "ours")
+                reset_peak_memory()
                 turn = _ours if side == "ours" else _plain
                 step, rate, fast = turn(prepared, architecture, workload, texts, precision)
                 sides[way][side].step_seconds.append(step)
                 sides[way][side].texts_per_second.append(rate)
                 sides[way][side].peak_memory_bytes = max(
-                    sides[way][side].peak_memory_bytes, machine.peak_memory_bytes(device)
+                    sides[way][side].peak_memory_bytes, peak_memory_bytes(device)
                 )
                 if side == "ours":
                     flops[way] = _mean_step_flops(workload, texts, first_token_only=fast)
@@ -173,14 +174,14 @@ def run_bench(
         rounds += 1
     return Result(
         model=model,
-        machine=machine.describe(),
-        versions=machine.versions(),
+        machine=environment.describe(),
+        versions=environment.versions(),
         threads=count_,
         rounds=rounds,
         mean_tokens=float(texts.lengths.mean()),
         precision=precision,
         attention_dropout=attention_dropout,
-        gemm_gflops={kind: machine.gemm_gflops(kind) for kind in ("fp32", *native)},
+        gemm_gflops={kind: environment.gemm_gflops(kind) for kind in ("fp32", *native)},
         sides=sides,
         step_flops=flops,
     )
@@ -277,7 +278,7 @@ def our_trainer(
     passes: int,
 ) -> Iterator[StudyTrainer]:
     """Give a Trainer of ours that goes over some texts so many times, writing nothing that stays."""
-    fast, autocast = attach(model, architecture, machine.compute_type(precision), seed=0)
+    fast, autocast = attach(model, architecture, devices.compute_type(precision), seed=0)
     with tempfile.TemporaryDirectory() as folder:
         yield StudyTrainer(
             model,

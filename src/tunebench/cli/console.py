@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 if TYPE_CHECKING:
-    from tunebench.comparison import Comparison
+    from tunebench.analysis.comparison import Comparison
 
 out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 err = Console(stderr=True, highlight=False)
@@ -30,8 +30,8 @@ def print_json(value: Any) -> None:
 
 def print_tables(comparison: Comparison, *, names: list[str] | None, style: str) -> None:
     """Print tables of a comparison as text, Markdown or CSV."""
-    from tunebench.rendering import RENDERERS, to_rich
-    from tunebench.tables import make_tables
+    from tunebench.report.tables import make_tables
+    from tunebench.report.tables.render import RENDERERS, to_rich
 
     if style not in RENDERERS:
         raise typer.BadParameter(f"{style!r}: allowed are {', '.join(RENDERERS)}", param_hint="--format")

@@ -25,7 +25,7 @@ def data_audit(
 ) -> None:
     """Say what was read of a data set, and count classes, lengths, truncation and duplicates of a data set."""
     from tunebench.api import audit_source
-    from tunebench.study_file import load_data_config
+    from tunebench.study.yaml_file import load_data_config
 
     config = load_data_config(source, text_column=text_column, label_column=label_column, overrides=set_ or [])
     found = audit_source(config, model=model, max_length=max_length)

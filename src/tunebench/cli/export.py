@@ -26,9 +26,9 @@ def export(
     json_: JsonOption = False,
 ) -> None:
     """Write a run's classifier as a folder others can load, checked against the run."""
-    from tunebench.export import export_run
-    from tunebench.export.push import check_repository, upload_list
-    from tunebench.export.push import push as upload
+    from tunebench.inference.export import export_run
+    from tunebench.inference.export.push import check_repository, upload_list
+    from tunebench.inference.export.push import push as upload
 
     if dry_run and push is None:
         raise typer.BadParameter("it says what --push would upload, so it needs --push", param_hint="--dry-run")
@@ -76,8 +76,8 @@ def predict(
         raise typer.BadParameter("give texts, or - for lines of standard input, or --csv FILE", param_hint="TEXT")
     if column is not None and csv_file is None:
         raise typer.BadParameter("it names a column of --csv FILE", param_hint="--column")
-    from tunebench.predict_stream import from_arguments, from_csv, from_lines, predict_stream
-    from tunebench.predictor import load
+    from tunebench.inference.predictor import load
+    from tunebench.inference.stream import from_arguments, from_csv, from_lines, predict_stream
 
     predictor = load(path, device=device, threads=threads, precision=precision)  # type: ignore[arg-type]
     if csv_file is not None:
@@ -94,7 +94,7 @@ def predict(
 def _writer(style: str) -> Any:
     """Return what writes one line; the header of CSV is written at once."""
     if style == "csv":
-        from tunebench.rendering import csv_cell
+        from tunebench.report.tables.render import csv_cell
 
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(["label", "probability"])

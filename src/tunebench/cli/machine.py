@@ -16,7 +16,7 @@ from tunebench.cli.console import out, print_json, tell
 @app.command(epilog="Example: tunebench doctor --json")
 def doctor(json_: JsonOption = False) -> None:
     """Say what this machine can do, and what is missing."""
-    from tunebench.doctor import examine
+    from tunebench.machine.doctor import examine
 
     found = examine(folder=Path("."))
     if json_:

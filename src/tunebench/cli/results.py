@@ -20,8 +20,8 @@ def results(
     csv_: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Print one row a run with everything measured."""
-    from tunebench.api import load_comparison
-    from tunebench.rendering import csv_cell
+    from tunebench.analysis.load import load_comparison
+    from tunebench.report.tables.render import csv_cell
 
     rows = load_comparison(folder).rows()
     if json_:
@@ -44,7 +44,7 @@ def tables(
     format_: Annotated[str, typer.Option("--format", help="text, markdown, csv or latex.")] = "text",
 ) -> None:
     """Print the tables of a study."""
-    from tunebench.api import load_comparison
+    from tunebench.analysis.load import load_comparison
 
     print_tables(load_comparison(folder), names=names, style=format_)
 
@@ -60,8 +60,8 @@ def recommend(
     json_: JsonOption = False,
 ) -> None:
     """Recommend a strategy, with reasons, doubts, and what would change the answer."""
+    from tunebench.analysis.load import load_comparison
     from tunebench.analysis.recommend import recommend as decide
-    from tunebench.api import load_comparison
     from tunebench.report.words import recommendation_text
 
     found = decide(load_comparison(folder), prefer=prefer, margin=margin, size=size)  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ def report(
 @app.command(epilog="Example: tunebench presets")
 def presets() -> None:
     """List the studies that ship with the package."""
-    from tunebench.study_file import load_study
-    from tunebench.study_file import presets as known
+    from tunebench.study.yaml_file import load_study
+    from tunebench.study.yaml_file import presets as known
 
     print_rows([{"preset": name, "description": load_study(name).description} for name in known()])

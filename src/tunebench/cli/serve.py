@@ -28,8 +28,8 @@ def serve(
     shutdown_seconds: Annotated[int, typer.Option(help="Time to finish what was taken.", min=1)] = 30,
 ) -> None:
     """Answer texts over HTTP: /v1/predict, /v1/models, /metrics, and a page to try them at /."""
-    from tunebench.serving.limits import Limits
-    from tunebench.serving.server import serve as run
+    from tunebench.web.serving.limits import Limits
+    from tunebench.web.serving.server import serve as run
 
     run(
         sources,

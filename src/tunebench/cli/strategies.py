@@ -17,7 +17,7 @@ def strategies(
     json_: JsonOption = False,
 ) -> None:
     """List strategies: parameters, defaults, where they come from, and what they train on a model."""
-    from tunebench.listing import describe_strategies
+    from tunebench.strategies.describe import describe_strategies
 
     found = describe_strategies(name, model=model)
     if json_:

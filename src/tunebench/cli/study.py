@@ -10,8 +10,9 @@ import typer
 
 from tunebench.cli.app import FolderArgument, JsonOption, StudyArgument, app
 from tunebench.cli.console import err, out, print_json, print_rows, print_tables, tell
-from tunebench.config import Execution
-from tunebench.progress import duration, make_display
+from tunebench.execution.display import make_display
+from tunebench.formatting import duration
+from tunebench.machine.settings import Execution
 
 
 @app.command(epilog="Example: tunebench run quickstart --set epochs=2 --out out/quick --budget 30m")
@@ -51,8 +52,8 @@ def run(
 ) -> None:
     """Run a study, or go on with it: what is complete is skipped, what is not is resumed."""
     from tunebench.api import dry_run_rows, run_study
-    from tunebench.plan import parse_duration, parse_size
-    from tunebench.study_file import load_study
+    from tunebench.formatting import parse_duration, parse_size
+    from tunebench.study.yaml_file import load_study
 
     config = load_study(study, overrides=set_ or [], model=model, data=data)
     if device not in ("auto", "cpu", "cuda", "mps"):
@@ -108,7 +109,7 @@ def run(
 @app.command(epilog="Example: tunebench status out/quickstart --json")
 def status(folder: FolderArgument, json_: JsonOption = False) -> None:
     """Show the state of every run of a study."""
-    from tunebench.store import StudyStore
+    from tunebench.store.study_folder import StudyStore
 
     cells = StudyStore.open(folder).cells()
     rows = [{"run_id": c.spec.run_id, "status": c.status, "error": c.row["error"]} for c in cells]
@@ -129,7 +130,7 @@ def discard_weights(
     json_: JsonOption = False,
 ) -> None:
     """Give back the disk that weights take: records, predictions and tables stay, and the runs stay complete."""
-    from tunebench.discard import discard_weights as discard
+    from tunebench.store.discard import discard_weights as discard
 
     found = discard(folder, everything=everything)
     if json_:

@@ -19,7 +19,7 @@ def watch(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8321,
 ) -> None:
     """Show a running or finished study on a local web page, which only reads its folder."""
-    from tunebench.watching.server import watch as serve
+    from tunebench.web.watching.server import watch as serve
 
     tell("Ctrl-C ends this; the study goes on.")
     serve(folder, host=host, port=port, tell=lambda url: out.print(f"Watching {folder} at {url}", markup=False))

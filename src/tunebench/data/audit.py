@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.config import Copies
 from tunebench.data.copies import HeldOutCopies
 from tunebench.data.reading import listed
+from tunebench.data.reference import Copies
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.data.types import Split, TextDataset
 from tunebench.data.visible import is_blank

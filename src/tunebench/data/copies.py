@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunebench.config import Copies
+from tunebench.data.reference import Copies
 from tunebench.data.splits import held_out_count, hold_out
 from tunebench.data.types import TextDataset
 from tunebench.errors import DataError

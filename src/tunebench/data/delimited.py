@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from tunebench.config import ReadOptions, Separator
 from tunebench.data.columns import LABEL_NAMES, TEXT_NAMES
 from tunebench.data.encodings import decode
 from tunebench.data.reading import PassedOver, listed
+from tunebench.data.reference import ReadOptions, Separator
 from tunebench.data.table import Table
 from tunebench.errors import DataError
 

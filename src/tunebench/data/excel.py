@@ -7,8 +7,8 @@ import warnings
 import zipfile
 from typing import Any
 
-from tunebench.config import ReadOptions
 from tunebench.data.reading import PassedOver, listed
+from tunebench.data.reference import ReadOptions
 from tunebench.data.table import Table
 from tunebench.errors import DataError, MissingExtraError, first_line
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tunebench.config import ReadOptions
 from tunebench.data.encodings import decode
 from tunebench.data.reading import PassedOver
+from tunebench.data.reference import ReadOptions
 from tunebench.data.table import Table
 from tunebench.errors import DataError, first_line
 

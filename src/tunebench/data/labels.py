@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.config import LabelChoices
 from tunebench.data.label_notes import note_classes
 from tunebench.data.reading import PassedOver, listed, named_rows
+from tunebench.data.reference import LabelChoices
 from tunebench.data.visible import alike, is_blank, shown
 from tunebench.errors import DataError, TunebenchError, raise_all
 

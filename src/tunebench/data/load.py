@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tunebench.config import DataConfig, ReadOptions
 from tunebench.data.columns import Columns, find_columns, unused_columns
 from tunebench.data.declared import label_values
 from tunebench.data.hub import read_hub
@@ -17,6 +16,7 @@ from tunebench.data.labels import Classes, Label, check_choices, encode_labels, 
 from tunebench.data.packaged import DATASETS
 from tunebench.data.readers import table_name
 from tunebench.data.reading import PassedOver, Reading, listed
+from tunebench.data.reference import DataConfig, ReadOptions
 from tunebench.data.rows import Rows, read_rows
 from tunebench.data.sources import RawData, read_path
 from tunebench.data.types import Split, TextDataset

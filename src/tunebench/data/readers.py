@@ -17,12 +17,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from tunebench.config import ReadOptions
 from tunebench.data.arrow_tables import read_arrow, read_parquet
 from tunebench.data.delimited import read_csv, read_tsv
 from tunebench.data.excel import read_xlsx
 from tunebench.data.json_tables import read_json
 from tunebench.data.reading import listed
+from tunebench.data.reference import ReadOptions
 from tunebench.data.table import Table
 from tunebench.errors import DataError, first_line
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunebench.config import DataConfig
 from tunebench.data.columns import check_texts, is_empty
 from tunebench.data.labels import Labels, clean_labels
 from tunebench.data.reading import PassedOver
+from tunebench.data.reference import DataConfig
 from tunebench.errors import DataError
 
 #: Calls a function, and keeps its error instead of raising it; returns ``None`` then.

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from tunebench.config import ReadOptions
 from tunebench.data.arrow_tables import is_saved_dataset, read_saved_dataset
 from tunebench.data.encodings import decode_all
 from tunebench.data.readers import READERS, read_bytes, read_table, table_name
 from tunebench.data.reading import FileReading, PassedOver, listed
+from tunebench.data.reference import ReadOptions
 from tunebench.data.table import Table, concatenate
 from tunebench.errors import DataError, TunebenchError, raise_all
 

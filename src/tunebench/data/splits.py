@@ -14,15 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from tunebench.errors import DataError
-
-if TYPE_CHECKING:
-    from tunebench.data import TextDataset
-    from tunebench.spec import RunSpec
 
 #: Share of the data that is held out where there is no test split and no size is asked for.
 HELD_OUT = 0.2
@@ -98,35 +94,6 @@ def hold_out(
     _check_every_class(labels[rows], count)
     test, rest = rows[:count], rows[count:]
     return np.sort(test), np.sort(rest[np.isin(copies_of[rest], copies_of[test])])
-
-
-def run_parts(spec: RunSpec, dataset: TextDataset) -> Parts:
-    """Cut the parts of a run, whatever trains it; see :func:`make_parts`."""
-    return make_parts(
-        train_labels=dataset.train.labels,
-        test_labels=None if dataset.test is None else dataset.test.labels,
-        train_size=spec.train_size,
-        subset_seed=spec.subset_seed,
-        test_seed=spec.test_seed,
-        validation_fraction=spec.validation_fraction,
-        test_size=spec.test_size,
-        label_names=dataset.label_names,
-        copies_of=dataset.copies_of if spec.copies == "together" else None,
-    )
-
-
-def scored_texts(
-    spec: RunSpec, dataset: TextDataset, parts: Parts
-) -> tuple[tuple[Sequence[str], np.ndarray] | None, tuple[Sequence[str], np.ndarray]]:
-    """Return texts and labels of what selects, if anything does, and of what is scored."""
-    source = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
-    test = ([source.texts[i] for i in parts.test], source.labels[parts.test])
-    if spec.selection == "test":
-        return test, test
-    if spec.selection == "last" or not len(parts.validation):
-        return None, test
-    validation = [dataset.train.texts[i] for i in parts.validation]
-    return (validation, dataset.train.labels[parts.validation]), test
 
 
 def make_parts(

@@ -23,7 +23,6 @@ import numpy as np
 
 from tunebench.data.types import texts_digest
 from tunebench.errors import ModelError
-from tunebench.files import local_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -104,14 +103,6 @@ class TokenizedTexts:
         if self._cut is not None:
             raise ValueError("texts that were cut cannot be cut again: what was dropped is not there")
         return TokenizedTexts(self._ids, self._offsets, self._index, cut)
-
-
-def default_cache_dir() -> Path:
-    """Return where tokenised texts are kept: ``TUNEBENCH_CACHE``, or ``tunebench`` in the user's cache."""
-    chosen = os.environ.get("TUNEBENCH_CACHE")
-    if chosen:
-        return local_path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tunebench"
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from tunebench.engine import group
+from tunebench.engine import process_group
 
 if TYPE_CHECKING:
     from tunebench.data.tokens import TokenizedTexts
@@ -214,10 +214,10 @@ class SharedBatches(Sampler[list[int]]):
         for index in self.sampler:
             batch.append(index)
             if len(batch) == self.batch_size:
-                yield batch[group.part_of(len(batch))]
+                yield batch[process_group.part_of(len(batch))]
                 batch = []
         if batch:
-            yield batch[group.part_of(len(batch))] or batch[:1]
+            yield batch[process_group.part_of(len(batch))] or batch[:1]
 
 
 def counted(step: int, *, texts: int, batch_size: int) -> tuple[int, int]:
@@ -230,5 +230,5 @@ def counted(step: int, *, texts: int, batch_size: int) -> tuple[int, int]:
     """
     steps = -(-texts // batch_size)
     whole = batch_size if step % steps < steps - 1 else texts - (steps - 1) * batch_size
-    part = group.part_of(whole)
+    part = process_group.part_of(whole)
     return part.stop - part.start, whole

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tunebench.engine import group
+from tunebench.engine import process_group
 from tunebench.engine.batching import Collator, batches_by_length
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def predict_logits(
             done = 0
             for number, chunk in enumerate(batches_by_length(texts.lengths, batch_tokens=batch_tokens)):
                 done += len(chunk)
-                if number % group.size() != group.rank():
+                if number % process_group.size() != process_group.rank():
                     continue
                 batch = collator.pad([texts[i] for i in chunk])
                 output = model(**{name: tensor.to(device) for name, tensor in batch.items()})
@@ -69,7 +69,7 @@ def predict_logits(
     result = np.zeros((len(texts), classes), dtype=np.float32)
     for chunk, row in zip(order, rows, strict=True):
         result[chunk] = row
-    return group.merged_rows(result)
+    return process_group.merged_rows(result)
 
 
 @contextmanager

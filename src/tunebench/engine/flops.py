@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tunebench.architectures import unwrap, virtual_tokens
+from tunebench.models.architectures import unwrap, virtual_tokens
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from tunebench.architectures import Architecture
+    from tunebench.models.architectures import Architecture
 
 
 @dataclass(frozen=True)

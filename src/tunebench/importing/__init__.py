@@ -6,13 +6,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tunebench.comparison import Cell, Comparison
+from tunebench.analysis.comparison import Comparison
 from tunebench.errors import StoreError, TunebenchError, raise_all
-from tunebench.imported import ImportedStudy
 from tunebench.importing.build import build_record
 from tunebench.importing.folder import read_folder
 from tunebench.importing.stated import parse_setting, read_stated
-from tunebench.store import StudyStore
+from tunebench.store.cell import Cell
+from tunebench.store.imported import ImportedStudy
+from tunebench.store.study_folder import StudyStore
 
 __all__ = ["import_folders"]
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tunebench.errors import StoreError
-from tunebench.imported import DETAILS, ImportedData, ImportedModel, ImportedSpec, Provenance
 from tunebench.importing.files import sha256_of
 from tunebench.importing.folder import Contents
 from tunebench.importing.log import times, train_size
@@ -19,7 +18,8 @@ from tunebench.importing.recipe import settle_batch_size, settle_learning_rate, 
 from tunebench.importing.scores import Scored, score_run
 from tunebench.importing.stated import Stated
 from tunebench.importing.values import Values
-from tunebench.records import Cost, Environment, Examples, Parameters, RunRecord, Selected, Timing
+from tunebench.store.imported import DETAILS, ImportedData, ImportedModel, ImportedSpec, Provenance
+from tunebench.store.record import Cost, Environment, Examples, Parameters, RunRecord, Selected, Timing
 
 #: PEFT's switches that make another method of LoRA.
 _LORA_VARIANTS = ("use_dora", "use_rslora", "use_qalora", "rank_pattern", "alpha_pattern", "layers_to_transform")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, get_args
 
-from tunebench.config import Schedule
 from tunebench.errors import ConfigError
 from tunebench.importing.folder import Contents
 from tunebench.importing.values import Values
+from tunebench.recipe import Schedule
 
 #: The Trainer's number of epochs over a stream, whose length it does not know: sys.maxsize, here or on 32 bits.
 _ENDLESS = 2**31 - 1

@@ -14,8 +14,8 @@ from tunebench.importing.folder import Contents
 from tunebench.importing.log import examples_processed
 from tunebench.importing.sets import PLAIN, SET, Sets, prefix_of, set_names, tell_apart, with_set
 from tunebench.importing.stated import Stated
-from tunebench.metrics import score
-from tunebench.records import Scores
+from tunebench.tasks.metrics import score
+from tunebench.tasks.scores import Scores
 
 #: Names of metrics, without the split's prefix, that say which F1 they are.
 _MACRO = ("macro_f1", "f1_macro", "macro-f1", "f1-macro")

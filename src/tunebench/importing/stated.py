@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from tunebench.config import Frozen, Precision, Schedule, Selection
 from tunebench.errors import ConfigError, TunebenchError, raise_all
-from tunebench.study_file import parse_yaml
+from tunebench.recipe import Frozen, Precision, Schedule, Selection
+from tunebench.study.yaml_file import parse_yaml
 
 #: In a run's folder; YAML holds JSON too.
 SIDECARS = ("tunebench.yaml", "tunebench.json")

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tunebench.comparison import Comparison
+    from tunebench.analysis.comparison import Comparison
 
-#: What a table is written as: ending, and key in :data:`tunebench.rendering.RENDERERS`.
+#: What a table is written as: ending, and key in :data:`tunebench.report.tables.render.RENDERERS`.
 TABLE_FILES = {"txt": "text", "md": "markdown", "csv": "csv", "tex": "latex"}
 #: Up to so many runs a report draws the figures of single runs that are not there yet.
 _FEW_RUNS = 24
@@ -29,12 +29,12 @@ def write_all(comparison: Comparison, folder: Path, *, run_figures: bool | None 
         The path of ``report.html``.
     """
     from tunebench.files import write_text
-    from tunebench.rendering import RENDERERS
+    from tunebench.report.figures.runs import save_run_figures
     from tunebench.report.markdown import write_report
     from tunebench.report.page import write_page
     from tunebench.report.source import Source
-    from tunebench.run_figures import save_run_figures
-    from tunebench.tables import make_tables
+    from tunebench.report.tables import make_tables
+    from tunebench.report.tables.render import RENDERERS
 
     for table in make_tables(comparison):
         for ending, style in TABLE_FILES.items():

@@ -9,14 +9,17 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tunebench.comparison import Comparison
-from tunebench.history import curve
-from tunebench.records import RunRecord
-from tunebench.rendering import escape_markdown, to_markdown
-from tunebench.report.again import as_yaml
+from tunebench.analysis.analysis import warnings_of
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.log_history import curve
+from tunebench.analysis.recommend import recommended
+from tunebench.formatting import escape_markdown
+from tunebench.report.reproduce import as_yaml
 from tunebench.report.source import Source
+from tunebench.report.tables import make_tables
+from tunebench.report.tables.render import to_markdown
 from tunebench.report.words import alternatives_table, listed
-from tunebench.tables import make_tables
+from tunebench.store.record import RunRecord
 
 
 def write_report(source: Source) -> Path:
@@ -25,8 +28,8 @@ def write_report(source: Source) -> Path:
     Returns:
         The path of the report.
     """
-    from tunebench.figures import figures_of, save_figures
     from tunebench.files import write_text
+    from tunebench.report.figures import figures_of, save_figures
 
     comparison, folder = source.comparison, source.folder
     save_figures(comparison, folder / "figures")
@@ -56,7 +59,7 @@ def render_report(source: Source, *, figures: dict[str, str], drawn_runs: Collec
     )
     environment.filters["md"] = lambda value: escape_markdown("not known" if value is None else str(value))
     comparison = source.comparison
-    found = comparison.analysis.recommendation
+    found = recommended(comparison)
     records = [cell.record for cell in comparison.scored if cell.record is not None]
     machines = {
         repr(sorted(r.environment.machine.items())): (r.environment.device, r.environment.threads, r)
@@ -70,7 +73,7 @@ def render_report(source: Source, *, figures: dict[str, str], drawn_runs: Collec
         answer=found if isinstance(found, str) else found.sentence,
         lists={} if isinstance(found, str) else listed(found),
         alternatives=None if isinstance(found, str) else to_markdown(alternatives_table(found), level=3),
-        warnings=comparison.warnings(),
+        warnings=warnings_of(comparison),
         tables=[to_markdown(table, level=3) for table in make_tables(comparison)],
         figures=figures,
         runs=[cell for cell in comparison.scored if cell.spec.run_id in drawn_runs],

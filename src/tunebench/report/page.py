@@ -13,11 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tunebench import __version__
-from tunebench.comparison import Summary
-from tunebench.rendering import Column, Table, learning_rate, to_csv
+from tunebench.analysis.comparison import Summary
+from tunebench.formatting import learning_rate
 from tunebench.report import vega
 from tunebench.report.sections import SECTIONS
 from tunebench.report.source import Source
+from tunebench.report.tables.render import Column, Table, to_csv
 
 #: What the page runs, in this order, each in an element of its own.
 _SCRIPTS = ("theme.js", "tables.js", "charts.js", "texts.js", "page.js")

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from tunebench.comparison import Arm, Cell, Comparison
+from tunebench.analysis.comparison import Arm, Comparison
 from tunebench.errors import StoreError
 from tunebench.files import stored_file
-from tunebench.imported import is_imported
-from tunebench.rendering import learning_rate
-from tunebench.report.again import study_of
-from tunebench.run_folder import RunFolder
-from tunebench.store import StudyStore
+from tunebench.formatting import learning_rate
+from tunebench.report.reproduce import study_of
+from tunebench.store.cell import Cell
+from tunebench.store.imported import is_imported
+from tunebench.store.run_folder import RunFolder
+from tunebench.store.study_folder import StudyStore
 
 if TYPE_CHECKING:
-    from tunebench.config import StudyConfig
+    from tunebench.study.config import StudyConfig
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-#: In the order of :data:`tunebench.figure_style.MARKERS`, as near as Vega has them.
+#: In the order of :data:`tunebench.report.figures.style.MARKERS`, as near as Vega has them.
 SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "triangle-right", "triangle-left")
 #: How many strategies have a colour of their own; ``--s0`` and on in the style sheet.
 COLORS = 8
@@ -25,8 +25,7 @@ def script() -> str:
     """
     from importlib.metadata import version
 
-    from tunebench.data.tokens import default_cache_dir
-    from tunebench.files import write_text
+    from tunebench.files import default_cache_dir, write_text
 
     cached = default_cache_dir() / f"vega-{version('vl-convert-python')}.js"
     try:

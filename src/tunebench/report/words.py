@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from tunebench.analysis.costs import COSTS
 from tunebench.analysis.evidence import POINTS
-from tunebench.rendering import Column, Table, fixed, learning_rate, signed, significant
+from tunebench.formatting import fixed, learning_rate, signed, significant
+from tunebench.report.tables.render import Column, Table
 
 if TYPE_CHECKING:
     from tunebench.analysis.recommend import Recommendation

@@ -10,10 +10,12 @@ from tunebench.strategies.base import StepHook, Strategy, StrategyParams, regist
 from tunebench.strategies.lora import Placement, refuse_targets, wrap
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor, nn
 
-    from tunebench.architectures import Architecture
-    from tunebench.spec import RunSpec
+    from tunebench.models.architectures import Architecture
+    from tunebench.recipe import Recipe
 
 
 class AdaLoraParams(StrategyParams):
@@ -52,12 +54,20 @@ class AdaLoRA(Strategy):
         """Refuse placements the family does not have; see :meth:`Strategy.refusal`."""
         return refuse_targets(params.placement, None, architecture)
 
-    def run_refusal(self, spec: RunSpec, architecture: Architecture) -> str | None:
+    def run_refusal(
+        self,
+        params: Mapping[str, Any],
+        recipe: Recipe,
+        architecture: Architecture,
+        *,
+        train_size: int,
+        classes: int,
+    ) -> str | None:
         """Refuse label smoothing, under which the Trainer drops the penalty; see :meth:`Strategy.run_refusal`."""
-        if spec.label_smoothing:
-            smoothing = f"label_smoothing: {spec.label_smoothing:g}"
+        if recipe.label_smoothing:
+            smoothing = f"label_smoothing: {recipe.label_smoothing:g}"
             return f"its penalty is part of the model's own loss, which {smoothing} replaces"
-        return super().run_refusal(spec, architecture)
+        return super().run_refusal(params, recipe, architecture, train_size=train_size, classes=classes)
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
         """Wrap the model with a PEFT AdaLoRA adapter; see :meth:`Strategy.prepare`."""

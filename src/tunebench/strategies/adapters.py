@@ -13,7 +13,7 @@ from tunebench.strategies.lora import Placement, refuse_targets, wrap
 if TYPE_CHECKING:
     from torch import nn
 
-    from tunebench.architectures import Architecture
+    from tunebench.models.architectures import Architecture
 
 
 class VeraParams(StrategyParams):

@@ -8,39 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-    import numpy as np
     from torch import Tensor, nn
 
-    from tunebench.architectures import Architecture
-    from tunebench.linear_text import LinearText
-    from tunebench.spec import RunSpec
+    from tunebench.models.architectures import Architecture
+    from tunebench.recipe import Recipe
 
 
 Family = Literal["encoder", "classical", "few_shot"]
-
-#: For ``Field(json_schema_extra=...)`` of anything added to specs or parameters after the first records:
-#: its default must mean what was done before it was there, and then does not enter a run's id.
-ADDED_LATER: dict[str, Any] = {"added_later": True}
-
-
-def without_neutral(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """Drop fields declared with :data:`ADDED_LATER` that have their default, or that nothing switches on."""
-    extras = {
-        name: field.json_schema_extra
-        for name, field in model.model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("added_later")
-    }
-
-    def matters(name: str, value: Any) -> bool:
-        if name not in extras:
-            return True
-        switch: Any = extras[name].get("only_with", {})
-        default = model.model_fields[name].get_default(call_default_factory=True)
-        return bool(value != default and all(values[other] == wanted for other, wanted in switch.items()))
-
-    return {name: value for name, value in values.items() if matters(name, value)}
 
 
 class StrategyParams(BaseModel):
@@ -87,7 +63,7 @@ class Strategy(ABC):
     #: Used where a study names none.
     default_learning_rate: ClassVar[float]
     #: Who trains: ``encoder`` the Trainer; ``classical`` itself, see :class:`ClassicalStrategy`; ``few_shot``
-    #: the setfit library, see :mod:`tunebench.few_shot`.
+    #: the setfit library, see :mod:`tunebench.training.setfit.run`.
     family: ClassVar[Family] = "encoder"
     #: Keys of the recipe that reach it; None for all.
     recipe_keys: ClassVar[frozenset[str] | None] = None
@@ -103,20 +79,31 @@ class Strategy(ABC):
         """
         return None
 
-    def run_refusal(self, spec: RunSpec, architecture: Architecture) -> str | None:
+    def run_refusal(
+        self,
+        params: Mapping[str, Any],
+        recipe: Recipe,
+        architecture: Architecture,
+        *,
+        train_size: int,
+        classes: int,
+    ) -> str | None:
         """Say, before anything is trained, why this does not go with a run's recipe or size; None where it does.
 
         Args:
-            spec: The run.
+            params: The run's parameters, as in a study file.
+            recipe: Its recipe.
             architecture: The family, with its number of layers and positions.
+            train_size: Its number of labelled texts.
+            classes: How many classes there are.
         """
-        virtual = self.virtual_tokens(spec.params)
-        needed = virtual + spec.max_length
+        virtual = self.virtual_tokens(params)
+        needed = virtual + recipe.max_length
         if self.family == "classical" or architecture.positions is None or needed <= architecture.positions:
             return None
         before = f"{virtual} virtual tokens before " if virtual else ""
         return (
-            f"{before}max_length {spec.max_length} need {needed} positions, "
+            f"{before}max_length {recipe.max_length} need {needed} positions, "
             f"and the model has {architecture.positions}"
         )
 
@@ -181,8 +168,8 @@ class Strategy(ABC):
 class ClassicalStrategy(Strategy):
     """A baseline without an encoder: it fits a linear classifier on whole texts.
 
-    It has no learning rate and no recipe; what it has to choose (see :meth:`settings`) is chosen on the
-    part that selects the checkpoints of the others.
+    It has no learning rate and no recipe; what it has to choose is chosen on the part that selects the
+    checkpoints of the others. :mod:`tunebench.training.linear.run` fits it.
     """
 
     family: ClassVar[Family] = "classical"
@@ -199,40 +186,6 @@ class ClassicalStrategy(Strategy):
         from tunebench.errors import ModelError
 
         raise ModelError("This strategy uses no encoder.", value=self.name)
-
-    @abstractmethod
-    def settings(self, params: Any, *, selects: bool) -> tuple[float, ...]:
-        """Return the settings to choose from, in the order in which they are tried.
-
-        Args:
-            params: An instance of :attr:`params`.
-            selects: Whether there is a part to choose on; where there is none, one setting is returned.
-        """
-
-    @abstractmethod
-    def fit(
-        self, texts: Sequence[str], labels: np.ndarray, *, classes: int, params: Any, settings: Sequence[float]
-    ) -> list[LinearText]:
-        """Fit one model a setting.
-
-        Args:
-            texts: Training texts, whole.
-            labels: Integers of shape ``(texts,)``.
-            classes: Number of classes.
-            params: An instance of :attr:`params`.
-            settings: Some of :meth:`settings`.
-
-        Raises:
-            DataError: The texts hold nothing to learn from.
-        """
-
-    @abstractmethod
-    def load(self, folder: Any, params: Any) -> LinearText:
-        """Read a fitted model back from a run's folder.
-
-        Raises:
-            StoreError: Files are missing or damaged.
-        """
 
 
 #: All strategies by name. A new one is one file and one entry in ``strategies/__init__.py``.

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tunebench.strategies.base import ADDED_LATER, Strategy, StrategyParams, register
+from tunebench.recipe import ADDED_LATER
+from tunebench.strategies.base import Strategy, StrategyParams, register
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from tunebench.architectures import Architecture
+    from tunebench.models.architectures import Architecture
 
 
 class NoParams(StrategyParams):
@@ -46,7 +47,7 @@ class HeadOnly(Strategy):
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
         """Freeze all but the head, and set what it reads; see :meth:`Strategy.prepare`."""
-        from tunebench.pooling import pool_mean
+        from tunebench.models.pooling import pool_mean
 
         if params.pooling == "mean":
             pool_mean(model, architecture)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from tunebench.strategies.base import ADDED_LATER, Strategy, StrategyParams, register
+from tunebench.recipe import ADDED_LATER
+from tunebench.strategies.base import Strategy, StrategyParams, register
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from tunebench.architectures import Architecture
+    from tunebench.models.architectures import Architecture
 
 
 class FullParams(StrategyParams):

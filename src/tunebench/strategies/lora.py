@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tunebench.strategies.base import ADDED_LATER, Strategy, StrategyParams, register
+from tunebench.recipe import ADDED_LATER
+from tunebench.strategies.base import Strategy, StrategyParams, register
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from torch import nn
 
-    from tunebench.architectures import Architecture
+    from tunebench.models.architectures import Architecture
 
 Placement = Literal["query_value", "attention", "mlp", "all_linear"] | tuple[str, ...]
 #: Study files' names of PEFT's initialisations.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from tunebench.architectures import Architecture
+    from tunebench.models.architectures import Architecture
 
 #: Families whose Transformers encoder takes keys and values from outside, which is how PEFT gives a prefix.
 _TAKE_KEYS = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra"})

@@ -9,10 +9,12 @@ from pydantic import Field
 from tunebench.strategies.base import Family, Strategy, StrategyParams, register
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
-    from tunebench.architectures import Architecture
-    from tunebench.spec import RunSpec
+    from tunebench.models.architectures import Architecture
+    from tunebench.recipe import Recipe
 
 #: Pairs grow with the labels and the texts gain nothing: beyond, the other strategies are what one wants.
 MOST_LABELS_A_CLASS = 64
@@ -29,7 +31,7 @@ class SetFitParams(StrategyParams):
 class SetFit(Strategy):
     """Pull texts of one class together and push those of two apart, then fit a logistic regression on them.
 
-    The setfit library trains; see :mod:`tunebench.few_shot`.
+    The setfit library trains; see :mod:`tunebench.training.setfit.run`.
     """
 
     name: ClassVar[str] = "setfit"
@@ -43,18 +45,25 @@ class SetFit(Strategy):
     recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"max_length", "precision"})
     extra: ClassVar[tuple[str, str] | None] = ("setfit", "setfit")
 
-    def run_refusal(self, spec: RunSpec, architecture: Architecture) -> str | None:
+    def run_refusal(
+        self,
+        params: Mapping[str, Any],
+        recipe: Recipe,
+        architecture: Architecture,
+        *,
+        train_size: int,
+        classes: int,
+    ) -> str | None:
         """Refuse many labels, and texts cut anywhere but at their end; see the base class."""
-        classes = len(spec.data.label_names)
         most = MOST_LABELS_A_CLASS * classes
-        if spec.train_size > most:
+        if train_size > most:
             return (
                 f"SetFit is for up to {MOST_LABELS_A_CLASS} labels a class, {most} for {classes} classes, "
-                f"and the training size is {spec.train_size}"
+                f"and the training size is {train_size}"
             )
-        if spec.truncation != "head":
-            return f"the sentence encoder keeps the beginning of a text, and truncation is {spec.truncation}"
-        return super().run_refusal(spec, architecture)
+        if recipe.truncation != "head":
+            return f"the sentence encoder keeps the beginning of a text, and truncation is {recipe.truncation}"
+        return super().run_refusal(params, recipe, architecture, train_size=train_size, classes=classes)
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
         """Refuse: there is no classifier to prepare, it is made from a sentence encoder.

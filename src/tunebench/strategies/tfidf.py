@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
 from tunebench.strategies.base import ClassicalStrategy, StrategyParams, register
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    import numpy as np
-
-    from tunebench.linear_text import LinearText
-
-#: Used where nothing can choose; scikit-learn's own default.
-_UNCHOSEN = 1.0
 
 
 class TfidfParams(StrategyParams):
@@ -47,24 +36,3 @@ class Tfidf(ClassicalStrategy):
     summary: ClassVar[str] = "no encoder: TF-IDF of words and word pairs, logistic regression; reads whole texts"
     source: ClassVar[str] = "Manning, Raghavan and Schuetze 2008, Introduction to Information Retrieval, ch. 6"
     params: ClassVar[type[StrategyParams]] = TfidfParams
-
-    def settings(self, params: Any, *, selects: bool) -> tuple[float, ...]:
-        """Return the grid of C, or its value nearest to scikit-learn's default; see the base class."""
-        grid: tuple[float, ...] = params.c
-        return grid if selects else (min(grid, key=lambda c: (abs(c - _UNCHOSEN), c)),)
-
-    def fit(
-        self, texts: Sequence[str], labels: np.ndarray, *, classes: int, params: Any, settings: Sequence[float]
-    ) -> list[LinearText]:
-        """Fit one model a value of C; see the base class."""
-        from tunebench.linear_text import fit_linear_text
-
-        return fit_linear_text(
-            texts, labels, classes=classes, ngrams=params.ngrams, min_documents=params.min_documents, grid=settings
-        )
-
-    def load(self, folder: Path, params: Any) -> LinearText:
-        """Read a fitted model back; see the base class."""
-        from tunebench.linear_text import LinearText
-
-        return LinearText.load(folder, ngrams=params.ngrams)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tunebench.architectures import unwrap
 from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer
 from tunebench.engine.fast.linears import OwnForwards, StackedLinear
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
 from tunebench.engine.fast.packing import Packing
-from tunebench.engine.machine import has_amx
-from tunebench.pooling import pools_by_hooks
+from tunebench.machine.devices import has_amx
+from tunebench.models.architectures import unwrap
+from tunebench.models.pooling import pools_by_hooks
 
 if TYPE_CHECKING:
-    from tunebench.architectures import Architecture
+    from tunebench.models.architectures import Architecture
 
 
 class FastEncoder:

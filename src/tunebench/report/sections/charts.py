@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.comparison import Arm
-from tunebench.figures import LOSS_POINTS
-from tunebench.history import binned, curve, last_step, mean_curve
-from tunebench.published import published_cell
+from tunebench.analysis.comparison import Arm
+from tunebench.analysis.log_history import binned, curve, last_step, mean_curve
+from tunebench.analysis.published import published_cell
 from tunebench.report import vega
+from tunebench.report.figures.scores import LOSS_POINTS
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
 from tunebench.stats.intervals import seed_interval
@@ -140,7 +140,7 @@ def loss(source: Source) -> dict[str, Any]:
 @section("figures", "Figures")
 def figures(source: Source) -> dict[str, Any]:
     """Return every figure that applies as it was written beside the page."""
-    from tunebench.figures import figures_of
+    from tunebench.report.figures import figures_of
 
     found = []
     for name, maker in figures_of(source.comparison).items():

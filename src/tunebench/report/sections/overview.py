@@ -6,20 +6,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tunebench.config import Recipe
-from tunebench.imported import is_imported
-from tunebench.records import Environment
+from tunebench.analysis.analysis import warnings_of
+from tunebench.analysis.recommend import recommended
+from tunebench.recipe import Recipe
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
 from tunebench.report.words import alternatives_table, listed
-from tunebench.spec import RunSpec
+from tunebench.store.imported import is_imported
+from tunebench.store.record import Environment
+from tunebench.study.spec import RunSpec
 
 
 @section("answer", "The answer")
 def answer(source: Source) -> dict[str, Any]:
     """Return the recommendation, or what is missing for one."""
     comparison = source.comparison
-    found = comparison.analysis.recommendation
+    found = recommended(comparison)
     said = (
         {"answer": None, "why": found}
         if isinstance(found, str)
@@ -64,13 +66,13 @@ def setup(source: Source) -> dict[str, Any]:
 @section("warnings", "Before you believe a number")
 def warnings(source: Source) -> dict[str, Any]:
     """Return what a reader must know."""
-    return {"warnings": source.comparison.warnings()}
+    return {"warnings": warnings_of(source.comparison)}
 
 
 @section("tables", "Tables")
 def tables(source: Source) -> dict[str, Any]:
     """Return every table of the registry."""
-    from tunebench.tables import make_tables
+    from tunebench.report.tables import make_tables
 
     return {"tables": make_tables(source.comparison)}
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from tunebench.analysis.comparison import Arm
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.quality import calibrations
-from tunebench.comparison import Arm
 from tunebench.report import vega
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Predictions, Source

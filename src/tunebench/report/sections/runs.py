@@ -6,13 +6,15 @@ import json
 import shlex
 from typing import Any
 
-from tunebench.comparison import Cell
-from tunebench.config import DataConfig, Recipe, StrategyConfig, StudyConfig
-from tunebench.report.again import as_yaml
+from tunebench.data.reference import DataConfig
+from tunebench.recipe import Recipe
+from tunebench.report.reproduce import as_yaml
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
-from tunebench.spec import RunSpec
+from tunebench.store.cell import Cell
 from tunebench.strategies import STRATEGIES, is_classical
+from tunebench.study.config import StrategyConfig, StudyConfig
+from tunebench.study.spec import RunSpec
 
 
 @section("runs", "Every run")

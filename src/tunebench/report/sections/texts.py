@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from tunebench.comparison import Arm
-from tunebench.config import DataConfig
+from tunebench.analysis.comparison import Arm
 from tunebench.data import load_dataset
+from tunebench.data.reference import DataConfig
 from tunebench.errors import TunebenchError
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source

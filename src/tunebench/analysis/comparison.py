@@ -1,0 +1,396 @@
+"""The cells of a study side by side: what tables and figures are made of."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tunebench.errors import StoreError
+from tunebench.store.cell import Cell
+from tunebench.store.imported import ImportedData, is_imported
+from tunebench.store.record import Status
+from tunebench.study.spec import RunSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+#: What imported runs must share beside their fingerprints, which they do not have.
+IMPORTED_PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
+    "data": lambda spec: spec.data.source if is_imported(spec) else None,
+    "model": lambda spec: spec.model.source if is_imported(spec) else None,
+    "number of classes": lambda spec: len(spec.data.label_names) or None,
+    "class names": lambda spec: ", ".join(spec.data.label_names) if _of(spec, "named", True) else None,
+    "labels of the test examples (sha256)": lambda spec: _of(spec, "test_labels", None),
+}
+
+
+def _of(spec: RunSpec, name: str, otherwise: Any) -> Any:
+    return getattr(spec.data, name) if isinstance(spec.data, ImportedData) else otherwise
+
+
+def check_coordinates(specs: Sequence[RunSpec]) -> None:
+    """Check that runs of one label and size can be told apart, and so averaged or chosen from.
+
+    Args:
+        specs: All of one label and training size.
+
+    Raises:
+        StoreError: Several of them, and a learning rate or a seed is not known or stands there twice.
+    """
+    if len(specs) < 2 or not any(map(is_imported, specs)):
+        return
+    where = f"{specs[0].label!r} at size {specs[0].train_size}"
+    for name in ("learning_rate", "seed"):
+        if any(getattr(spec, name) is None for spec in specs):
+            raise StoreError(
+                f"Runs of {where} cannot be averaged: of some the {name.replace('_', ' ')} is not known.",
+                value=", ".join(str(getattr(spec, name)) for spec in specs).replace("None", "not known"),
+                fix=f"state it (tunebench.yaml in each folder, or --set FOLDER:{name}=...), or give each run a "
+                "label of its own (strategy)",
+            )
+    cells = [(spec.learning_rate, spec.seed, spec.subset_seed) for spec in specs]
+    for rate, seed, subset in cells:
+        if cells.count((rate, seed, subset)) > 1:
+            raise StoreError(
+                f"Runs of {where} stand there twice; they would count as two seeds.",
+                value=f"learning rate {rate:g}, seed {seed}",
+                fix="import each run once, or give each a label of its own (strategy)",
+            )
+
+
+#: What all cells of a comparison share; tables never mix values of runs that differ here. What is not known
+#: of an imported run is ``None``: it may stand beside others, which is said, and is averaged with none.
+PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
+    "data (fingerprint)": lambda spec: spec.data.fingerprint,
+    "model (fingerprint)": lambda spec: spec.model.fingerprint,
+    **IMPORTED_PROTOCOL,
+    "selection": lambda spec: spec.selection,
+    "validation_fraction": lambda spec: spec.validation_fraction,
+    "the draw of the test part": lambda spec: spec.test_draw,
+    "test_size": lambda spec: spec.test_size,
+    "copies": lambda spec: spec.copies,
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One figure over seeds.
+
+    Attributes:
+        values: One a seed, in the order of the cells; at least one.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return statistics.fmean(self.values)
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation over seeds (n - 1); None with one seed."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of one strategy at one size and one learning rate: they differ in seed and subset draw only."""
+
+    label: str
+    train_size: int
+    learning_rate: float
+    cells: tuple[Cell, ...]
+
+    @property
+    def shown_learning_rate(self) -> float | None:
+        """The learning rate; None where the strategy has none."""
+        return self.cells[0].spec.shown_learning_rate
+
+    @cached_property
+    def scored(self) -> tuple[Cell, ...]:
+        """Cells with scores."""
+        return tuple(cell for cell in self.cells if cell.scored)
+
+    @property
+    def unscored(self) -> dict[Status, tuple[Cell, ...]]:
+        """Cells without scores, by status."""
+        left = [cell for cell in self.cells if not cell.scored]
+        return {s: tuple(c for c in left if c.status == s) for s in dict.fromkeys(c.status for c in left)}
+
+    @property
+    def tried(self) -> bool:
+        """Whether a run at this learning rate has come to an end, good or bad."""
+        return any(cell.status not in ("pending", "running", "left_out") for cell in self.cells)
+
+    @property
+    def draws(self) -> set[tuple[int, int]]:
+        """Subset draw and seed of every planned run."""
+        return {cell.draw for cell in self.cells}
+
+    def failed(self, draws: set[tuple[int, int]]) -> bool:
+        """Whether a run of one of these draws failed or ran out of memory."""
+        return any(cell.draw in draws for cell in self.cells if cell.status in ("failed", "out_of_memory"))
+
+    def summary(self, *columns: str) -> Summary | None:
+        """Summarise a column of the rows over scored cells, or the sum of several columns.
+
+        Cells where a column is not known are left out; None when that leaves nothing.
+        """
+        found = [[cell.row[column] for column in columns] for cell in self.scored]
+        values = tuple(float(sum(parts)) for parts in found if None not in parts)
+        return Summary(values) if values else None
+
+    def minutes(self, *columns: str) -> Summary | None:
+        """Return :meth:`summary` of columns in seconds, in minutes."""
+        found = self.summary(*columns)
+        return None if found is None else Summary(tuple(value / 60 for value in found.values))
+
+    def selection_scores(self) -> dict[tuple[int, int], float]:
+        """Return macro F1 on the selection split by subset draw and seed, where there is one."""
+        trained = [cell for cell in self.cells if cell.trained]
+        found = {cell.draw: cell.row["selection_macro_f1"] for cell in trained}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Group:
+    """All runs of one strategy at one size.
+
+    Attributes:
+        arms: One a learning rate, ascending.
+        selected: The arm with the best mean selection score, see :func:`select_arm`; None where
+            nothing can choose among several.
+    """
+
+    label: str
+    train_size: int
+    arms: tuple[Arm, ...]
+    selected: Arm | None
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells, of every learning rate."""
+        return tuple(cell for arm in self.arms for cell in arm.cells)
+
+    @property
+    def tried(self) -> tuple[float, ...]:
+        """Learning rates at which a run has come to an end, ascending: what was left out was not tried."""
+        return tuple(arm.learning_rate for arm in self.arms if arm.tried)
+
+    @property
+    def shown(self) -> tuple[Arm, ...]:
+        """The selected arm, or all of them where nothing chose."""
+        return self.arms if self.selected is None else (self.selected,)
+
+    @property
+    def not_chosen(self) -> tuple[Cell, ...]:
+        """Cells without scores because another learning rate was chosen: no gap in the study."""
+        if self.selected is None:
+            return ()
+        others = [cell for arm in self.arms if arm is not self.selected for cell in arm.cells]
+        return tuple(c for c in others if not c.scored and c.status in ("complete", "pruned", "pending"))
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best of several rates is the smallest or largest tried: the range was too narrow."""
+        rates = self.tried
+        return len(rates) > 1 and self.selected is not None and self.selected.learning_rate in (rates[0], rates[-1])
+
+
+def states(cells: Sequence[Cell]) -> str:
+    """Return how many cells are in which state: ``2 complete, 1 out of memory``."""
+    found = [cell.status.replace("_", " ") for cell in cells]
+    return ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))
+
+
+def select_arm(arms: Sequence[Arm]) -> Arm | None:
+    """Choose a learning rate by the mean macro F1 on the selection split.
+
+    Rates at which a run failed are passed over as long as another one is left: the mean over the
+    seeds that happened to survive would flatter them. Only seeds that were planned for every rate
+    count for that: after a search the chosen rate alone has the others, and chose itself without them.
+    The rest is compared on the seeds all of them have, so that a rate with fewer runs so far is not
+    judged by an easier draw; where they share none, each is judged by its own. The smaller rate wins a tie.
+
+    Args:
+        arms: Arms of one strategy and size.
+
+    Returns:
+        The arm; a single one needs no score. None where several have none (``selection: last``).
+    """
+    if len(arms) == 1:
+        return arms[0]
+    scored = [arm for arm in arms if arm.selection_scores()]
+    everywhere = set.intersection(*(arm.draws for arm in arms))
+    candidates = [arm for arm in scored if not arm.failed(everywhere or arm.draws)] or scored
+    if not candidates:
+        return None
+    shared = set.intersection(*(set(arm.selection_scores()) for arm in candidates))
+
+    def merit(arm: Arm) -> float:
+        scores = arm.selection_scores()
+        return statistics.fmean(scores[seed] for seed in sorted(shared or scores))
+
+    return max(candidates, key=lambda arm: (merit(arm), -arm.learning_rate))
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A study's cells, checked to belong together; made by :meth:`from_cells`.
+
+    Attributes:
+        name: The study's name.
+        cells: In the order of the plan.
+        audit: The data audit as plain values, if it was made.
+        notes: Further remarks, one sentence each, that stand beside the warnings.
+        margin: Macro F1 points within which two strategies count as equal; declared by the study.
+        pairs: Labels to compare two by two; None leaves the choice to :mod:`tunebench.analysis.pairs`.
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+    audit: dict[str, Any] | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+    margin: float = 0.5
+    pairs: tuple[tuple[str, str], ...] | None = None
+
+    @classmethod
+    def from_cells(
+        cls,
+        cells: Sequence[Cell],
+        *,
+        name: str,
+        audit: dict[str, Any] | None = None,
+        notes: Sequence[str] = (),
+        margin: float = 0.5,
+        pairs: Sequence[tuple[str, str]] | None = None,
+    ) -> Comparison:
+        """Check that cells may stand in one table, and collect them.
+
+        Args:
+            cells: The plan.
+            name: The study's name.
+            audit: :meth:`tunebench.data.audit.Audit.to_dict` of its data.
+            notes: Further remarks for tables and reports.
+            margin: Macro F1 points within which two strategies count as equal.
+            pairs: Labels to compare two by two.
+
+        Raises:
+            StoreError: There are no cells, one run stands there twice, a record is not its cell's or
+                lacks its scores, or the runs differ in data, model, selection or another part of
+                :data:`PROTOCOL`; or runs of one strategy, size and learning rate in more than seeds.
+        """
+        if not cells:
+            raise StoreError("There are no runs to compare.", value=name)
+        for what, key in PROTOCOL.items():
+            values = sorted({str(value) for cell in cells if (value := key(cell.spec)) is not None})
+            if len(values) > 1:
+                raise StoreError(
+                    f"These runs cannot be compared: they differ in {what}.",
+                    value=", ".join(values),
+                    fix="put runs of different protocols in different study folders",
+                )
+        _check_cells(cells)
+        for place in dict.fromkeys((cell.spec.label, cell.spec.train_size) for cell in cells):
+            check_coordinates([c.spec for c in cells if (c.spec.label, c.spec.train_size) == place])
+        comparison = cls(name, tuple(cells), audit, tuple(notes), margin, None if pairs is None else tuple(pairs))
+        for group in comparison.groups():
+            _check_recipe(group)
+        return comparison
+
+    @property
+    def title(self) -> str:
+        """What tables and figures are headed with."""
+        return self.name
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Strategy labels, in the order of the plan."""
+        return list(dict.fromkeys(cell.spec.label for cell in self.cells))
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Training sizes, ascending."""
+        return sorted({cell.spec.train_size for cell in self.cells})
+
+    @property
+    def selection(self) -> str:
+        """The selection rule all cells share; ``not known`` where an imported run does not tell it."""
+        found: set[str | None] = {cell.spec.selection for cell in self.cells}
+        return "not known" if None in found else self.cells[0].spec.selection
+
+    @property
+    def evaluated(self) -> str:
+        """What was evaluated during training, in words; nothing is said of what is not known."""
+        names = {"last": "the selection split", "not known": "the evaluated split"}
+        return names.get(self.selection, self.selection)
+
+    @property
+    def scored(self) -> tuple[Cell, ...]:
+        """Cells with scores."""
+        return tuple(cell for cell in self.cells if cell.scored)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return every cell as a flat row, in the order of the plan."""
+        return [dict(cell.row) for cell in self.cells]
+
+    def frame(self) -> pd.DataFrame:
+        """Return every cell as a row of a table."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows())
+
+    def group(self, label: str, size: int) -> Group | None:
+        """Return the runs of a strategy at a size, or None if the plan has none."""
+        cells = [c for c in self.cells if c.spec.label == label and c.spec.train_size == size]
+        if not cells:
+            return None
+        rates = sorted({cell.spec.learning_rate for cell in cells})
+        arms = tuple(
+            Arm(label, size, rate, tuple(cell for cell in cells if cell.spec.learning_rate == rate))
+            for rate in rates
+        )
+        return Group(label, size, arms, select_arm(arms))
+
+    def groups(self) -> Iterator[Group]:
+        """Yield the groups by strategy, then size."""
+        yield from self._groups
+
+    @cached_property
+    def _groups(self) -> tuple[Group, ...]:
+        found = (self.group(label, size) for label in self.labels for size in self.sizes)
+        return tuple(group for group in found if group is not None)
+
+
+def _check_cells(cells: Sequence[Cell]) -> None:
+    seen = set()
+    for cell in cells:
+        run_id = cell.spec.run_id
+        if run_id in seen:
+            raise StoreError("A run stands in the plan twice; it would count as two seeds.", value=run_id)
+        seen.add(run_id)
+        if cell.record is not None and cell.record.run_id != run_id:
+            raise StoreError("A record belongs to another run.", value=cell.record.run_id, allowed=run_id)
+        if cell.status == "complete" and cell.record is None:
+            raise StoreError("A complete run has no record.", value=run_id, fix="remove its folder, run again")
+
+
+def _check_recipe(group: Group) -> None:
+    """Refuse to average over anything but seeds, or to choose among anything but learning rates."""
+    first, *others = [cell.spec.identity for cell in group.cells]
+    for other in others:
+        # That the test part is the same is checked for all runs together.
+        axes = ("seed", "subset_seed", "test_seed", "learning_rate")
+        differ = [k for k in first | other if first.get(k) != other.get(k) and k not in axes]
+        if differ:
+            raise StoreError(
+                f"Runs of {group.label!r} at size {group.train_size} cannot be averaged: "
+                f"they differ in {', '.join(differ)}.",
+                value=" and ".join(f"{key}: {first.get(key)!r} or {other.get(key)!r}" for key in differ),
+                fix="give each recipe its own strategy label",
+            )

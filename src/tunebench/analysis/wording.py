@@ -1,0 +1,219 @@
+"""The sentences of a recommendation: each number with its interval."""
+
+from __future__ import annotations
+
+from tunebench.analysis.analysis import analyse
+from tunebench.analysis.cautions import UNKNOWN_SELECTION, test_access, unequal_rates
+from tunebench.analysis.comparison import Arm, Comparison, Group, states
+from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
+from tunebench.analysis.evidence import POINTS, Entry
+from tunebench.analysis.pairs import pairs_of_best, times_corrected
+from tunebench.formatting import learning_rate, significant
+from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, seeds_to_settle
+from tunebench.strategies import STRATEGIES
+
+
+def show_interval(interval: Interval) -> str:
+    """Return a score with its interval: ``0.8812 [0.8741, 0.8880]``."""
+    return f"{interval.estimate:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+
+
+def show_points(interval: Interval) -> str:
+    """Return a difference in points with its interval: ``-0.3 points [-0.8, +0.2]``."""
+    values = (interval.estimate * POINTS, interval.low * POINTS, interval.high * POINTS)
+    middle, low, high = (f"{value:+.2f}" for value in values)
+    return f"{middle} points [{low}, {high}]"
+
+
+def show_costs(entry: Entry) -> str:
+    """Return the main costs in a phrase."""
+    parts = []
+    for kind, words in (("train_seconds", "of training"), ("artifact_bytes", "of weights to keep")):
+        value = cost_of(entry, kind)
+        if value is not None:
+            parts.append(f"{significant(2)(value / COSTS[kind].per)} {COSTS[kind].unit} {words}")
+    return ", ".join(parts)
+
+
+def _name(entry: Entry) -> str:
+    rate = entry.arm.shown_learning_rate
+    return entry.label if rate is None else f"{entry.label} (learning rate {learning_rate(rate)})"
+
+
+def sentence_of(
+    chosen: Entry,
+    best: Entry,
+    tests: dict[str, Equivalence],
+    tie: tuple[str, ...],
+    prefer: Prefer,
+    margin: float,
+) -> str:
+    """Return the answer in one sentence."""
+    head = f"Use {_name(chosen)}: macro F1 {show_interval(chosen.interval())} with {chosen.train_size:,} labels"
+    if chosen is best and len(tie) == 1:
+        if not tests:
+            return f"{head}; nothing else was compared."
+        open_ = [label for label, test in tests.items() if test.verdict == "inconclusive"]
+        doubt = f", but the difference to {' and '.join(open_)} is not settled" if open_ else ""
+        return f"{head}, the highest of {1 + len(tests)}{doubt}."
+    goal = "keeps least" if prefer == "size" else "trains fastest"
+    if cost_of(chosen, SPENDS[prefer]) is None:
+        goal = "scores highest, as their costs are not known"
+    if chosen.label in tie:
+        others = " and ".join(label for label in tie if label != chosen.label)
+        return f"{head}, a tie with {others} within {margin:g} points; of these it {goal}."
+    difference = show_points(tests[chosen.label].interval)
+    return (
+        f"{head}; it {goal}, and was not shown to be more than {margin:g} points below {best.label} ({difference})."
+    )
+
+
+def reasons_of(
+    chosen: Entry, best: Entry, ranked: list[Entry], tests: dict[str, Equivalence], margin: float
+) -> list[str]:
+    """Return why, one sentence each: the scores, the costs, the differences."""
+    lines = [f"{_name(chosen)}: {show_costs(chosen)}."] if show_costs(chosen) else []
+    for entry in ranked:
+        if entry is chosen:
+            continue
+        line = f"{_name(entry)}: macro F1 {show_interval(entry.interval())}"
+        line += f"; {show_costs(entry)}." if show_costs(entry) else "."
+        lines.append(line)
+    for label, test in tests.items():
+        said = {
+            "equivalent": f"equal within {margin:g} points",
+            "different": "a difference",
+            "equivalent and different (small but real)": f"a real difference, smaller than {margin:g} points",
+            "inconclusive": f"neither a difference nor equality within {margin:g} points could be shown",
+        }[test.verdict]
+        lines.append(
+            f"{label} minus {best.label}: {show_points(test.interval)} ({test.interval.level:.0%} interval over "
+            f"{test.over}, corrected p = {test.p_value:.2g}): {said}."
+        )
+    return lines
+
+
+def doubts_of(
+    comparison: Comparison,
+    chosen: Entry,
+    ranked: list[Entry],
+    tests: dict[str, Equivalence],
+    margin: float,
+) -> list[str]:
+    """Return what makes the answer less than sure, one sentence each."""
+    lines = []
+    if comparison.selection == "test":
+        lines.append("Checkpoints were selected on test, so all scores are optimistic.")
+    if comparison.selection == "not known":
+        lines.append(UNKNOWN_SELECTION)
+    lines += test_access(comparison)
+    groups = [g for g in comparison.groups() if g.train_size == chosen.train_size]
+    lines += _missing(groups, ranked)
+    if min(len(entry.seeds) for entry in ranked) < 2:
+        lines.append(
+            "A strategy has a single run: intervals hold the test examples only, not the luck of training."
+        )
+    edge = [group.label for group in groups if group.at_edge]
+    if edge:
+        lines.append(
+            f"The best learning rate of {', '.join(edge)} lies at the edge of those tried, so a better one may lie "
+            "outside: the comparison is inconclusive until it is searched."
+        )
+    single = [g.label for g in groups if len(g.tried) == 1 and g.arms[0].shown_learning_rate is not None]
+    if single:
+        lines.append(
+            f"One learning rate for {', '.join(single)}: what looks like a difference of strategies may be one of "
+            "learning rates."
+        )
+    lines += unequal_rates(groups)
+    open_ = [label for label, test in tests.items() if test.verdict == "inconclusive"]
+    if open_:
+        lines.append(
+            f"Not settled against the highest score: {', '.join(open_)} (margin {margin:g} points; "
+            "see what more seeds would do)."
+        )
+    return lines
+
+
+def _missing(groups: list[Group], ranked: list[Entry]) -> list[str]:
+    """Name the runs of this size that could have spoken, and did not."""
+    entries = {entry.label: entry for entry in ranked}
+    lines = []
+    silent = [f"{g.label} ({states(g.cells)})" for g in groups if g.label not in entries]
+    if silent:
+        lines.append(f"Not compared, as no test score is there: {', '.join(silent)}.")
+    for label, entry in entries.items():
+        lost = [cell for cell in entry.arm.cells if not cell.scored]
+        if lost:
+            lines.append(
+                f"{label}: {len(lost)} of {len(entry.arm.cells)} runs at its learning rate have no score "
+                f"({states(lost)}), and those that have one may not speak for them."
+            )
+    open_ = [f"{g.label} at {learning_rate(arm.learning_rate)}" for g in groups for arm in g.arms if _to_come(arm)]
+    if open_:
+        lines.append(f"Still to come, and may be chosen instead: {', '.join(open_)}.")
+    return lines
+
+
+def _to_come(arm: Arm) -> bool:
+    return not arm.tried and any(cell.status in ("pending", "running") for cell in arm.cells)
+
+
+def not_tried(comparison: Comparison, ranked: list[Entry]) -> list[str]:
+    """Return what the study does not know, one sentence each."""
+    lines = []
+    if len(ranked) > 1:
+        lines.append(
+            f"How the highest of {len(ranked)} does on fresh texts: it was picked by its score on these, which "
+            "flatters it."
+        )
+    kinds = {cell.spec.kind for cell in comparison.cells}
+    missing = [name for name in STRATEGIES if name not in kinds]
+    unknown = dict.fromkeys(cell.spec.label for cell in comparison.cells if cell.spec.kind is None)
+    if unknown:
+        lines.append(
+            f"What kind of strategy {', '.join(unknown)} is was not recorded, so what was not run is not known."
+        )
+    elif missing:
+        lines.append(f"Kinds of strategy that were not run: {', '.join(missing)}.")
+    single = [label for label in comparison.labels if len(_rates(comparison, label)) == 1]
+    if single:
+        lines.append(f"Other learning rates of {', '.join(single)}.")
+    if len({cell.spec.subset_seed for cell in comparison.cells}) == 1:
+        lines.append("Another draw of the training subset: no interval here holds it.")
+    lines.append("Other models and other data.")
+    return lines
+
+
+def _rates(comparison: Comparison, label: str) -> set[float | None]:
+    """Return the learning rates that were tried, at any size; none of a strategy that has none."""
+    arms = [arm for group in comparison.groups() if group.label == label for arm in group.arms]
+    return {arm.shown_learning_rate for arm in arms if arm.tried} - {None}
+
+
+def would_change(
+    comparison: Comparison, best: Entry, differences: dict[str, Difference], tests: dict[str, Equivalence]
+) -> list[str]:
+    """Return what would change the answer, one sentence each."""
+    lines = []
+    for label, difference in differences.items():
+        test = tests[label]
+        times = times_corrected(difference.p_value, test.p_value, comparisons=pairs_of_best(differences))
+        settle = seeds_to_settle(difference, margin=test.margin, comparisons=times)
+        if not isinstance(settle, Refusal) and settle.more != 0:
+            lines.append(f"{label} against {best.label}: {settle.reason}.")
+    for first, second, found in analyse(comparison).crossings:
+        if not isinstance(found, Refusal):
+            lines.append(crossing_sentence(first, second, found, train_size=best.train_size))
+    return lines
+
+
+def crossing_sentence(first: str, second: str, found: Crossing, *, train_size: int) -> str:
+    """Say at which sizes, on the other side of the crossing, the other one of two leads."""
+    size = found.size
+    below, above = (first, second) if found.leads_below == "first" else (second, first)
+    where = f"than about {size.labels:,.0f} labels [{size.low:,.0f}, {size.high:,.0f}]"
+    where += " (extrapolated)" if size.extrapolated else ""
+    if size.labels < train_size:
+        return f"Fewer {where}: below, {below} leads of {first} and {second}."
+    return f"More {where}: above, {above} leads of {first} and {second}."

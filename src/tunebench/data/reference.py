@@ -1,0 +1,122 @@
+"""Which data: what a user asks for, and what a run's id holds of it."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from tunebench.recipe import Frozen
+
+#: Where copies of a text may go: into one part of a run, or wherever the draw puts them.
+Copies = Literal["together", "anywhere"]
+
+Separator = Literal["comma", "semicolon", "tab", "pipe"]
+
+
+class ReadOptions(Frozen):
+    """How files are read, where what is recognised of them is not right; unset is recognised."""
+
+    encoding: str | None = Field(default=None, description="of text files, such as utf-8, cp1252, utf-16")
+    separator: Separator | None = Field(default=None, description="between the fields of CSV and TSV")
+    quotes: bool | None = Field(
+        default=None, description='whether " around a field of CSV and TSV quotes it, or is part of the text'
+    )
+    header: bool | None = Field(default=None, description="whether the first row of CSV and TSV names the columns")
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str | None) -> str | None:
+        try:
+            # Python also calls "hex" and "zip" encodings; they decode to bytes.
+            known = value is None or codecs.lookup(value)._is_text_encoding
+        except (LookupError, ValueError):
+            known = False
+        if not known:
+            raise ValueError(
+                f"{value!r} is no encoding that Python knows; for example utf-8, cp1252, utf-16, shift_jis"
+            )
+        return value
+
+
+#: A column's name; YAML reads names such as 0 as numbers.
+ColumnName = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
+
+
+def _label_name(value: Any) -> Any:
+    """Return a label as it is written; YAML reads a bare 1 as a number and a bare no as false."""
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is no label name; write true, false, yes, no, on and off in quotes")
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+LabelName = Annotated[
+    str, BeforeValidator(_label_name), Field(description="a label; write true, no and the like in quotes")
+]
+
+
+class LabelChoices(Frozen):
+    """What becomes of labels that are not what they should be; by default they are kept, and noted.
+
+    ``merge`` renames labels, and so makes one class of several; ``alike`` does it for all that differ only in case,
+    blanks, invisible characters, quotation marks around them or Unicode normal form.
+    """
+
+    merge: Literal["alike"] | dict[LabelName, LabelName] | None = Field(
+        default=None, description="alike, or a mapping from a label to the one it counts as"
+    )
+    drop: tuple[LabelName, ...] = Field(default=(), description="labels whose rows are left out")
+    missing: Literal["refuse", "drop"] = Field(default="refuse", description="rows without a label")
+
+    @field_validator("drop", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (str, int, float)) else value
+
+    @field_validator("merge", mode="before")
+    @classmethod
+    def _with_blanks(cls, value: Any) -> Any:
+        if isinstance(value, dict) and any(":" in str(key) and to is None for key, to in value.items()):
+            raise ValueError("write a blank after each colon, as in {Pos: pos}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_step(self) -> LabelChoices:
+        merge = self.merge if isinstance(self.merge, dict) else {}
+        twice = sorted(name for name in merge.values() if merge.get(name, name) != name)
+        if twice:
+            raise ValueError(f"merge names {', '.join(twice)} on both sides; name the last label of each chain")
+        both = sorted(set(self.drop) & {*merge, *merge.values()})
+        if both:
+            raise ValueError(f"these labels are both dropped and merged: {', '.join(both)}")
+        return self
+
+
+class TextChoices(Frozen):
+    """What becomes of rows without a text."""
+
+    empty: Literal["refuse", "drop"] = Field(default="refuse", description="rows whose text shows nothing")
+
+
+class DataConfig(ReadOptions):
+    """Where texts and labels come from; columns are found by convention unless named."""
+
+    source: str = Field(description="packaged name, Hub name, file or folder")
+    revision: str | None = Field(default=None, description="Hub revision; the default branch when unset")
+    subset: str | None = Field(default=None, description="Hub configuration name")
+    text_column: ColumnName | None = None
+    label_column: ColumnName | None = None
+    labels: LabelChoices = Field(default_factory=LabelChoices)
+    texts: TextChoices = Field(default_factory=TextChoices)
+
+
+class DataRef(Frozen):
+    """A data set, pinned by the content of its texts and labels."""
+
+    source: str
+    revision: str | None = None
+    fingerprint: str
+    label_names: tuple[str, ...]

@@ -1,0 +1,1 @@
+"""Execution: plan a study and run it."""

@@ -1,0 +1,45 @@
+"""Errors from other processes and machines, raised here as what they were there."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from tunebench.store.record import Environment
+
+
+class RemoteFailureError(RuntimeError):
+    """What went wrong elsewhere, where the error has no better name here."""
+
+
+class _RemoteTracebackError(Exception):
+    """Shows the other process's traceback as the cause."""
+
+
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """Return an error as plain values."""
+    return {
+        "names": [cls.__name__ for cls in type(error).__mro__],
+        "message": str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def as_error(told: Mapping[str, Any], environment: Mapping[str, Any]) -> Exception:
+    """Return an exception that is recorded as the one that :func:`describe_error` described would have been.
+
+    Args:
+        told: What that returned.
+        environment: Where it happened, as JSON.
+    """
+    names = told["names"]
+    base: type[Exception] = RemoteFailureError if "RuntimeError" in names else Exception
+    if "MemoryError" in names or "OutOfMemoryError" in names:
+        base = MemoryError
+    elif "OSError" in names:
+        base = OSError  # the disk, and not the run: its checkpoint stays
+    error: Exception = type(names[0], (base,), {})(told["message"])
+    error.__cause__ = _RemoteTracebackError(told["traceback"])
+    error.environment = Environment.model_validate(environment)  # type: ignore[attr-defined]
+    return error

@@ -1,0 +1,236 @@
+"""Working through a plan: skip what is complete, resume what is not, record what fails."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+from tunebench.data import TextDataset
+from tunebench.errors import StoreError
+from tunebench.execution.display import Display
+from tunebench.execution.signals import stop_on_signals
+from tunebench.formatting import duration
+from tunebench.machine.settings import Execution
+from tunebench.store.live import LiveFile
+from tunebench.store.record import Environment, Failure, RunRecord, Status, now
+from tunebench.store.study_folder import StudyStore
+from tunebench.study.spec import RunSpec
+from tunebench.training.attempt import Attempt, Interrupted, TrainFunction
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all runs that are done together share.
+
+    Attributes:
+        store: Where they are written.
+        dataset: Their texts.
+        execution: Device and threads.
+        display: Told how it goes.
+        train: Trains one run.
+        estimates: Seconds by run id, for the time left.
+        prune: Decides at every evaluation whether a run is given up; see
+            :class:`~tunebench.training.attempt.Attempt`.
+    """
+
+    store: StudyStore
+    dataset: TextDataset
+    execution: Execution
+    display: Display
+    train: TrainFunction
+    estimates: Mapping[str, float] = field(default_factory=dict)
+    prune: Callable[[list[float]], bool] | None = None
+
+
+@dataclass
+class Summary:
+    """What became of the runs, by id."""
+
+    complete: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    def add(self, part: Summary) -> None:
+        """Take in what became of some more runs."""
+        self.complete += part.complete
+        self.skipped += part.skipped
+        self.failed += part.failed
+        self.interrupted |= part.interrupted
+
+
+def run_plan(
+    specs: Sequence[RunSpec],
+    job: Job,
+    *,
+    failures: Mapping[str, int | None] | None = None,
+    poll_seconds: float = 2.0,
+    stop: Callable[[], bool] | None = None,
+    waits: Callable[[str], None] | None = None,
+) -> Summary:
+    """Run the cells one after the other in this process; other processes may work on the same study.
+
+    A run that another process holds is left to it, and waited for at the end: should that process
+    die, its run is resumed here.
+
+    Args:
+        specs: What to run, in order.
+        job: What they share.
+        failures: When each run failed before this began (see :func:`failed_at`); a failure since then is
+            another process's, and not tried again. Looked up here by default.
+        poll_seconds: How often a run held elsewhere is looked at.
+        stop: Asked instead of listening for signals, where the caller does that.
+        waits: Told, instead of the display, that only runs which others hold are left.
+
+    Returns:
+        What became of them. Failures are records in the store; nothing is raised for them.
+    """
+    summary, store, display = Summary(), job.store, job.display
+    if failures is None:
+        failures = {spec.run_id: failed_at(spec, store) for spec in specs}
+    waiting, told = list(specs), False
+    open_ = {spec.run_id for spec in specs if not store.run_folder(spec.run_id).complete}
+    display.start({run_id: job.estimates.get(run_id, 0.0) for run_id in open_})
+    try:
+        with stop_on_signals(display) if stop is None else nullcontext(stop) as stopping:
+            while waiting and not summary.interrupted:
+                held = []
+                for spec in waiting:
+                    if stopping():
+                        summary.interrupted = True
+                        break
+                    with store.locked(spec.run_id) as mine:
+                        if not mine:
+                            held.append(spec)
+                        # Looked at under the lock: only its holder may set a damaged run aside.
+                        elif _settled(spec, store, display, summary):
+                            if spec.run_id in open_:
+                                display.finish(spec.run_id, f"{spec.run_id}: done by another process")
+                        elif failed_at(spec, store) != failures[spec.run_id]:
+                            summary.failed.append(spec.run_id)
+                            display.finish(spec.run_id, f"{spec.run_id}: failed in another process")
+                        else:
+                            _run(spec, job, stopping, summary)
+                    if summary.interrupted:
+                        break
+                if held == waiting and not summary.interrupted:
+                    if not told:
+                        told = True
+                        (waits or display.message)(f"waiting for {len(held)} runs that another process works on")
+                    time.sleep(poll_seconds)
+                waiting = held
+            # Also where the last run was past its last look: what follows the runs must not begin either.
+            summary.interrupted |= stopping()
+    except KeyboardInterrupt:
+        summary.interrupted = True
+    finally:
+        display.stop()
+    return summary
+
+
+def failed_at(spec: RunSpec, store: StudyStore) -> int | None:
+    """Return when a run's failure was written, in ns: one written since the start is not tried again."""
+    try:
+        return store.run_folder(spec.run_id).failure.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _settled(spec: RunSpec, store: StudyStore, display: Display, summary: Summary) -> bool:
+    """Tell whether a run is complete and sound; a damaged one is set aside, to be run again."""
+    folder = store.run_folder(spec.run_id)
+    if not folder.complete:
+        return False
+    try:
+        record = folder.read()
+        assert record is not None
+        folder.verify(record)
+    except StoreError as error:
+        target = folder.quarantine()
+        display.message(f"{error}\n  set aside as {target.name}; the run is done again")
+        return False
+    folder.tidy()
+    summary.skipped.append(spec.run_id)
+    return True
+
+
+def _run(spec: RunSpec, job: Job, stop: Callable[[], bool], summary: Summary) -> None:
+    display, folder = job.display, job.store.run_folder(spec.run_id)
+    live = LiveFile(folder.live, passed_on=display.update, note=folder.note)
+    started = now()
+    try:
+        folder.begin(spec)
+        folder.note("resumed" if folder.checkpoint.exists() else "started")
+        record = job.train(
+            Attempt(spec, job.dataset, folder, job.execution, report=live.update, stop=stop, prune=job.prune)
+        )
+        folder.commit(record)
+    except (Interrupted, KeyboardInterrupt) as reason:
+        summary.interrupted = True
+        live.write()
+        folder.note(f"interrupted: {reason or 'aborted'}")
+        display.message(f"{spec.run_id}: {reason or 'aborted'}; run the same command again to go on")
+    except Exception as error:
+        live.write()
+        status: Status = "out_of_memory" if _is_out_of_memory(error) else "failed"
+        failure = Failure(
+            type=type(error).__name__,
+            message=str(error) or type(error).__name__,
+            traceback="".join(traceback.format_exception(error))[-20_000:],
+        )
+        record = RunRecord(
+            run_id=spec.run_id,
+            status=status,
+            spec=spec,
+            started=started,
+            finished=now(),
+            environment=getattr(error, "environment", None) or environment(job.execution),
+            error=failure,
+        )
+        try:
+            folder.fail(record, resumable=isinstance(error, OSError))
+            folder.note(f"{status}: {failure.type}: {failure.message}")
+        except OSError as second:
+            display.message(f"{spec.run_id}: the failure could not be written: {second}")
+        summary.failed.append(spec.run_id)
+        first = failure.message.splitlines()[0]
+        display.finish(spec.run_id, f"{spec.run_id}: {status.replace('_', ' ')}: {first}")
+    else:
+        folder.note("complete")
+        summary.complete.append(spec.run_id)
+        display.finish(spec.run_id, _line(record))
+
+
+def environment(execution: Execution) -> Environment:
+    """Describe where a run failed; the device is the one asked for, since it may be what failed."""
+    from tunebench.machine import devices
+    from tunebench.machine.environment import describe, versions
+
+    return Environment(
+        versions=versions(),
+        machine=describe(),
+        device=execution.device,
+        threads=devices.threads_of(execution),
+    )
+
+
+def _line(record: RunRecord) -> str:
+    scores, timing = record.scores, record.timing
+    found = f"macro F1 {scores.macro_f1:.4f}" if scores else "trained, test part locked"
+    if record.status == "pruned":
+        best = record.selected.macro_f1 if record.selected else None
+        found = "stopped early" if best is None else f"stopped early, validation macro F1 {best:.4f}"
+    took = f", {duration(timing.wall_seconds)}" if timing and timing.wall_seconds is not None else ""
+    return f"{record.run_id.rsplit('-', 1)[0]}: {found}{took}"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Recognise memory errors of Python and of torch, without importing torch."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    text = str(error).lower()
+    phrases = ("not enough memory", "can't allocate memory", "out of memory")
+    told = isinstance(error, RuntimeError) and any(phrase in text for phrase in phrases)
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or told

@@ -1,0 +1,127 @@
+"""Choosing learning rates with fewer steps: successive halving, decided by Optuna.
+
+A trial is a run of the plan and its record is the truth; Optuna's study is made anew from the records
+each time, so a search resumes as a grid does. Rates are tried from the middle of their range outward.
+At the first, third, ninth... evaluation (or from a later ``first_look`` on) a run goes on only if it is in
+the best part of those that have come so far (asynchronous successive halving: Li et al. 2020,
+arXiv:1810.05934).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from tunebench.analysis.comparison import Arm, select_arm
+from tunebench.execution.display import Display
+from tunebench.execution.runner import Job, Summary, run_plan
+from tunebench.execution.signals import stop_on_signals
+from tunebench.store.record import RunRecord
+from tunebench.store.study_folder import StudyStore
+from tunebench.study.config import Search
+from tunebench.study.spec import RunSpec
+
+
+class Trials:
+    """The trials of one strategy at one size.
+
+    Args:
+        search: Its settings.
+    """
+
+    def __init__(self, search: Search) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        pruner = optuna.pruners.SuccessiveHalvingPruner(
+            min_resource=search.first_look, reduction_factor=search.reduction
+        )
+        self._study = optuna.create_study(direction="maximize", pruner=pruner)
+        self._trial = self._study.ask()
+        self._told = 0
+
+    def prune(self, scores: list[float]) -> bool:
+        """Take the macro F1 of every evaluation so far of the trial in hand, and say whether to give it up."""
+        for number in range(self._told + 1, len(scores) + 1):
+            self._trial.report(scores[number - 1], number)
+            self._told = number
+            if self._trial.should_prune():
+                return True
+        return False
+
+    def end(self, record: RunRecord | None) -> None:
+        """Close the trial in hand with the run's record (None: it failed), and open the next one."""
+        from optuna.trial import TrialState
+
+        best = record.selected.macro_f1 if record is not None and record.selected is not None else None
+        if record is None or best is None:
+            self._study.tell(self._trial, state=TrialState.FAIL)
+        elif record.status == "pruned":
+            self._study.tell(self._trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(self._trial, best)
+        self._trial, self._told = self._study.ask(), 0
+
+
+def run_search(specs: Sequence[RunSpec], job: Job, *, search: Search) -> Summary:
+    """Run every learning rate of every strategy and size, giving up those that fall behind.
+
+    Args:
+        specs: One seed of each rate, in the order of the plan; see :func:`tunebench.execution.budget.stage`.
+        job: What they share.
+        search: Settings.
+    """
+    whole, display = Summary(), job.display
+    open_ = [spec.run_id for spec in specs if not job.store.run_folder(spec.run_id).complete]
+    display.start({run_id: job.estimates.get(run_id, 0.0) for run_id in open_})
+    part_display = _Part(display)
+    ordered = sorted(specs, key=lambda spec: (spec.train_size, spec.label))
+    try:
+        # One for all trials: a stop that is asked for at the end of one is not forgotten with it.
+        with stop_on_signals(display) as stop:
+            for _, group in groupby(ordered, key=lambda spec: (spec.train_size, spec.label)):
+                trials = Trials(search)
+                for spec in group:
+                    part = run_plan([spec], replace(job, display=part_display, prune=trials.prune), stop=stop)
+                    whole.add(part)
+                    if part.interrupted:
+                        return whole
+                    record = None if part.failed else job.store.run_folder(spec.run_id).read()
+                    if record is not None and part.skipped:
+                        # What another session has run is told to Optuna as if it ran now.
+                        trials.prune([e["eval_macro_f1"] for e in record.log_history if "eval_macro_f1" in e])
+                    trials.end(record)
+            whole.interrupted = stop()
+    except KeyboardInterrupt:
+        whole.interrupted = True
+    finally:
+        display.stop()
+    return whole
+
+
+class _Part:
+    """One display for runs that are started one by one."""
+
+    def __init__(self, display: Display) -> None:
+        self.update, self.finish, self.message = display.update, display.finish, display.message
+
+    def start(self, estimates: Mapping[str, float]) -> None:
+        """The search has begun already."""
+
+    def stop(self) -> None:
+        """The search ends the display."""
+
+
+def chosen_rates(store: StudyStore) -> dict[tuple[str, int], float]:
+    """Return the learning rate that validation chose, by strategy and size."""
+    found: dict[tuple[str, int], float] = {}
+    cells = store.cells()
+    for key in dict.fromkeys((cell.spec.label, cell.spec.train_size) for cell in cells):
+        mine = [cell for cell in cells if (cell.spec.label, cell.spec.train_size) == key]
+        rates = sorted({cell.spec.learning_rate for cell in mine})
+        arms = [Arm(*key, rate, tuple(c for c in mine if c.spec.learning_rate == rate)) for rate in rates]
+        best = select_arm(arms)
+        if best is not None and best.selection_scores():
+            found[key] = best.learning_rate
+    return found

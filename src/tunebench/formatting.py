@@ -1,0 +1,104 @@
+"""Numbers, durations and sizes as text, and back."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+from tunebench.errors import ConfigError
+
+
+def duration(seconds: float) -> str:
+    """Write seconds the way people say them: ``45 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of ``3h``, ``90m``, ``1h30m`` or ``45s``.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip().lower())
+    seconds = (
+        sum(float(n) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True) if n) if match else 0
+    )
+    if not 0 < seconds < math.inf:
+        raise ConfigError("This is no duration.", value=text, allowed="for example 3h, 90m, 1h30m, 45s")
+    return seconds
+
+
+def parse_size(text: str) -> int | None:
+    """Return the bytes of ``2GB``, ``500MB`` or ``1.5 TB`` (powers of ten), or None of ``off``.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    plain = text.strip().lower()
+    if plain == "off":
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(mb|gb|tb)", plain)
+    exact = float(match[1]) * {"mb": 10**6, "gb": 10**9, "tb": 10**12}[match[2]] if match else 0.0
+    size = round(exact) if exact < math.inf else 0
+    if size <= 0:
+        raise ConfigError("This is no size.", value=text, allowed="for example 2GB, 500MB, or off")
+    return size
+
+
+def integer(value: float) -> str:
+    """Return an integer with thousands separators."""
+    return f"{value:,.0f}"
+
+
+def fixed(digits: int) -> Callable[[float], str]:
+    """Return a function that shows a number with so many digits after the point."""
+    return lambda value: f"{value:,.{digits}f}"
+
+
+def signed(digits: int) -> Callable[[float], str]:
+    """Return a function that shows a difference with its sign."""
+    return lambda value: f"{value:+,.{digits}f}"
+
+
+def significant(digits: int) -> Callable[[float], str]:
+    """Return a function that shows so many significant digits, without an exponent."""
+
+    def show(value: float) -> str:
+        rounded = float(f"{value:.{digits - 1}e}")
+        exponent = int(f"{rounded:e}".split("e")[1]) if rounded else 0
+        return f"{rounded:,.{max(0, digits - 1 - exponent)}f}"
+
+    return show
+
+
+def p_value(value: float) -> str:
+    """Return a p with two significant digits; one below 0.0001 as no more than that."""
+    return "< 0.0001" if value < 1e-4 else significant(2)(value)
+
+
+def learning_rate(value: float | None) -> str:
+    """Return a learning rate as people write it: 5e-5, 1.5e-4, 0.01; ``not known`` of some imported runs."""
+    if value is None:
+        return "not known"
+    if value >= 0.01:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.6e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+_MARKUP = re.compile(r"([\\`*_\[\]<>|~&$])")
+
+_LINE_START = re.compile(r"^(?:(#|=|[+-](?=[\s-]|$))|(\d+)([.)])(?=\s|$))")
+
+
+def escape_markdown(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line.
+
+    Escapes what CommonMark and GitHub's tables and formulas give a meaning (CommonMark, section 2.4).
+    """
+    text = _MARKUP.sub(r"\\\1", " ".join(text.split()))
+    return _LINE_START.sub(lambda found: rf"\{found[1]}" if found[1] else rf"{found[2]}\{found[3]}", text)

@@ -1,0 +1,335 @@
+"""What a folder with a trained classifier holds, read without loading its weights.
+
+Four kinds are known: a merged folder (``save_pretrained``), a PEFT adapter folder, an ONNX folder, and
+the folder of a complete run of a study. Ours carry an ``export.json``; for others its facts are derived.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from tunebench.errors import ModelError, StoreError
+from tunebench.files import local_path, read_json
+from tunebench.models.architectures import usable_positions
+from tunebench.models.checks import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    PICKLED,
+    check_tokenizer_files,
+    pickled_weights,
+    refuse_other_problems,
+    refuse_trainer_output,
+)
+from tunebench.models.loading import model_folder, resolve_model
+from tunebench.models.reference import ModelRef
+from tunebench.models.weights import tensor_shapes
+from tunebench.recipe import Recipe, Truncation
+from tunebench.store.run_folder import RunFolder, is_run_id
+from tunebench.study.spec import RunSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Format = Literal["adapter", "merged", "onnx", "onnx-int8"]
+
+#: File in every folder that ``tunebench export`` writes.
+EXPORT_FILE = "export.json"
+#: Names of the graphs, as Optimum writes them too.
+ONNX_FILES: dict[Format, str] = {"onnx": "model.onnx", "onnx-int8": "model_quantized.onnx"}
+#: PEFT puts this before the names of a wrapped model's parameters.
+_PEFT_PREFIX = "base_model."
+#: Last layer of the supported heads; its rows are the classes.
+_OUTPUT_LAYER = re.compile(r"(?:^|\.)(?:classifier|score)(?:\.out_proj)?(?:\.modules_to_save(?:\.\w+)?)?\.weight$")
+_NO_LIMIT = 1_000_000
+_DEFAULT_LENGTH = 512
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder that holds a trained classifier.
+
+    Attributes:
+        path: The folder.
+        name: What to call it: the folder's name.
+        format: How the classifier is stored.
+        label_names: One name a class, in the order of the logits.
+        max_length: Most tokens that are read of a text, special ones included.
+        truncation: Which tokens of a longer text these are.
+        head_share: Their share from the beginning, under ``head_tail``.
+        base: What an adapter lies over; None for the other formats.
+        run: The run, where the folder is that of a run.
+    """
+
+    path: Path
+    name: str
+    format: Format
+    label_names: tuple[str, ...]
+    max_length: int
+    truncation: Truncation
+    head_share: float
+    base: ModelRef | None = None
+    run: RunSpec | None = None
+
+    @property
+    def weights(self) -> Path:
+        """The file that holds the weights (of several, the first)."""
+        if self.run is not None:
+            return RunFolder(self.path).weights
+        if self.format == "adapter":
+            return self.path / ADAPTER_WEIGHTS
+        if self.format == "merged":
+            return next(iter(sorted(self.path.glob("*.safetensors"))))
+        return self.path / ONNX_FILES[self.format]
+
+
+def describe(path: str | Path) -> Artifact:
+    """Say what a folder holds.
+
+    Args:
+        path: A merged, adapter, ONNX or run folder.
+
+    Raises:
+        ModelError: It is no such folder, a part is missing, or an adapter's base is not the one it was
+            trained over.
+        StoreError: It is a run's folder, and damaged or not complete.
+    """
+    folder = local_path(path)
+    if not folder.is_dir():
+        raise ModelError(
+            "There is no such folder.",
+            value=str(path),
+            allowed="a merged, adapter or ONNX folder, or the folder of a complete run",
+            fix="tunebench export DIR --format merged --out PATH writes one",
+        )
+    if is_run_id(folder.name) and (folder / "spec.json").exists():
+        return _describe_run(folder)
+    facts = _export_facts(folder)
+    if (folder / ADAPTER_CONFIG).exists():
+        return _describe_adapter(folder, facts)
+    for kind, name in ONNX_FILES.items():
+        if (folder / name).exists():
+            return _describe_plain(folder, kind, facts)
+    if (folder / "config.json").exists() and any(folder.glob("*.safetensors")):
+        return _describe_plain(folder, "merged", facts)
+    raise _not_a_classifier(folder, str(path))
+
+
+def _describe_run(folder: Path) -> Artifact:
+    run = RunFolder(folder)
+    record = run.read()
+    if record is None or record.status != "complete":
+        raise StoreError(
+            "The run is not complete.",
+            value=f"{folder.name}: {'no record yet' if record is None else record.status}",
+            fix="tunebench run STUDY --out FOLDER goes on with it",
+        )
+    run.require_weights(record)
+    wrapped = any(name.startswith(_PEFT_PREFIX) for name in tensor_shapes(run.weights))
+    return Artifact(
+        path=folder,
+        name=folder.name,
+        format="adapter" if wrapped else "merged",
+        label_names=record.spec.data.label_names,
+        max_length=record.spec.max_length,
+        truncation=record.spec.truncation,
+        head_share=record.spec.head_share,
+        base=checked_base(record.spec.model) if wrapped else None,
+        run=record.spec,
+    )
+
+
+def checked_base(expected: ModelRef) -> ModelRef:
+    """Return a model's reference after checking that its files are still those it was pinned with.
+
+    Raises:
+        ModelError: They are not there, or differ.
+    """
+    found = resolve_model(expected.source, expected.revision)
+    if found.fingerprint != expected.fingerprint:
+        raise ModelError(
+            "The base model is not the one this was trained over: its files differ.",
+            value=f"{expected.source}: {found.fingerprint}",
+            allowed=expected.fingerprint,
+            fix="put the original files back, or train again over these",
+        )
+    return expected
+
+
+def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
+    config = read_json(folder / ADAPTER_CONFIG)
+    source = config.get("base_model_name_or_path")
+    if not isinstance(source, str) or not source:
+        raise ModelError(
+            "The adapter does not name its base model.",
+            value=str(folder / ADAPTER_CONFIG),
+            fix="write its folder or Hub name there, as base_model_name_or_path",
+        )
+    if not (folder / ADAPTER_WEIGHTS).exists():
+        raise ModelError(
+            f"The adapter has no {ADAPTER_WEIGHTS}; pickled weights (adapter_model.bin) are not read.",
+            value=str(folder),
+            fix="convert once with model.save_pretrained(folder) in a process you trust",
+        )
+    stated = facts.get("base")
+    if stated is not None:
+        base = checked_base(ModelRef.model_validate(stated))
+    else:
+        base = _named_base(folder, source, config.get("revision"))
+    base_config = read_json(model_folder(base.source, base.revision) / "config.json")
+    own = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    refuse_other_problems(own or base_config, str(folder) if own else f"{folder}, of its base {base.source}")
+    classes = _head_classes(tensor_shapes(folder / ADAPTER_WEIGHTS))
+    names = _label_names(own) or _label_names(base_config)
+    if classes is not None and (names is None or len(names) != classes):
+        names = tuple(f"LABEL_{i}" for i in range(classes))
+    tokens = folder if (folder / "tokenizer_config.json").exists() else model_folder(base.source, base.revision)
+    check_tokenizer_files(tokens, str(tokens))
+    truncation, head_share = _truncation(facts, tokens)
+    return Artifact(
+        path=folder,
+        name=folder.name,
+        format="adapter",
+        label_names=_several(names or ("LABEL_0", "LABEL_1"), folder),
+        max_length=_max_length(tokens, base_config, virtual_tokens=config.get("num_virtual_tokens") or 0),
+        truncation=truncation,
+        head_share=head_share,
+        base=base,
+    )
+
+
+def _named_base(folder: Path, source: str, revision: str | None) -> ModelRef:
+    """Return the base that an adapter of others names, which may have been elsewhere when it was trained."""
+    try:
+        return resolve_model(source, revision)
+    except ModelError as error:
+        raise ModelError(
+            f"The base model that the adapter names cannot be used: {error.what}",
+            value=source,
+            fix=f"write the base's folder here, or its Hub name, into {folder / ADAPTER_CONFIG} "
+            "(base_model_name_or_path)",
+        ) from None
+
+
+def _head_classes(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Return the number of classes of a stored head, or None where there is none."""
+    found = [shape[0] for name, shape in shapes.items() if len(shape) == 2 and _OUTPUT_LAYER.search(name)]
+    return found[0] if found else None
+
+
+def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Artifact:
+    if not (folder / "config.json").exists():
+        raise ModelError("There is no config.json, which holds the label names.", value=str(folder))
+    config = read_json(folder / "config.json")
+    refuse_other_problems(config, str(folder))
+    check_tokenizer_files(folder, str(folder))
+    names = _label_names(config)
+    if names is not None:
+        _several(names, folder)
+    classes = None
+    if kind == "merged":
+        stored = [tensor_shapes(file) for file in sorted(folder.glob("*.safetensors"))]
+        classes = _head_classes({name: shape for shapes in stored for name, shape in shapes.items()})
+    if names is None:
+        # As Transformers calls them; what it takes as their number where there is no head, no answer depends on.
+        names = tuple(f"LABEL_{i}" for i in range(classes or _configured_classes(config)))
+    elif classes is not None and len(names) != classes:
+        raise ModelError(
+            f"config.json names {len(names)} classes, and the head has {classes}.",
+            value=f"{folder}: {', '.join(names)}",
+            fix=f"name all {classes} in id2label of its config.json",
+        )
+    truncation, head_share = _truncation(facts, folder)
+    return Artifact(
+        path=folder,
+        name=folder.name,
+        format=kind,
+        label_names=_several(names, folder),
+        max_length=_max_length(folder, config),
+        truncation=truncation,
+        head_share=head_share,
+    )
+
+
+def _configured_classes(config: Mapping[str, Any]) -> int:
+    count = config.get("num_labels")
+    return count if isinstance(count, int) and count > 0 else 2
+
+
+def _several(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+    if len(names) < 2:
+        raise ModelError("This model has a single output; it is no classifier.", value=str(folder))
+    return names
+
+
+def _label_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    names = config.get("id2label")
+    if not isinstance(names, dict) or not names:
+        return None
+    try:
+        return tuple(str(names[key]) for key in sorted(names, key=int))
+    except ValueError:
+        return None
+
+
+def _max_length(folder: Path, config: Mapping[str, Any], *, virtual_tokens: int = 0) -> int:
+    """Return the tokenizer's limit, or what the positions left by virtual tokens allow where that is less."""
+    limit = _tokenizer_config(folder).get("model_max_length")
+    limits = [int(limit)] if isinstance(limit, (int, float)) and 0 < limit < _NO_LIMIT else []
+    positions = usable_positions(config)
+    if positions is not None:
+        limits.append(positions - virtual_tokens)
+    return min(limits, default=_DEFAULT_LENGTH)
+
+
+def _truncation(facts: Mapping[str, Any], tokens: Path) -> tuple[Truncation, float]:
+    """Return what is read of a long text: as the export says, else as the tokenizer itself would cut."""
+    stated = {name: facts[name] for name in ("truncation", "head_share") if facts.get(name) is not None}
+    # Exports without the two are older than their being kept, and say that the beginning is read.
+    if not facts and _tokenizer_config(tokens).get("truncation_side") == "left":
+        stated = {"truncation": "tail"}
+    try:
+        recipe = Recipe.model_validate(stated)
+    except ValidationError:
+        raise ModelError(
+            "The export names a way to shorten texts that is not known here.",
+            value=f"{EXPORT_FILE}: {stated}",
+            allowed="truncation: head, tail or head_tail; head_share: more than 0, less than 1",
+            fix="use the version of tunebench that wrote it",
+        ) from None
+    return recipe.truncation, recipe.head_share
+
+
+def _tokenizer_config(folder: Path) -> Mapping[str, Any]:
+    file = folder / "tokenizer_config.json"
+    return read_json(file) if file.exists() else {}
+
+
+def _export_facts(folder: Path) -> Mapping[str, Any]:
+    file = folder / EXPORT_FILE
+    facts = read_json(file) if file.exists() else {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _not_a_classifier(folder: Path, source: str) -> ModelError:
+    if (folder / "plan.json").exists():
+        return ModelError(
+            "This is a study's folder; it holds many models.",
+            value=str(folder),
+            allowed="the folder of one run (DIR/runs/RUN_ID), or an export",
+            fix=f"tunebench export {folder} --format merged --out PATH",
+        )
+    refuse_trainer_output(folder, source)
+    for name in PICKLED:
+        if (folder / name).exists():
+            return pickled_weights(source, name)
+    return ModelError(
+        "This folder holds no classifier.",
+        value=str(folder),
+        allowed=f"{ADAPTER_CONFIG}; config.json with *.safetensors; {', '.join(ONNX_FILES.values())}; or a run",
+        fix="tunebench export DIR --format merged --out PATH writes one",
+    )

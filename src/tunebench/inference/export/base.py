@@ -1,0 +1,137 @@
+"""What an export format is, and the registry of all of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from tunebench.errors import ExportError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from tunebench.data.tokens import Cut
+    from tunebench.inference.artifacts import Artifact, Format
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an export may be from its run, on the texts of the check.
+
+    Attributes:
+        logit_difference: Largest absolute difference of a logit; None where rounding is the point of the
+            format, and only predictions count.
+        equal_predictions: Smallest share of texts with the same label.
+        macro_f1_loss: Largest loss of macro F1.
+    """
+
+    logit_difference: float | None
+    equal_predictions: float
+    macro_f1_loss: float
+
+
+class Exporter(ABC):
+    """One format. Subclasses are stateless; importing them imports neither torch nor onnx."""
+
+    #: Key in :data:`EXPORTERS`, and ``--format``.
+    name: ClassVar[Format]
+    #: One line for listings.
+    summary: ClassVar[str]
+    tolerance: ClassVar[Tolerance]
+    #: What the Hub shows as the library that loads it.
+    library: ClassVar[str]
+    #: Type of the stored weights.
+    weights: ClassVar[str] = "fp32"
+
+    def check(self, artifact: Artifact) -> None:  # noqa: B027 - most formats hold every run
+        """Refuse, before anything is loaded, a run that this format cannot hold.
+
+        Raises:
+            ExportError: The message says why.
+            MissingExtraError: The format needs packages that are not installed.
+        """
+
+    @abstractmethod
+    def write(self, model: nn.Module, folder: Path, artifact: Artifact) -> None:
+        """Write everything but tokenizer, ``export.json`` and model card.
+
+        Args:
+            model: The run's model in fp32, in evaluation mode, with its adapter beside the base. It may be
+                changed.
+            folder: An empty folder.
+            artifact: The run.
+
+        Raises:
+            ExportError: The model cannot be written so.
+        """
+
+    @abstractmethod
+    def how_to_load(self, artifact: Artifact, cut: Cut) -> str:
+        """Return Python that loads the folder ``PATH`` without tunebench, for the model card.
+
+        Args:
+            artifact: The run.
+            cut: How the run's texts were shortened.
+        """
+
+
+#: All formats by name, in the order they are listed.
+EXPORTERS: dict[str, Exporter] = {}
+
+
+def register(cls: type[Exporter]) -> type[Exporter]:
+    """Add a format to the registry, keyed by its name."""
+    if cls.name in EXPORTERS:
+        raise ValueError(f"export format {cls.name!r} is registered twice")
+    EXPORTERS[cls.name] = cls()
+    return cls
+
+
+def merged_model(model: nn.Module) -> nn.Module:
+    """Return the model with its adapter folded in.
+
+    Raises:
+        ExportError: The adapter's kind cannot be merged.
+    """
+    from peft import PeftModel
+
+    from tunebench.inference.restore import merge_adapter
+
+    merged = merge_adapter(model)
+    if isinstance(merged, PeftModel):
+        kind = next(iter(merged.peft_config.values())).peft_type
+        raise ExportError(
+            "This adapter cannot be merged into its base.",
+            value=str(getattr(kind, "value", kind)),
+            allowed="adapter",
+            fix="use --format adapter",
+        )
+    return merged
+
+
+def batch_lines(artifact: Artifact, cut: Cut, *, tensors: str) -> list[str]:
+    """Return Python that makes ``batch`` of texts with ``tokenizer``, shortened as in training.
+
+    Args:
+        artifact: The run.
+        cut: How its texts were shortened.
+        tensors: What the batch is made of: ``pt`` or ``np``.
+    """
+    if artifact.truncation != "head_tail":
+        # The saved tokenizer knows length and side.
+        return [f'batch = tokenizer(["a text"], truncation=True, padding=True, return_tensors="{tensors}")']
+    return [
+        "",
+        "def cut(ids):  # as in training; truncation=True would keep one end only",
+        f"    return ids if len(ids) <= {cut.length} else ids[:{cut.first}] + ids[len(ids) - {cut.last} :]",
+        "",
+        'rows = [cut(ids) for ids in tokenizer(["a text"])["input_ids"]]',
+        f'batch = tokenizer.pad({{"input_ids": rows}}, return_tensors="{tensors}")',
+    ]
+
+
+#: What follows :func:`batch_lines` where ``model`` is a torch model.
+LOGITS_LINES = ("with torch.inference_mode():", "    logits = model(**batch).logits")

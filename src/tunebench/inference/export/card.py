@@ -1,0 +1,151 @@
+"""The model card: what the Hub's conventions ask for, from the run's record and its stored predictions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tunebench.files import write_text
+from tunebench.formatting import escape_markdown
+
+if TYPE_CHECKING:
+    from tunebench.data.reference import DataRef
+    from tunebench.data.tokens import Cut
+    from tunebench.inference.export.base import Exporter
+    from tunebench.inference.export.source import Source
+    from tunebench.models.reference import ModelRef
+
+#: What the packaged models and data sets are called on the Hub.
+_HUB_NAMES = {
+    "minilm": "sentence-transformers/all-MiniLM-L6-v2",
+    "imdb-reviews": "stanfordnlp/imdb",
+    "rotten-tomatoes": "cornell-movie-review-data/rotten_tomatoes",
+}
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One score of the test part, with its interval over test texts."""
+
+    metric: str
+    label: str
+    value: float
+    low: float
+    high: float
+    method: str
+
+
+def write_card(
+    folder: Path, *, source: Source, exporter: Exporter, facts: dict[str, Any], cut: Cut, name: str
+) -> None:
+    """Write ``README.md`` into an export.
+
+    Args:
+        folder: The export.
+        source: The run.
+        exporter: The format.
+        facts: The content of ``export.json``.
+        cut: How the run's texts were shortened.
+        name: What the model is called.
+    """
+    environment = Environment(
+        loader=PackageLoader("tunebench", "inference/export"),
+        # Markdown, not HTML: what comes from outside goes through the md filter.
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["md"] = lambda value: escape_markdown(str(value))
+    environment.filters["commas"] = lambda value: f"{value:,}"
+    found = results(source)
+    spec = source.record.spec
+    text = environment.get_template("card.md.j2").render(
+        metadata=f"---\n{_metadata(source, exporter, found, name)}\n---",
+        name=name,
+        labels=[escape_markdown(label) for label in spec.data.label_names],
+        base=shown(spec.model),
+        data=shown(spec.data),
+        public=hub_name(spec.data) is not None,
+        spec=spec,
+        record=source.record,
+        examples=source.record.examples,
+        facts=facts,
+        results=found,
+        method=found[0].method,
+        cut=cut,
+        how_to_load=exporter.how_to_load(source.artifact, cut),
+    )
+    write_text(folder / "README.md", re.sub(r"\n{3,}", "\n\n", text))
+
+
+def results(source: Source) -> list[Result]:
+    """Return macro F1 and accuracy of the run's whole test part, from its stored predictions."""
+    from tunebench.stats import example_interval
+
+    found = []
+    for metric, label in (("macro_f1", "macro F1"), ("accuracy", "accuracy")):
+        interval = example_interval(
+            source.labels,
+            source.logits.argmax(1),
+            classes=source.logits.shape[1],
+            rng=np.random.default_rng(0),
+            metric=metric,  # type: ignore[arg-type]
+        )
+        found.append(Result(metric, label, interval.estimate, interval.low, interval.high, interval.method))
+    return found
+
+
+def hub_name(reference: ModelRef | DataRef) -> str | None:
+    """Return what a model or data set is called on the Hub, or None for a local one."""
+    source = reference.source
+    if source in _HUB_NAMES:
+        return _HUB_NAMES[source]
+    return source if _HUB_NAME.fullmatch(source) and not Path(source).exists() else None
+
+
+def shown(reference: ModelRef | DataRef) -> str:
+    """Return a name for people; of a local path only the last part, since a card is for others."""
+    return hub_name(reference) or Path(reference.source).name
+
+
+def _metadata(source: Source, exporter: Exporter, found: list[Result], name: str) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    spec = source.record.spec
+    assert source.record.examples is not None
+    held_out = source.record.examples.test_held_out
+    base, data = hub_name(spec.model), hub_name(spec.data)
+    evaluated = [
+        EvalResult(
+            task_type="text-classification",
+            task_name="Text Classification",
+            dataset_type=data or shown(spec.data),
+            dataset_name=shown(spec.data),
+            dataset_revision=spec.data.revision,
+            dataset_split="train (held out)" if held_out else "test",
+            metric_type="f1" if result.metric == "macro_f1" else result.metric,
+            metric_name=result.label,
+            metric_args={"average": "macro"} if result.metric == "macro_f1" else None,
+            metric_value=round(result.value, 6),
+        )
+        for result in found
+    ]
+    card = ModelCardData(
+        model_name=name,
+        base_model=base,
+        datasets=None if data is None else [data],
+        library_name=exporter.library,
+        pipeline_tag="text-classification",
+        tags=["tunebench", "text-classification", spec.kind, exporter.name],
+        metrics=["f1", "accuracy"],
+        eval_results=evaluated,
+    )
+    return str(card.to_yaml())

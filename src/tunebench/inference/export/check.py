@@ -1,0 +1,98 @@
+"""An export against its run: the same texts through both, and what may differ."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tunebench.tasks.metrics import macro_f1
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tunebench.inference.export.base import Tolerance
+    from tunebench.inference.predictor import Predictor
+
+#: Texts whose latency is measured, one at a time.
+_LATENCY_TEXTS = 16
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How an export answers beside its run, on the same texts.
+
+    Attributes:
+        texts: How many texts were compared.
+        largest_logit_difference: Over all texts and classes.
+        mean_logit_difference: Mean of the absolute differences.
+        equal_predictions: Share of texts with the same label.
+        macro_f1_before: Of the run, on these texts.
+        macro_f1_after: Of the export, on these texts.
+    """
+
+    texts: int
+    largest_logit_difference: float
+    mean_logit_difference: float
+    equal_predictions: float
+    macro_f1_before: float
+    macro_f1_after: float
+
+    def violations(self, tolerance: Tolerance) -> list[str]:
+        """Return what is beyond a tolerance, one sentence each."""
+        found = []
+        limit = tolerance.logit_difference
+        if limit is not None and not self.largest_logit_difference <= limit:
+            found.append(f"a logit differs by {self.largest_logit_difference:.3g}, and {limit:g} is allowed")
+        if not self.equal_predictions >= tolerance.equal_predictions:
+            found.append(
+                f"{self.equal_predictions:.1%} of the predictions are equal, "
+                f"and {tolerance.equal_predictions:.1%} are needed"
+            )
+        loss = self.macro_f1_before - self.macro_f1_after
+        if not loss <= tolerance.macro_f1_loss:
+            found.append(f"macro F1 falls by {loss:.4f}, and {tolerance.macro_f1_loss:g} is allowed")
+        return found
+
+
+def agreement(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> Agreement:
+    """Compare logits of the same texts.
+
+    Args:
+        labels: Integers of shape ``(n,)``.
+        before: Logits of the run, ``(n, classes)``.
+        after: Logits of the export, of the same shape.
+
+    Raises:
+        ValueError: Shapes do not fit, or a logit is not finite.
+    """
+    if before.shape != after.shape:
+        raise ValueError(f"logits of shape {before.shape} and {after.shape}")
+    difference = np.abs(before.astype(np.float64) - after)
+    return Agreement(
+        texts=len(labels),
+        largest_logit_difference=float(difference.max()),
+        mean_logit_difference=float(difference.mean()),
+        equal_predictions=float((before.argmax(1) == after.argmax(1)).mean()),
+        macro_f1_before=macro_f1(labels, before),
+        macro_f1_after=macro_f1(labels, after),
+    )
+
+
+def chosen_texts(available: int, wanted: int) -> np.ndarray:
+    """Return evenly spaced positions, at most ``wanted``: the same ones every time, from the whole test part."""
+    count = min(available, wanted)
+    return np.unique(np.linspace(0, available - 1, count).round().astype(np.int64))
+
+
+def latency_ms(predictor: Predictor, texts: Sequence[str]) -> float:
+    """Return the median milliseconds that a single text takes, tokenisation included."""
+    seconds = []
+    for text in texts[:_LATENCY_TEXTS]:
+        start = time.perf_counter()
+        predictor.predict_logits([text])
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds) * 1e3

@@ -1,0 +1,62 @@
+"""Merged folders: a plain Transformers model, for everything that knows no PEFT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tunebench.errors import ExportError
+from tunebench.inference.export.base import LOGITS_LINES, Exporter, Tolerance, batch_lines, merged_model, register
+from tunebench.models.pooling import pools_by_hooks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tunebench.data.tokens import Cut
+    from tunebench.inference.artifacts import Artifact, Format
+
+
+@register
+class MergedExporter(Exporter):
+    """What ``save_pretrained`` writes, adapters folded into the weights."""
+
+    name: ClassVar[Format] = "merged"
+    summary: ClassVar[str] = "a plain Transformers model, adapters folded in"
+    tolerance: ClassVar[Tolerance] = Tolerance(1e-3, 0.99, 0.005)
+    library: ClassVar[str] = "transformers"
+
+    def write(self, model: Any, folder: Path, artifact: Artifact) -> None:
+        """Merge and save; see :meth:`Exporter.write`."""
+        plain: Any = merged_model(model)
+        if pools_by_hooks(plain):
+            raise ExportError(
+                "Transformers has no place for mean pooling in this architecture: the merged folder would "
+                "read the first token.",
+                value=f"{plain.config.model_type}, pooling: mean",
+                allowed="onnx, onnx-int8",
+                fix="use --format onnx",
+            )
+        plain.save_pretrained(folder)
+
+    def how_to_load(self, artifact: Artifact, cut: Cut) -> str:
+        """Return the lines for Transformers; see :meth:`Exporter.how_to_load`."""
+        if artifact.truncation == "head_tail":
+            # A pipeline leaves the cut to the tokenizer, which keeps one end.
+            return "\n".join(
+                [
+                    "import torch",
+                    "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
+                    "",
+                    'tokenizer = AutoTokenizer.from_pretrained("PATH")',
+                    'model = AutoModelForSequenceClassification.from_pretrained("PATH").eval()',
+                    *batch_lines(artifact, cut, tensors="pt"),
+                    *LOGITS_LINES,
+                ]
+            )
+        return "\n".join(
+            [
+                "from transformers import pipeline",
+                "",
+                'classify = pipeline("text-classification", model="PATH")',
+                'classify(["a text"], truncation=True)  # without truncation, long texts are an error',
+            ]
+        )

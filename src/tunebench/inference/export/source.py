@@ -1,0 +1,176 @@
+"""What is exported: a run of a study, its model as trained, and the texts it was tested on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.load import load_comparison
+from tunebench.analysis.recommend import recommend
+from tunebench.errors import DataError, ExportError, StoreError
+from tunebench.inference.artifacts import Artifact, describe
+from tunebench.inference.export.check import chosen_texts
+from tunebench.store.cell import Cell
+from tunebench.store.imported import ImportedStudy
+from tunebench.store.study_folder import StudyStore
+from tunebench.strategies import family_of
+
+if TYPE_CHECKING:
+    from tunebench.store.record import RunRecord
+    from tunebench.study.config import StudyConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A complete run, and what it is compared on.
+
+    Attributes:
+        artifact: Its folder.
+        record: Its record.
+        study: The study.
+        labels: Of the whole test part, ``(n,)``.
+        logits: What the run predicted there, ``(n, classes)``.
+        chosen: Positions in the test part of the texts that the export is checked on.
+        texts: Those texts.
+        recommended_among: Strategies that the study compared on the test part to recommend this one, itself
+            included; none where it was not taken for that.
+    """
+
+    artifact: Artifact
+    record: RunRecord
+    study: StudyConfig
+    labels: np.ndarray
+    logits: np.ndarray
+    chosen: np.ndarray
+    texts: list[str]
+    recommended_among: tuple[str, ...] = ()
+
+
+def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: int) -> Source:
+    """Choose a run and read its data.
+
+    Args:
+        folder: The study.
+        run_id: The run; None for the best by selection score.
+        recommended: Take what the study recommends instead.
+        texts: How many texts to check on; all of a smaller test part.
+
+    Raises:
+        StoreError: The run or its files are not there or damaged.
+        ExportError: Nothing says which run is best.
+        DataError: The data set is not what the study was run on.
+    """
+    store = StudyStore.open(folder)
+    study = store.study()
+    if isinstance(study, ImportedStudy):
+        raise ExportError("The runs of this study were imported; their weights are not here.", value=str(folder))
+    among: tuple[str, ...] = ()
+    if run_id is None:
+        comparison = load_comparison(folder)
+        run_id, among = recommended_run(comparison) if recommended else (best_run(comparison), ())
+    run = store.run_folder(run_id)
+    if not run.path.is_dir():
+        known = [cell.spec.run_id for cell in store.cells() if cell.scored]
+        raise StoreError(
+            "The study has no such run.",
+            value=run_id,
+            allowed=", ".join(known[:6]) or "none is complete",
+            fix=f"tunebench status {folder} lists them",
+        )
+    artifact = describe(run.path)
+    record = run.read()
+    assert record is not None and artifact.run is not None
+    family = family_of(record.spec.kind)
+    if record.scores is None or family != "encoder":
+        others = {"classical": "a baseline without an encoder", "few_shot": "a sentence encoder of SetFit"}
+        raise ExportError(
+            "Only a classifier that the Trainer trained and that was scored on test can be exported.",
+            value=f"{run_id}: {'not scored' if record.scores is None else others[family]}",
+            fix="choose another --run",
+        )
+    predictions = run.read_predictions()
+    chosen = chosen_texts(len(predictions["labels"]), texts)
+    return Source(
+        artifact=artifact,
+        record=record,
+        study=study,
+        labels=predictions["labels"].astype(np.int64),
+        logits=predictions["logits"],
+        chosen=chosen,
+        texts=_test_texts(study, record, predictions, chosen),
+        recommended_among=among,
+    )
+
+
+def best_run(comparison: Comparison) -> str:
+    """Return the complete run with the best macro F1 on validation; the earlier in the plan wins a tie.
+
+    The test part is never looked at: what it chose, it could no longer judge.
+
+    Raises:
+        ExportError: No run was selected on validation, and there are several.
+    """
+    return _best(comparison.scored, comparison.name)
+
+
+def recommended_run(comparison: Comparison) -> tuple[str, tuple[str, ...]]:
+    """Return the run that a study recommends, and the strategies among which its own was.
+
+    The strategy is chosen by scores on the test part, which can then judge it no longer without flattery; among
+    the strategy's seeds validation chooses.
+
+    Raises:
+        ExportError: As :func:`best_run`.
+        StoreError: There is nothing to recommend from.
+    """
+    found = recommend(comparison)
+    group = comparison.group(found.strategy, found.train_size)
+    assert group is not None and group.selected is not None
+    among = tuple(one.label for one in found.alternatives)
+    return _best(group.selected.scored, comparison.name), among
+
+
+def _best(cells: tuple[Cell, ...], name: str) -> str:
+    if not cells:
+        raise StoreError("The study has no complete run.", value=name, fix="tunebench run STUDY goes on with it")
+    judged = [cell for cell in cells if cell.spec.selection == "validation" and _score(cell) is not None]
+    if judged:
+        return max(judged, key=lambda cell: _score(cell) or 0.0).spec.run_id
+    if len(cells) == 1:
+        return cells[0].spec.run_id
+    raise ExportError(
+        "Nothing says which run is the best: none was scored on a validation part, "
+        "and the test part must not choose.",
+        value=f"selection: {cells[0].spec.selection}",
+        allowed=", ".join(cell.spec.run_id for cell in cells[:6]),
+        fix="name one: --run ID",
+    )
+
+
+def _score(cell: Cell) -> float | None:
+    value: float | None = cell.row["selection_macro_f1"]
+    return value
+
+
+def _test_texts(
+    study: StudyConfig, record: RunRecord, predictions: dict[str, np.ndarray], chosen: np.ndarray
+) -> list[str]:
+    from tunebench.data import load_dataset
+
+    dataset = load_dataset(study.data)
+    if dataset.fingerprint != record.spec.data.fingerprint:
+        raise DataError(
+            "The data set is not the one the run was trained on; an export is checked on its test part.",
+            value=f"{study.data.source}: {dataset.fingerprint}",
+            allowed=record.spec.data.fingerprint,
+            fix="put the original data back",
+        )
+    split = dataset.train if dataset.test is None else dataset.test
+    rows = predictions["indices"][chosen]
+    if not np.array_equal(split.labels[rows], predictions["labels"][chosen]):
+        raise StoreError("The stored predictions do not belong to this data.", value=record.run_id)
+    return [split.texts[row] for row in rows]

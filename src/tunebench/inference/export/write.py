@@ -1,0 +1,220 @@
+"""The export itself: write beside the place, load again, compare, and only then move there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tunebench.errors import ConfigError, ExportError, StoreError
+from tunebench.files import write_json
+from tunebench.inference.artifacts import EXPORT_FILE
+from tunebench.inference.export.base import EXPORTERS, Exporter
+from tunebench.inference.export.card import write_card
+from tunebench.inference.export.check import Agreement, agreement, latency_ms
+from tunebench.inference.export.source import Source, open_source
+
+if TYPE_CHECKING:
+    from tunebench.inference.predictor import Predictor
+
+_NOTES = (EXPORT_FILE, "README.md")
+#: Raised when the meaning of ``export.json`` changes.
+EXPORT_VERSION = 1
+#: Texts of the test part that an export is checked on.
+CHECKED_TEXTS = 256
+#: Share of the run's stored predictions that its rebuilt model must repeat. They were made in bf16 on most
+#: machines, and the model is rebuilt in fp32, so labels decided by a hair may differ.
+SAME_AS_STORED = 0.95
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished export.
+
+    Attributes:
+        folder: Where it lies.
+        facts: The content of its ``export.json``.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+
+
+def export_run(
+    study: Path,
+    *,
+    out: Path,
+    format: str = "merged",
+    run_id: str | None = None,
+    recommended: bool = False,
+    texts: int = CHECKED_TEXTS,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Exported:
+    """Export a run of a study, and check it against the run.
+
+    Args:
+        study: The study's folder.
+        out: The new folder; it must not be there yet, or be empty.
+        format: A key of :data:`~tunebench.inference.export.base.EXPORTERS`.
+        run_id: The run; None for the best by macro F1 on validation.
+        recommended: Take the run that the study recommends; its strategy is chosen by scores on the test part.
+        texts: Texts of the test part to compare on.
+        tell: Told what is being done.
+
+    Raises:
+        ExportError: The format cannot hold the run, or the export answers differently than the run. Nothing
+            is left at ``out`` then.
+        TunebenchError: Study, run, data or base are not there, or not what they were.
+    """
+    if format not in EXPORTERS:
+        raise ConfigError("There is no such export format.", value=format, allowed=", ".join(EXPORTERS))
+    if run_id is not None and recommended:
+        raise ConfigError("Either a run is named, or the recommended one is taken.", value=run_id)
+    exporter = EXPORTERS[format]
+    check_place(out)
+    source = open_source(study, run_id=run_id, recommended=recommended, texts=texts)
+    exporter.check(source.artifact)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        facts = _write(source, exporter, temporary, out.name, tell)
+        if out.exists():
+            out.rmdir()
+        os.replace(temporary, out)
+    except OSError as error:
+        raise StoreError(
+            f"The export cannot be written: {error.strerror or error}", value=str(out), fix="choose another --out"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Exported(out, facts)
+
+
+def check_place(out: Path) -> None:
+    """Refuse a place where something is.
+
+    Raises:
+        StoreError: A file, or a folder that is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StoreError(
+            "There is something at this place already.",
+            value=str(out),
+            allowed="a new folder, or an empty one",
+            fix="choose another --out, or remove it",
+        )
+
+
+def _write(
+    source: Source, exporter: Exporter, folder: Path, name: str, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    from tunebench.inference.predictor import embedding_rows, from_model, load
+    from tunebench.inference.restore import restore_model
+    from tunebench.machine.clock import ContentionMeter
+    from tunebench.models.loading import load_tokenizer
+
+    tell(f"run {source.artifact.name}: {len(source.texts)} texts through the model as trained")
+    model, tokens = restore_model(source.artifact)
+    meter = ContentionMeter()
+    meter.start()
+    rows = embedding_rows(model)
+    before = from_model(source.artifact, model, load_tokenizer(tokens, rows=rows))
+    logits, milliseconds = _answers(before, source)
+    repeated = _check_rebuilt(source, logits)
+
+    tell(f"writing {exporter.name}: {exporter.summary}")
+    exporter.write(model, folder, source.artifact)
+    tokenizer = load_tokenizer(tokens)
+    tokenizer.model_max_length = source.artifact.max_length
+    # Both: what is saved are the arguments it was made with, at their present values.
+    tokenizer.truncation_side = "left" if source.artifact.truncation == "tail" else "right"
+    tokenizer.init_kwargs["truncation_side"] = tokenizer.truncation_side
+    tokenizer.save_pretrained(folder)
+    facts = _facts(source, exporter)
+    write_json(folder / EXPORT_FILE, facts)
+
+    tell("loading it again, and comparing")
+    after = load(folder, device="cpu", precision="auto" if exporter.name.startswith("onnx") else "fp32")
+    exported_logits, exported_milliseconds = _answers(after, source)
+    meter.stop()
+    if after.label_names != before.label_names or after.cut != before.cut:
+        raise ExportError(
+            "The export has other labels than the run, or reads other tokens of a long text.",
+            value=f"{after.label_names}, {after.cut}",
+            allowed=f"{before.label_names}, {before.cut}",
+        )
+    found = agreement(source.labels[source.chosen], logits, exported_logits)
+    _refuse_disagreement(found, exporter)
+    facts["check"] = {
+        **asdict(found),
+        "tolerance": asdict(exporter.tolerance),
+        "equal_to_stored_predictions": repeated,
+        # Of what is loaded, without the notes beside it.
+        "bytes": sum(path.stat().st_size for path in folder.iterdir() if path.name not in _NOTES),
+        "latency_ms_before": milliseconds,
+        "latency_ms_after": exported_milliseconds,
+        "contended": meter.contended,
+    }
+    write_card(folder, source=source, exporter=exporter, facts=facts, cut=before.cut, name=name)
+    write_json(folder / EXPORT_FILE, facts)
+    return facts
+
+
+def _answers(predictor: Predictor, source: Source) -> tuple[np.ndarray, float]:
+    return predictor.predict_logits(source.texts), latency_ms(predictor, source.texts)
+
+
+def _check_rebuilt(source: Source, logits: np.ndarray) -> float:
+    """Return the share of the run's stored predictions that the rebuilt model repeats.
+
+    Without this, an export could agree with a model that is not the one that was scored.
+    """
+    repeated = float((source.logits[source.chosen].argmax(1) == logits.argmax(1)).mean())
+    if repeated < SAME_AS_STORED:
+        raise ExportError(
+            "The run's model, built again from its weights, does not predict what the run predicted.",
+            value=f"{repeated:.1%} of the predictions are equal",
+            allowed=f"at least {SAME_AS_STORED:.0%}",
+            fix="check that the versions of torch, transformers and peft are those of the run's record",
+        )
+    return repeated
+
+
+def _refuse_disagreement(found: Agreement, exporter: Exporter) -> None:
+    violations = found.violations(exporter.tolerance)
+    if violations:
+        raise ExportError(
+            f"The export does not answer as the run does, on {found.texts} texts: {'; '.join(violations)}.",
+            value=exporter.name,
+            fix="nothing was kept; choose another --format",
+        )
+
+
+def _facts(source: Source, exporter: Exporter) -> dict[str, Any]:
+    """Return what ``export.json`` says besides the check."""
+    spec = source.record.spec
+    return {
+        "schema_version": EXPORT_VERSION,
+        "format": exporter.name,
+        "weights": exporter.weights,
+        "run_id": source.record.run_id,
+        "study": source.study.name,
+        "strategy": {"label": spec.label, "kind": spec.kind, "params": spec.params},
+        "recommended_among": list(source.recommended_among),
+        "learning_rate": spec.learning_rate,
+        "train_size": spec.train_size,
+        "seed": spec.seed,
+        "label_names": list(spec.data.label_names),
+        "max_length": spec.max_length,
+        "truncation": spec.truncation,
+        "head_share": spec.head_share if spec.truncation == "head_tail" else None,
+        "base": spec.model.model_dump(mode="json"),
+        "data": spec.data.model_dump(mode="json"),
+        "versions": source.record.environment.versions,
+    }

@@ -1,0 +1,275 @@
+"""A trained classifier, ready to answer: one class over every format a folder may have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tunebench.data.columns import is_encodable
+from tunebench.data.tokens import make_cut
+from tunebench.errors import ConfigError, DataError, MissingExtraError, ModelError, first_line
+from tunebench.inference.artifacts import Artifact, Format, describe
+from tunebench.inference.restore import merge_adapter, restore_model
+from tunebench.models.architectures import ARCHITECTURES, architecture_of
+from tunebench.models.loading import load_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerBase
+
+Precision = Literal["auto", "fp32", "bf16"]
+#: From padded ids and mask, both int64 ``(B, S)``, to logits ``(B, classes)``.
+Forward = Callable[[dict[str, "Tensor"]], np.ndarray]
+
+
+def load(
+    path: str | Path, *, device: str = "auto", threads: int | None = None, precision: Precision = "auto"
+) -> Predictor:
+    """Load a trained classifier.
+
+    Args:
+        path: A merged folder, a PEFT adapter folder (ours, or made by plain PEFT), an ONNX folder, or the
+            folder of a complete run of a study.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``; ONNX runs on the CPU.
+        threads: Compute threads; None leaves the setting of the process.
+        precision: Of the encoder's matrix products. ``auto`` is what a study's fast engine takes on this
+            machine: bf16 where that is faster, else fp32. ONNX runs as it was written.
+
+    Raises:
+        ModelError: The folder holds no classifier, or a part of it is missing.
+        StoreError: It is a run's folder, and damaged or not complete.
+        ConfigError: Device or precision do not go with the format.
+        MissingExtraError: ONNX, without its packages.
+    """
+    artifact = describe(path)
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ConfigError("There is no such precision.", value=precision, allowed="auto, fp32, bf16")
+    if artifact.format in ("onnx", "onnx-int8"):
+        return _load_onnx(artifact, device=device, threads=threads, precision=precision)
+    from tunebench.machine import devices
+
+    if threads is not None:
+        devices.set_threads(threads)
+    place = devices.resolve_device(device)
+    model, tokens = restore_model(artifact)
+    chosen = devices.default_precision(place, "fast") if precision == "auto" else precision
+    tokenizer = load_tokenizer(tokens, rows=embedding_rows(model))
+    return from_model(artifact, merge_adapter(model), tokenizer, device=place, bf16=chosen == "bf16")
+
+
+def embedding_rows(model: Any) -> int:
+    """Return how many token ids a model has an embedding for, wrapped by PEFT or not."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def from_model(
+    artifact: Artifact,
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    device: str = "cpu",
+    bf16: bool = False,
+) -> Predictor:
+    """Return the predictor of a torch model, wrapped by PEFT or not; the model is moved and frozen.
+
+    Args:
+        artifact: What the model came from.
+        model: The classifier.
+        tokenizer: Its tokenizer.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        bf16: Compute the encoder's matrix products in bf16.
+    """
+    model.eval().requires_grad_(False).to(device)
+    return Predictor(artifact, tokenizer, _torch_forward(model, device, bf16=bf16), model=model)
+
+
+class Predictor:
+    """A classifier of texts; made by :func:`load`. Its methods may be called from several threads.
+
+    Args:
+        artifact: What was loaded.
+        tokenizer: Its tokenizer, which from then on is the predictor's own.
+        forward: Runs padded batches.
+        model: The torch model, if there is one.
+
+    Attributes:
+        artifact: What was loaded, and from where.
+        name: The folder's name.
+        label_names: One name a class, in the order of the logits.
+        max_length: Most tokens that are read of a text, special ones included.
+        cut: Which tokens of a longer text these are: the ones that training read.
+        format: How the classifier was stored.
+        base_fingerprint: Content of an adapter's base: equal for adapters over the same base. None for
+            other formats.
+        model: The torch model, adapters merged; None for ONNX.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        tokenizer: PreTrainedTokenizerBase,
+        forward: Forward,
+        *,
+        model: nn.Module | None = None,
+    ) -> None:
+        self.artifact = artifact
+        self.name: str = artifact.name
+        self.label_names: tuple[str, ...] = artifact.label_names
+        self.max_length: int = artifact.max_length
+        self.format: Format = artifact.format
+        self.base_fingerprint: str | None = None if artifact.base is None else artifact.base.fingerprint
+        self.model = model
+        self._tokenizer, self._forward = tokenizer, forward
+        self.cut = make_cut(tokenizer, artifact.max_length, artifact.truncation, artifact.head_share)
+        # Ends the tokenizer's own truncation: from now on no call changes it, so threads may share it.
+        self.encode(["a"])
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.name!r}, {self.format}, {len(self.label_names)} classes)"
+
+    @property
+    def pad_id(self) -> int:
+        """Token id of padding."""
+        return int(self._tokenizer.pad_token_id or 0)
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return the token ids of each text, shortened by :attr:`cut`; int64.
+
+        Raises:
+            DataError: A text is no string, or no valid Unicode.
+        """
+        check_texts(texts)
+        if not len(texts):
+            return []
+        rows = self._tokenizer(
+            list(texts),
+            truncation=False,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        return [self.cut.of(np.asarray(row, dtype=np.int64)) for row in rows]
+
+    def predict_logits(self, texts: Sequence[str], *, batch_tokens: int = 8192) -> np.ndarray:
+        """Return the logits of texts: float32 ``(texts, classes)``, in the order given.
+
+        Args:
+            texts: The texts; an empty one is an input like any other.
+            batch_tokens: Tokens a batch, padding included. Texts of similar length share a batch.
+
+        Raises:
+            DataError: A text is no string, or no valid Unicode.
+        """
+        return self.logits_of(self.encode(texts), batch_tokens=batch_tokens)
+
+    def logits_of(self, rows: Sequence[np.ndarray], *, batch_tokens: int = 8192) -> np.ndarray:
+        """Return the logits of what :meth:`encode` gave; see :meth:`predict_logits`."""
+        from tunebench.engine.batching import Collator, batches_by_length
+
+        logits = np.empty((len(rows), len(self.label_names)), dtype=np.float32)
+        collator = Collator(pad_id=self.pad_id)
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        for chosen in batches_by_length(lengths, batch_tokens=batch_tokens):
+            logits[chosen] = self._forward(collator.pad([rows[i] for i in chosen]))
+        return logits
+
+    def predict(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the name of the likeliest label of each text, ``(texts,)``; see :meth:`predict_logits`."""
+        names: np.ndarray = np.asarray(self.label_names)[self.predict_logits(texts).argmax(axis=1)]
+        return names
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """Return probabilities, float32 ``(texts, classes)``; rows sum to 1. See :meth:`predict_logits`."""
+        return softmax(self.predict_logits(texts))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax over the last axis, in the type of the logits."""
+    powers: np.ndarray = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Raise unless every text can be tokenised; control characters and empty texts can.
+
+    Raises:
+        DataError: The first that cannot, with its position counted from 1.
+    """
+    if isinstance(texts, (str, bytes)):
+        raise DataError("A list of texts is wanted, not a single one.", fix="predict([text])")
+    for position, text in enumerate(texts, start=1):
+        if not isinstance(text, str):
+            raise DataError(f"Text {position} is not a string.", value=text, allowed="strings")
+        if not is_encodable(text):
+            raise DataError(
+                f"Text {position} is not valid Unicode (half of a surrogate pair).",
+                value=text,
+                allowed="characters that UTF-8 can encode",
+            )
+
+
+def _torch_forward(model: Any, device: str, *, bf16: bool) -> Forward:
+    import torch
+
+    from tunebench.engine.fast.attach import attach
+
+    autocast: torch.dtype | None = None
+    if bf16:
+        family = architecture_of(model.config) if model.config.model_type in ARCHITECTURES else None
+        if family is not None and device == "cpu":
+            _, autocast = attach(model, family, torch.bfloat16, seed=0)
+        else:
+            autocast = torch.bfloat16
+
+    def forward(batch: dict[str, Tensor]) -> np.ndarray:
+        context = nullcontext() if autocast is None else torch.autocast(device, dtype=autocast)
+        with torch.inference_mode(), context:
+            output = model(**{name: tensor.to(device) for name, tensor in batch.items()})
+        logits: np.ndarray = output.logits.float().cpu().numpy()
+        return logits
+
+    return forward
+
+
+def _load_onnx(artifact: Artifact, *, device: str, threads: int | None, precision: Precision) -> Predictor:
+    if device not in ("auto", "cpu"):
+        raise ConfigError("ONNX folders run on the CPU.", value=device, allowed="auto, cpu")
+    if precision == "bf16":
+        raise ConfigError(
+            "ONNX folders run in the precision they were written in.",
+            value=precision,
+            allowed="auto, fp32",
+            fix="load the merged folder for bf16",
+        )
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError("onnxruntime", "onnx") from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(str(artifact.weights), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        # onnxruntime's errors share no base class.
+        raise ModelError(
+            f"The ONNX graph cannot be loaded: {first_line(error)}", value=str(artifact.weights)
+        ) from None
+    wanted = [entry.name for entry in session.get_inputs()]
+
+    def forward(batch: dict[str, Tensor]) -> np.ndarray:
+        inputs = {name: tensor.numpy() for name, tensor in batch.items()}
+        # Graphs of other exporters may ask for segment ids; a single text is all zeros.
+        feeds = {name: inputs.get(name, np.zeros_like(inputs["input_ids"])) for name in wanted}
+        logits: np.ndarray = session.run(None, feeds)[0].astype(np.float32)
+        return logits
+
+    return Predictor(artifact, load_tokenizer(artifact.path), forward)

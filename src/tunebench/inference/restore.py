@@ -1,0 +1,153 @@
+"""A torch model from what a folder holds: whole, or an error, and nothing in it left to chance."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tunebench.errors import ModelError, first_line
+from tunebench.inference.artifacts import Artifact
+from tunebench.models.architectures import architecture_of
+from tunebench.models.checks import lacking_head
+from tunebench.models.loading import load_stored, model_folder
+from tunebench.models.weights import tensor_shapes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def restore_model(artifact: Artifact) -> tuple[nn.Module, Path]:
+    """Load a torch model in fp32, adapters beside their base, and say where its tokenizer lies.
+
+    Torch's, NumPy's and Python's random generators are as before afterwards.
+
+    Raises:
+        ModelError: A part is missing, so that it would be random; or something does not fit.
+    """
+    with _kept_random_state():
+        if artifact.run is not None:
+            model = _run_model(artifact)
+            tokens = model_folder(artifact.run.model.source, artifact.run.model.revision)
+        elif artifact.format == "adapter":
+            model = load_adapter(artifact)
+            assert artifact.base is not None
+            own = (artifact.path / "tokenizer_config.json").exists()
+            tokens = artifact.path if own else model_folder(artifact.base.source, artifact.base.revision)
+        else:
+            model, missing = load_stored(artifact.path, label_names=artifact.label_names)
+            if missing:
+                raise lacking_head(artifact.path, missing, architecture_of(model.config).is_new_head)
+            tokens = artifact.path
+    return model.eval(), tokens
+
+
+def load_adapter(artifact: Artifact) -> nn.Module:
+    """Load an adapter folder over its base with PEFT, and check that nothing in it is left to chance.
+
+    Args:
+        artifact: Of the format ``adapter``, and no run.
+
+    Returns:
+        The ``PeftModel``, not merged.
+
+    Raises:
+        ModelError: Parts of the head are neither in the base nor in the adapter, or the two do not fit.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+
+    assert artifact.base is not None
+    folder = model_folder(artifact.base.source, artifact.base.revision)
+    base, missing = load_stored(folder, label_names=artifact.label_names)
+    try:
+        with warnings.catch_warnings():
+            # PEFT warns of missing parameters and goes on; below they are an error.
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")
+            model: nn.Module = PeftModel.from_pretrained(base, str(artifact.path), is_trainable=False)
+    except KeyError as error:
+        # What it raises for a head that is missing.
+        _refuse_missing([str(error.args[0])], artifact.path)
+        raise
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"The adapter does not fit its base: {first_line(error)}", value=str(artifact.path)
+        ) from None
+    stored = set(tensor_shapes(artifact.weights))
+    lost = set(get_peft_model_state_dict(model, save_embedding_layers=False)) - stored
+    _refuse_missing(sorted(lost), artifact.path)
+    carried = [f".{_plain(name)}" for name in stored]
+    # What the base's files lack must be in the adapter, or it was drawn at random just now.
+    random_ = [name for name in missing if not any(other.endswith(f".{name}") for other in carried)]
+    _refuse_missing(random_, artifact.path)
+    return model
+
+
+def _plain(name: str) -> str:
+    """Return a parameter's name without what PEFT adds for the modules it keeps a trained copy of."""
+    head, _, tail = name.partition(".modules_to_save.")
+    return f"{head}.{tail.removeprefix('default.')}" if tail else head
+
+
+def _run_model(artifact: Artifact) -> nn.Module:
+    """Rebuild a run's model: pretrained weights, strategy and seed, then what was trained."""
+    from safetensors import SafetensorError
+
+    from tunebench.engine.checkpoint import load_weights
+    from tunebench.inference.artifacts import checked_base
+    from tunebench.training.encoder.prepare import prepare_model
+
+    assert artifact.run is not None
+    checked_base(artifact.run.model)
+    # fp32 and the reference engine: plain layers, which can be merged, exported and compared.
+    spec = artifact.run.model_copy(update={"precision": "fp32", "engine": "reference"})
+    model = prepare_model(spec, device="cpu").model
+    try:
+        load_weights(artifact.weights, model)
+    except (ValueError, SafetensorError) as error:
+        raise ModelError(f"The run's weights do not fit: {error}", value=str(artifact.weights)) from None
+    return model
+
+
+def _refuse_missing(names: Sequence[str], folder: Path) -> None:
+    if names:
+        raise ModelError(
+            f"Trained parameters are missing and would be random: {', '.join(names[:4])}"
+            f"{', ...' if len(names) > 4 else ''}.",
+            value=str(folder),
+            fix="save the head as well (PEFT: modules_to_save must name every module of it)",
+        )
+
+
+def merge_adapter(model: nn.Module) -> nn.Module:
+    """Fold a PEFT adapter into its base, in place; one that cannot be merged is returned as it is."""
+    from peft import PeftModel
+    from peft.utils import ModulesToSaveWrapper
+
+    if not isinstance(model, PeftModel) or not hasattr(model, "merge_and_unload"):
+        return model
+    base: Any = model.get_base_model()
+    # Except for LoRA, PEFT unwraps only trained copies that have a weight of their own; BERT's pooler has none.
+    for name, module in list(base.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            base.set_submodule(name, module.modules_to_save["default"])
+    merged: nn.Module = model.merge_and_unload(safe_merge=True)
+    return merged
+
+
+@contextmanager
+def _kept_random_state() -> Iterator[None]:
+    """Building a model draws from the global generators; loading one must not be noticed there."""
+    import torch
+
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002

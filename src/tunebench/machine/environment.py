@@ -1,0 +1,71 @@
+"""What identifies this computer in a record, and how fast it multiplies matrices."""
+
+from __future__ import annotations
+
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from tunebench.machine.devices import compute_type, cpu_flags
+
+
+def describe() -> dict[str, Any]:
+    """Return what identifies the machine in a record; nothing that identifies its user."""
+    flags = cpu_flags()
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "simd": sorted(flags & {"avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16"}),
+    }
+
+
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions of everything a result may depend on; ``more`` packages of one strategy."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    names = ("tunebench", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", *more)
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def gemm_gflops(dtype: str, *, size: int = 2048, repeats: int = 7) -> float:
+    """Measure the best rate of a square matrix product.
+
+    Args:
+        dtype: ``fp32`` or ``bf16``.
+        size: Rows, columns and inner dimension.
+        repeats: Measurements; the best counts, since noise only slows.
+
+    Returns:
+        Billions of floating-point operations a second.
+    """
+    kind = compute_type(dtype)
+    a, b = torch.randn(size, size).to(kind), torch.randn(size, size).to(kind)
+    torch.mm(a, b)
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        torch.mm(a, b)
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds) / 1e9

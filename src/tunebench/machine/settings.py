@@ -1,0 +1,36 @@
+"""How to execute: what changes time and memory, and never a result."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tunebench.recipe import Frozen
+
+
+class Execution(Frozen):
+    """How to execute; never part of a run's id."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    workers: int = Field(default=1, ge=1)
+    processes: int = Field(
+        default=1, ge=1, le=1024, description="that train each run together; threads are each one's"
+    )
+    executor: Literal["serial", "processes", "ray"] | None = Field(
+        default=None, description="unset: processes where there are several workers"
+    )
+    ray_address: str | None = Field(default=None, description="host:port or ray://host:port; None starts a cluster")
+    trackers: tuple[str, ...] = Field(
+        default=(), description="told what is logged; see tunebench.execution.tracking"
+    )
+    #: Runs whose test part stays locked until a learning rate is chosen.
+    locked: frozenset[str] = frozenset()
+    prefix_cache: int | None = Field(
+        default=2 * 10**9, ge=1, description="bytes a study may keep of frozen layers' outputs; None keeps nothing"
+    )
+    keep_memory: bool | None = Field(
+        default=None,
+        description="keep freed pages between steps; unset: with the fast engine only",
+    )

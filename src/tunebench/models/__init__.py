@@ -1,0 +1,1 @@
+"""Pretrained encoders: names, modules, loading."""

@@ -1,0 +1,18 @@
+"""Which model: what a run's id holds of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tunebench.recipe import Frozen
+
+#: What a run does with the classification head of a base that is a finished classifier.
+BaseHead = Literal["fresh", "kept"]
+
+
+class ModelRef(Frozen):
+    """A model, pinned by the content of its files."""
+
+    source: str
+    revision: str | None = None
+    fingerprint: str

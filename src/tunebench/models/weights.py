@@ -1,0 +1,286 @@
+"""Stored weights against the classifier they are loaded into: names, prefixes, and a head that is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunebench.errors import ModelError
+from tunebench.files import read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tunebench.models.architectures import Architecture
+    from tunebench.models.reference import BaseHead
+
+SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
+#: Names that wrappers (DataParallel, torch.compile, Lightning and the like) put before those of a model.
+_WRAPPERS = frozenset({"module", "_orig_mod", "model", "encoder", "backbone", "net", "auto_model", "0"})
+#: Every family has one of these, and the name says where its encoder begins.
+_ANCHORS = ("embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weight")
+#: The layer of a head whose rows are the classes.
+_OUTPUTS = ("classifier", "classifier.out_proj")
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """Names and shapes of a folder's safetensors, the tensors unread.
+
+    Attributes:
+        files: The files, in order.
+        prefix: A wrapper's prefix before the names of the encoder; taken off when the weights are loaded.
+        shapes: Without the prefix, in the order of the files.
+    """
+
+    files: tuple[Path, ...]
+    prefix: str
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes of the classification head that is stored; None where there is none."""
+        rows = [self.shapes[f"{name}.weight"][0] for name in _OUTPUTS if f"{name}.weight" in self.shapes]
+        return rows[0] if rows else None
+
+    def head(self, architecture: Architecture) -> tuple[str, ...]:
+        """Return the names of what classification alone brings; none where the model is no classifier yet."""
+        if self.classes is None:
+            return ()
+        return tuple(name for name in self.shapes if architecture.is_new_head(name))
+
+    def read(self, *, without: Iterable[str] = (), rows: Sequence[int] | None = None) -> dict[str, Tensor]:
+        """Read the tensors.
+
+        Args:
+            without: Names to leave out.
+            rows: The order in which to take the classes of the head; None leaves it.
+        """
+        from safetensors.torch import load_file
+
+        dropped = set(without)
+        outputs = {f"{name}.{kind}" for name in _OUTPUTS for kind in ("weight", "bias")}
+        found: dict[str, Tensor] = {}
+        for file in self.files:
+            for stored, tensor in load_file(file).items():
+                name = stored.removeprefix(self.prefix)
+                if name not in dropped:
+                    found[name] = tensor[list(rows)] if rows is not None and name in outputs else tensor
+        return found
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return names and shapes of a safetensors file; the tensors are not read.
+
+    Raises:
+        ModelError: The file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"The weights cannot be read: {error}", value=str(path)) from None
+
+
+def stored_weights(folder: Path, architecture: Architecture) -> StoredWeights:
+    """Read names and shapes of the weights in a folder.
+
+    Raises:
+        ModelError: A file is missing or damaged, or the encoder lies under a prefix that is not a known one.
+    """
+    files = _files(folder)
+    shapes = {name: shape for file in files for name, shape in tensor_shapes(file).items()}
+    prefix = _prefix(shapes, architecture, folder)
+    return StoredWeights(files, prefix, {name.removeprefix(prefix): shape for name, shape in shapes.items()})
+
+
+def _files(folder: Path) -> tuple[Path, ...]:
+    if (folder / SINGLE_FILE).exists():
+        return (folder / SINGLE_FILE,)
+    if not (folder / INDEX_FILE).exists():
+        raise ModelError(
+            f"The weights are not called as Transformers looks for them ({SINGLE_FILE}).",
+            value=", ".join(sorted(path.name for path in folder.glob("*.safetensors"))) or str(folder),
+            fix=f"rename the file to {SINGLE_FILE}",
+        )
+    index = read_json(folder / INDEX_FILE)
+    shards = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(shards, dict) or not shards:
+        raise ModelError("The index of the weights names no files.", value=str(folder / INDEX_FILE))
+    return tuple(folder / str(name) for name in sorted(set(shards.values())))
+
+
+def _prefix(names: Iterable[str], architecture: Architecture, folder: Path) -> str:
+    """Return what wrappers put before the encoder's names, which end as in every model of the family."""
+    base = f"{architecture.layers.split('.')[0]}."
+    found = dict.fromkeys(
+        name.removesuffix(anchor).removesuffix(base)
+        for name in names
+        for anchor in _ANCHORS
+        if name == anchor or name.endswith(f".{anchor}")
+    )
+    if not found or "" in found:
+        return ""
+    prefix, *others = found
+    if not others and set(prefix.removesuffix(".").split(".")) <= _WRAPPERS:
+        return prefix
+    raise ModelError(
+        "The weights hold several encoders, and none under its own name."
+        if others
+        else "The encoder's weights have a prefix before their names that is not a known one.",
+        value=", ".join(found),
+        allowed=f"the names that save_pretrained() writes, or the prefixes {', '.join(sorted(_WRAPPERS))}",
+        fix=f"save the {architecture.model_type} encoder itself, not what is around it, with save_pretrained() "
+        f"into a folder, with its tokenizer (here: {folder})",
+    )
+
+
+def refuse_unfit(
+    architecture: Architecture,
+    folder: Path,
+    *,
+    missing: Iterable[str],
+    mismatched: Iterable[tuple[str, Any, Any]],
+    unexpected: Iterable[str],
+) -> None:
+    """Raise where anything outside the classification head would be drawn at random.
+
+    Args:
+        architecture: The family.
+        folder: Where it lies, for the message.
+        missing: Parameters that the files do not hold.
+        mismatched: Those of another shape, each with the stored shape and that of the configuration.
+        unexpected: Stored names that no parameter has.
+
+    Raises:
+        ModelError: With the names.
+    """
+    shapes = [
+        f"{name} is {_shape(there)} in the file and {_shape(wanted)} by config.json"
+        for name, there, wanted in sorted(mismatched, key=lambda found: found[0])
+        if not architecture.is_head(name)
+    ]
+    if shapes:
+        raise ModelError(
+            f"The weights do not fit config.json: {listed(shapes)}.",
+            value=str(folder),
+            fix="put the config.json beside the weights that was saved with them",
+        )
+    lacking = sorted(name for name in missing if not architecture.is_head(name))
+    if not lacking:
+        return
+    marks = {"embeddings", architecture.layers.rpartition(".")[2]}
+    strangers = sorted(name for name in unexpected if marks & set(name.split(".")))
+    instead = f" The files hold, under names that are not the model's: {listed(strangers)}." if strangers else ""
+    raise ModelError(
+        f"{len(lacking)} parameters of the encoder are missing and would be random: {listed(lacking)}.{instead}",
+        value=str(folder),
+        fix="save the whole model again with save_pretrained(); config.json must state the sizes and the number of "
+        "layers that the weights have",
+    )
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return " x ".join(str(size) for size in shape)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base, checked: its encoder is whole.
+
+    Attributes:
+        stored: Its weights.
+        head: Names of the classification head it has already; none where it has none.
+        drawn: Parameters of the head that will be drawn, whatever becomes of :attr:`head`.
+        lacking: Those of :attr:`drawn` that pretrained encoders of the family are saved with: BERT's pooler.
+        label_names: Its classes, where it has a head.
+        problem: The ``problem_type`` of its configuration.
+        pickled_head: It is a SetFit model, whose head is not read.
+        source: Where it lies.
+    """
+
+    stored: StoredWeights
+    head: tuple[str, ...]
+    drawn: tuple[str, ...]
+    lacking: tuple[str, ...]
+    label_names: tuple[str, ...]
+    problem: str | None
+    pickled_head: bool
+    source: str
+
+    def use_of_head(self, *, keep: bool, label_names: Sequence[str]) -> BaseHead | None:
+        """Return what a run does with the head of the base; None where there is none and none is asked for.
+
+        Args:
+            keep: Whether it shall be kept.
+            label_names: The classes of the data.
+
+        Raises:
+            ModelError: It shall be kept and cannot be.
+        """
+        if keep:
+            self.rows(label_names)
+            return "kept"
+        return "fresh" if self.head else None
+
+    def rows(self, label_names: Sequence[str]) -> list[int]:
+        """Return which row of the stored head each class of the data is, matched by name.
+
+        Raises:
+            ModelError: There is no such head, or its classes are not those of the data.
+        """
+        what = None
+        if not self.head:
+            what = "The base has no classification head that could be kept."
+        elif self.problem not in (None, "single_label_classification"):
+            what = f"The head of the base was not trained for one class a text ({self.problem})."
+        elif self.drawn:
+            what = f"The head of the base is not whole; missing: {listed(self.drawn)}."
+        if what is not None:
+            raise ModelError(what, value=self.source, fix="drop keep_head, and a head is drawn from the seed")
+        if sorted(self.label_names) != sorted(label_names) or len(set(label_names)) < len(label_names):
+            raise ModelError(
+                "The classes of the base's head are not those of the data, so it cannot be kept.",
+                value=", ".join(self.label_names),
+                allowed=", ".join(label_names),
+                fix="drop keep_head, and a head is drawn from the seed; or, where only the names differ, mend "
+                "id2label in the base's config.json",
+            )
+        return [self.label_names.index(name) for name in label_names]
+
+    def remarks(self, use: BaseHead | None) -> list[str]:
+        """Say what is done to the base that its user may not expect.
+
+        Args:
+            use: From :meth:`use_of_head`.
+        """
+        lines = []
+        if self.stored.prefix:
+            lines.append(f"model: the prefix {self.stored.prefix!r} was taken off the names of its weights")
+        classes = ", ".join(self.label_names)
+        if use == "fresh":
+            lines.append(
+                f"model: it is a finished classifier ({classes}); its head is left out, and a new one is drawn "
+                "from the seed (keep_head: true keeps it)"
+            )
+        elif use == "kept":
+            lines.append(f"model: its classification head ({classes}) is kept, its classes matched by name")
+        if self.pickled_head:
+            lines.append("model: it is a SetFit model; its pickled head is not read, only its encoder is used")
+        if self.lacking:
+            lines.append(
+                f"model: it lacks {listed(self.lacking)}, which encoders of its family are usually saved with; "
+                "they are drawn with the head"
+            )
+        return lines

@@ -1,0 +1,96 @@
+"""The settings of one training, and the bases of all that is stored: what a run's id rests on."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: For ``Field(json_schema_extra=...)`` of anything added to specs or parameters after the first records:
+#: its default must mean what was done before it was there, and then does not enter a run's id.
+ADDED_LATER: dict[str, Any] = {"added_later": True}
+
+
+def without_neutral(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Drop fields declared with :data:`ADDED_LATER` that have their default, or that nothing switches on."""
+    extras = {
+        name: field.json_schema_extra
+        for name, field in model.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("added_later")
+    }
+
+    def matters(name: str, value: Any) -> bool:
+        if name not in extras:
+            return True
+        switch: Any = extras[name].get("only_with", {})
+        default = model.model_fields[name].get_default(call_default_factory=True)
+        return bool(value != default and all(values[other] == wanted for other, wanted in switch.items()))
+
+    return {name: value for name, value in values.items() if matters(name, value)}
+
+
+Selection = Literal["validation", "last", "test"]
+Precision = Literal["fp32", "bf16"]
+Engine = Literal["fast", "reference"]
+Schedule = Literal["linear", "cosine", "constant"]
+#: What is kept of a text that is too long: its beginning, its end, or some of both.
+Truncation = Literal["head", "tail", "head_tail"]
+BatchOrder = Literal["random", "by_length"]
+
+
+class Frozen(BaseModel):
+    """Base of all specs: frozen; unknown keys are refused, and numbers that JSON cannot hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+#: A setting that another one switches on; while that is off, this one enters no run's id.
+ONLY_HEAD_TAIL: dict[str, Any] = ADDED_LATER | {"only_with": {"truncation": "head_tail"}}
+ONLY_FAST: dict[str, Any] = ADDED_LATER | {"only_with": {"engine": "fast"}}
+
+
+class Recipe(Frozen):
+    """How a run is trained, besides strategy, learning rate and data.
+
+    A study sets the recipe of all its strategies, and a strategy may set what differs for it.
+    """
+
+    max_length: int = Field(default=256, ge=4, le=8192)
+    epochs: int = Field(default=3, ge=1, le=1000)
+    batch_size: int = Field(default=32, ge=1, le=4096)
+    weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    schedule: Schedule = "linear"
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
+    max_grad_norm: float = Field(default=1.0, ge=0, description="0 clips nothing")
+    engine: Engine = "fast"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, json_schema_extra=ADDED_LATER)
+    truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
+    head_share: float = Field(
+        default=0.25,
+        gt=0,
+        lt=1,
+        json_schema_extra=ONLY_HEAD_TAIL,
+        description="share of the kept tokens that comes from the beginning; for truncation: head_tail only",
+    )
+    frozen_dropout: bool = Field(
+        default=True,
+        json_schema_extra=ADDED_LATER,
+        description="dropout in the layers below the lowest trained one; without it they are computed once a text",
+    )
+    batches: BatchOrder = Field(
+        default="random",
+        json_schema_extra=ONLY_FAST,
+        description="by_length groups texts of similar length, which pads less and may cost accuracy",
+    )
+
+
+class Part(BaseModel):
+    """Base of the record's parts; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+#: Why some fields may be None.
+NONE_WHERE_IMPORTED = "None where an imported folder does not tell"

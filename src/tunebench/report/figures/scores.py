@@ -1,0 +1,275 @@
+"""The figures of a comparison: the report's 1-3, macro F1 while training, and against time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator
+
+from tunebench.analysis.cautions import shared_machine
+from tunebench.analysis.comparison import Arm, Comparison
+from tunebench.analysis.log_history import binned, curve, last_step, mean_curve
+from tunebench.analysis.published import published_cell
+from tunebench.formatting import learning_rate
+from tunebench.report.figures.panels import (
+    BLANK,
+    arms_of,
+    arms_shown,
+    finished,
+    panels_by_size,
+    panels_of_lines,
+    single_line,
+    too_many,
+)
+from tunebench.report.figures.registry import register
+from tunebench.report.figures.style import (
+    GREY,
+    label_thousands,
+    new_figure,
+    plain_log_ticks,
+    say_nothing_to_show,
+    styles,
+)
+
+#: Points of a training loss curve: each is the mean of what was logged in its part of training.
+LOSS_POINTS = 40
+
+
+@register("loss_curves", "Figure 1. Training and evaluation loss")
+def loss_curves(comparison: Comparison) -> Figure:
+    """Draw both losses against the share of training steps, one panel a size.
+
+    One panel a strategy, where there are many, before the training losses of all others in grey.
+    """
+    look_of = styles(comparison.labels)
+    many = too_many(comparison)
+    figure, panels = panels_of_lines(comparison, "Share of training steps", "Loss (nats)")
+    dashed = (0, (3, 2))
+    for place, arm in enumerate(arms_of(comparison)):
+        (x, training), evaluation = _losses(arm)
+        style, axes = look_of[arm.label], panels[arm.label, arm.train_size]
+        if len(x):
+            # A few marks tell apart what colour does not; not all lines have them at the same steps.
+            every = max(1, len(x) // 5)
+            hollow: dict[str, Any] = {"marker": style.marker, "ms": 4.5, "mfc": "white"}
+            axes.plot(
+                x, training, color=style.color, lw=1.2, alpha=0.75, markevery=(place * 3 % every, every), **hollow
+            )
+            for other in (panel for panel in figure.axes if many and panel is not axes):
+                other.plot(x, training, color="0.88", lw=0.6, zorder=1)
+        if len(evaluation[0]):
+            axes.plot(*evaluation, color=style.color, ls=dashed, marker=style.marker, ms=4.5)
+    for axes in figure.axes:
+        if axes.lines:
+            axes.set_xlim(0, 1.02)
+            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+            axes.set_ylim(bottom=0)
+        elif any(panels[arm.label, arm.train_size] is axes for arm in arms_of(comparison)):
+            say_nothing_to_show(axes, "no loss logged")
+        else:
+            say_nothing_to_show(axes)
+    notes = [f"Training loss: means over {LOSS_POINTS} equal parts of training."]
+    if _several_seeds(comparison):
+        notes.append("All lines: means over seeds.")
+    split = comparison.selection if comparison.selection in ("validation", "test") else None
+    if many:
+        evaluated = "" if split is None else f" Dashed, with filled ones: evaluation ({split})."
+        notes.insert(0, f"Solid, with hollow marks: training.{evaluated} Grey: training of the other strategies.")
+        return finished(figure, comparison, [], notes, scores=False)
+    kinds = [Line2D([], [], color=GREY, lw=1.2, marker="o", mfc="white", ms=4.5, label="training")]
+    if split is not None:
+        kinds.append(Line2D([], [], color=GREY, ls=dashed, marker="o", ms=4.5, label=f"evaluation ({split})"))
+    entries = [look_of[label].line(label, ls="-") for label in comparison.labels]
+    return finished(figure, comparison, [*entries, BLANK, *kinds], notes, scores=False)
+
+
+def _losses(arm: Arm) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Return training and evaluation loss against the share of training steps, means over seeds."""
+    train, evaluation = [], []
+    for history, last in _histories(arm):
+        logged, scored = curve(history, "loss"), curve(history, "eval_loss")
+        train.append(binned(logged.steps / last, logged.values, bins=LOSS_POINTS))
+        evaluation.append((scored.steps / last, scored.values))
+    return mean_curve(train)[:2], mean_curve(evaluation)[:2]
+
+
+@register("macro_f1_by_size", "Figure 2. Macro F1 by training size")
+def macro_f1_by_size(comparison: Comparison) -> Figure:
+    """Draw macro F1 on the test split against training size, with the report's values hollow."""
+    return _by_size(comparison, "macro_f1", "Macro F1 on test", log=False)
+
+
+@register("f1_per_million_by_size", "Figure 3. Macro F1 per million trainable parameters")
+def f1_per_million_by_size(comparison: Comparison) -> Figure:
+    """Draw macro F1 per million trainable parameters against training size, on a log axis."""
+    return _by_size(
+        comparison, "f1_per_million", "Macro F1 per million\ntrainable parameters (log scale)", log=True
+    )
+
+
+@register("macro_f1_by_step", "Macro F1 while training")
+def macro_f1_by_step(comparison: Comparison) -> Figure:
+    """Draw macro F1 on the selection split by step, one panel a size; bands are the range over seeds."""
+    figure, panels = panels_by_size(comparison, "Training step", f"Macro F1 on {comparison.evaluated}")
+    look_of = styles(comparison.labels)
+    bands = False
+    for arm in arms_of(comparison):
+        style, axes = look_of[arm.label], panels[arm.train_size]
+        scores = [curve(history, "eval_macro_f1") for history, _ in _histories(arm)]
+        x, mean, low, high = mean_curve([(found.steps, found.values) for found in scores])
+        if not len(x):
+            continue
+        axes.plot(x, mean, color=style.color, ls=style.dashes, marker=style.marker, ms=4.5)
+        if len(arm.scored) > 1:
+            axes.fill_between(x, low, high, color=style.color, alpha=0.12, lw=0)
+            bands = True
+    for size, axes in panels.items():
+        if axes.lines:
+            axes.set_xlim(left=0)
+            label_thousands(axes)
+        elif any(arm.train_size == size for arm in arms_of(comparison)):
+            say_nothing_to_show(axes, "no evaluation while training")
+        else:
+            say_nothing_to_show(axes)
+    entries = [look_of[label].line(label) for label in comparison.labels]
+    notes = ["Lines: mean over seeds. Bands: smallest to largest."] if bands else []
+    return finished(figure, comparison, entries, notes)
+
+
+@register("f1_by_train_time", "Macro F1 by training time")
+def f1_by_train_time(comparison: Comparison) -> Figure:
+    """Draw macro F1 on test against minutes of training, evaluation left out; larger means more data."""
+    figure = new_figure(8.2, 4.6)
+    axes = figure.subplots()
+    look_of = styles(comparison.labels)
+    several = len(comparison.sizes) > 1
+    area = dict(zip(comparison.sizes, np.linspace(4.5 if several else 7, 10, len(comparison.sizes)), strict=True))
+    minutes: list[float] = []
+    for label in comparison.labels:
+        style = look_of[label]
+        path = []
+        for arm in arms_shown(comparison, label):
+            time, f1 = arm.minutes("train_seconds"), arm.summary("macro_f1")
+            if time is None or f1 is None:
+                continue
+            minutes += time.values
+            path.append((time.mean, f1.mean))
+            mark: dict[str, Any] = {
+                "ls": "",
+                "marker": style.marker,
+                "color": style.color,
+                "ms": area[arm.train_size],
+            }
+            axes.plot([time.mean], [f1.mean], **mark, mec="white", mew=0.6, zorder=3)
+            if len(f1.values) > 1 and len(f1.values) == len(time.values):
+                axes.plot(time.values, f1.values, ls="", marker=".", ms=3, color=style.color, alpha=0.5)
+        if path and single_line(comparison, label):
+            axes.plot(*zip(*path, strict=True), color=style.color, ls=style.dashes, lw=1, alpha=0.7)
+    axes.set_xlabel("Training time without evaluation (min)")
+    axes.set_ylabel("Macro F1 on test")
+    axes.margins(0.08)
+    if not minutes:
+        say_nothing_to_show(axes)
+    elif min(minutes) > 0 and max(minutes) / min(minutes) > 8:
+        axes.set_xscale("log")
+        axes.set_xlabel("Training time without evaluation (min, log scale)")
+        plain_log_ticks(axes.xaxis)
+    entries = [look_of[label].line(label, ls="-") for label in comparison.labels]
+    sizes = [
+        Line2D([], [], ls="", marker="o", color=GREY, ms=area[size], label=f"{size:,} examples")
+        for size in comparison.sizes
+    ]
+    notes = ["Small dots: single seeds."] if _several_seeds(comparison) else []
+    notes += shared_machine(comparison)
+    return finished(figure, comparison, [*entries, BLANK, *sizes], notes)
+
+
+def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> Figure:
+    figure = new_figure(8.2, 4.4)
+    axes = figure.subplots()
+    look_of = styles(comparison.labels)
+    position = {size: i for i, size in enumerate(comparison.sizes)}
+    step = min(0.08, 0.5 / len(comparison.labels))
+    published: list[dict[str, Any]] = []
+    zero: list[str] = []
+    for index, label in enumerate(comparison.labels):
+        style = look_of[label]
+        shift = step * (index - (len(comparison.labels) - 1) / 2)
+        path = []
+        for arm in arms_shown(comparison, label):
+            found = arm.summary(column)
+            if found is None:
+                continue
+            if log and found.mean <= 0:
+                zero.append(f"{label} at {arm.train_size:,}")
+                continue
+            x = position[arm.train_size] + shift
+            path.append((x, found.mean))
+            if not single_line(comparison, label):
+                words = learning_rate(arm.learning_rate)
+                axes.annotate(words, path[-1], (7, 0), textcoords="offset points", va="center", fontsize=8)
+            if found.sd is not None:
+                axes.plot(
+                    [x] * len(found.values), found.values, ls="", marker=".", ms=4, color=style.color, alpha=0.6
+                )
+                axes.errorbar(x, found.mean, found.sd, color=style.color, capsize=2.5, lw=1, alpha=0.8)
+            for report in _published(arm):
+                hollow: dict[str, Any] = {
+                    "ls": "",
+                    "marker": style.marker,
+                    "mfc": "none",
+                    "mec": style.color,
+                    "ms": 9,
+                }
+                axes.plot([x], [report[column]], **hollow, zorder=4)
+                published.append(report)
+        if path:
+            dashes = style.dashes if single_line(comparison, label) else ""
+            axes.plot(*zip(*path, strict=True), color=style.color, marker=style.marker, ls=dashes)
+    axes.xaxis.set_major_locator(FixedLocator(list(position.values())))
+    axes.set_xticks(list(position.values()), [f"{size:,}" for size in position])
+    axes.set_xlim(-0.5, len(position) - 0.5)
+    axes.set_xlabel("Training size (examples)")
+    axes.set_ylabel(ylabel)
+    if not axes.lines:
+        say_nothing_to_show(axes, *(["every score is 0"] if zero else []))
+    elif log:
+        # A bar may reach to 0 and below, where a log axis ends.
+        low, high = axes.dataLim.minposy, axes.dataLim.ymax
+        axes.set_yscale("log")
+        axes.set_ylim(low / 1.6, high * 1.6)
+        plain_log_ticks(axes.yaxis)
+    else:
+        axes.margins(y=0.1)
+    joined = {label: single_line(comparison, label) for label in comparison.labels}
+    entries = [look_of[label].line(label, **({} if joined[label] else {"ls": ""})) for label in comparison.labels]
+    whose = "report" if all(report["same_model"] for report in published) else "report (DistilBERT)"
+    if published:
+        entries += [BLANK, Line2D([], [], ls="", marker="o", mfc="none", mec=GREY, ms=8, label=f"{whose}: hollow")]
+    notes = ["Bars: standard deviation over seeds. Dots: single seeds."] if _several_seeds(comparison) else []
+    if zero:
+        notes.append(f"Not shown, for a log axis has no 0: {', '.join(zero)}.")
+    if any(report["differs"] for report in published):
+        notes.append(
+            "The report's runs are of the same recipe, not of the same protocol: Table II says what differs."
+        )
+    return finished(figure, comparison, entries, notes)
+
+
+def _histories(arm: Arm) -> Iterator[tuple[list[dict[str, Any]], int]]:
+    for cell in arm.scored:
+        if cell.record is not None and (last := last_step(cell.record.log_history)):
+            yield cell.record.log_history, last
+
+
+def _published(arm: Arm) -> list[dict[str, Any]]:
+    found = published_cell(arm.cells[0].spec, recipe_only=True)
+    return [] if found is None else [found]
+
+
+def _several_seeds(comparison: Comparison) -> bool:
+    return any(len(arm.scored) > 1 for label in comparison.labels for arm in arms_shown(comparison, label))

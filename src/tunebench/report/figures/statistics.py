@@ -1,0 +1,153 @@
+"""Figures of what the statistics say: costs, differences, learning curves, reliability."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tunebench.analysis.analysis import analyse
+from tunebench.analysis.cautions import OPTIMISTIC, not_shown
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.evidence import POINTS, Entry
+from tunebench.analysis.quality import calibrations
+from tunebench.report.figures.panels import NOTHING, finished_with, panels_by_size
+from tunebench.report.figures.registry import register
+from tunebench.report.figures.style import (
+    GREY,
+    footnote,
+    new_figure,
+    say_nothing_to_show,
+    styles,
+)
+from tunebench.stats import Refusal, score_at
+
+
+@register("f1_by_parameters", "Macro F1 by trainable parameters")
+def f1_by_parameters(comparison: Comparison) -> Figure:
+    """Draw macro F1 on test with 95 % intervals against trainable parameters, one panel a size, with the front."""
+    figure, panels = panels_by_size(comparison, "Trainable parameters (log scale)", "Macro F1 on test")
+    look_of = styles(comparison.labels)
+    for size, axes in panels.items():
+        points = analyse(comparison).fronts.get((size, "trainable_params"), [])
+        for point in points:
+            style, score = look_of[point.entry.label], point.entry.interval()
+            ends = [[score.estimate - score.low], [score.high - score.estimate]]
+            axes.errorbar(
+                [point.cost], [score.estimate], ends, color=style.color, marker=style.marker, capsize=3, lw=1.2
+            )
+        front = sorted((p.cost, p.entry.interval().estimate) for p in points if p.on_front)
+        if len(front) > 1:
+            axes.plot(*zip(*front, strict=True), color=GREY, ls=":", lw=1, zorder=0, drawstyle="steps-post")
+        if points:
+            axes.set_xscale("log")
+        else:
+            say_nothing_to_show(axes, NOTHING)
+    notes = [
+        "Bars: 95 % intervals; Table 'Scores with their intervals' says what they hold.",
+        "Dotted: Pareto front.",
+    ]
+    return finished_with(figure, comparison, look_of, notes)
+
+
+@register("differences", "Differences of macro F1")
+def differences(comparison: Comparison) -> Figure:
+    """Draw every compared pair's difference with its 95 % interval, and the margin of equivalence."""
+    pairs = analyse(comparison).pairs
+    figure = new_figure(8.2, 1.8 + 0.34 * max(2, len(pairs)))
+    axes = figure.subplots()
+    axes.axvspan(-comparison.margin, comparison.margin, color="0.9", lw=0)
+    axes.axvline(0, color=GREY, lw=0.8)
+    marks = {"equivalent": "o", "different": "D", "inconclusive": "s"}
+    for place, pair in enumerate(pairs):
+        found = pair.difference.interval
+        middle, low, high = (value * POINTS for value in (found.estimate, found.low, found.high))
+        marker = marks.get(pair.verdict.verdict, "^")
+        color = "#0072B2" if pair.verdict.verdict != "inconclusive" else "#999999"
+        axes.errorbar(
+            [middle], [place], xerr=[[middle - low], [high - middle]], color=color, marker=marker, capsize=3
+        )
+    axes.set_yticks(
+        range(len(pairs)),
+        [f"{p.first.label} − {p.second.label}, {p.first.train_size:,}: {p.verdict.verdict}" for p in pairs],
+    )
+    axes.invert_yaxis()
+    axes.set_xlabel("Difference of macro F1 on test (points)")
+    axes.set_ylabel("Pair, labels")
+    if not pairs:
+        say_nothing_to_show(axes, "fewer than two strategies with test predictions")
+    lines = [
+        f"Grey: the margin, {comparison.margin:g} points. Bars: 95 % intervals. Verdicts after Holm's correction."
+    ]
+    lines += [OPTIMISTIC] if comparison.selection == "test" else []
+    footnote(figure, lines + not_shown(comparison))
+    return figure
+
+
+@register("learning_curves", "Macro F1 by labels, with fitted curves")
+def learning_curves(comparison: Comparison) -> Figure:
+    """Draw macro F1 of single runs against labels, and the fitted power law with its 95 % band."""
+    figure = new_figure(8.2, 4.4)
+    axes = figure.subplots()
+    look_of = styles(comparison.labels)
+    refused: dict[str, list[str]] = {}
+    for curve in analyse(comparison).curves:
+        style = look_of[curve.label]
+        groups = [g for g in comparison.groups() if g.label == curve.label and g.selected is not None]
+        cells = [cell for group in groups if group.selected for cell in group.selected.scored]
+        runs = [(c.spec.train_size, c.row["macro_f1"]) for c in cells if c.row["macro_f1"] is not None]
+        if runs:
+            axes.plot(*zip(*runs, strict=True), ls="", marker=style.marker, ms=5, color=style.color, alpha=0.8)
+        if isinstance(curve.fit, Refusal):
+            refused.setdefault(curve.fit.reason, []).append(curve.label)
+        else:
+            sizes = np.geomspace(curve.fit.sizes[0], curve.fit.sizes[-1] * 2, 60)
+            values = [score_at(curve.fit, float(size)) for size in sizes]
+            known = [(s, v) for s, v in zip(sizes, values, strict=True) if not isinstance(v, Refusal)]
+            x = [size for size, _ in known]
+            axes.plot(x, [v.estimate for _, v in known], color=style.color, ls=style.dashes)
+            axes.fill_between(
+                x, [v.low for _, v in known], [v.high for _, v in known], color=style.color, alpha=0.12, lw=0
+            )
+    if axes.lines:
+        axes.set_xscale("log")
+        axes.set_xticks(comparison.sizes, [f"{size:,}" for size in comparison.sizes])
+        axes.set_xticks([], minor=True)
+    else:
+        say_nothing_to_show(axes)
+    axes.set_xlabel("Labels (log scale)")
+    axes.set_ylabel("Macro F1 on test")
+    notes = []
+    if sum(map(len, refused.values())) < len(comparison.labels):
+        notes.append("Lines: power law, drawn to twice the largest size; bands: 95 % by a parametric bootstrap.")
+    for reason, labels in refused.items():
+        whose = "is fitted" if labels == comparison.labels else f"for {', '.join(labels)}"
+        notes.append(f"No curve {whose} ({reason}).")
+    return finished_with(figure, comparison, look_of, notes)
+
+
+@register("reliability", "Reliability of the probabilities")
+def reliability(comparison: Comparison) -> Figure:
+    """Draw how often predictions are right against their confidence, one panel a size; first seed."""
+    figure, panels = panels_by_size(comparison, "Confidence (mean of the bin)", "Share that is right")
+    look_of = styles(comparison.labels)
+    for size, axes in panels.items():
+        entries: list[Entry] = analyse(comparison).at(size)
+        for entry in entries:
+            style = look_of[entry.label]
+            bins = [b for b in calibrations(entry)[0].equal_mass.bins if b.confidence is not None and b.accuracy]
+            axes.plot(
+                [b.confidence for b in bins if b.confidence is not None],
+                [b.accuracy.estimate for b in bins if b.accuracy is not None],
+                color=style.color,
+                marker=style.marker,
+                ms=4,
+                ls=style.dashes,
+                lw=1,
+            )
+        if entries:
+            lowest = 1 / entries[0].classes
+            axes.plot([lowest, 1], [lowest, 1], color=GREY, ls=":", lw=1)
+        else:
+            say_nothing_to_show(axes, NOTHING)
+    notes = ["Dotted: perfect calibration. 15 bins of equal numbers of texts, first seed."]
+    return finished_with(figure, comparison, look_of, notes)

@@ -1,0 +1,60 @@
+"""The study file that gives all runs of a comparison again."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import yaml
+
+from tunebench.data.reference import DataConfig
+from tunebench.store.imported import is_imported
+from tunebench.study.config import StrategyConfig, StudyConfig
+
+if TYPE_CHECKING:
+    from tunebench.analysis.comparison import Comparison
+
+
+def study_of(comparison: Comparison) -> StudyConfig | None:
+    """Return the study whose grid holds all cells, put together from their specs.
+
+    Returns:
+        The study as it was resolved (sizes in numbers, precision decided); None where the cells
+        differ in more than the axes of a study, so that no single one gives them.
+    """
+    specs = [cell.spec for cell in comparison.cells]
+    if any(map(is_imported, specs)):
+        return None
+    first = specs[0]
+    axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "model", "data", "schema_version"}
+    axes |= {"subset_seed", "test_seed"}
+    common = first.model_dump(exclude=axes)
+    if any(spec.model_dump(exclude=axes) != common for spec in specs):
+        return None
+    strategies = {}
+    for label in comparison.labels:
+        own = [spec for spec in specs if spec.label == label]
+        if any((spec.kind, spec.params) != (own[0].kind, own[0].params) for spec in own):
+            return None
+        rates = tuple(dict.fromkeys(spec.learning_rate for spec in own))
+        strategies[label] = StrategyConfig(kind=own[0].kind, learning_rate=rates, params=own[0].params)
+    draws = dict.fromkeys((spec.subset_seed, spec.seed) for spec in specs)
+    seeds = tuple(dict.fromkeys(seed for _, seed in draws))
+    paired = len(seeds) > 1 and all(subset == seed for subset, seed in draws)
+    return StudyConfig(
+        name=comparison.name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", comparison.name) else "study",
+        model=first.model.source,
+        model_revision=first.model.revision,
+        data=DataConfig(source=first.data.source, revision=first.data.revision),
+        strategies=strategies,
+        train_sizes=tuple(comparison.sizes),
+        seeds=seeds,
+        subset_seed="per_seed" if paired else tuple(dict.fromkeys(subset for subset, _ in draws)),
+        test_seed=None if first.test_draw == first.subset_seed else first.test_draw,
+        **common,
+    )
+
+
+def as_yaml(study: StudyConfig) -> str:
+    """Return a study as a study file; what is not set is left out."""
+    return yaml.safe_dump(study.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,290 @@
+"""The tables of a comparison: the report's I-IV, and one row per run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from tunebench.analysis.cautions import OPTIMISTIC, TRAIN_RUNTIME, prefix_remark, protocol_cautions, shared_machine
+from tunebench.analysis.comparison import Arm, Comparison, Summary, states
+from tunebench.analysis.published import FULL_PARAMS, LORA_HEAD_PARAMS, LORA_PARAMS, published_cell
+from tunebench.formatting import fixed, integer, significant
+from tunebench.report.tables.registry import (
+    RATE,
+    SEEDS,
+    SELECTION,
+    SIZE,
+    STATUS,
+    STRATEGY,
+    N,
+    made,
+    register,
+)
+from tunebench.report.tables.render import Column, Table
+from tunebench.store.cell import Cell
+from tunebench.store.imported import is_imported
+from tunebench.store.record import Examples
+from tunebench.strategies import is_classical
+
+#: Classes up to which the balance names every share.
+_MANY_CLASSES = 5
+
+
+@register("data")
+def data(comparison: Comparison) -> Table:
+    """Return Table I: samples and class balance of every part, by training size."""
+    names = comparison.cells[0].spec.data.label_names
+    rows: list[dict[str, Any]] = []
+    for split, audited in (comparison.audit or {}).get("splits", {}).items():
+        counts = list(audited["per_class"].values())
+        rows.append({"split": f"{split} (whole)", **_balance(counts, names)})
+    tests: list[tuple[str, list[int]]] = []
+    for size in comparison.sizes:
+        cells = [cell for cell in comparison.cells if cell.spec.train_size == size]
+        examples = next((c.record.examples for c in cells if c.record and c.record.examples), None)
+        status = states(cells)
+        if examples is None:
+            rows.append({"train_size": size, "split": "train", "status": status})
+        elif not examples.train_per_class:
+            rows.append({"train_size": size, "split": "train", "samples": size, "status": status})
+        for split, counts in _parts(examples):
+            if split.startswith("test"):
+                tests += [(split, counts)] if (split, counts) not in tests else []
+            else:
+                rows.append({"train_size": size, "split": split, **_balance(counts, names), "status": status})
+    for split, counts in tests:
+        rows.append({"split": split, **_balance(counts, names)})
+    header = " / ".join(names) if len(names) <= _MANY_CLASSES else f"{len(names)} classes, smallest to largest"
+    columns = (
+        SIZE,
+        Column("split", "Split", align="left"),
+        Column("samples", "Samples", show=integer),
+        Column("balance", f"Class balance: {header}", "%"),
+        Column("status", "Runs", align="left"),
+        Column("per_class", "Samples per class", csv_only=True),
+        SELECTION,
+    )
+    notes = [OPTIMISTIC] if comparison.selection == "test" else []
+    if any(cell.spec.validation_fraction for cell in comparison.cells):
+        notes.append("Validation is a part of the dataset size: train and validation together are the labels used.")
+    notes += (comparison.audit or {}).get("warnings", [])
+    return made("data", "Table I. Samples and class balance", columns, rows, comparison, notes)
+
+
+@register("macro_f1")
+def macro_f1(comparison: Comparison) -> Table:
+    """Return Table II: macro F1 by strategy and size."""
+    columns = (
+        Column("macro_f1", "Macro F1", show=fixed(4)),
+        Column("accuracy", "Accuracy", show=fixed(4)),
+        Column("test_loss", "Test loss", "nats", show=fixed(4)),
+        selection_f1(comparison),
+        Column("published_macro_f1", f"Macro F1, {_report(comparison)}", show=fixed(4)),
+        Column("published_accuracy", f"Accuracy, {_report(comparison)}", show=fixed(4), csv_only=True),
+    )
+
+    def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
+        return {column.key: arm.summary(column.key) for column in columns[:4]} | {
+            "published_macro_f1": report.get("macro_f1"),
+            "published_accuracy": report.get("accuracy"),
+        }
+
+    return _result("macro_f1", "Table II. Macro F1 on the test split", comparison, columns, values)
+
+
+@register("time")
+def time(comparison: Comparison) -> Table:
+    """Return Table III: minutes of training, of evaluation during it, and both as the report counts."""
+    minutes = significant(3)
+    columns = (
+        Column("train_minutes", "Training only", "min", show=minutes),
+        Column("eval_minutes", "Evaluation", "min", show=minutes),
+        Column("total_minutes", "Total", "min", show=minutes),
+        Column("published_train_minutes", f"Training only, {_report(comparison)}", "min", show=fixed(1)),
+        Column("published_minutes", f"Total, {_report(comparison)}", "min", show=fixed(1)),
+        Column("test_minutes", "Final test", "min", show=minutes, csv_only=True),
+    )
+
+    def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
+        train = report.get("train_seconds")
+        return {
+            "train_minutes": arm.minutes("train_seconds"),
+            "eval_minutes": arm.minutes("eval_seconds"),
+            "total_minutes": _total_minutes(arm),
+            "test_minutes": arm.minutes("test_seconds"),
+            "published_train_minutes": None if train is None else train / 60,
+            "published_minutes": report.get("minutes"),
+        }
+
+    total = "Total is counted as the report does: training and the evaluations during it, not the final test."
+    notes = [total]
+    if any(is_imported(cell.spec) for cell in comparison.scored):
+        notes.append(TRAIN_RUNTIME)
+    if comparison.selection == "validation":
+        notes.append("Evaluations here score the validation part; the report's score all 25,000 test reviews.")
+    notes += shared_machine(comparison)
+    timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
+    if kept := [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]:
+        notes.append(prefix_remark(kept, len(timings)))
+    return _result("time", "Table III. Time taken", comparison, columns, values, notes)
+
+
+@register("cost")
+def cost(comparison: Comparison) -> Table:
+    """Return what training took besides minutes: operations, memory, bytes."""
+    columns = (
+        Column("seconds_per_step", "Step", "s", show=significant(3)),
+        Column("train_flops", "Training", "PFLOP", show=significant(3), per=1e15),
+        Column("trainer_total_flos", "Trainer's total_flos", "P", show=significant(3), per=1e15),
+        Column("peak_memory_bytes", "Peak memory", "GB", show=significant(3), per=1e9),
+        Column("artifact_bytes", "Weights saved", "MB", show=significant(3), per=1e6),
+    )
+
+    def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
+        return {column.key: arm.summary(column.key) for column in columns}
+
+    note = (
+        "Training counts the products of every layer over all tokens, what padding is left included (the fast "
+        "layers skip some in the last layer); the Trainer's total_flos counts frozen weights as if they were "
+        "trained. CSV holds unscaled values."
+    )
+    timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
+    kept = [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]
+    return _result(
+        "cost",
+        "Cost of training",
+        comparison,
+        columns,
+        values,
+        [note, *([prefix_remark(kept, len(timings))] if kept else [])],
+    )
+
+
+@register("f1_per_million")
+def f1_per_million(comparison: Comparison) -> Table:
+    """Return Table IV: macro F1 per million trainable parameters, adapter and head counted apart."""
+    ratio = significant(4)
+    columns = (
+        Column("trainable_params", "Trainable", show=integer),
+        Column("adapter_params", "of these encoder or adapter", show=integer),
+        Column("head_params", "of these head", show=integer),
+        Column("f1_per_million", "F1 per M trainable", show=ratio),
+        Column("published_f1_per_million", f"F1 per M, {_report(comparison)}", show="{:g}".format),
+    )
+    shares: dict[str, float] = {}
+    classical: dict[str, None] = {}
+
+    def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
+        row = arm.scored[0].row
+        counts = {column.key: row[column.key] for column in columns[:3]}
+        if is_classical(row["kind"]):
+            classical[arm.label] = None
+        elif counts["trainable_params"] and counts["head_params"]:
+            shares[arm.label] = counts["head_params"] / counts["trainable_params"]
+        return counts | {
+            "f1_per_million": arm.summary("f1_per_million"),
+            "published_f1_per_million": report.get("f1_per_million"),
+        }
+
+    title = "Table IV. Macro F1 per million trainable parameters"
+    made = _result("f1_per_million", title, comparison, columns, values)
+    mostly = [f"{label} {share:.0%}" for label, share in shares.items() if share > 0.1]
+    notes = [
+        f"The ratio misleads: {LORA_HEAD_PARAMS:,} of the report's {LORA_PARAMS:,} LoRA parameters are the "
+        "classification head, which every strategy trains, so it mostly measures the size of the head."
+    ]
+    if mostly:
+        notes.append(f"Share of the head in what is trained here: {', '.join(mostly)}.")
+    if classical:
+        notes.append(f"No encoder in {', '.join(classical)}: all coefficients count as head.")
+    if any(row.get("published_f1_per_million") for row in made.rows):
+        notes.append(
+            "The report divides full fine-tuning by 67.7M, which is base plus adapter; "
+            f"full fine-tuning trains {FULL_PARAMS:,}."
+        )
+    return Table(made.name, made.title, made.columns, made.rows, (*notes, *made.notes))
+
+
+def _result(
+    name: str,
+    title: str,
+    comparison: Comparison,
+    columns: tuple[Column, ...],
+    values: Callable[[Arm, Mapping[str, Any]], dict[str, Any]],
+    notes: list[str] | None = None,
+) -> Table:
+    """Lay out a table by strategy and size: what is scored, averaged over seeds; the rest by status."""
+    rows: list[dict[str, Any]] = []
+    differs: dict[str, None] = {}
+    for group in comparison.groups():
+        key = {"strategy": group.label, "train_size": group.train_size}
+        for arm in group.shown:
+            if arm.scored:
+                report = _published(arm) or {}
+                differs |= dict.fromkeys(report.get("differs", ()))
+                rate = {"learning_rate": arm.shown_learning_rate}
+                rows.append({**key, **rate, **_runs(arm.scored, "complete"), **values(arm, report)})
+        for arm in group.arms:
+            for status, cells in arm.unscored.items():
+                cells = tuple(cell for cell in cells if cell not in group.not_chosen)
+                if cells:
+                    rows.append({**key, "learning_rate": arm.shown_learning_rate, **_runs(cells, status)})
+    several = len({cell.spec.seed for cell in comparison.cells}) > 1
+    # Which seeds a row stands for matters where some of them are missing.
+    seeds = replace(SEEDS, csv_only=not several or len(comparison.scored) == len(comparison.cells))
+    all_columns = (STRATEGY, SIZE, RATE, *columns, N, seeds, STATUS, SELECTION)
+    said = [*(notes or []), *protocol_cautions(comparison)]
+    if any(len(arm.cells) > 1 for group in comparison.groups() for arm in group.arms):
+        said.append("Where n > 1: mean ± standard deviation over n seeds.")
+    if differs:
+        said.append(f"The report's values stand beside runs of its recipe that differ in: {'; '.join(differs)}.")
+    return made(name, title, all_columns, rows, comparison, said)
+
+
+def selection_f1(comparison: Comparison) -> Column:
+    """Return the column of macro F1 at the scored step; whether it chose that step is not always known."""
+    known = comparison.selection != "not known"
+    heading = f"Selection F1, {comparison.selection}" if known else "Evaluation F1"
+    return Column("selection_macro_f1", heading, show=fixed(4))
+
+
+def _runs(cells: tuple[Cell, ...], status: str) -> dict[str, Any]:
+    seeds = ["-" if cell.row["seed"] is None else str(cell.spec.seed) for cell in cells]
+    return {"n": len(cells), "status": status, "seeds": " ".join(seeds)}
+
+
+def _published(arm: Arm) -> dict[str, Any] | None:
+    """Return the report's values; the seed it used stands for the arm where it was run."""
+    specs = sorted((cell.spec for cell in arm.scored), key=lambda spec: spec.seed != 42)
+    return published_cell(specs[0], recipe_only=True)
+
+
+def _report(comparison: Comparison) -> str:
+    """Return how to call the report's values: with its model's name where ours is another."""
+    found = [published_cell(cell.spec, recipe_only=True) for cell in comparison.cells]
+    other = any(cell is not None and not cell["same_model"] for cell in found)
+    return "report (DistilBERT)" if other else "report"
+
+
+def _parts(examples: Examples | None) -> Iterator[tuple[str, list[int]]]:
+    if examples is not None:
+        for split in ("train", "validation", "test"):
+            if getattr(examples, split) and getattr(examples, f"{split}_per_class"):
+                name = "test (held out)" if split == "test" and examples.test_held_out else split
+                yield name, getattr(examples, f"{split}_per_class")
+
+
+def _total_minutes(arm: Arm) -> Summary | None:
+    """Return training and its evaluations; an imported run has their sum even where it has no parts."""
+    if is_imported(arm.cells[0].spec):
+        return arm.minutes("wall_seconds")
+    return arm.minutes("train_seconds", "eval_seconds")
+
+
+def _balance(counts: list[int], names: tuple[str, ...]) -> dict[str, Any]:
+    total = sum(counts)
+    shares = [100 * count / total for count in counts]
+    few = len(names) <= _MANY_CLASSES
+    text = " / ".join(f"{share:.1f}" for share in shares) if few else f"{min(shares):.1f} to {max(shares):.1f}"
+    return {"samples": total, "balance": text, "per_class": " ".join(map(str, counts))}

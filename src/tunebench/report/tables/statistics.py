@@ -1,0 +1,384 @@
+"""Tables of what the statistics say: intervals, pairs, fronts, curves, calibration, errors, variance, tuning."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from tunebench.analysis.analysis import analyse
+from tunebench.analysis.cautions import OPTIMISTIC, test_access, unequal_rates
+from tunebench.analysis.comparison import Comparison, Group, states
+from tunebench.analysis.costs import COSTS, cost_of
+from tunebench.analysis.evidence import POINTS, Entry
+from tunebench.analysis.quality import calibrations
+from tunebench.analysis.variance import shares_of
+from tunebench.formatting import fixed, integer, learning_rate, p_value, signed, significant
+from tunebench.report.tables.registry import register
+from tunebench.report.tables.render import Column, Table
+from tunebench.stats import LearningCurve, Refusal, Size
+
+_STRATEGY = Column("strategy", "Strategy", align="left")
+_SIZE = Column("train_size", "Size", show=integer)
+_RATE = Column("learning_rate", "Rate", show=learning_rate)
+_SEEDS = Column("n", "n")
+_NO_PREDICTIONS = "No selected run has stored test predictions, so there is nothing to compute this from."
+
+
+def _made(
+    name: str,
+    title: str,
+    comparison: Comparison,
+    columns: tuple[Column, ...],
+    rows: list[dict[str, Any]],
+    *notes: str,
+) -> Table:
+    said = [OPTIMISTIC] if comparison.selection == "test" else []
+    said += test_access(comparison)
+    said += [*(notes if rows else (_NO_PREDICTIONS,)), *_absent(comparison)]
+    rows = [row | {"selection": comparison.selection} for row in rows]
+    columns = (*columns, Column("selection", "Selection", csv_only=True))
+    return Table(name, f"{title}: {comparison.title}", columns, tuple(rows), tuple(said))
+
+
+def _absent(comparison: Comparison) -> list[str]:
+    """Name what the statistics cannot use, with its state."""
+    present = {(entry.label, entry.train_size) for entry in analyse(comparison).entries}
+    lines = [
+        f"{group.label} at {group.train_size:,} ({states(group.cells)})"
+        for group in comparison.groups()
+        if (group.label, group.train_size) not in present
+    ]
+    return [f"Without test predictions of a selected run: {'; '.join(lines)}."] if lines else []
+
+
+def _key(entry: Entry) -> dict[str, Any]:
+    return {
+        "strategy": entry.label,
+        "train_size": entry.train_size,
+        "learning_rate": entry.arm.shown_learning_rate,
+        "n": len(entry.seeds),
+    }
+
+
+@register("intervals")
+def intervals(comparison: Comparison) -> Table:
+    """Return macro F1 and accuracy with 95 % intervals, and what these hold."""
+    columns = (
+        _STRATEGY,
+        _SIZE,
+        _RATE,
+        Column("macro_f1", "Macro F1", show=fixed(4)),
+        Column("accuracy", "Accuracy", show=fixed(4)),
+        Column("over", "Interval holds", align="left"),
+        _SEEDS,
+    )
+    rows = []
+    for entry in analyse(comparison).entries:
+        score = entry.interval()
+        rows.append(_key(entry) | {"macro_f1": score, "accuracy": entry.interval("accuracy"), "over": score.over})
+    drawn = any(entry.redrawn for entry in analyse(comparison).entries)
+    held = (
+        "over seeds they hold the draw of the training subset too"
+        if drawn
+        else "none holds the draw of the training subset"
+    )
+    note = f"95 % intervals. What they hold is said in the row; {held}."
+    return _made("intervals", "Scores with their intervals", comparison, columns, rows, note)
+
+
+@register("pairs")
+def pairs(comparison: Comparison) -> Table:
+    """Return strategies two by two at each size: difference, corrected p, equivalence, what would settle it."""
+    columns = (
+        _SIZE,
+        Column("first", "First", align="left"),
+        Column("second", "Second", align="left"),
+        Column("difference", "First minus second", "points", show=signed(2), per=1 / POINTS),
+        Column("p_holm", "p, Holm", show=p_value),
+        Column("verdict", f"Within {comparison.margin:g} points", align="left"),
+        Column("tost_p", "p of equivalence", show=p_value),
+        Column("detectable", "Detectable", "points", show=fixed(2), per=1 / POINTS),
+        Column("more_seeds", "More seeds", align="left"),
+        Column("over", "Interval holds", align="left"),
+        Column("mcnemar_p", "McNemar, exact p", show=p_value),
+    )
+    rows = [
+        {
+            "train_size": pair.first.train_size,
+            "first": pair.first.label,
+            "second": pair.second.label,
+            "difference": pair.difference.interval,
+            "p_holm": pair.p_holm,
+            "verdict": pair.verdict.verdict,
+            "tost_p": pair.verdict.tost_p,
+            "detectable": pair.detectable.difference,
+            "more_seeds": pair.more_seeds.reason,
+            "over": pair.difference.over,
+            "mcnemar_p": None if pair.same_examples is None else pair.same_examples.exact_p,
+        }
+        for pair in analyse(comparison).pairs
+    ]
+    kept = tuple(c for c in columns if c.key != "mcnemar_p" or any(row["mcnemar_p"] is not None for row in rows))
+    return _made(
+        "pairs",
+        "Differences of macro F1 on the same test examples",
+        comparison,
+        kept,
+        rows,
+        "95 % intervals; p values corrected by Holm over this table. Equivalent: two one-sided tests at 5 % rule "
+        f"out a difference of {comparison.margin:g} points. No significant difference is not equality.",
+        "Detectable: the true difference that such a comparison, alone, finds with a power of 80 % at 5 %.",
+    )
+
+
+@register("front")
+def front(comparison: Comparison) -> Table:
+    """Return macro F1 beside every cost, and on which fronts of score and cost each strategy lies."""
+    columns = (
+        _STRATEGY,
+        _SIZE,
+        Column("macro_f1", "Macro F1", show=fixed(4)),
+        *(Column(kind, cost.label, cost.unit, show=significant(3), per=cost.per) for kind, cost in COSTS.items()),
+        Column("fronts", "On the front of", align="left"),
+    )
+    rows = []
+    for entry in analyse(comparison).entries:
+        points = {
+            kind: point
+            for (size, kind), found in analyse(comparison).fronts.items()
+            if size == entry.train_size
+            for point in found
+            if point.entry is entry
+        }
+        named = [
+            f"{COSTS[kind].label.lower()} ({point.share:.0%})" for kind, point in points.items() if point.on_front
+        ]
+        costs = {kind: cost_of(entry, kind) for kind in COSTS}
+        rows.append(_key(entry) | costs | {"macro_f1": entry.interval(), "fronts": "; ".join(named) or None})
+    return _made(
+        "front",
+        "Macro F1 against cost",
+        comparison,
+        columns,
+        rows,
+        "On a front: nothing at this size scores as much for less. In brackets: in how many resamples of test "
+        "examples, and of seeds where there are several, that holds; costs stay as measured.",
+    )
+
+
+@register("learning_curve")
+def learning_curve(comparison: Comparison) -> Table:
+    """Return the power law of every strategy over sizes, and the labels it needs for the best score seen."""
+    columns = (
+        _STRATEGY,
+        Column("ceiling", "Levels off at", show=fixed(4)),
+        Column("exponent", "Exponent", show=significant(2)),
+        Column("target", "To reach", show=fixed(4)),
+        Column("needed", "Labels needed", align="left"),
+    )
+    rows = []
+    for curve in analyse(comparison).curves:
+        fitted = curve.fit if isinstance(curve.fit, LearningCurve) else None
+        rows.append(
+            {
+                "strategy": curve.label,
+                "ceiling": None if fitted is None else fitted.ceiling,
+                "exponent": None if fitted is None else fitted.exponent,
+                "target": curve.target,
+                "needed": _labels(curve.fit if fitted is None else curve.needed),
+            }
+        )
+    notes = [
+        "Macro F1 = ceiling - drop * (size / reference) ** -exponent; the interval is a parametric bootstrap's."
+    ]
+    for first, second, found in analyse(comparison).crossings:
+        notes.append(f"{first} and {second}: {_crossing(first, second, found)}.")
+    return _made("learning_curve", "Labels needed", comparison, columns, rows, *notes)
+
+
+def _labels(found: Any) -> str | None:
+    if isinstance(found, Refusal):
+        return f"cannot be said: {found.reason}"
+    if not isinstance(found, Size):
+        return None
+    return f"{found.labels:,.0f} [{found.low:,.0f}, {found.high:,.0f}]" + (
+        " (extrapolated)" if found.extrapolated else ""
+    )
+
+
+def _crossing(first: str, second: str, found: Any) -> str:
+    if isinstance(found, Refusal):
+        return found.reason
+    leads = first if found.leads_below == "first" else second
+    return f"the curves cross near {_labels(found.size)} labels; below, {leads} leads"
+
+
+@register("calibration")
+def calibration(comparison: Comparison) -> Table:
+    """Return how far probabilities can be believed: means over seeds."""
+    columns = (
+        _STRATEGY,
+        _SIZE,
+        Column("ece", "ECE, equal mass", show=fixed(4)),
+        Column("if_calibrated", "below this: no sign of error", show=fixed(4)),
+        Column("ece_width", "ECE, equal width", show=fixed(4)),
+        Column("brier", "Brier", show=fixed(4)),
+        Column("log_loss", "Log loss", "nats", show=fixed(4)),
+        _SEEDS,
+    )
+    rows = []
+    for entry in analyse(comparison).entries:
+        found = calibrations(entry)
+        rows.append(
+            _key(entry)
+            | {
+                "ece": statistics.fmean(one.equal_mass.value for one in found),
+                "if_calibrated": statistics.fmean(one.equal_mass.if_calibrated for one in found),
+                "ece_width": statistics.fmean(one.equal_width.value for one in found),
+                "brier": statistics.fmean(one.brier.estimate for one in found),
+                "log_loss": statistics.fmean(one.log_loss.estimate for one in found),
+            }
+        )
+    note = (
+        "ECE: expected calibration error, 15 bins. A perfectly calibrated classifier stays below the next column "
+    )
+    return _made("calibration", "Calibration", comparison, columns, rows, note + "in 95 % of samples.")
+
+
+@register("per_class")
+def per_class(comparison: Comparison) -> Table:
+    """Return precision, recall and F1 of every class: means over seeds."""
+    columns = (
+        _STRATEGY,
+        _SIZE,
+        Column("label", "Class", align="left"),
+        Column("precision", "Precision", show=fixed(4)),
+        Column("recall", "Recall", show=fixed(4)),
+        Column("f1", "F1", show=fixed(4)),
+        Column("support", "Texts", show=integer),
+    )
+    rows = []
+    for group in comparison.groups():
+        for arm in group.shown:
+            scores = [c.record.scores.per_class for c in arm.scored if c.record and c.record.scores]
+            # Some imported runs have no more than an accuracy.
+            for ones in zip(*filter(None, scores), strict=True):
+                rows.append(
+                    {
+                        "strategy": arm.label,
+                        "train_size": arm.train_size,
+                        "label": ones[0].label,
+                        "support": ones[0].support,
+                        **{
+                            name: statistics.fmean(getattr(one, name) for one in ones)
+                            for name in ("precision", "recall", "f1")
+                        },
+                    }
+                )
+    return _made("per_class", "Scores by class", comparison, columns, rows, "Means over seeds.")
+
+
+@register("agreement")
+def agreement(comparison: Comparison) -> Table:
+    """Return how strategies share their errors at each size."""
+    columns = (
+        _SIZE,
+        Column("all_right", "All right", show=integer),
+        Column("disputed", "They differ", show=integer),
+        Column("all_wrong", "All wrong", show=integer),
+        Column("strategies", "Strategies", align="left"),
+    )
+    rows = [
+        {
+            "train_size": one.size,
+            "all_right": one.all_right,
+            "disputed": len(one.disputed),
+            "all_wrong": len(one.all_wrong),
+            "strategies": ", ".join(one.labels),
+        }
+        for one in analyse(comparison).agreements
+    ]
+    note = "Test texts; a strategy's answer is that of its probabilities averaged over seeds."
+    return _made("agreement", "Shared errors", comparison, columns, rows, note)
+
+
+@register("variance")
+def variance(comparison: Comparison) -> Table:
+    """Return how much each source makes one run's macro F1 vary, and shares where every source is known."""
+    names = {
+        "subset draw": "subset",
+        "initialisation and order": "seed",
+        "subset draw and seed together": "together",
+        "test sampling": "test",
+    }
+    points = {key: Column(f"{key}_sd", name.capitalize(), "points", show=fixed(2)) for name, key in names.items()}
+    shares = {key: Column(key, f"{name.capitalize()}, share", show="{:.0%}".format) for name, key in names.items()}
+    known = Column("sd", "Known parts together", "points", show=fixed(2))
+    columns = (_STRATEGY, _SIZE, *points.values(), known, *shares.values(), _SEEDS)
+    rows: list[dict[str, Any]] = []
+    reasons: dict[str, str] = {}
+    clipped = False
+    for entry in analyse(comparison).entries:
+        found = shares_of(entry)
+        row = _key(entry) | {"sd": None if found.total is None else found.total**0.5 * POINTS}
+        parts = {names[part.name]: part for part in found.components if part.variance is not None}
+        # A share of the known parts would read as one of the whole.
+        whole = set(parts) in ({"subset", "seed", "test"}, {"together", "test"})
+        for key, part in parts.items():
+            row[f"{key}_sd"] = (part.variance or 0) ** 0.5 * POINTS
+            row[key] = part.share if whole else None
+            clipped |= part.clipped
+        for part in found.components:
+            if part.variance is None and part.reason and part.name != "subset draw and seed together":
+                reasons.setdefault(part.name, part.reason)
+        rows.append(row)
+    optional = {column.key for column in (*shares.values(), points["together"])}
+    kept = tuple(c for c in columns if c.key not in optional or any(row.get(c.key) is not None for row in rows))
+    notes = ["Points: the standard deviation of one run's macro F1 that each source makes by itself."]
+    if any(column.key in shares for column in kept):
+        notes.append("Shares of the variance stand where every source is known.")
+    notes += [f"{name}: {reason}." for name, reason in reasons.items()]
+    if clipped:
+        notes.append("A variance whose estimate came out negative is given as 0: too few runs to tell.")
+    return _made("variance", "Where the variance of macro F1 comes from", comparison, kept, rows, *notes)
+
+
+@register("tuning")
+def tuning(comparison: Comparison) -> Table:
+    """Return what was spent on choosing a learning rate, and whether the best one lies at the edge."""
+    columns = (
+        _STRATEGY,
+        _SIZE,
+        Column("tried", "Rates tried", align="left"),
+        Column("learning_rate", "Chosen", show=learning_rate),
+        Column("edge", "At the edge", align="left"),
+        Column("runs", "Runs", show=integer),
+        Column("pruned", "Stopped early", show=integer),
+        Column("steps", "Steps", show=integer),
+        Column("minutes", "Training", "min", show=significant(3)),
+    )
+    rows = []
+    for group in comparison.groups():
+        records = [cell.record for cell in group.cells if cell.record and cell.record.timing]
+        timings = [record.timing for record in records if record.timing]
+        seconds = [timing.train_seconds for timing in timings]
+        rows.append(
+            {
+                "strategy": group.label,
+                "train_size": group.train_size,
+                "tried": None if group.arms[0].shown_learning_rate is None else _rates(group),
+                "learning_rate": None if group.selected is None else group.selected.shown_learning_rate,
+                "edge": "yes" if group.at_edge else None,
+                "runs": len(records),
+                "pruned": sum(record.status == "pruned" for record in records),
+                "steps": sum(len(timing.step_seconds) for timing in timings),
+                "minutes": None if None in seconds else sum(s for s in seconds if s is not None) / 60,
+            }
+        )
+    notes = ["All runs of a strategy at a size, the final ones included."]
+    notes += unequal_rates(list(comparison.groups()))
+    return _made("tuning", "What tuning took", comparison, columns, rows, *notes)
+
+
+def _rates(group: Group) -> str:
+    return ", ".join(map(learning_rate, group.tried)) or "none yet"

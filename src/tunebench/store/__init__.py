@@ -1,0 +1,1 @@
+"""What lies on disk: runs, their records, and the folder of a study."""

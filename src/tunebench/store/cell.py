@@ -1,0 +1,53 @@
+"""A planned run and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tunebench.store.record import RunRecord, Status
+from tunebench.store.rows import to_row
+from tunebench.study.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One planned run and what became of it.
+
+    Attributes:
+        note: Why there is no record, where something is known.
+        predictions: Loads ``logits (n, classes)``, ``labels (n,)`` and ``indices (n,)`` of the test part;
+            None where they were not kept.
+    """
+
+    spec: RunSpec
+    status: Status
+    record: RunRecord | None = None
+    note: str | None = None
+    predictions: Callable[[], dict[str, np.ndarray]] | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def row(self) -> dict[str, Any]:
+        """The cell as a flat row of :func:`~tunebench.store.rows.to_row`; do not change it."""
+        row = to_row(self.spec, status=self.status, record=self.record)
+        row["error"] = row["error"] or self.note
+        return row
+
+    @property
+    def draw(self) -> tuple[int, int]:
+        """Subset draw and seed: what runs of one arm differ in."""
+        return self.spec.subset_seed, self.spec.seed
+
+    @property
+    def trained(self) -> bool:
+        """Whether the run went to its end; its test part may still be locked."""
+        return self.status == "complete" and self.record is not None
+
+    @property
+    def scored(self) -> bool:
+        """Whether the run is complete and has scores; only such runs are averaged."""
+        return self.status == "complete" and self.record is not None and self.record.scores is not None

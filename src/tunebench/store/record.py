@@ -1,0 +1,153 @@
+"""What a run leaves behind: one versioned JSON record, and the flat row made from it.
+
+Undefined is ``None``, never 0 or a sentinel. What may be ``None`` only because a run was imported is always
+there in a run of our own.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from pydantic import Field, SerializeAsAny, field_validator
+
+from tunebench.files import StoredFile
+from tunebench.recipe import NONE_WHERE_IMPORTED, Part
+from tunebench.store.imported import Provenance, parse_spec
+from tunebench.study.spec import SCHEMA_VERSION, RunSpec
+from tunebench.tasks.scores import Scores
+
+#: ``complete`` is trained to the end, and scored unless the test part is still locked; ``pruned`` was
+#: stopped by the search for a learning rate; ``failed`` and ``out_of_memory`` have an error. A planned run
+#: without a record is ``pending``, ``running`` or ``left_out`` (the budget did not reach it).
+Status = Literal["complete", "pruned", "failed", "out_of_memory", "pending", "running", "left_out"]
+
+
+class Failure(Part):
+    """Why a run did not end."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+class Parameters(Part):
+    """Parameter counts; ``adapter + head = trainable`` (for full fine-tuning the encoder is the adapter)."""
+
+    total: int | None = Field(description=NONE_WHERE_IMPORTED)
+    trainable: int
+    adapter: int | None = Field(description=NONE_WHERE_IMPORTED)
+    head: int | None = Field(description=NONE_WHERE_IMPORTED)
+
+
+class Examples(Part):
+    """How many examples each part held, and where the parts came from."""
+
+    train: int | None = Field(description=NONE_WHERE_IMPORTED)
+    validation: int | None = Field(description=NONE_WHERE_IMPORTED)
+    test: int | None = Field(description=NONE_WHERE_IMPORTED)
+    train_per_class: list[int] = Field(description="empty where not known")
+    validation_per_class: list[int]
+    test_per_class: list[int]
+    test_held_out: bool = Field(description="no test split was given; one was held out of the training data")
+    validation_in_train: int | None = Field(
+        default=None, description="validation examples whose text trains too; None in older records"
+    )
+    test_in_train: int | None = Field(default=None, description="test examples whose text trains or validates too")
+    copies_left_out: int = Field(default=0, description="copies of test texts that neither train nor test")
+
+
+class Selected(Part):
+    """Which checkpoint was scored, and why."""
+
+    by: str = Field(description="'validation', 'last', 'test', or 'not known' of an imported run")
+    step: int
+    epoch: float | None = Field(description=NONE_WHERE_IMPORTED)
+    macro_f1: float | None = Field(description="on the selection split; None when nothing selected")
+
+
+class Timing(Part):
+    """Seconds of one run, summed over its resumptions."""
+
+    train_seconds: float | None = Field(description="training steps only: no evaluation, no checkpoints")
+    eval_seconds: float | None = Field(description="evaluations during training")
+    test_seconds: float | None = Field(description="the one scoring of the test split; None while it is locked")
+    wall_seconds: float | None = Field(description="of an imported run: the Trainer's train_runtime")
+    cpu_seconds: float | None = Field(description=NONE_WHERE_IMPORTED)
+    seconds_per_step: float | None = Field(description="median after the warm-up steps")
+    warmup_steps: int = Field(description="steps left out of seconds_per_step")
+    step_seconds: list[float]
+    workers: int | None = Field(description="runs side by side on this machine while this one ran")
+    contended: bool | None = Field(description="CPU time shows that the machine was busy with something else")
+    resumed: int = Field(description="times the run was resumed")
+    prefix_seconds: float | None = Field(
+        default=None,
+        description="computing frozen layers' outputs for this run and those after it, in none of the parts "
+        "above but wall_seconds; 0 where all were there; None where every step computes them",
+    )
+
+
+class TestAccess(Part):
+    """One scoring of the test split."""
+
+    __test__ = False  # no test class, whatever its name begins with
+
+    time: str
+    why: str
+
+
+class Cost(Part):
+    """What the run consumed."""
+
+    tokens: int | None = Field(description="real tokens trained on, padding left out")
+    tokens_padded: int | None = Field(description=NONE_WHERE_IMPORTED)
+    train_flops: float | None = Field(description="own count: engine/flops.py")
+    trainer_total_flos: float | None = Field(description="the Trainer's count: frozen weights and padding included")
+    peak_memory_bytes: int | None = Field(description=NONE_WHERE_IMPORTED)
+    artifact_bytes: int | None = Field(description=NONE_WHERE_IMPORTED)
+
+
+class Environment(Part):
+    """Where the run took place."""
+
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    device: str | None = Field(description=NONE_WHERE_IMPORTED)
+    threads: int | None = Field(description=NONE_WHERE_IMPORTED)
+    world_size: int | None = Field(
+        default=1,
+        description="processes that trained the run together, each with its threads; " + NONE_WHERE_IMPORTED,
+    )
+
+
+class RunRecord(Part):
+    """Everything known about one run."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    status: Status
+    spec: SerializeAsAny[RunSpec]
+    started: str | None = Field(description=NONE_WHERE_IMPORTED)
+    finished: str | None = Field(description=NONE_WHERE_IMPORTED)
+    environment: Environment
+    error: Failure | None = None
+    parameters: Parameters | None = None
+    examples: Examples | None = None
+    scores: Scores | None = None
+    selected: Selected | None = None
+    timing: Timing | None = None
+    cost: Cost | None = None
+    log_history: list[dict[str, Any]] = Field(default_factory=list)
+    files: dict[str, StoredFile] = Field(default_factory=dict)
+    test_access: list[TestAccess] = Field(default_factory=list)
+    imported: Provenance | None = Field(default=None, description="only of a run that was imported")
+
+    @field_validator("spec", mode="before")
+    @classmethod
+    def _imported_or_not(cls, value: Any) -> Any:
+        return parse_spec(value) if isinstance(value, dict) else value
+
+
+def now() -> str:
+    """Return the time in UTC, as records have it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

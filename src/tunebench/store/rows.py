@@ -1,0 +1,73 @@
+"""A run as a flat row of plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from tunebench.store.imported import is_imported
+from tunebench.store.record import RunRecord, Status
+from tunebench.study.spec import RunSpec
+
+
+def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) -> dict[str, Any]:
+    """Flatten a planned run and its record, if there is one, into a row of plain values.
+
+    Args:
+        spec: The planned run.
+        status: Its state.
+        record: Its record; ``None`` when it has none yet.
+
+    Returns:
+        The columns that ``tunebench results`` prints; what is not known is ``None``.
+    """
+    parameters, scores = (record.parameters, record.scores) if record else (None, None)
+    timing, cost = (record.timing, record.cost) if record else (None, None)
+    trainable, macro_f1 = _get(parameters, "trainable"), _get(scores, "macro_f1")
+    return {
+        "run_id": spec.run_id,
+        "status": status,
+        "strategy": spec.label,
+        "kind": spec.kind,
+        "params": spec.params,
+        "train_size": spec.train_size,
+        "seed": spec.seed,
+        "learning_rate": spec.shown_learning_rate,
+        "selection": spec.selection,
+        "engine": spec.engine,
+        "precision": spec.precision,
+        "attention_dropout": spec.attention_dropout,
+        "truncation": spec.truncation,
+        "head_share": spec.head_share if spec.truncation == "head_tail" else None,
+        "trainable_params": trainable,
+        "adapter_params": _get(parameters, "adapter"),
+        "head_params": _get(parameters, "head"),
+        "total_params": _get(parameters, "total"),
+        "macro_f1": macro_f1,
+        "accuracy": _get(scores, "accuracy"),
+        "test_loss": _get(scores, "log_loss"),
+        "selection_macro_f1": _get(record.selected, "macro_f1") if record else None,
+        "selected_step": _get(record.selected, "step") if record else None,
+        "train_seconds": _get(timing, "train_seconds"),
+        "eval_seconds": _get(timing, "eval_seconds"),
+        "test_seconds": _get(timing, "test_seconds"),
+        "wall_seconds": _get(timing, "wall_seconds"),
+        "cpu_seconds": _get(timing, "cpu_seconds"),
+        "seconds_per_step": _get(timing, "seconds_per_step"),
+        "contended": _get(timing, "contended"),
+        "prefix_seconds": _get(timing, "prefix_seconds"),
+        "tokens": _get(cost, "tokens"),
+        "tokens_padded": _get(cost, "tokens_padded"),
+        "train_flops": _get(cost, "train_flops"),
+        "trainer_total_flos": _get(cost, "trainer_total_flos"),
+        "peak_memory_bytes": _get(cost, "peak_memory_bytes"),
+        "artifact_bytes": _get(cost, "artifact_bytes"),
+        "origin": "imported" if is_imported(spec) else "tunebench",
+        "f1_per_million": None if macro_f1 is None or not trainable else macro_f1 / (trainable / 1e6),
+        "error": record.error.message if record and record.error else None,
+    }
+
+
+def _get(part: BaseModel | None, name: str) -> Any:
+    return None if part is None else getattr(part, name)

@@ -1,0 +1,404 @@
+"""A study on disk: its file, its plan, a folder per run, and who works on which run.
+
+Everything read back is checked, and what is damaged is named and set aside, not used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
+
+from tunebench.data.audit import Audit
+from tunebench.errors import ConfigError, StoreError
+from tunebench.files import is_held, read_json, set_aside, stored_file, write_json, write_text
+from tunebench.recipe import Recipe
+from tunebench.store.cell import Cell
+from tunebench.store.imported import ImportedStudy, is_imported, parse_spec
+from tunebench.store.record import RunRecord, Status
+from tunebench.store.run_folder import RunFolder, is_run_id
+from tunebench.study.config import StudyConfig
+from tunebench.study.spec import SCHEMA_VERSION, RunSpec
+from tunebench.study.yaml_file import parse_yaml
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Keys of a spec's identity in which the cells of one study may differ.
+_AXES = frozenset(
+    {"kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed", *Recipe.model_fields}
+)
+#: What a stored study ran with where it says nothing: keys that came later, as records without them are read.
+_BEFORE = {
+    key: RunSpec.model_fields[key].default
+    for key in Recipe.model_fields
+    if key in RunSpec.model_fields and not RunSpec.model_fields[key].is_required()
+}
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A cell of the plan as stored.
+
+    Attributes:
+        left_out: Why the budget leaves it out; None when it is to be run.
+        seconds: What it was estimated to take when it was planned; None where nobody did.
+    """
+
+    spec: RunSpec
+    left_out: str | None = None
+    seconds: float | None = None
+
+
+class StudyStore:
+    """A study's folder.
+
+    Args:
+        folder: The folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.study_file = folder / "study.yaml"
+        self.plan_file = folder / "plan.json"
+        self.audit_file = folder / "audit.json"
+        self.runs = folder / "runs"
+        self._locks = folder / "runs" / ".locks"
+        #: Outputs of frozen layers, shared by all runs; gone when the study is complete.
+        self.prefixes = folder / "runs" / ".prefix"
+
+    @classmethod
+    def open(cls, folder: Path) -> StudyStore:
+        """Open an existing study for reading.
+
+        Raises:
+            StoreError: There is none.
+        """
+        store = cls(folder)
+        if not store.plan_file.exists():
+            raise StoreError(
+                "There is no study in this folder.",
+                value=str(folder),
+                fix="tunebench run STUDY --out FOLDER makes one",
+            )
+        return store
+
+    @classmethod
+    def create(cls, folder: Path, study: StudyConfig, planned: list[PlannedRun]) -> StudyStore:
+        """Make a study's folder, or open it again to go on.
+
+        Going on may add cells (seeds, sizes, strategies, rates); it may not change what the cells
+        share, or the tables would mix protocols.
+
+        Raises:
+            StoreError: The folder holds something else, another study, or cannot be written.
+        """
+        store = cls.check(folder, [p.spec for p in planned])
+        try:
+            store._locks.mkdir(parents=True, exist_ok=True)
+            # Two processes may begin one study at the same time: the second one extends the first one's plan.
+            with FileLock(store._locks / "plan.lock"):
+                planned = store._extend(planned)
+                write_text(store.study_file, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+                cells = [
+                    {"spec": p.spec.model_dump(mode="json"), "left_out": p.left_out, "seconds": p.seconds}
+                    for p in planned
+                ]
+                write_json(store.plan_file, {"schema_version": SCHEMA_VERSION, "name": study.name, "cells": cells})
+        except OSError as error:
+            raise StoreError(
+                f"The folder cannot be written: {error.strerror}", value=str(folder), fix="choose another --out"
+            ) from None
+        return store
+
+    @classmethod
+    def check(cls, folder: Path, specs: Sequence[RunSpec]) -> StudyStore:
+        """Check, writing nothing, that a study's cells may go into a folder.
+
+        Args:
+            folder: The folder; it need not exist.
+            specs: The cells.
+
+        Returns:
+            The store.
+
+        Raises:
+            StoreError: The folder holds something else, or cells that these must not be mixed with.
+        """
+        store = cls(folder)
+        if folder.exists() and not folder.is_dir():
+            raise StoreError("This is a file, not a folder.", value=str(folder), fix="choose another --out")
+        existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise StoreError(
+                "The folder cannot be written.",
+                value=str(folder),
+                allowed=f"a folder that can be made; {existing} is no folder that is open to you",
+                fix="choose another --out",
+            )
+        others = [] if store._begun() or not folder.exists() else [p.name for p in folder.iterdir()]
+        if others:
+            raise StoreError(
+                "The folder holds something else.",
+                value=f"{folder}: {', '.join(sorted(others)[:5])}",
+                allowed="an empty folder, a new one, or that of the same study",
+                fix="choose another --out",
+            )
+        if stored := store.begun():
+            if any(map(is_imported, stored)):
+                raise StoreError(
+                    "The folder holds imported runs; nothing can be trained in it.",
+                    value=str(folder),
+                    fix="choose another --out",
+                )
+            store._check_mixing(stored, specs)
+        return store
+
+    @classmethod
+    def create_imported(
+        cls, folder: Path, study: ImportedStudy, runs: Sequence[tuple[RunRecord, dict[str, np.ndarray] | None]]
+    ) -> StudyStore:
+        """Make a study's folder of imported runs: whole, or not at all.
+
+        Args:
+            folder: A new folder, or an empty one.
+            study: How the runs are to be compared.
+            runs: Records, and for each what :meth:`RunFolder.write_predictions` takes, if it is known.
+
+        Raises:
+            StoreError: The folder holds something, or cannot be written.
+        """
+        store = cls(folder)
+        if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+            raise StoreError(
+                "Imported runs go to a folder of their own, and this is not empty.",
+                value=str(folder),
+                allowed="a new folder, or an empty one",
+                fix="choose another --out",
+            )
+        parent = folder.resolve().parent
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            # Beside its place and then renamed: a kill leaves no half of an import.
+            with TemporaryDirectory(dir=parent, prefix=f".{folder.name}.") as temporary:
+                made = cls(Path(temporary) / folder.name)
+                made._locks.mkdir(parents=True)
+                for record, predictions in runs:
+                    made._add_imported(record, predictions)
+                write_text(made.study_file, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+                cells = [{"spec": record.spec.model_dump(mode="json"), "left_out": None} for record, _ in runs]
+                write_json(made.plan_file, {"schema_version": SCHEMA_VERSION, "name": study.name, "cells": cells})
+                os.replace(made.folder, folder.resolve())
+        except OSError as error:
+            raise StoreError(
+                f"The folder cannot be written: {error.strerror}", value=str(folder), fix="choose another --out"
+            ) from None
+        return store
+
+    def _add_imported(self, record: RunRecord, predictions: dict[str, np.ndarray] | None) -> None:
+        run = self.run_folder(record.run_id)
+        run.begin(record.spec)
+        if predictions is not None:
+            run.write_predictions(**predictions)
+            record = record.model_copy(update={"files": {run.predictions.name: stored_file(run.predictions)}})
+        run.commit(record)
+
+    def _begun(self) -> bool:
+        """Tell whether this is a study's folder, if only one whose making was cut short."""
+        return self.plan_file.exists() or self.study_file.exists() or self._locks.is_dir()
+
+    def _check_mixing(self, stored: Sequence[RunSpec], specs: Sequence[RunSpec]) -> None:
+        """Refuse cells that share no protocol with the stored ones, or reuse a label for something else."""
+        if not stored or not specs:
+            return
+        before, after = _protocol(stored[0]), _protocol(specs[0])
+        changes = [f"{key}: {before.get(key)} -> {after[key]}" for key in after if before.get(key) != after[key]]
+        meanings = {spec.label: _meaning(spec) for spec in stored}
+        labels = {spec.run_id[-16:]: spec.label for spec in stored}
+        for spec in {s.label: s for s in specs}.values():
+            known, new = meanings.get(spec.label), _meaning(spec)
+            if known is not None:
+                changes += [
+                    f"strategy {spec.label}: {key}: {known.get(key)} -> {new.get(key)}"
+                    for key in known | new
+                    if known.get(key) != new.get(key)
+                ]
+        for spec in specs:
+            label = labels.get(spec.run_id[-16:], spec.label)
+            if label != spec.label:
+                changes.append(f"strategy {label} is called {spec.label}")
+        if changes:
+            raise StoreError(
+                "The folder holds another study; they differ in:\n    " + "\n    ".join(dict.fromkeys(changes)),
+                value=str(self.folder),
+                allowed="the same study, or one that adds strategies, rates, sizes or seeds",
+                fix="choose another --out, or give a changed strategy a label of its own",
+            )
+
+    def _extend(self, planned: list[PlannedRun]) -> list[PlannedRun]:
+        """Keep the stored plan's other cells, behind these; a damaged plan is set aside."""
+        stored, whole = self._known()
+        if not whole:
+            set_aside(self.plan_file)
+        self._check_mixing([p.spec for p in stored], [p.spec for p in planned])
+        new = {p.spec.run_id for p in planned}
+        return planned + [p for p in stored if p.spec.run_id not in new]
+
+    def begun(self) -> list[RunSpec]:
+        """Return the cells that the folder holds already; none where there is no study yet."""
+        return [p.spec for p in self._known()[0]]
+
+    def _known(self) -> tuple[list[PlannedRun], bool]:
+        """Return the cells of the plan, if there is one, and whether it is whole.
+
+        Of a damaged plan they are those that were begun, since each run has its spec.
+        """
+        if not self.plan_file.exists():
+            return [], True
+        try:
+            return self.planned(), True
+        except StoreError:
+            found = []
+            for path in sorted(self.runs.glob("*/spec.json")):
+                try:
+                    spec = parse_spec(read_json(path))
+                except (StoreError, ValidationError):
+                    continue
+                if spec.run_id == path.parent.name:
+                    found.append(PlannedRun(spec))
+            return found, False
+
+    def study(self) -> StudyConfig | ImportedStudy:
+        """Return the stored study, or what stands in its place where the runs were imported.
+
+        Raises:
+            StoreError: It is damaged.
+        """
+        try:
+            raw = parse_yaml(self.study_file.read_text(encoding="utf-8"), where=str(self.study_file))
+            if isinstance(raw, dict) and raw.get("origin") == "imported":
+                return ImportedStudy.model_validate(raw)
+            return StudyConfig.model_validate(_BEFORE | raw if isinstance(raw, dict) else raw)
+        except (OSError, ConfigError, ValidationError, UnicodeDecodeError) as error:
+            raise StoreError(
+                f"The stored study is damaged: {str(error).splitlines()[0]}",
+                value=str(self.study_file),
+                fix="tunebench run STUDY --out FOLDER writes it anew",
+            ) from None
+
+    def planned(self) -> list[PlannedRun]:
+        """Return the cells of the plan, in its order.
+
+        Raises:
+            StoreError: The plan is damaged.
+        """
+        raw = read_json(self.plan_file)
+        try:
+            cells = [PlannedRun(parse_spec(c["spec"]), c["left_out"], c.get("seconds")) for c in raw["cells"]]
+            if any(not isinstance(cell.left_out, (str, type(None))) for cell in cells):
+                raise TypeError("a reason is text")
+            if any(not isinstance(cell.seconds, (int, float, type(None))) for cell in cells):
+                raise TypeError("seconds are a number")
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise StoreError(
+                "The stored plan is damaged.",
+                value=str(self.plan_file),
+                fix="tunebench run STUDY --out FOLDER sets it aside and makes it anew",
+            ) from None
+        return cells
+
+    def audit(self) -> dict[str, Any] | None:
+        """Return the stored audit of the data as plain values; None where there is none.
+
+        Raises:
+            StoreError: It is damaged.
+        """
+        if not self.audit_file.exists():
+            return None
+        raw = read_json(self.audit_file)
+        try:
+            TypeAdapter(Audit).validate_python(raw)
+        except ValidationError:
+            raise StoreError(
+                "The stored audit of the data is damaged.",
+                value=str(self.audit_file),
+                fix="tunebench run STUDY --out FOLDER sets it aside and makes it anew",
+            ) from None
+        assert isinstance(raw, dict)
+        return raw
+
+    def run_folder(self, run_id: str) -> RunFolder:
+        """Return a run's folder, whether it exists or not.
+
+        Raises:
+            StoreError: The id is none.
+        """
+        if not is_run_id(run_id):
+            raise StoreError("This is no run id.", value=run_id)
+        return RunFolder(self.runs / run_id)
+
+    @contextmanager
+    def locked(self, run_id: str) -> Iterator[bool]:
+        """Hold a run's lock, or yield False when another process does. The kernel frees it on a kill."""
+        self._locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._locks / f"{self.run_folder(run_id).path.name}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def is_running(self, run_id: str) -> bool:
+        """Tell whether a live process works on a run."""
+        return is_held(self._locks / f"{run_id}.lock")
+
+    def cells(self) -> list[Cell]:
+        """Return every planned cell with its state and record, for tables and figures.
+
+        A damaged record counts as a failed run with the damage as its reason, not as a missing row.
+        """
+        found = []
+        for planned in self.planned():
+            folder = self.run_folder(planned.spec.run_id)
+            try:
+                record = folder.read()
+            except StoreError as error:
+                found.append(Cell(planned.spec, "failed", None, str(error)))
+                continue
+            predictions = folder.read_predictions if folder.predictions.exists() else None
+            found.append(Cell(planned.spec, self._status(planned, record), record, planned.left_out, predictions))
+        return found
+
+    def _status(self, planned: PlannedRun, record: RunRecord | None) -> Status:
+        if record is not None and record.status == "complete":
+            return "complete"
+        if self.is_running(planned.spec.run_id):
+            return "running"
+        if record is not None:
+            return record.status
+        return "left_out" if planned.left_out else "pending"
+
+
+def _meaning(spec: RunSpec) -> dict[str, Any]:
+    """Return what a strategy's label stands for: kind, parameters and recipe."""
+    identity = spec.identity
+    recipe = {key: identity[key] for key in Recipe.model_fields if key in identity}
+    return {"kind": spec.kind, **identity["params"], **recipe}
+
+
+def _protocol(spec: RunSpec) -> dict[str, Any]:
+    """Return what all cells of a study share."""
+    shared = {k: v for k, v in spec.identity.items() if k not in _AXES}
+    return shared | {"seed of the test part": spec.test_draw, "copies": spec.copies}

@@ -1,0 +1,1 @@
+"""Studies: what a user asks for, resolved into runs."""

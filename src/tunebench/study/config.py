@@ -1,0 +1,316 @@
+"""What a user writes: a study as frozen pydantic models, and how to execute it.
+
+Resolving a :class:`StudyConfig` gives the runs of its grid (:mod:`tunebench.study.spec`). What only says *how* to
+execute (device, threads, folders) is :class:`Execution` and never part of a run's id.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import product
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from tunebench.data.reference import Copies, DataConfig
+from tunebench.recipe import Frozen, Recipe, Selection, without_neutral
+from tunebench.strategies import STRATEGIES, family_of, is_classical
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+
+
+def _expand_learning_rates(value: Any) -> Any:
+    """Accept a number, a list, or ``{multiples_of: base, values: [...]}``."""
+    if isinstance(value, dict):
+        if set(value) != {"multiples_of", "values"} or not isinstance(value["values"], list):
+            raise ValueError("a mapping of learning rates needs exactly the keys multiples_of and values")
+        try:
+            base = float(value["multiples_of"])
+            # 12 significant digits: 3 * 5e-5 is written 0.00015, not 0.00015000000000000001.
+            return [float(f"{base * float(multiple):.12g}") for multiple in value["values"]]
+        except (TypeError, OverflowError):
+            raise ValueError("multiples_of is a number, and values is a list of numbers") from None
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+LearningRates = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=10)], ...],
+    BeforeValidator(_expand_learning_rates),
+    Field(min_length=1),
+]
+
+
+#: Draws of the training subset: one, several, or one a seed, which is then the seed's own.
+SubsetSeeds = Annotated[
+    Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] | Literal["per_seed"],
+    BeforeValidator(lambda value: value if isinstance(value, (list, tuple, str)) else [value]),
+]
+
+
+class StrategyConfig(Frozen):
+    """One strategy of a study: its kind, its learning rates, its own parameters and recipe.
+
+    In YAML parameters and recipe stand beside the other keys:
+    ``{kind: lora, learning_rate: 5e-4, rank: 16, epochs: 6}``.
+    """
+
+    kind: str
+    learning_rate: LearningRates
+    params: dict[str, Any] = Field(default_factory=dict, validate_default=True)
+    #: What differs from the study's :class:`Recipe`.
+    recipe: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _only_what_has_effect(self) -> StrategyConfig:
+        strategy = STRATEGIES[self.kind]
+        if strategy.family == "classical" and self.learning_rate != (strategy.default_learning_rate,):
+            raise ValueError(f"{self.kind} has no learning rate; drop the key learning_rate")
+        reaching = strategy.recipe_keys
+        idle = [] if reaching is None else [key for key in self.recipe if key not in reaching]
+        if idle:
+            only = f" (only {', '.join(sorted(reaching))} do)" if reaching else ""
+            raise ValueError(f"these have no effect on {self.kind}{only}; drop them: {', '.join(idle)}")
+        return self
+
+    @classmethod
+    def from_mapping(cls, label: str, raw: Any) -> StrategyConfig:
+        """Split a flat mapping into kind, learning rates and validated parameters.
+
+        Args:
+            label: The key in the study; also the kind when none is given.
+            raw: A mapping or ``None``.
+
+        Raises:
+            ValueError: Unknown kind, or parameters the strategy refuses.
+        """
+        return cls.model_validate(_with_kind(label, raw))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_flat(cls, raw: Any) -> Any:
+        """Gather what is no key of its own under ``params``, so that each error keeps its key."""
+        if isinstance(raw, cls):
+            return raw
+        if not isinstance(raw, dict):
+            raise ValueError(f"a strategy is a mapping of its parameters, got {raw!r}")
+        fields = dict(raw)
+        own = {key: fields.pop(key) for key in ("kind", "learning_rate") if key in fields}
+        recipe = {key: fields.pop(key) for key in Recipe.model_fields if key in fields}
+        if recipe or "recipe" in fields:
+            stored = fields.pop("recipe", {})
+            own["recipe"] = stored | recipe if isinstance(stored, dict) else stored
+        strategy = STRATEGIES.get(own["kind"]) if isinstance(own.get("kind"), str) else None
+        if strategy is not None:
+            own.setdefault("learning_rate", strategy.default_learning_rate)
+        given = fields.pop("params", None)
+        if given is not None and not isinstance(given, dict):
+            return own | {"params": given}
+        return own | {"params": fields | (given or {})}
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, value: str) -> str:
+        if value not in STRATEGIES:
+            raise ValueError(f"unknown kind of strategy {value!r}; allowed: {', '.join(sorted(STRATEGIES))}")
+        return value
+
+    @field_validator("params", mode="before")
+    @classmethod
+    def _params_of_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = info.data.get("kind")
+        if kind is None or not isinstance(value, dict):
+            return value
+        return STRATEGIES[kind].params.model_validate(value).model_dump(mode="json")
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _only_what_differs(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return Recipe.model_validate(value).model_dump(mode="json", include=set(value))
+
+
+def _with_kind(label: str, raw: Any) -> Any:
+    """Let the label be the kind where none is given; anything odd is left for the validators."""
+    if raw is None:
+        return {"kind": label}
+    return {"kind": label, **raw} if isinstance(raw, dict) else raw
+
+
+class Search(Frozen):
+    """How the learning rate of each strategy is chosen, always on validation.
+
+    ``grid`` runs every rate with every seed. ``halving`` runs every rate with the first seed, stops early
+    those that fall behind at the ``first_look``-th evaluation, and at ``reduction`` times that, and so on
+    (successive halving), and runs the other seeds at the chosen rate only.
+    """
+
+    method: Literal["grid", "halving"] = "grid"
+    reduction: int = Field(default=3, ge=2, le=10, description="of so many at an evaluation, one goes on")
+    first_look: int = Field(default=1, ge=1, le=100, description="evaluation at which runs are first compared")
+    budget: Literal["trials", "compute"] | None = Field(
+        default=None, description="what every strategy gets the same of; unset promises nothing"
+    )
+
+
+class StudyConfig(Recipe):
+    """A whole study: its axes, its data, and the recipe its strategies share.
+
+    Axes: ``strategies`` (with learning rates), ``train_sizes``, ``seeds``.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    description: str = ""
+    model: str = Field(description="packaged name, Hub name or folder")
+    model_revision: str | None = None
+    keep_head: bool = Field(
+        default=False,
+        description="begin with the classification head of a model that is a classifier already, its classes "
+        "matched by name; otherwise it is drawn from the seed",
+    )
+    data: DataConfig
+
+    strategies: dict[str, StrategyConfig] = Field(min_length=1)
+    train_sizes: tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...] = Field(min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(42,), min_length=1)
+
+    subset_seed: SubsetSeeds = Field(
+        default=(42,), description="draws of the training subset; one, several, or per_seed: another one a seed"
+    )
+    test_size: int | None = Field(default=None, ge=2)
+    test_seed: int | None = Field(
+        default=None, ge=0, lt=2**31, description="draws the test part; unset, the first subset's seed does"
+    )
+    validation_fraction: float | None = Field(default=None, ge=0, lt=0.9)
+    copies: Copies = Field(
+        default="together",
+        description="together: a copy of a text that tests or validates never trains; anywhere: the draw decides",
+    )
+    selection: Selection = "validation"
+
+    optimizer: Literal["adamw"] = "adamw"
+    evaluations_per_epoch: int = Field(default=2, ge=1, le=100)
+
+    search: Search = Field(default_factory=Search)
+    margin: float = Field(default=0.5, gt=0, le=100, description="macro F1 points within which two are equal")
+    pairs: tuple[tuple[str, str], ...] | None = Field(
+        default=None, description="labels to compare two by two; all pairs when unset"
+    )
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_from_string(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+    @field_validator("strategies", mode="before")
+    @classmethod
+    def _strategies_from_yaml(cls, value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            twice = sorted({str(label) for label in value if value.count(label) > 1})
+            if twice:
+                raise ValueError(f"names the same strategy twice: {', '.join(twice)}")
+            value = {str(label): None for label in value}
+        if not isinstance(value, dict):
+            raise ValueError("strategies is a mapping from a label to the strategy's parameters")
+        for label in value:
+            if not isinstance(label, str) or not _LABEL.fullmatch(label):
+                raise ValueError(f"{label!r} is no strategy label: letters, digits, '_', '.', '-', at most 40")
+        return {label: _with_kind(label, raw) for label, raw in value.items()}
+
+    @field_validator("train_sizes", "seeds", "subset_seed")
+    @classmethod
+    def _no_duplicates(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and len(set(value)) != len(value):
+            raise ValueError(f"holds the same value twice: {list(value)}")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudyConfig:
+        if self.selection == "test" and self.validation_fraction:
+            raise ValueError("selection: test leaves no use for a validation part; drop validation_fraction")
+        if self.selection == "validation" and self.validation_fraction == 0:
+            raise ValueError("selection: validation needs a validation part; drop validation_fraction: 0")
+        counts = {
+            label: len(strategy.learning_rate)
+            for label, strategy in self.strategies.items()
+            if not is_classical(strategy.kind)
+        }
+        if self.search.budget == "trials" and len(set(counts.values())) > 1:
+            raise ValueError(
+                "search.budget: trials promises every strategy as many learning rates; they have "
+                + ", ".join(f"{label} {count}" for label, count in counts.items())
+            )
+        if self.search.method == "halving" and self.selection != "validation":
+            raise ValueError("search.method: halving chooses on validation; it needs selection: validation")
+        unknown = sorted({label for pair in self.pairs or () for label in pair} - set(self.strategies))
+        if unknown:
+            known = ", ".join(self.strategies)
+            raise ValueError(f"pairs names no strategy of the study: {', '.join(unknown)}; allowed: {known}")
+        alone = [first for first, second in self.pairs or () if first == second]
+        if alone:
+            raise ValueError(f"pairs compares a strategy with itself: {', '.join(alone)}")
+        self._check_head_share()
+        few_shot = [label for label, strategy in self.strategies.items() if family_of(strategy.kind) == "few_shot"]
+        if few_shot and len(self.draws) > 1 and len({subset for subset, _ in self.draws}) == 1:
+            raise ValueError(
+                f"{', '.join(few_shot)} learns from few labels, and which ones they are decides most: several "
+                "seeds on one draw would hide it; set subset_seed: per_seed"
+            )
+        cells: dict[str, str] = {}
+        for label, strategy in self.strategies.items():
+            for rate in strategy.learning_rate:
+                recipe = without_neutral(self.recipe_of(strategy).model_dump(mode="json"), Recipe)
+                key = json.dumps([strategy.kind, rate, strategy.params, recipe], sort_keys=True)
+                if key in cells:
+                    raise ValueError(f"strategies {cells[key]!r} and {label!r} hold the same run twice")
+                cells[key] = label
+        return self
+
+    def _check_head_share(self) -> None:
+        """Refuse a share that no text is cut by."""
+        kept = {label: self.recipe_of(strategy).truncation for label, strategy in self.strategies.items()}
+        idle = [
+            label for label, s in self.strategies.items() if "head_share" in s.recipe and kept[label] != "head_tail"
+        ]
+        everywhere = self.head_share != Recipe.model_fields["head_share"].default
+        if idle or (everywhere and "head_tail" not in kept.values()):
+            where = f" (strategy {', '.join(idle)})" if idle else ""
+            raise ValueError(f"head_share{where} has no effect without truncation: head_tail; drop it, or set both")
+
+    def recipe_of(self, strategy: StrategyConfig) -> Recipe:
+        """Return the recipe of one strategy: the study's, with what the strategy sets itself."""
+        return Recipe.model_validate(self.model_dump(include=set(Recipe.model_fields)) | strategy.recipe)
+
+    @property
+    def draws(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of subset seed and seed; every strategy, size and rate runs once with each."""
+        if self.subset_seed == "per_seed":
+            return tuple((seed, seed) for seed in self.seeds)
+        return tuple(product(self.subset_seed, self.seeds))
+
+    @property
+    def shared_test_seed(self) -> int | None:
+        """Seed of the test part where it has one, or several subsets share it; None: the subset's own draws it."""
+        if self.test_seed is not None:
+            return self.test_seed
+        first = self.draws[0][0]
+        return first if any(subset != first for subset, _ in self.draws) else None
+
+    @property
+    def test_draw(self) -> int:
+        """Seed that draws the test part of every run."""
+        return self.draws[0][0] if self.shared_test_seed is None else self.shared_test_seed
+
+    @property
+    def held_out_fraction(self) -> float:
+        """Share of each training subset that is set aside for validation (0 when nothing selects on it)."""
+        if self.validation_fraction is not None:
+            return self.validation_fraction
+        return 0.1 if self.selection == "validation" else 0.0

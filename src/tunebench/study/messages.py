@@ -1,0 +1,233 @@
+"""What pydantic finds wrong with a study, in our words: key, value, what is allowed, and the fix.
+
+What is allowed is read from the JSON schema of the specs, so that a message cannot differ from the
+check behind it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import ValidationError
+
+from tunebench.errors import ConfigError, TunebenchError
+from tunebench.recipe import Recipe
+from tunebench.strategies import STRATEGIES
+from tunebench.strategies.base import Strategy
+from tunebench.study.config import StrategyConfig, StudyConfig
+
+_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
+#: What is said of a value, by the type of pydantic's error; the range wins over the wrong type, since a
+#: union reports both.
+_COMPLAINTS = {
+    **dict.fromkeys(_RANGE, "is out of range"),
+    "too_short": "is empty",
+    "literal_error": "is none of the choices",
+    "string_pattern_mismatch": "is no valid name",
+}
+
+
+def explain(error: ValidationError, raw: dict[str, Any]) -> list[TunebenchError]:
+    """Translate all errors of one validation, one a key.
+
+    Args:
+        error: What validating ``raw`` as a :class:`StudyConfig` raised.
+        raw: The study as plain values.
+
+    Returns:
+        Errors in pydantic's order; a union's several complaints about one value are one error.
+    """
+    grouped: dict[tuple[Any, ...], list[Any]] = {}
+    for item in error.errors(include_url=False):
+        grouped.setdefault(_real_path(item, raw), []).append(item)
+    unknown_kinds = {path[:2] for path in grouped if path[0:1] == ("strategies",) and path[2:] == ("kind",)}
+    return [
+        _explain_one(path, items, raw)
+        for path, items in grouped.items()
+        # A strategy of unknown kind has no default learning rate; that is not another mistake.
+        if not (path[:2] in unknown_kinds and path[2:] == ("learning_rate",) and items[0]["type"] == "missing")
+        # What is left after values were refused one by one is not empty by itself, and of a union the other
+        # choice is not what was meant.
+        if not (
+            {item["type"] for item in items} <= {"too_short", "literal_error"}
+            and any(p[: len(path)] == path != p for p in grouped)
+        )
+    ]
+
+
+def check_booleans(raw: dict[str, Any]) -> list[TunebenchError]:
+    """Find true and false where a study wants numbers or text, which pydantic would read as 1 and 0.
+
+    Args:
+        raw: The study as plain values.
+    """
+    return _booleans(raw, (), raw)
+
+
+def _booleans(value: Any, path: tuple[Any, ...], raw: dict[str, Any]) -> list[TunebenchError]:
+    if isinstance(value, bool):
+        schema = _schema_at(path, raw)
+        if any(option.get("type") == "boolean" for option in (schema, *schema.get("anyOf", ()))):
+            return []
+        key = ".".join(str(part) for part in path)
+        allowed = _describe(schema)
+        return [ConfigError(f"{key}: true and false are no values here.", value=value, allowed=allowed)]
+    children: list[tuple[Any, Any]] = []
+    if isinstance(value, list):
+        children = list(enumerate(value))
+    elif isinstance(value, dict):
+        known = _known_keys(path, raw)
+        if path[:1] == ("strategies",) and len(path) == 2:
+            known += ["params", "recipe"]
+        # Under a key that is unknown, the key is what is wrong.
+        children = [(k, v) for k, v in value.items() if k in known or path == ("strategies",)]
+    return [error for part, child in children for error in _booleans(child, (*path, part), raw)]
+
+
+def _real_path(item: Any, raw: Any) -> tuple[Any, ...]:
+    """Keep the parts of pydantic's location that stand in the study; tags of unions do not."""
+    path: list[Any] = []
+    here = raw
+    for position, part in enumerate(item["loc"]):
+        if isinstance(here, dict) and part in here:
+            here = here[part]
+        elif isinstance(here, (list, tuple)) and isinstance(part, int) and part < len(here):
+            here = here[part]
+        elif item["type"] == "missing" and position == len(item["loc"]) - 1:
+            pass
+        elif part == "kind" and path[0:1] == ["strategies"]:
+            # No kind was given, so the label stands for it.
+            pass
+        else:
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -> ConfigError:
+    types = {item["type"] for item in items}
+    key = ".".join(str(part) for part in path) or "study"
+    first = items[0]
+    schema = _schema_at(path, raw)
+    if "missing" in types:
+        allowed = _describe(schema) or schema.get("description")
+        return ConfigError(f"{key}: this key is missing.", allowed=allowed, fix=f"add '{path[-1]}: ...'")
+    if types & {"extra_forbidden", "invalid_key"}:
+        known = _known_keys(path[:-1], raw)
+        return ConfigError(
+            f"{key}: unknown key.",
+            value=path[-1],
+            allowed=", ".join(known) or "no keys here",
+            fix=_did_you_mean(path[-1], known) or "remove it",
+        )
+    if path[0:1] == ("strategies",) and path[2:] == ("kind",) and "value_error" in types:
+        kinds = sorted(STRATEGIES)
+        return ConfigError(
+            f"strategies.{path[1]}: unknown kind of strategy.",
+            value=first["input"],
+            allowed=", ".join(kinds),
+            fix=_did_you_mean(first["input"], kinds) or "add 'kind: ...' with one of these",
+        )
+    if "value_error" in types:
+        message = str(first["msg"]).removeprefix("Value error, ")
+        return ConfigError(f"{key}: {message}", value=None if isinstance(first["input"], dict) else first["input"])
+    allowed = _describe(schema)
+    complaint = next((_COMPLAINTS[t] for t in _COMPLAINTS if t in types), "has the wrong type")
+    settable = ".".join(str(part) for part in path if not isinstance(part, int))
+    options = (schema, *schema.get("anyOf", ()))
+    choices = [name for option in options for name in option.get("enum", [option.get("const")]) if name]
+    meant = _did_you_mean(first["input"], choices)
+    fix = meant or f"edit {settable}, or pass --set {settable}=VALUE"
+    if "tuple_type" in types and meant is None and not isinstance(first["input"], (dict, type(None))):
+        fix = f"write a list: {key}: [{first['input']}]"
+    return ConfigError(f"{key}: this {complaint}.", value=first["input"], allowed=allowed, fix=fix)
+
+
+def _did_you_mean(value: Any, known: Any) -> str | None:
+    close = difflib.get_close_matches(str(value), [str(name) for name in known], n=1)
+    return f"did you mean {close[0]!r}?" if close else None
+
+
+def _strategy_of(label: Any, raw: dict[str, Any]) -> Strategy | None:
+    strategies = raw.get("strategies")
+    given = strategies.get(label) if isinstance(strategies, dict) else None
+    kind = given.get("kind", label) if isinstance(given, dict) else label
+    return STRATEGIES.get(kind) if isinstance(kind, str) else None
+
+
+def _known_keys(path: tuple[Any, ...], raw: dict[str, Any]) -> list[str]:
+    """Return the keys that may stand at a place of a study."""
+    if path[0:1] != ("strategies",) or len(path) == 1:
+        return list(_schema_at(path, raw).get("properties", {}))
+    strategy = _strategy_of(path[1], raw)
+    params = list(strategy.params.model_fields) if strategy else []
+    reaching = strategy.recipe_keys if strategy else None
+    recipe = [key for key in Recipe.model_fields if reaching is None or key in reaching]
+    if len(path) == 2:
+        rate = ["learning_rate"] if strategy is None or strategy.family != "classical" else []
+        return ["kind", *rate, *params, *recipe]
+    inner = {"params": params, "recipe": recipe, "learning_rate": ["multiples_of", "values"]}
+    return inner.get(path[2], []) if len(path) == 3 else []
+
+
+def _schema_at(path: tuple[Any, ...], raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON schema of a place of a study; empty where there is none."""
+    root = StudyConfig.model_json_schema()
+    if path[0:1] == ("strategies",) and len(path) > 2:
+        # Parameters and recipe stand beside the other keys, or under their own.
+        part, inner = path[2], path[3:] if path[2] in ("params", "recipe") else path[2:]
+        if inner and (part == "recipe" or part in Recipe.model_fields):
+            root, path = Recipe.model_json_schema(), inner
+        elif inner and (part == "params" or part not in StrategyConfig.model_fields):
+            strategy = _strategy_of(path[1], raw)
+            root, path = (strategy.params.model_json_schema() if strategy else {}), inner
+    here: dict[str, Any] = root
+    for part in path:
+        if "$ref" in here:
+            here = root["$defs"][here["$ref"].rsplit("/", 1)[1]]
+        if isinstance(part, int):
+            here = next((option["items"] for option in (here, *here.get("anyOf", ())) if "items" in option), {})
+        else:
+            here = here.get("properties", {}).get(part, here.get("additionalProperties") or {})
+        if not isinstance(here, dict):
+            return {}
+    return root["$defs"][here["$ref"].rsplit("/", 1)[1]] if "$ref" in here else here
+
+
+def _describe(schema: dict[str, Any]) -> str | None:
+    """Say in words what a JSON schema accepts."""
+    if "anyOf" in schema:
+        parts = [_describe(option) for option in schema["anyOf"] if option.get("type") != "null"]
+        return ", or ".join(part for part in parts if part) or None
+    if "enum" in schema:
+        return ", ".join(str(value) for value in schema["enum"])
+    if "const" in schema:
+        return repr(schema["const"])
+    kind = schema.get("type")
+    if kind in ("integer", "number"):
+        return _describe_number(schema)
+    if kind == "array":
+        return f"a list; each is {_describe(schema.get('items', {})) or 'anything'}"
+    if kind == "string":
+        return (
+            f"text that matches {schema['pattern']}" if "pattern" in schema else schema.get("description", "text")
+        )
+    return {"object": "a mapping", "boolean": "true or false"}.get(str(kind))
+
+
+def _describe_number(schema: dict[str, Any]) -> str:
+    bounded = "maximum" in schema or "exclusiveMaximum" in schema
+    noun = "an integer" if schema["type"] == "integer" else "a number" if bounded else "a finite number"
+    bounds = [
+        f"{words} {schema[name]}"
+        for name, words in (
+            ("minimum", "at least"),
+            ("exclusiveMinimum", "above"),
+            ("maximum", "at most"),
+            ("exclusiveMaximum", "below"),
+        )
+        if name in schema
+    ]
+    about = f"({schema['description']})" if "description" in schema else ""
+    return " ".join(part for part in (noun, " and ".join(bounds), about) if part)

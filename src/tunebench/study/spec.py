@@ -1,0 +1,188 @@
+"""What a run is: a cell of a study's grid, fully resolved, and its id.
+
+Resolving a :class:`~tunebench.study.config.StudyConfig` against a model, a data set and a machine gives
+:class:`RunSpec` values; a run's id is a hash of its spec.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import Field
+
+from tunebench.data.reference import Copies, DataRef
+from tunebench.models.reference import BaseHead, ModelRef
+from tunebench.recipe import (
+    ADDED_LATER,
+    ONLY_FAST,
+    ONLY_HEAD_TAIL,
+    BatchOrder,
+    Engine,
+    Frozen,
+    Precision,
+    Recipe,
+    Schedule,
+    Selection,
+    Truncation,
+    without_neutral,
+)
+from tunebench.strategies import STRATEGIES, family_of, is_classical
+from tunebench.study.config import StudyConfig
+
+#: Raised whenever the meaning of a spec or a record changes; part of every run id.
+SCHEMA_VERSION = 1
+
+#: Fields that a run takes over from its study unchanged.
+_COMMON = frozenset({"copies", "selection", "evaluations_per_epoch", "optimizer"})
+
+
+class RunSpec(Frozen):
+    """One run, fully resolved: nothing in it is a default that may change later."""
+
+    schema_version: int = SCHEMA_VERSION
+    label: str
+    kind: str
+    params: dict[str, Any]
+    learning_rate: float
+    train_size: int
+    seed: int
+
+    model: ModelRef
+    data: DataRef
+    subset_seed: int
+    test_seed: int | None = Field(
+        default=None,
+        json_schema_extra=ADDED_LATER,
+        description="draws the test part, where several subsets share one; None: the subset's seed draws it",
+    )
+    test_size: int
+    validation_fraction: float
+    copies: Copies = Field(
+        default="anywhere",
+        json_schema_extra=ADDED_LATER,
+        description="whether copies of a text are kept in one part",
+    )
+    selection: Selection
+    max_length: int
+    epochs: int
+    batch_size: int
+    optimizer: str
+    weight_decay: float
+    schedule: Schedule
+    warmup_ratio: float
+    max_grad_norm: float
+    evaluations_per_epoch: int
+    engine: Engine
+    precision: Precision
+    attention_dropout: float | None
+    label_smoothing: float = Field(default=0.0, json_schema_extra=ADDED_LATER)
+    truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
+    head_share: float = Field(default=0.25, json_schema_extra=ONLY_HEAD_TAIL)
+    frozen_dropout: bool = Field(default=True, json_schema_extra=ADDED_LATER)
+    #: The fast engine grouped by length before there was a choice: what a record that does not say is.
+    batches: BatchOrder = Field(default="by_length", json_schema_extra=ONLY_FAST)
+    base_head: BaseHead | None = Field(
+        default=None,
+        json_schema_extra=ADDED_LATER,
+        description="what was done with the classification head of a base that has one; None: it has none, or the "
+        "record is older than the choice, and what fitted in shape was kept",
+    )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The canonical content of the id: all but labels and places (content is pinned by fingerprints).
+
+        What was added to specs or parameters later is left out where it changes nothing, so that older
+        records keep their ids.
+        """
+        spec = self.model_dump(mode="json", exclude={"label"})
+        spec = without_neutral(spec, type(self))
+        if self.test_seed == self.subset_seed:
+            # As without it: with one draw nothing is shared, and a study may get a second one later.
+            spec.pop("test_seed", None)
+        strategy = STRATEGIES.get(self.kind)
+        if strategy is not None:
+            spec["params"] = without_neutral(spec["params"], strategy.params)
+        for part in ("model", "data"):
+            spec[part] = {k: v for k, v in spec[part].items() if k not in ("source", "revision")}
+        return spec
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is trained, besides strategy, learning rate and data."""
+        return Recipe.model_construct(**{name: getattr(self, name) for name in Recipe.model_fields})
+
+    @property
+    def test_draw(self) -> int:
+        """The seed that draws the test part."""
+        return self.subset_seed if self.test_seed is None else self.test_seed
+
+    @property
+    def shown_learning_rate(self) -> float | None:
+        """The learning rate; None where the strategy has none, whatever stands in its place."""
+        return None if is_classical(self.kind) else self.learning_rate
+
+    @property
+    def run_id(self) -> str:
+        """Readable prefix and 16 hex digits of sha256 over :attr:`identity`; safe as a folder name."""
+        canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        rate = "" if self.shown_learning_rate is None else f"-lr{self.learning_rate:g}"
+        return f"{self.label}-n{self.train_size}{rate}-s{self.seed}-{digest}"
+
+
+def expand(
+    study: StudyConfig,
+    *,
+    model: ModelRef,
+    data: DataRef,
+    train_examples: int,
+    test_examples: int,
+    precision: Mapping[Engine, Precision],
+    base_head: BaseHead | None = None,
+) -> Iterator[RunSpec]:
+    """Yield every cell of the grid, resolved, in the order of the study file.
+
+    Args:
+        study: The study.
+        model: The pinned model.
+        data: The pinned data set.
+        train_examples: Training examples available; what ``all`` stands for.
+        test_examples: Test examples the study will score.
+        precision: What ``auto`` stands for on this machine, by engine.
+        base_head: What is done with the classification head of the base; None where it has none. It concerns only
+            strategies that have a head of this kind.
+
+    Yields:
+        Specs by subset draw, then seed, then size, then strategy, then learning rate.
+    """
+    common = study.model_dump(include=set(_COMMON))
+    recipes = {label: study.recipe_of(strategy) for label, strategy in study.strategies.items()}
+    test_seed = study.shared_test_seed
+    for subset_seed, seed in study.draws:
+        for size in study.train_sizes:
+            for label, strategy in study.strategies.items():
+                recipe = recipes[label].model_dump(exclude={"precision"})
+                wanted = recipes[label].precision
+                for rate in strategy.learning_rate:
+                    yield RunSpec(
+                        label=label,
+                        kind=strategy.kind,
+                        params=strategy.params,
+                        learning_rate=rate,
+                        train_size=train_examples if size == "all" else size,
+                        seed=seed,
+                        subset_seed=subset_seed,
+                        test_seed=test_seed,
+                        model=model,
+                        data=data,
+                        test_size=test_examples,
+                        validation_fraction=study.held_out_fraction,
+                        base_head=base_head if family_of(strategy.kind) == "encoder" else None,
+                        precision=precision[recipes[label].engine] if wanted == "auto" else wanted,
+                        **common,
+                        **recipe,
+                    )

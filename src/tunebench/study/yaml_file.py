@@ -1,0 +1,232 @@
+"""From a YAML file or a preset to a checked study, with everything that is wrong said at once."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from tunebench.data.reference import DataConfig
+from tunebench.errors import ConfigError, first_line, raise_all
+from tunebench.files import local_path
+from tunebench.study.config import StudyConfig
+from tunebench.study.messages import check_booleans, explain
+
+#: A study of a thousand strategies stays below both.
+_MOST_VALUES, _DEEPEST = 100_000, 20
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice and reads 5e-5 as the number it is."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    found: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, (str, int, float, bool)):
+            raise yaml.constructor.ConstructorError(None, None, "this key is no plain value", key_node.start_mark)
+        if key in found:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key!r} stands here twice", key_node.start_mark
+            )
+        found[key] = loader.construct_object(value_node, deep=True)
+    return found
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def presets() -> dict[str, Path]:
+    """Return the presets that ship with the package, by name."""
+    folder = Path(str(importlib.resources.files("tunebench.study") / "presets"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_study(
+    name_or_path: str, *, overrides: Sequence[str] = (), model: str | None = None, data: str | None = None
+) -> StudyConfig:
+    """Load and check a study.
+
+    Args:
+        name_or_path: A preset's name, or a YAML file.
+        overrides: ``key=value`` with dotted keys and YAML values, as given to ``--set``.
+        model: Replaces the study's model.
+        data: Replaces the study's data source; columns and the like stay, revision and subset go.
+
+    Raises:
+        ConfigError: Everything that is wrong, together.
+    """
+    known = presets()
+    path = known.get(name_or_path) or local_path(name_or_path)
+    if not path.is_file():
+        close = difflib.get_close_matches(name_or_path, known, n=1)
+        raise ConfigError(
+            "There is no such preset or study file.",
+            value=name_or_path,
+            allowed=f"{', '.join(known)}; or the path of a YAML file",
+            fix=f"did you mean {close[0]!r}?" if close else None,
+        )
+    try:
+        raw = parse_yaml(path.read_text(encoding="utf-8"), where=str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"The study file is not UTF-8 (byte {error.start}).",
+            value=str(path),
+            allowed="text in UTF-8",
+            fix="save the file again with the encoding UTF-8",
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"The study file cannot be read: {error.strerror}.", value=str(path)) from None
+    if not isinstance(raw, dict):
+        found = "empty" if raw is None else f"a {type(raw).__name__}"
+        raise ConfigError(
+            f"The study file is {found}.",
+            value=str(path),
+            allowed="a mapping of keys to values, as in the presets",
+            fix=f"start from the preset {next(iter(known))!r}",
+        )
+    raw.setdefault("name", path.stem)
+    if model is not None:
+        raw["model"] = model
+        raw.pop("model_revision", None)
+    if data is not None:
+        given = raw.get("data")
+        columns = given if isinstance(given, dict) else {}
+        raw["data"] = {k: v for k, v in columns.items() if k not in ("revision", "subset")} | {"source": data}
+    # Last, so that --set can say more about a model or data given beside it.
+    for override in overrides:
+        _override(raw, override)
+    return check_study(raw)
+
+
+def load_data_config(
+    source: str, *, text_column: str | None = None, label_column: str | None = None, overrides: Sequence[str] = ()
+) -> DataConfig:
+    """Check what a command that takes no study is told of its data.
+
+    Args:
+        source: The source.
+        text_column: Column of texts.
+        label_column: Column of labels.
+        overrides: ``data.key=value``, as :func:`load_study` takes them.
+
+    Raises:
+        ConfigError: Everything that is wrong, together.
+    """
+    other = [text for text in overrides if not text.strip().startswith("data.")]
+    if other:
+        raise ConfigError("Only keys of data can be set here.", value=other[0], allowed="data.KEY=VALUE")
+    columns = {"text_column": text_column, "label_column": label_column}
+    raw: dict[str, Any] = {"data": {"source": source} | {key: name for key, name in columns.items() if name}}
+    for override in overrides:
+        _override(raw, override)
+    # The rest of a study is there only because a whole one is checked.
+    return check_study({"name": "data", "model": "none", "strategies": ["full"], "train_sizes": ["all"]} | raw).data
+
+
+def parse_yaml(text: str, *, where: str) -> Any:
+    """Parse YAML safely.
+
+    Raises:
+        ConfigError: Bad YAML, with line and column.
+    """
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(
+            f"This is no valid YAML{place}: {problem}", value=where, fix="mend it at that place"
+        ) from None
+    except RecursionError:
+        raise _too_large(where) from None
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+        # What PyYAML's own constructors raise for "!!int abc" or the month 13.
+        raise ConfigError(
+            f"This is no valid YAML: a value is not of its type ({first_line(error)}).", value=where
+        ) from None
+    if not _is_bearable(value):
+        raise _too_large(where)
+    return value
+
+
+def _too_large(where: str) -> ConfigError:
+    return ConfigError(
+        "This is no valid YAML: it is nested too deeply, or grows without bounds through its aliases.",
+        value=where,
+        allowed="a flat study, as in the presets",
+    )
+
+
+def _is_bearable(value: Any) -> bool:
+    """Tell whether a value, its aliases written out, is of bounded depth and size."""
+    left, level = _MOST_VALUES, [value]
+    for _ in range(_DEEPEST):
+        left -= len(level)
+        inner: list[Any] = []
+        for item in level:
+            inner += (
+                item.values() if isinstance(item, dict) else item if isinstance(item, (list, tuple, set)) else ()
+            )
+            if len(inner) > left:
+                return False
+        if not inner:
+            return True
+        level = inner
+    return False
+
+
+def check_study(raw: dict[str, Any]) -> StudyConfig:
+    """Validate a study given as plain values.
+
+    Raises:
+        ConfigError: Every error, each with key, value, what is allowed, and the fix.
+    """
+    raise_all(check_booleans(raw))
+    try:
+        return StudyConfig.model_validate(raw)
+    except ValidationError as error:
+        raise_all(explain(error, raw))
+        raise AssertionError("unreachable") from None
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError("--set takes KEY=VALUE.", value=override, fix="for example: --set epochs=5")
+    *parents, last = key.strip().split(".")
+    target: Any = raw
+    for parent in parents:
+        if isinstance(target.get(parent), str) and parent == "data":
+            target[parent] = {"source": target[parent]}
+        if isinstance(target.get(parent), list) and parent == "strategies":
+            if any(isinstance(label, (dict, list)) for label in target[parent]):
+                raise ConfigError(
+                    f"--set {key}: strategies is a list that holds more than labels.",
+                    value=target[parent],
+                    allowed="a list of labels, or a mapping from a label to the strategy's parameters",
+                    fix="write a mapping in the study file: {full: , lora: {rank: 8}}",
+                )
+            target[parent] = {label: None for label in target[parent]}
+        if target.get(parent) is None:
+            target[parent] = {}
+        target = target[parent]
+        if not isinstance(target, dict):
+            raise ConfigError(f"--set {key}: {parent} holds no keys.", value=target, fix=f"--set {parent}=VALUE")
+    target[last] = parse_yaml(text, where=f"--set {override}")

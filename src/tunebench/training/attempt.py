@@ -1,0 +1,60 @@
+"""What training one run takes, and what trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from tunebench.data import TextDataset
+from tunebench.machine.settings import Execution
+from tunebench.store.live import Progress
+from tunebench.store.record import RunRecord
+from tunebench.store.run_folder import RunFolder
+from tunebench.study.spec import RunSpec
+
+
+class Interrupted(Exception):
+    """A run stopped on request, with its checkpoint saved."""
+
+
+class Pruned(Exception):
+    """A run was stopped by the search, as others are further at the same point."""
+
+
+def _unheard(progress: Progress) -> None:
+    """Nobody listens."""
+
+
+def _go_on() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a run, from its beginning or from the checkpoint that an earlier one left.
+
+    Attributes:
+        spec: The run.
+        dataset: Its texts.
+        folder: Where everything of this run is written.
+        execution: Device and threads.
+        report: Called with the progress.
+        stop: Asked after every step; when true, a checkpoint is saved and the run is interrupted.
+        prune: Given the selection split's macro F1 of every evaluation so far, says whether to give up.
+    """
+
+    spec: RunSpec
+    dataset: TextDataset
+    folder: RunFolder
+    execution: Execution
+    report: Callable[[Progress], None] = _unheard
+    stop: Callable[[], bool] = _go_on
+    prune: Callable[[list[float]], bool] | None = None
+
+
+class TrainFunction(Protocol):
+    """What trains one run, here, in several processes, or far away; see :mod:`tunebench.training.encoder.run`."""
+
+    def __call__(self, attempt: Attempt, /) -> RunRecord:
+        """Train, and return the record without committing it."""

@@ -1,0 +1,1 @@
+"""Encoders, trained by the Hugging Face Trainer."""

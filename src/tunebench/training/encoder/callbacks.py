@@ -1,0 +1,153 @@
+"""What happens around every step of a run: time, progress, checkpoints when they are due, and the order to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from tunebench.engine import process_group
+from tunebench.errors import TunebenchError
+from tunebench.store.live import Progress
+from tunebench.training.attempt import Interrupted
+
+if TYPE_CHECKING:
+    from tunebench.engine.fast.attach import FastEncoder
+    from tunebench.machine.clock import ContentionMeter
+    from tunebench.strategies.base import StepHook
+
+
+class NonFiniteLossError(TunebenchError):
+    """Training diverged: the loss is not a number or infinite."""
+
+
+@dataclass
+class Meters:
+    """What a run has used so far; stored in its checkpoints."""
+
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    tokens: int = 0
+    tokens_padded: int = 0
+    train_flops: float = 0.0
+    resumed: int = 0
+    prefix_seconds: float = 0.0
+    step_seconds: list[float] = field(default_factory=list)
+    best_step: int | None = None
+    best_epoch: float | None = None
+    best_score: float | None = None
+
+
+class Loop(TrainerCallback):
+    """Times the steps, reports, stops, and asks for checkpoints.
+
+    Args:
+        run_id: For progress.
+        report: Called with the progress.
+        stop: Asked after every step; when true the run saves a checkpoint and is interrupted.
+        meters: Where the seconds of every step are added; another one, once a checkpoint is loaded.
+        contention: Runs while steps are taken.
+        hook: What the strategy does at every step.
+        fast: The model's fast layers, if any.
+        checkpoint_seconds: At most this much work is lost by a kill.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        report: Callable[[Progress], None],
+        stop: Callable[[], bool],
+        meters: Meters,
+        contention: ContentionMeter,
+        hook: StepHook | None,
+        fast: FastEncoder | None,
+        checkpoint_seconds: float,
+    ) -> None:
+        self.run_id, self.report, self.stop = run_id, report, stop
+        self.meters, self.contention, self.hook, self.fast = meters, contention, hook, fast
+        self.checkpoint_seconds = checkpoint_seconds
+        self.stopping = False
+        self._mark = self._saved = time.monotonic()
+        self._loss: float | None = None
+
+    def pause(self) -> None:
+        """Stop the clock of training."""
+        self.contention.stop()
+
+    def go_on(self) -> None:
+        """Start it again."""
+        self.contention.start()
+        self._mark = time.monotonic()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._saved = time.monotonic()
+        if state.log_history:  # of a resumed run
+            self._tell(state, tuple(state.log_history))
+        self.go_on()
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let the strategy act while the gradients are there."""
+        if self.hook is not None:
+            self.hook.after_update(state.global_step + 1)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Account for a step, and decide about checkpoint and stop."""
+        if self.fast is not None:
+            self.fast.refresh()
+        now = time.monotonic()
+        self.meters.train_seconds += now - self._mark
+        self.meters.step_seconds.append(round(now - self._mark, 5))
+        self._mark = now
+        self._tell(state)
+        # The first process's clock decides for all.
+        due = process_group.is_first() and now - self._saved > self.checkpoint_seconds
+        stop, save = process_group.any_of(self.stop(), due)
+        if stop and state.global_step < state.max_steps:
+            self.stopping = control.should_save = True
+        elif save:
+            control.should_save = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Pass the entry on, and refuse to go on with a loss that is no number."""
+        loss = (logs or {}).get("loss")
+        if loss is not None and not np.isfinite(loss):
+            raise NonFiniteLossError(
+                f"The training loss is {loss} at step {state.global_step}: training diverged.",
+                value=f"learning rate {(logs or {}).get('learning_rate')}",
+                fix="a smaller learning rate, or warm-up",
+            )
+        if loss is not None:
+            self._loss = float(loss)
+        self._tell(state, tuple(state.log_history[-1:]))
+
+    def _tell(self, state: TrainerState, logged: tuple[dict[str, Any], ...] = ()) -> None:
+        best = self.meters.best_score
+        step, total = state.global_step, state.max_steps
+        self.report(Progress(self.run_id, "train", step, total, self._loss, best, logged))
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Remember when, and leave if asked to."""
+        self._saved = time.monotonic()
+        if self.stopping:
+            raise Interrupted(f"stopped at step {state.global_step} of {state.max_steps}")

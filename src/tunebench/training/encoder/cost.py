@@ -1,0 +1,289 @@
+"""What a run will take: steps, parameters, arithmetic, time, memory and disk, before it starts.
+
+Time is measured where it can be: a few steps and one evaluation batch of each distinct way of
+training, at the texts' own lengths. Without measuring it follows from the arithmetic and the
+machine's rate of matrix products.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from tunebench.data import TextDataset
+from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
+from tunebench.engine.batching import Collator, longest_of_batches
+from tunebench.engine.evaluator import predict_logits
+from tunebench.machine import environment, memory
+from tunebench.models.loading import load_tokenizer, model_folder
+from tunebench.store.run_folder import kept_bytes
+from tunebench.study.spec import RunSpec
+from tunebench.training.encoder.prepare import Prepared, evaluation_interval, prepare_model
+from tunebench.training.estimate import Estimate
+
+if TYPE_CHECKING:
+    from tunebench.engine.flops import Workload
+    from tunebench.store.record import Parameters
+
+#: Texts whose lengths stand for the data set's.
+_SAMPLE = 512
+#: Share of the machine's product rate that training reaches when nothing was measured: what MiniLM
+#: reached on 2 cores with AVX512-BF16.
+_EFFICIENCY = {"fast": 0.65, "reference": 0.4}
+#: Seconds a run takes beside steps and evaluations: loading, tokenised data, writing.
+OVERHEAD = 4.0
+
+
+@dataclass
+class KeptPrefixes:
+    """What earlier runs of a plan will have kept of frozen layers.
+
+    Attributes:
+        limit: Bytes for all of them; None where nothing is kept.
+        texts: Texts by prefix. Subsets are nested, so a larger one adds the difference.
+        used: Bytes of all.
+    """
+
+    limit: int | None
+    texts: dict[str, int] = field(default_factory=dict)
+    used: int = 0
+
+    def add(self, key: str, texts: int, bytes_each: float) -> int | None:
+        """Return how many texts a run adds, or None where they would not fit."""
+        new = max(0, texts - self.texts.get(key, 0))
+        if self.limit is None or self.used + new * bytes_each > self.limit:
+            return None
+        self.texts[key] = max(texts, self.texts.get(key, 0))
+        self.used += round(new * bytes_each)
+        return new
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What one way of training takes.
+
+    Attributes:
+        seconds_per_flop: Of a training step.
+        eval_seconds_per_text: Of scoring, at the sample's lengths.
+        memory_bytes: Peak resident memory.
+    """
+
+    seconds_per_flop: float
+    eval_seconds_per_text: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Frozen layers whose outputs can be kept.
+
+    Attributes:
+        layers: How many, from the bottom.
+        key: What the outputs depend on besides the text.
+        bytes_per_text: Mean size of a text's outputs.
+    """
+
+    layers: int
+    key: str
+    bytes_per_text: float
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of training, as far as it is known without a model in memory.
+
+    Attributes:
+        parameters: Counted.
+        workload: Operations.
+        hidden_size: Of the encoder.
+        rates: What they take.
+        lengths: Tokens of a sample of the texts.
+        trained_lengths: Tokens of such texts in the batches of training, with what padding is left there.
+        frozen: Layers to keep the outputs of, if any.
+    """
+
+    parameters: Parameters
+    workload: Workload
+    hidden_size: int
+    rates: Rates
+    lengths: np.ndarray
+    trained_lengths: np.ndarray
+    frozen: Frozen | None
+
+
+def way_of(spec: RunSpec, dataset: TextDataset, device: str, measure: bool) -> Way:
+    """Measure, or derive, what one way of training takes."""
+    ready = prepare_model(spec, device=device)
+    sample, collator = _sample(spec, dataset)
+    rates = (_measure if measure else _assume)(spec, ready, sample, collator, device)
+    frozen = None
+    if ready.prefix is not None and ready.prefix.reason is None:
+        prefix = ready.prefix
+        frozen = Frozen(prefix.layers, prefix.key(), prefix.bytes_per_text(sample.lengths))
+    config: Any = ready.model.config
+    trained = _trained_lengths(spec, ready, sample.lengths, collator)
+    return Way(ready.parameters, ready.workload, config.hidden_size, rates, sample.lengths, trained, frozen)
+
+
+def _trained_lengths(spec: RunSpec, ready: Prepared, lengths: np.ndarray, collator: Collator) -> np.ndarray:
+    packs = ready.fast is not None and ready.fast.packing.allowed
+    if packs or spec.batches == "by_length":
+        return lengths
+    # Batches are drawn at random, and so was the sample.
+    return np.array([collator.width(longest) for longest in longest_of_batches(lengths, spec.batch_size)])
+
+
+def estimate_encoder(spec: RunSpec, way: Way, *, kept: KeptPrefixes, measured: bool) -> Estimate:
+    """Estimate a run that the Trainer trains, and count what it will keep."""
+    rates, lengths = way.rates, way.lengths
+    validation = round(spec.train_size * spec.validation_fraction)
+    train = spec.train_size - validation
+    steps_per_epoch = math.ceil(train / spec.batch_size)
+    steps = steps_per_epoch * spec.epochs
+    used = _prefix_use(spec, way, kept)
+    work = way.workload if used is None else way.workload.above(used.layers)
+    flops = train * spec.epochs * _mean(spec, way.trained_lengths, work.step)
+    # Of what a text takes to score, the part above the frozen layers.
+    above = _mean(spec, lengths, work.forward) / _mean(spec, lengths, way.workload.forward)
+    selection = {"validation": validation, "test": spec.test_size, "last": validation}[spec.selection]
+    interval = evaluation_interval(spec, steps_per_epoch)
+    scored = selection * math.ceil(steps / interval) + spec.test_size
+    seconds = OVERHEAD + flops * rates.seconds_per_flop + scored * above * rates.eval_seconds_per_text
+    if used is not None:
+        seconds += used.new_texts * used.flops_per_text * rates.seconds_per_flop
+        # As in records: operations for texts that select or are scored are none of training.
+        flops += min(used.new_texts, train) * used.flops_per_text
+    trainable, total = way.parameters.trainable, way.parameters.total
+    assert total is not None, "counted when the model was prepared"
+    # Besides: the best weights so far, and two checkpoints (old and new) of weights and two moments.
+    disk = kept_bytes(spec, trainable) + 4 * trainable * (1 + 2 * 3)
+    return Estimate(
+        steps=steps,
+        trainable_params=trainable,
+        total_params=total,
+        train_flops=flops,
+        seconds=seconds,
+        measured=measured,
+        memory_bytes=rates.memory_bytes,
+        disk_bytes=disk,
+        prefix_bytes=0 if used is None else used.new_bytes,
+        prefix_layers=None if used is None else used.layers,
+    )
+
+
+@dataclass(frozen=True)
+class _PrefixUse:
+    """What a run takes from kept outputs of frozen layers, and what it adds to them."""
+
+    layers: int
+    new_texts: int
+    new_bytes: int
+    flops_per_text: float
+
+
+def _prefix_use(spec: RunSpec, way: Way, kept: KeptPrefixes) -> _PrefixUse | None:
+    frozen = way.frozen
+    if frozen is None:
+        return None
+    # The test part is the same for all sizes, so it is counted once by counting it with each of them.
+    texts = spec.train_size + spec.test_size
+    # States are kept by token ids: what is cut elsewhere is another text.
+    same = (frozen.key, spec.max_length, spec.truncation, spec.head_share, spec.subset_seed)
+    new = kept.add(repr(same), texts, frozen.bytes_per_text)
+    if new is None:
+        return None
+    work = way.workload.below(frozen.layers)
+    size = round(new * frozen.bytes_per_text)
+    return _PrefixUse(frozen.layers, new, size, _mean(spec, way.lengths, work.forward))
+
+
+def _mean(spec: RunSpec, lengths: np.ndarray, operations: Callable[..., float]) -> float:
+    """Return the mean operations a text, at the lengths the engine pads to."""
+    padded = [spec.max_length] if spec.engine == "reference" else lengths
+    return float(np.mean([operations(texts=1, length=int(length)) for length in padded]))
+
+
+def _sample(spec: RunSpec, dataset: TextDataset) -> tuple[TokenizedTexts, Collator]:
+    tokenizer = load_tokenizer(model_folder(spec.model.source, spec.model.revision))
+    chosen = np.random.default_rng(0).permutation(len(dataset.train.texts))[:_SAMPLE]
+    texts = tokenize(
+        [dataset.train.texts[i] for i in chosen],
+        tokenizer=tokenizer,
+        tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
+        max_length=spec.max_length,
+        truncation=spec.truncation,
+        head_share=spec.head_share,
+        cache_dir=None,
+    )
+    pad_id = tokenizer.pad_token_id or 0
+    return texts, Collator.of_engine(spec.engine, pad_id=pad_id, max_length=spec.max_length)
+
+
+@functools.cache
+def _products(precision: str) -> float:
+    """Return a quick look at the rate of products (GFLOP/s), taken once a process: a guess needs no more."""
+    return environment.gemm_gflops(precision, size=1024, repeats=3)
+
+
+def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> Rates:
+    """Derive rates from the arithmetic and the machine's rate of products."""
+    rate = _products(spec.precision) * 1e9 * _EFFICIENCY[spec.engine] if device == "cpu" else 5e12
+    lengths = sample.lengths if collator.length is None else [collator.length]
+    mean = float(np.mean([ready.workload.forward(texts=1, length=int(n)) for n in lengths]))
+    width = 2 if spec.precision == "bf16" else 4
+    config: Any = ready.model.config
+    # Saved for backward, a token and a layer: about 24 activations of the hidden size, and the
+    # attention probabilities with their mask.
+    length = float(np.max(sample.lengths))
+    per_token = 24 * config.hidden_size + 3 * config.num_attention_heads * length
+    activations = spec.batch_size * length * config.num_hidden_layers * per_token * width
+    total = ready.parameters.total
+    assert total is not None, "counted when the model was prepared"
+    weights = 4 * total + 12 * ready.parameters.trainable
+    return Rates(1 / rate, mean / rate, int(weights + activations + 400e6))
+
+
+def _measure(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> Rates:
+    """Take three training steps and score one batch, and keep the best times; then a step of the longest texts."""
+    memory.reset_peak_memory()
+    model = ready.model.to(device)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=0.0)
+    model.train()
+
+    def step(number: int, chosen: np.ndarray) -> tuple[float, float]:
+        """Return seconds and operations."""
+        batch = collator.pad([sample[i] for i in chosen])
+        inputs = {name: tensor.to(device) for name, tensor in batch.items()}
+        inputs["labels"] = torch.zeros(len(chosen), dtype=torch.long, device=device)
+        start = time.perf_counter()
+        if ready.fast is not None:
+            ready.fast.start_step(number)
+        with torch.autocast(device, dtype=ready.autocast, enabled=ready.autocast is not None):
+            loss = model(**inputs).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        flops = ready.workload.step(texts=len(chosen), length=inputs["input_ids"].shape[1])
+        return time.perf_counter() - start, flops
+
+    # One length stands for all: close to the mean, as batches are on average once their padding is left out.
+    order = np.argsort(sample.lengths)
+    middle = order[len(sample) // 2 - spec.batch_size // 2 :][: spec.batch_size]
+    best = min(seconds / flops for seconds, flops in (step(number, middle) for number in range(3)))
+    # Memory is what the longest batch needs.
+    step(3, order[-spec.batch_size :])
+    start = time.perf_counter()
+    scored = sample.take(np.arange(min(64, len(sample))))
+    predict_logits(model, scored, collator=collator, device=device, fast=ready.fast, autocast=ready.autocast)
+    per_text = (time.perf_counter() - start) / len(scored)
+    return Rates(best, per_text, memory.peak_memory_bytes(device))

@@ -1,0 +1,205 @@
+"""What a run has before its first step: model, tokenised parts, and the Trainer's arguments."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TrainingArguments, set_seed
+
+from tunebench.data import TextDataset
+from tunebench.data.splits import Parts
+from tunebench.data.tokens import tokenize, tokenizer_fingerprint
+from tunebench.engine import process_group
+from tunebench.engine.batching import Collator, TokenDataset
+from tunebench.engine.fast.attach import FastEncoder, attach
+from tunebench.engine.flops import Workload, count
+from tunebench.engine.frozen_layers import FrozenPrefix, frozen_layers
+from tunebench.engine.learning_rates import Pace
+from tunebench.files import default_cache_dir
+from tunebench.machine import devices
+from tunebench.models.architectures import Architecture, architecture_of, count_parameters
+from tunebench.models.loading import load_classifier, load_tokenizer, model_folder
+from tunebench.store.record import Parameters
+from tunebench.strategies import STRATEGIES
+from tunebench.study.spec import RunSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tunebench.strategies import StepHook
+
+
+@dataclass
+class Prepared:
+    """A model ready to train, and what is known of it."""
+
+    model: nn.Module
+    architecture: Architecture
+    workload: Workload
+    fast: FastEncoder | None
+    autocast: torch.dtype | None
+    parameters: Parameters
+    pace: Pace
+    #: From the number of optimisation steps to what the strategy does at each of them.
+    step_hook: Callable[[int], StepHook | None]
+    prefix: FrozenPrefix | None = None
+
+
+def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any]] | None = None) -> Prepared:
+    """Load the model, give it its strategy and its engine.
+
+    The seed is set first: the head and every adapter are drawn after it, so a run alone and the same
+    run in a grid are one.
+
+    Args:
+        spec: The run.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        batches: Of the training texts, for strategies that begin with what they hold; None where nothing
+            will be trained.
+
+    Raises:
+        ModelError: If model and strategy do not go together.
+    """
+    set_seed(spec.seed)
+    folder = model_folder(spec.model.source, spec.model.revision)
+    model: nn.Module = load_classifier(
+        folder,
+        label_names=spec.data.label_names,
+        attention_dropout=spec.attention_dropout,
+        base_head=spec.base_head,
+    )
+    architecture = architecture_of(model.config)
+    strategy = STRATEGIES[spec.kind]
+    params = strategy.params(**spec.params)
+    model = strategy.prepare(model, params, architecture)
+    if batches is not None:
+        strategy.initialise(model, params, batches)
+
+    def pace(parameter: str) -> tuple[float, float]:
+        return strategy.pace(parameter, params, architecture)
+
+    def step_hook(steps: int) -> StepHook | None:
+        return strategy.step_hook(model, params, steps=steps)
+
+    total, adapter, head = count_parameters(model, architecture)
+    parameters = Parameters(total=total, trainable=adapter + head, adapter=adapter, head=head)
+    workload = count(model, architecture)
+    fast, autocast = None, None
+    if spec.engine == "fast" and device == "cpu":
+        dtype = devices.compute_type(spec.precision)
+        fast, autocast = attach(model, architecture, dtype, seed=spec.seed, stream=process_group.rank())
+    elif spec.precision == "bf16":
+        autocast = torch.bfloat16
+    prefix, layers = None, frozen_layers(model, architecture)
+    if not spec.frozen_dropout and layers:
+        # After the fast layers, which it stands in front of.
+        prefix = FrozenPrefix(
+            model,
+            architecture,
+            layers=layers,
+            fast=fast,
+            autocast=autocast,
+            fingerprint=spec.model.fingerprint,
+        )
+    return Prepared(model, architecture, workload, fast, autocast, parameters, pace, step_hook, prefix)
+
+
+def evaluation_interval(spec: RunSpec, steps_per_epoch: int) -> int:
+    """Return the steps between two evaluations; one more follows the last step.
+
+    Rounded up: rounding down would add an evaluation a run, just before that last one.
+    """
+    return math.ceil(steps_per_epoch / spec.evaluations_per_epoch)
+
+
+def training_arguments(
+    spec: RunSpec, *, output: Path, device: str, steps_per_epoch: int, evaluates: bool, autocast: bool
+) -> TrainingArguments:
+    """Translate a spec; the one place where a study's words become the Trainer's.
+
+    Args:
+        spec: The run.
+        output: A folder the Trainer may use.
+        device: Where to train.
+        steps_per_epoch: Optimisation steps an epoch.
+        evaluates: Whether there is a split to select on.
+        autocast: Whether the Trainer's own bf16 autocast is wanted.
+    """
+    total = steps_per_epoch * spec.epochs
+    arguments = TrainingArguments(
+        output_dir=str(output),
+        seed=spec.seed,
+        num_train_epochs=spec.epochs,
+        per_device_train_batch_size=spec.batch_size // process_group.size(),
+        per_device_eval_batch_size=spec.batch_size // process_group.size(),
+        learning_rate=spec.learning_rate,
+        weight_decay=spec.weight_decay,
+        lr_scheduler_type=spec.schedule,
+        warmup_steps=math.ceil(total * spec.warmup_ratio),
+        max_grad_norm=spec.max_grad_norm,
+        label_smoothing_factor=spec.label_smoothing,
+        eval_strategy="steps" if evaluates else "no",
+        eval_steps=evaluation_interval(spec, steps_per_epoch),
+        logging_steps=max(1, total // 200),
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=device == "cuda",
+        use_cpu=device == "cpu",
+        bf16=autocast,
+        # Among several processes: our parameters are all used, and each process's part is weighted by us.
+        ddp_find_unused_parameters=False,
+        average_tokens_across_devices=False,
+    )
+    # One process uses one device: left alone, the Trainer would spread each batch over all GPUs it sees, and
+    # multiply the batch size by their number.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def make_datasets(
+    spec: RunSpec, dataset: TextDataset, parts: Parts
+) -> tuple[TokenDataset, TokenDataset | None, TokenDataset, Collator]:
+    """Tokenise once, and cut into what trains, what selects (if anything does) and what is scored."""
+    tokenizer = load_tokenizer(model_folder(spec.model.source, spec.model.revision))
+    options = {
+        "tokenizer": tokenizer,
+        "tokenizer_fingerprint": tokenizer_fingerprint(tokenizer),
+        "max_length": spec.max_length,
+        "truncation": spec.truncation,
+        "head_share": spec.head_share,
+        "cache_dir": default_cache_dir(),
+    }
+    train_texts = tokenize(dataset.train.texts, **options)
+    if parts.test_from == "train" or dataset.test is None:
+        test_texts, test_labels = train_texts, dataset.train.labels
+    else:
+        test_texts, test_labels = tokenize(dataset.test.texts, **options), dataset.test.labels
+    train_set = TokenDataset(train_texts.take(parts.train), dataset.train.labels[parts.train])
+    test_set = TokenDataset(test_texts.take(parts.test), test_labels[parts.test])
+    selection_set: TokenDataset | None = None
+    if spec.selection == "test":
+        selection_set = test_set
+    elif len(parts.validation):
+        selection_set = TokenDataset(train_texts.take(parts.validation), dataset.train.labels[parts.validation])
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    collator = Collator.of_engine(spec.engine, pad_id=pad_id, max_length=spec.max_length)
+    return train_set, selection_set, test_set, collator
+
+
+@contextmanager
+def trainer_folder() -> Any:
+    """Give the Trainer a folder of its own: what it writes there is not what we keep."""
+    with tempfile.TemporaryDirectory(prefix="tunebench-") as name:
+        yield Path(name)

@@ -1,0 +1,317 @@
+"""One run: from a spec to a record, on the Hugging Face Trainer."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from transformers import Trainer
+
+from tunebench.data import TextDataset
+from tunebench.data.splits import Parts
+from tunebench.engine import checkpoint as checkpoints
+from tunebench.engine import process_group
+from tunebench.engine.batching import Batches, TokenDataset
+from tunebench.engine.evaluator import predict_logits
+from tunebench.execution.tracking import add_trackers
+from tunebench.files import stored_file
+from tunebench.machine import devices, environment, memory
+from tunebench.machine.clock import Clock, median
+from tunebench.models.loading import inspect_base, model_folder
+from tunebench.store.live import Progress
+from tunebench.store.record import Cost, Environment, RunRecord, Selected, TestAccess, Timing, now
+from tunebench.store.run_folder import RunFolder
+from tunebench.strategies import family_of
+from tunebench.study.spec import RunSpec
+from tunebench.tasks.metrics import score
+from tunebench.training.attempt import Attempt, Interrupted, Pruned
+from tunebench.training.backend import Predicted
+from tunebench.training.encoder.prepare import (
+    Prepared,
+    make_datasets,
+    prepare_model,
+    trainer_folder,
+    training_arguments,
+)
+from tunebench.training.encoder.trainer import StudyTrainer
+from tunebench.training.measurements import WARMUP_STEPS
+from tunebench.training.parts import describe_parts, run_parts
+
+if TYPE_CHECKING:
+    from tunebench.store.run_folder import RunFolder
+
+
+def run_one(attempt: Attempt) -> RunRecord:
+    """Train, select, score once, and describe one run; resumes from the folder's checkpoint.
+
+    In a group of processes (:mod:`tunebench.engine.process_group`) each calls this, and the first one writes.
+
+    Args:
+        attempt: What to train. Its folder is written to, but nothing is committed here.
+
+    Returns:
+        The complete record; without scores where ``attempt.execution`` keeps the test part locked. A run
+        given up has the status ``pruned`` and neither weights nor scores.
+
+    Raises:
+        Interrupted: ``attempt.stop`` turned true.
+        NonFiniteLossError: Training diverged.
+        TunebenchError: Data and spec do not go together.
+    """
+    family = family_of(attempt.spec.kind)
+    if family == "classical":
+        from tunebench.training.linear.run import run_classical
+
+        return run_classical(attempt)
+    if family == "few_shot":
+        from tunebench.training.setfit.run import run_few_shot
+
+        return run_few_shot(attempt)
+    spec, dataset, folder, execution = attempt.spec, attempt.dataset, attempt.folder, attempt.execution
+    started = now()
+    clock = Clock()
+    device = devices.resolve_device(execution.device)
+    threads = devices.set_threads(devices.threads_of(execution))
+    kept = memory.set_memory(execution, engine=spec.engine, device=device)
+    memory.release_memory()
+    memory.reset_peak_memory()
+    attempt.report(Progress(spec.run_id, "prepare", 0, 0, None, None))
+
+    parts = run_parts(spec, dataset)
+    with process_group.first_then_others():
+        train_set, selection_set, test_set, collator = make_datasets(spec, dataset, parts)
+    prepared = prepare_model(spec, device=device, batches=Batches(train_set.texts, collator, spec.batch_size))
+    steps_per_epoch = math.ceil(len(train_set) / spec.batch_size)
+
+    with trainer_folder() as output:
+        trainer = StudyTrainer(
+            prepared.model,
+            training_arguments(
+                spec,
+                output=output,
+                device=device,
+                steps_per_epoch=steps_per_epoch,
+                evaluates=selection_set is not None,
+                autocast=prepared.autocast is not None,
+            ),
+            train_dataset=train_set,
+            eval_dataset=selection_set,
+            collator=collator,
+            folder=folder.checkpoint,
+            best_path=folder.best,
+            seed=spec.seed,
+            fast=prepared.fast,
+            workload=prepared.workload,
+            own=spec.engine == "fast",
+            by_length=spec.batches == "by_length",
+            autocast=prepared.autocast,
+            run_id=spec.run_id,
+            report=attempt.report,
+            stop=attempt.stop,
+            prune=attempt.prune,
+            pace=prepared.pace,
+            hook=prepared.step_hook(steps_per_epoch * spec.epochs),
+            clock=clock,
+        )
+        if process_group.is_first():
+            add_trackers(trainer, execution.trackers, folder)
+        scored = test_set if spec.run_id not in execution.locked else None
+        sets = [part for part in (train_set, selection_set, scored) if part is not None]
+        prefix = _fill_prefix(attempt, prepared, trainer, sets)
+        with process_group.first_then_others():
+            checkpoint = _sound_checkpoint(folder)
+        pruned = False
+        try:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        except Pruned:
+            pruned = True
+        process_group.barrier()  # the best weights are written by the first, and read by all
+        selected = _select(spec, trainer, folder)
+        logits, test_seconds = None, None
+        if not pruned:
+            if prepared.fast is not None:
+                prepared.fast.refresh(everything=True)
+            if process_group.is_first():
+                checkpoints.save_weights(folder.weights, prepared.model)
+            if spec.run_id not in execution.locked:
+                test_start = time.monotonic()
+                logits = trainer.logits(test_set, phase="test")
+                test_seconds = time.monotonic() - test_start
+                if process_group.is_first():
+                    folder.write_predictions(logits=logits, labels=test_set.labels, indices=parts.test)
+        process_group.barrier()
+
+    cpu_seconds, peak_memory = process_group.total([clock.cpu, memory.peak_memory_bytes(device)])
+    files = ([] if pruned else [folder.weights]) + ([] if logits is None else [folder.predictions])
+    meters = trainer.meters
+    cost = Cost(
+        tokens=meters.tokens,
+        tokens_padded=meters.tokens_padded,
+        train_flops=meters.train_flops,
+        trainer_total_flos=float(trainer.state.total_flos),
+        peak_memory_bytes=int(peak_memory),
+        artifact_bytes=None if pruned else folder.weights.stat().st_size,
+    )
+    timing = Timing(
+        train_seconds=meters.train_seconds,
+        eval_seconds=meters.eval_seconds,
+        test_seconds=test_seconds,
+        wall_seconds=meters.wall_seconds + clock.wall,
+        cpu_seconds=meters.cpu_seconds + cpu_seconds,
+        seconds_per_step=median(meters.step_seconds[WARMUP_STEPS:]),
+        warmup_steps=min(WARMUP_STEPS, len(meters.step_seconds)),
+        step_seconds=meters.step_seconds,
+        workers=execution.workers,
+        contended=trainer.contention.contended,
+        resumed=meters.resumed,
+        prefix_seconds=meters.prefix_seconds if prefix and prefix["kept"] else None,
+    )
+    settings: dict[str, Any] = {
+        "kept_memory": kept,
+        "fast_layers": prepared.fast is not None,
+        "autocast": prepared.autocast is not None,
+    }
+    if prefix is not None:
+        settings["frozen_prefix"] = prefix
+    base = inspect_base(model_folder(spec.model.source, spec.model.revision))
+    if base.stored.prefix:
+        settings["prefix_taken_off_weights"] = base.stored.prefix
+    if base.lacking:
+        settings["drawn_with_the_head"] = list(base.lacking)
+    return RunRecord(
+        run_id=spec.run_id,
+        status="pruned" if pruned else "complete",
+        spec=spec,
+        started=started,
+        finished=now(),
+        environment=Environment(
+            versions=environment.versions(),
+            machine={**environment.describe(), **settings},
+            device=device,
+            threads=threads,
+            world_size=process_group.size(),
+        ),
+        parameters=prepared.parameters,
+        examples=describe_parts(dataset, parts),
+        scores=None if logits is None else score(test_set.labels, logits, dataset.label_names),
+        selected=selected,
+        timing=timing,
+        cost=cost,
+        log_history=trainer.state.log_history,
+        files={path.name: stored_file(path) for path in files},
+        test_access=[] if logits is None else [TestAccess(time=now(), why="at the end of training")],
+    )
+
+
+def _sound_checkpoint(folder: RunFolder) -> Path | None:
+    """Return the checkpoint to go on from, if it and the best weights so far are undamaged.
+
+    What is damaged is removed and noted in the run's log: the run begins again, and ends the same.
+    """
+    begun = folder.checkpoint.is_dir() and any(folder.checkpoint.iterdir())
+    checkpoint = checkpoints.latest_checkpoint(folder.checkpoint)
+    if checkpoint is None:
+        if begun:
+            folder.note("no whole checkpoint was found; begun again")
+        return None
+    chosen = checkpoints.read_state(checkpoint).get("best_step")
+    if chosen is not None and not checkpoints.is_sound(folder.best):
+        folder.note("the best weights so far are damaged or missing; begun again")
+        shutil.rmtree(folder.checkpoint, ignore_errors=True)
+        return None
+    return checkpoint
+
+
+def _fill_prefix(
+    attempt: Attempt, prepared: Prepared, trainer: StudyTrainer, sets: list[TokenDataset]
+) -> dict[str, Any] | None:
+    """Have the frozen layers' outputs of all texts there before the first step, where that is asked for.
+
+    The time is counted apart from training, the operations with it.
+
+    Returns:
+        What the record says of it; ``None`` where there is no such prefix.
+
+    Raises:
+        Interrupted: ``attempt.stop`` turned true.
+    """
+    prefix, limit = prepared.prefix, attempt.execution.prefix_cache
+    if prefix is None:
+        return None
+    said: dict[str, Any] = {"layers": prefix.layers, "kept": False, "texts_computed": 0}
+    if limit is None:
+        return said | {"reason": "switched off"}
+    if prefix.open(attempt.folder.prefixes, limit=limit) is None:
+        return said | {"reason": prefix.reason}
+
+    def tell(done: int, total: int) -> None:
+        attempt.report(Progress(attempt.spec.run_id, "prepare", done, total, None, None))
+        if attempt.stop():
+            raise Interrupted(f"stopped after {done} of {total} texts went through the frozen layers")
+
+    start = time.monotonic()
+    work = prepared.workload.below(prefix.layers)
+    for dataset in sets:
+        try:
+            lengths = prefix.fill(dataset.texts, trainer.collator, on_batch=tell)
+        except OSError as error:
+            lengths, said["reason"] = None, f"the cache cannot be written: {error.strerror}"
+        if lengths is None:
+            said.setdefault("reason", "more than the cache may hold")
+            continue
+        said["texts_computed"] += len(lengths)
+        if dataset is sets[0]:
+            said["kept"] = True
+            trainer.workload = prepared.workload.above(prefix.layers)
+            trainer.meters.train_flops = sum(work.forward(texts=1, length=int(n)) for n in lengths)
+    trainer.meters.prefix_seconds = time.monotonic() - start
+    return said
+
+
+def _select(spec: RunSpec, trainer: StudyTrainer, folder: RunFolder) -> Selected:
+    """Load the weights that the selection rule names into the model."""
+    meters = trainer.meters
+    if spec.selection == "last" or meters.best_step is None or meters.best_epoch is None:
+        return Selected(
+            by="last", step=trainer.state.global_step, epoch=float(trainer.state.epoch or 0), macro_f1=None
+        )
+    checkpoints.load_weights(folder.best, trainer.model)
+    return Selected(by=spec.selection, step=meters.best_step, epoch=meters.best_epoch, macro_f1=meters.best_score)
+
+
+def predict_encoder(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
+    """Return the test part's logits and labels, and the seconds; with stored weights."""
+    prepared = prepare_model(spec, device=device)
+    prepared.model.to(device)
+    checkpoints.load_weights(folder.weights, prepared.model)
+    if prepared.fast is not None:
+        prepared.fast.refresh(everything=True)
+    _, _, test_set, collator = make_datasets(spec, dataset, parts)
+    begin = time.monotonic()
+    if spec.engine == "fast":
+        logits = predict_logits(
+            prepared.model,
+            test_set.texts,
+            collator=collator,
+            device=device,
+            fast=prepared.fast,
+            autocast=prepared.autocast,
+        )
+    else:
+        with tempfile.TemporaryDirectory() as output:
+            arguments = training_arguments(
+                spec,
+                output=Path(output),
+                device=device,
+                steps_per_epoch=1,
+                evaluates=False,
+                autocast=prepared.autocast is not None,
+            )
+            trainer = Trainer(model=prepared.model, args=arguments, data_collator=collator)
+            logits = np.asarray(trainer.predict(test_set).predictions, dtype=np.float32)
+    return logits, test_set.labels, time.monotonic() - begin

@@ -1,0 +1,1 @@
+"""Linear classifiers on whole texts, without an encoder."""

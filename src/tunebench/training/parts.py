@@ -1,0 +1,68 @@
+"""The parts of a data set that one run learns from, selects on, and is scored on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tunebench.data import TextDataset
+from tunebench.data.splits import Parts, make_parts
+from tunebench.store.record import Examples
+
+if TYPE_CHECKING:
+    from tunebench.study.spec import RunSpec
+
+
+def run_parts(spec: RunSpec, dataset: TextDataset) -> Parts:
+    """Cut the parts of a run, whatever trains it; see :func:`make_parts`."""
+    return make_parts(
+        train_labels=dataset.train.labels,
+        test_labels=None if dataset.test is None else dataset.test.labels,
+        train_size=spec.train_size,
+        subset_seed=spec.subset_seed,
+        test_seed=spec.test_seed,
+        validation_fraction=spec.validation_fraction,
+        test_size=spec.test_size,
+        label_names=dataset.label_names,
+        copies_of=dataset.copies_of if spec.copies == "together" else None,
+    )
+
+
+def scored_texts(
+    spec: RunSpec, dataset: TextDataset, parts: Parts
+) -> tuple[tuple[Sequence[str], np.ndarray] | None, tuple[Sequence[str], np.ndarray]]:
+    """Return texts and labels of what selects, if anything does, and of what is scored."""
+    source = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
+    test = ([source.texts[i] for i in parts.test], source.labels[parts.test])
+    if spec.selection == "test":
+        return test, test
+    if spec.selection == "last" or not len(parts.validation):
+        return None, test
+    validation = [dataset.train.texts[i] for i in parts.validation]
+    return (validation, dataset.train.labels[parts.validation]), test
+
+
+def describe_parts(dataset: TextDataset, parts: Parts) -> Examples:
+    """Return how many examples of each class every part holds."""
+    classes = len(dataset.label_names)
+    test = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
+
+    def per_class(labels: np.ndarray) -> list[int]:
+        return [int(n) for n in np.bincount(labels, minlength=classes)]
+
+    trained = {dataset.train.texts[row] for row in parts.train}
+    used = trained | {dataset.train.texts[row] for row in parts.validation}
+    return Examples(
+        train=len(parts.train),
+        validation=len(parts.validation),
+        test=len(parts.test),
+        train_per_class=per_class(dataset.train.labels[parts.train]),
+        validation_per_class=per_class(dataset.train.labels[parts.validation]),
+        test_per_class=per_class(test.labels[parts.test]),
+        test_held_out=parts.test_held_out,
+        validation_in_train=sum(dataset.train.texts[row] in trained for row in parts.validation),
+        test_in_train=sum(test.texts[row] in used for row in parts.test),
+        copies_left_out=len(parts.left_out),
+    )

@@ -1,0 +1,315 @@
+"""One run of SetFit, to the same record as any other; and what it will take.
+
+The setfit library trains: first the encoder, on pairs of texts, then a logistic regression on its
+states. Such a run has no checkpoint and nothing to choose one by: interrupted, it is begun again.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from transformers import TrainerCallback
+
+from tunebench.data import TextDataset
+from tunebench.data.splits import Parts
+from tunebench.engine.batching import longest_of_batches
+from tunebench.engine.flops import Work, Workload, count
+from tunebench.files import stored_file
+from tunebench.machine import devices, environment, memory
+from tunebench.machine.clock import Clock, ContentionMeter, median
+from tunebench.models.architectures import architecture_of
+from tunebench.models.loading import load_classifier, model_folder
+from tunebench.store.live import Progress
+from tunebench.store.record import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing, now
+from tunebench.store.run_folder import RunFolder, kept_bytes
+from tunebench.strategies import STRATEGIES
+from tunebench.study.spec import RunSpec
+from tunebench.tasks.metrics import score, selection_metrics
+from tunebench.training.attempt import Attempt, Interrupted
+from tunebench.training.backend import Predicted
+from tunebench.training.encoder.cost import OVERHEAD, Way
+from tunebench.training.encoder.prepare import trainer_folder
+from tunebench.training.estimate import Estimate
+from tunebench.training.measurements import WARMUP_STEPS
+from tunebench.training.parts import describe_parts, run_parts, scored_texts
+from tunebench.training.setfit.model import SentenceClassifier, autocast, sentence_encoder
+
+if TYPE_CHECKING:
+    from tunebench.strategies import SetFitParams
+
+
+def run_few_shot(attempt: Attempt) -> RunRecord:
+    """Train, score once, and describe; see :func:`tunebench.training.encoder.run.run_one`.
+
+    The selection split, where there is one, is scored at the end: it chooses among learning rates.
+    """
+    started, clock, contention = now(), Clock(), ContentionMeter()
+    spec, dataset, folder, execution = attempt.spec, attempt.dataset, attempt.folder, attempt.execution
+    threads = devices.set_threads(devices.threads_of(execution))
+    memory.reset_peak_memory()
+    attempt.report(Progress(spec.run_id, "prepare", 0, 0, None, None))
+    parts = run_parts(spec, dataset)
+    texts, labels = [dataset.train.texts[i] for i in parts.train], dataset.train.labels[parts.train]
+    selection, (test_texts, truth) = scored_texts(spec, dataset, parts)
+    body = sentence_encoder(spec, device=devices.resolve_device(execution.device))
+    watch = _Watch(attempt, _workload(spec))
+
+    contention.start()
+    train_start = time.monotonic()
+    classifier = _train(spec, body, texts, labels, watch)
+    train_seconds = time.monotonic() - train_start
+    contention.stop()
+
+    eval_start = time.monotonic()
+    best = None if selection is None else _judge(classifier, *selection, watch)
+    eval_seconds = time.monotonic() - eval_start
+    classifier.save(folder.weights)
+    logits, test_seconds = None, None
+    if spec.run_id not in execution.locked:
+        test_start = time.monotonic()
+        logits = classifier.logits(test_texts)
+        test_seconds = time.monotonic() - test_start
+        folder.write_predictions(logits=logits, labels=truth, indices=parts.test)
+    files = [folder.weights] + ([] if logits is None else [folder.predictions])
+    encoder = sum(p.numel() for p in body.parameters() if p.requires_grad)
+    head = classifier.coefficients.size + classifier.intercepts.size
+    device = body.device.type
+    return RunRecord(
+        run_id=spec.run_id,
+        status="complete",
+        spec=spec,
+        started=started,
+        finished=now(),
+        environment=Environment(
+            versions=environment.versions("setfit", "sentence-transformers", "scikit-learn"),
+            machine={**environment.describe(), "autocast": spec.precision == "bf16"},
+            device=device,
+            threads=threads,
+        ),
+        parameters=Parameters(
+            total=sum(p.numel() for p in body.parameters()) + head,
+            trainable=encoder + head,
+            adapter=encoder,
+            head=head,
+        ),
+        examples=describe_parts(dataset, parts),
+        scores=None if logits is None else score(truth, logits, dataset.label_names),
+        selected=Selected(
+            by="last" if best is None else spec.selection, step=watch.steps, epoch=1.0, macro_f1=best
+        ),
+        timing=Timing(
+            train_seconds=train_seconds,
+            eval_seconds=eval_seconds,
+            test_seconds=test_seconds,
+            wall_seconds=clock.wall,
+            cpu_seconds=clock.cpu,
+            seconds_per_step=median(watch.step_seconds[WARMUP_STEPS:]),
+            warmup_steps=min(WARMUP_STEPS, watch.steps),
+            step_seconds=watch.step_seconds,
+            workers=execution.workers,
+            contended=contention.contended,
+            resumed=0,
+        ),
+        cost=Cost(
+            tokens=watch.tokens,
+            tokens_padded=watch.tokens_padded,
+            train_flops=watch.flops,
+            trainer_total_flos=None,
+            peak_memory_bytes=memory.peak_memory_bytes(device),
+            artifact_bytes=folder.weights.stat().st_size,
+        ),
+        log_history=watch.history,
+        files={path.name: stored_file(path) for path in files},
+        test_access=[] if logits is None else [TestAccess(time=now(), why="at the end of training")],
+    )
+
+
+def full_steps(spec: RunSpec) -> RunSpec:
+    """Return the run of full fine-tuning whose steps go over as many texts as those of a SetFit run.
+
+    Both move the whole encoder, padded batches as they come; what one takes an operation, so does the other.
+    """
+    full = STRATEGIES["full"]
+    batch = 2 * _params(spec).pairs_per_batch
+    changes = {"kind": "full", "params": full.params().model_dump(mode="json"), "batch_size": batch}
+    return spec.model_copy(update=changes | {"engine": "reference", "attention_dropout": None})
+
+
+def estimate_few_shot(spec: RunSpec, way: Way, *, measured: bool) -> Estimate:
+    """Estimate a run from full fine-tuning of the same encoder.
+
+    Args:
+        spec: The run.
+        way: How :func:`full_steps` trains, and what it takes.
+        measured: Whether that was measured.
+    """
+    rates = way.rates
+    params, classes = _params(spec), len(spec.data.label_names)
+    validation = round(spec.train_size * spec.validation_fraction)
+    train = spec.train_size - validation
+    # A batch is padded to its longest text.
+    padded = longest_of_batches(way.lengths, params.pairs_per_batch)
+    a_text = np.mean([way.workload.step(texts=1, length=longest) for longest in padded])
+    flops = float(2 * _pairs(params, train) * a_text)
+    encoder = way.parameters.adapter
+    assert encoder is not None, "counted when the model was prepared"
+    head = (way.hidden_size + 1) * (1 if classes == 2 else classes)
+    scored = validation + train + spec.test_size
+    return Estimate(
+        steps=_steps(params, train),
+        trainable_params=encoder + head,
+        total_params=encoder + head,
+        train_flops=flops,
+        seconds=OVERHEAD + flops * rates.seconds_per_flop + scored * rates.eval_seconds_per_text,
+        measured=measured,
+        memory_bytes=rates.memory_bytes,
+        disk_bytes=kept_bytes(spec, encoder + head),
+    )
+
+
+def _params(spec: RunSpec) -> SetFitParams:
+    return STRATEGIES[spec.kind].params(**spec.params)  # type: ignore[return-value]
+
+
+def _pairs(params: SetFitParams, texts: int) -> int:
+    return 2 * params.iterations * texts
+
+
+def _steps(params: SetFitParams, texts: int) -> int:
+    return math.ceil(_pairs(params, texts) / params.pairs_per_batch)
+
+
+def _workload(spec: RunSpec) -> Workload:
+    """Return what the encoder computes without a head; see :func:`tunebench.engine.flops.count`."""
+    model = load_classifier(model_folder(spec.model.source, spec.model.revision), label_names=spec.data.label_names)
+    return replace(count(model, architecture_of(model.config)), head=Work())
+
+
+@dataclass
+class _Watch(TrainerCallback):  # type: ignore[misc]
+    """What is seen of a training: its steps, their time, tokens and losses."""
+
+    attempt: Attempt
+    workload: Workload
+    step_seconds: list[float] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    tokens: int = 0
+    tokens_padded: int = 0
+    flops: float = 0.0
+    _begin: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        """Steps done."""
+        return len(self.step_seconds)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock."""
+        self._begin = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop it, tell, and stop the run where that is asked for."""
+        self.step_seconds.append(time.monotonic() - self._begin)
+        loss = self.history[-1]["loss"] if self.history else None
+        attempt = self.attempt
+        attempt.report(Progress(attempt.spec.run_id, "train", self.steps, int(state.max_steps), loss, None))
+        if attempt.stop():
+            raise Interrupted(f"stopped after {self.steps} steps; a run of this kind begins again")
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Keep losses under the names of the other runs."""
+        if logs and "embedding_loss" in logs:
+            kept = {"loss": logs["embedding_loss"], "step": int(state.global_step), "epoch": float(state.epoch)}
+            self.history.append(kept | {k: logs[k] for k in ("learning_rate", "grad_norm") if k in logs})
+
+    def see(self, module: Any, args: Any) -> None:
+        """Count a batch that goes through the encoder in training."""
+        if module.training:
+            mask = args[0]["attention_mask"]
+            texts, length = mask.shape
+            self.tokens += int(mask.sum())
+            self.tokens_padded += texts * length
+            self.flops += self.workload.step(texts=texts, length=length)
+
+
+def _train(spec: RunSpec, body: Any, texts: list[str], labels: np.ndarray, watch: _Watch) -> SentenceClassifier:
+    """Have the library train both parts."""
+    import datasets
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        # On import the library shows all deprecations from then on, and its logger speaks.
+        warnings.simplefilter("ignore")
+        import setfit
+        from setfit import logging
+    logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    params = _params(spec)
+    model = setfit.SetFitModel(model_body=body, model_head=LogisticRegression(max_iter=1000))
+    with trainer_folder() as output, warnings.catch_warnings(), autocast(body.device.type, spec.precision):
+        # Its trainer asks for pinned memory wherever it runs.
+        warnings.filterwarnings("ignore", message=".*pin_memory.*")
+        arguments = setfit.TrainingArguments(
+            output_dir=str(output),
+            batch_size=params.pairs_per_batch,
+            num_epochs=1,
+            num_iterations=params.iterations,
+            body_learning_rate=spec.learning_rate,
+            max_length=spec.max_length,
+            seed=spec.seed,
+            report_to="none",
+            show_progress_bar=False,
+            logging_steps=max(1, _steps(params, len(texts)) // 200),
+            save_strategy="no",
+        )
+        trainer = setfit.Trainer(
+            model,
+            args=arguments,
+            train_dataset=datasets.Dataset.from_dict({"text": texts, "label": labels.tolist()}),
+            callbacks=[watch],
+        )
+        _quiet(trainer)
+        hook = body[0].register_forward_pre_hook(watch.see)
+        try:
+            trainer.train()
+        finally:
+            hook.remove()
+    head = model.model_head
+    return SentenceClassifier(body, head.coef_, head.intercept_, precision=spec.precision)
+
+
+def _quiet(trainer: Any) -> None:
+    """Keep the library's trainer from printing; the progress display is ours."""
+    from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+    trainer.st_trainer.args.disable_tqdm = True
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+
+
+def _judge(classifier: SentenceClassifier, texts: Sequence[str], labels: np.ndarray, watch: _Watch) -> float:
+    """Return macro F1 on the selection split, and log it."""
+    logits = classifier.logits(texts)
+    found = selection_metrics(labels, logits)
+    watch.history.append({"step": watch.steps, "epoch": 1.0} | {f"eval_{k}": v for k, v in found.items()})
+    return found["macro_f1"]
+
+
+def predict_few_shot(
+    spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str
+) -> Predicted:
+    """Return the test part's logits and labels, and the seconds; with stored weights."""
+    from tunebench.training.setfit.model import SentenceClassifier
+
+    classifier = SentenceClassifier.load(spec, folder.weights, device=device)
+    _, (texts, labels) = scored_texts(spec, dataset, parts)
+    begin = time.monotonic()
+    return classifier.logits(texts), labels, time.monotonic() - begin

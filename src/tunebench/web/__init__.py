@@ -1,0 +1,1 @@
+"""HTTP: serving models, and watching a study."""

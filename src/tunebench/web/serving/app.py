@@ -1,0 +1,245 @@
+"""The HTTP routes over loaded models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from tunebench import __version__
+from tunebench.inference.predictor import softmax
+from tunebench.web.hosts import own_names
+from tunebench.web.serving.batching import ClosedError, MicroBatcher, QueueFullError
+from tunebench.web.serving.gate import Gate, Tally, refuse
+from tunebench.web.serving.limits import Limits
+from tunebench.web.serving.metrics import Metrics
+from tunebench.web.serving.schema import (
+    ModelInfo,
+    ModelList,
+    PredictAnswer,
+    Prediction,
+    Refusal,
+    Status,
+    problems_of,
+    request_schema,
+    request_type,
+)
+
+if TYPE_CHECKING:
+    from tunebench.web.serving.batching import Answerer, Observer
+    from tunebench.web.serving.models import LoadedModel
+
+#: The playground: path, file of this package, media type.
+_PAGES = (
+    ("/", "playground.html", "text/html"),
+    ("/playground.js", "playground.js", "text/javascript"),
+    ("/playground.css", "playground.css", "text/css"),
+)
+#: The page loads nothing from elsewhere and runs nothing but its own file, whatever a model is called.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def create_app(
+    models: Sequence[LoadedModel],
+    *,
+    host: str = "127.0.0.1",
+    limits: Limits | None = None,
+    answerer: Callable[..., Answerer] = MicroBatcher,
+) -> FastAPI:
+    """Return the application; its lifespan ends when everything that was taken is answered.
+
+    ``app.state.tally`` is its :class:`~tunebench.web.serving.gate.Tally`.
+
+    Args:
+        models: What :func:`~tunebench.web.serving.models.load_models` gave; the first is the default.
+        host: What the server listens at; on loopback, requests under names that are not this machine's own
+            are refused (:func:`~tunebench.web.hosts.own_names`).
+        limits: Bounds on requests.
+        answerer: Makes what answers texts, from the keywords of :class:`MicroBatcher`.
+    """
+    return _Server(models, own_names(host), limits or Limits(), answerer).app
+
+
+class _Server:
+    def __init__(
+        self,
+        models: Sequence[LoadedModel],
+        names: Sequence[str] | None,
+        limits: Limits,
+        answerer: Callable[..., Answerer],
+    ) -> None:
+        self.models = {model.name: model for model in models}
+        self.default, self.limits = models[0].name, limits
+        self.metrics = Metrics(lambda: float(self.batcher.waiting))
+        observer: Observer = self.metrics
+        self.batcher = answerer(waiting=limits.waiting, observer=observer)
+        self.request = request_type(limits)
+        self.app = FastAPI(
+            title="tunebench",
+            version=__version__,
+            summary="Text classifiers over HTTP.",
+            lifespan=self.lifespan,
+            # The interactive pages load scripts from elsewhere.
+            docs_url=None,
+            redoc_url=None,
+        )
+        self._add_routes()
+        self.app.add_exception_handler(HTTPException, _http_error)
+        paths = frozenset(route.path for route in self.app.routes if hasattr(route, "path"))
+        self.app.state.tally = Tally()
+        self.app.add_middleware(
+            Gate, names=names, limits=limits, metrics=self.metrics, tally=self.app.state.tally, routes=paths
+        )
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(self.batcher.close)
+
+    def _add_routes(self) -> None:
+        body = request_schema(self.request, list(self.models))
+        self.app.add_api_route(
+            "/v1/predict",
+            self.predict,
+            methods=["POST"],
+            response_model=PredictAnswer,
+            summary="Classify one or many texts",
+            responses=_refusals(
+                {
+                    400: "The body is no JSON, or no valid Unicode; or the request is under another host's name.",
+                    404: "There is no such model.",
+                    408: "The body did not arrive in time.",
+                    413: "The body is too large.",
+                    415: "The body is not declared as JSON.",
+                    422: "The body is JSON, but no request.",
+                    500: "The model failed on these texts.",
+                    503: "Too much waits; `Retry-After` says when to try again.",
+                }
+            ),
+            openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}},
+        )
+        self.app.add_api_route("/v1/models", self.list_models, response_model=ModelList, summary="What is loaded")
+        self.app.add_api_route("/healthz", self.healthz, response_model=Status, summary="The process lives")
+        self.app.add_api_route(
+            "/readyz",
+            self.readyz,
+            response_model=Status,
+            summary="Requests are taken",
+            responses={503: {"model": Status, "description": "Not any more."}},
+        )
+        self.app.add_api_route(
+            "/metrics",
+            self.show_metrics,
+            response_class=Response,
+            summary="For Prometheus",
+            responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        )
+        for path, file, kind in _PAGES:
+            self.app.add_api_route(path, _page(file, kind), response_class=Response, include_in_schema=False)
+
+    async def predict(self, request: Request) -> Response:
+        """Classify texts with one of the loaded models; concurrent requests are computed together."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            return refuse(415, "the body must be declared as application/json")
+        try:
+            wanted: Any = self.request.model_validate_json(await request.body())
+        except ValidationError as error:
+            problems = [problem.model_dump() for problem in problems_of(error)]
+            if error.errors(include_input=False)[0]["type"] == "json_invalid":
+                return refuse(400, "the body is no JSON", problems=problems)
+            return refuse(422, "the body is no request", problems=problems)
+        name = self.default if wanted.model is None else wanted.model
+        model = self.models.get(name)
+        if model is None:
+            return refuse(404, f"there is no such model; loaded are: {', '.join(self.models)}")
+        texts = [wanted.texts] if isinstance(wanted.texts, str) else wanted.texts
+        try:
+            logits = await asyncio.wrap_future(self.batcher.submit(model, texts))
+        except QueueFullError as error:
+            return refuse(503, "too many texts wait", retry_after=error.retry_after)
+        except ClosedError:
+            return refuse(503, "the server is shutting down", retry_after=1)
+        except Exception:
+            # The batcher has logged it.
+            return refuse(500, "the model failed on these texts")
+        self.metrics.texts.labels(name).inc(len(texts))
+        answer = PredictAnswer(model=name, predictions=_predictions(model.predictor.label_names, logits))
+        return Response(answer.model_dump_json(), media_type="application/json")
+
+    async def list_models(self) -> ModelList:
+        """Say what is loaded, the default first."""
+        return ModelList(
+            models=[
+                ModelInfo(
+                    name=name,
+                    default=name == self.default,
+                    format=model.predictor.format,
+                    labels=list(model.predictor.label_names),
+                    max_length=model.predictor.max_length,
+                    truncation=model.predictor.artifact.truncation,
+                    shares_base_with=[
+                        other.name
+                        for other in self.models.values()
+                        if other.group is model.group and other is not model
+                    ],
+                )
+                for name, model in self.models.items()
+            ]
+        )
+
+    async def healthz(self) -> Status:
+        """Answer as long as the process does."""
+        return Status(status="alive")
+
+    async def readyz(self) -> Response:
+        """Say whether requests are taken: 503 when shutting down, or when the worker has died."""
+        ready = self.batcher.alive
+        return JSONResponse({"status": "ready" if ready else "closing"}, status_code=200 if ready else 503)
+
+    async def show_metrics(self) -> Response:
+        """Return the counters in Prometheus' text format."""
+        return Response(self.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _predictions(names: Sequence[str], logits: np.ndarray) -> list[Prediction]:
+    found = []
+    for row in softmax(logits.astype(np.float64)):
+        shares = dict(zip(names, row.tolist(), strict=True))
+        best = names[int(row.argmax())]
+        found.append(Prediction(label=best, probability=shares[best], probabilities=shares))
+    return found
+
+
+def _refusals(reasons: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Refusal, "description": reason} for status, reason in reasons.items()}
+
+
+def _page(file: str, kind: str) -> Any:
+    content = (resources.files("tunebench.web.serving") / file).read_bytes()
+
+    async def page() -> Response:
+        headers = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
+        return Response(content, media_type=kind, headers=headers)
+
+    return page
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Answer what the router refuses (unknown path, wrong method) like everything else."""
+    assert isinstance(error, HTTPException)
+    answer = refuse(error.status_code, str(error.detail))
+    answer.headers.update(error.headers or {})
+    return answer

@@ -1,0 +1,164 @@
+"""What stands before the routes: the host's own names, bounds on bodies and on requests at a time, their count."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from tunebench.web.serving.limits import Limits
+    from tunebench.web.serving.metrics import Metrics
+
+#: A header's name or address, the latter in brackets where it has colons, and its port.
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::\d*)?")
+#: A body that is too large is read and dropped up to so many times the limit, because most clients look for
+#: an answer only when they have sent everything.
+_DROPPED = 64
+
+
+@dataclass
+class Tally:
+    """Requests of a server's life.
+
+    Attributes:
+        taken: Of which the head was read.
+        answered: Whose answer was sent to its end.
+    """
+
+    taken: int = 0
+    answered: int = 0
+
+    @property
+    def running(self) -> int:
+        """Requests that are being answered."""
+        return self.taken - self.answered
+
+
+class Gate:
+    """ASGI middleware that refuses other hosts' names, reads whole bodies under the limits, and counts requests.
+
+    Args:
+        app: What is behind it.
+        names: Host names that requests may have, without ports; None for any.
+        limits: Bounds on bodies and requests.
+        metrics: Where requests are counted.
+        tally: Counts them as well.
+        routes: Paths that are counted by name; others count together.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        names: Sequence[str] | None,
+        limits: Limits,
+        metrics: Metrics,
+        tally: Tally,
+        routes: frozenset[str],
+    ) -> None:
+        self._names = names
+        self._app, self._limits, self._metrics, self._routes = app, limits, metrics, routes
+        self._tally, self._running = tally, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self._running += 1
+        self._tally.taken += 1
+        self._metrics.running.inc()
+        try:
+            await self._answer(scope, receive, counted)
+            self._tally.answered += 1
+        finally:
+            self._running -= 1
+            self._metrics.running.dec()
+            route = scope["path"] if scope["path"] in self._routes else "other"
+            self._metrics.requests.labels(route, str(status)).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - start)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._names is not None and _host_name(scope) not in self._names:
+            error = f"requests must be for this machine itself: {', '.join(self._names)}"
+            await refuse(400, error)(scope, receive, send)
+            return
+        if scope["method"] != "POST":
+            # Nothing else has a body to be read.
+            await self._app(scope, receive, send)
+            return
+        if self._running > self._limits.requests:
+            await refuse(503, "too many requests at a time", retry_after=1)(scope, receive, send)
+            return
+        try:
+            body = await asyncio.wait_for(self._body(receive), self._limits.body_seconds)
+        except asyncio.TimeoutError:
+            await refuse(408, "the body did not arrive in time")(scope, receive, send)
+            return
+        except ConnectionError:
+            return
+        if body is None:
+            await refuse(413, f"the body has more than {self._limits.body_bytes} bytes")(scope, receive, send)
+            return
+        given = False
+
+        async def replay() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self._app(scope, replay, send)
+
+    async def _body(self, receive: Receive) -> bytes | None:
+        """Return the body, or None if it is too large.
+
+        Raises:
+            ConnectionError: The client went away.
+        """
+        parts: list[bytes] = []
+        size, limit = 0, self._limits.body_bytes
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionError
+            part = message.get("body", b"")
+            size += len(part)
+            if size <= limit:
+                parts.append(part)
+            else:
+                parts.clear()
+            if not message.get("more_body", False) or size > _DROPPED * limit:
+                return b"".join(parts) if size <= limit else None
+
+
+def _host_name(scope: Scope) -> str:
+    """Return the name that a request is for, without its port; empty where it has none."""
+    found = _HOST.fullmatch(Headers(scope=scope).get("host", ""))
+    return found[1].lower() if found else ""
+
+
+def refuse(
+    status: int, error: str, *, problems: list[dict[str, str]] | None = None, retry_after: int | None = None
+) -> JSONResponse:
+    """Return an answer that says why there is none; see :class:`~tunebench.web.serving.schema.Refusal`."""
+    headers = None if retry_after is None else {"Retry-After": str(retry_after)}
+    return JSONResponse({"error": error, "problems": problems or []}, status_code=status, headers=headers)

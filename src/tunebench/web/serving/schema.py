@@ -1,0 +1,122 @@
+"""What requests and answers look like, and how a request's body is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    create_model,
+)
+
+if TYPE_CHECKING:
+    from tunebench.web.serving.limits import Limits
+
+#: Everything but control characters; tab, line feed and carriage return are text.
+_TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+$"
+#: How pydantic calls the two kinds of ``texts``.
+_ONE, _SEVERAL = "<text>", "<texts>"
+
+
+class Prediction(BaseModel):
+    """The answer for one text."""
+
+    label: str = Field(description="the likeliest class")
+    probability: float = Field(ge=0, le=1, description="of that class")
+    probabilities: dict[str, float] = Field(description="of every class; they sum to 1")
+
+
+class PredictAnswer(BaseModel):
+    """The answer for a request."""
+
+    model: str = Field(description="what answered")
+    predictions: list[Prediction] = Field(description="one a text, in the order of the request")
+
+
+class ModelInfo(BaseModel):
+    """A loaded model."""
+
+    name: str
+    default: bool = Field(description="whether it answers requests that name no model")
+    format: str = Field(description="adapter, merged, onnx or onnx-int8")
+    labels: list[str]
+    max_length: int = Field(description="most tokens that are read of a text, special ones included")
+    truncation: str = Field(description="what these are of a longer text: head (its beginning), tail or head_tail")
+    shares_base_with: list[str] = Field(description="models whose requests share batches with this one's")
+
+
+class ModelList(BaseModel):
+    """All loaded models, the default first."""
+
+    models: list[ModelInfo]
+
+
+class Status(BaseModel):
+    """Whether the server lives, or takes requests."""
+
+    status: str
+
+
+class Problem(BaseModel):
+    """One thing that is wrong with a request."""
+
+    where: str = Field(description="place in the body, such as texts.3; empty for the whole")
+    what: str
+
+
+class Refusal(BaseModel):
+    """Why a request was not answered."""
+
+    error: str
+    problems: list[Problem] = []
+
+
+def request_type(limits: Limits) -> type[BaseModel]:
+    """Return the type of a request's body under some limits."""
+    text = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=limits.characters, pattern=_TEXT)]
+    several = Annotated[list[text], Field(min_length=1, max_length=limits.texts)]
+    # Decided by type, so that an error speaks of what was meant.
+    one_or_several = Annotated[
+        Annotated[text, Tag(_ONE)] | Annotated[several, Tag(_SEVERAL)],
+        Discriminator(lambda value: _SEVERAL if isinstance(value, list) else _ONE),
+    ]
+    fields: dict[str, Any] = {
+        "texts": (one_or_several, Field(description="one text, or several")),
+        "model": (str | None, Field(default=None, description="a name of /v1/models; the first by default")),
+    }
+    return create_model(
+        "PredictRequest",
+        __config__=ConfigDict(extra="forbid", strict=True),
+        __doc__="Texts, and which model shall answer.",
+        **fields,
+    )
+
+
+def request_schema(kind: type[BaseModel], names: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON schema of a request's body, with the models that can be named.
+
+    Args:
+        kind: What :func:`request_type` gave.
+        names: The loaded models.
+    """
+    schema = kind.model_json_schema()
+    schema["properties"]["model"]["anyOf"][0]["enum"] = list(names)
+    schema["properties"]["model"]["default"] = None
+    return schema
+
+
+def problems_of(error: ValidationError) -> list[Problem]:
+    """Return what pydantic found, without the values: they may be huge, or no valid Unicode."""
+    return [
+        Problem(
+            where=".".join(str(part) for part in entry["loc"] if part not in (_ONE, _SEVERAL)), what=entry["msg"]
+        )
+        for entry in error.errors(include_input=False, include_context=False, include_url=False)
+    ]

@@ -1,0 +1,372 @@
+"""What is computed of a comparison: against slow definitions, and in the cases where it must hold back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from factories import EIGHT, HONEST, accuracy_alone, compare, make_cell, with_predictions
+from tunebench.analysis.analysis import analyse
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.pairs import difference_of, times_corrected
+from tunebench.analysis.recommend import Recommendation, recommend
+from tunebench.analysis.variance import shares_of
+from tunebench.analysis.wording import crossing_sentence
+from tunebench.errors import ConfigError, StoreError
+from tunebench.report.tables import TABLES, make_tables
+from tunebench.report.tables.render import to_csv
+from tunebench.stats import Crossing, Refusal, Size
+from tunebench.store.cell import Cell
+
+N = 2_000
+SEEDS = (1, 2, 3)
+
+
+def errors(rate: float, seed: int, *, own: float = 0.01) -> np.ndarray:
+    """Return errors that all strategies share (hard texts), and a few of this run's own."""
+    hard = np.random.default_rng(99).uniform(size=N) < rate
+    return hard ^ (np.random.default_rng([7, seed, int(rate * 1e6)]).uniform(size=N) < own)
+
+
+def arm(label: str, rate: float, *, seeds: tuple[int, ...] = SEEDS, **spec: Any) -> list[Cell]:
+    own = spec.pop("own", 0.01)
+    return [
+        with_predictions(make_cell(label, seed=seed, **HONEST, **spec), errors(rate, seed, own=own), n=N, seed=seed)
+        for seed in seeds
+    ]
+
+
+def test_a_difference_is_that_of_the_mean_scores() -> None:
+    comparison = compare(arm("full", 0.10) + arm("lora", 0.15))
+    (pair,) = analyse(comparison).pairs
+
+    def mean(label: str) -> float:
+        found = [c for c in comparison.cells if c.spec.label == label]
+        return float(
+            np.mean(
+                [
+                    f1_score(c.predictions()["labels"], c.predictions()["logits"].argmax(1), average="macro")
+                    for c in found
+                ]
+            )  # type: ignore[misc]
+        )
+
+    assert pair.difference.estimate == pytest.approx(mean("full") - mean("lora"))
+    assert pair.verdict.verdict == "different"
+    assert pair.difference.over == "seeds and test examples"
+
+
+def test_seeds_are_paired_by_seed_and_not_by_position() -> None:
+    one, two = arm("full", 0.10), arm("lora", 0.15)
+    forward = analyse(compare(one + two)).pairs[0].difference
+    shuffled = analyse(compare(one + two[::-1])).pairs[0].difference
+    assert shuffled.interval == forward.interval
+
+
+def test_a_single_seed_gives_an_interval_that_says_it_holds_the_examples_alone() -> None:
+    comparison = compare(arm("full", 0.10, seeds=(1,)) + arm("lora", 0.15, seeds=(1,)))
+    (pair,) = analyse(comparison).pairs
+    assert pair.difference.over == "test examples"
+    assert pair.same_examples is not None
+    assert isinstance(pair.more_seeds, Refusal)
+    found = recommend(comparison)
+    assert not found.conclusive
+    assert any("single run" in line for line in found.doubts)
+
+
+def test_what_was_not_tried_is_not_claimed_where_a_kind_is_not_known() -> None:
+    known = recommend(compare(arm("full", 0.10) + arm("lora", 0.15)))
+    assert any("not run: " in line and "full" not in line for line in known.not_tried)
+    cells = arm("full", 0.10)
+    for cell in arm("lora", 0.15):
+        assert cell.record is not None
+        spec = cell.spec.model_copy(update={"kind": None})
+        record = cell.record.model_copy(update={"spec": spec, "run_id": spec.run_id})
+        cells.append(replace(cell, spec=spec, record=record))
+    (said,) = [line for line in recommend(compare(cells)).not_tried if "kind" in line.lower()]
+    assert "lora" in said and "not known" in said and "bitfit" not in said
+
+
+def test_scores_on_different_test_examples_are_refused() -> None:
+    other = arm("lora", 0.15)
+    values = other[0].predictions
+    assert values is not None
+    changed = {**values(), "indices": np.arange(N) + 1}
+    cells = [*arm("full", 0.10), replace(other[0], predictions=lambda: changed), *other[1:]]
+    with pytest.raises(StoreError, match="different test examples"):
+        _ = analyse(compare(cells)).entries
+
+
+def three_rates(label: str, rate: float, *, locked: bool = True, **options: Any) -> list[Cell]:
+    """Return three learning rates with the middle one best on validation, so that none lies at the edge.
+
+    The others have no test scores, as they were not chosen, unless they are not ``locked``.
+    """
+    rates = (1e-5, 5e-5, 2e-4)
+    cells = []
+    for value in rates:
+        for cell in arm(label, rate, learning_rate=value, **options):
+            record = cell.record
+            assert record is not None and record.selected is not None
+            chosen = record.selected.model_copy(update={"macro_f1": 0.9 if value == 5e-5 else 0.8})
+            record = record.model_copy(update={"selected": chosen})
+            if locked and value != 5e-5:
+                record, cell = record.model_copy(update={"scores": None}), replace(cell, predictions=None)
+            cells.append(replace(cell, record=record))
+    return cells
+
+
+def test_a_tie_goes_to_the_cheaper_and_is_called_one() -> None:
+    comparison = compare(three_rates("full", 0.10, own=0.002) + three_rates("lora", 0.1005, own=0.002), margin=1.5)
+    found = recommend(comparison)
+    assert set(found.tie) == {"full", "lora"}
+    assert found.strategy == "lora"  # 2.5 s a step against 3 s in the made-up records
+    assert "tie" in found.sentence
+    assert found.conclusive, found.doubts
+
+
+def test_the_better_one_wins_where_the_difference_is_real() -> None:
+    comparison = compare(three_rates("full", 0.10) + three_rates("lora", 0.15))
+    for prefer in ("f1", "cost", "size"):
+        assert recommend(comparison, prefer=prefer).strategy == "full"
+    assert recommend(comparison).conclusive
+    assert not recommend(comparison).tie
+
+
+def test_preferring_cost_turns_the_burden_of_proof_round() -> None:
+    # Two noisy seeds: full scores higher, but nothing can be shown.
+    cells = arm("full", 0.10, seeds=(1, 2), own=0.03) + arm("lora", 0.104, seeds=(1, 2), own=0.05)
+    comparison = compare(cells)
+    by_score = {label: recommend(comparison, prefer=label) for label in ("f1", "cost")}  # type: ignore[arg-type]
+    assert by_score["f1"].strategy == "full"
+    assert by_score["cost"].strategy == "lora"
+    assert "not shown" in by_score["cost"].sentence
+
+
+def test_a_best_rate_at_the_edge_makes_it_inconclusive() -> None:
+    cells = three_rates("full", 0.10) + [c for c in three_rates("lora", 0.15) if c.spec.learning_rate >= 5e-5]
+    found = recommend(compare(cells))
+    assert not found.conclusive
+    assert any("edge" in line and "lora" in line for line in found.doubts)
+    assert any("unequal numbers" in line for line in found.doubts)
+
+
+@pytest.mark.parametrize("status", ["failed", "pending"])
+def test_a_strategy_that_could_not_speak_is_a_doubt(status: Any) -> None:
+    sound = three_rates("full", 0.10) + three_rates("lora", 0.15)
+    silent = [make_cell("lora-mlp", status=status, seed=seed, **HONEST) for seed in SEEDS]
+    found = recommend(compare(sound + silent))
+    assert not found.conclusive
+    assert any("lora-mlp (3 " in line for line in found.doubts)
+
+
+def test_a_seed_that_failed_at_the_chosen_rate_is_a_doubt() -> None:
+    cells = three_rates("full", 0.10) + three_rates("lora", 0.15)
+    lost = make_cell("full", status="failed", seed=9, learning_rate=5e-5, **HONEST)
+    found = recommend(compare([*cells, lost]))
+    assert not found.conclusive and any("1 of 4 runs" in line and "full" in line for line in found.doubts)
+
+
+def test_a_second_look_at_the_test_part_is_a_doubt_and_said_under_every_table() -> None:
+    comparison = compare(three_rates("full", 0.10, locked=False) + three_rates("lora", 0.15))
+    found = recommend(comparison)
+    assert not found.conclusive and any("more than once" in line and "full" in line for line in found.doubts)
+    for table in make_tables(comparison, [name for name in TABLES if name != "data"]):
+        assert any("more than once" in note for note in table.notes), table.name
+
+
+def test_a_baseline_without_a_learning_rate_is_no_doubt_about_rates() -> None:
+    baseline = arm("tfidf", 0.25, kind="tfidf", learning_rate=1.0)
+    found = recommend(compare(three_rates("full", 0.10) + three_rates("lora", 0.15) + baseline))
+    assert found.conclusive, found.doubts
+    assert not any("tfidf" in line and "rate" in line for line in (*found.not_tried, *found.reasons))
+    assert next(a for a in found.alternatives if a.label == "tfidf").learning_rate is None
+
+
+def test_the_recommendation_and_the_table_of_pairs_give_one_p() -> None:
+    sizes = [
+        cell for size in (2_000, 5_000) for cell in arm("full", 0.10, size=size) + arm("lora", 0.11, size=size)
+    ]
+    comparison = compare(sizes)
+    (pair,) = [pair for pair in analyse(comparison).pairs if pair.first.train_size == 5_000]
+    (said,) = [a.difference.p_value for a in recommend(comparison, size=5_000).alternatives if a.difference]
+    assert said == pair.p_holm > pair.difference.p_value
+
+
+def test_a_pair_that_the_table_leaves_out_is_corrected_for_all_that_might_have_been_picked() -> None:
+    cells = arm("full", 0.10) + arm("lora", 0.103) + arm("lora-r2", 0.101)
+    comparison = compare(cells, pairs=[("lora", "lora-r2")])
+    found = recommend(comparison)
+    assert found.alternatives[0].label == "full"
+    for other in found.alternatives[1:]:
+        entries = {entry.label: entry for entry in analyse(comparison).entries}
+        raw = difference_of(entries[other.label], entries["full"]).p_value
+        assert other.difference is not None and other.difference.p_value == pytest.approx(min(1.0, 3 * raw))
+
+
+@pytest.mark.parametrize(("labels", "words"), [(1_000, "Fewer than about 1,000"), (9_000, "More than about 9,000")])
+def test_a_crossing_is_told_from_the_side_that_would_change_the_answer(labels: float, words: str) -> None:
+    size = Size(labels, labels / 2, labels * 2, 0.95, "bootstrap", "seeds", extrapolated=labels > 5_000)
+    said = crossing_sentence("full", "lora", Crossing(size, "second"), train_size=5_000)
+    assert said.startswith(words)
+    leads = "lora" if labels < 5_000 else "full"
+    assert f"{leads} leads" in said and ("extrapolated" in said) == (labels > 5_000)
+
+
+def test_selecting_on_test_is_a_doubt() -> None:
+    cells = [
+        with_predictions(make_cell(label, seed=seed), errors(rate, seed), n=N)
+        for label, rate in (("full", 0.1), ("lora", 0.2))
+        for seed in SEEDS
+    ]
+    assert any("selected on test" in line for line in recommend(compare(cells)).doubts)
+
+
+def test_a_recommendation_is_json_and_the_same_twice() -> None:
+    def make() -> Recommendation:
+        return recommend(compare(arm("full", 0.10) + arm("lora", 0.12)))
+
+    first, second = (json.dumps(make().to_dict(), allow_nan=False) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("options", [{"prefer": "speed"}, {"margin": 0.0}, {"margin": float("nan")}, {"size": 7}])
+def test_bad_arguments_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        recommend(compare(arm("full", 0.10)), **options)
+
+
+def test_nothing_scored_is_no_reason_for_a_recommendation() -> None:
+    with pytest.raises(StoreError, match="nothing to recommend"):
+        recommend(compare([make_cell("full", status="pending")]))
+
+
+def test_costs_at_one_size_have_a_front_that_no_point_beats() -> None:
+    comparison = compare(arm("full", 0.10) + arm("lora", 0.15) + arm("lora-mlp", 0.2))
+    for points in analyse(comparison).fronts.values():
+        for one in points:
+            beaten = any(
+                other.entry.interval().estimate >= one.entry.interval().estimate
+                and other.cost <= one.cost
+                and (other.entry.interval().estimate > one.entry.interval().estimate or other.cost < one.cost)
+                for other in points
+            )
+            assert one.on_front is not beaten
+
+
+def test_another_draw_of_the_subset_shows_in_the_variance_and_in_no_interval() -> None:
+    def draw(subset_seed: int, rate: float) -> list[Cell]:
+        return arm("full", rate, subset_seed=subset_seed, test_seed=1)
+
+    one, both = compare(draw(1, 0.10)), compare(draw(1, 0.10) + draw(2, 0.16))
+    (before,), (after,) = analyse(one).entries, analyse(both).entries
+    assert after.interval() == before.interval()
+    assert shares_of(before)["subset draw"].share is None
+    share = shares_of(after)["subset draw"].share
+    assert share is not None and share > 0.5
+
+
+def draws(subset_seeds: tuple[int, ...], *, paired: bool = False) -> list[Cell]:
+    """Return two strategies' runs of every subset draw with every seed, or one a pair."""
+    seeds = {subset: (seed,) if paired else SEEDS for subset, seed in zip(subset_seeds, SEEDS, strict=False)}
+    return [
+        cell
+        for label, rate in (("full", 0.1), ("lora", 0.15))
+        for subset, own in seeds.items()
+        for cell in arm(label, rate + subset / 100, seeds=own, subset_seed=subset, test_seed=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cells", "known", "shared"),
+    [
+        (lambda: arm("full", 0.1, seeds=(1,)), {"test"}, False),
+        (lambda: arm("full", 0.1), {"seed", "test"}, False),
+        (lambda: draws((1, 2)), {"subset", "seed", "test"}, True),
+        (lambda: draws((1, 2, 3), paired=True), {"together", "test"}, True),
+    ],
+    ids=["one seed", "seeds", "draws and seeds", "a draw a seed"],
+)
+def test_a_variance_has_shares_only_where_all_of_it_is_known(
+    cells: Callable[[], list[Cell]], known: set[str], shared: bool
+) -> None:
+    (table,) = make_tables(compare(cells()), ["variance"])
+    shown = {column.key for column in table.visible}
+    for row in table.rows:
+        points = {name: row[f"{name}_sd"] for name in known}
+        assert sum(value**2 for value in points.values()) == pytest.approx(row["sd"] ** 2)
+        assert {key.removesuffix("_sd") for key in row if key.endswith("_sd")} == known
+        if shared:
+            shares = {name: points[name] ** 2 / row["sd"] ** 2 for name in known}
+            assert {name: row[name] for name in known} == pytest.approx(shares)
+        else:
+            assert not shown & {"subset", "seed", "together", "test"}
+
+
+def test_runs_with_an_accuracy_alone_are_left_out_of_scores_by_class_and_of_the_variance() -> None:
+    cells = arm("full", 0.1)
+    mixed, fewer = compare([accuracy_alone(cells[0]), *cells[1:]]), compare(cells[1:])
+    for name in ("per_class", "variance"):
+        (found,), (expected,) = make_tables(mixed, [name]), make_tables(fewer, [name])
+        assert found.body() == expected.body() != []
+
+
+def test_agreement_counts_every_text_once() -> None:
+    comparison = compare(arm("full", 0.10) + arm("lora", 0.15))
+    (one,) = analyse(comparison).agreements
+    assert one.all_right + len(one.all_wrong) + len(one.disputed) == N
+
+
+def test_curves_are_refused_for_two_sizes_and_fitted_for_four() -> None:
+    def grid(sizes: tuple[int, ...]) -> Comparison:
+        return compare([c for n in sizes for c in arm("full", 0.05 + 10 / n**0.6, size=n)])
+
+    (few,) = analyse(grid((500, 1_000))).curves
+    assert isinstance(few.fit, Refusal)
+    (many,) = analyse(grid((500, 1_000, 2_000, 4_000))).curves
+    assert not isinstance(many.fit, Refusal)
+
+
+def test_a_tiny_p_is_short_to_read_and_whole_in_csv() -> None:
+    comparison = compare(arm("full", 0.10, seeds=(1,)) + arm("lora", 0.40, seeds=(1,)))
+    (table,) = make_tables(comparison, ["pairs"])
+    (row,) = table.rows
+    assert 0 < row["mcnemar_p"] < 1e-20
+    assert "< 0.0001" in table.body()[0]
+    assert repr(row["mcnemar_p"]) in to_csv(table)
+
+
+@pytest.mark.parametrize("name", [n for n, make in TABLES.items() if make.__module__.endswith("statistics")])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        lambda: [make_cell("full", status="pending")],
+        lambda: [make_cell("full", **HONEST), make_cell("lora", **HONEST)],
+        lambda: arm("full", 0.10) + arm("lora", 0.15),
+    ],
+    ids=["nothing run", "no predictions", "whole"],
+)
+def test_every_table_stands_whatever_is_missing(name: str, cells: Callable[[], list[Cell]]) -> None:
+    (table,) = make_tables(compare(cells()), [name])
+    assert table.rows or table.notes
+    assert len(to_csv(table).splitlines()) == len(table.rows) + 1
+
+
+def test_a_large_difference_found_among_many_strategies_is_shown_to_be_one() -> None:
+    others = [cell for label in list(EIGHT)[1:] for cell in arm(label, 0.101, seeds=(1,))]
+    far = arm("far-off", 0.3, seeds=(1,))
+    found = recommend(compare([*arm("full", 0.10, seeds=(1,)), *others, *far]))
+    verdicts = {a.label: a.difference.verdict for a in found.alternatives if a.difference is not None}
+    assert verdicts["far-off"] == "different"
+
+
+def test_a_p_value_that_rounding_made_smaller_was_multiplied_by_one() -> None:
+    assert times_corrected(0.3, np.nextafter(0.3, 0), comparisons=1) == 1.0
+    assert times_corrected(0.01, 0.03, comparisons=3) == pytest.approx(3.0)
+    assert times_corrected(0.5, 1.0, comparisons=3) == 3.0

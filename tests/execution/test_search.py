@@ -1,0 +1,300 @@
+"""Choosing learning rates: halving against the grid, the locked test part, and going on after a stop."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fakes
+from factories import HONEST, compare, make_cell
+from tunebench.analysis.analysis import warnings_of
+from tunebench.analysis.load import load_comparison
+from tunebench.api import run_study
+from tunebench.errors import PlanError
+from tunebench.execution.budget import equal_compute, order
+from tunebench.execution.display import PlainDisplay
+from tunebench.execution.runner import Job
+from tunebench.execution.search import Trials, chosen_rates, run_search
+from tunebench.execution.study import StudyResult
+from tunebench.machine.settings import Execution
+from tunebench.store.record import RunRecord, Selected
+from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.study.config import Search, StudyConfig
+from tunebench.study.spec import RunSpec
+from tunebench.training.attempt import Attempt, Interrupted, TrainFunction
+from tunebench.training.estimate import Estimate
+
+pytestmark = pytest.mark.usefixtures("no_report")
+
+RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4)
+EVALUATIONS = 9
+
+
+def curve(spec: RunSpec, best: float) -> list[float]:
+    """Return the macro F1 of every evaluation: the nearer to the best rate, the higher at every point."""
+    distance = abs(np.log(spec.learning_rate / best))
+    return [0.9 - 0.05 * float(distance) - 0.3 / number for number in range(1, EVALUATIONS + 1)]
+
+
+def fake_train(best: float, spent: list[str], limit: int = 10**9) -> TrainFunction:
+    """Return a function that follows :func:`curve`, asks whether to go on, and counts evaluations."""
+
+    def train(attempt: Attempt) -> RunRecord:
+        spec, prune = attempt.spec, attempt.prune
+        assert prune is not None
+        scores: list[float] = []
+        status = "complete"
+        for number, value in enumerate(curve(spec, best), start=1):
+            if len(spent) >= limit:
+                raise Interrupted("enough")
+            spent.append(spec.run_id)
+            scores.append(value)
+            if number < EVALUATIONS and prune(scores):
+                status = "pruned"
+                break
+        return fakes.make_record(
+            spec,
+            attempt.folder,
+            status=status,
+            selected=Selected(by="validation", step=len(scores), epoch=1.0, macro_f1=max(scores)),
+            log_history=[{"eval_macro_f1": value, "step": i} for i, value in enumerate(scores)],
+        )
+
+    return train
+
+
+def search(folder: Path, best: float, *, limit: int = 10**9) -> tuple[StudyStore, list[str]]:
+    study = fakes.make_study(
+        strategies={"full": {"learning_rate": list(RATES)}}, train_sizes=[10], search={"method": "halving"}
+    )
+    specs = order(fakes.make_specs(study))
+    store = StudyStore.create(folder, study, [PlannedRun(spec) for spec in specs])
+    spent: list[str] = []
+    display = PlainDisplay(io.StringIO(), interval=0.0)
+    job = Job(store, fakes.DATASET, Execution(), display, fake_train(best, spent, limit))
+    run_search(specs, job, search=study.search)
+    return store, spent
+
+
+@pytest.mark.parametrize("best", RATES)
+def test_halving_finds_the_grids_best_rate_for_fewer_steps(tmp_path: Path, best: float) -> None:
+    store, spent = search(tmp_path, best)
+    assert chosen_rates(store) == {("full", 10): best}
+    assert len(spent) < 0.75 * EVALUATIONS * len(RATES)
+    assert {cell.status for cell in store.cells()} <= {"complete", "pruned"}
+
+
+@pytest.mark.parametrize("limit", [1, 8, 12, 17])
+def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, limit: int) -> None:
+    whole, _ = search(tmp_path / "whole", 2e-4)
+    search(tmp_path / "cut", 2e-4, limit=limit)
+    again, spent = search(tmp_path / "cut", 2e-4)
+    assert {c.spec.run_id: c.status for c in again.cells()} == {c.spec.run_id: c.status for c in whole.cells()}
+    # A second look changes nothing and runs nothing.
+    assert search(tmp_path / "cut", 2e-4)[1] == []
+    assert len(spent) > 0
+
+
+@pytest.mark.parametrize("trial", [1, len(RATES)])
+def test_a_ctrl_c_after_the_last_evaluation_of_a_trial_stops_the_search(tmp_path: Path, trial: int) -> None:
+    config = fakes.make_study(strategies={"full": {"learning_rate": list(RATES)}}, train_sizes=[10])
+    store, specs = fakes.make_store(tmp_path, config)
+    trained: list[str] = []
+
+    def train(attempt: Attempt) -> RunRecord:
+        record = fakes.train(attempt)
+        trained.append(attempt.spec.run_id)
+        if len(trained) == trial:
+            signal.raise_signal(signal.SIGINT)
+        return record
+
+    stream = io.StringIO()
+    job = Job(store, fakes.DATASET, Execution(), PlainDisplay(stream, interval=0.0), train)
+    summary = run_search(specs, job, search=Search(method="halving"))
+    assert "stopping" in stream.getvalue()
+    assert summary.interrupted and summary.complete == trained and len(trained) == trial
+
+
+def test_the_leader_at_every_point_is_never_given_up() -> None:
+    ranks = [0.5, 0.6, 0.7, 0.8]
+    for permutation in itertools.permutations(ranks):
+        trials, whole = Trials(Search(method="halving", reduction=2)), []
+        for value in permutation:
+            scores = [value + 0.01 * i for i in range(8)]
+            if not any(trials.prune(scores[:n]) for n in range(1, 9)):
+                whole.append(value)
+            trials.end(None)
+        assert max(ranks) in whole
+
+
+def test_nothing_is_given_up_before_the_first_look() -> None:
+    for first_look in (1, 2, 4):
+        trials = Trials(Search(method="halving", first_look=first_look))
+        assert not any(trials.prune([0.9] * n) for n in range(1, 9))
+        trials.end(None)
+        given_up = [n for n in range(1, 9) if trials.prune([0.1] * n)]
+        assert given_up[0] == first_look
+
+
+def study(model: Path, data: Path, **changes: Any) -> StudyConfig:
+    settings: dict[str, Any] = {
+        "name": "s",
+        "model": str(model),
+        "data": str(data),
+        "strategies": {"full": {"learning_rate": [1e-6, 3e-3]}},
+        "train_sizes": [120],
+        "seeds": [1, 2],
+        "max_length": 24,
+        "epochs": 6,
+        "batch_size": 8,
+        "evaluations_per_epoch": 1,
+        "search": {"method": "halving"},
+    }
+    return StudyConfig.model_validate(settings | changes)
+
+
+def run(config: StudyConfig, folder: Path, **options: Any) -> StudyResult:
+    return run_study(
+        config,
+        folder=folder,
+        execution=Execution(device="cpu", threads=1),
+        display=PlainDisplay(io.StringIO(), interval=0.0),
+        **({"measure": False} | options),
+    )
+
+
+def test_the_test_part_is_opened_once_and_only_for_what_validation_chose(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    model = tiny_model("distilbert")
+    config = study(model, reviews, search={"method": "grid"}, seeds=[1])
+    result = run(config, tmp_path / "a")
+    cells = {cell.spec.learning_rate: cell for cell in result.comparison.cells}
+    chosen, other = cells[3e-3], cells[1e-6]
+    assert chosen.scored and chosen.record
+    assert [access.why for access in chosen.record.test_access] == ["chosen on validation"]
+    assert other.trained and other.record and other.record.scores is None and not other.record.test_access
+    assert other.predictions is None
+    # What the lock gave is what scoring at the end of training gives.
+    alone = run(study(model, reviews, seeds=[1], strategies={"full": {"learning_rate": 3e-3}}), tmp_path / "b")
+    (single,) = alone.comparison.cells
+    assert single.spec.run_id == chosen.spec.run_id and single.predictions and chosen.predictions
+    assert np.array_equal(single.predictions()["logits"], chosen.predictions()["logits"])
+    # Nothing is opened again.
+    before = chosen.record.test_access
+    again = run(config, tmp_path / "a")
+    records = {cell.spec.learning_rate: cell.record for cell in again.comparison.cells}
+    assert records[3e-3] is not None and records[3e-3].test_access == before
+    # A better rate that comes later would mean a second look.
+    more = study(
+        model, reviews, seeds=[1], search={"method": "grid"}, strategies={"full": {"learning_rate": [1e-6]}}
+    )
+    first = run(more, tmp_path / "c")
+    assert first.comparison.cells[0].scored
+    with pytest.raises(PlanError, match="scored before for another"):
+        run(config, tmp_path / "c")
+    assert [cell.scored for cell in load_comparison(tmp_path / "c").cells].count(True) == 1
+    opened = run(config, tmp_path / "c", unlock_test=True)
+    assert all(cell.scored for cell in opened.comparison.cells)
+    assert any("scored more than once for: full at 120" in line for line in warnings_of(opened.comparison))
+
+
+def test_halving_runs_the_other_seeds_at_the_chosen_rate_only(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    # The middle one is tried first and learns; the smallest does not, and is given up.
+    rates = [1e-6, 3e-3, 5e-3]
+    config = study(tiny_model("distilbert"), reviews, strategies={"full": {"learning_rate": rates}})
+    result = run(config, tmp_path)
+    found = {(c.spec.learning_rate, c.spec.seed): c.status for c in result.comparison.cells}
+    (chosen,) = (rate for rate, seed in found if seed == 2)
+    assert set(found) == {(rate, 1) for rate in rates} | {(chosen, 2)}
+    assert found[chosen, 1] == found[chosen, 2] == "complete"
+    assert found[1e-6, 1] == "pruned"
+    scored = {(c.spec.learning_rate, c.spec.seed) for c in result.comparison.scored}
+    assert scored == {(chosen, 1), (chosen, 2)}
+    for cell in result.comparison.cells:
+        if cell.status == "pruned":
+            assert cell.record and cell.record.timing and not cell.record.files
+            assert len(cell.record.timing.step_seconds) < 84
+    assert run(config, tmp_path).summary.complete == []
+
+
+def test_what_the_search_took_is_gone_from_the_budget(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[bool] = []
+
+    def estimate_runs(specs: list[RunSpec], *, measure: bool, **_: Any) -> dict[str, Estimate]:
+        measured.append(measure)
+        return {spec.run_id: Estimate(1, 1, 1, 1.0, 1e-3, measure, 1, 1) for spec in specs}
+
+    monkeypatch.setattr("tunebench.execution.estimates.estimate_runs", estimate_runs)
+    config = study(tiny_model("distilbert"), reviews, train_sizes=[40], epochs=1)
+    # Both trials fit, and take far longer than that in truth.
+    result = run(config, tmp_path, measure=True, budget_seconds=0.01)
+    assert measured == [True, True]
+    found = {(cell.spec.seed, cell.status) for cell in result.comparison.cells}
+    assert found == {(1, "complete"), (2, "left_out")}
+    (left,) = (cell.note for cell in result.comparison.cells if cell.status == "left_out")
+    assert left is not None and "left out by the budget" in left
+    # Another start has a budget of its own, and what is complete costs it nothing.
+    again = run(config, tmp_path, measure=True, budget_seconds=10.0)
+    assert {cell.status for cell in again.comparison.cells} == {"complete"}
+
+
+def test_equal_compute_gives_no_strategy_more_than_the_cheapest_takes_for_all_its_rates() -> None:
+    class Fake:
+        def __init__(self, flops: float) -> None:
+            self.train_flops = flops
+
+    config = fakes.make_study(
+        strategies={"full": {"learning_rate": list(RATES)}, "lora": {"learning_rate": list(RATES)}},
+        train_sizes=[10],
+        search={"budget": "compute"},
+    )
+    specs = order(fakes.make_specs(config))
+    estimates = {spec.run_id: Fake(3.0 if spec.label == "full" else 2.0) for spec in specs}
+    runs = equal_compute([PlannedRun(spec) for spec in specs], estimates)  # type: ignore[arg-type]
+    kept = {label: sum(r.left_out is None for r in runs if r.spec.label == label) for label in ("full", "lora")}
+    assert kept == {"full": 4, "lora": 6}
+    left = {r.spec.learning_rate for r in runs if r.left_out}
+    assert left == {RATES[0], RATES[-1]}
+    # A baseline without an encoder takes next to nothing, and is no measure for the others.
+    config = fakes.make_study(
+        strategies={"full": {"learning_rate": list(RATES)}, "tfidf": {}},
+        train_sizes=[10],
+        search={"budget": "compute"},
+    )
+    specs = order(fakes.make_specs(config))
+    estimates = {spec.run_id: Fake(3.0 if spec.label == "full" else 1e-6) for spec in specs}
+    runs = equal_compute([PlannedRun(spec) for spec in specs], estimates)  # type: ignore[arg-type]
+    assert not any(run.left_out for run in runs)
+
+
+def test_a_promise_of_equal_trials_is_held_to() -> None:
+    strategies = {"full": {"learning_rate": [1e-5, 5e-5]}, "lora": {"learning_rate": [1e-4]}}
+    with pytest.raises(ValueError, match="full 2, lora 1"):
+        fakes.make_study(strategies=strategies, search={"budget": "trials"})
+    # A baseline without an encoder has no learning rate to try.
+    strategies = {"full": {"learning_rate": [1e-5, 5e-5]}, "tfidf": {}}
+    assert fakes.make_study(strategies=strategies, search={"budget": "trials"}).search.budget == "trials"
+
+
+def test_runs_at_rates_that_were_not_chosen_are_no_gap() -> None:
+    chosen, other = make_cell("full", **HONEST), make_cell("full", learning_rate=1e-5, **HONEST)
+    assert other.record is not None and other.record.selected is not None
+    low = other.record.selected.model_copy(update={"macro_f1": 0.1})
+    locked = other.record.model_copy(update={"scores": None, "selected": low})
+    from dataclasses import replace
+
+    comparison = compare([chosen, replace(other, record=locked)])
+    assert not any("have no score" in line for line in warnings_of(comparison))
+    assert any("not chosen have no test score" in line for line in warnings_of(comparison))

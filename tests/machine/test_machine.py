@@ -1,0 +1,80 @@
+"""Memory between steps: kept where it is wanted, and as a plain script has it where it is not."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from tunebench.machine import devices, memory
+from tunebench.machine.settings import Execution
+
+#: Takes and frees blocks as a training step does, and prints how many pages were mapped in the last rounds.
+STEPS = """
+import resource, sys
+import numpy as np
+from tunebench.machine.settings import Execution
+from tunebench.machine import devices as machine
+for word in sys.argv[1:]:
+    machine.set_memory(Execution(), engine=word, device="cpu")
+for turn in range(12):
+    if turn == 8:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [np.ones(size, dtype=np.uint8) for size in (200_000, 3_000_000, 12_000_000, 30_000_000, 50_000_000)]
+    del blocks
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(*engines: str) -> int:
+    """Return the page faults of four steps in a process that ran with these engines in turn."""
+    done = subprocess.run([sys.executable, "-c", STEPS, *engines], check=True, capture_output=True, text=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own settings")
+def test_the_reference_engine_has_a_plain_scripts_memory_whatever_ran_before() -> None:
+    plain, fast, after = faults(), faults("fast"), faults("fast", "reference")
+    assert fast < 100 < plain
+    assert plain / 2 < after < plain * 1.1
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+@pytest.mark.parametrize("asked", [None, True, False])
+def test_what_is_asked_for_comes_before_the_engines_own(
+    monkeypatch: pytest.MonkeyPatch, engine: str, asked: bool | None
+) -> None:
+    calls: list[bool] = []
+    monkeypatch.setattr(memory, "keep_memory", lambda keep: calls.append(keep) or True)
+    wanted = engine == "fast" if asked is None else asked
+    assert memory.set_memory(Execution(keep_memory=asked), engine=engine, device="cpu") is wanted
+    assert not memory.set_memory(Execution(keep_memory=asked), engine=engine, device="cuda")
+    assert calls == [wanted, False]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "native", "gains"),
+    [
+        ("AuthenticAMD", "avx512f avx512_bf16", True, True),
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16 amx_tile", True, True),
+        ("GenuineIntel", "avx512f avx512_bf16", True, False),
+        ("GenuineIntel", "avx2", False, False),
+        ("AuthenticAMD", "avx2", False, False),
+        ("", "asimd bf16", True, True),
+        ("", "asimd", False, False),
+    ],
+)
+def test_bf16_is_taken_where_its_products_are_the_faster_ones(
+    monkeypatch: pytest.MonkeyPatch, vendor: str, flags: str, native: bool, gains: bool
+) -> None:
+    said = {"vendor_id": vendor, "flags": flags}
+    monkeypatch.setattr(devices, "_cpu_line", lambda *names: said[names[0]])
+    devices.cpu_flags.cache_clear()
+    try:
+        assert (devices.has_native_bf16("cpu"), devices.gains_from_bf16("cpu")) == (native, gains)
+        assert devices.default_precision("cpu", "fast") == ("bf16" if gains else "fp32")
+        assert devices.default_precision("cpu", "reference") == "fp32"
+    finally:
+        devices.cpu_flags.cache_clear()

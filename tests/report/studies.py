@@ -1,0 +1,111 @@
+"""Studies on disk as a finished run leaves them, with data, records and predictions. Nothing was trained."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from factories import EIGHT, HONEST, make_record, make_spec
+from tunebench.data import load_dataset
+from tunebench.data.reference import DataConfig, DataRef
+from tunebench.files import stored_file, write_json
+from tunebench.store.record import Status
+from tunebench.store.run_folder import RunFolder
+from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.study.config import StudyConfig
+from tunebench.study.spec import RunSpec
+
+#: A review that would run, load and break out, were it anything but text.
+EVIL = (
+    "</script></p><script>window.hacked = 1; document.title = 'hacked'</script>"
+    "<img src=x onerror='window.hacked = 2'> <b>bold & brave</b> {{ 7 * 7 }} & the worst film of 1999"
+)
+COMMON = HONEST | {"test_size": 60, "max_length": 64}
+
+
+def write_data(folder: Path, *, texts: int = 60) -> DataConfig:
+    """Write reviews with a train and a test file; the first test review is :data:`EVIL`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("train", "test"):
+        with (folder / f"{part}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["text", "label"])
+            for row in range(texts):
+                words = "a fine film" if row % 2 else "a dull film"
+                text = (
+                    EVIL if part == "test" and row == 0 else f"{part} review {row}: {words}. " + "And so on. " * row
+                )
+                writer.writerow([text, "pos" if row % 2 else "neg"])
+    return DataConfig(source=str(folder))
+
+
+def make_study_folder(
+    root: Path,
+    *,
+    labels: Sequence[str] = ("full", "lora"),
+    sizes: Sequence[int] = (5_000, 10_000),
+    seeds: Sequence[int] = (1, 2),
+    statuses: Sequence[Status] = ("complete",),
+    name: str = "made-up",
+) -> Path:
+    """Write a study; of the runs, every k-th has the k-th status.
+
+    Errors are many and differ by strategy and seed; the evil review is one that every run gets wrong.
+    """
+    config = write_data(root / "data")
+    dataset = load_dataset(config)
+    assert dataset.test is not None
+    reference = DataRef(
+        source=config.source, fingerprint=dataset.fingerprint, label_names=tuple(dataset.label_names)
+    )
+    specs = [
+        make_spec(label, size=size, seed=seed, data=reference, **COMMON)
+        for seed in seeds
+        for size in sizes
+        for label in labels
+    ]
+    strategies = {
+        label: {"kind": kind, "learning_rate": rate, "params": params}
+        for label, (kind, params, rate) in EIGHT.items()
+        if label in labels
+    }
+    same = ("validation_fraction", "selection", "subset_seed", "engine", "precision", "test_size", "max_length")
+    study = StudyConfig.model_validate(
+        {
+            "name": name,
+            "model": specs[0].model.source,
+            "data": config,
+            "strategies": strategies,
+            "train_sizes": sizes,
+            "seeds": seeds,
+            **{key: getattr(specs[0], key) for key in same},
+        }
+    )
+    folder = root / "study"
+    StudyStore.create(folder, study, [PlannedRun(spec) for spec in specs])
+    for number, spec in enumerate(specs):
+        status = statuses[number % len(statuses)]
+        if status == "complete":
+            _complete(folder, spec, dataset.test.labels)
+        elif status in ("failed", "out_of_memory"):
+            run = RunFolder(folder / "runs" / spec.run_id)
+            write_json(run.failure, make_record(spec, status=status).model_dump(mode="json"))
+    return folder
+
+
+def _complete(folder: Path, spec: RunSpec, labels: np.ndarray) -> None:
+    run = RunFolder(folder / "runs" / spec.run_id)
+    run.path.mkdir(parents=True)
+    rng = np.random.default_rng([spec.seed, spec.train_size, *spec.label.encode()])
+    logits = rng.normal(0, 1.2, (len(labels), 2))
+    logits[np.arange(len(labels)), labels] += 1.6
+    logits[0] = [-2.0, 2.0]  # the first is of class 0
+    run.write_predictions(
+        logits=logits.astype(np.float32), labels=labels.astype(np.int64), indices=np.arange(len(labels))
+    )
+    files = {run.predictions.name: stored_file(run.predictions)}
+    record = make_record(spec).model_copy(update={"files": files})
+    write_json(run.record, record.model_dump(mode="json"))

@@ -1,0 +1,265 @@
+"""Paired comparisons against slow definitions; their level and coverage."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from stats.populations import sample_runs, share, slow_accuracy, slow_macro_f1, true_score
+from tunebench.stats import (
+    Difference,
+    Refusal,
+    crossed_bootstrap_difference,
+    crossed_difference,
+    example_difference,
+    mcnemar,
+    seed_difference,
+)
+
+
+def known(result: Difference | Refusal) -> Difference:
+    assert isinstance(result, Difference)
+    return result
+
+
+def predictions_of(counts: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels and two predictions with these many both right, first only, second only, both wrong."""
+    labels = np.zeros(sum(counts), dtype=int)
+    return labels, np.repeat([0, 0, 1, 1], counts), np.repeat([0, 1, 0, 1], counts)
+
+
+@given(st.tuples(st.integers(1, 20), st.integers(0, 15), st.integers(0, 15), st.integers(0, 5)))
+@settings(max_examples=60, deadline=None)
+def test_mcnemar_sums_the_binomial(counts: tuple[int, int, int, int]) -> None:
+    result = mcnemar(*predictions_of(counts))
+    _, one, other, _ = counts
+    both = one + other
+    chances = [math.comb(both, k) / 2**both for k in range(both + 1)]
+    # Every outcome that is no likelier than the one seen, and half of those as likely for mid-p.
+    seen = chances[one]
+    rarer = sum(c for c in chances if c < seen * (1 - 1e-9))
+    equal = sum(c for c in chances if abs(c - seen) <= seen * 1e-9)
+    assert (result.only_first, result.only_second) == (one, other)
+    assert result.exact_p == pytest.approx(rarer + equal)
+    assert result.mid_p == pytest.approx(rarer + equal / 2 if one != other else 1 - chances[one] + chances[one])
+    assert result.exact_p == pytest.approx(stats.binomtest(one, both).pvalue if both else 1.0)
+    assert result.discordance == both / sum(counts)
+    assert result.interval.estimate == (one - other) / sum(counts)
+
+
+def test_mcnemar_holds_its_level_and_its_interval_covers() -> None:
+    def trial(rng: np.random.Generator) -> tuple[float, float, bool]:
+        labels, a, b = predictions_of(tuple(rng.multinomial(200, [0.8, 0.08, 0.08, 0.04]).tolist()))
+        result = mcnemar(labels, a, b)
+        return result.exact_p, result.mid_p, result.interval.low <= 0 <= result.interval.high
+
+    rng = np.random.default_rng(0)
+    exact, mid, covered = np.array([trial(rng) for _ in range(1500)]).T
+    assert (exact <= 0.05).mean() < 0.045 < 0.05
+    assert 0.03 <= (mid <= 0.05).mean() <= 0.06
+    assert 0.935 <= covered.mean() <= 0.975
+
+
+def test_bonett_and_price_add_one_discordant_example_each_way() -> None:
+    interval = mcnemar(*predictions_of((10, 7, 2, 3)), level=0.9).interval
+    one, other = 8 / 24, 3 / 24
+    reach = 1.6448536 * math.sqrt((one + other - (one - other) ** 2) / 24)
+    assert (interval.low, interval.high) == pytest.approx((one - other - reach, one - other + reach))
+
+
+def test_mcnemar_refuses_other_examples() -> None:
+    with pytest.raises(ValueError, match=r"same test examples.*\(3,\).*\(2,\)"):
+        mcnemar(np.zeros(3, dtype=int), np.zeros(3, dtype=int), np.zeros(2, dtype=int))
+
+
+def test_example_difference_is_that_of_slow_paired_resampling() -> None:
+    rng = np.random.default_rng(0)
+    labels, runs, _ = sample_runs(rng, 120, 2, ease=1.0, seed_sd=0.3)
+    result = example_difference(labels, runs[0], runs[1], classes=2, rng=rng, resamples=3999)
+    slow = np.empty(500)
+    for i in range(500):
+        index = rng.integers(0, 120, 120)
+        slow[i] = slow_macro_f1(labels[index], runs[0][index], 2) - slow_macro_f1(labels[index], runs[1][index], 2)
+    assert result.estimate == pytest.approx(slow_macro_f1(labels, runs[0], 2) - slow_macro_f1(labels, runs[1], 2))
+    assert result.draws is not None and stats.ks_2samp(result.draws, slow).pvalue > 0.05
+    assert result.standard_error == pytest.approx(slow.std(), rel=0.1)
+    assert (result.over, result.interval.n_examples, result.interval.n_seeds) == ("test examples", 120, 1)
+
+
+def test_example_difference_of_several_runs_is_that_of_their_means() -> None:
+    rng = np.random.default_rng(1)
+    labels, runs, _ = sample_runs(rng, 100, 5, ease=1.0, seed_sd=0.3)
+    result = example_difference(labels, runs[:2], runs[2:], classes=2, rng=rng, metric="accuracy")
+    scores = [slow_accuracy(labels, run) for run in runs]
+    assert result.estimate == pytest.approx(np.mean(scores[:2]) - np.mean(scores[2:]))
+    assert result.interval.n_seeds == 2
+
+
+def test_example_difference_covers_and_holds_its_level() -> None:
+    def trial(rng: np.random.Generator, gap: float) -> Difference:
+        labels, first, common = sample_runs(rng, 400, 1, ease=1.0 + gap, seed_sd=0)
+        _, second, _ = sample_runs(rng, 400, 1, ease=1.0, seed_sd=0, common=common)
+        return example_difference(labels, first, second, classes=2, rng=rng, resamples=399)
+
+    assert 0.02 <= share(400, lambda rng: trial(rng, 0).p_value <= 0.05) <= 0.08
+    truth = true_score(1.3, 0) - true_score(1.0, 0)
+
+    def held(rng: np.random.Generator) -> bool:
+        found = trial(rng, 0.3).interval
+        return found.low <= truth <= found.high
+
+    assert 0.92 <= share(400, held) <= 0.98
+
+
+def test_equal_predictions_are_no_certainty() -> None:
+    labels, runs, _ = sample_runs(np.random.default_rng(0), 200, 3, ease=1.0, seed_sd=0.3)
+    result = example_difference(labels, runs[0], runs[0], classes=2, rng=np.random.default_rng(0))
+    crossed = known(crossed_difference(labels, runs, runs, classes=2))
+    for each in (result, crossed):
+        assert each.estimate == pytest.approx(0, abs=1e-15) and each.p_value == pytest.approx(1)
+        assert 1 / 200 < each.interval.half_width < 10 / 200
+    assert "pseudo" in result.interval.method
+
+
+@pytest.mark.parametrize(("pairing", "test"), [("same seeds", "ttest_rel"), ("different seeds", "ttest_ind")])
+def test_seed_difference_is_scipys_t_test(pairing: Any, test: str) -> None:
+    first, second = np.array([0.9, 0.88, 0.91, 0.9]), np.array([0.88, 0.87, 0.9, 0.86])
+    options = {"equal_var": False} if test == "ttest_ind" else {}
+    theirs = getattr(stats, test)(first, second, **options)
+    result = known(seed_difference(first, second, pairing=pairing))
+    assert result.p_value == pytest.approx(theirs.pvalue)
+    assert result.degrees_of_freedom == pytest.approx(theirs.df)
+    ends = theirs.confidence_interval(0.95)
+    assert (result.interval.low, result.interval.high) == pytest.approx((ends.low, ends.high))
+    assert (result.over, result.seed_variance, result.example_variance) == (
+        "seeds",
+        pytest.approx(result.standard_error**2),
+        None,
+    )
+
+
+def test_different_seeds_may_differ_in_number() -> None:
+    result = known(seed_difference(np.array([0.9, 0.8]), np.array([0.7, 0.6, 0.8]), pairing="different seeds"))
+    assert result.estimate == pytest.approx(0.15) and result.interval.n_seeds == 2
+
+
+def test_seeds_without_variation_or_company_are_refused() -> None:
+    constant = seed_difference(np.array([0.9, 0.8]), np.array([0.8, 0.7]))
+    assert isinstance(constant, Refusal) and "the same for every seed" in constant.reason
+    labels = np.array([0, 1, 1])
+    rng = np.random.default_rng(0)
+    for lone in (
+        seed_difference(np.array([0.9]), np.array([0.8])),
+        crossed_difference(labels, labels, labels, classes=2),
+        crossed_bootstrap_difference(labels, labels, labels, classes=2, rng=rng),
+    ):
+        assert isinstance(lone, Refusal) and "one seed" in lone.reason
+
+
+def test_crossed_difference_against_its_definition() -> None:
+    rng = np.random.default_rng(2)
+    labels, first, common = sample_runs(rng, 150, 4, ease=1.2, seed_sd=0.3)
+    _, second, _ = sample_runs(rng, 150, 4, ease=1.0, seed_sd=0.3, common=common)
+    result = known(crossed_difference(labels, first, second, classes=2, metric="accuracy"))
+    table = (first == labels).astype(float) - (second == labels)
+    gaps = table.mean(1)
+    within = [[sum((x - x.mean()) * (y - y.mean())) / 150**2 for y in table] for x in table]
+    shared = np.mean([within[i][j] for i in range(4) for j in range(4) if i != j])
+    own = np.mean([within[i][i] for i in range(4)]) - shared
+    between = max(gaps.var(ddof=1), own) / 4
+    variance = between + max(shared, 0)
+    df = variance**2 / (between**2 / 3 + max(shared, 0) ** 2 / 149)
+    assert result.standard_error**2 == pytest.approx(variance)
+    assert result.degrees_of_freedom == pytest.approx(df)
+    assert result.p_value == pytest.approx(2 * stats.t.sf(abs(gaps.mean()) / math.sqrt(variance), df))
+    assert result.seed_variance == pytest.approx(between) and result.seed_df == pytest.approx(3)
+
+
+def test_crossed_difference_of_different_seeds_against_its_definition() -> None:
+    rng = np.random.default_rng(6)
+    labels, first, common = sample_runs(rng, 150, 3, ease=1.2, seed_sd=0.5)
+    other = 0.5 * common + rng.standard_normal(150)
+    _, second, _ = sample_runs(rng, 150, 5, ease=1.0, seed_sd=0.5, common=other)
+    result = known(
+        crossed_difference(labels, first, second, classes=2, metric="accuracy", pairing="different seeds")
+    )
+    right = [each == labels for each in (first, second)]
+    # What the seeds share is the covariance of two different runs, whichever strategies they are of.
+    shared, between, spread = 0.0, 0.0, 0.0
+    for table in right:
+        size, variance = len(table), table.mean(1).var(ddof=1) / len(table)
+        between, spread = between + variance, spread + variance**2 / (size - 1)
+        pairs = [np.cov(x, y, bias=True)[0, 1] for i, x in enumerate(table) for y in table[:i]]
+        shared += float(np.mean(pairs)) / 150
+    shared -= 2 * float(np.mean([np.cov(x, y, bias=True)[0, 1] for x in right[0] for y in right[1]])) / 150
+    assert result.example_variance == pytest.approx(shared) and shared > 0
+    assert result.seed_variance == pytest.approx(between)
+    df = (between + shared) ** 2 / (spread + shared**2 / 149)
+    assert result.degrees_of_freedom == pytest.approx(df)
+
+
+@pytest.mark.parametrize("pairing", ["same seeds", "different seeds"])
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+def test_crossed_difference_covers(pairing: Any, shift: float) -> None:
+    # What the strategies find hard is partly their own, so that test sampling matters to the difference.
+    def trial(rng: np.random.Generator) -> bool:
+        labels, first, common = sample_runs(rng, 300, 4, ease=1.2 + shift, seed_sd=0.3)
+        other = 0.8 * common + 0.6 * rng.standard_normal(300)
+        _, second, _ = sample_runs(rng, 300, 4, ease=1.2, seed_sd=0.3, common=other)
+        found = known(crossed_difference(labels, first, second, classes=2, pairing=pairing)).interval
+        return found.low <= true_score(1.2 + shift, 0.3) - true_score(1.2, 0.3) <= found.high
+
+    assert 0.92 <= share(400, trial) <= 0.98
+
+
+@pytest.mark.parametrize("method", [crossed_difference, crossed_bootstrap_difference])
+def test_pairing_by_seed_uses_what_the_seeds_share(method: Any) -> None:
+    def trial(rng: np.random.Generator, pairing: Any) -> float:
+        effect = 0.5 * rng.standard_normal((5, 1))
+        difficulty, labels = rng.standard_normal(300), np.arange(300) % 2
+        right = [1.0 + difficulty + effect + 0.6 * rng.standard_normal((5, 300)) > 0 for _ in range(2)]
+        first, second = (np.where(each, labels, 1 - labels) for each in right)
+        if method is crossed_bootstrap_difference:
+            return known(method(labels, first, second, classes=2, pairing=pairing, rng=rng)).interval.half_width
+        return known(method(labels, first, second, classes=2, pairing=pairing)).interval.half_width
+
+    rng = np.random.default_rng(0)
+    widths = [[trial(rng, pairing) for _ in range(20)] for pairing in ("same seeds", "different seeds")]
+    assert np.median(widths[0]) < 0.5 * np.median(widths[1])
+
+
+@pytest.mark.parametrize("pairing", ["same seeds", "different seeds"])
+def test_crossed_bootstrap_difference_covers_with_many_seeds(pairing: Any) -> None:
+    def trial(rng: np.random.Generator) -> bool:
+        labels, first, common = sample_runs(rng, 150, 12, ease=1.2, seed_sd=0.4)
+        _, second, _ = sample_runs(rng, 150, 12, ease=1.2, seed_sd=0.4, common=common)
+        found = known(
+            crossed_bootstrap_difference(labels, first, second, classes=2, rng=rng, pairing=pairing, resamples=399)
+        )
+        assert found.over == "seeds and test examples"
+        return found.interval.low <= 0 <= found.interval.high
+
+    assert 0.92 <= share(300, trial) <= 0.98
+
+
+def test_shapes_that_differ_are_refused() -> None:
+    labels, runs, _ = sample_runs(np.random.default_rng(0), 10, 3, ease=1.0, seed_sd=0.3)
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"same test examples.*\(3, 10\) and \(3, 9\)"):
+        example_difference(labels, runs, runs[:, :9], classes=2, rng=rng)
+    with pytest.raises(ValueError, match=r"labels \(n,\) and predictions"):
+        crossed_difference(labels[:9], runs, runs, classes=2)
+    with pytest.raises(ValueError, match="as many runs of both strategies, got 3 and 2"):
+        crossed_difference(labels, runs, runs[:2], classes=2)
+    with pytest.raises(ValueError, match="as many runs of both strategies, got 3 and 2"):
+        crossed_bootstrap_difference(labels, runs, runs[:2], classes=2, rng=rng)
+    with pytest.raises(ValueError, match="as many runs"):
+        seed_difference(np.array([0.9, 0.8]), np.array([0.9, 0.8, 0.7]))
+    with pytest.raises(ValueError, match="pairing must be"):
+        seed_difference(np.array([0.9, 0.8]), np.array([0.9, 0.8]), pairing="none")  # type: ignore[arg-type]

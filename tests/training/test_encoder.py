@@ -1,0 +1,234 @@
+"""Single runs on a tiny model and real text: the record, resumption, seeds, and what is loaded back."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import TrainerState
+
+from tunebench.data import TextDataset, load_dataset
+from tunebench.data.reference import DataConfig, DataRef
+from tunebench.machine.clock import ContentionMeter
+from tunebench.machine.settings import Execution
+from tunebench.models.loading import resolve_model
+from tunebench.store.live import Progress
+from tunebench.store.record import RunRecord
+from tunebench.store.run_folder import RunFolder
+from tunebench.study.config import StudyConfig
+from tunebench.study.spec import RunSpec, expand
+from tunebench.training.attempt import Attempt, Interrupted
+from tunebench.training.encoder.callbacks import Loop, Meters, NonFiniteLossError
+from tunebench.training.encoder.run import run_one
+
+LORA = {"kind": "lora", "placement": "attention", "rank": 4, "learning_rate": 5e-3, "dropout": 0.1}
+
+
+def make_spec(model: Path, data: Path, strategy: str = "full", **changes: Any) -> tuple[RunSpec, TextDataset]:
+    settings: dict[str, Any] = {
+        "name": "t",
+        "model": str(model),
+        "data": str(data),
+        "strategies": {"full": {"learning_rate": 3e-3}} if strategy == "full" else {"lora": LORA},
+        "train_sizes": [120],
+        "seeds": [3],
+        "max_length": 24,
+        "epochs": 2,
+        "batch_size": 8,
+        "evaluations_per_epoch": 2,
+    }
+    study = StudyConfig.model_validate(settings | changes)
+    dataset = load_dataset(DataConfig(source=str(data)))
+    ref = DataRef(source=str(data), fingerprint=dataset.fingerprint, label_names=dataset.label_names)
+    (spec,) = expand(
+        study,
+        model=resolve_model(str(model)),
+        data=ref,
+        train_examples=len(dataset.train),
+        test_examples=60,
+        precision={"fast": "bf16", "reference": "fp32"},
+    )
+    return spec, dataset
+
+
+def train(
+    spec: RunSpec, dataset: TextDataset, place: Path, stop: Callable[[], bool] = lambda: False
+) -> tuple[RunRecord, RunFolder, list[Progress]]:
+    folder = RunFolder(place / spec.run_id)
+    folder.begin(spec)
+    seen: list[Progress] = []
+    execution = Execution(device="cpu", threads=1)
+    record = run_one(Attempt(spec, dataset, folder, execution, report=seen.append, stop=stop))
+    return record, folder, seen
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    calls = iter(range(10**6))
+    return lambda: next(calls) + 1 >= steps
+
+
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+def test_a_run_learns_and_its_record_adds_up(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, strategy: str, engine: str
+) -> None:
+    spec, dataset = make_spec(tiny_model("distilbert"), reviews, strategy, engine=engine, epochs=6)
+    record, folder, seen = train(spec, dataset, tmp_path)
+    assert record.status == "complete"
+    assert RunRecord.model_validate(json.loads(record.model_dump_json())) == record
+    assert record.scores and record.selected and record.timing and record.cost and record.examples
+    assert record.parameters
+    assert record.scores.macro_f1 > 0.7
+    assert record.parameters.adapter + record.parameters.head == record.parameters.trainable
+    assert (record.parameters.total == record.parameters.trainable) == (strategy == "full")
+    assert (record.examples.train, record.examples.validation, record.examples.test) == (108, 12, 60)
+    assert sum(map(sum, record.scores.confusion)) == 60
+    steps = math.ceil(108 / 8) * 6
+    assert len(record.timing.step_seconds) == steps
+    assert record.timing.train_seconds == pytest.approx(sum(record.timing.step_seconds), abs=0.01 * steps)
+    assert record.timing.wall_seconds >= record.timing.train_seconds + record.timing.eval_seconds
+    assert record.cost.tokens <= record.cost.tokens_padded
+    if engine == "reference":
+        assert record.cost.tokens_padded == 108 * 6 * 24
+    else:
+        assert record.cost.tokens_padded < 1.1 * record.cost.tokens
+    evaluations = [entry for entry in record.log_history if "eval_macro_f1" in entry]
+    assert len(evaluations) == 6 * 2
+    assert record.selected.by == "validation"
+    best = max(evaluations, key=lambda entry: entry["eval_macro_f1"])
+    assert (record.selected.step, record.selected.macro_f1) == (best["step"], best["eval_macro_f1"])
+    stored = folder.read_predictions()
+    assert stored["logits"].shape == (60, 2)
+    assert np.array_equal(stored["labels"], dataset.test.labels)  # type: ignore[union-attr]
+    predicted = stored["logits"].argmax(axis=1)
+    assert record.scores.accuracy == pytest.approx((predicted == stored["labels"]).mean())
+    folder.commit(record)
+    folder.verify(record)
+    assert folder.read() == record
+    assert {p.phase for p in seen} >= {"prepare", "train"}
+
+
+def test_a_stopped_run_that_unfreezes_gradually_goes_on(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    strategies = {"full": {"learning_rate": 1e-3, "unfreeze": 0.5}}
+    spec, dataset = make_spec(tiny_model("bert"), reviews, strategies=strategies, epochs=1)
+    whole, *_ = train(spec, dataset, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(spec, dataset, tmp_path / "cut", stop_after(5))
+    cut, *_ = train(spec, dataset, tmp_path / "cut")
+    assert cut.scores == whole.scores and cut.selected == whole.selected
+
+
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+def test_a_stopped_run_ends_where_an_undisturbed_one_does(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, strategy: str, engine: str
+) -> None:
+    spec, dataset = make_spec(tiny_model("bert"), reviews, strategy, engine=engine)
+    whole, whole_folder, _ = train(spec, dataset, tmp_path / "whole")
+    for steps in (5, 12, 3):
+        with pytest.raises(Interrupted):
+            train(spec, dataset, tmp_path / "cut", stop_after(steps))
+    cut, cut_folder, _ = train(spec, dataset, tmp_path / "cut")
+    assert cut.timing and cut.timing.resumed == 3
+    assert cut.timing.train_seconds is not None and cut.timing.wall_seconds is not None
+    assert cut.timing.wall_seconds >= cut.timing.train_seconds + (cut.timing.eval_seconds or 0)
+    assert cut.scores == whole.scores
+    assert cut.selected == whole.selected
+    first, second = whole_folder.read_predictions(), cut_folder.read_predictions()
+    assert np.array_equal(first["logits"], second["logits"])
+    assert whole_folder.weights.read_bytes() == cut_folder.weights.read_bytes()
+    assert whole.cost and cut.cost
+    assert cut.cost.tokens == whole.cost.tokens
+    assert cut.cost.train_flops == whole.cost.train_flops
+    for entry, other in zip(whole.log_history, cut.log_history, strict=False):
+        assert {k: v for k, v in entry.items() if k in ("loss", "eval_loss", "step")} == {
+            k: v for k, v in other.items() if k in ("loss", "eval_loss", "step")
+        }
+
+
+def test_a_run_alone_is_the_run_in_a_grid(tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path) -> None:
+    first, dataset = make_spec(tiny_model("bert"), reviews, "full", seeds=[1])
+    second, _ = make_spec(tiny_model("bert"), reviews, "lora", seeds=[2])
+    train(first, dataset, tmp_path / "grid")
+    in_grid, _, _ = train(second, dataset, tmp_path / "grid")
+    alone, _, _ = train(second, dataset, tmp_path / "alone")
+    assert in_grid.scores == alone.scores
+    other, _, _ = train(make_spec(tiny_model("bert"), reviews, "lora", seeds=[9])[0], dataset, tmp_path / "x")
+    assert [e["loss"] for e in other.log_history if "loss" in e] != [
+        e["loss"] for e in alone.log_history if "loss" in e
+    ]
+
+
+@pytest.mark.parametrize("selection", ["last", "test"])
+def test_selection_rules(tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, selection: str) -> None:
+    spec, dataset = make_spec(tiny_model("bert"), reviews, "full", selection=selection)
+    record, _, _ = train(spec, dataset, tmp_path)
+    assert record.selected and record.examples and record.scores
+    assert record.selected.by == selection
+    assert (record.examples.train, record.examples.validation) == (120, 0)
+    if selection == "last":
+        assert record.selected.macro_f1 is None
+        assert record.selected.step == 30
+        assert not any("eval_macro_f1" in entry for entry in record.log_history)
+    else:
+        assert record.scores.macro_f1 == pytest.approx(record.selected.macro_f1, abs=1e-12)
+
+
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+def test_stored_weights_give_the_same_logits_in_a_fresh_process(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, strategy: str
+) -> None:
+    spec, dataset = make_spec(tiny_model("electra"), reviews, strategy, engine="reference")
+    record, folder, _ = train(spec, dataset, tmp_path)
+    folder.commit(record)
+    script = """
+import sys, numpy as np, torch
+from pathlib import Path
+from tunebench.data import load_dataset
+from tunebench.data.reference import DataConfig
+from tunebench.engine.checkpoint import load_weights
+from tunebench.models.loading import load_tokenizer, model_folder
+from tunebench.store.run_folder import RunFolder
+from tunebench.training.encoder.prepare import prepare_model
+folder = RunFolder(Path(sys.argv[1]))
+spec = folder.read().spec
+model = prepare_model(spec, device="cpu").model
+torch.manual_seed(1234)
+load_weights(folder.weights, model)
+model.eval()
+texts = load_dataset(DataConfig(source=spec.data.source)).test.texts[:20]
+batch = load_tokenizer(model_folder(spec.model.source))(
+    texts, truncation=True, max_length=spec.max_length, padding=True, return_tensors="pt")
+with torch.no_grad():
+    np.save(sys.argv[2], model(**batch).logits.numpy())
+"""
+    target = tmp_path / "logits.npy"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script, str(folder.path), str(target)], check=True)
+    expected = folder.read_predictions()["logits"][:20]
+    assert np.allclose(np.load(target), expected, atol=1e-4)
+
+
+def test_divergence_is_refused() -> None:
+    loop = Loop(
+        run_id="run",
+        report=lambda progress: None,
+        stop=lambda: False,
+        meters=Meters(),
+        contention=ContentionMeter(),
+        hook=None,
+        fast=None,
+        checkpoint_seconds=300.0,
+    )
+    state = TrainerState(global_step=4)
+    loop.on_log(None, state, None, logs={"loss": 0.7})  # type: ignore[arg-type]
+    with pytest.raises(NonFiniteLossError, match="diverged"):
+        loop.on_log(None, state, None, logs={"loss": float("nan"), "learning_rate": 1.0})  # type: ignore[arg-type]

@@ -1,0 +1,291 @@
+"""The baseline without an encoder: against scikit-learn's own pipeline, through whole runs and a study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from typer.testing import CliRunner
+
+from tunebench.cli import app
+from tunebench.data import TextDataset, load_dataset
+from tunebench.data.reference import DataConfig, DataRef
+from tunebench.data.splits import make_parts
+from tunebench.errors import ConfigError, DataError, StoreError
+from tunebench.machine.settings import Execution
+from tunebench.models.reference import ModelRef
+from tunebench.store.record import RunRecord
+from tunebench.store.run_folder import RunFolder
+from tunebench.strategies import STRATEGIES
+from tunebench.study.config import StudyConfig
+from tunebench.study.spec import RunSpec, expand
+from tunebench.study.yaml_file import load_study
+from tunebench.training.attempt import Attempt, Interrupted
+from tunebench.training.encoder.run import run_one
+from tunebench.training.linear.model import LinearText, fit_linear_text
+
+CLASSES = ["neg", "pos", "mixed"]
+SEEN = {"neg": "awful boring bad dull weak", "pos": "great lovely superb moving fine", "mixed": "uneven odd long"}
+
+
+def write_reviews(folder: Path, classes: int) -> Path:
+    """Write train.csv and test.csv whose classes show in words, though not in all texts."""
+    generator = np.random.default_rng(0)
+    filler = "the film was a story of two men in paris who met again after many years".split()
+    folder.mkdir(parents=True)
+    for name, count in (("train", 150), ("test", 60)):
+        lines = ["text,label"]
+        for i in range(count):
+            label = CLASSES[i % classes]
+            words = list(generator.choice(filler, size=generator.integers(4, 12)))
+            shown = label if generator.random() < 0.8 else CLASSES[generator.integers(classes)]
+            words.insert(2, str(generator.choice(SEEN[shown].split())))
+            lines.append(f"{' '.join(words)} {i},{label}")
+        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    root = tmp_path_factory.mktemp("reviews")
+
+    def get(classes: int) -> Path:
+        folder = root / str(classes)
+        return folder if folder.exists() else write_reviews(folder, classes)
+
+    return get
+
+
+def make_spec(data: Path, strategy: dict[str, Any] | None = None, **changes: Any) -> tuple[RunSpec, TextDataset]:
+    settings = {
+        "name": "t",
+        "model": "minilm",
+        "data": str(data),
+        "strategies": {"tfidf": strategy or {}},
+        "train_sizes": [120],
+    }
+    dataset = load_dataset(DataConfig(source=str(data)))
+    (spec,) = expand(
+        StudyConfig.model_validate(settings | changes),
+        model=ModelRef(source="minilm", fingerprint="m"),
+        data=DataRef(source=str(data), fingerprint=dataset.fingerprint, label_names=dataset.label_names),
+        train_examples=len(dataset.train),
+        test_examples=60,
+        precision={"fast": "bf16", "reference": "fp32"},
+    )
+    return spec, dataset
+
+
+def train(
+    spec: RunSpec, dataset: TextDataset, place: Path, stop: Callable[[], bool] = lambda: False
+) -> tuple[RunRecord, RunFolder]:
+    folder = RunFolder(place / spec.run_id)
+    folder.begin(spec)
+    execution = Execution(device="cpu", threads=1)
+    record = run_one(Attempt(spec, dataset, folder, execution, stop=stop))
+    return record, folder
+
+
+def pipeline(dataset: TextDataset, train_rows: np.ndarray, c: float) -> Callable[[list[str]], np.ndarray]:
+    """Return scikit-learn's own probabilities, in double precision."""
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
+    matrix = vectorizer.fit_transform([dataset.train.texts[i] for i in train_rows])
+    model = LogisticRegression(C=c, max_iter=5000).fit(matrix, dataset.train.labels[train_rows])
+    return lambda texts: np.asarray(model.predict_proba(vectorizer.transform(texts)))
+
+
+@pytest.mark.parametrize(
+    ("classes", "selection"), [(2, "validation"), (3, "validation"), (2, "test"), (3, "last"), (2, "last")]
+)
+def test_a_run_is_what_scikit_learn_gives_with_the_c_that_scores_best(
+    reviews: Callable[[int], Path], tmp_path: Path, classes: int, selection: str
+) -> None:
+    spec, dataset = make_spec(reviews(classes), selection=selection)
+    record, folder = train(spec, dataset, tmp_path)
+    assert dataset.test is not None
+    parts = make_parts(
+        train_labels=dataset.train.labels,
+        test_labels=dataset.test.labels,
+        train_size=120,
+        subset_seed=42,
+        validation_fraction=spec.validation_fraction,
+        test_size=60,
+    )
+    grid = STRATEGIES["tfidf"].params().c  # type: ignore[attr-defined]
+    test_texts = [dataset.test.texts[i] for i in parts.test]
+    if selection == "last":
+        best, score = 1.0, None
+    else:
+        rows, split = (parts.validation, dataset.train) if selection == "validation" else (parts.test, dataset.test)
+        texts, truth = [split.texts[i] for i in rows], split.labels[rows]
+        scores = [
+            f1_score(truth, pipeline(dataset, parts.train, c)(texts).argmax(1), average="macro", zero_division=0)
+            for c in grid
+        ]
+        score, best = max(scores), grid[int(np.argmax(scores))]
+    assert record.selected and record.scores and record.parameters and record.cost and record.timing
+    assert record.selected.by == selection
+    assert record.selected.macro_f1 == (None if score is None else pytest.approx(score, abs=1e-9))
+    stored = folder.read_predictions()
+    theirs = pipeline(dataset, parts.train, best)(test_texts)
+    assert np.abs(softmax(stored["logits"], axis=1) - theirs).max() < 5e-3
+    assert np.array_equal(stored["indices"], parts.test)
+    assert record.scores.accuracy == pytest.approx((stored["logits"].argmax(1) == stored["labels"]).mean())
+    assert [entry["c"] for entry in record.log_history] == ([1.0] if selection == "last" else list(grid))
+    assert all(entry["converged"] for entry in record.log_history)
+
+
+def test_the_record_adds_up_and_the_stored_files_are_the_model(
+    reviews: Callable[[int], Path], tmp_path: Path
+) -> None:
+    spec, dataset = make_spec(reviews(3))
+    record, folder = train(spec, dataset, tmp_path)
+    assert RunRecord.model_validate(json.loads(record.model_dump_json())) == record
+    folder.commit(record)
+    folder.verify(record)
+    assert folder.read() == record
+    assert set(record.files) == {"weights.safetensors", "vocabulary.json", "predictions.npz"}
+    names = {path.name for path in folder.path.iterdir()}
+    assert not [name for name in names if name.endswith((".pkl", ".joblib", ".pickle"))]
+    loaded = LinearText.load(folder.path, ngrams=spec.params["ngrams"])
+    assert dataset.test is not None
+    stored = folder.read_predictions()
+    texts = [dataset.test.texts[i] for i in stored["indices"]]
+    assert np.array_equal(loaded.logits(loaded.features(texts)), stored["logits"])
+    parameters, cost, timing = record.parameters, record.cost, record.timing
+    assert parameters and cost and timing
+    assert parameters.trainable == parameters.head == parameters.total == loaded.parameters
+    assert parameters.adapter == 0
+    assert cost.trainer_total_flos is None and cost.train_flops > 0
+    assert cost.artifact_bytes == sum(
+        (folder.path / name).stat().st_size for name in ("weights.safetensors", "vocabulary.json")
+    )
+    assert timing.train_seconds > 0 and timing.step_seconds == [] and timing.seconds_per_step is None
+
+
+def test_a_damaged_vocabulary_is_found(reviews: Callable[[int], Path], tmp_path: Path) -> None:
+    spec, dataset = make_spec(reviews(2))
+    _, folder = train(spec, dataset, tmp_path)
+    words = json.loads((folder.path / "vocabulary.json").read_text())
+    (folder.path / "vocabulary.json").write_text(json.dumps(words[:-1]))
+    with pytest.raises(StoreError, match="do not belong together"):
+        LinearText.load(folder.path, ngrams=2)
+
+
+def test_an_interrupted_run_begins_again_and_ends_the_same(reviews: Callable[[int], Path], tmp_path: Path) -> None:
+    spec, dataset = make_spec(reviews(2))
+    with pytest.raises(Interrupted):
+        train(spec, dataset, tmp_path / "cut", lambda: True)
+    cut, cut_folder = train(spec, dataset, tmp_path / "cut")
+    whole, whole_folder = train(spec, dataset, tmp_path / "whole")
+    assert cut.scores == whole.scores and cut.selected == whole.selected
+    assert {n: f for n, f in cut.files.items() if n != "predictions.npz"} == {
+        n: f for n, f in whole.files.items() if n != "predictions.npz"
+    }
+    first, second = cut_folder.read_predictions(), whole_folder.read_predictions()
+    assert np.array_equal(first["logits"], second["logits"])
+
+
+def test_texts_without_features_and_missing_classes_are_user_errors() -> None:
+    labels = np.array([0, 1])
+    options = {"classes": 2, "ngrams": 2, "min_documents": 2, "grid": (1.0,)}
+    with pytest.raises(DataError, match="the most frequent one is in 1") as caught:
+        fit_linear_text(["one thing", "another"], labels, **options)  # type: ignore[arg-type]
+    assert "set min_documents: 1" in str(caught.value)
+    for least in (1, 2):
+        with pytest.raises(DataError, match="No training text holds a word") as caught:
+            fit_linear_text(["\U0001f600 !", "a b ?"], labels, **(options | {"min_documents": least}))  # type: ignore[arg-type]
+        assert "min_documents" not in str(caught.value)
+    with pytest.raises(DataError, match="lacks a class"):
+        fit_linear_text(["same words", "same words"], labels, **(options | {"classes": 3}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "complaint"),
+    [
+        ({"learning_rate": 1e-4}, "has no learning rate"),
+        ({"learning_rate": [1.0, 2.0]}, "has no learning rate"),
+        ({"epochs": 6}, "no effect on tfidf; drop them: epochs"),
+        ({"truncation": "tail", "max_length": 9}, "no effect on tfidf; drop them: max_length, truncation"),
+        ({"c": [1.0, 0.1]}, "c must ascend"),
+        ({"c": []}, "strategies.tfidf.c"),
+        ({"nope": 1}, "unknown key"),
+    ],
+)
+def test_what_has_no_effect_is_refused(strategy: dict[str, Any], complaint: str, tmp_path: Path) -> None:
+    study = {"model": "minilm", "data": "d", "train_sizes": [120], "strategies": {"tfidf": strategy}}
+    path = tmp_path / "study.yaml"
+    path.write_text(json.dumps(study))
+    with pytest.raises(ConfigError) as found:
+        load_study(str(path))
+    assert complaint in str(found.value)
+
+
+def test_the_spec_shows_no_learning_rate_and_the_study_survives_the_disk(reviews: Callable[[int], Path]) -> None:
+    spec, _ = make_spec(reviews(2))
+    assert spec.shown_learning_rate is None
+    assert spec.run_id.startswith("tfidf-n120-s42-")
+    study = StudyConfig.model_validate(
+        {"name": "s", "model": "m", "data": "d", "train_sizes": [20], "strategies": {"tfidf": {}, "full": {}}}
+    )
+    assert StudyConfig.model_validate(study.model_dump(mode="json")) == study
+
+
+def test_a_study_shows_it_beside_an_encoder(
+    reviews: Callable[[int], Path],
+    tiny_model: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The real command line, from the plan to the report."""
+    monkeypatch.setenv("TUNEBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "300")
+    study = tmp_path / "study.yaml"
+    settings = {
+        "model": str(tiny_model("bert")),
+        "data": str(reviews(2)),
+        "strategies": {"tfidf": {}, "full": {"learning_rate": 1e-3}},
+        "train_sizes": [60, 120],
+        "max_length": 16,
+        "epochs": 1,
+    }
+    study.write_text(json.dumps(settings))
+    base = ["run", str(study), "--out", str(tmp_path / "out"), "--no-measure", "--threads", "1", "--json"]
+    shown = CliRunner().invoke(app, [*base[:-1], "--dry-run"])
+    assert shown.exit_code == 0 and "tfidf\t60\t-\t" in shown.output, shown.output
+    planned = CliRunner().invoke(app, [*base, "--dry-run"])
+    rows = [row for row in json.loads(planned.stdout) if row["strategy"] == "tfidf"]
+    assert [row["learning_rate"] for row in rows] == [None, None]
+    assert all(row["trainable_params"] > 0 and row["seconds"] > 0 for row in rows)
+    ran = CliRunner().invoke(app, base)
+    assert ran.exit_code == 0, ran.output
+    done = {(row["strategy"], row["train_size"]): row for row in json.loads(ran.stdout)}
+    assert {row["status"] for row in done.values()} == {"complete"}
+    assert done["tfidf", 120]["learning_rate"] is None and done["full", 120]["learning_rate"] == 1e-3
+    guess, truth = rows[1]["trainable_params"], done["tfidf", 120]["trainable_params"]
+    assert truth / 2 < guess < truth * 2
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "No encoder in tfidf: all coefficients count as head." in report
+    assert "One learning rate per strategy" in report
+    lines = [line for line in report.splitlines() if line.startswith("| tfidf ")]
+    assert lines and all("1.0 |" not in line.split("|")[3] for line in lines)
+    again = CliRunner().invoke(app, base)
+    assert again.exit_code == 0, "what is complete is not accepted as such"
+
+
+def test_subsets_drawn_with_different_seeds_are_scored_on_one_test_part(
+    reviews: Callable[[int], Path], tmp_path: Path
+) -> None:
+    """As those of every other strategy are, or they could not be compared."""
+    spec, dataset = make_spec(reviews(2))
+    drawn = [spec.model_copy(update={"subset_seed": n, "test_seed": 42, "test_size": 20}) for n in (42, 7)]
+    first, second = (train(one, dataset, tmp_path)[1].read_predictions()["indices"] for one in drawn)
+    assert np.array_equal(first, second)
