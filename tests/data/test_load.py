@@ -208,6 +208,12 @@ def test_column_that_is_not_found_comes_with_a_likely_one(tmp_path: Path) -> Non
     assert "--set data.text_column=v2" in str(caught.value) and "--set data.label_column=v1" in str(caught.value)
 
 
+def test_pair_of_texts_is_offered_by_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No column looks like the text column") as caught:
+        _account(tmp_path, "premise,hypothesis,label\na b,c d,x\ne f,g h,y\n")
+    assert "--set data.text_column=premise" in str(caught.value)
+
+
 def test_file_without_a_header_is_read_by_content(tmp_path: Path) -> None:
     rows = [f"{'good' if i % 2 else 'bad'},it was a day like day {i}" for i in range(20)]
     found = _account(tmp_path, "\n".join(rows))

@@ -74,7 +74,9 @@ def find_columns(table: Table, *, text: str | None, label: str | None) -> Column
         ("text", text, TEXT_NAMES),
         ("label", label, LABEL_NAMES),
     ]
-    likely = (None, None) if guess is None else guess
+    # Of a pair of texts, neither of which is longer, the first is named as an example.
+    another = next((name for name in table.columns if name.lower() in MORE_TEXT_NAMES), None)
+    likely = (another, None) if guess is None else guess
     for (role, wanted, names), column in zip(roles, likely, strict=True):
         try:
             found[role] = find_column(table.columns, wanted=wanted, names=names, role=role, guess=column)
@@ -124,7 +126,7 @@ def find_column(
     if len(found) == 1:
         return found[0]
     problem = "No column looks" if not found else "More than one column looks"
-    likely = "" if guess is None else f" ({guess!r} looks likely by its content)"
+    likely = "" if guess is None else f" ({guess!r} looks likely)"
     raise DataError(
         f"{problem} like the {role} column.",
         value=listed(found or columns, 30),

@@ -1,0 +1,53 @@
+"""Runs give the results that they gave before: the predictions of a small study are compared with stored ones.
+
+Bits differ from processor to processor, so logits are compared within rounding here. On one machine they are equal to
+the bit (``faults/test_determinism.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faults import study as faulty
+
+STORED = Path(__file__).with_name("same_results.json")
+STRATEGIES: dict[str, Any] = {
+    "full": {"learning_rate": 3e-3},
+    "lora": faulty.STRATEGIES["lora"],
+    "plain": {"kind": "full", "learning_rate": 3e-3, "engine": "reference"},
+    "tfidf": None,
+}
+
+
+def _run(folder: Path) -> dict[str, list[list[float]]]:
+    """Run the study, and return the test logits of each run by strategy, size and seed."""
+    changes: dict[str, Any] = {"train_sizes": [40, 80], "seeds": [1, 2], "epochs": 2, "precision": "fp32"}
+    study = faulty.make(folder / "input", strategies=STRATEGIES, **changes)
+    environment = faulty.environment(folder / "cache") | {"HF_HUB_OFFLINE": "1"}
+    subprocess.run(
+        faulty.command(study, folder / "out"),
+        env=environment,
+        check=True,
+        timeout=300,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    found = {}
+    for path in sorted((folder / "out" / "runs").glob("*/predictions.npz")):
+        with np.load(path) as stored:
+            # Without the hash of the id: the model's files, which it covers, are written anew each time.
+            found[path.parent.name.rsplit("-", 1)[0]] = stored["logits"].astype(float).round(5).tolist()
+    return found
+
+
+def test_a_small_study_predicts_as_it_did(tmp_path: Path) -> None:
+    expected = json.loads(STORED.read_text(encoding="utf-8"))
+    found = _run(tmp_path)
+    assert found.keys() == expected.keys() and len(found) == 16
+    for name, logits in expected.items():
+        np.testing.assert_allclose(found[name], logits, atol=2e-4, err_msg=name)
