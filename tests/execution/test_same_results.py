@@ -1,7 +1,7 @@
 """Runs give the results that they gave before: the predictions of a small study are compared with stored ones.
 
-Bits differ from processor to processor, so logits are compared within rounding here. On one machine they are equal to
-the bit (``faults/test_determinism.py``).
+Bits differ from processor to processor, so logits are compared within rounding here. On one machine two runs are
+bit-identical (``faults/test_determinism.py``).
 """
 
 from __future__ import annotations
@@ -16,18 +16,12 @@ import numpy as np
 from faults import study as faulty
 
 STORED = Path(__file__).with_name("same_results.json")
-STRATEGIES: dict[str, Any] = {
-    "full": {"learning_rate": 3e-3},
-    "lora": faulty.STRATEGIES["lora"],
-    "plain": {"kind": "full", "learning_rate": 3e-3, "engine": "reference"},
-    "tfidf": None,
-}
 
 
 def _run(folder: Path) -> dict[str, list[list[float]]]:
     """Run the study, and return the test logits of each run by strategy, size and seed."""
-    changes: dict[str, Any] = {"train_sizes": [40, 80], "seeds": [1, 2], "epochs": 2, "precision": "fp32"}
-    study = faulty.make(folder / "input", strategies=STRATEGIES, **changes)
+    changes: dict[str, Any] = {"train_sizes": [40, 80], "seeds": [1, 2], "epochs": 1, "precision": "fp32"}
+    study = faulty.make(folder / "input", **changes)
     environment = faulty.environment(folder / "cache") | {"HF_HUB_OFFLINE": "1"}
     subprocess.run(
         faulty.command(study, folder / "out"),
@@ -48,6 +42,6 @@ def _run(folder: Path) -> dict[str, list[list[float]]]:
 def test_a_small_study_predicts_as_it_did(tmp_path: Path) -> None:
     expected = json.loads(STORED.read_text(encoding="utf-8"))
     found = _run(tmp_path)
-    assert found.keys() == expected.keys() and len(found) == 16
+    assert found.keys() == expected.keys() and len(found) == 8
     for name, logits in expected.items():
         np.testing.assert_allclose(found[name], logits, atol=2e-4, err_msg=name)
