@@ -80,7 +80,7 @@ def _jsonl(label: str, text: str = '"a"') -> bytes:
 
 DATA: dict[str, bytes] = {
     "latin1.csv": "text,label\ncaf\xe9,pos\n".encode("latin-1"),
-    "utf16.csv": ("text,label\n" + ROWS).encode("utf-16"),
+    "cut-utf16.csv": ("text,label\n" + ROWS).encode("utf-16")[:-1],
     "empty.csv": b"",
     "blank.csv": b"\n\n\n",
     "only-header.csv": b"text,label\n",
@@ -102,7 +102,7 @@ DATA: dict[str, bytes] = {
     "tiny.csv": _lines("text,label", "a,pos", "b,neg"),
     "one-line-labels.csv": b"text,label\n" + b'a,"two\nlines"\nb,neg\n' * 30,
     "long-labels.csv": _lines("text,label", *[f"a,{'p' * 100_000}", "b,neg"] * 3),
-    "utf16.tsv": ("text\tlabel\n" + ROWS.replace(",", "\t")).encode("utf-16"),
+    "utf16-and-utf8.tsv": "text\tlabel\n".encode("utf-16") + ROWS.replace(",", "\t").encode(),
     "cut.jsonl": b'{"text":"a","label":1}\n{"text":',
     "list.jsonl": b"[1,2]\n",
     "nan-label.jsonl": _jsonl("NaN"),
@@ -339,7 +339,7 @@ bench --attention-dropout 2
 data nope
 data audit
 data audit nope
-data audit .
+data audit ./empty
 data audit good.csv --model nope
 data audit good.csv --max-length 3
 data audit good.csv --text-column nope

@@ -95,7 +95,8 @@ def lively_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
             torch.manual_seed(0)
             layers = {"n_layers": 1} if model_type == "distilbert" else {"num_hidden_layers": 1}
             options = TINY[model_type] | layers | {"initializer_range": 0.3}
-            config = AutoConfig.for_model(model_type, vocab_size=30522, **options)
+            names = {0: "negative", 1: "positive"}
+            config = AutoConfig.for_model(model_type, vocab_size=30522, id2label=names, **options)
             AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
             for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
                 shutil.copy(model_folder("minilm") / name, folder / name)
@@ -111,7 +112,9 @@ def study(lively_model: Callable[[str], Path], tmp_path_factory: pytest.TempPath
 
     def build(model_type: str) -> Path:
         if model_type not in made:
-            made[model_type] = run_tiny(lively_model(model_type), tmp_path_factory.mktemp(f"study-{model_type}"))
+            # Its head is lively too.
+            root = tmp_path_factory.mktemp(f"study-{model_type}")
+            made[model_type] = run_tiny(lively_model(model_type), root, keep_head=True)
         return made[model_type]
 
     return build

@@ -138,6 +138,12 @@ class _Problems:
 
 def _read(config: DataConfig) -> RawData:
     source = config.source
+    if not source.strip():
+        raise DataError(
+            "The data has no name.",
+            value=source,
+            allowed=f"{', '.join(DATASETS)}; a file or folder; a name on the Hub (owner/name)",
+        )
     path = local_path(source)
     if source in DATASETS or path.exists():
         where = "data on the Hub"

@@ -27,7 +27,7 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         return None
     first = specs[0]
     axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "model", "data", "schema_version"}
-    axes |= {"subset_seed", "test_seed"}
+    axes |= {"subset_seed", "test_seed", "base_head"}
     common = first.model_dump(exclude=axes)
     if any(spec.model_dump(exclude=axes) != common for spec in specs):
         return None
@@ -51,10 +51,15 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         seeds=seeds,
         subset_seed="per_seed" if paired else tuple(dict.fromkeys(subset for subset, _ in draws)),
         test_seed=None if first.test_draw == first.subset_seed else first.test_draw,
+        keep_head=any(spec.base_head == "kept" for spec in specs),
         **common,
     )
 
 
 def as_yaml(study: StudyConfig) -> str:
-    """Return a study as a study file; what is not set is left out."""
-    return yaml.safe_dump(study.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+    """Return a study as a study file; what is not set is left out, and so are settings of data at their defaults."""
+    raw = study.model_dump(mode="json", exclude_none=True)
+    raw["data"] = study.data.model_dump(mode="json", exclude_defaults=True)
+    if not study.keep_head:
+        del raw["keep_head"]
+    return yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)

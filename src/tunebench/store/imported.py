@@ -99,7 +99,7 @@ class ImportedSpec(RunSpec):
     @property
     def identity(self) -> dict[str, Any]:
         """What runs are compared by: all but the label and the files it was read from."""
-        return self.model_dump(mode="json", exclude={"label", "content", "origin", "copies"})
+        return self.model_dump(mode="json", exclude={"label", "content", "origin", "copies", "base_head"})
 
     @property
     def run_id(self) -> str:
