@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tunebench.data import TextDataset
-from tunebench.execution.executors.remote import as_error, describe_error
+from tunebench.execution.executors.remote import Orders, as_error, describe_error
 from tunebench.execution.runner import environment
 from tunebench.execution.signals import STOP_SIGNALS
 from tunebench.machine import devices
@@ -64,7 +64,7 @@ def run_in_processes(attempt: Attempt) -> RunRecord:
     execution = attempt.execution
     # Frozen layers' outputs are kept by one process for itself.
     there = execution.model_copy(update={"threads": devices.threads_of(execution), "prefix_cache": None})
-    asks = attempt.prune is not None
+    orders = Orders.of(attempt)
     context = multiprocessing.get_context("spawn")
     with TemporaryDirectory(prefix="tunebench-") as place:
         members = []
@@ -72,7 +72,7 @@ def run_in_processes(attempt: Attempt) -> RunRecord:
             for rank in range(execution.processes):
                 ours, theirs = context.Pipe()
                 path = attempt.folder.path
-                arguments = (theirs, rank, Path(place), attempt.spec, attempt.dataset, path, there, asks)
+                arguments = (theirs, rank, Path(place), attempt.spec, attempt.dataset, path, there, orders)
                 # No daemons: a worker of several, itself one, may start them, and they watch their parent.
                 process = context.Process(target=_work, args=arguments, name=f"tunebench-rank-{rank}")
                 with _may_have_children():
@@ -196,7 +196,7 @@ def _work(
     dataset: TextDataset,
     path: Path,
     execution: Execution,
-    asks: bool,
+    orders: Orders,
 ) -> None:
     """Be one process of the group."""
     for number in STOP_SIGNALS:
@@ -210,8 +210,19 @@ def _work(
     device = devices.resolve_device(execution.device)
     try:
         process_group.join(rank, execution.processes, place=place, device=device, threads=execution.threads or 1)
-        folder, prune = RunFolder(path), line.prune if asks else None
-        record = run_one(Attempt(spec, dataset, folder, execution, report=line.report, stop=line.stop, prune=prune))
+        record = run_one(
+            Attempt(
+                spec,
+                dataset,
+                RunFolder(path),
+                execution,
+                report=line.report,
+                stop=line.stop,
+                prune=line.prune if orders.asks else None,
+                callbacks=orders.callbacks,
+                scores_test=orders.scores_test,
+            )
+        )
         line.send("record", record.model_dump(mode="json") if rank == 0 else None)
     except Interrupted as reason:
         line.send("interrupted", str(reason))

@@ -18,7 +18,6 @@ from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import process_group
 from tunebench.engine.batching import Batches, TokenDataset
 from tunebench.engine.evaluator import predict_logits
-from tunebench.execution.tracking import add_trackers
 from tunebench.files import stored_file
 from tunebench.machine import devices, environment, memory
 from tunebench.machine.clock import Clock, median
@@ -55,7 +54,7 @@ def run_one(attempt: Attempt) -> RunRecord:
         attempt: What to train. Its folder is written to, but nothing is committed here.
 
     Returns:
-        The complete record; without scores where ``attempt.execution`` keeps the test part locked. A run
+        The complete record; without scores where the attempt keeps the test part locked. A run
         given up has the status ``pruned`` and neither weights nor scores.
 
     Raises:
@@ -119,8 +118,9 @@ def run_one(attempt: Attempt) -> RunRecord:
             clock=clock,
         )
         if process_group.is_first():
-            add_trackers(trainer, execution.trackers, folder)
-        scored = test_set if spec.run_id not in execution.locked else None
+            for callback in attempt.callbacks(folder):
+                trainer.add_callback(callback)
+        scored = test_set if attempt.scores_test else None
         sets = [part for part in (train_set, selection_set, scored) if part is not None]
         prefix = _fill_prefix(attempt, prepared, trainer, sets)
         with process_group.first_then_others():
@@ -138,7 +138,7 @@ def run_one(attempt: Attempt) -> RunRecord:
                 prepared.fast.refresh(everything=True)
             if process_group.is_first():
                 checkpoints.save_weights(folder.weights, prepared.model)
-            if spec.run_id not in execution.locked:
+            if attempt.scores_test:
                 test_start = time.monotonic()
                 logits = trainer.logits(test_set, phase="test")
                 test_seconds = time.monotonic() - test_start

@@ -71,7 +71,7 @@ def run_few_shot(attempt: Attempt) -> RunRecord:
     eval_seconds = time.monotonic() - eval_start
     classifier.save(folder.weights)
     logits, test_seconds = None, None
-    if spec.run_id not in execution.locked:
+    if attempt.scores_test:
         test_start = time.monotonic()
         logits = classifier.logits(test_texts)
         test_seconds = time.monotonic() - test_start
