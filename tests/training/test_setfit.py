@@ -29,8 +29,8 @@ from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
 from tunebench.study.yaml_file import load_study
 from tunebench.training.attempt import Attempt, Interrupted
-from tunebench.training.encoder.run import run_one
 from tunebench.training.parts import run_parts
+from tunebench.training.registry import run_one
 from tunebench.training.scoring import score_run
 from tunebench.training.setfit.model import SentenceClassifier
 

@@ -1,7 +1,7 @@
 """One run in several processes of this machine: data parallel, each with its share of every batch.
 
 The process that asked for the run stays what it is and waits; its children form the group
-(:mod:`tunebench.engine.process_group`) and each runs :func:`tunebench.training.encoder.run.run_one`. The first of
+(:mod:`tunebench.engine.process_group`) and each runs :func:`tunebench.training.registry.run_one`. The first of
 them writes to the run's folder. A child that dies, or fails, takes the others with it, and the run has failed with
 that reason; children whose parent dies end at once, since the run's lock died with it.
 """
@@ -31,7 +31,7 @@ from tunebench.machine.settings import Execution
 from tunebench.store.live import Progress
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
-from tunebench.strategies import family_of
+from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec
 from tunebench.training.attempt import Attempt, Interrupted
 
@@ -48,18 +48,18 @@ class ProcessDiedError(RuntimeError):
 
 
 def run_in_processes(attempt: Attempt) -> RunRecord:
-    """Train one run in ``execution.processes`` processes; see :func:`tunebench.training.encoder.run.run_one`.
+    """Train one run in ``execution.processes`` processes; see :func:`tunebench.training.registry.run_one`.
 
-    What the Trainer does not train runs in this process.
+    What several processes cannot train together runs in this process.
 
     Raises:
         Interrupted: ``stop`` turned true.
         ProcessDiedError: A process was killed.
         Exception: Whatever one of them raised first, under its name.
     """
-    from tunebench.training.encoder.run import run_one
+    from tunebench.training.registry import run_one
 
-    if family_of(attempt.spec.kind) != "encoder":
+    if not STRATEGIES[attempt.spec.kind].data_parallel:
         return run_one(attempt)
     execution = attempt.execution
     # Frozen layers' outputs are kept by one process for itself.
@@ -205,7 +205,7 @@ def _work(
     line = _Line(connection, first=rank == 0)
     from tunebench.engine import process_group
     from tunebench.machine import devices
-    from tunebench.training.encoder.run import run_one
+    from tunebench.training.registry import run_one
 
     device = devices.resolve_device(execution.device)
     try:
