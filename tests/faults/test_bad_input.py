@@ -42,7 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], 
         patch.setenv("TUNEBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setattr("tunebench.training.encoder.run.run_one", never)
+        patch.setattr("tunebench.training.registry.run_one", never)
         yield root
 
 

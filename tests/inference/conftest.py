@@ -20,7 +20,7 @@ from tunebench.machine.settings import Execution
 from tunebench.models.loading import _fingerprint, model_folder
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
-from tunebench.training.encoder.run import run_one
+from tunebench.training.registry import run_one
 
 STRATEGIES = {
     "full": {"learning_rate": 2e-3},

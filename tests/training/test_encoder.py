@@ -26,7 +26,7 @@ from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.encoder.callbacks import Loop, Meters, NonFiniteLossError
-from tunebench.training.encoder.run import run_one
+from tunebench.training.registry import run_one
 
 LORA = {"kind": "lora", "placement": "attention", "rank": 4, "learning_rate": 5e-3, "dropout": 0.1}
 

@@ -29,7 +29,7 @@ from tunebench.strategies import STRATEGIES, Strategy, StrategyParams
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
 from tunebench.training.attempt import Attempt, Interrupted
-from tunebench.training.encoder.run import run_one
+from tunebench.training.registry import run_one
 
 
 class TopParams(StrategyParams):

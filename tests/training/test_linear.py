@@ -29,8 +29,8 @@ from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
 from tunebench.study.yaml_file import load_study
 from tunebench.training.attempt import Attempt, Interrupted
-from tunebench.training.encoder.run import run_one
 from tunebench.training.linear.model import LinearText, fit_linear_text
+from tunebench.training.registry import run_one
 
 CLASSES = ["neg", "pos", "mixed"]
 SEEN = {"neg": "awful boring bad dull weak", "pos": "great lovely superb moving fine", "mixed": "uneven odd long"}

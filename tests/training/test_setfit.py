@@ -29,8 +29,8 @@ from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
 from tunebench.study.yaml_file import load_study
 from tunebench.training.attempt import Attempt, Interrupted
-from tunebench.training.encoder.run import run_one
 from tunebench.training.parts import run_parts
+from tunebench.training.registry import run_one
 from tunebench.training.scoring import score_run
 from tunebench.training.setfit.model import SentenceClassifier
 
@@ -72,12 +72,13 @@ def train(
     *,
     stop: Callable[[], bool] = lambda: False,
     report: Callable[[Progress], None] = lambda progress: None,
+    scores_test: bool = True,
     **execution: Any,
 ) -> tuple[RunRecord, RunFolder]:
     folder = RunFolder(place / spec.run_id)
     folder.begin(spec)
     there = Execution(device="cpu", threads=1, **execution)
-    record = run_one(Attempt(spec, dataset, folder, there, report=report, stop=stop))
+    record = run_one(Attempt(spec, dataset, folder, there, report=report, stop=stop, scores_test=scores_test))
     return record, folder
 
 
@@ -181,7 +182,7 @@ def test_validation_is_scored_and_a_locked_test_part_later_from_the_stored_weigh
     study = make_study(tiny_model("distilbert"), reviews, selection="validation", validation_fraction=0.25)
     (spec,) = make_specs(study, dataset)
     open_, folder = train(spec, dataset, tmp_path / "open")
-    locked, kept = train(spec, dataset, tmp_path / "locked", locked=frozenset([spec.run_id]))
+    locked, kept = train(spec, dataset, tmp_path / "locked", scores_test=False)
     assert locked.scores is None and not kept.predictions.exists()
     assert open_.selected is not None and locked.selected is not None
     assert open_.selected.by == "validation" and open_.selected.macro_f1 == locked.selected.macro_f1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tunebench.analysis.comparison import states
 from tunebench.data.audit import absent_classes
 from tunebench.store.imported import ImportedSpec, is_imported
-from tunebench.strategies import family_of
+from tunebench.strategies import capabilities_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -173,7 +173,7 @@ def _recipes(comparison: Comparison) -> list[str]:
     specs = [cell.spec.identity for cell in comparison.cells]
     # What has no head of the Trainer's kind does nothing with the base's, which is no difference of recipes.
     for cell, spec in zip(comparison.cells, specs, strict=True):
-        if family_of(cell.spec.kind) != "encoder":
+        if not capabilities_of(cell.spec.kind).adapts_classifier:
             spec["base_head"] = None
     # What is not known of an imported run is no difference; _imported names it.
     # An identity leaves out what is as it was before there was a choice: that is a value of its own.

@@ -219,7 +219,7 @@ def _prepare(
     from tunebench.inference.export import export_run
     from tunebench.inference.export.source import open_source
     from tunebench.store.study_folder import StudyStore
-    from tunebench.training.encoder.run import run_one
+    from tunebench.training.registry import run_one
 
     settings = {
         "name": "serve",

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tunebench.store.study_folder import PlannedRun
-from tunebench.strategies import is_classical
+from tunebench.strategies import capabilities_of
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 
@@ -41,7 +41,7 @@ def equal_compute(runs: Sequence[PlannedRun], estimates: Mapping[str, Estimate])
     blocks: dict[tuple[int, int, int], dict[str, list[PlannedRun]]] = {}
     for run in runs:
         spec = run.spec
-        if run.left_out is None and not is_classical(spec.kind):
+        if run.left_out is None and capabilities_of(spec.kind).tunes_learning_rate:
             block = blocks.setdefault((spec.subset_seed, spec.seed, spec.train_size), {})
             block.setdefault(run.spec.label, []).append(run)
     over: dict[str, str] = {}

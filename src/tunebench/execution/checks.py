@@ -16,7 +16,7 @@ from tunebench.errors import ConfigError, MissingExtraError, PlanError, Tunebenc
 from tunebench.store.imported import is_imported
 from tunebench.store.run_folder import kept_bytes
 from tunebench.store.study_folder import StudyStore
-from tunebench.strategies import STRATEGIES, family_of
+from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 
@@ -98,7 +98,7 @@ def check_processes(specs: Sequence[RunSpec], processes: int, device: str) -> No
     Raises:
         TunebenchError: All that is wrong.
     """
-    trained = [spec for spec in specs if family_of(spec.kind) == "encoder"]
+    trained = [spec for spec in specs if STRATEGIES[spec.kind].data_parallel]
     if processes == 1 or not trained:
         return
     errors: list[TunebenchError] = []

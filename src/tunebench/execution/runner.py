@@ -7,14 +7,16 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 from tunebench.data import TextDataset
 from tunebench.errors import StoreError
 from tunebench.execution.display import Display
 from tunebench.execution.signals import stop_on_signals
+from tunebench.execution.tracking.in_run import run_callbacks
 from tunebench.formatting import duration
 from tunebench.machine.settings import Execution
-from tunebench.store.live import LiveFile
+from tunebench.store.live import LiveFile, Progress
 from tunebench.store.record import Environment, Failure, RunRecord, Status, now
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.spec import RunSpec
@@ -34,6 +36,7 @@ class Job:
         estimates: Seconds by run id, for the time left.
         prune: Decides at every evaluation whether a run is given up; see
             :class:`~tunebench.training.attempt.Attempt`.
+        locked: Ids of the runs whose test part stays locked until a learning rate is chosen.
     """
 
     store: StudyStore
@@ -43,6 +46,21 @@ class Job:
     train: TrainFunction
     estimates: Mapping[str, float] = field(default_factory=dict)
     prune: Callable[[list[float]], bool] | None = None
+    locked: frozenset[str] = frozenset()
+
+    def attempt(self, spec: RunSpec, *, report: Callable[[Progress], None], stop: Callable[[], bool]) -> Attempt:
+        """Return an attempt at one of the runs."""
+        return Attempt(
+            spec,
+            self.dataset,
+            self.store.run_folder(spec.run_id),
+            self.execution,
+            report=report,
+            stop=stop,
+            prune=self.prune,
+            callbacks=partial(run_callbacks, self.execution.trackers),
+            scores_test=spec.run_id not in self.locked,
+        )
 
 
 @dataclass
@@ -164,9 +182,7 @@ def _run(spec: RunSpec, job: Job, stop: Callable[[], bool], summary: Summary) ->
     try:
         folder.begin(spec)
         folder.note("resumed" if folder.checkpoint.exists() else "started")
-        record = job.train(
-            Attempt(spec, job.dataset, folder, job.execution, report=live.update, stop=stop, prune=job.prune)
-        )
+        record = job.train(job.attempt(spec, report=live.update, stop=stop))
         folder.commit(record)
     except (Interrupted, KeyboardInterrupt) as reason:
         summary.interrupted = True

@@ -103,14 +103,14 @@ def run_with(
         )
         write_json(store.audit_file, found.to_dict())
     # Of all the study may hold: a rate added today makes yesterday's choice one among several.
-    execution = execution.model_copy(update={"locked": locked_runs([p.spec for p in store.planned()])})
+    locked = locked_runs([p.spec for p in store.planned()])
     trackers = stack.enter_context(
         track_study(execution.trackers, study, store=store, display=display, tell=display.message)
     )
-    job = Job(store, plan.dataset, execution, trackers.display, executor.train, _seconds(plan))
+    job = Job(store, plan.dataset, execution, trackers.display, executor.train, _seconds(plan), locked=locked)
     searched = Summary()
     if study.search.method == "halving":
-        trials = [spec for spec in _open(plan) if spec.run_id in execution.locked]
+        trials = [spec for spec in _open(plan) if spec.run_id in locked]
         began = time.monotonic()
         searched = run_search(trials, job, search=study.search)
         if not searched.interrupted:
@@ -128,8 +128,7 @@ def run_with(
             executor.prepare(plan.dataset, _open(plan), plan.estimates)
             store = StudyStore.create(folder, study, _planned(plan))
             locked = locked_runs([p.spec for p in store.planned()])
-            execution = execution.model_copy(update={"locked": locked})
-            job = replace(job, store=store, execution=execution, estimates=_seconds(plan))
+            job = replace(job, store=store, estimates=_seconds(plan), locked=locked)
     if searched.interrupted:
         summary = searched
     else:

@@ -177,7 +177,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         from tunebench.machine.settings import Execution
         from tunebench.store.run_folder import RunFolder
         from tunebench.training.attempt import Attempt
-        from tunebench.training.encoder.run import run_one
+        from tunebench.training.registry import run_one
 
         folder = RunFolder(place / spec.run_id)
         folder.begin(spec)

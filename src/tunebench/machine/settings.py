@@ -25,8 +25,6 @@ class Execution(Frozen):
     trackers: tuple[str, ...] = Field(
         default=(), description="told what is logged; see tunebench.execution.tracking"
     )
-    #: Runs whose test part stays locked until a learning rate is chosen.
-    locked: frozenset[str] = frozenset()
     prefix_cache: int | None = Field(
         default=2 * 10**9, ge=1, description="bytes a study may keep of frozen layers' outputs; None keeps nothing"
     )

@@ -12,8 +12,7 @@ from tunebench.strategies.base import (
     StepHook,
     Strategy,
     StrategyParams,
-    family_of,
-    is_classical,
+    capabilities_of,
 )
 from tunebench.strategies.frozen import BitFit, HeadOnly, LastK
 from tunebench.strategies.full import FullFineTuning, FullParams
@@ -46,6 +45,5 @@ __all__ = [
     "Tfidf",
     "TfidfParams",
     "VeRA",
-    "family_of",
-    "is_classical",
+    "capabilities_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from tunebench.models.architectures import Architecture
     from tunebench.recipe import Recipe
-
-
-Family = Literal["encoder", "classical", "few_shot"]
 
 
 class StrategyParams(BaseModel):
@@ -46,7 +43,7 @@ class StepHook(ABC):
 
 
 class Strategy(ABC):
-    """One way to get a classifier: by adapting a pretrained encoder, unless :attr:`family` says otherwise.
+    """One way to get a classifier: by adapting a pretrained encoder, unless its capabilities say otherwise.
 
     Subclasses are stateless. Importing them must not import torch or peft, so that a study file can
     be checked at once; :meth:`prepare` imports what it needs.
@@ -62,9 +59,20 @@ class Strategy(ABC):
     params: ClassVar[type[StrategyParams]]
     #: Used where a study names none.
     default_learning_rate: ClassVar[float]
-    #: Who trains: ``encoder`` the Trainer; ``classical`` itself, see :class:`ClassicalStrategy`; ``few_shot``
-    #: the setfit library, see :mod:`tunebench.training.setfit.run`.
-    family: ClassVar[Family] = "encoder"
+    #: Key of the backend that trains it; see :mod:`tunebench.training.registry`.
+    backend: ClassVar[str] = "encoder"
+    #: What it trains, for messages.
+    trains: ClassVar[str] = "a classifier on a pretrained encoder"
+    #: Whether it has a learning rate.
+    tunes_learning_rate: ClassVar[bool] = True
+    #: Whether :meth:`prepare` adapts a sequence classifier, with a head that may come from the base.
+    adapts_classifier: ClassVar[bool] = True
+    #: Whether several processes can train one run together.
+    data_parallel: ClassVar[bool] = True
+    #: Whether the trained model can be exported, and opened by a predictor.
+    exportable: ClassVar[bool] = True
+    #: Whether it is for a handful of labels, so that their draw decides most of the score.
+    for_few_labels: ClassVar[bool] = False
     #: Keys of the recipe that reach it; None for all.
     recipe_keys: ClassVar[frozenset[str] | None] = None
     #: What must be importable besides what is always there, and the extra of this package that brings it.
@@ -99,7 +107,7 @@ class Strategy(ABC):
         """
         virtual = self.virtual_tokens(params)
         needed = virtual + recipe.max_length
-        if self.family == "classical" or architecture.positions is None or needed <= architecture.positions:
+        if architecture.positions is None or needed <= architecture.positions:
             return None
         before = f"{virtual} virtual tokens before " if virtual else ""
         return (
@@ -172,10 +180,27 @@ class ClassicalStrategy(Strategy):
     checkpoints of the others. :mod:`tunebench.training.linear.run` fits it.
     """
 
-    family: ClassVar[Family] = "classical"
+    backend: ClassVar[str] = "linear"
+    trains: ClassVar[str] = "a baseline without an encoder"
+    tunes_learning_rate: ClassVar[bool] = False
+    adapts_classifier: ClassVar[bool] = False
+    data_parallel: ClassVar[bool] = False
+    exportable: ClassVar[bool] = False
     recipe_keys: ClassVar[frozenset[str] | None] = frozenset()
     #: Stands in the spec, which has a place for one; never shown, and nothing else is accepted.
     default_learning_rate: ClassVar[float] = 1.0
+
+    def run_refusal(
+        self,
+        params: Mapping[str, Any],
+        recipe: Recipe,
+        architecture: Architecture,
+        *,
+        train_size: int,
+        classes: int,
+    ) -> str | None:
+        """Refuse nothing: whole texts are read, whatever the encoder can take."""
+        return None
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
         """Refuse: there is no encoder to prepare.
@@ -200,12 +225,6 @@ def register(cls: type[Strategy]) -> type[Strategy]:
     return cls
 
 
-def family_of(kind: str | None) -> Family:
-    """Return who trains a kind; kinds that only imported runs have are taken for the Trainer's."""
-    strategy = STRATEGIES.get(kind or "")
-    return "encoder" if strategy is None else strategy.family
-
-
-def is_classical(kind: str | None) -> bool:
-    """Whether a kind uses no encoder."""
-    return family_of(kind) == "classical"
+def capabilities_of(kind: str | None) -> Strategy | type[Strategy]:
+    """Return the strategy that declares what a kind can do; the defaults for kinds that only imported runs have."""
+    return STRATEGIES.get(kind or "", Strategy)

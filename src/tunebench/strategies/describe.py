@@ -28,7 +28,7 @@ def describe_strategies(name: str | None = None, *, model: str | None = None) ->
             "name": strategy.name,
             "summary": strategy.summary,
             "source": strategy.source,
-            "learning_rate": None if strategy.family == "classical" else strategy.default_learning_rate,
+            "learning_rate": strategy.default_learning_rate if strategy.tunes_learning_rate else None,
             "params": _params(strategy),
         }
         found.append(row if model is None else row | _on(strategy, model))
@@ -61,7 +61,7 @@ def _on(strategy: Strategy, model: str) -> dict[str, Any]:
     from tunebench.models.loading import load_architecture, load_classifier, model_folder
 
     empty = {"model": model, "trainable": None, "adapter": None, "head": None, "total": None, "share": None}
-    if strategy.family != "encoder":
+    if not strategy.adapts_classifier:
         return empty | {"refused": None}
     folder = model_folder(model)
     architecture, params = load_architecture(folder), strategy.params()

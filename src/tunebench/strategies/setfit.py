@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from tunebench.strategies.base import Family, Strategy, StrategyParams, register
+from tunebench.strategies.base import Strategy, StrategyParams, register
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,12 @@ class SetFit(Strategy):
     source: ClassVar[str] = "Tunstall et al. 2022, arXiv:2209.11055"
     params: ClassVar[type[StrategyParams]] = SetFitParams
     default_learning_rate: ClassVar[float] = 2e-5
-    family: ClassVar[Family] = "few_shot"
+    backend: ClassVar[str] = "setfit"
+    trains: ClassVar[str] = "a sentence encoder of SetFit"
+    adapts_classifier: ClassVar[bool] = False
+    data_parallel: ClassVar[bool] = False
+    exportable: ClassVar[bool] = False
+    for_few_labels: ClassVar[bool] = True
     recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"max_length", "precision"})
     extra: ClassVar[tuple[str, str] | None] = ("setfit", "setfit")
 

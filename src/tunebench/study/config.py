@@ -21,7 +21,7 @@ from pydantic import (
 
 from tunebench.data.reference import Copies, DataConfig
 from tunebench.recipe import Frozen, Recipe, Selection, without_neutral
-from tunebench.strategies import STRATEGIES, family_of, is_classical
+from tunebench.strategies import STRATEGIES
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
@@ -70,7 +70,7 @@ class StrategyConfig(Frozen):
     @model_validator(mode="after")
     def _only_what_has_effect(self) -> StrategyConfig:
         strategy = STRATEGIES[self.kind]
-        if strategy.family == "classical" and self.learning_rate != (strategy.default_learning_rate,):
+        if not strategy.tunes_learning_rate and self.learning_rate != (strategy.default_learning_rate,):
             raise ValueError(f"{self.kind} has no learning rate; drop the key learning_rate")
         reaching = strategy.recipe_keys
         idle = [] if reaching is None else [key for key in self.recipe if key not in reaching]
@@ -78,19 +78,6 @@ class StrategyConfig(Frozen):
             only = f" (only {', '.join(sorted(reaching))} do)" if reaching else ""
             raise ValueError(f"these have no effect on {self.kind}{only}; drop them: {', '.join(idle)}")
         return self
-
-    @classmethod
-    def from_mapping(cls, label: str, raw: Any) -> StrategyConfig:
-        """Split a flat mapping into kind, learning rates and validated parameters.
-
-        Args:
-            label: The key in the study; also the kind when none is given.
-            raw: A mapping or ``None``.
-
-        Raises:
-            ValueError: Unknown kind, or parameters the strategy refuses.
-        """
-        return cls.model_validate(_with_kind(label, raw))
 
     @model_validator(mode="before")
     @classmethod
@@ -240,7 +227,7 @@ class StudyConfig(Recipe):
         counts = {
             label: len(strategy.learning_rate)
             for label, strategy in self.strategies.items()
-            if not is_classical(strategy.kind)
+            if STRATEGIES[strategy.kind].tunes_learning_rate
         }
         if self.search.budget == "trials" and len(set(counts.values())) > 1:
             raise ValueError(
@@ -257,7 +244,7 @@ class StudyConfig(Recipe):
         if alone:
             raise ValueError(f"pairs compares a strategy with itself: {', '.join(alone)}")
         self._check_head_share()
-        few_shot = [label for label, strategy in self.strategies.items() if family_of(strategy.kind) == "few_shot"]
+        few_shot = [label for label, s in self.strategies.items() if STRATEGIES[s.kind].for_few_labels]
         if few_shot and len(self.draws) > 1 and len({subset for subset, _ in self.draws}) == 1:
             raise ValueError(
                 f"{', '.join(few_shot)} learns from few labels, and which ones they are decides most: several "

@@ -165,7 +165,7 @@ def _known_keys(path: tuple[Any, ...], raw: dict[str, Any]) -> list[str]:
     reaching = strategy.recipe_keys if strategy else None
     recipe = [key for key in Recipe.model_fields if reaching is None or key in reaching]
     if len(path) == 2:
-        rate = ["learning_rate"] if strategy is None or strategy.family != "classical" else []
+        rate = ["learning_rate"] if strategy is None or strategy.tunes_learning_rate else []
         return ["kind", *rate, *params, *recipe]
     inner = {"params": params, "recipe": recipe, "learning_rate": ["multiples_of", "values"]}
     return inner.get(path[2], []) if len(path) == 3 else []

@@ -29,7 +29,7 @@ from tunebench.recipe import (
     Truncation,
     without_neutral,
 )
-from tunebench.strategies import STRATEGIES, family_of, is_classical
+from tunebench.strategies import STRATEGIES, capabilities_of
 from tunebench.study.config import StudyConfig
 
 #: Raised whenever the meaning of a spec or a record changes; part of every run id.
@@ -123,7 +123,7 @@ class RunSpec(Frozen):
     @property
     def shown_learning_rate(self) -> float | None:
         """The learning rate; None where the strategy has none, whatever stands in its place."""
-        return None if is_classical(self.kind) else self.learning_rate
+        return self.learning_rate if capabilities_of(self.kind).tunes_learning_rate else None
 
     @property
     def run_id(self) -> str:
@@ -181,7 +181,7 @@ def expand(
                         data=data,
                         test_size=test_examples,
                         validation_fraction=study.held_out_fraction,
-                        base_head=base_head if family_of(strategy.kind) == "encoder" else None,
+                        base_head=base_head if STRATEGIES[strategy.kind].adapts_classifier else None,
                         precision=precision[recipes[label].engine] if wanted == "auto" else wanted,
                         **common,
                         **recipe,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from tunebench.data import TextDataset
 from tunebench.machine.settings import Execution
@@ -30,6 +30,10 @@ def _go_on() -> bool:
     return False
 
 
+def _no_callbacks(folder: RunFolder) -> Sequence[Any]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One attempt at a run, from its beginning or from the checkpoint that an earlier one left.
@@ -42,6 +46,9 @@ class Attempt:
         report: Called with the progress.
         stop: Asked after every step; when true, a checkpoint is saved and the run is interrupted.
         prune: Given the selection split's macro F1 of every evaluation so far, says whether to give up.
+        callbacks: Makes callbacks for the Trainer, such as trackers, in the process that trains. Backends without
+            a Trainer of their own leave it alone.
+        scores_test: Whether the run is scored on the test part. If not, the test part stays locked.
     """
 
     spec: RunSpec
@@ -51,6 +58,8 @@ class Attempt:
     report: Callable[[Progress], None] = _unheard
     stop: Callable[[], bool] = _go_on
     prune: Callable[[list[float]], bool] | None = None
+    callbacks: Callable[[RunFolder], Sequence[Any]] = _no_callbacks
+    scores_test: bool = True
 
 
 class TrainFunction(Protocol):

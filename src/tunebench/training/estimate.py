@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunebench.data import TextDataset
+from tunebench.machine.settings import Execution
 
 
 @dataclass(frozen=True)
@@ -33,3 +38,50 @@ class Estimate:
     disk_bytes: int
     prefix_bytes: int = 0
     prefix_layers: int | None = None
+
+
+@dataclass
+class KeptPrefixes:
+    """What earlier runs of a plan will have kept of frozen layers.
+
+    Attributes:
+        limit: Bytes for all of them; None where nothing is kept.
+        texts: Texts by prefix. Subsets are nested, so a larger one adds the difference.
+        used: Bytes of all.
+    """
+
+    limit: int | None
+    texts: dict[str, int] = field(default_factory=dict)
+    used: int = 0
+
+    def add(self, key: str, texts: int, bytes_each: float) -> int | None:
+        """Return how many texts a run adds, or None where they would not fit."""
+        new = max(0, texts - self.texts.get(key, 0))
+        if self.limit is None or self.used + new * bytes_each > self.limit:
+            return None
+        self.texts[key] = max(texts, self.texts.get(key, 0))
+        self.used += round(new * bytes_each)
+        return new
+
+
+@dataclass
+class EstimateContext:
+    """What the estimates of one plan share.
+
+    Attributes:
+        dataset: The texts.
+        execution: Device and threads.
+        device: The device, resolved.
+        measure: Whether training steps are measured.
+        tell: Told what is being measured.
+        kept: What earlier runs of the plan will have kept of frozen layers.
+        profiles: What was measured so far, by what it depends on.
+    """
+
+    dataset: TextDataset
+    execution: Execution
+    device: str
+    measure: bool
+    tell: Callable[[str], None]
+    kept: KeptPrefixes
+    profiles: dict[Any, Any] = field(default_factory=dict)

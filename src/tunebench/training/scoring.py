@@ -8,12 +8,10 @@ from tunebench.machine import devices
 from tunebench.machine.settings import Execution
 from tunebench.store.record import RunRecord, TestAccess, now
 from tunebench.store.run_folder import RunFolder
-from tunebench.strategies import family_of
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.metrics import score
-from tunebench.training.encoder.run import predict_encoder
 from tunebench.training.parts import run_parts
-from tunebench.training.setfit.run import predict_few_shot
+from tunebench.training.registry import backend_of
 
 
 def score_run(
@@ -37,8 +35,7 @@ def score_run(
     device = devices.resolve_device(execution.device)
     devices.set_threads(devices.threads_of(execution))
     parts = run_parts(spec, dataset)
-    predict = predict_few_shot if family_of(spec.kind) == "few_shot" else predict_encoder
-    logits, labels, seconds = predict(spec, dataset, parts, folder, device)
+    logits, labels, seconds = backend_of(spec.kind).predict_test(spec, dataset, parts, folder, device)
     folder.write_predictions(logits=logits, labels=labels, indices=parts.test)
     scored = record.model_copy(
         update={

@@ -23,8 +23,8 @@ from tunebench.execution.tracking.base import metrics, without_secrets
 from tunebench.machine.settings import Execution
 from tunebench.store.record import RunRecord
 from tunebench.study.config import StudyConfig
+from tunebench.training import registry as train
 from tunebench.training.attempt import Attempt
-from tunebench.training.encoder import run as train
 
 pytest.importorskip("mlflow")
 pytest.importorskip("flask_cors", reason="the server's own dependencies are not installed")

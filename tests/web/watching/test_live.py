@@ -135,7 +135,7 @@ def test_a_real_run_logs_the_same_on_disk_as_in_its_record(
 ) -> None:
     from training.test_encoder import make_spec, stop_after
     from tunebench.machine.settings import Execution
-    from tunebench.training.encoder.run import run_one
+    from tunebench.training.registry import run_one
 
     spec, dataset = make_spec(tiny_model("bert"), reviews)
     folder = RunFolder(tmp_path / spec.run_id)

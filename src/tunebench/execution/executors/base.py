@@ -55,7 +55,7 @@ class Executor(ABC):
             from tunebench.execution.executors.data_parallel import run_in_processes
 
             return run_in_processes
-        from tunebench.training.encoder.run import run_one
+        from tunebench.training.registry import run_one
 
         return run_one
 

@@ -1,7 +1,7 @@
 """One run in several processes of this machine: data parallel, each with its share of every batch.
 
 The process that asked for the run stays what it is and waits; its children form the group
-(:mod:`tunebench.engine.process_group`) and each runs :func:`tunebench.training.encoder.run.run_one`. The first of
+(:mod:`tunebench.engine.process_group`) and each runs :func:`tunebench.training.registry.run_one`. The first of
 them writes to the run's folder. A child that dies, or fails, takes the others with it, and the run has failed with
 that reason; children whose parent dies end at once, since the run's lock died with it.
 """
@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tunebench.data import TextDataset
-from tunebench.execution.executors.remote import as_error, describe_error
+from tunebench.execution.executors.remote import Orders, as_error, describe_error
 from tunebench.execution.runner import environment
 from tunebench.execution.signals import STOP_SIGNALS
 from tunebench.machine import devices
@@ -31,7 +31,7 @@ from tunebench.machine.settings import Execution
 from tunebench.store.live import Progress
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
-from tunebench.strategies import family_of
+from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec
 from tunebench.training.attempt import Attempt, Interrupted
 
@@ -48,23 +48,23 @@ class ProcessDiedError(RuntimeError):
 
 
 def run_in_processes(attempt: Attempt) -> RunRecord:
-    """Train one run in ``execution.processes`` processes; see :func:`tunebench.training.encoder.run.run_one`.
+    """Train one run in ``execution.processes`` processes; see :func:`tunebench.training.registry.run_one`.
 
-    What the Trainer does not train runs in this process.
+    What several processes cannot train together runs in this process.
 
     Raises:
         Interrupted: ``stop`` turned true.
         ProcessDiedError: A process was killed.
         Exception: Whatever one of them raised first, under its name.
     """
-    from tunebench.training.encoder.run import run_one
+    from tunebench.training.registry import run_one
 
-    if family_of(attempt.spec.kind) != "encoder":
+    if not STRATEGIES[attempt.spec.kind].data_parallel:
         return run_one(attempt)
     execution = attempt.execution
     # Frozen layers' outputs are kept by one process for itself.
     there = execution.model_copy(update={"threads": devices.threads_of(execution), "prefix_cache": None})
-    asks = attempt.prune is not None
+    orders = Orders.of(attempt)
     context = multiprocessing.get_context("spawn")
     with TemporaryDirectory(prefix="tunebench-") as place:
         members = []
@@ -72,7 +72,7 @@ def run_in_processes(attempt: Attempt) -> RunRecord:
             for rank in range(execution.processes):
                 ours, theirs = context.Pipe()
                 path = attempt.folder.path
-                arguments = (theirs, rank, Path(place), attempt.spec, attempt.dataset, path, there, asks)
+                arguments = (theirs, rank, Path(place), attempt.spec, attempt.dataset, path, there, orders)
                 # No daemons: a worker of several, itself one, may start them, and they watch their parent.
                 process = context.Process(target=_work, args=arguments, name=f"tunebench-rank-{rank}")
                 with _may_have_children():
@@ -196,7 +196,7 @@ def _work(
     dataset: TextDataset,
     path: Path,
     execution: Execution,
-    asks: bool,
+    orders: Orders,
 ) -> None:
     """Be one process of the group."""
     for number in STOP_SIGNALS:
@@ -205,13 +205,24 @@ def _work(
     line = _Line(connection, first=rank == 0)
     from tunebench.engine import process_group
     from tunebench.machine import devices
-    from tunebench.training.encoder.run import run_one
+    from tunebench.training.registry import run_one
 
     device = devices.resolve_device(execution.device)
     try:
         process_group.join(rank, execution.processes, place=place, device=device, threads=execution.threads or 1)
-        folder, prune = RunFolder(path), line.prune if asks else None
-        record = run_one(Attempt(spec, dataset, folder, execution, report=line.report, stop=line.stop, prune=prune))
+        record = run_one(
+            Attempt(
+                spec,
+                dataset,
+                RunFolder(path),
+                execution,
+                report=line.report,
+                stop=line.stop,
+                prune=line.prune if orders.asks else None,
+                callbacks=orders.callbacks,
+                scores_test=orders.scores_test,
+            )
+        )
         line.send("record", record.model_dump(mode="json") if rank == 0 else None)
     except Interrupted as reason:
         line.send("interrupted", str(reason))

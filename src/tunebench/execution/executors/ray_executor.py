@@ -22,7 +22,7 @@ from tunebench.execution.display import Display
 from tunebench.execution.executors import ray_cluster
 from tunebench.execution.executors.base import Executor
 from tunebench.execution.executors.ray_task import Mailbox, Shared, run_task, unfinished, unpack
-from tunebench.execution.executors.remote import as_error
+from tunebench.execution.executors.remote import Orders, as_error
 from tunebench.execution.runner import Job, Summary, failed_at, run_plan
 from tunebench.execution.signals import stop_on_signals
 from tunebench.machine.settings import Execution
@@ -195,7 +195,6 @@ class RayExecutor(Executor):
                 "device": device,
                 "threads": self._threads,
                 "workers": max(int(node["CPU"]) // self._threads for node in ray_cluster.nodes()),
-                "locked": attempt.execution.locked & {spec.run_id},
             }
         )
         task = ray.remote(run_task).options(
@@ -212,7 +211,7 @@ class RayExecutor(Executor):
                 unfinished(folder),
                 self._mailbox,
                 self.remote_train or super().train,
-                attempt.prune is not None,
+                Orders.of(attempt),
             )
             try:
                 outcome = self._wait(reference, call)

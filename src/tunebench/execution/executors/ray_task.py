@@ -15,7 +15,7 @@ import numpy as np
 
 from tunebench.data import TextDataset
 from tunebench.data.tokens import preload
-from tunebench.execution.executors.remote import describe_error
+from tunebench.execution.executors.remote import Orders, describe_error
 from tunebench.execution.runner import environment
 from tunebench.machine.settings import Execution
 from tunebench.store.live import Progress
@@ -90,7 +90,7 @@ def run_task(
     files: Mapping[str, bytes],
     mailbox: Any,
     train: TrainFunction,
-    asks: bool,
+    orders: Orders,
 ) -> dict[str, Any]:
     """Train one run.
 
@@ -102,7 +102,7 @@ def run_task(
         files: What an earlier attempt left: checkpoint and best weights so far.
         mailbox: The actor's handle.
         train: Trains one run.
-        asks: Whether the driver decides, at every evaluation, if the run goes on.
+        orders: What the driver decides.
 
     Returns:
         ``record`` and ``files``; or ``interrupted`` and ``files``; or ``error`` and ``environment``.
@@ -119,9 +119,18 @@ def run_task(
             folder.begin(here)
             unpack(files, folder.path)
             preload(shared.tokens)
-            prune = line.prune if asks else None
             record = train(
-                Attempt(here, shared.dataset, folder, execution, report=line.report, stop=line.stop, prune=prune)
+                Attempt(
+                    here,
+                    shared.dataset,
+                    folder,
+                    execution,
+                    report=line.report,
+                    stop=line.stop,
+                    prune=line.prune if orders.asks else None,
+                    callbacks=orders.callbacks,
+                    scores_test=orders.scores_test,
+                )
             )
             record = record.model_copy(update={"spec": run})
             kept = [folder.path / name for name in record.files]

@@ -1,12 +1,35 @@
-"""Errors from other processes and machines, raised here as what they were there."""
+"""What goes to other processes and machines with a run, and errors that come back as what they were there."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tunebench.store.record import Environment
+from tunebench.store.run_folder import RunFolder
+from tunebench.training.attempt import Attempt
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What an attempt says beside the run itself; it pickles.
+
+    Attributes:
+        asks: Whether the sender decides, at every evaluation, if the run is given up.
+        callbacks: Makes the Trainer's callbacks, there.
+        scores_test: Whether the run is scored on the test part.
+    """
+
+    asks: bool
+    callbacks: Callable[[RunFolder], Sequence[Any]]
+    scores_test: bool
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> Orders:
+        """Return an attempt's."""
+        return cls(attempt.prune is not None, attempt.callbacks, attempt.scores_test)
 
 
 class RemoteFailureError(RuntimeError):

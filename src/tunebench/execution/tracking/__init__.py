@@ -11,7 +11,7 @@ import importlib.util
 from collections.abc import Sequence
 
 from tunebench.errors import ConfigError, MissingExtraError
-from tunebench.execution.tracking.in_run import add_trackers
+from tunebench.execution.tracking.in_run import run_callbacks
 from tunebench.execution.tracking.study import StudyTrackers, track_study
 
 #: The extra that brings each tracker; the tracker's name is also its package's.
@@ -32,4 +32,4 @@ def check_trackers(names: Sequence[str]) -> None:
             raise MissingExtraError(name, TRACKERS[name])
 
 
-__all__ = ["TRACKERS", "StudyTrackers", "add_trackers", "check_trackers", "track_study"]
+__all__ = ["TRACKERS", "StudyTrackers", "check_trackers", "run_callbacks", "track_study"]

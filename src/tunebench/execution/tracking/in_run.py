@@ -8,28 +8,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import Trainer, TrainerCallback
+    from transformers import TrainerCallback
 
     from tunebench.store.run_folder import RunFolder
 
 _LOG = logging.getLogger(__name__)
 
 
-def add_trackers(trainer: Trainer, names: Sequence[str], folder: RunFolder) -> None:
-    """Have a Trainer tell trackers what it logs.
+def run_callbacks(names: Sequence[str], folder: RunFolder) -> list[TrainerCallback]:
+    """Return callbacks through which a Trainer tells trackers what it logs.
+
+    To be called in the process that trains: what a tracker opens does not pickle.
 
     Args:
-        trainer: The run's Trainer.
-        names: Those of the study; others than these are told by :mod:`~tunebench.execution.tracking.study`.
+        names: The study's trackers. Those of whole studies are left to :mod:`~tunebench.execution.tracking.study`.
         folder: The run's folder: files go there, and notes of what failed.
     """
+    found: list[TrainerCallback] = []
     for name in (name for name in names if name in _MAKERS):
         try:
             callback = _MAKERS[name](folder.path / name)
         except Exception as error:
             _warn(name, error, folder)
             continue
-        trainer.add_callback(_guarded(name, callback, folder))
+        found.append(_guarded(name, callback, folder))
+    return found
 
 
 def _tensorboard(folder: Path) -> TrainerCallback:

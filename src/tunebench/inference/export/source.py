@@ -17,7 +17,7 @@ from tunebench.inference.export.check import chosen_texts
 from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedStudy
 from tunebench.store.study_folder import StudyStore
-from tunebench.strategies import family_of
+from tunebench.strategies import capabilities_of
 
 if TYPE_CHECKING:
     from tunebench.store.record import RunRecord
@@ -84,12 +84,11 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
     artifact = describe(run.path)
     record = run.read()
     assert record is not None and artifact.run is not None
-    family = family_of(record.spec.kind)
-    if record.scores is None or family != "encoder":
-        others = {"classical": "a baseline without an encoder", "few_shot": "a sentence encoder of SetFit"}
+    strategy = capabilities_of(record.spec.kind)
+    if record.scores is None or not strategy.exportable:
         raise ExportError(
             "Only a classifier that the Trainer trained and that was scored on test can be exported.",
-            value=f"{run_id}: {'not scored' if record.scores is None else others[family]}",
+            value=f"{run_id}: {'not scored' if record.scores is None else strategy.trains}",
             fix="choose another --run",
         )
     predictions = run.read_predictions()

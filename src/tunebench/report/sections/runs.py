@@ -12,7 +12,7 @@ from tunebench.report.reproduce import as_yaml
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
 from tunebench.store.cell import Cell
-from tunebench.strategies import STRATEGIES, is_classical
+from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StrategyConfig, StudyConfig
 from tunebench.study.spec import RunSpec
 
@@ -87,7 +87,7 @@ def study_of_run(cell: Cell) -> StudyConfig:
 def _strategy(spec: RunSpec) -> dict[str, Any]:
     """Return a strategy as a study file has it, with all of the recipe that reaches it."""
     own = {"kind": spec.kind, "params": spec.params}
-    if is_classical(spec.kind):
+    if not STRATEGIES[spec.kind].tunes_learning_rate:
         return own
     reaching = STRATEGIES[spec.kind].recipe_keys
     recipe = {n: getattr(spec, n) for n in Recipe.model_fields if reaching is None or n in reaching}

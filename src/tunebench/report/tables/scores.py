@@ -25,7 +25,7 @@ from tunebench.report.tables.render import Column, Table
 from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported
 from tunebench.store.record import Examples
-from tunebench.strategies import is_classical
+from tunebench.strategies import capabilities_of
 
 #: Classes up to which the balance names every share.
 _MANY_CLASSES = 5
@@ -178,7 +178,7 @@ def f1_per_million(comparison: Comparison) -> Table:
     def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
         row = arm.scored[0].row
         counts = {column.key: row[column.key] for column in columns[:3]}
-        if is_classical(row["kind"]):
+        if not capabilities_of(row["kind"]).tunes_learning_rate:
             classical[arm.label] = None
         elif counts["trainable_params"] and counts["head_params"]:
             shares[arm.label] = counts["head_params"] / counts["trainable_params"]

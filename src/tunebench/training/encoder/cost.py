@@ -11,7 +11,7 @@ import functools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from tunebench.models.loading import load_tokenizer, model_folder
 from tunebench.store.run_folder import kept_bytes
 from tunebench.study.spec import RunSpec
 from tunebench.training.encoder.prepare import Prepared, evaluation_interval, prepare_model
-from tunebench.training.estimate import Estimate
+from tunebench.training.estimate import Estimate, EstimateContext, KeptPrefixes
 
 if TYPE_CHECKING:
     from tunebench.engine.flops import Workload
@@ -39,30 +39,6 @@ _SAMPLE = 512
 _EFFICIENCY = {"fast": 0.65, "reference": 0.4}
 #: Seconds a run takes beside steps and evaluations: loading, tokenised data, writing.
 OVERHEAD = 4.0
-
-
-@dataclass
-class KeptPrefixes:
-    """What earlier runs of a plan will have kept of frozen layers.
-
-    Attributes:
-        limit: Bytes for all of them; None where nothing is kept.
-        texts: Texts by prefix. Subsets are nested, so a larger one adds the difference.
-        used: Bytes of all.
-    """
-
-    limit: int | None
-    texts: dict[str, int] = field(default_factory=dict)
-    used: int = 0
-
-    def add(self, key: str, texts: int, bytes_each: float) -> int | None:
-        """Return how many texts a run adds, or None where they would not fit."""
-        new = max(0, texts - self.texts.get(key, 0))
-        if self.limit is None or self.used + new * bytes_each > self.limit:
-            return None
-        self.texts[key] = max(texts, self.texts.get(key, 0))
-        self.used += round(new * bytes_each)
-        return new
 
 
 @dataclass(frozen=True)
@@ -96,7 +72,7 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class Way:
+class CostProfile:
     """One way of training, as far as it is known without a model in memory.
 
     Attributes:
@@ -118,7 +94,7 @@ class Way:
     frozen: Frozen | None
 
 
-def way_of(spec: RunSpec, dataset: TextDataset, device: str, measure: bool) -> Way:
+def _profiled(spec: RunSpec, dataset: TextDataset, device: str, measure: bool) -> CostProfile:
     """Measure, or derive, what one way of training takes."""
     ready = prepare_model(spec, device=device)
     sample, collator = _sample(spec, dataset)
@@ -129,7 +105,28 @@ def way_of(spec: RunSpec, dataset: TextDataset, device: str, measure: bool) -> W
         frozen = Frozen(prefix.layers, prefix.key(), prefix.bytes_per_text(sample.lengths))
     config: Any = ready.model.config
     trained = _trained_lengths(spec, ready, sample.lengths, collator)
-    return Way(ready.parameters, ready.workload, config.hidden_size, rates, sample.lengths, trained, frozen)
+    return CostProfile(ready.parameters, ready.workload, config.hidden_size, rates, sample.lengths, trained, frozen)
+
+
+def cost_profile(spec: RunSpec, context: EstimateContext) -> CostProfile:
+    """Return what a run's way of training takes, measured once for all runs that share it."""
+    way = (spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision)
+    key = (
+        *way,
+        spec.batches,
+        spec.attention_dropout,
+        spec.frozen_dropout,
+        spec.batch_size,
+        spec.max_length,
+    )
+    if key not in context.profiles:
+        context.tell(f"{'measuring' if context.measure else 'counting'} {spec.label}")
+        # The model of the profile before must be gone: each is measured, and fits, as it does in a run.
+        memory.release_memory()
+        memory.set_memory(context.execution, engine=spec.engine, device=context.device)
+        context.profiles[key] = _profiled(spec, context.dataset, context.device, context.measure)
+    found: CostProfile = context.profiles[key]
+    return found
 
 
 def _trained_lengths(spec: RunSpec, ready: Prepared, lengths: np.ndarray, collator: Collator) -> np.ndarray:
@@ -140,18 +137,18 @@ def _trained_lengths(spec: RunSpec, ready: Prepared, lengths: np.ndarray, collat
     return np.array([collator.width(longest) for longest in longest_of_batches(lengths, spec.batch_size)])
 
 
-def estimate_encoder(spec: RunSpec, way: Way, *, kept: KeptPrefixes, measured: bool) -> Estimate:
+def estimate_encoder(spec: RunSpec, profile: CostProfile, *, kept: KeptPrefixes, measured: bool) -> Estimate:
     """Estimate a run that the Trainer trains, and count what it will keep."""
-    rates, lengths = way.rates, way.lengths
+    rates, lengths = profile.rates, profile.lengths
     validation = round(spec.train_size * spec.validation_fraction)
     train = spec.train_size - validation
     steps_per_epoch = math.ceil(train / spec.batch_size)
     steps = steps_per_epoch * spec.epochs
-    used = _prefix_use(spec, way, kept)
-    work = way.workload if used is None else way.workload.above(used.layers)
-    flops = train * spec.epochs * _mean(spec, way.trained_lengths, work.step)
+    used = _prefix_use(spec, profile, kept)
+    work = profile.workload if used is None else profile.workload.above(used.layers)
+    flops = train * spec.epochs * _mean(spec, profile.trained_lengths, work.step)
     # Of what a text takes to score, the part above the frozen layers.
-    above = _mean(spec, lengths, work.forward) / _mean(spec, lengths, way.workload.forward)
+    above = _mean(spec, lengths, work.forward) / _mean(spec, lengths, profile.workload.forward)
     selection = {"validation": validation, "test": spec.test_size, "last": validation}[spec.selection]
     interval = evaluation_interval(spec, steps_per_epoch)
     scored = selection * math.ceil(steps / interval) + spec.test_size
@@ -160,7 +157,7 @@ def estimate_encoder(spec: RunSpec, way: Way, *, kept: KeptPrefixes, measured: b
         seconds += used.new_texts * used.flops_per_text * rates.seconds_per_flop
         # As in records: operations for texts that select or are scored are none of training.
         flops += min(used.new_texts, train) * used.flops_per_text
-    trainable, total = way.parameters.trainable, way.parameters.total
+    trainable, total = profile.parameters.trainable, profile.parameters.total
     assert total is not None, "counted when the model was prepared"
     # Besides: the best weights so far, and two checkpoints (old and new) of weights and two moments.
     disk = kept_bytes(spec, trainable) + 4 * trainable * (1 + 2 * 3)
@@ -188,8 +185,8 @@ class _PrefixUse:
     flops_per_text: float
 
 
-def _prefix_use(spec: RunSpec, way: Way, kept: KeptPrefixes) -> _PrefixUse | None:
-    frozen = way.frozen
+def _prefix_use(spec: RunSpec, profile: CostProfile, kept: KeptPrefixes) -> _PrefixUse | None:
+    frozen = profile.frozen
     if frozen is None:
         return None
     # The test part is the same for all sizes, so it is counted once by counting it with each of them.
@@ -199,9 +196,9 @@ def _prefix_use(spec: RunSpec, way: Way, kept: KeptPrefixes) -> _PrefixUse | Non
     new = kept.add(repr(same), texts, frozen.bytes_per_text)
     if new is None:
         return None
-    work = way.workload.below(frozen.layers)
+    work = profile.workload.below(frozen.layers)
     size = round(new * frozen.bytes_per_text)
-    return _PrefixUse(frozen.layers, new, size, _mean(spec, way.lengths, work.forward))
+    return _PrefixUse(frozen.layers, new, size, _mean(spec, profile.lengths, work.forward))
 
 
 def _mean(spec: RunSpec, lengths: np.ndarray, operations: Callable[..., float]) -> float:

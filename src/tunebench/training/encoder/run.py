@@ -18,7 +18,6 @@ from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import process_group
 from tunebench.engine.batching import Batches, TokenDataset
 from tunebench.engine.evaluator import predict_logits
-from tunebench.execution.tracking import add_trackers
 from tunebench.files import stored_file
 from tunebench.machine import devices, environment, memory
 from tunebench.machine.clock import Clock, median
@@ -26,11 +25,11 @@ from tunebench.models.loading import inspect_base, model_folder
 from tunebench.store.live import Progress
 from tunebench.store.record import Cost, Environment, RunRecord, Selected, TestAccess, Timing, now
 from tunebench.store.run_folder import RunFolder
-from tunebench.strategies import family_of
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.metrics import score
 from tunebench.training.attempt import Attempt, Interrupted, Pruned
 from tunebench.training.backend import Predicted
+from tunebench.training.encoder.cost import cost_profile, estimate_encoder
 from tunebench.training.encoder.prepare import (
     Prepared,
     make_datasets,
@@ -39,6 +38,7 @@ from tunebench.training.encoder.prepare import (
     training_arguments,
 )
 from tunebench.training.encoder.trainer import StudyTrainer
+from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.measurements import WARMUP_STEPS
 from tunebench.training.parts import describe_parts, run_parts
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tunebench.store.run_folder import RunFolder
 
 
-def run_one(attempt: Attempt) -> RunRecord:
+def train(attempt: Attempt) -> RunRecord:
     """Train, select, score once, and describe one run; resumes from the folder's checkpoint.
 
     In a group of processes (:mod:`tunebench.engine.process_group`) each calls this, and the first one writes.
@@ -55,7 +55,7 @@ def run_one(attempt: Attempt) -> RunRecord:
         attempt: What to train. Its folder is written to, but nothing is committed here.
 
     Returns:
-        The complete record; without scores where ``attempt.execution`` keeps the test part locked. A run
+        The complete record; without scores where the attempt keeps the test part locked. A run
         given up has the status ``pruned`` and neither weights nor scores.
 
     Raises:
@@ -63,15 +63,6 @@ def run_one(attempt: Attempt) -> RunRecord:
         NonFiniteLossError: Training diverged.
         TunebenchError: Data and spec do not go together.
     """
-    family = family_of(attempt.spec.kind)
-    if family == "classical":
-        from tunebench.training.linear.run import run_classical
-
-        return run_classical(attempt)
-    if family == "few_shot":
-        from tunebench.training.setfit.run import run_few_shot
-
-        return run_few_shot(attempt)
     spec, dataset, folder, execution = attempt.spec, attempt.dataset, attempt.folder, attempt.execution
     started = now()
     clock = Clock()
@@ -119,8 +110,9 @@ def run_one(attempt: Attempt) -> RunRecord:
             clock=clock,
         )
         if process_group.is_first():
-            add_trackers(trainer, execution.trackers, folder)
-        scored = test_set if spec.run_id not in execution.locked else None
+            for callback in attempt.callbacks(folder):
+                trainer.add_callback(callback)
+        scored = test_set if attempt.scores_test else None
         sets = [part for part in (train_set, selection_set, scored) if part is not None]
         prefix = _fill_prefix(attempt, prepared, trainer, sets)
         with process_group.first_then_others():
@@ -138,7 +130,7 @@ def run_one(attempt: Attempt) -> RunRecord:
                 prepared.fast.refresh(everything=True)
             if process_group.is_first():
                 checkpoints.save_weights(folder.weights, prepared.model)
-            if spec.run_id not in execution.locked:
+            if attempt.scores_test:
                 test_start = time.monotonic()
                 logits = trainer.logits(test_set, phase="test")
                 test_seconds = time.monotonic() - test_start
@@ -284,13 +276,25 @@ def _select(spec: RunSpec, trainer: StudyTrainer, folder: RunFolder) -> Selected
     return Selected(by=spec.selection, step=meters.best_step, epoch=meters.best_epoch, macro_f1=meters.best_score)
 
 
-def predict_encoder(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
-    """Return the test part's logits and labels, and the seconds; with stored weights."""
+def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
+    """Say what a run will take; see :mod:`tunebench.training.encoder.cost`."""
+    profile = cost_profile(spec, context)
+    return estimate_encoder(spec, profile, kept=context.kept, measured=context.measure)
+
+
+def load(spec: RunSpec, folder: RunFolder, *, device: str) -> Prepared:
+    """Return the trained model, with the engine that the run was trained with."""
     prepared = prepare_model(spec, device=device)
     prepared.model.to(device)
     checkpoints.load_weights(folder.weights, prepared.model)
     if prepared.fast is not None:
         prepared.fast.refresh(everything=True)
+    return prepared
+
+
+def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
+    """Return the test part's logits and labels, and the seconds; with stored weights."""
+    prepared = load(spec, folder, device=device)
     _, _, test_set, collator = make_datasets(spec, dataset, parts)
     begin = time.monotonic()
     if spec.engine == "fast":

@@ -13,18 +13,20 @@ from typing import Any
 import numpy as np
 
 from tunebench.data import TextDataset
+from tunebench.data.splits import Parts
 from tunebench.files import stored_file
 from tunebench.machine import devices, environment, memory
 from tunebench.machine.clock import Clock, ContentionMeter
 from tunebench.store.live import Progress
 from tunebench.store.record import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing, now
-from tunebench.store.run_folder import kept_bytes
+from tunebench.store.run_folder import RunFolder, kept_bytes
 from tunebench.strategies import STRATEGIES
 from tunebench.strategies.base import ClassicalStrategy
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.metrics import score, selection_metrics
 from tunebench.training.attempt import Attempt, Interrupted
-from tunebench.training.estimate import Estimate
+from tunebench.training.backend import Predicted
+from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.linear.model import LinearText, fit_linear_text
 from tunebench.training.parts import describe_parts, run_parts, scored_texts
 
@@ -35,7 +37,7 @@ _SAMPLE = 500
 _WORD = re.compile(r"\w+")
 
 
-def run_classical(attempt: Attempt) -> RunRecord:
+def train(attempt: Attempt) -> RunRecord:
     """Fit, choose on the selection split, score once, and describe; see :mod:`tunebench.training.encoder.run`.
 
     ``selected.step`` is the number of solver iterations, each of which is a pass over the training part,
@@ -44,6 +46,9 @@ def run_classical(attempt: Attempt) -> RunRecord:
     started, clock, contention = now(), Clock(), ContentionMeter()
     spec, dataset, folder = attempt.spec, attempt.dataset, attempt.folder
     threads = devices.set_threads(devices.threads_of(attempt.execution))
+    # As the other backends: what the run before left is gone, and the allocator is that of a plain script.
+    memory.set_memory(attempt.execution, engine="reference", device="cpu")
+    memory.release_memory()
     memory.reset_peak_memory()
     strategy, classes = _strategy(spec), len(spec.data.label_names)
     params = strategy.params(**spec.params)
@@ -121,18 +126,18 @@ def run_classical(attempt: Attempt) -> RunRecord:
     )
 
 
-def estimate_classical(spec: RunSpec, *, dataset: TextDataset, measure: bool) -> Estimate:
+def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     """Estimate a run by fitting a few hundred texts for real.
 
     Features grow with the number of texts by a power law (Heaps), taken from two samples; time grows
-    with the texts, and is that of the sample, so ``measured`` is what ``measure`` says although a fit
+    with the texts, and is that of the sample, so ``measured`` is what the plan says although a fit
     is always made.
 
     Args:
         spec: The run.
-        dataset: Its texts.
-        measure: Whether the estimates of the plan are called measured.
+        context: Its texts, and whether the estimates of the plan are called measured.
     """
+    dataset, measure = context.dataset, context.measure
     strategy, classes = _strategy(spec), len(spec.data.label_names)
     params = strategy.params(**spec.params)
     parts = run_parts(spec, dataset)
@@ -231,3 +236,17 @@ def _balanced(labels: np.ndarray, count: int) -> np.ndarray:
     firsts = np.unique(labels, return_index=True)[1]
     rest = np.setdiff1d(np.arange(len(labels)), firsts)
     return np.sort(np.concatenate([firsts, rest[: max(0, count - len(firsts))]]))
+
+
+def load(spec: RunSpec, folder: RunFolder, *, device: str) -> LinearText:
+    """Return the fitted model; it computes on the CPU, whatever the device."""
+    params: Any = _strategy(spec).params(**spec.params)
+    return LinearText.load(folder.path, ngrams=params.ngrams)
+
+
+def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
+    """Return the test part's logits and labels, and the seconds; with the stored model."""
+    model = load(spec, folder, device=device)
+    _, (texts, labels) = scored_texts(spec, dataset, parts)
+    begin = time.monotonic()
+    return model.logits(model.features(texts)), labels, time.monotonic() - begin

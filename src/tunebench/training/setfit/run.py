@@ -33,9 +33,9 @@ from tunebench.study.spec import RunSpec
 from tunebench.tasks.metrics import score, selection_metrics
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
-from tunebench.training.encoder.cost import OVERHEAD, Way
+from tunebench.training.encoder.cost import OVERHEAD, cost_profile
 from tunebench.training.encoder.prepare import trainer_folder
-from tunebench.training.estimate import Estimate
+from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.measurements import WARMUP_STEPS
 from tunebench.training.parts import describe_parts, run_parts, scored_texts
 from tunebench.training.setfit.model import SentenceClassifier, autocast, sentence_encoder
@@ -44,14 +44,17 @@ if TYPE_CHECKING:
     from tunebench.strategies import SetFitParams
 
 
-def run_few_shot(attempt: Attempt) -> RunRecord:
-    """Train, score once, and describe; see :func:`tunebench.training.encoder.run.run_one`.
+def train(attempt: Attempt) -> RunRecord:
+    """Train, score once, and describe; see :func:`tunebench.training.encoder.run.train`.
 
     The selection split, where there is one, is scored at the end: it chooses among learning rates.
     """
     started, clock, contention = now(), Clock(), ContentionMeter()
     spec, dataset, folder, execution = attempt.spec, attempt.dataset, attempt.folder, attempt.execution
     threads = devices.set_threads(devices.threads_of(execution))
+    # The library trains as a plain script does, whatever the run before had.
+    memory.set_memory(execution, engine="reference", device=devices.resolve_device(execution.device))
+    memory.release_memory()
     memory.reset_peak_memory()
     attempt.report(Progress(spec.run_id, "prepare", 0, 0, None, None))
     parts = run_parts(spec, dataset)
@@ -71,7 +74,7 @@ def run_few_shot(attempt: Attempt) -> RunRecord:
     eval_seconds = time.monotonic() - eval_start
     classifier.save(folder.weights)
     logits, test_seconds = None, None
-    if spec.run_id not in execution.locked:
+    if attempt.scores_test:
         test_start = time.monotonic()
         logits = classifier.logits(test_texts)
         test_seconds = time.monotonic() - test_start
@@ -141,25 +144,20 @@ def full_steps(spec: RunSpec) -> RunSpec:
     return spec.model_copy(update=changes | {"engine": "reference", "attention_dropout": None})
 
 
-def estimate_few_shot(spec: RunSpec, way: Way, *, measured: bool) -> Estimate:
-    """Estimate a run from full fine-tuning of the same encoder.
-
-    Args:
-        spec: The run.
-        way: How :func:`full_steps` trains, and what it takes.
-        measured: Whether that was measured.
-    """
-    rates = way.rates
+def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
+    """Estimate a run from full fine-tuning of the same encoder; see :func:`full_steps`."""
+    profile, measured = cost_profile(full_steps(spec), context), context.measure
+    rates = profile.rates
     params, classes = _params(spec), len(spec.data.label_names)
     validation = round(spec.train_size * spec.validation_fraction)
     train = spec.train_size - validation
     # A batch is padded to its longest text.
-    padded = longest_of_batches(way.lengths, params.pairs_per_batch)
-    a_text = np.mean([way.workload.step(texts=1, length=longest) for longest in padded])
+    padded = longest_of_batches(profile.lengths, params.pairs_per_batch)
+    a_text = np.mean([profile.workload.step(texts=1, length=longest) for longest in padded])
     flops = float(2 * _pairs(params, train) * a_text)
-    encoder = way.parameters.adapter
+    encoder = profile.parameters.adapter
     assert encoder is not None, "counted when the model was prepared"
-    head = (way.hidden_size + 1) * (1 if classes == 2 else classes)
+    head = (profile.hidden_size + 1) * (1 if classes == 2 else classes)
     scored = validation + train + spec.test_size
     return Estimate(
         steps=_steps(params, train),
@@ -303,13 +301,14 @@ def _judge(classifier: SentenceClassifier, texts: Sequence[str], labels: np.ndar
     return found["macro_f1"]
 
 
-def predict_few_shot(
-    spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str
-) -> Predicted:
-    """Return the test part's logits and labels, and the seconds; with stored weights."""
-    from tunebench.training.setfit.model import SentenceClassifier
+def load(spec: RunSpec, folder: RunFolder, *, device: str) -> SentenceClassifier:
+    """Return the trained classifier."""
+    return SentenceClassifier.load(spec, folder.weights, device=device)
 
-    classifier = SentenceClassifier.load(spec, folder.weights, device=device)
+
+def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
+    """Return the test part's logits and labels, and the seconds; with stored weights."""
+    classifier = load(spec, folder, device=device)
     _, (texts, labels) = scored_texts(spec, dataset, parts)
     begin = time.monotonic()
     return classifier.logits(texts), labels, time.monotonic() - begin
