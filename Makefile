@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/quickstart
 
-.PHONY: help demo test lint types unit docs faults fuzz scaling audit reports format clean
+.PHONY: help demo test lint types unit docs layers faults fuzz scaling audit reports format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -42,6 +42,9 @@ unit: $(VENV)/.dev ## pytest, on up to four cores
 
 docs: $(VENV)/.docs ## Build the docs into site/; every warning is an error
 	$(BIN)/sphinx-build -W --keep-going --quiet -b html docs site
+
+layers: $(VENV)/.docs ## Draw the layers of the package from its imports
+	$(BIN)/python docs/layers.py
 
 reports: $(VENV)/.offline ## Rebuild tables, figures and report of every committed result
 	for study in docs/results/*/study.yaml; do $(BIN)/tunebench report $$(dirname $$study) --no-run-figures || exit 1; done

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 from pydantic import BaseModel
@@ -29,6 +31,8 @@ autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True, "exclude-members": "model_config, set_score_request"}
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 88
+# `--option` in the text of the command line is to stay as it is.
+smartquotes = False
 
 #: In a report: a figure's heading, its PNG and the link to its SVG.
 _FIGURE = re.compile(r"### [^\n]+\n\n!\[[^\n]*\]\((figures/[^)]+)\.png\)\n\n\[SVG\]\([^)]+\)\n\n?")
@@ -38,6 +42,18 @@ def leave_out_figures(app: Sphinx, page: str, text: list[str]) -> None:
     """Leave out of a report the figures, which are drawn by ``make reports`` and mostly not kept."""
     if page.startswith("results/") and page.endswith("/report"):
         text[0] = _FIGURE.sub("", text[0])
+
+
+def add_commands(app: Sphinx, page: str, text: list[str]) -> None:
+    """Put what typer writes of all commands into the page of the command line."""
+    if page != "cli":
+        return
+    command = [sys.executable, "-m", "typer", "tunebench.cli", "utils", "docs", "--name", "tunebench"]
+    written = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    # The page has its own beginning, and its margin lists the commands. `{DIR}` would read as a choice.
+    written = re.sub(r"\{([A-Z.]+)\}", r"\1", written[written.index("\n## ") :])
+    commands = re.sub(r"^Example: (.*)$", r"Example: `\1`", written, flags=re.MULTILINE)
+    text[0] = text[0].replace("<!-- commands -->", commands)
 
 
 def describe_fields(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
@@ -62,5 +78,6 @@ def shorten_signature(
 def setup(app: Sphinx) -> None:
     """Connect the above."""
     app.connect("source-read", leave_out_figures)
+    app.connect("source-read", add_commands)
     app.connect("autodoc-process-docstring", describe_fields)
     app.connect("autodoc-process-signature", shorten_signature)

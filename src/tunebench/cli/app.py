@@ -1,4 +1,4 @@
-"""The command tree; one module of this package holds the commands of one subject."""
+"""The command tree. Each module of this package holds the commands of one subject."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Compare fine-tuning strategies for text classification, controlled and honestly.",
+    help="Compare fine-tuning strategies for text classification, with honest statistics.",
     epilog="Start with: [bold]tunebench run quickstart[/bold]",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Look at data before training on it.")
+data_app = typer.Typer(no_args_is_help=True, help="Check a data set before training on it.")
 app.add_typer(data_app, name="data")
 
-StudyArgument = Annotated[str, typer.Argument(help="A preset's name or a YAML file.", metavar="STUDY")]
-FolderArgument = Annotated[Path, typer.Argument(help="A study's folder.", metavar="DIR")]
+StudyArgument = Annotated[str, typer.Argument(help="The name of a preset, or a YAML file.", metavar="STUDY")]
+FolderArgument = Annotated[Path, typer.Argument(help="The folder of a study.", metavar="DIR")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -12,18 +12,20 @@ from tunebench.cli.console import out, print_json
 
 @data_app.command("audit", epilog="Example: tunebench data audit imdb-reviews --max-length 256")
 def data_audit(
-    source: Annotated[str, typer.Argument(help="Packaged name, Hub name, file or folder.", metavar="D")],
-    model: Annotated[str, typer.Option(help="Whose tokenizer counts tokens.")] = "minilm",
-    max_length: Annotated[int, typer.Option(help="Where training would cut.", min=4)] = 256,
-    text_column: Annotated[str | None, typer.Option(help="Column of texts.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
+    source: Annotated[
+        str, typer.Argument(help="The data: a packaged name, a file, a folder or a Hub name.", metavar="D")
+    ],
+    model: Annotated[str, typer.Option(help="Model whose tokenizer counts the tokens.")] = "minilm",
+    max_length: Annotated[int, typer.Option(help="Number of tokens that training would keep.", min=4)] = 256,
+    text_column: Annotated[str | None, typer.Option(help="Name of the text column.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Name of the label column.")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="data.KEY=VALUE, as for run: data.encoding=cp1252."),
+        typer.Option("--set", help="Change a setting of the data, as in run: data.encoding=cp1252."),
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Say what was read of a data set, and count classes, lengths, truncation and duplicates of a data set."""
+    """Show what was read of a data set. Count its classes, lengths, truncated texts and duplicates."""
     from tunebench.api import audit_source
     from tunebench.study.yaml_file import load_data_config
 

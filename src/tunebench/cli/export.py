@@ -17,15 +17,23 @@ from tunebench.cli.console import out, print_json, print_rows, tell
 @app.command(epilog="Example: tunebench export out/quickstart --format merged --out models/reviews")
 def export(
     folder: FolderArgument,
-    out_dir: Annotated[Path, typer.Option("--out", help="The new folder.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the export; new or empty.")],
     format_: Annotated[str, typer.Option("--format", help="adapter, merged, onnx or onnx-int8.")] = "merged",
-    run_id: Annotated[str | None, typer.Option("--run", help="The run; default the best on validation.")] = None,
-    recommended: Annotated[bool, typer.Option("--recommended", help="The run the study recommends.")] = False,
-    push: Annotated[str | None, typer.Option(help="Upload to this Hub repository.", metavar="REPO")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --push: list the files only.")] = False,
+    run_id: Annotated[
+        str | None, typer.Option("--run", help="The run to export; default the best on validation.")
+    ] = None,
+    recommended: Annotated[
+        bool, typer.Option("--recommended", help="Export a run of the strategy that the study recommends.")
+    ] = False,
+    push: Annotated[
+        str | None, typer.Option(help="Upload the export to this Hub repository.", metavar="REPO")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --push: list the files, upload nothing.")
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Write a run's classifier as a folder others can load, checked against the run."""
+    """Export a trained classifier as a folder that other programs load, checked against its run."""
     from tunebench.inference.export import export_run
     from tunebench.inference.export.push import check_repository, upload_list
     from tunebench.inference.export.push import push as upload
@@ -57,17 +65,25 @@ def export(
 
 @app.command(epilog='Example: tunebench predict models/reviews "a lovely film" "a dull one"')
 def predict(
-    path: Annotated[Path, typer.Argument(help="An export, a PEFT adapter, or a run's folder.", metavar="PATH")],
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; - reads lines.", metavar="TEXT")] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Read a column of this file.")] = None,
-    column: Annotated[str | None, typer.Option(help="With --csv: the column; default by name.")] = None,
-    format_: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
-    json_: Annotated[bool, typer.Option("--json", help="As --format jsonl.")] = False,
+    path: Annotated[
+        Path, typer.Argument(help="An export, a PEFT adapter, or the folder of a run.", metavar="PATH")
+    ],
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts to classify; - reads lines of standard input.", metavar="TEXT")
+    ] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Read the texts from a column of this CSV file.")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="With --csv: name of the text column; default a usual name such as text.")
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", help="Output format: jsonl or csv.")] = "jsonl",
+    json_: Annotated[bool, typer.Option("--json", help="Same as --format jsonl.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Compute threads.", min=1, max=1024)] = None,
+    threads: Annotated[int | None, typer.Option(help="Number of threads.", min=1, max=1024)] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
 ) -> None:
-    """Print the likeliest label and its probability for each text, in order."""
+    """Print the most likely label and its probability for each text, in order."""
     if json_:
         format_ = "jsonl"
     if format_ not in ("jsonl", "csv"):

@@ -17,15 +17,21 @@ from tunebench.cli.console import out, print_json, print_tables
     epilog="Example: tunebench import results/full_5k results/lora_5k --out out/theirs --set data=imdb",
 )
 def import_(
-    folders: Annotated[list[Path], typer.Argument(help="Folders that Trainer scripts left.", metavar="FOLDER...")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder of the result; new or empty.", metavar="DIR")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Output folders of Trainer scripts, one for each run.", metavar="FOLDER...")
+    ],
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder for the imported study; new or empty.", metavar="DIR")
+    ],
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="What folders do not say: KEY=VALUE, or FOLDER:KEY=VALUE for one."),
+        typer.Option(
+            "--set", help="State what the folders do not say: KEY=VALUE for all, FOLDER:KEY=VALUE for one."
+        ),
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Make a study of runs that other Trainer scripts left, with null for what they do not tell."""
+    """Import runs of other Trainer scripts as a study. Unknown settings stay null."""
     from tunebench.api import import_runs
 
     comparison = import_runs(folders, folder=out_dir, settings=set_ or [])

@@ -15,7 +15,7 @@ from tunebench.cli.console import out, print_json, tell
 
 @app.command(epilog="Example: tunebench doctor --json")
 def doctor(json_: JsonOption = False) -> None:
-    """Say what this machine can do, and what is missing."""
+    """Check this machine: processor, memory, disk, packages, and what is missing."""
     from tunebench.machine.doctor import examine
 
     found = examine(folder=Path("."))
@@ -34,33 +34,42 @@ def doctor(json_: JsonOption = False) -> None:
 def bench(
     model: Annotated[
         str | None,
-        typer.Option(help="distilbert (the default), minilm (with --serve, --scaling), or a model folder."),
+        typer.Option(
+            help="distilbert, minilm or a model folder; default distilbert, with --serve and --scaling minilm."
+        ),
     ] = None,
-    grid: Annotated[bool, typer.Option("--grid", help="Estimate the whole paper grid both ways.")] = False,
+    grid: Annotated[
+        bool, typer.Option("--grid", help="Also estimate the time of the whole study of the paper, for both sides.")
+    ] = False,
     attention_dropout: Annotated[
-        float | None, typer.Option(help="For our side; default the model's own.", min=0, max=0.99)
+        float | None,
+        typer.Option(help="Attention dropout of the tunebench side; default that of the model.", min=0, max=0.99),
     ] = None,
     prefix: Annotated[
-        bool, typer.Option("--prefix", help="Measure frozen layers from disk against computing them.")
+        bool, typer.Option("--prefix", help="Measure training with cached frozen layers against computing them.")
     ] = False,
     serve: Annotated[
-        bool, typer.Option("--serve", help="Measure serving, and a plain pipeline behind the same routes.")
+        bool, typer.Option("--serve", help="Measure serving against a plain pipeline behind the same routes.")
     ] = False,
     scaling: Annotated[
         bool,
-        typer.Option("--scaling", help="Measure how cost grows with texts, length, parameters, runs, workers."),
+        typer.Option(
+            "--scaling", help="Measure how cost grows with texts, text length, parameters, runs and workers."
+        ),
     ] = False,
     out_: Annotated[
-        Path | None, typer.Option("--out", help="With --scaling: a folder for scaling.json and its figure.")
+        Path | None, typer.Option("--out", help="With --scaling: folder for scaling.json and its figure.")
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Time to use; two rounds at least.", min=1)] = 420.0,
+    seconds: Annotated[float, typer.Option(help="Time to spend. At least two rounds are measured.", min=1)] = 420.0,
     threads: Annotated[
-        int | None, typer.Option(help="Compute threads; default all cores.", min=1, max=1024)
+        int | None, typer.Option(help="Number of threads; default all cores.", min=1, max=1024)
     ] = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Show instead where our step's time goes.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show where the time of a tunebench training step goes.")
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Measure our training and evaluation against a plain Trainer script, in one sitting."""
+    """Measure training and evaluation against a plain Trainer script, in one session."""
     if serve:
         from tunebench.benchmarks.serving import render_serve, run_serve_bench
 

@@ -19,7 +19,7 @@ def results(
     json_: JsonOption = False,
     csv_: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Print one row a run with everything measured."""
+    """Print one row for each run, with everything that was measured."""
     from tunebench.analysis.load import load_comparison
     from tunebench.report.tables.render import csv_cell
 
@@ -40,7 +40,7 @@ def results(
 @app.command(epilog="Example: tunebench tables out/quickstart --format markdown macro_f1 time")
 def tables(
     folder: FolderArgument,
-    names: Annotated[list[str] | None, typer.Argument(help="Tables; default all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Names of tables; default all.")] = None,
     format_: Annotated[str, typer.Option("--format", help="text, markdown, csv or latex.")] = "text",
 ) -> None:
     """Print the tables of a study."""
@@ -52,14 +52,18 @@ def tables(
 @app.command(epilog="Example: tunebench recommend out/quickstart --prefer size --margin 1")
 def recommend(
     folder: FolderArgument,
-    prefer: Annotated[str, typer.Option(help="f1, cost (training time) or size (weights kept).")] = "f1",
+    prefer: Annotated[
+        str, typer.Option(help="What to prefer: f1, cost (training time) or size (stored weights).")
+    ] = "f1",
     margin: Annotated[
-        float | None, typer.Option(help="Macro F1 points that do not matter; default the study's.")
+        float | None, typer.Option(help="Equivalence margin in macro F1 points; default the margin of the study.")
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Training size to decide at; default the largest.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Training size to decide at; default the largest with the most strategies.")
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Recommend a strategy, with reasons, doubts, and what would change the answer."""
+    """Recommend a strategy, with the reasons, the doubts, and what would change the answer."""
     from tunebench.analysis.load import load_comparison
     from tunebench.analysis.recommend import recommend as decide
     from tunebench.report.words import recommendation_text
@@ -76,10 +80,10 @@ def report(
     folder: FolderArgument,
     run_figures: Annotated[
         bool | None,
-        typer.Option(help="Draw the missing figures of single runs; default where there are at most 24 runs."),
+        typer.Option(help="Also draw the figures of single runs; default if there are at most 24 runs."),
     ] = None,
 ) -> None:
-    """Write report.html, report.md, tables (text, Markdown, CSV, LaTeX) and figures of a study anew."""
+    """Write report.html, report.md, the tables (text, Markdown, CSV, LaTeX) and the figures of a study again."""
     from tunebench.api import write_report
 
     out.print(f"Report: {write_report(folder, run_figures=run_figures)}", markup=False)
@@ -87,7 +91,7 @@ def report(
 
 @app.command(epilog="Example: tunebench presets")
 def presets() -> None:
-    """List the studies that ship with the package."""
+    """List the studies that come with the package."""
     from tunebench.study.yaml_file import load_study
     from tunebench.study.yaml_file import presets as known
 

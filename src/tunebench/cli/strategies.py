@@ -12,11 +12,11 @@ from tunebench.cli.console import out, print_json, print_rows
 
 @app.command(epilog="Example: tunebench strategies lora --model minilm")
 def strategies(
-    name: Annotated[str | None, typer.Argument(help="One strategy; default all.")] = None,
-    model: Annotated[str | None, typer.Option(help="Also say what each trains on this model.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a strategy; default all.")] = None,
+    model: Annotated[str | None, typer.Option(help="Also show what each strategy trains on this model.")] = None,
     json_: JsonOption = False,
 ) -> None:
-    """List strategies: parameters, defaults, where they come from, and what they train on a model."""
+    """List the strategies: summary, parameters, defaults, source, and what they train on a model."""
     from tunebench.strategies.describe import describe_strategies
 
     found = describe_strategies(name, model=model)

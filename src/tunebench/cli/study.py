@@ -18,39 +18,58 @@ from tunebench.machine.settings import Execution
 @app.command(epilog="Example: tunebench run quickstart --set epochs=2 --out out/quick --budget 30m")
 def run(
     study: StudyArgument,
-    model: Annotated[str | None, typer.Option(help="Packaged name, Hub name or folder.")] = None,
-    data: Annotated[str | None, typer.Option(help="Packaged name, Hub name, file or folder.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, dotted keys.")] = None,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder; default out/NAME.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate, train nothing.")] = False,
-    budget: Annotated[str | None, typer.Option(help="Leave out what does not fit: 3h, 90m.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model: a packaged name, a folder or a Hub name.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The data: a packaged name, a file, a folder or a Hub name.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting of the study: epochs=2, data.text_column=review."),
+    ] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the results; default out/NAME.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the study and estimate its cost. Train nothing.")
+    ] = False,
+    budget: Annotated[
+        str | None, typer.Option(help="Time limit, such as 3h or 90m. Runs that do not fit are left out.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(help="Compute threads; default a run's share of the cores.", min=1, max=1024)
+        int | None, typer.Option(help="Threads for each run; default its share of the cores.", min=1, max=1024)
     ] = None,
-    workers: Annotated[int, typer.Option(help="Runs side by side; threads are split.", min=1, max=1024)] = 1,
-    processes: Annotated[
-        int, typer.Option(help="Processes that train each run together, sharing its batches.", min=1, max=1024)
+    workers: Annotated[
+        int, typer.Option(help="Number of runs that train at the same time. They share the cores.", min=1, max=1024)
     ] = 1,
-    executor: Annotated[str | None, typer.Option(help="serial, processes or ray; default by --workers.")] = None,
-    ray_address: Annotated[
-        str | None, typer.Option(help="Ray cluster to join; default one on this machine.", metavar="HOST:PORT")
+    processes: Annotated[
+        int, typer.Option(help="Number of processes for each run (data parallel).", min=1, max=1024)
+    ] = 1,
+    executor: Annotated[
+        str | None, typer.Option(help="serial, processes or ray; default processes if --workers is above 1.")
     ] = None,
-    tracker: Annotated[list[str] | None, typer.Option(help="Also log to: tensorboard, mlflow, trackio.")] = None,
-    measure: Annotated[bool, typer.Option(help="Measure speed for the estimates.")] = True,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster; default a new one on this machine.", metavar="HOST:PORT"),
+    ] = None,
+    tracker: Annotated[
+        list[str] | None, typer.Option(help="Also log to tensorboard, mlflow or trackio. May be repeated.")
+    ] = None,
+    measure: Annotated[bool, typer.Option(help="Measure the speed of this machine for the estimates.")] = True,
     unlock_test: Annotated[
-        bool, typer.Option("--unlock-test", help="Score test again where another rate was chosen; it is shown.")
+        bool,
+        typer.Option("--unlock-test", help="Allow a second look at the test part. Every table then reports it."),
     ] = False,
     prefix_cache: Annotated[
-        str, typer.Option(help="Disk for outputs of frozen layers, where frozen_dropout is off: 2GB, or off.")
+        str, typer.Option(help="Disk space for cached outputs of frozen layers, such as 2GB, or off.")
     ] = "2GB",
     keep_memory: Annotated[
         bool | None,
-        typer.Option(help="Keep freed pages between steps: faster, same results; default the fast engine only."),
+        typer.Option(
+            help="Keep freed memory for the next step: faster, same results; default with the fast engine."
+        ),
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Run a study, or go on with it: what is complete is skipped, what is not is resumed."""
+    """Run a study, or resume it: complete runs are skipped, the others continue from their last checkpoint."""
     from tunebench.api import dry_run_rows, run_study
     from tunebench.formatting import parse_duration, parse_size
     from tunebench.study.yaml_file import load_study
@@ -125,11 +144,15 @@ def status(folder: FolderArgument, json_: JsonOption = False) -> None:
 def discard_weights(
     folder: FolderArgument,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also of runs whose test part is locked: they could not be scored then.")
+        bool,
+        typer.Option(
+            "--all",
+            help="Also delete weights of runs that are not scored on test yet. They can then never be scored.",
+        ),
     ] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Give back the disk that weights take: records, predictions and tables stay, and the runs stay complete."""
+    """Delete the trained weights of a study. Records, predictions and tables stay, and runs stay complete."""
     from tunebench.store.discard import discard_weights as discard
 
     found = discard(folder, everything=everything)

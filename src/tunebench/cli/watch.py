@@ -13,13 +13,13 @@ from tunebench.cli.console import out, tell
 @app.command(epilog="Example: tunebench watch out/quickstart --port 0")
 def watch(
     folder: FolderArgument,
-    host: Annotated[str, typer.Option(help="Address to listen on; anything but loopback lets others look.")] = (
+    host: Annotated[str, typer.Option(help="Address to listen on. Any but 127.0.0.1 lets others see the page.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8321,
+    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.", min=0, max=65535)] = 8321,
 ) -> None:
-    """Show a running or finished study on a local web page, which only reads its folder."""
+    """Show a running or finished study on a local web page. The page only reads the folder."""
     from tunebench.web.watching.server import watch as serve
 
-    tell("Ctrl-C ends this; the study goes on.")
+    tell("Ctrl-C stops this page. The study keeps running.")
     serve(folder, host=host, port=port, tell=lambda url: out.print(f"Watching {folder} at {url}", markup=False))

@@ -57,7 +57,7 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
 
 
 def as_yaml(study: StudyConfig) -> str:
-    """Return a study as a study file; what is not set is left out, and so are settings of data at their defaults."""
+    """Return a study as a study file; what is not set is left out, and so are the defaults of data."""
     raw = study.model_dump(mode="json", exclude_none=True)
     raw["data"] = study.data.model_dump(mode="json", exclude_defaults=True)
     if not study.keep_head:
