@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from factories import HONEST, compare, make_cell, make_grid
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison, Summary
 from tunebench.analysis.published import PUBLISHED
 from tunebench.errors import ConfigError
@@ -37,7 +38,7 @@ def mixed() -> Comparison:
 
 
 def table(name: str, comparison: Comparison) -> Table:
-    return make_tables(comparison, [name])[0]
+    return make_tables(analyse(comparison), [name])[0]
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -183,7 +184,7 @@ def test_runs_show_the_first_line_of_an_error() -> None:
 
 def test_unknown_tables_are_named() -> None:
     with pytest.raises(ConfigError, match="macro_f1") as caught:
-        make_tables(mixed(), ["macro_f1", "nonsense"])
+        make_tables(analyse(mixed()), ["macro_f1", "nonsense"])
     assert "nonsense" in str(caught.value)
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
+from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.cautions import shared_machine
 from tunebench.analysis.comparison import Arm, Comparison
 from tunebench.analysis.log_history import binned, curve, last_step, mean_curve
@@ -40,11 +41,12 @@ LOSS_POINTS = 40
 
 
 @register("loss_curves", "Figure 1. Training and evaluation loss")
-def loss_curves(comparison: Comparison) -> Figure:
+def loss_curves(analysis: Analysis) -> Figure:
     """Draw both losses against the share of training steps, one panel a size.
 
     One panel a strategy, where there are many, before the training losses of all others in grey.
     """
+    comparison = analysis.comparison
     look_of = styles(comparison.labels)
     many = too_many(comparison)
     figure, panels = panels_of_lines(comparison, "Share of training steps", "Loss (nats)")
@@ -98,22 +100,25 @@ def _losses(arm: Arm) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, 
 
 
 @register("macro_f1_by_size", "Figure 2. Macro F1 by training size")
-def macro_f1_by_size(comparison: Comparison) -> Figure:
+def macro_f1_by_size(analysis: Analysis) -> Figure:
     """Draw macro F1 on the test split against training size, with the report's values hollow."""
+    comparison = analysis.comparison
     return _by_size(comparison, "macro_f1", "Macro F1 on test", log=False)
 
 
 @register("f1_per_million_by_size", "Figure 3. Macro F1 per million trainable parameters")
-def f1_per_million_by_size(comparison: Comparison) -> Figure:
+def f1_per_million_by_size(analysis: Analysis) -> Figure:
     """Draw macro F1 per million trainable parameters against training size, on a log axis."""
+    comparison = analysis.comparison
     return _by_size(
         comparison, "f1_per_million", "Macro F1 per million\ntrainable parameters (log scale)", log=True
     )
 
 
 @register("macro_f1_by_step", "Macro F1 while training")
-def macro_f1_by_step(comparison: Comparison) -> Figure:
+def macro_f1_by_step(analysis: Analysis) -> Figure:
     """Draw macro F1 on the selection split by step, one panel a size; bands are the range over seeds."""
+    comparison = analysis.comparison
     figure, panels = panels_by_size(comparison, "Training step", f"Macro F1 on {comparison.evaluated}")
     look_of = styles(comparison.labels)
     bands = False
@@ -141,8 +146,9 @@ def macro_f1_by_step(comparison: Comparison) -> Figure:
 
 
 @register("f1_by_train_time", "Macro F1 by training time")
-def f1_by_train_time(comparison: Comparison) -> Figure:
+def f1_by_train_time(analysis: Analysis) -> Figure:
     """Draw macro F1 on test against minutes of training, evaluation left out; larger means more data."""
+    comparison = analysis.comparison
     figure = new_figure(8.2, 4.6)
     axes = figure.subplots()
     look_of = styles(comparison.labels)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.cautions import OPTIMISTIC, TRAIN_RUNTIME, prefix_remark, protocol_cautions, shared_machine
 from tunebench.analysis.comparison import Arm, Comparison, Summary, states
 from tunebench.analysis.published import FULL_PARAMS, LORA_HEAD_PARAMS, LORA_PARAMS, published_cell
@@ -32,8 +33,9 @@ _MANY_CLASSES = 5
 
 
 @register("data")
-def data(comparison: Comparison) -> Table:
+def data(analysis: Analysis) -> Table:
     """Return Table I: samples and class balance of every part, by training size."""
+    comparison = analysis.comparison
     names = comparison.cells[0].spec.data.label_names
     rows: list[dict[str, Any]] = []
     for split, audited in (comparison.audit or {}).get("splits", {}).items():
@@ -73,8 +75,9 @@ def data(comparison: Comparison) -> Table:
 
 
 @register("macro_f1")
-def macro_f1(comparison: Comparison) -> Table:
+def macro_f1(analysis: Analysis) -> Table:
     """Return Table II: macro F1 by strategy and size."""
+    comparison = analysis.comparison
     columns = (
         Column("macro_f1", "Macro F1", show=fixed(4)),
         Column("accuracy", "Accuracy", show=fixed(4)),
@@ -94,8 +97,9 @@ def macro_f1(comparison: Comparison) -> Table:
 
 
 @register("time")
-def time(comparison: Comparison) -> Table:
+def time(analysis: Analysis) -> Table:
     """Return Table III: minutes of training, of evaluation during it, and both as the report counts."""
+    comparison = analysis.comparison
     minutes = significant(3)
     columns = (
         Column("train_minutes", "Training only", "min", show=minutes),
@@ -131,8 +135,9 @@ def time(comparison: Comparison) -> Table:
 
 
 @register("cost")
-def cost(comparison: Comparison) -> Table:
+def cost(analysis: Analysis) -> Table:
     """Return what training took besides minutes: operations, memory, bytes."""
+    comparison = analysis.comparison
     columns = (
         Column("seconds_per_step", "Step", "s", show=significant(3)),
         Column("train_flops", "Training", "PFLOP", show=significant(3), per=1e15),
@@ -162,8 +167,9 @@ def cost(comparison: Comparison) -> Table:
 
 
 @register("f1_per_million")
-def f1_per_million(comparison: Comparison) -> Table:
+def f1_per_million(analysis: Analysis) -> Table:
     """Return Table IV: macro F1 per million trainable parameters, adapter and head counted apart."""
+    comparison = analysis.comparison
     ratio = significant(4)
     columns = (
         Column("trainable_params", "Trainable", show=integer),
