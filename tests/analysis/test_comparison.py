@@ -287,7 +287,7 @@ def test_another_recipe_is_not_the_reports(change: dict[str, Any]) -> None:
     ("change", "words"),
     [
         ({"model": ModelRef(source="minilm", fingerprint="m")}, "model minilm"),
-        (HONEST, "selection validation (report: test)"),
+        (HONEST, "selection validation (paper: test)"),
         ({"precision": "bf16"}, "precision bf16"),
         ({"engine": "fast"}, "engine fast"),
         ({"seed": 7}, "seed 7"),

@@ -253,7 +253,7 @@ def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> 
         axes.margins(y=0.1)
     joined = {label: single_line(comparison, label) for label in comparison.labels}
     entries = [look_of[label].line(label, **({} if joined[label] else {"ls": ""})) for label in comparison.labels]
-    whose = "report" if all(report["same_model"] for report in published) else "report (DistilBERT)"
+    whose = "paper" if all(report["same_model"] for report in published) else "paper (DistilBERT)"
     if published:
         entries += [BLANK, Line2D([], [], ls="", marker="o", mfc="none", mec=GREY, ms=8, label=f"{whose}: hollow")]
     notes = ["Bars: standard deviation over seeds. Dots: single seeds."] if _several_seeds(comparison) else []
@@ -261,7 +261,7 @@ def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> 
         notes.append(f"Not shown, for a log axis has no 0: {', '.join(zero)}.")
     if any(report["differs"] for report in published):
         notes.append(
-            "The report's runs are of the same recipe, not of the same protocol: Table II says what differs."
+            "The paper's runs are of the same recipe, not of the same protocol: Table II says what differs."
         )
     return finished(figure, comparison, entries, notes)
 

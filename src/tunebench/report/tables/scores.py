@@ -121,12 +121,12 @@ def time(analysis: Analysis) -> Table:
             "published_minutes": report.get("minutes"),
         }
 
-    total = "Total is counted as the report does: training and the evaluations during it, not the final test."
+    total = "Total is counted as the paper does: training and the evaluations during it, not the final test."
     notes = [total]
     if any(is_imported(cell.spec) for cell in comparison.scored):
         notes.append(TRAIN_RUNTIME)
     if comparison.selection == "validation":
-        notes.append("Evaluations here score the validation part; the report's score all 25,000 test reviews.")
+        notes.append("Evaluations here score the validation part; the paper's score all 25,000 test reviews.")
     notes += shared_machine(comparison)
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
     if kept := [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]:
@@ -197,7 +197,7 @@ def f1_per_million(analysis: Analysis) -> Table:
     made = _result("f1_per_million", title, comparison, columns, values)
     mostly = [f"{label} {share:.0%}" for label, share in shares.items() if share > 0.1]
     notes = [
-        f"The ratio misleads: {LORA_HEAD_PARAMS:,} of the report's {LORA_PARAMS:,} LoRA parameters are the "
+        f"The ratio misleads: {LORA_HEAD_PARAMS:,} of the paper's {LORA_PARAMS:,} LoRA parameters are the "
         "classification head, which every strategy trains, so it mostly measures the size of the head."
     ]
     if mostly:
@@ -206,7 +206,7 @@ def f1_per_million(analysis: Analysis) -> Table:
         notes.append(f"No encoder in {', '.join(classical)}: all coefficients count as head.")
     if any(row.get("published_f1_per_million") for row in made.rows):
         notes.append(
-            "The report divides full fine-tuning by 67.7M, which is base plus adapter; "
+            "The paper divides full fine-tuning by 67.7M, which is base plus adapter; "
             f"full fine-tuning trains {FULL_PARAMS:,}."
         )
     return Table(made.name, made.title, made.columns, made.rows, (*notes, *made.notes))
@@ -244,7 +244,7 @@ def _result(
     if any(len(arm.cells) > 1 for group in comparison.groups() for arm in group.arms):
         said.append("Where n > 1: mean ± standard deviation over n seeds.")
     if differs:
-        said.append(f"The report's values stand beside runs of its recipe that differ in: {'; '.join(differs)}.")
+        said.append(f"The paper's values stand beside runs of its recipe that differ in: {'; '.join(differs)}.")
     return made(name, title, all_columns, rows, comparison, said)
 
 
@@ -270,7 +270,7 @@ def _report(comparison: Comparison) -> str:
     """Return how to call the report's values: with its model's name where ours is another."""
     found = [published_cell(cell.spec, recipe_only=True) for cell in comparison.cells]
     other = any(cell is not None and not cell["same_model"] for cell in found)
-    return "report (DistilBERT)" if other else "report"
+    return "paper (DistilBERT)" if other else "paper"
 
 
 def _parts(examples: Examples | None) -> Iterator[tuple[str, list[int]]]:
