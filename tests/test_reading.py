@@ -53,3 +53,10 @@ def test_reading_imports_nothing_that_trains(command: str, trainer_folder: Path,
     imported = set(done.stdout.splitlines()[-1].split())
     assert "tunebench.cli" in imported
     assert not imported & HEAVY
+
+
+def test_importing_the_tables_leaves_scipys_distributions_for_when_they_are_needed() -> None:
+    """They take most of a second."""
+    code = "import sys, tunebench.report.tables, tunebench.analysis.recommend; print('scipy.stats' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

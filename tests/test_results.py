@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
 from tunebench.report.figures import figures_of
 from tunebench.report.markdown import render_report
@@ -37,6 +38,6 @@ def test_a_stored_study_gives_its_runs_again(name: str) -> None:
 
 def test_the_committed_report_is_what_is_written_today() -> None:
     comparison = load_comparison(RESULTS / "quickstart")
-    titles = {name: maker.title for name, maker in figures_of(comparison).items()}
+    titles = {name: maker.title for name, maker in figures_of(analyse(comparison)).items()}
     written = (RESULTS / "quickstart" / "report.md").read_text(encoding="utf-8")
-    assert render_report(Source(comparison, RESULTS / "quickstart"), figures=titles) == written
+    assert render_report(Source(analyse(comparison), RESULTS / "quickstart"), figures=titles) == written

@@ -75,13 +75,13 @@ def test_a_single_seed_gives_an_interval_that_says_it_holds_the_examples_alone()
     assert pair.difference.over == "test examples"
     assert pair.same_examples is not None
     assert isinstance(pair.more_seeds, Refusal)
-    found = recommend(comparison)
+    found = recommend(analyse(comparison))
     assert not found.conclusive
     assert any("single run" in line for line in found.doubts)
 
 
 def test_what_was_not_tried_is_not_claimed_where_a_kind_is_not_known() -> None:
-    known = recommend(compare(arm("full", 0.10) + arm("lora", 0.15)))
+    known = recommend(analyse(compare(arm("full", 0.10) + arm("lora", 0.15))))
     assert any("not run: " in line and "full" not in line for line in known.not_tried)
     cells = arm("full", 0.10)
     for cell in arm("lora", 0.15):
@@ -89,7 +89,7 @@ def test_what_was_not_tried_is_not_claimed_where_a_kind_is_not_known() -> None:
         spec = cell.spec.model_copy(update={"kind": None})
         record = cell.record.model_copy(update={"spec": spec, "run_id": spec.run_id})
         cells.append(replace(cell, spec=spec, record=record))
-    (said,) = [line for line in recommend(compare(cells)).not_tried if "kind" in line.lower()]
+    (said,) = [line for line in recommend(analyse(compare(cells))).not_tried if "kind" in line.lower()]
     assert "lora" in said and "not known" in said and "bitfit" not in said
 
 
@@ -124,7 +124,7 @@ def three_rates(label: str, rate: float, *, locked: bool = True, **options: Any)
 
 def test_a_tie_goes_to_the_cheaper_and_is_called_one() -> None:
     comparison = compare(three_rates("full", 0.10, own=0.002) + three_rates("lora", 0.1005, own=0.002), margin=1.5)
-    found = recommend(comparison)
+    found = recommend(analyse(comparison))
     assert set(found.tie) == {"full", "lora"}
     assert found.strategy == "lora"  # 2.5 s a step against 3 s in the made-up records
     assert "tie" in found.sentence
@@ -134,16 +134,16 @@ def test_a_tie_goes_to_the_cheaper_and_is_called_one() -> None:
 def test_the_better_one_wins_where_the_difference_is_real() -> None:
     comparison = compare(three_rates("full", 0.10) + three_rates("lora", 0.15))
     for prefer in ("f1", "cost", "size"):
-        assert recommend(comparison, prefer=prefer).strategy == "full"
-    assert recommend(comparison).conclusive
-    assert not recommend(comparison).tie
+        assert recommend(analyse(comparison), prefer=prefer).strategy == "full"
+    assert recommend(analyse(comparison)).conclusive
+    assert not recommend(analyse(comparison)).tie
 
 
 def test_preferring_cost_turns_the_burden_of_proof_round() -> None:
     # Two noisy seeds: full scores higher, but nothing can be shown.
     cells = arm("full", 0.10, seeds=(1, 2), own=0.03) + arm("lora", 0.104, seeds=(1, 2), own=0.05)
     comparison = compare(cells)
-    by_score = {label: recommend(comparison, prefer=label) for label in ("f1", "cost")}  # type: ignore[arg-type]
+    by_score = {label: recommend(analyse(comparison), prefer=label) for label in ("f1", "cost")}  # type: ignore[arg-type]
     assert by_score["f1"].strategy == "full"
     assert by_score["cost"].strategy == "lora"
     assert "not shown" in by_score["cost"].sentence
@@ -151,7 +151,7 @@ def test_preferring_cost_turns_the_burden_of_proof_round() -> None:
 
 def test_a_best_rate_at_the_edge_makes_it_inconclusive() -> None:
     cells = three_rates("full", 0.10) + [c for c in three_rates("lora", 0.15) if c.spec.learning_rate >= 5e-5]
-    found = recommend(compare(cells))
+    found = recommend(analyse(compare(cells)))
     assert not found.conclusive
     assert any("edge" in line and "lora" in line for line in found.doubts)
     assert any("unequal numbers" in line for line in found.doubts)
@@ -161,7 +161,7 @@ def test_a_best_rate_at_the_edge_makes_it_inconclusive() -> None:
 def test_a_strategy_that_could_not_speak_is_a_doubt(status: Any) -> None:
     sound = three_rates("full", 0.10) + three_rates("lora", 0.15)
     silent = [make_cell("lora-mlp", status=status, seed=seed, **HONEST) for seed in SEEDS]
-    found = recommend(compare(sound + silent))
+    found = recommend(analyse(compare(sound + silent)))
     assert not found.conclusive
     assert any("lora-mlp (3 " in line for line in found.doubts)
 
@@ -169,21 +169,21 @@ def test_a_strategy_that_could_not_speak_is_a_doubt(status: Any) -> None:
 def test_a_seed_that_failed_at_the_chosen_rate_is_a_doubt() -> None:
     cells = three_rates("full", 0.10) + three_rates("lora", 0.15)
     lost = make_cell("full", status="failed", seed=9, learning_rate=5e-5, **HONEST)
-    found = recommend(compare([*cells, lost]))
+    found = recommend(analyse(compare([*cells, lost])))
     assert not found.conclusive and any("1 of 4 runs" in line and "full" in line for line in found.doubts)
 
 
 def test_a_second_look_at_the_test_part_is_a_doubt_and_said_under_every_table() -> None:
     comparison = compare(three_rates("full", 0.10, locked=False) + three_rates("lora", 0.15))
-    found = recommend(comparison)
+    found = recommend(analyse(comparison))
     assert not found.conclusive and any("more than once" in line and "full" in line for line in found.doubts)
-    for table in make_tables(comparison, [name for name in TABLES if name != "data"]):
+    for table in make_tables(analyse(comparison), [name for name in TABLES if name != "data"]):
         assert any("more than once" in note for note in table.notes), table.name
 
 
 def test_a_baseline_without_a_learning_rate_is_no_doubt_about_rates() -> None:
     baseline = arm("tfidf", 0.25, kind="tfidf", learning_rate=1.0)
-    found = recommend(compare(three_rates("full", 0.10) + three_rates("lora", 0.15) + baseline))
+    found = recommend(analyse(compare(three_rates("full", 0.10) + three_rates("lora", 0.15) + baseline)))
     assert found.conclusive, found.doubts
     assert not any("tfidf" in line and "rate" in line for line in (*found.not_tried, *found.reasons))
     assert next(a for a in found.alternatives if a.label == "tfidf").learning_rate is None
@@ -195,14 +195,16 @@ def test_the_recommendation_and_the_table_of_pairs_give_one_p() -> None:
     ]
     comparison = compare(sizes)
     (pair,) = [pair for pair in analyse(comparison).pairs if pair.first.train_size == 5_000]
-    (said,) = [a.difference.p_value for a in recommend(comparison, size=5_000).alternatives if a.difference]
+    (said,) = [
+        a.difference.p_value for a in recommend(analyse(comparison), size=5_000).alternatives if a.difference
+    ]
     assert said == pair.p_holm > pair.difference.p_value
 
 
 def test_a_pair_that_the_table_leaves_out_is_corrected_for_all_that_might_have_been_picked() -> None:
     cells = arm("full", 0.10) + arm("lora", 0.103) + arm("lora-r2", 0.101)
     comparison = compare(cells, pairs=[("lora", "lora-r2")])
-    found = recommend(comparison)
+    found = recommend(analyse(comparison))
     assert found.alternatives[0].label == "full"
     for other in found.alternatives[1:]:
         entries = {entry.label: entry for entry in analyse(comparison).entries}
@@ -225,12 +227,12 @@ def test_selecting_on_test_is_a_doubt() -> None:
         for label, rate in (("full", 0.1), ("lora", 0.2))
         for seed in SEEDS
     ]
-    assert any("selected on test" in line for line in recommend(compare(cells)).doubts)
+    assert any("selected on test" in line for line in recommend(analyse(compare(cells))).doubts)
 
 
 def test_a_recommendation_is_json_and_the_same_twice() -> None:
     def make() -> Recommendation:
-        return recommend(compare(arm("full", 0.10) + arm("lora", 0.12)))
+        return recommend(analyse(compare(arm("full", 0.10) + arm("lora", 0.12))))
 
     first, second = (json.dumps(make().to_dict(), allow_nan=False) for _ in range(2))
     assert first == second
@@ -239,12 +241,12 @@ def test_a_recommendation_is_json_and_the_same_twice() -> None:
 @pytest.mark.parametrize("options", [{"prefer": "speed"}, {"margin": 0.0}, {"margin": float("nan")}, {"size": 7}])
 def test_bad_arguments_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        recommend(compare(arm("full", 0.10)), **options)
+        recommend(analyse(compare(arm("full", 0.10))), **options)
 
 
 def test_nothing_scored_is_no_reason_for_a_recommendation() -> None:
     with pytest.raises(StoreError, match="nothing to recommend"):
-        recommend(compare([make_cell("full", status="pending")]))
+        recommend(analyse(compare([make_cell("full", status="pending")])))
 
 
 def test_costs_at_one_size_have_a_front_that_no_point_beats() -> None:
@@ -252,9 +254,9 @@ def test_costs_at_one_size_have_a_front_that_no_point_beats() -> None:
     for points in analyse(comparison).fronts.values():
         for one in points:
             beaten = any(
-                other.entry.interval().estimate >= one.entry.interval().estimate
+                other.score >= one.score
                 and other.cost <= one.cost
-                and (other.entry.interval().estimate > one.entry.interval().estimate or other.cost < one.cost)
+                and (other.score > one.score or other.cost < one.cost)
                 for other in points
             )
             assert one.on_front is not beaten
@@ -296,7 +298,7 @@ def draws(subset_seeds: tuple[int, ...], *, paired: bool = False) -> list[Cell]:
 def test_a_variance_has_shares_only_where_all_of_it_is_known(
     cells: Callable[[], list[Cell]], known: set[str], shared: bool
 ) -> None:
-    (table,) = make_tables(compare(cells()), ["variance"])
+    (table,) = make_tables(analyse(compare(cells())), ["variance"])
     shown = {column.key for column in table.visible}
     for row in table.rows:
         points = {name: row[f"{name}_sd"] for name in known}
@@ -313,7 +315,7 @@ def test_runs_with_an_accuracy_alone_are_left_out_of_scores_by_class_and_of_the_
     cells = arm("full", 0.1)
     mixed, fewer = compare([accuracy_alone(cells[0]), *cells[1:]]), compare(cells[1:])
     for name in ("per_class", "variance"):
-        (found,), (expected,) = make_tables(mixed, [name]), make_tables(fewer, [name])
+        (found,), (expected,) = make_tables(analyse(mixed), [name]), make_tables(analyse(fewer), [name])
         assert found.body() == expected.body() != []
 
 
@@ -335,7 +337,7 @@ def test_curves_are_refused_for_two_sizes_and_fitted_for_four() -> None:
 
 def test_a_tiny_p_is_short_to_read_and_whole_in_csv() -> None:
     comparison = compare(arm("full", 0.10, seeds=(1,)) + arm("lora", 0.40, seeds=(1,)))
-    (table,) = make_tables(comparison, ["pairs"])
+    (table,) = make_tables(analyse(comparison), ["pairs"])
     (row,) = table.rows
     assert 0 < row["mcnemar_p"] < 1e-20
     assert "< 0.0001" in table.body()[0]
@@ -353,7 +355,7 @@ def test_a_tiny_p_is_short_to_read_and_whole_in_csv() -> None:
     ids=["nothing run", "no predictions", "whole"],
 )
 def test_every_table_stands_whatever_is_missing(name: str, cells: Callable[[], list[Cell]]) -> None:
-    (table,) = make_tables(compare(cells()), [name])
+    (table,) = make_tables(analyse(compare(cells())), [name])
     assert table.rows or table.notes
     assert len(to_csv(table).splitlines()) == len(table.rows) + 1
 
@@ -361,7 +363,7 @@ def test_every_table_stands_whatever_is_missing(name: str, cells: Callable[[], l
 def test_a_large_difference_found_among_many_strategies_is_shown_to_be_one() -> None:
     others = [cell for label in list(EIGHT)[1:] for cell in arm(label, 0.101, seeds=(1,))]
     far = arm("far-off", 0.3, seeds=(1,))
-    found = recommend(compare([*arm("full", 0.10, seeds=(1,)), *others, *far]))
+    found = recommend(analyse(compare([*arm("full", 0.10, seeds=(1,)), *others, *far])))
     verdicts = {a.label: a.difference.verdict for a in found.alternatives if a.difference is not None}
     assert verdicts["far-off"] == "different"
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factories import HONEST, compare, make_cell, make_grid, make_record, make_spec
-from tunebench.analysis.analysis import warnings_of
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Arm, Comparison, Summary, select_arm
 from tunebench.analysis.published import PUBLISHED, published_cell
 from tunebench.data.reference import DataRef
@@ -78,7 +78,7 @@ def test_only_seeds_are_averaged(change: dict[str, Any]) -> None:
 
 def test_strategies_may_differ_in_their_recipe_and_it_is_said() -> None:
     comparison = compare([make_cell("full"), make_cell("lora", precision="bf16")])
-    assert any("also differ in: precision" in line for line in warnings_of(comparison))
+    assert any("also differ in: precision" in line for line in analyse(comparison).warnings)
 
 
 def test_impossible_cells_are_refused() -> None:
@@ -197,7 +197,7 @@ def test_without_selection_scores_nothing_is_chosen_among_several() -> None:
     assert group is not None
     assert group.selected is None
     assert [arm.learning_rate for arm in group.shown] == [1e-5, 1e-4]
-    assert any("none was chosen" in line for line in warnings_of(comparison))
+    assert any("none was chosen" in line for line in analyse(comparison).warnings)
     single = compare(cells[:1]).group("full", 5_000)
     assert single is not None and single.selected is single.arms[0]
 
@@ -210,7 +210,7 @@ def test_groups_run_by_strategy_then_size() -> None:
 
 
 def has(comparison: Comparison, words: str) -> bool:
-    return any(words in line for line in warnings_of(comparison))
+    return any(words in line for line in analyse(comparison).warnings)
 
 
 def test_warnings_come_when_they_are_due() -> None:
@@ -226,7 +226,7 @@ def test_warnings_come_when_they_are_due() -> None:
     left = compare([make_cell(), make_cell("lora", status="out_of_memory")])
     assert has(left, "1 of 2 runs have no score (1 out of memory)")
     noted = compare([make_cell()], notes=["A remark."], audit={"warnings": ["123 test texts stand in train too."]})
-    assert warnings_of(noted)[-1] == "A remark." and has(noted, "123 test texts")
+    assert analyse(noted).warnings[-1] == "A remark." and has(noted, "123 test texts")
 
 
 def test_the_best_rate_inside_the_range_is_not_at_the_edge() -> None:
@@ -287,7 +287,7 @@ def test_another_recipe_is_not_the_reports(change: dict[str, Any]) -> None:
     ("change", "words"),
     [
         ({"model": ModelRef(source="minilm", fingerprint="m")}, "model minilm"),
-        (HONEST, "selection validation (report: test)"),
+        (HONEST, "selection validation (paper: test)"),
         ({"precision": "bf16"}, "precision bf16"),
         ({"engine": "fast"}, "engine fast"),
         ({"seed": 7}, "seed 7"),
@@ -314,7 +314,7 @@ def test_a_local_copy_of_model_and_data_is_recognised() -> None:
 
 def test_a_class_that_the_test_part_lacks_is_said_under_every_table_of_scores() -> None:
     cells = make_grid(sizes=(5_000,))
-    assert not any("absent class" in line for line in warnings_of(compare(cells)))
+    assert not any("absent class" in line for line in analyse(compare(cells)).warnings)
     found = []
     for cell in cells:
         assert cell.record is not None and cell.record.examples is not None
@@ -325,5 +325,5 @@ def test_a_class_that_the_test_part_lacks_is_said_under_every_table_of_scores() 
         "In the test part there is no example of pos. Macro F1 counts the F1 of an absent class as 0, so it can "
         "reach 1/2 = 0.5000 at most."
     )
-    assert warnings_of(comparison).count(line) == 1
-    assert line in make_tables(comparison, ["macro_f1"])[0].notes
+    assert analyse(comparison).warnings.count(line) == 1
+    assert line in make_tables(analyse(comparison), ["macro_f1"])[0].notes

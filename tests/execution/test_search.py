@@ -14,7 +14,7 @@ import pytest
 
 import fakes
 from factories import HONEST, compare, make_cell
-from tunebench.analysis.analysis import warnings_of
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
 from tunebench.api import run_study
 from tunebench.errors import PlanError
@@ -203,7 +203,7 @@ def test_the_test_part_is_opened_once_and_only_for_what_validation_chose(
     assert [cell.scored for cell in load_comparison(tmp_path / "c").cells].count(True) == 1
     opened = run(config, tmp_path / "c", unlock_test=True)
     assert all(cell.scored for cell in opened.comparison.cells)
-    assert any("scored more than once for: full at 120" in line for line in warnings_of(opened.comparison))
+    assert any("scored more than once for: full at 120" in line for line in analyse(opened.comparison).warnings)
 
 
 def test_halving_runs_the_other_seeds_at_the_chosen_rate_only(
@@ -296,5 +296,5 @@ def test_runs_at_rates_that_were_not_chosen_are_no_gap() -> None:
     from dataclasses import replace
 
     comparison = compare([chosen, replace(other, record=locked)])
-    assert not any("have no score" in line for line in warnings_of(comparison))
-    assert any("not chosen have no test score" in line for line in warnings_of(comparison))
+    assert not any("have no score" in line for line in analyse(comparison).warnings)
+    assert any("not chosen have no test score" in line for line in analyse(comparison).warnings)

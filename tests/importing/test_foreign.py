@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tunebench import cli
-from tunebench.analysis.analysis import warnings_of
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.api import import_runs, write_report
@@ -151,7 +151,7 @@ def test_what_is_nan_is_counted_and_said_in_tables_and_on_the_command_line(tmp_p
     assert record.scores is not None
     assert (record.scores.accuracy, record.scores.log_loss) == (pytest.approx(0.85), None)
     assert [entry["loss"] for entry in record.log_history if "loss" in entry] == [0.7000000000000001, None, None]
-    for table in make_tables(load_comparison(tmp_path / "out"), ["macro_f1", "time", "runs"]):
+    for table in make_tables(analyse(load_comparison(tmp_path / "out")), ["macro_f1", "time", "runs"]):
         assert remarks in table.notes
     report = write_report(tmp_path / "out").with_name("report.md").read_text()
     assert remarks in report.replace("\\", "")
@@ -527,10 +527,10 @@ def test_selection_is_claimed_only_where_a_score_shows_it(
     comparison = bring(write(tmp_path / "run", trainer_state=state))
     spec, record, _ = only(comparison)
     assert spec.selection == selection
-    assert any("Selected on test" in line for line in warnings_of(comparison)) == (selection == "test")
+    assert any("Selected on test" in line for line in analyse(comparison).warnings) == (selection == "test")
     if record.scores is None:
         assert record.selected is None
-    (table,) = make_tables(comparison, ["runs"])
+    (table,) = make_tables(analyse(comparison), ["runs"])
     titles = [column.title for column in table.columns]
     assert "Selection F1, not known" not in titles
 
@@ -545,6 +545,6 @@ def make_rates(tmp_path: Path, change: Callable[[int], dict[str, Any]]) -> Compa
 
 def test_rates_are_said_to_be_compared_on_what_is_known(tmp_path: Path) -> None:
     comparison = make_rates(tmp_path, lambda i: {"learning_rate": 1e-4 * i, "seed": 1})
-    lines = " ".join(warnings_of(comparison))
+    lines = " ".join(analyse(comparison).warnings)
     assert "best mean macro F1 on the evaluated split is shown" in lines
     assert all(isinstance(cell, Cell) for cell in comparison.cells)

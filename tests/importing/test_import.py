@@ -20,7 +20,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from typer.testing import CliRunner
 
 from tunebench import cli
-from tunebench.analysis.analysis import warnings_of
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.api import import_runs, write_report
@@ -194,7 +194,7 @@ def test_without_a_statement_nothing_is_said_to_be_full_fine_tuning(theirs: Path
 def test_everything_renders(theirs: Path) -> None:
     bring(theirs, *STATED)
     comparison = load_comparison(theirs.parent / "out")
-    for table in make_tables(comparison):
+    for table in make_tables(analyse(comparison)):
         list(csv.reader(io.StringIO(to_csv(table))))
     for maker in FIGURES.values():
         maker(comparison)
@@ -213,7 +213,7 @@ def test_a_run_without_log_or_predictions_renders_too(theirs: Path, name: str) -
         if path.is_file() and path.name != "all_results.json":
             path.unlink()
     comparison = bring(theirs, "full:train_size=52", "full:plain_f1=macro")
-    make_tables(comparison, [name])
+    make_tables(analyse(comparison), [name])
     row = comparison.cells[0].row
     assert (row["train_seconds"], row["trainable_params"], row["seed"]) == (None, None, None)
     metrics = json.loads((theirs / "full" / "all_results.json").read_text())
@@ -266,7 +266,7 @@ def test_selection_is_not_known_where_nothing_shows_it(theirs: Path) -> None:
             rewrite(theirs / name / "log_history.json", lambda raw: [e for e in raw if "loss" in e])
     comparison = bring(theirs, "train_size=52")
     assert comparison.selection == "not known"
-    assert any("How checkpoints were chosen is not known" in line for line in warnings_of(comparison))
+    assert any("How checkpoints were chosen is not known" in line for line in analyse(comparison).warnings)
     assert all(cell.row["train_seconds"] is None for cell in comparison.cells)
 
 
@@ -280,7 +280,7 @@ def test_the_sidecar_states_and_is_marked(theirs: Path) -> None:
 
 
 def test_stated_values_are_said_in_the_cautions(theirs: Path) -> None:
-    lines = " ".join(warnings_of(bring(theirs, "seed=1", "full:learning_rate=1e-3")))
+    lines = " ".join(analyse(bring(theirs, "seed=1", "full:learning_rate=1e-3")).warnings)
     assert "Stated by whoever imported the runs, and not found in their folders: seed, learning rate" in lines
     assert "train_runtime includes the evaluations" in lines
 
@@ -590,7 +590,7 @@ def test_any_part_of_a_folder_imports_or_is_refused(
     except TunebenchError:
         assert not (root / "out").exists()
         return
-    make_tables(load_comparison(root / "out"))
+    make_tables(analyse(load_comparison(root / "out")))
     for cell in comparison.cells:
         assert isinstance(cell.spec, ImportedSpec)
         assert cell.spec.train_size == TRAIN

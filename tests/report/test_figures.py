@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from factories import EIGHT, HONEST, compare, make_cell, make_grid, make_record, make_spec, with_predictions
-from tunebench.analysis.analysis import analyse, warnings_of
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.log_history import binned, curve, last_step, mean_by_epoch, mean_curve
 from tunebench.analysis.published import PUBLISHED
@@ -106,7 +106,7 @@ def boxes(figure: Figure) -> list[tuple[str, Any]]:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_overlaps_and_nothing_is_cut(name: str, case: str) -> None:
-    figure = FIGURES[name](CASES[case]())
+    figure = FIGURES[name](analyse(CASES[case]()))
     parts = boxes(figure)
     for (first, a), (second, b) in itertools.combinations(parts, 2):
         width = min(a.x1, b.x1) - max(a.x0, b.x0)
@@ -119,7 +119,7 @@ def test_nothing_overlaps_and_nothing_is_cut(name: str, case: str) -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_axes_are_labelled_and_sizes_have_separators(name: str) -> None:
-    figure = FIGURES[name](CASES["report"]())
+    figure = FIGURES[name](analyse(CASES["report"]()))
     figure.draw_without_rendering()
     assert all(axes.get_xlabel() for axes in figure.axes)
     assert figure.axes[0].get_ylabel()
@@ -141,7 +141,7 @@ def test_strategies_never_differ_by_colour_alone() -> None:
 @pytest.mark.parametrize("sizes", [(500,), (500, 1_000)])
 def test_losses_of_eighteen_strategies_can_be_told_apart(sizes: tuple[int, ...]) -> None:
     labels = [f"strategy-{i}" for i in range(18)]
-    figure = FIGURES["loss_curves"](compare(make_grid(labels, sizes=sizes, **HONEST)))
+    figure = FIGURES["loss_curves"](analyse(compare(make_grid(labels, sizes=sizes, **HONEST))))
     assert [axes.get_title() for axes in figure.axes] == (
         labels if len(sizes) == 1 else ["500 examples", "1,000 examples"]
     )
@@ -161,10 +161,10 @@ def points(figure: Figure, *, hollow: bool) -> set[float]:
 
 def test_means_and_published_values_are_where_the_tables_have_them() -> None:
     comparison = CASES["report"]()
-    figure = FIGURES["macro_f1_by_size"](comparison)
+    figure = FIGURES["macro_f1_by_size"](analyse(comparison))
     assert points(figure, hollow=False) == {round(row["macro_f1"], 9) for row in comparison.rows()}
     assert points(figure, hollow=True) == {cell.macro_f1 for cell in PUBLISHED.values()}
-    assert FIGURES["f1_per_million_by_size"](comparison).axes[0].get_yscale() == "log"
+    assert FIGURES["f1_per_million_by_size"](analyse(comparison)).axes[0].get_yscale() == "log"
 
 
 @pytest.mark.parametrize(
@@ -181,9 +181,9 @@ def test_scores_at_the_ends_of_their_range_are_drawn_without_a_warning(
         for seed, f1 in zip((1, 2), values, strict=True)
     ]
     comparison = compare(cells)
-    for name in figures_of(comparison):
-        save(FIGURES[name](comparison), tmp_path / name)
-    figure = FIGURES["f1_per_million_by_size"](comparison)
+    for name in figures_of(analyse(comparison)):
+        save(FIGURES[name](analyse(comparison)), tmp_path / name)
+    figure = FIGURES["f1_per_million_by_size"](analyse(comparison))
     words = " ".join(text.get_text() for text in [*figure.texts, *figure.axes[0].texts])
     # What a log axis cannot show is named.
     assert "Not shown, for a log axis has no 0:" in words and "lora at 5,000" in words
@@ -195,12 +195,12 @@ def test_scores_at_the_ends_of_their_range_are_drawn_without_a_warning(
 
 
 def test_nothing_is_hollow_without_a_cell_of_the_report() -> None:
-    assert points(FIGURES["macro_f1_by_size"](CASES["one run"]()), hollow=True) == set()
+    assert points(FIGURES["macro_f1_by_size"](analyse(CASES["one run"]())), hollow=True) == set()
 
 
 def test_many_strategies_have_a_panel_each_before_the_others_in_grey() -> None:
     comparison = many()
-    figure = FIGURES["f1_by_learning_rate"](comparison)
+    figure = FIGURES["f1_by_learning_rate"](analyse(comparison))
     assert [axes.get_title() for axes in figure.axes] == comparison.labels
     for axes, group in zip(figure.axes, comparison.groups(), strict=True):
         own = {cell.row["selection_macro_f1"] for cell in group.cells if cell.trained}
@@ -218,10 +218,10 @@ def test_a_run_that_learnt_nothing_does_not_press_the_others_together(labels: tu
         for label in labels
         for i, rate in enumerate(rates)
     ]
-    whole = FIGURES["f1_by_learning_rate"](compare(cells))
+    whole = FIGURES["f1_by_learning_rate"](analyse(compare(cells)))
     assert "below the axis" not in footnotes(whole)
     cells[2] = make_cell(labels[0], size=500, learning_rate=rates[2], f1=0.33, **HONEST)
-    figure = FIGURES["f1_by_learning_rate"](compare(cells))
+    figure = FIGURES["f1_by_learning_rate"](analyse(compare(cells)))
     assert "below the axis" in footnotes(figure)
     for axes in figure.axes:
         assert 0.33 < axes.get_ylim()[0] < 0.8
@@ -242,7 +242,7 @@ def test_every_seed_below_the_axis_is_marked_with_its_score() -> None:
         for rate, values in scores.items()
         for seed, f1 in enumerate(values)
     ]
-    figure = FIGURES["f1_by_learning_rate"](compare(cells))
+    figure = FIGURES["f1_by_learning_rate"](analyse(compare(cells)))
     (axes,) = figure.axes
     assert 0.71 < axes.get_ylim()[0] < 0.76
     # Of the rate whose mean is below, the mean; both strategies' at one rate above each other.
@@ -263,7 +263,7 @@ def test_rates_that_were_tried_are_the_ticks_and_no_label_lies_on_another(
     labels: tuple[str, ...], rates: tuple[float, ...]
 ) -> None:
     cells = [make_cell(label, size=500, learning_rate=rate, **HONEST) for label in labels for rate in rates]
-    figure = FIGURES["f1_by_learning_rate"](compare(cells))
+    figure = FIGURES["f1_by_learning_rate"](analyse(compare(cells)))
     figure.draw_without_rendering()
     for axes in figure.axes:
         assert axes.xaxis.get_minorticklocs() == pytest.approx(sorted(set(rates) - set(axes.get_xticks())))
@@ -276,23 +276,27 @@ def test_rates_that_were_tried_are_the_ticks_and_no_label_lies_on_another(
 
 
 def test_marks_of_learning_rates_are_explained_where_they_are_drawn() -> None:
-    alone = footnotes(FIGURES["f1_by_learning_rate"](compare(make_grid(sizes=(500,), **HONEST))))
+    alone = footnotes(FIGURES["f1_by_learning_rate"](analyse(compare(make_grid(sizes=(500,), **HONEST)))))
     assert "Ring" not in alone and "Small dots" not in alone
-    seeds = footnotes(FIGURES["f1_by_learning_rate"](compare(make_grid(sizes=(500,), seeds=(1, 2), **HONEST))))
+    seeds = footnotes(
+        FIGURES["f1_by_learning_rate"](analyse(compare(make_grid(sizes=(500,), seeds=(1, 2), **HONEST))))
+    )
     assert "Ring" not in seeds and "Small dots: single seeds." in seeds
-    assert "Grey: the other strategies. Ring: the chosen rate." in footnotes(FIGURES["f1_by_learning_rate"](many()))
+    assert "Grey: the other strategies. Ring: the chosen rate." in footnotes(
+        FIGURES["f1_by_learning_rate"](analyse(many()))
+    )
 
 
 def test_a_strategy_without_a_learning_rate_has_no_place_among_them() -> None:
     cells = [make_cell("full", size=500, **HONEST), make_cell("tfidf", kind="tfidf", size=500, **HONEST)]
-    figure = FIGURES["f1_by_learning_rate"](compare(cells))
+    figure = FIGURES["f1_by_learning_rate"](analyse(compare(cells)))
     assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [1]
     assert "No learning rate, or none that is known: tfidf." in footnotes(figure)
 
 
 def test_cuts_of_one_recipe_are_joined_and_nothing_else_is_drawn() -> None:
     comparison = cuts()
-    figure = FIGURES["f1_by_truncation"](comparison)
+    figure = FIGURES["f1_by_truncation"](analyse(comparison))
     (axes,) = figure.axes
     (joined,) = [line for line in axes.lines if line.get_linestyle() != "None" and line.get_marker() == "o"]
     entries = {entry.label: entry.interval().estimate for entry in analyse(comparison).at(500)}
@@ -303,8 +307,8 @@ def test_cuts_of_one_recipe_are_joined_and_nothing_else_is_drawn() -> None:
 
 def test_a_figure_of_cuts_is_drawn_where_they_differ() -> None:
     name = "f1_by_truncation"
-    assert name in figures_of(cuts()) and name not in figures_of(CASES["report"]())
-    assert set(figures_of(CASES["report"]())) == set(FIGURES) - {name}
+    assert name in figures_of(analyse(cuts())) and name not in figures_of(analyse(CASES["report"]()))
+    assert set(figures_of(analyse(CASES["report"]()))) == set(FIGURES) - {name}
 
 
 def footnotes(figure: Figure) -> str:
@@ -314,16 +318,16 @@ def footnotes(figure: Figure) -> str:
 def test_figures_say_what_a_reader_must_know() -> None:
     for maker in FIGURES.values():
         assert "Not shown: 3 of 10 runs" in footnotes(maker(failed()))
-    assert "optimistic" in footnotes(FIGURES["macro_f1_by_size"](CASES["report"]()))
-    assert "optimistic" not in footnotes(FIGURES["macro_f1_by_size"](CASES["one run"]()))
-    words = [text.get_text() for text in FIGURES["loss_curves"](CASES["nothing"]()).axes[0].texts]
+    assert "optimistic" in footnotes(FIGURES["macro_f1_by_size"](analyse(CASES["report"]())))
+    assert "optimistic" not in footnotes(FIGURES["macro_f1_by_size"](analyse(CASES["one run"]())))
+    words = [text.get_text() for text in FIGURES["loss_curves"](analyse(CASES["nothing"]())).axes[0].texts]
     assert words == ["no finished run yet"]
 
 
 @pytest.mark.parametrize("case", ["report", "one run", "falling"])
 def test_why_there_is_no_curve_is_said_as_the_fit_has_it(case: str) -> None:
     comparison = CASES[case]()
-    said = " ".join(footnotes(FIGURES["learning_curves"](comparison)).split())
+    said = " ".join(footnotes(FIGURES["learning_curves"](analyse(comparison))).split())
     fits = {curve.label: curve.fit for curve in analyse(comparison).curves}
     reasons = {label: fit.reason for label, fit in fits.items() if isinstance(fit, Refusal)}
     assert reasons and all(f"({reason})." in said for reason in reasons.values())
@@ -333,22 +337,22 @@ def test_why_there_is_no_curve_is_said_as_the_fit_has_it(case: str) -> None:
 
 def test_a_figure_of_times_says_that_runs_shared_the_machine() -> None:
     cells = make_grid(sizes=(500,), **HONEST)
-    assert "shared the machine" not in footnotes(FIGURES["f1_by_train_time"](compare(cells)))
+    assert "shared the machine" not in footnotes(FIGURES["f1_by_train_time"](analyse(compare(cells))))
     assert cells[0].record is not None and cells[0].record.timing is not None
     cells[0].record.timing.contended = True
     comparison = compare(cells)
-    (said,) = [line for line in warnings_of(comparison) if "shared the machine" in line]
+    (said,) = [line for line in analyse(comparison).warnings if "shared the machine" in line]
     assert said.startswith("1 of 2 runs")
-    assert said in footnotes(FIGURES["f1_by_train_time"](comparison))
+    assert said in footnotes(FIGURES["f1_by_train_time"](analyse(comparison)))
 
 
 def test_files_are_the_same_every_time_and_nothing_else_is_left(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
-    first = save_figures(compare(make_grid(sizes=(500,))), tmp_path / "a")
-    save_figures(compare(make_grid(sizes=(500,))), tmp_path / "b")
+    first = save_figures(analyse(compare(make_grid(sizes=(500,)))), tmp_path / "a")
+    save_figures(analyse(compare(make_grid(sizes=(500,)))), tmp_path / "b")
     assert dict(matplotlib.rcParams) == before
     assert sorted(first) == sorted((tmp_path / "a").iterdir())
-    made = figures_of(compare(make_grid(sizes=(500,))))
+    made = figures_of(analyse(compare(make_grid(sizes=(500,)))))
     assert {path.name for path in first} == {f"{name}.{ending}" for name in made for ending in ("png", "svg")}
     for path in first:
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name

@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 
 from factories import HONEST, compare, make_cell, make_grid
 from report.studies import make_study_folder
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.data.reference import DataRef
@@ -30,7 +31,7 @@ TITLES = {name: maker.title for name, maker in FIGURES.items()}
 
 
 def text_of(comparison: Comparison) -> str:
-    return render_report(Source(comparison, Path("no folder")), figures=TITLES)
+    return render_report(Source(analyse(comparison), Path("no folder")), figures=TITLES)
 
 
 def links(markdown: str) -> set[str]:
@@ -49,7 +50,9 @@ def test_everything_is_written_and_every_link_resolves(tmp_path: Path) -> None:
         f"{name}.{ending}" for name in TABLES for ending in ("txt", "md", "csv", "tex")
     }
     targets = links(report.read_text(encoding="utf-8"))
-    assert {f"figures/{name}.{ending}" for name in figures_of(comparison) for ending in ("png", "svg")} <= targets
+    assert {
+        f"figures/{name}.{ending}" for name in figures_of(analyse(comparison)) for ending in ("png", "svg")
+    } <= targets
     assert f"figures/runs/{comparison.cells[0].spec.run_id}/confusion.png" in targets
     for target in targets:
         assert not Path(target).is_absolute()
@@ -72,14 +75,14 @@ def test_the_report_is_the_same_every_time(tmp_path: Path, monkeypatch: pytest.M
         "tunebench.report.figures.registry.FIGURES", {"macro_f1_by_size": FIGURES["macro_f1_by_size"]}
     )
     comparison = compare([make_cell(size=500, status="pending")])
-    first = write_report(Source(comparison, tmp_path)).read_bytes()
-    assert write_report(Source(comparison, tmp_path)).read_bytes() == first
+    first = write_report(Source(analyse(comparison), tmp_path)).read_bytes()
+    assert write_report(Source(analyse(comparison), tmp_path)).read_bytes() == first
 
 
 def test_tables_and_warnings_stand_in_the_report() -> None:
     comparison = compare([*make_grid(), make_cell("lora-r2", status="out_of_memory")])
     text = text_of(comparison)
-    for table in make_tables(comparison):
+    for table in make_tables(analyse(comparison)):
         assert f"### {table.title}" in text
     assert "Selected on test: optimistic" in text.split("## Tables")[0]
     assert "1 out of memory" in text
@@ -136,7 +139,7 @@ def test_the_folders_own_study_is_given_where_there_is_one(tmp_path: Path) -> No
     raw |= {"search": {"method": "halving"}, "margin": 1.5, "pairs": [["lora", "full"]]}
     raw["strategies"]["lora"]["recipe"] = {"epochs": 7}
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
-    source = Source(load_comparison(folder), folder)
+    source = Source(analyse(load_comparison(folder)), folder)
     text = render_report(source, figures={})
     block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert block is not None

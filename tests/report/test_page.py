@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from factories import EIGHT
 from report.studies import EVIL, make_study_folder
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommended
 from tunebench.api import write_report
@@ -71,7 +72,7 @@ def test_every_section_is_there_and_every_chart_is_drawn(made: Path, opened: Ope
     see_all(page)
     assert page.locator(".chart svg").count() >= 3
     answer = page.locator("#answer .answer").inner_text()
-    found = recommended(load_comparison(made.parent))
+    found = recommended(analyse(load_comparison(made.parent)))
     assert not isinstance(found, str)
     assert answer == found.sentence
 

@@ -17,12 +17,15 @@ from report.studies import make_study_folder
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
+from tunebench.analysis.recommend import Recommendation
+from tunebench.report.figures import FIGURES
 from tunebench.report.page import render_page
 from tunebench.report.reproduce import study_of
 from tunebench.report.sections import SECTIONS
 from tunebench.report.sections.runs import command, study_of_run
 from tunebench.report.source import Source
-from tunebench.stats import calibration
+from tunebench.report.tables import make_tables
+from tunebench.stats import Interval, calibration
 from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedData, ImportedModel, ImportedSpec
 from tunebench.study.yaml_file import load_study
@@ -31,7 +34,9 @@ from tunebench.study.yaml_file import load_study
 def page_of(comparison: Comparison, *names: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
     """Return a page of some sections, without what it runs."""
     monkeypatch.setattr("tunebench.report.page.SECTIONS", {name: SECTIONS[name] for name in names})
-    return re.sub(r"<(script|style)\b.*?</\1>", "", render_page(Source(comparison, folder)), flags=re.DOTALL)
+    return re.sub(
+        r"<(script|style)\b.*?</\1>", "", render_page(Source(analyse(comparison), folder)), flags=re.DOTALL
+    )
 
 
 def test_ids_and_downloads_of_a_page_are_unique(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,9 +50,52 @@ def test_ids_and_downloads_of_a_page_are_unique(tmp_path: Path, monkeypatch: pyt
         assert f'id="{target}"' in page, target
 
 
+def ends(value: Interval) -> tuple[float, float, float]:
+    return value.estimate, value.low, value.high
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])
+def test_a_point_has_one_interval_in_chart_table_figure_and_recommendation(
+    seeds: tuple[int, ...], tmp_path: Path
+) -> None:
+    folder = make_study_folder(tmp_path, sizes=(5_000,), seeds=seeds)
+    source = Source(analyse(load_comparison(folder)), folder)
+    for column in ("macro_f1", "accuracy"):
+        chart = {
+            row["strategy"]: (row["y"], row["low"], row["high"])
+            for row in SECTIONS["by_size"].build(source)["data"]["rows"]
+            if row["kind"] == "mean" and row["view"] == column
+        }
+        (table,) = make_tables(source.analysis, ["intervals"])
+        assert chart == {row["strategy"]: ends(row[column]) for row in table.rows}
+    (front,) = make_tables(source.analysis, ["front"])
+    (table,) = make_tables(source.analysis, ["intervals"])
+    scores = {row["strategy"]: ends(row["macro_f1"]) for row in table.rows}
+    assert scores == {row["strategy"]: ends(row["macro_f1"]) for row in front.rows}
+    found = source.recommendation
+    assert isinstance(found, Recommendation)
+    assert scores == {one.label: ends(one.interval) for one in found.alternatives}
+    middle, low, high = scores[found.strategy]
+    assert f"{middle:.4f} [{low:.4f}, {high:.4f}]" in found.sentence
+    bars = FIGURES["f1_by_parameters"](source.analysis).axes[0].containers
+    drawn = [bar.lines[2][0].get_segments()[0][:, 1].tolist() for bar in bars]
+    assert np.allclose(sorted(drawn), sorted([low, high] for _, low, high in scores.values()))
+    costs = [row for row in SECTIONS["cost"].build(source)["data"]["rows"] if row["kind"] == "point"]
+    assert costs and all(row["y"] == scores[row["strategy"]][0] for row in costs)
+
+
+def test_chart_and_table_have_the_same_front(tmp_path: Path) -> None:
+    folder = make_study_folder(tmp_path, labels=("full", "lora", "bitfit"), sizes=(5_000,))
+    source = Source(analyse(load_comparison(folder)), folder)
+    rows = SECTIONS["cost"].build(source)["data"]["rows"]
+    for kind in ("train_seconds", "peak_memory_bytes", "trainable_params", "artifact_bytes"):
+        chart = {row["strategy"] for row in rows if row["view"] == kind and row["kind"] == "front"}
+        assert chart == {p.arm.label for p in source.analysis.fronts[5_000, kind] if p.on_front}
+
+
 def test_the_diagram_of_reliability_has_the_bins_of_the_table(tmp_path: Path) -> None:
     folder = make_study_folder(tmp_path, labels=("full",), sizes=(5_000,), seeds=(1,))
-    source = Source(load_comparison(folder), folder)
+    source = Source(analyse(load_comparison(folder)), folder)
     (entry,) = analyse(source.comparison).entries
     expected = calibration(entry.labels, entry.logits[0], rng=np.random.default_rng(0)).equal_mass.bins
     rows = [row for row in SECTIONS["calibration"].build(source)["data"]["rows"] if row["kind"] == "mean"]
@@ -57,8 +105,8 @@ def test_the_diagram_of_reliability_has_the_bins_of_the_table(tmp_path: Path) ->
 def test_runs_without_a_confusion_matrix_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = [make_cell(seed=seed, **HONEST) for seed in (1, 2)]
     mixed = compare([accuracy_alone(cells[0]), cells[1]])
-    found = SECTIONS["confusion"].build(Source(mixed, tmp_path))["sizes"]
-    assert found == SECTIONS["confusion"].build(Source(compare(cells[1:]), tmp_path))["sizes"]
+    found = SECTIONS["confusion"].build(Source(analyse(mixed), tmp_path))["sizes"]
+    assert found == SECTIONS["confusion"].build(Source(analyse(compare(cells[1:])), tmp_path))["sizes"]
     nothing = compare([accuracy_alone(cell) for cell in cells])
     for comparison in (mixed, nothing):
         page = page_of(comparison, "confusion", "runs", monkeypatch=monkeypatch, folder=tmp_path)
@@ -77,11 +125,11 @@ def test_what_is_not_known_of_an_imported_recipe_is_not_the_models_own(tmp_path:
     theirs = Comparison.from_cells(
         [type(cell)(spec, "complete", record.model_copy(update=changes))], name="imported"
     )
-    found = SECTIONS["setup"].build(Source(theirs, tmp_path))
+    found = SECTIONS["setup"].build(Source(analyse(theirs), tmp_path))
     recipe, (machine,) = dict(found["recipe"]), map(dict, found["machines"])
     assert (recipe["epochs"], recipe["batch size"], recipe["attention dropout"]) == ("3", "not known", "not known")
     assert machine["threads"] == "not known"
-    ours = dict(SECTIONS["setup"].build(Source(compare([cell]), tmp_path))["recipe"])
+    ours = dict(SECTIONS["setup"].build(Source(analyse(compare([cell])), tmp_path))["recipe"])
     assert ours["attention dropout"] == "the model's own"
 
 
@@ -123,7 +171,7 @@ def test_a_strategy_is_said_by_what_is_on_and_a_recipe_by_who_differs(tmp_path: 
             ("named", {"placement": ["query", "value"]}, "tail"),
         )
     ]
-    found = SECTIONS["setup"].build(Source(compare(cells), tmp_path))
+    found = SECTIONS["setup"].build(Source(analyse(compare(cells)), tmp_path))
     plain, dora, named = (strategy["params"].split(", ") for strategy in found["strategies"])
     assert "rank 8" in plain and not any("dora" in words or "None" in words for words in plain)
     assert "dora" in dora and "placement query value" in named

@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from factories import HONEST, compare, make_cell, make_grid
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison, Summary
 from tunebench.analysis.published import PUBLISHED
 from tunebench.errors import ConfigError
@@ -37,7 +38,7 @@ def mixed() -> Comparison:
 
 
 def table(name: str, comparison: Comparison) -> Table:
-    return make_tables(comparison, [name])[0]
+    return make_tables(analyse(comparison), [name])[0]
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -97,13 +98,13 @@ def test_published_values_stand_beside_the_reports_cells() -> None:
     minutes = {(r["strategy"], r["train_size"]): r["published_minutes"] for r in table("time", comparison).rows}
     assert minutes["full", 25_000] == 56.8 and minutes["lora-r32", 5_000] is None
     headers = [column.title for column in table("time", comparison).columns]
-    assert "Total, report (min)" in headers
+    assert "Total, paper (min)" in headers
 
 
 def test_another_model_is_said_where_published_values_stand() -> None:
     comparison = compare(make_grid(model=ModelRef(source="minilm", fingerprint="m"), **HONEST))
     made = table("macro_f1", comparison)
-    assert "Macro F1, report (DistilBERT)" in [column.title for column in made.columns]
+    assert "Macro F1, paper (DistilBERT)" in [column.title for column in made.columns]
     assert any("model minilm" in note and "selection validation" in note for note in made.notes)
 
 
@@ -126,7 +127,7 @@ def test_adapter_and_head_are_counted_apart() -> None:
     lora = next(row for row in made.rows if row["strategy"] == "lora")
     assert (lora["trainable_params"], lora["adapter_params"], lora["head_params"]) == (739_586, 147_456, 592_130)
     assert lora["f1_per_million"].mean == pytest.approx(made_f1(lora) / 0.739586)
-    assert any("592,130 of the report's 739,586" in note for note in made.notes)
+    assert any("592,130 of the paper's 739,586" in note for note in made.notes)
     assert any("lora 80%" in note for note in made.notes)
 
 
@@ -183,7 +184,7 @@ def test_runs_show_the_first_line_of_an_error() -> None:
 
 def test_unknown_tables_are_named() -> None:
     with pytest.raises(ConfigError, match="macro_f1") as caught:
-        make_tables(mixed(), ["macro_f1", "nonsense"])
+        make_tables(analyse(mixed()), ["macro_f1", "nonsense"])
     assert "nonsense" in str(caught.value)
 
 

@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 from fakes import make_record, make_specs, make_store, make_study
-from tunebench.analysis.analysis import warnings_of
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_json, write_text
@@ -243,7 +243,7 @@ def test_a_study_of_one_draw_may_get_a_second_one(
     # All share the test part of the first draw, and are averaged and compared.
     assert {spec.test_draw for spec in more} == {specs[0].subset_seed}
     comparison = Comparison.from_cells(store.cells(), name="s")
-    assert not any("test_seed" in line for line in warnings_of(comparison))
+    assert not any("test_seed" in line for line in analyse(comparison).warnings)
     make_store(tmp_path, make_study(**first))
 
 

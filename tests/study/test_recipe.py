@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field
 
 from factories import compare, make_cell, make_spec
-from tunebench.analysis.analysis import warnings_of
+from tunebench.analysis.analysis import analyse
 from tunebench.data.reference import DataRef
 from tunebench.errors import StoreError
 from tunebench.models.reference import ModelRef
@@ -135,7 +135,7 @@ def test_a_share_of_the_study_serves_the_strategies_that_use_it() -> None:
 @pytest.mark.parametrize("order", [("head", "tail"), ("tail", "head")])
 def test_a_difference_in_truncation_is_said_whichever_comes_first(order: tuple[str, str]) -> None:
     cells = [make_cell(label, truncation=cut) for label, cut in zip(("full", "lora"), order, strict=True)]
-    assert any("differ in: truncation" in line for line in warnings_of(compare(cells)))
+    assert any("differ in: truncation" in line for line in analyse(compare(cells)).warnings)
 
 
 @pytest.mark.parametrize("order", [("head", "tail"), ("tail", "head")])

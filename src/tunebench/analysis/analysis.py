@@ -1,35 +1,40 @@
-"""What a comparison says: intervals, paired comparisons, variance, costs, curves, and a recommendation.
+"""What a comparison says: intervals, paired comparisons, variance, costs, curves, and what a recommendation needs.
 
 Each module here computes one thing from a :class:`~tunebench.analysis.comparison.Comparison` with the functions of
-:mod:`tunebench.stats`; tables, figures and the report only show what stands here.
+:mod:`tunebench.stats`. Tables, figures and the report take an :class:`Analysis` and only show what stands in it,
+so that one point has one interval wherever it is shown.
 """
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 
 from tunebench.analysis.cautions import cautions
-from tunebench.analysis.comparison import Comparison
-from tunebench.analysis.costs import COSTS, Point, front
+from tunebench.analysis.comparison import Arm, Comparison
+from tunebench.analysis.costs import COSTS, Point, front, measure
 from tunebench.analysis.curves import Curve, crossings, curves
-from tunebench.analysis.evidence import Entry, collect
+from tunebench.analysis.evidence import Entry, collect, interval_of
 from tunebench.analysis.pairs import Pair, compare_pairs
-from tunebench.analysis.quality import Agreement, agreement
-from tunebench.stats import Crossing, Refusal
+from tunebench.analysis.quality import Agreement, agreement, calibrations
+from tunebench.analysis.variance import shares_of
+from tunebench.stats import Calibration, Crossing, Interval, Refusal, VarianceShares
 
 #: Pairs that a sentence names one by one.
 _NAMED = 5
 
 
+@dataclass(frozen=True, eq=False)
 class Analysis:
-    """All analyses of a comparison, computed when first asked for.
+    """All that tables, figures, report and recommendation need of a comparison.
 
-    Args:
+    A value: it never changes. Its parts are computed when first asked for, and then kept.
+
+    Attributes:
         comparison: The cells.
     """
 
-    def __init__(self, comparison: Comparison) -> None:
-        self.comparison = comparison
+    comparison: Comparison
 
     @cached_property
     def entries(self) -> list[Entry]:
@@ -53,7 +58,7 @@ class Analysis:
 
     @cached_property
     def fronts(self) -> dict[tuple[int, str], list[Point]]:
-        """Points of every training size and kind of cost."""
+        """Points of every training size and kind of cost, those on the size's front marked."""
         return {
             (size, kind): front(self.at(size), kind)
             for size in self.comparison.sizes
@@ -67,29 +72,59 @@ class Analysis:
         found = (agreement(self.at(size)) for size in self.comparison.sizes)
         return [one for one in found if one is not None]
 
+    @cached_property
+    def variances(self) -> list[tuple[Entry, VarianceShares]]:
+        """Where the variance of each entry's score comes from."""
+        return [(entry, shares_of(entry)) for entry in self.entries]
+
+    @cached_property
+    def calibrations(self) -> list[tuple[Entry, list[Calibration]]]:
+        """The calibration of each entry's runs, one a seed."""
+        return [(entry, calibrations(entry)) for entry in self.entries]
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What a reader must know before believing a table, one sentence each."""
+        return [*cautions(self.comparison, self._noise()), *self.comparison.notes]
+
     def at(self, size: int) -> list[Entry]:
         """Return the entries of one training size."""
         return [entry for entry in self.entries if entry.train_size == size]
 
+    def entry(self, arm: Arm) -> Entry | None:
+        """Return the entry of an arm; None where it was not selected or has no predictions."""
+        return next((entry for entry in self.entries if entry.arm is arm), None)
 
-@lru_cache(maxsize=4)
+    def interval(self, arm: Arm, column: str) -> Interval | None:
+        """Return the mean of a score with its 95 % interval, the same for every table, chart and sentence.
+
+        Args:
+            arm: Runs that differ in their seed alone.
+            column: A column of the rows.
+
+        Returns:
+            The interval of the entry, over seeds and test examples. Where the arm has no entry, or the
+            score cannot be computed from predicted classes, the t interval over seeds; None with one seed.
+        """
+        return interval_of(arm, self.entry(arm), column)
+
+    def points(self, arms: tuple[Arm, ...], kind: str) -> list[Point]:
+        """Place arms of any size on one plane of score and cost, and find their common front."""
+        return measure([(arm, self.entry(arm)) for arm in arms], kind)
+
+    def _noise(self) -> list[str]:
+        """Name the differences that are neither shown nor ruled out."""
+        inside = [pair for pair in self.pairs if pair.inside_noise]
+        if not inside:
+            return []
+        names = [f"{p.first.label} and {p.second.label} at {p.first.train_size:,}" for p in inside]
+        shown = names if len(names) <= _NAMED else [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"]
+        return [
+            f"Inside the noise, neither different nor equal within {self.comparison.margin:g} points: "
+            f"{'; '.join(shown)}."
+        ]
+
+
 def analyse(comparison: Comparison) -> Analysis:
-    """Return the analyses of a comparison; those of the last few comparisons are kept."""
+    """Return the analysis of a comparison."""
     return Analysis(comparison)
-
-
-def warnings_of(comparison: Comparison) -> list[str]:
-    """Return what a reader must know before believing a table, one sentence each."""
-    return [*cautions(comparison, _noise(comparison)), *comparison.notes]
-
-
-def _noise(comparison: Comparison) -> list[str]:
-    """Name the differences that are neither shown nor ruled out."""
-    inside = [pair for pair in analyse(comparison).pairs if pair.inside_noise]
-    if not inside:
-        return []
-    names = [f"{p.first.label} and {p.second.label} at {p.first.train_size:,}" for p in inside]
-    shown = names if len(names) <= _NAMED else [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"]
-    return [
-        f"Inside the noise, neither different nor equal within {comparison.margin:g} points: {'; '.join(shown)}."
-    ]

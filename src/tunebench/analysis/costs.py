@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from tunebench.analysis.evidence import SEED, Entry
-from tunebench.stats import Front, Over, pareto_front, score_draws
+from tunebench.analysis.comparison import Arm
+from tunebench.analysis.evidence import SEED, Entry, interval_of
+from tunebench.stats import Over, on_front, pareto_front, score_draws
 
 Prefer = Literal["f1", "cost", "size"]
 #: What each preference spends least of, among strategies that are good enough.
@@ -48,26 +49,46 @@ class Point:
     """A strategy at a size on one plane of score and cost.
 
     Attributes:
+        score: Mean score, the middle of its interval where there is one.
         cost: Mean over seeds, in the cost's base unit.
         on_front: Whether nothing scores as much for as little.
-        share: Share of the resamples (of ``over``) in which it is on the front.
+        share: Share of the resamples (of ``over``) in which it is on the front; None where none were drawn.
     """
 
-    entry: Entry
+    arm: Arm
+    entry: Entry | None
+    score: float
     cost: float
     on_front: bool
-    share: float
-    over: Over
+    share: float | None = None
+    over: Over | None = None
 
 
 def cost_of(entry: Entry, kind: str) -> float | None:
     """Return the mean cost over seeds, or None where it was not recorded."""
-    found = entry.arm.summary(*COSTS[kind].columns)
-    return None if found is None else found.mean
+    return _mean_cost(entry.arm, kind)
+
+
+def measure(arms: Sequence[tuple[Arm, Entry | None]], kind: str) -> list[Point]:
+    """Place arms on the plane of score and cost; those that none beats in both are its front.
+
+    Args:
+        arms: With their entries, where they have one. What has no score or no such cost is left out.
+        kind: A key of :data:`COSTS`.
+    """
+    known = [
+        (arm, entry, score, cost)
+        for arm, entry in arms
+        if (score := _score(arm, entry)) is not None and (cost := _mean_cost(arm, kind)) is not None
+    ]
+    if not known:
+        return []
+    best = on_front(np.array([score for *_, score, _ in known]), np.array([cost for *_, cost in known]))
+    return [Point(*point, on) for point, on in zip(known, best.tolist(), strict=True)]
 
 
 def front(entries: Sequence[Entry], kind: str) -> list[Point]:
-    """Place entries on the plane of macro F1 and a cost, and find its front.
+    """Place entries on the plane of score and cost, and find its front and how sure that is.
 
     The front's uncertainty holds the scores alone; costs stay as measured.
 
@@ -75,21 +96,29 @@ def front(entries: Sequence[Entry], kind: str) -> list[Point]:
         entries: Strategies at one size, or at several.
         kind: A key of :data:`COSTS`.
     """
-    known = [(entry, cost) for entry in entries if (cost := cost_of(entry, kind)) is not None]
+    points = measure([(entry.arm, entry) for entry in entries], kind)
+    known = [point.entry for point in points if point.entry is not None]
     if not known:
         return []
-    several = all(len(entry.seeds) > 1 for entry, _ in known)
-    over: Over = "seeds and test examples" if several else "test examples"
+    over: Over = "seeds and test examples" if all(len(entry.seeds) > 1 for entry in known) else "test examples"
     draws = score_draws(
-        known[0][0].labels,
-        [entry.predictions for entry, _ in known],
-        classes=known[0][0].classes,
+        known[0].labels,
+        [entry.predictions for entry in known],
+        classes=known[0].classes,
         rng=np.random.default_rng(SEED),
         over=over,
     )
-    scores = np.array([entry.interval().estimate for entry, _ in known])
-    found: Front = pareto_front(scores, np.array([cost for _, cost in known]), draws, over=over)
-    return [
-        Point(entry, cost, on, share, over)
-        for (entry, cost), on, share in zip(known, found.on_front, found.probability, strict=True)
-    ]
+    scores, costs = (np.array([getattr(point, name) for point in points]) for name in ("score", "cost"))
+    shares = pareto_front(scores, costs, draws, over=over).probability
+    return [replace(point, share=share, over=over) for point, share in zip(points, shares, strict=True)]
+
+
+def _score(arm: Arm, entry: Entry | None) -> float | None:
+    found = interval_of(arm, entry, "macro_f1")
+    mean = arm.summary("macro_f1")
+    return found.estimate if found is not None else None if mean is None else mean.mean
+
+
+def _mean_cost(arm: Arm, kind: str) -> float | None:
+    found = arm.summary(*COSTS[kind].columns)
+    return None if found is None else found.mean

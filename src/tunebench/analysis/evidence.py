@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from tunebench.analysis.comparison import Arm, Comparison
 from tunebench.errors import StoreError
-from tunebench.stats import Interval, Metric, Refusal, crossed_interval, example_interval
+from tunebench.stats import Interval, Metric, Refusal, crossed_interval, example_interval, seed_interval
 from tunebench.store.cell import Cell
 
 #: All resampling starts from here, so that a report can be made again to the digit.
 SEED = 20_240_915
+#: Columns of the rows that predicted classes give, and their metric.
+_FROM_CLASSES: dict[str, Metric] = {"macro_f1": "macro_f1", "accuracy": "accuracy"}
 #: Macro F1 points in one: margins are given in points, scores lie between 0 and 1.
 POINTS = 100.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """The selected runs of one strategy at one size, on the test part all runs share.
 
@@ -38,6 +40,7 @@ class Entry:
     labels: np.ndarray
     predictions: np.ndarray
     logits: np.ndarray
+    _intervals: dict[Metric, Interval] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -73,12 +76,28 @@ class Entry:
 
         With one seed it holds the test examples alone, and says so (``over``).
         """
+        if metric not in self._intervals:
+            self._intervals[metric] = self._interval(metric)
+        return self._intervals[metric]
+
+    def _interval(self, metric: Metric) -> Interval:
         if len(self.seeds) > 1:
             found = crossed_interval(self.labels, self.predictions, classes=self.classes, metric=metric)
             if not isinstance(found, Refusal):
                 return found
         rng = np.random.default_rng(SEED)
         return example_interval(self.labels, self.predictions, classes=self.classes, rng=rng, metric=metric)
+
+
+def interval_of(arm: Arm, entry: Entry | None, column: str) -> Interval | None:
+    """Return the interval of an entry's score; without an entry that of the mean over seeds, or None."""
+    if entry is not None and column in _FROM_CLASSES:
+        return entry.interval(_FROM_CLASSES[column])
+    found = arm.summary(column)
+    if found is None:
+        return None
+    over_seeds = seed_interval(np.array(found.values), bounds=(0.0, 1.0) if column in _FROM_CLASSES else None)
+    return None if isinstance(over_seeds, Refusal) else over_seeds
 
 
 def collect(comparison: Comparison) -> list[Entry]:

@@ -122,7 +122,7 @@ def published_cell(spec: RunSpec, *, recipe_only: bool = False) -> dict[str, Any
     return vars(found) | {
         "train_seconds": found.total_seconds - found.eval_seconds,
         "same_model": same_model,
-        "differs": tuple(f"{name} {ours} (report: {theirs})" for name, (ours, theirs) in differs.items()),
+        "differs": tuple(f"{name} {ours} (paper: {theirs})" for name, (ours, theirs) in differs.items()),
     }
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any
 
-from tunebench.analysis.analysis import analyse
-from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.pairs import difference_of, pairs_of_best
@@ -71,7 +69,7 @@ class Recommendation:
 
 
 def recommend(
-    comparison: Comparison, *, prefer: Prefer = "f1", margin: float | None = None, size: int | None = None
+    analysis: Analysis, *, prefer: Prefer = "f1", margin: float | None = None, size: int | None = None
 ) -> Recommendation:
     """Recommend a strategy.
 
@@ -81,7 +79,7 @@ def recommend(
     smallest to keep.
 
     Args:
-        comparison: The study.
+        analysis: Of the study.
         prefer: What matters most.
         margin: Macro F1 points that do not matter; the study's own by default.
         size: Training size to decide at; by default the largest with the most strategies.
@@ -90,6 +88,7 @@ def recommend(
         ConfigError: An argument is out of range.
         StoreError: No strategy has a selected run with predictions.
     """
+    comparison = analysis.comparison
     margin = comparison.margin if margin is None else margin
     if prefer not in SPENDS:
         raise ConfigError("There is no such preference.", value=prefer, allowed=", ".join(SPENDS))
@@ -97,11 +96,11 @@ def recommend(
         raise ConfigError(
             "The margin is out of range.", value=margin, allowed="macro F1 points, above 0, up to 100"
         )
-    entries = _at_size(analyse(comparison).entries, size)
+    entries = _at_size(analysis.entries, size)
     ranked = sorted(entries, key=lambda entry: -entry.interval().estimate)
     best, others = ranked[0], ranked[1:]
     differences = {entry.label: difference_of(entry, best) for entry in others}
-    tests = _against(comparison, best, differences, margin / POINTS)
+    tests = _against(analysis, best, differences, margin / POINTS)
     alternatives = tuple(_alternative(entry, tests.get(entry.label)) for entry in ranked)
     tie = tuple(entry.label for entry in ranked if entry is best or tests[entry.label].equivalent)
     worse = {name for name, test in tests.items() if test.interval.high < -margin / POINTS}
@@ -124,16 +123,15 @@ def recommend(
         reasons=tuple(reasons_of(chosen, best, ranked, tests, margin)),
         doubts=tuple(doubts),
         not_tried=tuple(not_tried(comparison, ranked)),
-        would_change=tuple(would_change(comparison, best, differences, tests)),
+        would_change=tuple(would_change(analysis.crossings, best, differences, tests)),
         alternatives=alternatives,
     )
 
 
-@lru_cache(maxsize=4)
-def recommended(comparison: Comparison) -> Recommendation | str:
+def recommended(analysis: Analysis) -> Recommendation | str:
     """Return what is recommended to who wants the best macro F1, or why nothing can be."""
     try:
-        return recommend(comparison)
+        return recommend(analysis)
     except StoreError as error:
         return error.what
 
@@ -155,7 +153,7 @@ def _at_size(entries: list[Entry], size: int | None) -> list[Entry]:
 
 
 def _against(
-    comparison: Comparison, best: Entry, differences: dict[str, Difference], margin: float
+    analysis: Analysis, best: Entry, differences: dict[str, Difference], margin: float
 ) -> dict[str, Equivalence]:
     """Test each difference from the best, with the corrected p that the table of pairs gives.
 
@@ -164,7 +162,7 @@ def _against(
     """
     table = {
         frozenset((pair.first.label, pair.second.label)): pair.p_holm
-        for pair in analyse(comparison).pairs
+        for pair in analysis.pairs
         if pair.first.train_size == best.train_size
     }
     tests = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tunebench.analysis.analysis import analyse
+from collections.abc import Sequence
+
 from tunebench.analysis.cautions import UNKNOWN_SELECTION, test_access, unequal_rates
 from tunebench.analysis.comparison import Arm, Comparison, Group, states
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
@@ -192,7 +193,10 @@ def _rates(comparison: Comparison, label: str) -> set[float | None]:
 
 
 def would_change(
-    comparison: Comparison, best: Entry, differences: dict[str, Difference], tests: dict[str, Equivalence]
+    crossings: Sequence[tuple[str, str, Crossing | Refusal]],
+    best: Entry,
+    differences: dict[str, Difference],
+    tests: dict[str, Equivalence],
 ) -> list[str]:
     """Return what would change the answer, one sentence each."""
     lines = []
@@ -202,7 +206,7 @@ def would_change(
         settle = seeds_to_settle(difference, margin=test.margin, comparisons=times)
         if not isinstance(settle, Refusal) and settle.more != 0:
             lines.append(f"{label} against {best.label}: {settle.reason}.")
-    for first, second, found in analyse(comparison).crossings:
+    for first, second, found in crossings:
         if not isinstance(found, Refusal):
             lines.append(crossing_sentence(first, second, found, train_size=best.train_size))
     return lines

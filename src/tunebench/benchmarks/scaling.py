@@ -216,6 +216,7 @@ def _by_runs(model: str, counts: Sequence[int], tell: Tell) -> dict[str, Growth]
 
     The runs are one real run under other seeds: the costs depend on their number, not on what they learnt.
     """
+    from tunebench.analysis.analysis import analyse
     from tunebench.analysis.load import load_comparison
     from tunebench.api import write_report
     from tunebench.report.tables import make_tables
@@ -227,7 +228,7 @@ def _by_runs(model: str, counts: Sequence[int], tell: Tell) -> dict[str, Growth]
             tell(f"a study of {number:,} runs")
             folder = _copies(template, Path(place) / str(number), number)
             start = time.perf_counter()
-            make_tables(load_comparison(folder))
+            make_tables(analyse(load_comparison(folder)))
             seconds["opening and tables"].append(time.perf_counter() - start)
             start = time.perf_counter()
             write_report(folder, run_figures=False)

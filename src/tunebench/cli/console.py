@@ -30,12 +30,13 @@ def print_json(value: Any) -> None:
 
 def print_tables(comparison: Comparison, *, names: list[str] | None, style: str) -> None:
     """Print tables of a comparison as text, Markdown or CSV."""
+    from tunebench.analysis.analysis import analyse
     from tunebench.report.tables import make_tables
     from tunebench.report.tables.render import RENDERERS, to_rich
 
     if style not in RENDERERS:
         raise typer.BadParameter(f"{style!r}: allowed are {', '.join(RENDERERS)}", param_hint="--format")
-    for table in make_tables(comparison, names):
+    for table in make_tables(analyse(comparison), names):
         if style == "text" and sys.stdout.isatty():
             out.print(to_rich(table), "")
         else:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tunebench.analysis.analysis import warnings_of
+from tunebench.analysis.analysis import analyse
 from tunebench.cli.app import JsonOption, app
 from tunebench.cli.console import out, print_json, print_tables
 
@@ -39,6 +39,6 @@ def import_(
         print_json(comparison.rows())
         return
     print_tables(comparison, names=["macro_f1", "time", "f1_per_million"], style="text")
-    for line in warnings_of(comparison):
+    for line in analyse(comparison).warnings:
         out.print(f"note: {line}", markup=False)
     out.print(f"{len(comparison.cells)} runs imported; next: tunebench report {out_dir}", markup=False)

@@ -64,11 +64,12 @@ def recommend(
     json_: JsonOption = False,
 ) -> None:
     """Recommend a strategy, with the reasons, the doubts, and what would change the answer."""
+    from tunebench.analysis.analysis import analyse
     from tunebench.analysis.load import load_comparison
     from tunebench.analysis.recommend import recommend as decide
     from tunebench.report.words import recommendation_text
 
-    found = decide(load_comparison(folder), prefer=prefer, margin=margin, size=size)  # type: ignore[arg-type]
+    found = decide(analyse(load_comparison(folder)), prefer=prefer, margin=margin, size=size)  # type: ignore[arg-type]
     if json_:
         print_json(found.to_dict())
     else:

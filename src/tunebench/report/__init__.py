@@ -28,15 +28,16 @@ def write_all(comparison: Comparison, folder: Path, *, run_figures: bool | None 
     Returns:
         The path of ``report.html``.
     """
+    from tunebench.analysis.analysis import analyse
     from tunebench.files import write_text
     from tunebench.report.figures.runs import save_run_figures
     from tunebench.report.markdown import write_report
     from tunebench.report.page import write_page
     from tunebench.report.source import Source
-    from tunebench.report.tables import make_tables
     from tunebench.report.tables.render import RENDERERS
 
-    for table in make_tables(comparison):
+    source = Source(analyse(comparison), folder)
+    for table in source.tables:
         for ending, style in TABLE_FILES.items():
             write_text(folder / "tables" / f"{table.name}.{ending}", RENDERERS[style](table))
     if len(comparison.scored) <= _FEW_RUNS if run_figures is None else run_figures:
@@ -44,6 +45,5 @@ def write_all(comparison: Comparison, folder: Path, *, run_figures: bool | None 
             place = folder / "figures" / "runs" / cell.spec.run_id
             if cell.record is not None and not (place / "confusion.svg").exists():
                 save_run_figures(cell.record, place)
-    source = Source(comparison, folder)
     write_report(source)
     return write_page(source)

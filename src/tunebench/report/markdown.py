@@ -9,14 +9,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tunebench.analysis.analysis import warnings_of
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.log_history import curve
-from tunebench.analysis.recommend import recommended
 from tunebench.formatting import escape_markdown
 from tunebench.report.reproduce import as_yaml
 from tunebench.report.source import Source
-from tunebench.report.tables import make_tables
 from tunebench.report.tables.render import to_markdown
 from tunebench.report.words import alternatives_table, listed
 from tunebench.store.record import RunRecord
@@ -31,9 +28,9 @@ def write_report(source: Source) -> Path:
     from tunebench.files import write_text
     from tunebench.report.figures import figures_of, save_figures
 
-    comparison, folder = source.comparison, source.folder
-    save_figures(comparison, folder / "figures")
-    titles = {name: maker.title for name, maker in figures_of(comparison).items()}
+    analysis, folder = source.analysis, source.folder
+    save_figures(analysis, folder / "figures")
+    titles = {name: maker.title for name, maker in figures_of(analysis).items()}
     path = folder / "report.md"
     drawn = {place.name for place in (folder / "figures" / "runs").glob("*")}
     write_text(path, render_report(source, figures=titles, drawn_runs=drawn))
@@ -59,7 +56,7 @@ def render_report(source: Source, *, figures: dict[str, str], drawn_runs: Collec
     )
     environment.filters["md"] = lambda value: escape_markdown("not known" if value is None else str(value))
     comparison = source.comparison
-    found = recommended(comparison)
+    found = source.recommendation
     records = [cell.record for cell in comparison.scored if cell.record is not None]
     machines = {
         repr(sorted(r.environment.machine.items())): (r.environment.device, r.environment.threads, r)
@@ -73,8 +70,8 @@ def render_report(source: Source, *, figures: dict[str, str], drawn_runs: Collec
         answer=found if isinstance(found, str) else found.sentence,
         lists={} if isinstance(found, str) else listed(found),
         alternatives=None if isinstance(found, str) else to_markdown(alternatives_table(found), level=3),
-        warnings=warnings_of(comparison),
-        tables=[to_markdown(table, level=3) for table in make_tables(comparison)],
+        warnings=source.analysis.warnings,
+        tables=[to_markdown(table, level=3) for table in source.tables],
         figures=figures,
         runs=[cell for cell in comparison.scored if cell.spec.run_id in drawn_runs],
         drawn=_drawn,

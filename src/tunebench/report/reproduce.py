@@ -31,6 +31,10 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
     common = first.model_dump(exclude=axes)
     if any(spec.model_dump(exclude=axes) != common for spec in specs):
         return None
+    # What has no encoder has no head to keep.
+    heads = {spec.base_head for spec in specs} - {None}
+    if len(heads) > 1:
+        return None
     strategies = {}
     for label in comparison.labels:
         own = [spec for spec in specs if spec.label == label]
@@ -50,6 +54,7 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         train_sizes=tuple(comparison.sizes),
         seeds=seeds,
         subset_seed="per_seed" if paired else tuple(dict.fromkeys(subset for subset, _ in draws)),
+        keep_head=heads == {"kept"},
         test_seed=None if first.test_draw == first.subset_seed else first.test_draw,
         keep_head=any(spec.base_head == "kept" for spec in specs),
         **common,

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Arm, Comparison
+from tunebench.analysis.recommend import Recommendation, recommended
 from tunebench.errors import StoreError
 from tunebench.files import stored_file
 from tunebench.formatting import learning_rate
 from tunebench.report.reproduce import study_of
+from tunebench.report.tables import Table, make_tables
 from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported
 from tunebench.store.run_folder import RunFolder
@@ -43,12 +46,27 @@ class Source:
     """What the sections of a report are made from.
 
     Attributes:
-        comparison: The study's cells.
+        analysis: Of the study.
         folder: The study's folder; where it holds no study, what needs one is left out and said so.
     """
 
-    comparison: Comparison
+    analysis: Analysis
     folder: Path
+
+    @property
+    def comparison(self) -> Comparison:
+        """The study's cells."""
+        return self.analysis.comparison
+
+    @cached_property
+    def recommendation(self) -> Recommendation | str:
+        """What is recommended, or why nothing can be."""
+        return recommended(self.analysis)
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """Every table of the registry."""
+        return make_tables(self.analysis)
 
     @cached_property
     def study(self) -> StudyConfig | None:

@@ -83,6 +83,7 @@ def by_size(
     said = [_tip("series", "Strategy"), _tip("at", "Size")]
     value = _tip("y", title, "quantitative", ".4f")
     interval = [_tip("low", "Interval from", "quantitative", ".4f"), _tip("high", "to", "quantitative", ".4f")]
+    interval.append(_tip("over", "Interval holds"))
     return _chart(
         [
             _layer(

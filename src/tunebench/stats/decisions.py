@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from tunebench.stats.methods import percentile_ends, t_ends
 from tunebench.stats.results import Difference, Interval, Over, check_level, finite
@@ -143,7 +143,7 @@ def _one_sided(difference: Difference, bound: float, side: Literal["above", "bel
     sign = 1 if side == "above" else -1
     if difference.degrees_of_freedom is not None:
         distance = sign * (difference.estimate - bound) / difference.standard_error
-        return float(stats.t.sf(distance, difference.degrees_of_freedom))
+        return float(scipy.stats.t.sf(distance, difference.degrees_of_freedom))
     draws = _draws(difference)
     return float((1 + (sign * (draws - bound) <= 0).sum()) / (len(draws) + 1))
 

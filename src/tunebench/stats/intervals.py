@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from tunebench.stats.cells import (
     RESAMPLES,
@@ -93,7 +93,7 @@ def wilson_interval(hits: int, n: int, *, level: float = 0.95) -> Interval:
     check_level(level)
     if n < 1 or not 0 <= hits <= n:
         raise ValueError(f"hits must lie between 0 and n >= 1, got {hits} of {n}")
-    ends = stats.binomtest(int(hits), int(n)).proportion_ci(level, method="wilson")
+    ends = scipy.stats.binomtest(int(hits), int(n)).proportion_ci(level, method="wilson")
     return Interval(hits / n, float(ends.low), float(ends.high), level, "Wilson", "test examples", n_examples=n)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from tunebench.stats.cells import RESAMPLES
 from tunebench.stats.results import Over, Refusal, finite
@@ -211,7 +211,7 @@ def _linear(
 def _fall(sizes: np.ndarray, means: np.ndarray, errors: np.ndarray, df: int) -> Refusal | None:
     """Refuse scores that fall from one size to a larger one; 5 % for all pairs together (Bonferroni)."""
     first, second = np.triu_indices(len(sizes), 1)
-    bound = float(stats.t.ppf(1 - 0.05 / len(first), df)) * np.hypot(errors[first], errors[second])
+    bound = float(scipy.stats.t.ppf(1 - 0.05 / len(first), df)) * np.hypot(errors[first], errors[second])
     excess = means[first] - means[second] - bound
     worst = int(np.argmax(excess))
     if excess[worst] <= 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from tunebench.stats.results import Refusal, check_level
 
@@ -35,9 +35,9 @@ def bca_ends(draws: np.ndarray, level: float, *, estimate: float, acceleration: 
     """
     check_level(level)
     below = ((draws < estimate).mean() + (draws <= estimate).mean()) / 2
-    z0 = stats.norm.ppf(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws)))
-    z = z0 + stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
-    quantiles = stats.norm.cdf(z0 + z / (1 - acceleration * z))
+    z0 = scipy.stats.norm.ppf(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws)))
+    z = z0 + scipy.stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
+    quantiles = scipy.stats.norm.cdf(z0 + z / (1 - acceleration * z))
     low, high = np.quantile(draws, quantiles, method="weibull")
     return float(low), float(high)
 
@@ -53,7 +53,7 @@ def bootstrap_p(draws: np.ndarray, *, null: float = 0.0) -> float:
 
 def t_ends(estimate: float, error: float, df: float, level: float) -> tuple[float, float]:
     """Return ``estimate -+ t error`` for Student's t with ``df`` degrees of freedom."""
-    reach = float(stats.t.ppf((1 + level) / 2, df)) * error
+    reach = float(scipy.stats.t.ppf((1 + level) / 2, df)) * error
     return estimate - reach, estimate + reach
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from tunebench.stats.cells import (
     RESAMPLES,
@@ -254,5 +254,5 @@ def _from_t(
     example_variance: float | None,
 ) -> Difference:
     interval = Interval(estimate, *t_ends(estimate, error, df, level), level, name, over, n, seeds)
-    p_value = 2 * float(stats.t.sf(abs(estimate) / error, df))
+    p_value = 2 * float(scipy.stats.t.sf(abs(estimate) / error, df))
     return Difference(interval, p_value, error, df, *seed_part, example_variance)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
 from tunebench.stats.methods import satterthwaite
 from tunebench.stats.results import Difference, Over, Refusal, check_level
@@ -76,8 +76,8 @@ def detectable_on_examples(
     check_level(power, name="power")
     if n < 1 or not 0 <= discordance <= 1:
         raise ValueError(f"n >= 1 and discordance between 0 and 1 are needed, got {n} and {discordance}")
-    z = float(stats.norm.ppf(1 - alpha / 2)) * np.sqrt(discordance)
-    z_power = float(stats.norm.ppf(power))
+    z = float(scipy.stats.norm.ppf(1 - alpha / 2)) * np.sqrt(discordance)
+    z_power = float(scipy.stats.norm.ppf(power))
     root = z * z * n - (n + z_power**2) * (z * z - z_power**2 * discordance)
     difference = float((z * np.sqrt(n) + np.sign(z_power) * np.sqrt(root)) / (n + z_power**2))
     if discordance == 0 or difference > discordance:
@@ -178,9 +178,9 @@ def seeds_to_settle(
     def settled(total: float) -> Literal["different", "equivalent"] | None:
         growth = (total - 1) / (seeds - 1)
         error, df = satterthwaite([(seed_variance * seeds / total, seed_df * growth), (shared, rest)])
-        if error * float(stats.t.ppf(1 - two_sided / 2, df)) < size:
+        if error * float(scipy.stats.t.ppf(1 - two_sided / 2, df)) < size:
             return "different"
-        if margin is not None and error * float(stats.t.ppf(1 - alpha, df)) < margin - size:
+        if margin is not None and error * float(scipy.stats.t.ppf(1 - alpha, df)) < margin - size:
             return "equivalent"
         return None
 
@@ -192,7 +192,7 @@ def seeds_to_settle(
             reason = "it is settled as it is" if not more else f"{seeds_more}: an even chance to show it {outcome}"
             return SeedsToSettle(total, more, outcome, reason, over, 1 - two_sided)
     if shared and settled(1e12) is None:
-        left = np.sqrt(shared) * float(stats.norm.ppf(1 - two_sided / 2))
+        left = np.sqrt(shared) * float(scipy.stats.norm.ppf(1 - two_sided / 2))
         reason = f"no number of seeds would: the test examples alone leave +-{left:.4f}"
     else:
         reason = f"it would take more than {cap} seeds"
@@ -203,18 +203,18 @@ def _detectable(error: float, df: float, alpha: float, power: float, method: str
     check_level(alpha, name="alpha")
     if not alpha < power < 1:
         raise ValueError(f"power must lie between alpha and 1, got {power}")
-    bound = float(stats.t.ppf(1 - alpha / 2, df))
+    bound = float(scipy.stats.t.ppf(1 - alpha / 2, df))
     # Power of a t test is that of a normal one, averaged over the standard deviation that a study happens
     # to see. (SciPy's noncentral t is NaN in the far tail that 2 or 3 seeds need.)
     nodes, weights = np.polynomial.legendre.leggauss(200)
-    seen = np.ones(200) if np.isinf(df) else np.sqrt(stats.chi2.ppf((nodes + 1) / 2, df) / df)
+    seen = np.ones(200) if np.isinf(df) else np.sqrt(scipy.stats.chi2.ppf((nodes + 1) / 2, df) / df)
 
     def reached(shift: float) -> float:
-        found = stats.norm.sf(bound * seen - shift) + stats.norm.cdf(-bound * seen - shift)
+        found = scipy.stats.norm.sf(bound * seen - shift) + scipy.stats.norm.cdf(-bound * seen - shift)
         return float(weights @ found / 2)
 
     high = bound
     while reached(high) < power:
         high *= 2
-    shift = float(optimize.brentq(lambda value: reached(value) - power, 0.0, high))
+    shift = float(scipy.optimize.brentq(lambda value: reached(value) - power, 0.0, high))
     return Detectable(shift * error, power, alpha, method, over)

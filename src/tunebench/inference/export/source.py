@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
@@ -126,7 +127,7 @@ def recommended_run(comparison: Comparison) -> tuple[str, tuple[str, ...]]:
         ExportError: As :func:`best_run`.
         StoreError: There is nothing to recommend from.
     """
-    found = recommend(comparison)
+    found = recommend(analyse(comparison))
     group = comparison.group(found.strategy, found.train_size)
     assert group is not None and group.selected is not None
     among = tuple(one.label for one in found.alternatives)

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from tunebench.analysis.analysis import analyse
+from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.cautions import not_shown
-from tunebench.analysis.comparison import Comparison, Group
+from tunebench.analysis.comparison import Group
 from tunebench.analysis.evidence import Entry
 from tunebench.formatting import learning_rate
 from tunebench.report.figures.panels import NOTHING, finished_with, panels_by_size, panels_of_lines, too_many
@@ -111,11 +111,12 @@ class _RateLocator(FixedLocator):
 
 
 @register("f1_by_learning_rate", "Macro F1 by learning rate")
-def f1_by_learning_rate(comparison: Comparison) -> Figure:
+def f1_by_learning_rate(analysis: Analysis) -> Figure:
     """Draw the selection split's macro F1 against the learning rate; the chosen one ringed.
 
     One panel a size; or one a strategy, where there are many, before all others in grey.
     """
+    comparison = analysis.comparison
     found = {(group.label, group.train_size): _Rates.of(group) for group in comparison.groups()}
     look_of = styles(comparison.labels)
     many = too_many(comparison)
@@ -208,22 +209,23 @@ def _mark_below(axes: Axes, drawn: list[tuple[_Rates, Style]], bottom: float) ->
             )
 
 
-def cuts_differ(comparison: Comparison) -> bool:
+def cuts_differ(analysis: Analysis) -> bool:
     """Tell whether the strategies of a comparison read different parts of long texts."""
-    return len({cell.spec.truncation for cell in comparison.cells} - {None}) > 1
+    return len({cell.spec.truncation for cell in analysis.comparison.cells} - {None}) > 1
 
 
 @register("f1_by_truncation", "Macro F1 by what is read of a text", applies=cuts_differ)
-def f1_by_truncation(comparison: Comparison) -> Figure:
+def f1_by_truncation(analysis: Analysis) -> Figure:
     """Draw macro F1 on test with 95 % intervals by what is read of a text, one panel a size.
 
     Strategies that differ in nothing else, but for their learning rate, are joined by a line.
     """
+    comparison = analysis.comparison
     figure, panels = panels_by_size(comparison, "Read of a long text", "Macro F1 on test")
     look_of = styles(comparison.labels)
     shown: dict[str, Style] = {}
     for size, axes in panels.items():
-        families = [family for family in _families(analyse(comparison).at(size)) if len(family) > 1]
+        families = [family for family in _families(analysis.at(size)) if len(family) > 1]
         for place, family in enumerate(families):
             name = family[0].label
             style = shown.setdefault(name, look_of[name])

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.analysis import Analysis
 from tunebench.report.figures.style import head, look, save
 
-DrawFunction = Callable[[Comparison], Figure]
+DrawFunction = Callable[[Analysis], Figure]
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class FigureMaker:
 
     title: str
     draw: DrawFunction
-    applies: Callable[[Comparison], bool] = lambda comparison: True
+    applies: Callable[[Analysis], bool] = lambda analysis: True
 
-    def __call__(self, comparison: Comparison) -> Figure:
+    def __call__(self, analysis: Analysis) -> Figure:
         """Draw the figure; a comparison without finished runs gives a figure that says so."""
         with look():
-            figure = self.draw(comparison)
-            head(figure, f"{self.title}: {comparison.title}")
+            figure = self.draw(analysis)
+            head(figure, f"{self.title}: {analysis.comparison.title}")
             return figure
 
 
@@ -41,7 +41,7 @@ FIGURES: dict[str, FigureMaker] = {}
 
 
 def register(
-    name: str, title: str, *, applies: Callable[[Comparison], bool] = lambda comparison: True
+    name: str, title: str, *, applies: Callable[[Analysis], bool] = lambda analysis: True
 ) -> Callable[[DrawFunction], DrawFunction]:
     """Add a figure to the registry, under a name and with a heading; see :class:`FigureMaker`."""
 
@@ -52,12 +52,12 @@ def register(
     return add
 
 
-def figures_of(comparison: Comparison) -> dict[str, FigureMaker]:
+def figures_of(analysis: Analysis) -> dict[str, FigureMaker]:
     """Return the figures of the registry that apply to a comparison."""
-    return {name: maker for name, maker in FIGURES.items() if maker.applies(comparison)}
+    return {name: maker for name, maker in FIGURES.items() if maker.applies(analysis)}
 
 
-def save_figures(comparison: Comparison, folder: Path) -> list[Path]:
+def save_figures(analysis: Analysis, folder: Path) -> list[Path]:
     """Write every figure that applies as ``<name>.png`` and ``<name>.svg``; return the paths."""
-    makers = figures_of(comparison).items()
-    return [path for name, maker in makers for path in save(maker(comparison), folder / name)]
+    makers = figures_of(analysis).items()
+    return [path for name, maker in makers for path in save(maker(analysis), folder / name)]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
+from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.cautions import shared_machine
 from tunebench.analysis.comparison import Arm, Comparison
 from tunebench.analysis.log_history import binned, curve, last_step, mean_curve
@@ -40,11 +41,12 @@ LOSS_POINTS = 40
 
 
 @register("loss_curves", "Figure 1. Training and evaluation loss")
-def loss_curves(comparison: Comparison) -> Figure:
+def loss_curves(analysis: Analysis) -> Figure:
     """Draw both losses against the share of training steps, one panel a size.
 
     One panel a strategy, where there are many, before the training losses of all others in grey.
     """
+    comparison = analysis.comparison
     look_of = styles(comparison.labels)
     many = too_many(comparison)
     figure, panels = panels_of_lines(comparison, "Share of training steps", "Loss (nats)")
@@ -98,22 +100,25 @@ def _losses(arm: Arm) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, 
 
 
 @register("macro_f1_by_size", "Figure 2. Macro F1 by training size")
-def macro_f1_by_size(comparison: Comparison) -> Figure:
+def macro_f1_by_size(analysis: Analysis) -> Figure:
     """Draw macro F1 on the test split against training size, with the report's values hollow."""
+    comparison = analysis.comparison
     return _by_size(comparison, "macro_f1", "Macro F1 on test", log=False)
 
 
 @register("f1_per_million_by_size", "Figure 3. Macro F1 per million trainable parameters")
-def f1_per_million_by_size(comparison: Comparison) -> Figure:
+def f1_per_million_by_size(analysis: Analysis) -> Figure:
     """Draw macro F1 per million trainable parameters against training size, on a log axis."""
+    comparison = analysis.comparison
     return _by_size(
         comparison, "f1_per_million", "Macro F1 per million\ntrainable parameters (log scale)", log=True
     )
 
 
 @register("macro_f1_by_step", "Macro F1 while training")
-def macro_f1_by_step(comparison: Comparison) -> Figure:
+def macro_f1_by_step(analysis: Analysis) -> Figure:
     """Draw macro F1 on the selection split by step, one panel a size; bands are the range over seeds."""
+    comparison = analysis.comparison
     figure, panels = panels_by_size(comparison, "Training step", f"Macro F1 on {comparison.evaluated}")
     look_of = styles(comparison.labels)
     bands = False
@@ -141,8 +146,9 @@ def macro_f1_by_step(comparison: Comparison) -> Figure:
 
 
 @register("f1_by_train_time", "Macro F1 by training time")
-def f1_by_train_time(comparison: Comparison) -> Figure:
+def f1_by_train_time(analysis: Analysis) -> Figure:
     """Draw macro F1 on test against minutes of training, evaluation left out; larger means more data."""
+    comparison = analysis.comparison
     figure = new_figure(8.2, 4.6)
     axes = figure.subplots()
     look_of = styles(comparison.labels)
@@ -247,7 +253,7 @@ def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> 
         axes.margins(y=0.1)
     joined = {label: single_line(comparison, label) for label in comparison.labels}
     entries = [look_of[label].line(label, **({} if joined[label] else {"ls": ""})) for label in comparison.labels]
-    whose = "report" if all(report["same_model"] for report in published) else "report (DistilBERT)"
+    whose = "paper" if all(report["same_model"] for report in published) else "paper (DistilBERT)"
     if published:
         entries += [BLANK, Line2D([], [], ls="", marker="o", mfc="none", mec=GREY, ms=8, label=f"{whose}: hollow")]
     notes = ["Bars: standard deviation over seeds. Dots: single seeds."] if _several_seeds(comparison) else []
@@ -255,7 +261,7 @@ def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> 
         notes.append(f"Not shown, for a log axis has no 0: {', '.join(zero)}.")
     if any(report["differs"] for report in published):
         notes.append(
-            "The report's runs are of the same recipe, not of the same protocol: Table II says what differs."
+            "The paper's runs are of the same recipe, not of the same protocol: Table II says what differs."
         )
     return finished(figure, comparison, entries, notes)
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from tunebench.analysis.analysis import analyse
+from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.cautions import OPTIMISTIC, not_shown
-from tunebench.analysis.comparison import Comparison
-from tunebench.analysis.evidence import POINTS, Entry
-from tunebench.analysis.quality import calibrations
+from tunebench.analysis.evidence import POINTS
 from tunebench.report.figures.panels import NOTHING, finished_with, panels_by_size
 from tunebench.report.figures.registry import register
 from tunebench.report.figures.style import (
@@ -23,19 +21,21 @@ from tunebench.stats import Refusal, score_at
 
 
 @register("f1_by_parameters", "Macro F1 by trainable parameters")
-def f1_by_parameters(comparison: Comparison) -> Figure:
+def f1_by_parameters(analysis: Analysis) -> Figure:
     """Draw macro F1 on test with 95 % intervals against trainable parameters, one panel a size, with the front."""
+    comparison = analysis.comparison
     figure, panels = panels_by_size(comparison, "Trainable parameters (log scale)", "Macro F1 on test")
     look_of = styles(comparison.labels)
     for size, axes in panels.items():
-        points = analyse(comparison).fronts.get((size, "trainable_params"), [])
+        points = analysis.fronts.get((size, "trainable_params"), [])
         for point in points:
-            style, score = look_of[point.entry.label], point.entry.interval()
+            style, score = look_of[point.arm.label], analysis.interval(point.arm, "macro_f1")
+            assert score is not None
             ends = [[score.estimate - score.low], [score.high - score.estimate]]
             axes.errorbar(
                 [point.cost], [score.estimate], ends, color=style.color, marker=style.marker, capsize=3, lw=1.2
             )
-        front = sorted((p.cost, p.entry.interval().estimate) for p in points if p.on_front)
+        front = sorted((p.cost, p.score) for p in points if p.on_front)
         if len(front) > 1:
             axes.plot(*zip(*front, strict=True), color=GREY, ls=":", lw=1, zorder=0, drawstyle="steps-post")
         if points:
@@ -50,9 +50,10 @@ def f1_by_parameters(comparison: Comparison) -> Figure:
 
 
 @register("differences", "Differences of macro F1")
-def differences(comparison: Comparison) -> Figure:
+def differences(analysis: Analysis) -> Figure:
     """Draw every compared pair's difference with its 95 % interval, and the margin of equivalence."""
-    pairs = analyse(comparison).pairs
+    comparison = analysis.comparison
+    pairs = analysis.pairs
     figure = new_figure(8.2, 1.8 + 0.34 * max(2, len(pairs)))
     axes = figure.subplots()
     axes.axvspan(-comparison.margin, comparison.margin, color="0.9", lw=0)
@@ -84,13 +85,14 @@ def differences(comparison: Comparison) -> Figure:
 
 
 @register("learning_curves", "Macro F1 by labels, with fitted curves")
-def learning_curves(comparison: Comparison) -> Figure:
+def learning_curves(analysis: Analysis) -> Figure:
     """Draw macro F1 of single runs against labels, and the fitted power law with its 95 % band."""
+    comparison = analysis.comparison
     figure = new_figure(8.2, 4.4)
     axes = figure.subplots()
     look_of = styles(comparison.labels)
     refused: dict[str, list[str]] = {}
-    for curve in analyse(comparison).curves:
+    for curve in analysis.curves:
         style = look_of[curve.label]
         groups = [g for g in comparison.groups() if g.label == curve.label and g.selected is not None]
         cells = [cell for group in groups if group.selected for cell in group.selected.scored]
@@ -126,15 +128,16 @@ def learning_curves(comparison: Comparison) -> Figure:
 
 
 @register("reliability", "Reliability of the probabilities")
-def reliability(comparison: Comparison) -> Figure:
+def reliability(analysis: Analysis) -> Figure:
     """Draw how often predictions are right against their confidence, one panel a size; first seed."""
+    comparison = analysis.comparison
     figure, panels = panels_by_size(comparison, "Confidence (mean of the bin)", "Share that is right")
     look_of = styles(comparison.labels)
     for size, axes in panels.items():
-        entries: list[Entry] = analyse(comparison).at(size)
-        for entry in entries:
+        calibrated = [(entry, found) for entry, found in analysis.calibrations if entry.train_size == size]
+        for entry, found in calibrated:
             style = look_of[entry.label]
-            bins = [b for b in calibrations(entry)[0].equal_mass.bins if b.confidence is not None and b.accuracy]
+            bins = [b for b in found[0].equal_mass.bins if b.confidence is not None and b.accuracy]
             axes.plot(
                 [b.confidence for b in bins if b.confidence is not None],
                 [b.accuracy.estimate for b in bins if b.accuracy is not None],
@@ -144,8 +147,8 @@ def reliability(comparison: Comparison) -> Figure:
                 ls=style.dashes,
                 lw=1,
             )
-        if entries:
-            lowest = 1 / entries[0].classes
+        if calibrated:
+            lowest = 1 / calibrated[0][0].classes
             axes.plot([lowest, 1], [lowest, 1], color=GREY, ls=":", lw=1)
         else:
             say_nothing_to_show(axes, NOTHING)

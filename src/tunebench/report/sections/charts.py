@@ -15,9 +15,6 @@ from tunebench.report import vega
 from tunebench.report.figures.scores import LOSS_POINTS
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
-from tunebench.stats.intervals import seed_interval
-from tunebench.stats.pareto import on_front
-from tunebench.stats.results import Interval
 
 #: Scores that may stand on the axis: column, title, and what published values are called.
 SCORES = {
@@ -50,10 +47,11 @@ def by_size(source: Source) -> dict[str, Any]:
             base = {"view": name, **_key(source, arm)}
             seeds = [c.spec.seed for c in arm.scored if c.row[name] is not None]
             rows += [base | {"kind": "seed", "y": y, "seed": s} for y, s in zip(found.values, seeds, strict=True)]
-            bounds = None if name == "test_loss" else (0.0, 1.0)
-            interval = seed_interval(np.array(found.values), bounds=bounds)
-            ends = {"low": interval.low, "high": interval.high} if isinstance(interval, Interval) else {}
-            rows.append(base | {"kind": "mean", "y": found.mean, "n": len(found.values), **ends})
+            mean = base | {"kind": "mean", "y": found.mean, "n": len(found.values)}
+            interval = source.analysis.interval(arm, name)
+            if interval is not None:
+                mean |= {"y": interval.estimate, "low": interval.low, "high": interval.high, "over": interval.over}
+            rows.append(mean)
             published = published_cell(arm.scored[0].spec, recipe_only=True)
             if published is not None:
                 rows.append(base | {"kind": "published", "y": published[report]})
@@ -82,19 +80,24 @@ def cost(source: Source) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     specs, views = {}, {}
     for name, (title, per) in COSTS.items():
-        points = []
-        for arm in source.arms:
-            score, paid = arm.summary("macro_f1"), arm.summary(name)
-            if score is not None and paid is not None:
-                points.append({"view": name, "kind": "point", **_key(source, arm), "n": len(score.values)})
-                points[-1] |= {"x": paid.mean / per, "y": score.mean}
-        if not points:
+        found = source.analysis.points(source.arms, name)
+        if not found:
             continue
-        x, y = (np.array([point[key] for point in points]) for key in ("x", "y"))
-        front = on_front(y, x)
-        for point, best in zip(points, front.tolist(), strict=True):
-            # Many numbers would lie on each other.
-            point |= {"front": best, "named": best or len(points) <= _FEW_POINTS}
+        points = [
+            {
+                "view": name,
+                "kind": "point",
+                **_key(source, point.arm),
+                "n": len(point.arm.scored),
+                "x": point.cost / per,
+                "y": point.score,
+                "front": point.on_front,
+                # Many numbers would lie on each other.
+                "named": point.on_front or len(found) <= _FEW_POINTS,
+            }
+            for point in found
+        ]
+        x = np.array([point["x"] for point in points])
         path = sorted((point for point in points if point["front"]), key=lambda point: (point["x"], point["y"]))
         rows += points + [point | {"kind": "front"} for point in path]
         log = bool(x.min() > 0 and x.max() / x.min() > 8)
@@ -143,7 +146,7 @@ def figures(source: Source) -> dict[str, Any]:
     from tunebench.report.figures import figures_of
 
     found = []
-    for name, maker in figures_of(source.comparison).items():
+    for name, maker in figures_of(source.analysis).items():
         svg = source.folder / "figures" / f"{name}.svg"
         path = svg if svg.stat().st_size <= _LARGE_FIGURE else svg.with_suffix(".png")
         mime = "image/svg+xml" if path.suffix == ".svg" else "image/png"

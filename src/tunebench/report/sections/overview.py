@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tunebench.analysis.analysis import warnings_of
-from tunebench.analysis.recommend import recommended
 from tunebench.recipe import Recipe
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
@@ -21,7 +19,7 @@ from tunebench.study.spec import RunSpec
 def answer(source: Source) -> dict[str, Any]:
     """Return the recommendation, or what is missing for one."""
     comparison = source.comparison
-    found = recommended(comparison)
+    found = source.recommendation
     said = (
         {"answer": None, "why": found}
         if isinstance(found, str)
@@ -66,15 +64,13 @@ def setup(source: Source) -> dict[str, Any]:
 @section("warnings", "Before you believe a number")
 def warnings(source: Source) -> dict[str, Any]:
     """Return what a reader must know."""
-    return {"warnings": warnings_of(source.comparison)}
+    return {"warnings": source.analysis.warnings}
 
 
 @section("tables", "Tables")
 def tables(source: Source) -> dict[str, Any]:
     """Return every table of the registry."""
-    from tunebench.report.tables import make_tables
-
-    return {"tables": make_tables(source.comparison)}
+    return {"tables": source.tables}
 
 
 def known(values: Iterable[Any]) -> list[Any]:

@@ -78,6 +78,7 @@ def study_of_run(cell: Cell) -> StudyConfig:
         subset_seed=spec.subset_seed,
         test_size=spec.test_size,
         test_seed=spec.test_seed,
+        keep_head=spec.base_head == "kept",
         validation_fraction=spec.validation_fraction,
         selection=spec.selection,
         evaluations_per_epoch=spec.evaluations_per_epoch,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Comparison
 from tunebench.errors import ConfigError
 from tunebench.formatting import integer, learning_rate
 from tunebench.report.tables.render import Column, Table
 
-TableFunction = Callable[[Comparison], Table]
+TableFunction = Callable[[Analysis], Table]
 
 #: All tables by name, in the order of a report. A new one is one function under ``@register``.
 TABLES: dict[str, TableFunction] = {}
@@ -45,7 +46,7 @@ def register(name: str) -> Callable[[TableFunction], TableFunction]:
     return add
 
 
-def make_tables(comparison: Comparison, names: Sequence[str] | None = None) -> list[Table]:
+def make_tables(analysis: Analysis, names: Sequence[str] | None = None) -> list[Table]:
     """Return the named tables, or every table of the registry in its order.
 
     Raises:
@@ -54,7 +55,7 @@ def make_tables(comparison: Comparison, names: Sequence[str] | None = None) -> l
     unknown = [name for name in names or () if name not in TABLES]
     if unknown:
         raise ConfigError("There is no such table.", value=", ".join(unknown), allowed=", ".join(TABLES))
-    return [TABLES[name](comparison) for name in names or TABLES]
+    return [TABLES[name](analysis) for name in names or TABLES]
 
 
 def made(

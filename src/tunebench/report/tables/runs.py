@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.cautions import protocol_cautions
-from tunebench.analysis.comparison import Comparison
 from tunebench.formatting import fixed, integer
 from tunebench.report.tables.registry import RATE, SELECTION, SIZE, STRATEGY, made, plain_words, register
 from tunebench.report.tables.render import Column, Table
@@ -11,8 +11,9 @@ from tunebench.report.tables.scores import selection_f1
 
 
 @register("runs")
-def runs(comparison: Comparison) -> Table:
+def runs(analysis: Analysis) -> Table:
     """Return one row per run, with its status and, where there is one, its error."""
+    comparison = analysis.comparison
     columns = (
         STRATEGY,
         SIZE,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.cautions import OPTIMISTIC, TRAIN_RUNTIME, prefix_remark, protocol_cautions, shared_machine
 from tunebench.analysis.comparison import Arm, Comparison, Summary, states
 from tunebench.analysis.published import FULL_PARAMS, LORA_HEAD_PARAMS, LORA_PARAMS, published_cell
@@ -32,8 +33,9 @@ _MANY_CLASSES = 5
 
 
 @register("data")
-def data(comparison: Comparison) -> Table:
+def data(analysis: Analysis) -> Table:
     """Return Table I: samples and class balance of every part, by training size."""
+    comparison = analysis.comparison
     names = comparison.cells[0].spec.data.label_names
     rows: list[dict[str, Any]] = []
     for split, audited in (comparison.audit or {}).get("splits", {}).items():
@@ -73,8 +75,9 @@ def data(comparison: Comparison) -> Table:
 
 
 @register("macro_f1")
-def macro_f1(comparison: Comparison) -> Table:
+def macro_f1(analysis: Analysis) -> Table:
     """Return Table II: macro F1 by strategy and size."""
+    comparison = analysis.comparison
     columns = (
         Column("macro_f1", "Macro F1", show=fixed(4)),
         Column("accuracy", "Accuracy", show=fixed(4)),
@@ -94,8 +97,9 @@ def macro_f1(comparison: Comparison) -> Table:
 
 
 @register("time")
-def time(comparison: Comparison) -> Table:
+def time(analysis: Analysis) -> Table:
     """Return Table III: minutes of training, of evaluation during it, and both as the report counts."""
+    comparison = analysis.comparison
     minutes = significant(3)
     columns = (
         Column("train_minutes", "Training only", "min", show=minutes),
@@ -117,12 +121,12 @@ def time(comparison: Comparison) -> Table:
             "published_minutes": report.get("minutes"),
         }
 
-    total = "Total is counted as the report does: training and the evaluations during it, not the final test."
+    total = "Total is counted as the paper does: training and the evaluations during it, not the final test."
     notes = [total]
     if any(is_imported(cell.spec) for cell in comparison.scored):
         notes.append(TRAIN_RUNTIME)
     if comparison.selection == "validation":
-        notes.append("Evaluations here score the validation part; the report's score all 25,000 test reviews.")
+        notes.append("Evaluations here score the validation part; the paper's score all 25,000 test reviews.")
     notes += shared_machine(comparison)
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
     if kept := [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]:
@@ -131,8 +135,9 @@ def time(comparison: Comparison) -> Table:
 
 
 @register("cost")
-def cost(comparison: Comparison) -> Table:
+def cost(analysis: Analysis) -> Table:
     """Return what training took besides minutes: operations, memory, bytes."""
+    comparison = analysis.comparison
     columns = (
         Column("seconds_per_step", "Step", "s", show=significant(3)),
         Column("train_flops", "Training", "PFLOP", show=significant(3), per=1e15),
@@ -162,8 +167,9 @@ def cost(comparison: Comparison) -> Table:
 
 
 @register("f1_per_million")
-def f1_per_million(comparison: Comparison) -> Table:
+def f1_per_million(analysis: Analysis) -> Table:
     """Return Table IV: macro F1 per million trainable parameters, adapter and head counted apart."""
+    comparison = analysis.comparison
     ratio = significant(4)
     columns = (
         Column("trainable_params", "Trainable", show=integer),
@@ -191,7 +197,7 @@ def f1_per_million(comparison: Comparison) -> Table:
     made = _result("f1_per_million", title, comparison, columns, values)
     mostly = [f"{label} {share:.0%}" for label, share in shares.items() if share > 0.1]
     notes = [
-        f"The ratio misleads: {LORA_HEAD_PARAMS:,} of the report's {LORA_PARAMS:,} LoRA parameters are the "
+        f"The ratio misleads: {LORA_HEAD_PARAMS:,} of the paper's {LORA_PARAMS:,} LoRA parameters are the "
         "classification head, which every strategy trains, so it mostly measures the size of the head."
     ]
     if mostly:
@@ -200,7 +206,7 @@ def f1_per_million(comparison: Comparison) -> Table:
         notes.append(f"No encoder in {', '.join(classical)}: all coefficients count as head.")
     if any(row.get("published_f1_per_million") for row in made.rows):
         notes.append(
-            "The report divides full fine-tuning by 67.7M, which is base plus adapter; "
+            "The paper divides full fine-tuning by 67.7M, which is base plus adapter; "
             f"full fine-tuning trains {FULL_PARAMS:,}."
         )
     return Table(made.name, made.title, made.columns, made.rows, (*notes, *made.notes))
@@ -238,7 +244,7 @@ def _result(
     if any(len(arm.cells) > 1 for group in comparison.groups() for arm in group.arms):
         said.append("Where n > 1: mean ± standard deviation over n seeds.")
     if differs:
-        said.append(f"The report's values stand beside runs of its recipe that differ in: {'; '.join(differs)}.")
+        said.append(f"The paper's values stand beside runs of its recipe that differ in: {'; '.join(differs)}.")
     return made(name, title, all_columns, rows, comparison, said)
 
 
@@ -264,7 +270,7 @@ def _report(comparison: Comparison) -> str:
     """Return how to call the report's values: with its model's name where ours is another."""
     found = [published_cell(cell.spec, recipe_only=True) for cell in comparison.cells]
     other = any(cell is not None and not cell["same_model"] for cell in found)
-    return "report (DistilBERT)" if other else "report"
+    return "paper (DistilBERT)" if other else "paper"
 
 
 def _parts(examples: Examples | None) -> Iterator[tuple[str, list[int]]]:

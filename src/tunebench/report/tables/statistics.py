@@ -5,13 +5,11 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from tunebench.analysis.analysis import analyse
+from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.cautions import OPTIMISTIC, test_access, unequal_rates
-from tunebench.analysis.comparison import Comparison, Group, states
+from tunebench.analysis.comparison import Group, states
 from tunebench.analysis.costs import COSTS, cost_of
 from tunebench.analysis.evidence import POINTS, Entry
-from tunebench.analysis.quality import calibrations
-from tunebench.analysis.variance import shares_of
 from tunebench.formatting import fixed, integer, learning_rate, p_value, signed, significant
 from tunebench.report.tables.registry import register
 from tunebench.report.tables.render import Column, Table
@@ -27,25 +25,26 @@ _NO_PREDICTIONS = "No selected run has stored test predictions, so there is noth
 def _made(
     name: str,
     title: str,
-    comparison: Comparison,
+    analysis: Analysis,
     columns: tuple[Column, ...],
     rows: list[dict[str, Any]],
     *notes: str,
 ) -> Table:
+    comparison = analysis.comparison
     said = [OPTIMISTIC] if comparison.selection == "test" else []
     said += test_access(comparison)
-    said += [*(notes if rows else (_NO_PREDICTIONS,)), *_absent(comparison)]
+    said += [*(notes if rows else (_NO_PREDICTIONS,)), *_absent(analysis)]
     rows = [row | {"selection": comparison.selection} for row in rows]
     columns = (*columns, Column("selection", "Selection", csv_only=True))
     return Table(name, f"{title}: {comparison.title}", columns, tuple(rows), tuple(said))
 
 
-def _absent(comparison: Comparison) -> list[str]:
+def _absent(analysis: Analysis) -> list[str]:
     """Name what the statistics cannot use, with its state."""
-    present = {(entry.label, entry.train_size) for entry in analyse(comparison).entries}
+    present = {(entry.label, entry.train_size) for entry in analysis.entries}
     lines = [
         f"{group.label} at {group.train_size:,} ({states(group.cells)})"
-        for group in comparison.groups()
+        for group in analysis.comparison.groups()
         if (group.label, group.train_size) not in present
     ]
     return [f"Without test predictions of a selected run: {'; '.join(lines)}."] if lines else []
@@ -61,7 +60,7 @@ def _key(entry: Entry) -> dict[str, Any]:
 
 
 @register("intervals")
-def intervals(comparison: Comparison) -> Table:
+def intervals(analysis: Analysis) -> Table:
     """Return macro F1 and accuracy with 95 % intervals, and what these hold."""
     columns = (
         _STRATEGY,
@@ -73,22 +72,23 @@ def intervals(comparison: Comparison) -> Table:
         _SEEDS,
     )
     rows = []
-    for entry in analyse(comparison).entries:
+    for entry in analysis.entries:
         score = entry.interval()
         rows.append(_key(entry) | {"macro_f1": score, "accuracy": entry.interval("accuracy"), "over": score.over})
-    drawn = any(entry.redrawn for entry in analyse(comparison).entries)
+    drawn = any(entry.redrawn for entry in analysis.entries)
     held = (
         "over seeds they hold the draw of the training subset too"
         if drawn
         else "none holds the draw of the training subset"
     )
     note = f"95 % intervals. What they hold is said in the row; {held}."
-    return _made("intervals", "Scores with their intervals", comparison, columns, rows, note)
+    return _made("intervals", "Scores with their intervals", analysis, columns, rows, note)
 
 
 @register("pairs")
-def pairs(comparison: Comparison) -> Table:
+def pairs(analysis: Analysis) -> Table:
     """Return strategies two by two at each size: difference, corrected p, equivalence, what would settle it."""
+    comparison = analysis.comparison
     columns = (
         _SIZE,
         Column("first", "First", align="left"),
@@ -116,13 +116,13 @@ def pairs(comparison: Comparison) -> Table:
             "over": pair.difference.over,
             "mcnemar_p": None if pair.same_examples is None else pair.same_examples.exact_p,
         }
-        for pair in analyse(comparison).pairs
+        for pair in analysis.pairs
     ]
     kept = tuple(c for c in columns if c.key != "mcnemar_p" or any(row["mcnemar_p"] is not None for row in rows))
     return _made(
         "pairs",
         "Differences of macro F1 on the same test examples",
-        comparison,
+        analysis,
         kept,
         rows,
         "95 % intervals; p values corrected by Holm over this table. Equivalent: two one-sided tests at 5 % rule "
@@ -132,7 +132,7 @@ def pairs(comparison: Comparison) -> Table:
 
 
 @register("front")
-def front(comparison: Comparison) -> Table:
+def front(analysis: Analysis) -> Table:
     """Return macro F1 beside every cost, and on which fronts of score and cost each strategy lies."""
     columns = (
         _STRATEGY,
@@ -142,10 +142,10 @@ def front(comparison: Comparison) -> Table:
         Column("fronts", "On the front of", align="left"),
     )
     rows = []
-    for entry in analyse(comparison).entries:
+    for entry in analysis.entries:
         points = {
             kind: point
-            for (size, kind), found in analyse(comparison).fronts.items()
+            for (size, kind), found in analysis.fronts.items()
             if size == entry.train_size
             for point in found
             if point.entry is entry
@@ -158,7 +158,7 @@ def front(comparison: Comparison) -> Table:
     return _made(
         "front",
         "Macro F1 against cost",
-        comparison,
+        analysis,
         columns,
         rows,
         "On a front: nothing at this size scores as much for less. In brackets: in how many resamples of test "
@@ -167,7 +167,7 @@ def front(comparison: Comparison) -> Table:
 
 
 @register("learning_curve")
-def learning_curve(comparison: Comparison) -> Table:
+def learning_curve(analysis: Analysis) -> Table:
     """Return the power law of every strategy over sizes, and the labels it needs for the best score seen."""
     columns = (
         _STRATEGY,
@@ -177,7 +177,7 @@ def learning_curve(comparison: Comparison) -> Table:
         Column("needed", "Labels needed", align="left"),
     )
     rows = []
-    for curve in analyse(comparison).curves:
+    for curve in analysis.curves:
         fitted = curve.fit if isinstance(curve.fit, LearningCurve) else None
         rows.append(
             {
@@ -191,9 +191,9 @@ def learning_curve(comparison: Comparison) -> Table:
     notes = [
         "Macro F1 = ceiling - drop * (size / reference) ** -exponent; the interval is a parametric bootstrap's."
     ]
-    for first, second, found in analyse(comparison).crossings:
+    for first, second, found in analysis.crossings:
         notes.append(f"{first} and {second}: {_crossing(first, second, found)}.")
-    return _made("learning_curve", "Labels needed", comparison, columns, rows, *notes)
+    return _made("learning_curve", "Labels needed", analysis, columns, rows, *notes)
 
 
 def _labels(found: Any) -> str | None:
@@ -214,7 +214,7 @@ def _crossing(first: str, second: str, found: Any) -> str:
 
 
 @register("calibration")
-def calibration(comparison: Comparison) -> Table:
+def calibration(analysis: Analysis) -> Table:
     """Return how far probabilities can be believed: means over seeds."""
     columns = (
         _STRATEGY,
@@ -227,8 +227,7 @@ def calibration(comparison: Comparison) -> Table:
         _SEEDS,
     )
     rows = []
-    for entry in analyse(comparison).entries:
-        found = calibrations(entry)
+    for entry, found in analysis.calibrations:
         rows.append(
             _key(entry)
             | {
@@ -242,12 +241,13 @@ def calibration(comparison: Comparison) -> Table:
     note = (
         "ECE: expected calibration error, 15 bins. A perfectly calibrated classifier stays below the next column "
     )
-    return _made("calibration", "Calibration", comparison, columns, rows, note + "in 95 % of samples.")
+    return _made("calibration", "Calibration", analysis, columns, rows, note + "in 95 % of samples.")
 
 
 @register("per_class")
-def per_class(comparison: Comparison) -> Table:
+def per_class(analysis: Analysis) -> Table:
     """Return precision, recall and F1 of every class: means over seeds."""
+    comparison = analysis.comparison
     columns = (
         _STRATEGY,
         _SIZE,
@@ -275,11 +275,11 @@ def per_class(comparison: Comparison) -> Table:
                         },
                     }
                 )
-    return _made("per_class", "Scores by class", comparison, columns, rows, "Means over seeds.")
+    return _made("per_class", "Scores by class", analysis, columns, rows, "Means over seeds.")
 
 
 @register("agreement")
-def agreement(comparison: Comparison) -> Table:
+def agreement(analysis: Analysis) -> Table:
     """Return how strategies share their errors at each size."""
     columns = (
         _SIZE,
@@ -296,14 +296,14 @@ def agreement(comparison: Comparison) -> Table:
             "all_wrong": len(one.all_wrong),
             "strategies": ", ".join(one.labels),
         }
-        for one in analyse(comparison).agreements
+        for one in analysis.agreements
     ]
     note = "Test texts; a strategy's answer is that of its probabilities averaged over seeds."
-    return _made("agreement", "Shared errors", comparison, columns, rows, note)
+    return _made("agreement", "Shared errors", analysis, columns, rows, note)
 
 
 @register("variance")
-def variance(comparison: Comparison) -> Table:
+def variance(analysis: Analysis) -> Table:
     """Return how much each source makes one run's macro F1 vary, and shares where every source is known."""
     names = {
         "subset draw": "subset",
@@ -318,8 +318,7 @@ def variance(comparison: Comparison) -> Table:
     rows: list[dict[str, Any]] = []
     reasons: dict[str, str] = {}
     clipped = False
-    for entry in analyse(comparison).entries:
-        found = shares_of(entry)
+    for entry, found in analysis.variances:
         row = _key(entry) | {"sd": None if found.total is None else found.total**0.5 * POINTS}
         parts = {names[part.name]: part for part in found.components if part.variance is not None}
         # A share of the known parts would read as one of the whole.
@@ -340,12 +339,13 @@ def variance(comparison: Comparison) -> Table:
     notes += [f"{name}: {reason}." for name, reason in reasons.items()]
     if clipped:
         notes.append("A variance whose estimate came out negative is given as 0: too few runs to tell.")
-    return _made("variance", "Where the variance of macro F1 comes from", comparison, kept, rows, *notes)
+    return _made("variance", "Where the variance of macro F1 comes from", analysis, kept, rows, *notes)
 
 
 @register("tuning")
-def tuning(comparison: Comparison) -> Table:
+def tuning(analysis: Analysis) -> Table:
     """Return what was spent on choosing a learning rate, and whether the best one lies at the edge."""
+    comparison = analysis.comparison
     columns = (
         _STRATEGY,
         _SIZE,
@@ -377,7 +377,7 @@ def tuning(comparison: Comparison) -> Table:
         )
     notes = ["All runs of a strategy at a size, the final ones included."]
     notes += unequal_rates(list(comparison.groups()))
-    return _made("tuning", "What tuning took", comparison, columns, rows, *notes)
+    return _made("tuning", "What tuning took", analysis, columns, rows, *notes)
 
 
 def _rates(group: Group) -> str:
