@@ -10,6 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "tunebench"
 #: Folders and top-level files from the ground up. What stands in a line may import what stands above that line.
 ORDER = """
 __init__ errors recipe stats
+registry
 formatting files machine tasks
 models data
 strategies engine

@@ -2,6 +2,8 @@
 
 To add one: write a file beside this with a :class:`~tunebench.strategies.base.Strategy` subclass
 under ``@register`` and import it here. The tests run over the registry, so it is tested on arrival.
+A package of your own adds one without a change here: an entry point in the group ``tunebench.strategies``
+names the class; see ``examples/extending``.
 """
 
 from tunebench.strategies.adalora import AdaLoRA, AdaLoraParams

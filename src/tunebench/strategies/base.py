@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from tunebench.registry import Registry
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -213,15 +215,20 @@ class ClassicalStrategy(Strategy):
         raise ModelError("This strategy uses no encoder.", value=self.name)
 
 
-#: All strategies by name. A new one is one file and one entry in ``strategies/__init__.py``.
-STRATEGIES: dict[str, Strategy] = {}
+def _member(found: Any) -> tuple[str, Strategy]:
+    if not isinstance(found, type) or not issubclass(found, Strategy):
+        raise TypeError(f"a subclass of tunebench.strategies.Strategy is needed, got {found!r}")
+    return found.name, found()
+
+
+#: All strategies by name, those of installed packages included. A new one is one file and one entry in
+#: ``strategies/__init__.py``.
+STRATEGIES: Registry[Strategy] = Registry("tunebench.strategies", "strategy", _member)
 
 
 def register(cls: type[Strategy]) -> type[Strategy]:
     """Add a strategy class to the registry, keyed by its name."""
-    if cls.name in STRATEGIES:
-        raise ValueError(f"strategy {cls.name!r} is registered twice")
-    STRATEGIES[cls.name] = cls()
+    STRATEGIES.add(cls.name, cls())
     return cls
 
 

@@ -1,15 +1,28 @@
-"""Metrics of a classifier: functions of labels and logits, and the scores of a run."""
+"""Metrics of a classifier by name: functions of labels and predictions, with what has to be known of each.
+
+To add one here, write a function and register it. A package of your own adds one with an entry point in the
+group ``tunebench.metrics`` that names a :class:`Metric`; see ``examples/extending``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
+from tunebench.registry import Registry
 from tunebench.tasks.scores import ClassScore, Scores
+
+#: What a metric's function is given beside the labels.
+Needs = Literal["labels", "probabilities", "logits"]
+#: Takes labels ``(n,)``; predicted classes ``(n,)``, or probabilities or logits ``(n, classes)``; and the number
+#: of classes.
+MetricFunction = Callable[[np.ndarray, np.ndarray, int], float]
+#: The same arguments; returns one value an example, of shape ``(n,)``, whose mean is the metric.
+PerExample = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -17,60 +30,253 @@ class Metric:
     """One metric.
 
     Attributes:
-        function: Takes labels of shape ``(n,)`` and logits of shape ``(n, classes)``; returns a float.
-        direction: Whether larger (``max``) or smaller (``min``) is better.
+        name: Key in :data:`METRICS` and in study files.
         label: Name for people.
-        unit: Unit; None for a share between 0 and 1.
+        direction: Whether larger (``max``) or smaller (``min``) is better.
+        function: See :data:`MetricFunction`. Returns NaN where the metric is not defined.
+        needs: What the function is given: predicted classes (``labels``), ``probabilities`` or ``logits``.
+        short: A shorter label, for axes and narrow columns; the label where it is empty.
+        unit: Unit; None for a number without one.
+        bounds: The range of its values; None where a side has no bound.
+        points: Whether differences are shown as points, that is, times 100.
+        undefined: When the metric is not defined, as the reason that stands beside a missing value.
+        interval: How an interval over seeds and test examples is computed. ``t`` is the closed form, for metrics
+            whose sampling variance has one; ``bootstrap`` resamples, and serves any metric.
+        per_example: For a metric that is a mean over examples: its value for each. None for others.
     """
 
-    function: Callable[[np.ndarray, np.ndarray], float]
-    direction: Literal["max", "min"]
+    name: str
     label: str
+    direction: Literal["max", "min"]
+    function: MetricFunction
+    needs: Needs = "labels"
+    short: str = ""
     unit: str | None = None
+    bounds: tuple[float | None, float | None] = (0.0, 1.0)
+    points: bool = True
+    undefined: str = "the metric is not defined for these predictions"
+    interval: Literal["t", "bootstrap"] = "bootstrap"
+    per_example: PerExample | None = None
+
+    def __call__(self, labels: np.ndarray, logits: np.ndarray) -> float:
+        """Return the score of predictions; NaN where the metric is not defined.
+
+        Every column of ``logits`` is a class, also one that the labels do not hold.
+
+        Args:
+            labels: Integers of shape ``(n,)``.
+            logits: Shape ``(n, classes)``.
+
+        Raises:
+            ValueError: Shapes or labels do not fit, there are no examples, or a logit is not finite.
+        """
+        labels, logits = checked(labels, logits)
+        return float(self.function(labels, self.decode(logits), logits.shape[1]))
+
+    def decode(self, logits: np.ndarray) -> np.ndarray:
+        """Return what the function needs: predicted classes, probabilities in double precision, or the logits."""
+        if self.needs == "labels":
+            return np.asarray(logits.argmax(1))
+        return np.asarray(logits if self.needs == "logits" else softmax(logits.astype(np.float64), axis=1))
+
+    @property
+    def short_label(self) -> str:
+        """The shorter label, or the label."""
+        return self.short or self.label
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger value is better."""
+        return self.direction == "max"
+
+    @property
+    def sign(self) -> float:
+        """``1.0`` where larger is better, ``-1.0`` where smaller is; a value times it is larger where better."""
+        return 1.0 if self.direction == "max" else -1.0
+
+    def better(self, value: float, than: float | None) -> bool:
+        """Whether a value is better than another one; any defined value is better than none or NaN."""
+        if np.isnan(value):
+            return False
+        return than is None or bool(np.isnan(than)) or self.sign * value > self.sign * than
 
 
-def macro_f1(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Return the unweighted mean of the F1 of all classes; a class without any hit counts 0.
+def _member(found: Any) -> tuple[str, Metric]:
+    if not isinstance(found, Metric):
+        raise TypeError(f"a tunebench.tasks.metrics.Metric is needed, got {type(found).__name__}")
+    return found.name, found
 
-    Every column of ``logits`` is a class, also one that the labels do not hold.
 
-    Args:
-        labels: Integers of shape ``(n,)``.
-        logits: Shape ``(n, classes)``.
+#: All metrics by name, those of installed packages included.
+METRICS: Registry[Metric] = Registry("tunebench.metrics", "metric", _member)
+#: The metric of a study that names none.
+DEFAULT_METRIC = "macro_f1"
+
+
+def register(metric: Metric) -> Metric:
+    """Add a metric to :data:`METRICS`.
 
     Raises:
-        ValueError: Shapes or labels do not fit, there are no examples, or a logit is not finite.
+        ValueError: Its name is taken.
     """
-    from sklearn.metrics import f1_score
-
-    labels, logits = _checked(labels, logits)
-    classes = np.arange(logits.shape[1])
-    return float(f1_score(labels, logits.argmax(1), labels=classes, average="macro", zero_division=0))
+    METRICS.add(metric.name, metric)
+    return metric
 
 
-def accuracy(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Return the share of examples whose largest logit is at their label; see :func:`macro_f1`."""
-    labels, logits = _checked(labels, logits)
-    return float((logits.argmax(1) == labels).mean())
+def _f1(average: str) -> MetricFunction:
+    def function(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+        from sklearn.metrics import f1_score
+
+        return float(f1_score(labels, predicted, labels=np.arange(classes), average=average, zero_division=0))
+
+    return function
 
 
-def log_loss(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Return the mean cross-entropy in nats, in double precision; see :func:`macro_f1`.
+def _hits(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    return np.asarray(labels == predicted, dtype=np.float64)
+
+
+def _accuracy(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    return float((labels == predicted).mean())
+
+
+def _balanced_accuracy(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    """Mean recall of the classes that the labels hold (Brodersen et al. 2010)."""
+    from sklearn.metrics import recall_score
+
+    # balanced_accuracy_score is the same number, with a warning where a predicted class has no example.
+    return float(recall_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0))
+
+
+def _mcc(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    """Matthews' correlation coefficient (1975), for several classes after Gorodkin (2004)."""
+    from sklearn.metrics import matthews_corrcoef
+
+    if len(np.unique(labels)) < 2 or len(np.unique(predicted)) < 2:
+        return float("nan")  # 0 / 0; scikit-learn says 0
+    return float(matthews_corrcoef(labels, predicted))
+
+
+def _log_losses(labels: np.ndarray, logits: np.ndarray, classes: int) -> np.ndarray:
+    return np.asarray(-log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels])
+
+
+def _log_loss(labels: np.ndarray, logits: np.ndarray, classes: int) -> float:
+    """Mean cross-entropy in nats (Good 1952).
 
     Taken from the logits, not from probabilities: a confident error costs its true price, where a
     clipped probability would cap it.
     """
-    labels, logits = _checked(labels, logits)
-    chosen = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
-    return float(-chosen.mean())
+    return float(_log_losses(labels, logits, classes).mean())
 
 
-#: All metrics by name.
-METRICS: dict[str, Metric] = {
-    "macro_f1": Metric(macro_f1, "max", "Macro F1"),
-    "accuracy": Metric(accuracy, "max", "Accuracy"),
-    "log_loss": Metric(log_loss, "min", "Log loss", "nats"),
-}
+def _one_vs_rest(labels: np.ndarray, classes: int) -> np.ndarray | None:
+    """Return one column a class; None where a class has no example, or all of them."""
+    truth = np.eye(classes, dtype=np.int64)[labels]
+    counts = truth.sum(0)
+    return None if classes < 2 or (counts == 0).any() or (counts == len(labels)).any() else truth
+
+
+def _auroc(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> float:
+    """Area under the ROC curve of each class against the others, averaged (Hand and Till 2001, section 4)."""
+    from sklearn.metrics import roc_auc_score
+
+    truth = _one_vs_rest(labels, classes)
+    return float("nan") if truth is None else float(roc_auc_score(truth, probabilities, average="macro"))
+
+
+def _average_precision(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> float:
+    """Step-wise area under the precision-recall curve of each class against the others, averaged."""
+    from sklearn.metrics import average_precision_score
+
+    truth = _one_vs_rest(labels, classes)
+    if truth is None:
+        return float("nan")
+    return float(average_precision_score(truth, probabilities, average="macro"))
+
+
+def _squares(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> np.ndarray:
+    return np.asarray(((probabilities - np.eye(classes)[labels]) ** 2).sum(1))
+
+
+def _brier(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> float:
+    """Mean of ``sum over classes (p - [label])^2``, between 0 and 2 (Brier 1950)."""
+    return float(_squares(labels, probabilities, classes).mean())
+
+
+def _ece(labels: np.ndarray, logits: np.ndarray, classes: int) -> float:
+    """Expected calibration error with 15 bins of equal width (Guo et al. 2017)."""
+    confidence = np.minimum(softmax(logits.astype(np.float64), axis=1).max(1), 1.0)
+    place = np.clip(np.ceil(confidence * 15).astype(int) - 1, 0, 14)
+    hits = logits.argmax(1) == labels  # two logits may differ where their probabilities do not
+    return float(np.abs(np.bincount(place, weights=hits - confidence, minlength=15)).sum() / len(labels))
+
+
+_ABSENT = "a class has no test example, or all of them"
+register(Metric("macro_f1", "Macro F1", "max", _f1("macro"), interval="t"))
+register(Metric("micro_f1", "Micro F1", "max", _f1("micro"), interval="t", per_example=_hits))
+register(Metric("weighted_f1", "Weighted F1", "max", _f1("weighted")))
+register(Metric("accuracy", "Accuracy", "max", _accuracy, interval="t", per_example=_hits))
+register(Metric("balanced_accuracy", "Balanced accuracy", "max", _balanced_accuracy, short="Balanced acc."))
+register(
+    Metric(
+        "mcc",
+        "Matthews correlation",
+        "max",
+        _mcc,
+        short="MCC",
+        bounds=(-1.0, 1.0),
+        undefined="the labels or the predictions hold one class only",
+    )
+)
+register(
+    Metric(
+        "log_loss",
+        "Log loss",
+        "min",
+        _log_loss,
+        needs="logits",
+        unit="nats",
+        bounds=(0.0, None),
+        points=False,
+        interval="t",
+        per_example=_log_losses,
+    )
+)
+register(
+    Metric("auroc", "AUROC (one-vs-rest)", "max", _auroc, needs="probabilities", short="AUROC", undefined=_ABSENT)
+)
+register(
+    Metric(
+        "average_precision",
+        "Average precision (one-vs-rest)",
+        "max",
+        _average_precision,
+        needs="probabilities",
+        short="Avg. precision",
+        undefined=_ABSENT,
+    )
+)
+register(
+    Metric(
+        "brier",
+        "Brier score",
+        "min",
+        _brier,
+        needs="probabilities",
+        short="Brier",
+        bounds=(0.0, 2.0),
+        points=False,
+        interval="t",
+        per_example=_squares,
+    )
+)
+register(Metric("ece", "Expected calibration error", "min", _ece, needs="logits", short="ECE", points=False))
+
+
+def macro_f1(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Return the unweighted mean of the F1 of all classes; a class without any hit counts 0."""
+    return METRICS["macro_f1"](labels, logits)
 
 
 def selection_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
@@ -81,11 +287,11 @@ def selection_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float
         logits: Shape ``(n, classes)``.
     """
     names = {"loss": "log_loss", "macro_f1": "macro_f1", "accuracy": "accuracy"}
-    return {name: METRICS[metric].function(labels, logits) for name, metric in names.items()}
+    return {name: METRICS[metric](labels, logits) for name, metric in names.items()}
 
 
 def score(labels: np.ndarray, logits: np.ndarray, label_names: Sequence[str]) -> Scores:
-    """Score predictions: all of :data:`METRICS`, each class, and the confusion matrix.
+    """Score predictions: macro F1, accuracy and log loss, each class, and the confusion matrix.
 
     Args:
         labels: Integers of shape ``(n,)``.
@@ -93,18 +299,18 @@ def score(labels: np.ndarray, logits: np.ndarray, label_names: Sequence[str]) ->
         label_names: One name a class.
 
     Raises:
-        ValueError: As :func:`macro_f1`, or the names are not one a class.
+        ValueError: As :func:`checked`, or the names are not one a class.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    labels, logits = _checked(labels, logits)
+    labels, logits = checked(labels, logits)
     classes = np.arange(logits.shape[1])
     if len(label_names) != len(classes):
         raise ValueError(f"{len(label_names)} label names for {len(classes)} classes")
     predicted = logits.argmax(1)
     table = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
     return Scores(
-        **{name: metric.function(labels, logits) for name, metric in METRICS.items()},
+        **{name: METRICS[name](labels, logits) for name in ("macro_f1", "accuracy", "log_loss")},
         per_class=[
             ClassScore(label=name, precision=float(p), recall=float(r), f1=float(f), support=int(n))
             for name, p, r, f, n in zip(label_names, *table, strict=True)
@@ -113,7 +319,12 @@ def score(labels: np.ndarray, logits: np.ndarray, label_names: Sequence[str]) ->
     )
 
 
-def _checked(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def checked(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and logits as arrays.
+
+    Raises:
+        ValueError: Shapes or labels do not fit, there are no examples, or a logit is not finite.
+    """
     labels, logits = np.asarray(labels), np.asarray(logits)
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
         raise ValueError(
