@@ -56,7 +56,6 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         subset_seed="per_seed" if paired else tuple(dict.fromkeys(subset for subset, _ in draws)),
         keep_head=heads == {"kept"},
         test_seed=None if first.test_draw == first.subset_seed else first.test_draw,
-        keep_head=any(spec.base_head == "kept" for spec in specs),
         **common,
     )
 
