@@ -168,6 +168,8 @@ def test_what_holds_no_texts_is_not_predicted(fitted: TextClassifier, x: Any) ->
     ("options", "message"),
     [
         ({"strategy": "nothing"}, "unknown kind of strategy"),
+        ({"strategy": "tfidf"}, "cannot be loaded for predictions yet"),
+        ({"strategy": "setfit"}, "cannot be loaded for predictions yet"),
         ({"strategy": "lora", "strategy_params": {"rank": 0}}, "rank"),
         ({"epochs": 0}, "epochs"),
         ({"learning_rate": -1.0}, "learning_rate"),

@@ -93,6 +93,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         texts = _texts(X)
         labels, classes = _labels(y, len(texts))
+        _refuse_unloadable(self.strategy)
         dataset = _dataset(texts, labels, classes)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         spec = self._spec(dataset, seed)
@@ -201,6 +202,16 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "Use sklearn.base.clone() for an unfitted copy."
             )
         return super().__getstate__()
+
+
+def _refuse_unloadable(name: str) -> None:
+    """Refuse, before anything is trained, a strategy whose models cannot be loaded to predict with."""
+    from tunebench.strategies import STRATEGIES
+
+    strategy = STRATEGIES.get(name)
+    if strategy is not None and not strategy.exportable:
+        able = ", ".join(sorted(name for name, known in STRATEGIES.items() if known.exportable))
+        raise ValueError(f"strategy={name!r} cannot be loaded for predictions yet; allowed: {able}")
 
 
 def _strings(X: Any) -> list[str]:
