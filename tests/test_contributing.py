@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tunebench.tasks import metrics
-
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"^## Add a (.*?): \d+ lines\n.*?```python\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE))
@@ -25,11 +23,13 @@ CHECKS = {
     "assert {n.split('.')[-2] for n, p in model.named_parameters() if p.requires_grad} == {'query', 'classifier'}",
     "metric": "import numpy as np\nfrom tunebench.tasks.metrics import METRICS\n"
     "assert METRICS['kappa'](np.array([0, 1, 1]), np.eye(2)[[0, 1, 1]]) == 1.0",
-    "table": "from pathlib import Path\nfrom tunebench.analysis.load import load_comparison\n"
-    "table = steps(load_comparison(Path('docs/results/quickstart')))\n"
+    "table": "from pathlib import Path\nfrom tunebench.analysis.analysis import analyse\n"
+    "from tunebench.analysis.load import load_comparison\n"
+    "table = steps(analyse(load_comparison(Path('docs/results/quickstart'))))\n"
     "assert len(table.rows) == 8 and all(row['selected_step'] > 0 for row in table.rows)",
-    "figure": "from pathlib import Path\nfrom tunebench.analysis.load import load_comparison\n"
-    "figure = steps(load_comparison(Path('docs/results/quickstart')))\n"
+    "figure": "from pathlib import Path\nfrom tunebench.analysis.analysis import analyse\n"
+    "from tunebench.analysis.load import load_comparison\n"
+    "figure = steps(analyse(load_comparison(Path('docs/results/quickstart'))))\n"
     "assert len(figure.axes[0].collections) == 8",
     "kind of data file": "from pathlib import Path\nfrom tempfile import mkdtemp\n"
     "from tunebench.data.readers import read_table\n"
@@ -41,8 +41,6 @@ CHECKS = {
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_examples_work(name: str) -> None:
-    if name == "metric" and not hasattr(metrics, "register"):
-        pytest.skip("this version has no registry of metrics")
     code = f"{EXAMPLES[name]}\n{CHECKS[name]}\n"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
