@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tunebench.data.reference import ReadOptions
+from tunebench.data.reference import DataConfig, ReadOptions
 from tunebench.data.sources import read_path
 from tunebench.data.table import Table
 from tunebench.errors import DataError
@@ -150,6 +150,14 @@ def test_what_is_wrong_with_both_splits_is_said_at_once(tmp_path: Path) -> None:
     _write(tmp_path, {"train.csv": "", "test.jsonl": "nonsense"})
     with pytest.raises(Exception, match=r"(?s)train\.csv.*Line 1 of the file.*test\.jsonl"):
         read_path(tmp_path)
+
+
+def test_empty_texts_may_be_left_out_with_a_word(tmp_path: Path) -> None:
+    _write(tmp_path, {"a/1.txt": "x", "a/2.txt": "\u200b\n", "b/1.txt": "y"})
+    options = DataConfig.model_validate({"source": str(tmp_path), "texts": {"empty": "drop"}})
+    raw = read_path(tmp_path, options)
+    assert _pairs(raw.train) == [("x", "a"), ("y", "b")]
+    assert [item.what for item in raw.passed_over] == ["1 files: a/2.txt"]
 
 
 def test_every_file_beside_the_data_is_named(tmp_path: Path) -> None:

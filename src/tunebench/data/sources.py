@@ -14,8 +14,9 @@ from tunebench.data.arrow_tables import is_saved_dataset, read_saved_dataset
 from tunebench.data.encodings import decode_all
 from tunebench.data.readers import READERS, read_bytes, read_table, table_name
 from tunebench.data.reading import FileReading, PassedOver, listed
-from tunebench.data.reference import ReadOptions
+from tunebench.data.reference import DataConfig, ReadOptions
 from tunebench.data.table import Table, concatenate
+from tunebench.data.visible import is_blank
 from tunebench.errors import DataError, TunebenchError, raise_all
 
 _T = TypeVar("_T")
@@ -267,13 +268,21 @@ def _read_classes(folder: Path, options: ReadOptions) -> tuple[Table, tuple[Pass
     if not paths:
         raise DataError("The folder holds no texts.", value=str(folder), allowed="CLASS/*.txt")
     texts, encodings, notes = _decode_all(paths, folder, options)
-    empty = [path for path, text in zip(paths, texts, strict=True) if not text.strip()]
-    if empty:
+    empty = [path for path, text in zip(paths, texts, strict=True) if is_blank(text)]
+    left_out = []
+    if empty and isinstance(options, DataConfig) and options.texts.empty == "drop":
+        names = listed((str(path.relative_to(folder)) for path in empty), 3)
+        left_out.append(
+            PassedOver(f"{len(empty)} files: {names}", "they are empty; left out by data.texts.empty: drop")
+        )
+        kept = [(path, text) for path, text in zip(paths, texts, strict=True) if path not in set(empty)]
+        paths, texts = [path for path, _ in kept], [text for _, text in kept]
+    elif empty:
         # Found here, where files have names; row numbers would mean nothing.
         raise DataError(
             f"{len(empty)} of {len(texts)} texts are empty.",
             value=listed((str(path.relative_to(folder)) for path in empty), 5),
-            fix=f"remove these files from {folder}",
+            fix=f"remove these files from {folder}, or leave them out: --set data.texts.empty=drop",
         )
     columns = {"text": texts, "label": [path.parent.name for path in paths]}
     how = (f"{len(classes)} classes", f"encoding {', '.join(sorted(encodings))}")
@@ -285,7 +294,7 @@ def _read_classes(folder: Path, options: ReadOptions) -> tuple[Table, tuple[Pass
         notes=notes,
         files=(FileReading(name, len(texts), how),),
     )
-    return table, tuple(_between_classes(folder, classes))
+    return table, (*_between_classes(folder, classes), *left_out)
 
 
 def _decode_all(
