@@ -275,7 +275,7 @@ def _read_classes(folder: Path, options: ReadOptions) -> tuple[Table, tuple[Pass
         left_out.append(
             PassedOver(f"{len(empty)} files: {names}", "they are empty; left out by data.texts.empty: drop")
         )
-        kept = [(path, text) for path, text in zip(paths, texts, strict=True) if path not in set(empty)]
+        kept = [(path, text) for path, text in zip(paths, texts, strict=True) if not is_blank(text)]
         paths, texts = [path for path, _ in kept], [text for _, text in kept]
     elif empty:
         # Found here, where files have names; row numbers would mean nothing.
