@@ -197,7 +197,7 @@ def test_everything_renders(theirs: Path) -> None:
     for table in make_tables(analyse(comparison)):
         list(csv.reader(io.StringIO(to_csv(table))))
     for maker in FIGURES.values():
-        maker(comparison)
+        maker(analyse(comparison))
     page = write_report(theirs.parent / "out")
     assert "tunebench read what they left" in page.read_text()
     report = page.with_name("report.md").read_text()

@@ -193,7 +193,7 @@ def test_any_text_in_any_batch_gets_the_answer_it_gets_alone(
 def test_labels_and_probabilities_follow_from_logits(merged: Predictor) -> None:
     logits, shares = merged.predict_logits(TEXTS), merged.predict_proba(TEXTS)
     np.testing.assert_allclose(shares, torch.from_numpy(logits).softmax(-1).numpy(), atol=1e-6)
-    assert merged.predict(TEXTS).tolist() == [f"LABEL_{i}" for i in logits.argmax(1)]
+    assert merged.predict(TEXTS).tolist() == [merged.label_names[i] for i in logits.argmax(1)]
     assert merged.predict([]).shape == (0,)
     assert merged.predict_proba([]).shape == (0, 2)
     assert softmax(np.array([[1e4, 0.0]])).tolist() == [[1.0, 0.0]]

@@ -16,9 +16,9 @@ STEPS = """
 import resource, sys
 import numpy as np
 from tunebench.machine.settings import Execution
-from tunebench.machine import devices as machine
+from tunebench.machine import memory
 for word in sys.argv[1:]:
-    machine.set_memory(Execution(), engine=word, device="cpu")
+    memory.set_memory(Execution(), engine=word, device="cpu")
 for turn in range(12):
     if turn == 8:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

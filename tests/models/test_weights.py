@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import TINY
 from factories import compare, make_cell, make_spec
-from tunebench.analysis.cautions import cautions
+from tunebench.analysis.analysis import analyse
 from tunebench.errors import ModelError
 from tunebench.execution.plan import make_plan
 from tunebench.machine.settings import Execution
@@ -264,9 +264,9 @@ def test_without_a_head_in_the_base_nothing_enters_a_runs_id(rewrite: Callable[.
 
 def test_a_baseline_beside_a_fresh_head_is_no_difference_of_recipes() -> None:
     cells = [make_cell("full", base_head="fresh"), make_cell("tfidf", kind="tfidf")]
-    assert not any("base_head" in line for line in cautions(compare(cells)))
+    assert not any("base_head" in line for line in analyse(compare(cells)).warnings)
     cells = [make_cell("full", base_head="kept"), make_cell("lora", base_head="fresh")]
-    found = cautions(compare(cells))
+    found = analyse(compare(cells)).warnings
     assert any("differ in" in line and "base_head" in line for line in found)
     assert any("1 of 2 runs began with the classification head" in line for line in found)
 

@@ -317,7 +317,7 @@ def footnotes(figure: Figure) -> str:
 
 def test_figures_say_what_a_reader_must_know() -> None:
     for maker in FIGURES.values():
-        assert "Not shown: 3 of 10 runs" in footnotes(maker(failed()))
+        assert "Not shown: 3 of 10 runs" in footnotes(maker(analyse(failed())))
     assert "optimistic" in footnotes(FIGURES["macro_f1_by_size"](analyse(CASES["report"]())))
     assert "optimistic" not in footnotes(FIGURES["macro_f1_by_size"](analyse(CASES["one run"]())))
     words = [text.get_text() for text in FIGURES["loss_curves"](analyse(CASES["nothing"]())).axes[0].texts]
