@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from tunebench.data.reading import PassedOver, listed, named_rows
@@ -63,8 +64,7 @@ def find_columns(table: Table, *, text: str | None, label: str | None) -> Column
         DataError: A named column is not there; or none was named, and none or several fit.
         ErrorGroup: Both.
     """
-    guess = _guess(table)
-    if table.headless and guess is not None and text is None and label is None:
+    if table.headless and text is None and label is None and (guess := _guess(table)) is not None:
         first, second = guess
         note = f"The file names no columns: {first} holds the longest texts, and {second} few values that repeat."
         return Columns(first, second, (note,))
@@ -76,10 +76,12 @@ def find_columns(table: Table, *, text: str | None, label: str | None) -> Column
     ]
     # Of a pair of texts, neither of which is longer, the first is named as an example.
     another = next((name for name in table.columns if name.lower() in MORE_TEXT_NAMES), None)
-    likely = (another, None) if guess is None else guess
-    for (role, wanted, names), column in zip(roles, likely, strict=True):
+    # Only messages need it, and it reads every column.
+    likely = cache(lambda: _guess(table) or (another, None))
+    guesses: dict[str, Callable[[], str | None]] = {"text": lambda: likely()[0], "label": lambda: likely()[1]}
+    for role, wanted, names in roles:
         try:
-            found[role] = find_column(table.columns, wanted=wanted, names=names, role=role, guess=column)
+            found[role] = find_column(table.columns, wanted=wanted, names=names, role=role, guess=guesses[role])
         except DataError as error:
             errors.append(error)
     raise_all(errors)
@@ -97,7 +99,7 @@ def find_column(
     names: Sequence[str],
     role: Literal["text", "label"],
     setting: str | None = None,
-    guess: str | None = None,
+    guess: Callable[[], str | None] = lambda: None,
 ) -> str:
     """Return the column that holds texts or labels.
 
@@ -107,7 +109,7 @@ def find_column(
         names: Usual names, compared without regard to case.
         role: What the column holds, for messages.
         setting: How the user names it, for messages; by default the study's key.
-        guess: The column that looks likely by its content, for messages.
+        guess: Returns the column that looks likely by its content; called for messages only.
 
     Raises:
         DataError: The named column is not there; or none was named, and none or several fit.
@@ -116,22 +118,24 @@ def find_column(
     if wanted is not None:
         if wanted in columns:
             return wanted
+        instead = guess() or columns[0]
         raise DataError(
             f"There is no such {role} column.",
             value=wanted,
             allowed=listed(columns, 30),
-            fix=f"name one that is there: {setting}{shlex.quote(guess or columns[0])}",
+            fix=f"name one that is there: {setting}{shlex.quote(instead)}",
         )
     found = [column for column in columns if column.lower() in names]
     if len(found) == 1:
         return found[0]
     problem = "No column looks" if not found else "More than one column looks"
-    likely = "" if guess is None else f" ({guess!r} looks likely)"
+    example = guess()
+    likely = "" if example is None else f" ({example!r} looks likely)"
     raise DataError(
         f"{problem} like the {role} column.",
         value=listed(found or columns, 30),
         allowed=f"one column called {', '.join(names)}, or any that is named",
-        fix=f"name it: {setting}{shlex.quote(guess or 'NAME')}{likely}",
+        fix=f"name it: {setting}{shlex.quote(example or 'NAME')}{likely}",
     )
 
 

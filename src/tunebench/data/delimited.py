@@ -207,7 +207,7 @@ def _parse(text: str, place: str, sign: str, quoting: Any) -> _Parsed:
     lines: list[tuple[int, int]] = []
     uneven: list[tuple[int, int]] = []
     # newline="": line ends inside quoted texts stay as they are.
-    with _long_fields():
+    with long_fields():
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign, quoting=quoting, strict=True)
         while True:
             line = reader.line_num + 1
@@ -352,7 +352,7 @@ def _lowered(names: Sequence[str]) -> set[str]:
 
 
 @contextmanager
-def _long_fields() -> Iterator[None]:
+def long_fields() -> Iterator[None]:
     """Lift the csv module's limit, which is one for the whole process, for as long as it is needed."""
     before = csv.field_size_limit(_FIELD_LIMIT)
     try:

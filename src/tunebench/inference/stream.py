@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from tunebench.data.columns import TEXT_NAMES, find_column, is_encodable
+from tunebench.data.delimited import long_fields
 from tunebench.errors import DataError
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def from_csv(path: Path, *, column: str | None) -> Iterator[tuple[str, str]]:
         DataError: The file cannot be read, has no such column, or a row of another length.
     """
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file, _long_fields():
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file, long_fields():
             reader = csv.reader(file, strict=True)
             header = [name.strip() for name in next(reader, [])]
             if not header:
@@ -118,13 +117,3 @@ def from_csv(path: Path, *, column: str | None) -> Iterator[tuple[str, str]]:
             value=str(path),
             fix='put " around texts that hold separators or line ends, and write " in them twice',
         ) from None
-
-
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    """Lift the csv module's limit on a field, which is one for the whole process."""
-    before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
