@@ -158,7 +158,7 @@ def test_a_resumed_run_goes_on_in_its_own(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from tunebench.execution import signals
+    from tunebench.execution import runner
 
     config = study("resumed", tiny_model("distilbert"), reviews)
     asked = iter([False] * 4 + [True] * 50)
@@ -174,7 +174,7 @@ def test_a_resumed_run_goes_on_in_its_own(
             pass
 
     with monkeypatch.context() as patch:
-        patch.setattr(signals, "stop_on_signals", Stopping)
+        patch.setattr(runner, "stop_on_signals", Stopping)
         result, _ = run(config, tmp_path, "mlflow")
     assert result.summary.interrupted
     parent, children = runs(client, "resumed")

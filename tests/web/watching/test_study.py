@@ -50,6 +50,7 @@ def test_imported_runs_are_called_so() -> None:
     from tunebench.store.study_folder import StudyStore
 
     spec = ImportedSpec(label="theirs", train_size=500, content="c" * 64)
+    spec = ImportedSpec.model_validate(spec.model_dump())  # as an import writes it: nothing left to a default
     record = make_record(make_specs(1)[0]).model_copy(update={"spec": spec, "run_id": spec.run_id, "files": {}})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "study"
