@@ -274,6 +274,6 @@ def test_access(comparison: Comparison) -> list[str]:
     several = [
         f"{group.label} at {group.train_size:,} ({count} learning rates)"
         for group in comparison.groups()
-        if comparison.selection == "validation" and (count := sum(bool(arm.scored) for arm in group.arms)) > 1
+        if comparison.selection == "validation" and (count := sum(arm.opened for arm in group.arms)) > 1
     ]
     return [f"The test part was scored more than once for: {'; '.join(several)}."] if several else []

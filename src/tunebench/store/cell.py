@@ -48,6 +48,11 @@ class Cell:
         return self.status == "complete" and self.record is not None
 
     @property
+    def opened(self) -> bool:
+        """Whether the test part was opened for this run, even if that look was cut short."""
+        return self.record is not None and (self.record.scores is not None or bool(self.record.test_access))
+
+    @property
     def scored(self) -> bool:
         """Whether the run is complete and has scores; only such runs are averaged."""
         return self.status == "complete" and self.record is not None and self.record.scores is not None

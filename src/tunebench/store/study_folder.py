@@ -6,7 +6,7 @@ Everything read back is checked, and what is damaged is named and set aside, not
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -357,6 +357,25 @@ class StudyStore:
             return
         try:
             yield True
+        finally:
+            lock.release()
+
+    @contextmanager
+    def test_part_locked(self, *, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the lock under which runs are chosen for the test part; wait for another process that has it.
+
+        Args:
+            waits: Called before waiting.
+        """
+        self._locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._locks / "test.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waits()
+            lock.acquire()
+        try:
+            yield
         finally:
             lock.release()
 
