@@ -40,6 +40,7 @@ def cautions(comparison: Comparison, noise: Sequence[str]) -> list[str]:
         noise: What the analysis says of differences that are neither shown nor ruled out.
     """
     return [
+        *_damaged(comparison),
         *_selection(comparison),
         *test_access(comparison),
         *_seeds(comparison),
@@ -63,6 +64,7 @@ def protocol_cautions(comparison: Comparison) -> list[str]:
     not be read.
     """
     return [
+        *_damaged(comparison),
         *_selection(comparison),
         *test_access(comparison),
         *_seeds(comparison),
@@ -77,6 +79,15 @@ def not_shown(comparison: Comparison) -> list[str]:
     passed_over = sum(len(group.not_chosen) for group in comparison.groups())
     missing, total = len(comparison.cells) - len(comparison.scored) - passed_over, len(comparison.cells)
     return [f"Not shown: {missing} of {total} runs without scores, see the table of runs."] if missing else []
+
+
+def _damaged(comparison: Comparison) -> list[str]:
+    """Name the runs that are left out because their files are not as they were written."""
+    return [
+        f"Left out as damaged: {cell.spec.run_id}. {' '.join((cell.note or '').split())}"
+        for cell in comparison.cells
+        if cell.damaged
+    ]
 
 
 def _selection(comparison: Comparison) -> list[str]:

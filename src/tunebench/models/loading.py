@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebench.errors import MissingExtraError, ModelError, StoreError, first_line
-from tunebench.files import local_path, read_json
+from tunebench.files import local_path, read_foreign_json
 from tunebench.models.architectures import Architecture, architecture_of
 from tunebench.models.checks import PICKLED_HEAD, check_model_folder, check_token_ids, check_tokenizer_files
 from tunebench.models.reference import ModelRef
@@ -142,7 +142,7 @@ def load_tokenizer(folder: Path, *, rows: int | None = None) -> PreTrainedTokeni
 
 def _configured_rows(folder: Path) -> int | None:
     try:
-        rows = read_json(folder / "config.json").get("vocab_size")
+        rows = read_foreign_json(folder / "config.json").get("vocab_size")
     except (StoreError, AttributeError):
         return None
     return rows if isinstance(rows, int) else None

@@ -43,6 +43,11 @@ class Cell:
         return self.spec.subset_seed, self.spec.seed
 
     @property
+    def damaged(self) -> bool:
+        """Whether what is stored of the run cannot be used; :attr:`note` says why."""
+        return self.status == "failed" and self.record is None
+
+    @property
     def trained(self) -> bool:
         """Whether the run went to its end; its test part may still be locked."""
         return self.status == "complete" and self.record is not None

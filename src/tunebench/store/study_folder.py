@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tunebench.data.audit import Audit
 from tunebench.errors import ConfigError, StoreError
-from tunebench.files import is_held, read_json, set_aside, stored_file, write_json, write_text
+from tunebench.files import is_held, read_json, read_regular, set_aside, stored_file, write_json, write_text
 from tunebench.recipe import Recipe
 from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedStudy, is_imported, parse_spec
@@ -283,11 +284,11 @@ class StudyStore:
             StoreError: It is damaged.
         """
         try:
-            raw = parse_yaml(self.study_file.read_text(encoding="utf-8"), where=str(self.study_file))
+            raw = parse_yaml(read_regular(self.study_file, limit=2**24).decode("utf-8"), where=str(self.study_file))
             if isinstance(raw, dict) and raw.get("origin") == "imported":
                 return ImportedStudy.model_validate(raw)
             return StudyConfig.model_validate(_BEFORE | raw if isinstance(raw, dict) else raw)
-        except (OSError, ConfigError, ValidationError, UnicodeDecodeError) as error:
+        except (OSError, StoreError, ConfigError, ValidationError, UnicodeDecodeError) as error:
             raise StoreError(
                 f"The stored study is damaged: {str(error).splitlines()[0]}",
                 value=str(self.study_file),
@@ -386,17 +387,22 @@ class StudyStore:
     def cells(self) -> list[Cell]:
         """Return every planned cell with its state and record, for tables and figures.
 
-        A damaged record counts as a failed run with the damage as its reason, not as a missing row.
+        A run whose record or predictions are damaged, or whose scores are not those that its predictions give,
+        counts as a failed run with that as its reason: it is named, and none of its numbers is used.
         """
         found = []
         for planned in self.planned():
             folder = self.run_folder(planned.spec.run_id)
             try:
                 record = folder.read()
+                if record is not None:
+                    folder.check_results(record)
             except StoreError as error:
                 found.append(Cell(planned.spec, "failed", None, str(error)))
                 continue
-            predictions = folder.read_predictions if folder.predictions.exists() else None
+            predictions = None
+            if record is not None and folder.has_predictions(record):
+                predictions = partial(folder.read_predictions, record.files[folder.predictions.name])
             found.append(Cell(planned.spec, self._status(planned, record), record, planned.left_out, predictions))
         return found
 
