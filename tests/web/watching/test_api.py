@@ -128,6 +128,15 @@ def test_on_loopback_other_names_are_refused(study: Path) -> None:
     assert client(study, host="0.0.0.0").get("/api/study", headers={"Host": "box.example"}).status_code == 200
 
 
+def test_with_a_token_everything_needs_it(study: Path) -> None:
+    api = client(study, token="right")
+    for path in ("/", "/api/study", "/static/watch.js"):
+        refused = api.get(path)
+        assert refused.status_code == 401 and refused.headers["www-authenticate"].startswith("Basic ")
+        assert api.get(path, auth=("anyone", "wrong")).status_code == 401
+        assert api.get(path, auth=("anyone", "right")).status_code == 200
+
+
 def test_nothing_in_the_folder_changes(study: Path) -> None:
     before = fingerprint(study)
     api = client(study)
