@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import local_path, read_foreign_json
 from tunebench.models.architectures import usable_positions
+from tunebench.models.bounds import check_bounds, check_patterns
 from tunebench.models.checks import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -106,6 +107,7 @@ def describe(path: str | Path) -> Artifact:
             allowed="a merged, adapter or ONNX folder, or the folder of a complete run",
             fix="tunebench export DIR --format merged --out PATH writes one",
         )
+    check_bounds(folder)
     if is_run_id(folder.name) and (folder / "spec.json").exists():
         return _describe_run(folder)
     facts = _export_facts(folder)
@@ -180,7 +182,11 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         base = checked_base(ModelRef.model_validate(stated))
     else:
         base = _named_base(folder, source, config.get("revision"))
-    base_config = read_foreign_json(model_folder(base.source, base.revision) / "config.json")
+    base_folder = model_folder(base.source, base.revision)
+    check_patterns(
+        folder, (name for file in sorted(base_folder.glob("*.safetensors")) for name in tensor_shapes(file))
+    )
+    base_config = read_foreign_json(base_folder / "config.json")
     own = read_foreign_json(folder / "config.json") if (folder / "config.json").exists() else {}
     refuse_other_problems(own or base_config, str(folder) if own else f"{folder}, of its base {base.source}")
     classes = _head_classes(tensor_shapes(folder / ADAPTER_WEIGHTS))
