@@ -63,7 +63,7 @@ def trained_study(folder: Path, **merits: float) -> StudyStore:
         run = store.run_folder(spec.run_id)
         run.begin(spec)
         run.weights.write_bytes(b"weights")
-        selected = Selected(by="validation", step=1, epoch=1.0, macro_f1=merit)
+        selected = Selected(by="validation", step=1, epoch=1.0, score=merit)
         run.commit(fakes.make_record(spec, run, selected=selected, timing=CLOCK))
     return store
 
@@ -135,7 +135,7 @@ def test_a_look_that_was_cut_short_locks_other_rates(tmp_path: Path, looks: list
     # By now the other rate is the better one.
     other = record_at(store, BAD)
     assert other.selected is not None
-    better = other.model_copy(update={"selected": other.selected.model_copy(update={"macro_f1": 0.95})})
+    better = other.model_copy(update={"selected": other.selected.model_copy(update={"score": 0.95})})
     store.run_folder(other.run_id).commit(better)
     with pytest.raises(PlanError, match="scored before for another"):
         score(store)

@@ -14,7 +14,8 @@ from tunebench.store.imported import is_imported
 from tunebench.store.record import RunRecord
 from tunebench.tasks.metrics import METRICS, checked
 
-#: Metrics that are recomputed at every reading. Others take long, and a record's hash stands for them.
+#: Metrics that are recomputed at every reading, beside the study's own. Others take long; a record's hash stands for
+#: them.
 _QUICK = ("macro_f1", "accuracy", "log_loss")
 #: Relative and absolute difference that another version of NumPy or scikit-learn may make.
 _TOLERANCE = 1e-9
@@ -36,10 +37,11 @@ def check_scores(record: RunRecord, predictions: Mapping[str, np.ndarray], *, pa
     if record.scores is None or is_imported(record.spec):
         return
     stored = record.scores.model_dump(mode="json")
-    values = stored.get("values", stored)
+    values = stored["values"]
+    names = [name for name in dict.fromkeys((*_QUICK, record.spec.metric)) if name in values and name in METRICS]
     try:
         labels, logits = checked(predictions["labels"], predictions["logits"])
-        found: dict[str, Any] = {name: METRICS[name](labels, logits) for name in _QUICK if name in values}
+        found: dict[str, Any] = {name: METRICS[name](labels, logits) for name in names}
     except ValueError as error:
         raise StoreError(f"The predictions give no scores: {error}", value=str(path)) from None
     said = {name: values[name] for name in found}
@@ -48,7 +50,7 @@ def check_scores(record: RunRecord, predictions: Mapping[str, np.ndarray], *, pa
     found |= {"confusion": confusion.tolist(), "per_class": _per_class(confusion)}
     for name, value in found.items():
         if not _same(said[name], value):
-            shown = f": {name} is {said[name]}, they give {value}" if name in _QUICK else f": {name}"
+            shown = f": {name} is {said[name]}, they give {value}" if name in names else f": {name}"
             raise StoreError(
                 "A score in the record is not the one that the stored predictions give.", value=f"{path}{shown}"
             )
@@ -76,5 +78,5 @@ def _same(said: Any, found: Any) -> bool:
     if isinstance(found, list):
         return isinstance(said, list) and len(said) == len(found) and all(map(_same, said, found))
     if said is None:
-        return math.isnan(found)
+        return not math.isfinite(found)
     return math.isclose(said, found, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)

@@ -27,10 +27,10 @@ from tunebench.files import (
     sync,
     write_json,
 )
-from tunebench.store.record import RunRecord, now
+from tunebench.store.record import READABLE, RunRecord, now
 from tunebench.store.rescore import check_scores
 from tunebench.store.seal import seal, unseal
-from tunebench.study.spec import SCHEMA_VERSION, RunSpec
+from tunebench.study.spec import RunSpec
 
 #: Most bytes of predictions, unpacked: a million examples of five hundred classes.
 _MOST_BYTES = 2**31
@@ -183,11 +183,11 @@ class RunFolder:
             return None
         raw = read_json(path)
         version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != SCHEMA_VERSION:
+        if version not in READABLE:
             raise StoreError(
-                "The record has another schema version.",
+                "The record has a format that this version of tunebench cannot read.",
                 value=f"{path}: {version}",
-                allowed=str(SCHEMA_VERSION),
+                allowed=", ".join(map(str, READABLE)),
                 fix="read it with the version of tunebench that wrote it",
             )
         try:
