@@ -14,7 +14,7 @@ from tunebench.store.imported import is_imported
 from tunebench.store.record import RunRecord
 from tunebench.tasks.metrics import METRICS, checked
 
-#: Metrics that are recomputed at every reading, beside the study's own. Others take long; a record's hash stands for
+#: Metrics that are recomputed at every reading, as the study's own is. The others take long; the hash stands for
 #: them.
 _QUICK = ("macro_f1", "accuracy", "log_loss")
 #: Relative and absolute difference that another version of NumPy or scikit-learn may make.
