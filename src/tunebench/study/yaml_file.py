@@ -66,7 +66,8 @@ def load_study(
         name_or_path: A preset's name, or a YAML file.
         overrides: ``key=value`` with dotted keys and YAML values, as given to ``--set``.
         model: Replaces the study's model.
-        data: Replaces the study's data source; columns and the like stay, revision and subset go.
+        data: Replaces the study's data source; columns and the like stay, revision and subset go. A preset's
+            test size then is the most that is scored, unless an override sets it.
 
     Raises:
         ConfigError: Everything that is wrong, together.
@@ -111,7 +112,16 @@ def load_study(
     # Last, so that --set can say more about a model or data given beside it.
     for override in overrides:
         _override(raw, override)
+    if name_or_path in known and data is not None:
+        _limit_test(raw, overrides)
     return check_study(raw)
+
+
+def _limit_test(raw: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Make a preset's test size a limit, as it was chosen for the preset's own data."""
+    asked = {override.partition("=")[0].strip() for override in overrides}
+    if "test_size" in raw and not asked & {"test_size", "test_limit"}:
+        raw["test_limit"] = raw.pop("test_size")
 
 
 def load_data_config(

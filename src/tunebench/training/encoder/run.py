@@ -40,7 +40,7 @@ from tunebench.training.encoder.prepare import (
 from tunebench.training.encoder.trainer import StudyTrainer
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.measurements import WARMUP_STEPS
-from tunebench.training.parts import describe_parts, run_parts
+from tunebench.training.parts import describe_parts, run_parts, validation_count
 
 if TYPE_CHECKING:
     from tunebench.store.run_folder import RunFolder
@@ -279,7 +279,8 @@ def _select(spec: RunSpec, trainer: StudyTrainer, folder: RunFolder) -> Selected
 def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     """Say what a run will take; see :mod:`tunebench.training.encoder.cost`."""
     profile = cost_profile(spec, context)
-    return estimate_encoder(spec, profile, kept=context.kept, measured=context.measure)
+    validation = validation_count(spec, context.dataset)
+    return estimate_encoder(spec, profile, validation=validation, kept=context.kept, measured=context.measure)
 
 
 def load(spec: RunSpec, folder: RunFolder, *, device: str) -> Prepared:
