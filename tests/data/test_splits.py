@@ -164,6 +164,29 @@ def test_size_is_accepted_exactly_when_every_part_has_every_class(
     assert (_try_cut(labels, size, validation_fraction=fraction) is not None) == possible
 
 
+@settings(deadline=None)
+@given(label_arrays(max_class=40), st.data(), FRACTIONS, st.booleans())
+def test_the_fraction_in_the_error_is_the_smallest_offered_that_works(
+    labels: np.ndarray, data: st.DataObject, fraction: float, held_out: bool
+) -> None:
+    size = data.draw(st.integers(1, len(labels)))
+    options: dict[str, Any] = {"test_labels": None} if held_out else {}
+    try:
+        _cut(labels, size, validation_fraction=fraction, **options)
+    except DataError as error:
+        offered = re.search(r"set validation_fraction: ([\d.]+)", str(error.fix))
+        smaller = [percent / 100 for percent in (*range(5, 50, 5), *range(50, 90, 10)) if percent / 100 > fraction]
+        if "too small to stratify: " in error.what and "training size" in error.what and fraction:
+            works = [f for f in smaller if _try_cut(labels, size, validation_fraction=f, **options)]
+            assert (float(offered[1]) if offered else None) == (works[0] if works else None)
+        elif offered is not None and "for every part" in error.what:
+            # Enough for every class; whether a size is too small is said next.
+            try:
+                _cut(labels, size, validation_fraction=float(offered[1]), **options)
+            except DataError as again:
+                assert "for every part" not in again.what
+
+
 def test_size_larger_than_the_data_names_the_largest() -> None:
     with pytest.raises(DataError, match="larger than the data") as caught:
         _cut(np.tile([0, 1], 50), 101)

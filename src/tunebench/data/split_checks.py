@@ -61,7 +61,7 @@ def check_classes(
             enough = Fraction(1, min(rare.values()) - held_out)
             offered = next((f for f in _OFFERED if f >= enough), None)
             if offered is not None:
-                fixes.append(f"raise it to validation_fraction: {float(offered):g}")
+                fixes.append(f"set validation_fraction: {float(offered):g}")
     if grouped:
         fixes.append("drop data.group_column")
     elif what != "examples":
@@ -117,8 +117,9 @@ def check_train_size(
     missing = list(dict.fromkeys([*lacking["training"], *lacking["validation"]]))
     parts_lacking = " and ".join(part for part, found in lacking.items() if found)
     share = f" at validation_fraction: {float(fraction):g}" if fraction else ""
+    in_groups = f", none in groups for {parts_lacking}" if rules.group_of is not None else ""
     in_subset = [
-        f"class {names[label]}: {np.count_nonzero(labels[:size] == label)} of {size} labels "
+        f"class {names[label]}: {np.count_nonzero(labels[:size] == label)} of {size} labels{in_groups} "
         f"({np.count_nonzero(labels == label)} of {len(labels)} in all)"
         for label in missing
     ]

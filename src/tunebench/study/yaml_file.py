@@ -105,6 +105,7 @@ def load_study(
     if model is not None:
         raw["model"] = model
         raw.pop("model_revision", None)
+    own_source = _source(raw)
     if data is not None:
         given = raw.get("data")
         columns = given if isinstance(given, dict) else {}
@@ -112,9 +113,14 @@ def load_study(
     # Last, so that --set can say more about a model or data given beside it.
     for override in overrides:
         _override(raw, override)
-    if name_or_path in known and data is not None:
+    if name_or_path in known and _source(raw) != own_source:
         _limit_test(raw, overrides)
     return check_study(raw)
+
+
+def _source(raw: dict[str, Any]) -> Any:
+    data = raw.get("data")
+    return data.get("source") if isinstance(data, dict) else data
 
 
 def _limit_test(raw: dict[str, Any], overrides: Sequence[str]) -> None:
