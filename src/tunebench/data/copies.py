@@ -65,7 +65,7 @@ class HeldOutCopies:
             which += f", of {self.groups[0]} of {self.groups[1]} groups"
         line = f"Held out for testing: {which}."
         if self.ties:
-            line += f" {self.ties} other texts have that very time; which of them test was drawn."
+            line += f" Texts outside it with that same time: {self.ties}; the seed drew which of them test."
         return line
 
 

@@ -114,15 +114,9 @@ def check_train_size(
                 lacking[part].append(label)
     if size >= smallest:
         return
-    missing = list(dict.fromkeys([*lacking["training"], *lacking["validation"]]))
     parts_lacking = " and ".join(part for part, found in lacking.items() if found)
-    share = f" at validation_fraction: {float(fraction):g}" if fraction else ""
     in_groups = f", none in groups for {parts_lacking}" if rules.group_of is not None else ""
-    in_subset = [
-        f"class {names[label]}: {np.count_nonzero(labels[:size] == label)} of {size} labels{in_groups} "
-        f"({np.count_nonzero(labels == label)} of {len(labels)} in all)"
-        for label in missing
-    ]
+    share = f" at validation_fraction: {float(fraction):g}" if fraction else ""
     fixes = [f"raise train_sizes to {smallest} or more"]
     if fraction:
         offered = next((f for f in _OFFERED if f > fraction and _works(again(f), size, names)), None)
@@ -132,10 +126,23 @@ def check_train_size(
             fixes.append(_NO_VALIDATION)
     raise DataError(
         f"The training size is too small to stratify: {parts_lacking} would lack a class{share}.",
-        value="; ".join(in_subset),
+        value=_rarest(
+            labels, size, {label: names[label] for found in lacking.values() for label in found}, in_groups
+        ),
         allowed=f"at least {smallest}",
         fix="; or ".join(fixes),
     )
+
+
+def _rarest(labels: np.ndarray, size: int, names: Mapping[int, Any], remark: str, limit: int = 3) -> str:
+    """Say how many examples of some classes a subset has; of many classes, those with the fewest."""
+    counts = {label: (int((labels[:size] == label).sum()), int((labels == label).sum())) for label in names}
+    first = sorted(counts, key=counts.__getitem__)[:limit]
+    found = [
+        f"class {names[label]}: {inside} of {size} labels{remark} ({every} of {len(labels)} in all)"
+        for label, (inside, every) in ((label, counts[label]) for label in first)
+    ]
+    return "; ".join(found) + (f"; and {len(names) - limit} more classes" if len(names) > limit else "")
 
 
 def _works(cut: tuple[np.ndarray, np.ndarray], size: int, names: Mapping[int, Any]) -> bool:
