@@ -330,8 +330,8 @@ def test_the_latest_part_is_said_with_its_first_day(tmp_path: Path) -> None:
     found = held_out_copies(dataset, 42, 3, splits=ref)
     assert found is not None and (found.since, found.ties, found.left_out) == ("2024-01-09", 1, 0)
     assert found.remark("together") == (
-        "Held out for testing: the latest 3 texts, from 2024-01-09 on. Texts outside it with that same time: 1; the "
-        "seed drew which of them test."
+        "Held out for testing: the latest 3 texts, from 2024-01-09 on. Texts outside it with that same time: 1; "
+        "the seed drew which of them test."
     )
     grouped = load_dataset(DataConfig(source=source, time_column="day", group_column="who"))
     found = held_out_copies(grouped, 42, 6, splits=split_ref(grouped, validates=True))

@@ -222,13 +222,11 @@ def test_runs_select_on_the_own_part_and_everything_says_so(model: str, tmp_path
         examples = cell.record.examples
         assert (examples.train, examples.validation, examples.test) == (20, 10, 12)
         assert examples.validation_per_class == [5, 5] and cell.record.selected.by == "validation"
-        assert cell.record.selected.macro_f1 is not None
+        assert cell.record.selected.score is not None
     audit = StudyStore.open(folder).audit()
     assert audit is not None and audit["splits"]["validation"]["examples"] == 10
     assert (audit["validation_in_train"], audit["test_in_validation"]) == (0, 0)
-    tables = {
-        table.name: "\n".join(table.notes) for table in make_tables(analyse(comparison), ["data", "macro_f1"])
-    }
+    tables = {table.name: "\n".join(table.notes) for table in make_tables(analyse(comparison), ["data", "scores"])}
     assert all("validation part that the data brings" in notes for notes in tables.values())
     again = study_of(comparison)
     assert again is not None and again.data.validation == "own" and again.validation_fraction is None

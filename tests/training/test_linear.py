@@ -133,12 +133,12 @@ def test_a_run_is_what_scikit_learn_gives_with_the_c_that_scores_best(
         score, best = max(scores), grid[int(np.argmax(scores))]
     assert record.selected and record.scores and record.parameters and record.cost and record.timing
     assert record.selected.by == selection
-    assert record.selected.macro_f1 == (None if score is None else pytest.approx(score, abs=1e-9))
+    assert record.selected.score == (None if score is None else pytest.approx(score, abs=1e-9))
     stored = folder.read_predictions()
     theirs = pipeline(dataset, parts.train, best)(test_texts)
     assert np.abs(softmax(stored["logits"], axis=1) - theirs).max() < 5e-3
     assert np.array_equal(stored["indices"], parts.test)
-    assert record.scores.accuracy == pytest.approx((stored["logits"].argmax(1) == stored["labels"]).mean())
+    assert record.scores["accuracy"] == pytest.approx((stored["logits"].argmax(1) == stored["labels"]).mean())
     assert [entry["c"] for entry in record.log_history] == ([1.0] if selection == "last" else list(grid))
     assert all(entry["converged"] for entry in record.log_history)
 

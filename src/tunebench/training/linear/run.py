@@ -14,21 +14,19 @@ import numpy as np
 
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts
-from tunebench.files import stored_file
-from tunebench.machine import devices, environment, memory
-from tunebench.machine.clock import Clock, ContentionMeter
 from tunebench.store.live import Progress
-from tunebench.store.record import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing, now
+from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.store.run_folder import RunFolder, kept_bytes
 from tunebench.strategies import STRATEGIES
 from tunebench.strategies.base import ClassicalStrategy
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import score, selection_metrics
+from tunebench.tasks.metrics import METRICS, Metric, selection_metrics
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.linear.model import LinearText, fit_linear_text
-from tunebench.training.parts import describe_parts, run_parts, scored_texts
+from tunebench.training.measurements import RunMeasurements, Trained
+from tunebench.training.parts import run_parts, scored_texts
 
 #: Used where nothing can choose; scikit-learn's own default.
 _UNCHOSEN = 1.0
@@ -43,87 +41,55 @@ def train(attempt: Attempt) -> RunRecord:
     ``selected.step`` is the number of solver iterations, each of which is a pass over the training part,
     so it is the epoch too. All coefficients count as head, since there is nothing below them.
     """
-    started, clock, contention = now(), Clock(), ContentionMeter()
     spec, dataset, folder = attempt.spec, attempt.dataset, attempt.folder
-    threads = devices.set_threads(devices.threads_of(attempt.execution))
-    # As the other backends: what the run before left is gone, and the allocator is that of a plain script.
-    memory.set_memory(attempt.execution, engine="reference", device="cpu")
-    memory.release_memory()
-    memory.reset_peak_memory()
+    measured = RunMeasurements(attempt, engine="reference", device="cpu")
     strategy, classes = _strategy(spec), len(spec.data.label_names)
     params = strategy.params(**spec.params)
     parts = run_parts(spec, dataset)
     texts = [dataset.train.texts[i] for i in parts.train]
     labels = dataset.train.labels[parts.train]
-    selection, test = scored_texts(spec, dataset, parts)
+    selection, (test_texts, truth) = scored_texts(spec, dataset, parts)
     settings = _settings(params, selects=selection is not None)
 
-    contention.start()
+    measured.contention.start()
     attempt.report(Progress(spec.run_id, "train", 0, len(settings), None, None))
     models = _fit(texts, labels, classes=classes, params=params, settings=settings)
     if attempt.stop():
         raise Interrupted("stopped after fitting; a run of this kind begins again")
-    contention.stop()
+    measured.contention.stop()
     eval_start = time.monotonic()
-    chosen, best, history = _choose(models, selection)
+    chosen, best, history = _choose(models, selection, METRICS[spec.metric])
     eval_seconds = time.monotonic() - eval_start
     attempt.report(Progress(spec.run_id, "train", len(settings), len(settings), None, best))
 
-    test_start = time.monotonic()
-    logits = chosen.logits(chosen.features(test[0]))
-    test_seconds = time.monotonic() - test_start
     stored = chosen.save(folder.path)
-    folder.write_predictions(logits=logits, labels=test[1], indices=parts.test)
-    words = sum(len(_WORD.findall(text)) for text in texts)
-    passes = sum(model.iterations for model in models)
-    return RunRecord(
-        run_id=spec.run_id,
-        status="complete",
-        spec=spec,
-        started=started,
-        finished=now(),
-        environment=Environment(
-            versions=environment.versions("scikit-learn"),
-            machine=environment.describe(),
-            device="cpu",
-            threads=threads,
-        ),
+    test: Predicted | None = None
+    if attempt.scores_test:
+        test_start = time.monotonic()
+        logits = chosen.logits(chosen.features(test_texts))
+        test = (logits, truth, time.monotonic() - test_start)
+        folder.write_predictions(logits=logits, labels=truth, indices=parts.test)
+    tokens = sum(len(_WORD.findall(text)) for text in texts) * sum(model.iterations for model in models)
+    trained = Trained(
         parameters=Parameters(
             total=chosen.parameters, trainable=chosen.parameters, adapter=0, head=chosen.parameters
         ),
-        examples=describe_parts(dataset, parts),
-        scores=score(test[1], logits, dataset.label_names),
         selected=Selected(
             by=spec.selection if best is not None else "last",
             step=chosen.iterations,
             epoch=float(chosen.iterations),
-            macro_f1=best,
+            score=best,
         ),
-        timing=Timing(
-            train_seconds=sum(model.seconds for model in models),
-            eval_seconds=eval_seconds,
-            test_seconds=test_seconds,
-            wall_seconds=clock.wall,
-            cpu_seconds=clock.cpu,
-            seconds_per_step=None,
-            warmup_steps=0,
-            step_seconds=[],
-            workers=attempt.execution.workers,
-            contended=contention.contended,
-            resumed=0,
-        ),
-        cost=Cost(
-            tokens=words * passes,
-            tokens_padded=words * passes,
-            train_flops=sum(model.flops for model in models),
-            trainer_total_flos=None,
-            peak_memory_bytes=memory.peak_memory_bytes("cpu"),
-            artifact_bytes=sum(path.stat().st_size for path in stored),
-        ),
+        weights=stored,
+        train_seconds=sum(model.seconds for model in models),
+        eval_seconds=eval_seconds,
+        tokens=tokens,
+        tokens_padded=tokens,
+        train_flops=sum(model.flops for model in models),
         log_history=history,
-        files={path.name: stored_file(path) for path in (*stored, folder.predictions)},
-        test_access=[TestAccess(time=now(), why="at the end of training")],
+        packages=("scikit-learn",),
     )
+    return measured.finish(trained, dataset=dataset, parts=parts, test=test)
 
 
 def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
@@ -205,24 +171,24 @@ def _strategy(spec: RunSpec) -> ClassicalStrategy:
 
 
 def _choose(
-    models: Sequence[LinearText], selection: tuple[Sequence[str], np.ndarray] | None
-) -> tuple[LinearText, float | None, list[dict[str, float | int | bool | None]]]:
-    """Return the model with the best macro F1, the more regularised one of equals, its score and a log."""
+    models: Sequence[LinearText], selection: tuple[Sequence[str], np.ndarray] | None, metric: Metric
+) -> tuple[LinearText, float | None, list[dict[str, Any]]]:
+    """Return the model with the best score, the more regularised one of equals, its score and a log."""
     if selection is None:
         (only,) = models
         return only, None, [_entry(only)]
     features = models[0].features(selection[0])  # the same for all: they share the vocabulary
-    history, scores = [], []
+    history: list[dict[str, Any]] = []
+    chosen, best = models[0], None
     for model in models:
-        logits = model.logits(features)
-        found = selection_metrics(selection[1], logits)
-        scores.append(found["macro_f1"])
+        found = selection_metrics(selection[1], model.logits(features), metric.name)
         history.append(_entry(model) | {f"selection_{name}": value for name, value in found.items()})
-    best = max(range(len(models)), key=lambda i: (scores[i], -i))
-    return models[best], float(scores[best]), history
+        if metric.better(found[metric.name], best):
+            chosen, best = model, float(found[metric.name])
+    return chosen, best, history
 
 
-def _entry(model: LinearText) -> dict[str, float | int | bool | None]:
+def _entry(model: LinearText) -> dict[str, Any]:
     return {
         "step": model.iterations,
         "epoch": float(model.iterations),
