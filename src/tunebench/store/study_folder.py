@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from tunebench.data.audit import Audit
+from tunebench.data.reference import SplitRef
 from tunebench.errors import ConfigError, StoreError
 from tunebench.files import is_held, read_json, read_regular, set_aside, stored_file, write_json, write_text
 from tunebench.recipe import Recipe
@@ -425,5 +426,6 @@ def _meaning(spec: RunSpec) -> dict[str, Any]:
 
 def _protocol(spec: RunSpec) -> dict[str, Any]:
     """Return what all cells of a study share."""
-    shared = {k: v for k, v in spec.identity.items() if k not in _AXES}
-    return shared | {"seed of the test part": spec.test_draw, "copies": spec.copies}
+    shared = {k: v for k, v in spec.identity.items() if k not in (*_AXES, "splits")}
+    splits = {f"data.{what}": found for what, found in (spec.splits or SplitRef()).model_dump().items()}
+    return shared | {"seed of the test part": spec.test_draw, "copies": spec.copies} | splits
