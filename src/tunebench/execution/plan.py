@@ -15,6 +15,7 @@ from tunebench.execution.budget import choose, equal_compute, order, stage
 from tunebench.execution.checks import (
     available,
     begun_copies,
+    begun_params,
     check_disk,
     check_processes,
     check_runs,
@@ -88,7 +89,7 @@ def make_plan(
     from tunebench.machine import devices
 
     tell = on_progress or (lambda line: None)
-    study = begun_copies(study, folder, tell)
+    study = begun_params(begun_copies(study, folder, tell), folder, tell)
     errors: list[TunebenchError] = []
     model = architecture = dataset = base = None
     try:

@@ -16,7 +16,7 @@ from tunebench.models.architectures import architecture_of
 from tunebench.models.loading import load_classifier, model_folder
 from tunebench.models.weights import stored_weights
 from tunebench.study.spec import RunSpec
-from tunebench.training.linear.model import class_logits
+from tunebench.training.linear.logistic import class_logits
 
 _BODY = "body."
 _COEFFICIENTS, _INTERCEPTS = "head.coefficients", "head.intercepts"

@@ -10,7 +10,7 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,12 +19,11 @@ from transformers import TrainerCallback
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts
 from tunebench.engine.batching import longest_of_batches
-from tunebench.engine.flops import Work, Workload, count
+from tunebench.engine.flops import Workload
 from tunebench.files import stored_file
 from tunebench.machine import devices, environment, memory
 from tunebench.machine.clock import Clock, ContentionMeter, median
-from tunebench.models.architectures import architecture_of
-from tunebench.models.loading import load_classifier, model_folder
+from tunebench.models.loading import model_folder
 from tunebench.store.live import Progress
 from tunebench.store.record import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing, now
 from tunebench.store.run_folder import RunFolder, kept_bytes
@@ -33,6 +32,7 @@ from tunebench.study.spec import RunSpec
 from tunebench.tasks.metrics import score, selection_metrics
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
+from tunebench.training.embeddings.encoder import load_encoder
 from tunebench.training.encoder.cost import OVERHEAD, cost_profile
 from tunebench.training.encoder.prepare import trainer_folder
 from tunebench.training.estimate import Estimate, EstimateContext
@@ -172,7 +172,7 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
 
 
 def _params(spec: RunSpec) -> SetFitParams:
-    return STRATEGIES[spec.kind].params(**spec.params)  # type: ignore[return-value]
+    return spec.strategy_params  # type: ignore[no-any-return]
 
 
 def _pairs(params: SetFitParams, texts: int) -> int:
@@ -185,8 +185,8 @@ def _steps(params: SetFitParams, texts: int) -> int:
 
 def _workload(spec: RunSpec) -> Workload:
     """Return what the encoder computes without a head; see :func:`tunebench.engine.flops.count`."""
-    model = load_classifier(model_folder(spec.model.source, spec.model.revision), label_names=spec.data.label_names)
-    return replace(count(model, architecture_of(model.config)), head=Work())
+    folder = model_folder(spec.model.source, spec.model.revision)
+    return load_encoder(folder, spec.data.label_names)[1]
 
 
 @dataclass
