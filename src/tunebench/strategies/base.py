@@ -67,6 +67,8 @@ class Strategy(ABC):
     trains: ClassVar[str] = "a classifier on a pretrained encoder"
     #: Whether it reads texts with the study's encoder.
     uses_encoder: ClassVar[bool] = True
+    #: Whether it reads whole texts, of whatever length.
+    reads_whole_texts: ClassVar[bool] = False
     #: Whether it has a learning rate.
     tunes_learning_rate: ClassVar[bool] = True
     #: Whether :meth:`prepare` adapts a sequence classifier, with a head that may come from the base.
@@ -200,6 +202,7 @@ class LinearStrategy(Strategy):
     It has no learning rate. :mod:`tunebench.training.linear.runs` fits it.
     """
 
+    reads_whole_texts: ClassVar[bool] = True
     tunes_learning_rate: ClassVar[bool] = False
     adapts_classifier: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tunebench.data.tokens import Cut
 from tunebench.training.embeddings.encoder import Embedder, load_encoder
 from tunebench.training.linear.logistic import Logistic, read_arrays, write_arrays
 
@@ -20,7 +21,7 @@ class EmbeddedText:
     """A linear classifier of embeddings.
 
     Attributes:
-        embedder: Gives the embeddings; None while only the regression is wanted.
+        embedder: Gives the embeddings.
         head: The logistic regression.
     """
 
@@ -33,6 +34,11 @@ class EmbeddedText:
     def max_length(self) -> int | None:
         """Most tokens that are read of a text; None where whole texts are."""
         return None if self.embedder.windows else self.embedder.max_length
+
+    @property
+    def cut(self) -> Cut | None:
+        """Which tokens of a longer text are read; None where whole texts are."""
+        return None if self.embedder.windows else self.embedder.cut
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return the token ids that are read of each text; int64."""

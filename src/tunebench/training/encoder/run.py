@@ -43,6 +43,8 @@ from tunebench.training.measurements import WARMUP_STEPS
 from tunebench.training.parts import describe_parts, run_parts
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from tunebench.store.run_folder import RunFolder
 
 
@@ -282,8 +284,12 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     return estimate_encoder(spec, profile, kept=context.kept, measured=context.measure)
 
 
-def load(spec: RunSpec, folder: RunFolder, *, device: str) -> Prepared:
-    """Return the trained model, with the engine that the run was trained with."""
+def load(spec: RunSpec, folder: RunFolder, *, device: str) -> nn.Module:
+    """Return the trained model, with the engine and in the precision of the spec."""
+    return _stored(spec, folder, device=device).model
+
+
+def _stored(spec: RunSpec, folder: RunFolder, *, device: str) -> Prepared:
     prepared = prepare_model(spec, device=device)
     prepared.model.to(device)
     checkpoints.load_weights(folder.weights, prepared.model)
@@ -294,7 +300,7 @@ def load(spec: RunSpec, folder: RunFolder, *, device: str) -> Prepared:
 
 def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
     """Return the test part's logits and labels, and the seconds; with stored weights."""
-    prepared = load(spec, folder, device=device)
+    prepared = _stored(spec, folder, device=device)
     _, _, test_set, collator = make_datasets(spec, dataset, parts)
     begin = time.monotonic()
     if spec.engine == "fast":

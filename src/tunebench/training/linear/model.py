@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tunebench.data.tokens import Cut
 from tunebench.errors import DataError, StoreError
 from tunebench.files import read_json, write_text
 from tunebench.training.linear.logistic import Logistic, fit_path, read_arrays, require_classes, write_arrays
@@ -38,6 +39,7 @@ class LinearText:
 
     #: Whole texts are read.
     max_length: ClassVar[int | None] = None
+    cut: ClassVar[Cut | None] = None
     features_name: ClassVar[str] = "tfidf"
 
     @cached_property

@@ -33,6 +33,7 @@ from tunebench.tasks.metrics import score, selection_metrics
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
 from tunebench.training.embeddings.encoder import load_encoder
+from tunebench.training.embeddings.model import EmbeddedText
 from tunebench.training.encoder.cost import OVERHEAD, cost_profile
 from tunebench.training.encoder.prepare import trainer_folder
 from tunebench.training.estimate import Estimate, EstimateContext
@@ -301,14 +302,14 @@ def _judge(classifier: SentenceClassifier, texts: Sequence[str], labels: np.ndar
     return found["macro_f1"]
 
 
-def load(spec: RunSpec, folder: RunFolder, *, device: str) -> SentenceClassifier:
-    """Return the trained classifier."""
-    return SentenceClassifier.load(spec, folder.weights, device=device)
+def load(spec: RunSpec, folder: RunFolder, *, device: str) -> EmbeddedText:
+    """Return the trained classifier; it computes in fp32, whatever the run trained in."""
+    return SentenceClassifier.load(spec, folder.weights, device=device).embedded(spec.max_length)
 
 
 def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
     """Return the test part's logits and labels, and the seconds; with stored weights."""
-    classifier = load(spec, folder, device=device)
+    classifier = SentenceClassifier.load(spec, folder.weights, device=device)
     _, (texts, labels) = scored_texts(spec, dataset, parts)
     begin = time.monotonic()
     return classifier.logits(texts), labels, time.monotonic() - begin
