@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 def run_study(
     study: StudyConfig,
+    folder: Path | str,
     *,
-    folder: Path,
-    execution: Execution,
-    display: Display,
+    execution: Execution | None = None,
+    display: Display | None = None,
     budget_seconds: float | None = None,
     measure: bool = True,
     unlock_test: bool = False,
@@ -36,8 +36,8 @@ def run_study(
     Args:
         study: The study.
         folder: Where everything is written.
-        execution: Device and threads.
-        display: Shows the progress.
+        execution: Device and threads; by default what the machine has.
+        display: Shows the progress; by default bars on a terminal, and plain lines elsewhere.
         budget_seconds: What does not fit is left out and said so.
         measure: Measure speed for the estimates.
         unlock_test: Score a newly chosen learning rate although the test part was opened for another.
@@ -46,18 +46,20 @@ def run_study(
     Raises:
         TunebenchError: Anything that is wrong, before the first step.
     """
+    from tunebench.execution.display import make_display
     from tunebench.execution.executors import make_executor
     from tunebench.execution.tracking import check_trackers
 
+    execution = Execution() if execution is None else execution
     check_trackers(execution.trackers)
     with make_executor(execution) as executor, ExitStack() as open_until_the_end:
         return run_with(
             study,
             executor,
             open_until_the_end,
-            folder=folder,
+            folder=Path(folder),
             execution=execution,
-            display=display,
+            display=make_display() if display is None else display,
             budget_seconds=budget_seconds,
             measure=measure,
             unlock_test=unlock_test,

@@ -47,6 +47,11 @@ class Registry(MutableMapping[str, Value]):
         self._load()
         return len(self._members)
 
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Names of the members so far; no other package is loaded for them."""
+        return tuple(self._members)
+
     def add(self, name: str, value: Value) -> None:
         """Add a member.
 

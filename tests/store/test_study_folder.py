@@ -124,7 +124,7 @@ def test_every_kind_of_damage_is_found_and_named(tmp_path: Path) -> None:
     folder, record = committed(store, specs[0])
     raw = read_json(folder.record)
     damages: dict[str, object] = {
-        "schema version": raw | {"schema_version": 999},
+        "format that this version": raw | {"schema_version": 999},
         "another run": raw | {"spec": raw["spec"] | {"seed": 2}},
         "damaged": raw | {"surprise": 1},
     }

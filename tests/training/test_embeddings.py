@@ -185,7 +185,7 @@ def test_a_run_is_what_scikit_learn_gives_on_these_embeddings(
     assert cost.tokens is not None and cost.tokens_padded is not None and cost.train_flops is not None
     assert 80 * 6 < cost.tokens <= cost.tokens_padded
     assert record.selected.by == "cross_validation"
-    assert (record.selected.macro_f1 is None) == (selection == "last")
+    assert (record.selected.score is None) == (selection == "last")
 
 
 def test_a_text_is_embedded_once_and_a_later_run_is_the_same(

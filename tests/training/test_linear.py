@@ -32,6 +32,7 @@ from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
 from tunebench.study.yaml_file import load_study
+from tunebench.tasks.metrics import METRICS
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.linear.choose import choose_by_cross_validation, stratified_folds
 from tunebench.training.linear.model import LinearText, TfidfLearner, fit_linear_text
@@ -139,12 +140,12 @@ def test_a_run_is_what_scikit_learn_gives_with_the_c_that_scores_best(
         score, best = max(scores), grid[int(np.argmax(scores))]
     assert record.selected and record.scores and record.parameters and record.cost and record.timing
     assert record.selected.by == selection
-    assert record.selected.macro_f1 == (None if score is None else pytest.approx(score, abs=1e-9))
+    assert record.selected.score == (None if score is None else pytest.approx(score, abs=1e-9))
     stored = folder.read_predictions()
     theirs = pipeline(dataset, parts.train, best)(test_texts)
     assert np.abs(softmax(stored["logits"], axis=1) - theirs).max() < 5e-3
     assert np.array_equal(stored["indices"], parts.test)
-    assert record.scores.accuracy == pytest.approx((stored["logits"].argmax(1) == stored["labels"]).mean())
+    assert record.scores["accuracy"] == pytest.approx((stored["logits"].argmax(1) == stored["labels"]).mean())
     assert [entry["c"] for entry in record.log_history] == ([1.0] if selection == "last" else list(grid))
     assert all(entry["converged"] for entry in record.log_history)
 
@@ -182,7 +183,7 @@ def test_c_has_the_least_log_loss_in_cross_validation_and_is_fitted_on_all_label
     if selection == "validation":
         judged = slice(len(parts.train), None)
         score = f1_score(labels[judged], predicted[best][judged].argmax(1), average="macro", zero_division=0)
-    assert record.selected.macro_f1 == (None if score is None else pytest.approx(score, abs=1e-9))
+    assert record.selected.score == (None if score is None else pytest.approx(score, abs=1e-9))
 
 
 def test_copies_stay_in_one_fold_and_a_class_of_one_text_is_borne() -> None:
@@ -205,11 +206,15 @@ def test_few_texts_of_a_class_still_give_a_choice() -> None:
     texts = [f"{words[label]} film {i % 3}" for i, label in enumerate(labels)]
     learner = TfidfLearner(texts, labels, classes=3, ngrams=1, min_documents=1)
     none = np.empty(0, dtype=np.int64)
-    found = choose_by_cross_validation(learner, (0.1, 1.0, 10.0), groups=None, judged=none, tick=lambda: None)
+    found = choose_by_cross_validation(
+        learner, (0.1, 1.0, 10.0), groups=None, judged=none, metric=METRICS["macro_f1"], tick=lambda: None
+    )
     assert found.model.head.coefficients.shape[0] == 3
     assert all(np.isfinite(entry["cv_loss"]) for entry in found.history)
     lonely = TfidfLearner(texts[-2:], labels[-2:] - 1, classes=2, ngrams=1, min_documents=1)
-    alone = choose_by_cross_validation(lonely, (0.1, 1.0, 10.0), groups=None, judged=none, tick=lambda: None)
+    alone = choose_by_cross_validation(
+        lonely, (0.1, 1.0, 10.0), groups=None, judged=none, metric=METRICS["macro_f1"], tick=lambda: None
+    )
     assert alone.model.head.setting == 1.0 and len(alone.history) == 1
 
 

@@ -61,8 +61,8 @@ def export(
     out.print(f"Run: {done.facts['run_id']}", markup=False)
     out.print(
         f"On {check['texts']} texts: {check['equal_predictions']:.2%} equal predictions, largest logit difference "
-        f"{check['largest_logit_difference']:.2g}, macro F1 {check['macro_f1_before']:.4f} -> "
-        f"{check['macro_f1_after']:.4f}"
+        f"{check['largest_logit_difference']:.2g}, macro F1 {check['f1_before']:.4f} -> "
+        f"{check['f1_after']:.4f}"
     )
     out.print(f"Export: {done.folder} ({check['bytes'] / 1e6:.1f} MB)", markup=False)
     if url is not None:

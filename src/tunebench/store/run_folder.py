@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from tunebench.errors import StoreError
 from tunebench.files import read_json, set_aside, stored_file, sync, write_json
-from tunebench.store.record import RunRecord, now
-from tunebench.study.spec import SCHEMA_VERSION, RunSpec
+from tunebench.store.record import READABLE, RunRecord, now
+from tunebench.study.spec import RunSpec
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,150}-[0-9a-f]{16}")
 
@@ -142,11 +142,11 @@ class RunFolder:
             return None
         raw = read_json(path)
         version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != SCHEMA_VERSION:
+        if version not in READABLE:
             raise StoreError(
-                "The record has another schema version.",
+                "The record has a format that this version of tunebench cannot read.",
                 value=f"{path}: {version}",
-                allowed=str(SCHEMA_VERSION),
+                allowed=", ".join(map(str, READABLE)),
                 fix="read it with the version of tunebench that wrote it",
             )
         try:

@@ -139,7 +139,7 @@ class Strategy(ABC):
         """
         return None
 
-    def pace(self, parameter: str, params: Any, architecture: Architecture) -> tuple[float, float]:
+    def multiplier(self, parameter: str, params: Any, architecture: Architecture) -> tuple[float, float]:
         """Return how a parameter learns.
 
         Args:

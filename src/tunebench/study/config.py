@@ -22,6 +22,7 @@ from pydantic import (
 from tunebench.data.reference import Copies, DataConfig
 from tunebench.recipe import Frozen, Recipe, Selection, without_neutral
 from tunebench.strategies import STRATEGIES
+from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
@@ -182,11 +183,19 @@ class StudyConfig(Recipe):
     )
     selection: Selection = "validation"
 
+    metric: str = Field(
+        default=DEFAULT_METRIC,
+        description="selects checkpoints and learning rates, and is what tables, tests and the recommendation "
+        "speak of",
+    )
+
     optimizer: Literal["adamw"] = "adamw"
     evaluations_per_epoch: int = Field(default=2, ge=1, le=100)
 
     search: Search = Field(default_factory=Search)
-    margin: float = Field(default=0.5, gt=0, le=100, description="macro F1 points within which two are equal")
+    margin: float = Field(
+        default=0.5, gt=0, le=100, description="hundredths of the metric (points) within which two are equal"
+    )
     pairs: tuple[tuple[str, str], ...] | None = Field(
         default=None, description="labels to compare two by two; all pairs when unset"
     )
@@ -195,6 +204,13 @@ class StudyConfig(Recipe):
     @classmethod
     def _data_from_string(cls, value: Any) -> Any:
         return {"source": value} if isinstance(value, str) else value
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, value: str) -> str:
+        if value not in METRICS:
+            raise ValueError(f"there is no metric {value!r}; allowed: {', '.join(METRICS)}")
+        return value
 
     @field_validator("strategies", mode="before")
     @classmethod

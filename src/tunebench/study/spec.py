@@ -32,12 +32,13 @@ from tunebench.recipe import (
 )
 from tunebench.strategies import STRATEGIES, capabilities_of
 from tunebench.study.config import StudyConfig
+from tunebench.tasks.metrics import DEFAULT_METRIC
 
 #: Raised whenever the meaning of a spec or a record changes; part of every run id.
 SCHEMA_VERSION = 1
 
 #: Fields that a run takes over from its study unchanged.
-_COMMON = frozenset({"copies", "selection", "evaluations_per_epoch", "optimizer"})
+_COMMON = frozenset({"copies", "selection", "evaluations_per_epoch", "optimizer", "metric"})
 
 
 class RunSpec(Frozen):
@@ -85,6 +86,11 @@ class RunSpec(Frozen):
     frozen_dropout: bool = Field(default=True, json_schema_extra=ADDED_LATER)
     #: The fast engine grouped by length before there was a choice: what a record that does not say is.
     batches: BatchOrder = Field(default="by_length", json_schema_extra=ONLY_FAST)
+    metric: str = Field(
+        default=DEFAULT_METRIC,
+        json_schema_extra=ADDED_LATER,
+        description="selects the checkpoint and the learning rate",
+    )
     base_head: BaseHead | None = Field(
         default=None,
         json_schema_extra=ADDED_LATER,

@@ -39,7 +39,7 @@ def score_run(
     folder.write_predictions(logits=logits, labels=labels, indices=parts.test)
     scored = record.model_copy(
         update={
-            "scores": score(labels, logits, dataset.label_names),
+            "scores": score(labels, logits, dataset.label_names, spec.metric),
             "timing": record.timing.model_copy(update={"test_seconds": seconds}),
             "files": record.files | {folder.predictions.name: stored_file(folder.predictions)},
             "test_access": [*record.test_access, TestAccess(time=now(), why=why)],

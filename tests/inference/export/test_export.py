@@ -231,7 +231,7 @@ def test_the_best_run_is_chosen_on_validation_alone() -> None:
     wrong = (position % 3 == 0, position % 8 == 0, position % 16 == 0)
     cells = [factories.with_predictions(cell, mask) for cell, mask in zip(cells, wrong, strict=True)]
     comparison = factories.compare(cells)
-    best = max(cells, key=lambda cell: cell.row["selection_macro_f1"])
+    best = max(cells, key=lambda cell: cell.row["selection_score"])
     assert best is cells[1]
     assert max(cells, key=lambda cell: cell.row["macro_f1"]) is cells[2]
     assert best_run(comparison) == best.spec.run_id
@@ -258,14 +258,14 @@ def test_the_card_is_valid_on_the_hub_and_has_the_runs_scores(study: Study, made
     assert run is not None and run.scores is not None
     scores = {result.metric_type: result.metric_value for result in card.data.eval_results}
     assert scores == {
-        "f1": pytest.approx(run.scores.macro_f1, abs=1e-6),
-        "accuracy": pytest.approx(run.scores.accuracy, abs=1e-6),
+        "f1": pytest.approx(run.scores["macro_f1"], abs=1e-6),
+        "accuracy": pytest.approx(run.scores["accuracy"], abs=1e-6),
     }
     assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", "text-classification")
     for heading in ("Intended use", "How to load", "Data", "Training", "Results", "Limits"):
         assert f"## {heading}" in card.text
     low, high = map(float, re.findall(r"macro F1 \| [\d.]+ \| ([\d.]+) to ([\d.]+)", card.text)[0])
-    assert low <= run.scores.macro_f1 <= high
+    assert low <= run.scores["macro_f1"] <= high
     assert str(Path(exported.facts["base"]["source"]).parent) not in card.content
 
 

@@ -54,7 +54,7 @@ def test_a_failure_is_told_whole_and_as_plain_text(study: Path) -> None:
     assert run["error"]["message"] == SCRIPT and SCRIPT in run["error"]["traceback"]
     assert any(SCRIPT in line for line in run["log"])
     assert run["curves"]["loss"]["step"] == list(range(1, 31))
-    assert run["curves"]["macro_f1"]["step"] == [10, 20, 30]
+    assert run["curves"]["score"]["step"] == [10, 20, 30]
 
 
 def test_what_did_not_change_is_not_sent_again(study: Path) -> None:
@@ -202,7 +202,7 @@ def test_files_half_written_or_gone_are_never_an_error(
 def test_a_record_with_numbers_json_does_not_know_is_answered(study: Path) -> None:
     path = next(study.glob("runs/*/record.json"))
     raw = json.loads(path.read_text())
-    raw["scores"] and raw["scores"].update(macro_f1=float("nan"))
+    raw["scores"] and raw["scores"]["values"].update(macro_f1=float("nan"))
     raw["log_history"][0]["loss"] = float("inf")
     path.write_text(json.dumps(raw))
     assert set(ask_everything(client(study))) == {200}

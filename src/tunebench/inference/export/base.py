@@ -25,12 +25,12 @@ class Tolerance:
         logit_difference: Largest absolute difference of a logit; None where rounding is the point of the
             format, and only predictions count.
         equal_predictions: Smallest share of texts with the same label.
-        macro_f1_loss: Largest loss of macro F1.
+        f1_loss: Largest loss of macro F1.
     """
 
     logit_difference: float | None
     equal_predictions: float
-    macro_f1_loss: float
+    f1_loss: float
 
 
 class Exporter(ABC):

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tunebench.files import write_text
 from tunebench.formatting import escape_markdown
 from tunebench.strategies import capabilities_of
+from tunebench.tasks.metrics import ALWAYS_SHOWN, DEFAULT_METRIC, METRICS
 
 if TYPE_CHECKING:
     from tunebench.data.reference import DataRef
@@ -90,19 +91,25 @@ def write_card(
 
 
 def results(source: Source) -> list[Result]:
-    """Return macro F1 and accuracy of the run's whole test part, from its stored predictions."""
+    """Return the scores of the run's whole test part, from its stored predictions.
+
+    The study's metric, macro F1 and accuracy; what is not defined for these predictions is left out.
+    """
     from tunebench.stats import example_interval
 
     found = []
-    for metric, label in (("macro_f1", "macro F1"), ("accuracy", "accuracy")):
+    for name in dict.fromkeys((source.record.spec.metric, *ALWAYS_SHOWN)):
+        metric = METRICS[name]
+        if np.isnan(metric(source.labels, source.logits)):
+            continue
         interval = example_interval(
             source.labels,
-            source.logits.argmax(1),
+            metric.decode(source.logits),
             classes=source.logits.shape[1],
             rng=np.random.default_rng(0),
-            metric=metric,  # type: ignore[arg-type]
+            metric=metric,
         )
-        found.append(Result(metric, label, interval.estimate, interval.low, interval.high, interval.method))
+        found.append(Result(name, metric.label, interval.estimate, interval.low, interval.high, interval.method))
     return found
 
 
@@ -135,9 +142,9 @@ def _metadata(source: Source, exporter: Exporter, found: list[Result], name: str
             dataset_name=shown(spec.data),
             dataset_revision=spec.data.revision,
             dataset_split="train (held out)" if held_out else "test",
-            metric_type="f1" if result.metric == "macro_f1" else result.metric,
+            metric_type="f1" if result.metric == DEFAULT_METRIC else result.metric,
             metric_name=result.label,
-            metric_args={"average": "macro"} if result.metric == "macro_f1" else None,
+            metric_args={"average": "macro"} if result.metric == DEFAULT_METRIC else None,
             metric_value=round(result.value, 6),
         )
         for result in found

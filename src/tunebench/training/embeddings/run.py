@@ -101,7 +101,9 @@ def train(attempt: Attempt) -> RunRecord:
     """
     parts, judged = labelled_parts(attempt.spec, attempt.dataset)
     fits = fits_planned(attempt.spec.strategy_params.c)
-    return train_linear(attempt, parts, partial(_Embeddings, judged=judged), fits=fits)
+    device = devices.resolve_device(attempt.execution.device)
+    make = partial(_Embeddings, judged=judged, device=device)
+    return train_linear(attempt, parts, make, fits=fits, device=device)
 
 
 class _Learner:
@@ -135,11 +137,16 @@ class _Embeddings(Task):
     """Frozen embeddings; see :class:`~tunebench.training.linear.runs.Task`."""
 
     def __init__(
-        self, attempt: Attempt, parts: Parts, look: Callable[[str, int, int], None], judged: np.ndarray
+        self,
+        attempt: Attempt,
+        parts: Parts,
+        look: Callable[[str, int, int], None],
+        *,
+        judged: np.ndarray,
+        device: str,
     ) -> None:
         self.spec, self.dataset, self.parts, self.judged = attempt.spec, attempt.dataset, parts, judged
-        self.device = devices.resolve_device(attempt.execution.device)
-        self.encoder = _Frozen.of(self.spec, self.device)
+        self.encoder = _Frozen.of(self.spec, device)
         self.frozen = self.encoder.embedder.parameters
         self._look = partial(look, "prepare")
         train = self.dataset.train

@@ -21,7 +21,7 @@ from tunebench.engine.batching import Collator, TokenDataset
 from tunebench.engine.fast.attach import FastEncoder, attach
 from tunebench.engine.flops import Workload, count
 from tunebench.engine.frozen_layers import FrozenPrefix, frozen_layers
-from tunebench.engine.learning_rates import Pace
+from tunebench.engine.learning_rates import Multiplier
 from tunebench.files import default_cache_dir
 from tunebench.machine import devices
 from tunebench.models.architectures import Architecture, architecture_of, count_parameters
@@ -46,7 +46,7 @@ class Prepared:
     fast: FastEncoder | None
     autocast: torch.dtype | None
     parameters: Parameters
-    pace: Pace
+    multiplier: Multiplier
     #: From the number of optimisation steps to what the strategy does at each of them.
     step_hook: Callable[[int], StepHook | None]
     prefix: FrozenPrefix | None = None
@@ -82,8 +82,8 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     if batches is not None:
         strategy.initialise(model, params, batches)
 
-    def pace(parameter: str) -> tuple[float, float]:
-        return strategy.pace(parameter, params, architecture)
+    def multiplier(parameter: str) -> tuple[float, float]:
+        return strategy.multiplier(parameter, params, architecture)
 
     def step_hook(steps: int) -> StepHook | None:
         return strategy.step_hook(model, params, steps=steps)
@@ -108,7 +108,7 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
             autocast=autocast,
             fingerprint=spec.model.fingerprint,
         )
-    return Prepared(model, architecture, workload, fast, autocast, parameters, pace, step_hook, prefix)
+    return Prepared(model, architecture, workload, fast, autocast, parameters, multiplier, step_hook, prefix)
 
 
 def evaluation_interval(spec: RunSpec, steps_per_epoch: int) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from tunebench.errors import DataError
-from tunebench.tasks.metrics import selection_metrics
+from tunebench.tasks.metrics import Metric, selection_metrics
 from tunebench.training.linear.logistic import Logistic
 
 #: Parts of the labelled texts in a cross-validation.
@@ -60,7 +60,7 @@ class Choice:
 
     Attributes:
         model: The classifier to keep.
-        score: Macro F1 that selected, or would have; None where there is no part to select on.
+        score: The metric that selected, or would have; None where there is no part to select on.
         by: What chose C.
         history: A log, one entry a value of C.
         seconds: Of all fits.
@@ -102,9 +102,10 @@ def choose_on_selection(
     *,
     selection: tuple[Sequence[str], np.ndarray] | None,
     by: str,
+    metric: Metric,
     tick: Tick,
 ) -> Choice:
-    """Fit every C on the training part, and keep the best by macro F1; of equals, the more regularised one.
+    """Fit every C on the training part, and keep the best by a metric; of equals, the more regularised one.
 
     Args:
         learner: Fits.
@@ -112,6 +113,7 @@ def choose_on_selection(
         rows: Of the learner's texts, the training part.
         selection: Texts and labels to select on; None fits one value alone.
         by: What these texts are called in records.
+        metric: The metric.
         tick: Told of every fit.
     """
     if selection is None:
@@ -128,16 +130,23 @@ def choose_on_selection(
         begin = time.monotonic()
         # The same for all: they share the vocabulary.
         features = model.features(selection[0]) if features is None else features
-        scores = selection_metrics(selection[1], model.logits(features))
+        scores = selection_metrics(selection[1], model.logits(features), metric.name)
         found.eval_seconds += time.monotonic() - begin
-        found.history.append(_entry(model.head) | {f"selection_{name}": value for name, value in scores.items()})
-        if found.score is None or scores["macro_f1"] > found.score:
-            found.model, found.score = model, float(scores["macro_f1"])
+        found.history.append(_entry(model.head) | _logged(scores))
+        if found.model is None or metric.better(scores[metric.name], found.score):
+            found.model = model
+            found.score = found.history[-1][f"selection_{metric.name}"]
     return found
 
 
 def choose_by_cross_validation(
-    learner: Learner, grid: Sequence[float], *, groups: np.ndarray | None, judged: np.ndarray, tick: Tick
+    learner: Learner,
+    grid: Sequence[float],
+    *,
+    groups: np.ndarray | None,
+    judged: np.ndarray,
+    metric: Metric,
+    tick: Tick,
 ) -> Choice:
     """Choose C by the log loss of texts that were not fitted on, and fit it on all texts.
 
@@ -146,6 +155,7 @@ def choose_by_cross_validation(
         grid: Values of C, ascending.
         groups: For each text a number that its copies share; copies stay in one fold. None where all differ.
         judged: Positions of texts whose predictions, made without them, give the score; may be empty.
+        metric: The metric of that score.
         tick: Told of every fit.
     """
     found, everything = Choice("cross_validation"), np.arange(len(learner.labels))
@@ -165,11 +175,11 @@ def choose_by_cross_validation(
         entry = _entry(max(heads, key=lambda head: head.iterations)) | {"cv_loss": loss}
         whole = [i for i in judged if not np.isnan(logits[i]).any()]
         if len(whole) == len(judged) > 0:
-            scores = selection_metrics(learner.labels[judged], logits[judged])
-            entry |= {f"selection_{name}": value for name, value in scores.items()}
+            scores = selection_metrics(learner.labels[judged], logits[judged], metric.name)
+            entry |= _logged(scores)
         found.history.append(entry)
         if loss < best:
-            best, setting, found.score = loss, c, entry.get("selection_macro_f1")
+            best, setting, found.score = loss, c, entry.get(f"selection_{metric.name}")
     (found.model,) = learner.fits(everything, (setting,))
     tick()
     found.count(found.model.head)
@@ -260,6 +270,11 @@ def _log_loss(folds: Sequence[_Fold], labels: np.ndarray, logits: np.ndarray) ->
     if not len(rows):
         return float("inf")
     return float(-log_softmax(logits[rows].astype(np.float64), axis=1)[np.arange(len(rows)), labels[rows]].mean())
+
+
+def _logged(scores: dict[str, float]) -> dict[str, float | None]:
+    """Return scores as the log has them; None where a metric is not defined."""
+    return {f"selection_{name}": value if np.isfinite(value) else None for name, value in scores.items()}
 
 
 def _entry(head: Logistic) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tunebench.data.splits import Parts
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder, kept_bytes
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.metrics import METRICS
 from tunebench.training.attempt import Attempt
 from tunebench.training.backend import Predicted
 from tunebench.training.estimate import Estimate, EstimateContext
@@ -75,7 +76,15 @@ class _Tfidf(Task):
         require_classes(self.learner.labels, self.learner.classes)
         selection, _ = scored_texts(self.spec, self.dataset, self.parts)
         rows, grid = np.arange(len(self.texts)), self.spec.strategy_params.c
-        return choose_on_selection(self.learner, grid, rows, selection=selection, by=self.spec.selection, tick=tick)
+        return choose_on_selection(
+            self.learner,
+            grid,
+            rows,
+            selection=selection,
+            by=self.spec.selection,
+            metric=METRICS[self.spec.metric],
+            tick=tick,
+        )
 
     def test_logits(self, model: LinearText) -> tuple[np.ndarray, float]:
         """Return the logits of whole test texts, and the seconds."""

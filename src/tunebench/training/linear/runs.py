@@ -15,17 +15,16 @@ import numpy as np
 
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts
-from tunebench.files import stored_file
-from tunebench.machine import devices, environment, memory
-from tunebench.machine.clock import Clock, ContentionMeter
 from tunebench.store.live import Progress
-from tunebench.store.record import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing, now
+from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import score
+from tunebench.tasks.metrics import METRICS
 from tunebench.training.attempt import Attempt, Interrupted
+from tunebench.training.backend import Predicted
 from tunebench.training.linear.choose import FOLDS, Choice, choose_by_cross_validation
 from tunebench.training.linear.logistic import require_classes
-from tunebench.training.parts import describe_parts, run_parts
+from tunebench.training.measurements import RunMeasurements, Trained
+from tunebench.training.parts import run_parts
 
 
 class Task(ABC):
@@ -36,7 +35,6 @@ class Task(ABC):
         frozen: Parameters that the classifier has besides those of the regression.
         seconds: Time of making the labelled texts' features, as far as the fits do not hold it.
         flops: Operations of that.
-        packages: Whose versions the record names.
         settings: What else the record says of how it was done.
     """
 
@@ -44,8 +42,6 @@ class Task(ABC):
     frozen: int = 0
     seconds: float = 0.0
     flops: float = 0.0
-    device: str = "cpu"
-    packages: tuple[str, ...] = ("scikit-learn",)
     settings: dict[str, Any]
 
     @abstractmethod
@@ -92,7 +88,8 @@ def cross_validated(
     """Choose C by cross-validation on all labels of a run; see :func:`labelled_parts`."""
     require_classes(learner.labels, learner.classes)
     groups = dataset.copies_of[parts.train]
-    return choose_by_cross_validation(learner, spec.strategy_params.c, groups=groups, judged=judged, tick=tick)
+    grid, metric = spec.strategy_params.c, METRICS[spec.metric]
+    return choose_by_cross_validation(learner, grid, groups=groups, judged=judged, metric=metric, tick=tick)
 
 
 def fits_planned(grid: Sequence[float]) -> int:
@@ -100,7 +97,7 @@ def fits_planned(grid: Sequence[float]) -> int:
     return FOLDS * len(grid) + 1
 
 
-def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int) -> RunRecord:
+def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int, device: str = "cpu") -> RunRecord:
     """Fit, choose C, score once, and describe; see :mod:`tunebench.training.encoder.run`.
 
     ``selected.step`` is the number of solver iterations, each of which is a pass over the training part,
@@ -111,18 +108,13 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int) -
         parts: What is trained on and scored.
         make: Makes the task.
         fits: Fits at most, for the progress.
+        device: Where the features are computed.
 
     Raises:
         Interrupted: ``attempt.stop`` turned true.
     """
-    started, clock, contention = now(), Clock(), ContentionMeter()
     spec, dataset, folder = attempt.spec, attempt.dataset, attempt.folder
-    threads = devices.set_threads(devices.threads_of(attempt.execution))
-    # As the other backends: what the run before left is gone, and the allocator is that of a plain script.
-    memory.set_memory(attempt.execution, engine="reference", device="cpu")
-    memory.release_memory()
-    memory.reset_peak_memory()
-    done = 0
+    measured, done = RunMeasurements(attempt, engine="reference", device=device), 0
 
     def look(phase: Any, step: int, total: int) -> None:
         attempt.report(Progress(spec.run_id, phase, step, total, None, None))
@@ -134,65 +126,36 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int) -
         done += 1
         look("train", min(done, fits), fits)
 
-    contention.start()
-    attempt.report(Progress(spec.run_id, "prepare", 0, 0, None, None))
+    measured.contention.start()
     task = make(attempt, parts, look)
     choice = task.choose(tick)
-    contention.stop()
+    measured.contention.stop()
     attempt.report(Progress(spec.run_id, "train", fits, fits, None, choice.score))
 
-    stored, model = list(task.save(choice.model, folder.path)), choice.model
-    artifact_bytes = sum(path.stat().st_size for path in stored)
-    logits, labels, test_seconds = None, labels_of_test(dataset, parts), None
+    model, head = choice.model, choice.model.head
+    weights = task.save(model, folder.path)
+    test: Predicted | None = None
     if attempt.scores_test:
-        logits, test_seconds = task.test_logits(model)
-        folder.write_predictions(logits=logits, labels=labels, indices=parts.test)
-        stored.append(folder.predictions)
+        logits, seconds = task.test_logits(model)
+        test = (logits, labels_of_test(dataset, parts), seconds)
+        folder.write_predictions(logits=logits, labels=test[1], indices=parts.test)
     tokens, padded = task.tokens(choice)
-    head = model.head
-    return RunRecord(
-        run_id=spec.run_id,
-        status="complete",
-        spec=spec,
-        started=started,
-        finished=now(),
-        environment=Environment(
-            versions=environment.versions(*task.packages),
-            machine={**environment.describe(), **task.settings},
-            device=task.device,
-            threads=threads,
-        ),
+    trained = Trained(
         parameters=Parameters(
             total=task.frozen + head.parameters, trainable=head.parameters, adapter=0, head=head.parameters
         ),
-        examples=describe_parts(dataset, parts),
-        scores=None if logits is None else score(labels, logits, dataset.label_names),
-        selected=Selected(by=choice.by, step=head.iterations, epoch=float(head.iterations), macro_f1=choice.score),
-        timing=Timing(
-            train_seconds=task.seconds + choice.seconds,
-            eval_seconds=choice.eval_seconds,
-            test_seconds=test_seconds,
-            wall_seconds=clock.wall,
-            cpu_seconds=clock.cpu,
-            seconds_per_step=None,
-            warmup_steps=0,
-            step_seconds=[],
-            workers=attempt.execution.workers,
-            contended=contention.contended,
-            resumed=0,
-        ),
-        cost=Cost(
-            tokens=tokens,
-            tokens_padded=padded,
-            train_flops=task.flops + choice.flops,
-            trainer_total_flos=None,
-            peak_memory_bytes=memory.peak_memory_bytes(task.device),
-            artifact_bytes=artifact_bytes,
-        ),
+        selected=Selected(by=choice.by, step=head.iterations, epoch=float(head.iterations), score=choice.score),
+        weights=weights,
+        train_seconds=task.seconds + choice.seconds,
+        eval_seconds=choice.eval_seconds,
+        tokens=tokens,
+        tokens_padded=padded,
+        train_flops=task.flops + choice.flops,
         log_history=choice.history,
-        files={path.name: stored_file(path) for path in stored},
-        test_access=[] if logits is None else [TestAccess(time=now(), why="at the end of training")],
+        packages=("scikit-learn",),
+        settings=task.settings,
     )
+    return measured.finish(trained, dataset=dataset, parts=parts, test=test)
 
 
 def labels_of_test(dataset: TextDataset, parts: Parts) -> np.ndarray:

@@ -21,7 +21,6 @@ from tunebench.store.study_folder import PlannedRun
 POINTS = 400
 #: The end of a log that the page gets.
 LOG_BYTES, LOG_LINES = 32_768, 200
-_CURVES = {"loss": "loss", "eval_loss": "eval_loss", "macro_f1": "eval_macro_f1"}
 
 
 def describe_run(planned: PlannedRun, row: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
@@ -46,9 +45,10 @@ def describe_run(planned: PlannedRun, row: dict[str, Any], folder: RunFolder) ->
     if not history and live is not None:
         history = list(live.history)
     error = record.error if record is not None and row["state"] != "running" else None
+    curves = {"loss": "loss", "eval_loss": "eval_loss", "score": f"eval_{planned.spec.metric}"}
     return {
         **row,
-        "curves": {name: _points(history, key) for name, key in _CURVES.items()},
+        "curves": {name: _points(history, key) for name, key in curves.items()},
         "log": log_tail(folder.log),
         "error": None if error is None else error.model_dump(mode="json"),
         "facts": _facts(planned, record if row["state"] != "running" else None),
@@ -116,8 +116,8 @@ def _facts(planned: PlannedRun, record: RunRecord | None) -> list[list[str]]:
         parameters, scores, cost = record.parameters, record.scores, record.cost
         found |= {
             "Trainable parameters": parameters.trainable if parameters else None,
-            "Accuracy on the test part": scores.accuracy if scores else None,
-            "Log loss on the test part": scores.log_loss if scores else None,
+            "Accuracy on the test part": scores["accuracy"] if scores else None,
+            "Log loss on the test part": scores["log_loss"] if scores else None,
             "Peak memory": _mebibytes(cost.peak_memory_bytes) if cost else None,
             "Device": record.environment.device,
             "Started": _time(record.started),

@@ -32,7 +32,7 @@ TRAIN_RUNTIME = (
 )
 
 
-def cautions(comparison: Comparison, noise: Sequence[str]) -> list[str]:
+def warnings_of(comparison: Comparison, noise: Sequence[str]) -> list[str]:
     """Return the warnings that follow from the plan and the records, the weightiest first.
 
     Args:
@@ -56,7 +56,7 @@ def cautions(comparison: Comparison, noise: Sequence[str]) -> list[str]:
     ]
 
 
-def protocol_cautions(comparison: Comparison) -> list[str]:
+def protocol_warnings(comparison: Comparison) -> list[str]:
     """Return those that belong under every table of scores.
 
     They are on selection, access to test, seeds, absent classes, learning rates, and what of imported runs could
@@ -88,8 +88,8 @@ def _seeds(comparison: Comparison) -> list[str]:
     alone = all(len(arm.cells) == 1 for group in comparison.groups() for arm in group.arms)
     if len({cell.spec.seed for cell in comparison.cells}) > 1 and not (imported and alone):
         return []
-    line = "Single seed: the spread over seeds is not known, and a small difference may be luck"
-    found = [c.record.scores.accuracy for c in comparison.scored if c.record and c.record.scores]
+    line = "Single seed: how much scores vary over seeds is not known, and a small difference may be luck"
+    found = [c.record.scores["accuracy"] for c in comparison.scored if c.record and c.record.scores]
     scores = [value for value in found if value is not None]
     size = comparison.cells[0].spec.test_size
     if not scores or size is None:
