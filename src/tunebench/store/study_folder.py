@@ -22,11 +22,12 @@ from tunebench.data.audit import Audit
 from tunebench.data.reference import SplitRef
 from tunebench.errors import ConfigError, StoreError
 from tunebench.files import is_held, read_json, read_regular, set_aside, stored_file, write_json, write_text
-from tunebench.recipe import Recipe
+from tunebench.recipe import Recipe, as_recorded
 from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedStudy, is_imported, parse_spec
 from tunebench.store.record import RunRecord, Status
 from tunebench.store.run_folder import RunFolder, is_run_id
+from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import SCHEMA_VERSION, RunSpec
 from tunebench.study.yaml_file import parse_yaml
@@ -288,7 +289,7 @@ class StudyStore:
             raw = parse_yaml(read_regular(self.study_file, limit=2**24).decode("utf-8"), where=str(self.study_file))
             if isinstance(raw, dict) and raw.get("origin") == "imported":
                 return ImportedStudy.model_validate(raw)
-            return StudyConfig.model_validate(_BEFORE | raw if isinstance(raw, dict) else raw)
+            return StudyConfig.model_validate(_as_stored(raw) if isinstance(raw, dict) else raw)
         except (OSError, StoreError, ConfigError, ValidationError, UnicodeDecodeError) as error:
             raise StoreError(
                 f"The stored study is damaged: {str(error).splitlines()[0]}",
@@ -415,6 +416,18 @@ class StudyStore:
         if record is not None:
             return record.status
         return "left_out" if planned.left_out else "pending"
+
+
+def _as_stored(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored study with what came after it as it was before."""
+    found = _BEFORE | raw
+    strategies = raw.get("strategies")
+    for label, given in strategies.items() if isinstance(strategies, dict) else ():
+        kind = STRATEGIES.get(str(given.get("kind"))) if isinstance(given, dict) else None
+        if kind is not None and isinstance(given.get("params"), dict):
+            params = as_recorded(given["params"], kind.params)
+            found["strategies"] = found["strategies"] | {label: given | {"params": params}}
+    return found
 
 
 def _meaning(spec: RunSpec) -> dict[str, Any]:
