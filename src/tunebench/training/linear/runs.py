@@ -68,13 +68,16 @@ MakeTask = Callable[[Attempt, Parts, Callable[[str, int, int], None]], Task]
 def labelled_parts(spec: RunSpec, dataset: TextDataset) -> tuple[Parts, np.ndarray]:
     """Return a run's parts with all its labels to train on, and which of these are its validation part.
 
-    A cross-validation needs no part of its own, so the validation part is trained on as well: every strategy of a
-    study is given the same labels.
+    A cross-validation needs no part of its own, so a validation part that was set aside from the labels is trained
+    on as well: every strategy of a study is given the same labels. A validation part that the data brings is not:
+    it comes on top of the labels, and the score is that of the cross-validation on all of them.
 
     Returns:
         The parts, and positions in their ``train``; none where nothing is selected on the validation part.
     """
     parts = run_parts(spec, dataset)
+    if parts.validation_from == "validation":
+        return parts, np.arange(len(parts.train))
     rows = np.concatenate([parts.train, parts.validation])
     judged = (
         np.arange(len(parts.train), len(rows)) if spec.selection == "validation" else np.empty(0, dtype=np.int64)
