@@ -74,6 +74,7 @@ PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
     "the draw of the test part": lambda spec: spec.test_draw,
     "test_size": lambda spec: spec.test_size,
     "copies": lambda spec: spec.copies,
+    "the data's own validation part, groups and times": lambda spec: spec.splits,
     "metric": lambda spec: None if is_imported(spec) else spec.metric,
 }
 

@@ -21,6 +21,11 @@ _NEAR_TEN = (4, 25)
 
 OPTIMISTIC = "Selected on test: optimistic. The split that chose the checkpoints also gives the scores."
 
+OWN_VALIDATION = (
+    "Selected on the validation part that the data brings: its labels come on top of the dataset size, which holds "
+    "training texts alone."
+)
+
 UNKNOWN_SELECTION = (
     "How checkpoints were chosen is not known of every run: if the split that gives the scores chose them, "
     "the scores are optimistic."
@@ -91,6 +96,8 @@ def _damaged(comparison: Comparison) -> list[str]:
 
 
 def _selection(comparison: Comparison) -> list[str]:
+    if comparison.selection == "validation" and any(cell.spec.own_validation for cell in comparison.cells):
+        return [OWN_VALIDATION]
     return {"test": [OPTIMISTIC], "not known": [UNKNOWN_SELECTION]}.get(comparison.selection, [])
 
 

@@ -19,13 +19,15 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from tunebench.data.audit import Audit
+from tunebench.data.reference import SplitRef
 from tunebench.errors import ConfigError, StoreError
 from tunebench.files import is_held, read_json, read_regular, set_aside, stored_file, write_json, write_text
-from tunebench.recipe import Recipe
+from tunebench.recipe import Recipe, as_recorded
 from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedStudy, is_imported, parse_spec
 from tunebench.store.record import RunRecord, Status
 from tunebench.store.run_folder import RunFolder, is_run_id
+from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import SCHEMA_VERSION, RunSpec
 from tunebench.study.yaml_file import parse_yaml
@@ -287,7 +289,7 @@ class StudyStore:
             raw = parse_yaml(read_regular(self.study_file, limit=2**24).decode("utf-8"), where=str(self.study_file))
             if isinstance(raw, dict) and raw.get("origin") == "imported":
                 return ImportedStudy.model_validate(raw)
-            return StudyConfig.model_validate(_BEFORE | raw if isinstance(raw, dict) else raw)
+            return StudyConfig.model_validate(_as_stored(raw) if isinstance(raw, dict) else raw)
         except (OSError, StoreError, ConfigError, ValidationError, UnicodeDecodeError) as error:
             raise StoreError(
                 f"The stored study is damaged: {str(error).splitlines()[0]}",
@@ -416,6 +418,18 @@ class StudyStore:
         return "left_out" if planned.left_out else "pending"
 
 
+def _as_stored(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored study with what came after it as it was before."""
+    found = _BEFORE | raw
+    strategies = raw.get("strategies")
+    for label, given in strategies.items() if isinstance(strategies, dict) else ():
+        kind = STRATEGIES.get(str(given.get("kind"))) if isinstance(given, dict) else None
+        if kind is not None and isinstance(given.get("params"), dict):
+            params = as_recorded(given["params"], kind.params)
+            found["strategies"] = found["strategies"] | {label: given | {"params": params}}
+    return found
+
+
 def _meaning(spec: RunSpec) -> dict[str, Any]:
     """Return what a strategy's label stands for: kind, parameters and recipe."""
     identity = spec.identity
@@ -425,5 +439,6 @@ def _meaning(spec: RunSpec) -> dict[str, Any]:
 
 def _protocol(spec: RunSpec) -> dict[str, Any]:
     """Return what all cells of a study share."""
-    shared = {k: v for k, v in spec.identity.items() if k not in _AXES}
-    return shared | {"seed of the test part": spec.test_draw, "copies": spec.copies}
+    shared = {k: v for k, v in spec.identity.items() if k not in (*_AXES, "splits")}
+    splits = {f"data.{what}": found for what, found in (spec.splits or SplitRef()).model_dump().items()}
+    return shared | {"seed of the test part": spec.test_draw, "copies": spec.copies} | splits

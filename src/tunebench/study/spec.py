@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tunebench.data.reference import Copies, DataRef
+from tunebench.data.reference import Copies, DataRef, SplitRef
 from tunebench.models.reference import BaseHead, ModelRef
 from tunebench.recipe import (
     ADDED_LATER,
@@ -27,6 +27,7 @@ from tunebench.recipe import (
     Schedule,
     Selection,
     Truncation,
+    as_recorded,
     without_neutral,
 )
 from tunebench.strategies import STRATEGIES, capabilities_of
@@ -65,6 +66,11 @@ class RunSpec(Frozen):
         default="anywhere",
         json_schema_extra=ADDED_LATER,
         description="whether copies of a text are kept in one part",
+    )
+    splits: SplitRef | None = Field(
+        default=None,
+        json_schema_extra=ADDED_LATER,
+        description="what the parts rest on besides texts and labels: an own validation part, groups, times",
     )
     selection: Selection
     max_length: int
@@ -117,9 +123,25 @@ class RunSpec(Frozen):
         return spec
 
     @property
+    def full_params(self) -> dict[str, Any]:
+        """The strategy's parameters; those that came after the record, as they were before."""
+        strategy = STRATEGIES.get(self.kind)
+        return self.params if strategy is None else as_recorded(self.params, strategy.params)
+
+    @property
+    def strategy_params(self) -> Any:
+        """The strategy's parameters as an instance of :attr:`~tunebench.strategies.base.Strategy.params`."""
+        return STRATEGIES[self.kind].params(**self.full_params)
+
+    @property
     def recipe(self) -> Recipe:
         """How it is trained, besides strategy, learning rate and data."""
         return Recipe.model_construct(**{name: getattr(self, name) for name in Recipe.model_fields})
+
+    @property
+    def own_validation(self) -> bool:
+        """Whether the validation part that the data brings selects, and no share of the training subset."""
+        return self.splits is not None and self.splits.validation is not None
 
     @property
     def test_draw(self) -> int:
@@ -149,6 +171,7 @@ def expand(
     test_examples: int,
     precision: Mapping[Engine, Precision],
     base_head: BaseHead | None = None,
+    splits: SplitRef | None = None,
 ) -> Iterator[RunSpec]:
     """Yield every cell of the grid, resolved, in the order of the study file.
 
@@ -161,6 +184,7 @@ def expand(
         precision: What ``auto`` stands for on this machine, by engine.
         base_head: What is done with the classification head of the base; None where it has none. It concerns only
             strategies that have a head of this kind.
+        splits: What the parts rest on besides texts and labels.
 
     Yields:
         Specs by subset draw, then seed, then size, then strategy, then learning rate.
@@ -186,7 +210,8 @@ def expand(
                         model=model,
                         data=data,
                         test_size=test_examples,
-                        validation_fraction=study.held_out_fraction,
+                        validation_fraction=study.drawn_fraction(splits),
+                        splits=splits,
                         base_head=base_head if STRATEGIES[strategy.kind].adapts_classifier else None,
                         precision=precision[recipes[label].engine] if wanted == "auto" else wanted,
                         **common,

@@ -209,7 +209,7 @@ class _Server:
                     format=model.predictor.format,
                     labels=list(model.predictor.label_names),
                     max_length=model.predictor.max_length,
-                    truncation=model.predictor.artifact.truncation,
+                    truncation=None if model.predictor.max_length is None else model.predictor.artifact.truncation,
                     shares_base_with=[
                         other.name
                         for other in self.models.values()

@@ -13,7 +13,7 @@ class Limits:
 
     Attributes:
         texts: Texts in one request.
-        characters: Characters in one text. A model reads no more than its ``max_length`` tokens anyway.
+        characters: Characters in one text. Most models read no more than their ``max_length`` tokens anyway.
         body_bytes: Bytes of a request's body.
         waiting: Texts that wait for an answer, over all models; beyond it 503 with ``Retry-After``.
         requests: Requests that are read or answered at a time; beyond it 503 as well.

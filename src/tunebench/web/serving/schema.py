@@ -48,10 +48,14 @@ class ModelInfo(BaseModel):
 
     name: str
     default: bool = Field(description="whether it answers requests that name no model")
-    format: str = Field(description="adapter, merged, onnx or onnx-int8")
+    format: str = Field(description="adapter, merged, linear, onnx or onnx-int8")
     labels: list[str]
-    max_length: int = Field(description="most tokens that are read of a text, special ones included")
-    truncation: str = Field(description="what these are of a longer text: head (its beginning), tail or head_tail")
+    max_length: int | None = Field(
+        description="most tokens that are read of a text, special ones included; null where whole texts are read"
+    )
+    truncation: str | None = Field(
+        description="what these are of a longer text: head (its beginning), tail or head_tail; null as above"
+    )
     shares_base_with: list[str] = Field(description="models whose requests share batches with this one's")
 
 
