@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from tunebench.cli import app
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataConfig, DataRef
-from tunebench.data.splits import make_parts
+from tunebench.data.splits import draw_parts
 from tunebench.errors import ConfigError, DataError, StoreError
 from tunebench.machine.settings import Execution
 from tunebench.models.reference import ModelRef
@@ -111,14 +111,13 @@ def test_a_run_is_what_scikit_learn_gives_with_the_c_that_scores_best(
     spec, dataset = make_spec(reviews(classes), selection=selection)
     record, folder = train(spec, dataset, tmp_path)
     assert dataset.test is not None
-    parts = make_parts(
+    parts = draw_parts(
         train_labels=dataset.train.labels,
         test_labels=dataset.test.labels,
-        train_size=120,
         subset_seed=42,
         validation_fraction=spec.validation_fraction,
         test_size=60,
-    )
+    ).cut(120)
     grid = STRATEGIES["tfidf"].params().c  # type: ignore[attr-defined]
     test_texts = [dataset.test.texts[i] for i in parts.test]
     if selection == "last":
