@@ -28,9 +28,9 @@ from tunebench.store.record import RunRecord, Selected
 from tunebench.store.study_folder import PlannedRun, StudyStore
 from tunebench.study.config import Search, StudyConfig
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.metrics import METRICS
 from tunebench.training.attempt import Attempt, Interrupted, TrainFunction
 from tunebench.training.estimate import Estimate
-from tunebench.tasks.metrics import METRICS
 
 pytestmark = pytest.mark.usefixtures("no_report")
 

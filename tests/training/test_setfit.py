@@ -283,8 +283,10 @@ def test_a_study_with_a_subset_a_seed_runs_is_compared_and_told(
     report = (out / "report.md").read_text()
     assert "subset_seed: per_seed" in report and "iterations: 2" in report
     run_id = next(row["run_id"] for row in rows if row["kind"] == "setfit")
-    refused = tunebench("export", str(out), "--run", run_id, "--out", str(tmp_path / "exported"))
-    assert refused.code != 0 and "sentence encoder of SetFit" in refused.err
+    exported = tunebench("export", str(out), "--run", run_id, "--out", str(tmp_path / "exported"))
+    assert exported.code == 0, exported.err
+    answered = tunebench("predict", str(tmp_path / "exported"), "a great film", "a bad one")
+    assert answered.code == 0 and answered.out.count('"label"') == 2
 
 
 @pytest.mark.parametrize(

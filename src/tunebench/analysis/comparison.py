@@ -120,6 +120,11 @@ class Arm:
         return tuple(cell for cell in self.cells if cell.scored)
 
     @property
+    def opened(self) -> bool:
+        """Whether the test part was opened for one of the runs."""
+        return any(cell.opened for cell in self.cells)
+
+    @property
     def unscored(self) -> dict[Status, tuple[Cell, ...]]:
         """Cells without scores, by status."""
         left = [cell for cell in self.cells if not cell.scored]

@@ -45,6 +45,7 @@ def warnings_of(comparison: Comparison, noise: Sequence[str]) -> list[str]:
         noise: What the analysis says of differences that are neither shown nor ruled out.
     """
     return [
+        *_damaged(comparison),
         *_selection(comparison),
         *test_access(comparison),
         *_seeds(comparison),
@@ -68,6 +69,7 @@ def protocol_warnings(comparison: Comparison) -> list[str]:
     not be read.
     """
     return [
+        *_damaged(comparison),
         *_selection(comparison),
         *test_access(comparison),
         *_seeds(comparison),
@@ -82,6 +84,15 @@ def not_shown(comparison: Comparison) -> list[str]:
     passed_over = sum(len(group.not_chosen) for group in comparison.groups())
     missing, total = len(comparison.cells) - len(comparison.scored) - passed_over, len(comparison.cells)
     return [f"Not shown: {missing} of {total} runs without scores, see the table of runs."] if missing else []
+
+
+def _damaged(comparison: Comparison) -> list[str]:
+    """Name the runs that are left out because their files are not as they were written."""
+    return [
+        f"Left out as damaged: {cell.spec.run_id}. {' '.join((cell.note or '').split())}"
+        for cell in comparison.cells
+        if cell.damaged
+    ]
 
 
 def _selection(comparison: Comparison) -> list[str]:
@@ -281,6 +292,6 @@ def test_access(comparison: Comparison) -> list[str]:
     several = [
         f"{group.label} at {group.train_size:,} ({count} learning rates)"
         for group in comparison.groups()
-        if comparison.selection == "validation" and (count := sum(bool(arm.scored) for arm in group.arms)) > 1
+        if comparison.selection == "validation" and (count := sum(arm.opened for arm in group.arms)) > 1
     ]
     return [f"The test part was scored more than once for: {'; '.join(several)}."] if several else []

@@ -18,7 +18,13 @@ from tunebench.cli.console import out, print_json, print_rows, tell
 def export(
     folder: FolderArgument,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the export; new or empty.")],
-    format_: Annotated[str, typer.Option("--format", help="adapter, merged, onnx or onnx-int8.")] = "merged",
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="adapter, merged, linear, onnx or onnx-int8; default linear for linear classifiers, else merged.",
+        ),
+    ] = None,
     run_id: Annotated[
         str | None, typer.Option("--run", help="The run to export; default the best on validation.")
     ] = None,

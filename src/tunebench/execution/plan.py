@@ -11,7 +11,7 @@ from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataRef
 from tunebench.data.rules import split_ref
 from tunebench.errors import TunebenchError, raise_all
-from tunebench.execution.begun import begun_copies, begun_validation
+from tunebench.execution.begun import begun_copies, begun_params, begun_validation
 from tunebench.execution.budget import choose, equal_compute, order, stage
 from tunebench.execution.checks import (
     available,
@@ -89,7 +89,7 @@ def make_plan(
     from tunebench.machine import devices
 
     tell = on_progress or (lambda line: None)
-    study = begun_copies(study, folder, tell)
+    study = begun_params(begun_copies(study, folder, tell), folder, tell)
     errors: list[TunebenchError] = []
     model = architecture = dataset = base = splits = None
     try:

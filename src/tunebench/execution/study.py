@@ -138,8 +138,7 @@ def run_with(
         summary.complete = [*searched.complete, *summary.complete]
     if not summary.interrupted:
         score_selected(
-            load_comparison(folder),
-            store=store,
+            store,
             dataset=plan.dataset,
             execution=execution,
             unlock=unlock_test,

@@ -27,6 +27,7 @@ from tunebench.recipe import (
     Schedule,
     Selection,
     Truncation,
+    as_recorded,
     without_neutral,
 )
 from tunebench.strategies import STRATEGIES, capabilities_of
@@ -120,6 +121,17 @@ class RunSpec(Frozen):
         for part in ("model", "data"):
             spec[part] = {k: v for k, v in spec[part].items() if k not in ("source", "revision")}
         return spec
+
+    @property
+    def full_params(self) -> dict[str, Any]:
+        """The strategy's parameters; those that came after the record, as they were before."""
+        strategy = STRATEGIES.get(self.kind)
+        return self.params if strategy is None else as_recorded(self.params, strategy.params)
+
+    @property
+    def strategy_params(self) -> Any:
+        """The strategy's parameters as an instance of :attr:`~tunebench.strategies.base.Strategy.params`."""
+        return STRATEGIES[self.kind].params(**self.full_params)
 
     @property
     def recipe(self) -> Recipe:

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tunebench.files import write_text
 from tunebench.formatting import escape_markdown
+from tunebench.strategies import capabilities_of
 from tunebench.tasks.metrics import ALWAYS_SHOWN, DEFAULT_METRIC, METRICS
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Result:
 
 
 def write_card(
-    folder: Path, *, source: Source, exporter: Exporter, facts: dict[str, Any], cut: Cut, name: str
+    folder: Path, *, source: Source, exporter: Exporter, facts: dict[str, Any], cut: Cut | None, name: str
 ) -> None:
     """Write ``README.md`` into an export.
 
@@ -52,7 +53,7 @@ def write_card(
         source: The run.
         exporter: The format.
         facts: The content of ``export.json``.
-        cut: How the run's texts were shortened.
+        cut: How the run's texts were shortened; None where whole texts are read.
         name: What the model is called.
     """
     environment = Environment(
@@ -82,7 +83,9 @@ def write_card(
         results=found,
         method=found[0].method,
         cut=cut,
-        how_to_load=exporter.how_to_load(source.artifact, cut),
+        how_to_load=exporter.how_to_load(source.artifact, cut, folder),
+        strategy=capabilities_of(spec.kind),
+        params=spec.full_params,
     )
     write_text(folder / "README.md", re.sub(r"\n{3,}", "\n\n", text))
 
@@ -129,7 +132,8 @@ def _metadata(source: Source, exporter: Exporter, found: list[Result], name: str
     spec = source.record.spec
     assert source.record.examples is not None
     held_out = source.record.examples.test_held_out
-    base, data = hub_name(spec.model), hub_name(spec.data)
+    base = hub_name(spec.model) if capabilities_of(spec.kind).uses_encoder else None
+    data = hub_name(spec.data)
     evaluated = [
         EvalResult(
             task_type="text-classification",

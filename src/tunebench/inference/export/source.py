@@ -89,7 +89,9 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
     strategy = capabilities_of(record.spec.kind)
     if record.scores is None or not strategy.exportable:
         raise ExportError(
-            "Only a classifier that the Trainer trained and that was scored on test can be exported.",
+            "The run has no scores on the test part, which an export is checked with."
+            if record.scores is None
+            else "What this strategy trains cannot be exported.",
             value=f"{run_id}: {'not scored' if record.scores is None else strategy.trains}",
             fix="choose another --run",
         )

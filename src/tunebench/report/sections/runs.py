@@ -94,11 +94,10 @@ def study_of_run(cell: Cell) -> StudyConfig | None:
 
 def _strategy(spec: RunSpec) -> dict[str, Any]:
     """Return a strategy as a study file has it, with all of the recipe that reaches it."""
-    own = {"kind": spec.kind, "params": spec.params}
-    if not STRATEGIES[spec.kind].tunes_learning_rate:
-        return own
-    reaching = STRATEGIES[spec.kind].recipe_keys
+    strategy, own = STRATEGIES[spec.kind], {"kind": spec.kind, "params": spec.full_params}
+    reaching = strategy.recipe_keys
     recipe = {n: getattr(spec, n) for n in Recipe.model_fields if reaching is None or n in reaching}
     if spec.truncation != "head_tail":
         recipe.pop("head_share", None)  # without effect, and refused
-    return own | {"learning_rate": spec.learning_rate, "recipe": recipe}
+    rate = {"learning_rate": spec.learning_rate} if strategy.tunes_learning_rate else {}
+    return own | rate | ({"recipe": recipe} if recipe else {})

@@ -195,7 +195,7 @@ def score_per_million(analysis: Analysis) -> Table:
     def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
         row = arm.scored[0].row
         counts = {column.key: row[column.key] for column in columns[:3]}
-        if not capabilities_of(row["kind"]).tunes_learning_rate:
+        if not capabilities_of(row["kind"]).uses_encoder:
             classical[arm.label] = None
         elif counts["trainable_params"] and counts["head_params"]:
             shares[arm.label] = counts["head_params"] / counts["trainable_params"]

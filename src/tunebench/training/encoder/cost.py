@@ -239,9 +239,14 @@ def _products(precision: str) -> float:
     return environment.gemm_gflops(precision, size=1024, repeats=3)
 
 
+def assumed_rate(precision: str, engine: str, device: str) -> float:
+    """Return the operations a second that are assumed where nothing was measured."""
+    return _products(precision) * 1e9 * _EFFICIENCY[engine] if device == "cpu" else 5e12
+
+
 def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> Rates:
     """Derive rates from the arithmetic and the machine's rate of products."""
-    rate = _products(spec.precision) * 1e9 * _EFFICIENCY[spec.engine] if device == "cpu" else 5e12
+    rate = assumed_rate(spec.precision, spec.engine, device)
     lengths = sample.lengths if collator.length is None else [collator.length]
     mean = float(np.mean([ready.workload.forward(texts=1, length=int(n)) for n in lengths]))
     width = 2 if spec.precision == "bf16" else 4

@@ -78,7 +78,7 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     )
     architecture = architecture_of(model.config)
     strategy = STRATEGIES[spec.kind]
-    params = strategy.params(**spec.params)
+    params = spec.strategy_params
     model = strategy.prepare(model, params, architecture)
     if batches is not None:
         strategy.initialise(model, params, batches)

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from transformers import Trainer
@@ -39,6 +39,9 @@ from tunebench.training.encoder.trainer import EngineSetup, StudyTrainer
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.measurements import RunMeasurements, Trained
 from tunebench.training.parts import run_parts, validation_count
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def train(attempt: Attempt) -> RunRecord:
@@ -287,8 +290,12 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     return estimate_encoder(spec, profile, validation=validation, kept=context.kept, measured=context.measure)
 
 
-def load(spec: RunSpec, folder: RunFolder, *, device: str) -> Prepared:
-    """Return the trained model, with the engine that the run was trained with."""
+def load(spec: RunSpec, folder: RunFolder, *, device: str) -> nn.Module:
+    """Return the trained model, with the engine and in the precision of the spec."""
+    return _stored(spec, folder, device=device).model
+
+
+def _stored(spec: RunSpec, folder: RunFolder, *, device: str) -> Prepared:
     prepared = prepare_model(spec, device=device)
     prepared.model.to(device)
     checkpoints.load_weights(folder.weights, prepared.model)
@@ -299,7 +306,7 @@ def load(spec: RunSpec, folder: RunFolder, *, device: str) -> Prepared:
 
 def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
     """Return the test part's logits and labels, and the seconds; with stored weights."""
-    prepared = load(spec, folder, device=device)
+    prepared = _stored(spec, folder, device=device)
     _, _, test_set, collator = make_datasets(spec, dataset, parts)
     begin = time.monotonic()
     if spec.engine == "fast":

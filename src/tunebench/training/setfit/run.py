@@ -10,7 +10,7 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +19,9 @@ from transformers import TrainerCallback
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts
 from tunebench.engine.batching import longest_of_batches
-from tunebench.engine.flops import Work, Workload, count
+from tunebench.engine.flops import Workload
 from tunebench.machine import devices
-from tunebench.models.architectures import architecture_of
-from tunebench.models.loading import load_classifier, model_folder
+from tunebench.models.loading import model_folder
 from tunebench.store.live import Progress
 from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.store.run_folder import RunFolder, kept_bytes
@@ -31,6 +30,8 @@ from tunebench.study.spec import RunSpec
 from tunebench.tasks.metrics import selection_metrics
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
+from tunebench.training.embeddings.encoder import load_encoder
+from tunebench.training.embeddings.model import EmbeddedText
 from tunebench.training.encoder.cost import OVERHEAD, cost_profile
 from tunebench.training.encoder.prepare import trainer_folder
 from tunebench.training.estimate import Estimate, EstimateContext
@@ -135,7 +136,7 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
 
 
 def _params(spec: RunSpec) -> SetFitParams:
-    return STRATEGIES[spec.kind].params(**spec.params)  # type: ignore[return-value]
+    return spec.strategy_params  # type: ignore[no-any-return]
 
 
 def _pairs(params: SetFitParams, texts: int) -> int:
@@ -148,8 +149,8 @@ def _steps(params: SetFitParams, texts: int) -> int:
 
 def _workload(spec: RunSpec) -> Workload:
     """Return what the encoder computes without a head; see :func:`tunebench.engine.flops.count`."""
-    model = load_classifier(model_folder(spec.model.source, spec.model.revision), label_names=spec.data.label_names)
-    return replace(count(model, architecture_of(model.config)), head=Work())
+    folder = model_folder(spec.model.source, spec.model.revision)
+    return load_encoder(folder, spec.data.label_names)[1]
 
 
 @dataclass
@@ -264,14 +265,14 @@ def _judge(classifier: SentenceClassifier, texts: Sequence[str], labels: np.ndar
     return found[metric] if np.isfinite(found[metric]) else None
 
 
-def load(spec: RunSpec, folder: RunFolder, *, device: str) -> SentenceClassifier:
-    """Return the trained classifier."""
-    return SentenceClassifier.load(spec, folder.weights, device=device)
+def load(spec: RunSpec, folder: RunFolder, *, device: str) -> EmbeddedText:
+    """Return the trained classifier; it computes in fp32, whatever the run trained in."""
+    return SentenceClassifier.load(spec, folder.weights, device=device).embedded(spec.max_length)
 
 
 def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
     """Return the test part's logits and labels, and the seconds; with stored weights."""
-    classifier = load(spec, folder, device=device)
+    classifier = SentenceClassifier.load(spec, folder.weights, device=device)
     _, (texts, labels) = scored_texts(spec, dataset, parts)
     begin = time.monotonic()
     return classifier.logits(texts), labels, time.monotonic() - begin
