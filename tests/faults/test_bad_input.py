@@ -166,8 +166,8 @@ PARTS_SETTINGS = {
 @pytest.mark.parametrize("setting", PARTS_SETTINGS)
 def test_parts_that_the_data_cannot_give(setting: str, tmp_path: Path, refuses: Callable[..., Ended]) -> None:
     file = tmp_path / "parts.csv"
-    odd = ("train", "test", "holdout")
-    rows = [f"a film of number {i},{('neg', 'pos')[i % 2]},{odd[i % 3]},train,{i}" for i in range(60)]
+    odd, label = ("train", "test", "holdout"), ("neg", "pos")
+    rows = [f"a film of number {i},{label[i % 2]},{odd[i % 3]},train,{i}" for i in range(60)]
     rows[2] = rows[2].removesuffix("2")
     file.write_text("\n".join(["text,label,odd,one,gaps", *rows]) + "\n")
     refuses("run", "good.yaml", "--data", file, "--out", "new", "--set", setting, words=PARTS_SETTINGS[setting])
@@ -218,7 +218,8 @@ SETTINGS = [
     "data.source=~nobody-at-all/x", "data.text_column=5", "data.text_column=nope", "data.label_column=text",
     "data.revision=main", "data.subset=x", "data.x=1", "data.source.x=1",
     "data.split_column=nope", "data.split_column=label", "data.group_column=nope", "data.group_column=text",
-    "data.time_column=nope", "data.time_column=label", "data.validation=own", "data.validation=mine", "test_limit=1",
+    "data.time_column=nope", "data.time_column=label", "data.validation=own", "data.validation=mine",
+    "test_limit=1",
     "strategies=", "strategies=[]", "strategies=[full, full]", "strategies=[[a]]", "strategies=[{a: b}]",
     "strategies={1: null}", "strategies=full", "strategies.full=1", "strategies.full.rank=1", "strategies.x=null",
     "strategies.../x=null", "strategies={../../x: {kind: full}}", "strategies={a b: {kind: full}}",

@@ -18,13 +18,13 @@ from tunebench.data.splits import Parts
 from tunebench.store.live import Progress
 from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import METRICS
+from tunebench.tasks.metrics import METRICS, Metric, selection_metrics
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
-from tunebench.training.linear.choose import FOLDS, Choice, choose_by_cross_validation
+from tunebench.training.linear.choose import FOLDS, Choice, choose_by_cross_validation, logged
 from tunebench.training.linear.logistic import require_classes
 from tunebench.training.measurements import RunMeasurements, Trained
-from tunebench.training.parts import run_parts
+from tunebench.training.parts import run_parts, validation_split
 
 
 class Task(ABC):
@@ -53,6 +53,10 @@ class Task(ABC):
         """Return a model's logits of the test part, and the seconds that takes."""
 
     @abstractmethod
+    def validation_logits(self, model: Any) -> tuple[np.ndarray, float]:
+        """Return a model's logits of the data's own validation part, and the seconds that takes."""
+
+    @abstractmethod
     def tokens(self, choice: Choice) -> tuple[int, int]:
         """Return the tokens trained on, and the same with padding."""
 
@@ -69,12 +73,14 @@ def labelled_parts(spec: RunSpec, dataset: TextDataset) -> tuple[Parts, np.ndarr
     """Return a run's parts with all its labels to train on, and which of these are its validation part.
 
     A cross-validation needs no part of its own, so the validation part is trained on as well: every strategy of a
-    study is given the same labels.
+    study is given the same labels. A validation part that the data brings is none of them, and stays apart.
 
     Returns:
-        The parts, and positions in their ``train``; none where nothing is selected on the validation part.
+        The parts, and positions in their ``train``; none where nothing is selected on a part of the labels.
     """
     parts = run_parts(spec, dataset)
+    if parts.validation_from == "validation":
+        return parts, np.empty(0, dtype=np.int64)
     rows = np.concatenate([parts.train, parts.validation])
     judged = (
         np.arange(len(parts.train), len(rows)) if spec.selection == "validation" else np.empty(0, dtype=np.int64)
@@ -87,7 +93,8 @@ def cross_validated(
 ) -> Choice:
     """Choose C by cross-validation on all labels of a run; see :func:`labelled_parts`."""
     require_classes(learner.labels, learner.classes)
-    groups = dataset.copies_of[parts.train]
+    grouped = spec.splits is not None and spec.splits.groups is not None
+    groups = (dataset.group_of if grouped and dataset.group_of is not None else dataset.copies_of)[parts.train]
     grid, metric = spec.strategy_params.c, METRICS[spec.metric]
     return choose_by_cross_validation(learner, grid, groups=groups, judged=judged, metric=metric, tick=tick)
 
@@ -129,6 +136,8 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int, d
     measured.contention.start()
     task = make(attempt, parts, look)
     choice = task.choose(tick)
+    if parts.validation_from == "validation" and spec.selection == "validation" and choice.score is None:
+        _judge(choice, task, validation_split(dataset, parts).labels, METRICS[spec.metric])
     measured.contention.stop()
     attempt.report(Progress(spec.run_id, "train", fits, fits, None, choice.score))
 
@@ -156,6 +165,17 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int, d
         settings=task.settings,
     )
     return measured.finish(trained, dataset=dataset, parts=parts, test=test)
+
+
+def _judge(choice: Choice, task: Task, labels: np.ndarray, metric: Metric) -> None:
+    """Give a choice that cross-validation made its score on the data's own validation part, in place."""
+    logits, seconds = task.validation_logits(choice.model)
+    scores = logged(selection_metrics(labels, logits, metric.name))
+    choice.eval_seconds += seconds
+    choice.score = scores[f"selection_{metric.name}"]
+    for entry in choice.history:
+        if entry["c"] == choice.model.head.setting:
+            entry |= scores
 
 
 def labels_of_test(dataset: TextDataset, parts: Parts) -> np.ndarray:
