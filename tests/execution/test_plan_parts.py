@@ -202,7 +202,7 @@ def test_runs_select_on_the_own_part_and_everything_says_so(model: str, tmp_path
             "name": "own",
             "model": model,
             "data": data,
-            "strategies": {"full": None, "tfidf": None},
+            "strategies": {"full": None, "tfidf": {"c": [0.1, 10]}},
             "train_sizes": [20],
             "epochs": 1,
             "batch_size": 8,

@@ -38,6 +38,7 @@ from tunebench.training.linear.runs import (
     labels_of_test,
     train_linear,
 )
+from tunebench.training.parts import validation_split
 
 #: Texts whose lengths stand for the data set's, and how many of them are embedded to measure the time.
 _SAMPLE, _MEASURED = 512, 64
@@ -168,6 +169,11 @@ class _Embeddings(Task):
         """Return the logits of whole test texts, and their time as if none had been embedded before."""
         return _test_logits(self.encoder, model.head, self.dataset, self.parts, self._look)
 
+    def validation_logits(self, model: Any) -> tuple[np.ndarray, float]:
+        """Return the logits of whole validation texts, and their time as if none had been embedded before."""
+        texts = validation_split(self.dataset, self.parts).texts
+        return _logits(self.encoder, model.head, texts, self.parts.validation, self._look)
+
     def tokens(self, choice: Choice) -> tuple[int, int]:
         """Return what went through the encoder, each text once."""
         return self._tokens
@@ -187,7 +193,13 @@ def _test_logits(
     look: Look = lambda done, total: None,
 ) -> tuple[np.ndarray, float]:
     source = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
-    found = encoder.embed(source.texts, parts.test, look)
+    return _logits(encoder, head, source.texts, parts.test, look)
+
+
+def _logits(
+    encoder: _Frozen, head: Logistic, texts: list[str], rows: np.ndarray, look: Look
+) -> tuple[np.ndarray, float]:
+    found = encoder.embed(texts, rows, look)
     begin = time.monotonic()
     logits = head.logits(found.vectors)
     return logits, found.seconds + time.monotonic() - begin

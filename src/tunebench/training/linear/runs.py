@@ -73,7 +73,7 @@ def labelled_parts(spec: RunSpec, dataset: TextDataset) -> tuple[Parts, np.ndarr
     it comes on top of the labels, and the score is that of the cross-validation on all of them.
 
     Returns:
-        The parts, and positions in their ``train``; none where nothing is selected on the validation part.
+        The parts, and positions in their ``train``; none where nothing is selected on a part of the labels.
     """
     parts = run_parts(spec, dataset)
     if parts.validation_from == "validation":
