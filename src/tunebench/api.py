@@ -156,7 +156,11 @@ def audit_source(source: str | DataConfig, *, model: str, max_length: int) -> Au
     """
     from tunebench.data import load_dataset
     from tunebench.data.copies import held_out_copies
+    from tunebench.data.cut import test_count
+    from tunebench.data.rules import split_ref
 
     dataset = load_dataset(DataConfig(source=source) if isinstance(source, str) else source)
     seed = StudyConfig.model_fields["subset_seed"].get_default()[0]
-    return audit_data(dataset, model, max_length, copies=held_out_copies(dataset, seed, None))
+    splits = split_ref(dataset, validates=True)
+    count = test_count(dataset, size=None, limit=None, seed=seed, splits=splits, copies="together")
+    return audit_data(dataset, model, max_length, copies=held_out_copies(dataset, seed, count, splits=splits))

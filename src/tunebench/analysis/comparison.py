@@ -74,6 +74,7 @@ PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
     "the draw of the test part": lambda spec: spec.test_draw,
     "test_size": lambda spec: spec.test_size,
     "copies": lambda spec: spec.copies,
+    "the data's own validation part, groups and times": lambda spec: spec.splits,
     "metric": lambda spec: None if is_imported(spec) else spec.metric,
 }
 
@@ -117,6 +118,11 @@ class Arm:
     def scored(self) -> tuple[Cell, ...]:
         """Cells with scores."""
         return tuple(cell for cell in self.cells if cell.scored)
+
+    @property
+    def opened(self) -> bool:
+        """Whether the test part was opened for one of the runs."""
+        return any(cell.opened for cell in self.cells)
 
     @property
     def unscored(self) -> dict[Status, tuple[Cell, ...]]:

@@ -167,6 +167,7 @@ def _settled(spec: RunSpec, store: StudyStore, display: Display, summary: Summar
         record = folder.read()
         assert record is not None
         folder.verify(record)
+        folder.check_results(record)
     except StoreError as error:
         target = folder.quarantine()
         display.message(f"{error}\n  set aside as {target.name}; the run is done again")

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from tunebench.errors import ModelError, StoreError
-from tunebench.files import local_path, read_json
+from tunebench.files import local_path, read_foreign_json
 from tunebench.models.architectures import usable_positions
+from tunebench.models.bounds import check_bounds, check_patterns
 from tunebench.models.checks import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -111,6 +112,7 @@ def describe(path: str | Path) -> Artifact:
             allowed="a merged, adapter, linear or ONNX folder, or the folder of a complete run",
             fix="tunebench export DIR --out PATH writes one",
         )
+    check_bounds(folder)
     if is_run_id(folder.name) and (folder / "spec.json").exists():
         return _describe_run(folder)
     facts = _export_facts(folder)
@@ -184,7 +186,7 @@ def checked_base(expected: ModelRef) -> ModelRef:
 
 
 def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
-    config = read_json(folder / ADAPTER_CONFIG)
+    config = read_foreign_json(folder / ADAPTER_CONFIG)
     source = config.get("base_model_name_or_path")
     if not isinstance(source, str) or not source:
         raise ModelError(
@@ -203,8 +205,12 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         base = checked_base(ModelRef.model_validate(stated))
     else:
         base = _named_base(folder, source, config.get("revision"))
-    base_config = read_json(model_folder(base.source, base.revision) / "config.json")
-    own = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    base_folder = model_folder(base.source, base.revision)
+    check_patterns(
+        folder, (name for file in sorted(base_folder.glob("*.safetensors")) for name in tensor_shapes(file))
+    )
+    base_config = read_foreign_json(base_folder / "config.json")
+    own = read_foreign_json(folder / "config.json") if (folder / "config.json").exists() else {}
     refuse_other_problems(own or base_config, str(folder) if own else f"{folder}, of its base {base.source}")
     classes = _head_classes(tensor_shapes(folder / ADAPTER_WEIGHTS))
     names = _label_names(own) or _label_names(base_config)
@@ -247,7 +253,7 @@ def _head_classes(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
 def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Artifact:
     if not (folder / "config.json").exists():
         raise ModelError("There is no config.json, which holds the label names.", value=str(folder))
-    config = read_json(folder / "config.json")
+    config = read_foreign_json(folder / "config.json")
     refuse_other_problems(config, str(folder))
     check_tokenizer_files(folder, str(folder))
     names = _label_names(config)
@@ -329,12 +335,12 @@ def _truncation(facts: Mapping[str, Any], tokens: Path) -> tuple[Truncation, flo
 
 def _tokenizer_config(folder: Path) -> Mapping[str, Any]:
     file = folder / "tokenizer_config.json"
-    return read_json(file) if file.exists() else {}
+    return read_foreign_json(file) if file.exists() else {}
 
 
 def _export_facts(folder: Path) -> Mapping[str, Any]:
     file = folder / EXPORT_FILE
-    facts = read_json(file) if file.exists() else {}
+    facts = read_foreign_json(file) if file.exists() else {}
     return facts if isinstance(facts, dict) else {}
 
 

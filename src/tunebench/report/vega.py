@@ -25,14 +25,15 @@ def script() -> str:
     """
     from importlib.metadata import version
 
-    from tunebench.files import default_cache_dir, write_text
+    from tunebench.errors import StoreError
+    from tunebench.files import default_cache_dir, read_regular, write_text
 
     cached = default_cache_dir() / f"vega-{version('vl-convert-python')}.js"
     try:
-        found = cached.read_text(encoding="utf-8")
+        found = read_regular(cached, limit=2**26).decode("utf-8")
         if found.endswith(_END):
             return found
-    except (OSError, UnicodeDecodeError):
+    except (OSError, StoreError, UnicodeDecodeError):
         pass
     import vl_convert
 

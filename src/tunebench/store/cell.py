@@ -68,9 +68,19 @@ class Cell:
         return self.spec.subset_seed, self.spec.seed
 
     @property
+    def damaged(self) -> bool:
+        """Whether what is stored of the run cannot be used; :attr:`note` says why."""
+        return self.status == "failed" and self.record is None
+
+    @property
     def trained(self) -> bool:
         """Whether the run went to its end; its test part may still be locked."""
         return self.status == "complete" and self.record is not None
+
+    @property
+    def opened(self) -> bool:
+        """Whether the test part was opened for this run, even if that look was cut short."""
+        return self.record is not None and (self.record.scores is not None or bool(self.record.test_access))
 
     @property
     def scored(self) -> bool:

@@ -59,7 +59,9 @@ class Examples(Part):
         default=None, description="validation examples whose text trains too; None in older records"
     )
     test_in_train: int | None = Field(default=None, description="test examples whose text trains or validates too")
-    copies_left_out: int = Field(default=0, description="copies of test texts that neither train nor test")
+    copies_left_out: int = Field(
+        default=0, description="rows that share a text or a group with another part, and are used nowhere"
+    )
 
 
 class Selected(Part):

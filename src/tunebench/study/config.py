@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from tunebench.data.reference import Copies, DataConfig
+from tunebench.data.reference import Copies, DataConfig, SplitRef
 from tunebench.recipe import Frozen, Recipe, Selection, without_neutral
 from tunebench.strategies import STRATEGIES
 from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
@@ -172,7 +172,10 @@ class StudyConfig(Recipe):
     subset_seed: SubsetSeeds = Field(
         default=(42,), description="draws of the training subset; one, several, or per_seed: another one a seed"
     )
-    test_size: int | None = Field(default=None, ge=2)
+    test_size: int | None = Field(default=None, ge=2, description="test texts to score")
+    test_limit: int | None = Field(
+        default=None, ge=2, description="most test texts to score where there is no test_size"
+    )
     test_seed: int | None = Field(
         default=None, ge=0, lt=2**31, description="draws the test part; unset, the first subset's seed does"
     )
@@ -236,6 +239,8 @@ class StudyConfig(Recipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
+        if self.test_size is not None and self.test_limit is not None:
+            raise ValueError("test_size is exact, and test_limit the most: drop one of them")
         if self.selection == "test" and self.validation_fraction:
             raise ValueError("selection: test leaves no use for a validation part; drop validation_fraction")
         if self.selection == "validation" and self.validation_fraction == 0:
@@ -311,9 +316,16 @@ class StudyConfig(Recipe):
         """Seed that draws the test part of every run."""
         return self.draws[0][0] if self.shared_test_seed is None else self.shared_test_seed
 
+    def drawn_fraction(self, splits: SplitRef | None) -> float:
+        """Return the share of each training subset that validates: none where the data's own part does."""
+        return 0.0 if splits is not None and splits.validation is not None else self.held_out_fraction
+
     @property
     def held_out_fraction(self) -> float:
-        """Share of each training subset that is set aside for validation (0 when nothing selects on it)."""
+        """Share of each training subset that is set aside for validation, unless the data brings such a part.
+
+        It is 0 where nothing selects on it.
+        """
         if self.validation_fraction is not None:
             return self.validation_fraction
         return 0.1 if self.selection == "validation" else 0.0

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tunebench.data.reference import Copies, DataRef
+from tunebench.data.reference import Copies, DataRef, SplitRef
 from tunebench.models.reference import BaseHead, ModelRef
 from tunebench.recipe import (
     ADDED_LATER,
@@ -66,6 +66,11 @@ class RunSpec(Frozen):
         default="anywhere",
         json_schema_extra=ADDED_LATER,
         description="whether copies of a text are kept in one part",
+    )
+    splits: SplitRef | None = Field(
+        default=None,
+        json_schema_extra=ADDED_LATER,
+        description="what the parts rest on besides texts and labels: an own validation part, groups, times",
     )
     selection: Selection
     max_length: int
@@ -134,6 +139,11 @@ class RunSpec(Frozen):
         return Recipe.model_construct(**{name: getattr(self, name) for name in Recipe.model_fields})
 
     @property
+    def own_validation(self) -> bool:
+        """Whether the validation part that the data brings selects, and no share of the training subset."""
+        return self.splits is not None and self.splits.validation is not None
+
+    @property
     def test_draw(self) -> int:
         """The seed that draws the test part."""
         return self.subset_seed if self.test_seed is None else self.test_seed
@@ -161,6 +171,7 @@ def expand(
     test_examples: int,
     precision: Mapping[Engine, Precision],
     base_head: BaseHead | None = None,
+    splits: SplitRef | None = None,
 ) -> Iterator[RunSpec]:
     """Yield every cell of the grid, resolved, in the order of the study file.
 
@@ -173,6 +184,7 @@ def expand(
         precision: What ``auto`` stands for on this machine, by engine.
         base_head: What is done with the classification head of the base; None where it has none. It concerns only
             strategies that have a head of this kind.
+        splits: What the parts rest on besides texts and labels.
 
     Yields:
         Specs by subset draw, then seed, then size, then strategy, then learning rate.
@@ -198,7 +210,8 @@ def expand(
                         model=model,
                         data=data,
                         test_size=test_examples,
-                        validation_fraction=study.held_out_fraction,
+                        validation_fraction=study.drawn_fraction(splits),
+                        splits=splits,
                         base_head=base_head if STRATEGIES[strategy.kind].adapts_classifier else None,
                         precision=precision[recipes[label].engine] if wanted == "auto" else wanted,
                         **common,

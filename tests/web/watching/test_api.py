@@ -72,6 +72,17 @@ def test_what_did_not_change_is_not_sent_again(study: Path) -> None:
         assert changed.status_code == 200 and changed.headers["etag"] != first.headers["etag"]
 
 
+def test_any_version_to_start_from_is_answered(study: Path) -> None:
+    api = client(study)
+    first = api.get("/api/study").json()
+    instance = first["version"].split("-")[0]
+    numbers = ["", "9" * 5_000, "٣", "²", "-1", "1e3", " 1", "0x1", "1_0", "\x00", "9" * 15]
+    for since in (*(f"{instance}-{number}" for number in numbers), "-", "", "x" * 5_000):
+        answer = api.get("/api/study", params={"since": since})
+        assert answer.status_code == 200
+        assert answer.json()["whole"] is (since != f"{instance}-{'9' * 15}")
+
+
 def test_only_ids_of_the_plan_are_answered(study: Path) -> None:
     api = client(study)
     (study.parent / "secret-0123456789abcdef").mkdir()
@@ -115,6 +126,15 @@ def test_on_loopback_other_names_are_refused(study: Path) -> None:
     for name in ("localhost:8321", "127.0.0.1", "[::1]:99"):
         assert api.get("/api/study", headers={"Host": name}).status_code == 200
     assert client(study, host="0.0.0.0").get("/api/study", headers={"Host": "box.example"}).status_code == 200
+
+
+def test_with_a_token_everything_needs_it(study: Path) -> None:
+    api = client(study, token="right")
+    for path in ("/", "/api/study", "/static/watch.js"):
+        refused = api.get(path)
+        assert refused.status_code == 401 and refused.headers["www-authenticate"].startswith("Basic ")
+        assert api.get(path, auth=("anyone", "wrong")).status_code == 401
+        assert api.get(path, auth=("anyone", "right")).status_code == 200
 
 
 def test_nothing_in_the_folder_changes(study: Path) -> None:

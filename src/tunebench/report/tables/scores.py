@@ -9,7 +9,14 @@ from typing import Any
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Arm, Comparison, Summary, states
 from tunebench.analysis.published import FULL_PARAMS, LORA_HEAD_PARAMS, LORA_PARAMS, published_cell
-from tunebench.analysis.warnings import OPTIMISTIC, TRAIN_RUNTIME, prefix_remark, protocol_warnings, shared_machine
+from tunebench.analysis.warnings import (
+    OPTIMISTIC,
+    OWN_VALIDATION,
+    TRAIN_RUNTIME,
+    prefix_remark,
+    protocol_warnings,
+    shared_machine,
+)
 from tunebench.formatting import fixed, integer, significant
 from tunebench.report.tables.registry import (
     RATE,
@@ -73,6 +80,8 @@ def data(analysis: Analysis) -> Table:
     notes = [OPTIMISTIC] if comparison.selection == "test" else []
     if any(cell.spec.validation_fraction for cell in comparison.cells):
         notes.append("Validation is a part of the dataset size: train and validation together are the labels used.")
+    if any(cell.spec.own_validation for cell in comparison.cells):
+        notes.append(OWN_VALIDATION)
     notes += (comparison.audit or {}).get("warnings", [])
     return made("data", "Samples and class balance", columns, rows, comparison, notes)
 

@@ -29,6 +29,7 @@ from tunebench.models.loading import load_classifier, load_tokenizer, model_fold
 from tunebench.store.record import Parameters
 from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec
+from tunebench.training.parts import validation_split
 
 if TYPE_CHECKING:
     from torch import nn
@@ -192,7 +193,9 @@ def make_datasets(
     if spec.selection == "test":
         selection_set = test_set
     elif len(parts.validation):
-        selection_set = TokenDataset(train_texts.take(parts.validation), dataset.train.labels[parts.validation])
+        split = validation_split(dataset, parts)
+        texts = train_texts if split is dataset.train else tokenize(split.texts, **options)
+        selection_set = TokenDataset(texts.take(parts.validation), split.labels[parts.validation])
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     collator = Collator.of_engine(spec.engine, pad_id=pad_id, max_length=spec.max_length)
     return train_set, selection_set, test_set, collator

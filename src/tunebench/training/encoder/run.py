@@ -38,7 +38,7 @@ from tunebench.training.encoder.prepare import (
 from tunebench.training.encoder.trainer import EngineSetup, StudyTrainer
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.measurements import RunMeasurements, Trained
-from tunebench.training.parts import run_parts
+from tunebench.training.parts import run_parts, validation_count
 
 if TYPE_CHECKING:
     from torch import nn
@@ -286,7 +286,8 @@ def _select(spec: RunSpec, trainer: StudyTrainer, folder: RunFolder) -> Selected
 def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     """Say what a run will take; see :mod:`tunebench.training.encoder.cost`."""
     profile = cost_profile(spec, context)
-    return estimate_encoder(spec, profile, kept=context.kept, measured=context.measure)
+    validation = validation_count(spec, context.dataset)
+    return estimate_encoder(spec, profile, validation=validation, kept=context.kept, measured=context.measure)
 
 
 def load(spec: RunSpec, folder: RunFolder, *, device: str) -> nn.Module:

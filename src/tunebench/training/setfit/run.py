@@ -36,7 +36,7 @@ from tunebench.training.encoder.cost import OVERHEAD, cost_profile
 from tunebench.training.encoder.prepare import trainer_folder
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.measurements import RunMeasurements, Trained
-from tunebench.training.parts import run_parts, scored_texts
+from tunebench.training.parts import run_parts, scored_texts, trained_count, validation_count
 from tunebench.training.setfit.model import SentenceClassifier, autocast, sentence_encoder
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     profile, measured = cost_profile(full_steps(spec), context), context.measure
     rates = profile.rates
     params, classes = _params(spec), len(spec.data.label_names)
-    validation = round(spec.train_size * spec.validation_fraction)
-    train = spec.train_size - validation
+    validation, train = validation_count(spec, context.dataset), trained_count(spec)
     # A batch is padded to its longest text.
     padded = longest_of_batches(profile.lengths, params.pairs_per_batch)
     a_text = np.mean([profile.workload.step(texts=1, length=longest) for longest in padded])

@@ -15,12 +15,15 @@ from pydantic import (
     ValidationError,
     create_model,
 )
+from pydantic_core import from_json
 
 if TYPE_CHECKING:
     from tunebench.web.serving.limits import Limits
 
 #: Everything but control characters; tab, line feed and carriage return are text.
 _TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+$"
+#: Most problems that an answer lists, and most characters of a place.
+_PROBLEMS, _WHERE = 20, 200
 #: How pydantic calls the two kinds of ``texts``.
 _ONE, _SEVERAL = "<text>", "<texts>"
 
@@ -116,11 +119,32 @@ def request_schema(kind: type[BaseModel], names: Sequence[str]) -> dict[str, Any
     return schema
 
 
+def strange_keys(kind: type[BaseModel], body: bytes) -> list[Problem]:
+    """Return problems where a body has more unknown keys than an answer lists: the first ones, and how many more.
+
+    pydantic makes an error of each, which takes seconds where a body holds nothing else. A few are left to it.
+
+    Args:
+        kind: What :func:`request_type` gave.
+        body: JSON.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    found = from_json(body)
+    strange = [key for key in found if key not in kind.model_fields] if isinstance(found, dict) else []
+    if len(strange) <= _PROBLEMS:
+        return []
+    first = [Problem(where=key[:_WHERE], what="Extra inputs are not permitted") for key in strange[:_PROBLEMS]]
+    return [*first, Problem(where="", what=f"{len(strange) - _PROBLEMS} more keys are not permitted")]
+
+
 def problems_of(error: ValidationError) -> list[Problem]:
     """Return what pydantic found, without the values: they may be huge, or no valid Unicode."""
     return [
         Problem(
-            where=".".join(str(part) for part in entry["loc"] if part not in (_ONE, _SEVERAL)), what=entry["msg"]
+            where=".".join(str(part) for part in entry["loc"] if part not in (_ONE, _SEVERAL))[:_WHERE],
+            what=entry["msg"],
         )
-        for entry in error.errors(include_input=False, include_context=False, include_url=False)
+        for entry in error.errors(include_input=False, include_context=False, include_url=False)[:_PROBLEMS]
     ]

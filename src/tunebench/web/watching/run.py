@@ -12,6 +12,7 @@ import numpy as np
 
 from tunebench.analysis.log_history import Curve, curve
 from tunebench.errors import StoreError
+from tunebench.files import open_regular
 from tunebench.store.live import is_finite, read_live
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
@@ -78,11 +79,11 @@ def thin(found: Curve, points: int = POINTS) -> Curve:
 def log_tail(path: Path) -> list[str]:
     """Return the last lines of a log; none where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - LOG_BYTES))
-            lines = file.read().decode("utf-8", errors="replace").splitlines()
-    except OSError:
+            lines = file.read(LOG_BYTES).decode("utf-8", errors="replace").splitlines()
+    except (OSError, StoreError):
         return []
     # The first one was cut by the seek.
     return (lines[1:] if size > LOG_BYTES else lines)[-LOG_LINES:]

@@ -6,6 +6,7 @@ time, and a look at a study in which nothing happens costs a few ``stat`` calls 
 
 from __future__ import annotations
 
+import re
 import secrets
 import statistics
 import threading
@@ -26,6 +27,9 @@ from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
 
 #: Longest text of a failure that the list of runs carries; the run itself has all of it.
 _REASON = 600
+
+#: The number in a version; a longer one is none of ours, and Python refuses to read thousands of digits.
+_VERSION = re.compile(r"[0-9]{1,15}")
 
 _Stamp = tuple[Any, ...]
 
@@ -78,7 +82,7 @@ class WatchedStudy:
         with self._lock:
             self._look()
             instance, _, number = (since or "").partition("-")
-            known = int(number) if instance == self._instance and number.isdecimal() else -1
+            known = int(number) if instance == self._instance and _VERSION.fullmatch(number) else -1
             whole = known < self._plan_version
             rows = [k.row for k in self._known.values() if whole or k.version > known]
             order = {"order": list(self._known)} if whole else {}
