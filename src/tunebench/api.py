@@ -48,22 +48,22 @@ def run_study(
     """
     from tunebench.execution.display import make_display
     from tunebench.execution.executors import make_executor
+    from tunebench.execution.resolve import Request
     from tunebench.execution.tracking import check_trackers
 
     execution = Execution() if execution is None else execution
     check_trackers(execution.trackers)
+    request = Request(
+        execution=execution, folder=Path(folder), budget_seconds=budget_seconds, measure=measure, tell=tell
+    )
     with make_executor(execution) as executor, ExitStack() as open_until_the_end:
         return run_with(
             study,
+            request,
             executor,
             open_until_the_end,
-            folder=Path(folder),
-            execution=execution,
             display=make_display() if display is None else display,
-            budget_seconds=budget_seconds,
-            measure=measure,
             unlock_test=unlock_test,
-            tell=tell,
             write=lambda comparison, place: _write_report(comparison, place, run_figures=True),
         )
 

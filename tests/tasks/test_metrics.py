@@ -240,7 +240,9 @@ def test_one_name_a_class_is_needed() -> None:
 
 def test_the_docs_list_every_metric_as_it_is() -> None:
     text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:3] == "| `"]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:3] == "| `"
+    ]
     assert [row[0].strip("`") for row in rows] == list(BUILT_IN)
     for name, _, better, _, variance in rows:
         metric = METRICS[name.strip("`")]
