@@ -127,7 +127,8 @@ def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -
             f"strategies.{path[1]}: unknown kind of strategy.",
             value=first["input"],
             allowed=", ".join(kinds),
-            fix=_did_you_mean(first["input"], kinds) or "add 'kind: ...' with one of these",
+            fix=_did_you_mean(first["input"], kinds)
+            or "set 'kind' to one of these, or install the package that adds it",
         )
     if "value_error" in types:
         message = str(first["msg"]).removeprefix("Value error, ")
