@@ -186,9 +186,9 @@ def test_logits_that_are_not_finite_give_no_predictions(tmp_path: Path) -> None:
     ("content", "why"),
     [
         ('[{"language": "xx", "f1_macro": 0.7}]', "it holds no JSON object"),
-        ("accuracy: 0.7\n", "no valid JSON"),
-        ("", "no valid JSON"),
-        ("[" * 100_000, "no valid JSON"),
+        ("accuracy: 0.7\n", "not valid JSON"),
+        ("", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ("7", "it holds no JSON object"),
     ],
 )

@@ -278,7 +278,7 @@ def test_sizes(text: str, size: int | None) -> None:
 
 @pytest.mark.parametrize("text", ["", "2", "0GB", "-1GB", "2 parsecs", "on"])
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ConfigError, match="no size"):
+    with pytest.raises(ConfigError, match="not a size"):
         parse_size(text)
 
 

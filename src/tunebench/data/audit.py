@@ -230,8 +230,8 @@ def _warnings(
         lines += [] if copies is None else [copies]
     elif overlap.texts:
         lines.append(
-            f"{overlap.test_examples} of {splits['test'].examples} test texts stand in train too; "
-            "scores on them measure memory, not learning."
+            f"{overlap.test_examples} of {splits['test'].examples} test texts are also in train; scores on "
+            "them measure memory, not learning."
         )
         if overlap.conflicting:
             lines.append(f"{overlap.conflicting} texts have another label in test than in train.")
@@ -260,10 +260,12 @@ def _split_warnings(split: SplitAudit, max_length: int | None) -> list[str]:
     if split.duplicates:
         lines.append(f"{split.duplicates} texts are copies of earlier ones.")
     if split.conflicting:
-        lines.append(f"{split.conflicting} texts stand there under more than one label.")
+        lines.append(f"{split.conflicting} texts have more than one label.")
     top = max(split.per_class, key=lambda label: split.per_class[label])
     if split.per_class[top] > NEAR_CONSTANT * split.examples:
-        lines.append(f"{split.share[top]:.1%} of the labels are {top!r}; accuracy looks high whatever is learned.")
+        lines.append(
+            f"{split.share[top]:.1%} of the labels are {top!r}; a model that always answers it has this accuracy."
+        )
     few = [label for label, count in split.per_class.items() if 0 < count < FEW_EXAMPLES]
     if few:
         lines.append(f"fewer than {FEW_EXAMPLES} examples of {listed(few)}.")

@@ -151,7 +151,9 @@ def unused_columns(train: Table, test: Table | None, columns: Columns) -> list[P
     for name in [name for name in rest if name.lower() in SPLIT_NAMES and name in train.columns]:
         parts = listed(sorted({str(value) for value in train.values(name)}), 5)
         found.append(
-            PassedOver(f"column {name!r}", f"it seems to name splits ({parts}); all rows of the file are train")
+            PassedOver(
+                f"column {name!r}", f"it seems to name splits ({parts}); all rows of the file are used as train"
+            )
         )
         rest.remove(name)
     if rest:

@@ -32,14 +32,14 @@ class HeldOutCopies:
             if not self.apart:
                 return None
             return (
-                f"{self.apart} of {self.test} texts held out for testing stand in train too; scores on them "
-                "measure memory, not learning. copies: together keeps all copies of a text on one side."
+                f"{self.apart} of {self.test} texts held out for testing are also in train; scores on them "
+                "measure memory, not learning. copies: together keeps all copies of a text in one part."
             )
         if not self.apart and not self.left_out:
             return None
         line = (
-            "All copies of a text are kept on one side of the held-out test part (copies: together). A draw that "
-            f"does not look at copies would put {self.apart} of {self.test} test texts into train too."
+            "All copies of a text are kept in one part (copies: together). A draw that ignores copies would "
+            f"put {self.apart} of {self.test} test texts into train, too."
         )
         if self.left_out:
             line += f" {self.left_out} copies of test texts do not fit into the test part and are left out."

@@ -45,7 +45,7 @@ def label_values(raw: RawData, column: str) -> LabelValues:
         found[part], note = _read(table, column, part, names[part], declared)
         notes += note
     if names.get("test") and names["train"] and names["test"] != names["train"]:
-        notes.append("train and test number their classes differently; each was read by name.")
+        notes.append("train and test number their classes differently; they were matched by name.")
     return LabelValues(found["train"], found.get("test"), declared, tuple(notes))
 
 

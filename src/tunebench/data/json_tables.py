@@ -1,4 +1,4 @@
-"""JSON as people write it: an object a line, an array of objects, or columns."""
+"""JSON as people write it: an object per line, an array of objects, or columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunebench.data.reference import ReadOptions
 from tunebench.data.table import Table
 from tunebench.errors import DataError, first_line
 
-_ALLOWED = 'one object a line, such as {"text": "...", "label": 1}; or one array of such objects'
+_ALLOWED = 'one object per line, such as {"text": "...", "label": 1}; or one array of such objects'
 
 
 def read_json(raw: bytes, place: str, options: ReadOptions | None = None) -> Table:
@@ -28,7 +28,7 @@ def read_json(raw: bytes, place: str, options: ReadOptions | None = None) -> Tab
     if _is_document(decoded.text.strip()):
         shape, rows, passed_over = _document(decoded.text, place)
     else:
-        shape, rows = "an object a line", _lines(decoded.text, place)
+        shape, rows = "an object per line", _lines(decoded.text, place)
     columns = tuple(dict.fromkeys(key for row in rows for key in row))
     return Table(
         columns,
@@ -49,7 +49,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands in an object twice")
+        raise ValueError(f"an object has the key {next(key for key in keys if keys.count(key) > 1)!r} twice")
     return found
 
 
@@ -75,10 +75,10 @@ def _lines(text: str, place: str) -> list[dict[str, Any]]:
         try:
             row = _parse(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"Line {number} of the file is no JSON: {first_line(error)}", value=place) from None
+            raise DataError(f"Line {number} of the file is not JSON: {first_line(error)}", value=place) from None
         if not isinstance(row, dict):
             raise DataError(
-                f"Line {number} of the file is no JSON object.", value=f"{place}: {line[:80]}", allowed=_ALLOWED
+                f"Line {number} of the file is not a JSON object.", value=f"{place}: {line[:80]}", allowed=_ALLOWED
             )
         rows.append(row)
     return rows
@@ -93,7 +93,7 @@ def _document(text: str, place: str) -> tuple[str, _Rows, tuple[PassedOver, ...]
         value = _parse(text)
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", 1)
-        raise DataError(f"Line {line} of the file is no JSON: {first_line(error)}", value=place) from None
+        raise DataError(f"Line {line} of the file is not JSON: {first_line(error)}", value=place) from None
     if isinstance(value, dict):
         found = _find_rows(value)
         if found is None:
@@ -102,7 +102,7 @@ def _document(text: str, place: str) -> tuple[str, _Rows, tuple[PassedOver, ...]
     for number, row in enumerate(value, start=1):
         if not isinstance(row, dict):
             raise DataError(
-                f"Item {number} of the file's array is no JSON object.",
+                f"Item {number} of the file's array is not a JSON object.",
                 value=f"{place}: {json.dumps(row)[:80]}",
                 allowed=_ALLOWED,
             )
@@ -121,7 +121,7 @@ def _find_rows(value: dict[str, Any]) -> tuple[str, _Rows, tuple[PassedOver, ...
     ]
     if len(arrays) != 1:
         return None
-    others = [PassedOver(f"key {key!r}", "it is beside the rows") for key in value if key != arrays[0]]
+    others = [PassedOver(f"key {key!r}", "it is outside the rows") for key in value if key != arrays[0]]
     return f"the array {arrays[0]!r}", value[arrays[0]], tuple(others)
 
 

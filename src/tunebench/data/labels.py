@@ -225,7 +225,7 @@ def encode_labels(labels: Sequence[Label], classes: Classes, *, where: str) -> n
             )
         count = sum(positions[label] is None for label in labels)
         raise DataError(
-            f"{where}: {count} of {len(labels)} labels are unknown in train ({len(unknown)} distinct).",
+            f"{where}: {count} of {len(labels)} labels do not occur in train ({len(unknown)} distinct).",
             value=listed(map(str, unknown)),
             allowed=listed(map(str, classes.values), 20),
             fix=fix,
@@ -298,7 +298,7 @@ def _complaints(
     if unfit:
         errors.append(
             DataError(
-                f"{where}: {len(unfit)} of {len(texts)} labels cannot be the names of classes.",
+                f"{where}: {len(unfit)} of {len(texts)} labels cannot be class names.",
                 value=unfit[0],
                 allowed=f"up to {_LONGEST_LABEL} characters on one line, without control characters",
                 fix="repair these labels, or name the label column: data.label_column",

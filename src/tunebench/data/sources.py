@@ -33,7 +33,7 @@ _PARTS = {
 }
 #: In the names of shards: number, total, and the hash that the Hub once added.
 _SHARD = r"(-\d+-of-(?P<total>\d+)(-[0-9a-f]{6,})?)?"
-_VALIDATION = "a study sets its validation part aside from train; one that the data brings is not used"
+_VALIDATION = "a study takes its validation part from train, so this one is not used"
 
 
 @dataclass(frozen=True)
@@ -145,14 +145,14 @@ def _no_data(path: Path, parts: dict[str, list[Path]], tables: Sequence[Path]) -
     if parts["test"]:
         what = "The folder holds a test split, but nothing to train on."
     elif tables:
-        what = "The folder holds several tables, and none is called train."
+        what = "The folder holds several tables, and none is named train."
     else:
         what = "The folder holds no data."
     return DataError(
         what,
         value=f"{path}: {listed(table.name for table in tables)}" if tables else str(path),
         allowed=f"train.* and perhaps test.* ({', '.join(READERS)}); train/CLASS/*.txt; CLASS/*.txt",
-        fix="give one of the files itself, or call it train" if tables else None,
+        fix="give one of the files itself, or name it train" if tables else None,
     )
 
 
@@ -232,11 +232,11 @@ def _others(paths: Sequence[Path]) -> list[PassedOver]:
     found = []
     for kind, count in kinds.items():
         if kind.startswith("folder "):
-            found.append(PassedOver(kind, "it is no part of the data set"))
+            found.append(PassedOver(kind, "it is not part of the data set"))
             continue
         names = [path.name for path in paths if not path.is_dir() and _kind(path) == kind]
         what = f"{count} files {kind}: {listed(names, 3)}" if count > 1 else names[0]
-        why = "its name says neither train nor test" if _is_table_kind(names[0]) else "it is no table"
+        why = "its name says neither train nor test" if _is_table_kind(names[0]) else "it is not a table"
         found.append(PassedOver(what, why))
     return found
 
@@ -319,11 +319,11 @@ def _between_classes(folder: Path, classes: Sequence[Path]) -> list[PassedOver]:
         if child in classes:
             others = [path for path in _children(child) if not _is_text(path)]
             found += [
-                replace(item, what=f"{child.name}/: {item.what}", why="it is no text") for item in _others(others)
+                replace(item, what=f"{child.name}/: {item.what}", why="it is not text") for item in _others(others)
             ]
         elif child.is_dir():
             why = "it holds texts without a class" if child.name in _NO_CLASS else "it holds no texts"
             found.append(PassedOver(f"folder {child.name}/", why))
         else:
-            found.append(PassedOver(child.name, "it lies in no folder of a class"))
+            found.append(PassedOver(child.name, "it is not in the folder of a class"))
     return found

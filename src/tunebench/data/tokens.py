@@ -207,7 +207,7 @@ def make_cut(
     room = max_length - before - after
     if room < 1:
         raise ModelError(
-            "The maximum length leaves no room beside the special tokens.",
+            "The maximum length leaves no room besides the special tokens.",
             value=max_length,
             allowed=f"at least {before + after + 1}",
             fix="raise max_length",
@@ -280,7 +280,7 @@ def _fill(
             _write(folder, *made)
             return _read(folder, len(texts)) or TokenizedTexts(*made)
     except OSError as error:
-        _LOG.warning("The token cache cannot be written (%s); going on without it.", error)
+        _LOG.warning("The token cache cannot be written (%s). The study continues without it.", error)
         return TokenizedTexts(*(made or _run(texts, tokenizer, on_progress)))
 
 

@@ -49,7 +49,10 @@ def begun_copies(study: StudyConfig, folder: Path | None, tell: Callable[[str], 
     if len(begun) != 1 or study.copies in begun:
         return study
     (copies,) = begun
-    tell(f"the folder's runs were made with copies: {copies}; the study keeps that (new, it has {study.copies})")
+    tell(
+        f"the runs in this folder were made with copies: {copies}, so the study keeps that (a new one has "
+        f"{study.copies})"
+    )
     return study.model_copy(update={"copies": copies})
 
 
@@ -66,7 +69,7 @@ def check_strategies(study: StudyConfig, architecture: Architecture) -> list[Tun
                 PlanError(
                     f"{architecture.model_type} cannot be trained with strategy {label!r}: {reason}",
                     value=", ".join(f"{key}: {value}" for key, value in config.params.items()) or config.kind,
-                    fix=f"change or drop strategies.{label}; tunebench strategies lists what there is",
+                    fix=f"change or remove strategies.{label}; tunebench strategies lists all strategies",
                 )
             )
     return errors
@@ -84,9 +87,9 @@ def check_runs(specs: Sequence[RunSpec], architecture: Architecture) -> list[Tun
             errors.setdefault(
                 (spec.label, reason),
                 PlanError(
-                    f"Strategy {spec.label!r} cannot be trained so: {reason}",
+                    f"Strategy {spec.label!r} cannot be trained with these settings: {reason}",
                     value=spec.kind,
-                    fix=f"change or drop strategies.{spec.label}",
+                    fix=f"change or remove strategies.{spec.label}",
                 ),
             )
     return list(errors.values())
@@ -123,7 +126,7 @@ def check_processes(specs: Sequence[RunSpec], processes: int, device: str) -> No
                 )
             )
     elif device == "mps":
-        errors.append(PlanError("On mps a run is one process.", value=f"processes: {processes}", allowed="1"))
+        errors.append(PlanError("On mps each run uses one process.", value=f"processes: {processes}", allowed="1"))
     raise_all(errors)
 
 
@@ -137,7 +140,7 @@ def check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchError
             f"Two training sizes are the same: the data has {train_examples} examples to train on.",
             value=list(study.train_sizes),
             allowed="different sizes",
-            fix="drop 'all', or the number",
+            fix="remove 'all', or the number",
         )
         errors[str(error)] = error
     for size, subset_seed in product(sizes, dict.fromkeys(subset for subset, _ in study.draws)):

@@ -178,5 +178,5 @@ def _auto_precision(
         if strategy and study.recipe_of(strategy).precision == "auto" and not is_imported(spec):
             found[spec.engine] = spec.precision
     if found != here:
-        tell(f"the study was begun in {found['fast']} and goes on in it; new, it would be in {here['fast']} here")
+        tell(f"the study was begun in {found['fast']} and resumes in it; a new study would use {here['fast']} here")
     return found

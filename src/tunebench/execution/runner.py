@@ -137,7 +137,7 @@ def run_plan(
                 if held == waiting and not summary.interrupted:
                     if not told:
                         told = True
-                        (waits or display.message)(f"waiting for {len(held)} runs that another process works on")
+                        (waits or display.message)(f"waiting for {len(held)} runs that another process trains")
                     time.sleep(poll_seconds)
                 waiting = held
             # Also where the last run was past its last look: what follows the runs must not begin either.
@@ -168,7 +168,7 @@ def _settled(spec: RunSpec, store: StudyStore, display: Display, summary: Summar
         folder.verify(record)
     except StoreError as error:
         target = folder.quarantine()
-        display.message(f"{error}\n  set aside as {target.name}; the run is done again")
+        display.message(f"{error}\n  set aside as {target.name}; the run is trained again")
         return False
     folder.tidy()
     summary.skipped.append(spec.run_id)
@@ -188,7 +188,7 @@ def _run(spec: RunSpec, job: Job, stop: Callable[[], bool], summary: Summary) ->
         summary.interrupted = True
         live.write()
         folder.note(f"interrupted: {reason or 'aborted'}")
-        display.message(f"{spec.run_id}: {reason or 'aborted'}; run the same command again to go on")
+        display.message(f"{spec.run_id}: {reason or 'aborted'}; run the same command again to resume")
     except Exception as error:
         live.write()
         status: Status = "out_of_memory" if _is_out_of_memory(error) else "failed"

@@ -30,7 +30,7 @@ def label_names(contents: Contents, values: Values) -> tuple[tuple[str, ...], bo
     if stated is not None:
         if found is not None and len(found) != len(stated):
             raise ConfigError(
-                "The stated class names are not as many as the model has classes.",
+                "The number of stated class names is not the model's number of classes.",
                 value=f"{contents.config_path}: {len(found)} classes; stated: {', '.join(stated)}",
             )
         return tuple(stated), True

@@ -83,7 +83,7 @@ def score_run(contents: Contents, *, names: tuple[str, ...], stated: Stated) -> 
             assert values.accuracy is not None
             if not math.isclose(said, values.accuracy, abs_tol=5e-4):
                 scored.remarks.append(
-                    f"Of {contents.path.resolve().name} the metrics and the predictions differ in accuracy "
+                    f"The metrics and the predictions of {contents.path.resolve().name} differ in accuracy "
                     f"({said:.4f} and {values.accuracy:.4f}); the predictions are used."
                 )
     _scored_step(contents, plain_f1, scored)
@@ -134,14 +134,14 @@ def _from_predictions(contents: Contents, names: tuple[str, ...], scored: Scored
     where = contents.path / contents.arrays_from
     if not classes:
         raise StoreError(
-            "How many classes there are is not known, and macro F1 is a mean over them.",
+            "The number of classes is not known, and macro F1 is a mean over them.",
             value=str(where),
             fix=f"state them: --set {contents.path.name}:label_names=[...] (or tunebench.yaml in the folder)",
         )
     highest = int(max(labels.max(), predicted.max()))
     if (names and len(names) != classes) or highest >= classes:
         raise StoreError(
-            "A label or prediction is none of the classes.",
+            "A label or prediction is not one of the classes.",
             value=f"{where}: {highest if highest >= classes else f'{classes} columns'}",
             allowed=f"the classes {', '.join(names) or f'0 to {classes - 1}'}",
         )

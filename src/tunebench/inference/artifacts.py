@@ -126,7 +126,7 @@ def _describe_run(folder: Path) -> Artifact:
         raise StoreError(
             "The run is not complete.",
             value=f"{folder.name}: {'no record yet' if record is None else record.status}",
-            fix="tunebench run STUDY --out FOLDER goes on with it",
+            fix="tunebench run STUDY --out FOLDER resumes it",
         )
     run.require_weights(record)
     wrapped = any(name.startswith(_PEFT_PREFIX) for name in tensor_shapes(run.weights))
@@ -152,10 +152,10 @@ def checked_base(expected: ModelRef) -> ModelRef:
     found = resolve_model(expected.source, expected.revision)
     if found.fingerprint != expected.fingerprint:
         raise ModelError(
-            "The base model is not the one this was trained over: its files differ.",
+            "The base model is not the one this was trained on: its files differ.",
             value=f"{expected.source}: {found.fingerprint}",
             allowed=expected.fingerprint,
-            fix="put the original files back, or train again over these",
+            fix="put the original files back, or train again on these",
         )
     return expected
 
@@ -208,7 +208,7 @@ def _named_base(folder: Path, source: str, revision: str | None) -> ModelRef:
         return resolve_model(source, revision)
     except ModelError as error:
         raise ModelError(
-            f"The base model that the adapter names cannot be used: {error.what}",
+            f"The adapter's base model cannot be used: {error.what}",
             value=source,
             fix=f"write the base's folder here, or its Hub name, into {folder / ADAPTER_CONFIG} "
             "(base_model_name_or_path)",
@@ -262,7 +262,7 @@ def _configured_classes(config: Mapping[str, Any]) -> int:
 
 def _several(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     if len(names) < 2:
-        raise ModelError("This model has a single output; it is no classifier.", value=str(folder))
+        raise ModelError("This model has a single output; it is not a classifier.", value=str(folder))
     return names
 
 
@@ -296,7 +296,7 @@ def _truncation(facts: Mapping[str, Any], tokens: Path) -> tuple[Truncation, flo
         recipe = Recipe.model_validate(stated)
     except ValidationError:
         raise ModelError(
-            "The export names a way to shorten texts that is not known here.",
+            "The export names an unknown way to shorten texts.",
             value=f"{EXPORT_FILE}: {stated}",
             allowed="truncation: head, tail or head_tail; head_share: more than 0, less than 1",
             fix="use the version of tunebench that wrote it",
@@ -318,7 +318,7 @@ def _export_facts(folder: Path) -> Mapping[str, Any]:
 def _not_a_classifier(folder: Path, source: str) -> ModelError:
     if (folder / "plan.json").exists():
         return ModelError(
-            "This is a study's folder; it holds many models.",
+            "This is the folder of a study, which holds many models.",
             value=str(folder),
             allowed="the folder of one run (DIR/runs/RUN_ID), or an export",
             fix=f"tunebench export {folder} --format merged --out PATH",

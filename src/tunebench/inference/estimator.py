@@ -216,9 +216,9 @@ def _refuse_unloadable(name: str) -> None:
 
 def _strings(X: Any) -> list[str]:
     if isinstance(X, (str, bytes)):
-        raise ValueError("X is a single text; a sequence of texts is wanted")
+        raise ValueError("X is a single text; a sequence of texts is needed")
     if not isinstance(X, Iterable) or isinstance(X, (Mapping, Set)):
-        raise ValueError(f"X is of type {type(X).__name__}; a sequence of texts is wanted")
+        raise ValueError(f"X is of type {type(X).__name__}; a sequence of texts is needed")
     dimensions = getattr(X, "ndim", 1)
     if dimensions != 1:
         raise ValueError(f"Expected a 1D sequence of texts, got {dimensions} dimensions")

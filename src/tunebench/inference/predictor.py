@@ -203,7 +203,7 @@ def check_texts(texts: Sequence[str]) -> None:
         DataError: The first that cannot, with its position counted from 1.
     """
     if isinstance(texts, (str, bytes)):
-        raise DataError("A list of texts is wanted, not a single one.", fix="predict([text])")
+        raise DataError("A list of texts is needed, not a single one.", fix="predict([text])")
     for position, text in enumerate(texts, start=1):
         if not isinstance(text, str):
             raise DataError(f"Text {position} is not a string.", value=text, allowed="strings")
@@ -240,10 +240,10 @@ def _torch_forward(model: Any, device: str, *, bf16: bool) -> Forward:
 
 def _load_onnx(artifact: Artifact, *, device: str, threads: int | None, precision: Precision) -> Predictor:
     if device not in ("auto", "cpu"):
-        raise ConfigError("ONNX folders run on the CPU.", value=device, allowed="auto, cpu")
+        raise ConfigError("ONNX models run on the CPU.", value=device, allowed="auto, cpu")
     if precision == "bf16":
         raise ConfigError(
-            "ONNX folders run in the precision they were written in.",
+            "An ONNX model runs in the precision of its export.",
             value=precision,
             allowed="auto, fp32",
             fix="load the merged folder for bf16",

@@ -34,7 +34,7 @@ def resolve_device(requested: str) -> str:
     if requested == "auto":
         return available[0]
     if requested not in available:
-        raise ConfigError("This device is not there.", value=requested, allowed=", ".join(available))
+        raise ConfigError("This device is not available.", value=requested, allowed=", ".join(available))
     return requested
 
 

@@ -23,7 +23,7 @@ class Execution(Frozen):
     )
     ray_address: str | None = Field(default=None, description="host:port or ray://host:port; None starts a cluster")
     trackers: tuple[str, ...] = Field(
-        default=(), description="told what is logged; see tunebench.execution.tracking"
+        default=(), description="trackers that receive what is logged; see tunebench.execution.tracking"
     )
     prefix_cache: int | None = Field(
         default=2 * 10**9, ge=1, description="bytes a study may keep of frozen layers' outputs; None keeps nothing"

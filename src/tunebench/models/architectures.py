@@ -207,7 +207,7 @@ def unknown_architecture(model_type: str) -> ModelError:
         "This model's architecture is not supported.",
         value=model_type,
         allowed=", ".join(sorted(ARCHITECTURES)),
-        fix="choose an encoder of one of these families, or add an entry to tunebench/architectures.py",
+        fix="choose an encoder of one of these families, or add an entry to tunebench/models/architectures.py",
     )
 
 

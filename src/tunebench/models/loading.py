@@ -110,7 +110,7 @@ def resolve_model(source: str, revision: str | None = None) -> ModelRef:
     local = source in PACKAGED or local_path(source).is_dir()
     if local and revision is not None:
         raise ModelError(
-            "model_revision is for models on the Hub, and this is not there.",
+            "model_revision works only with a model on the Hub.",
             value=revision,
             fix="drop model_revision",
         )
@@ -338,7 +338,7 @@ def _hub_snapshot(source: str, revision: str | None) -> Path:
         raise ModelError(
             f"The model cannot be fetched from the Hub: {first_line(error)}",
             value=source,
-            allowed=f"{', '.join(PACKAGED)} (packaged), a folder, or a Hub name while the Hub is in reach",
+            allowed=f"{', '.join(PACKAGED)} (packaged), a folder, or a Hub name if the Hub can be reached",
             fix="check the name and the network, or name a local folder instead",
         ) from None
 

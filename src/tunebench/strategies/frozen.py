@@ -25,14 +25,14 @@ class HeadOnlyParams(StrategyParams):
     pooling: Literal["cls", "mean"] = Field(
         default="cls",
         json_schema_extra=ADDED_LATER,
-        description="what the head reads: what it is made for (the first token), or the mean over all tokens",
+        description="what the head reads: the first token, for which it is made, or the mean over all tokens",
     )
 
 
 class LastKParams(StrategyParams):
     """How many layers are trained."""
 
-    layers: int = Field(default=2, ge=1, description="trained layers, from the top; the head is trained besides")
+    layers: int = Field(default=2, ge=1, description="trained layers, from the top; the head is trained, too")
 
 
 @register

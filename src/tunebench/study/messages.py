@@ -23,8 +23,8 @@ _RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", 
 _COMPLAINTS = {
     **dict.fromkeys(_RANGE, "is out of range"),
     "too_short": "is empty",
-    "literal_error": "is none of the choices",
-    "string_pattern_mismatch": "is no valid name",
+    "literal_error": "is not one of the choices",
+    "string_pattern_mismatch": "is not a valid name",
 }
 
 
@@ -72,7 +72,7 @@ def _booleans(value: Any, path: tuple[Any, ...], raw: dict[str, Any]) -> list[Tu
             return []
         key = ".".join(str(part) for part in path)
         allowed = _describe(schema)
-        return [ConfigError(f"{key}: true and false are no values here.", value=value, allowed=allowed)]
+        return [ConfigError(f"{key}: true and false are not allowed here.", value=value, allowed=allowed)]
     children: list[tuple[Any, Any]] = []
     if isinstance(value, list):
         children = list(enumerate(value))
@@ -118,7 +118,7 @@ def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -
         return ConfigError(
             f"{key}: unknown key.",
             value=path[-1],
-            allowed=", ".join(known) or "no keys here",
+            allowed=", ".join(known) or "no keys",
             fix=_did_you_mean(path[-1], known) or "remove it",
         )
     if path[0:1] == ("strategies",) and path[2:] == ("kind",) and "value_error" in types:

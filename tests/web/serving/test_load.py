@@ -129,4 +129,4 @@ def test_an_address_that_is_taken_is_refused_before_anything_is_loaded(
     command = [sys.executable, "-m", "tunebench.cli", "serve", str(models["plain"]), "--port", port]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 2
-    assert "address cannot be had" in result.stderr and "loading" not in result.stderr
+    assert "cannot listen on this address" in result.stderr and "loading" not in result.stderr

@@ -172,7 +172,7 @@ def _obituary(member: _Member, count: int) -> str:
     else:
         how = f"was ended by signal {-code} ({signal.Signals(-code).name})"
         if -code == signal.SIGKILL:
-            how += "; the system does that where memory is out"
+            how += "; the system does this when memory runs out"
     return f"Process {member.rank + 1} of the {count} that train this run {how}."
 
 

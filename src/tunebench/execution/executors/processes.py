@@ -71,7 +71,7 @@ class ProcessExecutor(Executor):
             display.stop()
         for worker in workers:
             if worker.exitcode:
-                display.message(f"a worker ended with code {worker.exitcode}; its run is taken up again")
+                display.message(f"a worker ended with code {worker.exitcode}; its run is resumed")
         done = set(summary.complete) | set(summary.failed)
         left = [spec for spec in specs if spec.run_id not in done]
         if summary.interrupted or not left:

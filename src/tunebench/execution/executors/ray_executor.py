@@ -326,7 +326,7 @@ class _OneAtATime:
         """Say once that another process holds runs of this plan; each has a thread here that says so of itself."""
         with self._lock:
             if not self._told:
-                self._display.message("some runs are left to another process that works on them")
+                self._display.message("another process trains some of the runs")
             self._told = True
 
     def stop(self) -> None:

@@ -21,7 +21,7 @@ def check_repository(repository: str) -> None:
         validate_repo_id(repository)
     except HFValidationError as error:
         raise HubError(
-            f"This is no repository on the Hub: {first_line(error)}", value=repository, allowed="OWNER/NAME"
+            f"This is not a repository on the Hub: {first_line(error)}", value=repository, allowed="OWNER/NAME"
         ) from None
 
 

@@ -68,7 +68,7 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
     store = StudyStore.open(folder)
     study = store.study()
     if isinstance(study, ImportedStudy):
-        raise ExportError("The runs of this study were imported; their weights are not here.", value=str(folder))
+        raise ExportError("The runs of this study were imported, without their weights.", value=str(folder))
     among: tuple[str, ...] = ()
     if run_id is None:
         comparison = load_comparison(folder)
@@ -136,15 +136,14 @@ def recommended_run(comparison: Comparison) -> tuple[str, tuple[str, ...]]:
 
 def _best(cells: tuple[Cell, ...], name: str) -> str:
     if not cells:
-        raise StoreError("The study has no complete run.", value=name, fix="tunebench run STUDY goes on with it")
+        raise StoreError("The study has no complete run.", value=name, fix="tunebench run STUDY resumes it")
     judged = [cell for cell in cells if cell.spec.selection == "validation" and _score(cell) is not None]
     if judged:
         return max(judged, key=lambda cell: _score(cell) or 0.0).spec.run_id
     if len(cells) == 1:
         return cells[0].spec.run_id
     raise ExportError(
-        "Nothing says which run is the best: none was scored on a validation part, "
-        "and the test part must not choose.",
+        "No run can be chosen: none was scored on a validation part, and the test part must not choose.",
         value=f"selection: {cells[0].spec.selection}",
         allowed=", ".join(cell.spec.run_id for cell in cells[:6]),
         fix="name one: --run ID",

@@ -74,7 +74,7 @@ def export_run(
     if format not in EXPORTERS:
         raise ConfigError("There is no such export format.", value=format, allowed=", ".join(EXPORTERS))
     if run_id is not None and recommended:
-        raise ConfigError("Either a run is named, or the recommended one is taken.", value=run_id)
+        raise ConfigError("Name a run, or take the recommended one, not both.", value=run_id)
     exporter = EXPORTERS[format]
     check_place(out)
     source = open_source(study, run_id=run_id, recommended=recommended, texts=texts)
@@ -104,7 +104,7 @@ def check_place(out: Path) -> None:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StoreError(
-            "There is something at this place already.",
+            "There is already a file here, or a folder that is not empty.",
             value=str(out),
             allowed="a new folder, or an empty one",
             fix="choose another --out, or remove it",
@@ -139,13 +139,13 @@ def _write(
     facts = _facts(source, exporter)
     write_json(folder / EXPORT_FILE, facts)
 
-    tell("loading it again, and comparing")
+    tell("loading the export and comparing it with the run")
     after = load(folder, device="cpu", precision="auto" if exporter.name.startswith("onnx") else "fp32")
     exported_logits, exported_milliseconds = _answers(after, source)
     meter.stop()
     if after.label_names != before.label_names or after.cut != before.cut:
         raise ExportError(
-            "The export has other labels than the run, or reads other tokens of a long text.",
+            "The export has other labels than the run, or reads another part of a long text.",
             value=f"{after.label_names}, {after.cut}",
             allowed=f"{before.label_names}, {before.cut}",
         )
@@ -178,7 +178,7 @@ def _check_rebuilt(source: Source, logits: np.ndarray) -> float:
     repeated = float((source.logits[source.chosen].argmax(1) == logits.argmax(1)).mean())
     if repeated < SAME_AS_STORED:
         raise ExportError(
-            "The run's model, built again from its weights, does not predict what the run predicted.",
+            "The model that is rebuilt from the run's weights does not repeat the run's predictions.",
             value=f"{repeated:.1%} of the predictions are equal",
             allowed=f"at least {SAME_AS_STORED:.0%}",
             fix="check that the versions of torch, transformers and peft are those of the run's record",
@@ -190,9 +190,9 @@ def _refuse_disagreement(found: Agreement, exporter: Exporter) -> None:
     violations = found.violations(exporter.tolerance)
     if violations:
         raise ExportError(
-            f"The export does not answer as the run does, on {found.texts} texts: {'; '.join(violations)}.",
+            f"The export does not predict the same as the run, on {found.texts} texts: {'; '.join(violations)}.",
             value=exporter.name,
-            fix="nothing was kept; choose another --format",
+            fix="nothing was written; choose another --format",
         )
 
 

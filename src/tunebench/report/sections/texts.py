@@ -192,9 +192,9 @@ def _test_texts(source: Source) -> dict[int, str]:
     stored = next(iter(source.predictions.values()))
     split = dataset.train if dataset.test is None else dataset.test
     if dataset.fingerprint != spec.data.fingerprint or not len(stored.indices) <= len(split):
-        raise TunebenchError("the data is no longer what the study was made with.")
+        raise TunebenchError("the data has changed since the study.")
     if not np.array_equal(split.labels[stored.indices], stored.labels):
-        raise TunebenchError("the stored labels are not those of the data.")
+        raise TunebenchError("the stored labels differ from those of the data.")
     return {row: split.texts[row] for row in stored.indices.tolist()}
 
 

@@ -126,7 +126,7 @@ def refusal(model: nn.Module) -> str | None:
     from peft import LoraConfig, PeftModel
 
     if not isinstance(model, PeftModel):
-        return "it is no PEFT model"
+        return "it is not a PEFT model"
     config = model.peft_config["default"]
     if type(config) is not LoraConfig:
         return f"{getattr(config.peft_type, 'value', config.peft_type)} adapters cannot be mixed in a batch"

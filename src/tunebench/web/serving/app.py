@@ -118,26 +118,28 @@ class _Server:
             summary="Classify one or many texts",
             responses=_refusals(
                 {
-                    400: "The body is no JSON, or no valid Unicode; or the request is under another host's name.",
+                    400: "The body is not JSON, or not valid Unicode; or the request is for another host.",
                     404: "There is no such model.",
                     408: "The body did not arrive in time.",
                     413: "The body is too large.",
                     415: "The body is not declared as JSON.",
-                    422: "The body is JSON, but no request.",
+                    422: "The body is JSON, but not a request.",
                     500: "The model failed on these texts.",
-                    503: "Too much waits; `Retry-After` says when to try again.",
+                    503: "Too many requests wait; `Retry-After` says when to try again.",
                 }
             ),
             openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}},
         )
-        self.app.add_api_route("/v1/models", self.list_models, response_model=ModelList, summary="What is loaded")
-        self.app.add_api_route("/healthz", self.healthz, response_model=Status, summary="The process lives")
+        self.app.add_api_route(
+            "/v1/models", self.list_models, response_model=ModelList, summary="List the loaded models"
+        )
+        self.app.add_api_route("/healthz", self.healthz, response_model=Status, summary="The process is alive")
         self.app.add_api_route(
             "/readyz",
             self.readyz,
             response_model=Status,
-            summary="Requests are taken",
-            responses={503: {"model": Status, "description": "Not any more."}},
+            summary="Requests are accepted",
+            responses={503: {"model": Status, "description": "Requests are no longer accepted."}},
         )
         self.app.add_api_route(
             "/metrics",
@@ -159,8 +161,8 @@ class _Server:
         except ValidationError as error:
             problems = [problem.model_dump() for problem in problems_of(error)]
             if error.errors(include_input=False)[0]["type"] == "json_invalid":
-                return refuse(400, "the body is no JSON", problems=problems)
-            return refuse(422, "the body is no request", problems=problems)
+                return refuse(400, "the body is not JSON", problems=problems)
+            return refuse(422, "the body is not a request", problems=problems)
         name = self.default if wanted.model is None else wanted.model
         model = self.models.get(name)
         if model is None:

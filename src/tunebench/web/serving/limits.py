@@ -30,10 +30,10 @@ class Limits:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not value > 0:
-                raise ConfigError(f"The limit {name} allows nothing.", value=value, allowed="more than 0")
+                raise ConfigError(f"The limit {name} must be positive.", value=value, allowed="more than 0")
         if self.texts > self.waiting:
             raise ConfigError(
-                "A request may hold more texts than may wait, so it would never be taken.",
+                "A request may hold more texts than may wait, so it would never be accepted.",
                 value=f"texts: {self.texts}, waiting: {self.waiting}",
                 allowed="waiting at least as large as texts",
             )

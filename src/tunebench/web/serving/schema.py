@@ -28,7 +28,7 @@ _ONE, _SEVERAL = "<text>", "<texts>"
 class Prediction(BaseModel):
     """The answer for one text."""
 
-    label: str = Field(description="the likeliest class")
+    label: str = Field(description="the most likely class")
     probability: float = Field(ge=0, le=1, description="of that class")
     probabilities: dict[str, float] = Field(description="of every class; they sum to 1")
 
@@ -37,7 +37,7 @@ class PredictAnswer(BaseModel):
     """The answer for a request."""
 
     model: str = Field(description="what answered")
-    predictions: list[Prediction] = Field(description="one a text, in the order of the request")
+    predictions: list[Prediction] = Field(description="one for each text, in the order of the request")
 
 
 class ModelInfo(BaseModel):
@@ -47,9 +47,11 @@ class ModelInfo(BaseModel):
     default: bool = Field(description="whether it answers requests that name no model")
     format: str = Field(description="adapter, merged, onnx or onnx-int8")
     labels: list[str]
-    max_length: int = Field(description="most tokens that are read of a text, special ones included")
-    truncation: str = Field(description="what these are of a longer text: head (its beginning), tail or head_tail")
-    shares_base_with: list[str] = Field(description="models whose requests share batches with this one's")
+    max_length: int = Field(description="the most tokens that are read of a text, special tokens included")
+    truncation: str = Field(
+        description="which part of a longer text is read: head (the beginning), tail or head_tail"
+    )
+    shares_base_with: list[str] = Field(description="models whose requests share batches with this model's")
 
 
 class ModelList(BaseModel):
@@ -67,7 +69,7 @@ class Status(BaseModel):
 class Problem(BaseModel):
     """One thing that is wrong with a request."""
 
-    where: str = Field(description="place in the body, such as texts.3; empty for the whole")
+    where: str = Field(description="place in the body, such as texts.3; empty for the whole body")
     what: str
 
 
@@ -94,7 +96,7 @@ def request_type(limits: Limits) -> type[BaseModel]:
     return create_model(
         "PredictRequest",
         __config__=ConfigDict(extra="forbid", strict=True),
-        __doc__="Texts, and which model shall answer.",
+        __doc__="Texts, and the model that answers.",
         **fields,
     )
 

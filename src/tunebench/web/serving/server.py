@@ -48,7 +48,7 @@ def serve(
         tell: Told what is loaded, and where the server listens.
 
     Raises:
-        ConfigError: The address cannot be had, or two models have the same name.
+        ConfigError: The server cannot listen on the address, or two models have the same name.
         ModelError: A folder holds no classifier.
         MissingExtraError: Without the ``serve`` extra.
     """
@@ -79,7 +79,7 @@ def bind(host: str, port: int) -> Iterator[socket.socket]:
     """Take an address, before anything slow is done; nobody can connect yet.
 
     Raises:
-        ConfigError: It cannot be had.
+        ConfigError: The server cannot listen on it.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -93,9 +93,9 @@ def bind(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind(address)
         except (OSError, OverflowError) as error:
             raise ConfigError(
-                f"The address cannot be had: {getattr(error, 'strerror', None) or error}.",
+                f"The server cannot listen on this address: {getattr(error, 'strerror', None) or error}.",
                 value=f"{host}:{port}",
-                fix="choose another --port (0 takes a free one)",
+                fix="choose another --port (0 picks a free one)",
             ) from None
         yield listener
 
@@ -131,9 +131,9 @@ def run(
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             tally = app.state.tally
-            tell(f"closing: {tally.running} requests are being answered")
+            tell(f"shutting down: answering the last {tally.running} requests")
             await super().shutdown(sockets)
-            tell(f"closed: {tally.answered} of {tally.taken} requests were answered")
+            tell(f"shut down: {tally.answered} of {tally.taken} requests were answered")
 
     config = uvicorn.Config(
         app,

@@ -22,7 +22,7 @@ def watch(folder: Path, *, host: str = "127.0.0.1", port: int = 8321, tell: Call
     Raises:
         StoreError: There is no study in the folder.
         MissingExtraError: FastAPI or uvicorn is not installed.
-        TunebenchError: The address cannot be listened on.
+        TunebenchError: The server cannot listen on the address.
     """
     StudyStore.open(folder)  # what is wrong with the folder is said whether or not the extra is there
     try:
@@ -65,8 +65,8 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         found.close()
         raise TunebenchError(
-            f"The address cannot be listened on: {error.strerror}.",
+            f"The server cannot listen on this address: {error.strerror}.",
             value=f"{host}:{port}",
-            fix="--port 0 takes a free port",
+            fix="--port 0 picks a free port",
         ) from None
     return found
