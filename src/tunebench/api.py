@@ -31,20 +31,20 @@ def run_study(
     unlock_test: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> StudyResult:
-    """Plan, run (or go on), and write tables, figures and report.
+    """Plan a study, run or resume it, and write tables, figures and report.
 
     Args:
         study: The study.
-        folder: Where everything is written.
+        folder: Folder for everything that is written.
         execution: Device and threads.
         display: Shows the progress.
-        budget_seconds: What does not fit is left out and said so.
-        measure: Measure speed for the estimates.
-        unlock_test: Score a newly chosen learning rate although the test part was opened for another.
-        tell: Told what is being done before training begins.
+        budget_seconds: Time limit. Runs that do not fit are left out, and their rows say so.
+        measure: Measure the speed of this machine for the estimates.
+        unlock_test: Allow a second look at the test part, for a newly chosen learning rate.
+        tell: Called with a line for each step before training begins.
 
     Raises:
-        TunebenchError: Anything that is wrong, before the first step.
+        TunebenchError: Something is wrong; raised before the first step.
     """
     from tunebench.execution.executors import make_executor
     from tunebench.execution.tracking import check_trackers
@@ -102,18 +102,18 @@ def dry_run_rows(
 
 
 def import_runs(folders: Sequence[Path], *, folder: Path, settings: Sequence[str] = ()) -> Comparison:
-    """Make a study of folders that other Trainer scripts left; see docs/importing.md.
+    """Import output folders of other Trainer scripts as a study; see docs/importing.md.
 
     Args:
-        folders: One a run.
-        folder: Where the study goes: a new folder, or an empty one.
-        settings: ``KEY=VALUE`` or ``FOLDER:KEY=VALUE``: what the folders do not say.
+        folders: One for each run.
+        folder: The study's folder: a new one, or an empty one.
+        settings: What the folders do not say, as ``KEY=VALUE`` or ``FOLDER:KEY=VALUE``.
 
     Returns:
         The comparison of all runs.
 
     Raises:
-        TunebenchError: Everything that is wrong; nothing has been written then.
+        TunebenchError: Everything that is wrong, together. Nothing is written then.
     """
     from tunebench.importing import import_folders
 
@@ -125,7 +125,7 @@ def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:
 
     Args:
         folder: The study's folder.
-        run_figures: Draw figures of single runs that are missing; by default where there are few runs.
+        run_figures: Draw missing figures of single runs; by default if there are few runs.
     """
     return _write_report(load_comparison(folder), folder, run_figures=run_figures)
 
@@ -142,12 +142,12 @@ def _write_report(comparison: Comparison, folder: Path, *, run_figures: bool | N
 def audit_source(source: str | DataConfig, *, model: str, max_length: int) -> Audit:
     """Load and audit a data set, counting tokens with a model's tokenizer.
 
-    Where there is no test split, the test part is taken that a study holds out by default.
+    If there is no test split, the audit uses the test part that a study holds out by default.
 
     Args:
         source: Packaged name, Hub name, file or folder; or these with settings.
-        model: Whose tokenizer counts.
-        max_length: Tokens that training would keep.
+        model: The model whose tokenizer counts tokens.
+        max_length: Number of tokens that training would keep.
 
     Raises:
         TunebenchError: Data or model cannot be read.

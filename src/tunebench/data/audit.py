@@ -53,7 +53,7 @@ class SplitAudit:
         characters: Lengths in Unicode code points.
         tokens: Lengths in tokens, special ones included; ``None`` without a tokenizer.
         duplicates: Texts that stood in the split before: copies beyond the first.
-        conflicting: Distinct texts that stand there under more than one label.
+        conflicting: Distinct texts with more than one label.
         empty: Texts without a visible character.
     """
 
@@ -73,10 +73,10 @@ class Audit:
 
     Attributes:
         splits: By name, ``train`` first.
-        test_in_train: Test examples whose text stands in train too; ``None`` without a test split, as
+        test_in_train: Test examples whose text is also in train; ``None`` without a test split, as
             are the next three.
-        train_in_test: Training examples whose text stands in test too.
-        shared_texts: Distinct texts that stand in both.
+        train_in_test: Training examples whose text is also in test.
+        shared_texts: Distinct texts that are in both.
         shared_conflicting: Of these, the ones whose labels differ between the splits.
         max_length: Tokens that truncation figures are for; ``None`` without token lengths.
         held_out: Texts of the test part that is held out of train; ``None`` with a test split, as are the next two.
@@ -163,7 +163,7 @@ def audit(
 
 @dataclass(frozen=True)
 class _Overlap:
-    """Texts that stand in both splits, counted from either side."""
+    """Texts that are in both splits, counted from either side."""
 
     texts: int
     test_examples: int

@@ -196,7 +196,7 @@ def check_texts(
         fix_empty: What to do about empty texts.
 
     Raises:
-        DataError: Some are no strings, show nothing, or are no valid Unicode.
+        DataError: Some are not strings, are empty, or are not valid Unicode.
         ErrorGroup: Several of these.
     """
     odd, empty, broken = [], [], []
@@ -229,7 +229,7 @@ def check_texts(
 
 
 def is_empty(value: Any) -> bool:
-    """Tell whether there is no text: the value is missing, or shows nothing."""
+    """Tell whether there is no text: the value is missing, or shows no character."""
     if isinstance(value, str):
         return is_blank(value)
     return value is None or (isinstance(value, float) and math.isnan(value))

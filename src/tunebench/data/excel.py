@@ -17,7 +17,7 @@ def read_xlsx(raw: bytes, place: str, options: ReadOptions | None = None) -> Tab
     """Read the first sheet of a workbook; formulas count as the values that were last computed.
 
     Raises:
-        DataError: It is no workbook.
+        DataError: It is not a workbook.
         MissingExtraError: ``openpyxl`` is not installed.
     """
     if not raw:

@@ -21,7 +21,7 @@ def read_json(raw: bytes, place: str, options: ReadOptions | None = None) -> Tab
     each an array or an object by row, as pandas writes it.
 
     Raises:
-        DataError: It is no JSON, or none of these.
+        DataError: It is not JSON, or none of these.
     """
     decoded = decode(raw, place, (options or ReadOptions()).encoding)
     passed_over: tuple[PassedOver, ...] = ()
@@ -45,7 +45,7 @@ def _parse(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object, and refuse a key that stands in it twice: JSON readers keep one of the two silently."""
+    """Return an object, and refuse a key that occurs twice: JSON readers keep one of the two silently."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -54,7 +54,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_document(text: str) -> bool:
-    """Tell whether a text is one JSON value rather than one a line."""
+    """Tell whether a text is one JSON value rather than one per line."""
     first, _, rest = text.partition("\n")
     if not first.startswith("{"):
         return first.startswith("[")
@@ -110,7 +110,7 @@ def _document(text: str, place: str) -> tuple[str, _Rows, tuple[PassedOver, ...]
 
 
 def _find_rows(value: dict[str, Any]) -> tuple[str, _Rows, tuple[PassedOver, ...]] | None:
-    """Return the rows of an object that holds columns, or an array of rows beside other things."""
+    """Return the rows of an object that holds columns, or an array of rows besides other things."""
     columns = _columns(value)
     if columns is not None:
         return "an object of columns", columns, ()

@@ -308,7 +308,7 @@ def _complaints(
 
 
 def _is_name(label: str) -> bool:
-    """Tell whether a label can stand in a table, a figure and a file: one line of valid, printable text."""
+    """Tell whether a label can be shown in a table, a figure and a file: one line of valid, printable text."""
     if len(label) > _LONGEST_LABEL:
         return False
     return not any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in label)

@@ -122,7 +122,7 @@ def _encode(
 
 
 class _Problems:
-    """Keeps errors, so that all of them can be told at once."""
+    """Keeps errors, so that all of them can be reported together."""
 
     def __init__(self) -> None:
         self.found: list[TunebenchError] = []

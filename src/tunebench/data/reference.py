@@ -96,7 +96,7 @@ class LabelChoices(Frozen):
 
 
 class TextChoices(Frozen):
-    """What becomes of rows without a text."""
+    """What happens to rows without a text."""
 
     empty: Literal["refuse", "drop"] = Field(default="refuse", description="rows whose text is empty")
 

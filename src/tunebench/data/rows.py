@@ -45,7 +45,7 @@ def read_rows(
         label_values: Its column of labels.
         where: The split's name, for messages.
         config: What is to be left out.
-        catch: Keeps errors, so that those of texts and labels can be told together.
+        catch: Keeps errors, so that those of texts and labels can be reported together.
     """
     labels: Labels | None = catch(lambda: clean_labels(label_values, where=where, choices=config.labels))
     kept = range(len(values)) if labels is None else labels.rows

@@ -227,7 +227,7 @@ def _read_files(paths: Sequence[Path], options: ReadOptions) -> Table:
 
 
 def _others(paths: Sequence[Path]) -> list[PassedOver]:
-    """Name what lies in a folder and is not read; files of one kind together."""
+    """Name what is in a folder and is not read; files of one kind together."""
     kinds = Counter(f"folder {path.name}/" if path.is_dir() else _kind(path) for path in paths)
     found = []
     for kind, count in kinds.items():
@@ -262,7 +262,7 @@ def _is_text(path: Path) -> bool:
 
 
 def _read_classes(folder: Path, options: ReadOptions) -> tuple[Table, tuple[PassedOver, ...]]:
-    """Read one text a file, the folder's name its label; say what lies between them and is not read."""
+    """Read one text per file, with the folder's name as its label; name the files that are not read."""
     classes = _class_folders(folder)
     paths = [path for child in classes for path in _children(child) if _is_text(path)]
     if not paths:
@@ -300,7 +300,7 @@ def _read_classes(folder: Path, options: ReadOptions) -> tuple[Table, tuple[Pass
 def _decode_all(
     paths: Sequence[Path], folder: Path, options: ReadOptions
 ) -> tuple[list[str], set[str], tuple[str, ...]]:
-    """Decode a text a file; encodings that were recognised are noted, one sentence an encoding."""
+    """Decode one text per file. Each recognised encoding is noted in one sentence."""
     decoded = decode_all([read_bytes(path) for path in paths], [str(path) for path in paths], options.encoding)
     notes: dict[str, list[tuple[Path, str]]] = {}
     for path, each in zip(paths, decoded, strict=True):

@@ -60,7 +60,7 @@ def held_out_count(count: int, test_size: int | None) -> int:
 
 
 def available_train(train_examples: int, *, has_test: bool, test_size: int | None, left_out: int = 0) -> int:
-    """Return how many training examples ``all`` stands for: those neither held out for testing nor left out."""
+    """Return how many training examples ``all`` means: those neither held out for testing nor left out."""
     return train_examples if has_test else train_examples - held_out_count(train_examples, test_size) - left_out
 
 

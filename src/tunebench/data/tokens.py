@@ -37,7 +37,7 @@ _NO_CONTENT = ("name_or_path", "model_max_length", "tokenizer_class", "backend",
 
 @dataclass(frozen=True)
 class Cut:
-    """What is kept of a text with more than ``first + last`` ids: so many from either end.
+    """What is kept of a text with more than ``first + last`` ids: this many from either end.
 
     Special tokens stand at the ends, so keeping them means counting them in.
     """
@@ -47,7 +47,7 @@ class Cut:
 
     @property
     def length(self) -> int:
-        """Most ids that are left of a text."""
+        """The most ids that are kept of a text."""
         return self.first + self.last
 
     def of(self, ids: np.ndarray) -> np.ndarray:

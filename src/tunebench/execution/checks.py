@@ -29,7 +29,7 @@ _DISK_RESERVE = 200 * 2**20
 
 
 def available(study: StudyConfig, dataset: TextDataset) -> tuple[int, int]:
-    """Return how many examples ``all`` stands for, and how many are scored."""
+    """Return how many training examples ``all`` means, and how many test examples are scored."""
     if dataset.test is not None:
         return len(dataset.train), study.test_size or len(dataset.test)
     found = held_out_copies(dataset, study.test_draw, study.test_size)
@@ -41,7 +41,7 @@ def available(study: StudyConfig, dataset: TextDataset) -> tuple[int, int]:
 def begun_copies(study: StudyConfig, folder: Path | None, tell: Callable[[str], None]) -> StudyConfig:
     """Return the study as its folder's runs treat copies, where it does not say so itself.
 
-    So that a study begun before there was a choice goes on, and is not taken for another study.
+    So a study that began before this choice existed resumes, and does not count as another study.
     """
     if folder is None or "copies" in study.model_fields_set:
         return study

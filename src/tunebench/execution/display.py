@@ -1,4 +1,4 @@
-"""How a grid of runs is shown while it works: a live display, or plain lines where there is no terminal."""
+"""Progress of a grid of runs: a live display, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def make_display() -> Display:
 
 
 def describe(progress: Progress, *, short: bool = False) -> str:
-    """Say in one line where a run stands."""
+    """Describe a run's progress in one line."""
     parts = [] if short else [progress.run_id.rsplit("-", 1)[0]]
     parts.append(f"{progress.phase} {progress.step:,}/{progress.total:,}" if progress.total else progress.phase)
     if progress.loss is not None:

@@ -1,4 +1,4 @@
-"""What will run, in which order, and what it will take; everything is checked before the first step."""
+"""Which runs will train, in which order, and what they need; everything is checked before the first step."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def _auto_precision(
 ) -> dict[Engine, Precision]:
     """Return what ``precision: auto`` stands for, by engine: what gains here, or what the folder's runs have.
 
-    So that a study begun on one kind of machine goes on on another, and is not taken for another study.
+    So a study that began on one kind of machine resumes on another, and does not count as another study.
     """
     from tunebench.machine import devices
 

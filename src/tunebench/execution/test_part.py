@@ -35,8 +35,8 @@ def score_selected(
     """Score the chosen learning rate of every strategy and size whose runs have all ended.
 
     Args:
-        comparison: The study as it stands.
-        store: Where it lies.
+        comparison: The study so far.
+        store: Its folder.
         dataset: Its texts.
         execution: Device and threads.
         unlock: Score a newly chosen rate although another one was scored before.

@@ -29,7 +29,7 @@ def checked_file(path: Path, limit: int | None = None) -> Path:
     """Return a path after checking that a plain file of bearable size is there; links are followed.
 
     Raises:
-        StoreError: A link that leads nowhere, something that is no file, or too large.
+        StoreError: A link that points to nothing, something that is not a file, or a file that is too large.
     """
     try:
         regular = path.resolve(strict=True).is_file()
@@ -107,7 +107,7 @@ def number(raw: dict[str, Any], key: str, path: Path, notes: Notes, *, whole: bo
         raw: The object.
         key: Its key.
         path: Where it was read.
-        notes: Is told of a value that is no finite number, or not whole; it counts as not known.
+        notes: Notes a value that is not a finite number, or not whole; it counts as not known.
         whole: Integers only.
     """
     value = raw.get(key)

@@ -63,7 +63,7 @@ class Contents:
         predictions: Predicted classes, shape ``(n,)``.
         logits: Shape ``(n, classes)``, if they are logits and not probabilities.
         probabilities: Shape ``(n, classes)``.
-        sidecar: What the user wrote beside it, as text.
+        sidecar: The user's ``tunebench.yaml``, as text.
     """
 
     path: Path
@@ -179,7 +179,7 @@ def _last_checkpoint(path: Path, names: set[str]) -> Path | None:
 
 
 def _subfolders(path: Path, names: set[str]) -> Iterator[Path]:
-    """Yield folders of an adapter: PEFT is often told to save beside the rest."""
+    """Yield folders of an adapter: scripts often save it into a folder of its own."""
     for name in sorted(names):
         if not _CHECKPOINT.fullmatch(name) and _there(path / name / "adapter_config.json"):
             yield path / name
@@ -243,7 +243,7 @@ def _adapter(found: Contents, file: Path) -> dict[str, Any]:
 
 
 def _clause(error: StoreError) -> str:
-    """Return what is wrong with a file, without its path, to stand inside a sentence."""
+    """Return what is wrong with a file, without its path, for use inside a sentence."""
     what = (
         error.what.rstrip(".").replace("This file ", "it ").replace("The file ", "it ").replace("This is", "it is")
     )

@@ -76,10 +76,10 @@ def checked_log(raw: Any, path: Path, notes: Notes) -> Log:
     Args:
         raw: What the file holds.
         path: The file, for messages.
-        notes: Is told of values that are NaN or infinite; they count as not known.
+        notes: Notes values that are NaN or infinite; they count as not known.
 
     Raises:
-        StoreError: It is no list of entries, or a value that is used is no number.
+        StoreError: It is not a list of entries, or a value that is used is not a number.
     """
     if not isinstance(raw, list):
         raise StoreError(

@@ -15,7 +15,7 @@ def label_names(contents: Contents, values: Values) -> tuple[tuple[str, ...], bo
 
     Args:
         contents: The folder.
-        values: Holds what is stated, and is told what is found.
+        values: Holds what is stated, and records what is found.
 
     Raises:
         ConfigError: A statement contradicts the folder.

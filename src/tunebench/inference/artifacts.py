@@ -58,10 +58,10 @@ class Artifact:
         name: What to call it: the folder's name.
         format: How the classifier is stored.
         label_names: One name a class, in the order of the logits.
-        max_length: Most tokens that are read of a text, special ones included.
+        max_length: The most tokens that are read of a text, special tokens included.
         truncation: Which tokens of a longer text these are.
         head_share: Their share from the beginning, under ``head_tail``.
-        base: What an adapter lies over; None for the other formats.
+        base: An adapter's base; None for the other formats.
         run: The run, where the folder is that of a run.
     """
 

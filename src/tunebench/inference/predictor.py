@@ -37,14 +37,14 @@ def load(
             folder of a complete run of a study.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; ONNX runs on the CPU.
         threads: Compute threads; None leaves the setting of the process.
-        precision: Of the encoder's matrix products. ``auto`` is what a study's fast engine takes on this
-            machine: bf16 where that is faster, else fp32. ONNX runs as it was written.
+        precision: Of the encoder's matrix products. ``auto`` is what a study's fast engine uses on this
+            machine: bf16 where that is faster, else fp32. ONNX runs in the precision of its export.
 
     Raises:
         ModelError: The folder holds no classifier, or a part of it is missing.
-        StoreError: It is a run's folder, and damaged or not complete.
-        ConfigError: Device or precision do not go with the format.
-        MissingExtraError: ONNX, without its packages.
+        StoreError: It is the folder of a run that is damaged or not complete.
+        ConfigError: The format does not support the device or the precision.
+        MissingExtraError: The packages for ONNX are not installed.
     """
     artifact = describe(path)
     if precision not in ("auto", "fp32", "bf16"):
@@ -100,11 +100,11 @@ class Predictor:
     Attributes:
         artifact: What was loaded, and from where.
         name: The folder's name.
-        label_names: One name a class, in the order of the logits.
-        max_length: Most tokens that are read of a text, special ones included.
-        cut: Which tokens of a longer text these are: the ones that training read.
+        label_names: One name per class, in the order of the logits.
+        max_length: The most tokens that are read of a text, special tokens included.
+        cut: Which tokens of a longer text are read: the same as in training.
         format: How the classifier was stored.
-        base_fingerprint: Content of an adapter's base: equal for adapters over the same base. None for
+        base_fingerprint: Hash of an adapter's base: equal for adapters on the same base. None for
             other formats.
         model: The torch model, adapters merged; None for ONNX.
     """
@@ -141,7 +141,7 @@ class Predictor:
         """Return the token ids of each text, shortened by :attr:`cut`; int64.
 
         Raises:
-            DataError: A text is no string, or no valid Unicode.
+            DataError: A text is not a string, or not valid Unicode.
         """
         check_texts(texts)
         if not len(texts):
@@ -164,7 +164,7 @@ class Predictor:
             batch_tokens: Tokens a batch, padding included. Texts of similar length share a batch.
 
         Raises:
-            DataError: A text is no string, or no valid Unicode.
+            DataError: A text is not a string, or not valid Unicode.
         """
         return self.logits_of(self.encode(texts), batch_tokens=batch_tokens)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def restore_model(artifact: Artifact) -> tuple[nn.Module, Path]:
-    """Load a torch model in fp32, adapters beside their base, and say where its tokenizer lies.
+    """Load a torch model in fp32, with its adapter unmerged; also return the folder of its tokenizer.
 
     Torch's, NumPy's and Python's random generators are as before afterwards.
 

@@ -74,7 +74,7 @@ def gains_from_bf16(device: str) -> bool:
 
 
 def default_precision(device: str, engine: str) -> Precision:
-    """Return what ``precision: auto`` stands for; the reference engine is what a plain script does."""
+    """Return the precision that ``auto`` means; the reference engine uses that of a plain script."""
     return "bf16" if engine == "fast" and gains_from_bf16(device) else "fp32"
 
 

@@ -1,4 +1,4 @@
-"""What a folder must hold to be a model, and what it holds instead where it is none."""
+"""What a folder must hold to be a model, and what it holds instead if it is none."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def check_token_ids(tokenizer: PreTrainedTokenizerBase, rows: int | None, folder
     Args:
         tokenizer: The tokenizer.
         rows: Rows of the embedding; None where they are not known.
-        folder: Where the tokenizer lies, for the message.
+        folder: The tokenizer's folder, for the message.
 
     Raises:
         ModelError: With the numbers.
@@ -203,14 +203,14 @@ def check_token_ids(tokenizer: PreTrainedTokenizerBase, rows: int | None, folder
 
 
 def refuse_other_problems(config: Mapping[str, Any], source: str) -> None:
-    """Raise where a classifier was trained for something else than one class a text.
+    """Raise if a classifier was trained for something else than one class per text.
 
     Args:
         config: The content of its config.json.
         source: What the user called it.
 
     Raises:
-        ModelError: Several labels a text, or numbers.
+        ModelError: Several labels per text, or numbers.
     """
     reasons = {
         "multi_label_classification": "The model was trained to give each text several labels, or none. One "

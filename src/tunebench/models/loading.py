@@ -118,11 +118,11 @@ def resolve_model(source: str, revision: str | None = None) -> ModelRef:
 
 
 def load_tokenizer(folder: Path, *, rows: int | None = None) -> PreTrainedTokenizerBase:
-    """Load the tokenizer beside a model, and check that the model has an embedding for each of its tokens.
+    """Load a model's tokenizer, and check that the model has an embedding for each of its tokens.
 
     Args:
-        folder: Where it lies.
-        rows: Rows of the model's embedding; None for what the config.json beside the tokenizer says, if anything.
+        folder: Its folder.
+        rows: Rows of the model's embedding; None for what config.json in the tokenizer's folder says, if anything.
 
     Raises:
         ModelError: There is none, it cannot be loaded, or it is not that of the model.
@@ -158,7 +158,7 @@ def load_classifier(
     """Load a sequence classifier in fp32; what its head lacks is drawn from torch's global generator.
 
     Args:
-        folder: Where the model lies.
+        folder: The model's folder.
         label_names: One name a class, in label order.
         attention_dropout: Replaces the model's own dropout of attention probabilities.
         base_head: What becomes of a classification head that the model has already: ``fresh`` draws another, as
@@ -270,7 +270,7 @@ def _load(
     """Load a classifier, and say what of its head was drawn.
 
     Args:
-        folder: Where it lies.
+        folder: Its folder.
         config: Its configuration.
         stored: What its files hold.
         tensors: What to load; None for the files as they are.

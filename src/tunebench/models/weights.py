@@ -91,7 +91,7 @@ def stored_weights(folder: Path, architecture: Architecture) -> StoredWeights:
     """Read names and shapes of the weights in a folder.
 
     Raises:
-        ModelError: A file is missing or damaged, or the encoder lies under a prefix that is not a known one.
+        ModelError: A file is missing or damaged, or the encoder has an unknown prefix.
     """
     files = _files(folder)
     shapes = {name: shape for file in files for name, shape in tensor_shapes(file).items()}
@@ -152,7 +152,7 @@ def refuse_unfit(
 
     Args:
         architecture: The family.
-        folder: Where it lies, for the message.
+        folder: Its folder, for the message.
         missing: Parameters that the files do not hold.
         mismatched: Those of another shape, each with the stored shape and that of the configuration.
         unexpected: Stored names that no parameter has.
@@ -207,7 +207,7 @@ class Base:
         label_names: Its classes, where it has a head.
         problem: The ``problem_type`` of its configuration.
         pickled_head: It is a SetFit model, whose head is not read.
-        source: Where it lies.
+        source: Its folder.
     """
 
     stored: StoredWeights

@@ -96,7 +96,7 @@ class AdaLoRA(Strategy):
 
 
 class _Allocation(StepHook):
-    """PEFT's rank allocator, and what it remembers: it keeps that outside of the model's parameters."""
+    """PEFT's rank allocator, and its state, which is not part of the model's parameters."""
 
     def __init__(self, model: Any, params: AdaLoraParams, steps: int) -> None:
         self._adapted = model.base_model

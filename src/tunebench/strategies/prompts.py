@@ -69,7 +69,7 @@ class PrefixTuning(_VirtualTokens):
 
 @register
 class PromptTuning(_VirtualTokens):
-    """Learn embeddings that stand before every text."""
+    """Learn embeddings that are put in front of every text."""
 
     name: ClassVar[str] = "prompt_tuning"
     summary: ClassVar[str] = "learned embeddings before the text, and the head, which reads the first of them"

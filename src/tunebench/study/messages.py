@@ -29,7 +29,7 @@ _COMPLAINTS = {
 
 
 def explain(error: ValidationError, raw: dict[str, Any]) -> list[TunebenchError]:
-    """Translate all errors of one validation, one a key.
+    """Translate all errors of one validation, one per key.
 
     Args:
         error: What validating ``raw`` as a :class:`StudyConfig` raised.
@@ -158,7 +158,7 @@ def _strategy_of(label: Any, raw: dict[str, Any]) -> Strategy | None:
 
 
 def _known_keys(path: tuple[Any, ...], raw: dict[str, Any]) -> list[str]:
-    """Return the keys that may stand at a place of a study."""
+    """Return the keys that are allowed at a place of a study."""
     if path[0:1] != ("strategies",) or len(path) == 1:
         return list(_schema_at(path, raw).get("properties", {}))
     strategy = _strategy_of(path[1], raw)

@@ -1,4 +1,4 @@
-"""From a YAML file or a preset to a checked study, with everything that is wrong said at once."""
+"""From a YAML file or a preset to a checked study; all errors are reported together."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def load_study(
         name_or_path: A preset's name, or a YAML file.
         overrides: ``key=value`` with dotted keys and YAML values, as given to ``--set``.
         model: Replaces the study's model.
-        data: Replaces the study's data source; columns and the like stay, revision and subset go.
+        data: Replaces the study's data source. Column names and the like are kept; revision and subset are not.
 
     Raises:
         ConfigError: Everything that is wrong, together.
@@ -119,7 +119,7 @@ def load_study(
 def load_data_config(
     source: str, *, text_column: str | None = None, label_column: str | None = None, overrides: Sequence[str] = ()
 ) -> DataConfig:
-    """Check what a command that takes no study is told of its data.
+    """Check the data options of a command that takes no study.
 
     Args:
         source: The source.

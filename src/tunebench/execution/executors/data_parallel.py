@@ -257,7 +257,7 @@ class _Line:
         sys.stderr.flush()
 
     def report(self, progress: Progress) -> None:
-        """Send where the run stands."""
+        """Send the run's progress."""
         if self._first:
             self.send("progress", progress)
 

@@ -374,7 +374,7 @@ def _keep(files: Mapping[str, bytes], folder: RunFolder) -> None:
 
 
 def _unpacked(outcome: dict[str, Any], folder: RunFolder) -> RunRecord:
-    """Write what a task gave into the run's folder, or raise what it raised."""
+    """Write a task's files into the run's folder, or raise its error."""
     if "interrupted" in outcome:
         _keep(outcome["files"], folder)
         raise Interrupted(outcome["interrupted"])

@@ -1,4 +1,4 @@
-"""PEFT adapter folders: a few megabytes beside a base that many adapters share."""
+"""PEFT adapter folders: a few megabytes, and a base that many adapters share."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Exporter(ABC):
         """Write everything but tokenizer, ``export.json`` and model card.
 
         Args:
-            model: The run's model in fp32, in evaluation mode, with its adapter beside the base. It may be
+            model: The run's model in fp32, in evaluation mode, with its adapter separate from the base. It may be
                 changed.
             folder: An empty folder.
             artifact: The run.

@@ -23,7 +23,7 @@ _LATENCY_TEXTS = 16
 
 @dataclass(frozen=True)
 class Agreement:
-    """How an export answers beside its run, on the same texts.
+    """How the predictions of an export and its run agree, on the same texts.
 
     Attributes:
         texts: How many texts were compared.

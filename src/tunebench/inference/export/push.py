@@ -12,7 +12,7 @@ def check_repository(repository: str) -> None:
     """Refuse what cannot be a repository's name.
 
     Raises:
-        HubError: It is no ``NAME`` or ``OWNER/NAME``.
+        HubError: It is not ``NAME`` or ``OWNER/NAME``.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id

@@ -1,4 +1,4 @@
-"""The export itself: write beside the place, load again, compare, and only then move there."""
+"""The export itself: write to a temporary folder, load again, compare, and only then move to the place."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Exported:
     """A finished export.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
         facts: The content of its ``export.json``.
     """
 
@@ -59,17 +59,17 @@ def export_run(
 
     Args:
         study: The study's folder.
-        out: The new folder; it must not be there yet, or be empty.
+        out: The new folder; it must not exist, or be empty.
         format: A key of :data:`~tunebench.inference.export.base.EXPORTERS`.
         run_id: The run; None for the best by macro F1 on validation.
-        recommended: Take the run that the study recommends; its strategy is chosen by scores on the test part.
+        recommended: Export a run of the recommended strategy, which is chosen by scores on the test part.
         texts: Texts of the test part to compare on.
-        tell: Told what is being done.
+        tell: Called with a line for each step.
 
     Raises:
-        ExportError: The format cannot hold the run, or the export answers differently than the run. Nothing
+        ExportError: The format cannot hold the run, or the export predicts something else than the run. Nothing
             is left at ``out`` then.
-        TunebenchError: Study, run, data or base are not there, or not what they were.
+        TunebenchError: Study, run, data or base are missing, or have changed.
     """
     if format not in EXPORTERS:
         raise ConfigError("There is no such export format.", value=format, allowed=", ".join(EXPORTERS))

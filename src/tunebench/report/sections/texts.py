@@ -24,7 +24,7 @@ _LONGEST = 6_000
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What the seeds of an arm say together.
+    """The joint prediction of the seeds of a configuration.
 
     Attributes:
         probabilities: Mean over seeds, shape ``(n, classes)``.
@@ -95,7 +95,7 @@ def texts(source: Source) -> dict[str, Any]:
 
 
 def verdicts_by_size(source: Source) -> list[Size]:
-    """Return the verdicts of all arms that have predictions, the largest size first."""
+    """Return the verdicts of all configurations that have predictions, the largest size first."""
     first = next(iter(source.predictions.values()))
     found = []
     for train_size in sorted({arm.train_size for arm in source.arms}, reverse=True):

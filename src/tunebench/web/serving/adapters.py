@@ -36,7 +36,7 @@ _MIXABLE = frozenset(
 
 
 class AdapterStack:
-    """One base model, and the adapters that lie over it. May be called from several threads.
+    """One base model with several adapters. May be called from several threads.
 
     Args:
         first: A PEFT model with one adapter, as loaded; taken apart.
@@ -145,7 +145,7 @@ def refusal(model: nn.Module) -> str | None:
 
 
 class _Adapter:
-    """What a loaded model brings beside its base.
+    """What a loaded model has besides its base.
 
     Attributes:
         config: For a model whose head is routed: the low-rank updates, at exactly the layers they are at.

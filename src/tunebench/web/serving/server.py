@@ -38,7 +38,7 @@ def serve(
 
     Args:
         sources: Folders, each as ``PATH`` or ``NAME=PATH``; the first is the default model.
-        host: Address to listen at. There is no authentication.
+        host: Address to listen on. There is no authentication.
         port: 0 takes a free one.
         limits: Bounds on requests.
         device: See :func:`tunebench.load`.
