@@ -148,7 +148,7 @@ def run_serve_bench(
         sides: Which keys of :data:`SIDES` to measure, the first of them ``pipeline``.
         seconds: Time for the loads, roughly; all reviews are answered whatever it takes.
         threads: Compute threads of the server.
-        tell: Told what is being measured.
+        tell: Called with a line for each measurement.
 
     Raises:
         ModelError: The model cannot be loaded, or a server does not start.

@@ -23,7 +23,7 @@ def read_hub(name: str, *, revision: str | None, subset: str | None) -> RawData:
         subset: Configuration name; the default one when ``None``.
 
     Raises:
-        DataError: The Hub is out of reach, it has no such data set, revision or configuration, or
+        DataError: The Hub cannot be reached, it has no such data set, revision or configuration, or
             the data set has no ``train`` split.
     """
     commit = _resolve(name, revision)

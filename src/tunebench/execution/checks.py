@@ -1,4 +1,4 @@
-"""What is checked before the first step: strategies, recipes, processes, sizes and the disk."""
+"""Checks before the first step: strategies, recipes, processes, sizes and the disk."""
 
 from __future__ import annotations
 
@@ -175,10 +175,10 @@ def disk_need(specs: Sequence[RunSpec], estimates: Mapping[str, Estimate]) -> in
 
 
 def check_disk(folder: Path, need: int) -> None:
-    """Refuse a plan that the disk has no room for.
+    """Refuse a plan that needs more disk space than there is.
 
     Raises:
-        PlanError: It has not.
+        PlanError: There is too little space.
     """
     existing = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
     free = shutil.disk_usage(existing).free - _DISK_RESERVE

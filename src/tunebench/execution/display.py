@@ -17,13 +17,13 @@ from tunebench.store.live import Progress
 
 
 class Display(Protocol):
-    """What the runner tells."""
+    """Receives the progress of the runner."""
 
     def start(self, estimates: Mapping[str, float]) -> None:
         """Begin; ``estimates`` are seconds a run, of the runs that are to be done."""
 
     def update(self, progress: Progress) -> None:
-        """Show where the run in hand stands."""
+        """Show the progress of the current run."""
 
     def finish(self, run_id: str, line: str) -> None:
         """A run ended; ``line`` says how."""
@@ -142,7 +142,7 @@ class PlainDisplay:
 
 
 class RichDisplay:
-    """One bar for the grid and one for the run in hand, with time left."""
+    """One bar for the grid and one for the current run, with time left."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(file=cast("TextIO", _MayGo(sys.stderr)))

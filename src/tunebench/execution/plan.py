@@ -78,7 +78,7 @@ def make_plan(
         spent_seconds: What is gone of the budget already, on runs that are complete by now.
         measure: Take a few steps of each way of training, for the estimates.
         chosen: Learning rates that a search has found so far, by strategy and size.
-        on_progress: Told what is being done.
+        on_progress: Called with a line for each step.
 
     Raises:
         TunebenchError: Everything that is wrong with model, data and sizes, together.

@@ -31,10 +31,10 @@ class Job:
         store: Where they are written.
         dataset: Their texts.
         execution: Device and threads.
-        display: Told how it goes.
+        display: Receives the progress.
         train: Trains one run.
         estimates: Seconds by run id, for the time left.
-        prune: Decides at every evaluation whether a run is given up; see
+        prune: Decides at every evaluation whether a run is stopped early; see
             :class:`~tunebench.training.attempt.Attempt`.
         locked: Ids of the runs whose test part stays locked until a learning rate is chosen.
     """
@@ -65,7 +65,7 @@ class Job:
 
 @dataclass
 class Summary:
-    """What became of the runs, by id."""
+    """How the runs ended, by id."""
 
     complete: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Summary:
     interrupted: bool = False
 
     def add(self, part: Summary) -> None:
-        """Take in what became of some more runs."""
+        """Add the results of more runs."""
         self.complete += part.complete
         self.skipped += part.skipped
         self.failed += part.failed

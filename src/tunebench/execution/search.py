@@ -2,7 +2,7 @@
 
 A trial is a run of the plan and its record is the truth; Optuna's study is made anew from the records
 each time, so a search resumes as a grid does. Rates are tried from the middle of their range outward.
-At the first, third, ninth... evaluation (or from a later ``first_look`` on) a run goes on only if it is in
+At the first, third, ninth... evaluation (or from a later ``first_look`` on) a run continues only if it is in
 the best part of those that have come so far (asynchronous successive halving: Li et al. 2020,
 arXiv:1810.05934).
 """
@@ -42,7 +42,7 @@ class Trials:
         self._told = 0
 
     def prune(self, scores: list[float]) -> bool:
-        """Take the macro F1 of every evaluation so far of the trial in hand, and say whether to give it up."""
+        """Take the macro F1 of every evaluation so far of the current trial, and say whether to stop it."""
         for number in range(self._told + 1, len(scores) + 1):
             self._trial.report(scores[number - 1], number)
             self._told = number
@@ -51,7 +51,7 @@ class Trials:
         return False
 
     def end(self, record: RunRecord | None) -> None:
-        """Close the trial in hand with the run's record (None: it failed), and open the next one."""
+        """Close the current trial with the run's record (None: it failed), and open the next one."""
         from optuna.trial import TrialState
 
         best = record.selected.macro_f1 if record is not None and record.selected is not None else None
@@ -65,7 +65,7 @@ class Trials:
 
 
 def run_search(specs: Sequence[RunSpec], job: Job, *, search: Search) -> Summary:
-    """Run every learning rate of every strategy and size, giving up those that fall behind.
+    """Run every learning rate of every strategy and size, stopping those that fall behind.
 
     Args:
         specs: One seed of each rate, in the order of the plan; see :func:`tunebench.execution.budget.stage`.

@@ -1,4 +1,4 @@
-"""Stopping on a signal: the run in hand saves a checkpoint first."""
+"""Stopping on a signal: the current run saves a checkpoint first."""
 
 from __future__ import annotations
 

@@ -63,14 +63,14 @@ def run_with(
     Args:
         study: The study.
         executor: What trains its runs.
-        stack: What is to be closed when all has ended.
-        folder: Where everything is written.
+        stack: Closes what is open when everything has ended.
+        folder: Folder for everything that is written.
         execution: Device and threads.
         display: Shows the progress.
-        budget_seconds: What does not fit is left out and said so.
-        measure: Measure speed for the estimates.
-        unlock_test: Score a newly chosen learning rate although the test part was opened for another.
-        tell: Told what is being done.
+        budget_seconds: Time limit. Runs that do not fit are left out, and their rows say so.
+        measure: Measure the speed of this machine for the estimates.
+        unlock_test: Allow a second look at the test part, for a newly chosen learning rate.
+        tell: Called with a line for each step.
         write: Writes tables, figures and report into a folder, and returns the report's path.
     """
     from tunebench.data.copies import held_out_copies

@@ -40,7 +40,7 @@ def score_selected(
         dataset: Its texts.
         execution: Device and threads.
         unlock: Score a newly chosen rate although another one was scored before.
-        tell: Told what is done.
+        tell: Called with a line for each step.
 
     Returns:
         Ids of the runs that were scored.

@@ -57,7 +57,7 @@ class Artifact:
         path: The folder.
         name: What to call it: the folder's name.
         format: How the classifier is stored.
-        label_names: One name a class, in the order of the logits.
+        label_names: One name per class, in the order of the logits.
         max_length: The most tokens that are read of a text, special tokens included.
         truncation: Which tokens of a longer text these are.
         head_share: Their share from the beginning, under ``head_tail``.

@@ -57,7 +57,7 @@ def check_model_folder(folder: Path, source: str) -> None:
 
 
 def refuse_other_folders(folder: Path, source: str) -> None:
-    """Raise where the folder is that of an adapter, or of a Trainer with models below it.
+    """Raise if the folder is that of an adapter, or a Trainer's output folder.
 
     Raises:
         ModelError: It says what the folder is, and what to name instead.
@@ -174,7 +174,7 @@ def check_tokenizer_files(folder: Path, source: str) -> None:
 
 
 def check_token_ids(tokenizer: PreTrainedTokenizerBase, rows: int | None, folder: Path) -> None:
-    """Raise where a tokenizer knows no words, or gives ids that the model's embedding has no row for.
+    """Raise if a tokenizer knows no words, or gives ids for which the model's embedding has no row.
 
     Args:
         tokenizer: The tokenizer.

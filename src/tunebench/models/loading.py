@@ -63,7 +63,7 @@ def model_folder(source: str, revision: str | None = None) -> Path:
     """Return the local folder of a model: packaged, given, or a snapshot from the Hub.
 
     Raises:
-        ModelError: Nothing is there, or the Hub is out of reach.
+        ModelError: Nothing is there, or the Hub cannot be reached.
         MissingExtraError: A packaged model whose package is not installed.
     """
     if not source.strip():
@@ -159,7 +159,7 @@ def load_classifier(
 
     Args:
         folder: The model's folder.
-        label_names: One name a class, in label order.
+        label_names: One name per class, in label order.
         attention_dropout: Replaces the model's own dropout of attention probabilities.
         base_head: What becomes of a classification head that the model has already: ``fresh`` draws another, as
             if it had none; ``kept`` takes it, its classes matched by name. None takes what fits in shape, whatever

@@ -42,7 +42,7 @@ class StepHook(ABC):
 
     @abstractmethod
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Remember again what :meth:`state` gave; then it goes on as if nothing had been interrupted."""
+        """Remember again what :meth:`state` gave; then the run resumes as if nothing had been interrupted."""
 
 
 class Strategy(ABC):
@@ -179,7 +179,7 @@ class Strategy(ABC):
 class ClassicalStrategy(Strategy):
     """A baseline without an encoder: it fits a linear classifier on whole texts.
 
-    It has no learning rate and no recipe; what it has to choose is chosen on the part that selects the
+    It has no learning rate and no recipe; its own choices are made on the part that selects the
     checkpoints of the others. :mod:`tunebench.training.linear.run` fits it.
     """
 

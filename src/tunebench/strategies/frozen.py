@@ -46,7 +46,7 @@ class HeadOnly(Strategy):
     default_learning_rate: ClassVar[float] = 1e-3
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
-        """Freeze all but the head, and set what it reads; see :meth:`Strategy.prepare`."""
+        """Freeze everything but the head, and set the pooling; see :meth:`Strategy.prepare`."""
         from tunebench.models.pooling import pool_mean
 
         if params.pooling == "mean":

@@ -22,7 +22,7 @@ Init = Literal["default", "gaussian", "pissa", "olora", "orthogonal", "eva"]
 
 
 class LoraParams(StrategyParams):
-    """Parameters of LoRA, under PEFT's names where it has them; the defaults are the report's."""
+    """Parameters of LoRA, under PEFT's names where it has them; the defaults are the paper's."""
 
     rank: int = Field(default=8, ge=1, le=1024)
     alpha: float = Field(default=16.0, gt=0)

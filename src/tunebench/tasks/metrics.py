@@ -296,7 +296,7 @@ def score(labels: np.ndarray, logits: np.ndarray, label_names: Sequence[str]) ->
     Args:
         labels: Integers of shape ``(n,)``.
         logits: Shape ``(n, classes)``.
-        label_names: One name a class.
+        label_names: One name per class.
 
     Raises:
         ValueError: As :func:`checked`, or the names are not one a class.

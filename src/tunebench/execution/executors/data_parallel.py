@@ -44,7 +44,7 @@ _FAREWELL = 30.0
 
 
 class ProcessDiedError(RuntimeError):
-    """One of the processes that trained a run together ended without a word."""
+    """One of the processes that trained a run together ended without a message."""
 
 
 def run_in_processes(attempt: Attempt) -> RunRecord:
@@ -102,7 +102,7 @@ class _Member:
         return kind, value
 
     def send(self, kind: str, value: Any) -> None:
-        """Tell it something, if it still listens."""
+        """Send it a message, if it still listens."""
         try:
             self.connection.send((kind, value))
         except OSError:
@@ -245,7 +245,7 @@ class _Line:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def send(self, kind: str, value: Any) -> None:
-        """Tell the parent something."""
+        """Send the parent a message."""
         try:
             self._connection.send((kind, value))
         except OSError:

@@ -148,7 +148,7 @@ class _Sender:
         self._messages.put(("waits", line))
 
     def end(self, summary: Summary) -> None:
-        """Send what became of this worker's runs."""
+        """Send how this worker's runs ended."""
         self._messages.put(("summary", summary))
 
     def stop(self) -> None:

@@ -41,7 +41,7 @@ def push(folder: Path, repository: str) -> str:
         repository: ``OWNER/NAME``.
 
     Raises:
-        HubError: The Hub is out of reach, or refuses.
+        HubError: The Hub cannot be reached, or refuses.
     """
     from huggingface_hub import HfApi
 
