@@ -199,7 +199,7 @@ def test_everything_renders(theirs: Path) -> None:
     for maker in FIGURES.values():
         maker(analyse(comparison))
     page = write_report(theirs.parent / "out")
-    assert "tunebench read what they left" in page.read_text()
+    assert "Other scripts trained these runs" in page.read_text()
     report = page.with_name("report.md").read_text()
     for target in [line.split("](")[1].split(")")[0] for line in report.split("[")[1:] if "](" in line]:
         assert (theirs.parent / "out" / target).exists(), target
@@ -400,7 +400,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "half a step": (entry(step=1.5), "step is not a whole number", "log_history.json"),
     "no step": (entry(step=None), "lacks its step", "log_history.json"),
     "negative time": (entry(eval_runtime=-1.0), "eval_runtime is negative", "log_history.json"),
-    "two truths": (text("metrics.json", '{"eval_loss": 9}'), "different things about eval_loss", "metrics.json"),
+    "two truths": (text("metrics.json", '{"eval_loss": 9}'), "contradict each other", "metrics.json"),
     "no archive": (text("predictions.npz", "PK"), "not an .npz file", "predictions.npz"),
     "objects": (
         arrays_with(label_ids=np.array(["a", 1], dtype=object)),

@@ -254,7 +254,7 @@ def test_a_study_shows_the_size_says_what_it_means_and_leaves_nothing(
     base = ["run", str(study), "--out", str(tmp_path / "out"), "--no-measure", "--threads", "1"]
     planned = CliRunner().invoke(app, [*base, "--dry-run"])
     assert planned.exit_code == 0, planned.output
-    assert "2 runs take frozen layers from disk: about" in planned.output
+    assert "2 runs cache frozen layers on disk: about" in planned.output
     assert "truncation" in planned.output and "tail" in planned.output
     off = CliRunner().invoke(app, [*base, "--dry-run", "--prefix-cache", "off"])
     assert "frozen layers from disk" not in off.output
