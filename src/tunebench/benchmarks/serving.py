@@ -1,4 +1,4 @@
-"""``tunebench bench --serve``: what serving costs, beside a plain ``pipeline()`` behind the same routes.
+"""``tunebench bench --serve``: the cost of serving, compared with a plain ``pipeline()`` behind the same routes.
 
 A classifier is trained for a moment, exported in every format, and served in turn from a process of its own;
 this one sends the requests, one text each, so client and server share the machine on every side alike.

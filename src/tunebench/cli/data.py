@@ -50,7 +50,8 @@ def data_audit(
         out.print(f"  copies of earlier texts: {split.duplicates}; with another label: {split.conflicting}")
     if found.test_in_train is not None:
         out.print(
-            f"test texts that are also in train: {found.test_in_train}; with another label: {found.shared_conflicting}"
+            f"test texts that are also in train: {found.test_in_train}; "
+            f"with another label: {found.shared_conflicting}"
         )
     for line in found.warnings:
         out.print(f"note: {line}", markup=False)

@@ -161,7 +161,9 @@ def discard_weights(
         return
     out.print(f"Weights of {len(found.runs)} runs deleted, {found.bytes / 1e6:,.0f} MB.")
     if found.unscored:
-        out.print(f"Kept: those of {len(found.unscored)} runs that were not scored on test (--all deletes them, too).")
+        out.print(
+            f"Kept: those of {len(found.unscored)} runs that were not scored on test (--all deletes them, too)."
+        )
 
 
 def _print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:

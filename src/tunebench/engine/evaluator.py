@@ -1,4 +1,4 @@
-"""Evaluation: sorted by length, merged, in inference mode, answers in the data's order."""
+"""Evaluation: texts sorted by length, adapters merged, inference mode, results in the data's order."""
 
 from __future__ import annotations
 

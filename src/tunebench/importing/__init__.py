@@ -1,4 +1,4 @@
-"""Runs that other people's Trainer scripts left behind, as a study that tables and reports can show."""
+"""Import runs of other Trainer scripts as a study that tables and reports can show."""
 
 from __future__ import annotations
 

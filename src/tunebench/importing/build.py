@@ -1,4 +1,4 @@
-"""From what a folder holds and what is stated about it to a spec and a record; nothing is guessed."""
+"""Build a spec and a record from a folder and what is stated about it. Nothing is guessed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files of a folder tell something about a run, and what each of them holds."""
+"""Which files of a folder describe a run, and what each of them holds."""
 
 from __future__ import annotations
 

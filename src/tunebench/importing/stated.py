@@ -1,4 +1,4 @@
-"""What the person who imports a run states about it: ``tunebench.yaml`` in its folder, and ``--set``."""
+"""What the user states about an imported run: ``tunebench.yaml`` in its folder, and ``--set``."""
 
 from __future__ import annotations
 

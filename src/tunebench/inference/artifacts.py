@@ -1,4 +1,4 @@
-"""What a folder with a trained classifier holds, read without loading its weights.
+"""The contents of a folder with a trained classifier, read without loading its weights.
 
 Four kinds are known: a merged folder (``save_pretrained``), a PEFT adapter folder, an ONNX folder, and
 the folder of a complete run of a study. Ours carry an ``export.json``; for others its facts are derived.

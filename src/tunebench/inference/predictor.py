@@ -1,4 +1,4 @@
-"""A trained classifier, ready to answer: one class over every format a folder may have."""
+"""A trained classifier, ready to predict: one class for every format that a folder may have."""
 
 from __future__ import annotations
 

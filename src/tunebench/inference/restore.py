@@ -1,4 +1,4 @@
-"""A torch model from what a folder holds: whole, or an error, and nothing in it left to chance."""
+"""Load a torch model from a folder: complete, or an error. No parameter is drawn at random."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report in Markdown: warnings, tables, figures, and how to get the same again."""
+"""The report in Markdown: warnings, tables, figures, and how to reproduce them."""
 
 from __future__ import annotations
 

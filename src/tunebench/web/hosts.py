@@ -1,4 +1,4 @@
-"""The names under which a server of ours may be asked."""
+"""The host names under which a local server answers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One run in several processes of this machine: data parallel, each with its share of every batch.
 
-The process that asked for the run stays what it is and waits; its children form the group
+The parent process waits; its children form the group
 (:mod:`tunebench.engine.process_group`) and each runs :func:`tunebench.training.registry.run_one`. The first of
 them writes to the run's folder. A child that dies, or fails, takes the others with it, and the run has failed with
 that reason; children whose parent dies end at once, since the run's lock died with it.

@@ -1,4 +1,4 @@
-"""An export against its run: the same texts through both, and what may differ."""
+"""The check of an export: its run's model and the export predict the same texts, within tolerances."""
 
 from __future__ import annotations
 

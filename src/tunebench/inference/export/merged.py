@@ -1,4 +1,4 @@
-"""Merged folders: a plain Transformers model, for everything that knows no PEFT."""
+"""Merged folders: a plain Transformers model, for programs without PEFT."""
 
 from __future__ import annotations
 

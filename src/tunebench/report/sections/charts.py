@@ -1,4 +1,4 @@
-"""The charts: scores by size, against cost, losses while training; and the figures of the registry."""
+"""The charts: scores by size, against cost, losses during training; and the figures of the registry."""
 
 from __future__ import annotations
 

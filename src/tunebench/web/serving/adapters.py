@@ -1,4 +1,4 @@
-"""Several LoRA adapters over one base in memory, answered together in one batch.
+"""Several LoRA adapters on one base in memory, computed together in one batch.
 
 PEFT mixes the low-rank updates of a batch row by row. It cannot do so for heads that are more than a
 linear layer (BERT's pooler, RoBERTa's head) or that differ in their number of classes, so the heads are

@@ -1,6 +1,6 @@
 """Micro-batching: requests that wait at the same time are computed together, by one thread.
 
-No request is held back to wait for others: while a batch is computed, what arrives makes up the next.
+No request waits for others: requests that arrive while a batch is computed form the next one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a server takes, so that no request can take the server."""
+"""Limits on requests, so that no request can exhaust the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server has loaded: classifiers by name, and which of them are computed together."""
+"""The loaded classifiers of a server by name, and which of them share batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What requests and answers look like, and how a request's body is read."""
+"""The schema of requests and answers, and how a request's body is read."""
 
 from __future__ import annotations
 

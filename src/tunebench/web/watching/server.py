@@ -1,4 +1,4 @@
-"""Listening for the page's requests until somebody presses Ctrl-C."""
+"""The page's server, until Ctrl-C."""
 
 from __future__ import annotations
 
