@@ -238,7 +238,7 @@ def test_a_plan_says_what_becomes_of_a_head_and_so_does_each_spec(
     finished = rewrite("bert", lambda t: t, id2label={"0": "pos", "1": "neg"}, label2id={"pos": 0, "neg": 1})
     (full, tfidf), said = planned(finished, reviews)
     assert (full.base_head, tfidf.base_head) == ("fresh", None)
-    assert any("finished classifier (pos, neg)" in line and "keep_head: true" in line for line in said)
+    assert any("already a classifier (pos, neg)" in line and "keep_head: true" in line for line in said)
     (kept, _), said = planned(finished, reviews, keep_head=True)
     assert kept.base_head == "kept"
     assert any("kept, its classes matched by name" in line for line in said)
