@@ -65,6 +65,27 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+#: Tests that look at pictures, below ``tests/``.
+DRAWN = ("report", "test_docs.py", "test_results.py", "test_contributing.py", "cli/test_cli.py")
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made, but not rendered, wherever a test does not look at them: a report draws for seconds."""
+    if request.path.relative_to(Path(__file__).parent).as_posix().startswith(DRAWN):
+        return
+
+    def save(figure: Any, stem: Path) -> list[Path]:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg")]
+        for path in paths:
+            path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+        return paths
+
+    for module in ("registry", "runs"):
+        monkeypatch.setattr(f"tunebench.report.figures.{module}.save", save)
+
+
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """``run_study`` leaves out tables, figures and report, which take longer than the runs of a tiny study."""

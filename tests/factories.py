@@ -138,7 +138,7 @@ def make_record(spec: RunSpec, *, status: Status = "complete", f1: float | None 
             by=spec.selection if best else "last",
             step=best["step"] if best else steps,
             epoch=best["epoch"] if best else float(spec.epochs),
-            macro_f1=best["eval_macro_f1"] if best else None,
+            score=best["eval_macro_f1"] if best else None,
         ),
         timing=Timing(
             train_seconds=sum(step_seconds),
@@ -195,7 +195,7 @@ def with_predictions(cell: Cell, wrong: np.ndarray, *, n: int = 400, seed: int =
 def accuracy_alone(cell: Cell) -> Cell:
     """Return a complete cell with no score but its accuracy, as of some imported runs."""
     assert cell.record is not None and cell.record.scores is not None
-    scores = Scores(macro_f1=None, accuracy=cell.record.scores.accuracy, log_loss=None, per_class=[], confusion=[])
+    scores = Scores(values={"accuracy": cell.record.scores["accuracy"]}, per_class=[], confusion=[])
     return replace(cell, record=cell.record.model_copy(update={"scores": scores}), predictions=None)
 
 
@@ -271,9 +271,11 @@ def _scores(spec: RunSpec, f1: float) -> Scores:
         confusion[row, (row + 1) % len(names)] += wrong
     hits, truth, said = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     return Scores(
-        macro_f1=float(np.mean(2 * hits / (truth + said))),
-        accuracy=float(hits.sum() / confusion.sum()),
-        log_loss=0.25 + (1 - f1),
+        values={
+            "macro_f1": float(np.mean(2 * hits / (truth + said))),
+            "accuracy": float(hits.sum() / confusion.sum()),
+            "log_loss": 0.25 + (1 - f1),
+        },
         per_class=[
             ClassScore(
                 label=name,

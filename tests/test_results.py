@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
+from tunebench.data import load_dataset
+from tunebench.data.reference import DataConfig
+from tunebench.data.rules import split_ref
+from tunebench.execution.checks import available
 from tunebench.report.figures import figures_of
 from tunebench.report.markdown import render_report
 from tunebench.report.source import Source
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import expand
+from tunebench.training.parts import describe_parts, run_parts
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 STUDIES = sorted(path.parent.name for path in RESULTS.glob("*/study.yaml"))
@@ -34,6 +40,34 @@ def test_a_stored_study_gives_its_runs_again(name: str) -> None:
         precision={spec.engine: spec.precision for spec in planned} | {"reference": "fp32"},
     )
     assert {spec.run_id for spec in planned} <= {spec.run_id for spec in again}
+
+
+def test_committed_runs_have_the_parts_that_they_were_made_with() -> None:
+    dataset = load_dataset(DataConfig(source="imdb-reviews"))
+    seen = set()
+    for name in STUDIES:
+        store = StudyStore.open(RESULTS / name)
+        study, cells = store.study(), store.cells()
+        assert isinstance(study, StudyConfig)
+        if study.data.source != "imdb-reviews":
+            continue
+        for cell in cells:
+            spec = cell.spec
+            cut = (spec.train_size, spec.subset_seed, spec.test_seed, spec.test_size, spec.validation_fraction)
+            if cell.predictions is None or cell.record is None or (*cut, spec.copies) in seen:
+                continue
+            seen.add((*cut, spec.copies))
+            splits = split_ref(dataset, validates=study.held_out_fraction > 0)
+            assert splits is None and available(study, dataset, splits)[1] == spec.test_size
+            parts = run_parts(spec, dataset)
+            stored, examples = cell.predictions(), cell.record.examples
+            assert np.array_equal(stored["indices"], parts.test)
+            assert np.array_equal(stored["labels"], dataset.train.labels[parts.test])
+            found = describe_parts(dataset, parts)
+            assert examples is not None
+            assert found.train_per_class == examples.train_per_class
+            assert found.validation_per_class == examples.validation_per_class
+    assert len(seen) > 3
 
 
 def test_the_committed_report_is_what_is_written_today() -> None:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 def run_study(
     study: StudyConfig,
+    folder: Path | str,
     *,
-    folder: Path,
-    execution: Execution,
-    display: Display,
+    execution: Execution | None = None,
+    display: Display | None = None,
     budget_seconds: float | None = None,
     measure: bool = True,
     unlock_test: bool = False,
@@ -35,29 +35,31 @@ def run_study(
 
     Args:
         study: The study.
-        folder: Folder for everything that is written.
-        execution: Device and threads.
-        display: Shows the progress.
-        budget_seconds: Time limit. Runs that do not fit are left out, and their rows say so.
-        measure: Measure the speed of this machine for the estimates.
-        unlock_test: Allow a second look at the test part, for a newly chosen learning rate.
-        tell: Called with a line for each step before training begins.
+        folder: Where everything is written.
+        execution: Device and threads; by default what the machine has.
+        display: Shows the progress; by default bars on a terminal, and plain lines elsewhere.
+        budget_seconds: What does not fit is left out and said so.
+        measure: Measure speed for the estimates.
+        unlock_test: Score a newly chosen learning rate although the test part was opened for another.
+        tell: Told what is being done before training begins.
 
     Raises:
         TunebenchError: Something is wrong; raised before the first step.
     """
+    from tunebench.execution.display import make_display
     from tunebench.execution.executors import make_executor
     from tunebench.execution.tracking import check_trackers
 
+    execution = Execution() if execution is None else execution
     check_trackers(execution.trackers)
     with make_executor(execution) as executor, ExitStack() as open_until_the_end:
         return run_with(
             study,
             executor,
             open_until_the_end,
-            folder=folder,
+            folder=Path(folder),
             execution=execution,
-            display=display,
+            display=make_display() if display is None else display,
             budget_seconds=budget_seconds,
             measure=measure,
             unlock_test=unlock_test,
@@ -154,7 +156,11 @@ def audit_source(source: str | DataConfig, *, model: str, max_length: int) -> Au
     """
     from tunebench.data import load_dataset
     from tunebench.data.copies import held_out_copies
+    from tunebench.data.cut import test_count
+    from tunebench.data.rules import split_ref
 
     dataset = load_dataset(DataConfig(source=source) if isinstance(source, str) else source)
     seed = StudyConfig.model_fields["subset_seed"].get_default()[0]
-    return audit_data(dataset, model, max_length, copies=held_out_copies(dataset, seed, None))
+    splits = split_ref(dataset, validates=True)
+    count = test_count(dataset, size=None, limit=None, seed=seed, splits=splits, copies="together")
+    return audit_data(dataset, model, max_length, copies=held_out_copies(dataset, seed, count, splits=splits))

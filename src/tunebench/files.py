@@ -1,17 +1,30 @@
-"""Files written by rename and read with a clear error: what everything on disk goes through."""
+"""Files written by rename and read with a clear error: what everything on disk goes through.
+
+A study's folder, a cache or a model may come from somebody else. A file there may be a link to a private file, a
+pipe that nobody writes to, a device without an end, or larger than memory. None of these is read:
+see :func:`open_regular`.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
 from tunebench.errors import StoreError
 from tunebench.recipe import Part
+
+#: Most bytes of a JSON file. A record of ten million steps has fewer.
+JSON_BYTES = 2**28
+#: Neither waits for the other end of a pipe nor makes a terminal the process's own; no such flags on Windows.
+_CALMLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 class StoredFile(Part):
@@ -26,14 +39,94 @@ def local_path(text: str | Path) -> Path:
     return Path(os.path.expanduser(text))
 
 
+def open_regular(path: Path, *, links: bool = False, limit: int | None = None) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Args:
+        path: The file.
+        links: Follow links wherever they lead. Otherwise a link may only name another file of its own folder.
+        limit: Most bytes it may have.
+
+    Raises:
+        FileNotFoundError: There is none.
+        StoreError: It is something else, leads out of its folder, or is too large.
+    """
+    handle = _open(path, os.O_RDONLY, links=links)
+    found = os.fstat(handle)
+    if limit is not None and found.st_size > limit:
+        os.close(handle)
+        raise StoreError(
+            "The file is too large to be what it should be.",
+            value=f"{path}: {found.st_size:,} bytes",
+            allowed=f"at most {limit:,} bytes",
+        )
+    return os.fdopen(handle, "rb")
+
+
+def read_regular(path: Path, *, links: bool = False, limit: int = JSON_BYTES) -> bytes:
+    """Return the bytes of a regular file; see :func:`open_regular`. What is appended meanwhile is left out."""
+    with open_regular(path, links=links, limit=limit) as file:
+        return file.read(limit)
+
+
+def is_regular(path: Path) -> bool:
+    """Tell whether :func:`open_regular` would open a file: for code that has to open it by its path."""
+    try:
+        os.close(_open(path, os.O_RDONLY, links=False))
+    except (OSError, StoreError):
+        return False
+    return True
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a regular file, which is made if there is none.
+
+    Raises:
+        OSError: It cannot be written.
+        StoreError: It is something else, or leads out of its folder.
+    """
+    handle = _open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, links=False)
+    with os.fdopen(handle, "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def _open(path: Path, flags: int, *, links: bool) -> int:
+    """Open a file, look at what was opened, and return its handle."""
+    if not links and path.is_symlink():
+        target = path.resolve()
+        if target.parent != path.parent.resolve():
+            raise StoreError("The file is a link that leads out of its folder.", value=f"{path} -> {target}")
+        path = target
+    try:
+        handle = os.open(path, flags | _CALMLY | (0 if links else _NO_LINK), 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise StoreError("This is no regular file.", value=str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise StoreError("This is no regular file.", value=str(path))
+    return handle
+
+
 def stored_file(path: Path) -> StoredFile:
-    """Return size and hash of a file, read in pieces."""
+    """Return size and hash of a file, read in pieces.
+
+    Raises:
+        OSError: It cannot be read.
+        StoreError: It is no regular file, or leads out of its folder.
+    """
     digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(2**20):
             digest.update(block)
             size += len(block)
     return StoredFile(bytes=size, sha256=digest.hexdigest())
+
+
+def of_bytes(raw: bytes) -> StoredFile:
+    """Return size and hash of a file that was read already."""
+    return StoredFile(bytes=len(raw), sha256=hashlib.sha256(raw).hexdigest())
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
@@ -79,13 +172,26 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
+    """Read JSON of our own.
 
     Raises:
-        StoreError: Missing or damaged.
+        StoreError: Missing, damaged, no regular file, or one outside its folder.
     """
+    return _read_json(path, links=False, limit=JSON_BYTES)
+
+
+def read_foreign_json(path: Path, *, limit: int = 2**26) -> Any:
+    """Read JSON of a model's folder, whose files may be links to a cache.
+
+    Raises:
+        StoreError: Missing, damaged, no regular file, or too large.
+    """
+    return _read_json(path, links=True, limit=limit)
+
+
+def _read_json(path: Path, *, links: bool, limit: int) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_regular(path, links=links, limit=limit).decode("utf-8"))
     except RecursionError:
         raise StoreError("The file cannot be read: it is nested too deeply.", value=str(path)) from None
     except (OSError, ValueError) as error:
@@ -99,8 +205,8 @@ def is_held(path: Path) -> bool:
     held, and has to ask again.
     """
     try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
+        handle = _open(path, os.O_RDONLY, links=False)
+    except (OSError, StoreError):
         return False
     try:
         import fcntl

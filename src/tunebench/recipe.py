@@ -11,20 +11,42 @@ from pydantic import BaseModel, ConfigDict, Field
 ADDED_LATER: dict[str, Any] = {"added_later": True}
 
 
+def added_later(neutral: Any) -> dict[str, Any]:
+    """Return :data:`ADDED_LATER` for a field whose default is not what was done before it was there.
+
+    Args:
+        neutral: What was done before, and what a record without the field means.
+    """
+    return ADDED_LATER | {"neutral": neutral}
+
+
+def neutral_values(model: type[BaseModel]) -> dict[str, Any]:
+    """Return, for each field declared with :data:`ADDED_LATER`, what a record without it means."""
+    found = {}
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("added_later"):
+            found[name] = extra.get("neutral", field.get_default(call_default_factory=True))
+    return found
+
+
+def as_recorded(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Add to recorded values the fields that came later and whose default is not what was done before."""
+    neutral = {name: value for name, value in neutral_values(model).items() if name not in values}
+    defaults = {name: model.model_fields[name].get_default(call_default_factory=True) for name in neutral}
+    return values | {name: value for name, value in neutral.items() if value != defaults[name]}
+
+
 def without_neutral(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """Drop fields declared with :data:`ADDED_LATER` that have their default, or that nothing switches on."""
-    extras = {
-        name: field.json_schema_extra
-        for name, field in model.model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("added_later")
-    }
+    """Drop fields declared with :data:`ADDED_LATER` that have their neutral value, or that nothing switches on."""
+    neutral = neutral_values(model)
 
     def matters(name: str, value: Any) -> bool:
-        if name not in extras:
+        if name not in neutral:
             return True
-        switch: Any = extras[name].get("only_with", {})
-        default = model.model_fields[name].get_default(call_default_factory=True)
-        return bool(value != default and all(values[other] == wanted for other, wanted in switch.items()))
+        extra: Any = model.model_fields[name].json_schema_extra
+        switch = extra.get("only_with", {})
+        return bool(value != neutral[name] and all(values[other] == wanted for other, wanted in switch.items()))
 
     return {name: value for name, value in values.items() if matters(name, value)}
 

@@ -114,7 +114,7 @@ def three_rates(label: str, rate: float, *, locked: bool = True, **options: Any)
         for cell in arm(label, rate, learning_rate=value, **options):
             record = cell.record
             assert record is not None and record.selected is not None
-            chosen = record.selected.model_copy(update={"macro_f1": 0.9 if value == 5e-5 else 0.8})
+            chosen = record.selected.model_copy(update={"score": 0.9 if value == 5e-5 else 0.8})
             record = record.model_copy(update={"selected": chosen})
             if locked and value != 5e-5:
                 record, cell = record.model_copy(update={"scores": None}), replace(cell, predictions=None)
@@ -127,7 +127,7 @@ def test_a_tie_goes_to_the_cheaper_and_is_called_one() -> None:
     found = recommend(analyse(comparison))
     assert set(found.tie) == {"full", "lora"}
     assert found.strategy == "lora"  # 2.5 s a step against 3 s in the made-up records
-    assert "tie" in found.sentence
+    assert "equal to full" in found.sentence
     assert found.conclusive, found.doubts
 
 

@@ -24,7 +24,7 @@ from tunebench.store.cell import Cell
 from tunebench.store.rows import to_row
 
 MODULES = (
-    "tasks.metrics analysis.comparison analysis.cautions analysis.published report.tables report.tables.render "
+    "tasks.metrics analysis.comparison analysis.warnings analysis.published report.tables report.tables.render "
     "analysis.log_history report.figures report.figures.style report.figures.runs report report.markdown"
 )
 
@@ -141,7 +141,7 @@ def rate_arm(rate: float, scores: dict[int, float | None]) -> Arm:
     for seed, value in scores.items():
         cell = make_cell(learning_rate=rate, seed=seed, size=64, status="failed" if value is None else "complete")
         if cell.record is not None and cell.record.selected is not None:
-            selected = cell.record.selected.model_copy(update={"macro_f1": value})
+            selected = cell.record.selected.model_copy(update={"score": value})
             cell = Cell(cell.spec, cell.status, cell.record.model_copy(update={"selected": selected}))
         cells.append(cell)
     return Arm("full", 64, rate, tuple(cells))
@@ -160,7 +160,7 @@ def test_the_test_score_chooses_nothing() -> None:
     low = make_cell(learning_rate=1e-5, size=64, f1=0.95, **HONEST)
     high = make_cell(learning_rate=1e-4, size=64, f1=0.60, **HONEST)
     assert low.record is not None and low.record.selected is not None
-    worse = low.record.selected.model_copy(update={"macro_f1": 0.1})
+    worse = low.record.selected.model_copy(update={"score": 0.1})
     low = Cell(low.spec, low.status, low.record.model_copy(update={"selected": worse}))
     group = compare([low, high]).group("full", 64)
     assert group is not None and group.selected is not None

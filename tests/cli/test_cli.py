@@ -25,7 +25,7 @@ from tunebench.study.yaml_file import presets
 RESULT_KEYS = (
     "run_id status strategy train_size seed learning_rate trainable_params adapter_params head_params total_params "
     "macro_f1 accuracy test_loss train_seconds eval_seconds wall_seconds train_flops peak_memory_bytes "
-    "artifact_bytes f1_per_million"
+    "artifact_bytes score_per_million"
 ).split()
 
 
@@ -105,7 +105,7 @@ def test_status_tables_and_report_of_a_finished_study(finished: tuple[Path, Path
     assert "2 complete" in tunebench("status", str(out)).out
     assert "| strategy" in tunebench("tables", str(out), "macro_f1", "--format", "markdown").out.lower()
     assert tunebench("report", str(out)).code == 0
-    for place in ("report.md", "tables/macro_f1.csv", "tables/time.md", "figures/loss_curves.png", "study.yaml"):
+    for place in ("report.md", "tables/scores.csv", "tables/time.md", "figures/loss_curves.png", "study.yaml"):
         assert (out / place).stat().st_size > 0
     figures = {p.stem for p in out.glob("figures/runs/*/*.svg")}
     assert figures >= {"loss_by_step", "loss_by_epoch", "confusion"}
@@ -151,7 +151,7 @@ def test_a_budget_leaves_rows_not_holes(finished: tuple[Path, Path], tmp_path: P
         ("full", 60): "left_out",
         ("lora", 60): "left_out",
     }
-    for name in ("macro_f1", "time", "f1_per_million", "runs"):
+    for name in ("scores", "time", "score_per_million", "runs"):
         text = tunebench("tables", str(tmp_path / "b"), name).out
         assert "left out" in text, name
 

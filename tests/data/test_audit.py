@@ -16,8 +16,9 @@ from tunebench.api import run_study
 from tunebench.data import Split, TextDataset
 from tunebench.data.audit import absent_classes, audit
 from tunebench.data.copies import held_out_copies
+from tunebench.data.held_out import hold_out
 from tunebench.data.reference import DataConfig
-from tunebench.data.splits import hold_out
+from tunebench.data.rules import SplitRules
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.execution.display import PlainDisplay
 from tunebench.machine.settings import Execution
@@ -195,7 +196,7 @@ def test_copies_beside_a_held_out_part_as_counted_slowly(train: list[tuple[str, 
     test, _ = hold_out(dataset.train.labels, seed=42, count=5)
     rest = [text for row, (text, _) in enumerate(train) if row not in test]
     assert found.apart == sum(train[row][0] in rest for row in test)
-    test, left_out = hold_out(dataset.train.labels, seed=42, count=5, copies_of=dataset.copies_of)
+    test, left_out = hold_out(dataset.train.labels, seed=42, count=5, rules=SplitRules(copies_of=dataset.copies_of))
     rest = [text for row, (text, _) in enumerate(train) if row not in test]
     assert found.left_out == len(left_out) == sum(text in {train[row][0] for row in test} for text in rest)
     shown = audit(dataset, held_out=found)

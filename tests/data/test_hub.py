@@ -100,9 +100,16 @@ def test_test_split_without_labels_is_passed_over_with_a_word(hub: Hub) -> None:
 
 
 def test_other_splits_are_named(hub: Hub) -> None:
-    hub.splits |= {"validation": _split([0, 1]), "extra": _split([0])}
-    found = [item.what for item in load_dataset(DataConfig(source="owner/name")).reading.passed_over]
-    assert {"split 'validation' (2 rows)", "split 'extra' (1 rows)", "column 'topic'"} <= set(found)
+    hub.splits |= {"validation": _split([0, 1]), "dev": _split([0]), "extra": _split([0])}
+    dataset = load_dataset(DataConfig(source="owner/name"))
+    found = {item.what: item.why for item in dataset.reading.passed_over}
+    assert {"split 'dev' (1 rows)", "split 'extra' (1 rows)", "column 'topic'"} <= set(found)
+    assert dataset.validation is not None and dataset.validation.labels.tolist() == [0, 1]
+    assert found["split 'dev' (1 rows)"] == "'validation' is the validation part"
+    drawn = load_dataset(DataConfig(source="owner/name", validation="drawn"))
+    assert drawn.validation is None and drawn.fingerprint == dataset.fingerprint
+    why = {item.what: item.why for item in drawn.reading.passed_over}
+    assert "data.validation: drawn" in why["split 'validation' (2 rows)"]
 
 
 @pytest.mark.parametrize("setting", ["encoding", "separator", "quotes", "header"])

@@ -191,7 +191,10 @@ def test_columns_used_and_passed_over_are_named(tmp_path: Path) -> None:
     found = _account(tmp_path, "id,title,text,label,split\n1,t,a,x,train\n2,u,b,y,test\n")
     assert "read: columns: text from 'text'; label from 'label'" in found
     assert "column 'title' ('text' is read; --set data.text_column=title reads this one instead)" in found
-    assert "column 'split' (it seems to name splits (test, train); all rows of the file are used as train)" in found
+    assert (
+        "it seems to name splits (test, train); all rows of the file are train; --set data.split_column=split"
+        in found
+    )
     assert "column 'id' (neither texts nor labels)" in found
 
 

@@ -58,10 +58,34 @@ def test_folder_of_splits_may_mix_kinds_and_other_files_are_named(tmp_path: Path
             "notes.txt": "-",
         },
     )
-    raw = read_path(tmp_path)
+    with pytest.raises(DataError, match=r"validation\.csv"):
+        read_path(tmp_path)
+    raw = read_path(tmp_path, DataConfig(source="", validation="drawn"))
     assert _pairs(raw.train) == [("a", "0"), ("b", "1")]
-    assert _pairs(raw.test) == [("c", 1)]
+    assert _pairs(raw.test) == [("c", 1)] and raw.validation is None
     assert [item.what for item in raw.passed_over] == ["validation.csv", "notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "Val", "dev", "eval"])
+@pytest.mark.parametrize("layout", ["files", "classes"])
+def test_a_validation_part_is_read_under_any_of_its_names(tmp_path: Path, name: str, layout: str) -> None:
+    if layout == "files":
+        _write(tmp_path, {"train.csv": CSV, "test.csv": CSV, f"{name}.csv": "text,label\nv,1\n"})
+    else:
+        _write(tmp_path, {"train/0/1.txt": "a", "train/1/1.txt": "b", f"{name}/1/1.txt": "v"})
+    raw = read_path(tmp_path)
+    assert _pairs(raw.validation) == [("v", "1")] and not raw.passed_over
+    assert list(raw.parts) == ["train", "validation", *(["test"] if layout == "files" else [])]
+    drawn = read_path(tmp_path, DataConfig(source="", validation="drawn"))
+    assert drawn.validation is None and _pairs(drawn.train) == _pairs(raw.train)
+    assert ["data.validation: drawn" in item.why for item in drawn.passed_over] == [True]
+
+
+def test_a_validation_folder_without_classes_is_passed_over(tmp_path: Path) -> None:
+    _write(tmp_path, {"train/0/1.txt": "a", "train/1/1.txt": "b", "dev/x.txt": "v"})
+    raw = read_path(tmp_path)
+    assert raw.validation is None
+    assert [str(item) for item in raw.passed_over] == ["dev/ (it holds no folder of a class)"]
 
 
 def test_shards_are_read_in_order(tmp_path: Path) -> None:
@@ -174,7 +198,8 @@ def test_every_file_beside_the_data_is_named(tmp_path: Path) -> None:
             ".hidden": "-",
         },
     )
-    passed_over = {item.what: item.why for item in read_path(tmp_path).passed_over}
+    drawn = DataConfig(source="", validation="drawn")
+    passed_over = {item.what: item.why for item in read_path(tmp_path, drawn).passed_over}
     assert set(passed_over) == {"dev.csv", "2 files *.csv: extra.csv, more.csv", "notes.md", "folder old/"}
     assert "validation" in passed_over["dev.csv"]
 
@@ -203,8 +228,8 @@ def test_texts_of_every_ending_and_case_are_read_and_other_files_named(tmp_path:
         "Train/notes.txt",
         "Train/folder unsup/",
         "Train/folder none/",
-        "val/",
     }
+    assert _pairs(raw.validation) == [("e", "pos")]
 
 
 def test_repository_of_the_hub_is_read_from_its_data_folder(tmp_path: Path) -> None:

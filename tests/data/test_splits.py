@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tunebench.data.splits import Parts, available_train, held_out_count, hold_out, make_parts, shuffled
+from tunebench.data.held_out import held_out_count, hold_out, shuffled
+from tunebench.data.rules import SplitRules
+from tunebench.data.splits import Parts, make_parts
 from tunebench.errors import DataError
 
 FRACTIONS = st.sampled_from([0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 1 / 3, 0.5, 0.7, 0.89])
@@ -27,7 +29,17 @@ def label_arrays(draw: st.DrawFn, max_class: int = 60) -> np.ndarray:
 
 def _cut(labels: np.ndarray, size: int, **options: Any) -> Parts:
     defaults = {"test_labels": np.array([0, 1]), "subset_seed": 42, "validation_fraction": 0.1, "test_size": None}
-    return make_parts(train_labels=labels, train_size=size, **(defaults | options))
+    options = defaults | options
+    rules = SplitRules(copies_of=options.pop("copies_of", None))
+    if options["test_size"] is None:
+        test = options["test_labels"]
+        options["test_size"] = held_out_count(labels, None) if test is None else len(test)
+    return make_parts(train_labels=labels, train_size=size, rules=rules, **options)
+
+
+def available_train(examples: int, *, has_test: bool, test_size: int | None, left_out: int = 0) -> int:
+    """How many examples there are to train on: those neither held out for testing nor left out."""
+    return examples if has_test else examples - held_out_count(np.zeros(examples), test_size) - left_out
 
 
 def _try_cut(labels: np.ndarray, size: int, **options: Any) -> Parts | None:
@@ -152,6 +164,29 @@ def test_size_is_accepted_exactly_when_every_part_has_every_class(
     assert (_try_cut(labels, size, validation_fraction=fraction) is not None) == possible
 
 
+@settings(deadline=None)
+@given(label_arrays(max_class=40), st.data(), FRACTIONS, st.booleans())
+def test_the_fraction_in_the_error_is_the_smallest_offered_that_works(
+    labels: np.ndarray, data: st.DataObject, fraction: float, held_out: bool
+) -> None:
+    size = data.draw(st.integers(1, len(labels)))
+    options: dict[str, Any] = {"test_labels": None} if held_out else {}
+    try:
+        _cut(labels, size, validation_fraction=fraction, **options)
+    except DataError as error:
+        offered = re.search(r"set validation_fraction: ([\d.]+)", str(error.fix))
+        smaller = [percent / 100 for percent in (*range(5, 50, 5), *range(50, 90, 10)) if percent / 100 > fraction]
+        if "too small to stratify: " in error.what and "training size" in error.what and fraction:
+            works = [f for f in smaller if _try_cut(labels, size, validation_fraction=f, **options)]
+            assert (float(offered[1]) if offered else None) == (works[0] if works else None)
+        elif offered is not None and "for every part" in error.what:
+            # Enough for every class; whether a size is too small is said next.
+            try:
+                _cut(labels, size, validation_fraction=float(offered[1]), **options)
+            except DataError as again:
+                assert "for every part" not in again.what
+
+
 def test_size_larger_than_the_data_names_the_largest() -> None:
     with pytest.raises(DataError, match="larger than the data") as caught:
         _cut(np.tile([0, 1], 50), 101)
@@ -250,7 +285,7 @@ def test_held_out_part_never_meets_training(labels: np.ndarray, data: st.DataObj
     size = data.draw(st.integers(1, most))
     parts = _valid_cut(labels, size, test_labels=None, test_size=test_size, validation_fraction=fraction)
     assert parts.test_from == "train" and parts.test_held_out
-    assert len(parts.test) == held_out_count(len(labels), test_size)
+    assert len(parts.test) == held_out_count(labels, test_size)
     used = np.concatenate([parts.train, parts.validation, parts.test])
     assert len(used) == len(set(used.tolist())) == size + len(parts.test)
     # From the end: what comes before the first held-out example is the beginning of the order.
@@ -383,8 +418,8 @@ def copied(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 def _most(labels: np.ndarray, test_size: int | None, copies_of: np.ndarray) -> int | None:
     try:
-        count = held_out_count(len(labels), test_size)
-        _, left_out = hold_out(labels, seed=42, count=count, copies_of=copies_of)
+        count = held_out_count(labels, test_size)
+        _, left_out = hold_out(labels, seed=42, count=count, rules=SplitRules(copies_of=copies_of))
     except DataError:
         return None
     return available_train(len(labels), has_test=False, test_size=test_size, left_out=len(left_out))
@@ -410,7 +445,7 @@ def test_copies_are_in_one_part(
         return
     tested = set(copies_of[parts.test])
     assert not tested & (texts[0] | texts[1])
-    assert len(parts.test) == held_out_count(len(labels), options["test_size"])
+    assert len(parts.test) == held_out_count(labels, options["test_size"])
     # Rows read are rows used and rows left out; only one text can be cut, and its copies are left out.
     assert set(copies_of[parts.left_out]) <= tested and len(set(copies_of[parts.left_out])) <= 1
     whole = _try_cut(labels, most, **options)
@@ -438,7 +473,10 @@ def test_sizes_are_nested_with_copies(
     assert inner.validation.tolist() == outer.validation[: len(inner.validation)].tolist()
     assert inner.test.tolist() == outer.test.tolist()
     larger, _ = hold_out(
-        labels, seed=42, count=data.draw(st.integers(test_size, len(labels) - 1)), copies_of=copies_of
+        labels,
+        seed=42,
+        count=data.draw(st.integers(test_size, len(labels) - 1)),
+        rules=SplitRules(copies_of=copies_of),
     )
     assert set(inner.test) <= set(larger)
 
@@ -471,7 +509,7 @@ def test_test_texts_are_stratified_whatever_their_copies(
     firsts = np.flatnonzero(copies_of == np.arange(len(labels)))
     count = data.draw(st.integers(1, len(labels) - 1))
     try:
-        test, _ = hold_out(labels, seed=3, count=count, copies_of=copies_of)
+        test, _ = hold_out(labels, seed=3, count=count, rules=SplitRules(copies_of=copies_of))
     except DataError:
         return
     drawn = np.unique(copies_of[test])

@@ -28,6 +28,7 @@ from tunebench.store.record import RunRecord, Selected
 from tunebench.store.study_folder import PlannedRun, StudyStore
 from tunebench.study.config import Search, StudyConfig
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.metrics import METRICS
 from tunebench.training.attempt import Attempt, Interrupted, TrainFunction
 from tunebench.training.estimate import Estimate
 
@@ -63,7 +64,7 @@ def fake_train(best: float, spent: list[str], limit: int = 10**9) -> TrainFuncti
             spec,
             attempt.folder,
             status=status,
-            selected=Selected(by="validation", step=len(scores), epoch=1.0, macro_f1=max(scores)),
+            selected=Selected(by="validation", step=len(scores), epoch=1.0, score=max(scores)),
             log_history=[{"eval_macro_f1": value, "step": i} for i, value in enumerate(scores)],
         )
 
@@ -125,7 +126,7 @@ def test_a_ctrl_c_after_the_last_evaluation_of_a_trial_stops_the_search(tmp_path
 def test_the_leader_at_every_point_is_never_given_up() -> None:
     ranks = [0.5, 0.6, 0.7, 0.8]
     for permutation in itertools.permutations(ranks):
-        trials, whole = Trials(Search(method="halving", reduction=2)), []
+        trials, whole = Trials(Search(method="halving", reduction=2), METRICS["macro_f1"]), []
         for value in permutation:
             scores = [value + 0.01 * i for i in range(8)]
             if not any(trials.prune(scores[:n]) for n in range(1, 9)):
@@ -136,7 +137,7 @@ def test_the_leader_at_every_point_is_never_given_up() -> None:
 
 def test_nothing_is_given_up_before_the_first_look() -> None:
     for first_look in (1, 2, 4):
-        trials = Trials(Search(method="halving", first_look=first_look))
+        trials = Trials(Search(method="halving", first_look=first_look), METRICS["macro_f1"])
         assert not any(trials.prune([0.9] * n) for n in range(1, 9))
         trials.end(None)
         given_up = [n for n in range(1, 9) if trials.prune([0.1] * n)]
@@ -291,7 +292,7 @@ def test_a_promise_of_equal_trials_is_held_to() -> None:
 def test_runs_at_rates_that_were_not_chosen_are_no_gap() -> None:
     chosen, other = make_cell("full", **HONEST), make_cell("full", learning_rate=1e-5, **HONEST)
     assert other.record is not None and other.record.selected is not None
-    low = other.record.selected.model_copy(update={"macro_f1": 0.1})
+    low = other.record.selected.model_copy(update={"score": 0.1})
     locked = other.record.model_copy(update={"scores": None, "selected": low})
     from dataclasses import replace
 

@@ -154,8 +154,8 @@ def test_records_hold_what_the_trainer_left(theirs: Path) -> None:
         assert record is not None and record.scores is not None and record.timing is not None
         with np.load(theirs / name / "predictions.npz") as stored:
             labels, logits = stored["label_ids"], stored["predictions"]
-        assert record.scores.accuracy == accuracy_score(labels, logits.argmax(1))
-        assert record.scores.macro_f1 == pytest.approx(f1_score(labels, logits.argmax(1), average="macro"))
+        assert record.scores["accuracy"] == accuracy_score(labels, logits.argmax(1))
+        assert record.scores["macro_f1"] == pytest.approx(f1_score(labels, logits.argmax(1), average="macro"))
         assert (spec.label, spec.train_size, spec.test_size, spec.epochs) == (name, TRAIN, TEST, EPOCHS)
         assert (spec.seed, spec.learning_rate, spec.batch_size) == (None, None, None)
         log = json.loads(
@@ -279,7 +279,7 @@ def test_the_sidecar_states_and_is_marked(theirs: Path) -> None:
     assert set(lora.record.imported.stated) == set(said)
 
 
-def test_stated_values_are_said_in_the_cautions(theirs: Path) -> None:
+def test_stated_values_are_said_in_the_warnings(theirs: Path) -> None:
     lines = " ".join(analyse(bring(theirs, "seed=1", "full:learning_rate=1e-3")).warnings)
     assert "Stated by whoever imported the runs, and not found in their folders: seed, learning rate" in lines
     assert "train_runtime includes the evaluations" in lines
@@ -524,7 +524,7 @@ def test_probabilities_under_the_name_of_logits_give_no_log_loss(theirs: Path) -
     arrays_with(predictions=lambda a: softmax(a["predictions"], axis=1))(theirs / "full")
     full = bring(theirs).cells[0].record
     assert full is not None and full.scores is not None
-    assert full.scores.log_loss is None and full.scores.macro_f1 is not None
+    assert full.scores["log_loss"] is None and full.scores["macro_f1"] is not None
     assert not full.files
 
 

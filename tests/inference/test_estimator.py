@@ -17,6 +17,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks
 
 from tunebench import TextClassifier
+from tunebench.strategies import STRATEGIES
 
 Make = Callable[..., TextClassifier]
 
@@ -158,6 +159,14 @@ def test_input_that_cannot_be_learned_from_is_a_value_error(make: Make, x: Any, 
         make().fit(x, y)
 
 
+def test_a_strategy_that_cannot_be_loaded_is_refused_before_training(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(STRATEGIES["bitfit"]), "exportable", False)
+    with pytest.raises(ValueError, match=r"'bitfit' cannot be loaded for predictions; allowed: .*tfidf"):
+        make(strategy="bitfit").fit(X, Y)
+
+
 @pytest.mark.parametrize("x", [None, 7, {"a text": 1}])
 def test_what_holds_no_texts_is_not_predicted(fitted: TextClassifier, x: Any) -> None:
     with pytest.raises(ValueError, match="a sequence of texts is needed"):
@@ -168,8 +177,7 @@ def test_what_holds_no_texts_is_not_predicted(fitted: TextClassifier, x: Any) ->
     ("options", "message"),
     [
         ({"strategy": "nothing"}, "unknown kind of strategy"),
-        ({"strategy": "tfidf"}, "cannot be loaded for predictions yet"),
-        ({"strategy": "setfit"}, "cannot be loaded for predictions yet"),
+        ({"strategy": "tfidf"}, "has no learning rate"),
         ({"strategy": "lora", "strategy_params": {"rank": 0}}, "rank"),
         ({"epochs": 0}, "epochs"),
         ({"learning_rate": -1.0}, "learning_rate"),

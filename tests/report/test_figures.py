@@ -124,7 +124,7 @@ def test_axes_are_labelled_and_sizes_have_separators(name: str) -> None:
     assert all(axes.get_xlabel() for axes in figure.axes)
     assert figure.axes[0].get_ylabel()
     texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
-    if name in ("differences", "f1_by_truncation"):  # the report's cells have no predictions to compare
+    if name in ("differences", "score_by_truncation"):  # the report's cells have no predictions to compare
         return
     assert any("25,000" in text for text in texts)
     assert {"full", "lora"} <= set(texts)
@@ -161,10 +161,10 @@ def points(figure: Figure, *, hollow: bool) -> set[float]:
 
 def test_means_and_published_values_are_where_the_tables_have_them() -> None:
     comparison = CASES["report"]()
-    figure = FIGURES["macro_f1_by_size"](analyse(comparison))
+    figure = FIGURES["score_by_size"](analyse(comparison))
     assert points(figure, hollow=False) == {round(row["macro_f1"], 9) for row in comparison.rows()}
     assert points(figure, hollow=True) == {cell.macro_f1 for cell in PUBLISHED.values()}
-    assert FIGURES["f1_per_million_by_size"](analyse(comparison)).axes[0].get_yscale() == "log"
+    assert FIGURES["score_per_million_by_size"](analyse(comparison)).axes[0].get_yscale() == "log"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_scores_at_the_ends_of_their_range_are_drawn_without_a_warning(
     comparison = compare(cells)
     for name in figures_of(analyse(comparison)):
         save(FIGURES[name](analyse(comparison)), tmp_path / name)
-    figure = FIGURES["f1_per_million_by_size"](analyse(comparison))
+    figure = FIGURES["score_per_million_by_size"](analyse(comparison))
     words = " ".join(text.get_text() for text in [*figure.texts, *figure.axes[0].texts])
     # What a log axis cannot show is named.
     assert "Not shown, for a log axis has no 0:" in words and "lora at 5,000" in words
@@ -195,15 +195,15 @@ def test_scores_at_the_ends_of_their_range_are_drawn_without_a_warning(
 
 
 def test_nothing_is_hollow_without_a_cell_of_the_report() -> None:
-    assert points(FIGURES["macro_f1_by_size"](analyse(CASES["one run"]())), hollow=True) == set()
+    assert points(FIGURES["score_by_size"](analyse(CASES["one run"]())), hollow=True) == set()
 
 
 def test_many_strategies_have_a_panel_each_before_the_others_in_grey() -> None:
     comparison = many()
-    figure = FIGURES["f1_by_learning_rate"](analyse(comparison))
+    figure = FIGURES["score_by_learning_rate"](analyse(comparison))
     assert [axes.get_title() for axes in figure.axes] == comparison.labels
     for axes, group in zip(figure.axes, comparison.groups(), strict=True):
-        own = {cell.row["selection_macro_f1"] for cell in group.cells if cell.trained}
+        own = {cell.row["selection_score"] for cell in group.cells if cell.trained}
         coloured = [line for line in axes.lines if line.get_color() != "0.85"]
         assert {float(y) for line in coloured for y in np.asarray(line.get_ydata())} == own
         assert len(axes.lines) - len(coloured) == len(comparison.labels) - 1
@@ -218,10 +218,10 @@ def test_a_run_that_learnt_nothing_does_not_press_the_others_together(labels: tu
         for label in labels
         for i, rate in enumerate(rates)
     ]
-    whole = FIGURES["f1_by_learning_rate"](analyse(compare(cells)))
+    whole = FIGURES["score_by_learning_rate"](analyse(compare(cells)))
     assert "below the axis" not in footnotes(whole)
     cells[2] = make_cell(labels[0], size=500, learning_rate=rates[2], f1=0.33, **HONEST)
-    figure = FIGURES["f1_by_learning_rate"](analyse(compare(cells)))
+    figure = FIGURES["score_by_learning_rate"](analyse(compare(cells)))
     assert "below the axis" in footnotes(figure)
     for axes in figure.axes:
         assert 0.33 < axes.get_ylim()[0] < 0.8
@@ -242,7 +242,7 @@ def test_every_seed_below_the_axis_is_marked_with_its_score() -> None:
         for rate, values in scores.items()
         for seed, f1 in enumerate(values)
     ]
-    figure = FIGURES["f1_by_learning_rate"](analyse(compare(cells)))
+    figure = FIGURES["score_by_learning_rate"](analyse(compare(cells)))
     (axes,) = figure.axes
     assert 0.71 < axes.get_ylim()[0] < 0.76
     # Of the rate whose mean is below, the mean; both strategies' at one rate above each other.
@@ -263,7 +263,7 @@ def test_rates_that_were_tried_are_the_ticks_and_no_label_lies_on_another(
     labels: tuple[str, ...], rates: tuple[float, ...]
 ) -> None:
     cells = [make_cell(label, size=500, learning_rate=rate, **HONEST) for label in labels for rate in rates]
-    figure = FIGURES["f1_by_learning_rate"](analyse(compare(cells)))
+    figure = FIGURES["score_by_learning_rate"](analyse(compare(cells)))
     figure.draw_without_rendering()
     for axes in figure.axes:
         assert axes.xaxis.get_minorticklocs() == pytest.approx(sorted(set(rates) - set(axes.get_xticks())))
@@ -276,27 +276,27 @@ def test_rates_that_were_tried_are_the_ticks_and_no_label_lies_on_another(
 
 
 def test_marks_of_learning_rates_are_explained_where_they_are_drawn() -> None:
-    alone = footnotes(FIGURES["f1_by_learning_rate"](analyse(compare(make_grid(sizes=(500,), **HONEST)))))
+    alone = footnotes(FIGURES["score_by_learning_rate"](analyse(compare(make_grid(sizes=(500,), **HONEST)))))
     assert "Ring" not in alone and "Small dots" not in alone
     seeds = footnotes(
-        FIGURES["f1_by_learning_rate"](analyse(compare(make_grid(sizes=(500,), seeds=(1, 2), **HONEST))))
+        FIGURES["score_by_learning_rate"](analyse(compare(make_grid(sizes=(500,), seeds=(1, 2), **HONEST))))
     )
     assert "Ring" not in seeds and "Small dots: single seeds." in seeds
     assert "Grey: the other strategies. Ring: the chosen rate." in footnotes(
-        FIGURES["f1_by_learning_rate"](analyse(many()))
+        FIGURES["score_by_learning_rate"](analyse(many()))
     )
 
 
 def test_a_strategy_without_a_learning_rate_has_no_place_among_them() -> None:
     cells = [make_cell("full", size=500, **HONEST), make_cell("tfidf", kind="tfidf", size=500, **HONEST)]
-    figure = FIGURES["f1_by_learning_rate"](analyse(compare(cells)))
+    figure = FIGURES["score_by_learning_rate"](analyse(compare(cells)))
     assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [1]
     assert "No learning rate, or none that is known: tfidf." in footnotes(figure)
 
 
 def test_cuts_of_one_recipe_are_joined_and_nothing_else_is_drawn() -> None:
     comparison = cuts()
-    figure = FIGURES["f1_by_truncation"](analyse(comparison))
+    figure = FIGURES["score_by_truncation"](analyse(comparison))
     (axes,) = figure.axes
     (joined,) = [line for line in axes.lines if line.get_linestyle() != "None" and line.get_marker() == "o"]
     entries = {entry.label: entry.interval().estimate for entry in analyse(comparison).at(500)}
@@ -306,7 +306,7 @@ def test_cuts_of_one_recipe_are_joined_and_nothing_else_is_drawn() -> None:
 
 
 def test_a_figure_of_cuts_is_drawn_where_they_differ() -> None:
-    name = "f1_by_truncation"
+    name = "score_by_truncation"
     assert name in figures_of(analyse(cuts())) and name not in figures_of(analyse(CASES["report"]()))
     assert set(figures_of(analyse(CASES["report"]()))) == set(FIGURES) - {name}
 
@@ -318,8 +318,8 @@ def footnotes(figure: Figure) -> str:
 def test_figures_say_what_a_reader_must_know() -> None:
     for maker in FIGURES.values():
         assert "Not shown: 3 of 10 runs" in footnotes(maker(analyse(failed())))
-    assert "optimistic" in footnotes(FIGURES["macro_f1_by_size"](analyse(CASES["report"]())))
-    assert "optimistic" not in footnotes(FIGURES["macro_f1_by_size"](analyse(CASES["one run"]())))
+    assert "optimistic" in footnotes(FIGURES["score_by_size"](analyse(CASES["report"]())))
+    assert "optimistic" not in footnotes(FIGURES["score_by_size"](analyse(CASES["one run"]())))
     words = [text.get_text() for text in FIGURES["loss_curves"](analyse(CASES["nothing"]())).axes[0].texts]
     assert words == ["no finished run yet"]
 
@@ -337,13 +337,13 @@ def test_why_there_is_no_curve_is_said_as_the_fit_has_it(case: str) -> None:
 
 def test_a_figure_of_times_says_that_runs_shared_the_machine() -> None:
     cells = make_grid(sizes=(500,), **HONEST)
-    assert "shared the machine" not in footnotes(FIGURES["f1_by_train_time"](analyse(compare(cells))))
+    assert "shared the machine" not in footnotes(FIGURES["score_by_train_time"](analyse(compare(cells))))
     assert cells[0].record is not None and cells[0].record.timing is not None
     cells[0].record.timing.contended = True
     comparison = compare(cells)
     (said,) = [line for line in analyse(comparison).warnings if "shared the machine" in line]
     assert said.startswith("1 of 2 runs")
-    assert said in footnotes(FIGURES["f1_by_train_time"](analyse(comparison)))
+    assert said in footnotes(FIGURES["score_by_train_time"](analyse(comparison)))
 
 
 def test_files_are_the_same_every_time_and_nothing_else_is_left(tmp_path: Path) -> None:

@@ -71,9 +71,7 @@ def test_figures_of_a_complete_run_are_written_once(tmp_path: Path, monkeypatch:
 
 
 def test_the_report_is_the_same_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "tunebench.report.figures.registry.FIGURES", {"macro_f1_by_size": FIGURES["macro_f1_by_size"]}
-    )
+    monkeypatch.setattr("tunebench.report.figures.registry.FIGURES", {"score_by_size": FIGURES["score_by_size"]})
     comparison = compare([make_cell(size=500, status="pending")])
     first = write_report(Source(analyse(comparison), tmp_path)).read_bytes()
     assert write_report(Source(analyse(comparison), tmp_path)).read_bytes() == first

@@ -77,21 +77,25 @@ def test_every_section_is_there_and_every_chart_is_drawn(made: Path, opened: Ope
     assert answer == found.sentence
 
 
+#: Clicks every head of every table twice; a click a call to the browser would take a minute.
+SORT = """() => [...document.querySelectorAll("table.sortable")].flatMap((table) =>
+  [...table.querySelectorAll("th")].flatMap((head, i) => ["ascending", "descending"].map((direction) => {
+    head.querySelector("button").click();
+    const cells = [...table.querySelectorAll(`tbody td:nth-child(${i + 1})`)];
+    return [direction, head.getAttribute("aria-sort"), cells.map((cell) => cell.dataset.sort)];
+  })))"""
+
+
 def test_tables_sort_by_numbers_both_ways_with_the_unknown_last(made: Path, opened: Open) -> None:
-    page = opened(made)
-    for table in page.locator("table.sortable").all():
-        for position in range(table.locator("th").count()):
-            head = table.locator("th").nth(position)
-            for direction in ("ascending", "descending"):
-                head.locator("button").click()
-                assert head.get_attribute("aria-sort") == direction
-                cells = table.locator(f"tbody td:nth-child({position + 1})")
-                keys = cells.evaluate_all("all => all.map((c) => c.dataset.sort)")
-                known = [key for key in keys if key != ""]
-                assert keys == known + [""] * (len(keys) - len(known))
-                if all(re.fullmatch(r"-?[\d.]+(e[-+]?\d+)?", key) for key in known):
-                    values = [float(key) for key in known]
-                    assert values == sorted(values, reverse=direction == "descending")
+    found = opened(made).evaluate(SORT)
+    assert len(found) > 100
+    for direction, said, keys in found:
+        assert said == direction
+        known = [key for key in keys if key != ""]
+        assert keys == known + [""] * (len(keys) - len(known))
+        if all(re.fullmatch(r"-?[\d.]+(e[-+]?\d+)?", key) for key in known):
+            values = [float(key) for key in known]
+            assert values == sorted(values, reverse=direction == "descending")
 
 
 def test_a_review_with_markup_stays_text(made: Path, opened: Open) -> None:
@@ -183,7 +187,7 @@ def test_every_control_is_reached_by_the_tab_key(made: Path, opened: Open) -> No
     [
         (("full",), (5_000,), (1,)),
         (("full", "lora"), (5_000, 10_000, 25_000), (1,)),
-        (tuple(EIGHT)[:5], (1_000, 2_000, 5_000, 10_000), tuple(range(10))),
+        (tuple(EIGHT)[:5], (1_000, 2_000), tuple(range(20))),
     ],
     ids=["1", "6", "200"],
 )

@@ -71,13 +71,13 @@ def test_a_point_has_one_interval_in_chart_table_figure_and_recommendation(
     (front,) = make_tables(source.analysis, ["front"])
     (table,) = make_tables(source.analysis, ["intervals"])
     scores = {row["strategy"]: ends(row["macro_f1"]) for row in table.rows}
-    assert scores == {row["strategy"]: ends(row["macro_f1"]) for row in front.rows}
+    assert scores == {row["strategy"]: ends(row["score"]) for row in front.rows}
     found = source.recommendation
     assert isinstance(found, Recommendation)
     assert scores == {one.label: ends(one.interval) for one in found.alternatives}
     middle, low, high = scores[found.strategy]
     assert f"{middle:.4f} [{low:.4f}, {high:.4f}]" in found.sentence
-    bars = FIGURES["f1_by_parameters"](source.analysis).axes[0].containers
+    bars = FIGURES["score_by_parameters"](source.analysis).axes[0].containers
     drawn = [bar.lines[2][0].get_segments()[0][:, 1].tolist() for bar in bars]
     assert np.allclose(sorted(drawn), sorted([low, high] for _, low, high in scores.values()))
     costs = [row for row in SECTIONS["cost"].build(source)["data"]["rows"] if row["kind"] == "point"]

@@ -28,7 +28,7 @@ from tunebench.stats import Interval
 from tunebench.store.record import Status
 
 STATES: tuple[Status, ...] = ("failed", "out_of_memory", "pending", "running", "left_out")
-BY_STRATEGY = ("macro_f1", "time", "cost", "f1_per_million")
+BY_STRATEGY = ("scores", "time", "cost", "score_per_million")
 
 
 def mixed() -> Comparison:
@@ -82,7 +82,7 @@ def test_macro_f1_is_mean_and_deviation_over_seeds() -> None:
     values = [row["macro_f1"] for row in comparison.rows()]
     mean = sum(values) / 3
     sd = (sum((value - mean) ** 2 for value in values) / 2) ** 0.5
-    made = table("macro_f1", comparison)
+    made = table("scores", comparison)
     assert f"{mean:.4f} ± {sd:.4f}" in to_text(made)
     row = next(csv.DictReader(io.StringIO(to_csv(made))))
     assert float(row["macro_f1"]) == pytest.approx(mean)
@@ -92,7 +92,7 @@ def test_macro_f1_is_mean_and_deviation_over_seeds() -> None:
 
 def test_published_values_stand_beside_the_reports_cells() -> None:
     comparison = compare([*make_grid(), make_cell("lora-r32")])
-    for row in table("macro_f1", comparison).rows:
+    for row in table("scores", comparison).rows:
         expected = PUBLISHED.get((row["strategy"], row["train_size"]))
         assert row["published_macro_f1"] == (expected.macro_f1 if expected else None)
     minutes = {(r["strategy"], r["train_size"]): r["published_minutes"] for r in table("time", comparison).rows}
@@ -103,7 +103,7 @@ def test_published_values_stand_beside_the_reports_cells() -> None:
 
 def test_another_model_is_said_where_published_values_stand() -> None:
     comparison = compare(make_grid(model=ModelRef(source="minilm", fingerprint="m"), **HONEST))
-    made = table("macro_f1", comparison)
+    made = table("scores", comparison)
     assert "Macro F1, paper (DistilBERT)" in [column.title for column in made.columns]
     assert any("model minilm" in note and "selection validation" in note for note in made.notes)
 
@@ -123,10 +123,10 @@ def test_time_counts_training_evaluation_and_both() -> None:
 
 
 def test_adapter_and_head_are_counted_apart() -> None:
-    made = table("f1_per_million", compare(make_grid()))
+    made = table("score_per_million", compare(make_grid()))
     lora = next(row for row in made.rows if row["strategy"] == "lora")
     assert (lora["trainable_params"], lora["adapter_params"], lora["head_params"]) == (739_586, 147_456, 592_130)
-    assert lora["f1_per_million"].mean == pytest.approx(made_f1(lora) / 0.739586)
+    assert lora["score_per_million"].mean == pytest.approx(made_f1(lora) / 0.739586)
     assert any("592,130 of the paper's 739,586" in note for note in made.notes)
     assert any("lora 80%" in note for note in made.notes)
 
@@ -157,7 +157,7 @@ def test_data_shows_each_part_once_and_the_audit() -> None:
 def test_only_the_chosen_rate_is_shown_and_every_rate_stands_among_the_runs() -> None:
     rates = (1e-5, 5e-5, 1e-4)
     comparison = compare([make_cell(learning_rate=rate, f1=0.8 + rate * 1e3) for rate in rates])
-    shown = table("macro_f1", comparison).rows
+    shown = table("scores", comparison).rows
     assert [row["learning_rate"] for row in shown] == [1e-4]
     assert [row["learning_rate"] for row in table("runs", comparison).rows] == list(rates)
 
@@ -174,7 +174,7 @@ def test_a_failure_at_a_rate_that_was_not_chosen_is_shown_too(name: str) -> None
 
 def test_with_nothing_to_choose_by_all_rates_are_shown() -> None:
     cells = [make_cell(learning_rate=rate, selection="last") for rate in (1e-5, 5e-5)]
-    assert [row["learning_rate"] for row in table("macro_f1", compare(cells)).rows] == [1e-5, 5e-5]
+    assert [row["learning_rate"] for row in table("scores", compare(cells)).rows] == [1e-5, 5e-5]
 
 
 def test_runs_show_the_first_line_of_an_error() -> None:
@@ -183,7 +183,7 @@ def test_runs_show_the_first_line_of_an_error() -> None:
 
 
 def test_unknown_tables_are_named() -> None:
-    with pytest.raises(ConfigError, match="macro_f1") as caught:
+    with pytest.raises(ConfigError, match="scores") as caught:
         make_tables(analyse(mixed()), ["macro_f1", "nonsense"])
     assert "nonsense" in str(caught.value)
 

@@ -13,6 +13,7 @@ from scipy import stats
 
 from stats.populations import sample_runs, share, slow_accuracy, slow_macro_f1, true_score
 from tunebench.stats import (
+    ACCURACY,
     Difference,
     Refusal,
     crossed_bootstrap_difference,
@@ -95,7 +96,7 @@ def test_example_difference_is_that_of_slow_paired_resampling() -> None:
 def test_example_difference_of_several_runs_is_that_of_their_means() -> None:
     rng = np.random.default_rng(1)
     labels, runs, _ = sample_runs(rng, 100, 5, ease=1.0, seed_sd=0.3)
-    result = example_difference(labels, runs[:2], runs[2:], classes=2, rng=rng, metric="accuracy")
+    result = example_difference(labels, runs[:2], runs[2:], classes=2, rng=rng, metric=ACCURACY)
     scores = [slow_accuracy(labels, run) for run in runs]
     assert result.estimate == pytest.approx(np.mean(scores[:2]) - np.mean(scores[2:]))
     assert result.interval.n_seeds == 2
@@ -166,7 +167,7 @@ def test_crossed_difference_against_its_definition() -> None:
     rng = np.random.default_rng(2)
     labels, first, common = sample_runs(rng, 150, 4, ease=1.2, seed_sd=0.3)
     _, second, _ = sample_runs(rng, 150, 4, ease=1.0, seed_sd=0.3, common=common)
-    result = known(crossed_difference(labels, first, second, classes=2, metric="accuracy"))
+    result = known(crossed_difference(labels, first, second, classes=2, metric=ACCURACY))
     table = (first == labels).astype(float) - (second == labels)
     gaps = table.mean(1)
     within = [[sum((x - x.mean()) * (y - y.mean())) / 150**2 for y in table] for x in table]
@@ -186,9 +187,7 @@ def test_crossed_difference_of_different_seeds_against_its_definition() -> None:
     labels, first, common = sample_runs(rng, 150, 3, ease=1.2, seed_sd=0.5)
     other = 0.5 * common + rng.standard_normal(150)
     _, second, _ = sample_runs(rng, 150, 5, ease=1.0, seed_sd=0.5, common=other)
-    result = known(
-        crossed_difference(labels, first, second, classes=2, metric="accuracy", pairing="different seeds")
-    )
+    result = known(crossed_difference(labels, first, second, classes=2, metric=ACCURACY, pairing="different seeds"))
     right = [each == labels for each in (first, second)]
     # What the seeds share is the covariance of two different runs, whichever strategies they are of.
     shared, between, spread = 0.0, 0.0, 0.0
@@ -262,4 +261,4 @@ def test_shapes_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="as many runs"):
         seed_difference(np.array([0.9, 0.8]), np.array([0.9, 0.8, 0.7]))
     with pytest.raises(ValueError, match="pairing must be"):
-        seed_difference(np.array([0.9, 0.8]), np.array([0.9, 0.8]), pairing="none")  # type: ignore[arg-type]
+        seed_difference(np.array([0.9, 0.8]), np.array([0.9, 0.8]), pairing="none")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stats.populations import CONFUSION, sample_confusion, sample_runs
-from tunebench.stats import SamplingVariance, sampling_variance, variance_shares
+from tunebench.stats import ACCURACY, SamplingVariance, sampling_variance, variance_shares
 
 NAMES = ("subset draw", "initialisation and order", "subset draw and seed together", "test sampling")
 
@@ -74,7 +74,7 @@ def test_test_sampling_is_taken_out_of_the_seeds() -> None:
     true, with_it, without = [], [], []
     for _ in range(40):
         labels, runs, _ = sample_runs(rng, 400, 30, ease=1.0, seed_sd=0.08)
-        sampling = sampling_variance(labels, runs, classes=2, metric="accuracy")
+        sampling = sampling_variance(labels, runs, classes=2, metric=ACCURACY)
         assert sampling.own is not None
         scores, seeds = (runs == labels).mean(1), list(range(30))
         with_it.append(variance_shares(scores, subsets=[0] * 30, seeds=seeds, test_sampling=sampling))

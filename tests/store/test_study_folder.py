@@ -14,6 +14,7 @@ from tunebench.errors import StoreError
 from tunebench.files import read_json, write_json, write_text
 from tunebench.store.record import Failure, RunRecord
 from tunebench.store.run_folder import RunFolder
+from tunebench.store.seal import unseal
 from tunebench.store.study_folder import PlannedRun, StudyStore
 from tunebench.study.spec import RunSpec
 
@@ -122,9 +123,9 @@ def test_a_record_of_another_run_or_with_missing_files_is_not_committed(tmp_path
 def test_every_kind_of_damage_is_found_and_named(tmp_path: Path) -> None:
     store, specs = make_store(tmp_path, make_study())
     folder, record = committed(store, specs[0])
-    raw = read_json(folder.record)
+    raw = unseal(read_json(folder.record), folder.record)
     damages: dict[str, object] = {
-        "schema version": raw | {"schema_version": 999},
+        "format that this version": raw | {"schema_version": 999},
         "another run": raw | {"spec": raw["spec"] | {"seed": 2}},
         "damaged": raw | {"surprise": 1},
     }

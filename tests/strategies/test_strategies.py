@@ -205,7 +205,7 @@ def test_layer_decay_and_unfreezing_set_the_learning_rates(
     full = STRATEGIES["full"]
     params = full.params(**spec.params)
     paces = {
-        d: full.pace(name, params, architecture)
+        d: full.multiplier(name, params, architecture)
         for d, name in enumerate(
             (
                 "distilbert.embeddings.x",

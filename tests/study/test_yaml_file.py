@@ -36,6 +36,25 @@ def test_every_preset_is_valid_and_survives_being_written(name: str, tmp_path: P
     assert load_study(write(tmp_path, stored)) == study
 
 
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_a_preset_s_test_size_is_a_limit_for_other_data_only(name: str, tmp_path: Path) -> None:
+    own = load_study(name)
+    assert own.test_limit is None
+    assert load_study(name, data=own.data.source) == own
+    for options in ({"data": "other.csv"}, {"overrides": ["data=other.csv"]}):
+        other = load_study(name, **options)  # type: ignore[arg-type]
+        assert (other.test_size, other.test_limit) == (None, own.test_size)
+    assert load_study(name, data="other.csv", overrides=["test_size=7"]).test_size == 7
+    # What a user writes is asked for.
+    mine = yaml.safe_dump(own.model_dump(mode="json", exclude={"name"}))
+    assert load_study(write(tmp_path, mine), data="other.csv").test_size == own.test_size
+
+
+def test_a_test_size_and_a_limit_exclude_each_other(tmp_path: Path) -> None:
+    (error,) = errors_of(tmp_path, GOOD + "test_size: 10\ntest_limit: 20\n")
+    assert "drop one of them" in str(error)
+
+
 def test_the_paper_preset_is_the_report_to_the_letter() -> None:
     study = load_study("paper")
     assert (study.model, study.data.source) == ("distilbert-base-uncased", "stanfordnlp/imdb")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,8 +152,38 @@ def test_what_is_not_defined_is_nan_with_a_reason(
     assert all("class" in METRICS[name].undefined for name in undefined)
 
 
+@settings(max_examples=50, deadline=None)
+@given(predictions(), st.data())
+def test_weighted_forms_score_what_a_resample_holds(
+    case: tuple[np.ndarray, np.ndarray], data: st.DataObject
+) -> None:
+    labels, logits = case
+    classes, n = logits.shape[1], len(labels)
+    rows = np.array(data.draw(st.lists(st.integers(0, n - 1), min_size=n, max_size=n)))
+    counts = np.bincount(rows, minlength=n)[None]
+    for name, metric in METRICS.items():
+        values = metric.decode(logits)
+        found = metric.weighted_scores(labels, values, counts, classes)[0]
+        slow = metric.function(labels[rows], values[rows], classes)
+        if not math.isnan(slow):
+            assert found == pytest.approx(slow, abs=1e-9), name
+        elif name in ("auroc", "average_precision"):  # those classes that can be ranked
+            assert math.isnan(found) or 0 <= found <= 1
+        else:
+            assert math.isnan(found), name
+
+
+def test_a_metric_without_a_weighted_form_is_scored_resample_by_resample() -> None:
+    labels, logits = np.array([0, 1, 1, 0]), np.array([[2.0, 1.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]])
+    plain = replace(METRICS["mcc"], weighted=None)
+    counts = np.array([[1, 1, 1, 1], [3, 0, 1, 0], [0, 2, 1, 1]])
+    values = plain.decode(logits)
+    expected = METRICS["mcc"].weighted_scores(labels, values, counts, 2)
+    assert plain.weighted_scores(labels, values, counts, 2) == pytest.approx(expected, nan_ok=True)
+
+
 def test_a_closed_form_is_claimed_only_where_there_is_one() -> None:
-    closed = {name for name, metric in METRICS.items() if metric.interval == "t"}
+    closed = {name for name, metric in METRICS.items() if metric.influence is not None}
     assert closed == {"macro_f1"} | {name for name, metric in METRICS.items() if metric.per_example is not None}
 
 

@@ -12,7 +12,9 @@ import pytest
 from scipy.special import softmax
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, log_loss
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
 from typer.testing import CliRunner
 
 from tunebench.cli import app
@@ -20,16 +22,21 @@ from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataConfig, DataRef
 from tunebench.data.splits import make_parts
 from tunebench.errors import ConfigError, DataError, StoreError
+from tunebench.execution.plan import make_plan
 from tunebench.machine.settings import Execution
 from tunebench.models.reference import ModelRef
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
+from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
 from tunebench.study.yaml_file import load_study
+from tunebench.tasks.metrics import METRICS
 from tunebench.training.attempt import Attempt, Interrupted
-from tunebench.training.linear.model import LinearText, fit_linear_text
+from tunebench.training.linear.choose import choose_by_cross_validation, stratified_folds
+from tunebench.training.linear.model import LinearText, TfidfLearner, fit_linear_text
+from tunebench.training.parts import run_parts
 from tunebench.training.registry import run_one
 
 CLASSES = ["neg", "pos", "mixed"]
@@ -108,7 +115,7 @@ def pipeline(dataset: TextDataset, train_rows: np.ndarray, c: float) -> Callable
 def test_a_run_is_what_scikit_learn_gives_with_the_c_that_scores_best(
     reviews: Callable[[int], Path], tmp_path: Path, classes: int, selection: str
 ) -> None:
-    spec, dataset = make_spec(reviews(classes), selection=selection)
+    spec, dataset = make_spec(reviews(classes), {"choose_by": "selection"}, selection=selection)
     record, folder = train(spec, dataset, tmp_path)
     assert dataset.test is not None
     parts = make_parts(
@@ -133,14 +140,120 @@ def test_a_run_is_what_scikit_learn_gives_with_the_c_that_scores_best(
         score, best = max(scores), grid[int(np.argmax(scores))]
     assert record.selected and record.scores and record.parameters and record.cost and record.timing
     assert record.selected.by == selection
-    assert record.selected.macro_f1 == (None if score is None else pytest.approx(score, abs=1e-9))
+    assert record.selected.score == (None if score is None else pytest.approx(score, abs=1e-9))
     stored = folder.read_predictions()
     theirs = pipeline(dataset, parts.train, best)(test_texts)
     assert np.abs(softmax(stored["logits"], axis=1) - theirs).max() < 5e-3
     assert np.array_equal(stored["indices"], parts.test)
-    assert record.scores.accuracy == pytest.approx((stored["logits"].argmax(1) == stored["labels"]).mean())
+    assert record.scores["accuracy"] == pytest.approx((stored["logits"].argmax(1) == stored["labels"]).mean())
     assert [entry["c"] for entry in record.log_history] == ([1.0] if selection == "last" else list(grid))
     assert all(entry["converged"] for entry in record.log_history)
+
+
+@pytest.mark.parametrize(("classes", "selection"), [(2, "validation"), (3, "validation"), (2, "test"), (3, "last")])
+def test_c_has_the_least_log_loss_in_cross_validation_and_is_fitted_on_all_labels(
+    reviews: Callable[[int], Path], tmp_path: Path, classes: int, selection: str
+) -> None:
+    """Against scikit-learn's own pipeline in its own folds, over the whole grid."""
+    spec, dataset = make_spec(reviews(classes), selection=selection)
+    record, folder = train(spec, dataset, tmp_path)
+    parts = run_parts(spec, dataset)
+    rows = np.concatenate([parts.train, parts.validation])
+    texts, labels = [dataset.train.texts[i] for i in rows], dataset.train.labels[rows]
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    losses, predicted = {}, {}
+    for c in spec.strategy_params.c:
+        model = make_pipeline(
+            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2), LogisticRegression(C=c, max_iter=5000)
+        )
+        predicted[c] = cross_val_predict(model, texts, labels, cv=folds, method="predict_proba")
+        losses[c] = log_loss(labels, predicted[c])
+    best = min(losses, key=lambda c: losses[c])
+    assert [entry["c"] for entry in record.log_history] == list(losses)
+    for entry in record.log_history:
+        assert entry["cv_loss"] == pytest.approx(losses[entry["c"]], rel=1e-2)
+    assert dataset.test is not None
+    stored = folder.read_predictions()
+    theirs = pipeline(dataset, rows, best)([dataset.test.texts[i] for i in parts.test])
+    assert np.abs(softmax(stored["logits"], axis=1) - theirs).max() < 5e-3
+    assert record.selected is not None and record.examples is not None
+    assert record.selected.by == "cross_validation"
+    assert (record.examples.train, record.examples.validation) == (120, 0)
+    score = None
+    if selection == "validation":
+        judged = slice(len(parts.train), None)
+        score = f1_score(labels[judged], predicted[best][judged].argmax(1), average="macro", zero_division=0)
+    assert record.selected.score == (None if score is None else pytest.approx(score, abs=1e-9))
+
+
+def test_copies_stay_in_one_fold_and_a_class_of_one_text_is_borne() -> None:
+    generator = np.random.default_rng(0)
+    groups = generator.integers(0, 40, 90)
+    labels = groups % 3
+    labels[groups == 0] = 3
+    folds = stratified_folds(labels, groups)
+    assert np.array_equal(np.sort(np.concatenate(folds)), np.arange(90))
+    for fold in folds:
+        assert not set(groups[fold]) & set(np.delete(groups, fold))
+    assert stratified_folds(np.arange(4)) == []
+    assert len(stratified_folds(np.array([0, 0, 0, 1]))) == 3
+
+
+def test_few_texts_of_a_class_still_give_a_choice() -> None:
+    """A class that a fold does not train says nothing about C; a fold that trains one class is left out."""
+    words = {0: "good fine lovely", 1: "bad dull awful", 2: "odd"}
+    labels = np.array([0] * 12 + [1] * 12 + [2])
+    texts = [f"{words[label]} film {i % 3}" for i, label in enumerate(labels)]
+    learner = TfidfLearner(texts, labels, classes=3, ngrams=1, min_documents=1)
+    none = np.empty(0, dtype=np.int64)
+    found = choose_by_cross_validation(
+        learner, (0.1, 1.0, 10.0), groups=None, judged=none, metric=METRICS["macro_f1"], tick=lambda: None
+    )
+    assert found.model.head.coefficients.shape[0] == 3
+    assert all(np.isfinite(entry["cv_loss"]) for entry in found.history)
+    lonely = TfidfLearner(texts[-2:], labels[-2:] - 1, classes=2, ngrams=1, min_documents=1)
+    alone = choose_by_cross_validation(
+        lonely, (0.1, 1.0, 10.0), groups=None, judged=none, metric=METRICS["macro_f1"], tick=lambda: None
+    )
+    assert alone.model.head.setting == 1.0 and len(alone.history) == 1
+
+
+def test_records_without_the_choice_mean_what_was_done_before_it(reviews: Callable[[int], Path]) -> None:
+    spec, _ = make_spec(reviews(2), {"choose_by": "selection"})
+    old = spec.model_copy(update={"params": {k: v for k, v in spec.params.items() if k != "choose_by"}})
+    new, _ = make_spec(reviews(2))
+    assert new.strategy_params.choose_by == "cross_validation"
+    assert old.run_id == spec.run_id != new.run_id
+    assert old.strategy_params.choose_by == "selection"
+
+
+def test_a_folder_of_earlier_runs_keeps_how_they_chose(
+    reviews: Callable[[int], Path], tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    def begun(study: StudyConfig) -> tuple[list[RunSpec], list[str]]:
+        said: list[str] = []
+        plan = make_plan(
+            study,
+            execution=Execution(device="cpu", threads=1),
+            folder=tmp_path / "out",
+            measure=False,
+            on_progress=said.append,
+        )
+        StudyStore.create(tmp_path / "out", plan.study, list(plan.runs))
+        return [run.spec for run in plan.runs], [line for line in said if "choose_by" in line]
+
+    settings = {"name": "t", "model": str(tiny_model("bert")), "data": str(reviews(2)), "train_sizes": [60]}
+    old = StudyConfig.model_validate(settings | {"strategies": {"tfidf": {"choose_by": "selection"}}})
+    (before,), said = begun(old)
+    assert not said
+    # As an older version left it.
+    study_file = tmp_path / "out" / "study.yaml"
+    study_file.write_text(study_file.read_text().replace("      choose_by: selection\n", ""))
+    stored = StudyStore.open(tmp_path / "out").study()
+    assert isinstance(stored, StudyConfig) and stored.strategies["tfidf"].params["choose_by"] == "selection"
+    (after,), said = begun(StudyConfig.model_validate(settings | {"strategies": {"tfidf": {}}}))
+    assert after.run_id == before.run_id
+    assert len(said) == 1 and "choose_by: selection; the study keeps that" in said[0]
 
 
 def test_the_record_adds_up_and_the_stored_files_are_the_model(
@@ -160,9 +273,14 @@ def test_the_record_adds_up_and_the_stored_files_are_the_model(
     stored = folder.read_predictions()
     texts = [dataset.test.texts[i] for i in stored["indices"]]
     assert np.array_equal(loaded.logits(loaded.features(texts)), stored["logits"])
+    assert np.array_equal(loaded.logits_of(loaded.encode(texts), batch_tokens=1), stored["logits"])
+    assert (
+        len(loaded.encode([""])[0]) == 0
+        and np.isfinite(loaded.logits_of(loaded.encode([""]), batch_tokens=1)).all()
+    )
     parameters, cost, timing = record.parameters, record.cost, record.timing
     assert parameters and cost and timing
-    assert parameters.trainable == parameters.head == parameters.total == loaded.parameters
+    assert parameters.trainable == parameters.head == parameters.total == loaded.head.parameters
     assert parameters.adapter == 0
     assert cost.trainer_total_flos is None and cost.train_flops > 0
     assert cost.artifact_bytes == sum(

@@ -129,10 +129,10 @@ def test_a_run_is_what_the_library_gives(tiny_model: Callable[[str], Path], revi
     np.testing.assert_allclose(softmax(stored["logits"], axis=1), expected, atol=2e-6)
     assert np.array_equal(stored["labels"], dataset.test.labels[parts.test])
     assert record.scores is not None and record.selected is not None and record.timing is not None
-    assert record.scores.accuracy == pytest.approx((expected.argmax(1) == stored["labels"]).mean())
+    assert record.scores["accuracy"] == pytest.approx((expected.argmax(1) == stored["labels"]).mean())
     # 24 texts, two pairs alike and two unlike each, eight pairs a batch.
     assert record.selected.step == len(record.timing.step_seconds) == 24 * 2 * 2 / 8
-    assert record.selected.by == "last" and record.selected.macro_f1 is None
+    assert record.selected.by == "last" and record.selected.score is None
     assert [p.step for p in seen if p.phase == "train"] == list(range(1, 13))
     losses = [entry["loss"] for entry in record.log_history]
     assert len(losses) == 12 and losses[-1] < losses[0]
@@ -185,8 +185,8 @@ def test_validation_is_scored_and_a_locked_test_part_later_from_the_stored_weigh
     locked, kept = train(spec, dataset, tmp_path / "locked", scores_test=False)
     assert locked.scores is None and not kept.predictions.exists()
     assert open_.selected is not None and locked.selected is not None
-    assert open_.selected.by == "validation" and open_.selected.macro_f1 == locked.selected.macro_f1
-    assert open_.log_history[-1]["eval_macro_f1"] == open_.selected.macro_f1
+    assert open_.selected.by == "validation" and open_.selected.score == locked.selected.score
+    assert open_.log_history[-1]["eval_macro_f1"] == open_.selected.score
     assert open_.examples is not None and open_.examples.validation == 5
     kept.commit(locked)
     there = Execution(device="cpu", threads=1)
@@ -283,8 +283,10 @@ def test_a_study_with_a_subset_a_seed_runs_is_compared_and_told(
     report = (out / "report.md").read_text()
     assert "subset_seed: per_seed" in report and "iterations: 2" in report
     run_id = next(row["run_id"] for row in rows if row["kind"] == "setfit")
-    refused = tunebench("export", str(out), "--run", run_id, "--out", str(tmp_path / "exported"))
-    assert refused.code != 0 and "sentence encoder of SetFit" in refused.err
+    exported = tunebench("export", str(out), "--run", run_id, "--out", str(tmp_path / "exported"))
+    assert exported.code == 0, exported.err
+    answered = tunebench("predict", str(tmp_path / "exported"), "a great film", "a bad one")
+    assert answered.code == 0 and answered.out.count('"label"') == 2
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from tunebench.analysis.cautions import cautions
 from tunebench.analysis.comparison import Arm, Comparison
 from tunebench.analysis.costs import COSTS, Point, front, measure
 from tunebench.analysis.curves import Curve, crossings, curves
-from tunebench.analysis.evidence import Entry, collect, interval_of
+from tunebench.analysis.evidence import Entry, collect, interval_of, undefined
 from tunebench.analysis.pairs import Pair, compare_pairs
 from tunebench.analysis.quality import Agreement, agreement, calibrations
 from tunebench.analysis.variance import shares_of
+from tunebench.analysis.warnings import warnings_of
 from tunebench.stats import Calibration, Crossing, Interval, Refusal, VarianceShares
 
 #: Pairs that a sentence names one by one.
@@ -85,7 +85,8 @@ class Analysis:
     @cached_property
     def warnings(self) -> list[str]:
         """What a reader must know before believing a table, one sentence each."""
-        return [*cautions(self.comparison, self._noise()), *self.comparison.notes]
+        found = [*self._undefined(), *self._noise()]
+        return [*warnings_of(self.comparison, found), *self.comparison.notes]
 
     def at(self, size: int) -> list[Entry]:
         """Return the entries of one training size."""
@@ -110,7 +111,18 @@ class Analysis:
 
     def points(self, arms: tuple[Arm, ...], kind: str) -> list[Point]:
         """Place arms of any size on one plane of score and cost, and find their common front."""
-        return measure([(arm, self.entry(arm)) for arm in arms], kind)
+        return measure([(arm, self.entry(arm)) for arm in arms], kind, self.comparison.measure)
+
+    def _undefined(self) -> list[str]:
+        """Name the runs for which the metric is not defined."""
+        cells, metric = undefined(self.comparison), self.comparison.measure
+        if not cells:
+            return []
+        names = list(dict.fromkeys(f"{cell.spec.label} at {cell.spec.train_size:,}" for cell in cells))
+        return [
+            f"{metric.heading} is not defined for {len(cells)} runs ({_some(names)}): {metric.undefined}. They are "
+            "left out of all comparisons."
+        ]
 
     def _noise(self) -> list[str]:
         """Name the differences that are neither shown nor ruled out."""
@@ -118,11 +130,15 @@ class Analysis:
         if not inside:
             return []
         names = [f"{p.first.label} and {p.second.label} at {p.first.train_size:,}" for p in inside]
-        shown = names if len(names) <= _NAMED else [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"]
-        return [
-            f"Inside the noise, neither different nor equal within {self.comparison.margin:g} points: "
-            f"{'; '.join(shown)}."
-        ]
+        margin = self.comparison.measure.show_margin(self.comparison.margin)
+        return [f"Too close to call, neither different nor equal within {margin}: {_some(names, '; ')}."]
+
+
+def _some(names: list[str], between: str = ", ") -> str:
+    """Return names in a sentence, so many that it can be read."""
+    return between.join(
+        names if len(names) <= _NAMED else [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"]
+    )
 
 
 def analyse(comparison: Comparison) -> Analysis:

@@ -13,6 +13,7 @@ from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedData, is_imported
 from tunebench.store.record import Status
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS, Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +74,8 @@ PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
     "the draw of the test part": lambda spec: spec.test_draw,
     "test_size": lambda spec: spec.test_size,
     "copies": lambda spec: spec.copies,
+    "the data's own validation part, groups and times": lambda spec: spec.splits,
+    "metric": lambda spec: None if is_imported(spec) else spec.metric,
 }
 
 
@@ -117,6 +120,11 @@ class Arm:
         return tuple(cell for cell in self.cells if cell.scored)
 
     @property
+    def opened(self) -> bool:
+        """Whether the test part was opened for one of the runs."""
+        return any(cell.opened for cell in self.cells)
+
+    @property
     def unscored(self) -> dict[Status, tuple[Cell, ...]]:
         """Cells without scores, by status."""
         left = [cell for cell in self.cells if not cell.scored]
@@ -141,7 +149,7 @@ class Arm:
 
         Cells where a column is not known are left out; None when that leaves nothing.
         """
-        found = [[cell.row[column] for column in columns] for cell in self.scored]
+        found = [[cell.value(column) for column in columns] for cell in self.scored]
         values = tuple(float(sum(parts)) for parts in found if None not in parts)
         return Summary(values) if values else None
 
@@ -150,10 +158,16 @@ class Arm:
         found = self.summary(*columns)
         return None if found is None else Summary(tuple(value / 60 for value in found.values))
 
+    def per_million(self, metric: str) -> Summary | None:
+        """Summarise a metric per million trainable parameters."""
+        found = [(cell.value(metric), cell.row["trainable_params"]) for cell in self.scored]
+        values = tuple(score / count * 1e6 for score, count in found if score is not None and count)
+        return Summary(values) if values else None
+
     def selection_scores(self) -> dict[tuple[int, int], float]:
-        """Return macro F1 on the selection split by subset draw and seed, where there is one."""
+        """Return the score on the selection split by subset draw and seed, where there is one."""
         trained = [cell for cell in self.cells if cell.trained]
-        found = {cell.draw: cell.row["selection_macro_f1"] for cell in trained}
+        found = {cell.draw: cell.row["selection_score"] for cell in trained}
         return {seed: value for seed, value in found.items() if value is not None}
 
 
@@ -209,7 +223,7 @@ def states(cells: Sequence[Cell]) -> str:
 
 
 def select_arm(arms: Sequence[Arm]) -> Arm | None:
-    """Choose a learning rate by the mean macro F1 on the selection split.
+    """Choose a learning rate by the mean score on the selection split.
 
     Rates at which a run failed are passed over as long as another one is left: the mean over the
     seeds that happened to survive would flatter them. Only seeds that were planned for every rate
@@ -233,8 +247,8 @@ def select_arm(arms: Sequence[Arm]) -> Arm | None:
     shared = set.intersection(*(set(arm.selection_scores()) for arm in candidates))
 
     def merit(arm: Arm) -> float:
-        scores = arm.selection_scores()
-        return statistics.fmean(scores[seed] for seed in sorted(shared or scores))
+        scores, metric = arm.selection_scores(), METRICS[arm.cells[0].spec.metric]
+        return metric.merit(statistics.fmean(scores[seed] for seed in sorted(shared or scores)))
 
     return max(candidates, key=lambda arm: (merit(arm), -arm.learning_rate))
 
@@ -248,7 +262,8 @@ class Comparison:
         cells: In the order of the plan.
         audit: The data audit as plain values, if it was made.
         notes: Further remarks, one sentence each, that stand beside the warnings.
-        margin: Macro F1 points within which two strategies count as equal; declared by the study.
+        metric: Name of the metric that tables, tests and the recommendation speak of.
+        margin: Points (hundredths of the metric) within which two strategies count as equal; declared by the study.
         pairs: Labels to compare two by two; None leaves the choice to :mod:`tunebench.analysis.pairs`.
     """
 
@@ -256,6 +271,7 @@ class Comparison:
     cells: tuple[Cell, ...]
     audit: dict[str, Any] | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    metric: str = DEFAULT_METRIC
     margin: float = 0.5
     pairs: tuple[tuple[str, str], ...] | None = None
 
@@ -267,6 +283,7 @@ class Comparison:
         name: str,
         audit: dict[str, Any] | None = None,
         notes: Sequence[str] = (),
+        metric: str | None = None,
         margin: float = 0.5,
         pairs: Sequence[tuple[str, str]] | None = None,
     ) -> Comparison:
@@ -277,7 +294,8 @@ class Comparison:
             name: The study's name.
             audit: :meth:`tunebench.data.audit.Audit.to_dict` of its data.
             notes: Further remarks for tables and reports.
-            margin: Macro F1 points within which two strategies count as equal.
+            metric: Name of the metric to speak of; by default the one that the runs were selected by.
+            margin: Points (hundredths of the metric) within which two strategies count as equal.
             pairs: Labels to compare two by two.
 
         Raises:
@@ -298,10 +316,28 @@ class Comparison:
         _check_cells(cells)
         for place in dict.fromkeys((cell.spec.label, cell.spec.train_size) for cell in cells):
             check_coordinates([c.spec for c in cells if (c.spec.label, c.spec.train_size) == place])
-        comparison = cls(name, tuple(cells), audit, tuple(notes), margin, None if pairs is None else tuple(pairs))
+        comparison = cls(
+            name,
+            tuple(cells),
+            audit,
+            tuple(notes),
+            metric or cells[0].spec.metric,
+            margin,
+            None if pairs is None else tuple(pairs),
+        )
         for group in comparison.groups():
             _check_recipe(group)
         return comparison
+
+    @property
+    def measure(self) -> Metric:
+        """The metric itself."""
+        return METRICS[self.metric]
+
+    @property
+    def on_test(self) -> str:
+        """Name of the scores on the test split, for axes."""
+        return f"{self.measure.heading} on test"
 
     @property
     def title(self) -> str:

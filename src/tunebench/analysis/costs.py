@@ -1,4 +1,4 @@
-"""Macro F1 against what it costs: one front a kind of cost."""
+"""The score against what it costs: one front a kind of cost."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 from tunebench.analysis.comparison import Arm
 from tunebench.analysis.evidence import SEED, Entry, interval_of
 from tunebench.stats import Over, on_front, pareto_front, score_draws
+from tunebench.tasks.metrics import Metric
 
-Prefer = Literal["f1", "cost", "size"]
+Prefer = Literal["score", "cost", "size"]
 #: What each preference spends least of, among strategies that are good enough.
-SPENDS: dict[Prefer, str] = {"f1": "train_seconds", "cost": "train_seconds", "size": "artifact_bytes"}
+SPENDS: dict[Prefer, str] = {"score": "train_seconds", "cost": "train_seconds", "size": "artifact_bytes"}
 
 
 @dataclass(frozen=True)
@@ -69,21 +70,23 @@ def cost_of(entry: Entry, kind: str) -> float | None:
     return _mean_cost(entry.arm, kind)
 
 
-def measure(arms: Sequence[tuple[Arm, Entry | None]], kind: str) -> list[Point]:
+def measure(arms: Sequence[tuple[Arm, Entry | None]], kind: str, metric: Metric) -> list[Point]:
     """Place arms on the plane of score and cost; those that none beats in both are its front.
 
     Args:
         arms: With their entries, where they have one. What has no score or no such cost is left out.
         kind: A key of :data:`COSTS`.
+        metric: The score.
     """
     known = [
         (arm, entry, score, cost)
         for arm, entry in arms
-        if (score := _score(arm, entry)) is not None and (cost := _mean_cost(arm, kind)) is not None
+        if (score := _score(arm, entry, metric)) is not None and (cost := _mean_cost(arm, kind)) is not None
     ]
     if not known:
         return []
-    best = on_front(np.array([score for *_, score, _ in known]), np.array([cost for *_, cost in known]))
+    merits = metric.sign * np.array([score for *_, score, _ in known])
+    best = on_front(merits, np.array([cost for *_, cost in known]))
     return [Point(*point, on) for point, on in zip(known, best.tolist(), strict=True)]
 
 
@@ -93,29 +96,31 @@ def front(entries: Sequence[Entry], kind: str) -> list[Point]:
     The front's uncertainty holds the scores alone; costs stay as measured.
 
     Args:
-        entries: Strategies at one size, or at several.
+        entries: Strategies at one size, or at several; at least one.
         kind: A key of :data:`COSTS`.
     """
-    points = measure([(entry.arm, entry) for entry in entries], kind)
+    metric = entries[0].metric
+    points = measure([(entry.arm, entry) for entry in entries], kind, metric)
     known = [point.entry for point in points if point.entry is not None]
     if not known:
         return []
     over: Over = "seeds and test examples" if all(len(entry.seeds) > 1 for entry in known) else "test examples"
     draws = score_draws(
         known[0].labels,
-        [entry.predictions for entry in known],
+        [entry.values for entry in known],
         classes=known[0].classes,
         rng=np.random.default_rng(SEED),
         over=over,
+        metric=metric,
     )
     scores, costs = (np.array([getattr(point, name) for point in points]) for name in ("score", "cost"))
-    shares = pareto_front(scores, costs, draws, over=over).probability
+    shares = pareto_front(metric.sign * scores, costs, metric.sign * draws, over=over).probability
     return [replace(point, share=share, over=over) for point, share in zip(points, shares, strict=True)]
 
 
-def _score(arm: Arm, entry: Entry | None) -> float | None:
-    found = interval_of(arm, entry, "macro_f1")
-    mean = arm.summary("macro_f1")
+def _score(arm: Arm, entry: Entry | None, metric: Metric) -> float | None:
+    found = interval_of(arm, entry, metric.name)
+    mean = arm.summary(metric.name)
     return found.estimate if found is not None else None if mean is None else mean.mean
 
 

@@ -1,4 +1,4 @@
-"""Macro F1 against labels: a power law per strategy, labels needed, and where two strategies cross."""
+"""The score against labels: a power law per strategy, labels needed, and where two strategies cross."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Curve:
     """The learning curve of one strategy, at its selected learning rate of each size.
 
     Attributes:
-        fit: The power law, or why there is none.
-        target: Macro F1 asked for; None where no strategy has a score.
+        fit: The power law of :meth:`~tunebench.tasks.metrics.Metric.rising` scores, or why there is none.
+        target: Score asked for; None where no strategy has a score.
         needed: Labels to reach it, or why that cannot be said.
     """
 
@@ -30,12 +30,13 @@ class Curve:
 
 
 def curves(comparison: Comparison, *, target: float | None = None) -> list[Curve]:
-    """Fit a curve to every strategy's macro F1 over training sizes.
+    """Fit a curve to every strategy's score over training sizes.
 
     Args:
         comparison: The study.
-        target: Macro F1 to reach; by default the best mean score of the study.
+        target: Score to reach; by default the best mean score of the study.
     """
+    metric = comparison.measure
     points = {label: _points(comparison, label) for label in comparison.labels}
     if target is None:
         means = [
@@ -43,15 +44,16 @@ def curves(comparison: Comparison, *, target: float | None = None) -> list[Curve
             for runs in points.values()
             for one in {size for size, _ in runs}
         ]
-        target = max(means, default=None)
+        target = max(means, key=metric.merit, default=None)
     found = []
     for label, runs in points.items():
         if not runs:
             found.append(Curve(label, Refusal("no run has a score"), target, None))
             continue
-        sizes, scores = (np.array(column) for column in zip(*runs, strict=True))
+        sizes = np.array([size for size, _ in runs])
+        scores = np.array([metric.rising(score) for _, score in runs])
         fit = fit_learning_curve(sizes, scores, rng=np.random.default_rng(SEED))
-        needed = None if target is None or isinstance(fit, Refusal) else labels_needed(fit, target)
+        needed = None if target is None or isinstance(fit, Refusal) else labels_needed(fit, metric.rising(target))
         found.append(Curve(label, fit, target, needed))
     return found
 
@@ -65,5 +67,5 @@ def crossings(found: Sequence[Curve]) -> list[tuple[str, str, Crossing | Refusal
 def _points(comparison: Comparison, label: str) -> list[tuple[int, float]]:
     groups = [comparison.group(label, size) for size in comparison.sizes]
     arms = [group.selected for group in groups if group is not None and group.selected is not None]
-    scores = [(arm.train_size, cell.row["macro_f1"]) for arm in arms for cell in arm.scored]
+    scores = [(arm.train_size, cell.score(comparison.metric)) for arm in arms for cell in arm.scored]
     return [(size, float(score)) for size, score in scores if score is not None]

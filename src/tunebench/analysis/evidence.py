@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from tunebench.analysis.comparison import Arm, Comparison
 from tunebench.errors import StoreError
-from tunebench.stats import Interval, Metric, Refusal, crossed_interval, example_interval, seed_interval
+from tunebench.stats import Interval, Refusal, crossed_interval, example_interval, seed_interval
 from tunebench.store.cell import Cell
+from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS, Metric
 
 #: All resampling starts from here, so that a report can be made again to the digit.
 SEED = 20_240_915
-#: Columns of the rows that predicted classes give, and their metric.
-_FROM_CLASSES: dict[str, Metric] = {"macro_f1": "macro_f1", "accuracy": "accuracy"}
-#: Macro F1 points in one: margins are given in points, scores lie between 0 and 1.
+#: Points in one: margins are given in points, which are hundredths of the metric.
 POINTS = 100.0
 
 
@@ -33,6 +33,7 @@ class Entry:
         labels: True classes, shape ``(n,)``.
         predictions: Predicted classes, shape ``(seeds, n)``.
         logits: Shape ``(seeds, n, classes)``.
+        metric: What it is compared by.
     """
 
     arm: Arm
@@ -40,7 +41,8 @@ class Entry:
     labels: np.ndarray
     predictions: np.ndarray
     logits: np.ndarray
-    _intervals: dict[Metric, Interval] = field(default_factory=dict, init=False, repr=False)
+    metric: Metric = METRICS[DEFAULT_METRIC]
+    _intervals: dict[str, Interval] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -63,45 +65,68 @@ class Entry:
         return tuple(sorted(_one_a_seed(self.arm), key=lambda cell: cell.spec.seed))
 
     @property
+    def selected_by_metric(self) -> bool:
+        """Whether the runs were selected by the metric they are compared by."""
+        return self.arm.cells[0].spec.metric == self.metric.name
+
+    @property
     def redrawn(self) -> bool:
         """Whether every seed has a training subset of its own, so that what varies over seeds holds its draw."""
         return len({cell.spec.subset_seed for cell in self.cells}) > 1
 
-    def of_seeds(self, seeds: tuple[int, ...]) -> np.ndarray:
-        """Return the predictions of some seeds, shape ``(len(seeds), n)``."""
-        return self.predictions[[self.seeds.index(seed) for seed in seeds]]
+    @cached_property
+    def values(self) -> np.ndarray:
+        """What the metric scores: classes ``(seeds, n)``, or one value a class ``(seeds, n, classes)``."""
+        return self._decoded(self.metric)
 
-    def interval(self, metric: Metric = "macro_f1") -> Interval:
+    def of_seeds(self, seeds: tuple[int, ...]) -> np.ndarray:
+        """Return the :attr:`values` of some seeds."""
+        return np.asarray(self.values[[self.seeds.index(seed) for seed in seeds]])
+
+    def interval(self, metric: Metric | None = None) -> Interval:
         """Return the mean score with its interval: over seeds and test examples where there are seeds.
 
         With one seed it holds the test examples alone, and says so (``over``).
+
+        Args:
+            metric: What to score; by default the entry's own metric.
         """
-        if metric not in self._intervals:
-            self._intervals[metric] = self._interval(metric)
-        return self._intervals[metric]
+        metric = metric or self.metric
+        if metric.name not in self._intervals:
+            self._intervals[metric.name] = self._interval(metric)
+        return self._intervals[metric.name]
 
     def _interval(self, metric: Metric) -> Interval:
+        values = self.values if metric is self.metric else self._decoded(metric)
         if len(self.seeds) > 1:
-            found = crossed_interval(self.labels, self.predictions, classes=self.classes, metric=metric)
+            found = crossed_interval(self.labels, values, classes=self.classes, metric=metric)
             if not isinstance(found, Refusal):
                 return found
         rng = np.random.default_rng(SEED)
-        return example_interval(self.labels, self.predictions, classes=self.classes, rng=rng, metric=metric)
+        return example_interval(self.labels, values, classes=self.classes, rng=rng, metric=metric)
+
+    def _decoded(self, metric: Metric) -> np.ndarray:
+        if metric.needs == "labels":
+            return self.predictions
+        return np.stack([metric.decode(logits) for logits in self.logits])
 
 
 def interval_of(arm: Arm, entry: Entry | None, column: str) -> Interval | None:
     """Return the interval of an entry's score; without an entry that of the mean over seeds, or None."""
-    if entry is not None and column in _FROM_CLASSES:
-        return entry.interval(_FROM_CLASSES[column])
+    metric = METRICS.get(column)
     found = arm.summary(column)
     if found is None:
         return None
-    over_seeds = seed_interval(np.array(found.values), bounds=(0.0, 1.0) if column in _FROM_CLASSES else None)
+    if entry is not None and metric is not None and len(found.values) == len(arm.scored):
+        return entry.interval(metric)
+    over_seeds = seed_interval(np.array(found.values), bounds=None if metric is None else metric.bounds)
     return None if isinstance(over_seeds, Refusal) else over_seeds
 
 
 def collect(comparison: Comparison) -> list[Entry]:
     """Return an entry for every strategy and size whose selected runs have stored predictions.
+
+    Runs for which the metric is not defined are left out; :func:`undefined` names them.
 
     Raises:
         StoreError: Runs were scored on different test examples, or predictions cannot be read.
@@ -112,7 +137,8 @@ def collect(comparison: Comparison) -> list[Entry]:
         arm = group.selected
         if arm is None:
             continue
-        loaded = {c.spec.seed: c.predictions() for c in _one_a_seed(arm) if c.predictions is not None}
+        cells = [cell for cell in _one_a_seed(arm) if cell.score(comparison.metric) is not None]
+        loaded = {c.spec.seed: c.predictions() for c in cells if c.predictions is not None}
         if not loaded:
             continue
         for values in loaded.values():
@@ -126,8 +152,16 @@ def collect(comparison: Comparison) -> list[Entry]:
                 )
         seeds = tuple(sorted(loaded))
         logits = np.stack([loaded[seed]["logits"] for seed in seeds])
-        found.append(Entry(arm, seeds, loaded[seeds[0]]["labels"].astype(np.int64), logits.argmax(2), logits))
+        labels = loaded[seeds[0]]["labels"].astype(np.int64)
+        found.append(Entry(arm, seeds, labels, logits.argmax(2), logits, comparison.measure))
     return found
+
+
+def undefined(comparison: Comparison) -> list[Cell]:
+    """Return the runs with predictions for which the comparison's metric is not defined."""
+    groups = (group.selected for group in comparison.groups())
+    cells = [cell for arm in groups if arm is not None for cell in _one_a_seed(arm)]
+    return [cell for cell in cells if cell.score(comparison.metric) is None]
 
 
 def _one_a_seed(arm: Arm) -> list[Cell]:

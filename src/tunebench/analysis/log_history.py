@@ -33,7 +33,7 @@ def curve(history: Sequence[dict[str, Any]], key: str) -> Curve:
 
     Args:
         history: The log.
-        key: ``loss``, ``eval_loss``, ``eval_macro_f1``, ...
+        key: ``loss``, ``eval_loss``, ``eval_accuracy``, ...
 
     Returns:
         The entries that hold the key; of several at one step, the last (a resumed run logs a step

@@ -37,7 +37,7 @@ class Pair:
     """Two strategies at one size; differences are the first minus the second, in shares.
 
     Attributes:
-        difference: Of macro F1, over seeds and test examples where both have two seeds or more.
+        difference: Of the metric, over seeds and test examples where both have two seeds or more.
         p_holm: Two-sided p of no difference, corrected for all pairs of the comparison.
         verdict: Equivalence within the study's margin, with the corrected p as "different".
         detectable: The smallest difference a comparison like this one, and no other beside it, would have
@@ -92,7 +92,7 @@ def compare_pairs(comparison: Comparison, entries: Sequence[Entry]) -> list[Pair
 
 
 def difference_of(first: Entry, second: Entry) -> Difference:
-    """Return the difference of macro F1, over as many sources of variation as the runs can carry.
+    """Return the difference of the metric, over as many sources of variation as the runs can carry.
 
     Where both have at least two seeds in common they are paired by seed; where they have seeds but not
     the same, they are not; with a single seed only test examples are left, and the result says so.
@@ -100,21 +100,32 @@ def difference_of(first: Entry, second: Entry) -> Difference:
     shared = tuple(seed for seed in first.seeds if seed in second.seeds)
     if len(shared) > 1:
         found = crossed_difference(
-            first.labels, first.of_seeds(shared), second.of_seeds(shared), classes=first.classes
+            first.labels,
+            first.of_seeds(shared),
+            second.of_seeds(shared),
+            classes=first.classes,
+            metric=first.metric,
         )
     else:
         found = crossed_difference(
             first.labels,
-            first.predictions,
-            second.predictions,
+            first.values,
+            second.values,
             classes=first.classes,
             pairing="different seeds",
+            metric=first.metric,
         )
     if not isinstance(found, Refusal):
         return found
     rng = np.random.default_rng(SEED)
     return example_difference(
-        first.labels, first.predictions, second.predictions, classes=first.classes, rng=rng, resamples=_RESAMPLES
+        first.labels,
+        first.values,
+        second.values,
+        classes=first.classes,
+        rng=rng,
+        metric=first.metric,
+        resamples=_RESAMPLES,
     )
 
 
@@ -138,7 +149,8 @@ def _at_size(comparison: Comparison, entries: Sequence[Entry], size: int) -> Ite
 def _merit(entry: Entry) -> float:
     """Rank strategies where not all pairs are compared: by the selection split if there is one."""
     scores = list(entry.arm.selection_scores().values())
-    return float(np.mean(scores)) if scores else entry.interval().estimate
+    known = float(np.mean(scores)) if scores and entry.selected_by_metric else entry.interval().estimate
+    return entry.metric.merit(known)
 
 
 def _mcnemar(first: Entry, second: Entry) -> McNemar | None:

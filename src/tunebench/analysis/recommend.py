@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
@@ -12,6 +12,7 @@ from tunebench.analysis.pairs import difference_of, pairs_of_best
 from tunebench.analysis.wording import doubts_of, not_tried, reasons_of, sentence_of, would_change
 from tunebench.errors import ConfigError, StoreError
 from tunebench.stats import Difference, Equivalence, Interval, equivalence
+from tunebench.tasks.metrics import Metric
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Alternative:
     """A strategy beside the best one.
 
     Attributes:
-        interval: Of its macro F1.
-        difference: Of its macro F1 minus the best one's, with the equivalence test; None for the best.
+        interval: Of its score.
+        difference: Of its score minus the best one's, with the equivalence test; None for the best.
         costs: Mean costs by name, in their units; what was not recorded is missing.
     """
 
@@ -41,6 +42,7 @@ class Recommendation:
         train_size: Labels of the runs that speak for it.
         sentence: The answer in one sentence.
         conclusive: Whether nothing that is known stands against it.
+        metric: Name of the metric that decides.
         tie: Labels that are equal within the margin, the recommended one among them.
         reasons: Why, one sentence each.
         doubts: What makes it less than sure.
@@ -52,6 +54,7 @@ class Recommendation:
     strategy: str
     train_size: int
     learning_rate: float | None
+    metric: str
     prefer: Prefer
     margin: float
     sentence: str
@@ -69,19 +72,23 @@ class Recommendation:
 
 
 def recommend(
-    analysis: Analysis, *, prefer: Prefer = "f1", margin: float | None = None, size: int | None = None
+    analysis: Analysis,
+    *,
+    prefer: Prefer | Literal["f1"] = "score",
+    margin: float | None = None,
+    size: int | None = None,
 ) -> Recommendation:
     """Recommend a strategy.
 
-    ``f1``: the highest macro F1; where others are equal within the margin by two one-sided tests, it is a
+    ``score``: the best score; where others are equal within the margin by two one-sided tests, it is a
     tie, and the one that trains fastest is recommended. ``cost`` and ``size`` turn the burden of proof
     round: of all that are not shown to be worse by more than the margin, the fastest to train or the
     smallest to keep.
 
     Args:
         analysis: Of the study.
-        prefer: What matters most.
-        margin: Macro F1 points that do not matter; the study's own by default.
+        prefer: What matters most; ``f1`` is an older name of ``score``.
+        margin: Points (hundredths of the metric) that do not matter; the study's own by default.
         size: Training size to decide at; by default the largest with the most strategies.
 
     Raises:
@@ -90,21 +97,23 @@ def recommend(
     """
     comparison = analysis.comparison
     margin = comparison.margin if margin is None else margin
+    prefer = "score" if prefer == "f1" else prefer
+    metric = comparison.measure
     if prefer not in SPENDS:
         raise ConfigError("There is no such preference.", value=prefer, allowed=", ".join(SPENDS))
     if not 0 < margin <= 100:
         raise ConfigError(
-            "The margin is out of range.", value=margin, allowed="macro F1 points, above 0, up to 100"
+            "The margin is out of range.", value=margin, allowed="points of the metric, above 0, up to 100"
         )
     entries = _at_size(analysis.entries, size)
-    ranked = sorted(entries, key=lambda entry: -entry.interval().estimate)
+    ranked = sorted(entries, key=lambda entry: -metric.merit(entry.interval().estimate))
     best, others = ranked[0], ranked[1:]
     differences = {entry.label: difference_of(entry, best) for entry in others}
     tests = _against(analysis, best, differences, margin / POINTS)
     alternatives = tuple(_alternative(entry, tests.get(entry.label)) for entry in ranked)
     tie = tuple(entry.label for entry in ranked if entry is best or tests[entry.label].equivalent)
-    worse = {name for name, test in tests.items() if test.interval.high < -margin / POINTS}
-    pool = tie if prefer == "f1" else tuple(entry.label for entry in ranked if entry.label not in worse)
+    worse = {name for name, test in tests.items() if _at_best(test.interval, metric) < -margin / POINTS}
+    pool = tie if prefer == "score" else tuple(entry.label for entry in ranked if entry.label not in worse)
     spends = SPENDS[prefer]
     chosen = min(
         (entry for entry in ranked if entry.label in pool),
@@ -115,6 +124,7 @@ def recommend(
         strategy=chosen.label,
         train_size=chosen.train_size,
         learning_rate=chosen.arm.shown_learning_rate,
+        metric=metric.name,
         prefer=prefer,
         margin=margin,
         sentence=sentence_of(chosen, best, tests, tie, prefer, margin),
@@ -129,7 +139,7 @@ def recommend(
 
 
 def recommended(analysis: Analysis) -> Recommendation | str:
-    """Return what is recommended to who wants the best macro F1, or why nothing can be."""
+    """Return what is recommended to who wants the best score, or why nothing can be."""
     try:
         return recommend(analysis)
     except StoreError as error:
@@ -171,6 +181,11 @@ def _against(
         p = min(1.0, difference.p_value * pairs_of_best(differences)) if p is None else p
         tests[label] = equivalence(difference, margin=margin, p_value=p)
     return tests
+
+
+def _at_best(interval: Interval, metric: Metric) -> float:
+    """Return the end of a difference at which the first is best, positive where it is better."""
+    return interval.high if metric.higher_is_better else -interval.low
 
 
 def _infinite(value: float | None) -> float:

@@ -1,4 +1,4 @@
-"""Where the variance of a strategy's macro F1 comes from."""
+"""Where the variance of a strategy's score comes from."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from tunebench.stats import VarianceShares, sampling_variance, variance_shares
 
 
 def shares_of(entry: Entry) -> VarianceShares:
-    """Split the variance of one run's macro F1 at one size into subset draw, seed and test sampling.
+    """Split the variance of one run's score at one size into subset draw, seed and test sampling.
 
-    Imported runs may lack macro F1, and are left out; or the subset draw, and then it is not known of all.
+    Runs without the score are left out. Imported runs may lack it, or the subset draw; the draw then counts as
+    not known of any.
     """
-    cells = [cell for cell in entry.arm.scored if cell.row["macro_f1"] is not None]
+    metric = entry.metric
+    found = [(cell, cell.score(metric.name)) for cell in entry.arm.scored]
+    cells = [cell for cell, score in found if score is not None]
     subsets = [cell.spec.subset_seed for cell in cells]
     return variance_shares(
-        np.array([cell.row["macro_f1"] for cell in cells], dtype=np.float64),
+        np.array([score for _, score in found if score is not None], dtype=np.float64),
         subsets=None if None in subsets else subsets,
         seeds=[cell.spec.seed for cell in cells],
-        test_sampling=sampling_variance(entry.labels, entry.predictions, classes=entry.classes),
+        test_sampling=sampling_variance(entry.labels, entry.values, classes=entry.classes, metric=metric),
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tunebench.analysis.cautions import UNKNOWN_SELECTION, test_access, unequal_rates
 from tunebench.analysis.comparison import Arm, Comparison, Group, states
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
-from tunebench.analysis.evidence import POINTS, Entry
+from tunebench.analysis.evidence import Entry
 from tunebench.analysis.pairs import pairs_of_best, times_corrected
+from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access, unequal_rates
 from tunebench.formatting import learning_rate, significant
 from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, seeds_to_settle
 from tunebench.strategies import STRATEGIES
+from tunebench.tasks.metrics import Metric
 
 
 def show_interval(interval: Interval) -> str:
@@ -19,11 +20,12 @@ def show_interval(interval: Interval) -> str:
     return f"{interval.estimate:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
 
 
-def show_points(interval: Interval) -> str:
-    """Return a difference in points with its interval: ``-0.3 points [-0.8, +0.2]``."""
-    values = (interval.estimate * POINTS, interval.low * POINTS, interval.high * POINTS)
-    middle, low, high = (f"{value:+.2f}" for value in values)
-    return f"{middle} points [{low}, {high}]"
+def show_difference(interval: Interval, metric: Metric) -> str:
+    """Return a difference with its interval: ``-0.3 points [-0.8, +0.2]``."""
+    digits = 2 if metric.points else 4
+    values = (interval.estimate, interval.low, interval.high)
+    middle, low, high = (f"{value * metric.scale:+.{digits}f}" for value in values)
+    return f"{middle}{f' {metric.difference_unit}' if metric.difference_unit else ''} [{low}, {high}]"
 
 
 def show_costs(entry: Entry) -> str:
@@ -50,22 +52,25 @@ def sentence_of(
     margin: float,
 ) -> str:
     """Return the answer in one sentence."""
-    head = f"Use {_name(chosen)}: macro F1 {show_interval(chosen.interval())} with {chosen.train_size:,} labels"
+    metric, within = chosen.metric, chosen.metric.show_margin(margin)
+    head = (
+        f"Use {_name(chosen)}: {metric.label} {show_interval(chosen.interval())} with {chosen.train_size:,} labels"
+    )
     if chosen is best and len(tie) == 1:
         if not tests:
             return f"{head}; nothing else was compared."
         open_ = [label for label, test in tests.items() if test.verdict == "inconclusive"]
-        doubt = f", but the difference to {' and '.join(open_)} is not settled" if open_ else ""
-        return f"{head}, the highest of {1 + len(tests)}{doubt}."
+        doubt = f"; {' and '.join(open_)} {'is' if len(open_) == 1 else 'are'} too close to call" if open_ else ""
+        return f"{head}, the best of {1 + len(tests)}{doubt}."
     goal = "keeps least" if prefer == "size" else "trains fastest"
     if cost_of(chosen, SPENDS[prefer]) is None:
-        goal = "scores highest, as their costs are not known"
+        goal = "scores best, as their costs are not known"
     if chosen.label in tie:
         others = " and ".join(label for label in tie if label != chosen.label)
-        return f"{head}, a tie with {others} within {margin:g} points; of these it {goal}."
-    difference = show_points(tests[chosen.label].interval)
+        return f"{head}, equal to {others} within {within}; of these it {goal}."
+    difference = show_difference(tests[chosen.label].interval, metric)
     return (
-        f"{head}; it {goal}, and was not shown to be more than {margin:g} points below {best.label} ({difference})."
+        f"{head}; it {goal}, and was not shown to be worse than {best.label} by more than {within} ({difference})."
     )
 
 
@@ -73,23 +78,24 @@ def reasons_of(
     chosen: Entry, best: Entry, ranked: list[Entry], tests: dict[str, Equivalence], margin: float
 ) -> list[str]:
     """Return why, one sentence each: the scores, the costs, the differences."""
+    metric, within = chosen.metric, chosen.metric.show_margin(margin)
     lines = [f"{_name(chosen)}: {show_costs(chosen)}."] if show_costs(chosen) else []
     for entry in ranked:
         if entry is chosen:
             continue
-        line = f"{_name(entry)}: macro F1 {show_interval(entry.interval())}"
+        line = f"{_name(entry)}: {metric.label} {show_interval(entry.interval())}"
         line += f"; {show_costs(entry)}." if show_costs(entry) else "."
         lines.append(line)
     for label, test in tests.items():
         said = {
-            "equivalent": f"equal within {margin:g} points",
+            "equivalent": f"equal within {within}",
             "different": "a difference",
-            "equivalent and different (small but real)": f"a real difference, smaller than {margin:g} points",
-            "inconclusive": f"neither a difference nor equality within {margin:g} points could be shown",
+            "equivalent and different (small but real)": f"a real difference, smaller than {within}",
+            "inconclusive": "too close to call",
         }[test.verdict]
         lines.append(
-            f"{label} minus {best.label}: {show_points(test.interval)} ({test.interval.level:.0%} interval over "
-            f"{test.over}, corrected p = {test.p_value:.2g}): {said}."
+            f"{label} minus {best.label}: {show_difference(test.interval, metric)} "
+            f"({test.interval.level:.0%} interval over {test.over}, corrected p = {test.p_value:.2g}): {said}."
         )
     return lines
 
@@ -130,8 +136,8 @@ def doubts_of(
     open_ = [label for label, test in tests.items() if test.verdict == "inconclusive"]
     if open_:
         lines.append(
-            f"Not settled against the highest score: {', '.join(open_)} (margin {margin:g} points; "
-            "see what more seeds would do)."
+            f"Too close to call against the best score: {', '.join(open_)} "
+            f"(margin {chosen.metric.show_margin(margin)}; see what more seeds would do)."
         )
     return lines
 
@@ -165,7 +171,7 @@ def not_tried(comparison: Comparison, ranked: list[Entry]) -> list[str]:
     lines = []
     if len(ranked) > 1:
         lines.append(
-            f"How the highest of {len(ranked)} does on fresh texts: it was picked by its score on these, which "
+            f"How the best of {len(ranked)} does on fresh texts: it was picked by its score on these, which "
             "flatters it."
         )
     kinds = {cell.spec.kind for cell in comparison.cells}

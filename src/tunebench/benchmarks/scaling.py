@@ -256,7 +256,7 @@ def _one_run(model: str, place: Path) -> Path:
 
 def _copies(template: Path, folder: Path, number: int) -> Path:
     """Make a study of one run under so many seeds, and return its folder."""
-    from tunebench.files import write_json
+    from tunebench.files import stored_file
     from tunebench.store.study_folder import PlannedRun, StudyStore
     from tunebench.study.config import StudyConfig
 
@@ -269,13 +269,13 @@ def _copies(template: Path, folder: Path, number: int) -> Path:
     seeds = tuple(range(1, number + 1))
     specs = [first.model_copy(update={"seed": seed}) for seed in seeds]
     store = StudyStore.create(folder, study.model_copy(update={"seeds": seeds}), [PlannedRun(s) for s in specs])
-    predictions = original.read_predictions()
+    predictions = original.read_predictions(record.files[original.predictions.name])
     for spec in specs:
         run = store.run_folder(spec.run_id)
         run.begin(spec)
         run.write_predictions(**predictions)
-        copy = record.model_copy(update={"run_id": spec.run_id, "spec": spec})
-        write_json(run.record, copy.model_dump(mode="json"))
+        files = {run.predictions.name: stored_file(run.predictions)}
+        run.commit(record.model_copy(update={"run_id": spec.run_id, "spec": spec, "files": files}))
     return folder
 
 

@@ -386,7 +386,9 @@ def _serve_side(side: str, threads: int, paths: Sequence[str]) -> None:
     models = load_models(paths, threads=threads, precision="fp32" if plain else "auto", merge_lone=False)
     with bind("127.0.0.1", 0) as listener:
         if plain:
-            pipeline = _Pipeline(Path(paths[0]), models[0].predictor.max_length)
+            longest = models[0].predictor.max_length
+            assert longest is not None, "a Transformers model"
+            pipeline = _Pipeline(Path(paths[0]), longest)
             app = create_app(models, answerer=lambda **options: pipeline)
         else:
             app = create_app(models)

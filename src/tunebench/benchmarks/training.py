@@ -29,7 +29,8 @@ from tunebench.machine.memory import keep_memory, peak_memory_bytes, release_mem
 from tunebench.models.architectures import Architecture, architecture_of
 from tunebench.models.loading import load_classifier, model_folder
 from tunebench.strategies import STRATEGIES
-from tunebench.training.encoder.trainer import StudyTrainer
+from tunebench.training.encoder.callbacks import RunContext
+from tunebench.training.encoder.trainer import EngineSetup, StudyTrainer
 
 #: The paper's recipe.
 BATCH, MAX_LENGTH, EPOCHS, EVALUATIONS, TEST = 32, 256, 3, 6, 25_000
@@ -286,16 +287,12 @@ def our_trainer(
             train_dataset=TokenDataset(texts, np.arange(len(texts)) % 2),
             eval_dataset=None,
             collator=Collator.of_engine("fast", pad_id=0, max_length=MAX_LENGTH),
-            folder=Path(folder) / "checkpoints",
-            best_path=Path(folder) / "best.safetensors",
-            seed=0,
-            fast=fast,
-            workload=workload,
-            own=True,
-            autocast=autocast,
-            run_id="bench",
-            report=lambda progress: None,
-            stop=lambda: False,
+            engine=EngineSetup(seed=0, workload=workload, fast=fast, autocast=autocast),
+            context=RunContext(
+                run_id="bench",
+                checkpoints=Path(folder) / "checkpoints",
+                best=Path(folder) / "best.safetensors",
+            ),
         )
 
 

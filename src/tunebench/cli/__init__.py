@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from tunebench.cli.app import app
 from tunebench.cli.console import err
+from tunebench.cli.streams import finish_streams, prepare_streams
 from tunebench.errors import TunebenchError
 
 # isort: off
@@ -31,8 +32,12 @@ def main() -> None:
     # Deprecations between the libraries below are not the user's to mend.
     warnings.filterwarnings("ignore", category=FutureWarning)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    prepare_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            finish_streams()
     except TunebenchError as error:
         err.print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
@@ -41,7 +46,7 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         # Whoever read our output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
     except OSError as error:
         # A full disk, a missing permission: nothing of ours to mend, and nothing a traceback explains.

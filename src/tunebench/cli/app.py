@@ -19,4 +19,16 @@ app.add_typer(data_app, name="data")
 
 StudyArgument = Annotated[str, typer.Argument(help="The name of a preset, or a YAML file.", metavar="STUDY")]
 FolderArgument = Annotated[Path, typer.Argument(help="The folder of a study.", metavar="DIR")]
+TokenOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Password for every request, as a bearer token or as the password that a browser asks for.",
+        envvar="TUNEBENCH_TOKEN",
+        show_envvar=True,
+    ),
+]
+AllowedHostOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Host name that requests may have, without a port; may be repeated.", metavar="NAME"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

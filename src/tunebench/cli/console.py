@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from tunebench.cli.streams import is_terminal
+
 if TYPE_CHECKING:
     from tunebench.analysis.comparison import Comparison
 
-out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+out = Console(highlight=False, soft_wrap=not is_terminal())
 err = Console(stderr=True, highlight=False)
 
 
@@ -37,7 +39,7 @@ def print_tables(comparison: Comparison, *, names: list[str] | None, style: str)
     if style not in RENDERERS:
         raise typer.BadParameter(f"{style!r}: allowed are {', '.join(RENDERERS)}", param_hint="--format")
     for table in make_tables(analyse(comparison), names):
-        if style == "text" and sys.stdout.isatty():
+        if style == "text" and is_terminal():
             out.print(to_rich(table), "")
         else:
             sys.stdout.write(RENDERERS[style](table) + "\n")
@@ -47,7 +49,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
     """Print rows as a table on a terminal, and as tab-separated text in a pipe."""
     columns = list(rows[0]) if rows else []
     cells = [[_cell(row[column]) for column in columns] for row in rows]
-    if not sys.stdout.isatty():
+    if not is_terminal():
         for line in [columns, *cells]:
             sys.stdout.write("\t".join(line) + "\n")
         return

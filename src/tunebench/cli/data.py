@@ -53,5 +53,14 @@ def data_audit(
             f"test texts that are also in train: {found.test_in_train}; "
             f"with another label: {found.shared_conflicting}"
         )
+    if found.validation_in_train is not None:
+        out.print(
+            f"validation texts that stand in train: {found.validation_in_train}"
+            + (
+                ""
+                if found.test_in_validation is None
+                else f"; test texts in validation: {found.test_in_validation}"
+            )
+        )
     for line in found.warnings:
         out.print(f"note: {line}", markup=False)

@@ -18,7 +18,13 @@ from tunebench.cli.console import out, print_json, print_rows, tell
 def export(
     folder: FolderArgument,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the export; new or empty.")],
-    format_: Annotated[str, typer.Option("--format", help="adapter, merged, onnx or onnx-int8.")] = "merged",
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="adapter, merged, linear, onnx or onnx-int8; default linear for linear classifiers, else merged.",
+        ),
+    ] = None,
     run_id: Annotated[
         str | None, typer.Option("--run", help="The run to export; default the best on validation.")
     ] = None,
@@ -55,8 +61,8 @@ def export(
     out.print(f"Run: {done.facts['run_id']}", markup=False)
     out.print(
         f"On {check['texts']} texts: {check['equal_predictions']:.2%} equal predictions, largest logit difference "
-        f"{check['largest_logit_difference']:.2g}, macro F1 {check['macro_f1_before']:.4f} -> "
-        f"{check['macro_f1_after']:.4f}"
+        f"{check['largest_logit_difference']:.2g}, macro F1 {check['f1_before']:.4f} -> "
+        f"{check['f1_after']:.4f}"
     )
     out.print(f"Export: {done.folder} ({check['bytes'] / 1e6:.1f} MB)", markup=False)
     if url is not None:

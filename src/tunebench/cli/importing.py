@@ -38,7 +38,7 @@ def import_(
     if json_:
         print_json(comparison.rows())
         return
-    print_tables(comparison, names=["macro_f1", "time", "f1_per_million"], style="text")
+    print_tables(comparison, names=["scores", "time", "score_per_million"], style="text")
     for line in analyse(comparison).warnings:
         out.print(f"note: {line}", markup=False)
     out.print(f"{len(comparison.cells)} runs imported; next: tunebench report {out_dir}", markup=False)

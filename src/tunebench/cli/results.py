@@ -33,11 +33,21 @@ def results(
             {k: json.dumps(v) if isinstance(v, dict) else csv_cell(v) for k, v in row.items()} for row in rows
         )
     else:
-        keys = ("strategy", "train_size", "learning_rate", "seed", "status", "macro_f1", "accuracy", "test_loss")
+        keys = (
+            "strategy",
+            "train_size",
+            "learning_rate",
+            "seed",
+            "status",
+            "metric",
+            "score",
+            "accuracy",
+            "test_loss",
+        )
         print_rows([{k: row[k] for k in (*keys, "train_seconds", "trainable_params")} for row in rows])
 
 
-@app.command(epilog="Example: tunebench tables out/quickstart --format markdown macro_f1 time")
+@app.command(epilog="Example: tunebench tables out/quickstart --format markdown scores time")
 def tables(
     folder: FolderArgument,
     names: Annotated[list[str] | None, typer.Argument(help="Names of tables; default all.")] = None,
@@ -49,14 +59,18 @@ def tables(
     print_tables(load_comparison(folder), names=names, style=format_)
 
 
-@app.command(epilog="Example: tunebench recommend out/quickstart --prefer size --margin 1")
+@app.command(epilog="Example: tunebench recommend out/quickstart --prefer size --margin 1 --metric mcc")
 def recommend(
     folder: FolderArgument,
     prefer: Annotated[
-        str, typer.Option(help="What to prefer: f1, cost (training time) or size (stored weights).")
-    ] = "f1",
+        str, typer.Option(help="What to prefer: score, cost (training time) or size (stored weights).")
+    ] = "score",
     margin: Annotated[
-        float | None, typer.Option(help="Equivalence margin in macro F1 points; default the margin of the study.")
+        float | None,
+        typer.Option(help="Equivalence margin in points of the metric; default the margin of the study."),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Metric to decide by; default the metric of the study.")
     ] = None,
     size: Annotated[
         int | None, typer.Option(help="Training size to decide at; default the largest with the most strategies.")
@@ -69,7 +83,7 @@ def recommend(
     from tunebench.analysis.recommend import recommend as decide
     from tunebench.report.words import recommendation_text
 
-    found = decide(analyse(load_comparison(folder)), prefer=prefer, margin=margin, size=size)  # type: ignore[arg-type]
+    found = decide(analyse(load_comparison(folder, metric=metric)), prefer=prefer, margin=margin, size=size)  # type: ignore[arg-type]
     if json_:
         print_json(found.to_dict())
     else:

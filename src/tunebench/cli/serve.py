@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tunebench.cli.app import app
+from tunebench.cli.app import AllowedHostOption, TokenOption, app
 from tunebench.cli.console import tell
 
 
@@ -20,6 +20,8 @@ def serve(
         str, typer.Option(help="Address to listen on. Everyone who can reach it can send requests.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one.", min=0, max=65535)] = 8000,
+    token: TokenOption = None,
+    allowed_host: AllowedHostOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Number of threads; default all cores.", min=1)] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
@@ -41,6 +43,8 @@ def serve(
         sources,
         host=host,
         port=port,
+        token=token,
+        allowed_hosts=allowed_host or (),
         limits=Limits(texts=max_texts, characters=max_characters, body_bytes=max_body, waiting=max_waiting),
         device=device,
         threads=threads,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tunebench.cli.app import FolderArgument, app
+from tunebench.cli.app import AllowedHostOption, FolderArgument, TokenOption, app
 from tunebench.cli.console import out, tell
 
 
@@ -17,9 +17,19 @@ def watch(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one.", min=0, max=65535)] = 8321,
+    token: TokenOption = None,
+    allowed_host: AllowedHostOption = None,
 ) -> None:
     """Show a running or finished study on a local web page. The page only reads the folder."""
     from tunebench.web.watching.server import watch as serve
 
     tell("Ctrl-C stops this page. The study keeps running.")
-    serve(folder, host=host, port=port, tell=lambda url: out.print(f"Watching {folder} at {url}", markup=False))
+    serve(
+        folder,
+        host=host,
+        port=port,
+        token=token,
+        allowed_hosts=allowed_host or (),
+        tell=lambda url: out.print(f"Watching {folder} at {url}", markup=False),
+        warn=tell,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tunebench.data.copies import HeldOutCopies
+from tunebench.data.overlap import labels_by_text, overlap_warnings, overlaps, shared_groups
 from tunebench.data.reading import listed
 from tunebench.data.reference import Copies
 from tunebench.data.tokens import TokenizedTexts
@@ -82,7 +82,12 @@ class Audit:
         held_out: Texts of the test part that is held out of train; ``None`` with a test split, as are the next two.
         held_out_in_train: Of these, those whose text would stand in the rest of train too if the draw did not
             look at copies.
-        copies_left_out: Copies of test texts that are used nowhere, if copies are kept together.
+        copies_left_out: Rows that share a text or a group with the test part and are used nowhere, if copies are
+            kept together.
+        validation_in_train: Validation examples whose text stands in train too; ``None`` without a validation
+            split, as is the next one.
+        test_in_validation: Test examples whose text stands in validation too.
+        shared_groups: Groups of one split that stand in another one too, as in ``test in train``.
         warnings: Plain sentences on what deserves attention.
         reading: What was read of the source and what was passed over, a line each.
     """
@@ -101,6 +106,9 @@ class Audit:
     held_out: int | None = None
     held_out_in_train: int | None = None
     copies_left_out: int | None = None
+    validation_in_train: int | None = None
+    test_in_validation: int | None = None
+    shared_groups: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -120,8 +128,8 @@ def audit(
 
     Args:
         dataset: The data.
-        lengths: Tokens of each text before truncation, by split (``train``, ``test``); integer arrays
-            of shape ``(examples,)``.
+        lengths: Tokens of each text before truncation, by split (``train``, ``validation``, ``test``); integer
+            arrays of shape ``(examples,)``.
         tokens: The same, taken from untruncated tokenised texts.
         max_length: Tokens that training will keep; used with token lengths only.
         held_out: Copies on both sides of the test part that is held out of train, where there is no test split.
@@ -130,7 +138,7 @@ def audit(
     Raises:
         ValueError: Token lengths lack a split or do not fit it, or were given twice.
     """
-    parts = {"train": dataset.train} | ({} if dataset.test is None else {"test": dataset.test})
+    parts = dataset.splits
     if tokens is not None:
         if lengths is not None:
             raise ValueError("give lengths or tokens, not both")
@@ -142,40 +150,38 @@ def audit(
         name: _audit_split(split, dataset.label_names, None if lengths is None else lengths[name], limit)
         for name, split in parts.items()
     }
-    overlap = None if dataset.test is None else _overlap(dataset.train, dataset.test)
+    shared = overlaps(parts)
+    overlap = shared.get(("test", "train"))
     return Audit(
         source=dataset.source,
         revision=dataset.revision,
         fingerprint=dataset.fingerprint,
         splits=splits,
-        test_in_train=overlap.test_examples if overlap else None,
-        train_in_test=overlap.train_examples if overlap else None,
+        test_in_train=overlap.first if overlap else None,
+        train_in_test=overlap.second if overlap else None,
         shared_texts=overlap.texts if overlap else None,
         shared_conflicting=overlap.conflicting if overlap else None,
         max_length=limit,
-        warnings=_warnings(splits, overlap, limit, None if held_out is None else held_out.remark(copies)),
+        warnings=[
+            *_held_out(parts, None if held_out is None else held_out.remark(copies)),
+            *overlap_warnings(parts),
+            *_warnings(splits, limit),
+        ],
         reading=dataset.reading.lines(),
         held_out=held_out.test if held_out else None,
         held_out_in_train=held_out.apart if held_out else None,
         copies_left_out=held_out.left_out if held_out else None,
+        validation_in_train=pair.first if (pair := shared.get(("validation", "train"))) else None,
+        test_in_validation=pair.first if (pair := shared.get(("test", "validation"))) else None,
+        shared_groups={f"{a} in {b}": count for (a, b), (count, _) in shared_groups(parts).items()},
     )
-
-
-@dataclass(frozen=True)
-class _Overlap:
-    """Texts that are in both splits, counted from either side."""
-
-    texts: int
-    test_examples: int
-    train_examples: int
-    conflicting: int
 
 
 def _audit_split(
     split: Split, names: Sequence[str], tokens: np.ndarray | None, max_length: int | None
 ) -> SplitAudit:
     counts = np.bincount(split.labels, minlength=len(names)).tolist()
-    labels = _labels_by_text(split)
+    labels = labels_by_text(split)
     return SplitAudit(
         examples=len(split),
         per_class=dict(zip(names, counts, strict=True)),
@@ -185,25 +191,6 @@ def _audit_split(
         duplicates=len(split) - len(labels),
         conflicting=sum(len(found) > 1 for found in labels.values()),
         empty=sum(map(is_blank, split.texts)),
-    )
-
-
-def _labels_by_text(split: Split) -> dict[str, set[int]]:
-    found: dict[str, set[int]] = defaultdict(set)
-    for text, label in zip(split.texts, split.labels.tolist(), strict=True):
-        found[text].add(label)
-    return found
-
-
-def _overlap(train: Split, test: Split) -> _Overlap:
-    trained, tested = _labels_by_text(train), _labels_by_text(test)
-    shared = trained.keys() & tested.keys()
-    in_train, in_test = Counter(train.texts), Counter(test.texts)
-    return _Overlap(
-        texts=len(shared),
-        test_examples=sum(in_test[text] for text in shared),
-        train_examples=sum(in_train[text] for text in shared),
-        conflicting=sum(trained[text] != tested[text] for text in shared),
     )
 
 
@@ -221,22 +208,21 @@ def _summary(lengths: np.ndarray, limit: int | None) -> LengthSummary:
     )
 
 
-def _warnings(
-    splits: Mapping[str, SplitAudit], overlap: _Overlap | None, max_length: int | None, copies: str | None
-) -> list[str]:
+def _held_out(parts: Mapping[str, Split], remark: str | None) -> list[str]:
+    if "test" in parts:
+        return []
+    line = "There is no test split; a part of train will be held out for testing."
+    return [line] if remark is None else [line, remark]
+
+
+def _warnings(splits: Mapping[str, SplitAudit], max_length: int | None) -> list[str]:
     lines: list[str] = []
-    if overlap is None:
-        lines.append("There is no test split; a part of train will be held out for testing.")
-        lines += [] if copies is None else [copies]
-    elif overlap.texts:
-        lines.append(
-            f"{overlap.test_examples} of {splits['test'].examples} test texts are also in train; scores on "
-            "them measure memory, not learning."
-        )
-        if overlap.conflicting:
-            lines.append(f"{overlap.conflicting} texts have another label in test than in train.")
     for name, split in splits.items():
         lines += [f"{name}: {line}" for line in _split_warnings(split, max_length)]
+    if "validation" in splits and (lacking := [k for k, n in splits["validation"].per_class.items() if not n]):
+        lines.append(
+            f"validation: there is no example of {listed(lacking)}, so it says nothing of that when it selects."
+        )
     absent = absent_classes(splits["test"].per_class) if "test" in splits else None
     return lines if absent is None else [*lines, f"test: {absent}"]
 

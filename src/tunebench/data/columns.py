@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from tunebench.data.part_names import part_named
 from tunebench.data.reading import PassedOver, listed, named_rows
 from tunebench.data.table import Table
 from tunebench.data.visible import is_blank
@@ -139,22 +140,30 @@ def find_column(
     )
 
 
-def unused_columns(train: Table, test: Table | None, columns: Columns) -> list[PassedOver]:
-    """Name the columns that are not read, those that may be missed with the reason."""
-    every = dict.fromkeys([*train.columns, *(test.columns if test is not None else ())])
-    rest = [name for name in every if name not in (columns.text, columns.label)]
+def unused_columns(
+    train: Table, others: Collection[Table], columns: Columns, *, used: Collection[str] = ()
+) -> list[PassedOver]:
+    """Name the columns that are not read, those that may be missed with the reason.
+
+    Args:
+        train: The training rows.
+        others: The other parts.
+        columns: The columns of texts and labels.
+        used: Other columns that are read.
+    """
+    every = dict.fromkeys([*train.columns, *(name for table in others for name in table.columns)])
+    rest = [name for name in every if name not in (columns.text, columns.label, *used)]
     found = []
     for name in [name for name in rest if name.lower() in (*TEXT_NAMES, *MORE_TEXT_NAMES)]:
         why = f"{columns.text!r} is read; --set data.text_column={shlex.quote(name)} reads this one instead"
         found.append(PassedOver(f"column {name!r}", why))
         rest.remove(name)
     for name in [name for name in rest if name.lower() in SPLIT_NAMES and name in train.columns]:
-        parts = listed(sorted({str(value) for value in train.values(name)}), 5)
-        found.append(
-            PassedOver(
-                f"column {name!r}", f"it seems to name splits ({parts}); all rows of the file are used as train"
-            )
-        )
+        values = {str(value) for value in train.values(name)}
+        why = f"it seems to name splits ({listed(sorted(values), 5)}); all rows of the file are train"
+        if len(values) > 1 and all(map(part_named, values)) and not others:
+            why += f"; --set data.split_column={shlex.quote(name)} puts each row into its part"
+        found.append(PassedOver(f"column {name!r}", why))
         rest.remove(name)
     if rest:
         what = f"column {rest[0]!r}" if len(rest) == 1 else f"{len(rest)} columns: {listed(map(repr, rest))}"
@@ -183,7 +192,12 @@ def _guess(table: Table) -> tuple[str, str] | None:
 
 
 def check_texts(
-    values: Sequence[Any], *, where: str, rows: Sequence[int] | None = None, fix_empty: str = _REPAIR
+    values: Sequence[Any],
+    *,
+    where: str,
+    rows: Sequence[int] | None = None,
+    fix_empty: str = _REPAIR,
+    numbers: Sequence[int] | None = None,
 ) -> list[str]:
     """Return the texts of a column.
 
@@ -194,6 +208,7 @@ def check_texts(
         where: The split's name, for messages.
         rows: The rows that are wanted, from 0; all by default.
         fix_empty: What to do about empty texts.
+        numbers: Where the rows stand in their file, from 0; by default as they stand here.
 
     Raises:
         DataError: Some are not strings, are empty, or are not valid Unicode.
@@ -218,7 +233,7 @@ def check_texts(
         if found:
             errors.append(
                 DataError(
-                    f"{where}: {len(found)} of {len(values)} texts are {what} ({named_rows(found)}).",
+                    f"{where}: {len(found)} of {len(values)} texts are {what} ({named_rows(found, numbers)}).",
                     value=None if found is empty else values[found[0]],
                     allowed=allowed,
                     fix=fix,

@@ -1,69 +1,103 @@
-"""Copies of a text on both sides of a held-out test part: how many there are, and what is done about them."""
+"""What the draw of a held-out test part does to copies of a text, to groups and in time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tunebench.data.reference import Copies
-from tunebench.data.splits import held_out_count, hold_out
+from tunebench.data.held_out import hold_out
+from tunebench.data.reference import Copies, SplitRef
+from tunebench.data.rules import split_rules
+from tunebench.data.times import shown_time
 from tunebench.data.types import TextDataset
 from tunebench.errors import DataError
 
 
 @dataclass(frozen=True)
 class HeldOutCopies:
-    """What the draw of a held-out test part does to copies.
+    """What the draw of a held-out test part does.
 
     Attributes:
         test: Rows held out.
         apart: Of them, those whose text would train or select too, if the draw did not look at copies.
-        left_out: Copies of held-out texts for which the test part has no room, if copies are kept together.
+        left_out: Rows that neither train nor test if copies are kept together: copies of test texts for which the
+            test part has no room, and rows of its groups outside it.
+        groups: Groups in the test part, and in all; ``None`` without groups.
+        since: The earliest time in the test part; ``None`` without times.
+        ties: Rows outside the test part with that same time.
     """
 
     test: int
     apart: int
     left_out: int
+    groups: tuple[int, int] | None = None
+    since: str | None = None
+    ties: int = 0
 
     def remark(self, copies: Copies) -> str | None:
-        """Say it in a sentence or two; ``None`` where there is nothing to say."""
+        """Say it in a few sentences; ``None`` where there is nothing to say."""
+        lines = [self._drawn()] if self.groups is not None or self.since is not None else []
         if copies == "anywhere":
-            if not self.apart:
-                return None
-            return (
-                f"{self.apart} of {self.test} texts held out for testing are also in train; scores on them "
-                "measure memory, not learning. copies: together keeps all copies of a text in one part."
+            if self.apart:
+                lines.append(
+                    f"{self.apart} of {self.test} texts held out for testing stand in train too; scores on them "
+                    "measure memory, not learning. copies: together keeps all copies of a text on one side."
+                )
+            return " ".join(lines) or None
+        if self.apart or (self.left_out and not lines):
+            lines.append(
+                "All copies of a text are kept on one side of the held-out test part (copies: together). A draw "
+                f"that does not look at copies would put {self.apart} of {self.test} test texts into train too."
             )
-        if not self.apart and not self.left_out:
-            return None
-        line = (
-            "All copies of a text are kept in one part (copies: together). A draw that ignores copies would "
-            f"put {self.apart} of {self.test} test texts into train, too."
-        )
-        if self.left_out:
-            line += f" {self.left_out} copies of test texts do not fit into the test part and are left out."
+        if self.left_out and self.groups is None and self.since is None:
+            lines.append(f"{self.left_out} copies of test texts do not fit into the test part and are left out.")
+        elif self.left_out:
+            lines.append(f"{self.left_out} rows share a text or a group with the test part and are left out.")
+        return " ".join(lines) or None
+
+    def _drawn(self) -> str:
+        """Say which texts are held out."""
+        which = f"{self.test} texts"
+        if self.since is not None:
+            which = f"the latest {self.test} texts, from {self.since} on"
+        if self.groups is not None:
+            which += f", of {self.groups[0]} of {self.groups[1]} groups"
+        line = f"Held out for testing: {which}."
+        if self.ties:
+            line += f" Texts outside it with that same time: {self.ties}; the seed drew which of them test."
         return line
 
 
-def held_out_copies(dataset: TextDataset, seed: int, test_size: int | None) -> HeldOutCopies | None:
-    """Count copies on both sides of the test part that a study would hold out.
+def held_out_copies(
+    dataset: TextDataset, seed: int, count: int, *, splits: SplitRef | None = None
+) -> HeldOutCopies | None:
+    """Describe the test part that a study would hold out.
 
     Args:
         dataset: The data.
         seed: Draws the test part.
-        test_size: Rows of the test part; ``None`` for the usual share.
+        count: Rows of the test part.
+        splits: What the draw rests on besides texts and labels.
 
     Returns:
         The counts; ``None`` where there is a test split, or no such part can be drawn.
     """
     if dataset.test is not None:
         return None
-    count, copies_of = held_out_count(len(dataset.train), test_size), dataset.copies_of
+    labels, rules = dataset.train.labels, split_rules(dataset, splits, "together")
     try:
-        apart, _ = hold_out(dataset.train.labels, seed=seed, count=count)
-        _, left_out = hold_out(dataset.train.labels, seed=seed, count=count, copies_of=copies_of)
+        apart, _ = hold_out(labels, seed=seed, count=count, rules=replace(rules, copies_of=None))
+        test, left_out = hold_out(labels, seed=seed, count=count, rules=rules)
     except DataError:
         return None
-    rest = np.delete(copies_of, apart)
-    return HeldOutCopies(count, int(np.isin(copies_of[apart], rest).sum()), len(left_out))
+    rest = np.delete(dataset.copies_of, apart)
+    found = HeldOutCopies(count, int(np.isin(dataset.copies_of[apart], rest).sum()), len(left_out))
+    if rules.group_of is not None:
+        found = replace(found, groups=(len(np.unique(rules.group_of[test])), len(np.unique(rules.group_of))))
+    if rules.times is not None and dataset.train.times is not None:
+        earliest = rules.times[test].min()
+        since = dataset.train.times[int(np.flatnonzero(rules.times == earliest)[0])]
+        ties = int((rules.times == earliest).sum() - (rules.times[test] == earliest).sum())
+        found = replace(found, since=shown_time(since), ties=ties)
+    return found

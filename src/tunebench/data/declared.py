@@ -16,37 +16,36 @@ class LabelValues:
     """The label column of each part, numbers replaced by declared names.
 
     Attributes:
-        train: Values of train.
-        test: Values of test, where there is one.
+        values: Values by part.
         declared: The names in the order of their numbers; empty where none are declared.
         notes: What was concluded, one sentence each.
     """
 
-    train: list[Any]
-    test: list[Any] | None
+    values: dict[str, list[Any]]
     declared: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def label_values(raw: RawData, column: str) -> LabelValues:
-    """Read the labels of both parts.
+    """Read the labels of all parts.
 
     Each part's numbers are replaced by the names that this part declares. A part that declares none, and holds
-    numbers, is read with the names of the other; one that holds names is left alone.
+    numbers, is read with the names of another; one that holds names is left alone.
 
     Raises:
         DataError: A number lies outside the declared names.
     """
     names = {part: table.class_names.get(column, ()) for part, table in raw.parts.items()}
-    declared = names["train"] or names.get("test", ())
+    declared = next((names[part] for part in ("train", "test", "validation") if names.get(part)), ())
     notes: list[str] = []
     found: dict[str, list[Any]] = {}
     for part, table in raw.parts.items():
         found[part], note = _read(table, column, part, names[part], declared)
         notes += note
-    if names.get("test") and names["train"] and names["test"] != names["train"]:
-        notes.append("train and test number their classes differently; they were matched by name.")
-    return LabelValues(found["train"], found.get("test"), declared, tuple(notes))
+    for part in ("validation", "test"):
+        if names.get(part) and names["train"] and names[part] != names["train"]:
+            notes.append(f"train and {part} number their classes differently; each was read by name.")
+    return LabelValues(found, declared, tuple(notes))
 
 
 def _read(
@@ -61,13 +60,11 @@ def _read(
         if not any(isinstance(value, int) for value in values):
             return values, notes
         meaning = listed(f"{number} = {name}" for number, name in enumerate(declared))
-        notes.append(
-            f"{part}: the labels are numbers, read with the names that the other part declares: {meaning}."
-        )
+        notes.append(f"{part}: the labels are numbers, read with the names that another part declares: {meaning}.")
     missing = sum(value == -1 for value in values if not isinstance(value, bool))
     if missing:
         notes.append(f"{part}: {missing} labels are -1, which means no label where class names are declared.")
-    return use_names(values, own or declared), notes
+    return use_names(values, own or declared, table.numbers), notes
 
 
 def _as_number(value: Any, declared: Sequence[str]) -> Any:

@@ -11,8 +11,8 @@ from tunebench.errors import DataError, first_line
 _INSTEAD = "use a local folder or file (--data PATH), or packaged data (--data imdb-reviews)"
 
 
-def read_hub(name: str, *, revision: str | None, subset: str | None) -> RawData:
-    """Read the ``train`` and, where there is one, the ``test`` split of a data set.
+def read_hub(name: str, *, revision: str | None, subset: str | None, validation: bool = True) -> RawData:
+    """Read the ``train`` and, where there are any, the validation and ``test`` splits of a data set.
 
     The revision is resolved to a commit first and that commit is read, so that what is recorded is
     what was used. Code of the repository is never run.
@@ -21,6 +21,7 @@ def read_hub(name: str, *, revision: str | None, subset: str | None) -> RawData:
         name: ``owner/name``.
         revision: Branch, tag or commit; the default branch when ``None``.
         subset: Configuration name; the default one when ``None``.
+        validation: Whether a validation split is wanted.
 
     Raises:
         DataError: The Hub cannot be reached, it has no such data set, revision or configuration, or
@@ -35,7 +36,7 @@ def read_hub(name: str, *, revision: str | None, subset: str | None) -> RawData:
             fix=f"choose another configuration (data.subset), or {_INSTEAD}",
         )
     splits = {str(split): dataset_table(loaded[split]) for split in loaded}
-    return from_splits(splits, name, revision=commit)
+    return from_splits(splits, name, revision=commit, validation=validation)
 
 
 def _resolve(name: str, revision: str | None) -> str:

@@ -88,7 +88,13 @@ def truth(label: Label) -> str | None:
     return word if word in ("True", "False") else None
 
 
-def clean_labels(values: Sequence[Any], *, where: str, choices: LabelChoices | None = None) -> Labels:
+def clean_labels(
+    values: Sequence[Any],
+    *,
+    where: str,
+    choices: LabelChoices | None = None,
+    numbers: Sequence[int] | None = None,
+) -> Labels:
     """Return the labels of a split, less the rows that are left out.
 
     Whole floats and decimals count as integers, and truth values as the words True and False. A column of strings
@@ -98,6 +104,7 @@ def clean_labels(values: Sequence[Any], *, where: str, choices: LabelChoices | N
         values: A value a row.
         where: The split's name, for messages.
         choices: Labels to drop, to merge, and what becomes of rows without one.
+        numbers: Where the rows stand in their file, from 0; by default as they stand here.
 
     Raises:
         DataError: Labels are missing (``None``, NaN, blank), are lists or other values that name no class.
@@ -117,7 +124,8 @@ def clean_labels(values: Sequence[Any], *, where: str, choices: LabelChoices | N
         else:
             (lists if _is_list(value) else odd).append(row)
     found = frozenset(labels.values())
-    raise_all(_complaints(values, found, {"missing": missing, "lists": lists, "odd": odd}, where, choices))
+    wrong = {"missing": missing, "lists": lists, "odd": odd}
+    raise_all(_complaints(values, found, wrong, where, choices, numbers))
     left_out = []
     if missing:
         left_out.append(_left_out(missing, len(values), where, "the label is missing", "data.labels.missing: drop"))
@@ -258,6 +266,7 @@ def _complaints(
     rows: Mapping[str, Sequence[int]],
     where: str,
     choices: LabelChoices,
+    numbers: Sequence[int] | None,
 ) -> list[TunebenchError]:
     """Return what is wrong with the values of a label column."""
     errors: list[TunebenchError] = []
@@ -265,8 +274,8 @@ def _complaints(
     if missing and choices.missing == "refuse":
         errors.append(
             DataError(
-                f"{where}: {len(missing)} of {len(values)} labels are missing ({named_rows(missing)}): null, NaN, "
-                "blank, or -1 where the source names its classes.",
+                f"{where}: {len(missing)} of {len(values)} labels are missing ({named_rows(missing, numbers)}): "
+                "null, NaN, blank, or -1 where the source names its classes.",
                 fix="remove this split, or add its labels"
                 if len(missing) == len(values)
                 else "repair these rows, or leave them out: data.labels.missing: drop in the study, or "
@@ -276,8 +285,8 @@ def _complaints(
     if lists:
         errors.append(
             DataError(
-                f"{where}: {len(lists)} of {len(values)} labels are lists ({named_rows(lists)}); several labels "
-                "per text are not supported.",
+                f"{where}: {len(lists)} of {len(values)} labels are lists ({named_rows(lists, numbers)}); "
+                "several labels per text are not supported.",
                 value=values[lists[0]],
                 allowed="one label per text: a string, a whole number, or true and false",
                 fix="keep one label per text, or name another label column: data.label_column",
@@ -287,7 +296,7 @@ def _complaints(
         errors.append(
             DataError(
                 f"{where}: {len(odd)} of {len(values)} labels are neither strings nor integers "
-                f"({named_rows(odd)}).",
+                f"({named_rows(odd, numbers)}).",
                 value=values[odd[0]],
                 allowed="strings or integers",
                 fix="name the label column: data.label_column",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -13,12 +13,15 @@ from tunebench.data.columns import Columns, find_columns, unused_columns
 from tunebench.data.declared import label_values
 from tunebench.data.hub import read_hub
 from tunebench.data.labels import Classes, Label, check_choices, encode_labels, find_classes
+from tunebench.data.more_columns import check_named, column_notes, named_columns
 from tunebench.data.packaged import DATASETS
+from tunebench.data.part_names import PARTS
 from tunebench.data.readers import table_name
 from tunebench.data.reading import PassedOver, Reading, listed
 from tunebench.data.reference import DataConfig, ReadOptions
 from tunebench.data.rows import Rows, read_rows
 from tunebench.data.sources import RawData, read_path
+from tunebench.data.split_column import split_by_column
 from tunebench.data.types import Split, TextDataset
 from tunebench.errors import DataError, TunebenchError, raise_all
 from tunebench.files import local_path
@@ -36,32 +39,33 @@ def load_dataset(config: DataConfig) -> TextDataset:
         config: Source, columns, and for the Hub revision and configuration.
 
     Returns:
-        The data set; its test split is ``None`` where the source has none.
+        The data set; its validation and test splits are ``None`` where the source has none.
 
     Raises:
         DataError: The source cannot be read, or the data cannot carry a study.
         ErrorGroup: Several things are wrong with the data.
         MissingExtraError: A packaged source whose package is not installed.
     """
-    raw = _read(config)
-    for where, table in raw.parts.items():
-        if table.rows == 0:
-            raise DataError(f"The {where} split holds no rows.", value=config.source)
+    raw = split_by_column(_read(config), config)
+    _check_parts(raw, config)
     columns = _find_columns(raw, config)
     values = label_values(raw, columns.label)
-    unlabelled = values.test is not None and all(value is None for value in values.test)
-    if unlabelled:
-        raw = _without_test(raw)
+    for part in ("validation", "test"):
+        if part in values.values and all(value is None for value in values.values[part]):
+            raw = _without(raw, part)
     problems = _Problems()
-    given = {"train": values.train} | ({} if raw.test is None or values.test is None else {"test": values.test})
     rows = {
-        part: read_rows(table.values(columns.text), given[part], where=part, config=config, catch=problems.catch)
+        part: read_rows(table, columns.text, values.values[part], where=part, config=config, catch=problems.catch)
         for part, table in raw.parts.items()
     }
     classes, encoded = _encode(rows, values.declared, config, problems)
     raise_all(problems.found)
     assert classes is not None
-    splits = {part: Split(kept.texts, encoded[part]) for part, kept in rows.items() if kept.texts is not None}
+    splits = {
+        part: Split(kept.texts, encoded[part], groups=kept.groups, times=kept.times)
+        for part, kept in rows.items()
+        if kept.texts is not None
+    }
     remarks = (*(note for kept in rows.values() if kept.labels for note in kept.labels.notes), *classes.notes)
     return TextDataset(
         source=config.source,
@@ -69,27 +73,49 @@ def load_dataset(config: DataConfig) -> TextDataset:
         label_names=tuple(str(value) for value in classes.values),
         train=splits["train"],
         test=splits.get("test"),
-        reading=_account(raw, columns, rows, (*values.notes, *remarks)),
+        reading=_account(raw, config, columns, rows, (*values.notes, *remarks, *column_notes(raw, config))),
+        validation=splits.get("validation"),
     )
 
 
-def _without_test(raw: RawData) -> RawData:
-    """Pass over a test part without any label, as competitions publish it."""
-    assert raw.test is not None
-    unused = PassedOver(f"the test part ({raw.test.rows:,} rows)", "none of its texts has a label")
-    return replace(raw, test=None, passed_over=(*raw.passed_over, unused))
+def _check_parts(raw: RawData, config: DataConfig) -> None:
+    """Refuse parts without rows, and an own validation part that is asked for and not there."""
+    for where, table in raw.parts.items():
+        if table.rows == 0:
+            fix = "set data.validation: drawn, which passes it over" if where == "validation" else None
+            raise DataError(f"The {where} split holds no rows.", value=config.source, fix=fix)
+    if config.validation == "own" and raw.validation is None:
+        raise DataError(
+            "data.validation: own asks for a validation part of the data's own, and there is none.",
+            value=f"{config.source}: {', '.join(raw.parts)}",
+            allowed=f"a part called {', '.join(PARTS['validation'])}",
+            fix="drop data.validation: a share of each training subset then validates",
+        )
 
 
-def _account(raw: RawData, columns: Columns, rows: dict[str, Rows], notes: Sequence[str]) -> Reading:
+def _without(raw: RawData, part: Literal["validation", "test"]) -> RawData:
+    """Pass over a part without any label, as competitions publish their test parts."""
+    table = raw.parts[part]
+    unused = PassedOver(f"the {part} part ({table.rows:,} rows)", "none of its texts has a label")
+    passed_over = (*raw.passed_over, unused)
+    if part == "test":
+        return replace(raw, test=None, passed_over=passed_over)
+    return replace(raw, validation=None, passed_over=passed_over)
+
+
+def _account(
+    raw: RawData, config: DataConfig, columns: Columns, rows: dict[str, Rows], notes: Sequence[str]
+) -> Reading:
     """Say what was read, and name everything that was not."""
-    tables = raw.parts.values()
+    tables = list(raw.parts.values())
+    named = named_columns(config)
     return Reading(
         files={part: table.files for part, table in raw.parts.items() if table.files},
-        columns={"text": columns.text, "label": columns.label},
+        columns={"text": columns.text, "label": columns.label} | named,
         passed_over=(
             *raw.passed_over,
             *(item for table in tables for item in table.passed_over),
-            *unused_columns(raw.train, raw.test, columns),
+            *unused_columns(raw.train, tables[1:], columns, used=list(named.values())),
             *(item for kept in rows.values() for item in kept.left_out),
         ),
         notes=(*raw.notes, *(note for table in tables for note in table.notes), *columns.notes, *notes),
@@ -166,7 +192,8 @@ def _read(config: DataConfig) -> RawData:
             allowed=f"{', '.join(DATASETS)}; a file or folder; a name on the Hub (owner/name)",
         )
     _refuse_unused([(key, getattr(config, key), "files") for key in ReadOptions.model_fields])
-    return read_hub(source, revision=config.revision, subset=config.subset)
+    validation = config.validation != "drawn"
+    return read_hub(source, revision=config.revision, subset=config.subset, validation=validation)
 
 
 def _refuse_unused(settings: Sequence[tuple[str, Any, str]]) -> None:
@@ -178,15 +205,17 @@ def _refuse_unused(settings: Sequence[tuple[str, Any, str]]) -> None:
 
 def _find_columns(raw: RawData, config: DataConfig) -> Columns:
     columns = find_columns(raw.train, text=config.text_column, label=config.label_column)
-    there = () if raw.test is None else raw.test.columns
-    lacking = [
-        name for name in (columns.text, columns.label) if raw.test is not None and name not in raw.test.columns
-    ]
-    if lacking:
-        raise DataError(
-            "The test split lacks a column that train has.",
-            value=", ".join(lacking),
-            allowed=listed(there, 30),
-            fix="give both splits the same columns",
-        )
+    check_named(raw, columns, config)
+    for part, table in raw.parts.items():
+        lacking = [name for name in (columns.text, columns.label) if name not in table.columns]
+        if lacking:
+            fix = "give both splits the same columns"
+            if part == "validation":
+                fix += ", or set data.validation: drawn, which passes it over"
+            raise DataError(
+                f"The {part} split lacks a column that train has.",
+                value=", ".join(lacking),
+                allowed=listed(table.columns, 30),
+                fix=fix,
+            )
     return columns

@@ -45,8 +45,8 @@ class Reading:
     """An account of a source: with it, every file, column, row and class is read or named.
 
     Attributes:
-        files: What was read, by part (``train``, ``test``).
-        columns: The columns used, by role (``text``, ``label``).
+        files: What was read, by part (``train``, ``validation``, ``test``).
+        columns: The columns used, by role (``text``, ``label``, ``split``, ``group``, ``time``).
         passed_over: What was not.
         notes: What was recognised, changed or guessed, one sentence each.
     """
@@ -81,7 +81,13 @@ def listed(names: Iterable[str], limit: int = 10) -> str:
     return shown if len(every) <= limit else f"{shown} and {len(every) - limit} more"
 
 
-def named_rows(rows: Sequence[int], limit: int = 5) -> str:
-    """Return rows, given from 0, as a reader counts them: ``row 1``, or ``rows 1, 2, 3, 4, 5, ...``."""
-    first = ", ".join(str(row + 1) for row in rows[:limit])
+def named_rows(rows: Sequence[int], numbers: Sequence[int] | None = None, *, limit: int = 5) -> str:
+    """Return rows, given from 0, as a reader counts them: ``row 1``, or ``rows 1, 2, 3, 4, 5, ...``.
+
+    Args:
+        rows: The rows.
+        numbers: Where the rows stand in their file, from 0; by default as they are given.
+        limit: How many of them are named.
+    """
+    first = ", ".join(str((row if numbers is None else numbers[row]) + 1) for row in rows[:limit])
     return f"{'row' if len(rows) == 1 else 'rows'} {first}{', ...' if len(rows) > limit else ''}"

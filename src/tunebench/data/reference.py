@@ -109,8 +109,32 @@ class DataConfig(ReadOptions):
     subset: str | None = Field(default=None, description="Hub configuration name")
     text_column: ColumnName | None = None
     label_column: ColumnName | None = None
+    validation: Literal["own", "drawn"] | None = Field(
+        default=None,
+        description="own: the validation part that the data brings; drawn: a share of each training subset; unset, "
+        "own where there is one",
+    )
+    split_column: ColumnName | None = Field(
+        default=None, description="column of a single table that says train, validation or test"
+    )
+    group_column: ColumnName | None = Field(
+        default=None, description="column of groups, such as authors; each stays in one part of what is drawn"
+    )
+    time_column: ColumnName | None = Field(
+        default=None, description="column of times; a test part that is held out is then the latest texts"
+    )
     labels: LabelChoices = Field(default_factory=LabelChoices)
     texts: TextChoices = Field(default_factory=TextChoices)
+
+
+class SplitRef(Frozen):
+    """What the parts of a run rest on besides the texts and labels of train and test: digests of their content."""
+
+    validation: str | None = Field(
+        default=None, description="of the data's own validation part, where that selects"
+    )
+    groups: str | None = Field(default=None, description="of the groups, where parts are drawn by them")
+    times: str | None = Field(default=None, description="of the order in time, where the latest texts are held out")
 
 
 class DataRef(Frozen):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tunebench.data.columns import check_texts, is_empty
+from tunebench.data.groups import read_groups
 from tunebench.data.labels import Labels, clean_labels
 from tunebench.data.reading import PassedOver
 from tunebench.data.reference import DataConfig
+from tunebench.data.table import Table
+from tunebench.data.times import read_times
+from tunebench.data.types import Time
 from tunebench.errors import DataError
 
 #: Calls a function, and keeps its error instead of raising it; returns ``None`` then.
@@ -28,26 +33,34 @@ class Rows:
         texts: Their texts; ``None`` where some are not sound.
         labels: Their labels; ``None`` where some are not sound.
         left_out: Rows that are not used, by reason.
+        groups: Their groups; ``None`` where no column names them, or some are not sound.
+        times: Their times; ``None`` likewise.
     """
 
     texts: list[str] | None
     labels: Labels | None
     left_out: tuple[PassedOver, ...] = ()
+    groups: list[str] | None = None
+    times: list[Time] | None = None
 
 
 def read_rows(
-    values: Sequence[Any], label_values: Sequence[Any], *, where: str, config: DataConfig, catch: Catch
+    table: Table, text_column: str, label_values: Sequence[Any], *, where: str, config: DataConfig, catch: Catch
 ) -> Rows:
     """Check the texts and labels of one split.
 
     Args:
-        values: Its column of texts.
+        table: Its rows.
+        text_column: The column of texts.
         label_values: Its column of labels.
         where: The split's name, for messages.
         config: What is to be left out.
         catch: Keeps errors, so that those of texts and labels can be reported together.
     """
-    labels: Labels | None = catch(lambda: clean_labels(label_values, where=where, choices=config.labels))
+    values, numbers = table.values(text_column), table.numbers
+    labels: Labels | None = catch(
+        lambda: clean_labels(label_values, where=where, choices=config.labels, numbers=numbers)
+    )
     kept = range(len(values)) if labels is None else labels.rows
     left_out = () if labels is None else labels.left_out
     if config.texts.empty == "drop":
@@ -57,11 +70,18 @@ def read_rows(
             left_out = (*left_out, PassedOver(f"{len(empty)} of {len(values)} rows of {where}", why))
             kept = [row for row in kept if row not in empty]
             labels = None if labels is None else labels.less(empty)
-    texts = catch(lambda: _texts(values, kept, where))
-    return Rows(texts, labels, left_out)
+    texts = catch(lambda: _texts(values, kept, where, numbers))
+    groups = times = None
+    if (column := config.group_column) is not None and column in table.columns:
+        groups = catch(
+            partial(read_groups, table.values(column), kept, column=column, where=where, numbers=numbers)
+        )
+    if (column := config.time_column) is not None and column in table.columns:
+        times = catch(partial(read_times, table.values(column), kept, column=column, where=where, numbers=numbers))
+    return Rows(texts, labels, left_out, groups, times)
 
 
-def _texts(values: Sequence[Any], rows: Any, where: str) -> list[str]:
+def _texts(values: Sequence[Any], rows: Any, where: str, numbers: Sequence[int] | None) -> list[str]:
     if not len(rows):
         raise DataError(f"{where}: every row is left out by data.labels and data.texts.", fix="change these keys")
-    return check_texts(values, where=where, rows=rows, fix_empty=_FIX_EMPTY)
+    return check_texts(values, where=where, rows=rows, fix_empty=_FIX_EMPTY, numbers=numbers)

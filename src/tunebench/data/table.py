@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tunebench.data.reading import FileReading, PassedOver, listed
+from tunebench.data.reading import FileReading, PassedOver, listed, named_rows
 from tunebench.errors import DataError
 
 
@@ -24,6 +24,7 @@ class Table:
         passed_over: What of the file is not in the columns and rows.
         headless: Whether the file names no columns, so that their names are ours.
         files: The files the rows come from.
+        numbers: Where the rows stand in the file, from 0, if only some of its rows are here.
     """
 
     columns: tuple[str, ...]
@@ -35,6 +36,24 @@ class Table:
     passed_over: tuple[PassedOver, ...] = ()
     headless: bool = False
     files: tuple[FileReading, ...] = ()
+    numbers: tuple[int, ...] | None = None
+
+    def only(self, rows: Sequence[int], how: str) -> Table:
+        """Return the table with some of its rows.
+
+        Args:
+            rows: Which ones, from 0.
+            how: What they are, for the account, in a few words.
+        """
+        chosen = tuple(rows)
+        more = f" and {len(self.files) - 1} more files" if len(self.files) > 1 else ""
+        files = tuple(FileReading(f"{file.name}{more}", len(chosen), (*file.how, how)) for file in self.files[:1])
+
+        def values(column: str) -> list[Any]:
+            every = self.values(column)
+            return [every[row] for row in chosen]
+
+        return replace(self, rows=len(chosen), values=values, files=files, numbers=chosen)
 
     def named(self, name: str) -> Table:
         """Return the table with the name of its file in its account."""
@@ -88,18 +107,23 @@ def concatenate(tables: Sequence[Table]) -> Table:
     )
 
 
-def use_names(values: Sequence[Any], names: Sequence[str]) -> list[Any]:
+def use_names(values: Sequence[Any], names: Sequence[str], numbers: Sequence[int] | None = None) -> list[Any]:
     """Replace numbers by the class names they index; -1 means no label, and becomes ``None``.
+
+    Args:
+        values: A value a row.
+        names: The class names.
+        numbers: Where the rows stand in their file, from 0; by default as they stand here.
 
     Raises:
         DataError: A number lies outside the names.
     """
     found: list[Any] = []
-    for row, value in enumerate(values, start=1):
+    for row, value in enumerate(values):
         if isinstance(value, int) and not isinstance(value, bool):
             if not -1 <= value < len(names):
                 raise DataError(
-                    f"The label in row {row} is none of the classes that the file declares.",
+                    f"The label in {named_rows([row], numbers)} is none of the classes that the file declares.",
                     value=value,
                     allowed=f"0 to {len(names) - 1} ({listed(names)}), or -1 for no label",
                 )

@@ -23,6 +23,7 @@ import numpy as np
 
 from tunebench.data.types import texts_digest
 from tunebench.errors import ModelError
+from tunebench.files import is_regular
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -327,6 +328,8 @@ def _write(folder: Path, ids: np.ndarray, offsets: np.ndarray) -> None:
 
 def _read(folder: Path, texts: int) -> TokenizedTexts | None:
     """Return an entry, or ``None`` where it is missing or not what was written."""
+    if not all(is_regular(folder / name) for name in ("offsets.npy", "ids.npy", "sha256")):
+        return None
     try:
         offsets = np.load(folder / "offsets.npy", allow_pickle=False)
         ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)

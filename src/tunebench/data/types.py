@@ -5,11 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
 from functools import cached_property
 
 import numpy as np
 
 from tunebench.data.reading import Reading
+
+#: When a text was written: numbers, or dates with a time zone.
+Time = int | float | Decimal | datetime
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,17 +24,31 @@ class Split:
     Attributes:
         texts: The texts.
         labels: int64 of shape ``(texts,)``, indices into the data set's label names.
+        groups: The group of each text; None where no column names it.
+        times: The time of each text, of a type that can be sorted; None where no column names it.
 
     Raises:
-        ValueError: Texts and labels are not equally many.
+        ValueError: Texts, labels, groups or times are not equally many.
     """
 
     texts: list[str]
     labels: np.ndarray
+    groups: Sequence[str] | None = None
+    times: Sequence[Time] | None = None
 
     def __post_init__(self) -> None:
         if self.labels.shape != (len(self.texts),):
             raise ValueError(f"{len(self.texts)} texts, but labels of shape {self.labels.shape}")
+        for name, values in (("groups", self.groups), ("times", self.times)):
+            if values is not None and len(values) != len(self.texts):
+                raise ValueError(f"{len(self.texts)} texts, but {len(values)} {name}")
+
+    @cached_property
+    def digest(self) -> str:
+        """32 hex digits of sha256 over texts and labels."""
+        digest = hashlib.sha256(texts_digest(self.texts))
+        digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()[:32]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -46,6 +65,8 @@ class TextDataset:
         train: What may be trained on.
         test: What is scored; ``None`` when the source has no test split.
         reading: What was read of the source, and what was passed over; no part of the fingerprint.
+        validation: What selects; ``None`` when the source has no validation split, or it is passed over. No part of
+            the fingerprint: the runs that it selects have its digest.
     """
 
     source: str
@@ -54,12 +75,61 @@ class TextDataset:
     train: Split
     test: Split | None
     reading: Reading = field(default_factory=Reading)
+    validation: Split | None = None
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits there are, by name: ``train``, ``validation``, ``test``."""
+        every = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in every.items() if split is not None}
 
     @cached_property
     def copies_of(self) -> np.ndarray:
         """For each training row, the first row that holds the same text; int64 of shape ``(rows,)``."""
-        first: dict[str, int] = {}
-        return np.array([first.setdefault(text, row) for row, text in enumerate(self.train.texts)], dtype=np.int64)
+        return _first_of_each(self.train.texts)
+
+    @cached_property
+    def group_of(self) -> np.ndarray | None:
+        """For each training row, the first row of the same group; ``None`` without groups."""
+        return None if self.train.groups is None else _first_of_each(self.train.groups)
+
+    @cached_property
+    def time_ranks(self) -> np.ndarray | None:
+        """For each training row, the number of earlier times; ``None`` without times."""
+        if self.train.times is None:
+            return None
+        ranks = {time: rank for rank, time in enumerate(sorted(set(self.train.times)))}
+        return np.array([ranks[time] for time in self.train.times], dtype=np.int64)
+
+    def in_validation(self, *, texts: bool, groups: bool) -> np.ndarray:
+        """Mark the training rows whose text, or whose group, stands in the validation split too.
+
+        Args:
+            texts: Look at texts.
+            groups: Look at groups.
+        """
+        mask = np.zeros(len(self.train), dtype=bool)
+        pairs = [(self.train.texts, self.validation.texts)] if texts and self.validation else []
+        if groups and self.validation and self.train.groups is not None and self.validation.groups is not None:
+            pairs.append((list(self.train.groups), list(self.validation.groups)))
+        for own, theirs in pairs:
+            known = set(theirs)
+            mask |= np.array([value in known for value in own], dtype=bool)
+        return mask
+
+    @cached_property
+    def groups_digest(self) -> str:
+        """32 hex digits of sha256 over the groups of the rows of train and validation."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.validation):
+            digest.update(texts_digest((split.groups if split is not None else None) or ()))
+        return digest.hexdigest()[:32]
+
+    @cached_property
+    def times_digest(self) -> str:
+        """32 hex digits of sha256 over the order of the training rows in time."""
+        ranks = self.time_ranks
+        return hashlib.sha256(b"" if ranks is None else ranks.astype("<i8").tobytes()).hexdigest()[:32]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -75,6 +145,12 @@ class TextDataset:
             digest.update(b"\1" + texts_digest(split.texts))
             digest.update(split.labels.astype("<i8").tobytes())
         return digest.hexdigest()[:32]
+
+
+def _first_of_each(values: Sequence[str]) -> np.ndarray:
+    """Return for each value the first place where it stands; int64 of shape ``(values,)``."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(value, place) for place, value in enumerate(values)], dtype=np.int64)
 
 
 def texts_digest(texts: Sequence[str]) -> bytes:

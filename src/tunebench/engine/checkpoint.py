@@ -20,7 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tunebench.files import stored_file
+from tunebench.errors import StoreError
+from tunebench.files import is_regular, read_json, stored_file
 
 _PREFIX = "step-"
 #: What a strategy remembers from step to step; only where it remembers anything.
@@ -100,6 +101,8 @@ def is_sound(path: Path) -> bool:
 
 
 def _read_checked(path: Path) -> dict[str, Tensor]:
+    if not is_regular(path):
+        raise FileNotFoundError(errno.ENOENT, "there is no such regular file", str(path))
     with safe_open(path, framework="pt") as file:
         expected = (file.metadata() or {}).get(_DIGEST)
     tensors: dict[str, Tensor] = load_file(path)
@@ -198,9 +201,9 @@ def latest_checkpoint(folder: Path) -> Path | None:
 def _is_whole(checkpoint: Path) -> bool:
     """Tell whether every file of a checkpoint is what was written."""
     try:
-        files = json.loads((checkpoint / _FILES).read_text(encoding="utf-8"))
+        files = read_json(checkpoint / _FILES)
         sound = {name: stored_file(checkpoint / Path(name).name).model_dump() for name in files} == files
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (OSError, StoreError, ValueError, TypeError):
         return False
     return bool(sound and _PARTS <= files.keys())
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from tunebench.data.tokens import TokenizedTexts
+from tunebench.files import is_regular
 
 #: Free space on the disk that stays untouched.
 _RESERVE = 200 * 2**20
@@ -183,6 +184,8 @@ class PrefixStore:
                 self._read.add(path.name)
 
     def _map(self, path: Path) -> None:
+        if not all(is_regular(path / name) for name in ("keys.npy", "offsets.npy", "states.npy", "checksums.json")):
+            raise ValueError("a shard is no regular file")
         keys, offsets = (np.load(path / f"{name}.npy", allow_pickle=False) for name in ("keys", "offsets"))
         states: Any = np.load(path / "states.npy", mmap_mode="r", allow_pickle=False)
         marks = json.loads((path / "checksums.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Parameters that learn at a pace of their own: layer-wise decay and gradual unfreezing."""
+"""Parameters with a learning-rate multiplier of their own: layer-wise decay and gradual unfreezing."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 from torch import nn
 
 #: Given a parameter's name: its learning rate over the run's, and the share of training after which it begins.
-Pace = Callable[[str], tuple[float, float]]
+Multiplier = Callable[[str], tuple[float, float]]
 
 
-class Paces:
-    """The paces of a model's trained parameters.
+class Multipliers:
+    """The learning-rate multipliers of a model's trained parameters.
 
     Args:
         model: The prepared model.
-        pace: Says the pace of each; None trains all alike.
+        multiplier: Gives that of each; None trains all alike.
     """
 
-    def __init__(self, model: nn.Module, pace: Pace | None) -> None:
+    def __init__(self, model: nn.Module, multiplier: Multiplier | None) -> None:
         self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self._paces = {} if pace is None else {name: pace(name) for name in self._trained}
+        self._multipliers = {} if multiplier is None else {name: multiplier(name) for name in self._trained}
         self._delays: list[float] = []
 
     @property
     def differ(self) -> bool:
-        """Whether any parameter has another pace than the rest."""
-        return len(set(self._paces.values())) > 1
+        """Whether any parameter has another multiplier than the rest."""
+        return len(set(self._multipliers.values())) > 1
 
     def groups(self, *, learning_rate: float, weight_decay: float, decayed: set[str]) -> list[dict[str, Any]]:
         """Return the optimiser's parameter groups.
@@ -39,7 +39,7 @@ class Paces:
         """
         groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
         for name, parameter in self._trained.items():
-            groups.setdefault((*self._paces[name], name in decayed), []).append(parameter)
+            groups.setdefault((*self._multipliers[name], name in decayed), []).append(parameter)
         self._delays = [delay for _, delay, _ in groups]
         return [
             {

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunebench.data import TextDataset
-from tunebench.data.copies import held_out_copies
-from tunebench.data.splits import available_train, held_out_count, make_parts
+from tunebench.data.cut import Cut, test_count
+from tunebench.data.reference import SplitRef
 from tunebench.errors import ConfigError, MissingExtraError, PlanError, TunebenchError, raise_all
-from tunebench.store.imported import is_imported
 from tunebench.store.run_folder import kept_bytes
-from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
@@ -28,32 +26,40 @@ if TYPE_CHECKING:
 _DISK_RESERVE = 200 * 2**20
 
 
-def available(study: StudyConfig, dataset: TextDataset) -> tuple[int, int]:
-    """Return how many training examples ``all`` means, and how many test examples are scored."""
-    if dataset.test is not None:
-        return len(dataset.train), study.test_size or len(dataset.test)
-    found = held_out_copies(dataset, study.test_draw, study.test_size)
-    left_out = found.left_out if found is not None and study.copies == "together" else 0
-    train = available_train(len(dataset.train), has_test=False, test_size=study.test_size, left_out=left_out)
-    return train, held_out_count(len(dataset.train), study.test_size)
+def available(study: StudyConfig, dataset: TextDataset, splits: SplitRef | None) -> tuple[int, int]:
+    """Return how many examples ``all`` stands for, and how many are scored.
 
-
-def begun_copies(study: StudyConfig, folder: Path | None, tell: Callable[[str], None]) -> StudyConfig:
-    """Return the study as its folder's runs treat copies, where it does not say so itself.
-
-    So a study that began before this choice existed resumes, and does not count as another study.
+    What is left out beside groups may differ from draw to draw; ``all`` is then what every draw has.
     """
-    if folder is None or "copies" in study.model_fields_set:
-        return study
-    begun = {spec.copies for spec in StudyStore(folder).begun() if not is_imported(spec)}
-    if len(begun) != 1 or study.copies in begun:
-        return study
-    (copies,) = begun
-    tell(
-        f"the runs in this folder were made with copies: {copies}, so the study keeps that (a new one has "
-        f"{study.copies})"
+    test = test_count(
+        dataset,
+        size=study.test_size,
+        limit=study.test_limit,
+        seed=study.test_draw,
+        splits=splits,
+        copies=study.copies,
     )
-    return study.model_copy(update={"copies": copies})
+    try:
+        train = min(cut.most(dataset) for cut in _cuts(study, splits, test))
+    except TunebenchError:
+        # What is wrong is said where parts are cut.
+        train = len(dataset.train) - (test if dataset.test is None else 0)
+    return train, test
+
+
+def _cuts(study: StudyConfig, splits: SplitRef | None, test_size: int) -> list[Cut]:
+    """Return how the parts of each draw of a study are cut."""
+    return [
+        Cut(
+            splits=splits,
+            copies=study.copies,
+            subset_seed=subset_seed,
+            test_seed=study.shared_test_seed,
+            validation_fraction=study.drawn_fraction(splits),
+            test_size=test_size,
+        )
+        for subset_seed in dict.fromkeys(subset for subset, _ in study.draws)
+    ]
 
 
 def check_strategies(study: StudyConfig, architecture: Architecture) -> list[TunebenchError]:
@@ -130,9 +136,9 @@ def check_processes(specs: Sequence[RunSpec], processes: int, device: str) -> No
     raise_all(errors)
 
 
-def check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchError]:
+def check_sizes(study: StudyConfig, dataset: TextDataset, splits: SplitRef | None) -> list[TunebenchError]:
     """Cut the parts of every size once, so that nothing can fail there later; return what is wrong."""
-    train_examples, test_examples = available(study, dataset)
+    train_examples, test_examples = available(study, dataset, splits)
     errors: dict[str, TunebenchError] = {}
     sizes = [train_examples if size == "all" else size for size in study.train_sizes]
     if len(set(sizes)) < len(sizes):
@@ -143,19 +149,9 @@ def check_sizes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchError
             fix="remove 'all', or the number",
         )
         errors[str(error)] = error
-    for size, subset_seed in product(sizes, dict.fromkeys(subset for subset, _ in study.draws)):
+    for size, cut in product(sizes, _cuts(study, splits, test_examples)):
         try:
-            make_parts(
-                train_labels=dataset.train.labels,
-                test_labels=None if dataset.test is None else dataset.test.labels,
-                train_size=size,
-                subset_seed=subset_seed,
-                test_seed=study.shared_test_seed,
-                validation_fraction=study.held_out_fraction,
-                test_size=test_examples,
-                label_names=dataset.label_names,
-                copies_of=dataset.copies_of if study.copies == "together" else None,
-            )
+            cut.parts(dataset, size)
         except TunebenchError as found:
             # What is wrong with the test part is wrong at every size, and is said once.
             errors[str(found)] = found

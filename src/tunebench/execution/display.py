@@ -207,6 +207,6 @@ def describe(progress: Progress, *, short: bool = False) -> str:
     parts.append(f"{progress.phase} {progress.step:,}/{progress.total:,}" if progress.total else progress.phase)
     if progress.loss is not None:
         parts.append(f"loss {progress.loss:.3f}")
-    if progress.macro_f1 is not None:
-        parts.append(f"best macro F1 {progress.macro_f1:.4f}")
+    if progress.best is not None:
+        parts.append(f"best {progress.best:.4f}")
     return ", ".join(parts)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunebench.data import TextDataset, load_dataset
-from tunebench.data.copies import held_out_copies
 from tunebench.data.reference import DataRef
+from tunebench.data.rules import split_ref
 from tunebench.errors import TunebenchError, raise_all
+from tunebench.execution.begun import begun_copies, begun_params, begun_validation
 from tunebench.execution.budget import choose, equal_compute, order, stage
 from tunebench.execution.checks import (
     available,
-    begun_copies,
     check_disk,
     check_processes,
     check_runs,
@@ -23,6 +23,7 @@ from tunebench.execution.checks import (
     disk_need,
 )
 from tunebench.execution.estimates import estimate_plan
+from tunebench.execution.part_remarks import part_remarks
 from tunebench.machine.settings import Execution
 from tunebench.models.loading import inspect_base, load_architecture, load_tokenizer, model_folder, resolve_model
 from tunebench.recipe import Engine, Precision
@@ -88,9 +89,9 @@ def make_plan(
     from tunebench.machine import devices
 
     tell = on_progress or (lambda line: None)
-    study = begun_copies(study, folder, tell)
+    study = begun_params(begun_copies(study, folder, tell), folder, tell)
     errors: list[TunebenchError] = []
-    model = architecture = dataset = base = None
+    model = architecture = dataset = base = splits = None
     try:
         model = resolve_model(study.model, study.model_revision)
         folder_of_model = model_folder(study.model, study.model_revision)
@@ -100,17 +101,14 @@ def make_plan(
     except TunebenchError as error:
         errors.append(error)
     try:
-        tell("reading the data")
-        dataset = load_dataset(study.data)
-        for line in dataset.reading.lines():
-            tell(line)
-        copies = held_out_copies(dataset, study.test_draw, study.test_size)
-        if copies is not None and (remark := copies.remark(study.copies)):
-            tell(f"note: {remark}")
+        study, dataset = _read_data(study, folder, tell)
     except TunebenchError as error:
         errors.append(error)
     if dataset is not None:
-        errors += check_sizes(study, dataset)
+        splits = split_ref(dataset, validates=study.held_out_fraction > 0)
+        for line in part_remarks(study, dataset, splits, available(study, dataset, splits)[1]):
+            tell(line)
+        errors += check_sizes(study, dataset, splits)
     if architecture is not None:
         errors += check_strategies(study, architecture)
     base_head = None
@@ -125,7 +123,7 @@ def make_plan(
         tell(line)
 
     device = devices.resolve_device(execution.device)
-    train_examples, test_examples = available(study, dataset)
+    train_examples, test_examples = available(study, dataset, splits)
     data = DataRef(
         source=study.data.source,
         revision=dataset.revision,
@@ -141,6 +139,7 @@ def make_plan(
             test_examples=test_examples,
             precision=_auto_precision(study, device, folder, tell),
             base_head=base_head,
+            splits=splits,
         )
     )
     raise_all(check_runs(specs, architecture))
@@ -159,6 +158,17 @@ def make_plan(
         to_do = [r.spec for r in runs if r.left_out is None and r.spec.run_id not in done]
         check_disk(folder, disk_need(to_do, estimates))
     return Plan(study, dataset, tuple(runs), estimates)
+
+
+def _read_data(
+    study: StudyConfig, folder: Path | None, tell: Callable[[str], None]
+) -> tuple[StudyConfig, TextDataset]:
+    """Read the data and say how it was read; of a folder's study, with the validation part that its runs have."""
+    tell("reading the data")
+    study, dataset = begun_validation(study, load_dataset(study.data), folder, tell)
+    for line in dataset.reading.lines():
+        tell(line)
+    return study, dataset
 
 
 def _auto_precision(

@@ -20,6 +20,7 @@ from tunebench.store.live import LiveFile, Progress
 from tunebench.store.record import Environment, Failure, RunRecord, Status, now
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.metrics import METRICS
 from tunebench.training.attempt import Attempt, Interrupted, TrainFunction
 
 
@@ -166,6 +167,7 @@ def _settled(spec: RunSpec, store: StudyStore, display: Display, summary: Summar
         record = folder.read()
         assert record is not None
         folder.verify(record)
+        folder.check_results(record)
     except StoreError as error:
         target = folder.quarantine()
         display.message(f"{error}\n  set aside as {target.name}; the run is trained again")
@@ -177,7 +179,7 @@ def _settled(spec: RunSpec, store: StudyStore, display: Display, summary: Summar
 
 def _run(spec: RunSpec, job: Job, stop: Callable[[], bool], summary: Summary) -> None:
     display, folder = job.display, job.store.run_folder(spec.run_id)
-    live = LiveFile(folder.live, passed_on=display.update, note=folder.note)
+    live = LiveFile(folder.live, passed_on=display.update, metric=spec.metric, note=folder.note)
     started = now()
     try:
         folder.begin(spec)
@@ -234,11 +236,14 @@ def environment(execution: Execution) -> Environment:
 
 
 def _line(record: RunRecord) -> str:
-    scores, timing = record.scores, record.timing
-    found = f"macro F1 {scores.macro_f1:.4f}" if scores else "trained, test part locked"
+    scores, timing, metric = record.scores, record.timing, METRICS[record.spec.metric]
+    found = "trained, test part locked"
+    if scores is not None:
+        value = scores[metric.name]
+        found = f"{metric.label} {'not defined' if value is None else f'{value:.4f}'}"
     if record.status == "pruned":
-        best = record.selected.macro_f1 if record.selected else None
-        found = "stopped early" if best is None else f"stopped early, validation macro F1 {best:.4f}"
+        best = record.selected.score if record.selected else None
+        found = "stopped early" if best is None else f"stopped early, validation {metric.label} {best:.4f}"
     took = f", {duration(timing.wall_seconds)}" if timing and timing.wall_seconds is not None else ""
     return f"{record.run_id.rsplit('-', 1)[0]}: {found}{took}"
 

@@ -21,16 +21,20 @@ from tunebench.store.record import RunRecord
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import Search
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.metrics import METRICS, Metric
 
 
 class Trials:
     """The trials of one strategy at one size.
 
+    Optuna always maximises: it is told of a metric of which less is better as its negative.
+
     Args:
         search: Its settings.
+        metric: The study's metric.
     """
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: Search, metric: Metric) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -39,12 +43,12 @@ class Trials:
         )
         self._study = optuna.create_study(direction="maximize", pruner=pruner)
         self._trial = self._study.ask()
-        self._told = 0
+        self._told, self._metric = 0, metric
 
     def prune(self, scores: list[float]) -> bool:
-        """Take the macro F1 of every evaluation so far of the current trial, and say whether to stop it."""
+        """Take the score of every evaluation so far of the trial in hand, and say whether to give it up."""
         for number in range(self._told + 1, len(scores) + 1):
-            self._trial.report(scores[number - 1], number)
+            self._trial.report(self._metric.merit(scores[number - 1]), number)
             self._told = number
             if self._trial.should_prune():
                 return True
@@ -54,13 +58,13 @@ class Trials:
         """Close the current trial with the run's record (None: it failed), and open the next one."""
         from optuna.trial import TrialState
 
-        best = record.selected.macro_f1 if record is not None and record.selected is not None else None
+        best = record.selected.score if record is not None and record.selected is not None else None
         if record is None or best is None:
             self._study.tell(self._trial, state=TrialState.FAIL)
         elif record.status == "pruned":
             self._study.tell(self._trial, state=TrialState.PRUNED)
         else:
-            self._study.tell(self._trial, best)
+            self._study.tell(self._trial, self._metric.merit(best))
         self._trial, self._told = self._study.ask(), 0
 
 
@@ -81,8 +85,10 @@ def run_search(specs: Sequence[RunSpec], job: Job, *, search: Search) -> Summary
         # One for all trials: a stop that is asked for at the end of one is not forgotten with it.
         with stop_on_signals(display) as stop:
             for _, group in groupby(ordered, key=lambda spec: (spec.train_size, spec.label)):
-                trials = Trials(search)
-                for spec in group:
+                members = list(group)
+                metric = METRICS[members[0].metric]
+                trials = Trials(search, metric)
+                for spec in members:
                     part = run_plan([spec], replace(job, display=part_display, prune=trials.prune), stop=stop)
                     whole.add(part)
                     if part.interrupted:
@@ -90,7 +96,8 @@ def run_search(specs: Sequence[RunSpec], job: Job, *, search: Search) -> Summary
                     record = None if part.failed else job.store.run_folder(spec.run_id).read()
                     if record is not None and part.skipped:
                         # What another session has run is told to Optuna as if it ran now.
-                        trials.prune([e["eval_macro_f1"] for e in record.log_history if "eval_macro_f1" in e])
+                        key = f"eval_{metric.name}"
+                        trials.prune([entry[key] for entry in record.log_history if key in entry])
                     trials.end(record)
             whole.interrupted = stop()
     except KeyboardInterrupt:

@@ -73,7 +73,6 @@ def run_with(
         tell: Called with a line for each step.
         write: Writes tables, figures and report into a folder, and returns the report's path.
     """
-    from tunebench.data.copies import held_out_copies
     from tunebench.execution.plan import make_plan
     from tunebench.execution.runner import Job
     from tunebench.execution.search import chosen_rates, run_search
@@ -98,7 +97,7 @@ def run_with(
             study.model,
             study.max_length,
             revision=study.model_revision,
-            copies=held_out_copies(plan.dataset, study.test_draw, study.test_size),
+            copies=_held_out(plan),
             together=study.copies,
         )
         write_json(store.audit_file, found.to_dict())
@@ -139,8 +138,7 @@ def run_with(
         summary.complete = [*searched.complete, *summary.complete]
     if not summary.interrupted:
         score_selected(
-            load_comparison(folder),
-            store=store,
+            store,
             dataset=plan.dataset,
             execution=execution,
             unlock=unlock_test,
@@ -165,6 +163,14 @@ def _audited(store: StudyStore, tell: Callable[[str], None]) -> bool:
 
 def _open(plan: Plan) -> list[RunSpec]:
     return [run.spec for run in plan.runs if run.left_out is None]
+
+
+def _held_out(plan: Plan) -> HeldOutCopies | None:
+    """Describe the test part that the plan's runs hold out, if they do."""
+    from tunebench.data.copies import held_out_copies
+
+    spec = plan.runs[0].spec
+    return held_out_copies(plan.dataset, spec.test_draw, spec.test_size, splits=spec.splits)
 
 
 def _seconds(plan: Plan) -> dict[str, float]:
@@ -194,7 +200,6 @@ def audit_data(
 
     tokenizer = load_tokenizer(model_folder(model, revision))
     fingerprint = tokenizer_fingerprint(tokenizer)
-    splits = {"train": dataset.train} | ({} if dataset.test is None else {"test": dataset.test})
     tokens = {
         name: tokenize(
             split.texts,
@@ -203,6 +208,6 @@ def audit_data(
             max_length=None,
             cache_dir=default_cache_dir(),
         )
-        for name, split in splits.items()
+        for name, split in dataset.splits.items()
     }
     return audit(dataset, tokens=tokens, max_length=max_length, held_out=copies, copies=together)

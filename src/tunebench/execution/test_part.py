@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tunebench.analysis.comparison import Comparison, Group
+from tunebench.analysis.comparison import Group
+from tunebench.analysis.load import load_comparison
 from tunebench.data import TextDataset
 from tunebench.errors import PlanError
 from tunebench.machine.settings import Execution
@@ -24,9 +25,8 @@ def locked_runs(specs: list[RunSpec]) -> frozenset[str]:
 
 
 def score_selected(
-    comparison: Comparison,
-    *,
     store: StudyStore,
+    *,
     dataset: TextDataset,
     execution: Execution,
     unlock: bool,
@@ -34,9 +34,11 @@ def score_selected(
 ) -> list[str]:
     """Score the chosen learning rate of every strategy and size whose runs have all ended.
 
+    What is chosen, and whether the test part was opened before, is read under a lock: of several processes that
+    come to this point at the same time, one opens it, and the others find it opened.
+
     Args:
-        comparison: The study so far.
-        store: Its folder.
+        store: Where the study lies.
         dataset: Its texts.
         execution: Device and threads.
         unlock: Score a newly chosen rate although another one was scored before.
@@ -49,20 +51,30 @@ def score_selected(
         PlanError: The test part was opened before for another rate, and ``unlock`` is false. What could
             be scored has been.
     """
+    with store.test_part_locked(waits=lambda: tell("waiting for another process that scores on test")):
+        return _score_selected(store, dataset=dataset, execution=execution, unlock=unlock, tell=tell)
+
+
+def _score_selected(
+    store: StudyStore, *, dataset: TextDataset, execution: Execution, unlock: bool, tell: Callable[[str], None]
+) -> list[str]:
     done, refused = [], []
-    for group in comparison.groups():
+    for group in load_comparison(store.folder).groups():
         if group.selected is None or not _settled(group):
             continue
         cells = [cell for cell in group.selected.cells if cell.trained and not cell.scored]
-        opened = [arm for arm in group.arms if arm is not group.selected and arm.scored]
+        opened = [arm for arm in group.arms if arm is not group.selected and arm.opened]
         if cells and opened and not unlock:
             refused.append(f"{group.label} at {group.train_size:,}")
             continue
         why = "another rate was chosen after the test part had been opened" if opened else "chosen on validation"
         for cell in cells:
             with store.locked(cell.spec.run_id) as mine:
-                if mine:
-                    tell(f"scoring {cell.spec.run_id.rsplit('-', 1)[0]} on test")
+                name = cell.spec.run_id.rsplit("-", 1)[0]
+                if not mine:
+                    tell(f"{name} is in use by another process and was not scored; run the same command again")
+                else:
+                    tell(f"scoring {name} on test")
                     folder = store.run_folder(cell.spec.run_id)
                     score_run(cell.spec, dataset=dataset, folder=folder, execution=execution, why=why)
                     done.append(cell.spec.run_id)

@@ -200,7 +200,7 @@ def _selected(spec: ImportedSpec, scored: Scored) -> Selected | None:
     if scored.step is None:
         return None
     by = spec.selection or "not known"
-    return Selected(by=by, step=scored.step, epoch=scored.epoch, macro_f1=scored.selection_f1)
+    return Selected(by=by, step=scored.step, epoch=scored.epoch, score=scored.selection_f1)
 
 
 def _timing(contents: Contents, scored: Scored) -> tuple[Timing | None, list[str]]:

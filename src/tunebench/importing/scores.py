@@ -14,11 +14,11 @@ from tunebench.importing.folder import Contents
 from tunebench.importing.log import examples_processed
 from tunebench.importing.sets import PLAIN, SET, Sets, prefix_of, set_names, tell_apart, with_set
 from tunebench.importing.stated import Stated
-from tunebench.tasks.metrics import score
+from tunebench.tasks.metrics import ALWAYS_SHOWN, DEFAULT_METRIC, score
 from tunebench.tasks.scores import Scores
 
 #: Names of metrics, without the split's prefix, that say which F1 they are.
-_MACRO = ("macro_f1", "f1_macro", "macro-f1", "f1-macro")
+_MACRO = (DEFAULT_METRIC, "f1_macro", "macro-f1", "f1-macro")
 #: Metrics of which one must be there for a prefix to be that of an evaluation.
 _SCORES = ("accuracy", "f1", "loss", *_MACRO)
 
@@ -80,11 +80,12 @@ def score_run(contents: Contents, *, names: tuple[str, ...], stated: Stated) -> 
     if entry is not None:
         _size_and_time(entry, scored)
         if values is not None and (said := entry[0].get("accuracy")) is not None:
-            assert values.accuracy is not None
-            if not math.isclose(said, values.accuracy, abs_tol=5e-4):
+            own = values["accuracy"]
+            assert own is not None
+            if not math.isclose(said, own, abs_tol=5e-4):
                 scored.remarks.append(
-                    f"The metrics and the predictions of {contents.path.resolve().name} differ in accuracy "
-                    f"({said:.4f} and {values.accuracy:.4f}); the predictions are used."
+                    f"Of {contents.path.resolve().name} the metrics and the predictions differ in accuracy "
+                    f"({said:.4f} and {own:.4f}); the predictions are used."
                 )
     _scored_step(contents, plain_f1, scored)
     _curves(contents, plain_f1, scored, scored.selection[0] or stated.selection)
@@ -178,9 +179,10 @@ def _final_metrics(contents: Contents, sets: Sets) -> tuple[dict[str, Any], str]
 def _is_macro(values: Scores, metrics: dict[str, Any]) -> bool:
     """Tell whether a metric called ``f1`` is macro F1: it equals that of the predictions, and no other average."""
     said = metrics.get("f1")
-    if said is None or values.macro_f1 is None or not math.isclose(said, values.macro_f1, abs_tol=1e-9):
+    macro = values[DEFAULT_METRIC]
+    if said is None or macro is None or not math.isclose(said, macro, abs_tol=1e-9):
         return False
-    others = [values.accuracy, *(one.f1 for one in values.per_class)]
+    others = [values["accuracy"], *(one.f1 for one in values.per_class)]
     return not any(other is not None and math.isclose(said, other, abs_tol=1e-9) for other in others)
 
 
@@ -206,7 +208,7 @@ def _drawn(entry: dict[str, Any], shown: str | None, plain_f1: str | None) -> di
         return with_set(entry)
     entry = {key: value for key, value in entry.items() if key != SET}
     found = _macro(entry, plain_f1, "eval_")
-    return entry if found is None else entry | {"eval_macro_f1": found}
+    return entry if found is None else entry | {f"eval_{DEFAULT_METRIC}": found}
 
 
 def _scores(
@@ -214,17 +216,17 @@ def _scores(
 ) -> Scores | None:
     """Return the scores among metrics; None where there is none of them."""
     found = {
-        "macro_f1": _macro(values, plain_f1, prefix),
+        DEFAULT_METRIC: _macro(values, plain_f1, prefix),
         "accuracy": values.get(f"{prefix}accuracy"),
         "log_loss": values.get(f"{prefix}loss"),
     }
-    for name in ("macro_f1", "accuracy"):
+    for name in ALWAYS_SHOWN:
         value = found[name]
         if value is not None and not 0 <= value <= 1:
             contents.notes.unusable(contents.path / source, name, value, "a share of 1 (is it percent?)")
             found[name] = None
     known = any(value is not None for value in found.values())
-    return Scores(**found, per_class=[], confusion=[]) if known else None
+    return Scores(values=found, per_class=[], confusion=[]) if known else None
 
 
 def _from_metrics(
@@ -334,8 +336,8 @@ def _matching(contents: Contents, scored: Scored) -> Iterator[dict[str, Any]]:
     assert contents.log is not None and scored.scores is not None
     for entry in contents.log.during(scored.sets.test):
         pairs = [
-            (entry.get("eval_accuracy"), scored.scores.accuracy, 1e-7),
-            (entry.get("eval_loss"), scored.scores.log_loss, 1e-4),
+            (entry.get("eval_accuracy"), scored.scores["accuracy"], 1e-7),
+            (entry.get("eval_loss"), scored.scores["log_loss"], 1e-4),
         ]
         known = [(a, b, tolerance) for a, b, tolerance in pairs if a is not None and b is not None]
         # An accuracy alone is often the same at two steps.

@@ -1,7 +1,8 @@
 """The contents of a folder with a trained classifier, read without loading its weights.
 
-Four kinds are known: a merged folder (``save_pretrained``), a PEFT adapter folder, an ONNX folder, and
-the folder of a complete run of a study. Ours carry an ``export.json``; for others its facts are derived.
+Five kinds are known: a merged folder (``save_pretrained``), a PEFT adapter folder, an ONNX folder, a linear
+classifier, and the folder of a complete run of a study. Ours carry an ``export.json``; for others its facts are
+derived.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from tunebench.errors import ModelError, StoreError
-from tunebench.files import local_path, read_json
+from tunebench.files import local_path, read_foreign_json
 from tunebench.models.architectures import usable_positions
+from tunebench.models.bounds import check_bounds, check_patterns
 from tunebench.models.checks import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -30,12 +32,14 @@ from tunebench.models.reference import ModelRef
 from tunebench.models.weights import tensor_shapes
 from tunebench.recipe import Recipe, Truncation
 from tunebench.store.run_folder import RunFolder, is_run_id
+from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec
+from tunebench.training.linear.exports import LINEAR_FILE, LINEAR_WEIGHTS, linear_facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Format = Literal["adapter", "merged", "onnx", "onnx-int8"]
+Format = Literal["adapter", "merged", "linear", "onnx", "onnx-int8"]
 
 #: File in every folder that ``tunebench export`` writes.
 EXPORT_FILE = "export.json"
@@ -57,8 +61,8 @@ class Artifact:
         path: The folder.
         name: What to call it: the folder's name.
         format: How the classifier is stored.
-        label_names: One name per class, in the order of the logits.
-        max_length: The most tokens that are read of a text, special tokens included.
+        label_names: One name a class, in the order of the logits.
+        max_length: Most tokens that are read of a text, special ones included; None where whole texts are read.
         truncation: Which tokens of a longer text these are.
         head_share: Their share from the beginning, under ``head_tail``.
         base: An adapter's base; None for the other formats.
@@ -69,7 +73,7 @@ class Artifact:
     name: str
     format: Format
     label_names: tuple[str, ...]
-    max_length: int
+    max_length: int | None
     truncation: Truncation
     head_share: float
     base: ModelRef | None = None
@@ -80,6 +84,8 @@ class Artifact:
         """The file that holds the weights (of several, the first)."""
         if self.run is not None:
             return RunFolder(self.path).weights
+        if self.format == "linear":
+            return self.path / LINEAR_WEIGHTS
         if self.format == "adapter":
             return self.path / ADAPTER_WEIGHTS
         if self.format == "merged":
@@ -103,12 +109,15 @@ def describe(path: str | Path) -> Artifact:
         raise ModelError(
             "There is no such folder.",
             value=str(path),
-            allowed="a merged, adapter or ONNX folder, or the folder of a complete run",
-            fix="tunebench export DIR --format merged --out PATH writes one",
+            allowed="a merged, adapter, linear or ONNX folder, or the folder of a complete run",
+            fix="tunebench export DIR --out PATH writes one",
         )
+    check_bounds(folder)
     if is_run_id(folder.name) and (folder / "spec.json").exists():
         return _describe_run(folder)
     facts = _export_facts(folder)
+    if (folder / LINEAR_FILE).exists():
+        return _describe_linear(folder)
     if (folder / ADAPTER_CONFIG).exists():
         return _describe_adapter(folder, facts)
     for kind, name in ONNX_FILES.items():
@@ -129,17 +138,33 @@ def _describe_run(folder: Path) -> Artifact:
             fix="tunebench run STUDY --out FOLDER resumes it",
         )
     run.require_weights(record)
+    strategy, max_length = capabilities_of(record.spec.kind), record.spec.max_length
     wrapped = any(name.startswith(_PEFT_PREFIX) for name in tensor_shapes(run.weights))
+    stored: Format = "adapter" if wrapped else "merged" if strategy.adapts_classifier else "linear"
     return Artifact(
         path=folder,
         name=folder.name,
-        format="adapter" if wrapped else "merged",
+        format=stored,
         label_names=record.spec.data.label_names,
-        max_length=record.spec.max_length,
+        max_length=None if strategy.reads_whole_texts else max_length,
         truncation=record.spec.truncation,
         head_share=record.spec.head_share,
         base=checked_base(record.spec.model) if wrapped else None,
         run=record.spec,
+    )
+
+
+def _describe_linear(folder: Path) -> Artifact:
+    facts = linear_facts(folder)
+    whole = facts.settings.get("windows", True)
+    return Artifact(
+        path=folder,
+        name=folder.name,
+        format="linear",
+        label_names=facts.label_names,
+        max_length=None if whole else facts.settings.get("max_length"),
+        truncation="head",
+        head_share=Recipe.model_fields["head_share"].default,
     )
 
 
@@ -161,7 +186,7 @@ def checked_base(expected: ModelRef) -> ModelRef:
 
 
 def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
-    config = read_json(folder / ADAPTER_CONFIG)
+    config = read_foreign_json(folder / ADAPTER_CONFIG)
     source = config.get("base_model_name_or_path")
     if not isinstance(source, str) or not source:
         raise ModelError(
@@ -180,8 +205,12 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         base = checked_base(ModelRef.model_validate(stated))
     else:
         base = _named_base(folder, source, config.get("revision"))
-    base_config = read_json(model_folder(base.source, base.revision) / "config.json")
-    own = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    base_folder = model_folder(base.source, base.revision)
+    check_patterns(
+        folder, (name for file in sorted(base_folder.glob("*.safetensors")) for name in tensor_shapes(file))
+    )
+    base_config = read_foreign_json(base_folder / "config.json")
+    own = read_foreign_json(folder / "config.json") if (folder / "config.json").exists() else {}
     refuse_other_problems(own or base_config, str(folder) if own else f"{folder}, of its base {base.source}")
     classes = _head_classes(tensor_shapes(folder / ADAPTER_WEIGHTS))
     names = _label_names(own) or _label_names(base_config)
@@ -224,7 +253,7 @@ def _head_classes(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
 def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Artifact:
     if not (folder / "config.json").exists():
         raise ModelError("There is no config.json, which holds the label names.", value=str(folder))
-    config = read_json(folder / "config.json")
+    config = read_foreign_json(folder / "config.json")
     refuse_other_problems(config, str(folder))
     check_tokenizer_files(folder, str(folder))
     names = _label_names(config)
@@ -306,12 +335,12 @@ def _truncation(facts: Mapping[str, Any], tokens: Path) -> tuple[Truncation, flo
 
 def _tokenizer_config(folder: Path) -> Mapping[str, Any]:
     file = folder / "tokenizer_config.json"
-    return read_json(file) if file.exists() else {}
+    return read_foreign_json(file) if file.exists() else {}
 
 
 def _export_facts(folder: Path) -> Mapping[str, Any]:
     file = folder / EXPORT_FILE
-    facts = read_json(file) if file.exists() else {}
+    facts = read_foreign_json(file) if file.exists() else {}
     return facts if isinstance(facts, dict) else {}
 
 
@@ -321,7 +350,7 @@ def _not_a_classifier(folder: Path, source: str) -> ModelError:
             "This is the folder of a study, which holds many models.",
             value=str(folder),
             allowed="the folder of one run (DIR/runs/RUN_ID), or an export",
-            fix=f"tunebench export {folder} --format merged --out PATH",
+            fix=f"tunebench export {folder} --out PATH",
         )
     refuse_trainer_output(folder, source)
     for name in PICKLED:
@@ -330,6 +359,7 @@ def _not_a_classifier(folder: Path, source: str) -> ModelError:
     return ModelError(
         "This folder holds no classifier.",
         value=str(folder),
-        allowed=f"{ADAPTER_CONFIG}; config.json with *.safetensors; {', '.join(ONNX_FILES.values())}; or a run",
-        fix="tunebench export DIR --format merged --out PATH writes one",
+        allowed=f"{ADAPTER_CONFIG}; config.json with *.safetensors; {LINEAR_FILE}; "
+        f"{', '.join(ONNX_FILES.values())}; or a run",
+        fix="tunebench export DIR --out PATH writes one",
     )

@@ -28,7 +28,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ones on a validation part if ``validation_fraction`` is set.
 
     Args:
-        strategy: A kind of strategy: ``full``, ``lora``, ...
+        strategy: A kind of strategy: ``full``, ``lora``, ``embeddings``, ``tfidf``, ...
         strategy_params: Parameters of the strategy, by its names; None for its defaults.
         model: Packaged name, Hub name or folder of the encoder.
         learning_rate: None for the strategy's default.
@@ -177,6 +177,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         from tunebench.inference.predictor import load
         from tunebench.machine.settings import Execution
         from tunebench.store.run_folder import RunFolder
+        from tunebench.strategies import STRATEGIES
         from tunebench.training.attempt import Attempt
         from tunebench.training.registry import run_one
 
@@ -184,7 +185,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         folder.begin(spec)
         record = run_one(Attempt(spec, dataset, folder, Execution(device=self.device, threads=self.threads)))
         folder.commit(record)
-        return record, load(folder.path, device=self.device, precision=spec.precision)
+        # Linear classifiers compute in fp32, whatever the spec says.
+        precision = spec.precision if STRATEGIES[spec.kind].adapts_classifier else "auto"
+        return record, load(folder.path, device=self.device, precision=precision)
 
     def __sklearn_tags__(self) -> Any:
         """Say that X holds texts, one per row."""
@@ -211,7 +214,7 @@ def _refuse_unloadable(name: str) -> None:
     strategy = STRATEGIES.get(name)
     if strategy is not None and not strategy.exportable:
         able = ", ".join(sorted(name for name, known in STRATEGIES.items() if known.exportable))
-        raise ValueError(f"strategy={name!r} cannot be loaded for predictions yet; allowed: {able}")
+        raise ValueError(f"strategy={name!r} cannot be loaded for predictions; allowed: {able}")
 
 
 def _strings(X: Any) -> list[str]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tunebench.data.columns import is_encodable
-from tunebench.data.tokens import make_cut
+from tunebench.data.tokens import Cut, make_cut
 from tunebench.errors import ConfigError, DataError, MissingExtraError, ModelError, first_line
 from tunebench.inference.artifacts import Artifact, Format, describe
-from tunebench.inference.restore import merge_adapter, restore_model
+from tunebench.inference.restore import merge_adapter, restore_model, restore_text_model
 from tunebench.models.architectures import ARCHITECTURES, architecture_of
 from tunebench.models.loading import load_tokenizer
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
+
+    from tunebench.training.backend import TextModel
 
 Precision = Literal["auto", "fp32", "bf16"]
 #: From padded ids and mask, both int64 ``(B, S)``, to logits ``(B, classes)``.
@@ -33,12 +35,12 @@ def load(
     """Load a trained classifier.
 
     Args:
-        path: A merged folder, a PEFT adapter folder (ours, or made by plain PEFT), an ONNX folder, or the
-            folder of a complete run of a study.
+        path: A merged folder, a PEFT adapter folder (ours, or made by plain PEFT), a linear or an ONNX folder, or
+            the folder of a complete run of a study.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; ONNX runs on the CPU.
         threads: Compute threads; None leaves the setting of the process.
-        precision: Of the encoder's matrix products. ``auto`` is what a study's fast engine uses on this
-            machine: bf16 where that is faster, else fp32. ONNX runs in the precision of its export.
+        precision: Of the encoder's matrix products. ``auto`` is what a study's fast engine takes on this
+            machine: bf16 where that is faster, else fp32. ONNX runs as it was written, linear classifiers in fp32.
 
     Raises:
         ModelError: The folder holds no classifier, or a part of it is missing.
@@ -56,6 +58,10 @@ def load(
     if threads is not None:
         devices.set_threads(threads)
     place = devices.resolve_device(device)
+    if artifact.format == "linear":
+        if precision == "bf16":
+            raise ConfigError("Linear classifiers run in fp32.", value=precision, allowed="auto, fp32")
+        return TextPredictor(artifact, restore_text_model(artifact, device=place))
     model, tokens = restore_model(artifact)
     chosen = devices.default_precision(place, "fast") if precision == "auto" else precision
     tokenizer = load_tokenizer(tokens, rows=embedding_rows(model))
@@ -100,14 +106,16 @@ class Predictor:
     Attributes:
         artifact: What was loaded, and from where.
         name: The folder's name.
-        label_names: One name per class, in the order of the logits.
-        max_length: The most tokens that are read of a text, special tokens included.
-        cut: Which tokens of a longer text are read: the same as in training.
+        label_names: One name a class, in the order of the logits.
+        max_length: Most tokens that are read of a text, special ones included; None where whole texts are read.
+        cut: Which tokens of a longer text these are: the ones that training read; None where whole texts are.
         format: How the classifier was stored.
         base_fingerprint: Hash of an adapter's base: equal for adapters on the same base. None for
             other formats.
-        model: The torch model, adapters merged; None for ONNX.
+        model: The torch model, adapters merged; None for ONNX and linear classifiers.
     """
+
+    cut: Cut | None
 
     def __init__(
         self,
@@ -117,17 +125,22 @@ class Predictor:
         *,
         model: nn.Module | None = None,
     ) -> None:
+        assert artifact.max_length is not None
+        self._describe(artifact, model)
+        self._tokenizer, self._forward = tokenizer, forward
+        self._cut = make_cut(tokenizer, artifact.max_length, artifact.truncation, artifact.head_share)
+        self.cut = self._cut
+        # Ends the tokenizer's own truncation: from now on no call changes it, so threads may share it.
+        self.encode(["a"])
+
+    def _describe(self, artifact: Artifact, model: nn.Module | None) -> None:
         self.artifact = artifact
         self.name: str = artifact.name
         self.label_names: tuple[str, ...] = artifact.label_names
-        self.max_length: int = artifact.max_length
+        self.max_length: int | None = artifact.max_length
         self.format: Format = artifact.format
         self.base_fingerprint: str | None = None if artifact.base is None else artifact.base.fingerprint
         self.model = model
-        self._tokenizer, self._forward = tokenizer, forward
-        self.cut = make_cut(tokenizer, artifact.max_length, artifact.truncation, artifact.head_share)
-        # Ends the tokenizer's own truncation: from now on no call changes it, so threads may share it.
-        self.encode(["a"])
 
     def __repr__(self) -> str:
         return f"Predictor({self.name!r}, {self.format}, {len(self.label_names)} classes)"
@@ -154,7 +167,7 @@ class Predictor:
             return_token_type_ids=False,
             verbose=False,
         )["input_ids"]
-        return [self.cut.of(np.asarray(row, dtype=np.int64)) for row in rows]
+        return [self._cut.of(np.asarray(row, dtype=np.int64)) for row in rows]
 
     def predict_logits(self, texts: Sequence[str], *, batch_tokens: int = 8192) -> np.ndarray:
         """Return the logits of texts: float32 ``(texts, classes)``, in the order given.
@@ -187,6 +200,50 @@ class Predictor:
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """Return probabilities, float32 ``(texts, classes)``; rows sum to 1. See :meth:`predict_logits`."""
         return softmax(self.predict_logits(texts))
+
+
+class TextPredictor(Predictor):
+    """A linear classifier of texts; made by :func:`load`.
+
+    Args:
+        artifact: What was loaded.
+        model: The classifier.
+    """
+
+    def __init__(self, artifact: Artifact, model: TextModel) -> None:
+        self._describe(artifact, None)
+        self.text_model, self.cut = model, model.cut
+
+    @property
+    def pad_id(self) -> int:
+        """Nothing is padded here that :meth:`encode` gives."""
+        return 0
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return what is computed of each text, int64; see :meth:`Predictor.encode`."""
+        check_texts(texts)
+        return self.text_model.encode(texts) if len(texts) else []
+
+    def logits_of(self, rows: Sequence[np.ndarray], *, batch_tokens: int = 8192) -> np.ndarray:
+        """Return the logits of what :meth:`encode` gave; see :meth:`Predictor.predict_logits`."""
+        if not len(rows):
+            return np.empty((0, len(self.label_names)), dtype=np.float32)
+        return self.text_model.logits_of(rows, batch_tokens=batch_tokens)
+
+
+def predictor_of_run(artifact: Artifact) -> tuple[Predictor, Any, Path | None]:
+    """Load a run's classifier for an export, on the CPU in fp32.
+
+    Returns:
+        Its predictor; the model, adapters beside their base; and the folder of its tokenizer, None where the
+        model brings its own.
+    """
+    if artifact.format == "linear":
+        text_model = restore_text_model(artifact, device="cpu")
+        return TextPredictor(artifact, text_model), text_model, None
+    model, tokens = restore_model(artifact)
+    tokenizer = load_tokenizer(tokens, rows=embedding_rows(model))
+    return from_model(artifact, model, tokenizer), model, tokens
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

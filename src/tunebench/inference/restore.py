@@ -17,9 +17,13 @@ from tunebench.models.architectures import architecture_of
 from tunebench.models.checks import lacking_head
 from tunebench.models.loading import load_stored, model_folder
 from tunebench.models.weights import tensor_shapes
+from tunebench.strategies import capabilities_of
+from tunebench.training.linear.exports import read_linear
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from tunebench.training.backend import TextModel
 
 
 def restore_model(artifact: Artifact) -> tuple[nn.Module, Path]:
@@ -32,7 +36,7 @@ def restore_model(artifact: Artifact) -> tuple[nn.Module, Path]:
     """
     with _kept_random_state():
         if artifact.run is not None:
-            model = _run_model(artifact)
+            model = _of_run(artifact)
             tokens = model_folder(artifact.run.model.source, artifact.run.model.revision)
         elif artifact.format == "adapter":
             model = load_adapter(artifact)
@@ -93,24 +97,39 @@ def _plain(name: str) -> str:
     return f"{head}.{tail.removeprefix('default.')}" if tail else head
 
 
-def _run_model(artifact: Artifact) -> nn.Module:
-    """Rebuild a run's model: pretrained weights, strategy and seed, then what was trained."""
+def restore_text_model(artifact: Artifact, *, device: str) -> TextModel:
+    """Load a classifier that reads texts by itself: an exported one, or that of a run.
+
+    The random generators are as before afterwards.
+
+    Raises:
+        ModelError: A part is missing or damaged.
+        StoreError: A run's weights are.
+    """
+    with _kept_random_state():
+        if artifact.run is None:
+            return read_linear(artifact.path, device=device)
+        found: TextModel = _of_run(artifact, device=device)
+    return found
+
+
+def _of_run(artifact: Artifact, *, device: str = "cpu") -> Any:
+    """Have a run's backend load its model: what was pretrained, and what was trained."""
     from safetensors import SafetensorError
 
-    from tunebench.engine.checkpoint import load_weights
     from tunebench.inference.artifacts import checked_base
-    from tunebench.training.encoder.prepare import prepare_model
+    from tunebench.store.run_folder import RunFolder
+    from tunebench.training.registry import backend_of
 
     assert artifact.run is not None
-    checked_base(artifact.run.model)
+    if capabilities_of(artifact.run.kind).uses_encoder:
+        checked_base(artifact.run.model)
     # fp32 and the reference engine: plain layers, which can be merged, exported and compared.
     spec = artifact.run.model_copy(update={"precision": "fp32", "engine": "reference"})
-    model = prepare_model(spec, device="cpu").model
     try:
-        load_weights(artifact.weights, model)
+        return backend_of(spec.kind).load(spec, RunFolder(artifact.path), device=device)
     except (ValueError, SafetensorError) as error:
         raise ModelError(f"The run's weights do not fit: {error}", value=str(artifact.weights)) from None
-    return model
 
 
 def _refuse_missing(names: Sequence[str], folder: Path) -> None:

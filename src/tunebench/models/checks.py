@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebench.errors import ModelError, StoreError
-from tunebench.files import read_json
+from tunebench.files import read_foreign_json
 from tunebench.models.architectures import ARCHITECTURES, unknown_architecture
 from tunebench.models.weights import INDEX_FILE, SINGLE_FILE, listed
 
@@ -39,7 +39,7 @@ def check_model_folder(folder: Path, source: str) -> None:
     """
     refuse_other_folders(folder, source)
     try:
-        config = read_json(folder / "config.json")
+        config = read_foreign_json(folder / "config.json")
         model_type = config.get("model_type", "")
     except (StoreError, AttributeError):
         raise ModelError(
@@ -63,7 +63,7 @@ def refuse_other_folders(folder: Path, source: str) -> None:
         ModelError: It says what the folder is, and what to name instead.
     """
     if (folder / ADAPTER_CONFIG).exists() and not _has_weights(folder):
-        config = read_json(folder / ADAPTER_CONFIG)
+        config = read_foreign_json(folder / ADAPTER_CONFIG)
         base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
         raise ModelError(
             "This is a PEFT adapter for another model. A whole model is needed.",
@@ -101,7 +101,7 @@ def refuse_trainer_output(folder: Path, source: str) -> None:
 def _best_checkpoint(folder: Path) -> str | None:
     """Return the name of the checkpoint that a Trainer found best, as its last checkpoint says."""
     try:
-        best = read_json(folder / "trainer_state.json").get("best_model_checkpoint")
+        best = read_foreign_json(folder / "trainer_state.json").get("best_model_checkpoint")
     except (StoreError, AttributeError):
         return None
     # Where it was trained, which need not be this machine.

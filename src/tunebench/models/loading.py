@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebench.errors import MissingExtraError, ModelError, StoreError, first_line
-from tunebench.files import local_path, read_json
+from tunebench.files import local_path, read_foreign_json
 from tunebench.models.architectures import Architecture, architecture_of
+from tunebench.models.bounds import check_bounds
 from tunebench.models.checks import PICKLED_HEAD, check_model_folder, check_token_ids, check_tokenizer_files
 from tunebench.models.reference import ModelRef
 from tunebench.models.weights import Base, StoredWeights, refuse_unfit, stored_weights
@@ -60,12 +61,18 @@ def load_architecture(folder: Path) -> Architecture:
 
 
 def model_folder(source: str, revision: str | None = None) -> Path:
-    """Return the local folder of a model: packaged, given, or a snapshot from the Hub.
+    """Return the local folder of a model: packaged, given, or a snapshot from the Hub; within bounds.
 
     Raises:
-        ModelError: Nothing is there, or the Hub cannot be reached.
+        ModelError: Nothing is there, or more than any model has; or the Hub is out of reach.
         MissingExtraError: A packaged model whose package is not installed.
     """
+    folder = _found_folder(source, revision)
+    check_bounds(folder)
+    return folder
+
+
+def _found_folder(source: str, revision: str | None) -> Path:
     if not source.strip():
         raise ModelError(
             "The model has no name.", value=source, allowed=f"{', '.join(PACKAGED)}; a folder; a Hub name"
@@ -142,7 +149,7 @@ def load_tokenizer(folder: Path, *, rows: int | None = None) -> PreTrainedTokeni
 
 def _configured_rows(folder: Path) -> int | None:
     try:
-        rows = read_json(folder / "config.json").get("vocab_size")
+        rows = read_foreign_json(folder / "config.json").get("vocab_size")
     except (StoreError, AttributeError):
         return None
     return rows if isinstance(rows, int) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import yaml
 
@@ -13,6 +13,7 @@ from tunebench.study.config import StrategyConfig, StudyConfig
 
 if TYPE_CHECKING:
     from tunebench.analysis.comparison import Comparison
+    from tunebench.study.spec import RunSpec
 
 
 def study_of(comparison: Comparison) -> StudyConfig | None:
@@ -27,9 +28,12 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         return None
     first = specs[0]
     axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "model", "data", "schema_version"}
-    axes |= {"subset_seed", "test_seed", "base_head"}
+    axes |= {"subset_seed", "test_seed", "base_head", "splits", "validation_fraction"}
     common = first.model_dump(exclude=axes)
-    if any(spec.model_dump(exclude=axes) != common for spec in specs):
+    data = data_of(first)
+    if data is None or any(spec.model_dump(exclude=axes) != common for spec in specs):
+        return None
+    if any((spec.splits, spec.validation_fraction) != (first.splits, first.validation_fraction) for spec in specs):
         return None
     # What has no encoder has no head to keep.
     heads = {spec.base_head for spec in specs} - {None}
@@ -49,15 +53,24 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         name=comparison.name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", comparison.name) else "study",
         model=first.model.source,
         model_revision=first.model.revision,
-        data=DataConfig(source=first.data.source, revision=first.data.revision),
+        data=data,
         strategies=strategies,
         train_sizes=tuple(comparison.sizes),
         seeds=seeds,
         subset_seed="per_seed" if paired else tuple(dict.fromkeys(subset for subset, _ in draws)),
         keep_head=heads == {"kept"},
+        validation_fraction=None if first.own_validation else first.validation_fraction,
         test_seed=None if first.test_draw == first.subset_seed else first.test_draw,
         **common,
     )
+
+
+def data_of(spec: RunSpec) -> DataConfig | None:
+    """Return the data of a run as a study names it; None where parts were drawn by columns that no record names."""
+    if spec.splits is not None and (spec.splits.groups or spec.splits.times):
+        return None
+    own: Literal["own"] | None = "own" if spec.own_validation else None
+    return DataConfig(source=spec.data.source, revision=spec.data.revision, validation=own)
 
 
 def as_yaml(study: StudyConfig) -> str:

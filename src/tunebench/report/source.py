@@ -13,7 +13,6 @@ from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Arm, Comparison
 from tunebench.analysis.recommend import Recommendation, recommended
 from tunebench.errors import StoreError
-from tunebench.files import stored_file
 from tunebench.formatting import learning_rate
 from tunebench.report.reproduce import study_of
 from tunebench.report.tables import Table, make_tables
@@ -119,12 +118,11 @@ def _read(cell: Cell, folder: Path) -> Predictions | None:
     if cell.record is None:
         return None
     run = RunFolder(folder / "runs" / cell.spec.run_id)
-    stored = cell.record.files.get(run.predictions.name)
+    if not run.has_predictions(cell.record):
+        return None
     try:
-        if stored is not None and stored_file(run.predictions) != stored:
-            return None
-        read = Predictions(**run.read_predictions())
-    except (OSError, StoreError):
+        read = Predictions(**run.read_predictions(cell.record.files[run.predictions.name]))
+    except StoreError:
         return None
     shape = (len(read.labels), len(cell.spec.data.label_names))
     fits = read.logits.shape == shape and read.indices.shape == read.labels.shape and shape[0] > 1

@@ -25,14 +25,15 @@ def script() -> str:
     """
     from importlib.metadata import version
 
-    from tunebench.files import default_cache_dir, write_text
+    from tunebench.errors import StoreError
+    from tunebench.files import default_cache_dir, read_regular, write_text
 
     cached = default_cache_dir() / f"vega-{version('vl-convert-python')}.js"
     try:
-        found = cached.read_text(encoding="utf-8")
+        found = read_regular(cached, limit=2**26).decode("utf-8")
         if found.endswith(_END):
             return found
-    except (OSError, UnicodeDecodeError):
+    except (OSError, StoreError, UnicodeDecodeError):
         pass
     import vl_convert
 
@@ -139,8 +140,8 @@ def by_size(
     )
 
 
-def cost(labels: Sequence[str], title: str, *, sizes: Sequence[int], log: bool) -> dict[str, Any]:
-    """Return macro F1 against a cost, with the front of points that none beats in both.
+def cost(labels: Sequence[str], title: str, *, score: str, sizes: Sequence[int], log: bool) -> dict[str, Any]:
+    """Return the score against a cost, with the front of points that none beats in both.
 
     Marks grow with the training size; those whose rows say so have it written beside them.
     """
@@ -167,13 +168,13 @@ def cost(labels: Sequence[str], title: str, *, sizes: Sequence[int], log: bool) 
     y = {
         "field": "y",
         "type": "quantitative",
-        "title": "Macro F1 on test",
+        "title": f"{score} on test",
         "scale": {"zero": False, "padding": 18},
         "axis": {"tickCount": 6, "format": ".4~g"},
     }
     said = [
         *(_tip("series", "Strategy"), _tip("at", "Size"), _tip("n", "Seeds", "quantitative")),
-        *(_tip("x", title, "quantitative", ",.3~g"), _tip("y", "Macro F1", "quantitative", ".4f")),
+        *(_tip("x", title, "quantitative", ",.3~g"), _tip("y", score, "quantitative", ".4f")),
     ]
     return _chart(
         [
@@ -203,7 +204,7 @@ def cost(labels: Sequence[str], title: str, *, sizes: Sequence[int], log: bool) 
                 color={"value": "var(--soft)"},
             ),
         ],
-        f"Macro F1 against {title}",
+        f"{score} against {title}",
     )
 
 

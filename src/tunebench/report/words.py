@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tunebench.analysis.costs import COSTS
-from tunebench.analysis.evidence import POINTS
 from tunebench.formatting import fixed, learning_rate, signed, significant
 from tunebench.report.tables.render import Column, Table
+from tunebench.tasks.metrics import METRICS
 
 if TYPE_CHECKING:
     from tunebench.analysis.recommend import Recommendation
@@ -35,19 +35,26 @@ def recommendation_text(found: Recommendation) -> str:
 
 def alternatives_table(found: Recommendation) -> Table:
     """Return what every strategy scores and costs at the size of the recommendation, the best first."""
+    metric = METRICS[found.metric]
     columns = (
         Column("strategy", "Strategy", align="left"),
         Column("learning_rate", "Learning rate", show=learning_rate),
-        Column("macro_f1", "Macro F1", show=fixed(4)),
-        Column("difference", "Minus the best", "points", show=signed(2), per=1 / POINTS),
-        Column("verdict", f"Within {found.margin:g} points", align="left"),
+        Column("score", metric.heading, metric.unit, show=fixed(4)),
+        Column(
+            "difference",
+            "Minus the best",
+            metric.difference_unit or None,
+            show=signed(2 if metric.points else 4),
+            per=1 / metric.scale,
+        ),
+        Column("verdict", f"Within {metric.show_margin(found.margin)}", align="left"),
         *(Column(kind, cost.label, cost.unit, show=significant(3), per=cost.per) for kind, cost in COSTS.items()),
     )
     rows = [
         {
             "strategy": one.label,
             "learning_rate": one.learning_rate,
-            "macro_f1": one.interval,
+            "score": one.interval,
             "difference": None if one.difference is None else one.difference.interval,
             "verdict": None if one.difference is None else one.difference.verdict,
             **one.costs,

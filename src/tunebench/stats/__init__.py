@@ -18,6 +18,7 @@ from tunebench.stats.intervals import (
     wilson_interval,
 )
 from tunebench.stats.learning_curve import LearningCurve, fit_learning_curve
+from tunebench.stats.measures import ACCURACY, MACRO_F1, Measure
 from tunebench.stats.paired import (
     crossed_bootstrap_difference,
     crossed_difference,
@@ -34,7 +35,7 @@ from tunebench.stats.power import (
     seeds_to_settle,
 )
 from tunebench.stats.reliability import Bin, Calibration, CalibrationError, calibration
-from tunebench.stats.results import Difference, Interval, Metric, Over, Pairing, Refusal
+from tunebench.stats.results import Difference, Interval, Over, Pairing, Refusal
 from tunebench.stats.variance import (
     Component,
     SamplingVariance,
@@ -44,7 +45,9 @@ from tunebench.stats.variance import (
 )
 
 __all__ = [
+    "ACCURACY",
     "EXTRAPOLATION",
+    "MACRO_F1",
     "RESAMPLES",
     "Bin",
     "Calibration",
@@ -59,7 +62,7 @@ __all__ = [
     "Interval",
     "LearningCurve",
     "McNemar",
-    "Metric",
+    "Measure",
     "Over",
     "Pairing",
     "Refusal",

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunebench.stats.results import Metric
+from tunebench.stats.measures import Measure
+from tunebench.stats.results import finite
 
 #: Default number of bootstrap resamples; one less than a round number, so that the ends of the usual
 #: intervals fall on order statistics (Davison and Hinkley 1997, section 5.2).
 RESAMPLES = 1999
-#: Effects of an example, of the order of 1, below this are 0 up to rounding.
-_NO_EFFECT = 1e-9
+#: Resamples behind the covariance of a metric without a closed form.
+DRAWS = 999
+#: Effects of an example on a score, of the order of ``1 / n``, below this are 0 up to rounding.
+_NO_EFFECT = 1e-13
 #: Counts held in memory at a time.
 _CHUNK = 4_000_000
 
@@ -29,7 +32,8 @@ class Cells:
 
     Attributes:
         labels: True class of each cell, shape ``(cells,)``.
-        predictions: Predicted class by predictor and cell, shape ``(predictors, cells)``.
+        predictions: Predicted class by predictor and cell, shape ``(predictors, cells)``; or one value a class,
+            ``(predictors, cells, classes)``, where each example is a cell of its own.
         counts: Examples in each cell, shape ``(cells,)``.
         classes: Number of classes.
     """
@@ -50,23 +54,28 @@ def joint_cells(labels: np.ndarray, predictions: np.ndarray, *, classes: int) ->
 
     Args:
         labels: Integers of shape ``(n,)``.
-        predictions: Integers of shape ``(predictors, n)``, or ``(n,)`` for one.
-        classes: Number of classes; labels and predictions lie in ``range(classes)``.
+        predictions: Predicted classes of shape ``(predictors, n)``, or ``(n,)`` for one predictor; or one value a
+            class, of shape ``(predictors, n, classes)``.
+        classes: Number of classes; labels and predicted classes lie in ``range(classes)``.
 
     Raises:
         ValueError: Shapes or values do not fit.
     """
     labels, predictions = np.asarray(labels), np.atleast_2d(np.asarray(predictions))
-    if labels.ndim != 1 or predictions.ndim != 2 or predictions.shape[1:] != labels.shape or not predictions.size:
+    values = predictions.ndim == 3
+    shape = (predictions.shape[1], predictions.shape[2] if values else classes)
+    if labels.ndim != 1 or predictions.ndim > 3 or shape != (len(labels), classes) or not predictions.size:
         raise ValueError(
-            "labels (n,) and predictions (n,) or (runs, n) of the same n >= 1 test examples are needed, "
-            f"got {labels.shape} and {predictions.shape}"
+            "labels (n,) and predictions (n,), (runs, n) or (runs, n, classes) of the same n >= 1 test examples "
+            f"are needed, got {labels.shape} and {predictions.shape}"
         )
     if classes < 2:
         raise ValueError(f"at least 2 classes are needed, got {classes}")
-    for name, values in (("labels", labels), ("predictions", predictions)):
-        if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() >= classes:
+    for name, found in (("labels", labels), *(() if values else (("predictions", predictions),))):
+        if not np.issubdtype(found.dtype, np.integer) or found.min() < 0 or found.max() >= classes:
             raise ValueError(f"{name} must be integers from 0 to {classes - 1}")
+    if values:
+        return Cells(labels, finite(predictions, name="predictions", ndim=3), np.ones_like(labels), classes)
     codes = labels.astype(np.int64)
     for row in predictions:  # renumbered at each step, so that the codes stay small for any number of rows
         codes = np.unique(codes * classes + row, return_inverse=True)[1]
@@ -74,11 +83,8 @@ def joint_cells(labels: np.ndarray, predictions: np.ndarray, *, classes: int) ->
     return Cells(labels[first], predictions[:, first], counts, classes)
 
 
-def score_counts(cells: Cells, counts: np.ndarray, metric: Metric) -> np.ndarray:
+def score_counts(cells: Cells, counts: np.ndarray, metric: Measure) -> np.ndarray:
     """Score every predictor on every resample.
-
-    Macro F1 is the unweighted mean over all classes of ``2 tp / (true + predicted)``, 0 for a class
-    that is neither true nor predicted: scikit-learn's, with ``zero_division=0``.
 
     Args:
         cells: The cells.
@@ -86,63 +92,36 @@ def score_counts(cells: Cells, counts: np.ndarray, metric: Metric) -> np.ndarray
         metric: What to compute.
 
     Returns:
-        Shape ``(resamples, predictors)``.
-
-    Raises:
-        ValueError: Unknown metric.
+        Shape ``(resamples, predictors)``; NaN where the metric is not defined.
     """
-    weights = np.asarray(counts, dtype=np.float64)
-    hits = (cells.predictions == cells.labels).astype(np.float64)
-    if metric == "accuracy":
-        return np.asarray(weights @ hits.T / weights.sum(1, keepdims=True))
-    if metric != "macro_f1":
-        raise ValueError(f"metric must be 'macro_f1' or 'accuracy', got {metric!r}")
-    identity = np.eye(cells.classes)
-    truth = identity[cells.labels]  # (cells, classes)
-    true = weights @ truth
-    scores = np.empty((len(weights), len(cells.predictions)))
-    for column, (row, hit) in enumerate(zip(cells.predictions, hits, strict=True)):
-        total = true + weights @ identity[row]
-        found = 2 * (weights @ (truth * hit[:, None]))
-        scores[:, column] = np.divide(found, total, out=np.zeros_like(total), where=total > 0).mean(1)
-    return scores
+    columns = [metric.weighted_scores(cells.labels, row, counts, cells.classes) for row in cells.predictions]
+    return np.column_stack(columns)
 
 
-def observed_scores(cells: Cells, metric: Metric) -> np.ndarray:
+def observed_scores(cells: Cells, metric: Measure) -> np.ndarray:
     """Return the score of every predictor on the examples as they are, shape ``(predictors,)``."""
     return np.asarray(score_counts(cells, cells.counts[None], metric)[0])
 
 
-def influence(cells: Cells, metric: Metric) -> np.ndarray:
+def influence(cells: Cells, metric: Measure) -> np.ndarray | None:
     """Return what one more example of each cell would do to each score, in units of ``1 / n``.
 
-    The empirical influence function ``n d(score) / d(count)``, of mean 0 over the examples; accuracy's is
-    ``hit - accuracy``, that of the F1 of class c ``n (2 hit_c - f1_c (true_c + predicted_c)) / total_c``.
-    Delta-method covariances (:func:`score_covariance`) and BCa's acceleration come from it (Efron 1987).
+    The empirical influence function ``n d(score) / d(count)``, of mean 0 over the examples. Delta-method
+    covariances (:func:`score_covariance`) and BCa's acceleration come from it (Efron 1987).
 
     Returns:
-        Shape ``(predictors, cells)``.
+        Shape ``(predictors, cells)``; None where the metric has no closed form.
     """
-    hits = (cells.predictions == cells.labels).astype(np.float64)
-    if metric == "accuracy":
-        return np.asarray(hits - observed_scores(cells, metric)[:, None])
-    if metric != "macro_f1":
-        raise ValueError(f"metric must be 'macro_f1' or 'accuracy', got {metric!r}")
-    identity = np.eye(cells.classes)
-    truth = identity[cells.labels]
-    result = np.empty(cells.predictions.shape)
-    for row, hit in enumerate(hits):
-        marks = truth + identity[cells.predictions[row]]
-        found = 2 * truth * hit[:, None]
-        total = cells.counts @ marks
-        inverse = np.divide(cells.n, total, out=np.zeros_like(total), where=total > 0)
-        f1 = (cells.counts @ found) * inverse / cells.n
-        result[row] = ((found - f1 * marks) * inverse).mean(1)
-    return result
+    if metric.influence is None:
+        return None
+    return np.array([metric.influence(cells.labels, row, cells.counts, cells.classes) for row in cells.predictions])
 
 
-def score_covariance(cells: Cells, metric: Metric, *, contrast: np.ndarray | None = None) -> np.ndarray:
-    """Return the covariance of the predictors' scores under sampling of test examples (delta method).
+def score_covariance(cells: Cells, metric: Measure, *, contrast: np.ndarray | None = None) -> np.ndarray:
+    """Return the covariance of the predictors' scores under sampling of test examples.
+
+    By the delta method where the metric has a closed form; else the covariance of :data:`DRAWS` resamples, always
+    the same ones, so that the result is a function of its arguments.
 
     Args:
         cells: The cells.
@@ -153,14 +132,22 @@ def score_covariance(cells: Cells, metric: Metric, *, contrast: np.ndarray | Non
     Returns:
         Shape ``(predictors, predictors)``.
     """
-    effects = influence(cells, metric)
+    effects = _effects(cells, metric)
     if contrast is not None and np.abs(contrast @ effects).max() < _NO_EFFECT:
-        cells = with_pseudo_examples(cells, int((contrast > 0).sum()))
-        effects = influence(cells, metric)
-    return np.asarray((effects * cells.counts) @ effects.T / cells.n**2)
+        effects = _effects(with_pseudo_examples(cells, int((contrast > 0).sum())), metric)
+    return np.asarray(effects @ effects.T)
 
 
-def resampled_scores(cells: Cells, *, metric: Metric, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def _effects(cells: Cells, metric: Measure) -> np.ndarray:
+    """Return deviations of each score whose products sum up to the covariance, ``(predictors, parts)``."""
+    found = influence(cells, metric)
+    if found is not None:
+        return np.asarray(found * np.sqrt(cells.counts) / cells.n)
+    draws = resampled_scores(cells, metric=metric, resamples=DRAWS, rng=np.random.default_rng(0))
+    return np.asarray((draws - draws.mean(0)).T / np.sqrt(len(draws) - 1))
+
+
+def resampled_scores(cells: Cells, *, metric: Measure, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """Score every predictor on the same resamples of the test examples.
 
     Args:
@@ -170,7 +157,8 @@ def resampled_scores(cells: Cells, *, metric: Metric, resamples: int, rng: np.ra
         rng: Source of randomness.
 
     Returns:
-        Shape ``(resamples, predictors)``. Rows are joint: differences of columns are paired.
+        Shape ``(resamples, predictors)``. Rows are joint: differences of columns are paired. Resamples in which
+        the metric is not defined for every predictor are left out.
     """
     step = max(1, _CHUNK // len(cells.counts))
     shares = cells.counts / cells.n
@@ -178,7 +166,8 @@ def resampled_scores(cells: Cells, *, metric: Metric, resamples: int, rng: np.ra
         score_counts(cells, rng.multinomial(cells.n, shares, size=min(step, resamples - start)), metric)
         for start in range(0, resamples, step)
     ]
-    return np.concatenate(parts)
+    draws = np.concatenate(parts)
+    return np.asarray(draws[~np.isnan(draws).any(1)])
 
 
 def with_pseudo_examples(cells: Cells, first: int) -> Cells:
@@ -187,7 +176,8 @@ def with_pseudo_examples(cells: Cells, first: int) -> Cells:
     Predictions without any error, or two equal sets of predictions, give a bootstrap without spread,
     which would claim certainty from any number of examples. One imagined discordant example each way,
     as Bonett and Price (2012) add to a paired table, gives an interval whose width is of the order of
-    the rule of three, ``3 / n``.
+    the rule of three, ``3 / n``. Where predictions are one value a class, an imagined example has the mean
+    ranked values of the real ones, the largest at its predicted class.
 
     Args:
         cells: The cells.
@@ -197,6 +187,10 @@ def with_pseudo_examples(cells: Cells, first: int) -> Cells:
     first_right = np.tile([True, False], cells.classes)
     leads = np.arange(len(cells.predictions))[:, None] < first
     predictions = np.where(leads == first_right, label, (label + 1) % cells.classes)
+    if cells.predictions.ndim == 3:
+        ranked = -np.sort(-cells.predictions, axis=2).mean((0, 1))
+        places = (np.arange(cells.classes) - predictions[..., None]) % cells.classes
+        predictions = ranked[places]
     return Cells(
         np.concatenate([cells.labels, label]),
         np.concatenate([cells.predictions, predictions], axis=1),

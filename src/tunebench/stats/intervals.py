@@ -17,6 +17,7 @@ from tunebench.stats.cells import (
     score_covariance,
     with_pseudo_examples,
 )
+from tunebench.stats.measures import MACRO_F1, Measure
 from tunebench.stats.methods import (
     bca_ends,
     crossed_parts,
@@ -26,7 +27,7 @@ from tunebench.stats.methods import (
     satterthwaite,
     t_ends,
 )
-from tunebench.stats.results import Interval, Metric, Refusal, check_level, finite
+from tunebench.stats.results import Interval, Refusal, check_level, finite
 
 
 def example_interval(
@@ -35,7 +36,7 @@ def example_interval(
     *,
     classes: int,
     rng: np.random.Generator,
-    metric: Metric = "macro_f1",
+    metric: Measure = MACRO_F1,
     method: Literal["bca", "percentile"] = "bca",
     level: float = 0.95,
     resamples: int = RESAMPLES,
@@ -43,7 +44,8 @@ def example_interval(
     """Bootstrap the score over test examples, the trained models staying as they are.
 
     Percentile ends are order statistics (:func:`~tunebench.stats.methods.percentile_ends`); BCa corrects
-    their bias and skewness (Efron 1987; acceleration from the influence function). Where resampling
+    their bias and skewness (Efron 1987; acceleration from the influence function, and percentile ends for
+    metrics that have none). Where resampling
     changes nothing (no errors at all) the interval comes from
     :func:`~tunebench.stats.cells.with_pseudo_examples`, and its method says so.
 
@@ -66,14 +68,15 @@ def example_interval(
     runs = len(cells.predictions)
     estimate = float(observed_scores(cells, metric).mean())
     draws = resampled_scores(cells, metric=metric, resamples=resamples, rng=rng).mean(1)
-    name = f"{method} bootstrap"
+    effects = influence(cells, metric)
+    name = "percentile bootstrap" if effects is None else f"{method} bootstrap"
     if np.ptp(draws) < 1e-14:
         padded = with_pseudo_examples(cells, runs)
         draws = resampled_scores(padded, metric=metric, resamples=resamples, rng=rng).mean(1)
         low, high = percentile_ends(draws, level)
         low, high, name = min(low, estimate), max(high, estimate), "percentile bootstrap with pseudo-examples"
-    elif method == "bca":
-        low, high = bca_ends(draws, level, estimate=estimate, acceleration=_acceleration(cells, metric))
+    elif method == "bca" and effects is not None:
+        low, high = bca_ends(draws, level, estimate=estimate, acceleration=_acceleration(cells, effects.mean(0)))
     else:
         low, high = percentile_ends(draws, level)
     return Interval(estimate, low, high, level, name, "test examples", n_examples=cells.n, n_seeds=runs)
@@ -98,7 +101,7 @@ def wilson_interval(hits: int, n: int, *, level: float = 0.95) -> Interval:
 
 
 def seed_interval(
-    scores: np.ndarray, *, level: float = 0.95, bounds: tuple[float, float] | None = None
+    scores: np.ndarray, *, level: float = 0.95, bounds: tuple[float | None, float | None] | None = None
 ) -> Interval | Refusal:
     """Return Student's t interval of the mean over seeds, the test split staying as it is.
 
@@ -120,8 +123,7 @@ def seed_interval(
         return refusal
     error = float(scores.std(ddof=1) / np.sqrt(len(scores)))
     low, high = t_ends(float(scores.mean()), error, len(scores) - 1, level)
-    if bounds is not None:
-        low, high = max(low, bounds[0]), min(high, bounds[1])
+    low, high = _cut(low, high, bounds)
     return Interval(float(scores.mean()), low, high, level, "t", "seeds", n_seeds=len(scores))
 
 
@@ -130,7 +132,7 @@ def crossed_interval(
     predictions: np.ndarray,
     *,
     classes: int,
-    metric: Metric = "macro_f1",
+    metric: Measure = MACRO_F1,
     level: float = 0.95,
 ) -> Interval | Refusal:
     """Return a t interval of the mean score over seeds and test examples.
@@ -150,7 +152,7 @@ def crossed_interval(
         level: Confidence.
 
     Returns:
-        The interval, cut to [0, 1], or a refusal for a single seed.
+        The interval, cut to the metric's bounds, or a refusal for a single seed.
 
     Raises:
         ValueError: Shapes or values do not fit.
@@ -165,7 +167,7 @@ def crossed_interval(
     estimate = float(scores.mean())
     error, df = satterthwaite([(between / seeds, seeds - 1), (shared, max(cells.n - 1, 1))])
     low, high = t_ends(estimate, error, df, level)
-    low, high = max(low, 0.0), min(high, 1.0)
+    low, high = _cut(low, high, metric.bounds)
     name = "t (Satterthwaite, crossed)"
     return Interval(estimate, low, high, level, name, "seeds and test examples", cells.n, seeds)
 
@@ -176,7 +178,7 @@ def crossed_bootstrap_interval(
     *,
     classes: int,
     rng: np.random.Generator,
-    metric: Metric = "macro_f1",
+    metric: Measure = MACRO_F1,
     level: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Interval | Refusal:
@@ -196,7 +198,15 @@ def crossed_bootstrap_interval(
     return Interval(estimate, low, high, level, name, "seeds and test examples", cells.n, len(cells.predictions))
 
 
-def _acceleration(cells: Cells, metric: Metric) -> float:
-    effects = influence(cells, metric).mean(0)
+def _cut(low: float, high: float, bounds: tuple[float | None, float | None] | None) -> tuple[float, float]:
+    """Cut an interval to the range that the quantity cannot leave."""
+    smallest, largest = bounds or (None, None)
+    return (
+        low if smallest is None else max(low, smallest),
+        high if largest is None else min(high, largest),
+    )
+
+
+def _acceleration(cells: Cells, effects: np.ndarray) -> float:
     square = float(cells.counts @ effects**2)
     return float(cells.counts @ effects**3) / (6 * square**1.5) if square else 0.0

@@ -16,6 +16,7 @@ from tunebench.stats.cells import (
     score_covariance,
     with_pseudo_examples,
 )
+from tunebench.stats.measures import MACRO_F1, Measure
 from tunebench.stats.methods import (
     bootstrap_p,
     crossed_parts,
@@ -28,7 +29,6 @@ from tunebench.stats.methods import (
 from tunebench.stats.results import (
     Difference,
     Interval,
-    Metric,
     Over,
     Pairing,
     Refusal,
@@ -46,7 +46,7 @@ def example_difference(
     *,
     classes: int,
     rng: np.random.Generator,
-    metric: Metric = "macro_f1",
+    metric: Measure = MACRO_F1,
     level: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Difference:
@@ -122,7 +122,7 @@ def crossed_difference(
     *,
     classes: int,
     pairing: Pairing = "same seeds",
-    metric: Metric = "macro_f1",
+    metric: Measure = MACRO_F1,
     level: float = 0.95,
 ) -> Difference | Refusal:
     """Compare two strategies over seeds and test examples by a t test; the comparison to prefer.
@@ -186,7 +186,7 @@ def crossed_bootstrap_difference(
     classes: int,
     rng: np.random.Generator,
     pairing: Pairing = "same seeds",
-    metric: Metric = "macro_f1",
+    metric: Measure = MACRO_F1,
     level: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Difference | Refusal:
@@ -216,9 +216,9 @@ def _both(
 ) -> tuple[Cells, np.ndarray, tuple[int, int]]:
     """Return the joint cells, the contrast ``mean of the first runs - mean of the second``, and their numbers."""
     first, second = np.atleast_2d(np.asarray(first)), np.atleast_2d(np.asarray(second))
-    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
+    if first.ndim not in (2, 3) or first.shape[1:] != second.shape[1:]:
         raise ValueError(
-            "both strategies must be scored on the same test examples, (runs, n) each, "
+            "both strategies must be scored on the same test examples, (runs, n) or (runs, n, classes) each, "
             f"got {first.shape} and {second.shape}"
         )
     cells = joint_cells(labels, np.concatenate([first, second]), classes=classes)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tunebench.stats.cells import RESAMPLES, joint_cells, resampled_scores
+from tunebench.stats.measures import MACRO_F1, Measure
 from tunebench.stats.methods import resample_seeds
-from tunebench.stats.results import Metric, Over, finite
+from tunebench.stats.results import Over, finite
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def score_draws(
     classes: int,
     rng: np.random.Generator,
     over: Over = "seeds and test examples",
-    metric: Metric = "macro_f1",
+    metric: Measure = MACRO_F1,
     resamples: int = RESAMPLES,
 ) -> np.ndarray:
     """Bootstrap the mean scores of several points jointly: each draw is one resample of the examples for all.

@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 
 Over = Literal["test examples", "seeds", "seeds and test examples"]
-Metric = Literal["macro_f1", "accuracy"]
 #: ``same seeds``: row i of one strategy and row i of the other come from the same seed.
 Pairing = Literal["same seeds", "different seeds"]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tunebench.stats.cells import joint_cells, score_covariance
-from tunebench.stats.results import Metric, finite
+from tunebench.stats.measures import MACRO_F1, Measure
+from tunebench.stats.results import finite
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class VarianceShares:
 
 
 def sampling_variance(
-    labels: np.ndarray, predictions: np.ndarray, *, classes: int, metric: Metric = "macro_f1"
+    labels: np.ndarray, predictions: np.ndarray, *, classes: int, metric: Measure = MACRO_F1
 ) -> SamplingVariance:
     """Return how much of a score's variance comes from the test examples.
 

@@ -12,6 +12,7 @@ import numpy as np
 from tunebench.store.record import RunRecord, Status
 from tunebench.store.rows import to_row
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.metrics import METRICS
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Cell:
     record: RunRecord | None = None
     note: str | None = None
     predictions: Callable[[], dict[str, np.ndarray]] | None = field(default=None, repr=False, compare=False)
+    _computed: dict[str, float | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def row(self) -> dict[str, Any]:
@@ -37,15 +39,48 @@ class Cell:
         row["error"] = row["error"] or self.note
         return row
 
+    def value(self, column: str) -> Any:
+        """Return a column of :attr:`row`; of a metric what the record holds, or else what its predictions give."""
+        if column not in METRICS or self.row.get(column) is not None:
+            return self.row[column]
+        return self.score(column)
+
+    def score(self, metric: str) -> float | None:
+        """Return the score on the test part by any metric; None where it is not known or not defined.
+
+        Records hold tunebench's own metrics, and older ones three of them. Others come from stored predictions.
+        """
+        if not self.scored:
+            return None
+        assert self.record is not None and self.record.scores is not None
+        known = self.record.scores.values
+        if metric in known or self.predictions is None:
+            return known.get(metric)
+        if metric not in self._computed:
+            stored = self.predictions()
+            found = METRICS[metric](stored["labels"].astype(np.int64), stored["logits"])
+            self._computed[metric] = found if np.isfinite(found) else None
+        return self._computed[metric]
+
     @property
     def draw(self) -> tuple[int, int]:
         """Subset draw and seed: what runs of one arm differ in."""
         return self.spec.subset_seed, self.spec.seed
 
     @property
+    def damaged(self) -> bool:
+        """Whether what is stored of the run cannot be used; :attr:`note` says why."""
+        return self.status == "failed" and self.record is None
+
+    @property
     def trained(self) -> bool:
         """Whether the run went to its end; its test part may still be locked."""
         return self.status == "complete" and self.record is not None
+
+    @property
+    def opened(self) -> bool:
+        """Whether the test part was opened for this run, even if that look was cut short."""
+        return self.record is not None and (self.record.scores is not None or bool(self.record.test_access))
 
     @property
     def scored(self) -> bool:

@@ -16,6 +16,7 @@ from tunebench.data.reference import Copies, DataRef
 from tunebench.models.reference import ModelRef
 from tunebench.recipe import Engine, Frozen, Precision, Schedule, Selection, Truncation
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.metrics import DEFAULT_METRIC
 
 #: Recipe and protocol of an imported run that a folder may tell or a person may state.
 DETAILS = (
@@ -99,7 +100,7 @@ class ImportedSpec(RunSpec):
     @property
     def identity(self) -> dict[str, Any]:
         """What runs are compared by: all but the label and the files it was read from."""
-        return self.model_dump(mode="json", exclude={"label", "content", "origin", "copies", "base_head"})
+        return self.model_dump(mode="json", exclude={"label", "content", "origin", "copies", "base_head", "metric"})
 
     @property
     def run_id(self) -> str:
@@ -147,6 +148,7 @@ class ImportedStudy(Frozen):
     origin: Literal["imported"] = "imported"
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     description: str = ""
+    metric: str = DEFAULT_METRIC
     margin: float = Field(default=0.5, gt=0, le=100)
     pairs: tuple[tuple[str, str], ...] | None = None
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_text
 from tunebench.store.record import now
+from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
 
 Phase = Literal["prepare", "train", "evaluate", "test"]
 
@@ -30,7 +31,7 @@ class Progress:
         step: Steps (train) or texts (evaluate, test) done.
         total: Of how many.
         loss: Last logged training loss.
-        macro_f1: Best score on the selection split so far.
+        best: Best score on the selection split so far, by the run's metric.
         logged: Entries that joined the run's log, in the form of the Trainer's ``log_history``.
     """
 
@@ -39,12 +40,12 @@ class Progress:
     step: int
     total: int
     loss: float | None
-    macro_f1: float | None
+    best: float | None
     logged: tuple[dict[str, Any], ...] = ()
 
 
-#: Kept of each log entry.
-_KEYS = ("step", "epoch", "loss", "eval_loss", "eval_macro_f1")
+#: Kept of each log entry, beside what was measured on the selection split (``eval_...``).
+_KEYS = ("step", "epoch", "loss")
 #: Entries kept; a run logs about 200 losses, and as many scores as it is evaluated.
 _ENTRIES = 2_000
 #: Steps over which the speed is taken.
@@ -64,9 +65,9 @@ class Live:
         train_step: Optimisation steps done; None before training.
         train_total: Of how many.
         loss: Last logged training loss.
-        macro_f1: Best score on the selection split so far.
+        best: Best score on the selection split so far.
         steps_per_second: Over the last steps, evaluations left out; None before there is one.
-        left_seconds: Until this phase ends at the pace so far, evaluations counted in; None where not known.
+        left_seconds: Until this phase ends at the speed so far, evaluations counted in; None where not known.
         started: When this process took the run up, ISO 8601 in UTC.
         updated: When this was written.
         history: The log so far, in the form of ``log_history``.
@@ -78,7 +79,7 @@ class Live:
     train_step: int | None
     train_total: int | None
     loss: float | None
-    macro_f1: float | None
+    best: float | None
     steps_per_second: float | None
     left_seconds: float | None
     started: str
@@ -92,6 +93,7 @@ class LiveFile:
     Args:
         path: The file.
         passed_on: Told every progress too.
+        metric: The run's metric.
         note: Writes a line to the run's log: every evaluation, and when scoring begins; None writes none.
         interval: Seconds between two writes, unless the phase changes.
     """
@@ -101,10 +103,12 @@ class LiveFile:
         path: Path,
         *,
         passed_on: Callable[[Progress], None],
+        metric: str = DEFAULT_METRIC,
         note: Callable[[str], None] | None = None,
         interval: float = 2.0,
     ) -> None:
         self._path, self._passed_on, self._note, self._interval = path, passed_on, note, interval
+        self._metric = metric
         self._history: list[dict[str, float]] = []
         self._steps: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
         self._last: Progress | None = None
@@ -125,12 +129,13 @@ class LiveFile:
         self._mark = now
         self._begun.setdefault(progress.phase, (now, progress.step))
         for entry in progress.logged:
-            kept = {key: entry[key] for key in _KEYS if is_finite(entry.get(key))}
+            wanted = (*_KEYS, *(key for key in entry if key.startswith("eval_")))
+            kept = {key: entry[key] for key in wanted if is_finite(entry.get(key))}
             if "step" in kept and len(kept) > 2:
                 self._history.append(kept)
         # Several at once are those of a resumed run, which are in its log already.
-        if len(progress.logged) == 1 and "eval_macro_f1" in progress.logged[0]:
-            self._log(f"step {progress.step} of {progress.total}: {_scores(progress.logged[0])}")
+        if len(progress.logged) == 1 and f"eval_{self._metric}" in progress.logged[0]:
+            self._log(f"step {progress.step} of {progress.total}: {_scores(progress.logged[0], self._metric)}")
         if progress.phase == "test" and (before is None or before.phase != "test"):
             self._log(f"scoring {progress.total} texts of the test part")
         if len(self._history) > _ENTRIES:
@@ -152,7 +157,7 @@ class LiveFile:
             "train_step": self._train.step if self._train else None,
             "train_total": self._train.total if self._train else None,
             "loss": _or_none(self._train.loss if self._train else None),
-            "macro_f1": _or_none(self._train.macro_f1 if self._train else None),
+            "best": _or_none(self._train.best if self._train else None),
             "steps_per_second": sum(steps for _, steps in self._steps) / seconds if seconds > 0 else None,
             "left_seconds": self._left(),
             "started": self._started,
@@ -193,7 +198,7 @@ def read_live(path: Path) -> Live | None:
             train_step=None if raw["train_step"] is None else int(raw["train_step"]),
             train_total=None if raw["train_total"] is None else int(raw["train_total"]),
             loss=_or_none(raw["loss"]),
-            macro_f1=_or_none(raw["macro_f1"]),
+            best=_or_none(raw["best"]),
             steps_per_second=_or_none(raw["steps_per_second"]),
             left_seconds=_or_none(raw["left_seconds"]),
             started=str(raw["started"]),
@@ -215,7 +220,7 @@ def _or_none(value: Any) -> float | None:
     return float(value) if is_finite(value) else None
 
 
-def _scores(entry: dict[str, Any]) -> str:
+def _scores(entry: dict[str, Any], metric: str) -> str:
     loss = entry.get("eval_loss")
     found = "" if loss is None else f", loss {loss:.4f}"
-    return f"macro F1 {entry['eval_macro_f1']:.4f}{found} on the selection split"
+    return f"{METRICS[metric].label} {entry[f'eval_{metric}']:.4f}{found} on the selection split"

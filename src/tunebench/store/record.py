@@ -9,13 +9,18 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import AliasChoices, Field, SerializeAsAny, field_validator
 
 from tunebench.files import StoredFile
 from tunebench.recipe import NONE_WHERE_IMPORTED, Part
 from tunebench.store.imported import Provenance, parse_spec
-from tunebench.study.spec import SCHEMA_VERSION, RunSpec
+from tunebench.study.spec import RunSpec
 from tunebench.tasks.scores import Scores
+
+#: Format of a record. 1 held three scores as fields; 2 holds all metrics by name. Both are read.
+RECORD_VERSION = 2
+#: Formats that can be read.
+READABLE = (1, RECORD_VERSION)
 
 #: ``complete`` is trained to the end, and scored unless the test part is still locked; ``pruned`` was
 #: stopped by the search for a learning rate; ``failed`` and ``out_of_memory`` have an error. A planned run
@@ -54,7 +59,9 @@ class Examples(Part):
         default=None, description="validation examples whose text trains too; None in older records"
     )
     test_in_train: int | None = Field(default=None, description="test examples whose text trains or validates too")
-    copies_left_out: int = Field(default=0, description="copies of test texts that neither train nor test")
+    copies_left_out: int = Field(
+        default=0, description="rows that share a text or a group with another part, and are used nowhere"
+    )
 
 
 class Selected(Part):
@@ -63,7 +70,11 @@ class Selected(Part):
     by: str = Field(description="'validation', 'last', 'test', or 'not known' of an imported run")
     step: int
     epoch: float | None = Field(description=NONE_WHERE_IMPORTED)
-    macro_f1: float | None = Field(description="on the selection split; None when nothing selected")
+    score: float | None = Field(
+        validation_alias=AliasChoices("score", "macro_f1"),
+        description="the study's metric on the selection split; None when nothing selected. Called macro_f1 in "
+        "records of format 1",
+    )
 
 
 class Timing(Part):
@@ -123,7 +134,7 @@ class Environment(Part):
 class RunRecord(Part):
     """Everything known about one run."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = RECORD_VERSION
     run_id: str
     status: Status
     spec: SerializeAsAny[RunSpec]
@@ -141,6 +152,12 @@ class RunRecord(Part):
     files: dict[str, StoredFile] = Field(default_factory=dict)
     test_access: list[TestAccess] = Field(default_factory=list)
     imported: Provenance | None = Field(default=None, description="only of a run that was imported")
+
+    @field_validator("schema_version")
+    @classmethod
+    def _as_of_today(cls, value: int) -> int:
+        """A record of an older format becomes one of today's as it is read."""
+        return RECORD_VERSION
 
     @field_validator("spec", mode="before")
     @classmethod

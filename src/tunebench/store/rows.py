@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from tunebench.store.imported import is_imported
 from tunebench.store.record import RunRecord, Status
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.metrics import BUILT_IN
 
 
 def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) -> dict[str, Any]:
@@ -24,7 +25,8 @@ def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) ->
     """
     parameters, scores = (record.parameters, record.scores) if record else (None, None)
     timing, cost = (record.timing, record.cost) if record else (None, None)
-    trainable, macro_f1 = _get(parameters, "trainable"), _get(scores, "macro_f1")
+    values = {} if scores is None else scores.values
+    trainable, score = _get(parameters, "trainable"), values.get(spec.metric)
     return {
         "run_id": spec.run_id,
         "status": status,
@@ -44,10 +46,11 @@ def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) ->
         "adapter_params": _get(parameters, "adapter"),
         "head_params": _get(parameters, "head"),
         "total_params": _get(parameters, "total"),
-        "macro_f1": macro_f1,
-        "accuracy": _get(scores, "accuracy"),
-        "test_loss": _get(scores, "log_loss"),
-        "selection_macro_f1": _get(record.selected, "macro_f1") if record else None,
+        "metric": spec.metric,
+        "score": score,
+        **dict.fromkeys(BUILT_IN) | values,
+        "test_loss": values.get("log_loss"),
+        "selection_score": _get(record.selected, "score") if record else None,
         "selected_step": _get(record.selected, "step") if record else None,
         "train_seconds": _get(timing, "train_seconds"),
         "eval_seconds": _get(timing, "eval_seconds"),
@@ -64,7 +67,7 @@ def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) ->
         "peak_memory_bytes": _get(cost, "peak_memory_bytes"),
         "artifact_bytes": _get(cost, "artifact_bytes"),
         "origin": "imported" if is_imported(spec) else "tunebench",
-        "f1_per_million": None if macro_f1 is None or not trainable else macro_f1 / (trainable / 1e6),
+        "score_per_million": None if score is None or not trainable else score / (trainable / 1e6),
         "error": record.error.message if record and record.error else None,
     }
 

@@ -9,16 +9,31 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 
 from tunebench.errors import StoreError
-from tunebench.files import read_json, set_aside, stored_file, sync, write_json
-from tunebench.store.record import RunRecord, now
-from tunebench.study.spec import SCHEMA_VERSION, RunSpec
+from tunebench.files import (
+    StoredFile,
+    append_line,
+    of_bytes,
+    read_json,
+    read_regular,
+    set_aside,
+    stored_file,
+    sync,
+    write_json,
+)
+from tunebench.store.record import READABLE, RunRecord, now
+from tunebench.store.rescore import check_scores
+from tunebench.store.seal import seal, unseal
+from tunebench.study.spec import RunSpec
 
+#: Most bytes of predictions, unpacked: a million examples of five hundred classes.
+_MOST_BYTES = 2**31
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,150}-[0-9a-f]{16}")
 
 
@@ -75,19 +90,46 @@ class RunFolder:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def read_predictions(self) -> dict[str, np.ndarray]:
+    def read_predictions(self, expected: StoredFile | None = None) -> dict[str, np.ndarray]:
         """Return logits, labels and indices.
 
+        Args:
+            expected: What the record says of the file. None only where there is no record yet.
+
         Raises:
-            StoreError: The file is missing or damaged.
+            StoreError: The file is missing, damaged, or another one.
         """
         try:
-            # Opened here: of a damaged archive NumPy leaves its own handle open.
-            with self.predictions.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            # Read once: the bytes that are parsed are those that were checked.
+            raw = read_regular(self.predictions, limit=_MOST_BYTES if expected is None else expected.bytes)
+        except (OSError, StoreError) as error:
+            why = error.what if isinstance(error, StoreError) else error.strerror
+            raise StoreError(f"The predictions cannot be read: {why}", value=str(self.predictions)) from None
+        if expected is not None and of_bytes(raw) != expected:
+            raise StoreError("A file of a complete run is damaged.", value=str(self.predictions))
+        try:
+            with np.load(BytesIO(raw), allow_pickle=False) as stored:
+                # What a few bytes can claim to unpack to has no bound.
+                if sum(part.file_size for part in stored.zip.infolist()) > _MOST_BYTES:
+                    raise ValueError("they are larger than any that are written")
                 return {name: stored[name] for name in ("logits", "labels", "indices")}
         except Exception as error:
             # zipfile, zlib and NumPy's parser raise errors without a common base for damage.
             raise StoreError(f"The predictions cannot be read: {error}", value=str(self.predictions)) from None
+
+    def has_predictions(self, record: RunRecord) -> bool:
+        """Tell whether the run keeps its predictions; a file that the record does not name is not the run's."""
+        return self.predictions.name in record.files and self.predictions.exists()
+
+    def check_results(self, record: RunRecord) -> None:
+        """Check the stored predictions against the record, and its scores against them.
+
+        Raises:
+            StoreError: Either is not what was written.
+        """
+        if self.has_predictions(record):
+            stored = self.read_predictions(record.files[self.predictions.name])
+            check_scores(record, stored, path=self.record)
 
     def commit(self, record: RunRecord) -> None:
         """Make the run complete, and remove what it no longer needs.
@@ -100,7 +142,7 @@ class RunFolder:
         self.verify(record)
         for name in record.files:
             sync(self.path / name)
-        write_json(self.record, record.model_dump(mode="json"))
+        write_json(self.record, seal(record.model_dump(mode="json")))
         self.tidy()
 
     def tidy(self) -> None:
@@ -117,7 +159,7 @@ class RunFolder:
             record: Says why.
             resumable: Keep the checkpoint: what went wrong was the disk, and not the run.
         """
-        write_json(self.failure, record.model_dump(mode="json"))
+        write_json(self.failure, seal(record.model_dump(mode="json")))
         if resumable:
             return
         self.best.unlink(missing_ok=True)
@@ -126,31 +168,30 @@ class RunFolder:
     def note(self, line: str) -> None:
         """Append a dated line to the run's log, where it can be written: no run ends for want of a log line."""
         try:
-            with self.log.open("a", encoding="utf-8") as file:
-                file.write(f"{now()} {line}\n")
-        except OSError:
+            append_line(self.log, f"{now()} {line}")
+        except (OSError, StoreError):
             pass
 
     def read(self) -> RunRecord | None:
         """Return the record, or that of the failure, or None.
 
         Raises:
-            StoreError: The record is damaged, of another schema, or of another run.
+            StoreError: The record is damaged, was edited, is of another schema, or of another run.
         """
         path = self.record if self.record.exists() else self.failure
         if not path.exists():
             return None
         raw = read_json(path)
         version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != SCHEMA_VERSION:
+        if version not in READABLE:
             raise StoreError(
-                "The record has another schema version.",
+                "The record has a format that this version of tunebench cannot read.",
                 value=f"{path}: {version}",
-                allowed=str(SCHEMA_VERSION),
+                allowed=", ".join(map(str, READABLE)),
                 fix="read it with the version of tunebench that wrote it",
             )
         try:
-            record = RunRecord.model_validate(raw)
+            record = RunRecord.model_validate(unseal(raw, path))
         except ValidationError as error:
             raise StoreError(f"The record is damaged: {error.errors()[0]['msg']}", value=str(path)) from None
         if record.spec.run_id != self.path.name or record.run_id != self.path.name:
@@ -165,9 +206,11 @@ class RunFolder:
         """
         for name, expected in record.files.items():
             path = self.path / Path(name).name
-            if not path.exists():
-                raise StoreError("A file of a complete run is missing.", value=str(path))
-            if stored_file(path) != expected:
+            try:
+                found = stored_file(path)
+            except FileNotFoundError:
+                raise StoreError("A file of a complete run is missing.", value=str(path)) from None
+            if found != expected:
                 raise StoreError("A file of a complete run is damaged.", value=str(path))
 
     def discard_weights(self, record: RunRecord) -> int:
@@ -177,7 +220,7 @@ class RunFolder:
         """
         size = self.weights.stat().st_size if self.weights.exists() else 0
         kept = {name: stored for name, stored in record.files.items() if name != self.weights.name}
-        write_json(self.record, record.model_copy(update={"files": kept}).model_dump(mode="json"))
+        write_json(self.record, seal(record.model_copy(update={"files": kept}).model_dump(mode="json")))
         self.weights.unlink(missing_ok=True)
         self.note("weights discarded")
         return size

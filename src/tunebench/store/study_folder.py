@@ -6,9 +6,10 @@ Everything read back is checked, and what is damaged is named and set aside, not
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,10 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from tunebench.data.audit import Audit
+from tunebench.data.reference import SplitRef
 from tunebench.errors import ConfigError, StoreError
-from tunebench.files import is_held, read_json, set_aside, stored_file, write_json, write_text
-from tunebench.recipe import Recipe
+from tunebench.files import is_held, read_json, read_regular, set_aside, stored_file, write_json, write_text
+from tunebench.recipe import Recipe, as_recorded
 from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedStudy, is_imported, parse_spec
 from tunebench.store.record import RunRecord, Status
@@ -284,18 +286,11 @@ class StudyStore:
             StoreError: It is damaged, or a strategy of it is not installed.
         """
         try:
-            raw = parse_yaml(self.study_file.read_text(encoding="utf-8"), where=str(self.study_file))
-        except (OSError, ConfigError, UnicodeDecodeError) as error:
-            raise self._damaged(error) from None
-        try:
+            raw = parse_yaml(read_regular(self.study_file, limit=2**24).decode("utf-8"), where=str(self.study_file))
             if isinstance(raw, dict) and raw.get("origin") == "imported":
                 return ImportedStudy.model_validate(raw)
-            return StudyConfig.model_validate(_BEFORE | raw if isinstance(raw, dict) else raw)
-        except ValidationError as error:
-            places = [(item["loc"], item["input"]) for item in error.errors()]
-            unknown = {str(kind) for (*where, key), kind in places if (where[:1], key) == (["strategies"], "kind")}
-            if not unknown:
-                raise self._damaged(error) from None
+            return StudyConfig.model_validate(_as_stored(raw) if isinstance(raw, dict) else raw)
+        except (OSError, StoreError, ConfigError, ValidationError, UnicodeDecodeError) as error:
             raise StoreError(
                 f"The study in {self.folder} uses a strategy that is not installed here.",
                 value=", ".join(sorted(unknown)),
@@ -376,6 +371,25 @@ class StudyStore:
         finally:
             lock.release()
 
+    @contextmanager
+    def test_part_locked(self, *, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the lock under which runs are chosen for the test part; wait for another process that has it.
+
+        Args:
+            waits: Called before waiting.
+        """
+        self._locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._locks / "test.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waits()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
     def is_running(self, run_id: str) -> bool:
         """Tell whether a live process works on a run."""
         return is_held(self._locks / f"{run_id}.lock")
@@ -383,17 +397,22 @@ class StudyStore:
     def cells(self) -> list[Cell]:
         """Return every planned cell with its state and record, for tables and figures.
 
-        A damaged record counts as a failed run with the damage as its reason, not as a missing row.
+        A run whose record or predictions are damaged, or whose scores are not those that its predictions give,
+        counts as a failed run with that as its reason: it is named, and none of its numbers is used.
         """
         found = []
         for planned in self.planned():
             folder = self.run_folder(planned.spec.run_id)
             try:
                 record = folder.read()
+                if record is not None:
+                    folder.check_results(record)
             except StoreError as error:
                 found.append(Cell(planned.spec, "failed", None, str(error)))
                 continue
-            predictions = folder.read_predictions if folder.predictions.exists() else None
+            predictions = None
+            if record is not None and folder.has_predictions(record):
+                predictions = partial(folder.read_predictions, record.files[folder.predictions.name])
             found.append(Cell(planned.spec, self._status(planned, record), record, planned.left_out, predictions))
         return found
 
@@ -407,6 +426,18 @@ class StudyStore:
         return "left_out" if planned.left_out else "pending"
 
 
+def _as_stored(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored study with what came after it as it was before."""
+    found = _BEFORE | raw
+    strategies = raw.get("strategies")
+    for label, given in strategies.items() if isinstance(strategies, dict) else ():
+        kind = STRATEGIES.get(str(given.get("kind"))) if isinstance(given, dict) else None
+        if kind is not None and isinstance(given.get("params"), dict):
+            params = as_recorded(given["params"], kind.params)
+            found["strategies"] = found["strategies"] | {label: given | {"params": params}}
+    return found
+
+
 def _meaning(spec: RunSpec) -> dict[str, Any]:
     """Return what a strategy's label stands for: kind, parameters and recipe."""
     identity = spec.identity
@@ -416,5 +447,6 @@ def _meaning(spec: RunSpec) -> dict[str, Any]:
 
 def _protocol(spec: RunSpec) -> dict[str, Any]:
     """Return what all cells of a study share."""
-    shared = {k: v for k, v in spec.identity.items() if k not in _AXES}
-    return shared | {"seed of the test part": spec.test_draw, "copies": spec.copies}
+    shared = {k: v for k, v in spec.identity.items() if k not in (*_AXES, "splits")}
+    splits = {f"data.{what}": found for what, found in (spec.splits or SplitRef()).model_dump().items()}
+    return shared | {"seed of the test part": spec.test_draw, "copies": spec.copies} | splits

@@ -11,11 +11,13 @@ from tunebench.strategies.adapters import IA3, OFT, VeRA
 from tunebench.strategies.base import (
     STRATEGIES,
     ClassicalStrategy,
+    LinearStrategy,
     StepHook,
     Strategy,
     StrategyParams,
     capabilities_of,
 )
+from tunebench.strategies.embeddings import Embeddings, EmbeddingsParams
 from tunebench.strategies.frozen import BitFit, HeadOnly, LastK
 from tunebench.strategies.full import FullFineTuning, FullParams
 from tunebench.strategies.lora import LoRA, LoraParams
@@ -31,10 +33,13 @@ __all__ = [
     "AdaLoraParams",
     "BitFit",
     "ClassicalStrategy",
+    "Embeddings",
+    "EmbeddingsParams",
     "FullFineTuning",
     "FullParams",
     "HeadOnly",
     "LastK",
+    "LinearStrategy",
     "LoRA",
     "LoraParams",
     "PrefixTuning",

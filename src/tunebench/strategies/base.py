@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tunebench.registry import Registry
 
@@ -66,6 +65,10 @@ class Strategy(ABC):
     backend: ClassVar[str] = "encoder"
     #: What it trains, for messages.
     trains: ClassVar[str] = "a classifier on a pretrained encoder"
+    #: Whether it reads texts with the study's encoder.
+    uses_encoder: ClassVar[bool] = True
+    #: Whether it reads whole texts, of whatever length.
+    reads_whole_texts: ClassVar[bool] = False
     #: Whether it has a learning rate.
     tunes_learning_rate: ClassVar[bool] = True
     #: Whether :meth:`prepare` adapts a sequence classifier, with a head that may come from the base.
@@ -136,7 +139,7 @@ class Strategy(ABC):
         """
         return None
 
-    def pace(self, parameter: str, params: Any, architecture: Architecture) -> tuple[float, float]:
+    def multiplier(self, parameter: str, params: Any, architecture: Architecture) -> tuple[float, float]:
         """Return how a parameter learns.
 
         Args:
@@ -176,22 +179,57 @@ class Strategy(ABC):
         """
 
 
-class ClassicalStrategy(Strategy):
+class LinearParams(StrategyParams):
+    """Parameters of a logistic regression on fixed features."""
+
+    c: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(0.01, 0.1, 1.0, 10.0, 100.0),
+        min_length=1,
+        description="inverse strengths of the L2 penalty, to choose from",
+    )
+
+    @field_validator("c")
+    @classmethod
+    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError("c must ascend, without repeats")
+        return value
+
+
+class LinearStrategy(Strategy):
+    """A logistic regression on features that training does not change.
+
+    It has no learning rate. :mod:`tunebench.training.linear.runs` fits it.
+    """
+
+    reads_whole_texts: ClassVar[bool] = True
+    tunes_learning_rate: ClassVar[bool] = False
+    adapts_classifier: ClassVar[bool] = False
+    data_parallel: ClassVar[bool] = False
+    #: Stands in the spec, which has a place for one; never shown, and nothing else is accepted.
+    default_learning_rate: ClassVar[float] = 1.0
+
+    def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
+        """Refuse: no sequence classifier is adapted.
+
+        Raises:
+            ModelError: Always.
+        """
+        from tunebench.errors import ModelError
+
+        raise ModelError("This strategy adapts no sequence classifier.", value=self.name)
+
+
+class ClassicalStrategy(LinearStrategy):
     """A baseline without an encoder: it fits a linear classifier on whole texts.
 
-    It has no learning rate and no recipe; its own choices are made on the part that selects the
-    checkpoints of the others. :mod:`tunebench.training.linear.run` fits it.
+    It has no recipe. :mod:`tunebench.training.linear.run` fits it.
     """
 
     backend: ClassVar[str] = "linear"
     trains: ClassVar[str] = "a baseline without an encoder"
-    tunes_learning_rate: ClassVar[bool] = False
-    adapts_classifier: ClassVar[bool] = False
-    data_parallel: ClassVar[bool] = False
-    exportable: ClassVar[bool] = False
+    uses_encoder: ClassVar[bool] = False
     recipe_keys: ClassVar[frozenset[str] | None] = frozenset()
-    #: Stands in the spec, which has a place for one; never shown, and nothing else is accepted.
-    default_learning_rate: ClassVar[float] = 1.0
 
     def run_refusal(
         self,
@@ -204,16 +242,6 @@ class ClassicalStrategy(Strategy):
     ) -> str | None:
         """Refuse nothing: whole texts are read, whatever the encoder can take."""
         return None
-
-    def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
-        """Refuse: there is no encoder to prepare.
-
-        Raises:
-            ModelError: Always.
-        """
-        from tunebench.errors import ModelError
-
-        raise ModelError("This strategy uses no encoder.", value=self.name)
 
 
 @cache

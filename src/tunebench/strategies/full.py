@@ -52,8 +52,8 @@ class FullFineTuning(Strategy):
         """Make every parameter trainable; see :meth:`Strategy.prepare`."""
         return model.requires_grad_(True)
 
-    def pace(self, parameter: str, params: Any, architecture: Architecture) -> tuple[float, float]:
-        """Give lower layers a smaller learning rate, and unfreeze them later; see :meth:`Strategy.pace`."""
+    def multiplier(self, parameter: str, params: Any, architecture: Architecture) -> tuple[float, float]:
+        """Slow lower layers down, and let them begin later; see :meth:`Strategy.multiplier`."""
         depth = architecture.depth(parameter)
         below_top = architecture.num_layers + 1 - depth  # 0 for the head
         return params.layer_decay**below_top, params.unfreeze * below_top / (architecture.num_layers + 1)

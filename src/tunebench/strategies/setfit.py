@@ -47,7 +47,6 @@ class SetFit(Strategy):
     trains: ClassVar[str] = "a sentence encoder of SetFit"
     adapts_classifier: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False
-    exportable: ClassVar[bool] = False
     for_few_labels: ClassVar[bool] = True
     recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"max_length", "precision"})
     extra: ClassVar[tuple[str, str] | None] = ("setfit", "setfit")

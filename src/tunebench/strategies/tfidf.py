@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from tunebench.strategies.base import ClassicalStrategy, StrategyParams, register
+from tunebench.recipe import added_later
+from tunebench.strategies.base import ClassicalStrategy, LinearParams, StrategyParams, register
 
 
-class TfidfParams(StrategyParams):
+class TfidfParams(LinearParams):
     """Parameters of the baseline."""
 
     ngrams: int = Field(default=2, ge=1, le=5, description="longest run of words that is a feature")
     min_documents: int = Field(default=2, ge=1, description="training texts that must hold a feature")
-    c: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        default=(0.01, 0.1, 1.0, 10.0, 100.0),
-        min_length=1,
-        description="inverse strengths of the L2 penalty, to choose from on the selection split",
+    choose_by: Literal["cross_validation", "selection"] = Field(
+        default="cross_validation",
+        json_schema_extra=added_later(neutral="selection"),
+        description="what chooses C: cross_validation of log loss, and then a fit on all labels of the run; or "
+        "selection, by macro F1 on the part that selects the checkpoints of the others",
     )
-
-    @field_validator("c")
-    @classmethod
-    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if list(value) != sorted(set(value)):
-            raise ValueError("c must ascend, without repeats")
-        return value
 
 
 @register

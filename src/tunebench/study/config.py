@@ -19,9 +19,10 @@ from pydantic import (
     model_validator,
 )
 
-from tunebench.data.reference import Copies, DataConfig
+from tunebench.data.reference import Copies, DataConfig, SplitRef
 from tunebench.recipe import Frozen, Recipe, Selection, without_neutral
 from tunebench.strategies import STRATEGIES
+from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
@@ -172,7 +173,10 @@ class StudyConfig(Recipe):
         default=(42,),
         description="seeds that draw the training subset: one, several, or per_seed for one draw per seed",
     )
-    test_size: int | None = Field(default=None, ge=2)
+    test_size: int | None = Field(default=None, ge=2, description="test texts to score")
+    test_limit: int | None = Field(
+        default=None, ge=2, description="most test texts to score where there is no test_size"
+    )
     test_seed: int | None = Field(
         default=None,
         ge=0,
@@ -187,11 +191,19 @@ class StudyConfig(Recipe):
     )
     selection: Selection = "validation"
 
+    metric: str = Field(
+        default=DEFAULT_METRIC,
+        description="selects checkpoints and learning rates, and is what tables, tests and the recommendation "
+        "speak of",
+    )
+
     optimizer: Literal["adamw"] = "adamw"
     evaluations_per_epoch: int = Field(default=2, ge=1, le=100)
 
     search: Search = Field(default_factory=Search)
-    margin: float = Field(default=0.5, gt=0, le=100, description="macro F1 points within which two are equal")
+    margin: float = Field(
+        default=0.5, gt=0, le=100, description="hundredths of the metric (points) within which two are equal"
+    )
     pairs: tuple[tuple[str, str], ...] | None = Field(
         default=None, description="labels to compare two by two; all pairs when unset"
     )
@@ -200,6 +212,13 @@ class StudyConfig(Recipe):
     @classmethod
     def _data_from_string(cls, value: Any) -> Any:
         return {"source": value} if isinstance(value, str) else value
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, value: str) -> str:
+        if value not in METRICS:
+            raise ValueError(f"there is no metric {value!r}; allowed: {', '.join(METRICS)}")
+        return value
 
     @field_validator("strategies", mode="before")
     @classmethod
@@ -225,6 +244,8 @@ class StudyConfig(Recipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
+        if self.test_size is not None and self.test_limit is not None:
+            raise ValueError("test_size is exact, and test_limit the most: drop one of them")
         if self.selection == "test" and self.validation_fraction:
             raise ValueError("selection: test does not use a validation part; remove validation_fraction")
         if self.selection == "validation" and self.validation_fraction == 0:
@@ -302,9 +323,16 @@ class StudyConfig(Recipe):
         """Seed that draws the test part of every run."""
         return self.draws[0][0] if self.shared_test_seed is None else self.shared_test_seed
 
+    def drawn_fraction(self, splits: SplitRef | None) -> float:
+        """Return the share of each training subset that validates: none where the data's own part does."""
+        return 0.0 if splits is not None and splits.validation is not None else self.held_out_fraction
+
     @property
     def held_out_fraction(self) -> float:
-        """Share of each training subset that is set aside for validation (0 when nothing selects on it)."""
+        """Share of each training subset that is set aside for validation, unless the data brings such a part.
+
+        It is 0 where nothing selects on it.
+        """
         if self.validation_fraction is not None:
             return self.validation_fraction
         return 0.1 if self.selection == "validation" else 0.0

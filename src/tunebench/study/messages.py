@@ -16,6 +16,7 @@ from tunebench.recipe import Recipe
 from tunebench.strategies import STRATEGIES
 from tunebench.strategies.base import Strategy
 from tunebench.study.config import StrategyConfig, StudyConfig
+from tunebench.tasks.metrics import METRICS
 
 _RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
 #: What is said of a value, by the type of pydantic's error; the range wins over the wrong type, since a
@@ -129,6 +130,13 @@ def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -
             allowed=", ".join(kinds),
             fix=_did_you_mean(first["input"], kinds)
             or "set 'kind' to one of these, or install the package that adds it",
+        )
+    if path == ("metric",) and "value_error" in types:
+        return ConfigError(
+            "metric: there is no such metric.",
+            value=first["input"],
+            allowed=", ".join(METRICS),
+            fix=_did_you_mean(str(first["input"]).lower(), METRICS) or "choose one of these",
         )
     if "value_error" in types:
         message = str(first["msg"]).removeprefix("Value error, ")

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tunebench.data.reference import Copies, DataRef
+from tunebench.data.reference import Copies, DataRef, SplitRef
 from tunebench.models.reference import BaseHead, ModelRef
 from tunebench.recipe import (
     ADDED_LATER,
@@ -27,16 +27,18 @@ from tunebench.recipe import (
     Schedule,
     Selection,
     Truncation,
+    as_recorded,
     without_neutral,
 )
 from tunebench.strategies import STRATEGIES, capabilities_of
 from tunebench.study.config import StudyConfig
+from tunebench.tasks.metrics import DEFAULT_METRIC
 
 #: Raised whenever the meaning of a spec or a record changes; part of every run id.
 SCHEMA_VERSION = 1
 
 #: Fields that a run takes over from its study unchanged.
-_COMMON = frozenset({"copies", "selection", "evaluations_per_epoch", "optimizer"})
+_COMMON = frozenset({"copies", "selection", "evaluations_per_epoch", "optimizer", "metric"})
 
 
 class RunSpec(Frozen):
@@ -65,6 +67,11 @@ class RunSpec(Frozen):
         json_schema_extra=ADDED_LATER,
         description="whether copies of a text are kept in one part",
     )
+    splits: SplitRef | None = Field(
+        default=None,
+        json_schema_extra=ADDED_LATER,
+        description="what the parts rest on besides texts and labels: an own validation part, groups, times",
+    )
     selection: Selection
     max_length: int
     epochs: int
@@ -84,6 +91,11 @@ class RunSpec(Frozen):
     frozen_dropout: bool = Field(default=True, json_schema_extra=ADDED_LATER)
     #: The fast engine grouped by length before there was a choice: what a record that does not say is.
     batches: BatchOrder = Field(default="by_length", json_schema_extra=ONLY_FAST)
+    metric: str = Field(
+        default=DEFAULT_METRIC,
+        json_schema_extra=ADDED_LATER,
+        description="selects the checkpoint and the learning rate",
+    )
     base_head: BaseHead | None = Field(
         default=None,
         json_schema_extra=ADDED_LATER,
@@ -111,9 +123,25 @@ class RunSpec(Frozen):
         return spec
 
     @property
+    def full_params(self) -> dict[str, Any]:
+        """The strategy's parameters; those that came after the record, as they were before."""
+        strategy = STRATEGIES.get(self.kind)
+        return self.params if strategy is None else as_recorded(self.params, strategy.params)
+
+    @property
+    def strategy_params(self) -> Any:
+        """The strategy's parameters as an instance of :attr:`~tunebench.strategies.base.Strategy.params`."""
+        return STRATEGIES[self.kind].params(**self.full_params)
+
+    @property
     def recipe(self) -> Recipe:
         """How it is trained, besides strategy, learning rate and data."""
         return Recipe.model_construct(**{name: getattr(self, name) for name in Recipe.model_fields})
+
+    @property
+    def own_validation(self) -> bool:
+        """Whether the validation part that the data brings selects, and no share of the training subset."""
+        return self.splits is not None and self.splits.validation is not None
 
     @property
     def test_draw(self) -> int:
@@ -143,6 +171,7 @@ def expand(
     test_examples: int,
     precision: Mapping[Engine, Precision],
     base_head: BaseHead | None = None,
+    splits: SplitRef | None = None,
 ) -> Iterator[RunSpec]:
     """Yield every cell of the grid, resolved, in the order of the study file.
 
@@ -155,6 +184,7 @@ def expand(
         precision: What ``auto`` means on this machine, by engine.
         base_head: What is done with the classification head of the base; None where it has none. It concerns only
             strategies that have a head of this kind.
+        splits: What the parts rest on besides texts and labels.
 
     Yields:
         Specs by subset draw, then seed, then size, then strategy, then learning rate.
@@ -180,7 +210,8 @@ def expand(
                         model=model,
                         data=data,
                         test_size=test_examples,
-                        validation_fraction=study.held_out_fraction,
+                        validation_fraction=study.drawn_fraction(splits),
+                        splits=splits,
                         base_head=base_head if STRATEGIES[strategy.kind].adapts_classifier else None,
                         precision=precision[recipes[label].engine] if wanted == "auto" else wanted,
                         **common,

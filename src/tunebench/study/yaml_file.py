@@ -68,7 +68,8 @@ def load_study(
         name_or_path: A preset's name, or a YAML file.
         overrides: ``key=value`` with dotted keys and YAML values, as given to ``--set``.
         model: Replaces the study's model.
-        data: Replaces the study's data source. Column names and the like are kept; revision and subset are not.
+        data: Replaces the study's data source; columns and the like stay, revision and subset go. A preset's
+            test size then is the most that is scored, unless an override sets it.
 
     Raises:
         ConfigError: Everything that is wrong, together.
@@ -106,6 +107,7 @@ def load_study(
     if model is not None:
         raw["model"] = model
         raw.pop("model_revision", None)
+    own_source = _source(raw)
     if data is not None:
         given = raw.get("data")
         columns = given if isinstance(given, dict) else {}
@@ -113,7 +115,21 @@ def load_study(
     # Last, so that --set can say more about a model or data given beside it.
     for override in overrides:
         _override(raw, override)
+    if name_or_path in known and _source(raw) != own_source:
+        _limit_test(raw, overrides)
     return check_study(raw)
+
+
+def _source(raw: dict[str, Any]) -> Any:
+    data = raw.get("data")
+    return data.get("source") if isinstance(data, dict) else data
+
+
+def _limit_test(raw: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Make a preset's test size a limit, as it was chosen for the preset's own data."""
+    asked = {override.partition("=")[0].strip() for override in overrides}
+    if "test_size" in raw and not asked & {"test_size", "test_limit"}:
+        raw["test_limit"] = raw.pop("test_size")
 
 
 def load_data_config(

@@ -14,6 +14,8 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 
 from tunebench.registry import Registry
+from tunebench.stats import measures
+from tunebench.stats.measures import Influence, WeightedScore, mean_of
 from tunebench.tasks.scores import ClassScore, Scores
 
 #: What a metric's function is given beside the labels.
@@ -31,18 +33,21 @@ class Metric:
 
     Attributes:
         name: Key in :data:`METRICS` and in study files.
-        label: Name for people.
+        label: Name as it stands in a sentence.
         direction: Whether larger (``max``) or smaller (``min``) is better.
         function: See :data:`MetricFunction`. Returns NaN where the metric is not defined.
         needs: What the function is given: predicted classes (``labels``), ``probabilities`` or ``logits``.
-        short: A shorter label, for axes and narrow columns; the label where it is empty.
+        short: A shorter heading, for axes and narrow columns; the heading where it is empty.
         unit: Unit; None for a number without one.
         bounds: The range of its values; None where a side has no bound.
-        points: Whether differences are shown as points, that is, times 100.
+        points: Whether differences are shown as points, that is, times 100; else as they are.
         undefined: When the metric is not defined, as the reason that stands beside a missing value.
-        interval: How an interval over seeds and test examples is computed. ``t`` is the closed form, for metrics
-            whose sampling variance has one; ``bootstrap`` resamples, and serves any metric.
         per_example: For a metric that is a mean over examples: its value for each. None for others.
+        weighted: The metric of weighted examples, for many resamples at once; see
+            :data:`~tunebench.stats.measures.WeightedScore`. Without it every resample is scored by ``function``,
+            which may take minutes.
+        influence: Its influence function, for metrics that have one in closed form. It gives the variance that
+            the test examples add to a score; for other metrics a bootstrap estimates that variance.
     """
 
     name: str
@@ -55,8 +60,15 @@ class Metric:
     bounds: tuple[float | None, float | None] = (0.0, 1.0)
     points: bool = True
     undefined: str = "the metric is not defined for these predictions"
-    interval: Literal["t", "bootstrap"] = "bootstrap"
     per_example: PerExample | None = None
+    weighted: WeightedScore | None = None
+    influence: Influence | None = None
+
+    def __post_init__(self) -> None:
+        if self.per_example is not None:
+            weighted, influence = mean_of(self.per_example)
+            object.__setattr__(self, "weighted", self.weighted or weighted)
+            object.__setattr__(self, "influence", self.influence or influence)
 
     def __call__(self, labels: np.ndarray, logits: np.ndarray) -> float:
         """Return the score of predictions; NaN where the metric is not defined.
@@ -79,10 +91,31 @@ class Metric:
             return np.asarray(logits.argmax(1))
         return np.asarray(logits if self.needs == "logits" else softmax(logits.astype(np.float64), axis=1))
 
+    def weighted_scores(
+        self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, classes: int
+    ) -> np.ndarray:
+        """Return one score a row of weights, ``(resamples,)``; see :data:`~tunebench.stats.measures.WeightedScore`.
+
+        Args:
+            labels: Shape ``(cells,)``.
+            predictions: What :meth:`decode` gives, ``(cells,)`` or ``(cells, classes)``.
+            weights: Shape ``(resamples, cells)``; integers where there is no :attr:`weighted`.
+            classes: Number of classes.
+        """
+        if self.weighted is not None:
+            return self.weighted(labels, predictions, weights, classes)
+        drawn = (np.repeat(np.arange(len(labels)), np.asarray(row, dtype=np.int64)) for row in weights)
+        return np.array([self.function(labels[rows], predictions[rows], classes) for rows in drawn])
+
     @property
-    def short_label(self) -> str:
-        """The shorter label, or the label."""
-        return self.short or self.label
+    def heading(self) -> str:
+        """The label with a capital letter."""
+        return self.label[:1].upper() + self.label[1:]
+
+    @property
+    def short_heading(self) -> str:
+        """The shorter heading, or the heading."""
+        return self.short or self.heading
 
     @property
     def higher_is_better(self) -> bool:
@@ -93,6 +126,29 @@ class Metric:
     def sign(self) -> float:
         """``1.0`` where larger is better, ``-1.0`` where smaller is; a value times it is larger where better."""
         return 1.0 if self.direction == "max" else -1.0
+
+    @property
+    def scale(self) -> float:
+        """What a difference is multiplied by to be shown."""
+        return 100.0 if self.points else 1.0
+
+    @property
+    def difference_unit(self) -> str:
+        """Unit of a difference as it is shown; empty where there is none."""
+        return "points" if self.points else self.unit or ""
+
+    def show_margin(self, margin: float) -> str:
+        """Return a margin, given in hundredths of the metric, with its unit."""
+        shown = f"{margin / 100 * self.scale:g}"
+        return f"{shown} {self.difference_unit}" if self.difference_unit else shown
+
+    def rising(self, value: float) -> float:
+        """Return a value whose best is 1, as learning curves are fitted: itself, or 1 less it; its own inverse."""
+        return value if self.higher_is_better else 1 - value
+
+    def merit(self, value: float) -> float:
+        """Return a number that is larger where the value is better; minus infinity for NaN."""
+        return float("-inf") if np.isnan(value) else self.sign * value
 
     def better(self, value: float, than: float | None) -> bool:
         """Whether a value is better than another one; any defined value is better than none or NaN."""
@@ -111,6 +167,8 @@ def _member(found: Any) -> tuple[str, Metric]:
 METRICS: Registry[Metric] = Registry("tunebench.metrics", "metric", _member)
 #: The metric of a study that names none.
 DEFAULT_METRIC = "macro_f1"
+#: Metrics that stand beside the study's own in its tables.
+ALWAYS_SHOWN = (DEFAULT_METRIC, "accuracy")
 
 
 def register(metric: Metric) -> Metric:
@@ -130,10 +188,6 @@ def _f1(average: str) -> MetricFunction:
         return float(f1_score(labels, predicted, labels=np.arange(classes), average=average, zero_division=0))
 
     return function
-
-
-def _hits(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    return np.asarray(labels == predicted, dtype=np.float64)
 
 
 def _accuracy(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
@@ -204,20 +258,48 @@ def _brier(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> float
     return float(_squares(labels, probabilities, classes).mean())
 
 
-def _ece(labels: np.ndarray, logits: np.ndarray, classes: int) -> float:
-    """Expected calibration error with 15 bins of equal width (Guo et al. 2017)."""
+def _calibration_gaps(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each example's bin of confidence, and whether it is right minus its confidence."""
     confidence = np.minimum(softmax(logits.astype(np.float64), axis=1).max(1), 1.0)
     place = np.clip(np.ceil(confidence * 15).astype(int) - 1, 0, 14)
     hits = logits.argmax(1) == labels  # two logits may differ where their probabilities do not
-    return float(np.abs(np.bincount(place, weights=hits - confidence, minlength=15)).sum() / len(labels))
+    return place, hits - confidence
+
+
+def _weighted_ece(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
+    place, gaps = _calibration_gaps(labels, logits)
+    return np.asarray(np.abs(weights @ (np.eye(15)[place] * gaps[:, None])).sum(1) / weights.sum(1))
+
+
+def _ece(labels: np.ndarray, logits: np.ndarray, classes: int) -> float:
+    """Expected calibration error with 15 bins of equal width (Guo et al. 2017)."""
+    return float(_weighted_ece(labels, logits, np.ones((1, len(labels))), classes)[0])
 
 
 _ABSENT = "a class has no test example, or all of them"
-register(Metric("macro_f1", "Macro F1", "max", _f1("macro"), interval="t"))
-register(Metric("micro_f1", "Micro F1", "max", _f1("micro"), interval="t", per_example=_hits))
-register(Metric("weighted_f1", "Weighted F1", "max", _f1("weighted")))
-register(Metric("accuracy", "Accuracy", "max", _accuracy, interval="t", per_example=_hits))
-register(Metric("balanced_accuracy", "Balanced accuracy", "max", _balanced_accuracy, short="Balanced acc."))
+register(
+    Metric(
+        "macro_f1",
+        "macro F1",
+        "max",
+        _f1("macro"),
+        weighted=measures.macro_f1,
+        influence=measures.macro_f1_influence,
+    )
+)
+register(Metric("micro_f1", "micro F1", "max", _f1("micro"), per_example=measures.hits))
+register(Metric("weighted_f1", "weighted F1", "max", _f1("weighted"), weighted=measures.weighted_f1))
+register(Metric("accuracy", "accuracy", "max", _accuracy, per_example=measures.hits))
+register(
+    Metric(
+        "balanced_accuracy",
+        "balanced accuracy",
+        "max",
+        _balanced_accuracy,
+        short="Balanced acc.",
+        weighted=measures.balanced_accuracy,
+    )
+)
 register(
     Metric(
         "mcc",
@@ -227,34 +309,44 @@ register(
         short="MCC",
         bounds=(-1.0, 1.0),
         undefined="the labels or the predictions hold one class only",
+        weighted=measures.matthews,
     )
 )
 register(
     Metric(
         "log_loss",
-        "Log loss",
+        "log loss",
         "min",
         _log_loss,
         needs="logits",
         unit="nats",
         bounds=(0.0, None),
         points=False,
-        interval="t",
         per_example=_log_losses,
     )
 )
 register(
-    Metric("auroc", "AUROC (one-vs-rest)", "max", _auroc, needs="probabilities", short="AUROC", undefined=_ABSENT)
+    Metric(
+        "auroc",
+        "AUROC (one-vs-rest)",
+        "max",
+        _auroc,
+        needs="probabilities",
+        short="AUROC",
+        undefined=_ABSENT,
+        weighted=measures.auroc,
+    )
 )
 register(
     Metric(
         "average_precision",
-        "Average precision (one-vs-rest)",
+        "average precision (one-vs-rest)",
         "max",
         _average_precision,
         needs="probabilities",
         short="Avg. precision",
         undefined=_ABSENT,
+        weighted=measures.average_precision,
     )
 )
 register(
@@ -267,11 +359,25 @@ register(
         short="Brier",
         bounds=(0.0, 2.0),
         points=False,
-        interval="t",
         per_example=_squares,
     )
 )
-register(Metric("ece", "Expected calibration error", "min", _ece, needs="logits", short="ECE", points=False))
+register(
+    Metric(
+        "ece",
+        "expected calibration error",
+        "min",
+        _ece,
+        needs="logits",
+        short="ECE",
+        points=False,
+        weighted=_weighted_ece,
+    )
+)
+
+
+#: Metrics that every record holds. A metric of another package joins them where a study names it.
+BUILT_IN = METRICS.known
 
 
 def macro_f1(labels: np.ndarray, logits: np.ndarray) -> float:
@@ -279,24 +385,31 @@ def macro_f1(labels: np.ndarray, logits: np.ndarray) -> float:
     return METRICS["macro_f1"](labels, logits)
 
 
-def selection_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """Return what is logged of every look at the selection split: ``loss``, ``macro_f1`` and ``accuracy``.
+def selection_metrics(labels: np.ndarray, logits: np.ndarray, metric: str = DEFAULT_METRIC) -> dict[str, float]:
+    """Return what is logged of every evaluation on the selection split.
 
     Args:
         labels: Integers of shape ``(n,)``.
         logits: Shape ``(n, classes)``.
+        metric: The metric that selects.
+
+    Returns:
+        ``loss`` (the log loss), the metrics of :data:`ALWAYS_SHOWN`, and the metric that selects, by name.
     """
-    names = {"loss": "log_loss", "macro_f1": "macro_f1", "accuracy": "accuracy"}
-    return {name: METRICS[metric](labels, logits) for name, metric in names.items()}
+    names = dict.fromkeys((*ALWAYS_SHOWN, metric))
+    return {"loss": METRICS["log_loss"](labels, logits)} | {name: METRICS[name](labels, logits) for name in names}
 
 
-def score(labels: np.ndarray, logits: np.ndarray, label_names: Sequence[str]) -> Scores:
-    """Score predictions: macro F1, accuracy and log loss, each class, and the confusion matrix.
+def score(
+    labels: np.ndarray, logits: np.ndarray, label_names: Sequence[str], metric: str = DEFAULT_METRIC
+) -> Scores:
+    """Score predictions by all metrics of tunebench, by class, and as a confusion matrix.
 
     Args:
         labels: Integers of shape ``(n,)``.
         logits: Shape ``(n, classes)``.
-        label_names: One name per class.
+        label_names: One name a class.
+        metric: The study's metric, which may be another package's.
 
     Raises:
         ValueError: As :func:`checked`, or the names are not one a class.
@@ -309,8 +422,9 @@ def score(labels: np.ndarray, logits: np.ndarray, label_names: Sequence[str]) ->
         raise ValueError(f"{len(label_names)} label names for {len(classes)} classes")
     predicted = logits.argmax(1)
     table = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
+    found = {name: METRICS[name](labels, logits) for name in dict.fromkeys((*BUILT_IN, metric))}
     return Scores(
-        **{name: METRICS[name](labels, logits) for name in ("macro_f1", "accuracy", "log_loss")},
+        values={name: value if np.isfinite(value) else None for name, value in found.items()},
         per_class=[
             ClassScore(label=name, precision=float(p), recall=float(r), f1=float(f), support=int(n))
             for name, p, r, f, n in zip(label_names, *table, strict=True)

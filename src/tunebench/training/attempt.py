@@ -22,11 +22,12 @@ class Pruned(Exception):
     """A run was stopped by the search, as others are further at the same point."""
 
 
-def _unheard(progress: Progress) -> None:
+def unheard(progress: Progress) -> None:
     """Nobody listens."""
 
 
-def _go_on() -> bool:
+def never() -> bool:
+    """Nobody asks the run to stop."""
     return False
 
 
@@ -45,7 +46,7 @@ class Attempt:
         execution: Device and threads.
         report: Called with the progress.
         stop: Asked after every step; when true, a checkpoint is saved and the run is interrupted.
-        prune: Given the selection split's macro F1 of every evaluation so far, says whether to give up.
+        prune: Given the score of every evaluation on the selection split so far, says whether to give up.
         callbacks: Makes callbacks for the Trainer, such as trackers, in the process that trains. Backends without
             a Trainer of their own leave it alone.
         scores_test: Whether the run is scored on the test part. If not, the test part stays locked.
@@ -55,8 +56,8 @@ class Attempt:
     dataset: TextDataset
     folder: RunFolder
     execution: Execution
-    report: Callable[[Progress], None] = _unheard
-    stop: Callable[[], bool] = _go_on
+    report: Callable[[Progress], None] = unheard
+    stop: Callable[[], bool] = never
     prune: Callable[[list[float]], bool] | None = None
     callbacks: Callable[[RunFolder], Sequence[Any]] = _no_callbacks
     scores_test: bool = True

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tunebench.data import TextDataset
-from tunebench.data.splits import Parts, make_parts
+from tunebench.data import Split, TextDataset
+from tunebench.data.cut import Cut
+from tunebench.data.splits import Parts
 from tunebench.store.record import Examples
 
 if TYPE_CHECKING:
@@ -16,18 +17,34 @@ if TYPE_CHECKING:
 
 
 def run_parts(spec: RunSpec, dataset: TextDataset) -> Parts:
-    """Cut the parts of a run, whatever trains it; see :func:`make_parts`."""
-    return make_parts(
-        train_labels=dataset.train.labels,
-        test_labels=None if dataset.test is None else dataset.test.labels,
-        train_size=spec.train_size,
+    """Cut the parts of a run, whatever trains it; see :func:`~tunebench.data.splits.make_parts`."""
+    cut = Cut(
+        splits=spec.splits,
+        copies=spec.copies,
         subset_seed=spec.subset_seed,
         test_seed=spec.test_seed,
         validation_fraction=spec.validation_fraction,
         test_size=spec.test_size,
-        label_names=dataset.label_names,
-        copies_of=dataset.copies_of if spec.copies == "together" else None,
     )
+    return cut.parts(dataset, spec.train_size)
+
+
+def validation_count(spec: RunSpec, dataset: TextDataset) -> int:
+    """Return how many texts validate, or about how many where they are a share of the training subset."""
+    if spec.own_validation and dataset.validation is not None:
+        return len(dataset.validation)
+    return round(spec.train_size * spec.validation_fraction)
+
+
+def trained_count(spec: RunSpec) -> int:
+    """Return about how many texts train: those of the subset that do not validate."""
+    return spec.train_size - round(spec.train_size * spec.validation_fraction)
+
+
+def validation_split(dataset: TextDataset, parts: Parts) -> Split:
+    """Return the split that the validation part is taken from."""
+    own = dataset.validation if parts.validation_from == "validation" else None
+    return dataset.train if own is None else own
 
 
 def scored_texts(
@@ -40,8 +57,8 @@ def scored_texts(
         return test, test
     if spec.selection == "last" or not len(parts.validation):
         return None, test
-    validation = [dataset.train.texts[i] for i in parts.validation]
-    return (validation, dataset.train.labels[parts.validation]), test
+    split = validation_split(dataset, parts)
+    return ([split.texts[i] for i in parts.validation], split.labels[parts.validation]), test
 
 
 def describe_parts(dataset: TextDataset, parts: Parts) -> Examples:
@@ -53,16 +70,17 @@ def describe_parts(dataset: TextDataset, parts: Parts) -> Examples:
         return [int(n) for n in np.bincount(labels, minlength=classes)]
 
     trained = {dataset.train.texts[row] for row in parts.train}
-    used = trained | {dataset.train.texts[row] for row in parts.validation}
+    own = validation_split(dataset, parts)
+    used = trained | {own.texts[row] for row in parts.validation}
     return Examples(
         train=len(parts.train),
         validation=len(parts.validation),
         test=len(parts.test),
         train_per_class=per_class(dataset.train.labels[parts.train]),
-        validation_per_class=per_class(dataset.train.labels[parts.validation]),
+        validation_per_class=per_class(own.labels[parts.validation]),
         test_per_class=per_class(test.labels[parts.test]),
         test_held_out=parts.test_held_out,
-        validation_in_train=sum(dataset.train.texts[row] in trained for row in parts.validation),
+        validation_in_train=sum(own.texts[row] in trained for row in parts.validation),
         test_in_train=sum(test.texts[row] in used for row in parts.test),
         copies_left_out=len(parts.left_out),
     )

@@ -14,6 +14,7 @@ from tunebench.training.backend import Backend
 BACKENDS = {
     "encoder": "tunebench.training.encoder.run",
     "linear": "tunebench.training.linear.run",
+    "embeddings": "tunebench.training.embeddings.run",
     "setfit": "tunebench.training.setfit.run",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tunebench.data import TextDataset
+from tunebench.errors import StoreError
 from tunebench.files import stored_file
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
@@ -19,19 +20,31 @@ def score_run(
 ) -> RunRecord:
     """Score one trained run on the test part with its stored weights, and write its record anew.
 
-    The logits are those the run would have had at the end of training.
+    The logits are those the run would have had at the end of training. That the test part is opened is written
+    down before it is: a look that is cut short is known too, and is taken up again as the same one.
 
     Args:
-        spec: The run.
+        spec: The run; it has no scores yet.
         dataset: Its texts.
         folder: Where it lies; its record is replaced as a whole.
         execution: Device and threads.
         why: Goes into the record.
+
+    Raises:
+        StoreError: The run has scores, or its files are damaged.
     """
     record = folder.read()
     assert record is not None and record.timing is not None
+    timing = record.timing
+    if record.scores is not None:
+        raise StoreError("The run was scored on the test part before.", value=spec.run_id)
     folder.require_weights(record)
-    folder.note(f"test part opened: {why}")
+    if record.test_access:
+        folder.note(f"test part opened: {why}; the look before was cut short")
+    else:
+        folder.note(f"test part opened: {why}")
+        record = record.model_copy(update={"test_access": [TestAccess(time=now(), why=why)]})
+        folder.commit(record)
     device = devices.resolve_device(execution.device)
     devices.set_threads(devices.threads_of(execution))
     parts = run_parts(spec, dataset)
@@ -39,10 +52,9 @@ def score_run(
     folder.write_predictions(logits=logits, labels=labels, indices=parts.test)
     scored = record.model_copy(
         update={
-            "scores": score(labels, logits, dataset.label_names),
-            "timing": record.timing.model_copy(update={"test_seconds": seconds}),
+            "scores": score(labels, logits, dataset.label_names, spec.metric),
+            "timing": timing.model_copy(update={"test_seconds": seconds}),
             "files": record.files | {folder.predictions.name: stored_file(folder.predictions)},
-            "test_access": [*record.test_access, TestAccess(time=now(), why=why)],
         }
     )
     folder.commit(scored)

@@ -141,7 +141,7 @@ def test_the_server_holds_every_runs_recipe_curves_scores_and_record(
         assert sorted(set(logged) - set(final)) == curves and len(logged) == len(curves) + len(final)
         assert len({(name, step) for name, step, _ in logged}) == len(logged)
         values = {name: value for name, _, value in final}
-        assert values["macro_f1"] == record.scores.macro_f1
+        assert values["macro_f1"] == record.scores["macro_f1"]
         assert values["train_seconds"] == record.timing.train_seconds
         assert {"record.json", "run.log"} == {file.path for file in client.list_artifacts(child.info.run_id)}
     # Going on with a complete study adds nothing.

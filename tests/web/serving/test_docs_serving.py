@@ -60,6 +60,8 @@ def test_routes_statuses_and_limits_are_those_of_the_code(models: dict[str, Path
     limits = Limits()
     for value in (limits.texts, limits.characters, limits.body_bytes, limits.waiting, limits.requests, _ROUND):
         assert f"{value:,}" in PAGE
+    assert f"At most {limits.connections} connections" in PAGE
+    assert f"within {limits.head_seconds:.0f} seconds" in PAGE
     assert f"within {limits.body_seconds:.0f} seconds" in PAGE
     assert MicroBatcher.__init__.__kwdefaults__["batch_tokens"] == 8192
 

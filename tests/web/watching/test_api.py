@@ -54,7 +54,7 @@ def test_a_failure_is_told_whole_and_as_plain_text(study: Path) -> None:
     assert run["error"]["message"] == SCRIPT and SCRIPT in run["error"]["traceback"]
     assert any(SCRIPT in line for line in run["log"])
     assert run["curves"]["loss"]["step"] == list(range(1, 31))
-    assert run["curves"]["macro_f1"]["step"] == [10, 20, 30]
+    assert run["curves"]["score"]["step"] == [10, 20, 30]
 
 
 def test_what_did_not_change_is_not_sent_again(study: Path) -> None:
@@ -70,6 +70,17 @@ def test_what_did_not_change_is_not_sent_again(study: Path) -> None:
         advance(store, spec, 50 if "runs" not in path else 60)
         changed = api.get(path, headers=known)
         assert changed.status_code == 200 and changed.headers["etag"] != first.headers["etag"]
+
+
+def test_any_version_to_start_from_is_answered(study: Path) -> None:
+    api = client(study)
+    first = api.get("/api/study").json()
+    instance = first["version"].split("-")[0]
+    numbers = ["", "9" * 5_000, "٣", "²", "-1", "1e3", " 1", "0x1", "1_0", "\x00", "9" * 15]
+    for since in (*(f"{instance}-{number}" for number in numbers), "-", "", "x" * 5_000):
+        answer = api.get("/api/study", params={"since": since})
+        assert answer.status_code == 200
+        assert answer.json()["whole"] is (since != f"{instance}-{'9' * 15}")
 
 
 def test_only_ids_of_the_plan_are_answered(study: Path) -> None:
@@ -115,6 +126,15 @@ def test_on_loopback_other_names_are_refused(study: Path) -> None:
     for name in ("localhost:8321", "127.0.0.1", "[::1]:99"):
         assert api.get("/api/study", headers={"Host": name}).status_code == 200
     assert client(study, host="0.0.0.0").get("/api/study", headers={"Host": "box.example"}).status_code == 200
+
+
+def test_with_a_token_everything_needs_it(study: Path) -> None:
+    api = client(study, token="right")
+    for path in ("/", "/api/study", "/static/watch.js"):
+        refused = api.get(path)
+        assert refused.status_code == 401 and refused.headers["www-authenticate"].startswith("Basic ")
+        assert api.get(path, auth=("anyone", "wrong")).status_code == 401
+        assert api.get(path, auth=("anyone", "right")).status_code == 200
 
 
 def test_nothing_in_the_folder_changes(study: Path) -> None:
@@ -202,7 +222,7 @@ def test_files_half_written_or_gone_are_never_an_error(
 def test_a_record_with_numbers_json_does_not_know_is_answered(study: Path) -> None:
     path = next(study.glob("runs/*/record.json"))
     raw = json.loads(path.read_text())
-    raw["scores"] and raw["scores"].update(macro_f1=float("nan"))
+    raw["scores"] and raw["scores"]["values"].update(macro_f1=float("nan"))
     raw["log_history"][0]["loss"] = float("inf")
     path.write_text(json.dumps(raw))
     assert set(ask_everything(client(study))) == {200}

@@ -39,7 +39,7 @@ def test_progress_is_passed_on_and_can_be_read_back(tmp_path: Path) -> None:
     found = read_live(path)
     assert found is not None
     assert (found.phase, found.step, found.total) == ("test", 5, 60)
-    assert (found.train_step, found.train_total, found.loss, found.macro_f1) == (3, 10, 0.5, 0.8)
+    assert (found.train_step, found.train_total, found.loss, found.best) == (3, 10, 0.5, 0.8)
     assert found.history == [{"step": i, "epoch": i / 5, "loss": 1 / i} for i in (1, 2, 3)]
     assert found.steps_per_second is not None and found.steps_per_second > 0
 
@@ -156,7 +156,7 @@ def test_a_real_run_logs_the_same_on_disk_as_in_its_record(
     _, record = go(lambda: False)
     found = read_live(folder.live)
     assert found is not None and found.phase == "test"
-    keys = ("step", "epoch", "loss", "eval_loss", "eval_macro_f1")
+    keys = ("step", "epoch", "loss", "eval_loss", "eval_macro_f1", "eval_accuracy")
     logged = [{k: e[k] for k in keys if k in e} for e in record.log_history if "loss" in e or "eval_loss" in e]
     assert found.history == logged and len(logged) > 10
     assert halfway.history == logged[: len(halfway.history)] != []

@@ -124,7 +124,7 @@ def test_the_page_follows_a_folder_that_changes(tmp_path: Path, serve: Serve, op
         look(page)
         expect(page.locator("#chosen")).to_contain_text("60 of 100")
         expect(page.locator("#loss .series path").first).not_to_have_attribute("d", before)
-        assert drawn(page, "f1") == 1
+        assert drawn(page, "score") == 1
     complete(store, specs[0])
     fail(store, specs[1], "broken for a reason")
     look(page)
@@ -192,16 +192,16 @@ def test_it_works_by_keyboard_and_shows_the_focus(tmp_path: Path, serve: Serve, 
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
     expect(page.locator("#chosen tr")).to_have_count(2)
-    expect(page.locator("#f1 .series")).to_have_count(2)  # its curves are asked for, and come later than its row
+    expect(page.locator("#score .series")).to_have_count(2)  # its curves are asked for, and come later than its row
     page.select_option("#axis", "step")
-    page.locator("#f1 > div").focus()
+    page.locator("#score > div").focus()
     page.keyboard.press("End")
-    last = page.locator("#f1 .readout").inner_text()
+    last = page.locator("#score .readout").inner_text()
     assert re.match(r"step \d+ — full.*: 0\.\d{4}; lora.*: 0\.\d{4}$", last)
     page.keyboard.press("ArrowLeft")
-    assert page.locator("#f1 .readout").inner_text() != last
+    assert page.locator("#score .readout").inner_text() != last
     page.keyboard.press("Escape")
-    expect(page.locator("#f1 .readout")).to_have_text("")
+    expect(page.locator("#score .readout")).to_have_text("")
     page.locator("#chosen .remove").first.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#chosen tr")).to_have_count(1)
@@ -215,15 +215,15 @@ def test_what_is_drawn_is_what_was_logged(tmp_path: Path, serve: Serve, open_pag
     assert record is not None
     scores = [entry["eval_macro_f1"] for entry in record.log_history if "eval_macro_f1" in entry]
     page = open_page(serve(tmp_path))
-    page.wait_for_selector("#f1 .series path")
-    page.locator("#f1 > div").focus()
+    page.wait_for_selector("#score .series path")
+    page.locator("#score > div").focus()
     read = []
     for key in ("Home", *["ArrowRight"] * (len(scores) - 1)):
         page.keyboard.press(key)
-        read.append(float(page.locator("#f1 .readout").inner_text().rsplit(": ", 1)[1]))
+        read.append(float(page.locator("#score .readout").inner_text().rsplit(": ", 1)[1]))
     assert read == [round(score, 4) for score in scores]
     heights = page.evaluate(
-        "() => [...document.querySelector('#f1 .series path').getAttribute('d')"
+        "() => [...document.querySelector('#score .series path').getAttribute('d')"
         ".matchAll(/[ML]\\S+ (\\S+?)(?=L|$)/g)].map((found) => Number(found[1]))"
     )
     # Higher scores are drawn higher, in proportion.
@@ -242,7 +242,7 @@ def test_any_number_of_runs_is_usable(
     expect(page.locator(".cell")).to_have_count(count)
     expect(page.locator("#status")).to_contain_text(f"{count} of {count} run")
     page.wait_for_selector("#loss .series path")
-    assert drawn(page, "f1") == min(count, 4)
+    assert drawn(page, "score") == min(count, 4)
     assert fits(page)
     boxes = page.evaluate(
         "() => [...document.querySelectorAll('.cell')].map((c) => [c.scrollWidth <= c.clientWidth, c.offsetHeight])"
@@ -264,7 +264,7 @@ def test_no_more_than_eight_runs_are_chosen_each_with_a_sign_of_its_own(
     for place in range(12):
         page.locator(".cell").nth(place).click()
     expect(page.locator(".cell[aria-pressed=true]")).to_have_count(8)
-    expect(page.locator("#f1 .series")).to_have_count(8)
+    expect(page.locator("#score .series")).to_have_count(8)
     signs = page.eval_on_selector_all("#chosen .mark", "marks => marks.map((mark) => mark.getAttribute('d'))")
     assert len(set(signs)) == 8
 

@@ -8,21 +8,20 @@ that reason; children whose parent dies end at once, since the run's lock died w
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from tunebench.data import TextDataset
+from tunebench.execution.executors.children import READY, ask_for_work, hear_child, start_child, tell_child
 from tunebench.execution.executors.remote import Orders, as_error, describe_error
 from tunebench.execution.runner import environment
 from tunebench.execution.signals import STOP_SIGNALS
@@ -65,24 +64,29 @@ def run_in_processes(attempt: Attempt) -> RunRecord:
     # Frozen layers' outputs are kept by one process for itself.
     there = execution.model_copy(update={"threads": devices.threads_of(execution), "prefix_cache": None})
     orders = Orders.of(attempt)
-    context = multiprocessing.get_context("spawn")
     with TemporaryDirectory(prefix="tunebench-") as place:
-        members = []
+        work = _Work(Path(place), attempt.spec, attempt.dataset, attempt.folder.path, there, orders)
+        members: list[_Member] = []
         try:
             for rank in range(execution.processes):
-                ours, theirs = context.Pipe()
-                path = attempt.folder.path
-                arguments = (theirs, rank, Path(place), attempt.spec, attempt.dataset, path, there, orders)
                 # No daemons: a worker of several, itself one, may start them, and they watch their parent.
-                process = context.Process(target=_work, args=arguments, name=f"tunebench-rank-{rank}")
-                with _may_have_children():
-                    process.start()
-                theirs.close()
-                members.append(_Member(rank, process, ours))
-            return _follow(members, attempt)
+                members.append(_Member(rank, *start_child(_work, rank, name=f"tunebench-rank-{rank}")))
+            return _follow(members, work, attempt)
         finally:
             for member in members:
                 member.end()
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every process of the group is given."""
+
+    place: Path
+    spec: RunSpec
+    dataset: TextDataset
+    path: Path
+    execution: Execution
+    orders: Orders
 
 
 class _Member:
@@ -91,22 +95,18 @@ class _Member:
     def __init__(self, rank: int, process: Any, connection: Connection) -> None:
         self.rank, self.process, self.connection = rank, process, connection
         self.silent = True
+        self.at_work = False
 
     def receive(self) -> tuple[str, Any] | None:
         """Return the next message; None when there will be no more."""
-        try:
-            kind, value = self.connection.recv()
-        except (EOFError, OSError):
-            return None
-        self.silent = self.silent and kind in ("progress", "prune")
-        return kind, value
+        message = hear_child(self.connection)
+        if message is not None:
+            self.silent = self.silent and message[0] in (READY, "progress", "prune")
+        return message
 
     def send(self, kind: str, value: Any) -> None:
-        """Send it a message, if it still listens."""
-        try:
-            self.connection.send((kind, value))
-        except OSError:
-            pass
+        """Tell it something, if it still listens."""
+        tell_child(self.connection, (kind, value))
 
     def end(self) -> None:
         """Kill it, unless it has ended."""
@@ -117,8 +117,8 @@ class _Member:
         self.process.close()
 
 
-def _follow(members: list[_Member], attempt: Attempt) -> RunRecord:
-    """Pass on what the first process tells until all have ended, and return its record."""
+def _follow(members: list[_Member], work: _Work, attempt: Attempt) -> RunRecord:
+    """Give each its work, pass on what the first process tells until all have ended, and return its record."""
     open_ = {member.connection: member for member in members}
     record: RunRecord | None = None
     interrupted: str | None = None
@@ -129,7 +129,8 @@ def _follow(members: list[_Member], attempt: Attempt) -> RunRecord:
         if attempt.stop() and not told:
             told = True
             for member in members:
-                member.send("stop", None)
+                if member.at_work:
+                    member.send("stop", None)
         for connection in wait(list(open_), timeout=_POLL):
             member = open_[connection]  # type: ignore[index]
             message = member.receive()
@@ -139,7 +140,11 @@ def _follow(members: list[_Member], attempt: Attempt) -> RunRecord:
                     deadline = min(deadline, time.monotonic() + _GRACE)
                 continue
             kind, value = message
-            if kind == "progress":
+            if kind == READY:
+                member.at_work = tell_child(member.connection, work)
+                if told:
+                    member.send("stop", None)
+            elif kind == "progress":
                 attempt.report(value)
             elif kind == "prune":
                 member.send("answer", attempt.prune is not None and attempt.prune(value))
@@ -176,32 +181,17 @@ def _obituary(member: _Member, count: int) -> str:
     return f"Process {member.rank + 1} of the {count} that train this run {how}."
 
 
-@contextmanager
-def _may_have_children() -> Iterator[None]:
-    """Let a daemonic worker process start processes: these watch it, and so do not outlive it."""
-    current: Any = multiprocessing.current_process()
-    daemon = current._config.pop("daemon", None)
-    try:
-        yield
-    finally:
-        if daemon is not None:
-            current._config["daemon"] = daemon
-
-
-def _work(
-    connection: Connection,
-    rank: int,
-    place: Path,
-    spec: RunSpec,
-    dataset: TextDataset,
-    path: Path,
-    execution: Execution,
-    orders: Orders,
-) -> None:
+def _work(connection: Connection, rank: int) -> None:
     """Be one process of the group."""
     for number in STOP_SIGNALS:
         # A Ctrl-C reaches all in the terminal, and so does its end; the parent asks for a stop, once.
         signal.signal(number, signal.SIG_IGN)
+    try:
+        work = ask_for_work(connection)
+    except (EOFError, OSError):
+        return  # the parent has ended, and the run's lock with it
+    assert isinstance(work, _Work)
+    execution, orders = work.execution, work.orders
     line = _Line(connection, first=rank == 0)
     from tunebench.engine import process_group
     from tunebench.machine import devices
@@ -209,12 +199,14 @@ def _work(
 
     device = devices.resolve_device(execution.device)
     try:
-        process_group.join(rank, execution.processes, place=place, device=device, threads=execution.threads or 1)
+        process_group.join(
+            rank, execution.processes, place=work.place, device=device, threads=execution.threads or 1
+        )
         record = run_one(
             Attempt(
-                spec,
-                dataset,
-                RunFolder(path),
+                work.spec,
+                work.dataset,
+                RunFolder(work.path),
                 execution,
                 report=line.report,
                 stop=line.stop,

@@ -343,16 +343,15 @@ def _shared(dataset: TextDataset, spec: RunSpec) -> Shared:
     tokenizer = load_tokenizer(folder)
     fingerprint = tokenizer_fingerprint(tokenizer)
     tokens = {}
-    for split in (dataset.train, dataset.test):
-        if split is not None:
-            whole = tokenize(
-                split.texts,
-                tokenizer=tokenizer,
-                tokenizer_fingerprint=fingerprint,
-                max_length=None,
-                cache_dir=default_cache_dir(),
-            )
-            tokens[texts_key(split.texts, fingerprint)] = whole.arrays
+    for split in dataset.splits.values():
+        whole = tokenize(
+            split.texts,
+            tokenizer=tokenizer,
+            tokenizer_fingerprint=fingerprint,
+            max_length=None,
+            cache_dir=default_cache_dir(),
+        )
+        tokens[texts_key(split.texts, fingerprint)] = whole.arrays
     files = None
     if Path(spec.model.source).expanduser().is_dir():
         files = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in _MODEL_FILES}

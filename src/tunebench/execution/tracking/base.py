@@ -15,9 +15,9 @@ from tunebench.study.spec import RunSpec
 
 Ending = Literal["complete", "failed", "interrupted"]
 
-#: Columns of ``tunebench results`` that a finished run adds as metrics; names as there.
+#: Columns of ``tunebench results`` that a finished run adds as metrics, beside its scores; names as there.
 _FINAL = (
-    *("macro_f1", "accuracy", "test_loss", "selection_macro_f1", "selected_step"),
+    *("test_loss", "selection_score", "selected_step"),
     *("train_seconds", "eval_seconds", "test_seconds", "wall_seconds", "seconds_per_step"),
     *("trainable_params", "total_params", "tokens", "train_flops", "peak_memory_bytes", "artifact_bytes"),
 )
@@ -66,7 +66,8 @@ def metrics(entry: Mapping[str, Any]) -> dict[str, float]:
 def final_metrics(spec: RunSpec, record: RunRecord) -> dict[str, float]:
     """Return scores and costs of a record, under the names of ``tunebench results``."""
     row = to_row(spec, status=record.status, record=record)
-    return {key: float(row[key]) for key in _FINAL if _is_number(row[key])}
+    names = (*(record.scores.values if record.scores else ()), *_FINAL)
+    return {key: float(row[key]) for key in names if _is_number(row[key])}
 
 
 def last_step(record: RunRecord) -> int:

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from tunebench.errors import StoreError, first_line
 from tunebench.execution.tracking.base import Ending, StudyLog, without_secrets
-from tunebench.files import read_json, set_aside, write_json
+from tunebench.files import is_regular, read_json, set_aside, write_json
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 
@@ -136,7 +136,7 @@ def _end(log: StudyLog, spec: RunSpec, folder: RunFolder) -> None:
     except StoreError:
         return  # damaged: whoever reads the study is told so
     if record is not None:
-        log.end(spec, record, [path for path in (folder.record, folder.failure, folder.log) if path.is_file()])
+        log.end(spec, record, [path for path in (folder.record, folder.failure, folder.log) if is_regular(path)])
 
 
 @contextmanager

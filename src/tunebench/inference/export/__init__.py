@@ -6,6 +6,7 @@ subclass under ``@register`` and import it here. The tests run over the registry
 
 from tunebench.inference.export.adapter import AdapterExporter
 from tunebench.inference.export.base import EXPORTERS, Exporter, Tolerance
+from tunebench.inference.export.linear import LinearExporter
 from tunebench.inference.export.merged import MergedExporter
 from tunebench.inference.export.onnx_fp32 import OnnxExporter
 from tunebench.inference.export.onnx_int8 import Int8Exporter
@@ -17,6 +18,7 @@ __all__ = [
     "Exported",
     "Exporter",
     "Int8Exporter",
+    "LinearExporter",
     "MergedExporter",
     "OnnxExporter",
     "Tolerance",

@@ -26,6 +26,7 @@ class AdapterExporter(Exporter):
 
     def check(self, artifact: Artifact) -> None:
         """Refuse runs without an adapter; see :meth:`Exporter.check`."""
+        super().check(artifact)
         if artifact.format != "adapter":
             kind = "this strategy" if artifact.run is None else artifact.run.kind
             raise ExportError(
@@ -47,7 +48,7 @@ class AdapterExporter(Exporter):
         # PEFT has no place for label names; a configuration beside the adapter is where loaders look.
         model.get_base_model().config.save_pretrained(folder)
 
-    def how_to_load(self, artifact: Artifact, cut: Cut) -> str:
+    def how_to_load(self, artifact: Artifact, cut: Cut | None, folder: Path) -> str:
         """Return the lines for Transformers and PEFT; see :meth:`Exporter.how_to_load`."""
         assert artifact.base is not None
         base = hub_name(artifact.base) or f"path/to/{shown(artifact.base)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunebench.errors import ExportError
 
@@ -25,12 +25,12 @@ class Tolerance:
         logit_difference: Largest absolute difference of a logit; None where rounding is the point of the
             format, and only predictions count.
         equal_predictions: Smallest share of texts with the same label.
-        macro_f1_loss: Largest loss of macro F1.
+        f1_loss: Largest loss of macro F1.
     """
 
     logit_difference: float | None
     equal_predictions: float
-    macro_f1_loss: float
+    f1_loss: float
 
 
 class Exporter(ABC):
@@ -46,21 +46,37 @@ class Exporter(ABC):
     #: Type of the stored weights.
     weights: ClassVar[str] = "fp32"
 
-    def check(self, artifact: Artifact) -> None:  # noqa: B027 - most formats hold every run
+    def check(self, artifact: Artifact) -> None:
         """Refuse, before anything is loaded, a run that this format cannot hold.
 
         Raises:
             ExportError: The message says why.
             MissingExtraError: The format needs packages that are not installed.
         """
+        kind = "this strategy" if artifact.run is None else artifact.run.kind
+        if artifact.format == "linear" and self.name != "linear":
+            raise ExportError(
+                f"{kind} trains a logistic regression. That is no Transformers model, so there is no {self.name} "
+                "format of it.",
+                value=artifact.name,
+                allowed="linear",
+                fix="use --format linear, or leave --format out",
+            )
+        if self.name == "linear" and artifact.format != "linear":
+            raise ExportError(
+                f"{kind} trains a Transformers model, and the linear format holds logistic regressions only.",
+                value=artifact.name,
+                allowed=", ".join(name for name in EXPORTERS if name != "linear"),
+                fix="use --format merged, or leave --format out",
+            )
 
     @abstractmethod
-    def write(self, model: nn.Module, folder: Path, artifact: Artifact) -> None:
-        """Write everything but tokenizer, ``export.json`` and model card.
+    def write(self, model: Any, folder: Path, artifact: Artifact) -> None:
+        """Write everything but ``export.json``, the model card, and the tokenizer of a Transformers model.
 
         Args:
-            model: The run's model in fp32, in evaluation mode, with its adapter separate from the base. It may be
-                changed.
+            model: The run's model in fp32, in evaluation mode, with its adapter beside the base; of a linear
+                run a :class:`~tunebench.training.backend.TextModel`. It may be changed.
             folder: An empty folder.
             artifact: The run.
 
@@ -69,12 +85,13 @@ class Exporter(ABC):
         """
 
     @abstractmethod
-    def how_to_load(self, artifact: Artifact, cut: Cut) -> str:
+    def how_to_load(self, artifact: Artifact, cut: Cut | None, folder: Path) -> str:
         """Return Python that loads the folder ``PATH`` without tunebench, for the model card.
 
         Args:
             artifact: The run.
-            cut: How the run's texts were shortened.
+            cut: How the run's texts were shortened; None where whole texts are read.
+            folder: The written export.
         """
 
 
@@ -112,7 +129,7 @@ def merged_model(model: nn.Module) -> nn.Module:
     return merged
 
 
-def batch_lines(artifact: Artifact, cut: Cut, *, tensors: str) -> list[str]:
+def batch_lines(artifact: Artifact, cut: Cut | None, *, tensors: str) -> list[str]:
     """Return Python that makes ``batch`` of texts with ``tokenizer``, shortened as in training.
 
     Args:
@@ -120,7 +137,7 @@ def batch_lines(artifact: Artifact, cut: Cut, *, tensors: str) -> list[str]:
         cut: How its texts were shortened.
         tensors: What the batch is made of: ``pt`` or ``np``.
     """
-    if artifact.truncation != "head_tail":
+    if artifact.truncation != "head_tail" or cut is None:
         # The saved tokenizer knows length and side.
         return [f'batch = tokenizer(["a text"], truncation=True, padding=True, return_tensors="{tensors}")']
     return [

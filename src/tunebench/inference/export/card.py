@@ -12,6 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tunebench.files import write_text
 from tunebench.formatting import escape_markdown
+from tunebench.strategies import capabilities_of
+from tunebench.tasks.metrics import ALWAYS_SHOWN, DEFAULT_METRIC, METRICS
 
 if TYPE_CHECKING:
     from tunebench.data.reference import DataRef
@@ -42,7 +44,7 @@ class Result:
 
 
 def write_card(
-    folder: Path, *, source: Source, exporter: Exporter, facts: dict[str, Any], cut: Cut, name: str
+    folder: Path, *, source: Source, exporter: Exporter, facts: dict[str, Any], cut: Cut | None, name: str
 ) -> None:
     """Write ``README.md`` into an export.
 
@@ -51,7 +53,7 @@ def write_card(
         source: The run.
         exporter: The format.
         facts: The content of ``export.json``.
-        cut: How the run's texts were shortened.
+        cut: How the run's texts were shortened; None where whole texts are read.
         name: What the model is called.
     """
     environment = Environment(
@@ -81,25 +83,33 @@ def write_card(
         results=found,
         method=found[0].method,
         cut=cut,
-        how_to_load=exporter.how_to_load(source.artifact, cut),
+        how_to_load=exporter.how_to_load(source.artifact, cut, folder),
+        strategy=capabilities_of(spec.kind),
+        params=spec.full_params,
     )
     write_text(folder / "README.md", re.sub(r"\n{3,}", "\n\n", text))
 
 
 def results(source: Source) -> list[Result]:
-    """Return macro F1 and accuracy of the run's whole test part, from its stored predictions."""
+    """Return the scores of the run's whole test part, from its stored predictions.
+
+    The study's metric, macro F1 and accuracy; what is not defined for these predictions is left out.
+    """
     from tunebench.stats import example_interval
 
     found = []
-    for metric, label in (("macro_f1", "macro F1"), ("accuracy", "accuracy")):
+    for name in dict.fromkeys((source.record.spec.metric, *ALWAYS_SHOWN)):
+        metric = METRICS[name]
+        if np.isnan(metric(source.labels, source.logits)):
+            continue
         interval = example_interval(
             source.labels,
-            source.logits.argmax(1),
+            metric.decode(source.logits),
             classes=source.logits.shape[1],
             rng=np.random.default_rng(0),
-            metric=metric,  # type: ignore[arg-type]
+            metric=metric,
         )
-        found.append(Result(metric, label, interval.estimate, interval.low, interval.high, interval.method))
+        found.append(Result(name, metric.label, interval.estimate, interval.low, interval.high, interval.method))
     return found
 
 
@@ -122,7 +132,8 @@ def _metadata(source: Source, exporter: Exporter, found: list[Result], name: str
     spec = source.record.spec
     assert source.record.examples is not None
     held_out = source.record.examples.test_held_out
-    base, data = hub_name(spec.model), hub_name(spec.data)
+    base = hub_name(spec.model) if capabilities_of(spec.kind).uses_encoder else None
+    data = hub_name(spec.data)
     evaluated = [
         EvalResult(
             task_type="text-classification",
@@ -131,9 +142,9 @@ def _metadata(source: Source, exporter: Exporter, found: list[Result], name: str
             dataset_name=shown(spec.data),
             dataset_revision=spec.data.revision,
             dataset_split="train (held out)" if held_out else "test",
-            metric_type="f1" if result.metric == "macro_f1" else result.metric,
+            metric_type="f1" if result.metric == DEFAULT_METRIC else result.metric,
             metric_name=result.label,
-            metric_args={"average": "macro"} if result.metric == "macro_f1" else None,
+            metric_args={"average": "macro"} if result.metric == DEFAULT_METRIC else None,
             metric_value=round(result.value, 6),
         )
         for result in found

@@ -30,16 +30,16 @@ class Agreement:
         largest_logit_difference: Over all texts and classes.
         mean_logit_difference: Mean of the absolute differences.
         equal_predictions: Share of texts with the same label.
-        macro_f1_before: Of the run, on these texts.
-        macro_f1_after: Of the export, on these texts.
+        f1_before: Macro F1 of the run, on these texts.
+        f1_after: Macro F1 of the export, on these texts.
     """
 
     texts: int
     largest_logit_difference: float
     mean_logit_difference: float
     equal_predictions: float
-    macro_f1_before: float
-    macro_f1_after: float
+    f1_before: float
+    f1_after: float
 
     def violations(self, tolerance: Tolerance) -> list[str]:
         """Return what is beyond a tolerance, one sentence each."""
@@ -52,9 +52,9 @@ class Agreement:
                 f"{self.equal_predictions:.1%} of the predictions are equal, "
                 f"and {tolerance.equal_predictions:.1%} are needed"
             )
-        loss = self.macro_f1_before - self.macro_f1_after
-        if not loss <= tolerance.macro_f1_loss:
-            found.append(f"macro F1 falls by {loss:.4f}, and {tolerance.macro_f1_loss:g} is allowed")
+        loss = self.f1_before - self.f1_after
+        if not loss <= tolerance.f1_loss:
+            found.append(f"macro F1 falls by {loss:.4f}, and {tolerance.f1_loss:g} is allowed")
         return found
 
 
@@ -77,8 +77,8 @@ def agreement(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> Agre
         largest_logit_difference=float(difference.max()),
         mean_logit_difference=float(difference.mean()),
         equal_predictions=float((before.argmax(1) == after.argmax(1)).mean()),
-        macro_f1_before=macro_f1(labels, before),
-        macro_f1_after=macro_f1(labels, after),
+        f1_before=macro_f1(labels, before),
+        f1_after=macro_f1(labels, after),
     )
 
 

@@ -37,7 +37,7 @@ class MergedExporter(Exporter):
             )
         plain.save_pretrained(folder)
 
-    def how_to_load(self, artifact: Artifact, cut: Cut) -> str:
+    def how_to_load(self, artifact: Artifact, cut: Cut | None, folder: Path) -> str:
         """Return the lines for Transformers; see :meth:`Exporter.how_to_load`."""
         if artifact.truncation == "head_tail":
             # A pipeline leaves the cut to the tokenizer, which keeps one end.

@@ -33,6 +33,7 @@ class OnnxExporter(Exporter):
 
     def check(self, artifact: Artifact) -> None:
         """Refuse without the packages; see :meth:`Exporter.check`."""
+        super().check(artifact)
         for package in ("onnx", "onnxscript", "onnxruntime"):
             if importlib.util.find_spec(package) is None:
                 raise MissingExtraError(package, "onnx")
@@ -43,7 +44,7 @@ class OnnxExporter(Exporter):
         write_graph(plain, folder / ONNX_FILES[self.name])
         plain.config.save_pretrained(folder)
 
-    def how_to_load(self, artifact: Artifact, cut: Cut) -> str:
+    def how_to_load(self, artifact: Artifact, cut: Cut | None, folder: Path) -> str:
         """Return the lines for onnxruntime; see :meth:`Exporter.how_to_load`."""
         return "\n".join(
             [

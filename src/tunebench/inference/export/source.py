@@ -19,6 +19,7 @@ from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedStudy
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import capabilities_of
+from tunebench.tasks.metrics import METRICS
 
 if TYPE_CHECKING:
     from tunebench.store.record import RunRecord
@@ -88,7 +89,9 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
     strategy = capabilities_of(record.spec.kind)
     if record.scores is None or not strategy.exportable:
         raise ExportError(
-            "Only a classifier that the Trainer trained and that was scored on test can be exported.",
+            "The run has no scores on the test part, which an export is checked with."
+            if record.scores is None
+            else "What this strategy trains cannot be exported.",
             value=f"{run_id}: {'not scored' if record.scores is None else strategy.trains}",
             fix="choose another --run",
         )
@@ -107,7 +110,7 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
 
 
 def best_run(comparison: Comparison) -> str:
-    """Return the complete run with the best macro F1 on validation; the earlier in the plan wins a tie.
+    """Return the complete run with the best score on validation; the earlier in the plan wins a tie.
 
     The test part is never looked at: what it chose, it could no longer judge.
 
@@ -136,10 +139,13 @@ def recommended_run(comparison: Comparison) -> tuple[str, tuple[str, ...]]:
 
 def _best(cells: tuple[Cell, ...], name: str) -> str:
     if not cells:
-        raise StoreError("The study has no complete run.", value=name, fix="tunebench run STUDY resumes it")
-    judged = [cell for cell in cells if cell.spec.selection == "validation" and _score(cell) is not None]
+        raise StoreError("The study has no complete run.", value=name, fix="tunebench run STUDY goes on with it")
+    judged = [
+        cell for cell in cells if cell.spec.selection == "validation" and cell.row["selection_score"] is not None
+    ]
     if judged:
-        return max(judged, key=lambda cell: _score(cell) or 0.0).spec.run_id
+        metric = METRICS[judged[0].spec.metric]
+        return max(judged, key=lambda cell: metric.merit(cell.row["selection_score"])).spec.run_id
     if len(cells) == 1:
         return cells[0].spec.run_id
     raise ExportError(
@@ -148,11 +154,6 @@ def _best(cells: tuple[Cell, ...], name: str) -> str:
         allowed=", ".join(cell.spec.run_id for cell in cells[:6]),
         fix="name one: --run ID",
     )
-
-
-def _score(cell: Cell) -> float | None:
-    value: float | None = cell.row["selection_macro_f1"]
-    return value
 
 
 def _test_texts(

@@ -18,6 +18,7 @@ from tunebench.inference.export.base import EXPORTERS, Exporter
 from tunebench.inference.export.card import write_card
 from tunebench.inference.export.check import Agreement, agreement, latency_ms
 from tunebench.inference.export.source import Source, open_source
+from tunebench.strategies import capabilities_of
 
 if TYPE_CHECKING:
     from tunebench.inference.predictor import Predictor
@@ -49,7 +50,7 @@ def export_run(
     study: Path,
     *,
     out: Path,
-    format: str = "merged",
+    format: str | None = None,
     run_id: str | None = None,
     recommended: bool = False,
     texts: int = CHECKED_TEXTS,
@@ -59,8 +60,9 @@ def export_run(
 
     Args:
         study: The study's folder.
-        out: The new folder; it must not exist, or be empty.
-        format: A key of :data:`~tunebench.inference.export.base.EXPORTERS`.
+        out: The new folder; it must not be there yet, or be empty.
+        format: A key of :data:`~tunebench.inference.export.base.EXPORTERS`; None for what holds any run of its
+            kind: ``linear`` for a linear classifier, ``merged`` for all others.
         run_id: The run; None for the best by macro F1 on validation.
         recommended: Export a run of the recommended strategy, which is chosen by scores on the test part.
         texts: Texts of the test part to compare on.
@@ -71,13 +73,13 @@ def export_run(
             is left at ``out`` then.
         TunebenchError: Study, run, data or base are missing, or have changed.
     """
-    if format not in EXPORTERS:
+    if format is not None and format not in EXPORTERS:
         raise ConfigError("There is no such export format.", value=format, allowed=", ".join(EXPORTERS))
     if run_id is not None and recommended:
-        raise ConfigError("Name a run, or take the recommended one, not both.", value=run_id)
-    exporter = EXPORTERS[format]
+        raise ConfigError("Either a run is named, or the recommended one is taken.", value=run_id)
     check_place(out)
     source = open_source(study, run_id=run_id, recommended=recommended, texts=texts)
+    exporter = EXPORTERS[format or ("linear" if source.artifact.format == "linear" else "merged")]
     exporter.check(source.artifact)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
@@ -114,32 +116,25 @@ def check_place(out: Path) -> None:
 def _write(
     source: Source, exporter: Exporter, folder: Path, name: str, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    from tunebench.inference.predictor import embedding_rows, from_model, load
-    from tunebench.inference.restore import restore_model
+    from tunebench.inference.predictor import load, predictor_of_run
     from tunebench.machine.clock import ContentionMeter
-    from tunebench.models.loading import load_tokenizer
 
     tell(f"run {source.artifact.name}: {len(source.texts)} texts through the model as trained")
-    model, tokens = restore_model(source.artifact)
+    before, model, tokens = predictor_of_run(source.artifact)
     meter = ContentionMeter()
     meter.start()
-    rows = embedding_rows(model)
-    before = from_model(source.artifact, model, load_tokenizer(tokens, rows=rows))
     logits, milliseconds = _answers(before, source)
     repeated = _check_rebuilt(source, logits)
 
     tell(f"writing {exporter.name}: {exporter.summary}")
     exporter.write(model, folder, source.artifact)
-    tokenizer = load_tokenizer(tokens)
-    tokenizer.model_max_length = source.artifact.max_length
-    # Both: what is saved are the arguments it was made with, at their present values.
-    tokenizer.truncation_side = "left" if source.artifact.truncation == "tail" else "right"
-    tokenizer.init_kwargs["truncation_side"] = tokenizer.truncation_side
-    tokenizer.save_pretrained(folder)
+    if tokens is not None:
+        _write_tokenizer(tokens, folder, source)
     facts = _facts(source, exporter)
     write_json(folder / EXPORT_FILE, facts)
 
-    tell("loading the export and comparing it with the run")
+    tell("loading it again, and comparing")
+    # ONNX runs as it was written, and all others as the run's model did.
     after = load(folder, device="cpu", precision="auto" if exporter.name.startswith("onnx") else "fp32")
     exported_logits, exported_milliseconds = _answers(after, source)
     meter.stop()
@@ -164,6 +159,17 @@ def _write(
     write_card(folder, source=source, exporter=exporter, facts=facts, cut=before.cut, name=name)
     write_json(folder / EXPORT_FILE, facts)
     return facts
+
+
+def _write_tokenizer(tokens: Path, folder: Path, source: Source) -> None:
+    from tunebench.models.loading import load_tokenizer
+
+    tokenizer = load_tokenizer(tokens)
+    tokenizer.model_max_length = source.artifact.max_length
+    # Both: what is saved are the arguments it was made with, at their present values.
+    tokenizer.truncation_side = "left" if source.artifact.truncation == "tail" else "right"
+    tokenizer.init_kwargs["truncation_side"] = tokenizer.truncation_side
+    tokenizer.save_pretrained(folder)
 
 
 def _answers(predictor: Predictor, source: Source) -> tuple[np.ndarray, float]:
@@ -199,22 +205,23 @@ def _refuse_disagreement(found: Agreement, exporter: Exporter) -> None:
 def _facts(source: Source, exporter: Exporter) -> dict[str, Any]:
     """Return what ``export.json`` says besides the check."""
     spec = source.record.spec
+    strategy = capabilities_of(spec.kind)
     return {
         "schema_version": EXPORT_VERSION,
         "format": exporter.name,
         "weights": exporter.weights,
         "run_id": source.record.run_id,
         "study": source.study.name,
-        "strategy": {"label": spec.label, "kind": spec.kind, "params": spec.params},
+        "strategy": {"label": spec.label, "kind": spec.kind, "params": spec.full_params},
         "recommended_among": list(source.recommended_among),
-        "learning_rate": spec.learning_rate,
+        "learning_rate": spec.shown_learning_rate,
         "train_size": spec.train_size,
         "seed": spec.seed,
         "label_names": list(spec.data.label_names),
-        "max_length": spec.max_length,
-        "truncation": spec.truncation,
+        "max_length": source.artifact.max_length,
+        "truncation": None if source.artifact.max_length is None else spec.truncation,
         "head_share": spec.head_share if spec.truncation == "head_tail" else None,
-        "base": spec.model.model_dump(mode="json"),
+        "base": spec.model.model_dump(mode="json") if strategy.uses_encoder else None,
         "data": spec.data.model_dump(mode="json"),
         "versions": source.record.environment.versions,
     }

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tunebench.analysis.cautions import OPTIMISTIC, not_shown
 from tunebench.analysis.comparison import Arm, Comparison
+from tunebench.analysis.warnings import OPTIMISTIC, not_shown
 from tunebench.report.figures.style import Style, footnote, legend_beside, new_figure
 
 #: A gap in a legend.

@@ -15,14 +15,15 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.cautions import not_shown
 from tunebench.analysis.comparison import Group
 from tunebench.analysis.evidence import Entry
+from tunebench.analysis.warnings import not_shown
 from tunebench.formatting import learning_rate
 from tunebench.report.figures.panels import NOTHING, finished_with, panels_by_size, panels_of_lines, too_many
 from tunebench.report.figures.registry import register
 from tunebench.report.figures.style import Style, footnote, say_nothing_to_show, styles
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.metrics import METRICS, Metric
 
 _CUTS = ("head", "head_tail", "tail")
 #: What may differ between strategies that a figure of cuts joins by a line.
@@ -31,7 +32,7 @@ _FREE = ("truncation", "head_share", "learning_rate", "seed", "subset_seed", "tr
 
 @dataclass(frozen=True)
 class _Rates:
-    """The selection split's macro F1 of one strategy and size.
+    """The selection split's score of one strategy and size.
 
     Attributes:
         means: By learning rate, ascending, of the seeds that went to their end.
@@ -52,7 +53,7 @@ class _Rates:
         for arm in group.arms:
             if arm.shown_learning_rate is None:
                 continue
-            scores = [(c.status, c.row["selection_macro_f1"]) for c in arm.cells]
+            scores = [(c.status, c.row["selection_score"]) for c in arm.cells]
             whole = [value for status, value in scores if status == "complete" and value is not None]
             early = [value for status, value in scores if status == "pruned" and value is not None]
             if whole:
@@ -61,7 +62,7 @@ class _Rates:
                 if arm is group.selected and len(group.arms) > 1:
                     found.chosen.append(found.means[-1])
             elif early:
-                found.stopped.append((arm.learning_rate, max(early)))
+                found.stopped.append((arm.learning_rate, max(early, key=_metric(group).merit)))
         return found
 
     @property
@@ -88,6 +89,11 @@ class _Rates:
                 axes.plot(*zip(*points, strict=True), color=color, **look)
 
 
+def _metric(group: Group) -> Metric:
+    """Return the metric that selected the runs."""
+    return METRICS[group.cells[0].spec.metric]
+
+
 class _RateLocator(FixedLocator):
     """Ticks of a panel at learning rates, but for those whose labels would run into the one before."""
 
@@ -110,9 +116,9 @@ class _RateLocator(FixedLocator):
         return kept
 
 
-@register("f1_by_learning_rate", "Macro F1 by learning rate")
-def f1_by_learning_rate(analysis: Analysis) -> Figure:
-    """Draw the selection split's macro F1 against the learning rate; the chosen one ringed.
+@register("score_by_learning_rate", "Score by learning rate")
+def score_by_learning_rate(analysis: Analysis) -> Figure:
+    """Draw the selection split's score against the learning rate; the chosen one ringed.
 
     One panel a size; or one a strategy, where there are many, before all others in grey.
     """
@@ -120,8 +126,11 @@ def f1_by_learning_rate(analysis: Analysis) -> Figure:
     found = {(group.label, group.train_size): _Rates.of(group) for group in comparison.groups()}
     look_of = styles(comparison.labels)
     many = too_many(comparison)
-    bottom = _bottom([value for rates in found.values() for _, value in rates.scores])
-    figure, panels = panels_of_lines(comparison, "Learning rate (log scale)", f"Macro F1 on {comparison.evaluated}")
+    metric = METRICS[comparison.cells[0].spec.metric]
+    drawn = [value for rates in found.values() for _, value in rates.scores]
+    bottom = _bottom(drawn) if metric.higher_is_better else None
+    heading = f"{metric.heading} on {comparison.evaluated}"
+    figure, panels = panels_of_lines(comparison, "Learning rate (log scale)", heading)
     for key, rates in found.items():
         rates.draw(panels[key], look_of[key[0]])
         for other, axes in panels.items():
@@ -214,14 +223,14 @@ def cuts_differ(analysis: Analysis) -> bool:
     return len({cell.spec.truncation for cell in analysis.comparison.cells} - {None}) > 1
 
 
-@register("f1_by_truncation", "Macro F1 by what is read of a text", applies=cuts_differ)
-def f1_by_truncation(analysis: Analysis) -> Figure:
-    """Draw macro F1 on test with 95 % intervals by what is read of a text, one panel a size.
+@register("score_by_truncation", "Score by what is read of a text", applies=cuts_differ)
+def score_by_truncation(analysis: Analysis) -> Figure:
+    """Draw the score on test with 95 % intervals by what is read of a text, one panel a size.
 
     Strategies that differ in nothing else, but for their learning rate, are joined by a line.
     """
     comparison = analysis.comparison
-    figure, panels = panels_by_size(comparison, "Read of a long text", "Macro F1 on test")
+    figure, panels = panels_by_size(comparison, "Read of a long text", comparison.on_test)
     look_of = styles(comparison.labels)
     shown: dict[str, Style] = {}
     for size, axes in panels.items():

@@ -1,8 +1,8 @@
-"""The figures of a comparison: the report's 1-3, macro F1 while training, and against time."""
+"""Figures of a comparison: losses, the score by size, while training, and against time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.cautions import shared_machine
-from tunebench.analysis.comparison import Arm, Comparison
+from tunebench.analysis.comparison import Arm, Comparison, Summary
 from tunebench.analysis.log_history import binned, curve, last_step, mean_curve
 from tunebench.analysis.published import published_cell
+from tunebench.analysis.warnings import shared_machine
 from tunebench.formatting import learning_rate
 from tunebench.report.figures.panels import (
     BLANK,
@@ -35,12 +35,13 @@ from tunebench.report.figures.style import (
     say_nothing_to_show,
     styles,
 )
+from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
 
 #: Points of a training loss curve: each is the mean of what was logged in its part of training.
 LOSS_POINTS = 40
 
 
-@register("loss_curves", "Figure 1. Training and evaluation loss")
+@register("loss_curves", "Training and evaluation loss")
 def loss_curves(analysis: Analysis) -> Figure:
     """Draw both losses against the share of training steps, one panel a size.
 
@@ -99,32 +100,35 @@ def _losses(arm: Arm) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, 
     return mean_curve(train)[:2], mean_curve(evaluation)[:2]
 
 
-@register("macro_f1_by_size", "Figure 2. Macro F1 by training size")
-def macro_f1_by_size(analysis: Analysis) -> Figure:
-    """Draw macro F1 on the test split against training size, with the report's values hollow."""
+@register("score_by_size", "Score by training size")
+def score_by_size(analysis: Analysis) -> Figure:
+    """Draw the score on the test split against training size, with published values hollow."""
     comparison = analysis.comparison
-    return _by_size(comparison, "macro_f1", "Macro F1 on test", log=False)
+    metric = comparison.measure
+    return _by_size(comparison, lambda arm: arm.summary(metric.name), metric.name, comparison.on_test, log=False)
 
 
-@register("f1_per_million_by_size", "Figure 3. Macro F1 per million trainable parameters")
-def f1_per_million_by_size(analysis: Analysis) -> Figure:
-    """Draw macro F1 per million trainable parameters against training size, on a log axis."""
+@register("score_per_million_by_size", "Score per million trainable parameters")
+def score_per_million_by_size(analysis: Analysis) -> Figure:
+    """Draw the score per million trainable parameters against training size, on a log axis."""
     comparison = analysis.comparison
-    return _by_size(
-        comparison, "f1_per_million", "Macro F1 per million\ntrainable parameters (log scale)", log=True
-    )
+    metric = comparison.measure
+    heading = f"{metric.heading} per million\ntrainable parameters (log scale)"
+    column = "f1_per_million" if metric.name == DEFAULT_METRIC else ""
+    return _by_size(comparison, lambda arm: arm.per_million(metric.name), column, heading, log=True)
 
 
-@register("macro_f1_by_step", "Macro F1 while training")
-def macro_f1_by_step(analysis: Analysis) -> Figure:
-    """Draw macro F1 on the selection split by step, one panel a size; bands are the range over seeds."""
+@register("score_by_step", "Score while training")
+def score_by_step(analysis: Analysis) -> Figure:
+    """Draw the score on the selection split by step, one panel a size; bands are the range over seeds."""
     comparison = analysis.comparison
-    figure, panels = panels_by_size(comparison, "Training step", f"Macro F1 on {comparison.evaluated}")
+    metric = METRICS[comparison.cells[0].spec.metric]
+    figure, panels = panels_by_size(comparison, "Training step", f"{metric.heading} on {comparison.evaluated}")
     look_of = styles(comparison.labels)
     bands = False
     for arm in arms_of(comparison):
         style, axes = look_of[arm.label], panels[arm.train_size]
-        scores = [curve(history, "eval_macro_f1") for history, _ in _histories(arm)]
+        scores = [curve(history, f"eval_{metric.name}") for history, _ in _histories(arm)]
         x, mean, low, high = mean_curve([(found.steps, found.values) for found in scores])
         if not len(x):
             continue
@@ -145,9 +149,9 @@ def macro_f1_by_step(analysis: Analysis) -> Figure:
     return finished(figure, comparison, entries, notes)
 
 
-@register("f1_by_train_time", "Macro F1 by training time")
-def f1_by_train_time(analysis: Analysis) -> Figure:
-    """Draw macro F1 on test against minutes of training, evaluation left out; larger means more data."""
+@register("score_by_train_time", "Score by training time")
+def score_by_train_time(analysis: Analysis) -> Figure:
+    """Draw the score on test against minutes of training, evaluation left out; larger means more data."""
     comparison = analysis.comparison
     figure = new_figure(8.2, 4.6)
     axes = figure.subplots()
@@ -159,7 +163,7 @@ def f1_by_train_time(analysis: Analysis) -> Figure:
         style = look_of[label]
         path = []
         for arm in arms_shown(comparison, label):
-            time, f1 = arm.minutes("train_seconds"), arm.summary("macro_f1")
+            time, f1 = arm.minutes("train_seconds"), arm.summary(comparison.metric)
             if time is None or f1 is None:
                 continue
             minutes += time.values
@@ -176,7 +180,7 @@ def f1_by_train_time(analysis: Analysis) -> Figure:
         if path and single_line(comparison, label):
             axes.plot(*zip(*path, strict=True), color=style.color, ls=style.dashes, lw=1, alpha=0.7)
     axes.set_xlabel("Training time without evaluation (min)")
-    axes.set_ylabel("Macro F1 on test")
+    axes.set_ylabel(comparison.on_test)
     axes.margins(0.08)
     if not minutes:
         say_nothing_to_show(axes)
@@ -194,7 +198,9 @@ def f1_by_train_time(analysis: Analysis) -> Figure:
     return finished(figure, comparison, [*entries, BLANK, *sizes], notes)
 
 
-def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> Figure:
+def _by_size(
+    comparison: Comparison, summarise: Callable[[Arm], Summary | None], published_as: str, ylabel: str, *, log: bool
+) -> Figure:
     figure = new_figure(8.2, 4.4)
     axes = figure.subplots()
     look_of = styles(comparison.labels)
@@ -207,7 +213,7 @@ def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> 
         shift = step * (index - (len(comparison.labels) - 1) / 2)
         path = []
         for arm in arms_shown(comparison, label):
-            found = arm.summary(column)
+            found = summarise(arm)
             if found is None:
                 continue
             if log and found.mean <= 0:
@@ -223,7 +229,7 @@ def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> 
                     [x] * len(found.values), found.values, ls="", marker=".", ms=4, color=style.color, alpha=0.6
                 )
                 axes.errorbar(x, found.mean, found.sd, color=style.color, capsize=2.5, lw=1, alpha=0.8)
-            for report in _published(arm):
+            for report in (one for one in _published(arm) if published_as in one):
                 hollow: dict[str, Any] = {
                     "ls": "",
                     "marker": style.marker,
@@ -231,7 +237,7 @@ def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> 
                     "mec": style.color,
                     "ms": 9,
                 }
-                axes.plot([x], [report[column]], **hollow, zorder=4)
+                axes.plot([x], [report[published_as]], **hollow, zorder=4)
                 published.append(report)
         if path:
             dashes = style.dashes if single_line(comparison, label) else ""
@@ -260,9 +266,7 @@ def _by_size(comparison: Comparison, column: str, ylabel: str, *, log: bool) -> 
     if zero:
         notes.append(f"Not shown, for a log axis has no 0: {', '.join(zero)}.")
     if any(report["differs"] for report in published):
-        notes.append(
-            "The paper's runs are of the same recipe, not of the same protocol: Table II says what differs."
-        )
+        notes.append("The paper's runs share the recipe, not the protocol: the table of scores says what differs.")
     return finished(figure, comparison, entries, notes)
 
 

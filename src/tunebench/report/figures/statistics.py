@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.cautions import OPTIMISTIC, not_shown
 from tunebench.analysis.evidence import POINTS
+from tunebench.analysis.warnings import OPTIMISTIC, not_shown
 from tunebench.report.figures.panels import NOTHING, finished_with, panels_by_size
 from tunebench.report.figures.registry import register
 from tunebench.report.figures.style import (
@@ -20,16 +20,16 @@ from tunebench.report.figures.style import (
 from tunebench.stats import Refusal, score_at
 
 
-@register("f1_by_parameters", "Macro F1 by trainable parameters")
-def f1_by_parameters(analysis: Analysis) -> Figure:
-    """Draw macro F1 on test with 95 % intervals against trainable parameters, one panel a size, with the front."""
+@register("score_by_parameters", "Score by trainable parameters")
+def score_by_parameters(analysis: Analysis) -> Figure:
+    """Draw the score on test with 95 % intervals against trainable parameters, one panel a size, with the front."""
     comparison = analysis.comparison
-    figure, panels = panels_by_size(comparison, "Trainable parameters (log scale)", "Macro F1 on test")
+    figure, panels = panels_by_size(comparison, "Trainable parameters (log scale)", comparison.on_test)
     look_of = styles(comparison.labels)
     for size, axes in panels.items():
         points = analysis.fronts.get((size, "trainable_params"), [])
         for point in points:
-            style, score = look_of[point.arm.label], analysis.interval(point.arm, "macro_f1")
+            style, score = look_of[point.arm.label], analysis.interval(point.arm, comparison.metric)
             assert score is not None
             ends = [[score.estimate - score.low], [score.high - score.estimate]]
             axes.errorbar(
@@ -49,19 +49,21 @@ def f1_by_parameters(analysis: Analysis) -> Figure:
     return finished_with(figure, comparison, look_of, notes)
 
 
-@register("differences", "Differences of macro F1")
+@register("differences", "Differences of scores")
 def differences(analysis: Analysis) -> Figure:
     """Draw every compared pair's difference with its 95 % interval, and the margin of equivalence."""
     comparison = analysis.comparison
     pairs = analysis.pairs
     figure = new_figure(8.2, 1.8 + 0.34 * max(2, len(pairs)))
     axes = figure.subplots()
-    axes.axvspan(-comparison.margin, comparison.margin, color="0.9", lw=0)
+    metric = comparison.measure
+    margin = comparison.margin / POINTS * metric.scale
+    axes.axvspan(-margin, margin, color="0.9", lw=0)
     axes.axvline(0, color=GREY, lw=0.8)
     marks = {"equivalent": "o", "different": "D", "inconclusive": "s"}
     for place, pair in enumerate(pairs):
         found = pair.difference.interval
-        middle, low, high = (value * POINTS for value in (found.estimate, found.low, found.high))
+        middle, low, high = (value * metric.scale for value in (found.estimate, found.low, found.high))
         marker = marks.get(pair.verdict.verdict, "^")
         color = "#0072B2" if pair.verdict.verdict != "inconclusive" else "#999999"
         axes.errorbar(
@@ -72,31 +74,35 @@ def differences(analysis: Analysis) -> Figure:
         [f"{p.first.label} − {p.second.label}, {p.first.train_size:,}: {p.verdict.verdict}" for p in pairs],
     )
     axes.invert_yaxis()
-    axes.set_xlabel("Difference of macro F1 on test (points)")
+    unit = f" ({metric.difference_unit})" if metric.difference_unit else ""
+    axes.set_xlabel(f"Difference of {metric.label} on test{unit}")
     axes.set_ylabel("Pair, labels")
     if not pairs:
         say_nothing_to_show(axes, "fewer than two strategies with test predictions")
     lines = [
-        f"Grey: the margin, {comparison.margin:g} points. Bars: 95 % intervals. Verdicts after Holm's correction."
+        f"Grey: the margin, {metric.show_margin(comparison.margin)}. Bars: 95 % intervals. "
+        "Verdicts after Holm's correction."
     ]
     lines += [OPTIMISTIC] if comparison.selection == "test" else []
     footnote(figure, lines + not_shown(comparison))
     return figure
 
 
-@register("learning_curves", "Macro F1 by labels, with fitted curves")
+@register("learning_curves", "Score by labels, with fitted curves")
 def learning_curves(analysis: Analysis) -> Figure:
-    """Draw macro F1 of single runs against labels, and the fitted power law with its 95 % band."""
+    """Draw the score of single runs against labels, and the fitted power law with its 95 % band."""
     comparison = analysis.comparison
     figure = new_figure(8.2, 4.4)
     axes = figure.subplots()
     look_of = styles(comparison.labels)
+    metric = comparison.measure
     refused: dict[str, list[str]] = {}
     for curve in analysis.curves:
         style = look_of[curve.label]
         groups = [g for g in comparison.groups() if g.label == curve.label and g.selected is not None]
         cells = [cell for group in groups if group.selected for cell in group.selected.scored]
-        runs = [(c.spec.train_size, c.row["macro_f1"]) for c in cells if c.row["macro_f1"] is not None]
+        scores = [(cell.spec.train_size, cell.score(metric.name)) for cell in cells]
+        runs = [(size, score) for size, score in scores if score is not None]
         if runs:
             axes.plot(*zip(*runs, strict=True), ls="", marker=style.marker, ms=5, color=style.color, alpha=0.8)
         if isinstance(curve.fit, Refusal):
@@ -106,10 +112,11 @@ def learning_curves(analysis: Analysis) -> Figure:
             values = [score_at(curve.fit, float(size)) for size in sizes]
             known = [(s, v) for s, v in zip(sizes, values, strict=True) if not isinstance(v, Refusal)]
             x = [size for size, _ in known]
-            axes.plot(x, [v.estimate for _, v in known], color=style.color, ls=style.dashes)
-            axes.fill_between(
-                x, [v.low for _, v in known], [v.high for _, v in known], color=style.color, alpha=0.12, lw=0
+            middle, low, high = (
+                [metric.rising(getattr(v, name)) for _, v in known] for name in ("estimate", "low", "high")
             )
+            axes.plot(x, middle, color=style.color, ls=style.dashes)
+            axes.fill_between(x, low, high, color=style.color, alpha=0.12, lw=0)
     if axes.lines:
         axes.set_xscale("log")
         axes.set_xticks(comparison.sizes, [f"{size:,}" for size in comparison.sizes])
@@ -117,7 +124,7 @@ def learning_curves(analysis: Analysis) -> Figure:
     else:
         say_nothing_to_show(axes)
     axes.set_xlabel("Labels (log scale)")
-    axes.set_ylabel("Macro F1 on test")
+    axes.set_ylabel(comparison.on_test)
     notes = []
     if sum(map(len, refused.values())) < len(comparison.labels):
         notes.append("Lines: power law, drawn to twice the largest size; bands: 95 % by a parametric bootstrap.")

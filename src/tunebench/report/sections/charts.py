@@ -15,13 +15,8 @@ from tunebench.report import vega
 from tunebench.report.figures.scores import LOSS_POINTS
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
+from tunebench.tasks.metrics import ALWAYS_SHOWN, METRICS
 
-#: Scores that may stand on the axis: column, title, and what published values are called.
-SCORES = {
-    "macro_f1": ("Macro F1 on test", "macro_f1"),
-    "accuracy": ("Accuracy on test", "accuracy"),
-    "test_loss": ("Loss on test (nats)", "test_loss"),
-}
 #: Costs that may stand on the axis: column, title, and the size of the unit shown.
 COSTS: dict[str, tuple[str, float]] = {
     "train_seconds": ("Training time without evaluation (min)", 60.0),
@@ -39,13 +34,14 @@ _LARGE_FIGURE = 250_000
 def by_size(source: Source) -> dict[str, Any]:
     """Return seeds, means with intervals, and published values, by score."""
     rows: list[dict[str, Any]] = []
-    for name, (_, report) in SCORES.items():
+    views = _scores(source)
+    for name in views:
         for arm in source.arms:
             found = arm.summary(name)
             if found is None:
                 continue
             base = {"view": name, **_key(source, arm)}
-            seeds = [c.spec.seed for c in arm.scored if c.row[name] is not None]
+            seeds = [c.spec.seed for c in arm.scored if c.value(name) is not None]
             rows += [base | {"kind": "seed", "y": y, "seed": s} for y, s in zip(found.values, seeds, strict=True)]
             mean = base | {"kind": "mean", "y": found.mean, "n": len(found.values)}
             interval = source.analysis.interval(arm, name)
@@ -53,22 +49,22 @@ def by_size(source: Source) -> dict[str, Any]:
                 mean |= {"y": interval.estimate, "low": interval.low, "high": interval.high, "over": interval.over}
             rows.append(mean)
             published = published_cell(arm.scored[0].spec, recipe_only=True)
-            if published is not None:
-                rows.append(base | {"kind": "published", "y": published[report]})
+            if published is not None and name in published:
+                rows.append(base | {"kind": "published", "y": published[name]})
     sizes = [f"{size:,}" for size in source.comparison.sizes]
     series = list(dict.fromkeys(source.series(arm) for arm in source.arms))
     return {
         "empty": not rows,
         "intervals": any("low" in row for row in rows),
         "published": any(row["kind"] == "published" for row in rows),
-        "views": {name: title for name, (title, _) in SCORES.items()},
+        "views": views,
         "data": {
             "rows": rows,
             "specs": {
                 name: vega.by_size(
                     source.comparison.labels, sizes=sizes, series=series, title=title, domain=_domain(rows, name)
                 )
-                for name, (title, _) in SCORES.items()
+                for name, title in views.items()
             },
         },
     }
@@ -76,7 +72,7 @@ def by_size(source: Source) -> dict[str, Any]:
 
 @section("cost", "Score against cost")
 def cost(source: Source) -> dict[str, Any]:
-    """Return macro F1 against every cost, and which points no other beats in both."""
+    """Return the score against every cost, and which points no other beats in both."""
     rows: list[dict[str, Any]] = []
     specs, views = {}, {}
     for name, (title, per) in COSTS.items():
@@ -105,6 +101,7 @@ def cost(source: Source) -> dict[str, Any]:
         specs[name] = vega.cost(
             source.comparison.labels,
             title + (", log scale" if log else ""),
+            score=source.comparison.measure.heading,
             sizes=source.comparison.sizes,
             log=log,
         )
@@ -153,6 +150,12 @@ def figures(source: Source) -> dict[str, Any]:
         content = base64.b64encode(path.read_bytes()).decode()
         found.append({"name": name, "title": maker.title, "uri": f"data:{mime};base64,{content}"})
     return {"figures": found}
+
+
+def _scores(source: Source) -> dict[str, str]:
+    """Return the scores that may stand on the axis, with their titles: the study's metric first."""
+    names = dict.fromkeys((source.comparison.metric, *ALWAYS_SHOWN))
+    return {name: f"{METRICS[name].heading} on test" for name in names} | {"test_loss": "Loss on test (nats)"}
 
 
 def _key(source: Source, arm: Arm) -> dict[str, Any]:

@@ -6,9 +6,8 @@ import json
 import shlex
 from typing import Any
 
-from tunebench.data.reference import DataConfig
 from tunebench.recipe import Recipe
-from tunebench.report.reproduce import as_yaml
+from tunebench.report.reproduce import as_yaml, data_of
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
 from tunebench.store.cell import Cell
@@ -26,7 +25,7 @@ def runs(source: Source) -> dict[str, Any]:
                 "cell": cell,
                 "spec": json.dumps(cell.spec.model_dump(mode="json"), indent=1, ensure_ascii=False),
                 "command": None if source.imported else command(cell, source.study),
-                "yaml": None if source.study or source.imported else as_yaml(study_of_run(cell)),
+                "yaml": None if source.study or source.imported else _run_yaml(cell),
                 "traceback": cell.record.error.traceback if cell.record and cell.record.error else None,
             }
             for cell in source.comparison.cells
@@ -57,6 +56,7 @@ def command(cell: Cell, study: StudyConfig | None) -> str:
         "seeds": [spec.seed],
         "subset_seed": [spec.subset_seed],
         "test_size": spec.test_size,
+        **({} if study.test_limit is None else {"test_limit": None}),
         "test_seed": spec.test_seed,
     }
     # JSON is YAML, and stands on one line.
@@ -64,14 +64,21 @@ def command(cell: Cell, study: StudyConfig | None) -> str:
     return shlex.join(["tunebench", "run", "study.yaml", *sets, *out])
 
 
-def study_of_run(cell: Cell) -> StudyConfig:
-    """Return a study of one run."""
-    spec = cell.spec
+def _run_yaml(cell: Cell) -> str | None:
+    study = study_of_run(cell)
+    return None if study is None else as_yaml(study)
+
+
+def study_of_run(cell: Cell) -> StudyConfig | None:
+    """Return a study of one run; None where its parts were drawn by columns that no record names."""
+    spec, data = cell.spec, data_of(cell.spec)
+    if data is None:
+        return None
     return StudyConfig(
         name="run",
         model=spec.model.source,
         model_revision=spec.model.revision,
-        data=DataConfig(source=spec.data.source, revision=spec.data.revision),
+        data=data,
         strategies={spec.label: StrategyConfig.model_validate(_strategy(spec))},
         train_sizes=(spec.train_size,),
         seeds=(spec.seed,),
@@ -79,7 +86,7 @@ def study_of_run(cell: Cell) -> StudyConfig:
         test_size=spec.test_size,
         test_seed=spec.test_seed,
         keep_head=spec.base_head == "kept",
-        validation_fraction=spec.validation_fraction,
+        validation_fraction=None if spec.own_validation else spec.validation_fraction,
         selection=spec.selection,
         evaluations_per_epoch=spec.evaluations_per_epoch,
     )
@@ -87,11 +94,10 @@ def study_of_run(cell: Cell) -> StudyConfig:
 
 def _strategy(spec: RunSpec) -> dict[str, Any]:
     """Return a strategy as a study file has it, with all of the recipe that reaches it."""
-    own = {"kind": spec.kind, "params": spec.params}
-    if not STRATEGIES[spec.kind].tunes_learning_rate:
-        return own
-    reaching = STRATEGIES[spec.kind].recipe_keys
+    strategy, own = STRATEGIES[spec.kind], {"kind": spec.kind, "params": spec.full_params}
+    reaching = strategy.recipe_keys
     recipe = {n: getattr(spec, n) for n in Recipe.model_fields if reaching is None or n in reaching}
     if spec.truncation != "head_tail":
         recipe.pop("head_share", None)  # without effect, and refused
-    return own | {"learning_rate": spec.learning_rate, "recipe": recipe}
+    rate = {"learning_rate": spec.learning_rate} if strategy.tunes_learning_rate else {}
+    return own | rate | ({"recipe": recipe} if recipe else {})

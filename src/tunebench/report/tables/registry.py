@@ -8,11 +8,14 @@ from typing import Any
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Comparison
 from tunebench.errors import ConfigError
-from tunebench.formatting import integer, learning_rate
+from tunebench.formatting import fixed, integer, learning_rate
 from tunebench.report.tables.render import Column, Table
+from tunebench.tasks.metrics import ALWAYS_SHOWN, METRICS
 
 TableFunction = Callable[[Analysis], Table]
 
+#: Names of older versions, and what they are called now.
+RENAMED = {"macro_f1": "scores", "f1_per_million": "score_per_million"}
 #: All tables by name, in the order of a report. A new one is one function under ``@register``.
 TABLES: dict[str, TableFunction] = {}
 
@@ -36,6 +39,20 @@ SEEDS = Column("seeds", "Seeds", align="left", show=_some)
 SELECTION = Column("selection", "Selection", csv_only=True)
 
 
+def score_columns(comparison: Comparison) -> tuple[Column, ...]:
+    """Return columns for the comparison's metric, and for macro F1 and accuracy, which always stand beside it."""
+    names = dict.fromkeys((comparison.metric, *ALWAYS_SHOWN))
+    return tuple(Column(name, METRICS[name].heading, METRICS[name].unit, show=fixed(4)) for name in names)
+
+
+def selection_score(comparison: Comparison) -> Column:
+    """Return the column of the score at the chosen step; whether it chose that step is not always known."""
+    label = METRICS[comparison.cells[0].spec.metric].short_heading
+    known = comparison.selection != "not known"
+    heading = f"{label} on {comparison.selection}" if known else f"{label} on the evaluated split"
+    return Column("selection_score", heading, show=fixed(4))
+
+
 def register(name: str) -> Callable[[TableFunction], TableFunction]:
     """Add a table to the registry, under a name."""
 
@@ -52,6 +69,7 @@ def make_tables(analysis: Analysis, names: Sequence[str] | None = None) -> list[
     Raises:
         ConfigError: A name is none.
     """
+    names = None if names is None else [RENAMED.get(name, name) for name in names]
     unknown = [name for name in names or () if name not in TABLES]
     if unknown:
         raise ConfigError("There is no such table.", value=", ".join(unknown), allowed=", ".join(TABLES))
@@ -69,7 +87,7 @@ def made(
     """Finish a table: columns of published values go where no cell has one."""
     rows = [row | {"selection": comparison.selection} for row in rows]
     known = {key for row in rows for key, value in row.items() if value is not None}
-    optional = ("published_", "selection_macro_f1", "error")
+    optional = ("published_", "selection_score", "error")
     kept = tuple(c for c in columns if c.key in known or not c.key.startswith(optional))
     heading = f"{title}: {comparison.title}"
     return Table(name, heading, kept, tuple(rows), tuple(dict.fromkeys((*notes, *comparison.notes))))

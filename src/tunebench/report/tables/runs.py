@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.cautions import protocol_cautions
+from tunebench.analysis.warnings import protocol_warnings
 from tunebench.formatting import fixed, integer
-from tunebench.report.tables.registry import RATE, SELECTION, SIZE, STRATEGY, made, plain_words, register
+from tunebench.report.tables.registry import (
+    RATE,
+    SELECTION,
+    SIZE,
+    STRATEGY,
+    made,
+    plain_words,
+    register,
+    score_columns,
+    selection_score,
+)
 from tunebench.report.tables.render import Column, Table
-from tunebench.report.tables.scores import selection_f1
 
 
 @register("runs")
@@ -20,9 +29,8 @@ def runs(analysis: Analysis) -> Table:
         RATE,
         Column("seed", "Seed"),
         Column("status", "Status", align="left", show=plain_words),
-        selection_f1(comparison),
-        Column("macro_f1", "Macro F1", show=fixed(4)),
-        Column("accuracy", "Accuracy", show=fixed(4)),
+        selection_score(comparison),
+        *score_columns(comparison),
         Column("test_loss", "Test loss", "nats", show=fixed(4)),
         Column("selected_step", "Selected step", show=integer),
         Column("train_seconds", "Training", "s", show=fixed(1)),
@@ -30,8 +38,10 @@ def runs(analysis: Analysis) -> Table:
         Column("run_id", "Run", csv_only=True),
         SELECTION,
     )
+    names = [column.key for column in score_columns(comparison)]
+    rows = [cell.row | {name: cell.value(name) for name in names} for cell in comparison.cells]
     title = "Runs"
-    return made("runs", title, columns, comparison.rows(), comparison, protocol_cautions(comparison))
+    return made("runs", title, columns, rows, comparison, protocol_warnings(comparison))
 
 
 def _short(text: str, limit: int = 100) -> str:

@@ -1,4 +1,4 @@
-"""The tables of a comparison: the report's I-IV, and one row per run."""
+"""Tables of a comparison: data, scores, time, cost, and scores per parameter."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.cautions import OPTIMISTIC, TRAIN_RUNTIME, prefix_remark, protocol_cautions, shared_machine
 from tunebench.analysis.comparison import Arm, Comparison, Summary, states
 from tunebench.analysis.published import FULL_PARAMS, LORA_HEAD_PARAMS, LORA_PARAMS, published_cell
+from tunebench.analysis.warnings import (
+    OPTIMISTIC,
+    OWN_VALIDATION,
+    TRAIN_RUNTIME,
+    prefix_remark,
+    protocol_warnings,
+    shared_machine,
+)
 from tunebench.formatting import fixed, integer, significant
 from tunebench.report.tables.registry import (
     RATE,
@@ -21,12 +28,15 @@ from tunebench.report.tables.registry import (
     N,
     made,
     register,
+    score_columns,
+    selection_score,
 )
 from tunebench.report.tables.render import Column, Table
 from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported
 from tunebench.store.record import Examples
 from tunebench.strategies import capabilities_of
+from tunebench.tasks.metrics import ALWAYS_SHOWN, METRICS
 
 #: Classes up to which the balance names every share.
 _MANY_CLASSES = 5
@@ -34,7 +44,7 @@ _MANY_CLASSES = 5
 
 @register("data")
 def data(analysis: Analysis) -> Table:
-    """Return Table I: samples and class balance of every part, by training size."""
+    """Return samples and class balance of every part, by training size."""
     comparison = analysis.comparison
     names = comparison.cells[0].spec.data.label_names
     rows: list[dict[str, Any]] = []
@@ -70,35 +80,36 @@ def data(analysis: Analysis) -> Table:
     notes = [OPTIMISTIC] if comparison.selection == "test" else []
     if any(cell.spec.validation_fraction for cell in comparison.cells):
         notes.append("Validation is a part of the dataset size: train and validation together are the labels used.")
+    if any(cell.spec.own_validation for cell in comparison.cells):
+        notes.append(OWN_VALIDATION)
     notes += (comparison.audit or {}).get("warnings", [])
-    return made("data", "Table I. Samples and class balance", columns, rows, comparison, notes)
+    return made("data", "Samples and class balance", columns, rows, comparison, notes)
 
 
-@register("macro_f1")
-def macro_f1(analysis: Analysis) -> Table:
-    """Return Table II: macro F1 by strategy and size."""
+@register("scores")
+def scores(analysis: Analysis) -> Table:
+    """Return scores by strategy and size: the study's metric, macro F1, accuracy and loss."""
     comparison = analysis.comparison
-    columns = (
-        Column("macro_f1", "Macro F1", show=fixed(4)),
-        Column("accuracy", "Accuracy", show=fixed(4)),
+    ours = (
+        *score_columns(comparison),
         Column("test_loss", "Test loss", "nats", show=fixed(4)),
-        selection_f1(comparison),
-        Column("published_macro_f1", f"Macro F1, {_report(comparison)}", show=fixed(4)),
-        Column("published_accuracy", f"Accuracy, {_report(comparison)}", show=fixed(4), csv_only=True),
+        selection_score(comparison),
+    )
+    theirs = tuple(
+        Column(f"published_{name}", f"{METRICS[name].heading}, {_report(comparison)}", show=fixed(4), csv_only=csv)
+        for name, csv in zip(ALWAYS_SHOWN, (False, True), strict=True)
     )
 
     def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
-        return {column.key: arm.summary(column.key) for column in columns[:4]} | {
-            "published_macro_f1": report.get("macro_f1"),
-            "published_accuracy": report.get("accuracy"),
-        }
+        own = {column.key: arm.summary(column.key) for column in ours}
+        return own | {f"published_{name}": report.get(name) for name in ALWAYS_SHOWN}
 
-    return _result("macro_f1", "Table II. Macro F1 on the test split", comparison, columns, values)
+    return _result("scores", "Scores on the test split", comparison, (*ours, *theirs), values)
 
 
 @register("time")
 def time(analysis: Analysis) -> Table:
-    """Return Table III: minutes of training, of evaluation during it, and both as the report counts."""
+    """Return minutes of training, of evaluation during it, and both together."""
     comparison = analysis.comparison
     minutes = significant(3)
     columns = (
@@ -121,17 +132,16 @@ def time(analysis: Analysis) -> Table:
             "published_minutes": report.get("minutes"),
         }
 
-    total = "Total is counted as the paper does: training and the evaluations during it, not the final test."
-    notes = [total]
+    notes = ["Total: training and the evaluations during it, not the final test."]
     if any(is_imported(cell.spec) for cell in comparison.scored):
         notes.append(TRAIN_RUNTIME)
-    if comparison.selection == "validation":
+    if comparison.selection == "validation" and _any_published(comparison):
         notes.append("Evaluations here score the validation part; the paper's score all 25,000 test reviews.")
     notes += shared_machine(comparison)
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
     if kept := [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]:
         notes.append(prefix_remark(kept, len(timings)))
-    return _result("time", "Table III. Time taken", comparison, columns, values, notes)
+    return _result("time", "Time taken", comparison, columns, values, notes)
 
 
 @register("cost")
@@ -166,17 +176,18 @@ def cost(analysis: Analysis) -> Table:
     )
 
 
-@register("f1_per_million")
-def f1_per_million(analysis: Analysis) -> Table:
-    """Return Table IV: macro F1 per million trainable parameters, adapter and head counted apart."""
+@register("score_per_million")
+def score_per_million(analysis: Analysis) -> Table:
+    """Return the score per million trainable parameters, adapter and head counted apart."""
     comparison = analysis.comparison
+    metric = comparison.measure
     ratio = significant(4)
     columns = (
         Column("trainable_params", "Trainable", show=integer),
         Column("adapter_params", "of these encoder or adapter", show=integer),
         Column("head_params", "of these head", show=integer),
-        Column("f1_per_million", "F1 per M trainable", show=ratio),
-        Column("published_f1_per_million", f"F1 per M, {_report(comparison)}", show="{:g}".format),
+        Column("score_per_million", f"{metric.short_heading} per M trainable", show=ratio),
+        Column("published_per_million", f"Macro F1 per M, {_report(comparison)}", show="{:g}".format),
     )
     shares: dict[str, float] = {}
     classical: dict[str, None] = {}
@@ -184,29 +195,30 @@ def f1_per_million(analysis: Analysis) -> Table:
     def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
         row = arm.scored[0].row
         counts = {column.key: row[column.key] for column in columns[:3]}
-        if not capabilities_of(row["kind"]).tunes_learning_rate:
+        if not capabilities_of(row["kind"]).uses_encoder:
             classical[arm.label] = None
         elif counts["trainable_params"] and counts["head_params"]:
             shares[arm.label] = counts["head_params"] / counts["trainable_params"]
         return counts | {
-            "f1_per_million": arm.summary("f1_per_million"),
-            "published_f1_per_million": report.get("f1_per_million"),
+            "score_per_million": arm.per_million(metric.name),
+            "published_per_million": report.get("f1_per_million"),
         }
 
-    title = "Table IV. Macro F1 per million trainable parameters"
-    made = _result("f1_per_million", title, comparison, columns, values)
+    title = f"{metric.heading} per million trainable parameters"
+    made = _result("score_per_million", title, comparison, columns, values)
     mostly = [f"{label} {share:.0%}" for label, share in shares.items() if share > 0.1]
     notes = [
-        f"The ratio misleads: {LORA_HEAD_PARAMS:,} of the paper's {LORA_PARAMS:,} LoRA parameters are the "
-        "classification head, which every strategy trains, so it mostly measures the size of the head."
+        "The ratio misleads: every strategy trains the classification head, so beside a small adapter it mostly "
+        "measures the size of the head."
     ]
     if mostly:
         notes.append(f"Share of the head in what is trained here: {', '.join(mostly)}.")
     if classical:
         notes.append(f"No encoder in {', '.join(classical)}: all coefficients count as head.")
-    if any(row.get("published_f1_per_million") for row in made.rows):
+    if any(row.get("published_per_million") for row in made.rows):
         notes.append(
-            "The paper divides full fine-tuning by 67.7M, which is base plus adapter; "
+            f"{LORA_HEAD_PARAMS:,} of the paper's {LORA_PARAMS:,} LoRA parameters are the head. The paper divides "
+            "full fine-tuning by 67.7M, which is base plus adapter; "
             f"full fine-tuning trains {FULL_PARAMS:,}."
         )
     return Table(made.name, made.title, made.columns, made.rows, (*notes, *made.notes))
@@ -240,19 +252,12 @@ def _result(
     # Which seeds a row stands for matters where some of them are missing.
     seeds = replace(SEEDS, csv_only=not several or len(comparison.scored) == len(comparison.cells))
     all_columns = (STRATEGY, SIZE, RATE, *columns, N, seeds, STATUS, SELECTION)
-    said = [*(notes or []), *protocol_cautions(comparison)]
+    said = [*(notes or []), *protocol_warnings(comparison)]
     if any(len(arm.cells) > 1 for group in comparison.groups() for arm in group.arms):
         said.append("Where n > 1: mean ± standard deviation over n seeds.")
     if differs:
         said.append(f"The paper's values stand beside runs of its recipe that differ in: {'; '.join(differs)}.")
     return made(name, title, all_columns, rows, comparison, said)
-
-
-def selection_f1(comparison: Comparison) -> Column:
-    """Return the column of macro F1 at the scored step; whether it chose that step is not always known."""
-    known = comparison.selection != "not known"
-    heading = f"Selection F1, {comparison.selection}" if known else "Evaluation F1"
-    return Column("selection_macro_f1", heading, show=fixed(4))
 
 
 def _runs(cells: tuple[Cell, ...], status: str) -> dict[str, Any]:
@@ -271,6 +276,10 @@ def _report(comparison: Comparison) -> str:
     found = [published_cell(cell.spec, recipe_only=True) for cell in comparison.cells]
     other = any(cell is not None and not cell["same_model"] for cell in found)
     return "paper (DistilBERT)" if other else "paper"
+
+
+def _any_published(comparison: Comparison) -> bool:
+    return any(published_cell(cell.spec, recipe_only=True) is not None for cell in comparison.cells)
 
 
 def _parts(examples: Examples | None) -> Iterator[tuple[str, list[int]]]:

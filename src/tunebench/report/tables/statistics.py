@@ -6,14 +6,15 @@ import statistics
 from typing import Any
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.cautions import OPTIMISTIC, test_access, unequal_rates
 from tunebench.analysis.comparison import Group, states
 from tunebench.analysis.costs import COSTS, cost_of
-from tunebench.analysis.evidence import POINTS, Entry
+from tunebench.analysis.evidence import Entry
+from tunebench.analysis.warnings import OPTIMISTIC, test_access, unequal_rates
 from tunebench.formatting import fixed, integer, learning_rate, p_value, signed, significant
-from tunebench.report.tables.registry import register
+from tunebench.report.tables.registry import register, score_columns
 from tunebench.report.tables.render import Column, Table
 from tunebench.stats import LearningCurve, Refusal, Size
+from tunebench.tasks.metrics import METRICS
 
 _STRATEGY = Column("strategy", "Strategy", align="left")
 _SIZE = Column("train_size", "Size", show=integer)
@@ -61,20 +62,20 @@ def _key(entry: Entry) -> dict[str, Any]:
 
 @register("intervals")
 def intervals(analysis: Analysis) -> Table:
-    """Return macro F1 and accuracy with 95 % intervals, and what these hold."""
+    """Return the study's metric, macro F1 and accuracy with 95 % intervals, and what these hold."""
+    scores = score_columns(analysis.comparison)
     columns = (
         _STRATEGY,
         _SIZE,
         _RATE,
-        Column("macro_f1", "Macro F1", show=fixed(4)),
-        Column("accuracy", "Accuracy", show=fixed(4)),
+        *scores,
         Column("over", "Interval holds", align="left"),
         _SEEDS,
     )
     rows = []
     for entry in analysis.entries:
-        score = entry.interval()
-        rows.append(_key(entry) | {"macro_f1": score, "accuracy": entry.interval("accuracy"), "over": score.over})
+        found = {column.key: entry.interval(METRICS[column.key]) for column in scores}
+        rows.append(_key(entry) | found | {"over": entry.interval().over})
     drawn = any(entry.redrawn for entry in analysis.entries)
     held = (
         "over seeds they hold the draw of the training subset too"
@@ -89,15 +90,18 @@ def intervals(analysis: Analysis) -> Table:
 def pairs(analysis: Analysis) -> Table:
     """Return strategies two by two at each size: difference, corrected p, equivalence, what would settle it."""
     comparison = analysis.comparison
+    metric = comparison.measure
+    unit, per, margin = metric.difference_unit or None, 1 / metric.scale, metric.show_margin(comparison.margin)
+    digits = 2 if metric.points else 4
     columns = (
         _SIZE,
         Column("first", "First", align="left"),
         Column("second", "Second", align="left"),
-        Column("difference", "First minus second", "points", show=signed(2), per=1 / POINTS),
+        Column("difference", "First minus second", unit, show=signed(digits), per=per),
         Column("p_holm", "p, Holm", show=p_value),
-        Column("verdict", f"Within {comparison.margin:g} points", align="left"),
+        Column("verdict", f"Within {margin}", align="left"),
         Column("tost_p", "p of equivalence", show=p_value),
-        Column("detectable", "Detectable", "points", show=fixed(2), per=1 / POINTS),
+        Column("detectable", "Detectable", unit, show=fixed(digits), per=per),
         Column("more_seeds", "More seeds", align="left"),
         Column("over", "Interval holds", align="left"),
         Column("mcnemar_p", "McNemar, exact p", show=p_value),
@@ -121,23 +125,24 @@ def pairs(analysis: Analysis) -> Table:
     kept = tuple(c for c in columns if c.key != "mcnemar_p" or any(row["mcnemar_p"] is not None for row in rows))
     return _made(
         "pairs",
-        "Differences of macro F1 on the same test examples",
+        f"Differences of {metric.label} on the same test examples",
         analysis,
         kept,
         rows,
         "95 % intervals; p values corrected by Holm over this table. Equivalent: two one-sided tests at 5 % rule "
-        f"out a difference of {comparison.margin:g} points. No significant difference is not equality.",
+        f"out a difference of {margin}. No significant difference is not equality.",
         "Detectable: the true difference that such a comparison, alone, finds with a power of 80 % at 5 %.",
     )
 
 
 @register("front")
 def front(analysis: Analysis) -> Table:
-    """Return macro F1 beside every cost, and on which fronts of score and cost each strategy lies."""
+    """Return the score beside every cost, and on which fronts of score and cost each strategy lies."""
+    metric = analysis.comparison.measure
     columns = (
         _STRATEGY,
         _SIZE,
-        Column("macro_f1", "Macro F1", show=fixed(4)),
+        Column("score", metric.heading, metric.unit, show=fixed(4)),
         *(Column(kind, cost.label, cost.unit, show=significant(3), per=cost.per) for kind, cost in COSTS.items()),
         Column("fronts", "On the front of", align="left"),
     )
@@ -154,14 +159,14 @@ def front(analysis: Analysis) -> Table:
             f"{COSTS[kind].label.lower()} ({point.share:.0%})" for kind, point in points.items() if point.on_front
         ]
         costs = {kind: cost_of(entry, kind) for kind in COSTS}
-        rows.append(_key(entry) | costs | {"macro_f1": entry.interval(), "fronts": "; ".join(named) or None})
+        rows.append(_key(entry) | costs | {"score": entry.interval(), "fronts": "; ".join(named) or None})
     return _made(
         "front",
-        "Macro F1 against cost",
+        f"{metric.heading} against cost",
         analysis,
         columns,
         rows,
-        "On a front: nothing at this size scores as much for less. In brackets: in how many resamples of test "
+        "On a front: nothing at this size scores as well for less. In brackets: in how many resamples of test "
         "examples, and of seeds where there are several, that holds; costs stay as measured.",
     )
 
@@ -169,6 +174,7 @@ def front(analysis: Analysis) -> Table:
 @register("learning_curve")
 def learning_curve(analysis: Analysis) -> Table:
     """Return the power law of every strategy over sizes, and the labels it needs for the best score seen."""
+    metric = analysis.comparison.measure
     columns = (
         _STRATEGY,
         Column("ceiling", "Levels off at", show=fixed(4)),
@@ -182,14 +188,15 @@ def learning_curve(analysis: Analysis) -> Table:
         rows.append(
             {
                 "strategy": curve.label,
-                "ceiling": None if fitted is None else fitted.ceiling,
+                "ceiling": None if fitted is None else metric.rising(fitted.ceiling),
                 "exponent": None if fitted is None else fitted.exponent,
                 "target": curve.target,
                 "needed": _labels(curve.fit if fitted is None else curve.needed),
             }
         )
+    scored = metric.heading if metric.higher_is_better else f"1 - {metric.label}"
     notes = [
-        "Macro F1 = ceiling - drop * (size / reference) ** -exponent; the interval is a parametric bootstrap's."
+        f"{scored} = ceiling - drop * (size / reference) ** -exponent; the interval is a parametric bootstrap's."
     ]
     for first, second, found in analysis.crossings:
         notes.append(f"{first} and {second}: {_crossing(first, second, found)}.")
@@ -305,26 +312,28 @@ def agreement(analysis: Analysis) -> Table:
 @register("variance")
 def variance(analysis: Analysis) -> Table:
     """Return how much each source makes one run's macro F1 vary, and shares where every source is known."""
+    metric = analysis.comparison.measure
+    unit, digits = metric.difference_unit or None, 2 if metric.points else 4
     names = {
         "subset draw": "subset",
         "initialisation and order": "seed",
         "subset draw and seed together": "together",
         "test sampling": "test",
     }
-    points = {key: Column(f"{key}_sd", name.capitalize(), "points", show=fixed(2)) for name, key in names.items()}
+    points = {key: Column(f"{key}_sd", name.capitalize(), unit, show=fixed(digits)) for name, key in names.items()}
     shares = {key: Column(key, f"{name.capitalize()}, share", show="{:.0%}".format) for name, key in names.items()}
-    known = Column("sd", "Known parts together", "points", show=fixed(2))
+    known = Column("sd", "Known parts together", unit, show=fixed(digits))
     columns = (_STRATEGY, _SIZE, *points.values(), known, *shares.values(), _SEEDS)
     rows: list[dict[str, Any]] = []
     reasons: dict[str, str] = {}
     clipped = False
     for entry, found in analysis.variances:
-        row = _key(entry) | {"sd": None if found.total is None else found.total**0.5 * POINTS}
+        row = _key(entry) | {"sd": None if found.total is None else found.total**0.5 * metric.scale}
         parts = {names[part.name]: part for part in found.components if part.variance is not None}
         # A share of the known parts would read as one of the whole.
         whole = set(parts) in ({"subset", "seed", "test"}, {"together", "test"})
         for key, part in parts.items():
-            row[f"{key}_sd"] = (part.variance or 0) ** 0.5 * POINTS
+            row[f"{key}_sd"] = (part.variance or 0) ** 0.5 * metric.scale
             row[key] = part.share if whole else None
             clipped |= part.clipped
         for part in found.components:
@@ -333,13 +342,13 @@ def variance(analysis: Analysis) -> Table:
         rows.append(row)
     optional = {column.key for column in (*shares.values(), points["together"])}
     kept = tuple(c for c in columns if c.key not in optional or any(row.get(c.key) is not None for row in rows))
-    notes = ["Points: the standard deviation of one run's macro F1 that each source makes by itself."]
+    notes = [f"The standard deviation of one run's {metric.label} that each source makes by itself."]
     if any(column.key in shares for column in kept):
         notes.append("Shares of the variance stand where every source is known.")
     notes += [f"{name}: {reason}." for name, reason in reasons.items()]
     if clipped:
         notes.append("A variance whose estimate came out negative is given as 0: too few runs to tell.")
-    return _made("variance", "Where the variance of macro F1 comes from", analysis, kept, rows, *notes)
+    return _made("variance", f"Where the variance of {metric.label} comes from", analysis, kept, rows, *notes)
 
 
 @register("tuning")

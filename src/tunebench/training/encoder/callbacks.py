@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tunebench.engine import process_group
 from tunebench.errors import TunebenchError
+from tunebench.machine.clock import Clock, ContentionMeter
 from tunebench.store.live import Progress
-from tunebench.training.attempt import Interrupted
+from tunebench.tasks.metrics import DEFAULT_METRIC
+from tunebench.training.attempt import Interrupted, never, unheard
 
 if TYPE_CHECKING:
     from tunebench.engine.fast.attach import FastEncoder
-    from tunebench.machine.clock import ContentionMeter
     from tunebench.strategies.base import StepHook
 
 
@@ -44,46 +46,60 @@ class Meters:
     best_score: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """The run that is trained: where it writes, what selects, and who follows it.
+
+    Attributes:
+        run_id: For progress.
+        checkpoints: Where checkpoints lie.
+        best: Where the best weights go.
+        metric: Name of the metric that selects.
+        report: Called with the progress.
+        stop: Asked after every step; when true the run saves a checkpoint and is interrupted.
+        prune: Given the score of every evaluation so far, says whether to give the run up; None never does.
+        clock: Runs since this attempt at the run began.
+        contention: Runs while steps are taken.
+        checkpoint_seconds: At most this much work is lost by a kill.
+    """
+
+    run_id: str
+    checkpoints: Path
+    best: Path
+    metric: str = DEFAULT_METRIC
+    report: Callable[[Progress], None] = unheard
+    stop: Callable[[], bool] = never
+    prune: Callable[[list[float]], bool] | None = None
+    clock: Clock = field(default_factory=Clock)
+    contention: ContentionMeter = field(default_factory=ContentionMeter)
+    checkpoint_seconds: float = 300.0
+
+
 class Loop(TrainerCallback):
     """Times the steps, reports, stops, and asks for checkpoints.
 
     Args:
-        run_id: For progress.
-        report: Called with the progress.
-        stop: Asked after every step; when true the run saves a checkpoint and is interrupted.
+        context: The run.
         meters: Where the seconds of every step are added; another one, once a checkpoint is loaded.
-        contention: Runs while steps are taken.
         hook: What the strategy does at every step.
         fast: The model's fast layers, if any.
-        checkpoint_seconds: At most this much work is lost by a kill.
     """
 
     def __init__(
-        self,
-        *,
-        run_id: str,
-        report: Callable[[Progress], None],
-        stop: Callable[[], bool],
-        meters: Meters,
-        contention: ContentionMeter,
-        hook: StepHook | None,
-        fast: FastEncoder | None,
-        checkpoint_seconds: float,
+        self, context: RunContext, *, meters: Meters, hook: StepHook | None, fast: FastEncoder | None
     ) -> None:
-        self.run_id, self.report, self.stop = run_id, report, stop
-        self.meters, self.contention, self.hook, self.fast = meters, contention, hook, fast
-        self.checkpoint_seconds = checkpoint_seconds
+        self.context, self.meters, self.hook, self.fast = context, meters, hook, fast
         self.stopping = False
         self._mark = self._saved = time.monotonic()
         self._loss: float | None = None
 
     def pause(self) -> None:
         """Stop the clock of training."""
-        self.contention.stop()
+        self.context.contention.stop()
 
     def go_on(self) -> None:
         """Start it again."""
-        self.contention.start()
+        self.context.contention.start()
         self._mark = time.monotonic()
 
     def on_train_begin(
@@ -114,8 +130,8 @@ class Loop(TrainerCallback):
         self._mark = now
         self._tell(state)
         # The first process's clock decides for all.
-        due = process_group.is_first() and now - self._saved > self.checkpoint_seconds
-        stop, save = process_group.any_of(self.stop(), due)
+        due = process_group.is_first() and now - self._saved > self.context.checkpoint_seconds
+        stop, save = process_group.any_of(self.context.stop(), due)
         if stop and state.global_step < state.max_steps:
             self.stopping = control.should_save = True
         elif save:
@@ -144,7 +160,7 @@ class Loop(TrainerCallback):
     def _tell(self, state: TrainerState, logged: tuple[dict[str, Any], ...] = ()) -> None:
         best = self.meters.best_score
         step, total = state.global_step, state.max_steps
-        self.report(Progress(self.run_id, "train", step, total, self._loss, best, logged))
+        self.context.report(Progress(self.context.run_id, "train", step, total, self._loss, best, logged))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Remember when, and leave if asked to."""

@@ -27,6 +27,7 @@ from tunebench.store.run_folder import kept_bytes
 from tunebench.study.spec import RunSpec
 from tunebench.training.encoder.prepare import Prepared, evaluation_interval, prepare_model
 from tunebench.training.estimate import Estimate, EstimateContext, KeptPrefixes
+from tunebench.training.parts import trained_count
 
 if TYPE_CHECKING:
     from tunebench.engine.flops import Workload
@@ -137,14 +138,23 @@ def _trained_lengths(spec: RunSpec, ready: Prepared, lengths: np.ndarray, collat
     return np.array([collator.width(longest) for longest in longest_of_batches(lengths, spec.batch_size)])
 
 
-def estimate_encoder(spec: RunSpec, profile: CostProfile, *, kept: KeptPrefixes, measured: bool) -> Estimate:
-    """Estimate a run that the Trainer trains, and count what it will keep."""
+def estimate_encoder(
+    spec: RunSpec, profile: CostProfile, *, validation: int, kept: KeptPrefixes, measured: bool
+) -> Estimate:
+    """Estimate a run that the Trainer trains, and count what it will keep.
+
+    Args:
+        spec: The run.
+        profile: What its way of training costs.
+        validation: Texts that validate.
+        kept: Outputs of frozen layers that runs before it keep; this one's are added.
+        measured: Whether the profile was measured.
+    """
     rates, lengths = profile.rates, profile.lengths
-    validation = round(spec.train_size * spec.validation_fraction)
-    train = spec.train_size - validation
+    train = trained_count(spec)
     steps_per_epoch = math.ceil(train / spec.batch_size)
     steps = steps_per_epoch * spec.epochs
-    used = _prefix_use(spec, profile, kept)
+    used = _prefix_use(spec, profile, kept, texts=train + validation + spec.test_size)
     work = profile.workload if used is None else profile.workload.above(used.layers)
     flops = train * spec.epochs * _mean(spec, profile.trained_lengths, work.step)
     # Of what a text takes to score, the part above the frozen layers.
@@ -185,12 +195,12 @@ class _PrefixUse:
     flops_per_text: float
 
 
-def _prefix_use(spec: RunSpec, profile: CostProfile, kept: KeptPrefixes) -> _PrefixUse | None:
+def _prefix_use(spec: RunSpec, profile: CostProfile, kept: KeptPrefixes, *, texts: int) -> _PrefixUse | None:
     frozen = profile.frozen
     if frozen is None:
         return None
-    # The test part is the same for all sizes, so it is counted once by counting it with each of them.
-    texts = spec.train_size + spec.test_size
+    # The test part is the same for all sizes, so it is counted once by counting it with each of them; so is a
+    # validation part of the data's own.
     # States are kept by token ids: what is cut elsewhere is another text.
     same = (frozen.key, spec.max_length, spec.truncation, spec.head_share, spec.subset_seed)
     new = kept.add(repr(same), texts, frozen.bytes_per_text)
@@ -229,9 +239,14 @@ def _products(precision: str) -> float:
     return environment.gemm_gflops(precision, size=1024, repeats=3)
 
 
+def assumed_rate(precision: str, engine: str, device: str) -> float:
+    """Return the operations a second that are assumed where nothing was measured."""
+    return _products(precision) * 1e9 * _EFFICIENCY[engine] if device == "cpu" else 5e12
+
+
 def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> Rates:
     """Derive rates from the arithmetic and the machine's rate of products."""
-    rate = _products(spec.precision) * 1e9 * _EFFICIENCY[spec.engine] if device == "cpu" else 5e12
+    rate = assumed_rate(spec.precision, spec.engine, device)
     lengths = sample.lengths if collator.length is None else [collator.length]
     mean = float(np.mean([ready.workload.forward(texts=1, length=int(n)) for n in lengths]))
     width = 2 if spec.precision == "bf16" else 4

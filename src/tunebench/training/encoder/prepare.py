@@ -21,7 +21,7 @@ from tunebench.engine.batching import Collator, TokenDataset
 from tunebench.engine.fast.attach import FastEncoder, attach
 from tunebench.engine.flops import Workload, count
 from tunebench.engine.frozen_layers import FrozenPrefix, frozen_layers
-from tunebench.engine.learning_rates import Pace
+from tunebench.engine.learning_rates import Multiplier
 from tunebench.files import default_cache_dir
 from tunebench.machine import devices
 from tunebench.models.architectures import Architecture, architecture_of, count_parameters
@@ -29,6 +29,7 @@ from tunebench.models.loading import load_classifier, load_tokenizer, model_fold
 from tunebench.store.record import Parameters
 from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec
+from tunebench.training.parts import validation_split
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +47,7 @@ class Prepared:
     fast: FastEncoder | None
     autocast: torch.dtype | None
     parameters: Parameters
-    pace: Pace
+    multiplier: Multiplier
     #: From the number of optimisation steps to what the strategy does at each of them.
     step_hook: Callable[[int], StepHook | None]
     prefix: FrozenPrefix | None = None
@@ -77,13 +78,13 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     )
     architecture = architecture_of(model.config)
     strategy = STRATEGIES[spec.kind]
-    params = strategy.params(**spec.params)
+    params = spec.strategy_params
     model = strategy.prepare(model, params, architecture)
     if batches is not None:
         strategy.initialise(model, params, batches)
 
-    def pace(parameter: str) -> tuple[float, float]:
-        return strategy.pace(parameter, params, architecture)
+    def multiplier(parameter: str) -> tuple[float, float]:
+        return strategy.multiplier(parameter, params, architecture)
 
     def step_hook(steps: int) -> StepHook | None:
         return strategy.step_hook(model, params, steps=steps)
@@ -108,7 +109,7 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
             autocast=autocast,
             fingerprint=spec.model.fingerprint,
         )
-    return Prepared(model, architecture, workload, fast, autocast, parameters, pace, step_hook, prefix)
+    return Prepared(model, architecture, workload, fast, autocast, parameters, multiplier, step_hook, prefix)
 
 
 def evaluation_interval(spec: RunSpec, steps_per_epoch: int) -> int:
@@ -192,7 +193,9 @@ def make_datasets(
     if spec.selection == "test":
         selection_set = test_set
     elif len(parts.validation):
-        selection_set = TokenDataset(train_texts.take(parts.validation), dataset.train.labels[parts.validation])
+        split = validation_split(dataset, parts)
+        texts = train_texts if split is dataset.train else tokenize(split.texts, **options)
+        selection_set = TokenDataset(texts.take(parts.validation), split.labels[parts.validation])
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     collator = Collator.of_engine(spec.engine, pad_id=pad_id, max_length=spec.max_length)
     return train_set, selection_set, test_set, collator

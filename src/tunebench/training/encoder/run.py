@@ -16,19 +16,17 @@ from tunebench.data import TextDataset
 from tunebench.data.splits import Parts
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import process_group
-from tunebench.engine.batching import Batches, TokenDataset
+from tunebench.engine.batching import Batches, Collator, TokenDataset
 from tunebench.engine.evaluator import predict_logits
-from tunebench.files import stored_file
-from tunebench.machine import devices, environment, memory
-from tunebench.machine.clock import Clock, median
+from tunebench.machine import devices
 from tunebench.models.loading import inspect_base, model_folder
 from tunebench.store.live import Progress
-from tunebench.store.record import Cost, Environment, RunRecord, Selected, TestAccess, Timing, now
+from tunebench.store.record import RunRecord, Selected
 from tunebench.store.run_folder import RunFolder
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import score
 from tunebench.training.attempt import Attempt, Interrupted, Pruned
 from tunebench.training.backend import Predicted
+from tunebench.training.encoder.callbacks import RunContext
 from tunebench.training.encoder.cost import cost_profile, estimate_encoder
 from tunebench.training.encoder.prepare import (
     Prepared,
@@ -37,13 +35,13 @@ from tunebench.training.encoder.prepare import (
     trainer_folder,
     training_arguments,
 )
-from tunebench.training.encoder.trainer import StudyTrainer
+from tunebench.training.encoder.trainer import EngineSetup, StudyTrainer
 from tunebench.training.estimate import Estimate, EstimateContext
-from tunebench.training.measurements import WARMUP_STEPS
-from tunebench.training.parts import describe_parts, run_parts
+from tunebench.training.measurements import RunMeasurements, Trained
+from tunebench.training.parts import run_parts, validation_count
 
 if TYPE_CHECKING:
-    from tunebench.store.run_folder import RunFolder
+    from torch import nn
 
 
 def train(attempt: Attempt) -> RunRecord:
@@ -63,108 +61,139 @@ def train(attempt: Attempt) -> RunRecord:
         NonFiniteLossError: Training diverged.
         TunebenchError: Data and spec do not go together.
     """
-    spec, dataset, folder, execution = attempt.spec, attempt.dataset, attempt.folder, attempt.execution
-    started = now()
-    clock = Clock()
-    device = devices.resolve_device(execution.device)
-    threads = devices.set_threads(devices.threads_of(execution))
-    kept = memory.set_memory(execution, engine=spec.engine, device=device)
-    memory.release_memory()
-    memory.reset_peak_memory()
-    attempt.report(Progress(spec.run_id, "prepare", 0, 0, None, None))
-
+    spec, dataset, folder = attempt.spec, attempt.dataset, attempt.folder
+    measured = RunMeasurements(
+        attempt,
+        engine=spec.engine,
+        device=devices.resolve_device(attempt.execution.device),
+        pids=process_group.pids(),
+        total=process_group.total,
+    )
     parts = run_parts(spec, dataset)
     with process_group.first_then_others():
         train_set, selection_set, test_set, collator = make_datasets(spec, dataset, parts)
-    prepared = prepare_model(spec, device=device, batches=Batches(train_set.texts, collator, spec.batch_size))
-    steps_per_epoch = math.ceil(len(train_set) / spec.batch_size)
-
+    batches = Batches(train_set.texts, collator, spec.batch_size)
+    prepared = prepare_model(spec, device=measured.device, batches=batches)
     with trainer_folder() as output:
-        trainer = StudyTrainer(
-            prepared.model,
-            training_arguments(
-                spec,
-                output=output,
-                device=device,
-                steps_per_epoch=steps_per_epoch,
-                evaluates=selection_set is not None,
-                autocast=prepared.autocast is not None,
-            ),
-            train_dataset=train_set,
-            eval_dataset=selection_set,
-            collator=collator,
-            folder=folder.checkpoint,
-            best_path=folder.best,
-            seed=spec.seed,
-            fast=prepared.fast,
-            workload=prepared.workload,
-            own=spec.engine == "fast",
-            by_length=spec.batches == "by_length",
-            autocast=prepared.autocast,
-            run_id=spec.run_id,
-            report=attempt.report,
-            stop=attempt.stop,
-            prune=attempt.prune,
-            pace=prepared.pace,
-            hook=prepared.step_hook(steps_per_epoch * spec.epochs),
-            clock=clock,
-        )
-        if process_group.is_first():
-            for callback in attempt.callbacks(folder):
-                trainer.add_callback(callback)
+        trainer = _trainer(attempt, prepared, measured, output, (train_set, selection_set), collator)
         scored = test_set if attempt.scores_test else None
-        sets = [part for part in (train_set, selection_set, scored) if part is not None]
-        prefix = _fill_prefix(attempt, prepared, trainer, sets)
-        with process_group.first_then_others():
-            checkpoint = _sound_checkpoint(folder)
-        pruned = False
-        try:
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        except Pruned:
-            pruned = True
+        prefix = _fill_prefix(
+            attempt, prepared, trainer, [part for part in (train_set, selection_set, scored) if part is not None]
+        )
+        pruned = _learn(trainer, folder)
         process_group.barrier()  # the best weights are written by the first, and read by all
         selected = _select(spec, trainer, folder)
-        logits, test_seconds = None, None
+        test: Predicted | None = None
         if not pruned:
             if prepared.fast is not None:
                 prepared.fast.refresh(everything=True)
             if process_group.is_first():
                 checkpoints.save_weights(folder.weights, prepared.model)
             if attempt.scores_test:
-                test_start = time.monotonic()
-                logits = trainer.logits(test_set, phase="test")
-                test_seconds = time.monotonic() - test_start
+                test = _score(trainer, test_set)
                 if process_group.is_first():
-                    folder.write_predictions(logits=logits, labels=test_set.labels, indices=parts.test)
+                    folder.write_predictions(logits=test[0], labels=test[1], indices=parts.test)
         process_group.barrier()
-
-    cpu_seconds, peak_memory = process_group.total([clock.cpu, memory.peak_memory_bytes(device)])
-    files = ([] if pruned else [folder.weights]) + ([] if logits is None else [folder.predictions])
     meters = trainer.meters
-    cost = Cost(
+    trained = Trained(
+        parameters=prepared.parameters,
+        selected=selected,
+        weights=[] if pruned else [folder.weights],
+        train_seconds=meters.train_seconds,
+        eval_seconds=meters.eval_seconds,
         tokens=meters.tokens,
         tokens_padded=meters.tokens_padded,
         train_flops=meters.train_flops,
+        log_history=trainer.state.log_history,
+        pruned=pruned,
         trainer_total_flos=float(trainer.state.total_flos),
-        peak_memory_bytes=int(peak_memory),
-        artifact_bytes=None if pruned else folder.weights.stat().st_size,
-    )
-    timing = Timing(
-        train_seconds=meters.train_seconds,
-        eval_seconds=meters.eval_seconds,
-        test_seconds=test_seconds,
-        wall_seconds=meters.wall_seconds + clock.wall,
-        cpu_seconds=meters.cpu_seconds + cpu_seconds,
-        seconds_per_step=median(meters.step_seconds[WARMUP_STEPS:]),
-        warmup_steps=min(WARMUP_STEPS, len(meters.step_seconds)),
         step_seconds=meters.step_seconds,
-        workers=execution.workers,
-        contended=trainer.contention.contended,
+        earlier_wall=meters.wall_seconds,
+        earlier_cpu=meters.cpu_seconds,
         resumed=meters.resumed,
         prefix_seconds=meters.prefix_seconds if prefix and prefix["kept"] else None,
+        settings=_settings(spec, prepared, prefix, kept_memory=measured.kept_memory),
+        world_size=process_group.size(),
     )
+    return measured.finish(trained, dataset=dataset, parts=parts, test=test)
+
+
+def _trainer(
+    attempt: Attempt,
+    prepared: Prepared,
+    measured: RunMeasurements,
+    output: Path,
+    sets: tuple[TokenDataset, TokenDataset | None],
+    collator: Collator,
+) -> StudyTrainer:
+    """Return the Trainer of a run, its trackers attached."""
+    spec, (train_set, selection_set) = attempt.spec, sets
+    steps_per_epoch = math.ceil(len(train_set) / spec.batch_size)
+    arguments = training_arguments(
+        spec,
+        output=output,
+        device=measured.device,
+        steps_per_epoch=steps_per_epoch,
+        evaluates=selection_set is not None,
+        autocast=prepared.autocast is not None,
+    )
+    trainer = StudyTrainer(
+        prepared.model,
+        arguments,
+        train_dataset=train_set,
+        eval_dataset=selection_set,
+        collator=collator,
+        engine=EngineSetup(
+            seed=spec.seed,
+            workload=prepared.workload,
+            fast=prepared.fast,
+            autocast=prepared.autocast,
+            own=spec.engine == "fast",
+            by_length=spec.batches == "by_length",
+        ),
+        context=RunContext(
+            run_id=spec.run_id,
+            checkpoints=attempt.folder.checkpoint,
+            best=attempt.folder.best,
+            metric=spec.metric,
+            report=attempt.report,
+            stop=attempt.stop,
+            prune=attempt.prune,
+            clock=measured.clock,
+            contention=measured.contention,
+        ),
+        multiplier=prepared.multiplier,
+        hook=prepared.step_hook(steps_per_epoch * spec.epochs),
+    )
+    if process_group.is_first():
+        for callback in attempt.callbacks(attempt.folder):
+            trainer.add_callback(callback)
+    return trainer
+
+
+def _learn(trainer: StudyTrainer, folder: RunFolder) -> bool:
+    """Train from the last sound checkpoint on, or from the beginning; return whether the search gave the run up."""
+    with process_group.first_then_others():
+        checkpoint = _sound_checkpoint(folder)
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except Pruned:
+        return True
+    return False
+
+
+def _score(trainer: StudyTrainer, test_set: TokenDataset) -> Predicted:
+    start = time.monotonic()
+    logits = trainer.logits(test_set, phase="test")
+    return logits, test_set.labels, time.monotonic() - start
+
+
+def _settings(
+    spec: RunSpec, prepared: Prepared, prefix: dict[str, Any] | None, *, kept_memory: bool
+) -> dict[str, Any]:
+    """Return what the record says of engine and base model, beside the machine."""
     settings: dict[str, Any] = {
-        "kept_memory": kept,
+        "kept_memory": kept_memory,
         "fast_layers": prepared.fast is not None,
         "autocast": prepared.autocast is not None,
     }
@@ -175,29 +204,7 @@ def train(attempt: Attempt) -> RunRecord:
         settings["prefix_taken_off_weights"] = base.stored.prefix
     if base.lacking:
         settings["drawn_with_the_head"] = list(base.lacking)
-    return RunRecord(
-        run_id=spec.run_id,
-        status="pruned" if pruned else "complete",
-        spec=spec,
-        started=started,
-        finished=now(),
-        environment=Environment(
-            versions=environment.versions(),
-            machine={**environment.describe(), **settings},
-            device=device,
-            threads=threads,
-            world_size=process_group.size(),
-        ),
-        parameters=prepared.parameters,
-        examples=describe_parts(dataset, parts),
-        scores=None if logits is None else score(test_set.labels, logits, dataset.label_names),
-        selected=selected,
-        timing=timing,
-        cost=cost,
-        log_history=trainer.state.log_history,
-        files={path.name: stored_file(path) for path in files},
-        test_access=[] if logits is None else [TestAccess(time=now(), why="at the end of training")],
-    )
+    return settings
 
 
 def _sound_checkpoint(folder: RunFolder) -> Path | None:
@@ -270,20 +277,25 @@ def _select(spec: RunSpec, trainer: StudyTrainer, folder: RunFolder) -> Selected
     meters = trainer.meters
     if spec.selection == "last" or meters.best_step is None or meters.best_epoch is None:
         return Selected(
-            by="last", step=trainer.state.global_step, epoch=float(trainer.state.epoch or 0), macro_f1=None
+            by="last", step=trainer.state.global_step, epoch=float(trainer.state.epoch or 0), score=None
         )
     checkpoints.load_weights(folder.best, trainer.model)
-    return Selected(by=spec.selection, step=meters.best_step, epoch=meters.best_epoch, macro_f1=meters.best_score)
+    return Selected(by=spec.selection, step=meters.best_step, epoch=meters.best_epoch, score=meters.best_score)
 
 
 def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     """Say what a run will take; see :mod:`tunebench.training.encoder.cost`."""
     profile = cost_profile(spec, context)
-    return estimate_encoder(spec, profile, kept=context.kept, measured=context.measure)
+    validation = validation_count(spec, context.dataset)
+    return estimate_encoder(spec, profile, validation=validation, kept=context.kept, measured=context.measure)
 
 
-def load(spec: RunSpec, folder: RunFolder, *, device: str) -> Prepared:
-    """Return the trained model, with the engine that the run was trained with."""
+def load(spec: RunSpec, folder: RunFolder, *, device: str) -> nn.Module:
+    """Return the trained model, with the engine and in the precision of the spec."""
+    return _stored(spec, folder, device=device).model
+
+
+def _stored(spec: RunSpec, folder: RunFolder, *, device: str) -> Prepared:
     prepared = prepare_model(spec, device=device)
     prepared.model.to(device)
     checkpoints.load_weights(folder.weights, prepared.model)
@@ -294,7 +306,7 @@ def load(spec: RunSpec, folder: RunFolder, *, device: str) -> Prepared:
 
 def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
     """Return the test part's logits and labels, and the seconds; with stored weights."""
-    prepared = load(spec, folder, device=device)
+    prepared = _stored(spec, folder, device=device)
     _, _, test_set, collator = make_datasets(spec, dataset, parts)
     begin = time.monotonic()
     if spec.engine == "fast":

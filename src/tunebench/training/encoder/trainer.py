@@ -7,8 +7,7 @@ the result (fast engine), or what would need pickle or lose a run (both engines)
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +22,37 @@ from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import process_group
 from tunebench.engine.batching import GROUPED, Collator, EpochSampler, SharedBatches, TokenDataset, counted
 from tunebench.engine.evaluator import predict_logits
-from tunebench.engine.learning_rates import Pace, Paces
-from tunebench.machine.clock import Clock, ContentionMeter
+from tunebench.engine.learning_rates import Multiplier, Multipliers
 from tunebench.store.live import Progress
-from tunebench.tasks.metrics import selection_metrics
+from tunebench.tasks.metrics import METRICS, selection_metrics
 from tunebench.training.attempt import Pruned
-from tunebench.training.encoder.callbacks import Loop, Meters
+from tunebench.training.encoder.callbacks import Loop, Meters, RunContext
 
 if TYPE_CHECKING:
     from tunebench.engine.fast.attach import FastEncoder
     from tunebench.engine.flops import Workload
     from tunebench.strategies.base import StepHook
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSetup:
+    """How a run computes.
+
+    Attributes:
+        seed: The run's seed.
+        workload: The model's operations.
+        fast: The model's fast layers, if any.
+        autocast: Compute type of our evaluator's matrix products without fast layers.
+        own: Take our own order of texts and our own evaluator, not the Trainer's.
+        by_length: In that order, group batches by length.
+    """
+
+    seed: int
+    workload: Workload
+    fast: FastEncoder | None = None
+    autocast: torch.dtype | None = None
+    own: bool = True
+    by_length: bool = False
 
 
 class StudyTrainer(Trainer):
@@ -45,22 +64,10 @@ class StudyTrainer(Trainer):
         train_dataset: Texts to learn from.
         eval_dataset: Texts that select, or ``None``.
         collator: Pads a batch.
-        folder: Where checkpoints lie.
-        best_path: Where the best weights go.
-        seed: The run's seed.
-        fast: The model's fast layers, if any.
-        workload: The model's operations.
-        own: Take our own order of texts and our own evaluator, not the Trainer's.
-        by_length: In that order, group batches by length.
-        autocast: Compute type of our evaluator's matrix products without fast layers.
-        run_id: For progress.
-        report: Called with the progress.
-        stop: Asked after every step; when true the run saves a checkpoint and is interrupted.
-        prune: Given the macro F1 of every evaluation so far, says whether to give the run up; None never does.
-        pace: Says the pace of each parameter; None trains all alike.
+        engine: How it computes.
+        context: The run: its folder, its metric, and who follows it.
+        multiplier: Learning-rate multiplier of each parameter; None trains all alike.
         hook: What the strategy does at every step; its state goes into checkpoints.
-        clock: Runs since this attempt at the run began; one that begins here by default.
-        checkpoint_seconds: At most this much work is lost by a kill.
     """
 
     control: Any
@@ -74,22 +81,10 @@ class StudyTrainer(Trainer):
         train_dataset: TokenDataset,
         eval_dataset: TokenDataset | None,
         collator: Collator,
-        folder: Path,
-        best_path: Path,
-        seed: int,
-        fast: FastEncoder | None,
-        workload: Workload,
-        own: bool,
-        autocast: torch.dtype | None,
-        run_id: str,
-        report: Callable[[Progress], None],
-        stop: Callable[[], bool],
-        prune: Callable[[list[float]], bool] | None = None,
-        pace: Pace | None = None,
+        engine: EngineSetup,
+        context: RunContext,
+        multiplier: Multiplier | None = None,
         hook: StepHook | None = None,
-        clock: Clock | None = None,
-        by_length: bool = False,
-        checkpoint_seconds: float = 300.0,
     ) -> None:
         super().__init__(
             model=model,
@@ -97,41 +92,28 @@ class StudyTrainer(Trainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             data_collator=collator,
-            compute_metrics=None if own else _trainer_metrics,
+            compute_metrics=None if engine.own else self._selection_metrics,
         )
         from transformers import PrinterCallback, ProgressCallback
 
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         self.meters = Meters()
-        self.fast, self.workload, self.collator = fast, workload, collator
-        self.run_folder, self.best_path = folder, best_path
-        self._seed, self._own, self._by_length, self._autocast = seed, own, by_length, autocast
-        self.run_id, self.report, self._prune = run_id, report, prune
-        self._paces = Paces(model, pace)
-        self.hook = hook
-        self._clock = Clock() if clock is None else clock
-        self.contention = ContentionMeter(process_group.pids())
-        self._loop = Loop(
-            run_id=run_id,
-            report=report,
-            stop=stop,
-            meters=self.meters,
-            contention=self.contention,
-            hook=hook,
-            fast=fast,
-            checkpoint_seconds=checkpoint_seconds,
-        )
+        self.engine, self.context, self.collator, self.hook = engine, context, collator, hook
+        self.workload = engine.workload
+        self._metric = METRICS[context.metric]
+        self._multipliers = Multipliers(model, multiplier)
+        self._loop = Loop(context, meters=self.meters, hook=hook, fast=engine.fast)
         self.add_callback(self._loop)
 
     # Optimiser ---------------------------------------------------------------------------------
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
-        """Group parameters by their pace; where all have the same it is the Trainer's own optimiser."""
-        if self.optimizer is not None or not self._paces.differ:
+        """Group parameters by their learning-rate multiplier; without any, take the Trainer's own optimiser."""
+        if self.optimizer is not None or not self._multipliers.differ:
             return super().create_optimizer(*args, **kwargs)
         kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-        groups = self._paces.groups(
+        groups = self._multipliers.groups(
             learning_rate=self.args.learning_rate,
             weight_decay=self.args.weight_decay,
             decayed=set(self.get_decay_parameter_names(self.model)),
@@ -142,19 +124,19 @@ class StudyTrainer(Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Let groups that begin later wait."""
         scheduler = super().create_scheduler(num_training_steps, optimizer)
-        self._paces.hold_back(scheduler, steps=num_training_steps)
+        self._multipliers.hold_back(scheduler, steps=num_training_steps)
         return scheduler
 
     # Batches -----------------------------------------------------------------------------------
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """Draw the order from seed and epoch alone where asked; else the Trainer's own."""
-        if not self._own:
+        if not self.engine.own:
             return super()._get_train_sampler(train_dataset)
         dataset = train_dataset if train_dataset is not None else self.train_dataset
-        together = GROUPED if self._by_length else 1
+        together = GROUPED if self.engine.by_length else 1
         lengths = dataset.texts.lengths
-        return EpochSampler(lengths, batch_size=self._batch_size, seed=self._seed, grouped=together)
+        return EpochSampler(lengths, batch_size=self._batch_size, seed=self.engine.seed, grouped=together)
 
     @property
     def _batch_size(self) -> int:
@@ -171,7 +153,11 @@ class StudyTrainer(Trainer):
             return super().get_train_dataloader()
         dataset: Any = self.train_dataset
         # Not our own: the order that the Trainer's data loader gives one process.
-        sampler = self._get_train_sampler() if self._own else SeedableRandomSampler(dataset, data_seed=self._seed)
+        sampler = (
+            self._get_train_sampler()
+            if self.engine.own
+            else SeedableRandomSampler(dataset, data_seed=self.engine.seed)
+        )
         batches = SharedBatches(sampler, texts=len(dataset), batch_size=self._batch_size)
         return DataLoader(
             dataset,
@@ -191,18 +177,18 @@ class StudyTrainer(Trainer):
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Take the step, with masks tied to it, and count what it used."""
-        if self.fast is not None:
-            self.fast.start_step(self.state.global_step)
+        if self.engine.fast is not None:
+            self.engine.fast.start_step(self.state.global_step)
         texts, length = inputs["input_ids"].shape
         tokens = int(inputs["attention_mask"].sum())
         if process_group.size() > 1:
             # Tied to the step, so that a resumed run draws the masks that it would have drawn.
-            key = np.random.SeedSequence([self._seed, self.state.global_step, process_group.rank()])
+            key = np.random.SeedSequence([self.engine.seed, self.state.global_step, process_group.rank()])
             torch.manual_seed(int(key.generate_state(1)[0]))
             mine, _ = counted(self.state.global_step, texts=len(self.train_dataset), batch_size=self._batch_size)
             tokens = tokens if mine else 0
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        shapes = [(texts, length)] if self.fast is None else self.fast.packing.shapes(texts, length)
+        shapes = [(texts, length)] if self.engine.fast is None else self.engine.fast.packing.shapes(texts, length)
         padded = sum(some * width for some, width in shapes)
         flops = sum(self.workload.step(texts=some, length=width) for some, width in shapes)
         used = process_group.total([tokens, padded, flops])
@@ -218,17 +204,17 @@ class StudyTrainer(Trainer):
         total = len(dataset)
 
         def tell(done: int) -> None:
-            self.report(Progress(self.run_id, phase, done, total, None, None))  # type: ignore[arg-type]
+            self.context.report(Progress(self.context.run_id, phase, done, total, None, None))  # type: ignore[arg-type]
 
-        if not self._own:
+        if not self.engine.own:
             return np.asarray(self.predict(dataset).predictions, dtype=np.float32)
         return predict_logits(
             self.model,
             dataset.texts,
             collator=self.collator,
             device=self.args.device.type,
-            fast=self.fast,
-            autocast=self._autocast,
+            fast=self.engine.fast,
+            autocast=self.engine.autocast,
             on_batch=tell,
         )
 
@@ -237,26 +223,33 @@ class StudyTrainer(Trainer):
         start = time.monotonic()
         self._loop.pause()
         dataset: Any = self.eval_dataset
-        if self._own:
-            logits = self.logits(dataset)
-            metrics = {f"eval_{k}": v for k, v in selection_metrics(dataset.labels, logits).items()}
+        if self.engine.own:
+            found = selection_metrics(dataset.labels, self.logits(dataset), self._metric.name)
+            metrics = {f"eval_{k}": v for k, v in found.items()}
             self.log(metrics)
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         else:
             metrics = super().evaluate(*args, **kwargs)
-        score = metrics["eval_macro_f1"]
-        if self.meters.best_score is None or score > self.meters.best_score:
+        key = f"eval_{self._metric.name}"
+        score = metrics[key]
+        if self._metric.better(score, self.meters.best_score):
             self.meters.best_score = float(score)
             self.meters.best_step, self.meters.best_epoch = self.state.global_step, self.state.epoch
             if process_group.is_first():
-                checkpoints.save_weights(self.best_path, self.model, checked=True)
+                checkpoints.save_weights(self.context.best, self.model, checked=True)
         self.meters.eval_seconds += time.monotonic() - start
         self._loop.go_on()
-        if self._prune is not None and self.state.global_step < self.state.max_steps:
-            so_far = [entry["eval_macro_f1"] for entry in self.state.log_history if "eval_macro_f1" in entry]
-            if process_group.any_of(self._prune(so_far))[0]:
+        if self.context.prune is not None and self.state.global_step < self.state.max_steps:
+            so_far = [entry[key] for entry in self.state.log_history if key in entry]
+            if process_group.any_of(self.context.prune(so_far))[0]:
                 raise Pruned(f"stopped early at step {self.state.global_step} of {self.state.max_steps}")
         return metrics
+
+    def _selection_metrics(self, prediction: Any) -> dict[str, float]:
+        """Return what the Trainer's own evaluation logs; its loss is computed by the Trainer."""
+        labels, logits = np.asarray(prediction.label_ids), np.asarray(prediction.predictions)
+        found = selection_metrics(labels, logits, self._metric.name)
+        return {name: value for name, value in found.items() if name != "loss"}
 
     # Checkpoints -------------------------------------------------------------------------------
 
@@ -264,15 +257,15 @@ class StudyTrainer(Trainer):
         self._loop.pause()
         self.store_flos()
         # The meters hold earlier attempts; this one's time is added to what is stored, and once more at the end.
-        wall = self.meters.wall_seconds + self._clock.wall
-        cpu = self.meters.cpu_seconds + process_group.total([self._clock.cpu])[0]
+        wall = self.meters.wall_seconds + self.context.clock.wall
+        cpu = self.meters.cpu_seconds + process_group.total([self.context.clock.cpu])[0]
         if not process_group.is_first():
             self._loop.go_on()
             return
-        temporary = self.run_folder.parent / ".trainer_state.json"
+        temporary = self.context.checkpoints.parent / ".trainer_state.json"
         self.state.save_to_json(str(temporary))
         checkpoints.save_checkpoint(
-            self.run_folder,
+            self.context.checkpoints,
             step=self.state.global_step,
             model=self.model,
             optimizer=_inner(self.optimizer),
@@ -303,8 +296,8 @@ class StudyTrainer(Trainer):
         remembered = checkpoints.read_hook(checkpoint)
         if self.hook is not None and remembered is not None:
             self.hook.restore(remembered)
-        if self.fast is not None:
-            self.fast.refresh(everything=True)
+        if self.engine.fast is not None:
+            self.engine.fast.refresh(everything=True)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
@@ -318,11 +311,6 @@ class StudyTrainer(Trainer):
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             checkpoints.load_random_state(Path(checkpoint))
-
-
-def _trainer_metrics(prediction: Any) -> dict[str, float]:
-    found = selection_metrics(np.asarray(prediction.label_ids), np.asarray(prediction.predictions))
-    return {name: found[name] for name in ("macro_f1", "accuracy")}
 
 
 def _inner(wrapped: Any) -> Any:

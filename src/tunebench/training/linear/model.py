@@ -1,27 +1,23 @@
-"""TF-IDF and logistic regression as arrays: fitted by scikit-learn, kept without pickle.
-
-What is scored is what is stored: the coefficients are rounded to fp32 before anything is predicted.
-"""
+"""TF-IDF and logistic regression as arrays, kept without pickle."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
-import warnings
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from tunebench.data.tokens import Cut
 from tunebench.errors import DataError, StoreError
 from tunebench.files import read_json, write_text
+from tunebench.training.linear.logistic import Logistic, fit_path, read_arrays, require_classes, write_arrays
 
-#: Iterations of the solver; on TF-IDF rows, which have length 1, it needs some tens to hundreds.
-_MAX_ITERATIONS = 1000
 WEIGHTS, VOCABULARY = "weights.safetensors", "vocabulary.json"
 
 
@@ -31,38 +27,35 @@ class LinearText:
 
     Attributes:
         vocabulary: Features, one or several words each, in the order of the columns.
-        idf: fp32 ``(features,)``.
-        coefficients: fp32 ``(rows, features)``: one row a class, or one in all for two classes.
-        intercepts: fp32 ``(rows,)``.
+        idf: fp32 ``(features,)``. Counted from the texts, not trained.
+        head: The logistic regression.
         ngrams: Longest run of words that is a feature.
-        setting: The C it was fitted with; None when it was read from disk.
-        iterations: Of the solver; each is a pass over all training texts.
-        converged: Whether the solver stopped by itself.
-        seconds: Time of the fit, its share of the counting included.
-        flops: Operations of the fit's products: two of the sparse matrix an iteration.
     """
 
     vocabulary: tuple[str, ...]
     idf: np.ndarray
-    coefficients: np.ndarray
-    intercepts: np.ndarray
+    head: Logistic
     ngrams: int
-    setting: float | None = None
-    iterations: int = 0
-    converged: bool = True
-    seconds: float = 0.0
-    flops: float = 0.0
 
-    @property
-    def parameters(self) -> int:
-        """Number of coefficients and intercepts; idf weights are counted from the texts, not trained."""
-        return int(self.coefficients.size + self.intercepts.size)
+    #: Whole texts are read.
+    max_length: ClassVar[int | None] = None
+    cut: ClassVar[Cut | None] = None
+    features_name: ClassVar[str] = "tfidf"
+
+    @cached_property
+    def _fixed(self) -> Any:
+        """The vectorizer of this vocabulary; making it takes longer than a text."""
+        vectorizer = _vectorizer(self.ngrams, vocabulary=self.vocabulary)
+        vectorizer.idf_ = self.idf
+        return vectorizer
+
+    @cached_property
+    def _analyzer(self) -> Any:
+        return self._fixed.build_analyzer()
 
     def features(self, texts: Sequence[str]) -> Any:
         """Return the TF-IDF rows of texts as a sparse fp32 matrix ``(texts, features)``."""
-        vectorizer = _vectorizer(self.ngrams, vocabulary=self.vocabulary)
-        vectorizer.idf_ = self.idf
-        return vectorizer.transform(texts)
+        return self._fixed.transform(texts)
 
     def logits(self, features: Any) -> np.ndarray:
         """Return fp32 logits ``(texts, classes)``; their softmax is the model's probability.
@@ -70,54 +63,107 @@ class LinearText:
         Args:
             features: From :meth:`features`.
         """
-        return class_logits(features, self.coefficients, self.intercepts)
+        return self.head.logits(features)
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return the columns of the features that each text holds, repeated as they are in it; int64."""
+        columns = self._fixed.vocabulary_
+        return [
+            np.array([columns[term] for term in self._analyzer(text) if term in columns], dtype=np.int64)
+            for text in texts
+        ]
+
+    def logits_of(self, rows: Sequence[np.ndarray], *, batch_tokens: int) -> np.ndarray:
+        """Return the logits of what :meth:`encode` gave. They are those of :meth:`logits`, to the bit."""
+        from scipy.sparse import csr_matrix
+        from sklearn.feature_extraction.text import TfidfTransformer
+
+        columns = np.concatenate(rows) if len(rows) else np.empty(0, dtype=np.int64)
+        offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+        ones = np.ones(len(columns), dtype=np.float32)
+        counts = csr_matrix((ones, columns, offsets), shape=(len(rows), len(self.vocabulary)))
+        counts.sum_duplicates()
+        weights = TfidfTransformer(sublinear_tf=True)
+        weights.idf_ = self.idf
+        return self.logits(weights.transform(counts, copy=False))
 
     def save(self, folder: Path) -> tuple[Path, Path]:
         """Write ``weights.safetensors`` and ``vocabulary.json``, each by rename, and return both paths."""
-        from safetensors.numpy import save_file
+        self._write(folder, WEIGHTS)
+        return folder / WEIGHTS, folder / VOCABULARY
 
-        arrays = {"idf": self.idf, "coefficients": self.coefficients, "intercepts": self.intercepts}
-        target, temporary = folder / WEIGHTS, folder / f".{WEIGHTS}.{os.getpid()}.tmp"
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
-        os.replace(temporary, target)
+    def _write(self, folder: Path, weights: str) -> None:
+        write_arrays(folder / weights, {"idf": self.idf} | self.head.arrays)
         write_text(folder / VOCABULARY, json.dumps(self.vocabulary, ensure_ascii=False) + "\n")
-        return target, folder / VOCABULARY
 
     @classmethod
-    def load(cls, folder: Path, *, ngrams: int) -> LinearText:
+    def load(cls, folder: Path, *, ngrams: int, weights: str = WEIGHTS) -> LinearText:
         """Read a model back.
 
         Raises:
             StoreError: A file is missing or damaged, or the two do not fit.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         vocabulary = read_json(folder / VOCABULARY)
-        try:
-            arrays = load_file(folder / WEIGHTS)
-            found = cls(
-                tuple(vocabulary), arrays["idf"], arrays["coefficients"], arrays["intercepts"], ngrams=ngrams
-            )
-        except (OSError, SafetensorError, KeyError, TypeError) as error:
-            raise StoreError(f"The weights cannot be read: {error}", value=str(folder / WEIGHTS)) from None
-        if not len(vocabulary) == len(found.idf) == found.coefficients.shape[1]:
+        arrays = read_arrays(folder / weights, ("idf", "coefficients", "intercepts"))
+        fits = isinstance(vocabulary, list) and len({len(vocabulary), len(arrays["idf"])}) == 1
+        if not fits or arrays["coefficients"].shape[1:] != arrays["idf"].shape:
             raise StoreError("Vocabulary and weights do not belong together.", value=str(folder))
-        return found
+        return cls(tuple(vocabulary), arrays["idf"], Logistic.of(arrays), ngrams)
+
+    def export(self, folder: Path, weights: str) -> dict[str, Any]:
+        """Write everything into a folder of its own, and return what it takes to read it."""
+        self._write(folder, weights)
+        return {"ngrams": self.ngrams}
+
+    @classmethod
+    def read_export(cls, folder: Path, weights: str, facts: Mapping[str, Any], *, device: str) -> LinearText:
+        """Read what :meth:`export` wrote; it computes on the CPU, whatever the device."""
+        return cls.load(folder, ngrams=int(facts["ngrams"]), weights=weights)
 
 
-def class_logits(features: Any, coefficients: np.ndarray, intercepts: np.ndarray) -> np.ndarray:
-    """Return a logistic regression's fp32 logits, one column a class also where it has one row for two classes.
+class TfidfLearner:
+    """Fits TF-IDF and a logistic regression on some of a run's labelled texts.
+
+    Term frequencies enter as ``1 + ln(tf)``, rows have Euclidean length 1 (scikit-learn's smoothed idf).
 
     Args:
-        features: ``(texts, features)``, sparse or not.
-        coefficients: ``(rows, features)``.
-        intercepts: ``(rows,)``.
+        texts: The labelled texts.
+        labels: Integers of shape ``(texts,)``.
+        classes: Number of classes.
+        ngrams: Longest run of words that is a feature.
+        min_documents: Texts that must hold a feature.
     """
-    scores: np.ndarray = np.asarray(features @ coefficients.T) + intercepts
-    if scores.shape[1] == 1:
-        scores = np.concatenate([-scores / 2, scores / 2], axis=1)
-    return np.asarray(scores, dtype=np.float32)
+
+    def __init__(
+        self, texts: Sequence[str], labels: np.ndarray, *, classes: int, ngrams: int, min_documents: int
+    ) -> None:
+        self.texts, self.labels, self.classes = texts, labels, classes
+        self._ngrams, self._min_documents = ngrams, min_documents
+
+    def fits(self, rows: np.ndarray, grid: Sequence[float]) -> Iterator[LinearText]:
+        """Count the features of some texts once, and fit one regression a value of C, each when asked for.
+
+        Raises:
+            DataError: No feature is left.
+        """
+        begin = time.monotonic()
+        vectorizer = _vectorizer(self._ngrams, min_df=self._min_documents)
+        texts = [self.texts[i] for i in rows]
+        try:
+            matrix = vectorizer.fit_transform(texts)
+        except ValueError:
+            raise _no_features(texts, ngrams=self._ngrams, min_documents=self._min_documents) from None
+        counting = time.monotonic() - begin
+        vocabulary = tuple(vectorizer.get_feature_names_out().tolist())
+        idf = vectorizer.idf_.astype(np.float32)
+        for head in fit_path(matrix, self.labels[rows], grid):
+            # The counting is part of the first fit.
+            head, counting = replace(head, seconds=head.seconds + counting), 0.0
+            yield LinearText(vocabulary, idf, head, self._ngrams)
+
+    def features(self, model: LinearText, rows: np.ndarray) -> Any:
+        """Return a model's features of some of the texts."""
+        return model.features([self.texts[i] for i in rows])
 
 
 def fit_linear_text(
@@ -129,9 +175,7 @@ def fit_linear_text(
     min_documents: int,
     grid: Sequence[float],
 ) -> list[LinearText]:
-    """Count the features once, and fit one logistic regression a C.
-
-    Term frequencies enter as ``1 + ln(tf)``, rows have Euclidean length 1 (scikit-learn's smoothed idf).
+    """Count the features of texts once, and fit one logistic regression a C; see :class:`TfidfLearner`.
 
     Args:
         texts: Training texts.
@@ -139,49 +183,14 @@ def fit_linear_text(
         classes: Number of classes.
         ngrams: Longest run of words that is a feature.
         min_documents: Training texts that must hold a feature.
-        grid: Values of C, the inverse strength of the L2 penalty.
+        grid: Values of C.
 
     Raises:
         DataError: No feature is left, or a class is missing.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    begin = time.monotonic()
-    missing = sorted(set(range(classes)) - set(np.unique(labels).tolist()))
-    if missing:
-        raise DataError("The training part lacks a class.", value=missing, fix="a larger training size")
-    vectorizer = _vectorizer(ngrams, min_df=min_documents)
-    try:
-        matrix = vectorizer.fit_transform(texts)
-    except ValueError:
-        raise _no_features(texts, ngrams=ngrams, min_documents=min_documents) from None
-    counting = (time.monotonic() - begin) / len(grid)
-    vocabulary = tuple(vectorizer.get_feature_names_out().tolist())
-    idf = vectorizer.idf_.astype(np.float32)
-    found = []
-    for c in grid:
-        begin = time.monotonic()
-        model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # said in the record
-            model.fit(matrix, labels)
-        iterations = int(np.max(model.n_iter_))
-        found.append(
-            LinearText(
-                vocabulary,
-                idf,
-                model.coef_.astype(np.float32),
-                model.intercept_.astype(np.float32),
-                ngrams=ngrams,
-                setting=float(c),
-                iterations=iterations,
-                converged=iterations < _MAX_ITERATIONS,
-                seconds=counting + time.monotonic() - begin,
-                flops=4.0 * matrix.nnz * len(model.coef_) * iterations,
-            )
-        )
-    return found
+    require_classes(labels, classes)
+    learner = TfidfLearner(texts, labels, classes=classes, ngrams=ngrams, min_documents=min_documents)
+    return list(learner.fits(np.arange(len(labels)), grid))
 
 
 def _no_features(texts: Sequence[str], *, ngrams: int, min_documents: int) -> DataError:

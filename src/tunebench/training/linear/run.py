@@ -1,129 +1,104 @@
-"""One run of a strategy without an encoder, to the same record as any other; and what it will take.
-
-Such a run takes seconds to minutes and has no checkpoint: interrupted, it is begun again.
-"""
+"""One run of TF-IDF; and what it will take. It takes seconds to minutes."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts
-from tunebench.files import stored_file
-from tunebench.machine import devices, environment, memory
-from tunebench.machine.clock import Clock, ContentionMeter
-from tunebench.store.live import Progress
-from tunebench.store.record import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing, now
+from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder, kept_bytes
-from tunebench.strategies import STRATEGIES
-from tunebench.strategies.base import ClassicalStrategy
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import score, selection_metrics
-from tunebench.training.attempt import Attempt, Interrupted
+from tunebench.tasks.metrics import METRICS
+from tunebench.training.attempt import Attempt
 from tunebench.training.backend import Predicted
 from tunebench.training.estimate import Estimate, EstimateContext
-from tunebench.training.linear.model import LinearText, fit_linear_text
-from tunebench.training.parts import describe_parts, run_parts, scored_texts
+from tunebench.training.linear.choose import FOLDS, Choice, choose_on_selection, unchosen
+from tunebench.training.linear.logistic import require_classes
+from tunebench.training.linear.model import LinearText, TfidfLearner, fit_linear_text
+from tunebench.training.linear.runs import Task, cross_validated, fits_planned, labelled_parts, train_linear
+from tunebench.training.parts import run_parts, scored_texts
 
-#: Used where nothing can choose; scikit-learn's own default.
-_UNCHOSEN = 1.0
 #: Texts on which an estimate fits for real.
 _SAMPLE = 500
 _WORD = re.compile(r"\w+")
 
 
 def train(attempt: Attempt) -> RunRecord:
-    """Fit, choose on the selection split, score once, and describe; see :mod:`tunebench.training.encoder.run`.
+    """Fit, choose C, score once, and describe; see :func:`tunebench.training.linear.runs.train_linear`."""
+    spec, dataset = attempt.spec, attempt.dataset
+    if not _cross_validates(spec):
+        return train_linear(attempt, run_parts(spec, dataset), _Tfidf, fits=len(spec.strategy_params.c))
+    parts, judged = labelled_parts(spec, dataset)
+    fits = fits_planned(spec.strategy_params.c)
+    return train_linear(attempt, parts, partial(_Tfidf, judged=judged), fits=fits)
 
-    ``selected.step`` is the number of solver iterations, each of which is a pass over the training part,
-    so it is the epoch too. All coefficients count as head, since there is nothing below them.
+
+class _Tfidf(Task):
+    """TF-IDF of whole texts; see :class:`~tunebench.training.linear.runs.Task`.
+
+    Args:
+        attempt: The run.
+        parts: Its parts.
+        look: Not called: counting words takes no time.
+        judged: See :func:`~tunebench.training.linear.runs.labelled_parts`; None where no cross-validation chooses.
     """
-    started, clock, contention = now(), Clock(), ContentionMeter()
-    spec, dataset, folder = attempt.spec, attempt.dataset, attempt.folder
-    threads = devices.set_threads(devices.threads_of(attempt.execution))
-    # As the other backends: what the run before left is gone, and the allocator is that of a plain script.
-    memory.set_memory(attempt.execution, engine="reference", device="cpu")
-    memory.release_memory()
-    memory.reset_peak_memory()
-    strategy, classes = _strategy(spec), len(spec.data.label_names)
-    params = strategy.params(**spec.params)
-    parts = run_parts(spec, dataset)
-    texts = [dataset.train.texts[i] for i in parts.train]
-    labels = dataset.train.labels[parts.train]
-    selection, test = scored_texts(spec, dataset, parts)
-    settings = _settings(params, selects=selection is not None)
 
-    contention.start()
-    attempt.report(Progress(spec.run_id, "train", 0, len(settings), None, None))
-    models = _fit(texts, labels, classes=classes, params=params, settings=settings)
-    if attempt.stop():
-        raise Interrupted("stopped after fitting; a run of this kind begins again")
-    contention.stop()
-    eval_start = time.monotonic()
-    chosen, best, history = _choose(models, selection)
-    eval_seconds = time.monotonic() - eval_start
-    attempt.report(Progress(spec.run_id, "train", len(settings), len(settings), None, best))
+    def __init__(
+        self,
+        attempt: Attempt,
+        parts: Parts,
+        look: Callable[[str, int, int], None],
+        judged: np.ndarray | None = None,
+    ) -> None:
+        self.spec, self.dataset, self.parts, self.judged = attempt.spec, attempt.dataset, parts, judged
+        self.texts = [self.dataset.train.texts[i] for i in parts.train]
+        params, self.settings = self.spec.strategy_params, {}
+        self.learner = TfidfLearner(
+            self.texts,
+            self.dataset.train.labels[parts.train],
+            classes=len(self.spec.data.label_names),
+            ngrams=params.ngrams,
+            min_documents=params.min_documents,
+        )
+        _, self.test = scored_texts(self.spec, self.dataset, parts)
 
-    test_start = time.monotonic()
-    logits = chosen.logits(chosen.features(test[0]))
-    test_seconds = time.monotonic() - test_start
-    stored = chosen.save(folder.path)
-    folder.write_predictions(logits=logits, labels=test[1], indices=parts.test)
-    words = sum(len(_WORD.findall(text)) for text in texts)
-    passes = sum(model.iterations for model in models)
-    return RunRecord(
-        run_id=spec.run_id,
-        status="complete",
-        spec=spec,
-        started=started,
-        finished=now(),
-        environment=Environment(
-            versions=environment.versions("scikit-learn"),
-            machine=environment.describe(),
-            device="cpu",
-            threads=threads,
-        ),
-        parameters=Parameters(
-            total=chosen.parameters, trainable=chosen.parameters, adapter=0, head=chosen.parameters
-        ),
-        examples=describe_parts(dataset, parts),
-        scores=score(test[1], logits, dataset.label_names),
-        selected=Selected(
-            by=spec.selection if best is not None else "last",
-            step=chosen.iterations,
-            epoch=float(chosen.iterations),
-            macro_f1=best,
-        ),
-        timing=Timing(
-            train_seconds=sum(model.seconds for model in models),
-            eval_seconds=eval_seconds,
-            test_seconds=test_seconds,
-            wall_seconds=clock.wall,
-            cpu_seconds=clock.cpu,
-            seconds_per_step=None,
-            warmup_steps=0,
-            step_seconds=[],
-            workers=attempt.execution.workers,
-            contended=contention.contended,
-            resumed=0,
-        ),
-        cost=Cost(
-            tokens=words * passes,
-            tokens_padded=words * passes,
-            train_flops=sum(model.flops for model in models),
-            trainer_total_flos=None,
-            peak_memory_bytes=memory.peak_memory_bytes("cpu"),
-            artifact_bytes=sum(path.stat().st_size for path in stored),
-        ),
-        log_history=history,
-        files={path.name: stored_file(path) for path in (*stored, folder.predictions)},
-        test_access=[TestAccess(time=now(), why="at the end of training")],
-    )
+    def choose(self, tick: Callable[[], None]) -> Choice:
+        """Choose C as the strategy's parameters say."""
+        if self.judged is not None:
+            return cross_validated(self.learner, self.spec, self.dataset, self.parts, self.judged, tick)
+        require_classes(self.learner.labels, self.learner.classes)
+        selection, _ = scored_texts(self.spec, self.dataset, self.parts)
+        rows, grid = np.arange(len(self.texts)), self.spec.strategy_params.c
+        return choose_on_selection(
+            self.learner,
+            grid,
+            rows,
+            selection=selection,
+            by=self.spec.selection,
+            metric=METRICS[self.spec.metric],
+            tick=tick,
+        )
+
+    def test_logits(self, model: LinearText) -> tuple[np.ndarray, float]:
+        """Return the logits of whole test texts, and the seconds."""
+        begin = time.monotonic()
+        return model.logits(model.features(self.test[0])), time.monotonic() - begin
+
+    def tokens(self, choice: Choice) -> tuple[int, int]:
+        """Return the words of all passes over the texts; there is no padding."""
+        words = round(choice.passes * sum(len(_WORD.findall(text)) for text in self.texts))
+        return words, words
+
+    def save(self, model: LinearText, folder: Path) -> Sequence[Path]:
+        """Write weights and vocabulary."""
+        return model.save(folder)
 
 
 def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
@@ -138,33 +113,43 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
         context: Its texts, and whether the estimates of the plan are called measured.
     """
     dataset, measure = context.dataset, context.measure
-    strategy, classes = _strategy(spec), len(spec.data.label_names)
-    params = strategy.params(**spec.params)
-    parts = run_parts(spec, dataset)
-    selects = spec.selection == "test" or (spec.selection == "validation" and len(parts.validation) > 0)
-    settings = _settings(params, selects=selects)
+    classes, params = len(spec.data.label_names), spec.strategy_params
+    crosses, parts = _cross_validates(spec), run_parts(spec, dataset)
+    validation = len(parts.validation)
+    if crosses:
+        parts, _ = labelled_parts(spec, dataset)
+    selects = crosses or spec.selection == "test" or (spec.selection == "validation" and validation > 0)
+    settings = params.c if selects else (unchosen(params.c),)
+    # Each fold is fitted without a part of the texts, and then all of them once.
+    repeats = (FOLDS - 1) * 1.0 + 1 / len(settings) if crosses else 1.0
     chosen = _balanced(dataset.train.labels[parts.train], _SAMPLE)
     texts = [dataset.train.texts[i] for i in parts.train[chosen]]
     labels = dataset.train.labels[parts.train[chosen]]
+
+    def fit(texts: Sequence[str], labels: np.ndarray, grid: Sequence[float]) -> list[LinearText]:
+        options = {"ngrams": params.ngrams, "min_documents": params.min_documents}
+        return fit_linear_text(texts, labels, classes=classes, grid=grid, **options)
+
     begin = time.monotonic()
-    models = _fit(texts, labels, classes=classes, params=params, settings=settings)
-    seconds = time.monotonic() - begin
+    models = fit(texts, labels, settings)
+    seconds = repeats * (time.monotonic() - begin)
     begin = time.monotonic()
     models[0].features(texts)
     per_text = (time.monotonic() - begin) / len(texts)
     growth = len(parts.train) / len(texts)
     half = _balanced(labels, max(classes, len(texts) // 2))
-    fewer = _fit([texts[i] for i in half], labels[half], classes=classes, params=params, settings=settings[:1])[0]
-    power = np.log(models[0].parameters / fewer.parameters) / np.log(len(texts) / len(half)) if growth > 1 else 0.0
-    coefficients = round(models[0].parameters * growth ** float(np.clip(power, 0, 1)))
-    scored = (len(parts.validation) + len(parts.test)) * per_text
+    fewer = fit([texts[i] for i in half], labels[half], settings[:1])[0]
+    sizes = models[0].head.parameters, fewer.head.parameters
+    power = np.log(sizes[0] / sizes[1]) / np.log(len(texts) / len(half)) if growth > 1 else 0.0
+    coefficients = round(sizes[0] * growth ** float(np.clip(power, 0, 1)))
+    scored = (validation + len(parts.test)) * per_text
     # Beside the coefficients the idf weights and the vocabulary.
     disk = kept_bytes(spec, coefficients) + coefficients * (4 + 20)
     return Estimate(
-        steps=max(model.iterations for model in models),
+        steps=max(model.head.iterations for model in models),
         trainable_params=coefficients,
         total_params=coefficients,
-        train_flops=growth * sum(model.flops for model in models),
+        train_flops=growth * repeats * sum(model.head.flops for model in models),
         seconds=1.0 + growth * seconds + scored,
         measured=measure,
         memory_bytes=int(400e6 + 200 * coefficients),
@@ -172,63 +157,8 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     )
 
 
-def _settings(params: Any, *, selects: bool) -> tuple[float, ...]:
-    """Return the values of C to try, in order; the one nearest to scikit-learn's default where nothing selects."""
-    grid: tuple[float, ...] = params.c
-    return grid if selects else (min(grid, key=lambda c: (abs(c - _UNCHOSEN), c)),)
-
-
-def _fit(
-    texts: Sequence[str], labels: np.ndarray, *, classes: int, params: Any, settings: Sequence[float]
-) -> list[LinearText]:
-    """Fit one model a value of C.
-
-    Args:
-        texts: Training texts, whole.
-        labels: Integers of shape ``(texts,)``.
-        classes: Number of classes.
-        params: The strategy's parameters.
-        settings: Some of :func:`_settings`.
-
-    Raises:
-        DataError: The texts hold nothing to learn from.
-    """
-    return fit_linear_text(
-        texts, labels, classes=classes, ngrams=params.ngrams, min_documents=params.min_documents, grid=settings
-    )
-
-
-def _strategy(spec: RunSpec) -> ClassicalStrategy:
-    strategy = STRATEGIES[spec.kind]
-    assert isinstance(strategy, ClassicalStrategy)
-    return strategy
-
-
-def _choose(
-    models: Sequence[LinearText], selection: tuple[Sequence[str], np.ndarray] | None
-) -> tuple[LinearText, float | None, list[dict[str, float | int | bool | None]]]:
-    """Return the model with the best macro F1, the more regularised one of equals, its score and a log."""
-    if selection is None:
-        (only,) = models
-        return only, None, [_entry(only)]
-    features = models[0].features(selection[0])  # the same for all: they share the vocabulary
-    history, scores = [], []
-    for model in models:
-        logits = model.logits(features)
-        found = selection_metrics(selection[1], logits)
-        scores.append(found["macro_f1"])
-        history.append(_entry(model) | {f"selection_{name}": value for name, value in found.items()})
-    best = max(range(len(models)), key=lambda i: (scores[i], -i))
-    return models[best], float(scores[best]), history
-
-
-def _entry(model: LinearText) -> dict[str, float | int | bool | None]:
-    return {
-        "step": model.iterations,
-        "epoch": float(model.iterations),
-        "c": model.setting,
-        "converged": model.converged,
-    }
+def _cross_validates(spec: RunSpec) -> bool:
+    return bool(spec.strategy_params.choose_by == "cross_validation")
 
 
 def _balanced(labels: np.ndarray, count: int) -> np.ndarray:
@@ -240,8 +170,7 @@ def _balanced(labels: np.ndarray, count: int) -> np.ndarray:
 
 def load(spec: RunSpec, folder: RunFolder, *, device: str) -> LinearText:
     """Return the fitted model; it computes on the CPU, whatever the device."""
-    params: Any = _strategy(spec).params(**spec.params)
-    return LinearText.load(folder.path, ngrams=params.ngrams)
+    return LinearText.load(folder.path, ngrams=spec.strategy_params.ngrams)
 
 
 def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:

@@ -16,7 +16,9 @@ from tunebench.models.architectures import architecture_of
 from tunebench.models.loading import load_classifier, model_folder
 from tunebench.models.weights import stored_weights
 from tunebench.study.spec import RunSpec
-from tunebench.training.linear.model import class_logits
+from tunebench.training.embeddings.encoder import Embedder
+from tunebench.training.embeddings.model import EmbeddedText
+from tunebench.training.linear.logistic import Logistic, class_logits
 
 _BODY = "body."
 _COEFFICIENTS, _INTERCEPTS = "head.coefficients", "head.intercepts"
@@ -45,6 +47,26 @@ class SentenceClassifier:
         with autocast(self.body.device.type, self.precision):
             states = self.body.encode(list(texts), batch_size=32, show_progress_bar=False)
         return class_logits(states, self.coefficients, self.intercepts)
+
+    def embedded(self, max_length: int) -> EmbeddedText:
+        """Return the same classifier without the library; this one cannot be used afterwards.
+
+        Args:
+            max_length: Where texts are cut.
+        """
+        encoder: Any = self.body[0].auto_model
+        if getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None  # no part of the mean
+        embedder = Embedder(
+            encoder,
+            self.body.tokenizer,
+            pooling="mean",
+            max_length=max_length,
+            normalised=False,
+            windows=False,
+            device=self.body.device.type,
+        )
+        return EmbeddedText(embedder, Logistic(self.coefficients, self.intercepts))
 
     def save(self, path: Path) -> None:
         """Write body and head to one safetensors file, by rename.

@@ -10,7 +10,7 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,25 +19,24 @@ from transformers import TrainerCallback
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts
 from tunebench.engine.batching import longest_of_batches
-from tunebench.engine.flops import Work, Workload, count
-from tunebench.files import stored_file
-from tunebench.machine import devices, environment, memory
-from tunebench.machine.clock import Clock, ContentionMeter, median
-from tunebench.models.architectures import architecture_of
-from tunebench.models.loading import load_classifier, model_folder
+from tunebench.engine.flops import Workload
+from tunebench.machine import devices
+from tunebench.models.loading import model_folder
 from tunebench.store.live import Progress
-from tunebench.store.record import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing, now
+from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.store.run_folder import RunFolder, kept_bytes
 from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import score, selection_metrics
+from tunebench.tasks.metrics import selection_metrics
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
+from tunebench.training.embeddings.encoder import load_encoder
+from tunebench.training.embeddings.model import EmbeddedText
 from tunebench.training.encoder.cost import OVERHEAD, cost_profile
 from tunebench.training.encoder.prepare import trainer_folder
 from tunebench.training.estimate import Estimate, EstimateContext
-from tunebench.training.measurements import WARMUP_STEPS
-from tunebench.training.parts import describe_parts, run_parts, scored_texts
+from tunebench.training.measurements import RunMeasurements, Trained
+from tunebench.training.parts import run_parts, scored_texts, trained_count, validation_count
 from tunebench.training.setfit.model import SentenceClassifier, autocast, sentence_encoder
 
 if TYPE_CHECKING:
@@ -49,88 +48,54 @@ def train(attempt: Attempt) -> RunRecord:
 
     The selection split, where there is one, is scored at the end: it chooses among learning rates.
     """
-    started, clock, contention = now(), Clock(), ContentionMeter()
-    spec, dataset, folder, execution = attempt.spec, attempt.dataset, attempt.folder, attempt.execution
-    threads = devices.set_threads(devices.threads_of(execution))
+    spec, dataset, folder = attempt.spec, attempt.dataset, attempt.folder
     # The library trains as a plain script does, whatever the run before had.
-    memory.set_memory(execution, engine="reference", device=devices.resolve_device(execution.device))
-    memory.release_memory()
-    memory.reset_peak_memory()
-    attempt.report(Progress(spec.run_id, "prepare", 0, 0, None, None))
+    device = devices.resolve_device(attempt.execution.device)
+    measured = RunMeasurements(attempt, engine="reference", device=device)
     parts = run_parts(spec, dataset)
     texts, labels = [dataset.train.texts[i] for i in parts.train], dataset.train.labels[parts.train]
     selection, (test_texts, truth) = scored_texts(spec, dataset, parts)
-    body = sentence_encoder(spec, device=devices.resolve_device(execution.device))
+    body = sentence_encoder(spec, device=device)
     watch = _Watch(attempt, _workload(spec))
 
-    contention.start()
+    measured.contention.start()
     train_start = time.monotonic()
     classifier = _train(spec, body, texts, labels, watch)
     train_seconds = time.monotonic() - train_start
-    contention.stop()
+    measured.contention.stop()
 
     eval_start = time.monotonic()
     best = None if selection is None else _judge(classifier, *selection, watch)
     eval_seconds = time.monotonic() - eval_start
     classifier.save(folder.weights)
-    logits, test_seconds = None, None
+    test: Predicted | None = None
     if attempt.scores_test:
         test_start = time.monotonic()
         logits = classifier.logits(test_texts)
-        test_seconds = time.monotonic() - test_start
+        test = (logits, truth, time.monotonic() - test_start)
         folder.write_predictions(logits=logits, labels=truth, indices=parts.test)
-    files = [folder.weights] + ([] if logits is None else [folder.predictions])
     encoder = sum(p.numel() for p in body.parameters() if p.requires_grad)
     head = classifier.coefficients.size + classifier.intercepts.size
-    device = body.device.type
-    return RunRecord(
-        run_id=spec.run_id,
-        status="complete",
-        spec=spec,
-        started=started,
-        finished=now(),
-        environment=Environment(
-            versions=environment.versions("setfit", "sentence-transformers", "scikit-learn"),
-            machine={**environment.describe(), "autocast": spec.precision == "bf16"},
-            device=device,
-            threads=threads,
-        ),
+    trained = Trained(
         parameters=Parameters(
             total=sum(p.numel() for p in body.parameters()) + head,
             trainable=encoder + head,
             adapter=encoder,
             head=head,
         ),
-        examples=describe_parts(dataset, parts),
-        scores=None if logits is None else score(truth, logits, dataset.label_names),
-        selected=Selected(
-            by="last" if best is None else spec.selection, step=watch.steps, epoch=1.0, macro_f1=best
-        ),
-        timing=Timing(
-            train_seconds=train_seconds,
-            eval_seconds=eval_seconds,
-            test_seconds=test_seconds,
-            wall_seconds=clock.wall,
-            cpu_seconds=clock.cpu,
-            seconds_per_step=median(watch.step_seconds[WARMUP_STEPS:]),
-            warmup_steps=min(WARMUP_STEPS, watch.steps),
-            step_seconds=watch.step_seconds,
-            workers=execution.workers,
-            contended=contention.contended,
-            resumed=0,
-        ),
-        cost=Cost(
-            tokens=watch.tokens,
-            tokens_padded=watch.tokens_padded,
-            train_flops=watch.flops,
-            trainer_total_flos=None,
-            peak_memory_bytes=memory.peak_memory_bytes(device),
-            artifact_bytes=folder.weights.stat().st_size,
-        ),
+        selected=Selected(by="last" if best is None else spec.selection, step=watch.steps, epoch=1.0, score=best),
+        weights=[folder.weights],
+        train_seconds=train_seconds,
+        eval_seconds=eval_seconds,
+        tokens=watch.tokens,
+        tokens_padded=watch.tokens_padded,
+        train_flops=watch.flops,
         log_history=watch.history,
-        files={path.name: stored_file(path) for path in files},
-        test_access=[] if logits is None else [TestAccess(time=now(), why="at the end of training")],
+        step_seconds=watch.step_seconds,
+        packages=("setfit", "sentence-transformers", "scikit-learn"),
+        settings={"autocast": spec.precision == "bf16"},
     )
+    return measured.finish(trained, dataset=dataset, parts=parts, test=test)
 
 
 def full_steps(spec: RunSpec) -> RunSpec:
@@ -149,8 +114,7 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     profile, measured = cost_profile(full_steps(spec), context), context.measure
     rates = profile.rates
     params, classes = _params(spec), len(spec.data.label_names)
-    validation = round(spec.train_size * spec.validation_fraction)
-    train = spec.train_size - validation
+    validation, train = validation_count(spec, context.dataset), trained_count(spec)
     # A batch is padded to its longest text.
     padded = longest_of_batches(profile.lengths, params.pairs_per_batch)
     a_text = np.mean([profile.workload.step(texts=1, length=longest) for longest in padded])
@@ -172,7 +136,7 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
 
 
 def _params(spec: RunSpec) -> SetFitParams:
-    return STRATEGIES[spec.kind].params(**spec.params)  # type: ignore[return-value]
+    return spec.strategy_params  # type: ignore[no-any-return]
 
 
 def _pairs(params: SetFitParams, texts: int) -> int:
@@ -185,8 +149,8 @@ def _steps(params: SetFitParams, texts: int) -> int:
 
 def _workload(spec: RunSpec) -> Workload:
     """Return what the encoder computes without a head; see :func:`tunebench.engine.flops.count`."""
-    model = load_classifier(model_folder(spec.model.source, spec.model.revision), label_names=spec.data.label_names)
-    return replace(count(model, architecture_of(model.config)), head=Work())
+    folder = model_folder(spec.model.source, spec.model.revision)
+    return load_encoder(folder, spec.data.label_names)[1]
 
 
 @dataclass
@@ -293,22 +257,22 @@ def _quiet(trainer: Any) -> None:
         trainer.remove_callback(callback)
 
 
-def _judge(classifier: SentenceClassifier, texts: Sequence[str], labels: np.ndarray, watch: _Watch) -> float:
-    """Return macro F1 on the selection split, and log it."""
-    logits = classifier.logits(texts)
-    found = selection_metrics(labels, logits)
+def _judge(classifier: SentenceClassifier, texts: Sequence[str], labels: np.ndarray, watch: _Watch) -> float | None:
+    """Return the score on the selection split, and log it; None where the metric is not defined there."""
+    metric = watch.attempt.spec.metric
+    found = selection_metrics(labels, classifier.logits(texts), metric)
     watch.history.append({"step": watch.steps, "epoch": 1.0} | {f"eval_{k}": v for k, v in found.items()})
-    return found["macro_f1"]
+    return found[metric] if np.isfinite(found[metric]) else None
 
 
-def load(spec: RunSpec, folder: RunFolder, *, device: str) -> SentenceClassifier:
-    """Return the trained classifier."""
-    return SentenceClassifier.load(spec, folder.weights, device=device)
+def load(spec: RunSpec, folder: RunFolder, *, device: str) -> EmbeddedText:
+    """Return the trained classifier; it computes in fp32, whatever the run trained in."""
+    return SentenceClassifier.load(spec, folder.weights, device=device).embedded(spec.max_length)
 
 
 def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
     """Return the test part's logits and labels, and the seconds; with stored weights."""
-    classifier = load(spec, folder, device=device)
+    classifier = SentenceClassifier.load(spec, folder.weights, device=device)
     _, (texts, labels) = scored_texts(spec, dataset, parts)
     begin = time.monotonic()
     return classifier.logits(texts), labels, time.monotonic() - begin

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from tunebench import __version__
 from tunebench.inference.predictor import softmax
-from tunebench.web.hosts import own_names
+from tunebench.web.hosts import host_names
 from tunebench.web.serving.batching import ClosedError, MicroBatcher, QueueFullError
 from tunebench.web.serving.gate import Gate, Tally, refuse
 from tunebench.web.serving.limits import Limits
@@ -27,11 +27,13 @@ from tunebench.web.serving.schema import (
     ModelList,
     PredictAnswer,
     Prediction,
+    Problem,
     Refusal,
     Status,
     problems_of,
     request_schema,
     request_type,
+    strange_keys,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ def create_app(
     *,
     host: str = "127.0.0.1",
     limits: Limits | None = None,
+    token: str | None = None,
+    allowed_hosts: Sequence[str] = (),
     answerer: Callable[..., Answerer] = MicroBatcher,
 ) -> FastAPI:
     """Return the application; its lifespan ends when everything that was taken is answered.
@@ -65,11 +69,13 @@ def create_app(
     Args:
         models: What :func:`~tunebench.web.serving.models.load_models` gave; the first is the default.
         host: What the server listens at; on loopback, requests under names that are not this machine's own
-            are refused (:func:`~tunebench.web.hosts.own_names`).
+            are refused (:func:`~tunebench.web.hosts.host_names`).
         limits: Bounds on requests.
+        token: What requests must have, health checks apart; None for nothing.
+        allowed_hosts: Further names that requests may have.
         answerer: Makes what answers texts, from the keywords of :class:`MicroBatcher`.
     """
-    return _Server(models, own_names(host), limits or Limits(), answerer).app
+    return _Server(models, host_names(host, allowed_hosts), limits or Limits(), token, answerer).app
 
 
 class _Server:
@@ -78,6 +84,7 @@ class _Server:
         models: Sequence[LoadedModel],
         names: Sequence[str] | None,
         limits: Limits,
+        token: str | None,
         answerer: Callable[..., Answerer],
     ) -> None:
         self.models = {model.name: model for model in models}
@@ -100,7 +107,13 @@ class _Server:
         paths = frozenset(route.path for route in self.app.routes if hasattr(route, "path"))
         self.app.state.tally = Tally()
         self.app.add_middleware(
-            Gate, names=names, limits=limits, metrics=self.metrics, tally=self.app.state.tally, routes=paths
+            Gate,
+            names=names,
+            token=token,
+            limits=limits,
+            metrics=self.metrics,
+            tally=self.app.state.tally,
+            routes=paths,
         )
 
     @asynccontextmanager
@@ -118,7 +131,8 @@ class _Server:
             summary="Classify one or many texts",
             responses=_refusals(
                 {
-                    400: "The body is not JSON, or not valid Unicode; or the request is for another host.",
+                    400: "The body is no JSON, or no valid Unicode; or the request is under another host's name.",
+                    401: "The server has a token, and the request has not.",
                     404: "There is no such model.",
                     408: "The body did not arrive in time.",
                     413: "The body is too large.",
@@ -156,13 +170,19 @@ class _Server:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             return refuse(415, "the body must be declared as application/json")
+        body = await request.body()
         try:
-            wanted: Any = self.request.model_validate_json(await request.body())
+            strange = strange_keys(self.request, body)
+        except ValueError as error:
+            problem = Problem(where="", what=f"Invalid JSON: {error}")
+            return refuse(400, "the body is no JSON", problems=[problem.model_dump()])
+        if strange:
+            return refuse(422, "the body is no request", problems=[problem.model_dump() for problem in strange])
+        try:
+            wanted: Any = self.request.model_validate_json(body)
         except ValidationError as error:
             problems = [problem.model_dump() for problem in problems_of(error)]
-            if error.errors(include_input=False)[0]["type"] == "json_invalid":
-                return refuse(400, "the body is not JSON", problems=problems)
-            return refuse(422, "the body is not a request", problems=problems)
+            return refuse(422, "the body is no request", problems=problems)
         name = self.default if wanted.model is None else wanted.model
         model = self.models.get(name)
         if model is None:
@@ -191,7 +211,7 @@ class _Server:
                     format=model.predictor.format,
                     labels=list(model.predictor.label_names),
                     max_length=model.predictor.max_length,
-                    truncation=model.predictor.artifact.truncation,
+                    truncation=None if model.predictor.max_length is None else model.predictor.artifact.truncation,
                     shares_base_with=[
                         other.name
                         for other in self.models.values()

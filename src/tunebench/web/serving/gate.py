@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
+from tunebench.web.hosts import CHALLENGE, has_token
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 #: A header's name or address, the latter in brackets where it has colons, and its port.
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::\d*)?")
+#: What tells nothing but that the server lives: those who ask have no token.
+_OPEN = frozenset({"/healthz", "/readyz"})
 #: A body that is too large is read and dropped up to so many times the limit, because most clients look for
 #: an answer only when they have sent everything.
 _DROPPED = 64
@@ -49,6 +53,7 @@ class Gate:
     Args:
         app: What is behind it.
         names: Host names that requests may have, without ports; None for any.
+        token: What requests must have, those of :data:`_OPEN` apart; None for nothing.
         limits: Bounds on bodies and requests.
         metrics: Where requests are counted.
         tally: Counts them as well.
@@ -60,12 +65,13 @@ class Gate:
         app: ASGIApp,
         *,
         names: Sequence[str] | None,
+        token: str | None,
         limits: Limits,
         metrics: Metrics,
         tally: Tally,
         routes: frozenset[str],
     ) -> None:
-        self._names = names
+        self._names, self._token = names, token
         self._app, self._limits, self._metrics, self._routes = app, limits, metrics, routes
         self._tally, self._running = tally, 0
 
@@ -76,17 +82,28 @@ class Gate:
             return
         start, status = time.perf_counter(), 500
 
+        unread = _has_body(scope)
+
+        async def read() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = unread and message.get("more_body", False)
+            return message
+
         async def counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if unread:
+                    # Whatever else is sent would be read without end.
+                    message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
             await send(message)
 
         self._running += 1
         self._tally.taken += 1
         self._metrics.running.inc()
         try:
-            await self._answer(scope, receive, counted)
+            await self._answer(scope, read, counted)
             self._tally.answered += 1
         finally:
             self._running -= 1
@@ -99,6 +116,9 @@ class Gate:
         if self._names is not None and _host_name(scope) not in self._names:
             error = f"requests must be for this machine itself: {', '.join(self._names)}"
             await refuse(400, error)(scope, receive, send)
+            return
+        if scope["path"] not in _OPEN and not has_token(scope, self._token):
+            await refuse(401, "a token is needed", headers={"WWW-Authenticate": CHALLENGE})(scope, receive, send)
             return
         if scope["method"] != "POST":
             # Nothing else has a body to be read.
@@ -150,6 +170,11 @@ class Gate:
                 return b"".join(parts) if size <= limit else None
 
 
+def _has_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
 def _host_name(scope: Scope) -> str:
     """Return the name that a request is for, without its port; empty where it has none."""
     found = _HOST.fullmatch(Headers(scope=scope).get("host", ""))
@@ -157,8 +182,13 @@ def _host_name(scope: Scope) -> str:
 
 
 def refuse(
-    status: int, error: str, *, problems: list[dict[str, str]] | None = None, retry_after: int | None = None
+    status: int,
+    error: str,
+    *,
+    problems: list[dict[str, str]] | None = None,
+    retry_after: int | None = None,
+    headers: dict[str, str] | None = None,
 ) -> JSONResponse:
     """Return an answer that says why there is none; see :class:`~tunebench.web.serving.schema.Refusal`."""
-    headers = None if retry_after is None else {"Retry-After": str(retry_after)}
+    headers = (headers or {}) | ({} if retry_after is None else {"Retry-After": str(retry_after)})
     return JSONResponse({"error": error, "problems": problems or []}, status_code=status, headers=headers)

@@ -13,11 +13,13 @@ class Limits:
 
     Attributes:
         texts: Texts in one request.
-        characters: Characters in one text. A model reads no more than its ``max_length`` tokens anyway.
+        characters: Characters in one text. Most models read no more than their ``max_length`` tokens anyway.
         body_bytes: Bytes of a request's body.
         waiting: Texts that wait for an answer, over all models; beyond it 503 with ``Retry-After``.
         requests: Requests that are read or answered at a time; beyond it 503 as well.
         body_seconds: Time a client has to send a body.
+        connections: Connections at a time; beyond it 503, and the connection is closed.
+        head_seconds: Time a client has to send the head of a request.
     """
 
     texts: int = 64
@@ -26,6 +28,8 @@ class Limits:
     waiting: int = 1024
     requests: int = 1024
     body_seconds: float = 30.0
+    connections: int = 512
+    head_seconds: float = 10.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

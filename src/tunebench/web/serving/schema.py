@@ -15,12 +15,15 @@ from pydantic import (
     ValidationError,
     create_model,
 )
+from pydantic_core import from_json
 
 if TYPE_CHECKING:
     from tunebench.web.serving.limits import Limits
 
 #: Everything but control characters; tab, line feed and carriage return are text.
 _TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+$"
+#: Most problems that an answer lists, and most characters of a place.
+_PROBLEMS, _WHERE = 20, 200
 #: How pydantic calls the two kinds of ``texts``.
 _ONE, _SEVERAL = "<text>", "<texts>"
 
@@ -45,13 +48,15 @@ class ModelInfo(BaseModel):
 
     name: str
     default: bool = Field(description="whether it answers requests that name no model")
-    format: str = Field(description="adapter, merged, onnx or onnx-int8")
+    format: str = Field(description="adapter, merged, linear, onnx or onnx-int8")
     labels: list[str]
-    max_length: int = Field(description="the most tokens that are read of a text, special tokens included")
-    truncation: str = Field(
-        description="which part of a longer text is read: head (the beginning), tail or head_tail"
+    max_length: int | None = Field(
+        description="most tokens that are read of a text, special ones included; null where whole texts are read"
     )
-    shares_base_with: list[str] = Field(description="models whose requests share batches with this model's")
+    truncation: str | None = Field(
+        description="what these are of a longer text: head (its beginning), tail or head_tail; null as above"
+    )
+    shares_base_with: list[str] = Field(description="models whose requests share batches with this one's")
 
 
 class ModelList(BaseModel):
@@ -114,11 +119,32 @@ def request_schema(kind: type[BaseModel], names: Sequence[str]) -> dict[str, Any
     return schema
 
 
+def strange_keys(kind: type[BaseModel], body: bytes) -> list[Problem]:
+    """Return problems where a body has more unknown keys than an answer lists: the first ones, and how many more.
+
+    pydantic makes an error of each, which takes seconds where a body holds nothing else. A few are left to it.
+
+    Args:
+        kind: What :func:`request_type` gave.
+        body: JSON.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    found = from_json(body)
+    strange = [key for key in found if key not in kind.model_fields] if isinstance(found, dict) else []
+    if len(strange) <= _PROBLEMS:
+        return []
+    first = [Problem(where=key[:_WHERE], what="Extra inputs are not permitted") for key in strange[:_PROBLEMS]]
+    return [*first, Problem(where="", what=f"{len(strange) - _PROBLEMS} more keys are not permitted")]
+
+
 def problems_of(error: ValidationError) -> list[Problem]:
     """Return what pydantic found, without the values: they may be huge, or no valid Unicode."""
     return [
         Problem(
-            where=".".join(str(part) for part in entry["loc"] if part not in (_ONE, _SEVERAL)), what=entry["msg"]
+            where=".".join(str(part) for part in entry["loc"] if part not in (_ONE, _SEVERAL))[:_WHERE],
+            what=entry["msg"],
         )
-        for entry in error.errors(include_input=False, include_context=False, include_url=False)
+        for entry in error.errors(include_input=False, include_context=False, include_url=False)[:_PROBLEMS]
     ]

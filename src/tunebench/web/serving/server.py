@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tunebench.errors import ConfigError, MissingExtraError
+from tunebench.web.connections import bounded_protocol
+from tunebench.web.hosts import check_token, exposure
+from tunebench.web.serving.limits import Limits
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from tunebench.inference.predictor import Precision
-    from tunebench.web.serving.limits import Limits
-
 
 #: Seconds that an unused connection stays open. Longer than clients keep one (httpx 5 s, many proxies 60 s):
 #: where the server closes first, it may do so just when the client sends.
@@ -27,6 +28,8 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    token: str | None = None,
+    allowed_hosts: Sequence[str] = (),
     limits: Limits | None = None,
     device: str = "auto",
     threads: int | None = None,
@@ -38,8 +41,10 @@ def serve(
 
     Args:
         sources: Folders, each as ``PATH`` or ``NAME=PATH``; the first is the default model.
-        host: Address to listen on. There is no authentication.
+        host: Address to listen at.
         port: 0 takes a free one.
+        token: What requests must have; None for nothing. Health checks need none.
+        allowed_hosts: Further host names that requests may have.
         limits: Bounds on requests.
         device: See :func:`tunebench.load`.
         threads: See :func:`tunebench.load`.
@@ -48,17 +53,22 @@ def serve(
         tell: Told what is loaded, and where the server listens.
 
     Raises:
-        ConfigError: The server cannot listen on the address, or two models have the same name.
+        ConfigError: The address cannot be had, the token is none, or two models have the same name.
         ModelError: A folder holds no classifier.
         MissingExtraError: Without the ``serve`` extra.
     """
     check_extra()
+    check_token(token)
+    limits = limits or Limits()
     with bind(host, port) as listener:
         from tunebench.web.serving.app import create_app
         from tunebench.web.serving.models import load_models
 
         models = load_models(sources, device=device, threads=threads, precision=precision, tell=tell)
-        run(create_app(models, host=host, limits=limits), listener, shutdown_seconds=shutdown_seconds, tell=tell)
+        app = create_app(models, host=host, limits=limits, token=token, allowed_hosts=allowed_hosts)
+        if (line := exposure(host, token)) is not None:
+            tell(line)
+        run(app, listener, limits=limits, shutdown_seconds=shutdown_seconds, tell=tell)
 
 
 def check_extra() -> None:
@@ -110,6 +120,7 @@ def run(
     app: FastAPI,
     listener: socket.socket,
     *,
+    limits: Limits | None = None,
     shutdown_seconds: int = 30,
     tell: Callable[[str], None] = lambda line: None,
 ) -> None:
@@ -118,6 +129,7 @@ def run(
     Args:
         app: What :func:`~tunebench.web.serving.app.create_app` gave.
         listener: A bound socket.
+        limits: Bounds on connections; those on requests are the application's.
         shutdown_seconds: Time for requests that are being answered when the end comes.
         tell: Told where it listens, as soon as requests are taken; and how it ended.
     """
@@ -135,8 +147,10 @@ def run(
             await super().shutdown(sockets)
             tell(f"shut down: {tally.answered} of {tally.taken} requests were answered")
 
+    bounds = limits or Limits()
     config = uvicorn.Config(
         app,
+        http=bounded_protocol(connections=bounds.connections, head_seconds=bounds.head_seconds),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -9,6 +9,7 @@ import hashlib
 import importlib.resources
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunebench.store.run_folder import is_run_id
-from tunebench.web.hosts import own_names
+from tunebench.web.hosts import TokenCheck, host_names
 from tunebench.web.watching.run import describe_run
 from tunebench.web.watching.study import WatchedStudy
 
@@ -31,13 +32,22 @@ _HEADERS = {
 }
 
 
-def create_app(folder: Path, *, host: str = "127.0.0.1", pause: float = 0.5) -> FastAPI:
+def create_app(
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    allowed_hosts: Sequence[str] = (),
+    token: str | None = None,
+    pause: float = 0.5,
+) -> FastAPI:
     """Return the application that serves one study's folder.
 
     Args:
         folder: The folder.
         host: What the server listens on; on loopback, requests under names that are not this machine's own
-            are refused (:func:`~tunebench.web.hosts.own_names`).
+            are refused (:func:`~tunebench.web.hosts.host_names`).
+        allowed_hosts: Further names that requests may have.
+        token: What requests must have; None for nothing.
         pause: Seconds for which a look at the folder is good.
 
     Raises:
@@ -48,7 +58,8 @@ def create_app(folder: Path, *, host: str = "127.0.0.1", pause: float = 0.5) -> 
     static = package / "web" / "watching" / "static"
     # FastAPI's own pages load scripts from a CDN.
     app = FastAPI(title="tunebench watch", docs_url=None, redoc_url=None, openapi_url=None)
-    names = own_names(host)
+    names = host_names(host, allowed_hosts)
+    app.add_middleware(TokenCheck, token=token)
     if names is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
     app.add_middleware(_Headers)

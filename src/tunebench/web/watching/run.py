@@ -12,6 +12,7 @@ import numpy as np
 
 from tunebench.analysis.log_history import Curve, curve
 from tunebench.errors import StoreError
+from tunebench.files import open_regular
 from tunebench.store.live import is_finite, read_live
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
@@ -21,7 +22,6 @@ from tunebench.store.study_folder import PlannedRun
 POINTS = 400
 #: The end of a log that the page gets.
 LOG_BYTES, LOG_LINES = 32_768, 200
-_CURVES = {"loss": "loss", "eval_loss": "eval_loss", "macro_f1": "eval_macro_f1"}
 
 
 def describe_run(planned: PlannedRun, row: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
@@ -46,9 +46,10 @@ def describe_run(planned: PlannedRun, row: dict[str, Any], folder: RunFolder) ->
     if not history and live is not None:
         history = list(live.history)
     error = record.error if record is not None and row["state"] != "running" else None
+    curves = {"loss": "loss", "eval_loss": "eval_loss", "score": f"eval_{planned.spec.metric}"}
     return {
         **row,
-        "curves": {name: _points(history, key) for name, key in _CURVES.items()},
+        "curves": {name: _points(history, key) for name, key in curves.items()},
         "log": log_tail(folder.log),
         "error": None if error is None else error.model_dump(mode="json"),
         "facts": _facts(planned, record if row["state"] != "running" else None),
@@ -78,11 +79,11 @@ def thin(found: Curve, points: int = POINTS) -> Curve:
 def log_tail(path: Path) -> list[str]:
     """Return the last lines of a log; none where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - LOG_BYTES))
-            lines = file.read().decode("utf-8", errors="replace").splitlines()
-    except OSError:
+            lines = file.read(LOG_BYTES).decode("utf-8", errors="replace").splitlines()
+    except (OSError, StoreError):
         return []
     # The first one was cut by the seek.
     return (lines[1:] if size > LOG_BYTES else lines)[-LOG_LINES:]
@@ -116,8 +117,8 @@ def _facts(planned: PlannedRun, record: RunRecord | None) -> list[list[str]]:
         parameters, scores, cost = record.parameters, record.scores, record.cost
         found |= {
             "Trainable parameters": parameters.trainable if parameters else None,
-            "Accuracy on the test part": scores.accuracy if scores else None,
-            "Log loss on the test part": scores.log_loss if scores else None,
+            "Accuracy on the test part": scores["accuracy"] if scores else None,
+            "Log loss on the test part": scores["log_loss"] if scores else None,
             "Peak memory": _mebibytes(cost.peak_memory_bytes) if cost else None,
             "Device": record.environment.device,
             "Started": _time(record.started),

@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tunebench.errors import MissingExtraError, TunebenchError
 from tunebench.store.study_folder import StudyStore
+from tunebench.web.connections import bounded_protocol
+from tunebench.web.hosts import check_token, exposure
+
+#: Bounds for the few browsers that look at a page.
+_CONNECTIONS, _HEAD_SECONDS = 128, 10.0
 
 
-def watch(folder: Path, *, host: str = "127.0.0.1", port: int = 8321, tell: Callable[[str], None]) -> None:
+def watch(
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8321,
+    allowed_hosts: Sequence[str] = (),
+    token: str | None = None,
+    tell: Callable[[str], None],
+    warn: Callable[[str], None] = lambda line: None,
+) -> None:
     """Serve the watch page of a study until interrupted.
 
     Args:
         folder: The study's folder; it is only read.
         host: Address to listen on.
         port: Port; 0 takes a free one.
+        allowed_hosts: Further host names that requests may have.
+        token: What requests must have; None for nothing.
         tell: Told the page's address when it can be opened.
+        warn: Told who can reach the page, where others than this machine can.
 
     Raises:
         StoreError: There is no study in the folder.
         MissingExtraError: FastAPI or uvicorn is not installed.
-        TunebenchError: The server cannot listen on the address.
+        ConfigError: The token is none.
+        TunebenchError: The address cannot be listened on.
     """
     StudyStore.open(folder)  # what is wrong with the folder is said whether or not the extra is there
+    check_token(token)
     try:
         import uvicorn
 
@@ -33,12 +52,21 @@ def watch(folder: Path, *, host: str = "127.0.0.1", port: int = 8321, tell: Call
         if (error.name or "").split(".")[0] not in ("fastapi", "starlette", "uvicorn"):
             raise
         raise MissingExtraError("fastapi or uvicorn", "watch") from None
-    app = create_app(folder, host=host)
+    app = create_app(folder, host=host, allowed_hosts=allowed_hosts, token=token)
     listening = _listen(host, port)
     # Connections that a browser keeps open must not hold up the end.
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="off")
+    config = uvicorn.Config(
+        app,
+        http=bounded_protocol(connections=_CONNECTIONS, head_seconds=_HEAD_SECONDS),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        lifespan="off",
+    )
     address, chosen = listening.getsockname()[:2]
     shown = "127.0.0.1" if address in ("0.0.0.0", "::") else address
+    if (line := exposure(host, token)) is not None:
+        warn(line)
     tell(f"http://{f'[{shown}]' if ':' in shown else shown}:{chosen}/")
     try:
         uvicorn.Server(config).run(sockets=[listening])

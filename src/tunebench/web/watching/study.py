@@ -6,6 +6,7 @@ time, and a look at a study in which nothing happens costs a few ``stat`` calls 
 
 from __future__ import annotations
 
+import re
 import secrets
 import statistics
 import threading
@@ -22,9 +23,13 @@ from tunebench.store.live import Live, read_live
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
 from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
 
 #: Longest text of a failure that the list of runs carries; the run itself has all of it.
 _REASON = 600
+
+#: The number in a version; a longer one is none of ours, and Python refuses to read thousands of digits.
+_VERSION = re.compile(r"[0-9]{1,15}")
 
 _Stamp = tuple[Any, ...]
 
@@ -77,7 +82,7 @@ class WatchedStudy:
         with self._lock:
             self._look()
             instance, _, number = (since or "").partition("-")
-            known = int(number) if instance == self._instance and number.isdecimal() else -1
+            known = int(number) if instance == self._instance and _VERSION.fullmatch(number) else -1
             whole = known < self._plan_version
             rows = [k.row for k in self._known.values() if whole or k.version > known]
             order = {"order": list(self._known)} if whole else {}
@@ -174,8 +179,8 @@ def _row(planned: PlannedRun, folder: RunFolder, *, running: bool) -> dict[str, 
     return _bare(planned) | {
         "state": state,
         "reason": None if reason is None else reason[:_REASON],
-        "macro_f1": scores.macro_f1 if scores else None,
-        "selection_macro_f1": selected.macro_f1 if selected else live.macro_f1 if live else None,
+        "score": scores[planned.spec.metric] if scores else None,
+        "selection_score": selected.score if selected else live.best if live else None,
         "wall_seconds": timing.wall_seconds if timing and state != "running" else None,
         "texts_per_second": _speed(planned, record, live),
         "resumable": state == "pending" and _stamp(folder.checkpoint)[0] is not None,
@@ -186,7 +191,7 @@ def _row(planned: PlannedRun, folder: RunFolder, *, running: bool) -> dict[str, 
 def _bare(planned: PlannedRun) -> dict[str, Any]:
     """Return a row of which only the plan is known."""
     spec = planned.spec
-    unknown = ("reason", "macro_f1", "selection_macro_f1", "wall_seconds", "texts_per_second")
+    unknown = ("reason", "score", "selection_score", "wall_seconds", "texts_per_second")
     return {
         "id": spec.run_id,
         "label": spec.label,
@@ -241,6 +246,7 @@ def _totals(plan: Sequence[PlannedRun], rows: Sequence[dict[str, Any]]) -> dict[
         "counts": counts,
         "texts_per_second": sum(speeds) if speeds else None,
         "left_seconds": _left(plan, rows),
+        "metric": METRICS[plan[0].spec.metric if plan else DEFAULT_METRIC].label,
         "selection": sorted(
             {str(planned.spec.selection) for planned in plan if planned.spec.selection is not None}
         ),
@@ -251,7 +257,7 @@ def _left(plan: Sequence[PlannedRun], rows: Sequence[dict[str, Any]]) -> float |
     """Estimate the seconds until nothing is open, with as many runs side by side as now, at least one.
 
     A run takes what it was planned to, times how much longer than planned the finished ones took. Where no
-    estimate was stored, it takes what finished ones took for each text and epoch. What runs goes on at its pace.
+    estimate was stored, it takes what finished ones took for each text and epoch. A running one keeps its speed.
 
     Returns:
         Seconds, rounded so that it does not change at every look; 0 where nothing is open; None where some

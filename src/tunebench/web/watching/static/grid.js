@@ -54,7 +54,7 @@ export class Grid {
     if (run.resumable) mark.append(", to be resumed");
     cell.state.replaceWith(mark);
     cell.state = mark;
-    setText(cell.value, fixed(run.macro_f1 ?? run.selection_macro_f1, 4));
+    setText(cell.value, fixed(run.score ?? run.selection_score, 4));
     const share = run.train_total ? run.train_step / run.train_total : null;
     cell.bar.hidden = share === null || run.state !== "running";
     if (share !== null) cell.bar.value = share;

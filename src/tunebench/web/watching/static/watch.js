@@ -17,7 +17,7 @@ let failures = 0, timer = null, asking = false, again = false;
 
 const grid = new Grid($("grid"), { choose: toggle });
 const loss = new Chart($("loss"), { label: "Loss", digits: 4 });
-const f1 = new Chart($("f1"), { label: "Macro F1 on the selection split", digits: 4 });
+const score = new Chart($("score"), { label: "Score on the selection split", digits: 4 });
 
 /** Ask for JSON; `undefined` when it is what we have already. */
 async function ask(path, known) {
@@ -99,6 +99,9 @@ function showHead() {
     part.style.width = `${(100 * counts[state]) / total}%`;
     return part;
   }));
+  const metric = head.metric[0].toUpperCase() + head.metric.slice(1);
+  score.options.label = `${metric} on the selection split`;
+  document.querySelectorAll(".metric").forEach((place) => setText(place, place.classList.contains("heading") ? metric : head.metric));
   const open = (counts.pending ?? 0) + (counts.running ?? 0);
   const left = !open ? "nothing to do" : head.left_seconds === null ? "not known yet" : `about ${duration(head.left_seconds)}${counts.running ? "" : " of work, once it goes on"}`;
   const numbers = { "Time left": left, Throughput: head.texts_per_second === null ? "nothing is training" : `${speed(head.texts_per_second)} texts/s`, "Selected on": head.selection.join(", ") || "not known" };
@@ -168,7 +171,7 @@ function drawChosen() {
   const line = (points, more) => ({ x: points[axis], y: points.value, ...more });
   const drawn = found.filter(({ curves }) => curves);
   loss.show(drawn.map(({ run, slot, curves }) => ({ slot, name: shortName(run), lines: [line(curves.loss, { said: "training" }), line(curves.eval_loss, { dashes: true, marks: true, said: "selection" })] })), axis);
-  f1.show(drawn.map(({ run, slot, curves }) => ({ slot, name: shortName(run), lines: [line(curves.macro_f1, { marks: true })] })), axis);
+  score.show(drawn.map(({ run, slot, curves }) => ({ slot, name: shortName(run), lines: [line(curves.score, { marks: true })] })), axis);
   $("nothing").hidden = Boolean(found.length);
   $("chosen-box").hidden = !found.length;
   showTable(found);
@@ -184,7 +187,7 @@ function showTable(found) {
     return el("tr", {},
       el("th", { scope: "row" }, swatch(slot), el("button", { type: "button", class: "plain", "data-key": `open ${run.id}`, click: () => open(run.id, true) }, shortName(run))),
       el("td", {}, stateMark(run.state)), el("td", { class: "right" }, step), el("td", { class: "right" }, fixed(last, 4)),
-      el("td", { class: "right" }, fixed(run.selection_macro_f1, 4)), el("td", { class: "right" }, speed(run.texts_per_second)), el("td", { class: "right" }, time),
+      el("td", { class: "right" }, fixed(run.selection_score, 4)), el("td", { class: "right" }, speed(run.texts_per_second)), el("td", { class: "right" }, time),
       el("td", {}, el("button", { type: "button", class: "remove", "data-key": `remove ${run.id}`, "aria-label": `Remove ${shortName(run)}`, click: () => toggle(run.id) }, "×")));
   }));
   if (focused) [...$("chosen").querySelectorAll("button")].find((button) => button.dataset.key === focused)?.focus();

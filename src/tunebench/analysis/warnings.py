@@ -21,6 +21,11 @@ _NEAR_TEN = (4, 25)
 
 OPTIMISTIC = "Selected on test: optimistic. The split that chose the checkpoints also gives the scores."
 
+OWN_VALIDATION = (
+    "Selected on the validation part that the data brings: its labels come on top of the dataset size, which holds "
+    "training texts alone."
+)
+
 UNKNOWN_SELECTION = (
     "How checkpoints were chosen is not known of every run: if the split that gives the scores chose them, "
     "the scores are optimistic."
@@ -32,7 +37,7 @@ TRAIN_RUNTIME = (
 )
 
 
-def cautions(comparison: Comparison, noise: Sequence[str]) -> list[str]:
+def warnings_of(comparison: Comparison, noise: Sequence[str]) -> list[str]:
     """Return the warnings that follow from the plan and the records, the weightiest first.
 
     Args:
@@ -40,6 +45,7 @@ def cautions(comparison: Comparison, noise: Sequence[str]) -> list[str]:
         noise: What the analysis says of differences that are neither shown nor ruled out.
     """
     return [
+        *_damaged(comparison),
         *_selection(comparison),
         *test_access(comparison),
         *_seeds(comparison),
@@ -56,13 +62,14 @@ def cautions(comparison: Comparison, noise: Sequence[str]) -> list[str]:
     ]
 
 
-def protocol_cautions(comparison: Comparison) -> list[str]:
+def protocol_warnings(comparison: Comparison) -> list[str]:
     """Return those that belong under every table of scores.
 
     They are on selection, access to test, seeds, absent classes, learning rates, and what of imported runs could
     not be read.
     """
     return [
+        *_damaged(comparison),
         *_selection(comparison),
         *test_access(comparison),
         *_seeds(comparison),
@@ -79,7 +86,18 @@ def not_shown(comparison: Comparison) -> list[str]:
     return [f"Not shown: {missing} of {total} runs without scores, see the table of runs."] if missing else []
 
 
+def _damaged(comparison: Comparison) -> list[str]:
+    """Name the runs that are left out because their files are not as they were written."""
+    return [
+        f"Left out as damaged: {cell.spec.run_id}. {' '.join((cell.note or '').split())}"
+        for cell in comparison.cells
+        if cell.damaged
+    ]
+
+
 def _selection(comparison: Comparison) -> list[str]:
+    if comparison.selection == "validation" and any(cell.spec.own_validation for cell in comparison.cells):
+        return [OWN_VALIDATION]
     return {"test": [OPTIMISTIC], "not known": [UNKNOWN_SELECTION]}.get(comparison.selection, [])
 
 
@@ -88,8 +106,8 @@ def _seeds(comparison: Comparison) -> list[str]:
     alone = all(len(arm.cells) == 1 for group in comparison.groups() for arm in group.arms)
     if len({cell.spec.seed for cell in comparison.cells}) > 1 and not (imported and alone):
         return []
-    line = "Single seed: the spread over seeds is not known, and a small difference may be luck"
-    found = [c.record.scores.accuracy for c in comparison.scored if c.record and c.record.scores]
+    line = "Single seed: how much scores vary over seeds is not known, and a small difference may be luck"
+    found = [c.record.scores["accuracy"] for c in comparison.scored if c.record and c.record.scores]
     scores = [value for value in found if value is not None]
     size = comparison.cells[0].spec.test_size
     if not scores or size is None:
@@ -274,6 +292,6 @@ def test_access(comparison: Comparison) -> list[str]:
     several = [
         f"{group.label} at {group.train_size:,} ({count} learning rates)"
         for group in comparison.groups()
-        if comparison.selection == "validation" and (count := sum(bool(arm.scored) for arm in group.arms)) > 1
+        if comparison.selection == "validation" and (count := sum(arm.opened for arm in group.arms)) > 1
     ]
     return [f"The test part was scored more than once for: {'; '.join(several)}."] if several else []

@@ -1,0 +1,76 @@
+"""What a plan says of the parts that are selected on and scored."""
+
+from __future__ import annotations
+
+from tunebench.data import TextDataset
+from tunebench.data.copies import held_out_copies
+from tunebench.data.reading import listed
+from tunebench.data.reference import SplitRef
+from tunebench.study.config import StudyConfig
+
+
+def part_remarks(study: StudyConfig, dataset: TextDataset, splits: SplitRef | None, test_size: int) -> list[str]:
+    """Return a line on each thing that is not as the study file alone would have it.
+
+    Args:
+        study: The study.
+        dataset: Its data.
+        splits: What its parts rest on besides texts and labels.
+        test_size: Texts that are scored.
+    """
+    return [
+        *_validation(study, dataset),
+        *_test(study, dataset, splits, test_size),
+        *_groups(study, splits),
+    ]
+
+
+def _validation(study: StudyConfig, dataset: TextDataset) -> list[str]:
+    own = dataset.validation
+    if own is None:
+        return []
+    if not study.held_out_fraction:
+        return [
+            f"note: the data's own validation part ({len(own):,} texts) is not used, as nothing selects on it "
+            f"(selection: {study.selection})."
+        ]
+    line = (
+        f"note: validation is the data's own part ({len(own):,} texts); its labels come on top of train_sizes. "
+        "data.validation: drawn sets a part of each training subset aside instead."
+    )
+    if study.validation_fraction:
+        line += f" validation_fraction: {study.validation_fraction:g} has no effect."
+    counts = dict.fromkeys(dataset.label_names, 0)
+    for label in own.labels.tolist():
+        counts[dataset.label_names[label]] += 1
+    absent = [name for name, count in counts.items() if not count]
+    return [line, f"note: validation has no example of {listed(absent)}."] if absent else [line]
+
+
+def _test(study: StudyConfig, dataset: TextDataset, splits: SplitRef | None, test_size: int) -> list[str]:
+    lines = []
+    if study.test_limit is not None:
+        if test_size < study.test_limit:
+            where = "held out of train" if dataset.test is None else "all of the data's test part"
+            line = f"{test_size:,} test texts are scored, {where}; test_limit: {study.test_limit} would allow more."
+        else:
+            line = f"{test_size:,} test texts are scored, as many as test_limit: {study.test_limit} allows."
+        lines.append(f"note: {line} --set test_size=N scores exactly N.")
+    copies = held_out_copies(dataset, study.test_draw, test_size, splits=splits)
+    if copies is not None and (remark := copies.remark(study.copies)):
+        lines.append(f"note: {remark}")
+    return lines
+
+
+def _groups(study: StudyConfig, splits: SplitRef | None) -> list[str]:
+    if study.data.group_column is None:
+        return []
+    if splits is None or splits.groups is None:
+        return [
+            f"note: no part is drawn, so data.group_column ({study.data.group_column!r}) keeps nothing together. "
+            "The audit counts groups that stand in several parts."
+        ]
+    return [
+        f"note: each group ({study.data.group_column!r}) is in one part only. A training size counts texts, "
+        "drawn from all groups that train or validate."
+    ]

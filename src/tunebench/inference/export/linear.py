@@ -1,0 +1,102 @@
+"""Linear folders: a logistic regression in safetensors, with its vocabulary or its encoder beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tunebench.inference.export.base import Exporter, Tolerance, register
+from tunebench.training.linear.exports import LINEAR_FILE, LINEAR_WEIGHTS, linear_facts, write_linear
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tunebench.data.tokens import Cut
+    from tunebench.inference.artifacts import Artifact, Format
+
+#: What follows where ``scores`` are there: one column for two classes.
+_LABELS = (
+    f'names = json.loads(Path("PATH/{LINEAR_FILE}").read_text(encoding="utf-8"))["label_names"]',
+    "if scores.shape[1] == 1:  # two classes: a positive score is the second",
+    "    found = [names[int(score > 0)] for (score,) in scores]",
+    "else:",
+    "    found = [names[int(row.argmax())] for row in scores]",
+)
+
+
+@register
+class LinearExporter(Exporter):
+    """What a linear classifier needs to answer, in safetensors and JSON."""
+
+    name: ClassVar[Format] = "linear"
+    summary: ClassVar[str] = "logistic regression with its vocabulary or its encoder"
+    tolerance: ClassVar[Tolerance] = Tolerance(1e-3, 0.99, 0.005)
+    library: ClassVar[str] = "tunebench"
+
+    def write(self, model: Any, folder: Path, artifact: Artifact) -> None:
+        """Write all files, the tokenizer included; see :meth:`Exporter.write`."""
+        write_linear(model, folder, artifact.label_names)
+
+    def how_to_load(self, artifact: Artifact, cut: Cut | None, folder: Path) -> str:
+        """Return the lines for scikit-learn or Transformers; see :meth:`Exporter.how_to_load`."""
+        facts = linear_facts(folder)
+        lines = _tfidf(facts.settings) if facts.features == "tfidf" else _embeddings(facts.settings, folder)
+        return "\n".join(lines)
+
+
+def _tfidf(settings: Mapping[str, Any]) -> list[str]:
+    return [
+        "import json",
+        "from pathlib import Path",
+        "",
+        "from safetensors.numpy import load_file",
+        "from sklearn.feature_extraction.text import TfidfVectorizer",
+        "",
+        f'weights = load_file("PATH/{LINEAR_WEIGHTS}")',
+        "vectorizer = TfidfVectorizer(",
+        f"    ngram_range=(1, {settings['ngrams']}),",
+        "    sublinear_tf=True,",
+        '    vocabulary=json.loads(Path("PATH/vocabulary.json").read_text(encoding="utf-8")),',
+        ")",
+        'vectorizer.idf_ = weights["idf"]',
+        'scores = vectorizer.transform(["a text"]) @ weights["coefficients"].T + weights["intercepts"]',
+        *_LABELS,
+    ]
+
+
+def _embeddings(settings: Mapping[str, Any], folder: Path) -> list[str]:
+    from tunebench.models.loading import load_architecture
+
+    # Families with a pooler would draw one, and warn.
+    pooler = ", add_pooling_layer=False" if _has_pooler(load_architecture(folder).model_type) else ""
+    first = settings["pooling"] == "first"
+    pooled = (
+        ["vectors = states[:, 0]"]
+        if first
+        else ['mask = batch["attention_mask"].unsqueeze(-1)', "vectors = (states * mask).sum(1) / mask.sum(1)"]
+    )
+    if settings["normalised"]:
+        pooled.append("vectors = torch.nn.functional.normalize(vectors)")
+    note = "  # of a longer text the first window" if settings["windows"] else ""
+    return [
+        "import json",
+        "from pathlib import Path",
+        "",
+        "import torch",
+        "from safetensors.torch import load_file",
+        "from transformers import AutoModel, AutoTokenizer",
+        "",
+        'tokenizer = AutoTokenizer.from_pretrained("PATH")',
+        f'encoder = AutoModel.from_pretrained("PATH"{pooler}).eval()',
+        f'weights = load_file("PATH/{LINEAR_WEIGHTS}")',
+        f'batch = tokenizer(["a text"], truncation=True, padding=True, return_tensors="pt"){note}',
+        "with torch.inference_mode():",
+        "    states = encoder(**batch).last_hidden_state",
+        *pooled,
+        'scores = vectors @ weights["coefficients"].T + weights["intercepts"]',
+        *_LABELS,
+    ]
+
+
+def _has_pooler(model_type: str) -> bool:
+    return model_type in ("bert", "roberta", "xlm-roberta", "camembert")

@@ -1,0 +1,73 @@
+"""Embeddings of an encoder and a logistic regression on them, as one classifier of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tunebench.data.tokens import Cut
+from tunebench.training.embeddings.encoder import Embedder, load_encoder
+from tunebench.training.linear.logistic import Logistic, read_arrays, write_arrays
+
+_FACTS = ("pooling", "max_length", "normalised", "windows")
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedText:
+    """A linear classifier of embeddings.
+
+    Attributes:
+        embedder: Gives the embeddings.
+        head: The logistic regression.
+    """
+
+    embedder: Embedder
+    head: Logistic
+
+    features_name: ClassVar[str] = "embeddings"
+
+    @property
+    def max_length(self) -> int | None:
+        """Most tokens that are read of a text; None where whole texts are."""
+        return None if self.embedder.windows else self.embedder.max_length
+
+    @property
+    def cut(self) -> Cut | None:
+        """Which tokens of a longer text are read; None where whole texts are."""
+        return None if self.embedder.windows else self.embedder.cut
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return the token ids that are read of each text; int64."""
+        return self.embedder.tokens(texts)
+
+    def logits_of(self, rows: Sequence[np.ndarray], *, batch_tokens: int) -> np.ndarray:
+        """Return the fp32 logits ``(texts, classes)`` of what :meth:`encode` gave."""
+        return self.head.logits(self.embedder.vectors(rows, batch_tokens=batch_tokens))
+
+    def export(self, folder: Path, weights: str) -> dict[str, Any]:
+        """Write encoder, tokenizer and regression into a folder, and return what else it takes to read them."""
+        embedder: Any = self.embedder
+        embedder.encoder.save_pretrained(folder)
+        embedder.tokenizer.model_max_length = embedder.max_length
+        embedder.tokenizer.save_pretrained(folder)
+        write_arrays(folder / weights, self.head.arrays)
+        return {name: getattr(embedder, name) for name in _FACTS}
+
+    @classmethod
+    def read_export(cls, folder: Path, weights: str, facts: Mapping[str, Any], *, device: str) -> EmbeddedText:
+        """Read what :meth:`export` wrote.
+
+        Raises:
+            StoreError: The weights are missing or damaged.
+            ModelError: The encoder or its tokenizer is.
+        """
+        from tunebench.models.loading import load_tokenizer
+
+        head = Logistic.of(read_arrays(folder / weights, ("coefficients", "intercepts")))
+        encoder, _ = load_encoder(folder, ("0", "1"))
+        options = {name: facts[name] for name in _FACTS}
+        return cls(Embedder(encoder, load_tokenizer(folder), device=device, **options), head)

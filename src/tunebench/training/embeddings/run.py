@@ -1,0 +1,266 @@
+"""One run of a linear classifier on frozen embeddings; and what it will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunebench.data import TextDataset
+from tunebench.data.splits import Parts
+from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
+from tunebench.engine.flops import Workload
+from tunebench.files import default_cache_dir
+from tunebench.machine import devices
+from tunebench.models.loading import load_tokenizer, model_folder
+from tunebench.store.record import RunRecord
+from tunebench.store.run_folder import RunFolder, kept_bytes
+from tunebench.study.spec import RunSpec
+from tunebench.training.attempt import Attempt
+from tunebench.training.backend import Predicted
+from tunebench.training.embeddings.cache import Embedded, EmbeddingCache, Look
+from tunebench.training.embeddings.encoder import Embedder, fixed_widths, load_encoder
+from tunebench.training.embeddings.model import EmbeddedText
+from tunebench.training.encoder.cost import OVERHEAD, assumed_rate
+from tunebench.training.estimate import Estimate, EstimateContext
+from tunebench.training.linear.choose import Choice
+from tunebench.training.linear.logistic import Logistic, fit_path, read_arrays, write_arrays
+from tunebench.training.linear.runs import (
+    Task,
+    cross_validated,
+    fits_planned,
+    labelled_parts,
+    labels_of_test,
+    train_linear,
+)
+
+#: Texts whose lengths stand for the data set's, and how many of them are embedded to measure the time.
+_SAMPLE, _MEASURED = 512, 64
+#: Iterations of the solver, and operations a second in its products, where an estimate has to assume them.
+_ITERATIONS, _SOLVER_RATE = 60, 3e9
+
+
+@dataclass(eq=False)
+class _Frozen:
+    """The encoder of a run with its cache, and the tokens of the data set."""
+
+    embedder: Embedder
+    workload: Workload
+    cache: EmbeddingCache
+    fingerprint: str
+
+    @classmethod
+    def of(cls, spec: RunSpec, device: str) -> _Frozen:
+        """Load the encoder of a run."""
+        folder = model_folder(spec.model.source, spec.model.revision)
+        encoder, workload = load_encoder(folder, spec.data.label_names)
+        tokenizer = load_tokenizer(folder)
+        fingerprint = tokenizer_fingerprint(tokenizer)
+        pooling = spec.strategy_params.pooling
+        embedder = Embedder(encoder, tokenizer, pooling=pooling, max_length=spec.max_length, device=device)
+        return cls(embedder, workload, EmbeddingCache(embedder, spec.model.fingerprint), fingerprint)
+
+    def tokens(self, texts: Sequence[str], cache_dir: Path | None) -> TokenizedTexts:
+        """Return the tokens of whole texts."""
+        return tokenize(
+            texts,
+            tokenizer=self.embedder.tokenizer,
+            tokenizer_fingerprint=self.fingerprint,
+            max_length=None,
+            cache_dir=cache_dir,
+        )
+
+    def embed(self, texts: Sequence[str], rows: np.ndarray, look: Look = lambda done, total: None) -> Embedded:
+        """Return the embeddings of some texts of a split."""
+        return self.cache.embed(self.tokens(texts, default_cache_dir()).take(rows), look)
+
+    def window_lengths(self, texts: TokenizedTexts) -> np.ndarray:
+        """Return the tokens of all windows of texts."""
+        windows = [self.embedder.windows_of(texts[i]) for i in range(len(texts))]
+        return np.array([len(part) for parts in windows for part in parts], dtype=np.int64)
+
+    def forward(self, windows: np.ndarray) -> tuple[int, float]:
+        """Return the padded tokens and the operations of windows of some lengths."""
+        widths, counts = np.unique(fixed_widths(windows, self.embedder.max_length), return_counts=True)
+        flops = sum(
+            int(n) * self.workload.forward(texts=1, length=int(width))
+            for width, n in zip(widths, counts, strict=True)
+        )
+        return int((widths * counts).sum()), flops
+
+
+def train(attempt: Attempt) -> RunRecord:
+    """Embed, fit, choose C, score once, and describe; see :func:`tunebench.training.linear.runs.train_linear`.
+
+    Time and operations of the encoder count for the labelled texts, each once, also where the cache held them.
+    """
+    parts, judged = labelled_parts(attempt.spec, attempt.dataset)
+    fits = fits_planned(attempt.spec.strategy_params.c)
+    device = devices.resolve_device(attempt.execution.device)
+    make = partial(_Embeddings, judged=judged, device=device)
+    return train_linear(attempt, parts, make, fits=fits, device=device)
+
+
+class _Learner:
+    """Fits on rows of one matrix; see :class:`~tunebench.training.linear.choose.Learner`."""
+
+    def __init__(self, embedder: Embedder, vectors: np.ndarray, labels: np.ndarray, classes: int) -> None:
+        self.embedder, self.vectors, self.labels, self.classes = embedder, vectors, labels, classes
+
+    def fits(self, rows: np.ndarray, grid: Sequence[float]) -> Any:
+        """Fit one regression a value of C on some of the texts."""
+        for head in fit_path(self.vectors[rows], self.labels[rows], grid):
+            yield _Fitted(head)
+
+    def features(self, model: Any, rows: np.ndarray) -> np.ndarray:
+        """Return the embeddings of some of the texts."""
+        return np.asarray(self.vectors[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """A regression on embeddings that are there."""
+
+    head: Logistic
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Return the fp32 logits of embeddings."""
+        return self.head.logits(features)
+
+
+class _Embeddings(Task):
+    """Frozen embeddings; see :class:`~tunebench.training.linear.runs.Task`."""
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        parts: Parts,
+        look: Callable[[str, int, int], None],
+        *,
+        judged: np.ndarray,
+        device: str,
+    ) -> None:
+        self.spec, self.dataset, self.parts, self.judged = attempt.spec, attempt.dataset, parts, judged
+        self.encoder = _Frozen.of(self.spec, device)
+        self.frozen = self.encoder.embedder.parameters
+        self._look = partial(look, "prepare")
+        train = self.dataset.train
+        found = self.encoder.embed(train.texts, parts.train, self._look)
+        self.seconds = found.seconds
+        self.settings = {"embeddings": {"texts": len(parts.train), "computed": found.computed}}
+        labels, classes = train.labels[parts.train], len(self.spec.data.label_names)
+        self.learner = _Learner(self.encoder.embedder, found.vectors, labels, classes)
+        texts = self.encoder.tokens(train.texts, default_cache_dir()).take(parts.train)
+        windows = self.encoder.window_lengths(texts)
+        padded, self.flops = self.encoder.forward(windows)
+        self._tokens = int(windows.sum()), padded
+
+    def choose(self, tick: Callable[[], None]) -> Choice:
+        """Choose C by cross-validation."""
+        return cross_validated(self.learner, self.spec, self.dataset, self.parts, self.judged, tick)
+
+    def test_logits(self, model: Any) -> tuple[np.ndarray, float]:
+        """Return the logits of whole test texts, and their time as if none had been embedded before."""
+        return _test_logits(self.encoder, model.head, self.dataset, self.parts, self._look)
+
+    def tokens(self, choice: Choice) -> tuple[int, int]:
+        """Return what went through the encoder, each text once."""
+        return self._tokens
+
+    def save(self, model: Any, folder: Path) -> Sequence[Path]:
+        """Write the regression; the encoder is that of the study."""
+        path = RunFolder(folder).weights
+        write_arrays(path, model.head.arrays)
+        return [path]
+
+
+def _test_logits(
+    encoder: _Frozen,
+    head: Logistic,
+    dataset: TextDataset,
+    parts: Parts,
+    look: Look = lambda done, total: None,
+) -> tuple[np.ndarray, float]:
+    source = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
+    found = encoder.embed(source.texts, parts.test, look)
+    begin = time.monotonic()
+    logits = head.logits(found.vectors)
+    return logits, found.seconds + time.monotonic() - begin
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """What embedding takes, a text of the data set on average."""
+
+    parameters: int
+    width: int
+    flops: float
+    seconds: float
+
+
+def _profile(spec: RunSpec, context: EstimateContext) -> _Profile:
+    """Measure, or derive, what embedding takes; once for all runs that embed alike."""
+    key = ("embeddings", spec.model.fingerprint, spec.strategy_params.pooling, spec.max_length)
+    if key not in context.profiles:
+        context.tell(f"{'measuring' if context.measure else 'counting'} {spec.label}")
+        frozen, texts = _Frozen.of(spec, context.device), context.dataset.train.texts
+        chosen = np.random.default_rng(0).permutation(len(texts))[:_SAMPLE]
+        sample = frozen.tokens([texts[i] for i in chosen], None)
+        _, flops = frozen.forward(frozen.window_lengths(sample))
+        rate = 1 / assumed_rate("fp32", "reference", context.device)
+        if context.measure:
+            rows = [sample[i] for i in range(min(_MEASURED, len(sample)))]
+            frozen.embedder.vectors(rows[:1], fixed=True)
+            begin = time.perf_counter()
+            frozen.embedder.vectors(rows, fixed=True)
+            _, measured = frozen.forward(frozen.window_lengths(sample.take(np.arange(len(rows)))))
+            rate = (time.perf_counter() - begin) / measured
+        mean = flops / len(sample)
+        embedder = frozen.embedder
+        context.profiles[key] = _Profile(embedder.parameters, embedder.width, mean, mean * rate)
+    found: _Profile = context.profiles[key]
+    return found
+
+
+def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
+    """Estimate a run: each text goes through the encoder once in a plan, and the fits are small beside that."""
+    profile, classes, grid = _profile(spec, context), len(spec.data.label_names), spec.strategy_params.c
+    rows = 1 if classes == 2 else classes
+    head = rows * (profile.width + 1)
+    fits = fits_planned(grid)
+    solving = 4.0 * spec.train_size * profile.width * rows * _ITERATIONS * fits
+    # What runs before it in the plan embed is there: subsets are nested, and share their test part.
+    kept = ("embedded", spec.model.fingerprint, spec.strategy_params.pooling, spec.max_length)
+    wanted = {(*kept, "train", spec.subset_seed): spec.train_size, (*kept, "test", spec.test_draw): spec.test_size}
+    fresh = 0
+    for key, count in wanted.items():
+        fresh += max(0, count - context.profiles.get(key, 0))
+        context.profiles[key] = max(count, context.profiles.get(key, 0))
+    return Estimate(
+        steps=_ITERATIONS,
+        trainable_params=head,
+        total_params=profile.parameters + head,
+        train_flops=spec.train_size * profile.flops + solving,
+        seconds=OVERHEAD + fresh * profile.seconds + 0.01 * fits + solving / _SOLVER_RATE,
+        measured=context.measure,
+        memory_bytes=int(500e6 + 4 * profile.parameters + 16 * profile.width * spec.train_size),
+        disk_bytes=kept_bytes(spec, head),
+    )
+
+
+def load(spec: RunSpec, folder: RunFolder, *, device: str) -> EmbeddedText:
+    """Return the classifier, with the study's encoder."""
+    head = Logistic.of(read_arrays(folder.weights, ("coefficients", "intercepts")))
+    return EmbeddedText(_Frozen.of(spec, device).embedder, head)
+
+
+def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
+    """Return the test part's logits and labels, and the seconds; with the stored regression."""
+    head = Logistic.of(read_arrays(folder.weights, ("coefficients", "intercepts")))
+    logits, seconds = _test_logits(_Frozen.of(spec, device), head, dataset, parts)
+    return logits, labels_of_test(dataset, parts), seconds

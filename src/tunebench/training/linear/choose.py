@@ -1,0 +1,286 @@
+"""Choosing C: by cross-validation of log loss, or on the part that selects the checkpoints of the others."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.special import log_softmax
+
+from tunebench.errors import DataError
+from tunebench.tasks.metrics import Metric, selection_metrics
+from tunebench.training.linear.logistic import Logistic
+
+#: Parts of the labelled texts in a cross-validation.
+FOLDS = 5
+#: Used where nothing can choose; scikit-learn's own default.
+UNCHOSEN = 1.0
+#: How far below all others the logit of a class lies that a fold did not train.
+_UNSEEN = 20.0
+#: Told of every fit.
+Tick = Callable[[], None]
+
+
+class LinearModel(Protocol):
+    """A fitted classifier: features, and a regression on them."""
+
+    @property
+    def head(self) -> Logistic:
+        """The logistic regression."""
+
+    def logits(self, features: Any) -> np.ndarray:
+        """Return fp32 logits ``(texts, classes)`` of features."""
+
+
+class Learner(Protocol):
+    """Fits linear classifiers on some of a run's labelled texts.
+
+    Attributes:
+        labels: Integers of shape ``(texts,)``.
+        classes: Number of classes.
+    """
+
+    labels: np.ndarray
+    classes: int
+
+    def fits(self, rows: np.ndarray, grid: Sequence[float]) -> Iterator[Any]:
+        """Fit one :class:`LinearModel` a value of C on some of the texts, each when it is asked for."""
+
+    def features(self, model: Any, rows: np.ndarray) -> Any:
+        """Return a model's features of some of the texts."""
+
+
+@dataclass(eq=False)
+class Choice:
+    """What was fitted, and which of it is kept.
+
+    Attributes:
+        model: The classifier to keep.
+        score: The metric that selected, or would have; None where there is no part to select on.
+        by: What chose C.
+        history: A log, one entry a value of C.
+        seconds: Of all fits.
+        eval_seconds: Of scoring what chooses.
+        flops: Operations of all fits.
+        passes: Solver iterations of all fits, each counted by the share of the texts that it goes over.
+    """
+
+    by: str
+    model: Any = None
+    score: float | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    eval_seconds: float = 0.0
+    flops: float = 0.0
+    passes: float = 0.0
+
+    def count(self, head: Logistic, share: float = 1.0) -> None:
+        """Add the cost of a fit.
+
+        Args:
+            head: What was fitted.
+            share: Of the labelled texts, how many it was fitted on.
+        """
+        self.seconds += head.seconds
+        self.flops += head.flops
+        self.passes += share * head.iterations
+
+
+def unchosen(grid: Sequence[float]) -> float:
+    """Return the value of C to take where nothing can choose: the nearest to scikit-learn's default."""
+    return min(grid, key=lambda c: (abs(c - UNCHOSEN), c))
+
+
+def choose_on_selection(
+    learner: Learner,
+    grid: Sequence[float],
+    rows: np.ndarray,
+    *,
+    selection: tuple[Sequence[str], np.ndarray] | None,
+    by: str,
+    metric: Metric,
+    tick: Tick,
+) -> Choice:
+    """Fit every C on the training part, and keep the best by a metric; of equals, the more regularised one.
+
+    Args:
+        learner: Fits.
+        grid: Values of C, ascending.
+        rows: Of the learner's texts, the training part.
+        selection: Texts and labels to select on; None fits one value alone.
+        by: What these texts are called in records.
+        metric: The metric.
+        tick: Told of every fit.
+    """
+    if selection is None:
+        found = Choice("last")
+        (found.model,) = learner.fits(rows, (unchosen(grid),))
+        tick()
+        found.count(found.model.head)
+        found.history = [_entry(found.model.head)]
+        return found
+    found, features = Choice(by), None
+    for model in learner.fits(rows, grid):
+        tick()
+        found.count(model.head)
+        begin = time.monotonic()
+        # The same for all: they share the vocabulary.
+        features = model.features(selection[0]) if features is None else features
+        scores = selection_metrics(selection[1], model.logits(features), metric.name)
+        found.eval_seconds += time.monotonic() - begin
+        found.history.append(_entry(model.head) | _logged(scores))
+        if found.model is None or metric.better(scores[metric.name], found.score):
+            found.model = model
+            found.score = found.history[-1][f"selection_{metric.name}"]
+    return found
+
+
+def choose_by_cross_validation(
+    learner: Learner,
+    grid: Sequence[float],
+    *,
+    groups: np.ndarray | None,
+    judged: np.ndarray,
+    metric: Metric,
+    tick: Tick,
+) -> Choice:
+    """Choose C by the log loss of texts that were not fitted on, and fit it on all texts.
+
+    Args:
+        learner: Fits.
+        grid: Values of C, ascending.
+        groups: For each text a number that its copies share; copies stay in one fold. None where all differ.
+        judged: Positions of texts whose predictions, made without them, give the score; may be empty.
+        metric: The metric of that score.
+        tick: Told of every fit.
+    """
+    found, everything = Choice("cross_validation"), np.arange(len(learner.labels))
+    setting, best = unchosen(grid), np.inf
+    folds = _folds(learner, grid, groups) if len(grid) > 1 or len(judged) else []
+    for c in grid if folds else ():
+        heads, loss, logits = [], 0.0, np.full((len(everything), learner.classes), np.nan, dtype=np.float32)
+        for fold in folds:
+            model = next(fold.models)
+            tick()
+            heads.append(model.head)
+            found.count(model.head, len(fold.train) / len(everything))
+            begin = time.monotonic()
+            logits[fold.held] = fold.logits(model)
+            found.eval_seconds += time.monotonic() - begin
+        loss = _log_loss(folds, learner.labels, logits)
+        entry = _entry(max(heads, key=lambda head: head.iterations)) | {"cv_loss": loss}
+        whole = [i for i in judged if not np.isnan(logits[i]).any()]
+        if len(whole) == len(judged) > 0:
+            scores = selection_metrics(learner.labels[judged], logits[judged], metric.name)
+            entry |= _logged(scores)
+        found.history.append(entry)
+        if loss < best:
+            best, setting, found.score = loss, c, entry.get(f"selection_{metric.name}")
+    (found.model,) = learner.fits(everything, (setting,))
+    tick()
+    found.count(found.model.head)
+    found.history = found.history or [_entry(found.model.head)]
+    return found
+
+
+@dataclass(eq=False)
+class _Fold:
+    """A part of the texts that is held out, and the models of the others."""
+
+    train: np.ndarray
+    held: np.ndarray
+    models: Iterator[Any]
+    features: Callable[[Any, np.ndarray], Any]
+    present: np.ndarray
+    classes: int
+    _features: Any = None
+
+    def logits(self, model: Any) -> np.ndarray:
+        """Return the logits of the texts held out; a class that was not trained lies far below the others."""
+        if self._features is None:
+            # The same for all values of C.
+            self._features = self.features(model, self.held)
+        known = model.logits(self._features)
+        found = np.repeat(known.min(axis=1, keepdims=True) - np.float32(_UNSEEN), self.classes, axis=1)
+        found[:, self.present] = known
+        return found
+
+
+def _folds(learner: Learner, grid: Sequence[float], groups: np.ndarray | None) -> list[_Fold]:
+    """Cut the texts into folds; those that cannot be trained without are left out."""
+    found, labels = [], learner.labels
+    for held in stratified_folds(labels, groups):
+        train = np.setdiff1d(np.arange(len(labels)), held)
+        present = np.unique(labels[train])
+        if len(present) < 2:
+            continue
+        fold = _Fold(train, held, iter(()), learner.features, present, learner.classes)
+        models = learner.fits(train, grid)
+        try:
+            fold.models = _after(next(models), models)
+        except DataError:  # of so few texts none may have a feature
+            continue
+        found.append(fold)
+    return found
+
+
+def _after(first: Any, others: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from others
+
+
+def stratified_folds(labels: np.ndarray, groups: np.ndarray | None = None, count: int = FOLDS) -> list[np.ndarray]:
+    """Cut texts into folds that hold every class alike, as far as its texts go.
+
+    Args:
+        labels: Integers of shape ``(texts,)``.
+        groups: For each text a number that its copies share; copies stay together. None where all differ.
+        count: Most folds; a class has to have so many texts.
+
+    Returns:
+        Positions, each in one fold; no fold where every class has a single text.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    kinds = np.arange(len(labels)) if groups is None else groups
+    _, first, member = np.unique(kinds, return_index=True, return_inverse=True)
+    # In the order of the texts.
+    order = np.argsort(first)
+    first, member = first[order], np.argsort(order)[member]
+    count = min(count, int(np.bincount(labels[first]).max()))
+    if count < 2:
+        return []
+    fold_of = np.empty(len(first), dtype=np.int64)
+    with warnings.catch_warnings():
+        # Of a class with fewer texts than folds; it is spread as far as it goes.
+        warnings.simplefilter("ignore", UserWarning)
+        cut = StratifiedKFold(count, shuffle=True, random_state=0).split(np.zeros(len(first)), labels[first])
+        for number, (_, held) in enumerate(cut):
+            fold_of[held] = number
+    return [np.flatnonzero(fold_of[member] == number) for number in range(count)]
+
+
+def _log_loss(folds: Sequence[_Fold], labels: np.ndarray, logits: np.ndarray) -> float:
+    """Return the mean log loss; a text whose class its fold did not train says nothing about C, and is left out."""
+    rows = np.concatenate([fold.held[np.isin(labels[fold.held], fold.present)] for fold in folds])
+    if not len(rows):
+        return float("inf")
+    return float(-log_softmax(logits[rows].astype(np.float64), axis=1)[np.arange(len(rows)), labels[rows]].mean())
+
+
+def _logged(scores: dict[str, float]) -> dict[str, float | None]:
+    """Return scores as the log has them; None where a metric is not defined."""
+    return {f"selection_{name}": value if np.isfinite(value) else None for name, value in scores.items()}
+
+
+def _entry(head: Logistic) -> dict[str, Any]:
+    return {
+        "step": head.iterations,
+        "epoch": float(head.iterations),
+        "c": head.setting,
+        "converged": head.converged,
+    }

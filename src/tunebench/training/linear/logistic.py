@@ -1,0 +1,149 @@
+"""Logistic regressions: fitted by scikit-learn, one a value of C, and kept in fp32.
+
+What is scored is what is stored: the coefficients are rounded to fp32 before anything is predicted.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunebench.errors import DataError, StoreError
+
+#: Iterations of the solver; on rows of length 1 it needs some tens to hundreds.
+_MAX_ITERATIONS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Logistic:
+    """A logistic regression.
+
+    Attributes:
+        coefficients: fp32 ``(rows, features)``: one row a class, or one in all for two classes.
+        intercepts: fp32 ``(rows,)``.
+        setting: The C it was fitted with; None when it was read from disk.
+        iterations: Of the solver; each is a pass over all training texts.
+        converged: Whether the solver stopped by itself.
+        seconds: Time of the fit.
+        flops: Operations of the fit's products: two of the feature matrix an iteration.
+    """
+
+    coefficients: np.ndarray
+    intercepts: np.ndarray
+    setting: float | None = None
+    iterations: int = 0
+    converged: bool = True
+    seconds: float = 0.0
+    flops: float = 0.0
+
+    @property
+    def parameters(self) -> int:
+        """Number of coefficients and intercepts."""
+        return int(self.coefficients.size + self.intercepts.size)
+
+    def logits(self, features: Any) -> np.ndarray:
+        """Return fp32 logits ``(texts, classes)``; see :func:`class_logits`."""
+        return class_logits(features, self.coefficients, self.intercepts)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is stored, by name."""
+        return {"coefficients": self.coefficients, "intercepts": self.intercepts}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Logistic:
+        """Return the regression of stored :attr:`arrays`."""
+        return cls(arrays["coefficients"], arrays["intercepts"])
+
+
+def class_logits(features: Any, coefficients: np.ndarray, intercepts: np.ndarray) -> np.ndarray:
+    """Return a logistic regression's fp32 logits, one column a class also where it has one row for two classes.
+
+    Args:
+        features: ``(texts, features)``, sparse or not.
+        coefficients: ``(rows, features)``.
+        intercepts: ``(rows,)``.
+    """
+    scores: np.ndarray = np.asarray(features @ coefficients.T) + intercepts
+    if scores.shape[1] == 1:
+        scores = np.concatenate([-scores / 2, scores / 2], axis=1)
+    return np.asarray(scores, dtype=np.float32)
+
+
+def fit_path(features: Any, labels: np.ndarray, grid: Sequence[float]) -> Iterator[Logistic]:
+    """Fit one regression a value of C, each when it is asked for.
+
+    Args:
+        features: ``(texts, features)``, sparse or not.
+        labels: Integers of shape ``(texts,)``, of two classes or more.
+        grid: Values of C, the inverse strength of the L2 penalty.
+
+    Yields:
+        The regressions. Their rows are the classes that ``labels`` holds, ascending.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    products = 4.0 * (features.nnz if hasattr(features, "nnz") else features.size)
+    model = LogisticRegression(max_iter=_MAX_ITERATIONS)
+    for c in grid:
+        begin = time.monotonic()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # said in the record
+            model.set_params(C=c).fit(features, labels)
+        iterations = int(np.max(model.n_iter_))
+        yield Logistic(
+            model.coef_.astype(np.float32),
+            model.intercept_.astype(np.float32),
+            setting=float(c),
+            iterations=iterations,
+            converged=iterations < _MAX_ITERATIONS,
+            seconds=time.monotonic() - begin,
+            flops=products * len(model.coef_) * iterations,
+        )
+
+
+def require_classes(labels: np.ndarray, classes: int) -> None:
+    """Refuse labels that lack a class.
+
+    Raises:
+        DataError: They do.
+    """
+    missing = sorted(set(range(classes)) - set(np.unique(labels).tolist()))
+    if missing:
+        raise DataError("The training part lacks a class.", value=missing, fix="a larger training size")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays to a safetensors file, by rename."""
+    from safetensors.numpy import save_file
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read arrays of a safetensors file.
+
+    Raises:
+        StoreError: The file is missing or damaged, or lacks one of them.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(path)
+        return {name: arrays[name] for name in names}
+    except (OSError, SafetensorError, KeyError) as error:
+        raise StoreError(f"The weights cannot be read: {error}", value=str(path)) from None

@@ -1,0 +1,167 @@
+"""One run of a linear classifier on fixed features, to the same record as any other.
+
+Such a run has no checkpoint: interrupted, it is begun again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunebench.data import TextDataset
+from tunebench.data.splits import Parts
+from tunebench.store.live import Progress
+from tunebench.store.record import Parameters, RunRecord, Selected
+from tunebench.study.spec import RunSpec
+from tunebench.tasks.metrics import METRICS
+from tunebench.training.attempt import Attempt, Interrupted
+from tunebench.training.backend import Predicted
+from tunebench.training.linear.choose import FOLDS, Choice, choose_by_cross_validation
+from tunebench.training.linear.logistic import require_classes
+from tunebench.training.measurements import RunMeasurements, Trained
+from tunebench.training.parts import run_parts
+
+
+class Task(ABC):
+    """What differs from one kind of linear classifier to another, for one run.
+
+    Attributes:
+        learner: Fits on the labelled texts (:class:`~tunebench.training.linear.choose.Learner`).
+        frozen: Parameters that the classifier has besides those of the regression.
+        seconds: Time of making the labelled texts' features, as far as the fits do not hold it.
+        flops: Operations of that.
+        settings: What else the record says of how it was done.
+    """
+
+    learner: Any
+    frozen: int = 0
+    seconds: float = 0.0
+    flops: float = 0.0
+    settings: dict[str, Any]
+
+    @abstractmethod
+    def choose(self, tick: Callable[[], None]) -> Choice:
+        """Choose C, and fit."""
+
+    @abstractmethod
+    def test_logits(self, model: Any) -> tuple[np.ndarray, float]:
+        """Return a model's logits of the test part, and the seconds that takes."""
+
+    @abstractmethod
+    def tokens(self, choice: Choice) -> tuple[int, int]:
+        """Return the tokens trained on, and the same with padding."""
+
+    @abstractmethod
+    def save(self, model: Any, folder: Path) -> Sequence[Path]:
+        """Write a model into the run's folder, and return the files."""
+
+
+#: Makes a task of a run's parts. What it takes last is told phase, step and steps in between, and may raise.
+MakeTask = Callable[[Attempt, Parts, Callable[[str, int, int], None]], Task]
+
+
+def labelled_parts(spec: RunSpec, dataset: TextDataset) -> tuple[Parts, np.ndarray]:
+    """Return a run's parts with all its labels to train on, and which of these are its validation part.
+
+    A cross-validation needs no part of its own, so a validation part that was set aside from the labels is trained
+    on as well: every strategy of a study is given the same labels. A validation part that the data brings is not:
+    it comes on top of the labels, and the score is that of the cross-validation on all of them.
+
+    Returns:
+        The parts, and positions in their ``train``; none where nothing is selected on the validation part.
+    """
+    parts = run_parts(spec, dataset)
+    if parts.validation_from == "validation":
+        return parts, np.arange(len(parts.train))
+    rows = np.concatenate([parts.train, parts.validation])
+    judged = (
+        np.arange(len(parts.train), len(rows)) if spec.selection == "validation" else np.empty(0, dtype=np.int64)
+    )
+    return replace(parts, train=rows, validation=parts.validation[:0]), judged
+
+
+def cross_validated(
+    learner: Any, spec: RunSpec, dataset: TextDataset, parts: Parts, judged: np.ndarray, tick: Callable[[], None]
+) -> Choice:
+    """Choose C by cross-validation on all labels of a run; see :func:`labelled_parts`."""
+    require_classes(learner.labels, learner.classes)
+    groups = dataset.copies_of[parts.train]
+    grid, metric = spec.strategy_params.c, METRICS[spec.metric]
+    return choose_by_cross_validation(learner, grid, groups=groups, judged=judged, metric=metric, tick=tick)
+
+
+def fits_planned(grid: Sequence[float]) -> int:
+    """Return how many fits a choice by cross-validation takes at most."""
+    return FOLDS * len(grid) + 1
+
+
+def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int, device: str = "cpu") -> RunRecord:
+    """Fit, choose C, score once, and describe; see :mod:`tunebench.training.encoder.run`.
+
+    ``selected.step`` is the number of solver iterations, each of which is a pass over the training part,
+    so it is the epoch too. All coefficients count as head.
+
+    Args:
+        attempt: What to train.
+        parts: What is trained on and scored.
+        make: Makes the task.
+        fits: Fits at most, for the progress.
+        device: Where the features are computed.
+
+    Raises:
+        Interrupted: ``attempt.stop`` turned true.
+    """
+    spec, dataset, folder = attempt.spec, attempt.dataset, attempt.folder
+    measured, done = RunMeasurements(attempt, engine="reference", device=device), 0
+
+    def look(phase: Any, step: int, total: int) -> None:
+        attempt.report(Progress(spec.run_id, phase, step, total, None, None))
+        if attempt.stop():
+            raise Interrupted("stopped; a run of this kind begins again")
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        look("train", min(done, fits), fits)
+
+    measured.contention.start()
+    task = make(attempt, parts, look)
+    choice = task.choose(tick)
+    measured.contention.stop()
+    attempt.report(Progress(spec.run_id, "train", fits, fits, None, choice.score))
+
+    model, head = choice.model, choice.model.head
+    weights = task.save(model, folder.path)
+    test: Predicted | None = None
+    if attempt.scores_test:
+        logits, seconds = task.test_logits(model)
+        test = (logits, labels_of_test(dataset, parts), seconds)
+        folder.write_predictions(logits=logits, labels=test[1], indices=parts.test)
+    tokens, padded = task.tokens(choice)
+    trained = Trained(
+        parameters=Parameters(
+            total=task.frozen + head.parameters, trainable=head.parameters, adapter=0, head=head.parameters
+        ),
+        selected=Selected(by=choice.by, step=head.iterations, epoch=float(head.iterations), score=choice.score),
+        weights=weights,
+        train_seconds=task.seconds + choice.seconds,
+        eval_seconds=choice.eval_seconds,
+        tokens=tokens,
+        tokens_padded=padded,
+        train_flops=task.flops + choice.flops,
+        log_history=choice.history,
+        packages=("scikit-learn",),
+        settings=task.settings,
+    )
+    return measured.finish(trained, dataset=dataset, parts=parts, test=test)
+
+
+def labels_of_test(dataset: TextDataset, parts: Parts) -> np.ndarray:
+    """Return the labels of the test part."""
+    source = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
+    return np.asarray(source.labels[parts.test])
