@@ -287,10 +287,17 @@ class StudyStore:
         """
         try:
             raw = parse_yaml(read_regular(self.study_file, limit=2**24).decode("utf-8"), where=str(self.study_file))
+        except (OSError, StoreError, ConfigError, UnicodeDecodeError) as error:
+            raise self._damaged(error) from None
+        try:
             if isinstance(raw, dict) and raw.get("origin") == "imported":
                 return ImportedStudy.model_validate(raw)
             return StudyConfig.model_validate(_as_stored(raw) if isinstance(raw, dict) else raw)
-        except (OSError, StoreError, ConfigError, ValidationError, UnicodeDecodeError) as error:
+        except ValidationError as error:
+            places = [(item["loc"], item["input"]) for item in error.errors()]
+            unknown = {str(kind) for (*where, key), kind in places if (where[:1], key) == (["strategies"], "kind")}
+            if not unknown:
+                raise self._damaged(error) from None
             raise StoreError(
                 f"The study in {self.folder} uses a strategy that is not installed here.",
                 value=", ".join(sorted(unknown)),
