@@ -41,7 +41,7 @@ class HeldOutCopies:
         if copies == "anywhere":
             if self.apart:
                 lines.append(
-                    f"{self.apart} of {self.test} texts held out for testing stand in train too; scores on them "
+                    f"{self.apart} of {self.test} texts held out for testing are also in train; scores on them "
                     "measure memory, not learning. copies: together keeps all copies of a text in one part."
                 )
             return " ".join(lines) or None
