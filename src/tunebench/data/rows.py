@@ -56,7 +56,7 @@ def read_rows(
         label_values: Its column of labels.
         where: The split's name, for messages.
         config: What is to be left out.
-        catch: Keeps errors, so that those of texts and labels can be told together.
+        catch: Keeps errors, so that those of texts and labels can be reported together.
     """
     values, numbers = table.values(text_column), table.numbers
     labels: Labels | None = catch(

@@ -1,4 +1,4 @@
-"""What will run, in which order, and what it will take; everything is checked before the first step."""
+"""Which runs will train, in which order, and what they need; everything is checked before the first step."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _auto_precision(
 ) -> dict[Engine, Precision]:
     """Return what ``precision: auto`` stands for, by engine: what gains here, or what the folder's runs have.
 
-    So that a study begun on one kind of machine goes on on another, and is not taken for another study.
+    So a study that began on one kind of machine resumes on another, and does not count as another study.
     """
     engines: tuple[Engine, ...] = ("fast", "reference")
     here: dict[Engine, Precision] = {engine: devices.default_precision(device, engine) for engine in engines}
@@ -144,5 +144,5 @@ def _auto_precision(
         if strategy and study.recipe_of(strategy).precision == "auto" and not is_imported(spec):
             found[spec.engine] = spec.precision
     if found != here:
-        tell(f"the study was begun in {found['fast']} and goes on in it; new, it would be in {here['fast']} here")
+        tell(f"the study was begun in {found['fast']} and resumes in it; a new study would use {here['fast']} here")
     return found
