@@ -353,6 +353,23 @@ def test_what_a_kill_right_after_the_commit_left_is_removed(tmp_path: Path) -> N
     assert not folder.best.exists()
 
 
+def test_a_folder_that_is_moved_meanwhile_is_not_made_again(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    study = make_study()
+
+    def train(attempt: Attempt) -> RunRecord:
+        record = fakes.train(attempt)
+        if attempt.spec.run_id == specs[1].run_id:
+            os.rename(old, new)
+        return record
+
+    specs = fakes.make_specs(study)
+    with pytest.raises(StoreError, match="no longer there"):
+        fakes.run(old, study, train)
+    assert not old.exists()
+    assert len(fakes.run(new, study).skipped) == 1
+
+
 def test_a_record_of_the_wrong_run_fails_that_run(tmp_path: Path) -> None:
     study = make_study(strategies=["full"])
     specs = fakes.make_specs(study)

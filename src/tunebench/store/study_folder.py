@@ -365,7 +365,17 @@ class StudyStore:
 
     @contextmanager
     def locked(self, run_id: str) -> Iterator[bool]:
-        """Hold a run's lock, or yield False when another process does. The kernel frees it on a kill."""
+        """Hold a run's lock, or yield False when another process does. The kernel frees it on a kill.
+
+        Raises:
+            StoreError: The study's folder was moved or removed meanwhile. A new one would hold no study.
+        """
+        if not self.folder.is_dir():
+            raise StoreError(
+                "The study's folder is no longer there.",
+                value=str(self.folder),
+                fix="run the same command with --out and the folder's new place; complete runs are kept",
+            )
         self._locks.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._locks / f"{self.run_folder(run_id).path.name}.lock", timeout=0)
         try:
