@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from typer.testing import CliRunner
 
+from tunebench import load
 from tunebench.cli import app
 from tunebench.data import Split, TextDataset, load_dataset
 from tunebench.data.reference import DataConfig, DataRef
@@ -207,6 +209,39 @@ def test_c_has_the_least_log_loss_in_cross_validation_and_is_fitted_on_all_label
         judged = slice(len(parts.train), None)
         score = f1_score(labels[judged], predicted[best][judged].argmax(1), average="macro", zero_division=0)
     assert record.selected.score == (None if score is None else pytest.approx(score, abs=1e-9))
+
+
+@pytest.mark.parametrize("kind", ["tfidf", "embeddings"])
+def test_a_validation_part_of_the_datas_own_judges_and_is_not_trained_on(
+    reviews: Callable[[int], Path],
+    tiny_model: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    monkeypatch.setenv("TUNEBENCH_CACHE", str(tmp_path / "cache"))
+    data = shutil.copytree(reviews(2), tmp_path / "data")
+    header, *lines = (data / "train.csv").read_text().splitlines()
+    (data / "train.csv").write_text("\n".join([header, *lines[:110]]))
+    (data / "validation.csv").write_text("\n".join([header, *lines[110:]]))
+    study = StudyConfig.model_validate(
+        {
+            "name": "t",
+            "model": str(tiny_model("bert")),
+            "data": str(data),
+            "strategies": [kind],
+            "train_sizes": [80],
+            "max_length": 16,
+        }
+    )
+    plan = make_plan(study, execution=Execution(device="cpu", threads=1), measure=False)
+    record, folder = train(plan.runs[0].spec, plan.dataset, tmp_path)
+    folder.commit(record)
+    assert record.examples is not None and record.selected is not None
+    assert (record.examples.train, record.examples.validation) == (80, 40)
+    assert plan.dataset.validation is not None
+    answers = load(folder.path).predict_logits(plan.dataset.validation.texts)
+    assert record.selected.score == pytest.approx(METRICS["macro_f1"](plan.dataset.validation.labels, answers))
 
 
 def test_copies_stay_in_one_fold_and_a_class_of_one_text_is_borne() -> None:
