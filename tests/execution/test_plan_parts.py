@@ -146,11 +146,12 @@ def test_groups_and_the_latest_texts_are_held_out_and_said(model: str, tmp_path:
     for i in range(0, 40, 3):
         rows[i + 40]["text"] = rows[i]["text"]
     Path(data, "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    made, _ = plan(model, {"source": data, "group_column": "who"}, train_sizes=["all"], subset_seed=[1, 2, 3])
+    grouped = {"source": data, "group_column": "who"}
+    made, told = plan(model, grouped, train_sizes=["all"], subset_seed=[1, 2, 3])
     found = {len(run_parts(run.spec, made.dataset).left_out) for run in made.runs}
-    assert len(found) > 1 and {run.spec.train_size for run in made.runs} == {
-        80 - made.runs[0].spec.test_size - max(found)
-    }
+    assert len(found) > 1
+    assert {run.spec.train_size for run in made.runs} == {80 - made.runs[0].spec.test_size - max(found)}
+    assert f"{max(found)} texts share a group or a text with another part, and are used nowhere." in told
 
 
 @pytest.mark.usefixtures("quick")
