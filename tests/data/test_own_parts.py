@@ -155,7 +155,7 @@ def test_an_own_part_that_is_asked_for_and_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "what"),
-    [([{"body": "x", "label": 0}], "lacks a column"), ([{"text": "x", "label": 5}], "unknown in train")],
+    [([{"body": "x", "label": 0}], "lacks a column"), ([{"text": "x", "label": 5}], "do not occur in train")],
 )
 def test_a_validation_part_that_does_not_fit_is_refused(
     tmp_path: Path, rows: list[dict[str, Any]], what: str
