@@ -202,7 +202,7 @@ def test_runs_select_on_the_own_part_and_everything_says_so(model: str, tmp_path
             "name": "own",
             "model": model,
             "data": data,
-            "strategies": {"full": None, "tfidf": None},
+            "strategies": {"full": None, "tfidf": {"c": [0.1, 10]}},
             "train_sizes": [20],
             "epochs": 1,
             "batch_size": 8,
@@ -221,7 +221,8 @@ def test_runs_select_on_the_own_part_and_everything_says_so(model: str, tmp_path
         assert cell.record is not None and cell.record.examples is not None and cell.record.selected is not None
         examples = cell.record.examples
         assert (examples.train, examples.validation, examples.test) == (20, 10, 12)
-        assert examples.validation_per_class == [5, 5] and cell.record.selected.by == "validation"
+        by = {"full": "validation", "tfidf": "cross_validation"}[cell.spec.kind]
+        assert examples.validation_per_class == [5, 5] and cell.record.selected.by == by
         assert cell.record.selected.score is not None
     audit = StudyStore.open(folder).audit()
     assert audit is not None and audit["splits"]["validation"]["examples"] == 10

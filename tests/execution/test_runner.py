@@ -118,7 +118,7 @@ def test_waiting_for_another_process_is_said_once(tmp_path: Path) -> None:
     with store.locked(specs[0].run_id), store.locked(specs[2].run_id):
         summary = fakes.run(tmp_path, study, stream=stream, stop=lambda: next(asked))
     assert summary.interrupted and len(summary.complete) == 2
-    assert stream.getvalue().count("waiting for 2 runs that another process works on") == 1
+    assert stream.getvalue().count("waiting for 2 runs that another process trains") == 1
     stream.seek(0)
     fakes.run(tmp_path, study, stream=stream)
     assert stream.getvalue().count("waiting") == 1
@@ -351,6 +351,23 @@ def test_what_a_kill_right_after_the_commit_left_is_removed(tmp_path: Path) -> N
     fakes.run(tmp_path, study)
     assert not folder.checkpoint.exists()
     assert not folder.best.exists()
+
+
+def test_a_folder_that_is_moved_meanwhile_is_not_made_again(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    study = make_study()
+
+    def train(attempt: Attempt) -> RunRecord:
+        record = fakes.train(attempt)
+        if attempt.spec.run_id == specs[1].run_id:
+            os.rename(old, new)
+        return record
+
+    specs = fakes.make_specs(study)
+    with pytest.raises(StoreError, match="no longer there"):
+        fakes.run(old, study, train)
+    assert not old.exists()
+    assert len(fakes.run(new, study).skipped) == 1
 
 
 def test_a_record_of_the_wrong_run_fails_that_run(tmp_path: Path) -> None:

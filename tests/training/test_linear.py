@@ -20,9 +20,10 @@ from typer.testing import CliRunner
 
 from tunebench import load
 from tunebench.cli import app
-from tunebench.data import TextDataset, load_dataset
+from tunebench.data import Split, TextDataset, load_dataset
 from tunebench.data.reference import DataConfig, DataRef
-from tunebench.data.splits import make_parts
+from tunebench.data.rules import split_ref
+from tunebench.data.splits import draw_parts
 from tunebench.errors import ConfigError, DataError, StoreError
 from tunebench.execution.plan import make_plan
 from tunebench.machine.settings import Execution
@@ -111,6 +112,29 @@ def pipeline(dataset: TextDataset, train_rows: np.ndarray, c: float) -> Callable
     return lambda texts: np.asarray(model.predict_proba(vectorizer.transform(texts)))
 
 
+def test_a_cross_validated_run_trains_on_its_labels_alone_and_is_judged_by_the_own_validation_part(
+    reviews: Callable[[int], Path], tmp_path: Path
+) -> None:
+    spec, plain = make_spec(reviews(2))
+    # Rows whose positions in the split are no positions of the training subset.
+    own = Split([f"own {text}" for text in plain.train.texts[::-1]], plain.train.labels[::-1].copy())
+    dataset = TextDataset("own", None, plain.label_names, plain.train, plain.test, validation=own)
+    splits = split_ref(dataset, validates=True)
+    spec = spec.model_copy(update={"splits": splits, "validation_fraction": 0.0})
+    record, folder = train(spec, dataset, tmp_path)
+    assert record.examples is not None and record.selected is not None
+    assert (record.examples.train, record.examples.validation) == (120, len(own))
+    model = LinearText.load(folder.path, ngrams=spec.params["ngrams"])
+    logits = model.logits(model.features(own.texts))
+    expected = f1_score(own.labels, logits.argmax(1), average="macro")
+    assert record.selected.by == "cross_validation" and record.selected.score == pytest.approx(expected)
+    # The validation part changes nothing of what is trained.
+    alone = spec.model_copy(update={"splits": None, "selection": "last"})
+    other, place = train(alone, plain, tmp_path)
+    assert other.selected is not None and other.selected.score is None
+    assert np.array_equal(folder.read_predictions()["logits"], place.read_predictions()["logits"])
+
+
 @pytest.mark.parametrize(
     ("classes", "selection"), [(2, "validation"), (3, "validation"), (2, "test"), (3, "last"), (2, "last")]
 )
@@ -120,14 +144,13 @@ def test_a_run_is_what_scikit_learn_gives_with_the_c_that_scores_best(
     spec, dataset = make_spec(reviews(classes), {"choose_by": "selection"}, selection=selection)
     record, folder = train(spec, dataset, tmp_path)
     assert dataset.test is not None
-    parts = make_parts(
+    parts = draw_parts(
         train_labels=dataset.train.labels,
         test_labels=dataset.test.labels,
-        train_size=120,
         subset_seed=42,
         validation_fraction=spec.validation_fraction,
         test_size=60,
-    )
+    ).cut(120)
     grid = STRATEGIES["tfidf"].params().c  # type: ignore[attr-defined]
     test_texts = [dataset.test.texts[i] for i in parts.test]
     if selection == "last":
@@ -366,8 +389,8 @@ def test_texts_without_features_and_missing_classes_are_user_errors() -> None:
     [
         ({"learning_rate": 1e-4}, "has no learning rate"),
         ({"learning_rate": [1.0, 2.0]}, "has no learning rate"),
-        ({"epochs": 6}, "no effect on tfidf; drop them: epochs"),
-        ({"truncation": "tail", "max_length": 9}, "no effect on tfidf; drop them: max_length, truncation"),
+        ({"epochs": 6}, "no effect on tfidf; remove them: epochs"),
+        ({"truncation": "tail", "max_length": 9}, "no effect on tfidf; remove them: max_length, truncation"),
         ({"c": [1.0, 0.1]}, "c must ascend"),
         ({"c": []}, "strategies.tfidf.c"),
         ({"nope": 1}, "unknown key"),

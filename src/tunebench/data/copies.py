@@ -41,13 +41,13 @@ class HeldOutCopies:
         if copies == "anywhere":
             if self.apart:
                 lines.append(
-                    f"{self.apart} of {self.test} texts held out for testing stand in train too; scores on them "
-                    "measure memory, not learning. copies: together keeps all copies of a text on one side."
+                    f"{self.apart} of {self.test} texts held out for testing are also in train; scores on them "
+                    "measure memory, not learning. copies: together keeps all copies of a text in one part."
                 )
             return " ".join(lines) or None
         if self.apart or (self.left_out and not lines):
             lines.append(
-                "All copies of a text are kept on one side of the held-out test part (copies: together). A draw "
+                "All copies of a text are kept in one part (copies: together). A draw "
                 f"that does not look at copies would put {self.apart} of {self.test} test texts into train too."
             )
         if self.left_out and self.groups is None and self.since is None:

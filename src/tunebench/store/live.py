@@ -146,7 +146,8 @@ class LiveFile:
 
     def write(self) -> None:
         """Write down what is known by now. A disk that refuses must not end the run, so that is let pass."""
-        if self._last is None:
+        # A run that was moved away with its study leaves nothing in its old place.
+        if self._last is None or not self._path.parent.is_dir():
             return
         self._written = time.monotonic()
         seconds = sum(duration for duration, _ in self._steps)

@@ -6,6 +6,7 @@ in progress.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -158,7 +159,13 @@ class RunFolder:
         Args:
             record: Says why.
             resumable: Keep the checkpoint: what went wrong was the disk, and not the run.
+
+        Raises:
+            OSError: It cannot be written.
         """
+        if not self.path.is_dir():
+            # Moved away with its study: nothing is made in the old place.
+            raise FileNotFoundError(errno.ENOENT, "the run's folder is no longer there", str(self.path))
         write_json(self.failure, seal(record.model_dump(mode="json")))
         if resumable:
             return

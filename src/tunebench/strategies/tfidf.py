@@ -1,4 +1,4 @@
-"""The baseline that is no transformer: TF-IDF and logistic regression."""
+"""The baseline without a transformer: TF-IDF and logistic regression."""
 
 from __future__ import annotations
 
