@@ -98,7 +98,8 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
         errors.append(error)
     if dataset is not None:
         splits = split_ref(dataset, validates=study.held_out_fraction > 0)
-        for line in part_remarks(study, dataset, splits, available(study, dataset, splits)[1]):
+        most, scored = available(study, dataset, splits)
+        for line in part_remarks(study, dataset, splits, most=most, test_size=scored):
             tell(line)
         errors += check_sizes(study, dataset, splits)
     if architecture is not None:
