@@ -49,6 +49,11 @@ def parse_size(text: str) -> int | None:
     return size
 
 
+def file_size(count: float) -> str:
+    """Return bytes for people: ``91.0 MB``, ``9.4 kB``."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
 def integer(value: float) -> str:
     """Return an integer with thousands separators."""
     return f"{value:,.0f}"

@@ -12,6 +12,7 @@ import typer
 
 from tunebench.cli.app import FolderArgument, JsonOption, app
 from tunebench.cli.console import out, print_json, print_rows, tell
+from tunebench.formatting import file_size
 
 
 @app.command(epilog="Example: tunebench export out/quickstart --format merged --out models/reviews")
@@ -64,7 +65,7 @@ def export(
         f"{check['largest_logit_difference']:.2g}, macro F1 {check['f1_before']:.4f} -> "
         f"{check['f1_after']:.4f}"
     )
-    out.print(f"Export: {done.folder} ({check['bytes'] / 1e6:.1f} MB)", markup=False)
+    out.print(f"Export: {done.folder} ({file_size(check['bytes'])})", markup=False)
     if url is not None:
         out.print(f"Uploaded: {url}", markup=False)
 

@@ -31,30 +31,6 @@ def begun_copies(study: StudyConfig, folder: Path | None, tell: _Tell) -> StudyC
     return study.model_copy(update={"copies": copies})
 
 
-def begun_params(study: StudyConfig, folder: Path | None, tell: _Tell) -> StudyConfig:
-    """Return the study with strategies as its folder's runs have them, where a parameter came after those runs.
-
-    Only a parameter that has its default gives way. What was set otherwise makes another strategy, and is refused.
-    """
-    begun = {} if folder is None else {spec.label: spec for spec in _begun(folder)}
-    changed: dict[str, StrategyConfig] = {}
-    for label, config in study.strategies.items():
-        spec = begun.get(label)
-        if spec is None or spec.kind != config.kind:
-            continue
-        kind = STRATEGIES[config.kind].params
-        before, default = spec.full_params, kind().model_dump(mode="json")
-        names = [n for n in neutral_values(kind) if config.params[n] == default[n] != before[n]]
-        if names:
-            changed[label] = config.model_copy(update={"params": config.params | {n: before[n] for n in names}})
-            was, new = ([f"{n}: {values[n]}" for n in names] for values in (before, default))
-            tell(
-                f"the folder's runs of {label} were made with {', '.join(was)}; the study keeps that "
-                f"(a new study has {', '.join(new)})"
-            )
-    return study.model_copy(update={"strategies": study.strategies | changed}) if changed else study
-
-
 def begun_validation(
     study: StudyConfig, dataset: TextDataset, folder: Path | None, tell: _Tell
 ) -> tuple[StudyConfig, TextDataset]:
@@ -73,6 +49,27 @@ def begun_validation(
     )
     data = study.data.model_copy(update={"validation": "drawn"})
     return study.model_copy(update={"data": data}), load_dataset(data)
+
+
+def begun_params(study: StudyConfig, folder: Path | None, tell: _Tell) -> StudyConfig:
+    """Return the study with strategies as its folder's runs have them, where a parameter came after those runs.
+
+    Only a parameter that has its default gives way. What was set otherwise makes another strategy, and is refused.
+    """
+    begun = {} if folder is None else {spec.label: spec for spec in _begun(folder)}
+    changed: dict[str, StrategyConfig] = {}
+    for label, config in study.strategies.items():
+        spec = begun.get(label)
+        if spec is None or spec.kind != config.kind:
+            continue
+        kind = STRATEGIES[config.kind].params
+        before, default = spec.full_params, kind().model_dump(mode="json")
+        names = [n for n in neutral_values(kind) if config.params[n] == default[n] != before.get(n, default[n])]
+        if names:
+            changed[label] = config.model_copy(update={"params": config.params | {n: before[n] for n in names}})
+            was, new = (", ".join(f"{n}: {values[n]}" for n in names) for values in (before, default))
+            tell(f"the folder's runs of {label} were made with {was}; the study keeps that (new, it has {new})")
+    return study.model_copy(update={"strategies": study.strategies | changed}) if changed else study
 
 
 def _begun(folder: Path) -> list[RunSpec]:

@@ -18,6 +18,7 @@ from inference.conftest import run_of, run_tiny
 from tunebench.cli import app
 from tunebench.data import load_dataset
 from tunebench.errors import ConfigError, ExportError, ModelError
+from tunebench.formatting import file_size
 from tunebench.inference.export import Exported, export_run
 from tunebench.store.study_folder import StudyStore
 from tunebench.web.serving.batching import MicroBatcher
@@ -98,6 +99,9 @@ def test_the_card_loads_it_without_tunebench(
     assert found["found"] == tunebench.load(folder).predict(["a text"]).tolist()
     assert "newly initialized" not in capfd.readouterr().err
     spoken = card.text.lower()
+    assert f"the folder holds {file_size(exported(label).facts['check']['bytes'])}." in card.text.replace(
+        "The", "the"
+    )
     assert ("base model" in spoken) == (label != "tfidf")
     assert ("whole texts are read" in spoken) == (label != "setfit")
     assert ("learning rate" in spoken) == (label == "setfit")
@@ -108,7 +112,7 @@ def test_the_command_line_exports_the_only_format_there_is_and_answers(
 ) -> None:
     out = tmp_path / "model"
     done = CliRunner().invoke(app, ["export", str(finished), "--run", run_of(finished, "tfidf"), "--out", str(out)])
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 0 and " kB)" in done.output, done.output
     answered = CliRunner().invoke(app, ["predict", str(out), "a superb film", "an awful film"])
     assert answered.exit_code == 0, answered.output
     labels = [json.loads(line)["label"] for line in answered.output.splitlines()]

@@ -11,7 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tunebench.files import write_text
-from tunebench.formatting import escape_markdown
+from tunebench.formatting import escape_markdown, file_size
 from tunebench.strategies import capabilities_of
 from tunebench.tasks.metrics import ALWAYS_SHOWN, DEFAULT_METRIC, METRICS
 
@@ -66,6 +66,7 @@ def write_card(
         keep_trailing_newline=True,
     )
     environment.filters["md"] = lambda value: escape_markdown(str(value))
+    environment.filters["size"] = file_size
     environment.filters["commas"] = lambda value: f"{value:,}"
     found = results(source)
     spec = source.record.spec

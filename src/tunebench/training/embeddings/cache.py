@@ -42,8 +42,8 @@ class Embedded:
     Attributes:
         vectors: fp32 ``(texts, width)``.
         computed: Texts that went through the encoder now.
-        seconds: Time that the encoder takes for all the texts: those that were there already count at the pace
-            at which they were computed.
+        seconds: Time that the encoder takes for all the texts: those that were there already count at the fastest
+            pace at which texts were computed.
     """
 
     vectors: np.ndarray
@@ -115,17 +115,18 @@ class EmbeddingCache:
         return done
 
     def _keep_pace(self, tokens: int, seconds: float) -> None:
-        before = self._pace()
-        write_json(self._store.folder / _PACE, {"tokens": before[0] + tokens, "seconds": before[1] + seconds})
+        """Keep the fastest pace so far: the others were slowed down by something else."""
+        pace, before = seconds / max(1, tokens), self._pace()
+        if before is None or pace < before:
+            write_json(self._store.folder / _PACE, {"seconds_per_token": pace})
 
-    def _pace(self) -> tuple[int, float]:
-        """Return the tokens that were computed for this cache so far, and their seconds."""
+    def _pace(self) -> float | None:
+        """Return the seconds a token that computing took; None where none is known."""
         try:
-            stored = read_json(self._store.folder / _PACE)
-            return int(stored["tokens"]), float(stored["seconds"])
+            return float(read_json(self._store.folder / _PACE)["seconds_per_token"])
         except (StoreError, KeyError, TypeError, ValueError):
-            return 0, 0.0
+            return None
 
     def _seconds(self, tokens: int, spent: float) -> float:
-        known, seconds = self._pace()
-        return max(spent, tokens * seconds / known) if known else spent
+        pace = self._pace()
+        return spent if pace is None else max(spent, tokens * pace)
