@@ -181,34 +181,17 @@ def register(metric: Metric) -> Metric:
     return metric
 
 
-def _f1(average: str) -> MetricFunction:
-    def function(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
-        from sklearn.metrics import f1_score
+def _of(weighted: WeightedScore) -> MetricFunction:
+    """Return a metric's plain form: every example counts once."""
 
-        return float(f1_score(labels, predicted, labels=np.arange(classes), average=average, zero_division=0))
+    def function(labels: np.ndarray, values: np.ndarray, classes: int) -> float:
+        return float(weighted(labels, values, np.ones((1, len(labels))), classes)[0])
 
     return function
 
 
 def _accuracy(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
     return float((labels == predicted).mean())
-
-
-def _balanced_accuracy(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
-    """Mean recall of the classes that the labels hold (Brodersen et al. 2010)."""
-    from sklearn.metrics import recall_score
-
-    # balanced_accuracy_score is the same number, with a warning where a predicted class has no example.
-    return float(recall_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0))
-
-
-def _mcc(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
-    """Matthews' correlation coefficient (1975), for several classes after Gorodkin (2004)."""
-    from sklearn.metrics import matthews_corrcoef
-
-    if len(np.unique(labels)) < 2 or len(np.unique(predicted)) < 2:
-        return float("nan")  # 0 / 0; scikit-learn says 0
-    return float(matthews_corrcoef(labels, predicted))
 
 
 def _log_losses(labels: np.ndarray, logits: np.ndarray, classes: int) -> np.ndarray:
@@ -224,29 +207,15 @@ def _log_loss(labels: np.ndarray, logits: np.ndarray, classes: int) -> float:
     return float(_log_losses(labels, logits, classes).mean())
 
 
-def _one_vs_rest(labels: np.ndarray, classes: int) -> np.ndarray | None:
-    """Return one column a class; None where a class has no example, or all of them."""
-    truth = np.eye(classes, dtype=np.int64)[labels]
-    counts = truth.sum(0)
-    return None if classes < 2 or (counts == 0).any() or (counts == len(labels)).any() else truth
+def _ranked(weighted: WeightedScore) -> MetricFunction:
+    """Return the plain form of a metric of each class against the others: NaN where a class cannot be ranked."""
+    plain = _of(weighted)
 
+    def function(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> float:
+        counts = np.bincount(labels, minlength=classes)
+        return float("nan") if 0 in counts or counts.max() == len(labels) else plain(labels, probabilities, classes)
 
-def _auroc(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> float:
-    """Area under the ROC curve of each class against the others, averaged (Hand and Till 2001, section 4)."""
-    from sklearn.metrics import roc_auc_score
-
-    truth = _one_vs_rest(labels, classes)
-    return float("nan") if truth is None else float(roc_auc_score(truth, probabilities, average="macro"))
-
-
-def _average_precision(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> float:
-    """Step-wise area under the precision-recall curve of each class against the others, averaged."""
-    from sklearn.metrics import average_precision_score
-
-    truth = _one_vs_rest(labels, classes)
-    if truth is None:
-        return float("nan")
-    return float(average_precision_score(truth, probabilities, average="macro"))
+    return function
 
 
 def _squares(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> np.ndarray:
@@ -282,20 +251,20 @@ register(
         "macro_f1",
         "macro F1",
         "max",
-        _f1("macro"),
+        _of(measures.macro_f1),
         weighted=measures.macro_f1,
         influence=measures.macro_f1_influence,
     )
 )
-register(Metric("micro_f1", "micro F1", "max", _f1("micro"), per_example=measures.hits))
-register(Metric("weighted_f1", "weighted F1", "max", _f1("weighted"), weighted=measures.weighted_f1))
+register(Metric("micro_f1", "micro F1", "max", _accuracy, per_example=measures.hits))
+register(Metric("weighted_f1", "weighted F1", "max", _of(measures.weighted_f1), weighted=measures.weighted_f1))
 register(Metric("accuracy", "accuracy", "max", _accuracy, per_example=measures.hits))
 register(
     Metric(
         "balanced_accuracy",
         "balanced accuracy",
         "max",
-        _balanced_accuracy,
+        _of(measures.balanced_accuracy),
         short="Balanced acc.",
         weighted=measures.balanced_accuracy,
     )
@@ -305,7 +274,7 @@ register(
         "mcc",
         "Matthews correlation",
         "max",
-        _mcc,
+        _of(measures.matthews),
         short="MCC",
         bounds=(-1.0, 1.0),
         undefined="the labels or the predictions hold one class only",
@@ -330,7 +299,7 @@ register(
         "auroc",
         "AUROC (one-vs-rest)",
         "max",
-        _auroc,
+        _ranked(measures.auroc),
         needs="probabilities",
         short="AUROC",
         undefined=_ABSENT,
@@ -342,7 +311,7 @@ register(
         "average_precision",
         "average precision (one-vs-rest)",
         "max",
-        _average_precision,
+        _ranked(measures.average_precision),
         needs="probabilities",
         short="Avg. precision",
         undefined=_ABSENT,
