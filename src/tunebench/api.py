@@ -31,7 +31,7 @@ def run_study(
     unlock_test: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> StudyResult:
-    """Plan, run (or go on), and write tables, figures and report.
+    """Plan a study, run or resume it, and write tables, figures and report.
 
     Args:
         study: The study.
@@ -44,26 +44,26 @@ def run_study(
         tell: Told what is being done before training begins.
 
     Raises:
-        TunebenchError: Anything that is wrong, before the first step.
+        TunebenchError: Something is wrong; raised before the first step.
     """
     from tunebench.execution.display import make_display
     from tunebench.execution.executors import make_executor
+    from tunebench.execution.resolve import Request
     from tunebench.execution.tracking import check_trackers
 
     execution = Execution() if execution is None else execution
     check_trackers(execution.trackers)
+    request = Request(
+        execution=execution, folder=Path(folder), budget_seconds=budget_seconds, measure=measure, tell=tell
+    )
     with make_executor(execution) as executor, ExitStack() as open_until_the_end:
         return run_with(
             study,
+            request,
             executor,
             open_until_the_end,
-            folder=Path(folder),
-            execution=execution,
             display=make_display() if display is None else display,
-            budget_seconds=budget_seconds,
-            measure=measure,
             unlock_test=unlock_test,
-            tell=tell,
             write=lambda comparison, place: _write_report(comparison, place, run_figures=True),
         )
 
@@ -104,18 +104,18 @@ def dry_run_rows(
 
 
 def import_runs(folders: Sequence[Path], *, folder: Path, settings: Sequence[str] = ()) -> Comparison:
-    """Make a study of folders that other Trainer scripts left; see docs/importing.md.
+    """Import output folders of other Trainer scripts as a study; see docs/importing.md.
 
     Args:
-        folders: One a run.
-        folder: Where the study goes: a new folder, or an empty one.
-        settings: ``KEY=VALUE`` or ``FOLDER:KEY=VALUE``: what the folders do not say.
+        folders: One for each run.
+        folder: The study's folder: a new one, or an empty one.
+        settings: What the folders do not say, as ``KEY=VALUE`` or ``FOLDER:KEY=VALUE``.
 
     Returns:
         The comparison of all runs.
 
     Raises:
-        TunebenchError: Everything that is wrong; nothing has been written then.
+        TunebenchError: Everything that is wrong, together. Nothing is written then.
     """
     from tunebench.importing import import_folders
 
@@ -127,7 +127,7 @@ def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:
 
     Args:
         folder: The study's folder.
-        run_figures: Draw figures of single runs that are missing; by default where there are few runs.
+        run_figures: Draw missing figures of single runs; by default if there are few runs.
     """
     return _write_report(load_comparison(folder), folder, run_figures=run_figures)
 
@@ -144,12 +144,12 @@ def _write_report(comparison: Comparison, folder: Path, *, run_figures: bool | N
 def audit_source(source: str | DataConfig, *, model: str, max_length: int) -> Audit:
     """Load and audit a data set, counting tokens with a model's tokenizer.
 
-    Where there is no test split, the test part is taken that a study holds out by default.
+    If there is no test split, the audit uses the test part that a study holds out by default.
 
     Args:
         source: Packaged name, Hub name, file or folder; or these with settings.
-        model: Whose tokenizer counts.
-        max_length: Tokens that training would keep.
+        model: The model whose tokenizer counts tokens.
+        max_length: Number of tokens that training would keep.
 
     Raises:
         TunebenchError: Data or model cannot be read.

@@ -1,4 +1,4 @@
-"""User-facing errors: what went wrong, the value, what is allowed, and the fix.
+"""Errors for users: what is wrong, the value, what is allowed, and the fix.
 
 Anything a user can cause is raised as a :class:`TunebenchError`; the command line prints its text
 and exits with :attr:`TunebenchError.exit_code`. Everything else is a bug and keeps its traceback.
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 
 class TunebenchError(Exception):
-    """Base of every error a user can cause and mend.
+    """Base of every error that a user can cause and correct.
 
     Args:
         what: One sentence that says what is wrong.
         value: The offending value, shown with ``repr``; omitted when there is none.
         allowed: What would have been accepted.
-        fix: The next thing to do, as a command or an edit.
+        fix: What to do next, as a command or an edit.
     """
 
     exit_code = 2
@@ -40,7 +40,7 @@ class ConfigError(TunebenchError):
 
 
 class DataError(TunebenchError):
-    """The data cannot be read, or cannot carry the study."""
+    """The data cannot be read, or does not suffice for the study."""
 
 
 class ModelError(TunebenchError):
@@ -52,11 +52,11 @@ class StoreError(TunebenchError):
 
 
 class ExportError(TunebenchError):
-    """A run cannot be exported, or its export does not answer as the run does."""
+    """A run cannot be exported, or its export predicts something else than the run."""
 
 
 class HubError(TunebenchError):
-    """The Hub refuses, or is out of reach."""
+    """The Hub refuses, or cannot be reached."""
 
 
 class PlanError(TunebenchError):
@@ -79,7 +79,7 @@ class MissingExtraError(TunebenchError):
 
 
 class ErrorGroup(TunebenchError):
-    """Several errors found in one pass, so that they can all be mended at once.
+    """Several errors found in one pass, so that they can all be corrected together.
 
     Args:
         errors: The errors, in the order found.

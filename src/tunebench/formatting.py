@@ -28,7 +28,7 @@ def parse_duration(text: str) -> float:
         sum(float(n) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True) if n) if match else 0
     )
     if not 0 < seconds < math.inf:
-        raise ConfigError("This is no duration.", value=text, allowed="for example 3h, 90m, 1h30m, 45s")
+        raise ConfigError("This is not a duration.", value=text, allowed="for example 3h, 90m, 1h30m, 45s")
     return seconds
 
 
@@ -45,7 +45,7 @@ def parse_size(text: str) -> int | None:
     exact = float(match[1]) * {"mb": 10**6, "gb": 10**9, "tb": 10**12}[match[2]] if match else 0.0
     size = round(exact) if exact < math.inf else 0
     if size <= 0:
-        raise ConfigError("This is no size.", value=text, allowed="for example 2GB, 500MB, or off")
+        raise ConfigError("This is not a size.", value=text, allowed="for example 2GB, 500MB, or off")
     return size
 
 

@@ -99,7 +99,8 @@ class Recipe(Frozen):
     frozen_dropout: bool = Field(
         default=True,
         json_schema_extra=ADDED_LATER,
-        description="dropout in the layers below the lowest trained one; without it they are computed once a text",
+        description="dropout in the layers below the lowest trained one; without it, they are computed once "
+        "per text",
     )
     batches: BatchOrder = Field(
         default="random",
@@ -115,4 +116,4 @@ class Part(BaseModel):
 
 
 #: Why some fields may be None.
-NONE_WHERE_IMPORTED = "None where an imported folder does not tell"
+NONE_WHERE_IMPORTED = "None if an imported folder does not tell"

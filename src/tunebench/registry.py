@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator, MutableMapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from threading import RLock
+from typing import Any, Generic, TypeVar
 
 from tunebench.errors import ConfigError
 
+_LOG = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 
 class Registry(MutableMapping[str, Value]):
     """Members by name: our own, and those of installed packages.
 
-    Entry points are loaded when a name is asked for that is not known yet, or when the members are listed; a
-    study that uses only our own never loads another package.
+    A name that is not ours is looked up among the entry points, and only the package that has it is imported.
+    Listing the members imports every package of the group. What cannot be used is left out of the list, with a
+    warning. It is an error only where its name is asked for.
 
     Args:
         group: Group of the entry points.
@@ -24,13 +29,18 @@ class Registry(MutableMapping[str, Value]):
     """
 
     def __init__(self, group: str, what: str, made: Callable[[Any], tuple[str, Value]]) -> None:
-        self._group, self._what, self._made = group, what, made
         self._members: dict[str, Value] = {}
-        self._loaded = False
+        self._plugins = _Plugins(group, what, made)
 
     def __getitem__(self, name: str) -> Value:
+        """Return a member.
+
+        Raises:
+            KeyError: Nobody has one of this name.
+            ConfigError: A package has it, and it cannot be used.
+        """
         if name not in self._members:
-            self._load()
+            self._plugins.load(self._members, name)
         return self._members[name]
 
     def __setitem__(self, name: str, value: Value) -> None:
@@ -40,11 +50,11 @@ class Registry(MutableMapping[str, Value]):
         del self._members[name]
 
     def __iter__(self) -> Iterator[str]:
-        self._load()
+        self._plugins.load_all(self._members)
         return iter(self._members)
 
     def __len__(self) -> int:
-        self._load()
+        self._plugins.load_all(self._members)
         return len(self._members)
 
     @property
@@ -58,43 +68,92 @@ class Registry(MutableMapping[str, Value]):
         Raises:
             ValueError: The name is taken.
         """
-        if name in self._members:
-            raise ValueError(f"{self._what} {name!r} is registered twice")
-        self._members[name] = value
+        if self._members.setdefault(name, value) is not value:
+            raise ValueError(f"{self._plugins.what} {name!r} is registered twice")
 
-    def _load(self) -> None:
-        if self._loaded:
+
+class _Plugins(Generic[Value]):
+    """The entry points of one group: each is loaded once, and what is wrong with it is kept."""
+
+    def __init__(self, group: str, what: str, made: Callable[[Any], tuple[str, Value]]) -> None:
+        self.group, self.what, self.made = group, what, made
+        self._broken: dict[str, ConfigError] = {}
+        self._tried: set[str] = set()
+        self._listed = False
+        self._lock = RLock()
+
+    def load(self, members: dict[str, Value], name: str) -> None:
+        """Load the entry point of one name into the members, if there is one.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+        with self._lock:
+            self._try(members, name, list(entry_points(group=self.group, name=name)))
+            if name in self._broken:
+                raise self._broken[name]
+
+    def load_all(self, members: dict[str, Value]) -> None:
+        """Load all entry points into the members, with a warning for each that cannot be used."""
+        with self._lock:
+            if self._listed:
+                return
+            self._listed = True  # first: a package may list the members while it is imported
+            named = defaultdict(list)
+            for point in entry_points(group=self.group):
+                named[point.name].append(point)
+            for name in sorted(named):
+                self._try(members, name, named[name])
+                if name in self._broken:
+                    _LOG.warning("warning: left out: %s", self._broken[name])
+
+    def _try(self, members: dict[str, Value], name: str, points: list[EntryPoint]) -> None:
+        if name in self._tried or not points:
             return
-        self._loaded = True
+        self._tried.add(name)
         try:
-            for point in sorted(entry_points(group=self._group), key=lambda point: point.name):
-                self._load_one(point)
-        except BaseException:
-            self._loaded = False  # the next use says the same, and not that a name is unknown
-            raise
+            self._load(members, name, points)
+        except ConfigError as error:
+            self._broken[name] = error
 
-    def _load_one(self, point: EntryPoint) -> None:
-        package = point.dist.name if point.dist is not None else point.module
-        fix = f"repair the package, or remove it: pip uninstall {package}"
-        value = f"{point.name} = {point.value}, in the entry points {self._group} of the package {package}"
+    def _load(self, members: dict[str, Value], name: str, points: list[EntryPoint]) -> None:
+        point, package = points[0], _package(points[0])
+        if len(points) > 1:
+            raise ConfigError(
+                f"Several packages have a {self.what} of the same name: {name}.",
+                value=", ".join(sorted(map(_package, points))),
+                fix="keep one of them, and remove the others: pip uninstall PACKAGE",
+            )
+        value = f"{point.name} = {point.value}, in the entry points {self.group} of the package {package}"
+        remove = f"pip uninstall {package}"
+        earlier = members.get(name)
         try:
-            name, member = self._made(point.load())
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
+            own_name, member = self.made(point.load())
+        # SystemExit too: a package that ends the process while it is imported must not end this one.
+        except (Exception, SystemExit) as error:
+            if earlier is None:
+                members.pop(name, None)  # registered before its module failed
             raise ConfigError(
-                f"A {self._what} of the package {package} cannot be loaded: {reason}", value=value, fix=fix
+                f"A {self.what} of the package {package} cannot be loaded: {type(error).__name__}: {error}",
+                value=value,
+                fix=f"repair the package, or remove it: {remove}",
             ) from error
-        if name != point.name:
+        if own_name != name:
             raise ConfigError(
-                f"A {self._what} of the package {package} has two names.",
+                f"A {self.what} of the package {package} has two names.",
                 value=value,
-                allowed=f"the entry point is called as the {self._what} is: {name}",
-                fix=fix,
+                allowed=f"an entry point with the name of the {self.what}: {own_name}",
+                fix=f"rename one of the two, or remove the package: {remove}",
             )
-        if name in self._members and self._members[name] is not member:
+        # A package that is imported already may have registered it, too.
+        if earlier is not None and earlier is not member:
             raise ConfigError(
-                f"The package {package} adds a {self._what} whose name is taken: {name}.",
+                f"The package {package} adds a {self.what} whose name is taken: {name}.",
                 value=value,
-                fix=f"give it another name, or remove the package: pip uninstall {package}",
+                fix=f"give it another name, or remove the package: {remove}",
             )
-        self._members[name] = member
+        members[name] = member
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.module

@@ -117,13 +117,13 @@ def test_every_flaw_is_warned_about_in_a_sentence() -> None:
     lengths = {"train": np.full(100, 3), "test": np.repeat([3, 9], [16, 16])}
     lines = audit(_dataset(train, test), lengths=lengths, max_length=8).warnings
     assert lines == [
-        "1 of 32 test texts stand in train too; scores on them measure memory, not learning.",
+        "1 of 32 test texts are also in train; scores on them measure memory, not learning.",
         "1 texts have another label in test than in train.",
-        "train: 96.0% of the labels are 'no'; accuracy looks high whatever is learned.",
+        "train: 96.0% of the labels are 'no'; a model that always answers it has this accuracy.",
         "train: fewer than 10 examples of yes.",
         "test: 1 texts are empty.",
         "test: 29 texts are copies of earlier ones.",
-        "test: 1 texts stand there under more than one label.",
+        "test: 1 texts have more than one label.",
         "test: 50.0% of the texts are longer than 8 tokens and are cut.",
     ]
 
@@ -206,7 +206,7 @@ def test_copies_beside_a_held_out_part_as_counted_slowly(train: list[tuple[str, 
     assert counts == bool(found.apart or found.left_out)
     apart = audit(dataset, held_out=found, copies="anywhere").warnings
     assert any(
-        f"{found.apart} of 5 texts held out for testing stand in train too" in line for line in apart
+        f"{found.apart} of 5 texts held out for testing are also in train" in line for line in apart
     ) == bool(found.apart)
 
 

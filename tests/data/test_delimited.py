@@ -70,7 +70,7 @@ def test_what_the_csv_module_wrote_is_given_back_or_refused(
         # A text may look like rows of its own; the message says how to read it all the same.
         assert "data.quotes=true" in str(error)
         table = read_csv(raw, "x", ReadOptions(quotes=True))
-    if "read as a character" not in _said(table):
+    if "read as part of the texts" not in _said(table):
         assert _rows(table) == [list(row) for row in rows]
     assert _rows(read_csv(raw, "x", ReadOptions(quotes=True, separator=separator))) == [list(row) for row in rows]
 
@@ -166,6 +166,6 @@ def test_columns_without_a_name_are_passed_over_with_a_word() -> None:
 
 
 def test_every_uneven_row_is_counted() -> None:
-    with pytest.raises(DataError, match=r"on line 3 has 3 fields\. So it is on 2 more lines") as caught:
+    with pytest.raises(DataError, match=r"on line 3 has 3 fields\. The same is true of 2 more lines") as caught:
         read_csv(b'text,label\n"a, b",0\nb,c,1\nd,1\ne\nf,g,0\n', "x")
     assert "lines 3, 5, 6" in str(caught.value)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tunebench.data.held_out import held_out_count, hold_out, shuffled
 from tunebench.data.rules import SplitRules
-from tunebench.data.splits import Parts, draw_parts, make_parts
+from tunebench.data.splits import Parts, draw_parts
 from tunebench.data.validation_part import choose_validation, exact
 from tunebench.errors import DataError
 
@@ -45,7 +45,8 @@ def grouped(draw: st.DrawFn) -> tuple[np.ndarray, SplitRules]:
 def _cut(labels: np.ndarray, size: int, rules: SplitRules, **options: Any) -> Parts | None:
     defaults: dict[str, Any] = {"test_labels": None, "subset_seed": 3, "validation_fraction": 0.2, "test_size": 5}
     try:
-        return make_parts(train_labels=labels, train_size=size, rules=rules, **(defaults | options))
+        own = options.pop("own_validation", None)
+        return draw_parts(train_labels=labels, rules=rules, **(defaults | options)).cut(size, own)
     except DataError:
         return None
 
@@ -272,16 +273,15 @@ def test_the_latest_part_may_lack_a_class_but_training_may_not() -> None:
     assert parts is not None and set(early[parts.test]) == {0}
     late = np.where(np.arange(30) >= 22, 1, 0)
     with pytest.raises(DataError, match="leaves a class too few") as caught:
-        make_parts(
+        draw_parts(
             train_labels=late,
             test_labels=None,
-            train_size=10,
             subset_seed=0,
             validation_fraction=0.0,
             test_size=10,
             rules=rules,
             label_names=("old", "new"),
-        )
+        ).cut(10)
     assert caught.value.value == "class new: 0 examples are left, none of them for training"
     assert "data.labels.drop" in str(caught.value.fix)
 
@@ -292,7 +292,7 @@ def test_the_latest_part_may_lack_a_class_but_training_may_not() -> None:
 def _error(labels: np.ndarray, rules: SplitRules, **options: Any) -> DataError:
     defaults: dict[str, Any] = {"test_labels": None, "subset_seed": 3, "validation_fraction": 0.2, "test_size": 5}
     with pytest.raises(DataError) as caught:
-        make_parts(train_labels=labels, train_size=10, rules=rules, **(defaults | options))
+        draw_parts(train_labels=labels, rules=rules, **(defaults | options)).cut(10)
     return caught.value
 
 
@@ -367,13 +367,7 @@ def test_what_stands_in_the_own_validation_part_is_not_held_out(
 
 def test_an_own_validation_part_takes_no_labels_of_the_subset() -> None:
     labels = np.tile([0, 1], 50)
-    options: dict[str, Any] = {
-        "train_labels": labels,
-        "test_labels": np.array([0, 1]),
-        "subset_seed": 42,
-        "validation_fraction": 0.0,
-        "test_size": 2,
-        "own_validation": 9,
-    }
-    parts = make_parts(train_size=30, **options)
+    options: dict[str, Any] = {"validation_fraction": 0.0, "test_size": 2, "own_validation": 9}
+    parts = _cut(labels, 30, SplitRules(), test_labels=np.array([0, 1]), subset_seed=42, **options)
+    assert parts is not None
     assert parts.train.tolist() == shuffled(100, 42)[:30].tolist() and len(parts.validation) == 9

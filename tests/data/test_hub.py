@@ -115,7 +115,7 @@ def test_other_splits_are_named(hub: Hub) -> None:
 @pytest.mark.parametrize("setting", ["encoding", "separator", "quotes", "header"])
 def test_settings_of_files_are_refused(hub: Hub, setting: str) -> None:
     values = {"encoding": "utf-8", "separator": "tab", "quotes": True, "header": True}
-    with pytest.raises(DataError, match=f"data.{setting} is for files"):
+    with pytest.raises(DataError, match=f"data.{setting} works only with files"):
         load_dataset(DataConfig(source="owner/name", **{setting: values[setting]}))
 
 

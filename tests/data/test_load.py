@@ -117,7 +117,7 @@ BAD: dict[str, tuple[str, str | None, list[str]]] = {
     "unknown labels": (
         "text,label\na,0\n,1\n",
         "text,label\nc,2\nd,0\n",
-        ["train: 1 of 2 texts are empty", "test: 1 of 2 labels are unknown in train"],
+        ["train: 1 of 2 texts are empty", "test: 1 of 2 labels do not occur in train"],
     ),
 }
 
@@ -234,5 +234,5 @@ def test_file_names_columns_by_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("setting", ["encoding", "separator", "quotes", "header"])
 def test_settings_of_files_have_no_effect_on_packaged_data(setting: str) -> None:
     values = {"encoding": "utf-8", "separator": "tab", "quotes": True, "header": True}
-    with pytest.raises(DataError, match=f"data.{setting} is for files"):
+    with pytest.raises(DataError, match=f"data.{setting} works only with files"):
         load_dataset(DataConfig.model_validate({"source": "imdb-reviews", setting: values[setting]}))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from tunebench.data.part_names import PARTS
 from tunebench.data.reference import DataConfig, SplitRef
 from tunebench.data.rules import split_ref, split_rules
 from tunebench.data.times import read_times, shown_time
+from tunebench.data.used_rows import UsedRows
 from tunebench.errors import DataError, ErrorGroup
 
 
@@ -219,7 +221,7 @@ def test_groups_on_both_sides_of_given_parts_are_an_audit_finding(tmp_path: Path
     dataset = load_dataset(DataConfig(source=source, group_column="who"))
     found = audit(dataset)
     assert found.shared_groups == {"test in train": 2}
-    assert any("2 of 3 groups of test stand in train too, with 4 of 6 test texts" in w for w in found.warnings)
+    assert any("2 of 3 groups of test are also in train, with 4 of 6 test texts" in w for w in found.warnings)
     # No part is drawn, so groups are no matter of the runs.
     ref = split_ref(dataset, validates=True)
     assert ref is not None and ref.groups is None
@@ -273,7 +275,7 @@ UTC = timezone.utc
     ],
 )
 def test_times_are_iso_dates_or_numbers(values: list[Any], expected: list[str]) -> None:
-    found = read_times(values, range(len(values)), column="when", where="train")
+    found = read_times(UsedRows(values, range(len(values)), "when", "train"))
     assert list(map(shown_time, found)) == expected
     assert sorted(found) == sorted(found, key=lambda t: t)  # type: ignore[arg-type, return-value]
 
@@ -288,7 +290,7 @@ def test_times_are_iso_dates_or_numbers(values: list[Any], expected: list[str]) 
 )
 def test_dates_are_read_as_python_writes_them(times: list[datetime]) -> None:
     times = [time.replace(tzinfo=times[0].tzinfo) for time in times]
-    found = read_times([t.isoformat() for t in times], range(len(times)), column="when", where="train")
+    found = read_times(UsedRows([t.isoformat() for t in times], range(len(times)), "when", "train"))
     assert found == [t.replace(tzinfo=UTC) for t in times]
 
 
@@ -296,13 +298,14 @@ def test_dates_are_read_as_python_writes_them(times: list[datetime]) -> None:
     ("values", "rows"),
     [
         (["2024-01-01", "31.05.2024", "2024-13-01", None], "rows 2, 3, 4"),
+        ([datetime(2024, 1, 1), None, pd.NaT, "soon"], "rows 2, 3, 4"),
         ([1, True, float("nan"), "inf"], "rows 2, 3, 4"),
         ([" ", 1, 2, [3]], "rows 1, 4"),
     ],
 )
 def test_what_is_no_time_is_named_by_its_row(values: list[Any], rows: str) -> None:
     with pytest.raises(DataError, match=rf"cannot be read \({rows}\)"):
-        read_times(values, range(4), column="when", where="train")
+        read_times(UsedRows(values, range(4), "when", "train"))
 
 
 @pytest.mark.parametrize(
@@ -317,7 +320,7 @@ def test_what_is_no_time_is_named_by_its_row(values: list[Any], rows: str) -> No
 )
 def test_times_of_two_kinds_are_refused(values: list[Any], kinds: str) -> None:
     with pytest.raises(DataError, match="several kinds") as caught:
-        read_times(values, range(2), column="when", where="train")
+        read_times(UsedRows(values, range(2), "when", "train"))
     assert caught.value.value == kinds
 
 
@@ -337,6 +340,7 @@ def test_the_latest_part_is_said_with_its_first_day(tmp_path: Path) -> None:
     found = held_out_copies(grouped, 42, 6, splits=split_ref(grouped, validates=True))
     assert found is not None and found.groups == (2, 5) and found.left_out == 2
     assert "from 2024-01-08 on, of 2 of 5 groups" in str(found.remark("anywhere"))
+    assert "2 rows are of groups of the test part and are left out" in str(found.remark("anywhere"))
     assert "2 rows share a text or a group with the test part and are left out" in str(found.remark("together"))
 
 

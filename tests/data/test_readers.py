@@ -113,27 +113,27 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "unclosed quote": ("x.csv", b'text,label\n"a, d",0\n"b,1\nc,0\n', "on line 3 is malformed"),
     "TSV": ("x.tsv", b"text\tlabel\na\t0\nb\n", "on line 3 has 1 fields"),
     "same name twice": ("x.csv", b"text,text,label\na,b,0\n", "same name"),
-    "not JSON": ("x.jsonl", b'{"text": "a"}\n{"text": }\n', "Line 2 of the file is no JSON"),
-    "deep JSON": ("x.jsonl", b"[" * 100_000, "Line 1 of the file is no JSON"),
-    "no object": ("x.jsonl", b'{"text": "a"}\n\n[1]\n', "Line 3 of the file is no JSON object"),
+    "not JSON": ("x.jsonl", b'{"text": "a"}\n{"text": }\n', "Line 2 of the file is not JSON"),
+    "deep JSON": ("x.jsonl", b"[" * 100_000, "Line 1 of the file is not JSON"),
+    "no object": ("x.jsonl", b'{"text": "a"}\n\n[1]\n', "Line 3 of the file is not a JSON object"),
     "one line of Latin-1": (
         "x.csv",
         "text,label\nnaïve,0\nété,1\n".encode() + b"caf\xe9,0\n",
         "1 of its 3 lines that are not plain ASCII (line 4, byte offset 31)",
     ),
     "Latin-1 behind a mark": ("x.csv", b"\xef\xbb\xbftext,label\nna\xefve,0\n", "(line 2, byte offset 16)"),
-    "no Parquet": ("x.parquet", b"PAR1 not really", "no readable Parquet"),
+    "no Parquet": ("x.parquet", b"PAR1 not really", "cannot be read as Parquet"),
     "cut Parquet": ("x.parquet", b"", "empty"),
     "empty CSV": ("x.csv", b"", "empty"),
     "blank CSV": ("x.csv", b" \n\n", "empty"),
     "header only": ("x.csv", b"text,label\n", "no rows"),
     "empty JSONL": ("x.jsonl", b"\n", "no rows"),
     "unknown ending": ("x.docx", b"PK", "cannot be read"),
-    "no workbook": ("x.xlsx", b"PK", "no readable workbook"),
-    "no Arrow": ("x.arrow", b"ARROW1 not really", "no readable Arrow"),
-    "key twice": ("x.jsonl", b'{"text": "a", "label": 1, "label": 0}', "the key 'label' stands in an object twice"),
+    "no workbook": ("x.xlsx", b"PK", "cannot be read as an Excel workbook"),
+    "no Arrow": ("x.arrow", b"ARROW1 not really", "cannot be read as Arrow"),
+    "key twice": ("x.jsonl", b'{"text": "a", "label": 1, "label": 0}', "an object has the key 'label' twice"),
     "no rows in JSON": ("x.json", b'{\n"a": 1\n}', "holds no rows"),
-    "array of texts": ("x.json", b'["a", "b"]', "Item 1 of the file's array is no JSON object"),
+    "array of texts": ("x.json", b'["a", "b"]', "Item 1 of the file's array is not a JSON object"),
     "no gzip": ("x.csv.gz", b"text,label\na,0\n", "cannot be unpacked"),
     "no zip": ("x.zip", b"PK", "cannot be unpacked"),
 }
@@ -244,5 +244,5 @@ def test_zip_file_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
 def test_a_parquet_file_whose_texts_are_no_utf8_is_refused(tmp_path: Path) -> None:
     texts = pa.array([b"fine", b"\xe1"], pa.binary()).view(pa.string())
     pq.write_table(pa.table({"text": texts, "label": [0, 1]}), tmp_path / "x.parquet")
-    with pytest.raises(DataError, match=r"no readable Parquet.*UTF8"):
+    with pytest.raises(DataError, match=r"cannot be read as Parquet.*UTF8"):
         read_table(tmp_path / "x.parquet")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tunebench.data.held_out import held_out_count, hold_out, shuffled
 from tunebench.data.rules import SplitRules
-from tunebench.data.splits import Parts, make_parts
+from tunebench.data.splits import Parts, draw_parts
 from tunebench.errors import DataError
 
 FRACTIONS = st.sampled_from([0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 1 / 3, 0.5, 0.7, 0.89])
@@ -34,7 +34,7 @@ def _cut(labels: np.ndarray, size: int, **options: Any) -> Parts:
     if options["test_size"] is None:
         test = options["test_labels"]
         options["test_size"] = held_out_count(labels, None) if test is None else len(test)
-    return make_parts(train_labels=labels, train_size=size, rules=rules, **options)
+    return draw_parts(train_labels=labels, rules=rules, **options).cut(size)
 
 
 def available_train(examples: int, *, has_test: bool, test_size: int | None, left_out: int = 0) -> int:

@@ -39,7 +39,7 @@ def by_loss(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str]
             "name": "by-loss",
             "model": str(tiny_model("distilbert")),
             "data": {"source": str(reviews), "text_column": "text", "label_column": "label"},
-            "strategies": {"full": {"learning_rate": [1e-4, 3e-2]}, "tfidf": {}},
+            "strategies": {"full": {"learning_rate": [1e-4, 3e-2]}, "tfidf": {"choose_by": "selection"}},
             "train_sizes": [40],
             "seeds": [1],
             "metric": "log_loss",

@@ -264,7 +264,7 @@ def test_a_study_goes_on_in_the_precision_it_was_begun_in(
     StudyStore.create(folder, study, [PlannedRun(spec) for spec in begun])
     assert not any("begun in" in line for line in told)
     assert cells(False, folder) == begun
-    assert "the study was begun in bf16 and goes on in it; new, it would be in fp32 here" in told
+    assert "the study was begun in bf16 and resumes in it; a new study would use fp32 here" in told
     more = cells(False, folder, seeds=(1, 2, 3))
     assert len(more) > len(begun) and {spec.precision for spec in more} == {"bf16"}
     assert {spec.precision for spec in cells(False, tmp_path / "new")} == {"fp32"}
@@ -301,7 +301,10 @@ def test_a_study_begun_before_there_was_a_choice_about_copies_goes_on(model: str
     again = plan(stored, folder)
     assert [run.spec for run in again.runs] == [run.spec for run in begun.runs]
     assert again.study.copies == "anywhere" and "copies" in again.study.model_fields_set
-    assert "the folder's runs were made with copies: anywhere; the study keeps that (new, it has together)" in told
+    assert (
+        "the runs in this folder were made with copies: anywhere, so the study keeps that (a new one has together)"
+        in told
+    )
     with pytest.raises(StoreError, match="copies: anywhere -> together"):
         plan(stored.model_copy(update={"copies": "together"}), folder)
 
@@ -318,7 +321,7 @@ def test_a_study_with_copies_kept_together_refuses_to_let_them_go(model: str, tm
 
 @pytest.mark.parametrize(
     ("copies", "words"),
-    [("together", "All copies of a text are kept on one side"), ("anywhere", "stand in train too")],
+    [("together", "All copies of a text are kept in one part"), ("anywhere", "are also in train")],
 )
 def test_copies_of_held_out_texts_are_counted_and_all_is_what_is_left(
     model: str, tmp_path: Path, copies: str, words: str

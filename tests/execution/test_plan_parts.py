@@ -146,11 +146,12 @@ def test_groups_and_the_latest_texts_are_held_out_and_said(model: str, tmp_path:
     for i in range(0, 40, 3):
         rows[i + 40]["text"] = rows[i]["text"]
     Path(data, "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    made, _ = plan(model, {"source": data, "group_column": "who"}, train_sizes=["all"], subset_seed=[1, 2, 3])
+    grouped = {"source": data, "group_column": "who"}
+    made, told = plan(model, grouped, train_sizes=["all"], subset_seed=[1, 2, 3])
     found = {len(run_parts(run.spec, made.dataset).left_out) for run in made.runs}
-    assert len(found) > 1 and {run.spec.train_size for run in made.runs} == {
-        80 - made.runs[0].spec.test_size - max(found)
-    }
+    assert len(found) > 1
+    assert {run.spec.train_size for run in made.runs} == {80 - made.runs[0].spec.test_size - max(found)}
+    assert f"{max(found)} texts share a group or a text with another part, and are used nowhere." in told
 
 
 @pytest.mark.usefixtures("quick")
@@ -202,7 +203,7 @@ def test_runs_select_on_the_own_part_and_everything_says_so(model: str, tmp_path
             "name": "own",
             "model": model,
             "data": data,
-            "strategies": {"full": None, "tfidf": None},
+            "strategies": {"full": None, "tfidf": None, "embeddings": {"c": [1, 10]}},
             "train_sizes": [20],
             "epochs": 1,
             "batch_size": 8,
@@ -221,7 +222,9 @@ def test_runs_select_on_the_own_part_and_everything_says_so(model: str, tmp_path
         assert cell.record is not None and cell.record.examples is not None and cell.record.selected is not None
         examples = cell.record.examples
         assert (examples.train, examples.validation, examples.test) == (20, 10, 12)
-        assert examples.validation_per_class == [5, 5] and cell.record.selected.by == "validation"
+        assert examples.validation_per_class == [5, 5]
+        by = "validation" if cell.spec.kind == "full" else "cross_validation"
+        assert cell.record.selected.by == by
         assert cell.record.selected.score is not None
     audit = StudyStore.open(folder).audit()
     assert audit is not None and audit["splits"]["validation"]["examples"] == 10

@@ -118,7 +118,7 @@ def test_waiting_for_another_process_is_said_once(tmp_path: Path) -> None:
     with store.locked(specs[0].run_id), store.locked(specs[2].run_id):
         summary = fakes.run(tmp_path, study, stream=stream, stop=lambda: next(asked))
     assert summary.interrupted and len(summary.complete) == 2
-    assert stream.getvalue().count("waiting for 2 runs that another process works on") == 1
+    assert stream.getvalue().count("waiting for 2 runs that another process trains") == 1
     stream.seek(0)
     fakes.run(tmp_path, study, stream=stream)
     assert stream.getvalue().count("waiting") == 1

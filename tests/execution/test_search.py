@@ -199,7 +199,7 @@ def test_the_test_part_is_opened_once_and_only_for_what_validation_chose(
     )
     first = run(more, tmp_path / "c")
     assert first.comparison.cells[0].scored
-    with pytest.raises(PlanError, match="scored before for another"):
+    with pytest.raises(PlanError, match="already scored for another"):
         run(config, tmp_path / "c")
     assert [cell.scored for cell in load_comparison(tmp_path / "c").cells].count(True) == 1
     opened = run(config, tmp_path / "c", unlock_test=True)

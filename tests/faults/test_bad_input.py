@@ -151,6 +151,28 @@ def test_data_that_cannot_carry_a_study(name: str, tmp_path: Path, refuses: Call
         refuses("data", "audit", file, "--model", json.loads(Path("good.yaml").read_text())["model"])
 
 
+#: Settings of parts that ``parts.csv`` cannot give, and words of the one message.
+PARTS_SETTINGS = {
+    "data.split_column=odd": ("of 60 rows have a value in 'odd' that names no part", "'holdout': 20"),
+    "data.split_column=one": ("says train of every row",),
+    "data.group_column=one": ("too few groups", "1 group in 60 rows"),
+    "data.group_column=label": ("is the column of labels",),
+    "data.group_column=gaps": ("rows have no group in 'gaps' (row 3)",),
+    "data.time_column=odd": ("60 of 60 times in 'odd' cannot be read", "ISO dates"),
+    "data.time_column=gaps": ("times in 'gaps' cannot be read (row 3)",),
+}
+
+
+@pytest.mark.parametrize("setting", PARTS_SETTINGS)
+def test_parts_that_the_data_cannot_give(setting: str, tmp_path: Path, refuses: Callable[..., Ended]) -> None:
+    file = tmp_path / "parts.csv"
+    odd, label = ("train", "test", "holdout"), ("neg", "pos")
+    rows = [f"a film of number {i},{label[i % 2]},{odd[i % 3]},train,{i}" for i in range(60)]
+    rows[2] = rows[2].removesuffix("2")
+    file.write_text("\n".join(["text,label,odd,one,gaps", *rows]) + "\n")
+    refuses("run", "good.yaml", "--data", file, "--out", "new", "--set", setting, words=PARTS_SETTINGS[setting])
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     ending=st.sampled_from([".csv", ".tsv", ".jsonl", ".parquet"]),
@@ -195,6 +217,9 @@ SETTINGS = [
     "data=", "data=3", "data=[1]", "data={}", "data.source=", "data.source=nope", f"data.source={LONG}",
     "data.source=~nobody-at-all/x", "data.text_column=5", "data.text_column=nope", "data.label_column=text",
     "data.revision=main", "data.subset=x", "data.x=1", "data.source.x=1",
+    "data.split_column=nope", "data.split_column=label", "data.group_column=nope", "data.group_column=text",
+    "data.time_column=nope", "data.time_column=label", "data.validation=own", "data.validation=mine",
+    "test_limit=1",
     "strategies=", "strategies=[]", "strategies=[full, full]", "strategies=[[a]]", "strategies=[{a: b}]",
     "strategies={1: null}", "strategies=full", "strategies.full=1", "strategies.full.rank=1", "strategies.x=null",
     "strategies.../x=null", "strategies={../../x: {kind: full}}", "strategies={a b: {kind: full}}",

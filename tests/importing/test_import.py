@@ -199,7 +199,7 @@ def test_everything_renders(theirs: Path) -> None:
     for maker in FIGURES.values():
         maker(analyse(comparison))
     page = write_report(theirs.parent / "out")
-    assert "tunebench read what they left" in page.read_text()
+    assert "Other scripts trained these runs" in page.read_text()
     report = page.with_name("report.md").read_text()
     for target in [line.split("](")[1].split(")")[0] for line in report.split("[")[1:] if "](" in line]:
         assert (theirs.parent / "out" / target).exists(), target
@@ -249,7 +249,7 @@ def test_selection_on_the_scored_split_shows_itself(theirs: Path) -> None:
         expected = "test" if cell.record.selected.step < last else None
         assert cell.spec.selection == expected
     message = refused_selection(theirs)
-    assert "What is stated about selection is not what the folder says" in message
+    assert "The stated selection is not that of the folder" in message
 
 
 def refused_selection(root: Path) -> str:
@@ -326,7 +326,7 @@ PAIR = ("lora", "lora-b")
             "differ in weight_decay",
         ),
         (["lora:data=imdb", "lora-b:data=yelp"], "they differ in data"),
-        (["lora:model=a", "lora-b:model=b"], "about model is not what the folder says"),
+        (["lora:model=a", "lora-b:model=b"], "The stated model is not that of the folder"),
         (["lora:label_names=[a, b]", "lora-b:label_names=[b, a]"], "they differ in class names"),
     ],
 )
@@ -390,47 +390,47 @@ def entry(**changes: Any) -> Callable[[Path], None]:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], str, str]] = {
-    "truncated": (text("log_history.json", '[{"loss": 0.3, "st'), "no valid JSON (line 1", "log_history.json"),
-    "empty": (text("log_history.json", ""), "no valid JSON", "log_history.json"),
-    "deep": (text("log_history.json", "[" * 100_000), "no valid JSON", "log_history.json"),
-    "no list": (text("log_history.json", '{"loss": 1}'), "A log is a list", "log_history.json"),
-    "no entries": (text("log_history.json", "[1, 2]"), "is no object", "log_history.json (entry 1)"),
+    "truncated": (text("log_history.json", '[{"loss": 0.3, "st'), "not valid JSON (line 1", "log_history.json"),
+    "empty": (text("log_history.json", ""), "not valid JSON", "log_history.json"),
+    "deep": (text("log_history.json", "[" * 100_000), "not valid JSON", "log_history.json"),
+    "no list": (text("log_history.json", '{"loss": 1}'), "A log must be a list", "log_history.json"),
+    "no entries": (text("log_history.json", "[1, 2]"), "is not an object", "log_history.json (entry 1)"),
     "text for a number": (entry(loss="low"), "loss is not a number", "log_history.json"),
     "boolean": (entry(step=True), "step is not a whole number", "log_history.json"),
     "half a step": (entry(step=1.5), "step is not a whole number", "log_history.json"),
     "no step": (entry(step=None), "lacks its step", "log_history.json"),
     "negative time": (entry(eval_runtime=-1.0), "eval_runtime is negative", "log_history.json"),
-    "two truths": (text("metrics.json", '{"eval_loss": 9}'), "different things about eval_loss", "metrics.json"),
-    "no archive": (text("predictions.npz", "PK"), "no .npz file", "predictions.npz"),
+    "two truths": (text("metrics.json", '{"eval_loss": 9}'), "contradict each other", "metrics.json"),
+    "no archive": (text("predictions.npz", "PK"), "not an .npz file", "predictions.npz"),
     "objects": (
         arrays_with(label_ids=np.array(["a", 1], dtype=object)),
         "Python objects, which are never unpickled",
         "predictions.npz",
     ),
     "length": (arrays_with(label_ids=lambda a: a["label_ids"][1:]), "differ in length", "predictions.npz"),
-    "class": (arrays_with(label_ids=lambda a: a["label_ids"] + 1), "none of the classes", "predictions.npz"),
+    "class": (arrays_with(label_ids=lambda a: a["label_ids"] + 1), "not one of the classes", "predictions.npz"),
     "negative class": (arrays_with(label_ids=lambda a: a["label_ids"] - 1), "out of range", "predictions.npz"),
     "float labels": (arrays_with(label_ids=lambda a: a["label_ids"] + 0.5), "whole numbers", "predictions.npz"),
     "other classes": (
         arrays_with(logits=lambda a: a["predictions"], predictions=lambda a: 1 - a["predictions"].argmax(1)),
-        "not those of the logits",
+        "differ from those of the logits",
         "predictions.npz",
     ),
     "twice": (arrays_with(labels=lambda a: a["label_ids"]), "Two arrays could be the labels", "predictions.npz"),
     "dangling": (
         lambda f: ((f / "log_history.json").unlink(), (f / "log_history.json").symlink_to(f / "gone"), None)[-1],
-        "leads nowhere",
+        "points to nothing",
         "log_history.json",
     ),
     "a folder": (
         lambda f: ((f / "log_history.json").unlink(), (f / "log_history.json").mkdir(), None)[-1],
-        "is no file",
+        "is not a file",
         "log_history.json",
     ),
     "sidecar key": (text("tunebench.yaml", "sed: 1"), "there is no key 'sed'", "tunebench.yaml"),
     "sidecar value": (text("tunebench.yaml", "seed: -1\nepochs: many"), "seed", "tunebench.yaml"),
-    "sidecar yaml": (text("tunebench.yaml", "a: [1"), "no valid YAML", "tunebench.yaml"),
-    "contradiction": (text("tunebench.yaml", "train_size: 99"), "not what the folder says", "log_history.json"),
+    "sidecar yaml": (text("tunebench.yaml", "a: [1"), "not valid YAML", "tunebench.yaml"),
+    "contradiction": (text("tunebench.yaml", "train_size: 99"), "not that of the folder", "log_history.json"),
     "rate": (text("tunebench.yaml", "learning_rate: 1e-9"), "below one that was logged", "log_history.json"),
 }
 
@@ -466,11 +466,11 @@ def test_folders_that_cannot_be_imported(theirs: Path, tmp_path: Path) -> None:
     assert "hold the same run" in refused(theirs, folders=("full", "copy"))
     assert "no such folder" in refused(theirs, folders=("full", "gone"))
     (theirs / "empty").mkdir()
-    assert "nothing that a Trainer script leaves" in refused(theirs, folders=("empty",))
+    assert "no files of a Trainer script" in refused(theirs, folders=("empty",))
     assert "names a folder that is not imported" in refused(theirs, "gone:seed=1")
     assert "--set takes KEY=VALUE" in refused(theirs, "seed")
     for out in (theirs / "full" / "out", theirs, theirs / "full"):
-        with pytest.raises(TunebenchError, match="lie in each other"):
+        with pytest.raises(TunebenchError, match="must not lie inside each other"):
             import_runs([theirs / "full"], folder=out)
     with pytest.raises(TunebenchError, match="not empty"):
         import_runs([theirs / "full"], folder=theirs / "lora")
@@ -532,7 +532,7 @@ def test_classes_that_nothing_names_must_be_stated(theirs: Path) -> None:
     arrays_with(predictions=lambda a: a["predictions"].argmax(1))(theirs / "lora")
     for path in (theirs / "lora").rglob("config.json"):
         path.unlink()
-    assert "How many classes there are is not known" in refused(theirs)
+    assert "The number of classes is not known" in refused(theirs)
     assert bring(theirs, "lora:label_names=[dull, great]").cells[1].row["macro_f1"] is not None
 
 

@@ -144,7 +144,7 @@ def test_unfitted_and_pickled(make: Make, fitted: TextClassifier) -> None:
         ([*X[:-1], " "], Y, "empty"),
         ([*X[:-1], "\ud83c"], Y, "Unicode"),
         ([], [], "Found 0 sample"),
-        (None, Y, "X is of type NoneType; a sequence of texts is wanted"),
+        (None, Y, "X is of type NoneType; a sequence of texts is needed"),
         (7, Y, "X is of type int"),
         ({text: 1 for text in X}, Y, "X is of type dict"),
         ([*X[:-1], None], Y, r"X\[23\] is not a string: None"),
@@ -169,7 +169,7 @@ def test_a_strategy_that_cannot_be_loaded_is_refused_before_training(
 
 @pytest.mark.parametrize("x", [None, 7, {"a text": 1}])
 def test_what_holds_no_texts_is_not_predicted(fitted: TextClassifier, x: Any) -> None:
-    with pytest.raises(ValueError, match="a sequence of texts is wanted"):
+    with pytest.raises(ValueError, match="a sequence of texts is needed"):
         fitted.predict(x)
 
 

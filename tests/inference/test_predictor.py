@@ -148,7 +148,7 @@ def test_an_export_over_a_changed_base_is_refused(
     try:
         base.write_text(before + " ")
         _fingerprint.cache_clear()
-        with pytest.raises(ModelError, match="not the one this was trained over"):
+        with pytest.raises(ModelError, match="not the one this was trained on"):
             tunebench.load(out)
     finally:
         base.write_text(before)
@@ -248,7 +248,7 @@ BAD: list[tuple[Callable[[Path], Any], str]] = [
     (lambda folder: None, "There is no such folder"),
     (lambda folder: folder.write_text("x"), "There is no such folder"),
     (lambda folder: folder.mkdir(), "holds no classifier"),
-    (lambda folder: _text(folder, "plan.json", "{}"), "This is a study's folder"),
+    (lambda folder: _text(folder, "plan.json", "{}"), "This is the folder of a study"),
     (lambda folder: _text(folder, "adapter_config.json", "{}"), "does not name its base"),
     (_pickled, "pickled weights"),
     (lambda folder: _text(folder, "model.onnx", "x"), "no config.json"),
@@ -324,7 +324,7 @@ def test_onnx_of_another_exporter_that_wants_segment_ids(lively_model: Model, tm
     assert found.predict_logits(["one two three", "one"]).tolist() == [[5.0, 0.0], [3.0, 0.0]]
     with pytest.raises(ConfigError, match="run on the CPU"):
         tunebench.load(folder, device="cuda")
-    with pytest.raises(ConfigError, match="precision they were written in"):
+    with pytest.raises(ConfigError, match="runs in the precision of its export"):
         tunebench.load(folder, precision="bf16")
 
 

@@ -167,9 +167,9 @@ def test_schedules_without_room_are_refused(given: dict[str, Any]) -> None:
     [
         ("bert", {"prompt_tuning": {"virtual_tokens": 500}}, "524 positions, and the model has 512"),
         ("roberta", {"prefix_tuning": {"virtual_tokens": 490}}, "514 positions, and the model has 513"),
-        ("distilbert", {"prefix_tuning": None}, "distilbert takes no keys and values"),
-        ("modernbert", {"prefix_tuning": None}, "modernbert takes no keys and values"),
-        ("deberta-v2", {"prefix_tuning": None}, "deberta-v2 takes no keys and values"),
+        ("distilbert", {"prefix_tuning": None}, "distilbert does not accept keys and values"),
+        ("modernbert", {"prefix_tuning": None}, "modernbert does not accept keys and values"),
+        ("deberta-v2", {"prefix_tuning": None}, "deberta-v2 does not accept keys and values"),
         ("bert", {"adalora": {"label_smoothing": 0.1}}, "label_smoothing: 0.1 replaces"),
     ],
 )

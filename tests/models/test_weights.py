@@ -101,8 +101,8 @@ def test_a_kept_head_follows_the_names_of_its_classes(rewrite: Callable[..., Pat
         (without_new_head("bert"), {}, "no classification head"),
         (lambda t: t, {"id2label": {"0": "no", "1": "maybe"}}, "not those of the data"),
         (lambda t: t, {}, "not those of the data"),
-        (lambda t: t, {"problem_type": "multi_label_classification"}, "not trained for one class a text"),
-        (lambda t: {n: x for n, x in t.items() if n != "classifier.bias"}, {}, "not whole"),
+        (lambda t: t, {"problem_type": "multi_label_classification"}, "not trained for one class per text"),
+        (lambda t: {n: x for n, x in t.items() if n != "classifier.bias"}, {}, "incomplete"),
     ],
 )
 def test_a_head_that_cannot_be_kept_is_refused(
@@ -111,7 +111,7 @@ def test_a_head_that_cannot_be_kept_is_refused(
     folder = rewrite("bert", change, **config)
     with pytest.raises(ModelError, match=message) as caught:
         inspect_base(folder).use_of_head(keep=True, label_names=NAMES)
-    assert "drop keep_head" in str(caught.value)
+    assert "remove keep_head" in str(caught.value)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod."])
@@ -238,7 +238,7 @@ def test_a_plan_says_what_becomes_of_a_head_and_so_does_each_spec(
     finished = rewrite("bert", lambda t: t, id2label={"0": "pos", "1": "neg"}, label2id={"pos": 0, "neg": 1})
     (full, tfidf), said = planned(finished, reviews)
     assert (full.base_head, tfidf.base_head) == ("fresh", None)
-    assert any("finished classifier (pos, neg)" in line and "keep_head: true" in line for line in said)
+    assert any("already a classifier (pos, neg)" in line and "keep_head: true" in line for line in said)
     (kept, _), said = planned(finished, reviews, keep_head=True)
     assert kept.base_head == "kept"
     assert any("kept, its classes matched by name" in line for line in said)

@@ -143,7 +143,7 @@ def test_the_folders_own_study_is_given_where_there_is_one(tmp_path: Path) -> No
     assert block is not None
     assert StudyConfig.model_validate(yaml.safe_load(block[1])) == StudyStore.open(folder).study()
     assert block[1] == SECTIONS["runs"].build(source)["study"]
-    assert "have to be added" not in text
+    assert "add the names of the text" not in text
 
 
 def test_no_study_is_invented_for_mixed_recipes() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.special import softmax
 
-from tunebench.tasks.metrics import METRICS, score
+from tunebench.tasks.metrics import BUILT_IN, METRICS, score
 
 
 @st.composite
@@ -235,3 +236,15 @@ def test_what_cannot_be_scored_is_refused(labels: list[float], logits: list[list
 def test_one_name_a_class_is_needed() -> None:
     with pytest.raises(ValueError, match="3 label names for 2 classes"):
         score(np.array([0]), np.array([[1.0, 0.0]]), ["a", "b", "c"])
+
+
+def test_the_docs_list_every_metric_as_it_is() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:3] == "| `"
+    ]
+    assert [row[0].strip("`") for row in rows] == list(BUILT_IN)
+    for name, _, better, _, variance in rows:
+        metric = METRICS[name.strip("`")]
+        assert better == ("larger" if metric.higher_is_better else "smaller")
+        assert variance == ("bootstrap" if metric.influence is None else "closed form")

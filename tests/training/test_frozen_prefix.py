@@ -254,7 +254,7 @@ def test_a_study_shows_the_size_says_what_it_means_and_leaves_nothing(
     base = ["run", str(study), "--out", str(tmp_path / "out"), "--no-measure", "--threads", "1"]
     planned = CliRunner().invoke(app, [*base, "--dry-run"])
     assert planned.exit_code == 0, planned.output
-    assert "2 runs take frozen layers from disk: about" in planned.output
+    assert "2 runs cache frozen layers on disk: about" in planned.output
     assert "truncation" in planned.output and "tail" in planned.output
     off = CliRunner().invoke(app, [*base, "--dry-run", "--prefix-cache", "off"])
     assert "frozen layers from disk" not in off.output
@@ -278,7 +278,7 @@ def test_sizes(text: str, size: int | None) -> None:
 
 @pytest.mark.parametrize("text", ["", "2", "0GB", "-1GB", "2 parsecs", "on"])
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ConfigError, match="no size"):
+    with pytest.raises(ConfigError, match="not a size"):
         parse_size(text)
 
 

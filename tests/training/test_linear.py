@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from typer.testing import CliRunner
 
+from tunebench import load
 from tunebench.cli import app
-from tunebench.data import TextDataset, load_dataset
+from tunebench.data import Split, TextDataset, load_dataset
 from tunebench.data.reference import DataConfig, DataRef
-from tunebench.data.splits import make_parts
+from tunebench.data.rules import split_ref
+from tunebench.data.splits import draw_parts
 from tunebench.errors import ConfigError, DataError, StoreError
 from tunebench.execution.plan import make_plan
 from tunebench.machine.settings import Execution
@@ -109,6 +112,29 @@ def pipeline(dataset: TextDataset, train_rows: np.ndarray, c: float) -> Callable
     return lambda texts: np.asarray(model.predict_proba(vectorizer.transform(texts)))
 
 
+def test_a_cross_validated_run_trains_on_its_labels_alone_and_is_judged_by_the_own_validation_part(
+    reviews: Callable[[int], Path], tmp_path: Path
+) -> None:
+    spec, plain = make_spec(reviews(2))
+    # Rows whose positions in the split are no positions of the training subset.
+    own = Split([f"own {text}" for text in plain.train.texts[::-1]], plain.train.labels[::-1].copy())
+    dataset = TextDataset("own", None, plain.label_names, plain.train, plain.test, validation=own)
+    splits = split_ref(dataset, validates=True)
+    spec = spec.model_copy(update={"splits": splits, "validation_fraction": 0.0})
+    record, folder = train(spec, dataset, tmp_path)
+    assert record.examples is not None and record.selected is not None
+    assert (record.examples.train, record.examples.validation) == (120, len(own))
+    model = LinearText.load(folder.path, ngrams=spec.params["ngrams"])
+    logits = model.logits(model.features(own.texts))
+    expected = f1_score(own.labels, logits.argmax(1), average="macro")
+    assert record.selected.by == "cross_validation" and record.selected.score == pytest.approx(expected)
+    # The validation part changes nothing of what is trained.
+    alone = spec.model_copy(update={"splits": None, "selection": "last"})
+    other, place = train(alone, plain, tmp_path)
+    assert other.selected is not None and other.selected.score is None
+    assert np.array_equal(folder.read_predictions()["logits"], place.read_predictions()["logits"])
+
+
 @pytest.mark.parametrize(
     ("classes", "selection"), [(2, "validation"), (3, "validation"), (2, "test"), (3, "last"), (2, "last")]
 )
@@ -118,14 +144,13 @@ def test_a_run_is_what_scikit_learn_gives_with_the_c_that_scores_best(
     spec, dataset = make_spec(reviews(classes), {"choose_by": "selection"}, selection=selection)
     record, folder = train(spec, dataset, tmp_path)
     assert dataset.test is not None
-    parts = make_parts(
+    parts = draw_parts(
         train_labels=dataset.train.labels,
         test_labels=dataset.test.labels,
-        train_size=120,
         subset_seed=42,
         validation_fraction=spec.validation_fraction,
         test_size=60,
-    )
+    ).cut(120)
     grid = STRATEGIES["tfidf"].params().c  # type: ignore[attr-defined]
     test_texts = [dataset.test.texts[i] for i in parts.test]
     if selection == "last":
@@ -184,6 +209,39 @@ def test_c_has_the_least_log_loss_in_cross_validation_and_is_fitted_on_all_label
         judged = slice(len(parts.train), None)
         score = f1_score(labels[judged], predicted[best][judged].argmax(1), average="macro", zero_division=0)
     assert record.selected.score == (None if score is None else pytest.approx(score, abs=1e-9))
+
+
+@pytest.mark.parametrize("kind", ["tfidf", "embeddings"])
+def test_a_validation_part_of_the_datas_own_judges_and_is_not_trained_on(
+    reviews: Callable[[int], Path],
+    tiny_model: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    monkeypatch.setenv("TUNEBENCH_CACHE", str(tmp_path / "cache"))
+    data = shutil.copytree(reviews(2), tmp_path / "data")
+    header, *lines = (data / "train.csv").read_text().splitlines()
+    (data / "train.csv").write_text("\n".join([header, *lines[:110]]))
+    (data / "validation.csv").write_text("\n".join([header, *lines[110:]]))
+    study = StudyConfig.model_validate(
+        {
+            "name": "t",
+            "model": str(tiny_model("bert")),
+            "data": str(data),
+            "strategies": [kind],
+            "train_sizes": [80],
+            "max_length": 16,
+        }
+    )
+    plan = make_plan(study, execution=Execution(device="cpu", threads=1), measure=False)
+    record, folder = train(plan.runs[0].spec, plan.dataset, tmp_path)
+    folder.commit(record)
+    assert record.examples is not None and record.selected is not None
+    assert (record.examples.train, record.examples.validation) == (80, 40)
+    assert plan.dataset.validation is not None
+    answers = load(folder.path).predict_logits(plan.dataset.validation.texts)
+    assert record.selected.score == pytest.approx(METRICS["macro_f1"](plan.dataset.validation.labels, answers))
 
 
 def test_copies_stay_in_one_fold_and_a_class_of_one_text_is_borne() -> None:
@@ -331,8 +389,8 @@ def test_texts_without_features_and_missing_classes_are_user_errors() -> None:
     [
         ({"learning_rate": 1e-4}, "has no learning rate"),
         ({"learning_rate": [1.0, 2.0]}, "has no learning rate"),
-        ({"epochs": 6}, "no effect on tfidf; drop them: epochs"),
-        ({"truncation": "tail", "max_length": 9}, "no effect on tfidf; drop them: max_length, truncation"),
+        ({"epochs": 6}, "no effect on tfidf; remove them: epochs"),
+        ({"truncation": "tail", "max_length": 9}, "no effect on tfidf; remove them: max_length, truncation"),
         ({"c": [1.0, 0.1]}, "c must ascend"),
         ({"c": []}, "strategies.tfidf.c"),
         ({"nope": 1}, "unknown key"),

@@ -1,1 +1,1 @@
-"""``tunebench bench``: speed and cost, measured; one file a question."""
+"""``tunebench bench``: measurements of speed and cost, one file for each."""

@@ -88,7 +88,7 @@ def run_prefix_bench(
         model: ``distilbert`` (real size, random weights), ``minilm``, or a folder.
         seconds: Time to use, roughly.
         threads: Compute threads.
-        tell: Told what is being measured.
+        tell: Called with a line for each measurement.
 
     Raises:
         ModelError: The model cannot be loaded.

@@ -59,7 +59,7 @@ def run_profile(
         tell: Told what is being profiled.
 
     Returns:
-        Plain values: machine, versions and one profile a strategy of the report.
+        Plain values: machine, versions and one profile per strategy of the paper.
     """
     import torch
 

@@ -118,7 +118,7 @@ def run_scaling_bench(
         lengths: Tokens a text.
         shapes: Layers and hidden size of the encoders.
         runs: Numbers of runs in a study.
-        tell: Told what is being measured.
+        tell: Called with a line for each measurement.
 
     Raises:
         ModelError: The model cannot be loaded.

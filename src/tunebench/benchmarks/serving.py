@@ -1,4 +1,4 @@
-"""``tunebench bench --serve``: what serving costs, beside a plain ``pipeline()`` behind the same routes.
+"""``tunebench bench --serve``: the cost of serving, compared with a plain ``pipeline()`` behind the same routes.
 
 A classifier is trained for a moment, exported in every format, and served in turn from a process of its own;
 this one sends the requests, one text each, so client and server share the machine on every side alike.
@@ -148,7 +148,7 @@ def run_serve_bench(
         sides: Which keys of :data:`SIDES` to measure, the first of them ``pipeline``.
         seconds: Time for the loads, roughly; all reviews are answered whatever it takes.
         threads: Compute threads of the server.
-        tell: Told what is being measured.
+        tell: Called with a line for each measurement.
 
     Raises:
         ModelError: The model cannot be loaded, or a server does not start.

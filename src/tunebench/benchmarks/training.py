@@ -1,4 +1,4 @@
-"""``tunebench bench``: the report's recipe through a plain Trainer against ours, in one sitting.
+"""``tunebench bench``: the paper's recipe with a plain Trainer and with tunebench, in one session.
 
 Both sides run in one process, in turn, on the same random tokens with the lengths of film reviews, so
 that what the machine does to one it does to the other. The plain side gets its memory settings back
@@ -32,7 +32,7 @@ from tunebench.strategies import STRATEGIES
 from tunebench.training.encoder.callbacks import RunContext
 from tunebench.training.encoder.trainer import EngineSetup, StudyTrainer
 
-#: The report's recipe.
+#: The paper's recipe.
 BATCH, MAX_LENGTH, EPOCHS, EVALUATIONS, TEST = 32, 256, 3, 6, 25_000
 SIZES = (5_000, 10_000, 25_000)
 #: Share set aside for selection on our side.
@@ -138,7 +138,7 @@ def run_bench(
         seconds: Time to use, roughly.
         attention_dropout: For our side; None leaves the model's own.
         threads: Compute threads.
-        tell: Told what is being measured.
+        tell: Called with a line for each measurement.
 
     Raises:
         ModelError: The model cannot be loaded.
@@ -228,7 +228,7 @@ class _StepTimes(TrainerCallback):
 def _plain(
     model: Any, architecture: Architecture, workload: Workload, texts: TokenizedTexts, precision: str
 ) -> tuple[float, float, bool]:
-    """Time the report's recipe: the Trainer as it is, fp32, everything padded to 256."""
+    """Time the paper's recipe: the Trainer as it is, fp32, everything padded to 256."""
     steps = 3
     labels = np.arange(len(texts)) % 2
     collator = Collator(pad_id=0, length=MAX_LENGTH)

@@ -50,7 +50,8 @@ def data_audit(
         out.print(f"  copies of earlier texts: {split.duplicates}; with another label: {split.conflicting}")
     if found.test_in_train is not None:
         out.print(
-            f"test texts that stand in train: {found.test_in_train}; with another label: {found.shared_conflicting}"
+            f"test texts that are also in train: {found.test_in_train}; "
+            f"with another label: {found.shared_conflicting}"
         )
     if found.validation_in_train is not None:
         out.print(

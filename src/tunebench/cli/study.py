@@ -159,9 +159,11 @@ def discard_weights(
     if json_:
         print_json(asdict(found))
         return
-    out.print(f"Weights of {len(found.runs)} runs discarded, {found.bytes / 1e6:,.0f} MB.")
+    out.print(f"Weights of {len(found.runs)} runs deleted, {found.bytes / 1e6:,.0f} MB.")
     if found.unscored:
-        out.print(f"Kept: those of {len(found.unscored)} runs that were not scored on test (--all takes them too).")
+        out.print(
+            f"Kept: those of {len(found.unscored)} runs that were not scored on test (--all deletes them, too)."
+        )
 
 
 def _print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -188,11 +190,11 @@ def _print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     print_rows(shown)
     kept = [row for row in rows if not row["left_out"]]
     total = sum(row["seconds"] for row in kept)
-    how = "measured here" if rows and rows[0]["measured"] else "derived from the arithmetic"
+    how = "measured here" if rows and rows[0]["measured"] else "estimated from the arithmetic"
     out.print(f"{len(kept)} of {len(rows)} runs, about {duration(total)} ({how})")
     prefixed = [row for row in kept if row["prefix_layers"] is not None]
     if prefixed:
         size = sum(row["prefix_bytes"] for row in prefixed) / 1e6
         out.print(
-            f"{len(prefixed)} runs take frozen layers from disk: about {size:.0f} MB until the study is complete"
+            f"{len(prefixed)} runs cache frozen layers on disk: about {size:.0f} MB until the study is complete"
         )

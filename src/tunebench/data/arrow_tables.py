@@ -29,7 +29,7 @@ def read_parquet(raw: bytes, place: str, options: ReadOptions | None = None) -> 
         # Else a text that is no UTF-8 is only met when it is read.
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"The file is no readable Parquet: {first_line(error)}", value=place) from None
+        raise DataError(f"The file cannot be read as Parquet: {first_line(error)}", value=place) from None
     return _table(table)
 
 
@@ -44,7 +44,7 @@ def read_arrow(raw: bytes, place: str, options: ReadOptions | None = None) -> Ta
         table = reader(pa.BufferReader(raw)).read_all()
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"The file is no readable Arrow: {first_line(error)}", value=place) from None
+        raise DataError(f"The file cannot be read as Arrow: {first_line(error)}", value=place) from None
     return _table(table)
 
 

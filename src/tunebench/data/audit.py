@@ -53,7 +53,7 @@ class SplitAudit:
         characters: Lengths in Unicode code points.
         tokens: Lengths in tokens, special ones included; ``None`` without a tokenizer.
         duplicates: Texts that stood in the split before: copies beyond the first.
-        conflicting: Distinct texts that stand there under more than one label.
+        conflicting: Distinct texts with more than one label.
         empty: Texts without a visible character.
     """
 
@@ -73,10 +73,10 @@ class Audit:
 
     Attributes:
         splits: By name, ``train`` first.
-        test_in_train: Test examples whose text stands in train too; ``None`` without a test split, as
+        test_in_train: Test examples whose text is also in train; ``None`` without a test split, as
             are the next three.
-        train_in_test: Training examples whose text stands in test too.
-        shared_texts: Distinct texts that stand in both.
+        train_in_test: Training examples whose text is also in test.
+        shared_texts: Distinct texts that are in both.
         shared_conflicting: Of these, the ones whose labels differ between the splits.
         max_length: Tokens that truncation figures are for; ``None`` without token lengths.
         held_out: Texts of the test part that is held out of train; ``None`` with a test split, as are the next two.
@@ -246,10 +246,12 @@ def _split_warnings(split: SplitAudit, max_length: int | None) -> list[str]:
     if split.duplicates:
         lines.append(f"{split.duplicates} texts are copies of earlier ones.")
     if split.conflicting:
-        lines.append(f"{split.conflicting} texts stand there under more than one label.")
+        lines.append(f"{split.conflicting} texts have more than one label.")
     top = max(split.per_class, key=lambda label: split.per_class[label])
     if split.per_class[top] > NEAR_CONSTANT * split.examples:
-        lines.append(f"{split.share[top]:.1%} of the labels are {top!r}; accuracy looks high whatever is learned.")
+        lines.append(
+            f"{split.share[top]:.1%} of the labels are {top!r}; a model that always answers it has this accuracy."
+        )
     few = [label for label, count in split.per_class.items() if 0 < count < FEW_EXAMPLES]
     if few:
         lines.append(f"fewer than {FEW_EXAMPLES} examples of {listed(few)}.")

@@ -211,7 +211,7 @@ def check_texts(
         numbers: Where the rows stand in their file, from 0; by default as they stand here.
 
     Raises:
-        DataError: Some are no strings, show nothing, or are no valid Unicode.
+        DataError: Some are not strings, are empty, or are not valid Unicode.
         ErrorGroup: Several of these.
     """
     odd, empty, broken = [], [], []
@@ -244,7 +244,7 @@ def check_texts(
 
 
 def is_empty(value: Any) -> bool:
-    """Tell whether there is no text: the value is missing, or shows nothing."""
+    """Tell whether there is no text: the value is missing, or shows no character."""
     if isinstance(value, str):
         return is_blank(value)
     return value is None or (isinstance(value, float) and math.isnan(value))

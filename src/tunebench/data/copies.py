@@ -23,6 +23,7 @@ class HeldOutCopies:
         apart: Of them, those whose text would train or select too, if the draw did not look at copies.
         left_out: Rows that neither train nor test if copies are kept together: copies of test texts for which the
             test part has no room, and rows of its groups outside it.
+        left_out_anyway: Of these, the rows that are left out though copies may go anywhere: those of its groups.
         groups: Groups in the test part, and in all; ``None`` without groups.
         since: The earliest time in the test part; ``None`` without times.
         ties: Rows outside the test part with that same time.
@@ -34,6 +35,7 @@ class HeldOutCopies:
     groups: tuple[int, int] | None = None
     since: str | None = None
     ties: int = 0
+    left_out_anyway: int = 0
 
     def remark(self, copies: Copies) -> str | None:
         """Say it in a few sentences; ``None`` where there is nothing to say."""
@@ -41,13 +43,15 @@ class HeldOutCopies:
         if copies == "anywhere":
             if self.apart:
                 lines.append(
-                    f"{self.apart} of {self.test} texts held out for testing stand in train too; scores on them "
-                    "measure memory, not learning. copies: together keeps all copies of a text on one side."
+                    f"{self.apart} of {self.test} texts held out for testing are also in train; scores on them "
+                    "measure memory, not learning. copies: together keeps all copies of a text in one part."
                 )
+            if self.left_out_anyway:
+                lines.append(f"{self.left_out_anyway} rows are of groups of the test part and are left out.")
             return " ".join(lines) or None
         if self.apart or (self.left_out and not lines):
             lines.append(
-                "All copies of a text are kept on one side of the held-out test part (copies: together). A draw "
+                "All copies of a text are kept in one part (copies: together). A draw "
                 f"that does not look at copies would put {self.apart} of {self.test} test texts into train too."
             )
         if self.left_out and self.groups is None and self.since is None:
@@ -87,12 +91,17 @@ def held_out_copies(
         return None
     labels, rules = dataset.train.labels, split_rules(dataset, splits, "together")
     try:
-        apart, _ = hold_out(labels, seed=seed, count=count, rules=replace(rules, copies_of=None))
+        apart, anyway = hold_out(labels, seed=seed, count=count, rules=replace(rules, copies_of=None))
         test, left_out = hold_out(labels, seed=seed, count=count, rules=rules)
     except DataError:
         return None
-    rest = np.delete(dataset.copies_of, apart)
-    found = HeldOutCopies(count, int(np.isin(dataset.copies_of[apart], rest).sum()), len(left_out))
+    rest = np.delete(dataset.copies_of, np.concatenate([apart, anyway]))
+    found = HeldOutCopies(
+        count,
+        int(np.isin(dataset.copies_of[apart], rest).sum()),
+        len(left_out),
+        left_out_anyway=len(anyway),
+    )
     if rules.group_of is not None:
         found = replace(found, groups=(len(np.unique(rules.group_of[test])), len(np.unique(rules.group_of))))
     if rules.times is not None and dataset.train.times is not None:

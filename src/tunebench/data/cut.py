@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from tunebench.data.held_out import held_out_count
 from tunebench.data.reference import Copies, SplitRef
-from tunebench.data.rules import SplitRules, split_rules
-from tunebench.data.splits import Parts, draw_parts, make_parts
+from tunebench.data.rules import split_rules
+from tunebench.data.splits import Draw, Parts, draw_parts
 from tunebench.data.types import TextDataset
 
 
@@ -32,24 +32,13 @@ class Cut:
     test_size: int
 
     def parts(self, dataset: TextDataset, train_size: int) -> Parts:
-        """Return the parts of a training size; see :func:`~tunebench.data.splits.make_parts`.
+        """Return the parts of a training size; see :meth:`~tunebench.data.splits.Draw.cut`.
 
         Raises:
             DataError: A size does not fit the data.
         """
         own = dataset.validation if self.splits is not None and self.splits.validation is not None else None
-        return make_parts(
-            train_labels=dataset.train.labels,
-            test_labels=None if dataset.test is None else dataset.test.labels,
-            train_size=train_size,
-            subset_seed=self.subset_seed,
-            test_seed=self.test_seed,
-            validation_fraction=self.validation_fraction,
-            test_size=self.test_size,
-            label_names=dataset.label_names,
-            rules=self._rules(dataset),
-            own_validation=None if own is None else len(own),
-        )
+        return self._draw(dataset).cut(train_size, None if own is None else len(own))
 
     def most(self, dataset: TextDataset) -> int:
         """Return the largest training size.
@@ -57,7 +46,10 @@ class Cut:
         Raises:
             DataError: The parts cannot be drawn at any size.
         """
-        drawn = draw_parts(
+        return len(self._draw(dataset).order)
+
+    def _draw(self, dataset: TextDataset) -> Draw:
+        return draw_parts(
             train_labels=dataset.train.labels,
             test_labels=None if dataset.test is None else dataset.test.labels,
             subset_seed=self.subset_seed,
@@ -65,12 +57,8 @@ class Cut:
             validation_fraction=self.validation_fraction,
             test_size=self.test_size,
             label_names=dataset.label_names,
-            rules=self._rules(dataset),
+            rules=split_rules(dataset, self.splits, self.copies),
         )
-        return len(drawn.order)
-
-    def _rules(self, dataset: TextDataset) -> SplitRules:
-        return split_rules(dataset, self.splits, self.copies)
 
 
 def test_count(

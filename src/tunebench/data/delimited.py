@@ -28,8 +28,8 @@ _FIELD_LIMIT = 2**31 - 1
 #: A column with at most so many distinct values, or that share of the rows, may hold labels.
 _FEW_VALUES, _FEW_SHARE = 20, 0.1
 _QUOTING_FIX = (
-    'put " around texts that hold separators or line ends, and write " in them twice; '
-    'or, if " is a character like any other: --set data.quotes=false'
+    'put " around texts that hold separators or line ends, and write " in them twice; or, if " is an ordinary '
+    "character: --set data.quotes=false"
 )
 
 
@@ -174,10 +174,13 @@ def _choose_quoting(text: str, place: str, options: ReadOptions, separator: Sepa
 
 def _bare_note(quoted: _Parsed, swallowed: Sequence[int]) -> str:
     if swallowed:
-        why = f"as quotation, it would join lines that are rows of their own ({_where(quoted, swallowed)})"
+        why = f"as a quotation mark, it would join separate rows ({_where(quoted, swallowed)})"
     else:
-        why = "as quotation, the file would be malformed"
-    return f'The sign " was read as a character of the texts: {why}. --set data.quotes=true reads it as quotation.'
+        why = "as a quotation mark, it would make the file malformed"
+    return (
+        f'The character " was read as part of the texts: {why}. --set data.quotes=true reads it as a '
+        "quotation mark."
+    )
 
 
 def _refusal(quoted: _Parsed, swallowed: Sequence[int], place: str) -> DataError:
@@ -229,7 +232,7 @@ def _parse(text: str, place: str, sign: str, quoting: Any) -> _Parsed:
 
 def _uneven(uneven: Sequence[tuple[int, int]], place: str, width: int) -> DataError:
     line, fields = uneven[0]
-    more = f" So it is on {len(uneven) - 1} more lines." if len(uneven) > 1 else ""
+    more = f" The same is true of {len(uneven) - 1} more lines." if len(uneven) > 1 else ""
     others = listed((str(other) for other, _ in uneven), 5)
     return DataError(
         f"The row that starts on line {line} has {fields} fields.{more}",

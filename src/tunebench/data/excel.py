@@ -17,7 +17,7 @@ def read_xlsx(raw: bytes, place: str, options: ReadOptions | None = None) -> Tab
     """Read the first sheet of a workbook; formulas count as the values that were last computed.
 
     Raises:
-        DataError: It is no workbook.
+        DataError: It is not a workbook.
         MissingExtraError: ``openpyxl`` is not installed.
     """
     if not raw:
@@ -33,7 +33,7 @@ def read_xlsx(raw: bytes, place: str, options: ReadOptions | None = None) -> Tab
             book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
             rows = [list(row) for row in book.worksheets[0].iter_rows(values_only=True)]
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError, IndexError) as error:
-        raise DataError(f"The file is no readable workbook: {first_line(error)}", value=place) from None
+        raise DataError(f"The file cannot be read as an Excel workbook: {first_line(error)}", value=place) from None
     filled = [row for row in rows if any(value is not None for value in row)]
     blank = len(rows) - len(filled)
     names = [str(value).strip() if value is not None else "" for value in (filled[0] if filled else [])]

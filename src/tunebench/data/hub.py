@@ -24,7 +24,7 @@ def read_hub(name: str, *, revision: str | None, subset: str | None, validation:
         validation: Whether a validation split is wanted.
 
     Raises:
-        DataError: The Hub is out of reach, it has no such data set, revision or configuration, or
+        DataError: The Hub cannot be reached, it has no such data set, revision or configuration, or
             the data set has no ``train`` split.
     """
     commit = _resolve(name, revision)

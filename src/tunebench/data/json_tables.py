@@ -1,4 +1,4 @@
-"""JSON as people write it: an object a line, an array of objects, or columns."""
+"""JSON as people write it: an object per line, an array of objects, or columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunebench.data.reference import ReadOptions
 from tunebench.data.table import Table
 from tunebench.errors import DataError, first_line
 
-_ALLOWED = 'one object a line, such as {"text": "...", "label": 1}; or one array of such objects'
+_ALLOWED = 'one object per line, such as {"text": "...", "label": 1}; or one array of such objects'
 
 
 def read_json(raw: bytes, place: str, options: ReadOptions | None = None) -> Table:
@@ -21,14 +21,14 @@ def read_json(raw: bytes, place: str, options: ReadOptions | None = None) -> Tab
     each an array or an object by row, as pandas writes it.
 
     Raises:
-        DataError: It is no JSON, or none of these.
+        DataError: It is not JSON, or none of these.
     """
     decoded = decode(raw, place, (options or ReadOptions()).encoding)
     passed_over: tuple[PassedOver, ...] = ()
     if _is_document(decoded.text.strip()):
         shape, rows, passed_over = _document(decoded.text, place)
     else:
-        shape, rows = "an object a line", _lines(decoded.text, place)
+        shape, rows = "an object per line", _lines(decoded.text, place)
     columns = tuple(dict.fromkeys(key for row in rows for key in row))
     return Table(
         columns,
@@ -45,16 +45,16 @@ def _parse(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object, and refuse a key that stands in it twice: JSON readers keep one of the two silently."""
+    """Return an object, and refuse a key that occurs twice: JSON readers keep one of the two silently."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands in an object twice")
+        raise ValueError(f"an object has the key {next(key for key in keys if keys.count(key) > 1)!r} twice")
     return found
 
 
 def _is_document(text: str) -> bool:
-    """Tell whether a text is one JSON value rather than one a line."""
+    """Tell whether a text is one JSON value rather than one per line."""
     first, _, rest = text.partition("\n")
     if not first.startswith("{"):
         return first.startswith("[")
@@ -75,10 +75,10 @@ def _lines(text: str, place: str) -> list[dict[str, Any]]:
         try:
             row = _parse(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"Line {number} of the file is no JSON: {first_line(error)}", value=place) from None
+            raise DataError(f"Line {number} of the file is not JSON: {first_line(error)}", value=place) from None
         if not isinstance(row, dict):
             raise DataError(
-                f"Line {number} of the file is no JSON object.", value=f"{place}: {line[:80]}", allowed=_ALLOWED
+                f"Line {number} of the file is not a JSON object.", value=f"{place}: {line[:80]}", allowed=_ALLOWED
             )
         rows.append(row)
     return rows
@@ -93,7 +93,7 @@ def _document(text: str, place: str) -> tuple[str, _Rows, tuple[PassedOver, ...]
         value = _parse(text)
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", 1)
-        raise DataError(f"Line {line} of the file is no JSON: {first_line(error)}", value=place) from None
+        raise DataError(f"Line {line} of the file is not JSON: {first_line(error)}", value=place) from None
     if isinstance(value, dict):
         found = _find_rows(value)
         if found is None:
@@ -102,7 +102,7 @@ def _document(text: str, place: str) -> tuple[str, _Rows, tuple[PassedOver, ...]
     for number, row in enumerate(value, start=1):
         if not isinstance(row, dict):
             raise DataError(
-                f"Item {number} of the file's array is no JSON object.",
+                f"Item {number} of the file's array is not a JSON object.",
                 value=f"{place}: {json.dumps(row)[:80]}",
                 allowed=_ALLOWED,
             )
@@ -110,7 +110,7 @@ def _document(text: str, place: str) -> tuple[str, _Rows, tuple[PassedOver, ...]
 
 
 def _find_rows(value: dict[str, Any]) -> tuple[str, _Rows, tuple[PassedOver, ...]] | None:
-    """Return the rows of an object that holds columns, or an array of rows beside other things."""
+    """Return the rows of an object that holds columns, or an array of rows besides other things."""
     columns = _columns(value)
     if columns is not None:
         return "an object of columns", columns, ()
@@ -121,7 +121,7 @@ def _find_rows(value: dict[str, Any]) -> tuple[str, _Rows, tuple[PassedOver, ...
     ]
     if len(arrays) != 1:
         return None
-    others = [PassedOver(f"key {key!r}", "it is beside the rows") for key in value if key != arrays[0]]
+    others = [PassedOver(f"key {key!r}", "it is outside the rows") for key in value if key != arrays[0]]
     return f"the array {arrays[0]!r}", value[arrays[0]], tuple(others)
 
 

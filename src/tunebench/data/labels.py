@@ -233,7 +233,7 @@ def encode_labels(labels: Sequence[Label], classes: Classes, *, where: str) -> n
             )
         count = sum(positions[label] is None for label in labels)
         raise DataError(
-            f"{where}: {count} of {len(labels)} labels are unknown in train ({len(unknown)} distinct).",
+            f"{where}: {count} of {len(labels)} labels do not occur in train ({len(unknown)} distinct).",
             value=listed(map(str, unknown)),
             allowed=listed(map(str, classes.values), 20),
             fix=fix,
@@ -307,7 +307,7 @@ def _complaints(
     if unfit:
         errors.append(
             DataError(
-                f"{where}: {len(unfit)} of {len(texts)} labels cannot be the names of classes.",
+                f"{where}: {len(unfit)} of {len(texts)} labels cannot be class names.",
                 value=unfit[0],
                 allowed=f"up to {_LONGEST_LABEL} characters on one line, without control characters",
                 fix="repair these labels, or name the label column: data.label_column",
@@ -317,7 +317,7 @@ def _complaints(
 
 
 def _is_name(label: str) -> bool:
-    """Tell whether a label can stand in a table, a figure and a file: one line of valid, printable text."""
+    """Tell whether a label can be shown in a table, a figure and a file: one line of valid, printable text."""
     if len(label) > _LONGEST_LABEL:
         return False
     return not any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in label)

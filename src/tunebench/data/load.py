@@ -148,7 +148,7 @@ def _encode(
 
 
 class _Problems:
-    """Keeps errors, so that all of them can be told at once."""
+    """Keeps errors, so that all of them can be reported together."""
 
     def __init__(self) -> None:
         self.found: list[TunebenchError] = []
@@ -200,7 +200,7 @@ def _refuse_unused(settings: Sequence[tuple[str, Any, str]]) -> None:
     """Refuse what is set and has no effect: key, value, and what it is for."""
     for key, value, wanted in settings:
         if value is not None:
-            raise DataError(f"data.{key} is for {wanted}, and this is not.", value=value, fix=f"drop data.{key}")
+            raise DataError(f"data.{key} works only with {wanted}.", value=value, fix=f"drop data.{key}")
 
 
 def _find_columns(raw: RawData, config: DataConfig) -> Columns:

@@ -55,7 +55,7 @@ def column_notes(raw: RawData, config: DataConfig) -> list[str]:
     for part, table in raw.parts.items():
         if part != "train" and config.group_column is not None and config.group_column not in table.columns:
             notes.append(
-                f"{part} has no column {config.group_column!r}: whether its groups stand in train too is not known."
+                f"{part} has no column {config.group_column!r}: whether its groups are also in train is not known."
             )
     if config.time_column is not None and raw.test is not None:
         notes.append(

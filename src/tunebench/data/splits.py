@@ -12,10 +12,10 @@ before any size is cut, so a subset is still the first n examples, and a group i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -71,18 +71,79 @@ class Draw:
     """The parts before a training size cuts them.
 
     Attributes:
+        labels: Labels of the training split.
+        names: Of the classes of the training split, by number.
+        fraction: Share of each class that validates.
+        rules: What the draw respects.
         rows: Rows outside the test part and of what it leaves out, in shuffled order.
         order: Of these, the rows that may train or validate; a subset is the first n of them.
         chosen: Which of ``order`` validate.
         test: As in :class:`Parts`.
+        test_from: As in :class:`Parts`.
         left_out: As in :class:`Parts`.
     """
 
+    labels: np.ndarray
+    names: Mapping[int, Any]
+    fraction: Fraction
+    rules: SplitRules
     rows: np.ndarray
     order: np.ndarray
     chosen: np.ndarray
     test: np.ndarray
+    test_from: Literal["train", "test"]
     left_out: np.ndarray
+
+    def cut(self, train_size: int, own_validation: int | None = None) -> Parts:
+        """Cut the parts of a training size.
+
+        Args:
+            train_size: Labels the run may use, those for validation included.
+            own_validation: Texts of the validation part that the data brings, if that selects. They are no labels
+                of the training subset.
+
+        Raises:
+            DataError: The size is larger than the data, or too small to hold every class in every part.
+        """
+        if train_size > len(self.order):
+            raise self._too_large(train_size)
+        check_train_size(
+            self.labels[self.order],
+            self.chosen,
+            train_size,
+            self.fraction,
+            self.names,
+            rules=self.rules,
+            again=self._with_fraction,
+        )
+        subset, chosen = self.order[:train_size], self.chosen[:train_size]
+        return Parts(
+            train=subset[~chosen],
+            validation=subset[chosen] if own_validation is None else np.arange(own_validation),
+            test=self.test,
+            test_from=self.test_from,
+            left_out=self.left_out,
+            validation_from="train" if own_validation is None else "validation",
+        )
+
+    def _with_fraction(self, fraction: Fraction) -> tuple[np.ndarray, np.ndarray]:
+        """Return labels along the order, and what validates, for another fraction."""
+        side, apart = _sides(self.labels, self.rows, fraction, self.rules)
+        return self.labels[self.rows[~apart]], side[~apart]
+
+    def _too_large(self, size: int) -> DataError:
+        held_out = self.test_from == "train"
+        reasons = [f"{len(self.test)} of {len(self.labels)} are held out for testing"] if held_out else []
+        if len(self.left_out):
+            grouped = self.rules.group_of is not None
+            whose = "rows that share a group or text with another part" if grouped else "copies of their texts"
+            reasons.append(f"{len(self.left_out)} {whose} are left out")
+        return DataError(
+            "The training size is larger than the data.",
+            value=size,
+            allowed=f"at most {len(self.order)}" + (f" ({', '.join(reasons)})" if reasons else ""),
+            fix="lower train_sizes, or write 'all'",
+        )
 
 
 def draw_parts(
@@ -96,7 +157,24 @@ def draw_parts(
     label_names: Sequence[str] | None = None,
     rules: SplitRules | None = None,
 ) -> Draw:
-    """Draw the test part, and the order and sides of what is left; see :func:`make_parts`.
+    """Draw the test part, and the order and sides of what is left; a training size then cuts them.
+
+    Where there is no test split, the test part is taken from the end of the shuffled order. A subset
+    that does not reach it is exactly the first n of that order; one that does passes over the held-out
+    examples, so that all the others can be used.
+
+    Args:
+        train_labels: Labels of the training split.
+        test_labels: Labels of the test split, or ``None``.
+        subset_seed: Seed of the shuffled order.
+        validation_fraction: Share of each class that is set aside: of a class's first k examples in the
+            subset, ``floor(k * validation_fraction)``. 0 with a validation part of the data's own.
+        test_size: Test examples to score. Smaller parts lie inside larger ones, and classes have the shares they
+            have in the split.
+        test_seed: Seed of the draw of the test part; None for that of the subset. Subsets that are drawn
+            with different seeds share a test part through it.
+        label_names: What errors call the classes; by default their numbers.
+        rules: What is kept together, or in order; by default nothing.
 
     Raises:
         DataError: The data cannot bring every class into every part, or the test size does not fit.
@@ -119,81 +197,17 @@ def draw_parts(
     else:
         test = np.sort(_draw_test(test_labels, seed, test_size, label_names))
     chosen, apart = _sides(train_labels, order, fraction, rules)
-    return Draw(order, order[~apart], chosen[~apart], test, np.union1d(left_out, order[apart]))
-
-
-def make_parts(
-    *,
-    train_labels: np.ndarray,
-    test_labels: np.ndarray | None,
-    train_size: int,
-    subset_seed: int,
-    validation_fraction: float,
-    test_size: int,
-    test_seed: int | None = None,
-    label_names: Sequence[str] | None = None,
-    rules: SplitRules | None = None,
-    own_validation: int | None = None,
-) -> Parts:
-    """Cut one run's parts.
-
-    Where there is no test split, the test part is taken from the end of the shuffled order. A subset
-    that does not reach it is exactly the first n of that order; one that does passes over the held-out
-    examples, so that all the others can be used.
-
-    Args:
-        train_labels: Labels of the training split.
-        test_labels: Labels of the test split, or ``None``.
-        train_size: Labels the run may use, those for validation included.
-        subset_seed: Seed of the shuffled order.
-        validation_fraction: Share of each class that is set aside: of a class's first k examples in the
-            subset, ``floor(k * validation_fraction)``. 0 with a validation part of the data's own.
-        test_size: Test examples to score. Smaller parts lie inside larger ones, and classes have the shares they
-            have in the split.
-        test_seed: Seed of the draw of the test part; None for that of the subset. Subsets that are drawn
-            with different seeds share a test part through it.
-        label_names: What errors call the classes; by default their numbers.
-        rules: What is kept together, or in order; by default nothing.
-        own_validation: Texts of the validation part that the data brings, if that selects. They are no labels of
-            the training subset.
-
-    Returns:
-        Disjoint parts.
-
-    Raises:
-        DataError: A size is larger than the data, or too small to hold every class in every part.
-    """
-    rules, fraction = rules or SplitRules(), exact(validation_fraction)
-    drawn = draw_parts(
-        train_labels=train_labels,
-        test_labels=test_labels,
-        subset_seed=subset_seed,
-        validation_fraction=validation_fraction,
-        test_size=test_size,
-        test_seed=test_seed,
-        label_names=label_names,
+    return Draw(
+        labels=train_labels,
+        names={int(label): names[label] for label in np.unique(train_labels)},
+        fraction=fraction,
         rules=rules,
-    )
-    order, chosen = drawn.order, drawn.chosen
-    if train_size > len(order):
-        raise _too_large(train_size, drawn, len(train_labels), held_out=test_labels is None, rules=rules)
-    names = label_names or range(int(train_labels.max(initial=0)) + 1)
-    present = {int(label): names[label] for label in np.unique(train_labels)}
-
-    def again(other: Fraction) -> tuple[np.ndarray, np.ndarray]:
-        side, apart = _sides(train_labels, drawn.rows, other, rules)
-        return train_labels[drawn.rows[~apart]], side[~apart]
-
-    check_train_size(train_labels[order], chosen, train_size, fraction, present, rules=rules, again=again)
-    subset, chosen = order[:train_size], chosen[:train_size]
-    validation = subset[chosen] if own_validation is None else np.arange(own_validation)
-    return Parts(
-        train=subset[~chosen],
-        validation=validation,
-        test=drawn.test,
+        rows=order,
+        order=order[~apart],
+        chosen=chosen[~apart],
+        test=test,
         test_from="train" if test_labels is None else "test",
-        left_out=drawn.left_out,
-        validation_from="train" if own_validation is None else "validation",
+        left_out=np.union1d(left_out, order[apart]),
     )
 
 
@@ -209,23 +223,6 @@ def _sides(
         return chosen, np.zeros(len(order), dtype=bool)
     text = rules.copies_of[order]
     return chosen, ~chosen & np.isin(text, text[chosen])
-
-
-def _too_large(size: int, drawn: Draw, examples: int, *, held_out: bool, rules: SplitRules) -> DataError:
-    reasons = [f"{len(drawn.test)} of {examples} are held out for testing"] if held_out else []
-    if len(drawn.left_out):
-        whose = (
-            "rows that share a group or text with another part"
-            if rules.group_of is not None
-            else ("copies of their texts")
-        )
-        reasons.append(f"{len(drawn.left_out)} {whose} are left out")
-    return DataError(
-        "The training size is larger than the data.",
-        value=size,
-        allowed=f"at most {len(drawn.order)}" + (f" ({', '.join(reasons)})" if reasons else ""),
-        fix="lower train_sizes, or write 'all'",
-    )
 
 
 def _draw_test(labels: np.ndarray, seed: int, size: int, names: Names | None) -> np.ndarray:

@@ -99,7 +99,8 @@ def concatenate(tables: Sequence[Table]) -> Table:
         class_names,
         notes=tuple(note for table in tables for note in table.notes)
         + tuple(
-            f"The shards number the classes of {column!r} differently; each was read by name." for column in renamed
+            f"The shards number the classes of {column!r} differently; they were matched by name."
+            for column in renamed
         ),
         passed_over=tuple(item for table in tables for item in table.passed_over),
         files=tuple(file for table in tables for file in table.files),

@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
-
 from tunebench.data.columns import is_empty
-from tunebench.data.reading import named_rows
 from tunebench.data.types import Time
+from tunebench.data.used_rows import UsedRows
 from tunebench.errors import DataError
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _ZONE = re.compile(r"(Z|[-+]\d\d(:?\d\d)?)$")
 
 
-def read_times(
-    values: Sequence[Any], rows: Sequence[int], *, column: str, where: str, numbers: Sequence[int] | None = None
-) -> list[Time]:
+def read_times(used: UsedRows) -> list[Time]:
     """Return the times of rows, as numbers or as dates with a time zone.
-
-    Args:
-        values: A value a row of the column.
-        rows: The rows that are used, from 0.
-        column: The column's name, for messages.
-        where: The split's name, for messages.
-        numbers: Where the rows stand in their file, from 0; by default as they stand here.
 
     Raises:
         DataError: Some are no times, or they are of several kinds that cannot be compared.
@@ -38,8 +26,7 @@ def read_times(
     found: dict[int, Time] = {}
     texts: dict[int, str] = {}
     bad: list[int] = []
-    for row in rows:
-        value = values[row].item() if isinstance(values[row], np.generic) else values[row]
+    for row, value in used:
         if isinstance(value, str) and not is_empty(value):
             texts[row] = value.strip()
         elif is_empty(value) or (time := _plain(value)) is None:
@@ -50,14 +37,15 @@ def read_times(
     bad = sorted([*bad, *(row for row in texts if row not in written)])
     if bad:
         raise DataError(
-            f"{where}: {len(bad)} of {len(rows)} times in {column!r} cannot be read ({named_rows(bad, numbers)}).",
-            value=values[bad[0]],
+            f"{used.where}: {len(bad)} of {len(used.rows)} times in {used.column!r} cannot be read "
+            f"({used.named(bad)}).",
+            value=used.values[bad[0]],
             allowed="ISO dates such as 2024-05-31 or 2024-05-31T12:00:00Z, or numbers",
             fix="repair or remove these rows, or drop data.time_column",
         )
     found |= written
-    _check_kinds(found, column=column, where=where, numbers=numbers)
-    return [_in_utc(found[row]) for row in rows]
+    _check_kinds(found, used)
+    return [_in_utc(found[row]) for row in used.rows]
 
 
 def shown_time(time: Time) -> str:
@@ -72,7 +60,8 @@ def shown_time(time: Time) -> str:
 
 def _plain(value: Any) -> Time | None:
     """Return a value that is a time already, else ``None``."""
-    if isinstance(value, bool):
+    # NaT calls itself a date, and is equal to nothing.
+    if isinstance(value, bool) or value != value:
         return None
     if isinstance(value, (int, float, Decimal)):
         return value if math.isfinite(value) else None
@@ -101,7 +90,7 @@ def _written(texts: dict[int, str]) -> dict[int, Time]:
     return found
 
 
-def _check_kinds(found: dict[int, Time], *, column: str, where: str, numbers: Sequence[int] | None) -> None:
+def _check_kinds(found: dict[int, Time], used: UsedRows) -> None:
     """Refuse numbers beside dates, and dates with a time zone beside dates without."""
     kinds: dict[str, list[int]] = {}
     for row, time in sorted(found.items()):
@@ -113,8 +102,8 @@ def _check_kinds(found: dict[int, Time], *, column: str, where: str, numbers: Se
             kinds.setdefault("numbers", []).append(row)
     if len(kinds) > 1:
         raise DataError(
-            f"{where}: the times in {column!r} are of several kinds, which cannot be compared.",
-            value="; ".join(f"{kind}: {named_rows(rows, numbers, limit=3)}" for kind, rows in kinds.items()),
+            f"{used.where}: the times in {used.column!r} are of several kinds, which cannot be compared.",
+            value="; ".join(f"{kind}: {used.named(rows, 3)}" for kind, rows in kinds.items()),
             allowed="one kind in the whole column",
             fix="write all times the same way, or drop data.time_column",
         )

@@ -38,7 +38,7 @@ _NO_CONTENT = ("name_or_path", "model_max_length", "tokenizer_class", "backend",
 
 @dataclass(frozen=True)
 class Cut:
-    """What is kept of a text with more than ``first + last`` ids: so many from either end.
+    """What is kept of a text with more than ``first + last`` ids: this many from either end.
 
     Special tokens stand at the ends, so keeping them means counting them in.
     """
@@ -48,7 +48,7 @@ class Cut:
 
     @property
     def length(self) -> int:
-        """Most ids that are left of a text."""
+        """The most ids that are kept of a text."""
         return self.first + self.last
 
     def of(self, ids: np.ndarray) -> np.ndarray:
@@ -208,7 +208,7 @@ def make_cut(
     room = max_length - before - after
     if room < 1:
         raise ModelError(
-            "The maximum length leaves no room beside the special tokens.",
+            "The maximum length leaves no room besides the special tokens.",
             value=max_length,
             allowed=f"at least {before + after + 1}",
             fix="raise max_length",
@@ -281,7 +281,7 @@ def _fill(
             _write(folder, *made)
             return _read(folder, len(texts)) or TokenizedTexts(*made)
     except OSError as error:
-        _LOG.warning("The token cache cannot be written (%s); going on without it.", error)
+        _LOG.warning("The token cache cannot be written (%s). The study continues without it.", error)
         return TokenizedTexts(*(made or _run(texts, tokenizer, on_progress)))
 
 

@@ -61,7 +61,7 @@ class TextDataset:
     Attributes:
         source: Where it came from, as the user named it.
         revision: Commit of the Hub repository; ``None`` for anything else.
-        label_names: One name a class, in label order.
+        label_names: One name per class, in label order.
         train: What may be trained on.
         test: What is scored; ``None`` when the source has no test split.
         reading: What was read of the source, and what was passed over; no part of the fingerprint.

@@ -1,4 +1,4 @@
-"""What of a text can be seen: blank texts, and spellings that look alike."""
+"""What is visible of a text: blank texts, and spellings that look alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_visible(sign: str) -> bool:
 
 
 def is_blank(text: str) -> bool:
-    """Tell whether a text shows nothing: it is empty, or only blanks and invisible characters."""
+    """Tell whether a text is blank: it is empty, or only blanks and invisible characters."""
     return not any(map(is_visible, text))
 
 
@@ -35,7 +35,7 @@ def alike(text: str) -> str:
 
 
 def is_quoted(label: str) -> bool:
-    """Tell whether a label stands in quotation marks."""
+    """Tell whether a label is in quotation marks."""
     return len(label) > 2 and label[0] in _QUOTES and label[-1] in _QUOTES
 
 

@@ -1,4 +1,4 @@
-"""Evaluation: sorted by length, merged, in inference mode, answers in the data's order."""
+"""Evaluation: texts sorted by length, adapters merged, inference mode, results in the data's order."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def predict_logits(
 ) -> np.ndarray:
     """Return the logits of all texts.
 
-    Several processes take a batch each in turn, and all get all logits: those of one process, to the bit.
+    Several processes take a batch each in turn, and all get all logits, bit-identical to those of one process.
 
     Args:
-        model: The classifier; its mode and weights are as before afterwards, to the bit.
+        model: The classifier; afterwards its mode is as before, and its weights are bit-identical.
         texts: Tokenised texts.
         collator: Pads them.
-        device: Where the model lies.
+        device: The model's device.
         fast: The model's fast layers, if attached.
         autocast: Compute type of the matrix products where there are no fast layers.
         batch_tokens: Tokens a batch, padding included.

@@ -1,4 +1,4 @@
-"""Hidden states of texts on disk: what the frozen layers of a model give, once per text.
+"""A cache on disk of the frozen layers' outputs, computed once per text.
 
 A text is known by its token ids, so runs that share a prefix share its states whatever their subset,
 length limit or truncation. States lie in shards that are written once, by rename, and mapped into

@@ -52,7 +52,9 @@ def equal_compute(runs: Sequence[PlannedRun], estimates: Mapping[str, Estimate])
             # In the plan's order rates go from the middle outward; the first one always runs.
             for i in range(1, len(found)):
                 if sum(flops[label][: i + 1]) > cap * (1 + 1e-9):
-                    over[found[i].spec.run_id] = f"left out: equal compute allows {cap:.3g} operations a strategy"
+                    over[found[i].spec.run_id] = (
+                        f"left out: search.budget: compute allows {cap:.3g} operations per strategy"
+                    )
     return [PlannedRun(r.spec, over.get(r.spec.run_id, r.left_out)) for r in runs]
 
 

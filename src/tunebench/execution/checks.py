@@ -1,4 +1,4 @@
-"""What is checked before the first step: strategies, recipes, processes, sizes and the disk."""
+"""Checks before the first step: strategies, recipes, processes, sizes and the disk."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def check_strategies(study: StudyConfig, architecture: Architecture) -> list[Tun
                 PlanError(
                     f"{architecture.model_type} cannot be trained with strategy {label!r}: {reason}",
                     value=", ".join(f"{key}: {value}" for key, value in config.params.items()) or config.kind,
-                    fix=f"change or drop strategies.{label}; tunebench strategies lists what there is",
+                    fix=f"change or remove strategies.{label}; tunebench strategies lists all strategies",
                 )
             )
     return errors
@@ -93,9 +93,9 @@ def check_runs(specs: Sequence[RunSpec], architecture: Architecture) -> list[Tun
             errors.setdefault(
                 (spec.label, reason),
                 PlanError(
-                    f"Strategy {spec.label!r} cannot be trained so: {reason}",
+                    f"Strategy {spec.label!r} cannot be trained with these settings: {reason}",
                     value=spec.kind,
-                    fix=f"change or drop strategies.{spec.label}",
+                    fix=f"change or remove strategies.{spec.label}",
                 ),
             )
     return list(errors.values())
@@ -132,7 +132,7 @@ def check_processes(specs: Sequence[RunSpec], processes: int, device: str) -> No
                 )
             )
     elif device == "mps":
-        errors.append(PlanError("On mps a run is one process.", value=f"processes: {processes}", allowed="1"))
+        errors.append(PlanError("On mps each run uses one process.", value=f"processes: {processes}", allowed="1"))
     raise_all(errors)
 
 
@@ -146,7 +146,7 @@ def check_sizes(study: StudyConfig, dataset: TextDataset, splits: SplitRef | Non
             f"Two training sizes are the same: the data has {train_examples} examples to train on.",
             value=list(study.train_sizes),
             allowed="different sizes",
-            fix="drop 'all', or the number",
+            fix="remove 'all', or the number",
         )
         errors[str(error)] = error
     for size, cut in product(sizes, _cuts(study, splits, test_examples)):
@@ -171,10 +171,10 @@ def disk_need(specs: Sequence[RunSpec], estimates: Mapping[str, Estimate]) -> in
 
 
 def check_disk(folder: Path, need: int) -> None:
-    """Refuse a plan that the disk has no room for.
+    """Refuse a plan that needs more disk space than there is.
 
     Raises:
-        PlanError: It has not.
+        PlanError: There is too little space.
     """
     existing = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
     free = shutil.disk_usage(existing).free - _DISK_RESERVE

@@ -1,4 +1,4 @@
-"""How a grid of runs is shown while it works: a live display, or plain lines where there is no terminal."""
+"""Progress of a grid of runs: a live display, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tunebench.store.live import Progress
 
 
 class Display(Protocol):
-    """What the runner tells."""
+    """Receives the progress of the runner."""
 
     def start(self, estimates: Mapping[str, float]) -> None:
         """Begin; ``estimates`` are seconds a run, of the runs that are to be done."""
 
     def update(self, progress: Progress) -> None:
-        """Show where the run in hand stands."""
+        """Show the progress of the current run."""
 
     def finish(self, run_id: str, line: str) -> None:
         """A run ended; ``line`` says how."""
@@ -142,7 +142,7 @@ class PlainDisplay:
 
 
 class RichDisplay:
-    """One bar for the grid and one for the run in hand, with time left."""
+    """One bar for the grid and one for the current run, with time left."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(file=cast("TextIO", _MayGo(sys.stderr)))
@@ -202,7 +202,7 @@ def make_display() -> Display:
 
 
 def describe(progress: Progress, *, short: bool = False) -> str:
-    """Say in one line where a run stands."""
+    """Describe a run's progress in one line."""
     parts = [] if short else [progress.run_id.rsplit("-", 1)[0]]
     parts.append(f"{progress.phase} {progress.step:,}/{progress.total:,}" if progress.total else progress.phase)
     if progress.loss is not None:

@@ -1,4 +1,4 @@
-"""What every run of a plan will take."""
+"""Time and memory of every run of a plan."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def estimate_runs(
         dataset: Their texts.
         execution: Device and threads.
         measure: Take a few steps of each distinct way of training (seconds each).
-        on_progress: Told what is being measured.
+        on_progress: Called with a line for each measurement.
 
     Returns:
         Estimates by run id.

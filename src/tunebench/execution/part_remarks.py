@@ -9,19 +9,22 @@ from tunebench.data.reference import SplitRef
 from tunebench.study.config import StudyConfig
 
 
-def part_remarks(study: StudyConfig, dataset: TextDataset, splits: SplitRef | None, test_size: int) -> list[str]:
+def part_remarks(
+    study: StudyConfig, dataset: TextDataset, splits: SplitRef | None, *, most: int, test_size: int
+) -> list[str]:
     """Return a line on each thing that is not as the study file alone would have it.
 
     Args:
         study: The study.
         dataset: Its data.
         splits: What its parts rest on besides texts and labels.
+        most: The largest training size.
         test_size: Texts that are scored.
     """
     return [
         *_validation(study, dataset),
         *_test(study, dataset, splits, test_size),
-        *_groups(study, splits),
+        *_groups(study, dataset, splits, most=most, test_size=test_size),
     ]
 
 
@@ -62,7 +65,9 @@ def _test(study: StudyConfig, dataset: TextDataset, splits: SplitRef | None, tes
     return lines
 
 
-def _groups(study: StudyConfig, splits: SplitRef | None) -> list[str]:
+def _groups(
+    study: StudyConfig, dataset: TextDataset, splits: SplitRef | None, *, most: int, test_size: int
+) -> list[str]:
     if study.data.group_column is None:
         return []
     if splits is None or splits.groups is None:
@@ -70,7 +75,11 @@ def _groups(study: StudyConfig, splits: SplitRef | None) -> list[str]:
             f"note: no part is drawn, so data.group_column ({study.data.group_column!r}) keeps nothing together. "
             "The audit counts groups that stand in several parts."
         ]
-    return [
+    line = (
         f"note: each group ({study.data.group_column!r}) is in one part only. A training size counts texts, "
         "drawn from all groups that train or validate."
-    ]
+    )
+    left_out = len(dataset.train) - most - (test_size if dataset.test is None else 0)
+    if left_out:
+        line += f" {left_out} texts share a group or a text with another part, and are used nowhere."
+    return [line]

@@ -1,4 +1,4 @@
-"""What will run, in which order, and what it will take; everything is checked before the first step."""
+"""Which runs will train, in which order, and what they need; everything is checked before the first step."""
 
 from __future__ import annotations
 
@@ -7,30 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunebench.data import TextDataset, load_dataset
-from tunebench.data.reference import DataRef
-from tunebench.data.rules import split_ref
-from tunebench.errors import TunebenchError, raise_all
-from tunebench.execution.begun import begun_copies, begun_params, begun_validation
+from tunebench.data import TextDataset
+from tunebench.errors import raise_all
 from tunebench.execution.budget import choose, equal_compute, order, stage
-from tunebench.execution.checks import (
-    available,
-    check_disk,
-    check_processes,
-    check_runs,
-    check_sizes,
-    check_strategies,
-    disk_need,
-)
+from tunebench.execution.checks import available, check_disk, check_processes, check_runs, disk_need
 from tunebench.execution.estimates import estimate_plan
-from tunebench.execution.part_remarks import part_remarks
+from tunebench.execution.resolve import Request, Resolved, resolve, silent
+from tunebench.machine import devices
 from tunebench.machine.settings import Execution
-from tunebench.models.loading import inspect_base, load_architecture, load_tokenizer, model_folder, resolve_model
 from tunebench.recipe import Engine, Precision
 from tunebench.store.imported import is_imported
 from tunebench.store.study_folder import PlannedRun, StudyStore
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import expand
+from tunebench.study.spec import RunSpec, expand
 
 if TYPE_CHECKING:
     from tunebench.training.estimate import Estimate
@@ -64,94 +53,56 @@ def make_plan(
     execution: Execution,
     folder: Path | None = None,
     budget_seconds: float | None = None,
-    spent_seconds: float = 0.0,
     measure: bool = True,
-    chosen: Mapping[tuple[str, int], float] | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Plan:
-    """Load and check everything, estimate every cell, and order the cells.
-
-    Args:
-        study: The study.
-        execution: Device and threads.
-        folder: Where it will be written, for the check of free space.
-        budget_seconds: What does not fit is left out, whole comparisons at a time.
-        spent_seconds: What is gone of the budget already, on runs that are complete by now.
-        measure: Take a few steps of each way of training, for the estimates.
-        chosen: Learning rates that a search has found so far, by strategy and size.
-        on_progress: Told what is being done.
+    """Resolve a study, and plan it; see :class:`~tunebench.execution.resolve.Request` for the arguments.
 
     Raises:
-        TunebenchError: Everything that is wrong with model, data and sizes, together.
+        TunebenchError: As :func:`~tunebench.execution.resolve.resolve` and :func:`plan_runs`.
+    """
+    request = Request(
+        execution=execution,
+        folder=folder,
+        budget_seconds=budget_seconds,
+        measure=measure,
+        tell=on_progress or silent,
+    )
+    return plan_runs(resolve(study, request), request)
+
+
+def plan_runs(
+    resolved: Resolved,
+    request: Request,
+    *,
+    spent_seconds: float = 0.0,
+    chosen: Mapping[tuple[str, int], float] | None = None,
+) -> Plan:
+    """Estimate every cell, order the cells, and leave out what the budget does not reach.
+
+    Args:
+        resolved: Model and data.
+        request: How to plan.
+        spent_seconds: What is gone of the budget already, on runs that are complete by now.
+        chosen: Learning rates that a search has found so far, by strategy and size.
+
+    Raises:
         StoreError: The folder holds something else, or another study.
         PlanError: The disk is too small.
+        TunebenchError: A run is refused.
     """
-    from tunebench.machine import devices
-
-    tell = on_progress or (lambda line: None)
-    study = begun_params(begun_copies(study, folder, tell), folder, tell)
-    errors: list[TunebenchError] = []
-    model = architecture = dataset = base = splits = None
-    try:
-        model = resolve_model(study.model, study.model_revision)
-        folder_of_model = model_folder(study.model, study.model_revision)
-        architecture = load_architecture(folder_of_model)
-        base = inspect_base(folder_of_model)
-        load_tokenizer(folder_of_model)
-    except TunebenchError as error:
-        errors.append(error)
-    try:
-        study, dataset = _read_data(study, folder, tell)
-    except TunebenchError as error:
-        errors.append(error)
-    if dataset is not None:
-        splits = split_ref(dataset, validates=study.held_out_fraction > 0)
-        for line in part_remarks(study, dataset, splits, available(study, dataset, splits)[1]):
-            tell(line)
-        errors += check_sizes(study, dataset, splits)
-    if architecture is not None:
-        errors += check_strategies(study, architecture)
-    base_head = None
-    if base is not None and dataset is not None:
-        try:
-            base_head = base.use_of_head(keep=study.keep_head, label_names=dataset.label_names)
-        except TunebenchError as error:
-            errors.append(error)
-    raise_all(errors)
-    assert model is not None and architecture is not None and base is not None and dataset is not None
-    for line in base.remarks(base_head):
-        tell(line)
-
-    device = devices.resolve_device(execution.device)
-    train_examples, test_examples = available(study, dataset, splits)
-    data = DataRef(
-        source=study.data.source,
-        revision=dataset.revision,
-        fingerprint=dataset.fingerprint,
-        label_names=dataset.label_names,
-    )
-    specs = list(
-        expand(
-            study,
-            model=model,
-            data=data,
-            train_examples=train_examples,
-            test_examples=test_examples,
-            precision=_auto_precision(study, device, folder, tell),
-            base_head=base_head,
-            splits=splits,
-        )
-    )
-    raise_all(check_runs(specs, architecture))
+    study, dataset, folder = resolved.study, resolved.dataset, request.folder
+    specs = _specs(resolved, request)
+    raise_all(check_runs(specs, resolved.architecture))
     specs = stage(study, specs, chosen or {})
-    check_processes(specs, execution.processes, device)
+    check_processes(specs, request.execution.processes, devices.resolve_device(request.execution.device))
     done: set[str] = set()
     if folder is not None:
         # Before anything is measured: a folder that cannot be used is no reason to wait.
         store = StudyStore.check(folder, specs)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
-    estimates = estimate_plan(specs, dataset, execution, measure, on_progress)
-    runs = choose(order(specs), estimates, budget_seconds, done=done, spent=spent_seconds)
+    estimates = estimate_plan(specs, dataset, request.execution, request.measure, request.tell)
+    runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent_seconds)
     if study.search.budget == "compute":
         runs = equal_compute(runs, estimates)
     if folder is not None:
@@ -160,15 +111,22 @@ def make_plan(
     return Plan(study, dataset, tuple(runs), estimates)
 
 
-def _read_data(
-    study: StudyConfig, folder: Path | None, tell: Callable[[str], None]
-) -> tuple[StudyConfig, TextDataset]:
-    """Read the data and say how it was read; of a folder's study, with the validation part that its runs have."""
-    tell("reading the data")
-    study, dataset = begun_validation(study, load_dataset(study.data), folder, tell)
-    for line in dataset.reading.lines():
-        tell(line)
-    return study, dataset
+def _specs(resolved: Resolved, request: Request) -> list[RunSpec]:
+    """Return every cell of the grid."""
+    study = resolved.study
+    train_examples, test_examples = available(study, resolved.dataset, resolved.splits)
+    device = devices.resolve_device(request.execution.device)
+    cells = expand(
+        study,
+        model=resolved.model,
+        data=resolved.data,
+        train_examples=train_examples,
+        test_examples=test_examples,
+        precision=_auto_precision(study, device, request.folder, request.tell),
+        base_head=resolved.base_head,
+        splits=resolved.splits,
+    )
+    return list(cells)
 
 
 def _auto_precision(
@@ -176,10 +134,8 @@ def _auto_precision(
 ) -> dict[Engine, Precision]:
     """Return what ``precision: auto`` stands for, by engine: what gains here, or what the folder's runs have.
 
-    So that a study begun on one kind of machine goes on on another, and is not taken for another study.
+    So a study that began on one kind of machine resumes on another, and does not count as another study.
     """
-    from tunebench.machine import devices
-
     engines: tuple[Engine, ...] = ("fast", "reference")
     here: dict[Engine, Precision] = {engine: devices.default_precision(device, engine) for engine in engines}
     found = dict(here)
@@ -188,5 +144,5 @@ def _auto_precision(
         if strategy and study.recipe_of(strategy).precision == "auto" and not is_imported(spec):
             found[spec.engine] = spec.precision
     if found != here:
-        tell(f"the study was begun in {found['fast']} and goes on in it; new, it would be in {here['fast']} here")
+        tell(f"the study was begun in {found['fast']} and resumes in it; a new study would use {here['fast']} here")
     return found

@@ -32,10 +32,10 @@ class Job:
         store: Where they are written.
         dataset: Their texts.
         execution: Device and threads.
-        display: Told how it goes.
+        display: Receives the progress.
         train: Trains one run.
         estimates: Seconds by run id, for the time left.
-        prune: Decides at every evaluation whether a run is given up; see
+        prune: Decides at every evaluation whether a run is stopped early; see
             :class:`~tunebench.training.attempt.Attempt`.
         locked: Ids of the runs whose test part stays locked until a learning rate is chosen.
     """
@@ -66,7 +66,7 @@ class Job:
 
 @dataclass
 class Summary:
-    """What became of the runs, by id."""
+    """How the runs ended, by id."""
 
     complete: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Summary:
     interrupted: bool = False
 
     def add(self, part: Summary) -> None:
-        """Take in what became of some more runs."""
+        """Add the results of more runs."""
         self.complete += part.complete
         self.skipped += part.skipped
         self.failed += part.failed
@@ -138,7 +138,7 @@ def run_plan(
                 if held == waiting and not summary.interrupted:
                     if not told:
                         told = True
-                        (waits or display.message)(f"waiting for {len(held)} runs that another process works on")
+                        (waits or display.message)(f"waiting for {len(held)} runs that another process trains")
                     time.sleep(poll_seconds)
                 waiting = held
             # Also where the last run was past its last look: what follows the runs must not begin either.
@@ -170,7 +170,7 @@ def _settled(spec: RunSpec, store: StudyStore, display: Display, summary: Summar
         folder.check_results(record)
     except StoreError as error:
         target = folder.quarantine()
-        display.message(f"{error}\n  set aside as {target.name}; the run is done again")
+        display.message(f"{error}\n  set aside as {target.name}; the run is trained again")
         return False
     folder.tidy()
     summary.skipped.append(spec.run_id)
@@ -190,7 +190,7 @@ def _run(spec: RunSpec, job: Job, stop: Callable[[], bool], summary: Summary) ->
         summary.interrupted = True
         live.write()
         folder.note(f"interrupted: {reason or 'aborted'}")
-        display.message(f"{spec.run_id}: {reason or 'aborted'}; run the same command again to go on")
+        display.message(f"{spec.run_id}: {reason or 'aborted'}; run the same command again to resume")
     except Exception as error:
         live.write()
         status: Status = "out_of_memory" if _is_out_of_memory(error) else "failed"

@@ -2,7 +2,7 @@
 
 A trial is a run of the plan and its record is the truth; Optuna's study is made anew from the records
 each time, so a search resumes as a grid does. Rates are tried from the middle of their range outward.
-At the first, third, ninth... evaluation (or from a later ``first_look`` on) a run goes on only if it is in
+At the first, third, ninth... evaluation (or from a later ``first_look`` on) a run continues only if it is in
 the best part of those that have come so far (asynchronous successive halving: Li et al. 2020,
 arXiv:1810.05934).
 """
@@ -55,7 +55,7 @@ class Trials:
         return False
 
     def end(self, record: RunRecord | None) -> None:
-        """Close the trial in hand with the run's record (None: it failed), and open the next one."""
+        """Close the current trial with the run's record (None: it failed), and open the next one."""
         from optuna.trial import TrialState
 
         best = record.selected.score if record is not None and record.selected is not None else None
@@ -69,7 +69,7 @@ class Trials:
 
 
 def run_search(specs: Sequence[RunSpec], job: Job, *, search: Search) -> Summary:
-    """Run every learning rate of every strategy and size, giving up those that fall behind.
+    """Run every learning rate of every strategy and size, stopping those that fall behind.
 
     Args:
         specs: One seed of each rate, in the order of the plan; see :func:`tunebench.execution.budget.stage`.

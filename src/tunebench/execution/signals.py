@@ -1,4 +1,4 @@
-"""Stopping on a signal: the run in hand saves a checkpoint first."""
+"""Stopping on a signal: the current run saves a checkpoint first."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def stop_on_signals(display: Display) -> Iterator[Callable[[], bool]]:
 
     def say() -> None:
         if heard.get():
-            display.message("stopping after this step, with a checkpoint (once more: at once)")
+            display.message("stopping after this step, with a checkpoint (a second Ctrl-C stops at once)")
 
     # Said by a thread: a signal may come in the middle of another message, whose locks its handler would wait for
     # forever. To put into a SimpleQueue is safe there.

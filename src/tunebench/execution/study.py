@@ -16,7 +16,6 @@ from tunebench.data.reference import Copies
 from tunebench.errors import StoreError
 from tunebench.execution.runner import Summary
 from tunebench.files import set_aside, write_json
-from tunebench.machine.settings import Execution
 from tunebench.store.study_folder import PlannedRun, StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from tunebench.execution.display import Display
     from tunebench.execution.executors import Executor
     from tunebench.execution.plan import Plan
+    from tunebench.execution.resolve import Request, Resolved
+    from tunebench.execution.runner import Job
 
 
 @dataclass(frozen=True)
@@ -46,110 +47,108 @@ class StudyResult:
 
 def run_with(
     study: StudyConfig,
+    request: Request,
     executor: Executor,
     stack: ExitStack,
     *,
-    folder: Path,
-    execution: Execution,
     display: Display,
-    budget_seconds: float | None,
-    measure: bool,
     unlock_test: bool,
-    tell: Callable[[str], None],
     write: Callable[[Comparison, Path], Path],
 ) -> StudyResult:
     """Plan, run or resume, and score a study with an executor; see :func:`tunebench.api.run_study`.
 
     Args:
         study: The study.
+        request: Where it is written, and how it is executed and planned.
         executor: What trains its runs.
         stack: What is to be closed when all has ended.
-        folder: Where everything is written.
-        execution: Device and threads.
         display: Shows the progress.
-        budget_seconds: What does not fit is left out and said so.
-        measure: Measure speed for the estimates.
         unlock_test: Score a newly chosen learning rate although the test part was opened for another.
-        tell: Told what is being done.
         write: Writes tables, figures and report into a folder, and returns the report's path.
     """
-    from tunebench.execution.plan import make_plan
+    from tunebench.execution.plan import plan_runs
+    from tunebench.execution.resolve import resolve
     from tunebench.execution.runner import Job
-    from tunebench.execution.search import chosen_rates, run_search
-    from tunebench.execution.test_part import locked_runs, score_selected
+    from tunebench.execution.test_part import score_selected
     from tunebench.execution.tracking import track_study
 
-    plan = make_plan(
-        study,
-        execution=execution,
-        folder=folder,
-        budget_seconds=budget_seconds,
-        measure=measure,
-        on_progress=tell,
-    )
-    study = plan.study
+    folder, execution, tell = request.folder, request.execution, request.tell
+    assert folder is not None
+    resolved = resolve(study, request)
+    plan, study = plan_runs(resolved, request), resolved.study
     executor.prepare(plan.dataset, _open(plan), plan.estimates)
     store = StudyStore.create(folder, study, _planned(plan))
-    if not _audited(store, tell):
-        tell("auditing the data")
-        found = audit_data(
-            plan.dataset,
-            study.model,
-            study.max_length,
-            revision=study.model_revision,
-            copies=_held_out(plan),
-            together=study.copies,
-        )
-        write_json(store.audit_file, found.to_dict())
-    # Of all the study may hold: a rate added today makes yesterday's choice one among several.
-    locked = locked_runs([p.spec for p in store.planned()])
+    _audit(store, plan, tell)
     trackers = stack.enter_context(
         track_study(execution.trackers, study, store=store, display=display, tell=display.message)
     )
-    job = Job(store, plan.dataset, execution, trackers.display, executor.train, _seconds(plan), locked=locked)
-    searched = Summary()
+    job = Job(
+        store, plan.dataset, execution, trackers.display, executor.train, _seconds(plan), locked=_locked(store)
+    )
+    summary = Summary()
     if study.search.method == "halving":
-        trials = [spec for spec in _open(plan) if spec.run_id in locked]
-        began = time.monotonic()
-        searched = run_search(trials, job, search=study.search)
-        if not searched.interrupted:
-            plan = make_plan(
-                study,
-                execution=execution,
-                folder=folder,
-                budget_seconds=budget_seconds,
-                spent_seconds=time.monotonic() - began,
-                # Again where seeds follow, since the budget goes by it: what is not measured may be far off.
-                measure=measure and len(study.draws) > 1,
-                chosen=chosen_rates(store),
-                on_progress=tell,
-            )
-            executor.prepare(plan.dataset, _open(plan), plan.estimates)
-            store = StudyStore.create(folder, study, _planned(plan))
-            locked = locked_runs([p.spec for p in store.planned()])
-            job = replace(job, store=store, estimates=_seconds(plan), locked=locked)
-    if searched.interrupted:
-        summary = searched
-    else:
-        failed = set(searched.failed)
-        rest = [spec for spec in _open(plan) if spec.run_id not in failed]
-        summary = executor.run(rest, job)
-        summary.failed = [*searched.failed, *summary.failed]
-        summary.complete = [*searched.complete, *summary.complete]
+        summary, plan, job = _search(resolved, request, plan, job, executor)
     if not summary.interrupted:
-        score_selected(
-            store,
-            dataset=plan.dataset,
-            execution=execution,
-            unlock=unlock_test,
-            tell=tell,
-        )
+        rest = executor.run([spec for spec in _open(plan) if spec.run_id not in summary.failed], job)
+        rest.failed, rest.complete = [*summary.failed, *rest.failed], [*summary.complete, *rest.complete]
+        summary = rest
+    if not summary.interrupted:
+        score_selected(job.store, dataset=plan.dataset, execution=execution, unlock=unlock_test, tell=tell)
     comparison = load_comparison(folder)
     if not any(cell.status in ("pending", "running") for cell in comparison.cells):
         shutil.rmtree(store.prefixes, ignore_errors=True)
     report = write(comparison, folder)
     trackers.wrap_up(summary, files=[store.study_file, store.plan_file, report])
     return StudyResult(comparison, report, summary)
+
+
+def _search(
+    resolved: Resolved, request: Request, plan: Plan, job: Job, executor: Executor
+) -> tuple[Summary, Plan, Job]:
+    """Run every rate with the first seed, and plan the other seeds at the chosen ones."""
+    from tunebench.execution.plan import plan_runs
+    from tunebench.execution.search import chosen_rates, run_search
+
+    study, folder = resolved.study, request.folder
+    assert folder is not None
+    trials = [spec for spec in _open(plan) if spec.run_id in job.locked]
+    began = time.monotonic()
+    summary = run_search(trials, job, search=study.search)
+    if summary.interrupted:
+        return summary, plan, job
+    # Measured again where seeds follow, since the budget goes by it: what is not measured may be far off.
+    request = replace(request, measure=request.measure and len(study.draws) > 1)
+    plan = plan_runs(resolved, request, spent_seconds=time.monotonic() - began, chosen=chosen_rates(job.store))
+    executor.prepare(plan.dataset, _open(plan), plan.estimates)
+    store = StudyStore.create(folder, study, _planned(plan))
+    return summary, plan, replace(job, store=store, estimates=_seconds(plan), locked=_locked(store))
+
+
+def _locked(store: StudyStore) -> frozenset[str]:
+    """Return the runs whose test part is locked, of all the study may hold.
+
+    A rate that is added today makes yesterday's choice one among several.
+    """
+    from tunebench.execution.test_part import locked_runs
+
+    return locked_runs([planned.spec for planned in store.planned()])
+
+
+def _audit(store: StudyStore, plan: Plan, tell: Callable[[str], None]) -> None:
+    """Audit the data, unless that was done."""
+    if _audited(store, tell):
+        return
+    tell("auditing the data")
+    study = plan.study
+    found = audit_data(
+        plan.dataset,
+        study.model,
+        study.max_length,
+        revision=study.model_revision,
+        copies=_held_out(plan),
+        together=study.copies,
+    )
+    write_json(store.audit_file, found.to_dict())
 
 
 def _audited(store: StudyStore, tell: Callable[[str], None]) -> bool:

@@ -42,7 +42,7 @@ def score_selected(
         dataset: Its texts.
         execution: Device and threads.
         unlock: Score a newly chosen rate although another one was scored before.
-        tell: Told what is done.
+        tell: Called with a line for each step.
 
     Returns:
         Ids of the runs that were scored.
@@ -80,9 +80,9 @@ def _score_selected(
                     done.append(cell.spec.run_id)
     if refused:
         raise PlanError(
-            "The test part was scored before for another learning rate; a second look is no honest one.",
+            "The test part was already scored for another learning rate. A second look would bias the result.",
             value="; ".join(refused),
-            fix="keep the earlier choice, or run with --unlock-test: it will be shown in every table",
+            fix="keep the earlier choice, or run with --unlock-test; every table then says so",
         )
     return done
 

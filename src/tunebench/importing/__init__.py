@@ -1,4 +1,4 @@
-"""Runs that other people's Trainer scripts left behind, as a study that tables and reports can show."""
+"""Import runs of other Trainer scripts as a study that tables and reports can show."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _check_places(folders: Sequence[Path], out: Path) -> None:
         if real == target or target in real.parents or real in target.parents:
             errors.append(
                 StoreError(
-                    "A folder to import and the folder of the result lie in each other.",
+                    "The folder to import and --out must not lie inside each other.",
                     value=f"{folder} and --out {out}",
                     fix="choose another --out",
                 )
@@ -86,6 +86,6 @@ def _check_contents(folders: Sequence[Path], contents: Sequence[str]) -> None:
     for folder, content in zip(folders, contents, strict=True):
         if content in seen:
             raise StoreError(
-                "Two folders hold the same run; it would count twice.", value=f"{seen[content]} and {folder}"
+                "Two folders hold the same run, which would count twice.", value=f"{seen[content]} and {folder}"
             )
         seen[content] = folder

@@ -1,4 +1,4 @@
-"""From what a folder holds and what is stated about it to a spec and a record; nothing is guessed."""
+"""Build a spec and a record from a folder and what is stated about it. Nothing is guessed."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _train_size(contents: Contents, values: Values) -> int:
     size: int | None = values.settle("train_size", *from_metrics, (derived, source))
     if size is None or size < 1:
         raise StoreError(
-            "The training size is not known, and every table is laid out by it.",
+            "The training size is not known, and every table needs it.",
             value=str(contents.path),
             allowed="train_samples in a file of metrics, or a finished log from which it follows",
             fix=f"state it: --set {contents.path.name}:train_size=... (or tunebench.yaml in the folder)",

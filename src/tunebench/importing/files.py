@@ -20,7 +20,7 @@ MAX_JSON_BYTES = 256 * 2**20
 MAX_ARRAY_BYTES = 4 * 2**30
 _MAX_HEADER_BYTES = 100 * 2**20
 #: The way past a file of a run's own that is damaged: what it told is then not known.
-WITHOUT = "mend it, or take it out of the folder: the run is then read without it"
+WITHOUT = "repair it, or remove it from the folder; then the run is read without it"
 #: How writers of strict JSON spell what JSON has no number for.
 _WORDS = frozenset({"NaN", "nan", "Infinity", "-Infinity", "inf", "-inf"})
 
@@ -29,15 +29,17 @@ def checked_file(path: Path, limit: int | None = None) -> Path:
     """Return a path after checking that a plain file of bearable size is there; links are followed.
 
     Raises:
-        StoreError: A link that leads nowhere, something that is no file, or too large.
+        StoreError: A link that points to nothing, something that is not a file, or a file that is too large.
     """
     try:
         regular = path.resolve(strict=True).is_file()
         size = path.stat().st_size
     except (OSError, RuntimeError):
-        raise StoreError("This link leads nowhere.", value=str(path), fix="put the file itself there") from None
+        raise StoreError(
+            "This link points to nothing.", value=str(path), fix="replace the link with the file"
+        ) from None
     if not regular:
-        raise StoreError("This is no file.", value=str(path), allowed="a plain file, or a link to one")
+        raise StoreError("This is not a file.", value=str(path), allowed="a plain file, or a link to one")
     if limit is not None and size > limit:
         raise StoreError(
             f"The file is too large: {size / 2**20:,.0f} MiB.",
@@ -76,12 +78,12 @@ def read_json_file(path: Path) -> Any:
         raise StoreError(f"The file is not UTF-8 (byte {error.start}).", value=str(path)) from None
     except json.JSONDecodeError as error:
         raise StoreError(
-            f"This is no valid JSON (line {error.lineno}, column {error.colno}): {error.msg}.",
+            f"This is not valid JSON (line {error.lineno}, column {error.colno}): {error.msg}.",
             value=str(path),
-            fix=f"was it cut short when it was written or copied? {WITHOUT}",
+            fix=f"the file may be truncated; {WITHOUT}",
         ) from None
     except (RecursionError, ValueError):
-        raise StoreError("This is no valid JSON: it is nested too deeply.", value=str(path)) from None
+        raise StoreError("This is not valid JSON: it is nested too deeply.", value=str(path)) from None
     except OSError as error:
         raise StoreError(f"The file cannot be read: {error.strerror}.", value=str(path)) from None
 
@@ -105,7 +107,7 @@ def number(raw: dict[str, Any], key: str, path: Path, notes: Notes, *, whole: bo
         raw: The object.
         key: Its key.
         path: Where it was read.
-        notes: Is told of a value that is no finite number, or not whole; it counts as not known.
+        notes: Notes a value that is not a finite number, or not whole; it counts as not known.
         whole: Integers only.
     """
     value = raw.get(key)
@@ -170,7 +172,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise StoreError("The arrays cannot be read.", value=f"{path}: {error}") from None
     except Exception as error:
         # zipfile and zlib raise errors of their own for damage (BadZipFile, zlib.error).
-        raise StoreError("The file is damaged, or no .npz file.", value=f"{path}: {error}") from None
+        raise StoreError("The file is damaged, or not an .npz file.", value=f"{path}: {error}") from None
 
 
 def parameter_counts(path: Path) -> dict[str, int]:

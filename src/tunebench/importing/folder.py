@@ -1,4 +1,4 @@
-"""Which files of a folder tell something about a run, and what each of them holds."""
+"""Which files of a folder describe a run, and what each of them holds."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Contents:
         predictions: Predicted classes, shape ``(n,)``.
         logits: Shape ``(n, classes)``, if they are logits and not probabilities.
         probabilities: Shape ``(n, classes)``.
-        sidecar: What the user wrote beside it, as text.
+        sidecar: The user's ``tunebench.yaml``, as text.
     """
 
     path: Path
@@ -151,11 +151,11 @@ def read_folder(path: Path) -> Contents:
         try:
             found.sidecar, found.sidecar_path = found.take(file).read_text(encoding="utf-8-sig"), file
         except (UnicodeDecodeError, OSError) as error:
-            raise StoreError("The file is no text in UTF-8.", value=f"{file}: {error}") from None
+            raise StoreError("The file is not text in UTF-8.", value=f"{file}: {error}") from None
     if found.log is None and not found.metrics and found.labels is None:
         noted = "".join(f"\n           {sentence}" for sentence in found.notes.sentences)
         raise StoreError(
-            f"This folder holds nothing that a Trainer script leaves: {path}{noted}",
+            f"This folder holds no files of a Trainer script: {path}{noted}",
             allowed=f"trainer_state.json, log_history.json, {', '.join(_METRICS)}, or labels and predictions in "
             "an .npz file",
             fix="give the folder that holds one of these",
@@ -179,7 +179,7 @@ def _last_checkpoint(path: Path, names: set[str]) -> Path | None:
 
 
 def _subfolders(path: Path, names: set[str]) -> Iterator[Path]:
-    """Yield folders of an adapter: PEFT is often told to save beside the rest."""
+    """Yield folders of an adapter: scripts often save it into a folder of its own."""
     for name in sorted(names):
         if not _CHECKPOINT.fullmatch(name) and _there(path / name / "adapter_config.json"):
             yield path / name
@@ -226,7 +226,7 @@ def _add_metric(found: Contents, key: str, value: float | None, name: str) -> No
     known = found.metrics.get(key)
     if known is not None and value is not None and known != value:
         raise StoreError(
-            f"Two files say different things about {key}.",
+            f"Two files contradict each other about {key}.",
             value=f"{found.path / found.metrics_from[key]}: {known!r}; {found.path / name}: {value!r}",
             fix="remove the one that does not belong to this run",
         )
@@ -243,7 +243,7 @@ def _adapter(found: Contents, file: Path) -> dict[str, Any]:
 
 
 def _clause(error: StoreError) -> str:
-    """Return what is wrong with a file, without its path, to stand inside a sentence."""
+    """Return what is wrong with a file, without its path, for use inside a sentence."""
     what = (
         error.what.rstrip(".").replace("This file ", "it ").replace("The file ", "it ").replace("This is", "it is")
     )
@@ -295,7 +295,7 @@ def _read_arrays(found: Contents, paths: Sequence[Path]) -> None:
 def _classes(values: np.ndarray, where: str) -> np.ndarray:
     if values.ndim != 1 or not len(values) or not np.issubdtype(values.dtype, np.integer):
         raise StoreError(
-            "Labels and predicted classes are whole numbers, one an example.",
+            "Labels and predicted classes must be whole numbers, one per example.",
             value=f"{where}: {values.dtype} of shape {values.shape}",
         )
     if values.min() < 0 or values.max() >= 100_000:
@@ -313,7 +313,7 @@ def _same_length(values: np.ndarray, labels: np.ndarray, where: str) -> None:
 def _set_scores(found: Contents, kind: str, values: np.ndarray, where: str, *, count: int) -> None:
     if values.ndim != 2 or values.shape[1] < 2 or not np.issubdtype(values.dtype, np.floating):
         raise StoreError(
-            "Logits are floats of the shape (examples, classes).",
+            "Logits must be floats of the shape (examples, classes).",
             value=f"{where}: {values.dtype} of shape {values.shape}",
         )
     if len(values) != count:
@@ -341,14 +341,14 @@ def _check_classes(found: Contents) -> None:
         highest = max(labels.max(), -1 if found.predictions is None else found.predictions.max())
         if highest >= values.shape[1]:
             raise StoreError(
-                "A label or prediction is none of the classes.",
+                "A label or prediction is not one of the classes.",
                 value=f"{found.path / found.arrays_from}: {highest}",
                 allowed=f"0 to {values.shape[1] - 1}, as many as the logits have columns",
             )
         said = values.argmax(1)
         if found.predictions is not None and (said != found.predictions).any():
             raise StoreError(
-                "The predicted classes are not those of the logits.",
+                "The predicted classes differ from those of the logits.",
                 value=f"{found.path / found.arrays_from}: {int((said != found.predictions).sum())} differ",
                 fix="keep only those that belong to the scored weights",
             )

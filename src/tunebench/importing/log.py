@@ -76,14 +76,14 @@ def checked_log(raw: Any, path: Path, notes: Notes) -> Log:
     Args:
         raw: What the file holds.
         path: The file, for messages.
-        notes: Is told of values that are NaN or infinite; they count as not known.
+        notes: Notes values that are NaN or infinite; they count as not known.
 
     Raises:
-        StoreError: It is no list of entries, or a value that is used is no number.
+        StoreError: It is not a list of entries, or a value that is used is not a number.
     """
     if not isinstance(raw, list):
         raise StoreError(
-            "A log is a list of entries.",
+            "A log must be a list of entries.",
             value=f"{path}: {type(raw).__name__}",
             allowed="[{...}, {...}]",
             fix=WITHOUT,
@@ -98,7 +98,9 @@ def _checked(raw: Any, position: int, path: Path, notes: Notes) -> dict[str, Any
     """Return an entry with the values that are used; None where NaN stands for its step or epoch."""
     where = Path(f"{path} (entry {position + 1})")
     if not isinstance(raw, dict):
-        raise StoreError("An entry of the log is no object.", value=f"{where}: {type(raw).__name__}", fix=WITHOUT)
+        raise StoreError(
+            "An entry of the log is not an object.", value=f"{where}: {type(raw).__name__}", fix=WITHOUT
+        )
     for key in (key for key, value in raw.items() if is_not_finite(value)):
         notes.not_finite(path, key)
     finite = {key: None if is_not_finite(value) else value for key, value in raw.items()}
@@ -167,7 +169,9 @@ def times(log: Log) -> Times:
     found = [entry.get("eval_runtime") for entry in log.evaluations]
     known = [value for value in found if value is not None]
     if len(known) < len(found):
-        return Times(total, None, "Of some evaluations the time was not logged: training only is not known.")
+        return Times(
+            total, None, "Some evaluations have no logged time, so the time of training only is not known."
+        )
     evaluations = math.fsum(known)
     speed = log.summary.get("train_steps_per_second")
     steps = None if speed is None else (speed + _RATE_ROUNDING) * (total + _SECONDS_ROUNDING)

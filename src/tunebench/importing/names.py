@@ -15,7 +15,7 @@ def label_names(contents: Contents, values: Values) -> tuple[tuple[str, ...], bo
 
     Args:
         contents: The folder.
-        values: Holds what is stated, and is told what is found.
+        values: Holds what is stated, and records what is found.
 
     Raises:
         ConfigError: A statement contradicts the folder.
@@ -30,7 +30,7 @@ def label_names(contents: Contents, values: Values) -> tuple[tuple[str, ...], bo
     if stated is not None:
         if found is not None and len(found) != len(stated):
             raise ConfigError(
-                "The stated class names are not as many as the model has classes.",
+                "The number of stated class names is not the model's number of classes.",
                 value=f"{contents.config_path}: {len(found)} classes; stated: {', '.join(stated)}",
             )
         return tuple(stated), True

@@ -1,4 +1,4 @@
-"""What a folder holds that cannot be used: collected while it is read, one sentence a file at the end."""
+"""Notes on what cannot be used of a folder, collected while it is read: one sentence per file."""
 
 from __future__ import annotations
 

@@ -135,14 +135,14 @@ def _from_predictions(contents: Contents, names: tuple[str, ...], scored: Scored
     where = contents.path / contents.arrays_from
     if not classes:
         raise StoreError(
-            "How many classes there are is not known, and macro F1 is a mean over them.",
+            "The number of classes is not known, and macro F1 is a mean over them.",
             value=str(where),
             fix=f"state them: --set {contents.path.name}:label_names=[...] (or tunebench.yaml in the folder)",
         )
     highest = int(max(labels.max(), predicted.max()))
     if (names and len(names) != classes) or highest >= classes:
         raise StoreError(
-            "A label or prediction is none of the classes.",
+            "A label or prediction is not one of the classes.",
             value=f"{where}: {highest if highest >= classes else f'{classes} columns'}",
             allowed=f"the classes {', '.join(names) or f'0 to {classes - 1}'}",
         )

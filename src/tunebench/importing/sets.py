@@ -110,7 +110,7 @@ def tell_apart(names: Sequence[str], *, test: str | None, validation: str | None
                 allowed=", ".join(filter(None, names)) or "none: the evaluations name no set",
             )
     if test is not None and test == validation:
-        raise ConfigError("One set is stated to be both test_set and validation_set.", value=test)
+        raise ConfigError("The same set is stated as test_set and as validation_set.", value=test)
     kept = tuple(name for name in names if name.lower() not in _TRAIN or name in (test, validation))
     training = tuple(name for name in names if name not in kept)
     rest = [name for name in kept if name not in (test, validation)]

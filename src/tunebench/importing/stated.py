@@ -1,4 +1,4 @@
-"""What the person who imports a run states about it: ``tunebench.yaml`` in its folder, and ``--set``."""
+"""What the user states about an imported run: ``tunebench.yaml`` in its folder, and ``--set``."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def read_stated(folder: Path, text: str | None, *, where: Path, settings: Sequen
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
-        raise ConfigError("This file is no mapping of keys to values.", value=str(where))
+        raise ConfigError("This file is not a mapping of keys to values.", value=str(where))
     sources = dict.fromkeys(raw, str(where))
     for own in (False, True):
         for setting in settings:
@@ -114,7 +114,7 @@ def parse_setting(setting: str, names: set[str]) -> tuple[str | None, str, Any]:
 
 
 def _boolean(key: Any, value: Any, source: str) -> TunebenchError:
-    return ConfigError(f"{source}: {key}: true and false are no values here.", value=value)
+    return ConfigError(f"{source}: {key}: true and false are not allowed here.", value=value)
 
 
 def _explain(item: Any, sources: dict[Any, str]) -> TunebenchError:

@@ -31,15 +31,15 @@ class Values:
         for value, source in told[1:]:
             if value != told[0][0]:
                 raise StoreError(
-                    f"Two files say different things about {name}.",
+                    f"Two files contradict each other about {name}.",
                     value=f"{self.where}: {told[0][1]}: {told[0][0]!r}; {source}: {value!r}",
                     fix="remove the one that does not belong to this run",
                 )
         if told and stated is not None and stated != told[0][0]:
             raise ConfigError(
-                f"What is stated about {name} is not what the folder says.",
+                f"The stated {name} is not that of the folder.",
                 value=f"stated: {stated!r}; {self.where}/{told[0][1]}: {told[0][0]!r}",
-                fix="drop the statement, or import the folder it is about",
+                fix="remove the statement, or import the folder that it describes",
             )
         value = told[0][0] if told else stated
         if told:

@@ -1,4 +1,4 @@
-"""What a folder with a trained classifier holds, read without loading its weights.
+"""The contents of a folder with a trained classifier, read without loading its weights.
 
 Five kinds are known: a merged folder (``save_pretrained``), a PEFT adapter folder, an ONNX folder, a linear
 classifier, and the folder of a complete run of a study. Ours carry an ``export.json``; for others its facts are
@@ -65,7 +65,7 @@ class Artifact:
         max_length: Most tokens that are read of a text, special ones included; None where whole texts are read.
         truncation: Which tokens of a longer text these are.
         head_share: Their share from the beginning, under ``head_tail``.
-        base: What an adapter lies over; None for the other formats.
+        base: An adapter's base; None for the other formats.
         run: The run, where the folder is that of a run.
     """
 
@@ -135,7 +135,7 @@ def _describe_run(folder: Path) -> Artifact:
         raise StoreError(
             "The run is not complete.",
             value=f"{folder.name}: {'no record yet' if record is None else record.status}",
-            fix="tunebench run STUDY --out FOLDER goes on with it",
+            fix="tunebench run STUDY --out FOLDER resumes it",
         )
     run.require_weights(record)
     strategy, max_length = capabilities_of(record.spec.kind), record.spec.max_length
@@ -177,10 +177,10 @@ def checked_base(expected: ModelRef) -> ModelRef:
     found = resolve_model(expected.source, expected.revision)
     if found.fingerprint != expected.fingerprint:
         raise ModelError(
-            "The base model is not the one this was trained over: its files differ.",
+            "The base model is not the one this was trained on: its files differ.",
             value=f"{expected.source}: {found.fingerprint}",
             allowed=expected.fingerprint,
-            fix="put the original files back, or train again over these",
+            fix="put the original files back, or train again on these",
         )
     return expected
 
@@ -237,7 +237,7 @@ def _named_base(folder: Path, source: str, revision: str | None) -> ModelRef:
         return resolve_model(source, revision)
     except ModelError as error:
         raise ModelError(
-            f"The base model that the adapter names cannot be used: {error.what}",
+            f"The adapter's base model cannot be used: {error.what}",
             value=source,
             fix=f"write the base's folder here, or its Hub name, into {folder / ADAPTER_CONFIG} "
             "(base_model_name_or_path)",
@@ -291,7 +291,7 @@ def _configured_classes(config: Mapping[str, Any]) -> int:
 
 def _several(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     if len(names) < 2:
-        raise ModelError("This model has a single output; it is no classifier.", value=str(folder))
+        raise ModelError("This model has a single output; it is not a classifier.", value=str(folder))
     return names
 
 
@@ -325,7 +325,7 @@ def _truncation(facts: Mapping[str, Any], tokens: Path) -> tuple[Truncation, flo
         recipe = Recipe.model_validate(stated)
     except ValidationError:
         raise ModelError(
-            "The export names a way to shorten texts that is not known here.",
+            "The export names an unknown way to shorten texts.",
             value=f"{EXPORT_FILE}: {stated}",
             allowed="truncation: head, tail or head_tail; head_share: more than 0, less than 1",
             fix="use the version of tunebench that wrote it",
@@ -347,7 +347,7 @@ def _export_facts(folder: Path) -> Mapping[str, Any]:
 def _not_a_classifier(folder: Path, source: str) -> ModelError:
     if (folder / "plan.json").exists():
         return ModelError(
-            "This is a study's folder; it holds many models.",
+            "This is the folder of a study, which holds many models.",
             value=str(folder),
             allowed="the folder of one run (DIR/runs/RUN_ID), or an export",
             fix=f"tunebench export {folder} --out PATH",

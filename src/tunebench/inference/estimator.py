@@ -24,8 +24,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Fine-tune a pretrained encoder on texts, with scikit-learn's conventions.
 
     ``X`` is a sequence of strings (list, array or Series), so there are no features to count:
-    ``n_features_in_`` is not set. Training is that of a study's run, with the last weights, or with the best
-    on a validation part where ``validation_fraction`` is set.
+    ``n_features_in_`` is not set. It trains as a run of a study does. It keeps the last weights, or the best
+    ones on a validation part if ``validation_fraction`` is set.
 
     Args:
         strategy: A kind of strategy: ``full``, ``lora``, ``embeddings``, ``tfidf``, ...
@@ -33,7 +33,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model: Packaged name, Hub name or folder of the encoder.
         learning_rate: None for the strategy's default.
         epochs: Passes over the training texts.
-        batch_size: Texts a step.
+        batch_size: Texts per step.
         max_length: Longest text in tokens; the rest is cut off.
         validation_fraction: Share of the training texts that chooses among the checkpoints instead of being
             trained on; 0 trains on all of them and takes the last.
@@ -82,7 +82,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Args:
             X: Texts, none of them blank.
-            y: One label a text; two classes or more.
+            y: One label per text; two classes or more.
 
         Returns:
             The estimator itself.
@@ -103,11 +103,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Sequence[str]) -> np.ndarray:
-        """Return the likeliest class of each text, of shape ``(texts,)`` and the type of ``y``.
+        """Return the most likely class of each text, of shape ``(texts,)`` and the type of ``y``.
 
         Raises:
             NotFittedError: :meth:`fit` has not been called.
-            ValueError: A text is no string, or no valid Unicode.
+            ValueError: A text is not a string, or not valid Unicode.
         """
         best = self._logits(X).argmax(axis=1)
         found: np.ndarray = self.classes_[best]
@@ -190,7 +190,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return record, load(folder.path, device=self.device, precision=precision)
 
     def __sklearn_tags__(self) -> Any:
-        """Say that X is texts, one a row."""
+        """Say that X holds texts, one per row."""
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
@@ -219,9 +219,9 @@ def _refuse_unloadable(name: str) -> None:
 
 def _strings(X: Any) -> list[str]:
     if isinstance(X, (str, bytes)):
-        raise ValueError("X is a single text; a sequence of texts is wanted")
+        raise ValueError("X is a single text; a sequence of texts is needed")
     if not isinstance(X, Iterable) or isinstance(X, (Mapping, Set)):
-        raise ValueError(f"X is of type {type(X).__name__}; a sequence of texts is wanted")
+        raise ValueError(f"X is of type {type(X).__name__}; a sequence of texts is needed")
     dimensions = getattr(X, "ndim", 1)
     if dimensions != 1:
         raise ValueError(f"Expected a 1D sequence of texts, got {dimensions} dimensions")

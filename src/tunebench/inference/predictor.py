@@ -1,4 +1,4 @@
-"""A trained classifier, ready to answer: one class over every format a folder may have."""
+"""A trained classifier, ready to predict: one class for every format that a folder may have."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def load(
 
     Raises:
         ModelError: The folder holds no classifier, or a part of it is missing.
-        StoreError: It is a run's folder, and damaged or not complete.
-        ConfigError: Device or precision do not go with the format.
-        MissingExtraError: ONNX, without its packages.
+        StoreError: It is the folder of a run that is damaged or not complete.
+        ConfigError: The format does not support the device or the precision.
+        MissingExtraError: The packages for ONNX are not installed.
     """
     artifact = describe(path)
     if precision not in ("auto", "fp32", "bf16"):
@@ -110,7 +110,7 @@ class Predictor:
         max_length: Most tokens that are read of a text, special ones included; None where whole texts are read.
         cut: Which tokens of a longer text these are: the ones that training read; None where whole texts are.
         format: How the classifier was stored.
-        base_fingerprint: Content of an adapter's base: equal for adapters over the same base. None for
+        base_fingerprint: Hash of an adapter's base: equal for adapters on the same base. None for
             other formats.
         model: The torch model, adapters merged; None for ONNX and linear classifiers.
     """
@@ -154,7 +154,7 @@ class Predictor:
         """Return the token ids of each text, shortened by :attr:`cut`; int64.
 
         Raises:
-            DataError: A text is no string, or no valid Unicode.
+            DataError: A text is not a string, or not valid Unicode.
         """
         check_texts(texts)
         if not len(texts):
@@ -177,7 +177,7 @@ class Predictor:
             batch_tokens: Tokens a batch, padding included. Texts of similar length share a batch.
 
         Raises:
-            DataError: A text is no string, or no valid Unicode.
+            DataError: A text is not a string, or not valid Unicode.
         """
         return self.logits_of(self.encode(texts), batch_tokens=batch_tokens)
 
@@ -260,7 +260,7 @@ def check_texts(texts: Sequence[str]) -> None:
         DataError: The first that cannot, with its position counted from 1.
     """
     if isinstance(texts, (str, bytes)):
-        raise DataError("A list of texts is wanted, not a single one.", fix="predict([text])")
+        raise DataError("A list of texts is needed, not a single one.", fix="predict([text])")
     for position, text in enumerate(texts, start=1):
         if not isinstance(text, str):
             raise DataError(f"Text {position} is not a string.", value=text, allowed="strings")
@@ -297,10 +297,10 @@ def _torch_forward(model: Any, device: str, *, bf16: bool) -> Forward:
 
 def _load_onnx(artifact: Artifact, *, device: str, threads: int | None, precision: Precision) -> Predictor:
     if device not in ("auto", "cpu"):
-        raise ConfigError("ONNX folders run on the CPU.", value=device, allowed="auto, cpu")
+        raise ConfigError("ONNX models run on the CPU.", value=device, allowed="auto, cpu")
     if precision == "bf16":
         raise ConfigError(
-            "ONNX folders run in the precision they were written in.",
+            "An ONNX model runs in the precision of its export.",
             value=precision,
             allowed="auto, fp32",
             fix="load the merged folder for bf16",

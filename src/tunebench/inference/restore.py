@@ -1,4 +1,4 @@
-"""A torch model from what a folder holds: whole, or an error, and nothing in it left to chance."""
+"""Load a torch model from a folder: complete, or an error. No parameter is drawn at random."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def restore_model(artifact: Artifact) -> tuple[nn.Module, Path]:
-    """Load a torch model in fp32, adapters beside their base, and say where its tokenizer lies.
+    """Load a torch model in fp32, with its adapter unmerged; also return the folder of its tokenizer.
 
     Torch's, NumPy's and Python's random generators are as before afterwards.
 

@@ -23,7 +23,7 @@ CHUNK = 1024
 
 @dataclass(frozen=True)
 class Prediction:
-    """The likeliest label of a text, and its probability."""
+    """The most likely label of a text, and its probability."""
 
     label: str
     probability: float
@@ -36,11 +36,11 @@ def predict_stream(
 
     Args:
         predictor: The classifier.
-        texts: Pairs of where a text stands (for messages) and the text.
+        texts: Pairs of a text's place (for messages) and the text.
         chunk: Texts that are batched together.
 
     Raises:
-        DataError: A text is no valid Unicode. What stands before its chunk has been answered by then.
+        DataError: A text is not valid Unicode. The chunks before it have been answered by then.
     """
     stream = iter(texts)
     while rows := list(islice(stream, chunk)):

@@ -34,7 +34,7 @@ def resolve_device(requested: str) -> str:
     if requested == "auto":
         return available[0]
     if requested not in available:
-        raise ConfigError("This device is not there.", value=requested, allowed=", ".join(available))
+        raise ConfigError("This device is not available.", value=requested, allowed=", ".join(available))
     return requested
 
 
@@ -74,7 +74,7 @@ def gains_from_bf16(device: str) -> bool:
 
 
 def default_precision(device: str, engine: str) -> Precision:
-    """Return what ``precision: auto`` stands for; the reference engine is what a plain script does."""
+    """Return the precision that ``auto`` means; the reference engine uses that of a plain script."""
     return "bf16" if engine == "fast" and gains_from_bf16(device) else "fp32"
 
 

@@ -72,7 +72,11 @@ def _processor() -> list[Finding]:
     if platform.libc_ver()[0] == "glibc":
         found.append(Finding("kept memory", "glibc keeps pages between steps (set by tunebench itself)"))
     else:
-        found.append(Finding("kept memory", "only on glibc", "note", "steps map memory anew: 10 to 25 % slower"))
+        found.append(
+            Finding(
+                "kept memory", "only on glibc", "note", "memory is mapped again in each step: 10 to 25 % slower"
+            )
+        )
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > 0.5 * (psutil.cpu_count() or 1):
         found.append(Finding("load", f"{load:.1f}", "note", "timings will be marked as contended"))

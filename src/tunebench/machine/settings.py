@@ -1,4 +1,4 @@
-"""How to execute: what changes time and memory, and never a result."""
+"""Settings of execution. They change time and memory, and never a result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tunebench.recipe import Frozen
 
 
 class Execution(Frozen):
-    """How to execute; never part of a run's id."""
+    """How to execute a study: devices, processes, caches. Not part of a run's id."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = Field(default=None, ge=1)
@@ -23,7 +23,7 @@ class Execution(Frozen):
     )
     ray_address: str | None = Field(default=None, description="host:port or ray://host:port; None starts a cluster")
     trackers: tuple[str, ...] = Field(
-        default=(), description="told what is logged; see tunebench.execution.tracking"
+        default=(), description="trackers that receive what is logged; see tunebench.execution.tracking"
     )
     prefix_cache: int | None = Field(
         default=2 * 10**9, ge=1, description="bytes a study may keep of frozen layers' outputs; None keeps nothing"

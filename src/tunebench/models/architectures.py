@@ -45,7 +45,7 @@ class Architecture:
         return f"{self.layers.split('.')[0]}.embeddings"
 
     def depth(self, parameter: str) -> int:
-        """Return how far up a parameter lies: 0 for embeddings, i + 1 for layer i, the most for the head."""
+        """Return the depth of a parameter: 0 for embeddings, i + 1 for layer i, the most for the head."""
         if self.is_head(parameter):
             return self.num_layers + 1
         padded = f".{parameter}"
@@ -207,7 +207,7 @@ def unknown_architecture(model_type: str) -> ModelError:
         "This model's architecture is not supported.",
         value=model_type,
         allowed=", ".join(sorted(ARCHITECTURES)),
-        fix="choose an encoder of one of these families, or add an entry to tunebench/architectures.py",
+        fix="choose an encoder of one of these families, or add an entry to tunebench/models/architectures.py",
     )
 
 
@@ -229,7 +229,7 @@ def count_parameters(model: Any, architecture: Architecture) -> tuple[int, int, 
     """Count ``(total, trainable adapter, trainable head)`` parameters; tied ones once.
 
     Everything that is trained and not the head counts as adapter, also under full fine-tuning.
-    Frozen originals that PEFT keeps beside a trained copy of the head are part of the total, as in
+    Frozen originals that PEFT keeps besides a trained copy of the head are part of the total, as in
     PEFT's own count.
     """
     total = adapter = head = 0

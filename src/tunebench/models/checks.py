@@ -1,4 +1,4 @@
-"""What a folder must hold to be a model, and what it holds instead where it is none."""
+"""What a folder must hold to be a model, and what it holds instead if it is none."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def check_model_folder(folder: Path, source: str) -> None:
 
 
 def refuse_other_folders(folder: Path, source: str) -> None:
-    """Raise where the folder is that of an adapter, or of a Trainer with models below it.
+    """Raise if the folder is that of an adapter, or a Trainer's output folder.
 
     Raises:
         ModelError: It says what the folder is, and what to name instead.
@@ -66,7 +66,7 @@ def refuse_other_folders(folder: Path, source: str) -> None:
         config = read_foreign_json(folder / ADAPTER_CONFIG)
         base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
         raise ModelError(
-            "This is a PEFT adapter, trained already over another model; a whole model is wanted.",
+            "This is a PEFT adapter for another model. A whole model is needed.",
             value=source,
             fix=f"name its base ({base or 'adapter_config.json does not say which'}), to train without the "
             "adapter; or fold the adapter into the base first, in Python: "
@@ -91,7 +91,7 @@ def refuse_trainer_output(folder: Path, source: str) -> None:
     if best and best != last.name and (folder / best).is_dir():
         choice = f"{source.rstrip('/')}/{best} (the best by its trainer_state.json), or {choice}"
     raise ModelError(
-        "This is a Trainer's output folder; its models lie in the checkpoints below it.",
+        "This is a Trainer's output folder; the models are in its checkpoint folders.",
         value=source,
         allowed=", ".join(found[step].name for step in sorted(found)),
         fix=f"name one of them: {choice}",
@@ -158,28 +158,28 @@ def check_tokenizer_files(folder: Path, source: str) -> None:
     pieces = [name for name in _SENTENCEPIECE if (folder / name).exists()]
     if not pieces:
         raise ModelError(
-            "The model has no tokenizer beside it, so that every word would be unknown to it.",
+            "The model's folder has no tokenizer, so every word would be unknown to the model.",
             value=source,
             allowed=f"{', '.join(' with '.join(names) for names in _TOKENIZERS)}, {', '.join(_SENTENCEPIECE)}",
             fix="tokenizer.save_pretrained(folder) from where the model was trained",
         )
     if importlib.util.find_spec("sentencepiece") is None:
         raise ModelError(
-            f"The tokenizer is there as {pieces[0]} alone, and the package that reads it is not installed.",
+            f"The tokenizer exists only as {pieces[0]}, and the package that reads it is not installed.",
             value=source,
             allowed="tokenizer.json, which needs no further package",
-            fix="pip install sentencepiece; or, once and where that is installed: "
+            fix="pip install sentencepiece; or, once, where it is installed: "
             "AutoTokenizer.from_pretrained(folder).save_pretrained(folder), which writes tokenizer.json",
         )
 
 
 def check_token_ids(tokenizer: PreTrainedTokenizerBase, rows: int | None, folder: Path) -> None:
-    """Raise where a tokenizer knows no words, or gives ids that the model's embedding has no row for.
+    """Raise if a tokenizer knows no words, or gives ids for which the model's embedding has no row.
 
     Args:
         tokenizer: The tokenizer.
         rows: Rows of the embedding; None where they are not known.
-        folder: Where the tokenizer lies, for the message.
+        folder: The tokenizer's folder, for the message.
 
     Raises:
         ModelError: With the numbers.
@@ -187,9 +187,9 @@ def check_token_ids(tokenizer: PreTrainedTokenizerBase, rows: int | None, folder
     vocabulary = tokenizer.get_vocab()
     if set(vocabulary) <= set(tokenizer.all_special_tokens):
         raise ModelError(
-            "The tokenizer holds no words, so that every word would be unknown to the model.",
+            "The tokenizer holds no words, so every word would be unknown to the model.",
             value=str(folder),
-            fix="put the tokenizer there that was saved with the weights",
+            fix="use the tokenizer that was saved with the weights",
         )
     outside = sorted((number, token) for token, number in vocabulary.items() if rows is not None and number >= rows)
     if outside:
@@ -197,25 +197,26 @@ def check_token_ids(tokenizer: PreTrainedTokenizerBase, rows: int | None, folder
             f"The tokenizer and the weights do not belong together: token ids go up to {outside[-1][0]}, and the "
             f"model's embedding has {rows} rows (ids 0 to {(rows or 0) - 1}).",
             value=f"{folder}: {listed([f'{token} = {number}' for number, token in outside])}",
-            fix="put the tokenizer there that was saved with the weights; or, where tokens were added for "
-            "training, model.resize_token_embeddings(len(tokenizer)), and save both",
+            fix="use the tokenizer that was saved with the weights; or, if tokens were added for training, "
+            "call model.resize_token_embeddings(len(tokenizer)), and save both",
         )
 
 
 def refuse_other_problems(config: Mapping[str, Any], source: str) -> None:
-    """Raise where a classifier was trained for something else than one class a text.
+    """Raise if a classifier was trained for something else than one class per text.
 
     Args:
         config: The content of its config.json.
         source: What the user called it.
 
     Raises:
-        ModelError: Several labels a text, or numbers.
+        ModelError: Several labels per text, or numbers.
     """
     reasons = {
-        "multi_label_classification": "The model was trained to give each text several labels, or none; one class "
-        "a text would be a wrong answer, and several are not supported yet.",
-        "regression": "The model was trained to give each text a number; it is no classifier.",
+        "multi_label_classification": "The model was trained to give each text several labels, or none. One "
+        "class per text would be a wrong answer, and several labels are not "
+        "supported yet.",
+        "regression": "The model was trained to give each text a number; it is not a classifier.",
     }
     problem = config.get("problem_type")
     if problem in reasons:
@@ -223,7 +224,7 @@ def refuse_other_problems(config: Mapping[str, Any], source: str) -> None:
             reasons[problem],
             value=f"{source}: problem_type: {problem}",
             allowed="problem_type: single_label_classification, or none",
-            fix="answer with Transformers, or train a model for one class a text with tunebench run",
+            fix="use it with Transformers, or train a model with one class per text: tunebench run",
         )
 
 
@@ -240,11 +241,11 @@ def lacking_head(folder: Path, missing: list[str], is_new_head: Callable[[str], 
             "This is a SetFit model: its classification head is pickled (model_head.pkl) and not read, since "
             "reading a pickle runs code.",
             value=str(folder),
-            fix="answer with the setfit library: SetFitModel.from_pretrained(folder); its encoder can be trained "
-            f"here: tunebench run STUDY --model {folder}",
+            fix="use the setfit library: SetFitModel.from_pretrained(folder); its encoder can be trained here: "
+            f"tunebench run STUDY --model {folder}",
         )
     if all(is_new_head(name) for name in missing):
-        what = f"This is an encoder without a classification head ({listed(missing)}): it gives no classes."
+        what = f"This is an encoder without a classification head ({listed(missing)}), so it predicts no classes."
     else:
         what = f"Trained parameters are missing and would be random: {listed(missing)}."
     return ModelError(

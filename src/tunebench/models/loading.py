@@ -117,7 +117,7 @@ def resolve_model(source: str, revision: str | None = None) -> ModelRef:
     local = source in PACKAGED or local_path(source).is_dir()
     if local and revision is not None:
         raise ModelError(
-            "model_revision is for models on the Hub, and this is not there.",
+            "model_revision works only with a model on the Hub.",
             value=revision,
             fix="drop model_revision",
         )
@@ -125,11 +125,11 @@ def resolve_model(source: str, revision: str | None = None) -> ModelRef:
 
 
 def load_tokenizer(folder: Path, *, rows: int | None = None) -> PreTrainedTokenizerBase:
-    """Load the tokenizer beside a model, and check that the model has an embedding for each of its tokens.
+    """Load a model's tokenizer, and check that the model has an embedding for each of its tokens.
 
     Args:
-        folder: Where it lies.
-        rows: Rows of the model's embedding; None for what the config.json beside the tokenizer says, if anything.
+        folder: Its folder.
+        rows: Rows of the model's embedding; None for what config.json in the tokenizer's folder says, if anything.
 
     Raises:
         ModelError: There is none, it cannot be loaded, or it is not that of the model.
@@ -165,8 +165,8 @@ def load_classifier(
     """Load a sequence classifier in fp32; what its head lacks is drawn from torch's global generator.
 
     Args:
-        folder: Where the model lies.
-        label_names: One name a class, in label order.
+        folder: The model's folder.
+        label_names: One name per class, in label order.
         attention_dropout: Replaces the model's own dropout of attention probabilities.
         base_head: What becomes of a classification head that the model has already: ``fresh`` draws another, as
             if it had none; ``kept`` takes it, its classes matched by name. None takes what fits in shape, whatever
@@ -277,7 +277,7 @@ def _load(
     """Load a classifier, and say what of its head was drawn.
 
     Args:
-        folder: Where it lies.
+        folder: Its folder.
         config: Its configuration.
         stored: What its files hold.
         tensors: What to load; None for the files as they are.
@@ -345,7 +345,7 @@ def _hub_snapshot(source: str, revision: str | None) -> Path:
         raise ModelError(
             f"The model cannot be fetched from the Hub: {first_line(error)}",
             value=source,
-            allowed=f"{', '.join(PACKAGED)} (packaged), a folder, or a Hub name while the Hub is in reach",
+            allowed=f"{', '.join(PACKAGED)} (packaged), a folder, or a Hub name if the Hub can be reached",
             fix="check the name and the network, or name a local folder instead",
         ) from None
 

@@ -91,7 +91,7 @@ def stored_weights(folder: Path, architecture: Architecture) -> StoredWeights:
     """Read names and shapes of the weights in a folder.
 
     Raises:
-        ModelError: A file is missing or damaged, or the encoder lies under a prefix that is not a known one.
+        ModelError: A file is missing or damaged, or the encoder has an unknown prefix.
     """
     files = _files(folder)
     shapes = {name: shape for file in files for name, shape in tensor_shapes(file).items()}
@@ -104,7 +104,7 @@ def _files(folder: Path) -> tuple[Path, ...]:
         return (folder / SINGLE_FILE,)
     if not (folder / INDEX_FILE).exists():
         raise ModelError(
-            f"The weights are not called as Transformers looks for them ({SINGLE_FILE}).",
+            f"The weights file does not have the name that Transformers looks for ({SINGLE_FILE}).",
             value=", ".join(sorted(path.name for path in folder.glob("*.safetensors"))) or str(folder),
             fix=f"rename the file to {SINGLE_FILE}",
         )
@@ -132,11 +132,11 @@ def _prefix(names: Iterable[str], architecture: Architecture, folder: Path) -> s
     raise ModelError(
         "The weights hold several encoders, and none under its own name."
         if others
-        else "The encoder's weights have a prefix before their names that is not a known one.",
+        else "The names of the encoder's weights begin with an unknown prefix.",
         value=", ".join(found),
         allowed=f"the names that save_pretrained() writes, or the prefixes {', '.join(sorted(_WRAPPERS))}",
-        fix=f"save the {architecture.model_type} encoder itself, not what is around it, with save_pretrained() "
-        f"into a folder, with its tokenizer (here: {folder})",
+        fix=f"save the {architecture.model_type} encoder itself, without what is around it, and its tokenizer "
+        f"with save_pretrained() (here: {folder})",
     )
 
 
@@ -152,7 +152,7 @@ def refuse_unfit(
 
     Args:
         architecture: The family.
-        folder: Where it lies, for the message.
+        folder: Its folder, for the message.
         missing: Parameters that the files do not hold.
         mismatched: Those of another shape, each with the stored shape and that of the configuration.
         unexpected: Stored names that no parameter has.
@@ -169,7 +169,7 @@ def refuse_unfit(
         raise ModelError(
             f"The weights do not fit config.json: {listed(shapes)}.",
             value=str(folder),
-            fix="put the config.json beside the weights that was saved with them",
+            fix="use the config.json that was saved with the weights",
         )
     lacking = sorted(name for name in missing if not architecture.is_head(name))
     if not lacking:
@@ -207,7 +207,7 @@ class Base:
         label_names: Its classes, where it has a head.
         problem: The ``problem_type`` of its configuration.
         pickled_head: It is a SetFit model, whose head is not read.
-        source: Where it lies.
+        source: Its folder.
     """
 
     stored: StoredWeights
@@ -244,18 +244,18 @@ class Base:
         if not self.head:
             what = "The base has no classification head that could be kept."
         elif self.problem not in (None, "single_label_classification"):
-            what = f"The head of the base was not trained for one class a text ({self.problem})."
+            what = f"The head of the base was not trained for one class per text ({self.problem})."
         elif self.drawn:
-            what = f"The head of the base is not whole; missing: {listed(self.drawn)}."
+            what = f"The head of the base is incomplete; missing: {listed(self.drawn)}."
         if what is not None:
-            raise ModelError(what, value=self.source, fix="drop keep_head, and a head is drawn from the seed")
+            raise ModelError(what, value=self.source, fix="remove keep_head; then a head is drawn from the seed")
         if sorted(self.label_names) != sorted(label_names) or len(set(label_names)) < len(label_names):
             raise ModelError(
                 "The classes of the base's head are not those of the data, so it cannot be kept.",
                 value=", ".join(self.label_names),
                 allowed=", ".join(label_names),
-                fix="drop keep_head, and a head is drawn from the seed; or, where only the names differ, mend "
-                "id2label in the base's config.json",
+                fix="remove keep_head; then a head is drawn from the seed. Or, if only the names differ, "
+                "correct id2label in the base's config.json",
             )
         return [self.label_names.index(name) for name in label_names]
 
@@ -267,12 +267,12 @@ class Base:
         """
         lines = []
         if self.stored.prefix:
-            lines.append(f"model: the prefix {self.stored.prefix!r} was taken off the names of its weights")
+            lines.append(f"model: the prefix {self.stored.prefix!r} was removed from the names of its weights")
         classes = ", ".join(self.label_names)
         if use == "fresh":
             lines.append(
-                f"model: it is a finished classifier ({classes}); its head is left out, and a new one is drawn "
-                "from the seed (keep_head: true keeps it)"
+                f"model: it is already a classifier ({classes}); its head is replaced by a new one, drawn from "
+                "the seed (keep_head: true keeps it)"
             )
         elif use == "kept":
             lines.append(f"model: its classification head ({classes}) is kept, its classes matched by name")

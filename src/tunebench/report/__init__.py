@@ -1,4 +1,4 @@
-"""Everything a study shows of itself: tables, figures, and a report that holds them."""
+"""The results of a study: tables, figures, and a report with all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report in Markdown: warnings, tables, figures, and how to get the same again."""
+"""The report in Markdown: warnings, tables, figures, and how to reproduce them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tunebench.store.record import RunRecord
 
 
 def write_report(source: Source) -> Path:
-    """Write ``report.md`` into the study's folder, and the figures it shows into ``figures/`` beside it.
+    """Write ``report.md`` into the study's folder, and its figures into ``figures/`` there.
 
     Returns:
         The path of the report.
@@ -43,7 +43,7 @@ def render_report(source: Source, *, figures: dict[str, str], drawn_runs: Collec
     Args:
         source: The study.
         figures: Titles by the names of files in ``figures/``, in order.
-        drawn_runs: Ids of the runs whose own figures lie in ``figures/runs/``.
+        drawn_runs: Ids of the runs whose own figures are in ``figures/runs/``.
     """
     environment = Environment(
         loader=PackageLoader("tunebench", "report"),

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing but itself."""
+"""The report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SCRIPTS = ("theme.js", "tables.js", "charts.js", "texts.js", "page.js")
 
 
 def write_page(source: Source) -> Path:
-    """Write ``report.html`` into the study's folder and return its path; the figures lie there already."""
+    """Write ``report.html`` into the study's folder and return its path; the figures must be there already."""
     from tunebench.files import write_text
 
     path = source.folder / "report.html"

@@ -1,4 +1,4 @@
-"""The study file that gives all runs of a comparison again."""
+"""The study file that reproduces all runs of a comparison."""
 
 from __future__ import annotations
 

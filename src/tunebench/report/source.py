@@ -88,12 +88,12 @@ class Source:
 
     @cached_property
     def arms(self) -> tuple[Arm, ...]:
-        """The arms that tables and figures show, with scores, by strategy and size."""
+        """The configurations that tables and figures show, with scores, by strategy and size."""
         return tuple(arm for group in self.comparison.groups() for arm in group.shown if arm.scored)
 
     @cached_property
     def predictions(self) -> dict[str, Predictions]:
-        """The stored predictions of the shown arms, by run id; damaged ones and those of other test parts go."""
+        """The usable stored predictions of the shown configurations, by run id, all of one test part."""
         found: dict[str, Predictions] = {}
         for cell in (cell for arm in self.arms for cell in arm.scored):
             read = _read(cell, self.folder)
@@ -104,11 +104,11 @@ class Source:
 
     @cached_property
     def without_predictions(self) -> int:
-        """How many scored runs of the shown arms have no usable predictions."""
+        """How many scored runs of the shown configurations have no usable predictions."""
         return sum(len(arm.scored) for arm in self.arms) - len(self.predictions)
 
     def series(self, arm: Arm) -> str:
-        """Name an arm among those of its size: the strategy, with its learning rate where several are shown."""
+        """Name a configuration within its size: its strategy, with the learning rate if several are shown."""
         group = self.comparison.group(arm.label, arm.train_size)
         several = group is not None and len(group.shown) > 1
         return f"{arm.label}, rate {learning_rate(arm.learning_rate)}" if several else arm.label

@@ -26,7 +26,7 @@ def listed(found: Recommendation) -> dict[str, tuple[str, ...]]:
 
 def recommendation_text(found: Recommendation) -> str:
     """Return the answer, then a list under each heading."""
-    state = "Nothing known stands against it." if found.conclusive else "Not conclusive: see the doubts."
+    state = "Nothing known speaks against it." if found.conclusive else "Not conclusive: see the doubts."
     lines = [found.sentence, state]
     for heading, sentences in listed(found).items():
         lines += ["", f"{heading}:", *(f"- {sentence}" for sentence in sentences)]

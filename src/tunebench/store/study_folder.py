@@ -283,19 +283,34 @@ class StudyStore:
         """Return the stored study, or what stands in its place where the runs were imported.
 
         Raises:
-            StoreError: It is damaged.
+            StoreError: It is damaged, or a strategy of it is not installed.
         """
         try:
             raw = parse_yaml(read_regular(self.study_file, limit=2**24).decode("utf-8"), where=str(self.study_file))
+        except (OSError, StoreError, ConfigError, UnicodeDecodeError) as error:
+            raise self._damaged(error) from None
+        try:
             if isinstance(raw, dict) and raw.get("origin") == "imported":
                 return ImportedStudy.model_validate(raw)
             return StudyConfig.model_validate(_as_stored(raw) if isinstance(raw, dict) else raw)
-        except (OSError, StoreError, ConfigError, ValidationError, UnicodeDecodeError) as error:
+        except ValidationError as error:
+            places = [(item["loc"], item["input"]) for item in error.errors()]
+            unknown = {str(kind) for (*where, key), kind in places if (where[:1], key) == (["strategies"], "kind")}
+            if not unknown:
+                raise self._damaged(error) from None
             raise StoreError(
-                f"The stored study is damaged: {str(error).splitlines()[0]}",
-                value=str(self.study_file),
-                fix="tunebench run STUDY --out FOLDER writes it anew",
+                f"The study in {self.folder} uses a strategy that is not installed here.",
+                value=", ".join(sorted(unknown)),
+                allowed=", ".join(STRATEGIES),
+                fix="install the package that adds it",
             ) from None
+
+    def _damaged(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"The stored study is damaged: {str(error).splitlines()[0]}",
+            value=str(self.study_file),
+            fix="tunebench run STUDY --out FOLDER writes it anew",
+        )
 
     def planned(self) -> list[PlannedRun]:
         """Return the cells of the plan, in its order.

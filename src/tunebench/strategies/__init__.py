@@ -1,6 +1,6 @@
 """Fine-tuning strategies: the registry and its members.
 
-To add one: write a file beside this with a :class:`~tunebench.strategies.base.Strategy` subclass
+To add one: write a file in this folder with a :class:`~tunebench.strategies.base.Strategy` subclass
 under ``@register`` and import it here. The tests run over the registry, so it is tested on arrival.
 A package of your own adds one without a change here: an entry point in the group ``tunebench.strategies``
 names the class; see ``examples/extending``.

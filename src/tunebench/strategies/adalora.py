@@ -26,15 +26,15 @@ class AdaLoraParams(StrategyParams):
     alpha: float = Field(default=24.0, gt=0, description="updates are scaled by alpha / initial_rank")
     dropout: float = Field(default=0.0, ge=0, lt=1)
     placement: Placement = "all_linear"
-    initial_share: float = Field(default=0.1, ge=0, lt=1, description="of training, before any rank is taken")
-    final_share: float = Field(default=0.3, ge=0, lt=1, description="of training, after the ranks are settled")
+    initial_share: float = Field(default=0.1, ge=0, lt=1, description="of training, before any rank is removed")
+    final_share: float = Field(default=0.3, ge=0, lt=1, description="of training, after the last change of ranks")
     interval: int = Field(default=1, ge=1, description="optimisation steps between two allocations")
     orthogonality: float = Field(default=0.5, ge=0, description="weight of the penalty that is added to the loss")
 
     @model_validator(mode="after")
     def _leaves_room(self) -> AdaLoraParams:
         if self.target_rank >= self.initial_rank:
-            raise ValueError("target_rank must be below initial_rank: ranks are only taken, never added")
+            raise ValueError("target_rank must be below initial_rank: ranks are only removed, never added")
         if self.initial_share + self.final_share >= 1:
             raise ValueError("initial_share and final_share leave no part of training to allocate ranks in")
         return self
@@ -45,7 +45,7 @@ class AdaLoRA(Strategy):
     """Train updates in the form of a singular value decomposition, and prune their singular values."""
 
     name: ClassVar[str] = "adalora"
-    summary: ClassVar[str] = "low-rank updates whose ranks are taken from where they matter least, and the head"
+    summary: ClassVar[str] = "low-rank updates, pruned where they matter least, and the head"
     source: ClassVar[str] = "Zhang et al. 2023, AdaLoRA (arXiv:2303.10512)"
     params: ClassVar[type[StrategyParams]] = AdaLoraParams
     default_learning_rate: ClassVar[float] = 1e-3
@@ -96,7 +96,7 @@ class AdaLoRA(Strategy):
 
 
 class _Allocation(StepHook):
-    """PEFT's rank allocator, and what it remembers: it keeps that outside of the model's parameters."""
+    """PEFT's rank allocator, and its state, which is not part of the model's parameters."""
 
     def __init__(self, model: Any, params: AdaLoraParams, steps: int) -> None:
         self._adapted = model.base_model

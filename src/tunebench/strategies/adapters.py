@@ -23,7 +23,7 @@ class VeraParams(StrategyParams):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     d_initial: float = Field(default=0.1, gt=0, description="first value of the lower factor's scaling")
     placement: Literal["query_value"] = Field(
-        default="query_value", description="its shared projections want layers of one shape"
+        default="query_value", description="its shared projections need layers of one shape"
     )
 
 
@@ -40,7 +40,9 @@ class IA3(Strategy):
     """Learned rescaling of keys, values and the inner activations of the feed-forward part."""
 
     name: ClassVar[str] = "ia3"
-    summary: ClassVar[str] = "one learned factor a unit of keys, values and feed-forward activations, and the head"
+    summary: ClassVar[str] = (
+        "one learned factor for each unit of keys, values and feed-forward activations, and the head"
+    )
     source: ClassVar[str] = "Liu et al. 2022, IA3 (arXiv:2205.05638)"
     params: ClassVar[type[StrategyParams]] = NoParams
     default_learning_rate: ClassVar[float] = 3e-3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -41,7 +42,7 @@ class StepHook(ABC):
 
     @abstractmethod
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Remember again what :meth:`state` gave; then it goes on as if nothing had been interrupted."""
+        """Remember again what :meth:`state` gave; then the run resumes as if nothing had been interrupted."""
 
 
 class Strategy(ABC):
@@ -244,10 +245,23 @@ class ClassicalStrategy(LinearStrategy):
         return None
 
 
+@cache
+def _instance(cls: type[Strategy]) -> Strategy:
+    """Return the one instance of a class, so that registering it and naming it as an entry point are the same."""
+    return cls()
+
+
 def _member(found: Any) -> tuple[str, Strategy]:
     if not isinstance(found, type) or not issubclass(found, Strategy):
         raise TypeError(f"a subclass of tunebench.strategies.Strategy is needed, got {found!r}")
-    return found.name, found()
+    missing = [name for name in _REQUIRED if not hasattr(found, name)]
+    if missing:
+        raise TypeError(f"the class {found.__name__} lacks {', '.join(missing)}")
+    return found.name, _instance(found)
+
+
+#: What a class must set.
+_REQUIRED = ("name", "summary", "source", "params", "default_learning_rate")
 
 
 #: All strategies by name, those of installed packages included. A new one is one file and one entry in
@@ -257,7 +271,7 @@ STRATEGIES: Registry[Strategy] = Registry("tunebench.strategies", "strategy", _m
 
 def register(cls: type[Strategy]) -> type[Strategy]:
     """Add a strategy class to the registry, keyed by its name."""
-    STRATEGIES.add(cls.name, cls())
+    STRATEGIES.add(cls.name, _instance(cls))
     return cls
 
 

@@ -25,14 +25,14 @@ class HeadOnlyParams(StrategyParams):
     pooling: Literal["cls", "mean"] = Field(
         default="cls",
         json_schema_extra=ADDED_LATER,
-        description="what the head reads: what it is made for (the first token), or the mean over all tokens",
+        description="what the head reads: the first token, for which it is made, or the mean over all tokens",
     )
 
 
 class LastKParams(StrategyParams):
     """How many layers are trained."""
 
-    layers: int = Field(default=2, ge=1, description="trained layers, from the top; the head is trained besides")
+    layers: int = Field(default=2, ge=1, description="trained layers, from the top; the head is trained, too")
 
 
 @register
@@ -46,7 +46,7 @@ class HeadOnly(Strategy):
     default_learning_rate: ClassVar[float] = 1e-3
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
-        """Freeze all but the head, and set what it reads; see :meth:`Strategy.prepare`."""
+        """Freeze everything but the head, and set the pooling; see :meth:`Strategy.prepare`."""
         from tunebench.models.pooling import pool_mean
 
         if params.pooling == "mean":

@@ -23,14 +23,15 @@ class FullParams(StrategyParams):
         gt=0,
         le=1,
         json_schema_extra=ADDED_LATER,
-        description="each layer's learning rate over that of the layer above; 1 is one rate for all",
+        description="each layer's learning rate, relative to that of the layer above; 1 is one rate for all",
     )
     unfreeze: float = Field(
         default=0.0,
         ge=0,
         lt=1,
         json_schema_extra=ADDED_LATER,
-        description="share of training over which layers begin to learn one by one, from the top; 0: all at once",
+        description="share of training over which layers are unfrozen one by one, from the top; 0: all train "
+        "from the start",
     )
 
 

@@ -22,7 +22,7 @@ Init = Literal["default", "gaussian", "pissa", "olora", "orthogonal", "eva"]
 
 
 class LoraParams(StrategyParams):
-    """Parameters of LoRA, under PEFT's names where it has them; the defaults are the report's."""
+    """Parameters of LoRA, under PEFT's names where it has them; the defaults are the paper's."""
 
     rank: int = Field(default=8, ge=1, le=1024)
     alpha: float = Field(default=16.0, gt=0)
@@ -32,11 +32,11 @@ class LoraParams(StrategyParams):
     )
     rslora: bool = Field(default=False, json_schema_extra=ADDED_LATER, description="scale by alpha / sqrt(rank)")
     dora: bool = Field(
-        default=False, json_schema_extra=ADDED_LATER, description="learn magnitude and direction apart"
+        default=False, json_schema_extra=ADDED_LATER, description="learn magnitude and direction separately"
     )
     init: Init = Field(default="default", json_schema_extra=ADDED_LATER, description="of the two factors")
     top_layers: int | None = Field(
-        default=None, ge=1, json_schema_extra=ADDED_LATER, description="adapt only so many layers, from the top"
+        default=None, ge=1, json_schema_extra=ADDED_LATER, description="adapt only this many layers, from the top"
     )
 
 
@@ -127,7 +127,7 @@ def wrap(
 
 
 def refuse_targets(placement: Any, top_layers: int | None, architecture: Architecture) -> str | None:
-    """Say why a placement cannot be had, or None."""
+    """Say why the family does not support a placement; None where it does."""
     from tunebench.errors import ModelError, first_line
 
     if top_layers is not None and top_layers > architecture.num_layers:

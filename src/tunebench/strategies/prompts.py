@@ -57,7 +57,7 @@ class PrefixTuning(_VirtualTokens):
     def refusal(self, params: Any, architecture: Architecture) -> str | None:
         """Refuse encoders that take no keys and values from outside; see :meth:`Strategy.refusal`."""
         if architecture.model_type not in _TAKE_KEYS:
-            return f"the encoder of {architecture.model_type} takes no keys and values from outside"
+            return f"the encoder of {architecture.model_type} does not accept keys and values from outside"
         return None
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
@@ -69,7 +69,7 @@ class PrefixTuning(_VirtualTokens):
 
 @register
 class PromptTuning(_VirtualTokens):
-    """Learn embeddings that stand before every text."""
+    """Learn embeddings that are put in front of every text."""
 
     name: ClassVar[str] = "prompt_tuning"
     summary: ClassVar[str] = "learned embeddings before the text, and the head, which reads the first of them"

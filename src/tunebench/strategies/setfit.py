@@ -23,7 +23,9 @@ MOST_LABELS_A_CLASS = 64
 class SetFitParams(StrategyParams):
     """Parameters of SetFit."""
 
-    iterations: int = Field(default=20, ge=1, le=1000, description="pairs of each kind (alike, unlike) a text")
+    iterations: int = Field(
+        default=20, ge=1, le=1000, description="pairs of each kind (same class, different class) for each text"
+    )
     pairs_per_batch: int = Field(default=16, ge=1, le=4096, description="pairs of texts in a batch")
 
 

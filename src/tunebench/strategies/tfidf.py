@@ -1,4 +1,4 @@
-"""The baseline that is no transformer: TF-IDF and logistic regression."""
+"""The baseline without a transformer: TF-IDF and logistic regression."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TfidfParams(LinearParams):
         default="cross_validation",
         json_schema_extra=added_later(neutral="selection"),
         description="what chooses C: cross_validation of log loss, and then a fit on all labels of the run; or "
-        "selection, by macro F1 on the part that selects the checkpoints of the others",
+        "selection, by the metric of the study on the part that selects the checkpoints of the others",
     )
 
 

@@ -72,12 +72,12 @@ class StrategyConfig(Frozen):
     def _only_what_has_effect(self) -> StrategyConfig:
         strategy = STRATEGIES[self.kind]
         if not strategy.tunes_learning_rate and self.learning_rate != (strategy.default_learning_rate,):
-            raise ValueError(f"{self.kind} has no learning rate; drop the key learning_rate")
+            raise ValueError(f"{self.kind} has no learning rate; remove the key learning_rate")
         reaching = strategy.recipe_keys
         idle = [] if reaching is None else [key for key in self.recipe if key not in reaching]
         if idle:
             only = f" (only {', '.join(sorted(reaching))} do)" if reaching else ""
-            raise ValueError(f"these have no effect on {self.kind}{only}; drop them: {', '.join(idle)}")
+            raise ValueError(f"these have no effect on {self.kind}{only}; remove them: {', '.join(idle)}")
         return self
 
     @model_validator(mode="before")
@@ -141,10 +141,10 @@ class Search(Frozen):
     """
 
     method: Literal["grid", "halving"] = "grid"
-    reduction: int = Field(default=3, ge=2, le=10, description="of so many at an evaluation, one goes on")
+    reduction: int = Field(default=3, ge=2, le=10, description="one in this many runs continues at an evaluation")
     first_look: int = Field(default=1, ge=1, le=100, description="evaluation at which runs are first compared")
     budget: Literal["trials", "compute"] | None = Field(
-        default=None, description="what every strategy gets the same of; unset promises nothing"
+        default=None, description="what is equal for all strategies; unset, nothing is promised"
     )
 
 
@@ -160,8 +160,8 @@ class StudyConfig(Recipe):
     model_revision: str | None = None
     keep_head: bool = Field(
         default=False,
-        description="begin with the classification head of a model that is a classifier already, its classes "
-        "matched by name; otherwise it is drawn from the seed",
+        description="keep the classification head of a model that is already a classifier, its classes matched "
+        "by name; otherwise a new head is drawn from the seed",
     )
     data: DataConfig
 
@@ -170,19 +170,24 @@ class StudyConfig(Recipe):
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(42,), min_length=1)
 
     subset_seed: SubsetSeeds = Field(
-        default=(42,), description="draws of the training subset; one, several, or per_seed: another one a seed"
+        default=(42,),
+        description="seeds that draw the training subset: one, several, or per_seed for one draw per seed",
     )
     test_size: int | None = Field(default=None, ge=2, description="test texts to score")
     test_limit: int | None = Field(
         default=None, ge=2, description="most test texts to score where there is no test_size"
     )
     test_seed: int | None = Field(
-        default=None, ge=0, lt=2**31, description="draws the test part; unset, the first subset's seed does"
+        default=None,
+        ge=0,
+        lt=2**31,
+        description="draws the test part; unset, the seed of the first subset draws it",
     )
     validation_fraction: float | None = Field(default=None, ge=0, lt=0.9)
     copies: Copies = Field(
         default="together",
-        description="together: a copy of a text that tests or validates never trains; anywhere: the draw decides",
+        description="together: copies of a test or validation text are never in train; anywhere: the draw "
+        "ignores copies",
     )
     selection: Selection = "validation"
 
@@ -227,7 +232,7 @@ class StudyConfig(Recipe):
             raise ValueError("strategies is a mapping from a label to the strategy's parameters")
         for label in value:
             if not isinstance(label, str) or not _LABEL.fullmatch(label):
-                raise ValueError(f"{label!r} is no strategy label: letters, digits, '_', '.', '-', at most 40")
+                raise ValueError(f"{label!r} is not a strategy label: letters, digits, '_', '.', '-', at most 40")
         return {label: _with_kind(label, raw) for label, raw in value.items()}
 
     @field_validator("train_sizes", "seeds", "subset_seed")
@@ -242,9 +247,9 @@ class StudyConfig(Recipe):
         if self.test_size is not None and self.test_limit is not None:
             raise ValueError("test_size is exact, and test_limit the most: drop one of them")
         if self.selection == "test" and self.validation_fraction:
-            raise ValueError("selection: test leaves no use for a validation part; drop validation_fraction")
+            raise ValueError("selection: test does not use a validation part; remove validation_fraction")
         if self.selection == "validation" and self.validation_fraction == 0:
-            raise ValueError("selection: validation needs a validation part; drop validation_fraction: 0")
+            raise ValueError("selection: validation needs a validation part; remove validation_fraction: 0")
         counts = {
             label: len(strategy.learning_rate)
             for label, strategy in self.strategies.items()
@@ -252,7 +257,7 @@ class StudyConfig(Recipe):
         }
         if self.search.budget == "trials" and len(set(counts.values())) > 1:
             raise ValueError(
-                "search.budget: trials promises every strategy as many learning rates; they have "
+                "search.budget: trials promises every strategy the same number of learning rates; they have "
                 + ", ".join(f"{label} {count}" for label, count in counts.items())
             )
         if self.search.method == "halving" and self.selection != "validation":
@@ -268,8 +273,8 @@ class StudyConfig(Recipe):
         few_shot = [label for label, s in self.strategies.items() if STRATEGIES[s.kind].for_few_labels]
         if few_shot and len(self.draws) > 1 and len({subset for subset, _ in self.draws}) == 1:
             raise ValueError(
-                f"{', '.join(few_shot)} learns from few labels, and which ones they are decides most: several "
-                "seeds on one draw would hide it; set subset_seed: per_seed"
+                f"{', '.join(few_shot)} learns from few labels, so their draw decides most of the score, and "
+                "several seeds on one draw would hide that; set subset_seed: per_seed"
             )
         cells: dict[str, str] = {}
         for label, strategy in self.strategies.items():
@@ -290,7 +295,9 @@ class StudyConfig(Recipe):
         everywhere = self.head_share != Recipe.model_fields["head_share"].default
         if idle or (everywhere and "head_tail" not in kept.values()):
             where = f" (strategy {', '.join(idle)})" if idle else ""
-            raise ValueError(f"head_share{where} has no effect without truncation: head_tail; drop it, or set both")
+            raise ValueError(
+                f"head_share{where} has no effect without truncation: head_tail; remove it, or set both"
+            )
 
     def recipe_of(self, strategy: StrategyConfig) -> Recipe:
         """Return the recipe of one strategy: the study's, with what the strategy sets itself."""

@@ -24,13 +24,13 @@ _RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", 
 _COMPLAINTS = {
     **dict.fromkeys(_RANGE, "is out of range"),
     "too_short": "is empty",
-    "literal_error": "is none of the choices",
-    "string_pattern_mismatch": "is no valid name",
+    "literal_error": "is not one of the choices",
+    "string_pattern_mismatch": "is not a valid name",
 }
 
 
 def explain(error: ValidationError, raw: dict[str, Any]) -> list[TunebenchError]:
-    """Translate all errors of one validation, one a key.
+    """Translate all errors of one validation, one per key.
 
     Args:
         error: What validating ``raw`` as a :class:`StudyConfig` raised.
@@ -73,7 +73,7 @@ def _booleans(value: Any, path: tuple[Any, ...], raw: dict[str, Any]) -> list[Tu
             return []
         key = ".".join(str(part) for part in path)
         allowed = _describe(schema)
-        return [ConfigError(f"{key}: true and false are no values here.", value=value, allowed=allowed)]
+        return [ConfigError(f"{key}: true and false are not allowed here.", value=value, allowed=allowed)]
     children: list[tuple[Any, Any]] = []
     if isinstance(value, list):
         children = list(enumerate(value))
@@ -119,7 +119,7 @@ def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -
         return ConfigError(
             f"{key}: unknown key.",
             value=path[-1],
-            allowed=", ".join(known) or "no keys here",
+            allowed=", ".join(known) or "no keys",
             fix=_did_you_mean(path[-1], known) or "remove it",
         )
     if path[0:1] == ("strategies",) and path[2:] == ("kind",) and "value_error" in types:
@@ -128,7 +128,8 @@ def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -
             f"strategies.{path[1]}: unknown kind of strategy.",
             value=first["input"],
             allowed=", ".join(kinds),
-            fix=_did_you_mean(first["input"], kinds) or "add 'kind: ...' with one of these",
+            fix=_did_you_mean(first["input"], kinds)
+            or "set 'kind' to one of these, or install the package that adds it",
         )
     if path == ("metric",) and "value_error" in types:
         return ConfigError(
@@ -165,7 +166,7 @@ def _strategy_of(label: Any, raw: dict[str, Any]) -> Strategy | None:
 
 
 def _known_keys(path: tuple[Any, ...], raw: dict[str, Any]) -> list[str]:
-    """Return the keys that may stand at a place of a study."""
+    """Return the keys that are allowed at a place of a study."""
     if path[0:1] != ("strategies",) or len(path) == 1:
         return list(_schema_at(path, raw).get("properties", {}))
     strategy = _strategy_of(path[1], raw)

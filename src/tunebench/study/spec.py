@@ -150,7 +150,7 @@ class RunSpec(Frozen):
 
     @property
     def shown_learning_rate(self) -> float | None:
-        """The learning rate; None where the strategy has none, whatever stands in its place."""
+        """The learning rate; None if the strategy has none."""
         return self.learning_rate if capabilities_of(self.kind).tunes_learning_rate else None
 
     @property
@@ -179,9 +179,9 @@ def expand(
         study: The study.
         model: The pinned model.
         data: The pinned data set.
-        train_examples: Training examples available; what ``all`` stands for.
+        train_examples: Training examples available; the meaning of ``all``.
         test_examples: Test examples the study will score.
-        precision: What ``auto`` stands for on this machine, by engine.
+        precision: What ``auto`` means on this machine, by engine.
         base_head: What is done with the classification head of the base; None where it has none. It concerns only
             strategies that have a head of this kind.
         splits: What the parts rest on besides texts and labels.

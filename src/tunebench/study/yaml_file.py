@@ -1,4 +1,4 @@
-"""From a YAML file or a preset to a checked study, with everything that is wrong said at once."""
+"""From a YAML file or a preset to a checked study; all errors are reported together."""
 
 from __future__ import annotations
 
@@ -39,10 +39,12 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, (str, int, float, bool)):
-            raise yaml.constructor.ConstructorError(None, None, "this key is no plain value", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, "this key is not a plain value", key_node.start_mark
+            )
         if key in found:
             raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} stands here twice", key_node.start_mark
+                None, None, f"the key {key!r} occurs here twice", key_node.start_mark
             )
         found[key] = loader.construct_object(value_node, deep=True)
     return found
@@ -133,7 +135,7 @@ def _limit_test(raw: dict[str, Any], overrides: Sequence[str]) -> None:
 def load_data_config(
     source: str, *, text_column: str | None = None, label_column: str | None = None, overrides: Sequence[str] = ()
 ) -> DataConfig:
-    """Check what a command that takes no study is told of its data.
+    """Check the data options of a command that takes no study.
 
     Args:
         source: The source.
@@ -168,14 +170,14 @@ def parse_yaml(text: str, *, where: str) -> Any:
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ConfigError(
-            f"This is no valid YAML{place}: {problem}", value=where, fix="mend it at that place"
+            f"This is not valid YAML{place}: {problem}", value=where, fix="correct it there"
         ) from None
     except RecursionError:
         raise _too_large(where) from None
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         # What PyYAML's own constructors raise for "!!int abc" or the month 13.
         raise ConfigError(
-            f"This is no valid YAML: a value is not of its type ({first_line(error)}).", value=where
+            f"This is not valid YAML: a value does not have its type ({first_line(error)}).", value=where
         ) from None
     if not _is_bearable(value):
         raise _too_large(where)
@@ -184,7 +186,7 @@ def parse_yaml(text: str, *, where: str) -> Any:
 
 def _too_large(where: str) -> ConfigError:
     return ConfigError(
-        "This is no valid YAML: it is nested too deeply, or grows without bounds through its aliases.",
+        "This is not valid YAML: it is nested too deeply, or grows without bounds through its aliases.",
         value=where,
         allowed="a flat study, as in the presets",
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run_parts(spec: RunSpec, dataset: TextDataset) -> Parts:
-    """Cut the parts of a run, whatever trains it; see :func:`~tunebench.data.splits.make_parts`."""
+    """Cut the parts of a run, whatever trains it; see :mod:`tunebench.data.splits`."""
     cut = Cut(
         splits=spec.splits,
         copies=spec.copies,

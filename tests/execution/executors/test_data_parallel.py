@@ -315,7 +315,7 @@ def test_what_cannot_be_shared_is_refused_before_anything_is_written(
     config = study(tiny_model("distilbert"), reviews, batch_size=8)
     with pytest.raises(PlanError, match="8 texts cannot be shared equally by 3 processes"):
         run(config, tmp_path / "out", processes=3)
-    with pytest.raises(ConfigError, match="every run is one process"):
+    with pytest.raises(ConfigError, match="each run uses one process"):
         make_executor(Execution(processes=2, executor="ray"))
     assert not (tmp_path / "out").exists()
 

@@ -200,9 +200,7 @@ def test_runs_that_another_process_holds_are_waited_for_and_told_of_once(cluster
     summary = ray_driver.run(tmp_path, fakes.make_study(), cluster.address, display=Listens(io.StringIO()))
     other.join()
     assert len(summary.complete) == 4
-    assert [line for line in lines if "another process" in line] == [
-        "some runs are left to another process that works on them"
-    ]
+    assert [line for line in lines if "another process" in line] == ["another process trains some of the runs"]
 
 
 def study(model: Path, data: Path, **changes: Any) -> StudyConfig:

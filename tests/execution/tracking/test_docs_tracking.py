@@ -34,6 +34,6 @@ def test_commands_parse(line: str) -> None:
 
 def test_the_page_says_what_the_code_does() -> None:
     assert f"given up after {_DEFAULTS['MLFLOW_HTTP_REQUEST_TIMEOUT']} seconds" in PAGE
-    assert f"longer than {study._PATIENCE:.0f} seconds" in PAGE
+    assert f"at most {study._PATIENCE:.0f} seconds" in PAGE
     assert all(name in PAGE for name in _DEFAULTS if "PRINTING" not in name)
     assert LINES

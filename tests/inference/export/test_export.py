@@ -169,7 +169,7 @@ def test_an_export_that_answers_otherwise_is_refused_and_leaves_nothing(
         save_file(tensors, folder / "adapter_model.safetensors")
 
     monkeypatch.setattr(type(exporter), "write", damaged)
-    message = "other labels" if part == "labels" else "does not answer as the run does"
+    message = "other labels" if part == "labels" else "does not predict the same as the run"
     with pytest.raises(ExportError, match=message):
         export_run(study("bert"), out=tmp_path / "out", format="adapter", run_id=run_of(study("bert"), "lora-all"))
     assert files(tmp_path) == set()
@@ -180,7 +180,7 @@ def test_a_run_that_cannot_be_rebuilt_is_not_exported(
 ) -> None:
     """Source and export would agree with each other, and with nothing that was scored."""
     monkeypatch.setattr("tunebench.engine.checkpoint.load_weights", lambda path, model: None)
-    with pytest.raises(ExportError, match="does not predict what the run predicted"):
+    with pytest.raises(ExportError, match="does not repeat the run's predictions"):
         export_run(study("bert"), out=tmp_path / "out", run_id=run_of(study("bert"), "full"))
     assert files(tmp_path) == set()
 
@@ -188,7 +188,7 @@ def test_a_run_that_cannot_be_rebuilt_is_not_exported(
 def test_what_is_there_is_never_overwritten(study: Study, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     for place in (tmp_path, tmp_path / "mine.txt"):
-        with pytest.raises(StoreError, match="something at this place"):
+        with pytest.raises(StoreError, match="already a file here"):
             export_run(study("bert"), out=place)
     assert files(tmp_path) == {"mine.txt"}
 
@@ -327,7 +327,7 @@ def test_an_upload_out_of_reach_is_a_clear_error(made: Make, monkeypatch: pytest
     folder = made("bert", "lora-all", "adapter").folder
     with pytest.raises(HubError, match="The upload failed"):
         push(folder, "someone/something")
-    with pytest.raises(HubError, match="no repository"):
+    with pytest.raises(HubError, match="not a repository"):
         push(folder, "not a name")
 
 

@@ -1,4 +1,4 @@
-"""Put the fast layers into a loaded model, and take them out again."""
+"""Attach the fast layers to a loaded model, and detach them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch's texts without their padding: one rectangle of texts of similar length below the other.
+"""A batch without padding: rectangles of texts of similar length, one after the other.
 
 A batch drawn at random holds long and short texts, and padded to the longest a good part of it is padding.
 Everything in a layer but attention works on single tokens, so those of all texts may lie one after another;

@@ -26,15 +26,15 @@ def make_executor(execution: Execution) -> Executor:
     name = execution.executor or ("processes" if execution.workers > 1 else "serial")
     if name == "serial" and execution.workers > 1:
         raise ConfigError(
-            "The serial executor runs one after the other.",
+            "The serial executor trains one run at a time.",
             value=f"workers: {execution.workers}",
-            fix="drop --workers, or take --executor processes",
+            fix="remove --workers, or use --executor processes",
         )
     if execution.processes > 1 and name == "ray":
         raise ConfigError(
-            "On a Ray cluster every run is one process.",
+            "On a Ray cluster each run uses one process.",
             value=f"processes: {execution.processes}",
-            fix="drop --processes, or run without Ray",
+            fix="remove --processes, or run without Ray",
         )
     if execution.ray_address is not None and name != "ray":
         raise ConfigError(

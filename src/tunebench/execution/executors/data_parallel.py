@@ -1,6 +1,6 @@
 """One run in several processes of this machine: data parallel, each with its share of every batch.
 
-The process that asked for the run stays what it is and waits; its children form the group
+The parent process waits; its children form the group
 (:mod:`tunebench.engine.process_group`) and each runs :func:`tunebench.training.registry.run_one`. The first of
 them writes to the run's folder. A child that dies, or fails, takes the others with it, and the run has failed with
 that reason; children whose parent dies end at once, since the run's lock died with it.
@@ -43,7 +43,7 @@ _FAREWELL = 30.0
 
 
 class ProcessDiedError(RuntimeError):
-    """One of the processes that trained a run together ended without a word."""
+    """One of the processes that trained a run together ended without a message."""
 
 
 def run_in_processes(attempt: Attempt) -> RunRecord:
@@ -177,7 +177,7 @@ def _obituary(member: _Member, count: int) -> str:
     else:
         how = f"was ended by signal {-code} ({signal.Signals(-code).name})"
         if -code == signal.SIGKILL:
-            how += "; the system does that where memory is out"
+            how += "; the system does this when memory runs out"
     return f"Process {member.rank + 1} of the {count} that train this run {how}."
 
 
@@ -237,7 +237,7 @@ class _Line:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def send(self, kind: str, value: Any) -> None:
-        """Tell the parent something."""
+        """Send the parent a message."""
         try:
             self._connection.send((kind, value))
         except OSError:
@@ -249,7 +249,7 @@ class _Line:
         sys.stderr.flush()
 
     def report(self, progress: Progress) -> None:
-        """Send where the run stands."""
+        """Send the run's progress."""
         if self._first:
             self.send("progress", progress)
 

@@ -52,7 +52,7 @@ def connect(address: str | None) -> bool:
             f"The Ray cluster cannot be joined: {first_line(error)}",
             value=address,
             allowed="host:port or ray://host:port of a running cluster with the same version of Ray",
-            fix="ray status --address HOST:PORT says whether it is up; without --ray-address one is started here",
+            fix="check it with ray status --address HOST:PORT; without --ray-address a cluster is started here",
         ) from None
     return True
 
@@ -75,7 +75,7 @@ def _check(address: str) -> None:
     match = _ADDRESS.fullmatch(address)
     allowed = "host:port, or ray://host:port"
     if match is None or not 0 < int(match[3]) < 65536:
-        raise ConfigError("This is no address of a Ray cluster.", value=address, allowed=allowed)
+        raise ConfigError("This is not an address of a Ray cluster.", value=address, allowed=allowed)
     try:
         socket.create_connection((match[2], int(match[3])), timeout=_PATIENCE).close()
     except OSError as error:

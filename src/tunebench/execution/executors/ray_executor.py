@@ -326,7 +326,7 @@ class _OneAtATime:
         """Say once that another process holds runs of this plan; each has a thread here that says so of itself."""
         with self._lock:
             if not self._told:
-                self._display.message("some runs are left to another process that works on them")
+                self._display.message("another process trains some of the runs")
             self._told = True
 
     def stop(self) -> None:
@@ -373,7 +373,7 @@ def _keep(files: Mapping[str, bytes], folder: RunFolder) -> None:
 
 
 def _unpacked(outcome: dict[str, Any], folder: RunFolder) -> RunRecord:
-    """Write what a task gave into the run's folder, or raise what it raised."""
+    """Write a task's files into the run's folder, or raise its error."""
     if "interrupted" in outcome:
         _keep(outcome["files"], folder)
         raise Interrupted(outcome["interrupted"])

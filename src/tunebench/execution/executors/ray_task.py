@@ -162,7 +162,7 @@ class _Line:
         self._mailbox.put.remote(self._key, kind, value)
 
     def report(self, progress: Progress) -> None:
-        """Send where the run stands, not too often but all that it logs, and each new checkpoint."""
+        """Send the run's progress, not too often, everything that it logs, and each new checkpoint."""
         now = time.monotonic()
         if progress.logged or progress.phase != self._phase or now - self._reported >= _INTERVAL:
             self._phase, self._reported = progress.phase, now

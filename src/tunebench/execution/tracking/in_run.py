@@ -16,7 +16,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def run_callbacks(names: Sequence[str], folder: RunFolder) -> list[TrainerCallback]:
-    """Return callbacks through which a Trainer tells trackers what it logs.
+    """Return callbacks through which a Trainer sends trackers what it logs.
 
     To be called in the process that trains: what a tracker opens does not pickle.
 

@@ -134,7 +134,7 @@ class MlflowLog(StudyLog):
             return str(found.experiment_id)
 
     def _find_parent(self, study: StudyConfig, key: str) -> str:
-        """Return the run that stands for the folder: the one there was before, or a new one."""
+        """Return the folder's run: the earlier one, or a new one."""
         for run in self._search(f"tags.`{_KEY}` = '{key}'"):
             self._client.update_run(run.info.run_id, status="RUNNING")
             return str(run.info.run_id)

@@ -51,7 +51,7 @@ _MAKERS: dict[str, Callable[[StudyConfig, Any], StudyLog]] = {"mlflow": _mlflow,
 
 
 class StudyTrackers:
-    """A study's trackers, as a display that passes on what it is told.
+    """A study's trackers, as a display that passes on what it receives.
 
     Args:
         store: The study.

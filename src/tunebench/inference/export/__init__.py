@@ -1,7 +1,7 @@
 """Exports: a run's classifier as a folder that others can load, checked against the run.
 
-One file a format; to add one, write a file with an :class:`~tunebench.inference.export.base.Exporter` subclass
-under ``@register`` and import it here. The tests run over the registry.
+Each format has one file. To add one, write a file with an :class:`~tunebench.inference.export.base.Exporter`
+subclass under ``@register`` and import it here. The tests run over the registry.
 """
 
 from tunebench.inference.export.adapter import AdapterExporter

@@ -1,4 +1,4 @@
-"""PEFT adapter folders: a few megabytes beside a base that many adapters share."""
+"""PEFT adapter folders: a few megabytes, and a base that many adapters share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AdapterExporter(Exporter):
     """The adapter and the head, as ``PeftModel.from_pretrained`` reads them."""
 
     name: ClassVar[Format] = "adapter"
-    summary: ClassVar[str] = "PEFT adapter and head, to be loaded over the base"
+    summary: ClassVar[str] = "PEFT adapter and head, to load on the base"
     tolerance: ClassVar[Tolerance] = Tolerance(1e-3, 0.99, 0.005)
     library: ClassVar[str] = "peft"
 
@@ -30,8 +30,8 @@ class AdapterExporter(Exporter):
         if artifact.format != "adapter":
             kind = "this strategy" if artifact.run is None else artifact.run.kind
             raise ExportError(
-                f"There is no adapter to export: {kind} trains weights of the model itself, "
-                "which PEFT has no folder for.",
+                f"There is no adapter to export: {kind} trains weights of the model itself, for which PEFT has "
+                "no format.",
                 value=artifact.name,
                 allowed="merged, onnx, onnx-int8",
                 fix="use --format merged",

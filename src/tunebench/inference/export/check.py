@@ -1,4 +1,4 @@
-"""An export against its run: the same texts through both, and what may differ."""
+"""The check of an export: its run's model and the export predict the same texts, within tolerances."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LATENCY_TEXTS = 16
 
 @dataclass(frozen=True)
 class Agreement:
-    """How an export answers beside its run, on the same texts.
+    """How the predictions of an export and its run agree, on the same texts.
 
     Attributes:
         texts: How many texts were compared.

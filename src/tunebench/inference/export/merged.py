@@ -1,4 +1,4 @@
-"""Merged folders: a plain Transformers model, for everything that knows no PEFT."""
+"""Merged folders: a plain Transformers model, for programs without PEFT."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MergedExporter(Exporter):
     """What ``save_pretrained`` writes, adapters folded into the weights."""
 
     name: ClassVar[Format] = "merged"
-    summary: ClassVar[str] = "a plain Transformers model, adapters folded in"
+    summary: ClassVar[str] = "a plain Transformers model, with the adapter merged"
     tolerance: ClassVar[Tolerance] = Tolerance(1e-3, 0.99, 0.005)
     library: ClassVar[str] = "transformers"
 
@@ -29,7 +29,7 @@ class MergedExporter(Exporter):
         plain: Any = merged_model(model)
         if pools_by_hooks(plain):
             raise ExportError(
-                "Transformers has no place for mean pooling in this architecture: the merged folder would "
+                "Transformers has no setting for mean pooling in this architecture, so the merged model would "
                 "read the first token.",
                 value=f"{plain.config.model_type}, pooling: mean",
                 allowed="onnx, onnx-int8",

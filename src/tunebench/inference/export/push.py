@@ -12,7 +12,7 @@ def check_repository(repository: str) -> None:
     """Refuse what cannot be a repository's name.
 
     Raises:
-        HubError: It is no ``NAME`` or ``OWNER/NAME``.
+        HubError: It is not ``NAME`` or ``OWNER/NAME``.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -21,7 +21,7 @@ def check_repository(repository: str) -> None:
         validate_repo_id(repository)
     except HFValidationError as error:
         raise HubError(
-            f"This is no repository on the Hub: {first_line(error)}", value=repository, allowed="OWNER/NAME"
+            f"This is not a repository on the Hub: {first_line(error)}", value=repository, allowed="OWNER/NAME"
         ) from None
 
 
@@ -41,7 +41,7 @@ def push(folder: Path, repository: str) -> str:
         repository: ``OWNER/NAME``.
 
     Raises:
-        HubError: The Hub is out of reach, or refuses.
+        HubError: The Hub cannot be reached, or refuses.
     """
     from huggingface_hub import HfApi
 

@@ -69,7 +69,7 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
     store = StudyStore.open(folder)
     study = store.study()
     if isinstance(study, ImportedStudy):
-        raise ExportError("The runs of this study were imported; their weights are not here.", value=str(folder))
+        raise ExportError("The runs of this study were imported, without their weights.", value=str(folder))
     among: tuple[str, ...] = ()
     if run_id is None:
         comparison = load_comparison(folder)
@@ -149,8 +149,7 @@ def _best(cells: tuple[Cell, ...], name: str) -> str:
     if len(cells) == 1:
         return cells[0].spec.run_id
     raise ExportError(
-        "Nothing says which run is the best: none was scored on a validation part, "
-        "and the test part must not choose.",
+        "No run can be chosen: none was scored on a validation part, and the test part must not choose.",
         value=f"selection: {cells[0].spec.selection}",
         allowed=", ".join(cell.spec.run_id for cell in cells[:6]),
         fix="name one: --run ID",

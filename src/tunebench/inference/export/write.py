@@ -1,4 +1,4 @@
-"""The export itself: write beside the place, load again, compare, and only then move there."""
+"""The export itself: write to a temporary folder, load again, compare, and only then move to the place."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Exported:
     """A finished export.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
         facts: The content of its ``export.json``.
     """
 
@@ -64,14 +64,14 @@ def export_run(
         format: A key of :data:`~tunebench.inference.export.base.EXPORTERS`; None for what holds any run of its
             kind: ``linear`` for a linear classifier, ``merged`` for all others.
         run_id: The run; None for the best by macro F1 on validation.
-        recommended: Take the run that the study recommends; its strategy is chosen by scores on the test part.
+        recommended: Export a run of the recommended strategy, which is chosen by scores on the test part.
         texts: Texts of the test part to compare on.
-        tell: Told what is being done.
+        tell: Called with a line for each step.
 
     Raises:
-        ExportError: The format cannot hold the run, or the export answers differently than the run. Nothing
+        ExportError: The format cannot hold the run, or the export predicts something else than the run. Nothing
             is left at ``out`` then.
-        TunebenchError: Study, run, data or base are not there, or not what they were.
+        TunebenchError: Study, run, data or base are missing, or have changed.
     """
     from safetensors import SafetensorError
 
@@ -111,7 +111,7 @@ def check_place(out: Path) -> None:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StoreError(
-            "There is something at this place already.",
+            "There is already a file here, or a folder that is not empty.",
             value=str(out),
             allowed="a new folder, or an empty one",
             fix="choose another --out, or remove it",
@@ -145,7 +145,7 @@ def _write(
     meter.stop()
     if after.label_names != before.label_names or after.cut != before.cut:
         raise ExportError(
-            "The export has other labels than the run, or reads other tokens of a long text.",
+            "The export has other labels than the run, or reads another part of a long text.",
             value=f"{after.label_names}, {after.cut}",
             allowed=f"{before.label_names}, {before.cut}",
         )
@@ -189,7 +189,7 @@ def _check_rebuilt(source: Source, logits: np.ndarray) -> float:
     repeated = float((source.logits[source.chosen].argmax(1) == logits.argmax(1)).mean())
     if repeated < SAME_AS_STORED:
         raise ExportError(
-            "The run's model, built again from its weights, does not predict what the run predicted.",
+            "The model that is rebuilt from the run's weights does not repeat the run's predictions.",
             value=f"{repeated:.1%} of the predictions are equal",
             allowed=f"at least {SAME_AS_STORED:.0%}",
             fix="check that the versions of torch, transformers and peft are those of the run's record",
@@ -201,9 +201,9 @@ def _refuse_disagreement(found: Agreement, exporter: Exporter) -> None:
     violations = found.violations(exporter.tolerance)
     if violations:
         raise ExportError(
-            f"The export does not answer as the run does, on {found.texts} texts: {'; '.join(violations)}.",
+            f"The export does not predict the same as the run, on {found.texts} texts: {'; '.join(violations)}.",
             value=exporter.name,
-            fix="nothing was kept; choose another --format",
+            fix="nothing was written; choose another --format",
         )
 
 

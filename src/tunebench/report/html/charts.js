@@ -56,7 +56,7 @@
       if (!drawn.length) {
         const line = document.createElement("p");
         line.className = "nothing";
-        line.textContent = "Nothing is switched on.";
+        line.textContent = "Nothing is selected.";
         place.append(line);
       } else if (!several) {
         const into = document.createElement("div");

@@ -1,4 +1,4 @@
-"""The charts: scores by size, against cost, losses while training; and the figures of the registry."""
+"""The charts: scores by size, against cost, losses during training; and the figures of the registry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COSTS: dict[str, tuple[str, float]] = {
     "train_seconds": ("Training time without evaluation (min)", 60.0),
     "peak_memory_bytes": ("Peak memory (GB)", 1e9),
     "trainable_params": ("Trainable parameters (million)", 1e6),
-    "artifact_bytes": ("Size of what is kept (MB)", 1e6),
+    "artifact_bytes": ("Size of stored weights (MB)", 1e6),
 }
 #: Up to so many points each has its size beside it.
 _FEW_POINTS = 14
@@ -113,7 +113,7 @@ def cost(source: Source) -> dict[str, Any]:
     }
 
 
-@section("loss", "Loss while training")
+@section("loss", "Loss during training")
 def loss(source: Source) -> dict[str, Any]:
     """Return training and evaluation losses of every seed and their means, one panel a size."""
     lines: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Confusion and calibration of the shown arms."""
+"""Confusion and calibration of the shown configurations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LISTED = 15
 
 @section("confusion", "Confusion")
 def confusion(source: Source) -> dict[str, Any]:
-    """Return confusion matrices of the shown arms, counts summed over seeds, by size."""
+    """Return confusion matrices of the shown configurations, counts summed over seeds, by size."""
     names = source.comparison.cells[0].spec.data.label_names
     sizes: dict[int, list[dict[str, Any]]] = {}
     for arm in source.arms:
@@ -48,7 +48,7 @@ def confusion(source: Source) -> dict[str, Any]:
 
 @section("calibration", "Calibration")
 def calibrated(source: Source) -> dict[str, Any]:
-    """Return reliability diagrams of the shown arms: seeds together, and each by itself."""
+    """Return reliability diagrams of the shown configurations: seeds together, and each by itself."""
     rows: list[dict[str, Any]] = []
     for entry in filter(None, (_entry(source, arm) for arm in source.arms)):
         key = {"series": source.series(entry.arm), "strategy": entry.label, "size": entry.train_size}
@@ -73,7 +73,7 @@ def calibrated(source: Source) -> dict[str, Any]:
 
 
 def _entry(source: Source, arm: Arm) -> Entry | None:
-    """Return an arm's runs with usable predictions, one a seed: of the first draw, as in the tables."""
+    """Return a configuration's runs with usable predictions, one per seed: of the first draw, as in the tables."""
     runs: dict[int, Predictions] = {}
     for cell in arm.scored:
         if cell.spec.run_id in source.predictions:

@@ -1,4 +1,4 @@
-"""Every run with its spec and a command that makes it again; and how to repeat the whole study."""
+"""Every run with its spec and a command that repeats it; and how to repeat the whole study."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _LONGEST = 6_000
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What the seeds of an arm say together.
+    """The joint prediction of the seeds of a configuration.
 
     Attributes:
         probabilities: Mean over seeds, shape ``(n, classes)``.
@@ -95,7 +95,7 @@ def texts(source: Source) -> dict[str, Any]:
 
 
 def verdicts_by_size(source: Source) -> list[Size]:
-    """Return the verdicts of all arms that have predictions, the largest size first."""
+    """Return the verdicts of all configurations that have predictions, the largest size first."""
     first = next(iter(source.predictions.values()))
     found = []
     for train_size in sorted({arm.train_size for arm in source.arms}, reverse=True):
@@ -192,9 +192,9 @@ def _test_texts(source: Source) -> dict[int, str]:
     stored = next(iter(source.predictions.values()))
     split = dataset.train if dataset.test is None else dataset.test
     if dataset.fingerprint != spec.data.fingerprint or not len(stored.indices) <= len(split):
-        raise TunebenchError("the data is no longer what the study was made with.")
+        raise TunebenchError("the data has changed since the study.")
     if not np.array_equal(split.labels[stored.indices], stored.labels):
-        raise TunebenchError("the stored labels are not those of the data.")
+        raise TunebenchError("the stored labels differ from those of the data.")
     return {row: split.texts[row] for row in stored.indices.tolist()}
 
 

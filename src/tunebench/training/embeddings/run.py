@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.data import TextDataset
+from tunebench.data import Split, TextDataset
 from tunebench.data.splits import Parts
 from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
 from tunebench.engine.flops import Workload
@@ -35,7 +35,7 @@ from tunebench.training.linear.runs import (
     cross_validated,
     fits_planned,
     labelled_parts,
-    labels_of_test,
+    split_of_test,
     train_linear,
 )
 
@@ -78,6 +78,15 @@ class _Frozen:
     def embed(self, texts: Sequence[str], rows: np.ndarray, look: Look = lambda done, total: None) -> Embedded:
         """Return the embeddings of some texts of a split."""
         return self.cache.embed(self.tokens(texts, default_cache_dir()).take(rows), look)
+
+    def logits(
+        self, head: Logistic, split: Split, rows: np.ndarray, look: Look = lambda done, total: None
+    ) -> tuple[np.ndarray, float]:
+        """Return the logits of some texts of a split, and the seconds that embedding and regression take."""
+        found = self.embed(split.texts, rows, look)
+        begin = time.monotonic()
+        logits = head.logits(found.vectors)
+        return logits, found.seconds + time.monotonic() - begin
 
     def window_lengths(self, texts: TokenizedTexts) -> np.ndarray:
         """Return the tokens of all windows of texts."""
@@ -164,9 +173,9 @@ class _Embeddings(Task):
         """Choose C by cross-validation."""
         return cross_validated(self.learner, self.spec, self.dataset, self.parts, self.judged, tick)
 
-    def test_logits(self, model: Any) -> tuple[np.ndarray, float]:
-        """Return the logits of whole test texts, and their time as if none had been embedded before."""
-        return _test_logits(self.encoder, model.head, self.dataset, self.parts, self._look)
+    def logits(self, model: Any, split: Split, rows: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the logits of some texts of a split, and their time as if none had been embedded before."""
+        return self.encoder.logits(model.head, split, rows, self._look)
 
     def tokens(self, choice: Choice) -> tuple[int, int]:
         """Return what went through the encoder, each text once."""
@@ -177,20 +186,6 @@ class _Embeddings(Task):
         path = RunFolder(folder).weights
         write_arrays(path, model.head.arrays)
         return [path]
-
-
-def _test_logits(
-    encoder: _Frozen,
-    head: Logistic,
-    dataset: TextDataset,
-    parts: Parts,
-    look: Look = lambda done, total: None,
-) -> tuple[np.ndarray, float]:
-    source = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
-    found = encoder.embed(source.texts, parts.test, look)
-    begin = time.monotonic()
-    logits = head.logits(found.vectors)
-    return logits, found.seconds + time.monotonic() - begin
 
 
 @dataclass(frozen=True)
@@ -262,5 +257,6 @@ def load(spec: RunSpec, folder: RunFolder, *, device: str) -> EmbeddedText:
 def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
     """Return the test part's logits and labels, and the seconds; with the stored regression."""
     head = Logistic.of(read_arrays(folder.weights, ("coefficients", "intercepts")))
-    logits, seconds = _test_logits(_Frozen.of(spec, device), head, dataset, parts)
-    return logits, labels_of_test(dataset, parts), seconds
+    split = split_of_test(dataset, parts)
+    logits, seconds = _Frozen.of(spec, device).logits(head, split, parts.test)
+    return logits, split.labels[parts.test], seconds

@@ -132,7 +132,7 @@ def choose_on_selection(
         features = model.features(selection[0]) if features is None else features
         scores = selection_metrics(selection[1], model.logits(features), metric.name)
         found.eval_seconds += time.monotonic() - begin
-        found.history.append(_entry(model.head) | _logged(scores))
+        found.history.append(_entry(model.head) | logged(scores))
         if found.model is None or metric.better(scores[metric.name], found.score):
             found.model = model
             found.score = found.history[-1][f"selection_{metric.name}"]
@@ -176,7 +176,7 @@ def choose_by_cross_validation(
         whole = [i for i in judged if not np.isnan(logits[i]).any()]
         if len(whole) == len(judged) > 0:
             scores = selection_metrics(learner.labels[judged], logits[judged], metric.name)
-            entry |= _logged(scores)
+            entry |= logged(scores)
         found.history.append(entry)
         if loss < best:
             best, setting, found.score = loss, c, entry.get(f"selection_{metric.name}")
@@ -272,7 +272,7 @@ def _log_loss(folds: Sequence[_Fold], labels: np.ndarray, logits: np.ndarray) ->
     return float(-log_softmax(logits[rows].astype(np.float64), axis=1)[np.arange(len(rows)), labels[rows]].mean())
 
 
-def _logged(scores: dict[str, float]) -> dict[str, float | None]:
+def logged(scores: dict[str, float]) -> dict[str, float | None]:
     """Return scores as the log has them; None where a metric is not defined."""
     return {f"selection_{name}": value if np.isfinite(value) else None for name, value in scores.items()}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tunebench.data import TextDataset
+from tunebench.data import Split, TextDataset
 from tunebench.data.splits import Parts
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder, kept_bytes
@@ -67,7 +67,6 @@ class _Tfidf(Task):
             ngrams=params.ngrams,
             min_documents=params.min_documents,
         )
-        _, self.test = scored_texts(self.spec, self.dataset, parts)
 
     def choose(self, tick: Callable[[], None]) -> Choice:
         """Choose C as the strategy's parameters say."""
@@ -86,10 +85,17 @@ class _Tfidf(Task):
             tick=tick,
         )
 
-    def test_logits(self, model: LinearText) -> tuple[np.ndarray, float]:
-        """Return the logits of whole test texts, and the seconds."""
+    def logits(self, model: LinearText, split: Split, rows: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the logits of some texts of a split, and the seconds."""
         begin = time.monotonic()
-        return model.logits(model.features(self.test[0])), time.monotonic() - begin
+        found = model.logits(model.features([split.texts[i] for i in rows]))
+        return found, time.monotonic() - begin
+
+    def validation_logits(self, model: LinearText) -> tuple[np.ndarray, float]:
+        """Return the logits of whole validation texts, and the seconds."""
+        selection, _ = scored_texts(self.spec, self.dataset, self.parts)
+        begin = time.monotonic()
+        return model.logits(model.features(selection[0] if selection else ())), time.monotonic() - begin
 
     def tokens(self, choice: Choice) -> tuple[int, int]:
         """Return the words of all passes over the texts; there is no padding."""

@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.data import TextDataset
+from tunebench.data import Split, TextDataset
 from tunebench.data.splits import Parts
 from tunebench.store.live import Progress
 from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import METRICS
+from tunebench.tasks.metrics import METRICS, Metric
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
 from tunebench.training.linear.choose import FOLDS, Choice, choose_by_cross_validation
 from tunebench.training.linear.logistic import require_classes
 from tunebench.training.measurements import RunMeasurements, Trained
-from tunebench.training.parts import run_parts
+from tunebench.training.parts import run_parts, validation_split
 
 
 class Task(ABC):
@@ -49,8 +49,8 @@ class Task(ABC):
         """Choose C, and fit."""
 
     @abstractmethod
-    def test_logits(self, model: Any) -> tuple[np.ndarray, float]:
-        """Return a model's logits of the test part, and the seconds that takes."""
+    def logits(self, model: Any, split: Split, rows: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return a model's logits of some texts of a split, and the seconds that takes."""
 
     @abstractmethod
     def tokens(self, choice: Choice) -> tuple[int, int]:
@@ -68,17 +68,17 @@ MakeTask = Callable[[Attempt, Parts, Callable[[str, int, int], None]], Task]
 def labelled_parts(spec: RunSpec, dataset: TextDataset) -> tuple[Parts, np.ndarray]:
     """Return a run's parts with all its labels to train on, and which of these are its validation part.
 
-    A cross-validation needs no part of its own, so the validation part is trained on as well: every strategy of a
-    study is given the same labels.
+    A cross-validation needs no part of its own. So a validation part that was drawn from the training subset is
+    trained on as well: every strategy of a study is given the same labels. One that the data brings is not.
 
     Returns:
-        The parts, and positions in their ``train``; none where nothing is selected on the validation part.
+        The parts, and positions in their ``train``; none where nothing is selected on such a part.
     """
-    parts = run_parts(spec, dataset)
+    parts, none = run_parts(spec, dataset), np.empty(0, dtype=np.int64)
+    if parts.validation_from == "validation":
+        return parts, none
     rows = np.concatenate([parts.train, parts.validation])
-    judged = (
-        np.arange(len(parts.train), len(rows)) if spec.selection == "validation" else np.empty(0, dtype=np.int64)
-    )
+    judged = np.arange(len(parts.train), len(rows)) if spec.selection == "validation" else none
     return replace(parts, train=rows, validation=parts.validation[:0]), judged
 
 
@@ -87,7 +87,9 @@ def cross_validated(
 ) -> Choice:
     """Choose C by cross-validation on all labels of a run; see :func:`labelled_parts`."""
     require_classes(learner.labels, learner.classes)
-    groups = dataset.copies_of[parts.train]
+    grouped = spec.splits is not None and spec.splits.groups is not None
+    groups = dataset.group_of if grouped else None
+    groups = (dataset.copies_of if groups is None else groups)[parts.train]
     grid, metric = spec.strategy_params.c, METRICS[spec.metric]
     return choose_by_cross_validation(learner, grid, groups=groups, judged=judged, metric=metric, tick=tick)
 
@@ -129,6 +131,8 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int, d
     measured.contention.start()
     task = make(attempt, parts, look)
     choice = task.choose(tick)
+    if choice.by == "cross_validation" and spec.own_validation and len(parts.validation):
+        _judge(task, choice, validation_split(dataset, parts), parts.validation, METRICS[spec.metric])
     measured.contention.stop()
     attempt.report(Progress(spec.run_id, "train", fits, fits, None, choice.score))
 
@@ -136,8 +140,9 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int, d
     weights = task.save(model, folder.path)
     test: Predicted | None = None
     if attempt.scores_test:
-        logits, seconds = task.test_logits(model)
-        test = (logits, labels_of_test(dataset, parts), seconds)
+        split = split_of_test(dataset, parts)
+        logits, seconds = task.logits(model, split, parts.test)
+        test = (logits, split.labels[parts.test], seconds)
         folder.write_predictions(logits=logits, labels=test[1], indices=parts.test)
     tokens, padded = task.tokens(choice)
     trained = Trained(
@@ -158,7 +163,13 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int, d
     return measured.finish(trained, dataset=dataset, parts=parts, test=test)
 
 
-def labels_of_test(dataset: TextDataset, parts: Parts) -> np.ndarray:
-    """Return the labels of the test part."""
-    source = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
-    return np.asarray(source.labels[parts.test])
+def _judge(task: Task, choice: Choice, split: Split, rows: np.ndarray, metric: Metric) -> None:
+    """Score the chosen classifier on the validation part that the data brings; it has no other part in the run."""
+    logits, seconds = task.logits(choice.model, split, rows)
+    value = metric(split.labels[rows], logits)
+    choice.score, choice.eval_seconds = value if np.isfinite(value) else None, choice.eval_seconds + seconds
+
+
+def split_of_test(dataset: TextDataset, parts: Parts) -> Split:
+    """Return the split that the test part is taken from."""
+    return dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test

@@ -1,4 +1,4 @@
-"""Several LoRA adapters over one base in memory, answered together in one batch.
+"""Several LoRA adapters on one base in memory, computed together in one batch.
 
 PEFT mixes the low-rank updates of a batch row by row. It cannot do so for heads that are more than a
 linear layer (BERT's pooler, RoBERTa's head) or that differ in their number of classes, so the heads are
@@ -36,7 +36,7 @@ _MIXABLE = frozenset(
 
 
 class AdapterStack:
-    """One base model, and the adapters that lie over it. May be called from several threads.
+    """One base model with several adapters. May be called from several threads.
 
     Args:
         first: A PEFT model with one adapter, as loaded; taken apart.
@@ -126,7 +126,7 @@ def refusal(model: nn.Module) -> str | None:
     from peft import LoraConfig, PeftModel
 
     if not isinstance(model, PeftModel):
-        return "it is no PEFT model"
+        return "it is not a PEFT model"
     config = model.peft_config["default"]
     if type(config) is not LoraConfig:
         return f"{getattr(config.peft_type, 'value', config.peft_type)} adapters cannot be mixed in a batch"
@@ -145,7 +145,7 @@ def refusal(model: nn.Module) -> str | None:
 
 
 class _Adapter:
-    """What a loaded model brings beside its base.
+    """What a loaded model has besides its base.
 
     Attributes:
         config: For a model whose head is routed: the low-rank updates, at exactly the layers they are at.

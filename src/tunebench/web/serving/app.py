@@ -137,21 +137,23 @@ class _Server:
                     408: "The body did not arrive in time.",
                     413: "The body is too large.",
                     415: "The body is not declared as JSON.",
-                    422: "The body is JSON, but no request.",
+                    422: "The body is JSON, but not a request.",
                     500: "The model failed on these texts.",
-                    503: "Too much waits; `Retry-After` says when to try again.",
+                    503: "Too many requests wait; `Retry-After` says when to try again.",
                 }
             ),
             openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}},
         )
-        self.app.add_api_route("/v1/models", self.list_models, response_model=ModelList, summary="What is loaded")
-        self.app.add_api_route("/healthz", self.healthz, response_model=Status, summary="The process lives")
+        self.app.add_api_route(
+            "/v1/models", self.list_models, response_model=ModelList, summary="List the loaded models"
+        )
+        self.app.add_api_route("/healthz", self.healthz, response_model=Status, summary="The process is alive")
         self.app.add_api_route(
             "/readyz",
             self.readyz,
             response_model=Status,
-            summary="Requests are taken",
-            responses={503: {"model": Status, "description": "Not any more."}},
+            summary="Requests are accepted",
+            responses={503: {"model": Status, "description": "Requests are no longer accepted."}},
         )
         self.app.add_api_route(
             "/metrics",

@@ -1,6 +1,6 @@
 """Micro-batching: requests that wait at the same time are computed together, by one thread.
 
-No request is held back to wait for others: while a batch is computed, what arrives makes up the next.
+No request waits for others: requests that arrive while a batch is computed form the next one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ClosedError(Exception):
 
 
 class Observer(Protocol):
-    """Is told what was computed, from the worker's thread."""
+    """Receives what was computed, in the worker's thread."""
 
     def computed(self, *, texts: int, tokens: int, seconds: float) -> None:
         """Take note of a batch; tokens are without padding."""
@@ -86,7 +86,7 @@ class MicroBatcher:
     Args:
         waiting: Texts that may wait or be computed at a time.
         batch_tokens: Tokens a batch, padding included; a longer text is a batch of its own.
-        observer: Is told of every batch.
+        observer: Called for every batch.
     """
 
     def __init__(self, *, waiting: int, batch_tokens: int = 8192, observer: Observer | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What stands before the routes: the host's own names, bounds on bodies and on requests at a time, their count."""
+"""Admission control in front of the routes: host names, limits on bodies and concurrent requests, their count."""
 
 from __future__ import annotations
 

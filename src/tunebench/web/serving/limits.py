@@ -1,4 +1,4 @@
-"""What a server takes, so that no request can take the server."""
+"""Limits on requests, so that no request can exhaust the server."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Limits:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not value > 0:
-                raise ConfigError(f"The limit {name} allows nothing.", value=value, allowed="more than 0")
+                raise ConfigError(f"The limit {name} must be positive.", value=value, allowed="more than 0")
         if self.texts > self.waiting:
             raise ConfigError(
-                "A request may hold more texts than may wait, so it would never be taken.",
+                "A request may hold more texts than may wait, so it would never be accepted.",
                 value=f"texts: {self.texts}, waiting: {self.waiting}",
                 allowed="waiting at least as large as texts",
             )

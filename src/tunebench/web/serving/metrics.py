@@ -1,4 +1,4 @@
-"""What ``/metrics`` shows, in Prometheus' text format."""
+"""The metrics of ``/metrics``, in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ class Metrics:
         )
         self.seconds = Histogram(
             "tunebench_request_seconds",
-            "From the first byte of a request to the last of its answer.",
+            "Time from the first byte of a request to the last byte of its answer.",
             ("route",),
             buckets=_SECONDS,
             registry=registry,
         )
-        self.running = Gauge("tunebench_requests_running", "Requests that are not answered.", registry=registry)
+        self.running = Gauge("tunebench_requests_running", "Requests that are not answered yet.", registry=registry)
         self.texts = Counter("tunebench_texts", "Texts that were answered.", ("model",), registry=registry)
         self.batch_texts = Histogram(
             "tunebench_batch_texts", "Texts in a batch.", buckets=_TEXTS, registry=registry
         )
         self.batch_seconds = Histogram(
-            "tunebench_batch_seconds", "Computing a batch.", buckets=_SECONDS, registry=registry
+            "tunebench_batch_seconds", "Time to compute a batch.", buckets=_SECONDS, registry=registry
         )
         self.tokens = Counter("tunebench_tokens", "Tokens computed, without padding.", registry=registry)
-        gauge = Gauge("tunebench_texts_waiting", "Texts taken and not answered.", registry=registry)
+        gauge = Gauge("tunebench_texts_waiting", "Texts that wait for an answer.", registry=registry)
         gauge.set_function(waiting)
 
     def computed(self, *, texts: int, tokens: int, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""What a server has loaded: classifiers by name, and which of them are computed together."""
+"""The loaded classifiers of a server by name, and which of them share batches."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def _named(sources: Sequence[str]) -> list[tuple[str, Artifact]]:
             raise ModelError(
                 "Two classes have the same name, so an answer could not tell them apart.",
                 value=f"{name}: {', '.join(artifact.label_names)}",
-                fix="mend id2label in its config.json",
+                fix="correct id2label in its config.json",
             )
     return found
 
@@ -212,4 +212,4 @@ def _named(sources: Sequence[str]) -> list[tuple[str, Artifact]]:
 def _check(model: LoadedModel) -> None:
     (logits,) = model.group.logits(model.predictor.encode([_PROBE]), [model])
     if logits.shape != (len(model.predictor.label_names),) or not np.isfinite(logits).all():
-        raise ModelError("The model does not answer with one finite number a class.", value=model.name)
+        raise ModelError("The model does not give one finite number for each class.", value=model.name)

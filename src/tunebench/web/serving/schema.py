@@ -1,4 +1,4 @@
-"""What requests and answers look like, and how a request's body is read."""
+"""The schema of requests and answers, and how a request's body is read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ONE, _SEVERAL = "<text>", "<texts>"
 class Prediction(BaseModel):
     """The answer for one text."""
 
-    label: str = Field(description="the likeliest class")
+    label: str = Field(description="the most likely class")
     probability: float = Field(ge=0, le=1, description="of that class")
     probabilities: dict[str, float] = Field(description="of every class; they sum to 1")
 
@@ -40,7 +40,7 @@ class PredictAnswer(BaseModel):
     """The answer for a request."""
 
     model: str = Field(description="what answered")
-    predictions: list[Prediction] = Field(description="one a text, in the order of the request")
+    predictions: list[Prediction] = Field(description="one for each text, in the order of the request")
 
 
 class ModelInfo(BaseModel):
@@ -74,7 +74,7 @@ class Status(BaseModel):
 class Problem(BaseModel):
     """One thing that is wrong with a request."""
 
-    where: str = Field(description="place in the body, such as texts.3; empty for the whole")
+    where: str = Field(description="place in the body, such as texts.3; empty for the whole body")
     what: str
 
 
@@ -101,7 +101,7 @@ def request_type(limits: Limits) -> type[BaseModel]:
     return create_model(
         "PredictRequest",
         __config__=ConfigDict(extra="forbid", strict=True),
-        __doc__="Texts, and which model shall answer.",
+        __doc__="Texts, and the model that answers.",
         **fields,
     )
 

@@ -1,4 +1,4 @@
-"""The process around the application: its socket, its signals, its end."""
+"""The server process: its socket, its signals, its shutdown."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def bind(host: str, port: int) -> Iterator[socket.socket]:
     """Take an address, before anything slow is done; nobody can connect yet.
 
     Raises:
-        ConfigError: It cannot be had.
+        ConfigError: The server cannot listen on it.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -103,9 +103,9 @@ def bind(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind(address)
         except (OSError, OverflowError) as error:
             raise ConfigError(
-                f"The address cannot be had: {getattr(error, 'strerror', None) or error}.",
+                f"The server cannot listen on this address: {getattr(error, 'strerror', None) or error}.",
                 value=f"{host}:{port}",
-                fix="choose another --port (0 takes a free one)",
+                fix="choose another --port (0 picks a free one)",
             ) from None
         yield listener
 
@@ -143,9 +143,9 @@ def run(
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             tally = app.state.tally
-            tell(f"closing: {tally.running} requests are being answered")
+            tell(f"shutting down: answering the last {tally.running} requests")
             await super().shutdown(sockets)
-            tell(f"closed: {tally.answered} of {tally.taken} requests were answered")
+            tell(f"shut down: {tally.answered} of {tally.taken} requests were answered")
 
     bounds = limits or Limits()
     config = uvicorn.Config(

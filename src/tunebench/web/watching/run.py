@@ -132,7 +132,7 @@ def _mebibytes(count: int | None) -> str | None:
 
 
 def _time(value: str | None) -> str | None:
-    """Write a record's time for people; one that is none as it stands."""
+    """Write a record's time for people; anything else stays as it is."""
     if value is None:
         return None
     try:

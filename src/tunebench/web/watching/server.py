@@ -1,4 +1,4 @@
-"""Listening for the page's requests until somebody presses Ctrl-C."""
+"""The page's server, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         found.close()
         raise TunebenchError(
-            f"The address cannot be listened on: {error.strerror}.",
+            f"The server cannot listen on this address: {error.strerror}.",
             value=f"{host}:{port}",
-            fix="--port 0 takes a free port",
+            fix="--port 0 picks a free port",
         ) from None
     return found
