@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -348,3 +349,23 @@ def test_an_upload_sends_the_folder_to_a_private_repository(made: Make, monkeypa
         ("someone/something", {"private": True, "exist_ok": True}),
         ("someone/something", folder),
     ]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="files have no largest size here")
+@pytest.mark.parametrize("most", [0, 10_000])
+def test_a_full_disk_is_one_message_and_leaves_nothing(study: Study, tmp_path: Path, most: int) -> None:
+    import resource
+
+    folder, out = study("distilbert"), tmp_path / "out"
+    run = run_of(folder, "full")
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        # What is larger than that cannot be written, be it by Python or by the library for weights.
+        with pytest.raises(StoreError, match="cannot be written"):
+            export_run(folder, out=out, format="merged", run_id=run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunebench.errors import ConfigError, ExportError, StoreError
+from tunebench.errors import ConfigError, ExportError, StoreError, first_line
 from tunebench.files import write_json
 from tunebench.inference.artifacts import EXPORT_FILE
 from tunebench.inference.export.base import EXPORTERS, Exporter
@@ -73,6 +73,8 @@ def export_run(
             is left at ``out`` then.
         TunebenchError: Study, run, data or base are missing, or have changed.
     """
+    from safetensors import SafetensorError
+
     if format is not None and format not in EXPORTERS:
         raise ConfigError("There is no such export format.", value=format, allowed=", ".join(EXPORTERS))
     if run_id is not None and recommended:
@@ -89,9 +91,12 @@ def export_run(
         if out.exists():
             out.rmdir()
         os.replace(temporary, out)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        why = error.strerror if isinstance(error, OSError) else None
+        if isinstance(error, SafetensorError) and "I/O error" not in str(error):
+            raise  # damage, and not the disk
         raise StoreError(
-            f"The export cannot be written: {error.strerror or error}", value=str(out), fix="choose another --out"
+            f"The export cannot be written: {why or first_line(error)}", value=str(out), fix="choose another --out"
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
