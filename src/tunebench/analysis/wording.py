@@ -15,6 +15,10 @@ from tunebench.strategies import STRATEGIES
 from tunebench.tasks.metrics import Metric
 
 
+#: Strategies that the answer names one by one; more are counted.
+_NAMED = 3
+
+
 def show_interval(interval: Interval) -> str:
     """Return a score with its interval: ``0.8812 [0.8741, 0.8880]``."""
     return f"{interval.estimate:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
@@ -60,7 +64,8 @@ def sentence_of(
         if not tests:
             return f"{head}; nothing else was compared."
         open_ = [label for label, test in tests.items() if test.verdict == "inconclusive"]
-        doubt = f"; {' and '.join(open_)} {'is' if len(open_) == 1 else 'are'} too close to call" if open_ else ""
+        names = " and ".join(open_) if len(open_) <= _NAMED else f"{len(open_)} others"
+        doubt = f"; {names} {'is' if len(open_) == 1 else 'are'} too close to call" if open_ else ""
         return f"{head}, the best of {1 + len(tests)}{doubt}."
     goal = "keeps least" if prefer == "size" else "trains fastest"
     if cost_of(chosen, SPENDS[prefer]) is None:
