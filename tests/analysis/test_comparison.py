@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from factories import HONEST, compare, make_cell, make_grid, make_record, make_spec
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Arm, Comparison, Summary, select_arm
-from tunebench.analysis.published import PUBLISHED, published_cell
+from tunebench.analysis.published import reference
 from tunebench.data.reference import DataRef
 from tunebench.errors import StoreError
 from tunebench.models.reference import ModelRef
@@ -250,16 +250,19 @@ def test_a_rate_that_was_left_out_was_not_tried() -> None:
 # Published values ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "size"), list(PUBLISHED))
-def test_the_reports_cells_are_found_whatever_their_label(kind: str, size: int) -> None:
-    found = published_cell(make_spec(kind, size=size).model_copy(update={"label": "anything"}))
+PAPER = reference("paper")
+
+
+@pytest.mark.parametrize(("kind", "size"), [(kind, size) for kind in PAPER.cells for size in PAPER.cells[kind]])
+def test_the_papers_cells_are_found_whatever_their_label(kind: str, size: int) -> None:
+    found = PAPER.cell(make_spec(kind, size=size).model_copy(update={"label": "anything"}))
     assert found is not None
     assert found["same_model"] and found["differs"] == ()
     # The printed tables follow from the unrounded values of the logs.
     assert found["minutes"] == pytest.approx(found["total_seconds"] / 60, abs=0.06)
     assert found["train_seconds"] == found["total_seconds"] - found["eval_seconds"]
     divisor = 66_955_010 + 739_586 if kind == "full" else found["trainable_params"]
-    assert found["f1_per_million"] == pytest.approx(found["macro_f1"] / divisor * 1e6, rel=5e-3)
+    assert found["per_million"] == pytest.approx(found["macro_f1"] / divisor * 1e6, rel=5e-3)
 
 
 @pytest.mark.parametrize(
@@ -279,8 +282,8 @@ def test_the_reports_cells_are_found_whatever_their_label(kind: str, size: int) 
         {"data": DataRef(source="rotten-tomatoes", fingerprint="x", label_names=("neg", "pos"))},
     ],
 )
-def test_another_recipe_is_not_the_reports(change: dict[str, Any]) -> None:
-    assert published_cell(make_spec("lora", **change), recipe_only=True) is None
+def test_another_recipe_is_not_the_papers(change: dict[str, Any]) -> None:
+    assert PAPER.cell(make_spec("lora", **change)) is None
 
 
 @pytest.mark.parametrize(
@@ -295,10 +298,9 @@ def test_another_recipe_is_not_the_reports(change: dict[str, Any]) -> None:
         ({"test_size": 500}, "test size 500"),
     ],
 )
-def test_another_protocol_stands_beside_only_when_asked_for(change: dict[str, Any], words: str) -> None:
+def test_another_protocol_stands_beside_and_is_named(change: dict[str, Any], words: str) -> None:
     spec = make_spec("lora", **change)
-    assert published_cell(spec) is None
-    found = published_cell(spec, recipe_only=True)
+    found = PAPER.cell(spec)
     assert found is not None
     assert len(found["differs"]) == 1 and words in found["differs"][0]
     assert found["same_model"] == ("model" not in change)
@@ -309,7 +311,14 @@ def test_a_local_copy_of_model_and_data_is_recognised() -> None:
         model=ModelRef(source="/models/distilbert-base-uncased/", fingerprint="m"),
         data=DataRef(source="data/aclImdb", fingerprint="d", label_names=("neg", "pos")),
     )
-    assert published_cell(spec) is not None
+    found = PAPER.cell(spec)
+    assert found is not None and found["differs"] == ()
+
+
+def test_published_values_stand_only_where_a_study_asks_for_them() -> None:
+    spec = make_spec("full")
+    assert compare(make_grid()).published(spec) is None and compare(make_grid()).publication == ""
+    assert compare(make_grid(), reference="paper").published(spec) is not None
 
 
 def test_a_class_that_the_test_part_lacks_is_said_under_every_table_of_scores() -> None:

@@ -18,7 +18,7 @@ from rich.console import Console
 from factories import HONEST, compare, make_cell, make_grid
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison, Summary
-from tunebench.analysis.published import PUBLISHED
+from tunebench.analysis.published import reference
 from tunebench.errors import ConfigError
 from tunebench.formatting import escape_markdown, learning_rate, p_value, significant
 from tunebench.models.reference import ModelRef
@@ -90,11 +90,12 @@ def test_macro_f1_is_mean_and_deviation_over_seeds() -> None:
     assert row["n"] == "3"
 
 
-def test_published_values_stand_beside_the_reports_cells() -> None:
-    comparison = compare([*make_grid(), make_cell("lora-r32")])
+def test_published_values_stand_beside_the_papers_cells() -> None:
+    comparison = compare([*make_grid(), make_cell("lora-r32")], reference="paper")
+    cells = reference("paper").cells
     for row in table("scores", comparison).rows:
-        expected = PUBLISHED.get((row["strategy"], row["train_size"]))
-        assert row["published_macro_f1"] == (expected.macro_f1 if expected else None)
+        expected = cells.get(row["strategy"], {}).get(row["train_size"], {})
+        assert row["published_macro_f1"] == expected.get("macro_f1")
     minutes = {(r["strategy"], r["train_size"]): r["published_minutes"] for r in table("time", comparison).rows}
     assert minutes["full", 25_000] == 56.8 and minutes["lora-r32", 5_000] is None
     headers = [column.title for column in table("time", comparison).columns]
@@ -102,7 +103,7 @@ def test_published_values_stand_beside_the_reports_cells() -> None:
 
 
 def test_another_model_is_said_where_published_values_stand() -> None:
-    comparison = compare(make_grid(model=ModelRef(source="minilm", fingerprint="m"), **HONEST))
+    comparison = compare(make_grid(model=ModelRef(source="minilm", fingerprint="m"), **HONEST), reference="paper")
     made = table("scores", comparison)
     assert "Macro F1, paper (DistilBERT)" in [column.title for column in made.columns]
     assert any("model minilm" in note and "selection validation" in note for note in made.notes)
@@ -110,7 +111,7 @@ def test_another_model_is_said_where_published_values_stand() -> None:
 
 def test_without_published_values_there_is_no_column_for_them() -> None:
     for name in BY_STRATEGY:
-        made = table(name, compare(make_grid(sizes=(500,))))
+        made = table(name, compare(make_grid(sizes=(500,)), reference="paper"))
         assert not any(column.key.startswith("published") for column in made.columns)
 
 
@@ -123,7 +124,7 @@ def test_time_counts_training_evaluation_and_both() -> None:
 
 
 def test_adapter_and_head_are_counted_apart() -> None:
-    made = table("score_per_million", compare(make_grid()))
+    made = table("score_per_million", compare(make_grid(), reference="paper"))
     lora = next(row for row in made.rows if row["strategy"] == "lora")
     assert (lora["trainable_params"], lora["adapter_params"], lora["head_params"]) == (739_586, 147_456, 592_130)
     assert lora["score_per_million"].mean == pytest.approx(made_f1(lora) / 0.739586)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from tunebench.analysis.published import reference
 from tunebench.errors import StoreError
 from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedData, is_imported
@@ -265,6 +266,7 @@ class Comparison:
         metric: Name of the metric that tables, tests and the recommendation speak of.
         margin: Points (hundredths of the metric) within which two strategies count as equal; declared by the study.
         pairs: Labels to compare two by two; None leaves the choice to :mod:`tunebench.analysis.pairs`.
+        reference: Name of the published values that stand beside the runs; None for none.
     """
 
     name: str
@@ -274,6 +276,7 @@ class Comparison:
     metric: str = DEFAULT_METRIC
     margin: float = 0.5
     pairs: tuple[tuple[str, str], ...] | None = None
+    reference: str | None = None
 
     @classmethod
     def from_cells(
@@ -286,6 +289,7 @@ class Comparison:
         metric: str | None = None,
         margin: float = 0.5,
         pairs: Sequence[tuple[str, str]] | None = None,
+        reference: str | None = None,
     ) -> Comparison:
         """Check that cells may stand in one table, and collect them.
 
@@ -297,6 +301,7 @@ class Comparison:
             metric: Name of the metric to speak of; by default the one that the runs were selected by.
             margin: Points (hundredths of the metric) within which two strategies count as equal.
             pairs: Labels to compare two by two.
+            reference: Name of the published values that stand beside the runs.
 
         Raises:
             StoreError: There are no cells, one run stands there twice, a record is not its cell's or
@@ -324,6 +329,7 @@ class Comparison:
             metric or cells[0].spec.metric,
             margin,
             None if pairs is None else tuple(pairs),
+            reference,
         )
         for group in comparison.groups():
             _check_recipe(group)
@@ -333,6 +339,19 @@ class Comparison:
     def measure(self) -> Metric:
         """The metric itself."""
         return METRICS[self.metric]
+
+    def published(self, spec: RunSpec) -> dict[str, Any] | None:
+        """Return the published values for a run, where the study asks for them and they have one."""
+        return None if self.reference is None else reference(self.reference).cell(spec)
+
+    @property
+    def publication(self) -> str:
+        """How to call the published values: with their model's name where ours is another; empty without any."""
+        if self.reference is None:
+            return ""
+        source, found = reference(self.reference), [self.published(cell.spec) for cell in self.cells]
+        other = any(cell is not None and not cell["same_model"] for cell in found)
+        return f"{source.name} ({source.model_label})" if other else source.name
 
     @property
     def on_test(self) -> str:

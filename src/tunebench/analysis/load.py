@@ -35,4 +35,5 @@ def load_comparison(folder: Path, *, metric: str | None = None) -> Comparison:
         metric=metric or study.metric,
         margin=study.margin,
         pairs=study.pairs,
+        reference=study.reference,
     )

@@ -14,7 +14,6 @@ from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal
 from tunebench.strategies import STRATEGIES
 from tunebench.tasks.metrics import Metric
 
-
 #: Strategies that the answer names one by one; more are counted.
 _NAMED = 3
 

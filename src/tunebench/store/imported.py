@@ -149,6 +149,7 @@ class ImportedStudy(Frozen):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     description: str = ""
     metric: str = DEFAULT_METRIC
+    reference: Literal["paper"] | None = None
     margin: float = Field(default=0.5, gt=0, le=100)
     pairs: tuple[tuple[str, str], ...] | None = None
 

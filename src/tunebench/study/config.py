@@ -204,6 +204,9 @@ class StudyConfig(Recipe):
     margin: float = Field(
         default=0.5, gt=0, le=100, description="hundredths of the metric (points) within which two are equal"
     )
+    reference: Literal["paper"] | None = Field(
+        default=None, description="published values to show beside runs of the same recipe"
+    )
     pairs: tuple[tuple[str, str], ...] | None = Field(
         default=None, description="labels to compare two by two; all pairs when unset"
     )

@@ -13,7 +13,6 @@ from matplotlib.ticker import FixedLocator
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Arm, Comparison, Summary
 from tunebench.analysis.log_history import binned, curve, last_step, mean_curve
-from tunebench.analysis.published import published_cell
 from tunebench.analysis.warnings import shared_machine
 from tunebench.formatting import learning_rate
 from tunebench.report.figures.panels import (
@@ -114,7 +113,7 @@ def score_per_million_by_size(analysis: Analysis) -> Figure:
     comparison = analysis.comparison
     metric = comparison.measure
     heading = f"{metric.heading} per million\ntrainable parameters (log scale)"
-    column = "f1_per_million" if metric.name == DEFAULT_METRIC else ""
+    column = "per_million" if metric.name == DEFAULT_METRIC else ""
     return _by_size(comparison, lambda arm: arm.per_million(metric.name), column, heading, log=True)
 
 
@@ -229,7 +228,7 @@ def _by_size(
                     [x] * len(found.values), found.values, ls="", marker=".", ms=4, color=style.color, alpha=0.6
                 )
                 axes.errorbar(x, found.mean, found.sd, color=style.color, capsize=2.5, lw=1, alpha=0.8)
-            for report in (one for one in _published(arm) if published_as in one):
+            for report in (one for one in _published(comparison, arm) if published_as in one):
                 hollow: dict[str, Any] = {
                     "ls": "",
                     "marker": style.marker,
@@ -259,14 +258,16 @@ def _by_size(
         axes.margins(y=0.1)
     joined = {label: single_line(comparison, label) for label in comparison.labels}
     entries = [look_of[label].line(label, **({} if joined[label] else {"ls": ""})) for label in comparison.labels]
-    whose = "paper" if all(report["same_model"] for report in published) else "paper (DistilBERT)"
     if published:
+        whose = comparison.publication
         entries += [BLANK, Line2D([], [], ls="", marker="o", mfc="none", mec=GREY, ms=8, label=f"{whose}: hollow")]
     notes = ["Bars: standard deviation over seeds. Dots: single seeds."] if _several_seeds(comparison) else []
     if zero:
         notes.append(f"Not shown, for a log axis has no 0: {', '.join(zero)}.")
     if any(report["differs"] for report in published):
-        notes.append("The paper's runs share the recipe, not the protocol: the table of scores says what differs.")
+        notes.append(
+            "The published runs share the recipe, not the protocol: the table of scores says what differs."
+        )
     return finished(figure, comparison, entries, notes)
 
 
@@ -276,8 +277,8 @@ def _histories(arm: Arm) -> Iterator[tuple[list[dict[str, Any]], int]]:
             yield cell.record.log_history, last
 
 
-def _published(arm: Arm) -> list[dict[str, Any]]:
-    found = published_cell(arm.cells[0].spec, recipe_only=True)
+def _published(comparison: Comparison, arm: Arm) -> list[dict[str, Any]]:
+    found = comparison.published(arm.cells[0].spec)
     return [] if found is None else [found]
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from tunebench.analysis.comparison import Arm
 from tunebench.analysis.log_history import binned, curve, last_step, mean_curve
-from tunebench.analysis.published import published_cell
 from tunebench.report import vega
 from tunebench.report.figures.scores import LOSS_POINTS
 from tunebench.report.sections.registry import section
@@ -48,7 +47,7 @@ def by_size(source: Source) -> dict[str, Any]:
             if interval is not None:
                 mean |= {"y": interval.estimate, "low": interval.low, "high": interval.high, "over": interval.over}
             rows.append(mean)
-            published = published_cell(arm.scored[0].spec, recipe_only=True)
+            published = source.comparison.published(arm.scored[0].spec)
             if published is not None and name in published:
                 rows.append(base | {"kind": "published", "y": published[name]})
     sizes = [f"{size:,}" for size in source.comparison.sizes]

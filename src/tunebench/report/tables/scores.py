@@ -8,7 +8,7 @@ from typing import Any
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Arm, Comparison, Summary, states
-from tunebench.analysis.published import FULL_PARAMS, LORA_HEAD_PARAMS, LORA_PARAMS, published_cell
+from tunebench.analysis.published import reference
 from tunebench.analysis.warnings import (
     OPTIMISTIC,
     OWN_VALIDATION,
@@ -96,7 +96,9 @@ def scores(analysis: Analysis) -> Table:
         selection_score(comparison),
     )
     theirs = tuple(
-        Column(f"published_{name}", f"{METRICS[name].heading}, {_report(comparison)}", show=fixed(4), csv_only=csv)
+        Column(
+            f"published_{name}", f"{METRICS[name].heading}, {comparison.publication}", show=fixed(4), csv_only=csv
+        )
         for name, csv in zip(ALWAYS_SHOWN, (False, True), strict=True)
     )
 
@@ -116,8 +118,8 @@ def time(analysis: Analysis) -> Table:
         Column("train_minutes", "Training only", "min", show=minutes),
         Column("eval_minutes", "Evaluation", "min", show=minutes),
         Column("total_minutes", "Total", "min", show=minutes),
-        Column("published_train_minutes", f"Training only, {_report(comparison)}", "min", show=fixed(1)),
-        Column("published_minutes", f"Total, {_report(comparison)}", "min", show=fixed(1)),
+        Column("published_train_minutes", f"Training only, {comparison.publication}", "min", show=fixed(1)),
+        Column("published_minutes", f"Total, {comparison.publication}", "min", show=fixed(1)),
         Column("test_minutes", "Final test", "min", show=minutes, csv_only=True),
     )
 
@@ -135,8 +137,8 @@ def time(analysis: Analysis) -> Table:
     notes = ["Total: training and the evaluations during it, not the final test."]
     if any(is_imported(cell.spec) for cell in comparison.scored):
         notes.append(TRAIN_RUNTIME)
-    if comparison.selection == "validation" and _any_published(comparison):
-        notes.append("Evaluations here score the validation part; the paper's score all 25,000 test reviews.")
+    if comparison.selection == "validation":
+        notes += _remark(comparison, "validation")
     notes += shared_machine(comparison)
     timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
     if kept := [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]:
@@ -187,7 +189,7 @@ def score_per_million(analysis: Analysis) -> Table:
         Column("adapter_params", "of these encoder or adapter", show=integer),
         Column("head_params", "of these head", show=integer),
         Column("score_per_million", f"{metric.short_heading} per M trainable", show=ratio),
-        Column("published_per_million", f"Macro F1 per M, {_report(comparison)}", show="{:g}".format),
+        Column("published_per_million", f"Macro F1 per M, {comparison.publication}", show="{:g}".format),
     )
     shares: dict[str, float] = {}
     classical: dict[str, None] = {}
@@ -201,7 +203,7 @@ def score_per_million(analysis: Analysis) -> Table:
             shares[arm.label] = counts["head_params"] / counts["trainable_params"]
         return counts | {
             "score_per_million": arm.per_million(metric.name),
-            "published_per_million": report.get("f1_per_million"),
+            "published_per_million": report.get("per_million"),
         }
 
     title = f"{metric.heading} per million trainable parameters"
@@ -215,12 +217,7 @@ def score_per_million(analysis: Analysis) -> Table:
         notes.append(f"Share of the head in what is trained here: {', '.join(mostly)}.")
     if classical:
         notes.append(f"No encoder in {', '.join(classical)}: all coefficients count as head.")
-    if any(row.get("published_per_million") for row in made.rows):
-        notes.append(
-            f"{LORA_HEAD_PARAMS:,} of the paper's {LORA_PARAMS:,} LoRA parameters are the head. The paper divides "
-            "full fine-tuning by 67.7M, which is base plus adapter; "
-            f"full fine-tuning trains {FULL_PARAMS:,}."
-        )
+    notes += _remark(comparison, "per_million")
     return Table(made.name, made.title, made.columns, made.rows, (*notes, *made.notes))
 
 
@@ -239,7 +236,7 @@ def _result(
         key = {"strategy": group.label, "train_size": group.train_size}
         for arm in group.shown:
             if arm.scored:
-                report = _published(arm) or {}
+                report = _published(comparison, arm) or {}
                 differs |= dict.fromkeys(report.get("differs", ()))
                 rate = {"learning_rate": arm.shown_learning_rate}
                 rows.append({**key, **rate, **_runs(arm.scored, "complete"), **values(arm, report)})
@@ -256,7 +253,9 @@ def _result(
     if any(len(arm.cells) > 1 for group in comparison.groups() for arm in group.arms):
         said.append("Where n > 1: mean ± standard deviation over n seeds.")
     if differs:
-        said.append(f"The paper's values stand beside runs of its recipe that differ in: {'; '.join(differs)}.")
+        said.append(
+            f"The published values stand beside runs of the same recipe that differ in: {'; '.join(differs)}."
+        )
     return made(name, title, all_columns, rows, comparison, said)
 
 
@@ -265,21 +264,19 @@ def _runs(cells: tuple[Cell, ...], status: str) -> dict[str, Any]:
     return {"n": len(cells), "status": status, "seeds": " ".join(seeds)}
 
 
-def _published(arm: Arm) -> dict[str, Any] | None:
-    """Return the report's values; the seed it used stands for the arm where it was run."""
-    specs = sorted((cell.spec for cell in arm.scored), key=lambda spec: spec.seed != 42)
-    return published_cell(specs[0], recipe_only=True)
+def _published(comparison: Comparison, arm: Arm) -> dict[str, Any] | None:
+    """Return the published values; the seed of the publication stands for the arm where it was run."""
+    found = [comparison.published(cell.spec) for cell in arm.scored]
+    known = [one for one in found if one is not None]
+    return min(known, key=lambda one: len(one["differs"]), default=None)
 
 
-def _report(comparison: Comparison) -> str:
-    """Return how to call the report's values: with its model's name where ours is another."""
-    found = [published_cell(cell.spec, recipe_only=True) for cell in comparison.cells]
-    other = any(cell is not None and not cell["same_model"] for cell in found)
-    return "paper (DistilBERT)" if other else "paper"
-
-
-def _any_published(comparison: Comparison) -> bool:
-    return any(published_cell(cell.spec, recipe_only=True) is not None for cell in comparison.cells)
+def _remark(comparison: Comparison, name: str) -> list[str]:
+    """Return what the publication's values need to be read rightly; nothing where none of them is shown."""
+    if comparison.reference is None or not any(comparison.published(cell.spec) for cell in comparison.cells):
+        return []
+    said = reference(comparison.reference).notes.get(name)
+    return [] if said is None else [said]
 
 
 def _parts(examples: Examples | None) -> Iterator[tuple[str, list[int]]]:
