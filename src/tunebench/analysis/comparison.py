@@ -248,7 +248,7 @@ def select_arm(arms: Sequence[Arm]) -> Arm | None:
     shared = set.intersection(*(set(arm.selection_scores()) for arm in candidates))
 
     def merit(arm: Arm) -> float:
-        scores, metric = arm.selection_scores(), METRICS[arm.cells[0].spec.metric]
+        scores, metric = arm.selection_scores(), METRICS[arm.cells[0].spec.selects_by]
         return metric.merit(statistics.fmean(scores[seed] for seed in sorted(shared or scores)))
 
     return max(candidates, key=lambda arm: (merit(arm), -arm.learning_rate))
@@ -326,7 +326,7 @@ class Comparison:
             tuple(cells),
             audit,
             tuple(notes),
-            metric or cells[0].spec.metric,
+            metric or cells[0].spec.selects_by,
             margin,
             None if pairs is None else tuple(pairs),
             reference,

@@ -67,7 +67,7 @@ class Entry:
     @property
     def selected_by_metric(self) -> bool:
         """Whether the runs were selected by the metric they are compared by."""
-        return self.arm.cells[0].spec.metric == self.metric.name
+        return self.arm.cells[0].spec.selects_by == self.metric.name
 
     @property
     def redrawn(self) -> bool:

@@ -257,7 +257,7 @@ def _ours(
         trainer.train()
         rate = _rate(lambda: trainer.logits(trainer.train_dataset), len(texts))
     seconds = trainer.meters.step_seconds
-    return statistics.fmean(seconds[len(seconds) // 2 :]), rate, trainer.fast is not None
+    return statistics.fmean(seconds[len(seconds) // 2 :]), rate, trainer.engine.fast is not None
 
 
 def _rate(score: Callable[[], Any], texts: int) -> float:

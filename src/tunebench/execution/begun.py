@@ -27,7 +27,10 @@ def begun_copies(study: StudyConfig, folder: Path | None, tell: _Tell) -> StudyC
     if len(begun) != 1 or study.copies in begun:
         return study
     (copies,) = begun
-    tell(f"the folder's runs were made with copies: {copies}; the study keeps that (new, it has {study.copies})")
+    tell(
+        f"the runs in this folder were made with copies: {copies}, so the study keeps that "
+        f"(a new one has {study.copies})"
+    )
     return study.model_copy(update={"copies": copies})
 
 
@@ -68,7 +71,10 @@ def begun_params(study: StudyConfig, folder: Path | None, tell: _Tell) -> StudyC
         if names:
             changed[label] = config.model_copy(update={"params": config.params | {n: before[n] for n in names}})
             was, new = (", ".join(f"{n}: {values[n]}" for n in names) for values in (before, default))
-            tell(f"the folder's runs of {label} were made with {was}; the study keeps that (new, it has {new})")
+            tell(
+                f"the runs of {label} in this folder were made with {was}, so the study keeps that "
+                f"(a new one has {new})"
+            )
     return study.model_copy(update={"strategies": study.strategies | changed}) if changed else study
 
 

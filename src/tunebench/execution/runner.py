@@ -236,7 +236,7 @@ def environment(execution: Execution) -> Environment:
 
 
 def _line(record: RunRecord) -> str:
-    scores, timing, metric = record.scores, record.timing, METRICS[record.spec.metric]
+    scores, timing, metric = record.scores, record.timing, METRICS[record.spec.selects_by]
     found = "trained, test part locked"
     if scores is not None:
         value = scores[metric.name]

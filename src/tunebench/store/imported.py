@@ -90,6 +90,7 @@ class ImportedSpec(RunSpec):
     truncation: Truncation | None = None  # type: ignore[assignment]
     head_share: float | None = None  # type: ignore[assignment]
     frozen_dropout: bool | None = None  # type: ignore[assignment]
+    metric: str | None = None  # type: ignore[assignment]
     batches: None = None  # type: ignore[assignment]
 
     @field_validator("batches", mode="before")
@@ -100,7 +101,9 @@ class ImportedSpec(RunSpec):
     @property
     def identity(self) -> dict[str, Any]:
         """What runs are compared by: all but the label and the files it was read from."""
-        return self.model_dump(mode="json", exclude={"label", "content", "origin", "copies", "base_head", "metric"})
+        return self.model_dump(
+            mode="json", exclude={"label", "content", "origin", "copies", "base_head", "metric", "splits"}
+        )
 
     @property
     def run_id(self) -> str:

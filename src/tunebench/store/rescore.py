@@ -38,7 +38,9 @@ def check_scores(record: RunRecord, predictions: Mapping[str, np.ndarray], *, pa
         return
     stored = record.scores.model_dump(mode="json")
     values = stored["values"]
-    names = [name for name in dict.fromkeys((*_QUICK, record.spec.metric)) if name in values and name in METRICS]
+    names = [
+        name for name in dict.fromkeys((*_QUICK, record.spec.selects_by)) if name in values and name in METRICS
+    ]
     try:
         labels, logits = checked(predictions["labels"], predictions["logits"])
         found: dict[str, Any] = {name: METRICS[name](labels, logits) for name in names}

@@ -26,7 +26,7 @@ def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) ->
     parameters, scores = (record.parameters, record.scores) if record else (None, None)
     timing, cost = (record.timing, record.cost) if record else (None, None)
     values = {} if scores is None else scores.values
-    trainable, score = _get(parameters, "trainable"), values.get(spec.metric)
+    trainable, score = _get(parameters, "trainable"), values.get(spec.selects_by)
     return {
         "run_id": spec.run_id,
         "status": status,

@@ -295,7 +295,7 @@ class StudyStore:
             return StudyConfig.model_validate(_as_stored(raw) if isinstance(raw, dict) else raw)
         except ValidationError as error:
             places = [(item["loc"], item["input"]) for item in error.errors()]
-            unknown = {str(kind) for (*where, key), kind in places if (where[:1], key) == (["strategies"], "kind")}
+            unknown = {str(kind) for loc, kind in places if (loc[:1], loc[-1:]) == (("strategies",), ("kind",))}
             if not unknown:
                 raise self._damaged(error) from None
             raise StoreError(

@@ -134,6 +134,11 @@ class RunSpec(Frozen):
         return STRATEGIES[self.kind].params(**self.full_params)
 
     @property
+    def selects_by(self) -> str:
+        """The metric of the selection scores: macro F1 where an imported run does not tell, since it was read."""
+        return self.metric or DEFAULT_METRIC
+
+    @property
     def recipe(self) -> Recipe:
         """How it is trained, besides strategy, learning rate and data."""
         return Recipe.model_construct(**{name: getattr(self, name) for name in Recipe.model_fields})

@@ -99,7 +99,7 @@ def results(source: Source) -> list[Result]:
     from tunebench.stats import example_interval
 
     found = []
-    for name in dict.fromkeys((source.record.spec.metric, *ALWAYS_SHOWN)):
+    for name in dict.fromkeys((source.record.spec.selects_by, *ALWAYS_SHOWN)):
         metric = METRICS[name]
         if np.isnan(metric(source.labels, source.logits)):
             continue

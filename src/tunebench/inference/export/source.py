@@ -144,7 +144,7 @@ def _best(cells: tuple[Cell, ...], name: str) -> str:
         cell for cell in cells if cell.spec.selection == "validation" and cell.row["selection_score"] is not None
     ]
     if judged:
-        metric = METRICS[judged[0].spec.metric]
+        metric = METRICS[judged[0].spec.selects_by]
         return max(judged, key=lambda cell: metric.merit(cell.row["selection_score"])).spec.run_id
     if len(cells) == 1:
         return cells[0].spec.run_id

@@ -91,7 +91,7 @@ class _Rates:
 
 def _metric(group: Group) -> Metric:
     """Return the metric that selected the runs."""
-    return METRICS[group.cells[0].spec.metric]
+    return METRICS[group.cells[0].spec.selects_by]
 
 
 class _RateLocator(FixedLocator):
@@ -126,7 +126,7 @@ def score_by_learning_rate(analysis: Analysis) -> Figure:
     found = {(group.label, group.train_size): _Rates.of(group) for group in comparison.groups()}
     look_of = styles(comparison.labels)
     many = too_many(comparison)
-    metric = METRICS[comparison.cells[0].spec.metric]
+    metric = METRICS[comparison.cells[0].spec.selects_by]
     drawn = [value for rates in found.values() for _, value in rates.scores]
     bottom = _bottom(drawn) if metric.higher_is_better else None
     heading = f"{metric.heading} on {comparison.evaluated}"

@@ -47,7 +47,7 @@ def score_columns(comparison: Comparison) -> tuple[Column, ...]:
 
 def selection_score(comparison: Comparison) -> Column:
     """Return the column of the score at the chosen step; whether it chose that step is not always known."""
-    label = METRICS[comparison.cells[0].spec.metric].short_heading
+    label = METRICS[comparison.cells[0].spec.selects_by].short_heading
     known = comparison.selection != "not known"
     heading = f"{label} on {comparison.selection}" if known else f"{label} on the evaluated split"
     return Column("selection_score", heading, show=fixed(4))

@@ -46,7 +46,7 @@ def describe_run(planned: PlannedRun, row: dict[str, Any], folder: RunFolder) ->
     if not history and live is not None:
         history = list(live.history)
     error = record.error if record is not None and row["state"] != "running" else None
-    curves = {"loss": "loss", "eval_loss": "eval_loss", "score": f"eval_{planned.spec.metric}"}
+    curves = {"loss": "loss", "eval_loss": "eval_loss", "score": f"eval_{planned.spec.selects_by}"}
     return {
         **row,
         "curves": {name: _points(history, key) for name, key in curves.items()},

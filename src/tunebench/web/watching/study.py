@@ -179,7 +179,7 @@ def _row(planned: PlannedRun, folder: RunFolder, *, running: bool) -> dict[str, 
     return _bare(planned) | {
         "state": state,
         "reason": None if reason is None else reason[:_REASON],
-        "score": scores[planned.spec.metric] if scores else None,
+        "score": scores[planned.spec.selects_by] if scores else None,
         "selection_score": selected.score if selected else live.best if live else None,
         "wall_seconds": timing.wall_seconds if timing and state != "running" else None,
         "texts_per_second": _speed(planned, record, live),
@@ -246,7 +246,7 @@ def _totals(plan: Sequence[PlannedRun], rows: Sequence[dict[str, Any]]) -> dict[
         "counts": counts,
         "texts_per_second": sum(speeds) if speeds else None,
         "left_seconds": _left(plan, rows),
-        "metric": METRICS[plan[0].spec.metric if plan else DEFAULT_METRIC].label,
+        "metric": METRICS[plan[0].spec.selects_by if plan else DEFAULT_METRIC].label,
         "selection": sorted(
             {str(planned.spec.selection) for planned in plan if planned.spec.selection is not None}
         ),
