@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, MutableMapping
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from threading import RLock
 from typing import Any, Generic, TypeVar
@@ -89,7 +90,7 @@ class _Plugins(Generic[Value]):
             ConfigError: It cannot be used.
         """
         with self._lock:
-            self._try(members, name, list(entry_points(group=self.group, name=name)))
+            self._try(members, name, self._named.get(name, []))
             if name in self._broken:
                 raise self._broken[name]
 
@@ -99,13 +100,18 @@ class _Plugins(Generic[Value]):
             if self._listed:
                 return
             self._listed = True  # first: a package may list the members while it is imported
-            named = defaultdict(list)
-            for point in entry_points(group=self.group):
-                named[point.name].append(point)
-            for name in sorted(named):
-                self._try(members, name, named[name])
+            for name in sorted(self._named):
+                self._try(members, name, self._named[name])
                 if name in self._broken:
                     _LOG.warning("warning: left out: %s", self._broken[name])
+
+    @cached_property
+    def _named(self) -> dict[str, list[EntryPoint]]:
+        """The group's entry points by name; read once, since that goes through every installed package."""
+        named = defaultdict(list)
+        for point in entry_points(group=self.group):
+            named[point.name].append(point)
+        return dict(named)
 
     def _try(self, members: dict[str, Value], name: str, points: list[EntryPoint]) -> None:
         if name in self._tried or not points:

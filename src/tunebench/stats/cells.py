@@ -94,7 +94,8 @@ def score_counts(cells: Cells, counts: np.ndarray, metric: Measure) -> np.ndarra
     Returns:
         Shape ``(resamples, predictors)``; NaN where the metric is not defined.
     """
-    columns = [metric.weighted_scores(cells.labels, row, counts, cells.classes) for row in cells.predictions]
+    weights = np.asarray(counts, dtype=np.float64)
+    columns = [metric.weighted_scores(cells.labels, row, weights, cells.classes) for row in cells.predictions]
     return np.column_stack(columns)
 
 

@@ -41,9 +41,8 @@ class Cell:
 
     def value(self, column: str) -> Any:
         """Return a column of :attr:`row`; of a metric what the record holds, or else what its predictions give."""
-        if column not in METRICS or self.row.get(column) is not None:
-            return self.row[column]
-        return self.score(column)
+        known = self.row.get(column)
+        return self.score(column) if known is None and column in METRICS else known
 
     def score(self, metric: str) -> float | None:
         """Return the score on the test part by any metric; None where it is not known or not defined.
