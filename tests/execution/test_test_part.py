@@ -137,6 +137,6 @@ def test_a_look_that_was_cut_short_locks_other_rates(tmp_path: Path, looks: list
     assert other.selected is not None
     better = other.model_copy(update={"selected": other.selected.model_copy(update={"score": 0.95})})
     store.run_folder(other.run_id).commit(better)
-    with pytest.raises(PlanError, match="scored before for another"):
+    with pytest.raises(PlanError, match="already scored for another"):
         score(store)
     assert score(store, unlock=True) == [other.run_id]

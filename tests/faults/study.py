@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,8 @@ def often(seconds: float = CHECKPOINT_SECONDS) -> None:
     init: Callable[..., None] = StudyTrainer.__init__
 
     def hurried(self: StudyTrainer, *args: Any, **options: Any) -> None:
-        init(self, *args, **options | {"checkpoint_seconds": seconds})
+        context = replace(options.pop("context"), checkpoint_seconds=seconds)
+        init(self, *args, context=context, **options)
 
     StudyTrainer.__init__ = hurried  # type: ignore[method-assign]
 
