@@ -281,5 +281,7 @@ def test_a_page_left_open_does_not_grow(tmp_path: Path, serve: Serve, open_page:
             advance(store, specs[0], 91 + turn)
             look(page)
             expect(page.locator("#chosen")).to_contain_text(f"{91 + turn} of 100")
+            for chart in ("loss", "score"):  # drawn anew, which a busy machine may show half done
+                expect(page.locator(f"#{chart} .series path").first).to_be_attached()
             counts.append(page.evaluate("document.querySelectorAll('*').length"))
         assert max(counts) - min(counts) <= 10
