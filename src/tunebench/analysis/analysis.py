@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tunebench.analysis.comparison import Arm, Comparison
-from tunebench.analysis.costs import COSTS, Point, front, measure
+from tunebench.analysis.costs import Point, fronts, measure
 from tunebench.analysis.curves import Curve, crossings, curves
 from tunebench.analysis.evidence import Entry, collect, interval_of, undefined
 from tunebench.analysis.pairs import Pair, compare_pairs
@@ -60,10 +60,7 @@ class Analysis:
     def fronts(self) -> dict[tuple[int, str], list[Point]]:
         """Points of every training size and kind of cost, those on the size's front marked."""
         return {
-            (size, kind): front(self.at(size), kind)
-            for size in self.comparison.sizes
-            for kind in COSTS
-            if self.at(size)
+            (size, kind): points for size in self.comparison.sizes for kind, points in fronts(self.at(size)).items()
         }
 
     @cached_property

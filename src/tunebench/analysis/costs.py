@@ -90,32 +90,50 @@ def measure(arms: Sequence[tuple[Arm, Entry | None]], kind: str, metric: Metric)
     return [Point(*point, on) for point, on in zip(known, best.tolist(), strict=True)]
 
 
-def front(entries: Sequence[Entry], kind: str) -> list[Point]:
-    """Place entries on the plane of score and cost, and find its front and how sure that is.
+def fronts(entries: Sequence[Entry]) -> dict[str, list[Point]]:
+    """Place entries on the plane of score and each cost, and find its front and how sure that is.
 
-    The front's uncertainty holds the scores alone; costs stay as measured.
+    A front's uncertainty holds the scores alone; costs stay as measured.
 
     Args:
-        entries: Strategies at one size, or at several; at least one.
-        kind: A key of :data:`COSTS`.
+        entries: Strategies at one size, or at several.
+
+    Returns:
+        Points by key of :data:`COSTS`; none for a cost that was not recorded.
     """
-    metric = entries[0].metric
-    points = measure([(entry.arm, entry) for entry in entries], kind, metric)
-    known = [point.entry for point in points if point.entry is not None]
-    if not known:
-        return []
-    over: Over = "seeds and test examples" if all(len(entry.seeds) > 1 for entry in known) else "test examples"
+    found: dict[str, list[Point]] = {}
+    drawn: dict[tuple[int, ...], tuple[np.ndarray, Over]] = {}
+    for kind in COSTS if entries else ():
+        metric = entries[0].metric
+        points = measure([(entry.arm, entry) for entry in entries], kind, metric)
+        known = [point.entry for point in points if point.entry is not None]
+        found[kind] = points
+        if not known:
+            continue
+        # The scores are drawn once for all costs that the same entries have.
+        key = tuple(id(entry) for entry in known)
+        if key not in drawn:
+            drawn[key] = _draws(known, metric)
+        draws, over = drawn[key]
+        scores, costs = (np.array([getattr(point, name) for point in points]) for name in ("score", "cost"))
+        shares = pareto_front(metric.sign * scores, costs, metric.sign * draws, over=over).probability
+        found[kind] = [replace(p, share=share, over=over) for p, share in zip(points, shares, strict=True)]
+    return found
+
+
+def _draws(entries: Sequence[Entry], metric: Metric) -> tuple[np.ndarray, Over]:
+    """Return joint draws of the entries' scores, and what they vary over."""
+    several = all(len(entry.seeds) > 1 for entry in entries)
+    over: Over = "seeds and test examples" if several else "test examples"
     draws = score_draws(
-        known[0].labels,
-        [entry.values for entry in known],
-        classes=known[0].classes,
+        entries[0].labels,
+        [entry.values for entry in entries],
+        classes=entries[0].classes,
         rng=np.random.default_rng(SEED),
         over=over,
         metric=metric,
     )
-    scores, costs = (np.array([getattr(point, name) for point in points]) for name in ("score", "cost"))
-    shares = pareto_front(metric.sign * scores, costs, metric.sign * draws, over=over).probability
-    return [replace(point, share=share, over=over) for point, share in zip(points, shares, strict=True)]
+    return draws, over
 
 
 def _score(arm: Arm, entry: Entry | None, metric: Metric) -> float | None:
