@@ -217,6 +217,19 @@ def make_cut(
     return Cut(before + first, room - first + after)
 
 
+def whole_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of whole texts, special tokens included; ends the tokenizer's own truncation."""
+    found: list[list[int]] = tokenizer(
+        list(texts),
+        truncation=False,
+        padding=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )["input_ids"]
+    return found
+
+
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
     """Return how many special tokens a tokenizer puts before and after a single text.
 
@@ -295,14 +308,7 @@ def _run(
     ids: list[np.ndarray] = []
     lengths: list[int] = [0]
     for start in range(0, len(texts), _BATCH):
-        rows = tokenizer(
-            list(texts[start : start + _BATCH]),
-            truncation=False,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
+        rows = whole_ids(tokenizer, texts[start : start + _BATCH])
         lengths += [len(row) for row in rows]
         # One flat array a batch: lists of Python integers would take ten times the room.
         ids.append(np.fromiter((i for row in rows for i in row), dtype=np.int32))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tunebench.data.columns import is_encodable
-from tunebench.data.tokens import Cut, make_cut
+from tunebench.data.tokens import Cut, make_cut, whole_ids
 from tunebench.errors import ConfigError, DataError, MissingExtraError, ModelError, first_line
 from tunebench.inference.artifacts import Artifact, Format, describe
 from tunebench.inference.restore import merge_adapter, restore_model, restore_text_model
@@ -159,15 +159,7 @@ class Predictor:
         check_texts(texts)
         if not len(texts):
             return []
-        rows = self._tokenizer(
-            list(texts),
-            truncation=False,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
-        return [self._cut.of(np.asarray(row, dtype=np.int64)) for row in rows]
+        return [self._cut.of(np.asarray(row, dtype=np.int64)) for row in whole_ids(self._tokenizer, texts)]
 
     def predict_logits(self, texts: Sequence[str], *, batch_tokens: int = 8192) -> np.ndarray:
         """Return the logits of texts: float32 ``(texts, classes)``, in the order given.

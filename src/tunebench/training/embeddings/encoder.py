@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from tunebench.data.tokens import make_cut, special_tokens
+from tunebench.data.tokens import make_cut, special_tokens, whole_ids
 from tunebench.engine.batching import Collator, batches_by_length, rounded_up
 from tunebench.engine.flops import Work, Workload, count
 from tunebench.models.architectures import architecture_of
@@ -76,15 +76,7 @@ class Embedder:
 
     def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return the token ids of each text as they are read, int64: of whole texts all."""
-        rows = self.tokenizer(
-            list(texts),
-            truncation=False,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
-        found = [np.asarray(row, dtype=np.int64) for row in rows]
+        found = [np.asarray(row, dtype=np.int64) for row in whole_ids(self.tokenizer, texts)]
         return found if self.windows else [self.cut.of(row) for row in found]
 
     def windows_of(self, row: np.ndarray) -> list[np.ndarray]:
