@@ -6,7 +6,8 @@ and exits with :attr:`TunebenchError.exit_code`. Everything else is a bug and ke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 class TunebenchError(Exception):
@@ -100,6 +101,12 @@ def raise_all(errors: Sequence[TunebenchError]) -> None:
         raise errors[0]
     if errors:
         raise ErrorGroup(errors)
+
+
+def did_you_mean(value: object, known: Iterable[object]) -> str | None:
+    """Return a fix that names the nearest of the known names; None where none is near."""
+    close = get_close_matches(str(value), [str(name) for name in known], n=1)
+    return f"did you mean {close[0]!r}?" if close else None
 
 
 def first_line(error: Exception) -> str:

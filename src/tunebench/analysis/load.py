@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 
 from tunebench.analysis.comparison import Comparison
-from tunebench.errors import ConfigError
+from tunebench.errors import ConfigError, did_you_mean
 from tunebench.store.study_folder import StudyStore
 from tunebench.tasks.metrics import METRICS
 
@@ -23,9 +22,8 @@ def load_comparison(folder: Path, *, metric: str | None = None) -> Comparison:
         StoreError: No study is there, or its files are damaged.
     """
     if metric is not None and metric not in METRICS:
-        near = get_close_matches(metric.lower(), METRICS, n=1)
-        fix = f"did you mean {near[0]!r}?" if near else None
-        raise ConfigError("There is no such metric.", value=metric, allowed=", ".join(METRICS), fix=fix)
+        near = did_you_mean(metric.lower(), METRICS)
+        raise ConfigError("There is no such metric.", value=metric, allowed=", ".join(METRICS), fix=near)
     store = StudyStore.open(folder)
     audit, study = store.audit(), store.study()
     return Comparison.from_cells(

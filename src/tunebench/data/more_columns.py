@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-
 from tunebench.data.columns import Columns
 from tunebench.data.reading import listed
 from tunebench.data.reference import DataConfig
 from tunebench.data.sources import RawData
-from tunebench.errors import DataError, TunebenchError, raise_all
+from tunebench.errors import DataError, TunebenchError, did_you_mean, raise_all
 
 
 def named_columns(config: DataConfig) -> dict[str, str]:
@@ -36,13 +34,12 @@ def check_named(raw: RawData, columns: Columns, config: DataConfig) -> None:
                 )
             )
         elif name not in raw.train.columns:
-            close = difflib.get_close_matches(name, raw.train.columns, n=1)
             errors.append(
                 DataError(
                     f"There is no such column of {role}s.",
                     value=name,
                     allowed=listed(raw.train.columns, 30),
-                    fix=f"did you mean {close[0]!r}?" if close else f"drop data.{role}_column",
+                    fix=did_you_mean(name, raw.train.columns) or f"drop data.{role}_column",
                 )
             )
         taken.setdefault(name, f"{role}s")

@@ -6,12 +6,11 @@ check behind it.
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from pydantic import ValidationError
 
-from tunebench.errors import ConfigError, TunebenchError
+from tunebench.errors import ConfigError, TunebenchError, did_you_mean
 from tunebench.recipe import Recipe
 from tunebench.strategies import STRATEGIES
 from tunebench.strategies.base import Strategy
@@ -120,7 +119,7 @@ def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -
             f"{key}: unknown key.",
             value=path[-1],
             allowed=", ".join(known) or "no keys",
-            fix=_did_you_mean(path[-1], known) or "remove it",
+            fix=did_you_mean(path[-1], known) or "remove it",
         )
     if path[0:1] == ("strategies",) and path[2:] == ("kind",) and "value_error" in types:
         kinds = sorted(STRATEGIES)
@@ -128,7 +127,7 @@ def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -
             f"strategies.{path[1]}: unknown kind of strategy.",
             value=first["input"],
             allowed=", ".join(kinds),
-            fix=_did_you_mean(first["input"], kinds)
+            fix=did_you_mean(first["input"], kinds)
             or "set 'kind' to one of these, or install the package that adds it",
         )
     if path == ("metric",) and "value_error" in types:
@@ -136,7 +135,7 @@ def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -
             "metric: there is no such metric.",
             value=first["input"],
             allowed=", ".join(METRICS),
-            fix=_did_you_mean(str(first["input"]).lower(), METRICS) or "choose one of these",
+            fix=did_you_mean(str(first["input"]).lower(), METRICS) or "choose one of these",
         )
     if "value_error" in types:
         message = str(first["msg"]).removeprefix("Value error, ")
@@ -146,16 +145,11 @@ def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -
     settable = ".".join(str(part) for part in path if not isinstance(part, int))
     options = (schema, *schema.get("anyOf", ()))
     choices = [name for option in options for name in option.get("enum", [option.get("const")]) if name]
-    meant = _did_you_mean(first["input"], choices)
+    meant = did_you_mean(first["input"], choices)
     fix = meant or f"edit {settable}, or pass --set {settable}=VALUE"
     if "tuple_type" in types and meant is None and not isinstance(first["input"], (dict, type(None))):
         fix = f"write a list: {key}: [{first['input']}]"
     return ConfigError(f"{key}: this {complaint}.", value=first["input"], allowed=allowed, fix=fix)
-
-
-def _did_you_mean(value: Any, known: Any) -> str | None:
-    close = difflib.get_close_matches(str(value), [str(name) for name in known], n=1)
-    return f"did you mean {close[0]!r}?" if close else None
 
 
 def _strategy_of(label: Any, raw: dict[str, Any]) -> Strategy | None:

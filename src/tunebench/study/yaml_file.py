@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.resources
 import re
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from tunebench.data.reference import DataConfig
-from tunebench.errors import ConfigError, first_line, raise_all
+from tunebench.errors import ConfigError, did_you_mean, first_line, raise_all
 from tunebench.files import local_path
 from tunebench.study.config import StudyConfig
 from tunebench.study.messages import check_booleans, explain
@@ -77,12 +76,11 @@ def load_study(
     known = presets()
     path = known.get(name_or_path) or local_path(name_or_path)
     if not path.is_file():
-        close = difflib.get_close_matches(name_or_path, known, n=1)
         raise ConfigError(
             "There is no such preset or study file.",
             value=name_or_path,
             allowed=f"{', '.join(known)}; or the path of a YAML file",
-            fix=f"did you mean {close[0]!r}?" if close else None,
+            fix=did_you_mean(name_or_path, known),
         )
     try:
         raw = parse_yaml(path.read_text(encoding="utf-8"), where=str(path))
