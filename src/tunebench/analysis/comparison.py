@@ -76,7 +76,7 @@ PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
     "test_size": lambda spec: spec.test_size,
     "copies": lambda spec: spec.copies,
     "the data's own validation part, groups and times": lambda spec: spec.splits,
-    "metric": lambda spec: None if is_imported(spec) else spec.metric,
+    "metric": lambda spec: spec.metric,
 }
 
 
@@ -339,6 +339,11 @@ class Comparison:
     def measure(self) -> Metric:
         """The metric itself."""
         return METRICS[self.metric]
+
+    @property
+    def selecting(self) -> Metric:
+        """The metric of the selection scores, which all cells share."""
+        return METRICS[self.cells[0].spec.selects_by]
 
     def published(self, spec: RunSpec) -> dict[str, Any] | None:
         """Return the published values for a run, where the study asks for them and they have one."""

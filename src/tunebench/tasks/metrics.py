@@ -171,6 +171,11 @@ DEFAULT_METRIC = "macro_f1"
 ALWAYS_SHOWN = (DEFAULT_METRIC, "accuracy")
 
 
+def shown_metrics(metric: str) -> dict[str, Metric]:
+    """Return a study's metric by name, and after it those of :data:`ALWAYS_SHOWN`."""
+    return {name: METRICS[name] for name in (metric, *ALWAYS_SHOWN)}
+
+
 def register(metric: Metric) -> Metric:
     """Add a metric to :data:`METRICS`.
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tunebench.files import write_text
 from tunebench.formatting import escape_markdown, file_size
 from tunebench.strategies import capabilities_of
-from tunebench.tasks.metrics import ALWAYS_SHOWN, DEFAULT_METRIC, METRICS
+from tunebench.tasks.metrics import DEFAULT_METRIC, shown_metrics
 
 if TYPE_CHECKING:
     from tunebench.data.reference import DataRef
@@ -99,8 +99,7 @@ def results(source: Source) -> list[Result]:
     from tunebench.stats import example_interval
 
     found = []
-    for name in dict.fromkeys((source.record.spec.selects_by, *ALWAYS_SHOWN)):
-        metric = METRICS[name]
+    for name, metric in shown_metrics(source.record.spec.selects_by).items():
         if np.isnan(metric(source.labels, source.logits)):
             continue
         interval = example_interval(

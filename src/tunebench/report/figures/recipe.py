@@ -23,7 +23,7 @@ from tunebench.report.figures.panels import NOTHING, finished_with, panels_by_si
 from tunebench.report.figures.registry import register
 from tunebench.report.figures.style import Style, footnote, say_nothing_to_show, styles
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import METRICS, Metric
+from tunebench.tasks.metrics import Metric
 
 _CUTS = ("head", "head_tail", "tail")
 #: What may differ between strategies that a figure of cuts joins by a line.
@@ -47,7 +47,7 @@ class _Rates:
     chosen: list[tuple[float, float]]
 
     @classmethod
-    def of(cls, group: Group) -> _Rates:
+    def of(cls, group: Group, metric: Metric) -> _Rates:
         """Collect them; a strategy without a learning rate, or one that is not known, has none."""
         found = cls([], [], [], [])
         for arm in group.arms:
@@ -62,7 +62,7 @@ class _Rates:
                 if arm is group.selected and len(group.arms) > 1:
                     found.chosen.append(found.means[-1])
             elif early:
-                found.stopped.append((arm.learning_rate, max(early, key=_metric(group).merit)))
+                found.stopped.append((arm.learning_rate, max(early, key=metric.merit)))
         return found
 
     @property
@@ -87,11 +87,6 @@ class _Rates:
         ):
             if points:
                 axes.plot(*zip(*points, strict=True), color=color, **look)
-
-
-def _metric(group: Group) -> Metric:
-    """Return the metric that selected the runs."""
-    return METRICS[group.cells[0].spec.selects_by]
 
 
 class _RateLocator(FixedLocator):
@@ -123,10 +118,10 @@ def score_by_learning_rate(analysis: Analysis) -> Figure:
     One panel a size; or one a strategy, where there are many, before all others in grey.
     """
     comparison = analysis.comparison
-    found = {(group.label, group.train_size): _Rates.of(group) for group in comparison.groups()}
+    metric = comparison.selecting
+    found = {(group.label, group.train_size): _Rates.of(group, metric) for group in comparison.groups()}
     look_of = styles(comparison.labels)
     many = too_many(comparison)
-    metric = METRICS[comparison.cells[0].spec.selects_by]
     drawn = [value for rates in found.values() for _, value in rates.scores]
     bottom = _bottom(drawn) if metric.higher_is_better else None
     heading = f"{metric.heading} on {comparison.evaluated}"

@@ -34,7 +34,7 @@ from tunebench.report.figures.style import (
     say_nothing_to_show,
     styles,
 )
-from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
+from tunebench.tasks.metrics import DEFAULT_METRIC
 
 #: Points of a training loss curve: each is the mean of what was logged in its part of training.
 LOSS_POINTS = 40
@@ -121,7 +121,7 @@ def score_per_million_by_size(analysis: Analysis) -> Figure:
 def score_by_step(analysis: Analysis) -> Figure:
     """Draw the score on the selection split by step, one panel a size; bands are the range over seeds."""
     comparison = analysis.comparison
-    metric = METRICS[comparison.cells[0].spec.selects_by]
+    metric = comparison.selecting
     figure, panels = panels_by_size(comparison, "Training step", f"{metric.heading} on {comparison.evaluated}")
     look_of = styles(comparison.labels)
     bands = False

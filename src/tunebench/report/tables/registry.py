@@ -10,7 +10,7 @@ from tunebench.analysis.comparison import Comparison
 from tunebench.errors import ConfigError
 from tunebench.formatting import fixed, integer, learning_rate
 from tunebench.report.tables.render import Column, Table
-from tunebench.tasks.metrics import ALWAYS_SHOWN, METRICS
+from tunebench.tasks.metrics import shown_metrics
 
 TableFunction = Callable[[Analysis], Table]
 
@@ -41,13 +41,13 @@ SELECTION = Column("selection", "Selection", csv_only=True)
 
 def score_columns(comparison: Comparison) -> tuple[Column, ...]:
     """Return columns for the comparison's metric, and for macro F1 and accuracy, which always stand beside it."""
-    names = dict.fromkeys((comparison.metric, *ALWAYS_SHOWN))
-    return tuple(Column(name, METRICS[name].heading, METRICS[name].unit, show=fixed(4)) for name in names)
+    metrics = shown_metrics(comparison.metric).items()
+    return tuple(Column(name, metric.heading, metric.unit, show=fixed(4)) for name, metric in metrics)
 
 
 def selection_score(comparison: Comparison) -> Column:
     """Return the column of the score at the chosen step; whether it chose that step is not always known."""
-    label = METRICS[comparison.cells[0].spec.selects_by].short_heading
+    label = comparison.selecting.short_heading
     known = comparison.selection != "not known"
     heading = f"{label} on {comparison.selection}" if known else f"{label} on the evaluated split"
     return Column("selection_score", heading, show=fixed(4))
