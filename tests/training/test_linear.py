@@ -311,7 +311,7 @@ def test_a_folder_of_earlier_runs_keeps_how_they_chose(
     assert isinstance(stored, StudyConfig) and stored.strategies["tfidf"].params["choose_by"] == "selection"
     (after,), said = begun(StudyConfig.model_validate(settings | {"strategies": {"tfidf": {}}}))
     assert after.run_id == before.run_id
-    assert len(said) == 1 and "choose_by: selection; the study keeps that" in said[0]
+    assert len(said) == 1 and "choose_by: selection, so the study keeps that" in said[0]
 
 
 def test_the_record_adds_up_and_the_stored_files_are_the_model(
