@@ -442,7 +442,7 @@ def _check_cells(cells: Sequence[Cell]) -> None:
 
 def _check_recipe(group: Group) -> None:
     """Refuse to average over anything but seeds, or to choose among anything but learning rates."""
-    first, *others = [cell.spec.identity for cell in group.cells]
+    first, *others = [cell.spec.effective for cell in group.cells]
     for other in others:
         # That the test part is the same is checked for all runs together.
         axes = ("seed", "subset_seed", "test_seed", "learning_rate")

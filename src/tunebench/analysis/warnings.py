@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tunebench.analysis.comparison import states
 from tunebench.data.audit import absent_classes
 from tunebench.store.imported import ImportedSpec, is_imported
-from tunebench.strategies import capabilities_of
+from tunebench.study.spec import without_effect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -187,12 +187,9 @@ def _ratio(comparison: Comparison) -> list[str]:
 
 
 def _recipes(comparison: Comparison) -> list[str]:
-    axes = {"kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
-    specs = [cell.spec.identity for cell in comparison.cells]
-    # What has no head of the Trainer's kind does nothing with the base's, which is no difference of recipes.
-    for cell, spec in zip(comparison.cells, specs, strict=True):
-        if not capabilities_of(cell.spec.kind).adapts_classifier:
-            spec["base_head"] = None
+    axes = {"schema_version", "kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
+    # What does not reach a run is no difference of recipes.
+    specs = [{**c.spec.identity, **dict.fromkeys(without_effect(c.spec.kind))} for c in comparison.cells]
     # What is not known of an imported run is no difference; _imported names it.
     # An identity leaves out what is as it was before there was a choice: that is a value of its own.
     keys = dict.fromkeys(key for spec in specs for key in spec if key not in axes)

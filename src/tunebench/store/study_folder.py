@@ -5,6 +5,7 @@ Everything read back is checked, and what is damaged is named and set aside, not
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,15 +30,18 @@ from tunebench.store.record import RunRecord, Status
 from tunebench.store.run_folder import RunFolder, is_run_id
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import SCHEMA_VERSION, RunSpec
+from tunebench.study.spec import SCHEMA_VERSION, RunSpec, without_effect
 from tunebench.study.yaml_file import parse_yaml
 
 if TYPE_CHECKING:
     import numpy as np
 
-#: Keys of a spec's identity in which the cells of one study may differ.
-_AXES = frozenset(
-    {"kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed", *Recipe.model_fields}
+#: Fields of a spec in which the cells of one study may differ, or that are compared in another way.
+_NOT_SHARED = frozenset(
+    {
+        *("schema_version", "label", "without_effect", "splits", "copies", *Recipe.model_fields),
+        *("kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"),
+    }
 )
 #: What a stored study ran with where it says nothing: keys that came later, as records without them are read.
 _BEFORE = {
@@ -222,10 +226,11 @@ class StudyStore:
         """Refuse cells that share no protocol with the stored ones, or reuse a label for something else."""
         if not stored or not specs:
             return
-        before, after = _protocol(stored[0]), _protocol(specs[0])
-        changes = [f"{key}: {before.get(key)} -> {after[key]}" for key in after if before.get(key) != after[key]]
+        before, after = _protocol(stored), _protocol(specs)
+        both = [key for key in after if key in before]
+        changes = [f"{key}: {before[key]} -> {after[key]}" for key in both if before[key] != after[key]]
         meanings = {spec.label: _meaning(spec) for spec in stored}
-        labels = {spec.run_id[-16:]: spec.label for spec in stored}
+        labels = {_content(spec): spec.label for spec in stored}
         for spec in {s.label: s for s in specs}.values():
             known, new = meanings.get(spec.label), _meaning(spec)
             if known is not None:
@@ -235,7 +240,7 @@ class StudyStore:
                     if known.get(key) != new.get(key)
                 ]
         for spec in specs:
-            label = labels.get(spec.run_id[-16:], spec.label)
+            label = labels.get(_content(spec), spec.label)
             if label != spec.label:
                 changes.append(f"strategy {label} is called {spec.label}")
         if changes:
@@ -455,15 +460,26 @@ def _as_stored(raw: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _content(spec: RunSpec) -> str:
+    """Return the same text for all specs of one run, whatever their schemas and labels."""
+    return json.dumps(spec.effective, sort_keys=True)
+
+
 def _meaning(spec: RunSpec) -> dict[str, Any]:
     """Return what a strategy's label stands for: kind, parameters and recipe."""
-    identity = spec.identity
-    recipe = {key: identity[key] for key in Recipe.model_fields if key in identity}
-    return {"kind": spec.kind, **identity["params"], **recipe}
+    effective = spec.effective
+    recipe = {key: effective[key] for key in Recipe.model_fields if key in effective}
+    return {"kind": spec.kind, **effective["params"], **recipe}
 
 
-def _protocol(spec: RunSpec) -> dict[str, Any]:
-    """Return what all cells of a study share."""
-    shared = {k: v for k, v in spec.identity.items() if k not in (*_AXES, "splits")}
-    splits = {f"data.{what}": found for what, found in (spec.splits or SplitRef()).model_dump().items()}
-    return shared | {"seed of the test part": spec.test_draw, "copies": spec.copies} | splits
+def _protocol(specs: Sequence[RunSpec]) -> dict[str, Any]:
+    """Return what all cells of a study share; a setting that reaches none of these cells is left out."""
+    splits = {f"data.{what}": found for what, found in (specs[0].splits or SplitRef()).model_dump().items()}
+    shared: dict[str, Any] = {}
+    for spec in specs:
+        # One model to a folder, though it does not reach every strategy: tables compare on one.
+        idle = without_effect(spec.kind) - {"model"}
+        shared = spec.model_dump(mode="json", exclude={*_NOT_SHARED, *idle}) | shared
+    for part in ("model", "data"):
+        shared[part] = {key: value for key, value in shared[part].items() if key not in ("source", "revision")}
+    return shared | {"seed of the test part": specs[0].test_draw, "copies": specs[0].copies} | splits

@@ -253,7 +253,7 @@ def _families(entries: list[Entry]) -> Iterator[list[Entry]]:
     for entry in entries:
         if _cut(entry) is None:
             continue  # imported, and not told
-        recipe = {key: value for key, value in _spec(entry).identity.items() if key not in _FREE}
+        recipe = {key: value for key, value in _spec(entry).effective.items() if key not in _FREE}
         found.setdefault(json.dumps(recipe, sort_keys=True), []).append(entry)
     for family in found.values():
         yield sorted(family, key=lambda entry: _CUTS.index(_cut(entry)))
