@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tunebench.analysis.comparison import states
 from tunebench.data.audit import absent_classes
-from tunebench.store.imported import ImportedSpec, is_imported
+from tunebench.store.imported import ImportedRun, is_imported
 from tunebench.study.spec import without_effect
 
 if TYPE_CHECKING:
@@ -168,11 +168,10 @@ def _ratio(comparison: Comparison) -> list[str]:
     lines = []
     for size in comparison.sizes:
         chosen = {
-            group.label: (group.cells[0].spec.kind, group.selected.learning_rate)
+            group.label: (group.cells[0].spec.kind, rate)
             for group in comparison.groups()
-            if group.train_size == size and group.selected is not None
+            if group.train_size == size and group.selected and (rate := group.selected.learning_rate) is not None
         }
-        chosen = {label: found for label, found in chosen.items() if found[1] is not None}
         full = [rate for kind, rate in chosen.values() if kind == "full"]
         if not full:
             continue
@@ -206,7 +205,7 @@ def _kept_heads(comparison: Comparison) -> list[str]:
 
 
 def _imported(comparison: Comparison) -> list[str]:
-    specs = [cell.spec for cell in comparison.cells if isinstance(cell.spec, ImportedSpec)]
+    specs = [cell.spec for cell in comparison.cells if isinstance(cell.spec, ImportedRun)]
     if not specs:
         return []
     lines = [f"{len(specs)} of {len(comparison.cells)} runs were imported: other scripts trained and scored them."]

@@ -9,7 +9,6 @@ from pathlib import Path
 from tunebench.data import TextDataset, load_dataset
 from tunebench.machine import devices
 from tunebench.recipe import Engine, Precision, neutral_values
-from tunebench.store.imported import is_imported
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StrategyConfig, StudyConfig
@@ -22,7 +21,7 @@ _Begun = Sequence[RunSpec]
 
 def begun_runs(folder: Path | None) -> tuple[RunSpec, ...]:
     """Return the runs that a study's folder holds already; none where there is no folder, or no study in it."""
-    return () if folder is None else tuple(spec for spec in StudyStore(folder).begun() if not is_imported(spec))
+    return () if folder is None else tuple(StudyStore(folder).trainable())
 
 
 def begun_ids(specs: Sequence[RunSpec], begun: _Begun) -> list[RunSpec]:

@@ -24,8 +24,8 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         The study as it was resolved (sizes in numbers, precision decided); None where the cells
         differ in more than the axes of a study, so that no single one gives them.
     """
-    specs = [cell.spec for cell in comparison.cells]
-    if any(map(is_imported, specs)):
+    specs = [cell.spec for cell in comparison.cells if not is_imported(cell.spec)]
+    if len(specs) < len(comparison.cells):
         return None
     first = specs[0]
     axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}

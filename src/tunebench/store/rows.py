@@ -6,16 +6,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tunebench.store.imported import is_imported
+from tunebench.store.imported import AnyRun, is_imported
 from tunebench.store.record import RunRecord, Status
-from tunebench.study.spec import RunSpec
 from tunebench.tasks.metrics import BUILT_IN
 
 #: Settings that are columns of a row.
 _RECIPE = ("engine", "precision", "attention_dropout", "truncation")
 
 
-def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) -> dict[str, Any]:
+def to_row(spec: AnyRun, *, status: Status, record: RunRecord | None = None) -> dict[str, Any]:
     """Flatten a planned run and its record, if there is one, into a row of plain values.
 
     Args:

@@ -10,9 +10,8 @@ from tunebench.recipe import Recipe
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
 from tunebench.report.words import alternatives_table, listed
-from tunebench.store.imported import is_imported
+from tunebench.store.imported import AnyRun, is_imported
 from tunebench.store.record import Environment
-from tunebench.study.spec import RunSpec
 
 
 @section("answer", "The answer")
@@ -120,7 +119,7 @@ def _recipe(source: Source) -> list[tuple[str, str]]:
     return rows
 
 
-def _setting(spec: RunSpec, key: str) -> str:
+def _setting(spec: AnyRun, key: str) -> str:
     if key in spec.without_effect:
         return _NO_EFFECT
     value = getattr(spec, key)
