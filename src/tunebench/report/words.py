@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tunebench.analysis.costs import COSTS
 from tunebench.formatting import fixed, learning_rate, signed, significant
-from tunebench.report.tables.render import Column, Table
+from tunebench.report.tables.render import Column, ReportTable
 from tunebench.tasks.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def recommendation_text(found: Recommendation) -> str:
     return "\n".join(lines)
 
 
-def alternatives_table(found: Recommendation) -> Table:
+def alternatives_table(found: Recommendation) -> ReportTable:
     """Return what every strategy scores and costs at the size of the recommendation, the best first."""
     metric = METRICS[found.metric]
     columns = (
@@ -62,4 +62,4 @@ def alternatives_table(found: Recommendation) -> Table:
         for one in found.alternatives
     ]
     title = f"The alternatives at {found.train_size:,} labels"
-    return Table("alternatives", title, columns, tuple(rows))
+    return ReportTable("alternatives", title, columns, tuple(rows))

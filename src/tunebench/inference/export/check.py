@@ -22,7 +22,7 @@ _LATENCY_TEXTS = 16
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ExportCheck:
     """How the predictions of an export and its run agree, on the same texts.
 
     Attributes:
@@ -58,7 +58,7 @@ class Agreement:
         return found
 
 
-def agreement(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> Agreement:
+def agreement(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> ExportCheck:
     """Compare logits of the same texts.
 
     Args:
@@ -72,7 +72,7 @@ def agreement(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> Agre
     if before.shape != after.shape:
         raise ValueError(f"logits of shape {before.shape} and {after.shape}")
     difference = np.abs(before.astype(np.float64) - after)
-    return Agreement(
+    return ExportCheck(
         texts=len(labels),
         largest_logit_difference=float(difference.max()),
         mean_logit_difference=float(difference.mean()),
