@@ -14,7 +14,9 @@ from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedData, is_imported
 from tunebench.store.record import Status
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS, Metric
+from tunebench.tasks.base import Task
+from tunebench.tasks.metrics import DEFAULT_METRIC, Metric
+from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -248,7 +250,8 @@ def select_arm(arms: Sequence[Arm]) -> Arm | None:
     shared = set.intersection(*(set(arm.selection_scores()) for arm in candidates))
 
     def merit(arm: Arm) -> float:
-        scores, metric = arm.selection_scores(), METRICS[arm.cells[0].spec.selects_by]
+        scores, spec = arm.selection_scores(), arm.cells[0].spec
+        metric = TASKS[spec.task].metrics[spec.selects_by]
         return metric.merit(statistics.fmean(scores[seed] for seed in sorted(shared or scores)))
 
     return max(candidates, key=lambda arm: (merit(arm), -arm.learning_rate))
@@ -336,14 +339,19 @@ class Comparison:
         return comparison
 
     @property
+    def task(self) -> Task:
+        """What is learned, which all cells share."""
+        return TASKS[self.cells[0].spec.task]
+
+    @property
     def measure(self) -> Metric:
         """The metric itself."""
-        return METRICS[self.metric]
+        return self.task.metrics[self.metric]
 
     @property
     def selecting(self) -> Metric:
         """The metric of the selection scores, which all cells share."""
-        return METRICS[self.cells[0].spec.selects_by]
+        return self.task.metrics[self.cells[0].spec.selects_by]
 
     def published(self, spec: RunSpec) -> dict[str, Any] | None:
         """Return the published values for a run, where the study asks for them and they have one."""

@@ -125,6 +125,7 @@ def _specs(resolved: Resolved, request: Request) -> list[RunSpec]:
         precision=_auto_precision(study, device, request.folder, request.tell),
         base_head=resolved.base_head,
         splits=resolved.splits,
+        task=resolved.dataset.task.name,
     )
     return list(cells)
 

@@ -102,7 +102,7 @@ class ImportedSpec(RunSpec):
     def identity(self) -> dict[str, Any]:
         """What runs are compared by: all but the label and the files it was read from."""
         return self.model_dump(
-            mode="json", exclude={"label", "content", "origin", "copies", "base_head", "metric", "splits"}
+            mode="json", exclude={"label", "content", "origin", "copies", "base_head", "metric", "splits", "task"}
         )
 
     @property
