@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tunebench.analysis.comparison import Arm, Comparison
+from tunebench.analysis.comparison import Arm, Comparison, known_first
 from tunebench.errors import StoreError
 from tunebench.stats import Interval, Refusal, crossed_interval, example_interval, seed_interval
 from tunebench.store.cell import Cell
@@ -38,7 +38,7 @@ class Entry:
     """
 
     arm: Arm
-    seeds: tuple[int, ...]
+    seeds: tuple[int | None, ...]
     labels: np.ndarray
     predictions: np.ndarray
     logits: np.ndarray
@@ -63,7 +63,8 @@ class Entry:
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The cells behind it, by seed."""
-        return tuple(sorted(_one_a_seed(self.arm), key=lambda cell: cell.spec.seed))
+        by_seed = {cell.spec.seed: cell for cell in _one_a_seed(self.arm)}
+        return tuple(by_seed[seed] for seed in known_first(by_seed))
 
     @property
     def selected_by_metric(self) -> bool:
@@ -80,7 +81,7 @@ class Entry:
         """What the metric scores: classes ``(seeds, n)``, or one value a class ``(seeds, n, classes)``."""
         return self._decoded(self.metric)
 
-    def of_seeds(self, seeds: tuple[int, ...]) -> np.ndarray:
+    def of_seeds(self, seeds: tuple[int | None, ...]) -> np.ndarray:
         """Return the :attr:`values` of some seeds."""
         return np.asarray(self.values[[self.seeds.index(seed) for seed in seeds]])
 
@@ -151,7 +152,7 @@ def collect(comparison: Comparison) -> list[Entry]:
                     value=f"{group.label} at {group.train_size}",
                     fix="run both on the same data and test_size",
                 )
-        seeds = tuple(sorted(loaded))
+        seeds = tuple(known_first(loaded))
         logits = np.stack([loaded[seed]["logits"] for seed in seeds])
         labels = loaded[seeds[0]]["labels"].astype(np.int64)
         found.append(

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tunebench.store.imported import AnyRun
 from tunebench.store.record import RunRecord, Status
 from tunebench.store.rows import to_row
-from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
 
 
@@ -25,7 +25,7 @@ class Cell:
             None where they were not kept.
     """
 
-    spec: RunSpec
+    spec: AnyRun
     status: Status
     record: RunRecord | None = None
     note: str | None = None
@@ -62,7 +62,7 @@ class Cell:
         return self._computed[metric]
 
     @property
-    def draw(self) -> tuple[int, int]:
+    def draw(self) -> tuple[int | None, int | None]:
         """Subset draw and seed: what runs of one arm differ in."""
         return self.spec.subset_seed, self.spec.seed
 

@@ -75,9 +75,9 @@ class StrategyConfig(Frozen):
         if not strategy.tunes_learning_rate and self.learning_rate != (strategy.default_learning_rate,):
             raise ValueError(f"{self.kind} has no learning rate; remove the key learning_rate")
         reaching = strategy.recipe_keys
-        idle = [] if reaching is None else [key for key in self.recipe if key not in reaching]
-        if idle:
-            only = f" (only {', '.join(sorted(reaching))} do)" if reaching else ""
+        if reaching is not None and (idle := [key for key in self.recipe if key not in reaching]):
+            known = sorted(reaching.intersection(Recipe.model_fields))
+            only = f" (only {', '.join(known)} do)" if known else ""
             raise ValueError(f"these have no effect on {self.kind}{only}; remove them: {', '.join(idle)}")
         return self
 

@@ -174,14 +174,14 @@ def _domain(rows: list[dict[str, Any]], view: str) -> tuple[float, float]:
     return max(low, min(shown) - room / 2) - room / 20, min(high, max(shown) + room / 2) + room / 20
 
 
-def _training(arm: Arm) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _training(arm: Arm) -> Iterator[tuple[int | None, np.ndarray, np.ndarray]]:
     for cell in arm.scored:
         if cell.record is not None and (last := last_step(cell.record.log_history)):
             logged = curve(cell.record.log_history, "loss")
             yield cell.spec.seed, *binned(logged.steps / last, logged.values, bins=LOSS_POINTS)
 
 
-def _evaluation(arm: Arm) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _evaluation(arm: Arm) -> Iterator[tuple[int | None, np.ndarray, np.ndarray]]:
     for cell in arm.scored:
         if cell.record is not None and (last := last_step(cell.record.log_history)):
             scored = curve(cell.record.log_history, "eval_loss")
