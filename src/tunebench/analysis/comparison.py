@@ -13,7 +13,9 @@ from tunebench.errors import StoreError
 from tunebench.store.cell import Cell
 from tunebench.store.imported import AnyRun, ImportedData, is_imported
 from tunebench.store.record import Status
-from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS, Metric
+from tunebench.tasks.base import Task
+from tunebench.tasks.metrics import DEFAULT_METRIC, Metric
+from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -264,7 +266,8 @@ def select_configuration(configs: Sequence[Configuration]) -> Configuration | No
     shared = set.intersection(*(set(config.selection_scores()) for config in candidates))
 
     def merit(config: Configuration) -> float:
-        scores, metric = config.selection_scores(), METRICS[config.cells[0].spec.selects_by]
+        scores, spec = config.selection_scores(), config.cells[0].spec
+        metric = TASKS[spec.task].metrics[spec.selects_by]
         return metric.merit(statistics.fmean(scores[seed] for seed in shared or scores))
 
     # Several have a rate each, also where they were imported: check_coordinates sees to that.
@@ -353,14 +356,19 @@ class Comparison:
         return comparison
 
     @property
+    def task(self) -> Task:
+        """What is learned, which all cells share."""
+        return TASKS[self.cells[0].spec.task]
+
+    @property
     def measure(self) -> Metric:
         """The metric itself."""
-        return METRICS[self.metric]
+        return self.task.metrics[self.metric]
 
     @property
     def selecting(self) -> Metric:
         """The metric of the selection scores, which all cells share."""
-        return METRICS[self.cells[0].spec.selects_by]
+        return self.task.metrics[self.cells[0].spec.selects_by]
 
     def published(self, spec: AnyRun) -> dict[str, Any] | None:
         """Return the published values for a run, where the study asks for them and they have one."""

@@ -12,6 +12,7 @@ from tunebench.errors import StoreError
 from tunebench.stats import Interval, Refusal, crossed_interval, example_interval, seed_interval
 from tunebench.store.cell import Cell
 from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS, Metric
+from tunebench.tasks.registry import TASKS
 
 #: All resampling starts from here, so that a report can be made again to the digit.
 SEED = 20_240_915
@@ -114,7 +115,7 @@ class Entry:
 
 def interval_of(config: Configuration, entry: Entry | None, column: str) -> Interval | None:
     """Return the interval of an entry's score; without an entry that of the mean over seeds, or None."""
-    metric = METRICS.get(column)
+    metric = TASKS[config.cells[0].spec.task].metrics.get(column)
     found = config.summary(column)
     if found is None:
         return None
@@ -154,7 +155,9 @@ def collect(comparison: Comparison) -> list[Entry]:
         seeds = tuple(known_first(loaded))
         logits = np.stack([loaded[seed]["logits"] for seed in seeds])
         labels = loaded[seeds[0]]["labels"].astype(np.int64)
-        found.append(Entry(config, seeds, labels, logits.argmax(2), logits, comparison.measure))
+        found.append(
+            Entry(config, seeds, labels, comparison.task.outputs.predicted(logits), logits, comparison.measure)
+        )
     return found
 
 

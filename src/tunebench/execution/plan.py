@@ -124,5 +124,6 @@ def _specs(resolved: Resolved, request: Request) -> list[RunSpec]:
         precision=begun_precision(study, resolved.begun, device, request.tell),
         base_head=resolved.base_head,
         splits=resolved.splits,
+        task=resolved.dataset.task.name,
     )
     return begun_ids(list(cells), resolved.begun)

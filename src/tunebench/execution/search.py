@@ -21,7 +21,8 @@ from tunebench.store.record import RunRecord
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import Search
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import METRICS, Metric
+from tunebench.tasks.metrics import Metric
+from tunebench.tasks.registry import TASKS
 
 
 class Trials:
@@ -86,7 +87,7 @@ def run_search(specs: Sequence[RunSpec], job: Job, *, search: Search) -> Summary
         with stop_on_signals(display) as stop:
             for _, group in groupby(ordered, key=lambda spec: (spec.train_size, spec.label)):
                 members = list(group)
-                metric = METRICS[members[0].metric]
+                metric = TASKS[members[0].task].metrics[members[0].metric]
                 trials = Trials(search, metric)
                 for spec in members:
                     part = run_plan([spec], replace(job, display=part_display, prune=trials.prune), stop=stop)

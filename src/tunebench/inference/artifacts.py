@@ -35,6 +35,9 @@ from tunebench.store.imported import trained_here
 from tunebench.store.run_folder import RunFolder, is_run_id
 from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.base import Task
+from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.registry import TASKS
 from tunebench.training.linear.exports import LINEAR_FILE, LINEAR_WEIGHTS, linear_facts
 
 if TYPE_CHECKING:
@@ -68,6 +71,7 @@ class Artifact:
         head_share: Their share from the beginning, under ``head_tail``.
         base: An adapter's base; None for the other formats.
         run: The run, where the folder is that of a run.
+        task: What was learned.
     """
 
     path: Path
@@ -79,6 +83,7 @@ class Artifact:
     head_share: float
     base: ModelRef | None = None
     run: RunSpec | None = None
+    task: Task = CLASSIFICATION
 
     @property
     def weights(self) -> Path:
@@ -153,6 +158,7 @@ def _describe_run(folder: Path) -> Artifact:
         head_share=spec.head_share,
         base=checked_base(spec.model) if wrapped else None,
         run=spec,
+        task=TASKS[spec.task],
     )
 
 

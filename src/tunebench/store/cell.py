@@ -12,7 +12,7 @@ import numpy as np
 from tunebench.store.imported import AnyRun
 from tunebench.store.record import RunRecord, Status
 from tunebench.store.rows import to_row
-from tunebench.tasks.metrics import METRICS
+from tunebench.tasks.registry import TASKS
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Cell:
     def value(self, column: str) -> Any:
         """Return a column of :attr:`row`; of a metric what the record holds, or else what its predictions give."""
         known = self.row.get(column)
-        return self.score(column) if known is None and column in METRICS else known
+        return self.score(column) if known is None and column in TASKS[self.spec.task].metrics else known
 
     def score(self, metric: str) -> float | None:
         """Return the score on the test part by any metric; None where it is not known or not defined.
@@ -57,7 +57,7 @@ class Cell:
             return known.get(metric)
         if metric not in self._computed:
             stored = self.predictions()
-            found = METRICS[metric](stored["labels"].astype(np.int64), stored["logits"])
+            found = TASKS[self.spec.task].metrics[metric](stored["labels"].astype(np.int64), stored["logits"])
             self._computed[metric] = found if np.isfinite(found) else None
         return self._computed[metric]
 

@@ -16,6 +16,7 @@ from tunebench.errors import StoreError
 from tunebench.recipe import Engine, Frozen, Precision, Schedule, Selection, Truncation
 from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import DEFAULT_METRIC
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class ImportedRun(Frozen):
     head_share: float | None = None
     frozen_dropout: bool | None = None
     metric: str | None = None
+    task: str = CLASSIFICATION.name
     # No folder tells these.
     test_seed: None = None
     copies: None = None
@@ -193,7 +195,7 @@ class ImportedRun(Frozen):
 #: Fields that an id is made of, besides the content, and that runs are compared by.
 _IN_ID = frozenset(ImportedRun.model_fields) - {
     *("origin", "not_in_id", "label", "content"),
-    *("copies", "base_head", "metric", "splits"),
+    *("copies", "base_head", "metric", "splits", "task"),
 }
 
 

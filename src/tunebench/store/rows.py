@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from tunebench.store.imported import AnyRun, is_imported
 from tunebench.store.record import RunRecord, Status
-from tunebench.tasks.metrics import BUILT_IN
+from tunebench.tasks.registry import TASKS
 
 #: Settings that are columns of a row.
 _RECIPE = ("engine", "precision", "attention_dropout", "truncation")
@@ -48,7 +48,7 @@ def to_row(spec: AnyRun, *, status: Status, record: RunRecord | None = None) -> 
         "total_params": _get(parameters, "total"),
         "metric": spec.metric,
         "score": score,
-        **dict.fromkeys(BUILT_IN) | values,
+        **dict.fromkeys(TASKS[spec.task].built_in) | values,
         "test_loss": values.get("log_loss"),
         "selection_score": _get(record.selected, "score") if record else None,
         "selected_step": _get(record.selected, "step") if record else None,

@@ -22,7 +22,8 @@ from pydantic import (
 from tunebench.data.reference import Copies, DataConfig, SplitRef
 from tunebench.recipe import Frozen, Recipe, Selection, without_neutral
 from tunebench.strategies import STRATEGIES
-from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
+from tunebench.tasks.metrics import DEFAULT_METRIC
+from tunebench.tasks.registry import metric_names
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
@@ -219,8 +220,8 @@ class StudyConfig(Recipe):
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, value: str) -> str:
-        if value not in METRICS:
-            raise ValueError(f"there is no metric {value!r}; allowed: {', '.join(METRICS)}")
+        if value not in metric_names():
+            raise ValueError(f"there is no metric {value!r}; allowed: {', '.join(metric_names())}")
         return value
 
     @field_validator("strategies", mode="before")

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tunebench.data.reference import Copies, DataRef, SplitRef
 from tunebench.models.reference import BaseHead, ModelRef
@@ -32,7 +32,9 @@ from tunebench.recipe import (
 )
 from tunebench.strategies import STEP_KEYS, STRATEGIES, capabilities_of
 from tunebench.study.config import StudyConfig
+from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import DEFAULT_METRIC
+from tunebench.tasks.registry import TASKS
 
 #: Raised whenever the meaning of a spec changes; part of every run id. In schema 1 an id was made of all settings;
 #: in schema 2 it is made of those that reach the run. Both are read.
@@ -55,6 +57,9 @@ class RunSpec(Frozen):
 
     model: ModelRef
     data: DataRef
+    task: str = Field(
+        default=CLASSIFICATION.name, json_schema_extra=ADDED_LATER, description="what is learned of a text"
+    )
     subset_seed: int
     test_seed: int | None = Field(
         default=None,
@@ -108,6 +113,13 @@ class RunSpec(Frozen):
         description="what was done with the classification head of a base that has one; None: it has none, or the "
         "record is older than the choice, and what fitted in shape was kept",
     )
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, value: str) -> str:
+        if value not in TASKS:
+            raise ValueError(f"there is no task {value!r}; allowed: {', '.join(TASKS)}")
+        return value
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -200,6 +212,7 @@ def expand(
     precision: Mapping[Engine, Precision],
     base_head: BaseHead | None = None,
     splits: SplitRef | None = None,
+    task: str = CLASSIFICATION.name,
 ) -> Iterator[RunSpec]:
     """Yield every cell of the grid, resolved, in the order of the study file.
 
@@ -214,6 +227,7 @@ def expand(
         base_head: What is done with the classification head of the base; None where it has none. It concerns only
             strategies that have a head of this kind.
         splits: What the parts rest on besides texts and labels.
+        task: What is learned.
 
     Yields:
         Specs by subset draw, then seed, then size, then strategy, then learning rate.
@@ -239,6 +253,7 @@ def expand(
                         test_seed=test_seed,
                         model=model,
                         data=data,
+                        task=task,
                         test_size=test_examples,
                         validation_fraction=study.drawn_fraction(splits),
                         splits=splits,

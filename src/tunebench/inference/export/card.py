@@ -14,7 +14,8 @@ from tunebench.files import write_text
 from tunebench.formatting import escape_markdown, file_size
 from tunebench.store.imported import trained_here
 from tunebench.strategies import capabilities_of
-from tunebench.tasks.metrics import DEFAULT_METRIC, shown_metrics
+from tunebench.tasks.metrics import DEFAULT_METRIC
+from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from tunebench.data.reference import DataRef
@@ -99,8 +100,8 @@ def results(source: ExportSource) -> list[Result]:
     """
     from tunebench.stats import example_interval
 
-    found = []
-    for name, metric in shown_metrics(source.record.spec.selects_by).items():
+    found, spec = [], source.record.spec
+    for name, metric in TASKS[spec.task].shown_metrics(spec.selects_by).items():
         if np.isnan(metric(source.labels, source.logits)):
             continue
         interval = example_interval(

@@ -14,7 +14,6 @@ from tunebench.report import vega
 from tunebench.report.figures.scores import LOSS_POINTS
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
-from tunebench.tasks.metrics import shown_metrics
 
 #: Costs that may stand on the axis: column, title, and the size of the unit shown.
 COSTS: dict[str, tuple[str, float]] = {
@@ -153,7 +152,7 @@ def figures(source: Source) -> dict[str, Any]:
 
 def _scores(source: Source) -> dict[str, str]:
     """Return the scores that may stand on the axis, with their titles: the study's metric first."""
-    metrics = shown_metrics(source.comparison.metric).items()
+    metrics = source.comparison.task.shown_metrics(source.comparison.metric).items()
     return {name: f"{metric.heading} on test" for name, metric in metrics} | {"test_loss": "Loss on test (nats)"}
 
 

@@ -82,7 +82,7 @@ def _entry(source: Source, config: Configuration) -> Entry | None:
         return None
     logits = np.stack([run.logits for run in runs.values()])
     labels = next(iter(runs.values())).labels
-    return Entry(config, tuple(runs), labels, logits.argmax(2), logits)
+    return Entry(config, tuple(runs), labels, source.comparison.task.outputs.predicted(logits), logits)
 
 
 def _bins(found: Calibration, *, interval: bool = True) -> list[dict[str, Any]]:

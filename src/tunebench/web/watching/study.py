@@ -23,7 +23,8 @@ from tunebench.store.live import Live, read_live
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
 from tunebench.store.study_folder import StoredRun, StudyStore
-from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
+from tunebench.tasks.metrics import DEFAULT_METRIC
+from tunebench.tasks.registry import metric_label
 
 #: Longest text of a failure that the list of runs carries; the run itself has all of it.
 _REASON = 600
@@ -246,7 +247,7 @@ def _totals(plan: Sequence[StoredRun], rows: Sequence[dict[str, Any]]) -> dict[s
         "counts": counts,
         "texts_per_second": sum(speeds) if speeds else None,
         "left_seconds": _left(plan, rows),
-        "metric": METRICS[plan[0].spec.selects_by if plan else DEFAULT_METRIC].label,
+        "metric": metric_label(plan[0].spec.selects_by if plan else DEFAULT_METRIC),
         "selection": sorted(
             {str(planned.spec.selection) for planned in plan if planned.spec.selection is not None}
         ),
