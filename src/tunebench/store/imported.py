@@ -90,6 +90,8 @@ class ImportedSpec(RunSpec):
     truncation: Truncation | None = None  # type: ignore[assignment]
     head_share: float | None = None  # type: ignore[assignment]
     frozen_dropout: bool | None = None  # type: ignore[assignment]
+    min_steps: int | None = None  # type: ignore[assignment]
+    patience: int | None = None  # type: ignore[assignment]
     metric: str | None = None  # type: ignore[assignment]
     batches: None = None  # type: ignore[assignment]
 

@@ -55,6 +55,7 @@ class RunContext:
         checkpoints: Where checkpoints lie.
         best: Where the best weights go.
         metric: Name of the metric that selects.
+        patience: Evaluations without a better score after which training stops; 0 for never.
         report: Called with the progress.
         stop: Asked after every step; when true the run saves a checkpoint and is interrupted.
         prune: Given the score of every evaluation so far, says whether to give the run up; None never does.
@@ -67,6 +68,7 @@ class RunContext:
     checkpoints: Path
     best: Path
     metric: str = DEFAULT_METRIC
+    patience: int = 0
     report: Callable[[Progress], None] = unheard
     stop: Callable[[], bool] = never
     prune: Callable[[list[float]], bool] | None = None

@@ -156,6 +156,7 @@ def _trainer(
             checkpoints=attempt.folder.checkpoint,
             best=attempt.folder.best,
             metric=spec.metric,
+            patience=spec.patience,
             report=attempt.report,
             stop=attempt.stop,
             prune=attempt.prune,
@@ -163,7 +164,7 @@ def _trainer(
             contention=measured.contention,
         ),
         multiplier=prepared.multiplier,
-        hook=prepared.step_hook(steps_per_epoch * spec.epochs),
+        hook=prepared.step_hook(steps_per_epoch * spec.epochs_at(steps_per_epoch)),
     )
     if process_group.is_first():
         for callback in attempt.callbacks(attempt.folder):
