@@ -14,10 +14,12 @@ from tunebench.analysis.comparison import Comparison, Configuration
 from tunebench.analysis.costs import Point, fronts, measure
 from tunebench.analysis.curves import Curve, crossings, curves
 from tunebench.analysis.evidence import Entry, collect, interval_of, undefined
-from tunebench.analysis.pairs import Pair, compare_pairs
+from tunebench.analysis.pairs import Pair, compare_pairs, difference_of
 from tunebench.analysis.quality import Agreement, agreement, calibrations
+from tunebench.analysis.undertraining import Undertrained, undertrained
 from tunebench.analysis.variance import shares_of
 from tunebench.analysis.warnings import warnings_of
+from tunebench.analysis.wording import show_difference
 from tunebench.stats import Calibration, Crossing, Interval, Refusal, VarianceShares
 
 #: Pairs that a sentence names one by one.
@@ -80,10 +82,17 @@ class Analysis:
         return [(entry, calibrations(entry)) for entry in self.entries]
 
     @cached_property
+    def undertrained(self) -> list[Undertrained]:
+        """Strategies that were trained too little to speak for themselves, by strategy and size."""
+        metric = self.comparison.measure
+        return undertrained(self.entries, difference_of, lambda found: show_difference(found.interval, metric))
+
+    @cached_property
     def warnings(self) -> list[str]:
         """What a reader must know before believing a table, one sentence each."""
         found = [*self._undefined(), *self._noise()]
-        return [*warnings_of(self.comparison, found), *self.comparison.notes]
+        doubts = [one.sentence for one in self.undertrained]
+        return [*doubts, *warnings_of(self.comparison, found), *self.comparison.notes]
 
     def at(self, size: int) -> list[Entry]:
         """Return the entries of one training size."""

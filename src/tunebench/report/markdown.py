@@ -68,6 +68,7 @@ def render_report(source: Source, *, figures: dict[str, str], drawn_runs: Collec
         imported=source.imported,
         states=_states(comparison),
         answer=found if isinstance(found, str) else found.sentence,
+        beside=None if isinstance(found, str) else found.beside,
         lists={} if isinstance(found, str) else listed(found),
         alternatives=None if isinstance(found, str) else to_markdown(alternatives_table(found), level=3),
         warnings=source.analysis.warnings,

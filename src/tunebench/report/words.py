@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tunebench.analysis.costs import COSTS
+from tunebench.analysis.recommend import SURE
 from tunebench.formatting import fixed, learning_rate, signed, significant
 from tunebench.report.tables.render import Column, ReportTable
 from tunebench.tasks.registry import TASKS
@@ -26,11 +27,15 @@ def listed(found: Recommendation) -> dict[str, tuple[str, ...]]:
 
 def recommendation_text(found: Recommendation) -> str:
     """Return the answer, then a list under each heading."""
-    state = "Nothing known speaks against it." if found.conclusive else "Not conclusive: see the doubts."
-    lines = [found.sentence, state]
+    lines = [found.sentence, found.beside, SURE if found.conclusive else "Not conclusive: see the doubts."]
     for heading, sentences in listed(found).items():
         lines += ["", f"{heading}:", *(f"- {sentence}" for sentence in sentences)]
     return "\n".join(lines)
+
+
+def answer_lines(found: Recommendation) -> list[str]:
+    """Return the answer in three sentences: what to use, the metrics beside it, how sure that is."""
+    return [found.sentence, found.beside, found.trust]
 
 
 def alternatives_table(found: Recommendation) -> ReportTable:

@@ -153,10 +153,11 @@ def estimate_encoder(
     rates, lengths = profile.rates, profile.lengths
     train = trained_count(spec)
     steps_per_epoch = math.ceil(train / spec.batch_size)
-    steps = steps_per_epoch * spec.epochs
+    epochs = spec.epochs_at(steps_per_epoch)
+    steps = steps_per_epoch * epochs
     used = _prefix_use(spec, profile, kept, texts=train + validation + spec.test_size)
     work = profile.workload if used is None else profile.workload.above(used.layers)
-    flops = train * spec.epochs * _mean(spec, profile.trained_lengths, work.step)
+    flops = train * epochs * _mean(spec, profile.trained_lengths, work.step)
     # Of what a text takes to score, the part above the frozen layers.
     above = _mean(spec, lengths, work.forward) / _mean(spec, lengths, profile.workload.forward)
     selection = {"validation": validation, "test": spec.test_size, "last": validation}[spec.selection]

@@ -110,6 +110,7 @@ def _facts(planned: StoredRun, record: RunRecord | None) -> list[list[str]]:
         "Learning rate": spec.shown_learning_rate,
         "Seed": spec.seed,
         "Epochs": spec.epochs,
+        "Least steps": spec.min_steps or None,
         "Batch size": spec.batch_size,
         "Selected on": spec.selection,
     }
