@@ -38,8 +38,6 @@ OTHER: dict[str, Any] = {
     "min_steps": 100,
     "patience": 2,
     "evaluations_per_epoch": 7,
-    "min_steps": 900,
-    "patience": 3,
 }
 #: What reaches the strategies that do not train in the Trainer's way, as their backends read it.
 REACHING = {"tfidf": set[str](), "embeddings": {"max_length"}, "setfit": {"max_length", "precision"}}
