@@ -32,6 +32,7 @@ from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import SCHEMA_VERSION, RunSpec, without_effect
 from tunebench.study.yaml_file import parse_yaml
+from tunebench.tasks.registry import metric_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -301,7 +302,7 @@ class StudyStore:
         """Return the stored study, or what stands in its place where the runs were imported.
 
         Raises:
-            StoreError: It is damaged, or a strategy of it is not installed.
+            StoreError: It is damaged, or a strategy or the metric of it is not installed.
         """
         try:
             raw = parse_yaml(read_regular(self.study_file, limit=2**24).decode("utf-8"), where=str(self.study_file))
@@ -313,15 +314,17 @@ class StudyStore:
             return StudyConfig.model_validate(_as_stored(raw) if isinstance(raw, dict) else raw)
         except ValidationError as error:
             places = [(item["loc"], item["input"]) for item in error.errors()]
-            unknown = {str(kind) for loc, kind in places if (loc[:1], loc[-1:]) == (("strategies",), ("kind",))}
-            if not unknown:
-                raise self._damaged(error) from None
-            raise StoreError(
-                f"The study in {self.folder} uses a strategy that is not installed here.",
-                value=", ".join(sorted(unknown)),
-                allowed=", ".join(STRATEGIES),
-                fix="install the package that adds it",
-            ) from None
+            kinds = {str(kind) for loc, kind in places if (loc[:1], loc[-1:]) == (("strategies",), ("kind",))}
+            metrics = {str(name) for loc, name in places if loc == ("metric",)}
+            for what, unknown, known in (("strategy", kinds, STRATEGIES), ("metric", metrics, metric_names())):
+                if unknown - {*known}:
+                    raise StoreError(
+                        f"The study in {self.folder} uses a {what} that is not installed here.",
+                        value=", ".join(sorted(unknown)),
+                        allowed=", ".join(known),
+                        fix="install the package that adds it",
+                    ) from None
+            raise self._damaged(error) from None
 
     def _damaged(self, error: Exception) -> StoreError:
         return StoreError(
