@@ -51,8 +51,8 @@ def without_neutral(values: dict[str, Any], model: type[BaseModel]) -> dict[str,
     return {name: value for name, value in values.items() if matters(name, value)}
 
 
-#: A run with fewer steps than the first is doubted, and warned of. The second is what is advised: with warm-up and a
-#: fitting rate, more steps changed MiniLM's scores little (docs/choose.md).
+#: A run with fewer steps than the first is doubted, and warned of. The second is what is advised: with warm-up and
+#: a fitting rate, more steps changed MiniLM's scores little (docs/choose.md).
 FEW_STEPS, ENOUGH_STEPS = 100, 300
 
 Selection = Literal["validation", "last", "test"]
