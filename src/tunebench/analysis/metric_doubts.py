@@ -10,7 +10,9 @@ import numpy as np
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.wording import show_difference, show_interval
 from tunebench.stats import Difference
-from tunebench.tasks.metrics import DEFAULT_METRIC, shown_metrics
+from tunebench.tasks.base import Task
+from tunebench.tasks.metrics import DEFAULT_METRIC
+from tunebench.tasks.registry import TASKS
 
 #: A class with fewer test texts makes a mean over classes a matter of these few.
 FEW_TESTED = 20
@@ -20,7 +22,11 @@ _NAMED = 3
 
 def beside_of(chosen: Entry, ranked: Sequence[Entry]) -> str:
     """Return the metrics that are always shown, of the chosen strategy and of the best of the others."""
-    metrics = [metric for name, metric in shown_metrics(chosen.metric.name).items() if metric is not chosen.metric]
+    metrics = [
+        metric
+        for name, metric in _task(chosen).shown_metrics(chosen.metric.name).items()
+        if metric is not chosen.metric
+    ]
 
     def scores(entry: Entry, names: bool) -> str:
         shown = [show_interval(entry.interval(metric)) for metric in metrics]
@@ -38,7 +44,7 @@ def metric_doubts(
 ) -> list[str]:
     """Return where another metric prefers another strategy, and which classes the test part has few texts of."""
     lines = []
-    for name, metric in shown_metrics(chosen.metric.name).items():
+    for name, metric in _task(chosen).shown_metrics(chosen.metric.name).items():
         if metric is chosen.metric:
             continue
         best = max(ranked, key=lambda entry: metric.merit(entry.interval(metric).estimate))
@@ -51,6 +57,10 @@ def metric_doubts(
                 f"--metric {name} decides by it."
             )
     return [*lines, *_few_tested(chosen)]
+
+
+def _task(entry: Entry) -> Task:
+    return TASKS[entry.arm.cells[0].spec.task]
 
 
 def _few_tested(chosen: Entry) -> list[str]:

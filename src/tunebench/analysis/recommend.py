@@ -54,6 +54,7 @@ class Recommendation:
         not_tried: What the study does not know.
         would_change: What would change the answer.
         alternatives: All strategies at that size, best first.
+        task: Name of the task, which says what the metric is.
     """
 
     strategy: str
@@ -71,6 +72,7 @@ class Recommendation:
     not_tried: tuple[str, ...]
     would_change: tuple[str, ...]
     alternatives: tuple[Alternative, ...]
+    task: str = "single_label"
 
     @property
     def trust(self) -> str:
@@ -154,6 +156,7 @@ def recommend(
         not_tried=tuple(not_tried(comparison, ranked)),
         would_change=tuple(would_change(analysis.crossings, best, differences, tests)),
         alternatives=alternatives,
+        task=comparison.task.name,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -147,7 +147,7 @@ def audit(
         raise ValueError("lengths need one entry a split, with one value a text")
     limit = None if lengths is None else max_length
     splits = {
-        name: _audit_split(split, dataset.label_names, None if lengths is None else lengths[name], limit)
+        name: _audit_split(split, dataset, None if lengths is None else lengths[name], limit)
         for name, split in parts.items()
     }
     shared = overlaps(parts)
@@ -178,9 +178,10 @@ def audit(
 
 
 def _audit_split(
-    split: Split, names: Sequence[str], tokens: np.ndarray | None, max_length: int | None
+    split: Split, dataset: TextDataset, tokens: np.ndarray | None, max_length: int | None
 ) -> SplitAudit:
-    counts = np.bincount(split.labels, minlength=len(names)).tolist()
+    names = dataset.label_names
+    counts = dataset.task.counts(split.labels, len(names))
     labels = labels_by_text(split)
     return SplitAudit(
         examples=len(split),

@@ -31,9 +31,13 @@ from tunebench.models.loading import model_folder, resolve_model
 from tunebench.models.reference import ModelRef
 from tunebench.models.weights import tensor_shapes
 from tunebench.recipe import Recipe, Truncation
+from tunebench.store.imported import trained_here
 from tunebench.store.run_folder import RunFolder, is_run_id
 from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.base import Task
+from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.registry import TASKS
 from tunebench.training.linear.exports import LINEAR_FILE, LINEAR_WEIGHTS, linear_facts
 
 if TYPE_CHECKING:
@@ -67,6 +71,7 @@ class Artifact:
         head_share: Their share from the beginning, under ``head_tail``.
         base: An adapter's base; None for the other formats.
         run: The run, where the folder is that of a run.
+        task: What was learned.
     """
 
     path: Path
@@ -78,6 +83,7 @@ class Artifact:
     head_share: float
     base: ModelRef | None = None
     run: RunSpec | None = None
+    task: Task = CLASSIFICATION
 
     @property
     def weights(self) -> Path:
@@ -138,19 +144,21 @@ def _describe_run(folder: Path) -> Artifact:
             fix="tunebench run STUDY --out FOLDER resumes it",
         )
     run.require_weights(record)
-    strategy, max_length = capabilities_of(record.spec.kind), record.spec.max_length
+    spec = trained_here(record.spec)
+    strategy = capabilities_of(spec.kind)
     wrapped = any(name.startswith(_PEFT_PREFIX) for name in tensor_shapes(run.weights))
     stored: Format = "adapter" if wrapped else "merged" if strategy.adapts_classifier else "linear"
     return Artifact(
         path=folder,
         name=folder.name,
         format=stored,
-        label_names=record.spec.data.label_names,
-        max_length=None if strategy.reads_whole_texts else max_length,
-        truncation=record.spec.truncation,
-        head_share=record.spec.head_share,
-        base=checked_base(record.spec.model) if wrapped else None,
-        run=record.spec,
+        label_names=spec.data.label_names,
+        max_length=None if strategy.reads_whole_texts else spec.max_length,
+        truncation=spec.truncation,
+        head_share=spec.head_share,
+        base=checked_base(spec.model) if wrapped else None,
+        run=spec,
+        task=TASKS[spec.task],
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
+    from tunebench.tasks.outputs import Outputs
     from tunebench.training.backend import TextModel
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -110,6 +111,7 @@ class Predictor:
         max_length: Most tokens that are read of a text, special ones included; None where whole texts are read.
         cut: Which tokens of a longer text these are: the ones that training read; None where whole texts are.
         format: How the classifier was stored.
+        outputs: How its logits are read.
         base_fingerprint: Hash of an adapter's base: equal for adapters on the same base. None for
             other formats.
         model: The torch model, adapters merged; None for ONNX and linear classifiers.
@@ -139,6 +141,7 @@ class Predictor:
         self.label_names: tuple[str, ...] = artifact.label_names
         self.max_length: int | None = artifact.max_length
         self.format: Format = artifact.format
+        self.outputs: Outputs = artifact.task.outputs
         self.base_fingerprint: str | None = None if artifact.base is None else artifact.base.fingerprint
         self.model = model
 
@@ -186,12 +189,12 @@ class Predictor:
 
     def predict(self, texts: Sequence[str]) -> np.ndarray:
         """Return the name of the likeliest label of each text, ``(texts,)``; see :meth:`predict_logits`."""
-        names: np.ndarray = np.asarray(self.label_names)[self.predict_logits(texts).argmax(axis=1)]
-        return names
+        found: np.ndarray = np.asarray(self.label_names)[self.outputs.predicted(self.predict_logits(texts))]
+        return found
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """Return probabilities, float32 ``(texts, classes)``; rows sum to 1. See :meth:`predict_logits`."""
-        return softmax(self.predict_logits(texts))
+        return self.outputs.probabilities(self.predict_logits(texts))
 
 
 class TextPredictor(Predictor):
@@ -236,13 +239,6 @@ def predictor_of_run(artifact: Artifact) -> tuple[Predictor, Any, Path | None]:
     model, tokens = restore_model(artifact)
     tokenizer = load_tokenizer(tokens, rows=embedding_rows(model))
     return from_model(artifact, model, tokenizer), model, tokens
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the softmax over the last axis, in the type of the logits."""
-    powers: np.ndarray = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
-    return shares
 
 
 def check_texts(texts: Sequence[str]) -> None:

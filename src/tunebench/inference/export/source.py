@@ -19,7 +19,7 @@ from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedStudy
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import capabilities_of
-from tunebench.tasks.metrics import METRICS
+from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from tunebench.store.record import RunRecord
@@ -147,7 +147,8 @@ def _best(cells: tuple[Cell, ...], name: str) -> str:
         cell for cell in cells if cell.spec.selection == "validation" and cell.row["selection_score"] is not None
     ]
     if judged:
-        metric = METRICS[judged[0].spec.selects_by]
+        spec = judged[0].spec
+        metric = TASKS[spec.task].metrics[spec.selects_by]
         return max(judged, key=lambda cell: metric.merit(cell.row["selection_score"])).spec.run_id
     if len(cells) == 1:
         return cells[0].spec.run_id

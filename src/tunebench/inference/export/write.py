@@ -19,9 +19,11 @@ from tunebench.inference.export.card import write_card
 from tunebench.inference.export.check import Agreement, agreement, latency_ms
 from tunebench.inference.export.source import Source, open_source
 from tunebench.strategies import capabilities_of
+from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from tunebench.inference.predictor import Predictor
+    from tunebench.tasks.base import Task
 
 _NOTES = (EXPORT_FILE, "README.md")
 #: Raised when the meaning of ``export.json`` changes.
@@ -137,7 +139,8 @@ def _write(
     meter = ContentionMeter()
     meter.start()
     logits, milliseconds = _answers(before, source)
-    repeated = _check_rebuilt(source, logits)
+    task = TASKS[source.record.spec.task]
+    repeated = _check_rebuilt(source, logits, task)
 
     tell(f"writing {exporter.name}: {exporter.summary}")
     exporter.write(model, folder, source.artifact)
@@ -157,7 +160,7 @@ def _write(
             value=f"{after.label_names}, {after.cut}",
             allowed=f"{before.label_names}, {before.cut}",
         )
-    found = agreement(source.labels[source.chosen], logits, exported_logits)
+    found = agreement(source.labels[source.chosen], logits, exported_logits, task)
     _refuse_disagreement(found, exporter)
     facts["check"] = {
         **asdict(found),
@@ -189,12 +192,12 @@ def _answers(predictor: Predictor, source: Source) -> tuple[np.ndarray, float]:
     return predictor.predict_logits(source.texts), latency_ms(predictor, source.texts)
 
 
-def _check_rebuilt(source: Source, logits: np.ndarray) -> float:
+def _check_rebuilt(source: Source, logits: np.ndarray, task: Task) -> float:
     """Return the share of the run's stored predictions that the rebuilt model repeats.
 
     Without this, an export could agree with a model that is not the one that was scored.
     """
-    repeated = float((source.logits[source.chosen].argmax(1) == logits.argmax(1)).mean())
+    repeated = agreement(source.labels[source.chosen], source.logits[source.chosen], logits, task).equal_predictions
     if repeated < SAME_AS_STORED:
         raise ExportError(
             "The model that is rebuilt from the run's weights does not repeat the run's predictions.",

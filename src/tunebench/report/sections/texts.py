@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 from tunebench.analysis.comparison import Arm
 from tunebench.data import load_dataset
@@ -173,8 +172,9 @@ def _verdict(source: Source, arm: Arm, labels: np.ndarray) -> Verdict | None:
     stored = [source.predictions[c.spec.run_id] for c in arm.scored if c.spec.run_id in source.predictions]
     if not stored:
         return None
-    mean = np.mean([softmax(run.logits.astype(np.float64), axis=1) for run in stored], axis=0)
-    right = np.sum([run.logits.argmax(1) == labels for run in stored], axis=0)
+    outputs = source.comparison.task.outputs
+    mean = np.mean([outputs.probabilities(run.logits.astype(np.float64)) for run in stored], axis=0)
+    right = np.sum([outputs.predicted(run.logits) == labels for run in stored], axis=0)
     return Verdict(source.series(arm), mean, mean.argmax(1), right, len(stored))
 
 

@@ -15,7 +15,8 @@ from tunebench.engine import process_group
 from tunebench.errors import TunebenchError
 from tunebench.machine.clock import Clock, ContentionMeter
 from tunebench.store.live import Progress
-from tunebench.tasks.metrics import DEFAULT_METRIC
+from tunebench.tasks.base import Task
+from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.training.attempt import Interrupted, never, unheard
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class RunContext:
         run_id: For progress.
         checkpoints: Where checkpoints lie.
         best: Where the best weights go.
+        task: What is learned.
         metric: Name of the metric that selects.
         patience: Evaluations without a better score after which training stops; 0 for never.
         report: Called with the progress.
@@ -67,7 +69,8 @@ class RunContext:
     run_id: str
     checkpoints: Path
     best: Path
-    metric: str = DEFAULT_METRIC
+    task: Task = CLASSIFICATION
+    metric: str = CLASSIFICATION.default_metric
     patience: int = 0
     report: Callable[[Progress], None] = unheard
     stop: Callable[[], bool] = never
