@@ -40,6 +40,8 @@ class ExportSource:
         texts: Those texts.
         recommended_among: Strategies that the study compared on the test part to recommend this one, itself
             included; none where it was not taken for that.
+        measured: The run whose scores stand for this one, which was trained again on all labels; None where the
+            run has scores of its own.
     """
 
     artifact: Artifact
@@ -50,6 +52,7 @@ class ExportSource:
     chosen: np.ndarray
     texts: list[str]
     recommended_among: tuple[str, ...] = ()
+    measured: Source | None = None
 
 
 def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: int) -> ExportSource:

@@ -75,14 +75,22 @@ def export_run(
             is left at ``out`` then.
         TunebenchError: Study, run, data or base are missing, or have changed.
     """
-    from safetensors import SafetensorError
-
     if format is not None and format not in EXPORTERS:
         raise ConfigError("There is no such export format.", value=format, allowed=", ".join(EXPORTERS))
     if run_id is not None and recommended:
         raise ConfigError("Either a run is named, or the recommended one is taken.", value=run_id)
     check_place(out)
     source = open_source(study, run_id=run_id, recommended=recommended, texts=texts)
+    return export_source(source, out=out, format=format, tell=tell)
+
+
+def export_source(
+    source: Source, *, out: Path, format: str | None = None, tell: Callable[[str], None] = lambda line: None
+) -> Exported:
+    """Export a run that was opened, and check it against the run; see :func:`export_run`."""
+    from safetensors import SafetensorError
+
+    check_place(out)
     exporter = EXPORTERS[format or ("linear" if source.artifact.format == "linear" else "merged")]
     exporter.check(source.artifact)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
@@ -222,6 +230,7 @@ def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
         "study": source.study.name,
         "strategy": {"label": spec.label, "kind": spec.kind, "params": spec.full_params},
         "recommended_among": list(source.recommended_among),
+        "measured_on_fewer_labels": None if source.measured is None else source.measured.record.run_id,
         "learning_rate": spec.shown_learning_rate,
         "train_size": spec.train_size,
         "seed": spec.seed,

@@ -234,8 +234,8 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     wanted = {(*kept, "train", spec.subset_seed): spec.train_size, (*kept, "test", spec.test_draw): spec.test_size}
     fresh = 0
     for key, count in wanted.items():
-        fresh += max(0, count - context.profiles.get(key, 0))
-        context.profiles[key] = max(count, context.profiles.get(key, 0))
+        fresh += max(0, count - context.embedded.get(key, 0))
+        context.embedded[key] = max(count, context.embedded.get(key, 0))
     return Estimate(
         steps=_ITERATIONS,
         trainable_params=head,
