@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tunebench.data.text import Text
 from tunebench.data.times import shown_time
 from tunebench.data.types import Split
 
@@ -74,9 +75,9 @@ def overlap_warnings(splits: Mapping[str, Split]) -> list[str]:
     return [*lines, *_times(splits)]
 
 
-def labels_by_text(split: Split) -> dict[str, set[int]]:
+def labels_by_text(split: Split) -> dict[Text, set[int]]:
     """Return the labels under which each text stands."""
-    found: dict[str, set[int]] = defaultdict(set)
+    found: dict[Text, set[int]] = defaultdict(set)
     for text, label in zip(split.texts, split.labels.tolist(), strict=True):
         found[text].add(label)
     return found

@@ -34,6 +34,12 @@ def begun_copies(study: StudyConfig, folder: Path | None, tell: _Tell) -> StudyC
     return study.model_copy(update={"copies": copies})
 
 
+def begun_data(study: StudyConfig, folder: Path | None) -> TextDataset:
+    """Return the data, with the columns of texts that its folder's runs have where the study names none."""
+    begun = [] if folder is None else _begun(folder)
+    return load_dataset(study.data, recorded=begun[0].data if begun else None)
+
+
 def begun_validation(
     study: StudyConfig, dataset: TextDataset, folder: Path | None, tell: _Tell
 ) -> tuple[StudyConfig, TextDataset]:
@@ -51,7 +57,7 @@ def begun_validation(
         "drawn; new, it would use the data's own part)"
     )
     data = study.data.model_copy(update={"validation": "drawn"})
-    return study.model_copy(update={"data": data}), load_dataset(data)
+    return study.model_copy(update={"data": data}), load_dataset(data, recorded=begun[0].data)
 
 
 def begun_params(study: StudyConfig, folder: Path | None, tell: _Tell) -> StudyConfig:

@@ -22,6 +22,7 @@ from tunebench.strategies import capabilities_of
 from tunebench.tasks.metrics import METRICS
 
 if TYPE_CHECKING:
+    from tunebench.data.text import Text
     from tunebench.store.record import RunRecord
     from tunebench.study.config import StudyConfig
 
@@ -48,7 +49,7 @@ class Source:
     labels: np.ndarray
     logits: np.ndarray
     chosen: np.ndarray
-    texts: list[str]
+    texts: list[Text]
     recommended_among: tuple[str, ...] = ()
 
 
@@ -158,10 +159,10 @@ def _best(cells: tuple[Cell, ...], name: str) -> str:
 
 def _test_texts(
     study: StudyConfig, record: RunRecord, predictions: dict[str, np.ndarray], chosen: np.ndarray
-) -> list[str]:
+) -> list[Text]:
     from tunebench.data import load_dataset
 
-    dataset = load_dataset(study.data)
+    dataset = load_dataset(study.data, recorded=record.spec.data)
     if dataset.fingerprint != record.spec.data.fingerprint:
         raise DataError(
             "The data set is not the one the run was trained on; an export is checked on its test part.",

@@ -226,6 +226,7 @@ def _facts(source: Source, exporter: Exporter) -> dict[str, Any]:
         "max_length": source.artifact.max_length,
         "truncation": None if source.artifact.max_length is None else spec.truncation,
         "head_share": spec.head_share if spec.truncation == "head_tail" else None,
+        "inputs": None if spec.data.inputs is None else spec.data.inputs.model_dump(mode="json"),
         "base": spec.model.model_dump(mode="json") if strategy.uses_encoder else None,
         "data": spec.data.model_dump(mode="json"),
         "versions": source.record.environment.versions,

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.special import log_softmax
 
+from tunebench.data.text import Text
 from tunebench.errors import DataError
 from tunebench.tasks.metrics import Metric, selection_metrics
 from tunebench.training.linear.logistic import Logistic
@@ -100,7 +101,7 @@ def choose_on_selection(
     grid: Sequence[float],
     rows: np.ndarray,
     *,
-    selection: tuple[Sequence[str], np.ndarray] | None,
+    selection: tuple[Sequence[Text], np.ndarray] | None,
     by: str,
     metric: Metric,
     tick: Tick,
