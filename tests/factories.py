@@ -26,7 +26,7 @@ from tunebench.store.record import (
 )
 from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import score
+from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.scores import ClassScore, Scores
 
 #: Eight strategies with distinct recipes.
@@ -188,7 +188,9 @@ def with_predictions(cell: Cell, wrong: np.ndarray, *, n: int = 400, seed: int =
     logits = np.where(np.eye(2, dtype=bool)[predicted], sure[:, None], 0).astype(np.float32)
     values = {"logits": logits, "labels": labels, "indices": np.arange(n)}
     assert cell.record is not None
-    record = cell.record.model_copy(update={"scores": score(labels, logits, cell.spec.data.label_names)})
+    record = cell.record.model_copy(
+        update={"scores": CLASSIFICATION.score(labels, logits, cell.spec.data.label_names)}
+    )
     return replace(cell, record=record, predictions=lambda: values)
 
 

@@ -23,7 +23,7 @@ from tunebench.data.tokens import TokenizedTexts
 from tunebench.execution.display import PlainDisplay
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StrategyConfig, StudyConfig
-from tunebench.tasks.metrics import macro_f1
+from tunebench.tasks.metrics import METRICS
 
 
 def _split(pairs: list[tuple[str, int]]) -> Split:
@@ -180,8 +180,8 @@ def test_the_bound_of_macro_f1_holds_and_is_reached(present: set[int], seed: int
     rng = np.random.default_rng(seed)
     labels = rng.choice(sorted(present), 30)
     bound = len(set(labels.tolist())) / 5
-    assert macro_f1(labels, np.eye(5)[labels]) == pytest.approx(bound)
-    assert macro_f1(labels, rng.normal(size=(30, 5))) <= bound + 1e-12
+    assert METRICS["macro_f1"](labels, np.eye(5)[labels]) == pytest.approx(bound)
+    assert METRICS["macro_f1"](labels, rng.normal(size=(30, 5))) <= bound + 1e-12
     line = absent_classes({str(i): int((labels == i).sum()) for i in range(5)})
     assert (line is None) == (bound == 1) and (line is None or f"= {bound:.4f} at most" in line)
 

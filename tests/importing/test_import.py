@@ -28,7 +28,7 @@ from tunebench.errors import TunebenchError
 from tunebench.report.figures import FIGURES
 from tunebench.report.tables import TABLES, make_tables
 from tunebench.report.tables.render import to_csv
-from tunebench.store.imported import ImportedSpec
+from tunebench.store.imported import ImportedRun
 from tunebench.store.study_folder import StudyStore
 
 TRAIN, TEST, BATCH, EPOCHS = 52, 40, 8, 2
@@ -592,7 +592,7 @@ def test_any_part_of_a_folder_imports_or_is_refused(
         return
     make_tables(analyse(load_comparison(root / "out")))
     for cell in comparison.cells:
-        assert isinstance(cell.spec, ImportedSpec)
+        assert isinstance(cell.spec, ImportedRun)
         assert cell.spec.train_size == TRAIN
         if not (root / cell.spec.label / "predictions.npz").exists():
             assert cell.record is not None and not cell.record.files

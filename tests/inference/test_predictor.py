@@ -23,8 +23,9 @@ import tunebench
 from inference.conftest import run_of
 from tunebench.errors import ConfigError, DataError, ModelError, StoreError, TunebenchError
 from tunebench.inference.export import export_run
-from tunebench.inference.predictor import Predictor, softmax
+from tunebench.inference.predictor import Predictor
 from tunebench.store.discard import discard_weights
+from tunebench.tasks.outputs import ONE_LABEL
 
 Model = Callable[[str], Path]
 TEXTS = ["a lovely film", "dull " * 60, "", "the\x00 bell\x07\u2028 more\ttabs\r\n", "été 🎬 東京", "a film"]
@@ -196,7 +197,7 @@ def test_labels_and_probabilities_follow_from_logits(merged: Predictor) -> None:
     assert merged.predict(TEXTS).tolist() == [merged.label_names[i] for i in logits.argmax(1)]
     assert merged.predict([]).shape == (0,)
     assert merged.predict_proba([]).shape == (0, 2)
-    assert softmax(np.array([[1e4, 0.0]])).tolist() == [[1.0, 0.0]]
+    assert ONE_LABEL.probabilities(np.array([[1e4, 0.0]])).tolist() == [[1.0, 0.0]]
 
 
 def test_loading_leaves_the_random_generators_alone(lively_model: Model, study: Callable[[str], Path]) -> None:

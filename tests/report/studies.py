@@ -17,7 +17,7 @@ from tunebench.store.run_folder import RunFolder
 from tunebench.store.study_folder import PlannedRun, StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import score
+from tunebench.tasks.classification import CLASSIFICATION
 
 #: A review that would run, load and break out, were it anything but text.
 EVIL = (
@@ -108,6 +108,6 @@ def _complete(folder: Path, spec: RunSpec, labels: np.ndarray) -> None:
         logits=logits.astype(np.float32), labels=labels.astype(np.int64), indices=np.arange(len(labels))
     )
     files = {run.predictions.name: stored_file(run.predictions)}
-    scores = score(labels, logits.astype(np.float32), spec.data.label_names)
+    scores = CLASSIFICATION.score(labels, logits.astype(np.float32), spec.data.label_names)
     record = make_record(spec).model_copy(update={"files": files, "scores": scores})
     write_json(run.record, record.model_dump(mode="json"))

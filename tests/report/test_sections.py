@@ -27,7 +27,7 @@ from tunebench.report.source import Source
 from tunebench.report.tables import make_tables
 from tunebench.stats import Interval, calibration
 from tunebench.store.cell import Cell
-from tunebench.store.imported import ImportedData, ImportedModel, ImportedSpec
+from tunebench.store.imported import ImportedData, ImportedModel, ImportedRun
 from tunebench.study.yaml_file import load_study
 
 
@@ -115,7 +115,7 @@ def test_runs_without_a_confusion_matrix_are_left_out(tmp_path: Path, monkeypatc
 
 def test_what_is_not_known_of_an_imported_recipe_is_not_the_models_own(tmp_path: Path) -> None:
     cell = make_cell(**HONEST)
-    spec = ImportedSpec(
+    spec = ImportedRun(
         label="theirs", content="c", train_size=5_000, epochs=3, model=ImportedModel(), data=ImportedData()
     )
     record = cell.record

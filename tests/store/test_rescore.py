@@ -25,7 +25,7 @@ from tunebench.store.rescore import check_scores
 from tunebench.store.run_folder import RunFolder
 from tunebench.store.seal import KEY, seal, unseal
 from tunebench.store.study_folder import StudyStore
-from tunebench.tasks.metrics import score
+from tunebench.tasks.classification import CLASSIFICATION
 
 NAMES = ("no", "yes")
 (SPEC,) = fakes.make_specs(fakes.make_study(strategies=["full"], train_sizes=[10]))
@@ -80,7 +80,7 @@ def test_scores_are_those_of_the_predictions_or_refused(labels: list[int], seed:
     logits = np.random.default_rng(seed).normal(size=(len(labels), 3)).round(1)
     stored = {"labels": np.array(labels), "logits": logits}
     # The slow definition is scikit-learn's.
-    scores = score(stored["labels"], logits, ("a", "b", "c"))
+    scores = CLASSIFICATION.score(stored["labels"], logits, ("a", "b", "c"))
     record = fakes.make_record(SPEC, RunFolder(Path(SPEC.run_id)), scores=scores)
     check_scores(record, stored, path=Path("record.json"))
     raw = record.model_dump(mode="json")["scores"]
@@ -107,7 +107,7 @@ def study(tmp_path: Path) -> StudyStore:
         run.begin(spec)
         run.weights.write_bytes(b"weights")
         run.write_predictions(logits=logits.astype(np.float32), labels=labels, indices=np.arange(40))
-        scores = score(labels, logits.astype(np.float32), NAMES)
+        scores = CLASSIFICATION.score(labels, logits.astype(np.float32), NAMES)
         run.commit(fakes.make_record(spec, run, scores=scores))
     return store
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.special import softmax
 
-from tunebench.tasks.metrics import BUILT_IN, METRICS, score
+from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.metrics import BUILT_IN, METRICS
 
 
 @st.composite
@@ -125,7 +126,7 @@ def test_metrics_equal_their_slow_definitions(case: tuple[np.ndarray, np.ndarray
             each = metric.per_example(labels, metric.decode(logits), len(classes))
             assert each.mean() == pytest.approx(value)
 
-    scores = score(labels, logits, [f"class {c}" for c in classes])
+    scores = CLASSIFICATION.score(labels, logits, [f"class {c}" for c in classes])
     predicted = logits.argmax(1).tolist()
     confusion = np.zeros((len(classes), len(classes)), dtype=int)
     for true, said in zip(labels.tolist(), predicted, strict=True):
@@ -191,7 +192,7 @@ def test_a_closed_form_is_claimed_only_where_there_is_one() -> None:
 def test_an_absent_class_counts_as_zero() -> None:
     labels, logits = np.array([0, 1]), np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     assert METRICS["macro_f1"](labels, logits) == pytest.approx(2 / 3)
-    assert score(labels, logits, ["a", "b", "c"]).per_class[2].support == 0
+    assert CLASSIFICATION.score(labels, logits, ["a", "b", "c"]).per_class[2].support == 0
 
 
 def test_log_loss_survives_extreme_logits() -> None:
@@ -235,7 +236,7 @@ def test_what_cannot_be_scored_is_refused(labels: list[float], logits: list[list
 
 def test_one_name_a_class_is_needed() -> None:
     with pytest.raises(ValueError, match="3 label names for 2 classes"):
-        score(np.array([0]), np.array([[1.0, 0.0]]), ["a", "b", "c"])
+        CLASSIFICATION.score(np.array([0]), np.array([[1.0, 0.0]]), ["a", "b", "c"])
 
 
 def test_the_docs_list_every_metric_as_it_is() -> None:

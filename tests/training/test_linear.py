@@ -35,6 +35,7 @@ from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
 from tunebench.study.yaml_file import load_study
+from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import METRICS
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.linear.choose import choose_by_cross_validation, stratified_folds
@@ -265,13 +266,25 @@ def test_few_texts_of_a_class_still_give_a_choice() -> None:
     learner = TfidfLearner(texts, labels, classes=3, ngrams=1, min_documents=1)
     none = np.empty(0, dtype=np.int64)
     found = choose_by_cross_validation(
-        learner, (0.1, 1.0, 10.0), groups=None, judged=none, metric=METRICS["macro_f1"], tick=lambda: None
+        learner,
+        (0.1, 1.0, 10.0),
+        groups=None,
+        judged=none,
+        task=CLASSIFICATION,
+        metric=METRICS["macro_f1"],
+        tick=lambda: None,
     )
     assert found.model.head.coefficients.shape[0] == 3
     assert all(np.isfinite(entry["cv_loss"]) for entry in found.history)
     lonely = TfidfLearner(texts[-2:], labels[-2:] - 1, classes=2, ngrams=1, min_documents=1)
     alone = choose_by_cross_validation(
-        lonely, (0.1, 1.0, 10.0), groups=None, judged=none, metric=METRICS["macro_f1"], tick=lambda: None
+        lonely,
+        (0.1, 1.0, 10.0),
+        groups=None,
+        judged=none,
+        task=CLASSIFICATION,
+        metric=METRICS["macro_f1"],
+        tick=lambda: None,
     )
     assert alone.model.head.setting == 1.0 and len(alone.history) == 1
 

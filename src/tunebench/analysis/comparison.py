@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 from tunebench.analysis.published import reference
 from tunebench.errors import StoreError
 from tunebench.store.cell import Cell
-from tunebench.store.imported import ImportedData, is_imported
+from tunebench.store.imported import AnyRun, ImportedData, is_imported
 from tunebench.store.record import Status
-from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS, Metric
+from tunebench.tasks.base import Task
+from tunebench.tasks.metrics import DEFAULT_METRIC, Metric
+from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+#: Subset draw and seed of a run; None where an imported run does not tell it.
+Draw = tuple[int | None, int | None]
+
 #: What imported runs must share beside their fingerprints, which they do not have.
-IMPORTED_PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
+IMPORTED_PROTOCOL: dict[str, Callable[[AnyRun], Any]] = {
     "data": lambda spec: spec.data.source if is_imported(spec) else None,
     "model": lambda spec: spec.model.source if is_imported(spec) else None,
     "number of classes": lambda spec: len(spec.data.label_names) or None,
@@ -30,11 +34,11 @@ IMPORTED_PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
 }
 
 
-def _of(spec: RunSpec, name: str, otherwise: Any) -> Any:
+def _of(spec: AnyRun, name: str, otherwise: Any) -> Any:
     return getattr(spec.data, name) if isinstance(spec.data, ImportedData) else otherwise
 
 
-def check_coordinates(specs: Sequence[RunSpec]) -> None:
+def check_coordinates(specs: Sequence[AnyRun]) -> None:
     """Check that runs of one label and size can be told apart, and so averaged or chosen from.
 
     Args:
@@ -66,7 +70,7 @@ def check_coordinates(specs: Sequence[RunSpec]) -> None:
 
 #: What all cells of a comparison share; tables never mix values of runs that differ here. What is not known
 #: of an imported run is ``None``: it may stand beside others, which is said, and is averaged with none.
-PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
+PROTOCOL: dict[str, Callable[[AnyRun], Any]] = {
     "data (fingerprint)": lambda spec: spec.data.fingerprint,
     "model (fingerprint)": lambda spec: spec.model.fingerprint,
     **IMPORTED_PROTOCOL,
@@ -107,7 +111,7 @@ class Arm:
 
     label: str
     train_size: int
-    learning_rate: float
+    learning_rate: float | None
     cells: tuple[Cell, ...]
 
     @property
@@ -137,11 +141,11 @@ class Arm:
         return any(cell.status not in ("pending", "running", "left_out") for cell in self.cells)
 
     @property
-    def draws(self) -> set[tuple[int, int]]:
+    def draws(self) -> set[Draw]:
         """Subset draw and seed of every planned run."""
         return {cell.draw for cell in self.cells}
 
-    def failed(self, draws: set[tuple[int, int]]) -> bool:
+    def failed(self, draws: set[Draw]) -> bool:
         """Whether a run of one of these draws failed or ran out of memory."""
         return any(cell.draw in draws for cell in self.cells if cell.status in ("failed", "out_of_memory"))
 
@@ -165,7 +169,7 @@ class Arm:
         values = tuple(score / count * 1e6 for score, count in found if score is not None and count)
         return Summary(values) if values else None
 
-    def selection_scores(self) -> dict[tuple[int, int], float]:
+    def selection_scores(self) -> dict[Draw, float]:
         """Return the score on the selection split by subset draw and seed, where there is one."""
         trained = [cell for cell in self.cells if cell.trained]
         found = {cell.draw: cell.row["selection_score"] for cell in trained}
@@ -193,7 +197,7 @@ class Group:
         return tuple(cell for arm in self.arms for cell in arm.cells)
 
     @property
-    def tried(self) -> tuple[float, ...]:
+    def tried(self) -> tuple[float | None, ...]:
         """Learning rates at which a run has come to an end, ascending: what was left out was not tried."""
         return tuple(arm.learning_rate for arm in self.arms if arm.tried)
 
@@ -223,6 +227,18 @@ def states(cells: Sequence[Cell]) -> str:
     return ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))
 
 
+def arms_of(cells: Sequence[Cell]) -> tuple[Arm, ...]:
+    """Return the runs of a strategy at a size by learning rate, ascending."""
+    rates = known_first({cell.spec.learning_rate for cell in cells})
+    label, size = cells[0].spec.label, cells[0].spec.train_size
+    return tuple(Arm(label, size, rate, tuple(c for c in cells if c.spec.learning_rate == rate)) for rate in rates)
+
+
+def known_first(values: Iterable[Any]) -> list[Any]:
+    """Sort numbers of which one may not be known: ``None`` is last."""
+    return sorted(values, key=lambda value: (value is None, value or 0))
+
+
 def select_arm(arms: Sequence[Arm]) -> Arm | None:
     """Choose a learning rate by the mean score on the selection split.
 
@@ -248,10 +264,12 @@ def select_arm(arms: Sequence[Arm]) -> Arm | None:
     shared = set.intersection(*(set(arm.selection_scores()) for arm in candidates))
 
     def merit(arm: Arm) -> float:
-        scores, metric = arm.selection_scores(), METRICS[arm.cells[0].spec.selects_by]
-        return metric.merit(statistics.fmean(scores[seed] for seed in sorted(shared or scores)))
+        scores, spec = arm.selection_scores(), arm.cells[0].spec
+        metric = TASKS[spec.task].metrics[spec.selects_by]
+        return metric.merit(statistics.fmean(scores[seed] for seed in shared or scores))
 
-    return max(candidates, key=lambda arm: (merit(arm), -arm.learning_rate))
+    # Several have a rate each, also where they were imported: check_coordinates sees to that.
+    return max(candidates, key=lambda arm: (merit(arm), -(arm.learning_rate or 0.0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -336,16 +354,21 @@ class Comparison:
         return comparison
 
     @property
+    def task(self) -> Task:
+        """What is learned, which all cells share."""
+        return TASKS[self.cells[0].spec.task]
+
+    @property
     def measure(self) -> Metric:
         """The metric itself."""
-        return METRICS[self.metric]
+        return self.task.metrics[self.metric]
 
     @property
     def selecting(self) -> Metric:
         """The metric of the selection scores, which all cells share."""
-        return METRICS[self.cells[0].spec.selects_by]
+        return self.task.metrics[self.cells[0].spec.selects_by]
 
-    def published(self, spec: RunSpec) -> dict[str, Any] | None:
+    def published(self, spec: AnyRun) -> dict[str, Any] | None:
         """Return the published values for a run, where the study asks for them and they have one."""
         return None if self.reference is None else reference(self.reference).cell(spec)
 
@@ -381,8 +404,8 @@ class Comparison:
     @property
     def selection(self) -> str:
         """The selection rule all cells share; ``not known`` where an imported run does not tell it."""
-        found: set[str | None] = {cell.spec.selection for cell in self.cells}
-        return "not known" if None in found else self.cells[0].spec.selection
+        found = {cell.spec.selection or "not known" for cell in self.cells}
+        return "not known" if "not known" in found else found.pop()
 
     @property
     def evaluated(self) -> str:
@@ -410,11 +433,7 @@ class Comparison:
         cells = [c for c in self.cells if c.spec.label == label and c.spec.train_size == size]
         if not cells:
             return None
-        rates = sorted({cell.spec.learning_rate for cell in cells})
-        arms = tuple(
-            Arm(label, size, rate, tuple(cell for cell in cells if cell.spec.learning_rate == rate))
-            for rate in rates
-        )
+        arms = arms_of(cells)
         return Group(label, size, arms, select_arm(arms))
 
     def groups(self) -> Iterator[Group]:
@@ -442,7 +461,7 @@ def _check_cells(cells: Sequence[Cell]) -> None:
 
 def _check_recipe(group: Group) -> None:
     """Refuse to average over anything but seeds, or to choose among anything but learning rates."""
-    first, *others = [cell.spec.identity for cell in group.cells]
+    first, *others = [cell.spec.effective for cell in group.cells]
     for other in others:
         # That the test part is the same is checked for all runs together.
         axes = ("seed", "subset_seed", "test_seed", "learning_rate")

@@ -7,11 +7,12 @@ from functools import cached_property
 
 import numpy as np
 
-from tunebench.analysis.comparison import Arm, Comparison
+from tunebench.analysis.comparison import Arm, Comparison, known_first
 from tunebench.errors import StoreError
 from tunebench.stats import Interval, Refusal, crossed_interval, example_interval, seed_interval
 from tunebench.store.cell import Cell
 from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS, Metric
+from tunebench.tasks.registry import TASKS
 
 #: All resampling starts from here, so that a report can be made again to the digit.
 SEED = 20_240_915
@@ -37,7 +38,7 @@ class Entry:
     """
 
     arm: Arm
-    seeds: tuple[int, ...]
+    seeds: tuple[int | None, ...]
     labels: np.ndarray
     predictions: np.ndarray
     logits: np.ndarray
@@ -62,7 +63,8 @@ class Entry:
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The cells behind it, by seed."""
-        return tuple(sorted(_one_a_seed(self.arm), key=lambda cell: cell.spec.seed))
+        by_seed = {cell.spec.seed: cell for cell in _one_a_seed(self.arm)}
+        return tuple(by_seed[seed] for seed in known_first(by_seed))
 
     @property
     def selected_by_metric(self) -> bool:
@@ -79,7 +81,7 @@ class Entry:
         """What the metric scores: classes ``(seeds, n)``, or one value a class ``(seeds, n, classes)``."""
         return self._decoded(self.metric)
 
-    def of_seeds(self, seeds: tuple[int, ...]) -> np.ndarray:
+    def of_seeds(self, seeds: tuple[int | None, ...]) -> np.ndarray:
         """Return the :attr:`values` of some seeds."""
         return np.asarray(self.values[[self.seeds.index(seed) for seed in seeds]])
 
@@ -113,7 +115,7 @@ class Entry:
 
 def interval_of(arm: Arm, entry: Entry | None, column: str) -> Interval | None:
     """Return the interval of an entry's score; without an entry that of the mean over seeds, or None."""
-    metric = METRICS.get(column)
+    metric = TASKS[arm.cells[0].spec.task].metrics.get(column)
     found = arm.summary(column)
     if found is None:
         return None
@@ -150,10 +152,12 @@ def collect(comparison: Comparison) -> list[Entry]:
                     value=f"{group.label} at {group.train_size}",
                     fix="run both on the same data and test_size",
                 )
-        seeds = tuple(sorted(loaded))
+        seeds = tuple(known_first(loaded))
         logits = np.stack([loaded[seed]["logits"] for seed in seeds])
         labels = loaded[seeds[0]]["labels"].astype(np.int64)
-        found.append(Entry(arm, seeds, labels, logits.argmax(2), logits, comparison.measure))
+        found.append(
+            Entry(arm, seeds, labels, comparison.task.outputs.predicted(logits), logits, comparison.measure)
+        )
     return found
 
 

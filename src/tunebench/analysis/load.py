@@ -7,7 +7,7 @@ from pathlib import Path
 from tunebench.analysis.comparison import Comparison
 from tunebench.errors import ConfigError, did_you_mean
 from tunebench.store.study_folder import StudyStore
-from tunebench.tasks.metrics import METRICS
+from tunebench.tasks.registry import TASKS
 
 
 def load_comparison(folder: Path, *, metric: str | None = None) -> Comparison:
@@ -21,13 +21,15 @@ def load_comparison(folder: Path, *, metric: str | None = None) -> Comparison:
         ConfigError: There is no such metric.
         StoreError: No study is there, or its files are damaged.
     """
-    if metric is not None and metric not in METRICS:
-        near = did_you_mean(metric.lower(), METRICS)
-        raise ConfigError("There is no such metric.", value=metric, allowed=", ".join(METRICS), fix=near)
     store = StudyStore.open(folder)
-    audit, study = store.audit(), store.study()
+    audit, study, cells = store.audit(), store.study(), store.cells()
+    if metric is not None and cells:
+        metrics = TASKS[cells[0].spec.task].metrics
+        if metric not in metrics:
+            near = did_you_mean(metric.lower(), metrics)
+            raise ConfigError("There is no such metric.", value=metric, allowed=", ".join(metrics), fix=near)
     return Comparison.from_cells(
-        store.cells(),
+        cells,
         name=study.name,
         audit=audit,
         metric=metric or study.metric,

@@ -156,7 +156,9 @@ def _merit(entry: Entry) -> float:
 def _mcnemar(first: Entry, second: Entry) -> McNemar | None:
     if len(first.seeds) > 1 or len(second.seeds) > 1:
         return None
-    return mcnemar(first.labels, first.predictions[0], second.predictions[0])
+    right = first.metric.outputs.right
+    hits = [right(entry.labels, entry.predictions[0]) for entry in (first, second)]
+    return mcnemar(np.ones_like(hits[0]), *hits)
 
 
 def pairs_of_best(differences: dict[str, Difference]) -> int:

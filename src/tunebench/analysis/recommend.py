@@ -49,6 +49,7 @@ class Recommendation:
         not_tried: What the study does not know.
         would_change: What would change the answer.
         alternatives: All strategies at that size, best first.
+        task: Name of the task, which says what the metric is.
     """
 
     strategy: str
@@ -65,6 +66,7 @@ class Recommendation:
     not_tried: tuple[str, ...]
     would_change: tuple[str, ...]
     alternatives: tuple[Alternative, ...]
+    task: str = "single_label"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; differences and margins in shares, not points."""
@@ -135,6 +137,7 @@ def recommend(
         not_tried=tuple(not_tried(comparison, ranked)),
         would_change=tuple(would_change(analysis.crossings, best, differences, tests)),
         alternatives=alternatives,
+        task=comparison.task.name,
     )
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from tunebench.analysis.comparison import states
 from tunebench.data.audit import absent_classes
-from tunebench.store.imported import ImportedSpec, is_imported
-from tunebench.strategies import capabilities_of
+from tunebench.store.imported import ImportedRun, is_imported
+from tunebench.study.spec import without_effect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,11 +168,10 @@ def _ratio(comparison: Comparison) -> list[str]:
     lines = []
     for size in comparison.sizes:
         chosen = {
-            group.label: (group.cells[0].spec.kind, group.selected.learning_rate)
+            group.label: (group.cells[0].spec.kind, rate)
             for group in comparison.groups()
-            if group.train_size == size and group.selected is not None
+            if group.train_size == size and group.selected and (rate := group.selected.learning_rate) is not None
         }
-        chosen = {label: found for label, found in chosen.items() if found[1] is not None}
         full = [rate for kind, rate in chosen.values() if kind == "full"]
         if not full:
             continue
@@ -187,12 +186,9 @@ def _ratio(comparison: Comparison) -> list[str]:
 
 
 def _recipes(comparison: Comparison) -> list[str]:
-    axes = {"kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
-    specs = [cell.spec.identity for cell in comparison.cells]
-    # What has no head of the Trainer's kind does nothing with the base's, which is no difference of recipes.
-    for cell, spec in zip(comparison.cells, specs, strict=True):
-        if not capabilities_of(cell.spec.kind).adapts_classifier:
-            spec["base_head"] = None
+    axes = {"schema_version", "kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
+    # What does not reach a run is no difference of recipes.
+    specs = [{**c.spec.identity, **dict.fromkeys(without_effect(c.spec.kind))} for c in comparison.cells]
     # What is not known of an imported run is no difference; _imported names it.
     # An identity leaves out what is as it was before there was a choice: that is a value of its own.
     keys = dict.fromkeys(key for spec in specs for key in spec if key not in axes)
@@ -209,7 +205,7 @@ def _kept_heads(comparison: Comparison) -> list[str]:
 
 
 def _imported(comparison: Comparison) -> list[str]:
-    specs = [cell.spec for cell in comparison.cells if isinstance(cell.spec, ImportedSpec)]
+    specs = [cell.spec for cell in comparison.cells if isinstance(cell.spec, ImportedRun)]
     if not specs:
         return []
     lines = [f"{len(specs)} of {len(comparison.cells)} runs were imported: other scripts trained and scored them."]

@@ -29,7 +29,7 @@ from tunebench.errors import ConfigError, ExportError, ModelError
 from tunebench.machine import devices, environment
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
-from tunebench.tasks.metrics import macro_f1
+from tunebench.tasks.classification import CLASSIFICATION
 
 if TYPE_CHECKING:
     from tunebench.web.serving.models import LoadedModel
@@ -186,8 +186,9 @@ def run_serve_bench(
                 measured, predicted = _measure(url, process, names, texts, concurrency=concurrency, spell=spell)
             reference = predicted if reference is None else reference
             # Probabilities tell the label as logits do.
-            measured.macro_f1 = macro_f1(labels, predicted)
-            measured.equal_predictions = float((predicted.argmax(1) == reference.argmax(1)).mean())
+            decide = CLASSIFICATION.outputs.predicted
+            measured.macro_f1 = CLASSIFICATION.metrics["macro_f1"](labels, predicted)
+            measured.equal_predictions = float((decide(predicted) == decide(reference)).mean())
             found[side] = measured
     return ServeResult(
         model=model,

@@ -153,7 +153,7 @@ def audit(
     columns = dataset.inputs.columns if dataset.inputs is not None and dataset.inputs.pair else ()
     splits = {
         name: replace(
-            _audit_split(split, dataset.label_names, None if lengths is None else lengths[name], limit),
+            _audit_split(split, dataset, None if lengths is None else lengths[name], limit),
             sides=_sides(split, columns),
         )
         for name, split in parts.items()
@@ -187,9 +187,10 @@ def audit(
 
 
 def _audit_split(
-    split: Split, names: Sequence[str], tokens: np.ndarray | None, max_length: int | None
+    split: Split, dataset: TextDataset, tokens: np.ndarray | None, max_length: int | None
 ) -> SplitAudit:
-    counts = np.bincount(split.labels, minlength=len(names)).tolist()
+    names = dataset.label_names
+    counts = dataset.task.counts(split.labels, len(names))
     labels = labels_by_text(split)
     return SplitAudit(
         examples=len(split),

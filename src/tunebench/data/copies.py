@@ -89,7 +89,7 @@ def held_out_copies(
     """
     if dataset.test is not None:
         return None
-    labels, rules = dataset.train.labels, split_rules(dataset, splits, "together")
+    labels, rules = dataset.strata["train"], split_rules(dataset, splits, "together")
     try:
         apart, anyway = hold_out(labels, seed=seed, count=count, rules=replace(rules, copies_of=None))
         test, left_out = hold_out(labels, seed=seed, count=count, rules=rules)

@@ -50,8 +50,8 @@ class Cut:
 
     def _draw(self, dataset: TextDataset) -> Draw:
         return draw_parts(
-            train_labels=dataset.train.labels,
-            test_labels=None if dataset.test is None else dataset.test.labels,
+            train_labels=dataset.strata["train"],
+            test_labels=dataset.strata.get("test"),
             subset_seed=self.subset_seed,
             test_seed=self.test_seed,
             validation_fraction=self.validation_fraction,
@@ -79,5 +79,5 @@ def test_count(
     if dataset.test is not None:
         found = len(dataset.test)
     else:
-        found = held_out_count(dataset.train.labels, None, seed=seed, rules=split_rules(dataset, splits, copies))
+        found = held_out_count(dataset.strata["train"], None, seed=seed, rules=split_rules(dataset, splits, copies))
     return found if limit is None else min(found, limit)

@@ -75,11 +75,11 @@ def overlap_warnings(splits: Mapping[str, Split]) -> list[str]:
     return [*lines, *_times(splits)]
 
 
-def labels_by_text(split: Split) -> dict[Text, set[int]]:
-    """Return the labels under which each text stands."""
-    found: dict[Text, set[int]] = defaultdict(set)
-    for text, label in zip(split.texts, split.labels.tolist(), strict=True):
-        found[text].add(label)
+def labels_by_text(split: Split) -> dict[Text, set[bytes]]:
+    """Return the labels under which each text stands, as the bytes of their rows."""
+    found: dict[Text, set[bytes]] = defaultdict(set)
+    for text, label in zip(split.texts, split.labels, strict=True):
+        found[text].add(label.tobytes())
     return found
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from tunebench.data.inputs import Inputs
 from tunebench.data.reading import Reading
 from tunebench.data.text import Text, sides_of
+from tunebench.tasks.base import Task
+from tunebench.tasks.classification import CLASSIFICATION
 
 #: Before the sides of a pair; no text is so long.
 _PAIR = (2**64 - 1).to_bytes(8, "little")
@@ -27,7 +29,8 @@ class Split:
 
     Attributes:
         texts: The texts: all strings, or all pairs.
-        labels: int64 of shape ``(texts,)``, indices into the data set's label names.
+        labels: A row a text, in the form that the data set's task has them: for one label a text, int64 of
+            shape ``(texts,)``, indices into the data set's label names.
         groups: The group of each text; None where no column names it.
         times: The time of each text, of a type that can be sorted; None where no column names it.
 
@@ -41,7 +44,7 @@ class Split:
     times: Sequence[Time] | None = None
 
     def __post_init__(self) -> None:
-        if self.labels.shape != (len(self.texts),):
+        if self.labels.shape[:1] != (len(self.texts),):
             raise ValueError(f"{len(self.texts)} texts, but labels of shape {self.labels.shape}")
         for name, values in (("groups", self.groups), ("times", self.times)):
             if values is not None and len(values) != len(self.texts):
@@ -72,6 +75,7 @@ class TextDataset:
         validation: What selects; ``None`` when the source has no validation split, or it is passed over. No part of
             the fingerprint: the runs that it selects have its digest.
         inputs: The columns of a text where they are several; no part of the fingerprint.
+        task: What its labels are.
     """
 
     source: str
@@ -82,6 +86,7 @@ class TextDataset:
     reading: Reading = field(default_factory=Reading)
     validation: Split | None = None
     inputs: Inputs | None = None
+    task: Task = CLASSIFICATION
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -106,6 +111,11 @@ class TextDataset:
             return None
         ranks = {time: rank for rank, time in enumerate(sorted(set(self.train.times)))}
         return np.array([ranks[time] for time in self.train.times], dtype=np.int64)
+
+    @cached_property
+    def strata(self) -> dict[str, np.ndarray]:
+        """By split, what each text is stratified by; integers of shape ``(texts,)``."""
+        return {name: self.task.strata(split.labels) for name, split in self.splits.items()}
 
     def in_validation(self, *, texts: bool, groups: bool) -> np.ndarray:
         """Mark the training rows whose text, or whose group, stands in the validation split too.

@@ -26,7 +26,7 @@ class TokenDataset(Dataset[dict[str, object]]):
 
     Args:
         texts: The tokenised texts.
-        labels: One integer a text.
+        labels: What the loss is given of each text: an integer, or a row of numbers.
     """
 
     def __init__(self, texts: TokenRows, labels: np.ndarray) -> None:
@@ -38,7 +38,7 @@ class TokenDataset(Dataset[dict[str, object]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, object]:
-        return {"input_ids": self.texts[index], "labels": int(self.labels[index])}
+        return {"input_ids": self.texts[index], "labels": self.labels[index]}
 
 
 def rounded_up(width: int) -> int:
@@ -70,9 +70,9 @@ class Collator:
         return cls(pad_id=pad_id, round_up_to=max_length)
 
     def __call__(self, examples: Sequence[dict[str, object]]) -> dict[str, Tensor]:
-        """Return what :meth:`pad` does, and ``labels`` of shape (B,)."""
+        """Return what :meth:`pad` does, and ``labels`` of shape (B, ...)."""
         batch = self.pad([np.asarray(example["input_ids"]) for example in examples])
-        batch["labels"] = torch.tensor([example["labels"] for example in examples], dtype=torch.long)
+        batch["labels"] = torch.from_numpy(np.stack([np.asarray(example["labels"]) for example in examples]))
         return batch
 
     def width(self, longest: int) -> int:

@@ -43,10 +43,8 @@ def _validation(study: StudyConfig, dataset: TextDataset) -> list[str]:
     )
     if study.validation_fraction:
         line += f" validation_fraction: {study.validation_fraction:g} has no effect."
-    counts = dict.fromkeys(dataset.label_names, 0)
-    for label in own.labels.tolist():
-        counts[dataset.label_names[label]] += 1
-    absent = [name for name, count in counts.items() if not count]
+    counts = dataset.task.counts(own.labels, len(dataset.label_names))
+    absent = [name for name, count in zip(dataset.label_names, counts, strict=True) if not count]
     return [line, f"note: validation has no example of {listed(absent)}."] if absent else [line]
 
 

@@ -20,7 +20,7 @@ from tunebench.store.live import LiveFile, Progress
 from tunebench.store.record import Environment, Failure, RunRecord, Status, now
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import METRICS
+from tunebench.tasks.registry import TASKS
 from tunebench.training.attempt import Attempt, Interrupted, TrainFunction
 
 
@@ -236,7 +236,8 @@ def environment(execution: Execution) -> Environment:
 
 
 def _line(record: RunRecord) -> str:
-    scores, timing, metric = record.scores, record.timing, METRICS[record.spec.selects_by]
+    scores, timing = record.scores, record.timing
+    metric = TASKS[record.spec.task].metrics[record.spec.selects_by]
     found = "trained, test part locked"
     if scores is not None:
         value = scores[metric.name]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from tunebench.analysis.comparison import Arm, select_arm
+from tunebench.analysis.comparison import arms_of, select_arm
 from tunebench.execution.display import Display
 from tunebench.execution.runner import Job, Summary, run_plan
 from tunebench.execution.signals import stop_on_signals
@@ -21,7 +21,8 @@ from tunebench.store.record import RunRecord
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import Search
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import METRICS, Metric
+from tunebench.tasks.metrics import Metric
+from tunebench.tasks.registry import TASKS
 
 
 class Trials:
@@ -86,7 +87,7 @@ def run_search(specs: Sequence[RunSpec], job: Job, *, search: Search) -> Summary
         with stop_on_signals(display) as stop:
             for _, group in groupby(ordered, key=lambda spec: (spec.train_size, spec.label)):
                 members = list(group)
-                metric = METRICS[members[0].metric]
+                metric = TASKS[members[0].task].metrics[members[0].metric]
                 trials = Trials(search, metric)
                 for spec in members:
                     part = run_plan([spec], replace(job, display=part_display, prune=trials.prune), stop=stop)
@@ -126,9 +127,7 @@ def chosen_rates(store: StudyStore) -> dict[tuple[str, int], float]:
     cells = store.cells()
     for key in dict.fromkeys((cell.spec.label, cell.spec.train_size) for cell in cells):
         mine = [cell for cell in cells if (cell.spec.label, cell.spec.train_size) == key]
-        rates = sorted({cell.spec.learning_rate for cell in mine})
-        arms = [Arm(*key, rate, tuple(c for c in mine if c.spec.learning_rate == rate)) for rate in rates]
-        best = select_arm(arms)
-        if best is not None and best.selection_scores():
+        best = select_arm(arms_of(mine))
+        if best is not None and best.learning_rate is not None and best.selection_scores():
             found[key] = best.learning_rate
     return found

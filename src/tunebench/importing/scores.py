@@ -14,7 +14,8 @@ from tunebench.importing.folder import Contents
 from tunebench.importing.log import examples_processed
 from tunebench.importing.sets import PLAIN, SET, Sets, prefix_of, set_names, tell_apart, with_set
 from tunebench.importing.stated import Stated
-from tunebench.tasks.metrics import ALWAYS_SHOWN, DEFAULT_METRIC, METRICS, score
+from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.metrics import ALWAYS_SHOWN, DEFAULT_METRIC, METRICS
 from tunebench.tasks.scores import Scores
 
 #: Names of metrics, without the split's prefix, that say which F1 they are.
@@ -148,7 +149,7 @@ def _from_predictions(contents: Contents, names: tuple[str, ...], scored: Scored
         )
     # Scores come from one place; where only classes are known, stand-ins for logits give what needs no more.
     logits = wide if wide is not None else np.eye(classes, dtype=np.float32)[predicted]
-    found = score(labels, logits, names or tuple(str(i) for i in range(classes)))
+    found = CLASSIFICATION.score(labels, logits, names or tuple(str(i) for i in range(classes)))
     if contents.logits is None:
         known = {name: value for name, value in found.values.items() if METRICS[name].needs == "labels"}
         found = found.model_copy(update={"values": dict.fromkeys(found.values) | known})

@@ -32,9 +32,13 @@ from tunebench.models.loading import model_folder, resolve_model
 from tunebench.models.reference import ModelRef
 from tunebench.models.weights import tensor_shapes
 from tunebench.recipe import Recipe, Truncation
+from tunebench.store.imported import trained_here
 from tunebench.store.run_folder import RunFolder, is_run_id
 from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.base import Task
+from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.registry import TASKS
 from tunebench.training.linear.exports import LINEAR_FILE, LINEAR_WEIGHTS, linear_facts
 
 if TYPE_CHECKING:
@@ -69,6 +73,7 @@ class Artifact:
         base: An adapter's base; None for the other formats.
         run: The run, where the folder is that of a run.
         inputs: What a text is; None where the folder does not say.
+        task: What was learned.
     """
 
     path: Path
@@ -81,6 +86,7 @@ class Artifact:
     base: ModelRef | None = None
     run: RunSpec | None = None
     inputs: Inputs | None = None
+    task: Task = CLASSIFICATION
 
     @property
     def weights(self) -> Path:
@@ -141,20 +147,22 @@ def _describe_run(folder: Path) -> Artifact:
             fix="tunebench run STUDY --out FOLDER resumes it",
         )
     run.require_weights(record)
-    strategy, max_length = capabilities_of(record.spec.kind), record.spec.max_length
+    spec = trained_here(record.spec)
+    strategy = capabilities_of(spec.kind)
     wrapped = any(name.startswith(_PEFT_PREFIX) for name in tensor_shapes(run.weights))
     stored: Format = "adapter" if wrapped else "merged" if strategy.adapts_classifier else "linear"
     return Artifact(
         path=folder,
         name=folder.name,
         format=stored,
-        label_names=record.spec.data.label_names,
-        max_length=None if strategy.reads_whole_texts else max_length,
-        truncation=record.spec.truncation,
-        head_share=record.spec.head_share,
-        base=checked_base(record.spec.model) if wrapped else None,
-        run=record.spec,
-        inputs=record.spec.data.inputs or ONE_TEXT,
+        label_names=spec.data.label_names,
+        max_length=None if strategy.reads_whole_texts else spec.max_length,
+        truncation=spec.truncation,
+        head_share=spec.head_share,
+        base=checked_base(spec.model) if wrapped else None,
+        run=spec,
+        task=TASKS[spec.task],
+        inputs=spec.data.inputs or ONE_TEXT,
     )
 
 

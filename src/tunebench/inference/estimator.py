@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from tunebench.errors import TunebenchError
+from tunebench.tasks.classification import CLASSIFICATION
 
 if TYPE_CHECKING:
     from tunebench.data import TextDataset
@@ -109,15 +110,13 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             NotFittedError: :meth:`fit` has not been called.
             ValueError: A text is not a string, or not valid Unicode.
         """
-        best = self._logits(X).argmax(axis=1)
+        best = CLASSIFICATION.outputs.predicted(self._logits(X))
         found: np.ndarray = self.classes_[best]
         return found
 
     def predict_proba(self, X: Sequence[str]) -> np.ndarray:
         """Return probabilities, float32 ``(texts, classes)``, in the order of ``classes_``; see :meth:`predict`."""
-        from tunebench.inference.predictor import softmax
-
-        return softmax(self._logits(X))
+        return CLASSIFICATION.outputs.probabilities(self._logits(X))
 
     def _logits(self, X: Sequence[str]) -> np.ndarray:
         check_is_fitted(self)

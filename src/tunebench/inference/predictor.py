@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
+    from tunebench.tasks.outputs import Outputs
     from tunebench.training.backend import TextModel
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -115,6 +116,7 @@ class Predictor:
             pair the longer text loses tokens first.
         inputs: What a text is, and the columns it came from; None where the folder does not say.
         format: How the classifier was stored.
+        outputs: How its logits are read.
         base_fingerprint: Hash of an adapter's base: equal for adapters on the same base. None for
             other formats.
         model: The torch model, adapters merged; None for ONNX and linear classifiers.
@@ -148,6 +150,7 @@ class Predictor:
         self.max_length: int | None = artifact.max_length
         self.inputs: Inputs | None = artifact.inputs
         self.format: Format = artifact.format
+        self.outputs: Outputs = artifact.task.outputs
         self.base_fingerprint: str | None = None if artifact.base is None else artifact.base.fingerprint
         self.model = model
 
@@ -194,12 +197,12 @@ class Predictor:
 
     def predict(self, texts: Sequence[Text]) -> np.ndarray:
         """Return the name of the likeliest label of each text, ``(texts,)``; see :meth:`predict_logits`."""
-        names: np.ndarray = np.asarray(self.label_names)[self.predict_logits(texts).argmax(axis=1)]
-        return names
+        found: np.ndarray = np.asarray(self.label_names)[self.outputs.predicted(self.predict_logits(texts))]
+        return found
 
     def predict_proba(self, texts: Sequence[Text]) -> np.ndarray:
         """Return probabilities, float32 ``(texts, classes)``; rows sum to 1. See :meth:`predict_logits`."""
-        return softmax(self.predict_logits(texts))
+        return self.outputs.probabilities(self.predict_logits(texts))
 
 
 class TextPredictor(Predictor):
@@ -244,13 +247,6 @@ def predictor_of_run(artifact: Artifact) -> tuple[Predictor, Any, Path | None]:
     model, tokens = restore_model(artifact)
     tokenizer = load_tokenizer(tokens, rows=embedding_rows(model))
     return from_model(artifact, model, tokenizer), model, tokens
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the softmax over the last axis, in the type of the logits."""
-    powers: np.ndarray = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
-    return shares
 
 
 def _torch_forward(model: Any, device: str, *, bf16: bool) -> Forward:

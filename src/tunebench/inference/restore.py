@@ -44,7 +44,9 @@ def restore_model(artifact: Artifact) -> tuple[nn.Module, Path]:
             own = (artifact.path / "tokenizer_config.json").exists()
             tokens = artifact.path if own else model_folder(artifact.base.source, artifact.base.revision)
         else:
-            model, missing = load_stored(artifact.path, label_names=artifact.label_names)
+            model, missing = load_stored(
+                artifact.path, label_names=artifact.label_names, problem_type=artifact.task.problem_type
+            )
             if missing:
                 raise lacking_head(artifact.path, missing, architecture_of(model.config).is_new_head)
             tokens = artifact.path
@@ -67,7 +69,7 @@ def load_adapter(artifact: Artifact) -> nn.Module:
 
     assert artifact.base is not None
     folder = model_folder(artifact.base.source, artifact.base.revision)
-    base, missing = load_stored(folder, label_names=artifact.label_names)
+    base, missing = load_stored(folder, label_names=artifact.label_names, problem_type=artifact.task.problem_type)
     try:
         with warnings.catch_warnings():
             # PEFT warns of missing parameters and goes on; below they are an error.

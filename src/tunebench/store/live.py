@@ -18,7 +18,8 @@ from typing import Any, Literal
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_text
 from tunebench.store.record import now
-from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
+from tunebench.tasks.metrics import DEFAULT_METRIC
+from tunebench.tasks.registry import metric_label
 
 Phase = Literal["prepare", "train", "evaluate", "test"]
 
@@ -224,4 +225,4 @@ def _or_none(value: Any) -> float | None:
 def _scores(entry: dict[str, Any], metric: str) -> str:
     loss = entry.get("eval_loss")
     found = "" if loss is None else f", loss {loss:.4f}"
-    return f"{METRICS[metric].label} {entry[f'eval_{metric}']:.4f}{found} on the selection split"
+    return f"{metric_label(metric)} {entry[f'eval_{metric}']:.4f}{found} on the selection split"

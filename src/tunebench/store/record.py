@@ -9,12 +9,11 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SerializeAsAny, field_validator
+from pydantic import AliasChoices, Field, field_validator
 
 from tunebench.files import StoredFile
 from tunebench.recipe import NONE_WHERE_IMPORTED, Part
-from tunebench.store.imported import Provenance, parse_spec
-from tunebench.study.spec import RunSpec
+from tunebench.store.imported import AnyRun, Provenance, parse_spec
 from tunebench.tasks.scores import Scores
 
 #: Format of a record. 1 held three scores as fields; 2 holds all metrics by name. Both are read.
@@ -137,7 +136,7 @@ class RunRecord(Part):
     schema_version: int = RECORD_VERSION
     run_id: str
     status: Status
-    spec: SerializeAsAny[RunSpec]
+    spec: AnyRun
     started: str | None = Field(description=NONE_WHERE_IMPORTED)
     finished: str | None = Field(description=NONE_WHERE_IMPORTED)
     environment: Environment

@@ -12,11 +12,8 @@ import numpy as np
 from tunebench.errors import StoreError
 from tunebench.store.imported import is_imported
 from tunebench.store.record import RunRecord
-from tunebench.tasks.metrics import METRICS, checked
+from tunebench.tasks.registry import TASKS
 
-#: Metrics that are recomputed at every reading, as the study's own is. The others take long; the hash stands for
-#: them.
-_QUICK = ("macro_f1", "accuracy", "log_loss")
 #: Relative and absolute difference that another version of NumPy or scikit-learn may make.
 _TOLERANCE = 1e-9
 
@@ -38,38 +35,24 @@ def check_scores(record: RunRecord, predictions: Mapping[str, np.ndarray], *, pa
         return
     stored = record.scores.model_dump(mode="json")
     values = stored["values"]
-    names = [
-        name for name in dict.fromkeys((*_QUICK, record.spec.selects_by)) if name in values and name in METRICS
-    ]
+    task = TASKS[record.spec.task]
+    # The other metrics take long; the hash stands for them.
+    quick = dict.fromkeys((*task.quick, record.spec.selects_by))
+    names = [name for name in quick if name in values and name in task.metrics]
     try:
-        labels, logits = checked(predictions["labels"], predictions["logits"])
-        found: dict[str, Any] = {name: METRICS[name](labels, logits) for name in names}
+        labels, logits = task.outputs.checked(predictions["labels"], predictions["logits"])
+        found: dict[str, Any] = {name: task.metrics[name](labels, logits) for name in names}
     except ValueError as error:
         raise StoreError(f"The predictions give no scores: {error}", value=str(path)) from None
     said = {name: values[name] for name in found}
-    confusion = _confusion(labels, logits)
     said |= {"confusion": stored["confusion"], "per_class": [_numbers(each) for each in stored["per_class"]]}
-    found |= {"confusion": confusion.tolist(), "per_class": _per_class(confusion)}
+    found |= {"confusion": task.confusion(labels, logits).tolist(), "per_class": task.by_label(labels, logits)}
     for name, value in found.items():
         if not _same(said[name], value):
             shown = f": {name} is {said[name]}, they give {value}" if name in names else f": {name}"
             raise StoreError(
                 "A score in the record is not the one that the stored predictions give.", value=f"{path}{shown}"
             )
-
-
-def _confusion(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Return how many examples of each class (row) were given each class (column)."""
-    classes = logits.shape[1]
-    pairs = labels.astype(np.int64) * classes + logits.argmax(1)
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-
-
-def _per_class(confusion: np.ndarray) -> list[list[float]]:
-    """Return precision, recall, F1 and support of each class; 0 where nothing divides."""
-    hits, support, given = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-    parts = (hits / np.maximum(given, 1), hits / np.maximum(support, 1), 2 * hits / np.maximum(support + given, 1))
-    return [list(row) for row in zip(*(part.tolist() for part in (*parts, support)), strict=True)]
 
 
 def _numbers(score: Mapping[str, Any]) -> list[Any]:

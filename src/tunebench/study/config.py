@@ -22,7 +22,8 @@ from pydantic import (
 from tunebench.data.reference import Copies, DataConfig, SplitRef
 from tunebench.recipe import Frozen, Recipe, Selection, without_neutral
 from tunebench.strategies import STRATEGIES
-from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
+from tunebench.tasks.metrics import DEFAULT_METRIC
+from tunebench.tasks.registry import metric_names
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
@@ -74,9 +75,9 @@ class StrategyConfig(Frozen):
         if not strategy.tunes_learning_rate and self.learning_rate != (strategy.default_learning_rate,):
             raise ValueError(f"{self.kind} has no learning rate; remove the key learning_rate")
         reaching = strategy.recipe_keys
-        idle = [] if reaching is None else [key for key in self.recipe if key not in reaching]
-        if idle:
-            only = f" (only {', '.join(sorted(reaching))} do)" if reaching else ""
+        if reaching is not None and (idle := [key for key in self.recipe if key not in reaching]):
+            known = sorted(reaching.intersection(Recipe.model_fields))
+            only = f" (only {', '.join(known)} do)" if known else ""
             raise ValueError(f"these have no effect on {self.kind}{only}; remove them: {', '.join(idle)}")
         return self
 
@@ -219,8 +220,8 @@ class StudyConfig(Recipe):
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, value: str) -> str:
-        if value not in METRICS:
-            raise ValueError(f"there is no metric {value!r}; allowed: {', '.join(METRICS)}")
+        if value not in metric_names():
+            raise ValueError(f"there is no metric {value!r}; allowed: {', '.join(metric_names())}")
         return value
 
     @field_validator("strategies", mode="before")

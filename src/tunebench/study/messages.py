@@ -15,7 +15,7 @@ from tunebench.recipe import Recipe
 from tunebench.strategies import STRATEGIES
 from tunebench.strategies.base import Strategy
 from tunebench.study.config import StrategyConfig, StudyConfig
-from tunebench.tasks.metrics import METRICS
+from tunebench.tasks.registry import metric_names
 
 _RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
 #: What is said of a value, by the type of pydantic's error; the range wins over the wrong type, since a
@@ -134,8 +134,8 @@ def _explain_one(path: tuple[Any, ...], items: list[Any], raw: dict[str, Any]) -
         return ConfigError(
             "metric: there is no such metric.",
             value=first["input"],
-            allowed=", ".join(METRICS),
-            fix=did_you_mean(str(first["input"]).lower(), METRICS) or "choose one of these",
+            allowed=", ".join(metric_names()),
+            fix=did_you_mean(str(first["input"]).lower(), metric_names()) or "choose one of these",
         )
     if "value_error" in types:
         message = str(first["msg"]).removeprefix("Value error, ")

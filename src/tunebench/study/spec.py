@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tunebench.data.reference import Copies, DataRef, SplitRef
 from tunebench.models.reference import BaseHead, ModelRef
@@ -30,12 +30,15 @@ from tunebench.recipe import (
     as_recorded,
     without_neutral,
 )
-from tunebench.strategies import STRATEGIES, capabilities_of
+from tunebench.strategies import STEP_KEYS, STRATEGIES, capabilities_of
 from tunebench.study.config import StudyConfig
+from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import DEFAULT_METRIC
+from tunebench.tasks.registry import TASKS
 
-#: Raised whenever the meaning of a spec or a record changes; part of every run id.
-SCHEMA_VERSION = 1
+#: Raised whenever the meaning of a spec changes; part of every run id. In schema 1 an id was made of all settings;
+#: in schema 2 it is made of those that reach the run. Both are read.
+SCHEMA_VERSION = 2
 
 #: Fields that a run takes over from its study unchanged.
 _COMMON = frozenset({"copies", "selection", "evaluations_per_epoch", "optimizer", "metric"})
@@ -54,6 +57,9 @@ class RunSpec(Frozen):
 
     model: ModelRef
     data: DataRef
+    task: str = Field(
+        default=CLASSIFICATION.name, json_schema_extra=ADDED_LATER, description="what is learned of a text"
+    )
     subset_seed: int
     test_seed: int | None = Field(
         default=None,
@@ -96,6 +102,11 @@ class RunSpec(Frozen):
         json_schema_extra=ADDED_LATER,
         description="selects the checkpoint and the learning rate",
     )
+    without_effect: tuple[str, ...] = Field(
+        default=(),
+        json_schema_extra=ADDED_LATER,
+        description="settings of the study that do not reach this run; its id leaves them out",
+    )
     base_head: BaseHead | None = Field(
         default=None,
         json_schema_extra=ADDED_LATER,
@@ -103,14 +114,22 @@ class RunSpec(Frozen):
         "record is older than the choice, and what fitted in shape was kept",
     )
 
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, value: str) -> str:
+        if value not in TASKS:
+            raise ValueError(f"there is no task {value!r}; allowed: {', '.join(TASKS)}")
+        return value
+
     @property
     def identity(self) -> dict[str, Any]:
-        """The canonical content of the id: all but labels and places (content is pinned by fingerprints).
+        """The canonical content of the id: what reaches the run, but no labels and places.
 
-        What was added to specs or parameters later is left out where it changes nothing, so that older
-        records keep their ids.
+        Fingerprints pin the content of model and data. What was added to specs or parameters later is left out
+        where it changes nothing, so that older records keep their ids. The spec itself says what does not reach
+        the run: the id stays the same where the strategy is not installed, or declares something else today.
         """
-        spec = self.model_dump(mode="json", exclude={"label"})
+        spec = self.model_dump(mode="json", exclude={"label", "without_effect"})
         spec = without_neutral(spec, type(self))
         if self.test_seed == self.subset_seed:
             # As without it: with one draw nothing is shared, and a study may get a second one later.
@@ -120,7 +139,13 @@ class RunSpec(Frozen):
             spec["params"] = without_neutral(spec["params"], strategy.params)
         for part in ("model", "data"):
             spec[part] = {k: v for k, v in spec[part].items() if k not in ("source", "revision", "inputs")}
-        return spec
+        return {key: value for key, value in spec.items() if key not in self.without_effect}
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """What two specs of one run share, whatever their schemas: the identity without all that has no effect."""
+        idle = {"schema_version", *without_effect(self.kind)}
+        return {key: value for key, value in self.identity.items() if key not in idle}
 
     @property
     def full_params(self) -> dict[str, Any]:
@@ -167,6 +192,16 @@ class RunSpec(Frozen):
         return f"{self.label}-n{self.train_size}{rate}-s{self.seed}-{digest}"
 
 
+def without_effect(kind: str | None) -> frozenset[str]:
+    """Return the fields of a spec that do not reach a run of this kind of strategy."""
+    strategy = capabilities_of(kind)
+    idle: set[str] = set()
+    if strategy.recipe_keys is not None:
+        idle = {*Recipe.model_fields, *STEP_KEYS} - strategy.recipe_keys
+    idle |= set() if strategy.uses_encoder else {"model"}
+    return frozenset(idle if strategy.adapts_classifier else idle | {"base_head"})
+
+
 def expand(
     study: StudyConfig,
     *,
@@ -177,6 +212,7 @@ def expand(
     precision: Mapping[Engine, Precision],
     base_head: BaseHead | None = None,
     splits: SplitRef | None = None,
+    task: str = CLASSIFICATION.name,
 ) -> Iterator[RunSpec]:
     """Yield every cell of the grid, resolved, in the order of the study file.
 
@@ -186,10 +222,12 @@ def expand(
         data: The pinned data set.
         train_examples: Training examples available; the meaning of ``all``.
         test_examples: Test examples the study will score.
-        precision: What ``auto`` means on this machine, by engine.
+        precision: What ``auto`` means on this machine, by engine. Strategies that the engine does not reach take
+            that of the fast one.
         base_head: What is done with the classification head of the base; None where it has none. It concerns only
             strategies that have a head of this kind.
         splits: What the parts rest on besides texts and labels.
+        task: What is learned.
 
     Yields:
         Specs by subset draw, then seed, then size, then strategy, then learning rate.
@@ -201,7 +239,8 @@ def expand(
         for size in study.train_sizes:
             for label, strategy in study.strategies.items():
                 recipe = recipes[label].model_dump(exclude={"precision"})
-                wanted = recipes[label].precision
+                wanted, idle = recipes[label].precision, without_effect(strategy.kind)
+                engine = "fast" if "engine" in idle else recipes[label].engine
                 for rate in strategy.learning_rate:
                     yield RunSpec(
                         label=label,
@@ -214,11 +253,13 @@ def expand(
                         test_seed=test_seed,
                         model=model,
                         data=data,
+                        task=task,
                         test_size=test_examples,
                         validation_fraction=study.drawn_fraction(splits),
                         splits=splits,
-                        base_head=base_head if STRATEGIES[strategy.kind].adapts_classifier else None,
-                        precision=precision[recipes[label].engine] if wanted == "auto" else wanted,
+                        base_head=None if "base_head" in idle else base_head,
+                        precision=precision[engine] if wanted == "auto" else wanted,
+                        without_effect=tuple(sorted(idle)),
                         **common,
                         **recipe,
                     )

@@ -6,7 +6,7 @@ group ``tunebench.metrics`` that names a :class:`Metric`; see ``examples/extendi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,10 +16,8 @@ from scipy.special import log_softmax, softmax
 from tunebench.registry import Registry
 from tunebench.stats import measures
 from tunebench.stats.measures import Influence, WeightedScore, mean_of
-from tunebench.tasks.scores import ClassScore, Scores
+from tunebench.tasks.outputs import ONE_LABEL, Needs, Outputs
 
-#: What a metric's function is given beside the labels.
-Needs = Literal["labels", "probabilities", "logits"]
 #: Takes labels ``(n,)``; predicted classes ``(n,)``, or probabilities or logits ``(n, classes)``; and the number
 #: of classes.
 MetricFunction = Callable[[np.ndarray, np.ndarray, int], float]
@@ -48,6 +46,7 @@ class Metric:
             which may take minutes.
         influence: Its influence function, for metrics that have one in closed form. It gives the variance that
             the test examples add to a score; for other metrics a bootstrap estimates that variance.
+        outputs: How logits are read; by default, as those of one label a text.
     """
 
     name: str
@@ -63,6 +62,7 @@ class Metric:
     per_example: PerExample | None = None
     weighted: WeightedScore | None = None
     influence: Influence | None = None
+    outputs: Outputs = ONE_LABEL
 
     def __post_init__(self) -> None:
         if self.per_example is not None:
@@ -82,14 +82,12 @@ class Metric:
         Raises:
             ValueError: Shapes or labels do not fit, there are no examples, or a logit is not finite.
         """
-        labels, logits = checked(labels, logits)
+        labels, logits = self.outputs.checked(labels, logits)
         return float(self.function(labels, self.decode(logits), logits.shape[1]))
 
     def decode(self, logits: np.ndarray) -> np.ndarray:
-        """Return what the function needs: predicted classes, probabilities in double precision, or the logits."""
-        if self.needs == "labels":
-            return np.asarray(logits.argmax(1))
-        return np.asarray(logits if self.needs == "logits" else softmax(logits.astype(np.float64), axis=1))
+        """Return what the function needs: predictions, probabilities in double precision, or the logits."""
+        return self.outputs.decode(logits, self.needs)
 
     def weighted_scores(
         self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, classes: int
@@ -169,11 +167,6 @@ METRICS: Registry[Metric] = Registry("tunebench.metrics", "metric", _member)
 DEFAULT_METRIC = "macro_f1"
 #: Metrics that stand beside the study's own in its tables.
 ALWAYS_SHOWN = (DEFAULT_METRIC, "accuracy")
-
-
-def shown_metrics(metric: str) -> dict[str, Metric]:
-    """Return a study's metric by name, and after it those of :data:`ALWAYS_SHOWN`."""
-    return {name: METRICS[name] for name in (metric, *ALWAYS_SHOWN)}
 
 
 def register(metric: Metric) -> Metric:
@@ -352,75 +345,3 @@ register(
 
 #: Metrics that every record holds. A metric of another package joins them where a study names it.
 BUILT_IN = METRICS.known
-
-
-def macro_f1(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Return the unweighted mean of the F1 of all classes; a class without any hit counts 0."""
-    return METRICS["macro_f1"](labels, logits)
-
-
-def selection_metrics(labels: np.ndarray, logits: np.ndarray, metric: str = DEFAULT_METRIC) -> dict[str, float]:
-    """Return what is logged of every evaluation on the selection split.
-
-    Args:
-        labels: Integers of shape ``(n,)``.
-        logits: Shape ``(n, classes)``.
-        metric: The metric that selects.
-
-    Returns:
-        ``loss`` (the log loss), the metrics of :data:`ALWAYS_SHOWN`, and the metric that selects, by name.
-    """
-    names = dict.fromkeys((*ALWAYS_SHOWN, metric))
-    return {"loss": METRICS["log_loss"](labels, logits)} | {name: METRICS[name](labels, logits) for name in names}
-
-
-def score(
-    labels: np.ndarray, logits: np.ndarray, label_names: Sequence[str], metric: str = DEFAULT_METRIC
-) -> Scores:
-    """Score predictions by all metrics of tunebench, by class, and as a confusion matrix.
-
-    Args:
-        labels: Integers of shape ``(n,)``.
-        logits: Shape ``(n, classes)``.
-        label_names: One name a class.
-        metric: The study's metric, which may be another package's.
-
-    Raises:
-        ValueError: As :func:`checked`, or the names are not one a class.
-    """
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-    labels, logits = checked(labels, logits)
-    classes = np.arange(logits.shape[1])
-    if len(label_names) != len(classes):
-        raise ValueError(f"{len(label_names)} label names for {len(classes)} classes")
-    predicted = logits.argmax(1)
-    table = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
-    found = {name: METRICS[name](labels, logits) for name in dict.fromkeys((*BUILT_IN, metric))}
-    return Scores(
-        values={name: value if np.isfinite(value) else None for name, value in found.items()},
-        per_class=[
-            ClassScore(label=name, precision=float(p), recall=float(r), f1=float(f), support=int(n))
-            for name, p, r, f, n in zip(label_names, *table, strict=True)
-        ],
-        confusion=confusion_matrix(labels, predicted, labels=classes).tolist(),
-    )
-
-
-def checked(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels and logits as arrays.
-
-    Raises:
-        ValueError: Shapes or labels do not fit, there are no examples, or a logit is not finite.
-    """
-    labels, logits = np.asarray(labels), np.asarray(logits)
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
-        raise ValueError(
-            f"labels (n,) and logits (n, classes) with n >= 1 are needed, got {labels.shape} and {logits.shape}"
-        )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise ValueError(f"labels must be integers from 0 to {logits.shape[1] - 1}")
-    # argmax would call a NaN the winner.
-    if not np.isfinite(logits).all():
-        raise ValueError("a logit is not finite")
-    return labels, logits

@@ -15,7 +15,7 @@ from tunebench.machine.clock import Clock, ContentionMeter, median
 from tunebench.recipe import Engine
 from tunebench.store.live import Progress
 from tunebench.store.record import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing, now
-from tunebench.tasks.metrics import score
+from tunebench.tasks.registry import TASKS
 from tunebench.training.attempt import Attempt
 from tunebench.training.backend import Predicted
 from tunebench.training.parts import describe_parts
@@ -116,7 +116,7 @@ class RunMeasurements:
         files = [*trained.weights, *([] if test is None else [attempt.folder.predictions])]
         names, scores = dataset.label_names, None
         if test is not None:
-            scores = score(test[1], test[0], names, spec.metric)
+            scores = TASKS[spec.task].score(test[1], test[0], names, spec.metric)
         return RunRecord(
             run_id=spec.run_id,
             status="pruned" if trained.pruned else "complete",

@@ -68,7 +68,7 @@ def describe_parts(dataset: TextDataset, parts: Parts) -> Examples:
     test = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
 
     def per_class(labels: np.ndarray) -> list[int]:
-        return [int(n) for n in np.bincount(labels, minlength=classes)]
+        return dataset.task.counts(labels, classes)
 
     trained = {dataset.train.texts[row] for row in parts.train}
     own = validation_split(dataset, parts)

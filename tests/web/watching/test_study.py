@@ -46,11 +46,10 @@ def test_every_state_is_told_with_its_reason(tmp_path: Path) -> None:
 def test_imported_runs_are_called_so() -> None:
     import tempfile
 
-    from tunebench.store.imported import ImportedSpec, ImportedStudy
+    from tunebench.store.imported import ImportedRun, ImportedStudy
     from tunebench.store.study_folder import StudyStore
 
-    spec = ImportedSpec(label="theirs", train_size=500, content="c" * 64)
-    spec = ImportedSpec.model_validate(spec.model_dump())  # as an import writes it: nothing left to a default
+    spec = ImportedRun(label="theirs", train_size=500, content="c" * 64)
     record = make_record(make_specs(1)[0]).model_copy(update={"spec": spec, "run_id": spec.run_id, "files": {}})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "study"

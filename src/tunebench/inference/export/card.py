@@ -12,8 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tunebench.files import write_text
 from tunebench.formatting import escape_markdown, file_size
+from tunebench.store.imported import trained_here
 from tunebench.strategies import capabilities_of
-from tunebench.tasks.metrics import DEFAULT_METRIC, shown_metrics
+from tunebench.tasks.metrics import DEFAULT_METRIC
+from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from tunebench.data.reference import DataRef
@@ -69,7 +71,7 @@ def write_card(
     environment.filters["size"] = file_size
     environment.filters["commas"] = lambda value: f"{value:,}"
     found = results(source)
-    spec = source.record.spec
+    spec = trained_here(source.record.spec)
     text = environment.get_template("card.md.j2").render(
         metadata=f"---\n{_metadata(source, exporter, found, name)}\n---",
         name=name,
@@ -98,8 +100,8 @@ def results(source: Source) -> list[Result]:
     """
     from tunebench.stats import example_interval
 
-    found = []
-    for name, metric in shown_metrics(source.record.spec.selects_by).items():
+    found, spec = [], source.record.spec
+    for name, metric in TASKS[spec.task].shown_metrics(spec.selects_by).items():
         if np.isnan(metric(source.labels, source.logits)):
             continue
         interval = example_interval(
@@ -129,7 +131,7 @@ def shown(reference: ModelRef | DataRef) -> str:
 def _metadata(source: Source, exporter: Exporter, found: list[Result], name: str) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    spec = source.record.spec
+    spec = trained_here(source.record.spec)
     assert source.record.examples is not None
     held_out = source.record.examples.test_held_out
     base = hub_name(spec.model) if capabilities_of(spec.kind).uses_encoder else None

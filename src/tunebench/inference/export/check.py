@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tunebench.tasks.metrics import macro_f1
+from tunebench.tasks.classification import CLASSIFICATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tunebench.data.text import Text
     from tunebench.inference.export.base import Tolerance
     from tunebench.inference.predictor import Predictor
+    from tunebench.tasks.base import Task
 
 #: Texts whose latency is measured, one at a time.
 _LATENCY_TEXTS = 16
@@ -30,7 +31,7 @@ class Agreement:
         texts: How many texts were compared.
         largest_logit_difference: Over all texts and classes.
         mean_logit_difference: Mean of the absolute differences.
-        equal_predictions: Share of texts with the same label.
+        equal_predictions: Share of texts with the same prediction.
         f1_before: Macro F1 of the run, on these texts.
         f1_after: Macro F1 of the export, on these texts.
     """
@@ -59,13 +60,14 @@ class Agreement:
         return found
 
 
-def agreement(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> Agreement:
+def agreement(labels: np.ndarray, before: np.ndarray, after: np.ndarray, task: Task = CLASSIFICATION) -> Agreement:
     """Compare logits of the same texts.
 
     Args:
-        labels: Integers of shape ``(n,)``.
+        labels: Of the texts, as the task has them.
         before: Logits of the run, ``(n, classes)``.
         after: Logits of the export, of the same shape.
+        task: What was learned.
 
     Raises:
         ValueError: Shapes do not fit, or a logit is not finite.
@@ -73,11 +75,13 @@ def agreement(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> Agre
     if before.shape != after.shape:
         raise ValueError(f"logits of shape {before.shape} and {after.shape}")
     difference = np.abs(before.astype(np.float64) - after)
+    same = task.outputs.predicted(before) == task.outputs.predicted(after)
+    macro_f1 = task.metrics["macro_f1"]
     return Agreement(
         texts=len(labels),
         largest_logit_difference=float(difference.max()),
         mean_logit_difference=float(difference.mean()),
-        equal_predictions=float((before.argmax(1) == after.argmax(1)).mean()),
+        equal_predictions=float(same.reshape(len(same), -1).all(1).mean()),
         f1_before=macro_f1(labels, before),
         f1_after=macro_f1(labels, after),
     )

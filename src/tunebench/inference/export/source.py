@@ -19,7 +19,7 @@ from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedStudy
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import capabilities_of
-from tunebench.tasks.metrics import METRICS
+from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from tunebench.data.text import Text
@@ -145,7 +145,8 @@ def _best(cells: tuple[Cell, ...], name: str) -> str:
         cell for cell in cells if cell.spec.selection == "validation" and cell.row["selection_score"] is not None
     ]
     if judged:
-        metric = METRICS[judged[0].spec.selects_by]
+        spec = judged[0].spec
+        metric = TASKS[spec.task].metrics[spec.selects_by]
         return max(judged, key=lambda cell: metric.merit(cell.row["selection_score"])).spec.run_id
     if len(cells) == 1:
         return cells[0].spec.run_id
@@ -161,8 +162,10 @@ def _test_texts(
     study: StudyConfig, record: RunRecord, predictions: dict[str, np.ndarray], chosen: np.ndarray
 ) -> list[Text]:
     from tunebench.data import load_dataset
+    from tunebench.data.reference import DataRef
 
-    dataset = load_dataset(study.data, recorded=record.spec.data)
+    recorded = record.spec.data
+    dataset = load_dataset(study.data, recorded=recorded if isinstance(recorded, DataRef) else None)
     if dataset.fingerprint != record.spec.data.fingerprint:
         raise DataError(
             "The data set is not the one the run was trained on; an export is checked on its test part.",

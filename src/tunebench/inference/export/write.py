@@ -19,9 +19,11 @@ from tunebench.inference.export.card import write_card
 from tunebench.inference.export.check import Agreement, agreement, latency_ms
 from tunebench.inference.export.source import Source, open_source
 from tunebench.strategies import capabilities_of
+from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from tunebench.inference.predictor import Predictor
+    from tunebench.tasks.base import Task
 
 _NOTES = (EXPORT_FILE, "README.md")
 #: Raised when the meaning of ``export.json`` changes.
@@ -129,7 +131,8 @@ def _write(
     meter = ContentionMeter()
     meter.start()
     logits, milliseconds = _answers(before, source)
-    repeated = _check_rebuilt(source, logits)
+    task = TASKS[source.record.spec.task]
+    repeated = _check_rebuilt(source, logits, task)
 
     tell(f"writing {exporter.name}: {exporter.summary}")
     exporter.write(model, folder, source.artifact)
@@ -149,7 +152,7 @@ def _write(
             value=f"{after.label_names}, {after.cut}",
             allowed=f"{before.label_names}, {before.cut}",
         )
-    found = agreement(source.labels[source.chosen], logits, exported_logits)
+    found = agreement(source.labels[source.chosen], logits, exported_logits, task)
     _refuse_disagreement(found, exporter)
     facts["check"] = {
         **asdict(found),
@@ -181,12 +184,12 @@ def _answers(predictor: Predictor, source: Source) -> tuple[np.ndarray, float]:
     return predictor.predict_logits(source.texts), latency_ms(predictor, source.texts)
 
 
-def _check_rebuilt(source: Source, logits: np.ndarray) -> float:
+def _check_rebuilt(source: Source, logits: np.ndarray, task: Task) -> float:
     """Return the share of the run's stored predictions that the rebuilt model repeats.
 
     Without this, an export could agree with a model that is not the one that was scored.
     """
-    repeated = float((source.logits[source.chosen].argmax(1) == logits.argmax(1)).mean())
+    repeated = agreement(source.labels[source.chosen], source.logits[source.chosen], logits, task).equal_predictions
     if repeated < SAME_AS_STORED:
         raise ExportError(
             "The model that is rebuilt from the run's weights does not repeat the run's predictions.",
@@ -211,6 +214,8 @@ def _facts(source: Source, exporter: Exporter) -> dict[str, Any]:
     """Return what ``export.json`` says besides the check."""
     spec = source.record.spec
     strategy = capabilities_of(spec.kind)
+    assert source.artifact.run is not None
+    inputs = source.artifact.run.data.inputs
     return {
         "schema_version": EXPORT_VERSION,
         "format": exporter.name,
@@ -226,7 +231,7 @@ def _facts(source: Source, exporter: Exporter) -> dict[str, Any]:
         "max_length": source.artifact.max_length,
         "truncation": None if source.artifact.max_length is None else spec.truncation,
         "head_share": spec.head_share if spec.truncation == "head_tail" else None,
-        "inputs": None if spec.data.inputs is None else spec.data.inputs.model_dump(mode="json"),
+        "inputs": None if inputs is None else inputs.model_dump(mode="json"),
         "base": spec.model.model_dump(mode="json") if strategy.uses_encoder else None,
         "data": spec.data.model_dump(mode="json"),
         "versions": source.record.environment.versions,

@@ -14,7 +14,6 @@ from tunebench.report import vega
 from tunebench.report.figures.scores import LOSS_POINTS
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
-from tunebench.tasks.metrics import shown_metrics
 
 #: Costs that may stand on the axis: column, title, and the size of the unit shown.
 COSTS: dict[str, tuple[str, float]] = {
@@ -153,7 +152,7 @@ def figures(source: Source) -> dict[str, Any]:
 
 def _scores(source: Source) -> dict[str, str]:
     """Return the scores that may stand on the axis, with their titles: the study's metric first."""
-    metrics = shown_metrics(source.comparison.metric).items()
+    metrics = source.comparison.task.shown_metrics(source.comparison.metric).items()
     return {name: f"{metric.heading} on test" for name, metric in metrics} | {"test_loss": "Loss on test (nats)"}
 
 
@@ -175,14 +174,14 @@ def _domain(rows: list[dict[str, Any]], view: str) -> tuple[float, float]:
     return max(low, min(shown) - room / 2) - room / 20, min(high, max(shown) + room / 2) + room / 20
 
 
-def _training(arm: Arm) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _training(arm: Arm) -> Iterator[tuple[int | None, np.ndarray, np.ndarray]]:
     for cell in arm.scored:
         if cell.record is not None and (last := last_step(cell.record.log_history)):
             logged = curve(cell.record.log_history, "loss")
             yield cell.spec.seed, *binned(logged.steps / last, logged.values, bins=LOSS_POINTS)
 
 
-def _evaluation(arm: Arm) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _evaluation(arm: Arm) -> Iterator[tuple[int | None, np.ndarray, np.ndarray]]:
     for cell in arm.scored:
         if cell.record is not None and (last := last_step(cell.record.log_history)):
             scored = curve(cell.record.log_history, "eval_loss")

@@ -74,7 +74,7 @@ def calibrated(source: Source) -> dict[str, Any]:
 
 def _entry(source: Source, arm: Arm) -> Entry | None:
     """Return a configuration's runs with usable predictions, one per seed: of the first draw, as in the tables."""
-    runs: dict[int, Predictions] = {}
+    runs: dict[int | None, Predictions] = {}
     for cell in arm.scored:
         if cell.spec.run_id in source.predictions:
             runs.setdefault(cell.spec.seed, source.predictions[cell.spec.run_id])
@@ -82,7 +82,7 @@ def _entry(source: Source, arm: Arm) -> Entry | None:
         return None
     logits = np.stack([run.logits for run in runs.values()])
     labels = next(iter(runs.values())).labels
-    return Entry(arm, tuple(runs), labels, logits.argmax(2), logits)
+    return Entry(arm, tuple(runs), labels, source.comparison.task.outputs.predicted(logits), logits)
 
 
 def _bins(found: Calibration, *, interval: bool = True) -> list[dict[str, Any]]:

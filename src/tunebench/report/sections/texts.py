@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 from tunebench.analysis.comparison import Arm
 from tunebench.data import load_dataset
 from tunebench.data.inputs import Inputs
-from tunebench.data.reference import DataConfig
+from tunebench.data.reference import DataConfig, DataRef
 from tunebench.data.text import Text, sides_of
 from tunebench.errors import TunebenchError
 from tunebench.report.sections.registry import section
@@ -175,8 +174,9 @@ def _verdict(source: Source, arm: Arm, labels: np.ndarray) -> Verdict | None:
     stored = [source.predictions[c.spec.run_id] for c in arm.scored if c.spec.run_id in source.predictions]
     if not stored:
         return None
-    mean = np.mean([softmax(run.logits.astype(np.float64), axis=1) for run in stored], axis=0)
-    right = np.sum([run.logits.argmax(1) == labels for run in stored], axis=0)
+    outputs = source.comparison.task.outputs
+    mean = np.mean([outputs.probabilities(run.logits.astype(np.float64)) for run in stored], axis=0)
+    right = np.sum([outputs.predicted(run.logits) == labels for run in stored], axis=0)
     return Verdict(source.series(arm), mean, mean.argmax(1), right, len(stored))
 
 
@@ -190,7 +190,7 @@ def _test_texts(source: Source) -> dict[int, str]:
         raise TunebenchError("the runs were imported, without their texts.")
     spec = source.comparison.cells[0].spec
     config = source.study.data if source.study else DataConfig(source=spec.data.source, revision=spec.data.revision)
-    dataset = load_dataset(config, recorded=spec.data)
+    dataset = load_dataset(config, recorded=spec.data if isinstance(spec.data, DataRef) else None)
     stored = next(iter(source.predictions.values()))
     split = dataset.train if dataset.test is None else dataset.test
     if dataset.fingerprint != spec.data.fingerprint or not len(stored.indices) <= len(split):

@@ -10,7 +10,6 @@ from tunebench.analysis.comparison import Comparison
 from tunebench.errors import ConfigError
 from tunebench.formatting import fixed, integer, learning_rate
 from tunebench.report.tables.render import Column, Table
-from tunebench.tasks.metrics import shown_metrics
 
 TableFunction = Callable[[Analysis], Table]
 
@@ -41,7 +40,7 @@ SELECTION = Column("selection", "Selection", csv_only=True)
 
 def score_columns(comparison: Comparison) -> tuple[Column, ...]:
     """Return columns for the comparison's metric, and for macro F1 and accuracy, which always stand beside it."""
-    metrics = shown_metrics(comparison.metric).items()
+    metrics = comparison.task.shown_metrics(comparison.metric).items()
     return tuple(Column(name, metric.heading, metric.unit, show=fixed(4)) for name, metric in metrics)
 
 

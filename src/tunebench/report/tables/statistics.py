@@ -14,7 +14,6 @@ from tunebench.formatting import fixed, integer, learning_rate, p_value, signed,
 from tunebench.report.tables.registry import register, score_columns
 from tunebench.report.tables.render import Column, Table
 from tunebench.stats import LearningCurve, Refusal, Size
-from tunebench.tasks.metrics import METRICS
 
 _STRATEGY = Column("strategy", "Strategy", align="left")
 _SIZE = Column("train_size", "Size", show=integer)
@@ -74,7 +73,7 @@ def intervals(analysis: Analysis) -> Table:
     )
     rows = []
     for entry in analysis.entries:
-        found = {column.key: entry.interval(METRICS[column.key]) for column in scores}
+        found = {column.key: entry.interval(analysis.comparison.task.metrics[column.key]) for column in scores}
         rows.append(_key(entry) | found | {"over": entry.interval().over})
     drawn = any(entry.redrawn for entry in analysis.entries)
     held = (

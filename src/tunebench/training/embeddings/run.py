@@ -33,7 +33,7 @@ from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.linear.choose import Choice
 from tunebench.training.linear.logistic import Logistic, fit_path, read_arrays, write_arrays
 from tunebench.training.linear.runs import (
-    Task,
+    LinearRun,
     cross_validated,
     fits_planned,
     labelled_parts,
@@ -143,8 +143,8 @@ class _Fitted:
         return self.head.logits(features)
 
 
-class _Embeddings(Task):
-    """Frozen embeddings; see :class:`~tunebench.training.linear.runs.Task`."""
+class _Embeddings(LinearRun):
+    """Frozen embeddings; see :class:`~tunebench.training.linear.runs.LinearRun`."""
 
     def __init__(
         self,

@@ -15,7 +15,8 @@ from tunebench.engine import process_group
 from tunebench.errors import TunebenchError
 from tunebench.machine.clock import Clock, ContentionMeter
 from tunebench.store.live import Progress
-from tunebench.tasks.metrics import DEFAULT_METRIC
+from tunebench.tasks.base import Task
+from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.training.attempt import Interrupted, never, unheard
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class RunContext:
         run_id: For progress.
         checkpoints: Where checkpoints lie.
         best: Where the best weights go.
+        task: What is learned.
         metric: Name of the metric that selects.
         report: Called with the progress.
         stop: Asked after every step; when true the run saves a checkpoint and is interrupted.
@@ -66,7 +68,8 @@ class RunContext:
     run_id: str
     checkpoints: Path
     best: Path
-    metric: str = DEFAULT_METRIC
+    task: Task = CLASSIFICATION
+    metric: str = CLASSIFICATION.default_metric
     report: Callable[[Progress], None] = unheard
     stop: Callable[[], bool] = never
     prune: Callable[[list[float]], bool] | None = None

@@ -29,6 +29,7 @@ from tunebench.models.loading import load_classifier, load_tokenizer, model_fold
 from tunebench.store.record import Parameters
 from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.registry import TASKS
 from tunebench.training.parts import validation_split
 
 if TYPE_CHECKING:
@@ -69,10 +70,12 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
         ModelError: If model and strategy do not go together.
     """
     set_seed(spec.seed)
+    task = TASKS[spec.task]
     folder = model_folder(spec.model.source, spec.model.revision)
     model: nn.Module = load_classifier(
         folder,
         label_names=spec.data.label_names,
+        problem_type=task.problem_type,
         attention_dropout=spec.attention_dropout,
         base_head=spec.base_head,
     )
@@ -187,15 +190,16 @@ def make_datasets(
         test_texts, test_labels = train_texts, dataset.train.labels
     else:
         test_texts, test_labels = tokenize(dataset.test.texts, **options), dataset.test.labels
-    train_set = TokenDataset(train_texts.take(parts.train), dataset.train.labels[parts.train])
-    test_set = TokenDataset(test_texts.take(parts.test), test_labels[parts.test])
+    targets = TASKS[spec.task].targets
+    train_set = TokenDataset(train_texts.take(parts.train), targets(dataset.train.labels[parts.train]))
+    test_set = TokenDataset(test_texts.take(parts.test), targets(test_labels[parts.test]))
     selection_set: TokenDataset | None = None
     if spec.selection == "test":
         selection_set = test_set
     elif len(parts.validation):
         split = validation_split(dataset, parts)
         texts = train_texts if split is dataset.train else tokenize(split.texts, **options)
-        selection_set = TokenDataset(texts.take(parts.validation), split.labels[parts.validation])
+        selection_set = TokenDataset(texts.take(parts.validation), targets(split.labels[parts.validation]))
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     collator = Collator.of_engine(spec.engine, pad_id=pad_id, max_length=spec.max_length)
     return train_set, selection_set, test_set, collator

@@ -24,6 +24,7 @@ from tunebench.store.live import Progress
 from tunebench.store.record import RunRecord, Selected
 from tunebench.store.run_folder import RunFolder
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.registry import TASKS
 from tunebench.training.attempt import Attempt, Interrupted, Pruned
 from tunebench.training.backend import Predicted
 from tunebench.training.encoder.callbacks import RunContext
@@ -155,6 +156,7 @@ def _trainer(
             run_id=spec.run_id,
             checkpoints=attempt.folder.checkpoint,
             best=attempt.folder.best,
+            task=TASKS[spec.task],
             metric=spec.metric,
             report=attempt.report,
             stop=attempt.stop,

@@ -24,7 +24,6 @@ from tunebench.engine.batching import GROUPED, Collator, EpochSampler, SharedBat
 from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.learning_rates import Multiplier, Multipliers
 from tunebench.store.live import Progress
-from tunebench.tasks.metrics import METRICS, selection_metrics
 from tunebench.training.attempt import Pruned
 from tunebench.training.encoder.callbacks import Loop, Meters, RunContext
 
@@ -101,7 +100,7 @@ class StudyTrainer(Trainer):
         self.meters = Meters()
         self.engine, self.context, self.collator, self.hook = engine, context, collator, hook
         self.workload = engine.workload
-        self._metric = METRICS[context.metric]
+        self._metric = context.task.metrics[context.metric]
         self._multipliers = Multipliers(model, multiplier)
         self._loop = Loop(context, meters=self.meters, hook=hook, fast=engine.fast)
         self.add_callback(self._loop)
@@ -224,7 +223,7 @@ class StudyTrainer(Trainer):
         self._loop.pause()
         dataset: Any = self.eval_dataset
         if self.engine.own:
-            found = selection_metrics(dataset.labels, self.logits(dataset), self._metric.name)
+            found = self._scores(dataset.labels, self.logits(dataset))
             metrics = {f"eval_{k}": v for k, v in found.items()}
             self.log(metrics)
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -245,10 +244,13 @@ class StudyTrainer(Trainer):
                 raise Pruned(f"stopped early at step {self.state.global_step} of {self.state.max_steps}")
         return metrics
 
+    def _scores(self, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+        return self.context.task.selection_metrics(labels, logits, self._metric.name)
+
     def _selection_metrics(self, prediction: Any) -> dict[str, float]:
         """Return what the Trainer's own evaluation logs; its loss is computed by the Trainer."""
         labels, logits = np.asarray(prediction.label_ids), np.asarray(prediction.predictions)
-        found = selection_metrics(labels, logits, self._metric.name)
+        found = self._scores(labels, logits)
         return {name: value for name, value in found.items() if name != "loss"}
 
     # Checkpoints -------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.special import log_softmax
 
 from tunebench.data.text import Text
 from tunebench.errors import DataError
-from tunebench.tasks.metrics import Metric, selection_metrics
+from tunebench.tasks.base import Task
+from tunebench.tasks.metrics import Metric
 from tunebench.training.linear.logistic import Logistic
 
 #: Parts of the labelled texts in a cross-validation.
@@ -103,6 +103,7 @@ def choose_on_selection(
     *,
     selection: tuple[Sequence[Text], np.ndarray] | None,
     by: str,
+    task: Task,
     metric: Metric,
     tick: Tick,
 ) -> Choice:
@@ -114,6 +115,7 @@ def choose_on_selection(
         rows: Of the learner's texts, the training part.
         selection: Texts and labels to select on; None fits one value alone.
         by: What these texts are called in records.
+        task: What is learned.
         metric: The metric.
         tick: Told of every fit.
     """
@@ -131,7 +133,7 @@ def choose_on_selection(
         begin = time.monotonic()
         # The same for all: they share the vocabulary.
         features = model.features(selection[0]) if features is None else features
-        scores = selection_metrics(selection[1], model.logits(features), metric.name)
+        scores = task.selection_metrics(selection[1], model.logits(features), metric.name)
         found.eval_seconds += time.monotonic() - begin
         found.history.append(_entry(model.head) | logged(scores))
         if found.model is None or metric.better(scores[metric.name], found.score):
@@ -146,6 +148,7 @@ def choose_by_cross_validation(
     *,
     groups: np.ndarray | None,
     judged: np.ndarray,
+    task: Task,
     metric: Metric,
     tick: Tick,
 ) -> Choice:
@@ -156,6 +159,7 @@ def choose_by_cross_validation(
         grid: Values of C, ascending.
         groups: For each text a number that its copies share; copies stay in one fold. None where all differ.
         judged: Positions of texts whose predictions, made without them, give the score; may be empty.
+        task: What is learned.
         metric: The metric of that score.
         tick: Told of every fit.
     """
@@ -172,11 +176,11 @@ def choose_by_cross_validation(
             begin = time.monotonic()
             logits[fold.held] = fold.logits(model)
             found.eval_seconds += time.monotonic() - begin
-        loss = _log_loss(folds, learner.labels, logits)
+        loss = _loss(folds, learner.labels, logits, task)
         entry = _entry(max(heads, key=lambda head: head.iterations)) | {"cv_loss": loss}
         whole = [i for i in judged if not np.isnan(logits[i]).any()]
         if len(whole) == len(judged) > 0:
-            scores = selection_metrics(learner.labels[judged], logits[judged], metric.name)
+            scores = task.selection_metrics(learner.labels[judged], logits[judged], metric.name)
             entry |= logged(scores)
         found.history.append(entry)
         if loss < best:
@@ -265,12 +269,15 @@ def stratified_folds(labels: np.ndarray, groups: np.ndarray | None = None, count
     return [np.flatnonzero(fold_of[member] == number) for number in range(count)]
 
 
-def _log_loss(folds: Sequence[_Fold], labels: np.ndarray, logits: np.ndarray) -> float:
-    """Return the mean log loss; a text whose class its fold did not train says nothing about C, and is left out."""
+def _loss(folds: Sequence[_Fold], labels: np.ndarray, logits: np.ndarray, task: Task) -> float:
+    """Return the mean of the task's loss.
+
+    A text whose class its fold did not train says nothing about C, and is left out.
+    """
     rows = np.concatenate([fold.held[np.isin(labels[fold.held], fold.present)] for fold in folds])
     if not len(rows):
         return float("inf")
-    return float(-log_softmax(logits[rows].astype(np.float64), axis=1)[np.arange(len(rows)), labels[rows]].mean())
+    return task.metrics[task.loss](labels[rows], logits[rows])
 
 
 def logged(scores: dict[str, float]) -> dict[str, float | None]:

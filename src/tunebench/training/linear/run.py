@@ -16,14 +16,14 @@ from tunebench.data.text import Text, sides_of
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder, kept_bytes
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import METRICS
+from tunebench.tasks.registry import TASKS
 from tunebench.training.attempt import Attempt
 from tunebench.training.backend import Predicted
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.linear.choose import FOLDS, Choice, choose_on_selection, unchosen
 from tunebench.training.linear.logistic import require_classes
 from tunebench.training.linear.model import LinearText, TfidfLearner, fit_linear_text
-from tunebench.training.linear.runs import Task, cross_validated, fits_planned, labelled_parts, train_linear
+from tunebench.training.linear.runs import LinearRun, cross_validated, fits_planned, labelled_parts, train_linear
 from tunebench.training.parts import run_parts, scored_texts
 
 #: Texts on which an estimate fits for real.
@@ -41,8 +41,8 @@ def train(attempt: Attempt) -> RunRecord:
     return train_linear(attempt, parts, partial(_Tfidf, judged=judged), fits=fits)
 
 
-class _Tfidf(Task):
-    """TF-IDF of whole texts; see :class:`~tunebench.training.linear.runs.Task`.
+class _Tfidf(LinearRun):
+    """TF-IDF of whole texts; see :class:`~tunebench.training.linear.runs.LinearRun`.
 
     Args:
         attempt: The run.
@@ -75,6 +75,7 @@ class _Tfidf(Task):
             return cross_validated(self.learner, self.spec, self.dataset, self.parts, self.judged, tick)
         require_classes(self.learner.labels, self.learner.classes)
         selection, _ = scored_texts(self.spec, self.dataset, self.parts)
+        task = TASKS[self.spec.task]
         rows, grid = np.arange(len(self.texts)), self.spec.strategy_params.c
         return choose_on_selection(
             self.learner,
@@ -82,7 +83,8 @@ class _Tfidf(Task):
             rows,
             selection=selection,
             by=self.spec.selection,
-            metric=METRICS[self.spec.metric],
+            task=task,
+            metric=task.metrics[self.spec.metric],
             tick=tick,
         )
 

@@ -18,7 +18,8 @@ from tunebench.data.splits import Parts
 from tunebench.store.live import Progress
 from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import METRICS, Metric
+from tunebench.tasks.metrics import Metric
+from tunebench.tasks.registry import TASKS
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
 from tunebench.training.linear.choose import FOLDS, Choice, choose_by_cross_validation
@@ -27,8 +28,8 @@ from tunebench.training.measurements import RunMeasurements, Trained
 from tunebench.training.parts import run_parts, validation_split
 
 
-class Task(ABC):
-    """What differs from one kind of linear classifier to another, for one run.
+class LinearRun(ABC):
+    """What differs from one kind of linear classifier to another, in one run.
 
     Attributes:
         learner: Fits on the labelled texts (:class:`~tunebench.training.linear.choose.Learner`).
@@ -61,8 +62,8 @@ class Task(ABC):
         """Write a model into the run's folder, and return the files."""
 
 
-#: Makes a task of a run's parts. What it takes last is told phase, step and steps in between, and may raise.
-MakeTask = Callable[[Attempt, Parts, Callable[[str, int, int], None]], Task]
+#: Makes it of a run's parts. What it takes last is told phase, step and steps in between, and may raise.
+MakeTask = Callable[[Attempt, Parts, Callable[[str, int, int], None]], LinearRun]
 
 
 def labelled_parts(spec: RunSpec, dataset: TextDataset) -> tuple[Parts, np.ndarray]:
@@ -90,8 +91,10 @@ def cross_validated(
     grouped = spec.splits is not None and spec.splits.groups is not None
     groups = dataset.group_of if grouped else None
     groups = (dataset.copies_of if groups is None else groups)[parts.train]
-    grid, metric = spec.strategy_params.c, METRICS[spec.metric]
-    return choose_by_cross_validation(learner, grid, groups=groups, judged=judged, metric=metric, tick=tick)
+    grid, task = spec.strategy_params.c, TASKS[spec.task]
+    return choose_by_cross_validation(
+        learner, grid, groups=groups, judged=judged, task=task, metric=task.metrics[spec.metric], tick=tick
+    )
 
 
 def fits_planned(grid: Sequence[float]) -> int:
@@ -108,7 +111,7 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int, d
     Args:
         attempt: What to train.
         parts: What is trained on and scored.
-        make: Makes the task.
+        make: Makes what differs between kinds.
         fits: Fits at most, for the progress.
         device: Where the features are computed.
 
@@ -129,43 +132,44 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int, d
         look("train", min(done, fits), fits)
 
     measured.contention.start()
-    task = make(attempt, parts, look)
-    choice = task.choose(tick)
+    run = make(attempt, parts, look)
+    choice = run.choose(tick)
+    metric = TASKS[spec.task].metrics[spec.metric]
     if choice.by == "cross_validation" and spec.own_validation and len(parts.validation):
-        _judge(task, choice, validation_split(dataset, parts), parts.validation, METRICS[spec.metric])
+        _judge(run, choice, validation_split(dataset, parts), parts.validation, metric)
     measured.contention.stop()
     attempt.report(Progress(spec.run_id, "train", fits, fits, None, choice.score))
 
     model, head = choice.model, choice.model.head
-    weights = task.save(model, folder.path)
+    weights = run.save(model, folder.path)
     test: Predicted | None = None
     if attempt.scores_test:
         split = split_of_test(dataset, parts)
-        logits, seconds = task.logits(model, split, parts.test)
+        logits, seconds = run.logits(model, split, parts.test)
         test = (logits, split.labels[parts.test], seconds)
         folder.write_predictions(logits=logits, labels=test[1], indices=parts.test)
-    tokens, padded = task.tokens(choice)
+    tokens, padded = run.tokens(choice)
     trained = Trained(
         parameters=Parameters(
-            total=task.frozen + head.parameters, trainable=head.parameters, adapter=0, head=head.parameters
+            total=run.frozen + head.parameters, trainable=head.parameters, adapter=0, head=head.parameters
         ),
         selected=Selected(by=choice.by, step=head.iterations, epoch=float(head.iterations), score=choice.score),
         weights=weights,
-        train_seconds=task.seconds + choice.seconds,
+        train_seconds=run.seconds + choice.seconds,
         eval_seconds=choice.eval_seconds,
         tokens=tokens,
         tokens_padded=padded,
-        train_flops=task.flops + choice.flops,
+        train_flops=run.flops + choice.flops,
         log_history=choice.history,
         packages=("scikit-learn",),
-        settings=task.settings,
+        settings=run.settings,
     )
     return measured.finish(trained, dataset=dataset, parts=parts, test=test)
 
 
-def _judge(task: Task, choice: Choice, split: Split, rows: np.ndarray, metric: Metric) -> None:
+def _judge(run: LinearRun, choice: Choice, split: Split, rows: np.ndarray, metric: Metric) -> None:
     """Score the chosen classifier on the validation part that the data brings; it has no other part in the run."""
-    logits, seconds = task.logits(choice.model, split, rows)
+    logits, seconds = run.logits(choice.model, split, rows)
     value = metric(split.labels[rows], logits)
     choice.score, choice.eval_seconds = value if np.isfinite(value) else None, choice.eval_seconds + seconds
 

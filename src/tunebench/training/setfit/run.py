@@ -28,7 +28,7 @@ from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.store.run_folder import RunFolder, kept_bytes
 from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import selection_metrics
+from tunebench.tasks.registry import TASKS
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
 from tunebench.training.embeddings.encoder import load_encoder
@@ -268,8 +268,8 @@ def _judge(
     classifier: SentenceClassifier, texts: Sequence[Text], labels: np.ndarray, watch: _Watch
 ) -> float | None:
     """Return the score on the selection split, and log it; None where the metric is not defined there."""
-    metric = watch.attempt.spec.metric
-    found = selection_metrics(labels, classifier.logits(_single(texts)), metric)
+    task, metric = TASKS[watch.attempt.spec.task], watch.attempt.spec.metric
+    found = task.selection_metrics(labels, classifier.logits(_single(texts)), metric)
     watch.history.append({"step": watch.steps, "epoch": 1.0} | {f"eval_{k}": v for k, v in found.items()})
     return found[metric] if np.isfinite(found[metric]) else None
 

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from tunebench import __version__
-from tunebench.inference.predictor import softmax
 from tunebench.web.hosts import host_names
 from tunebench.web.serving.batching import ClosedError, MicroBatcher, QueueFullError
 from tunebench.web.serving.gate import Gate, Tally, refuse
@@ -37,6 +36,7 @@ from tunebench.web.serving.schema import (
 )
 
 if TYPE_CHECKING:
+    from tunebench.inference.predictor import Predictor
     from tunebench.web.serving.batching import Answerer, Observer
     from tunebench.web.serving.models import LoadedModel
 
@@ -198,7 +198,7 @@ class _Server:
             # The batcher has logged it.
             return refuse(500, "the model failed on these texts")
         self.metrics.texts.labels(name).inc(len(texts))
-        answer = PredictAnswer(model=name, predictions=_predictions(model.predictor.label_names, logits))
+        answer = PredictAnswer(model=name, predictions=_predictions(model.predictor, logits))
         return Response(answer.model_dump_json(), media_type="application/json")
 
     async def list_models(self) -> ModelList:
@@ -236,9 +236,9 @@ class _Server:
         return Response(self.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _predictions(names: Sequence[str], logits: np.ndarray) -> list[Prediction]:
-    found = []
-    for row in softmax(logits.astype(np.float64)):
+def _predictions(predictor: Predictor, logits: np.ndarray) -> list[Prediction]:
+    found, names = [], predictor.label_names
+    for row in predictor.outputs.probabilities(logits.astype(np.float64)):
         shares = dict(zip(names, row.tolist(), strict=True))
         best = names[int(row.argmax())]
         found.append(Prediction(label=best, probability=shares[best], probabilities=shares))

@@ -16,7 +16,7 @@ from tunebench.files import open_regular
 from tunebench.store.live import is_finite, read_live
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
-from tunebench.store.study_folder import PlannedRun
+from tunebench.store.study_folder import StoredRun
 
 #: Points of one curve that the page gets.
 POINTS = 400
@@ -24,7 +24,7 @@ POINTS = 400
 LOG_BYTES, LOG_LINES = 32_768, 200
 
 
-def describe_run(planned: PlannedRun, row: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
+def describe_run(planned: StoredRun, row: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
     """Describe a run.
 
     Args:
@@ -99,7 +99,7 @@ def _points(history: list[dict[str, Any]], key: str) -> dict[str, list[float]]:
     }
 
 
-def _facts(planned: PlannedRun, record: RunRecord | None) -> list[list[str]]:
+def _facts(planned: StoredRun, record: RunRecord | None) -> list[list[str]]:
     """Return what was planned and measured, in words."""
     spec = planned.spec
     found: dict[str, Any] = {

@@ -1,0 +1,114 @@
+"""What a task is: what is learned of a text, and how it is scored."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tunebench.registry import Registry
+from tunebench.tasks.metrics import Metric
+from tunebench.tasks.outputs import Outputs
+from tunebench.tasks.scores import ClassScore, Scores
+
+
+@dataclass(frozen=True, eq=False)
+class Task(ABC):
+    """What is learned of a text, and how it is scored. How labels are read from data is in :mod:`tunebench.data`.
+
+    Attributes:
+        name: Key in :data:`~tunebench.tasks.registry.TASKS` and in study files.
+        label: Name as it stands in a sentence.
+        problem_type: What Transformers calls it; its models choose their loss by it.
+        outputs: How logits are read.
+        metrics: The metrics that are defined, by name, those of installed packages included.
+        default_metric: The metric of a study that names none.
+        always_shown: Metrics that stand beside the study's own in its tables.
+        built_in: Metrics that every record holds. One of another package joins them where a study names it.
+        quick: Of these, the ones that take little time to compute.
+        loss: The metric that training lowers.
+    """
+
+    name: str
+    label: str
+    problem_type: str
+    outputs: Outputs
+    metrics: Registry[Metric]
+    default_metric: str
+    always_shown: tuple[str, ...]
+    built_in: tuple[str, ...]
+    quick: tuple[str, ...]
+    loss: str
+
+    # Labels ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def targets(self, labels: np.ndarray) -> np.ndarray:
+        """Return labels in the type that the loss of a Transformers model wants."""
+
+    @abstractmethod
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """Return for each text what splits are stratified by: integers of shape ``(n,)``."""
+
+    @abstractmethod
+    def counts(self, labels: np.ndarray, classes: int) -> list[int]:
+        """Return how many texts have each label."""
+
+    # Scores ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def confusion(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Return the confusion matrix, row by true class; without rows where the task has none."""
+
+    @abstractmethod
+    def by_label(self, labels: np.ndarray, logits: np.ndarray) -> list[list[float]]:
+        """Return precision, recall, F1 and support of each label; 0 where nothing divides."""
+
+    def shown_metrics(self, metric: str) -> dict[str, Metric]:
+        """Return a study's metric by name, and after it those of :attr:`always_shown`."""
+        return {name: self.metrics[name] for name in (metric, *self.always_shown)}
+
+    def selection_metrics(self, labels: np.ndarray, logits: np.ndarray, metric: str) -> dict[str, float]:
+        """Return what is logged of every evaluation on the selection split.
+
+        Args:
+            labels: Of the split.
+            logits: Shape ``(n, outputs)``.
+            metric: The metric that selects.
+
+        Returns:
+            ``loss``, the metrics of :attr:`always_shown`, and the metric that selects, by name.
+        """
+        names = dict.fromkeys((*self.always_shown, metric))
+        loss = {"loss": self.metrics[self.loss](labels, logits)}
+        return loss | {name: self.metrics[name](labels, logits) for name in names}
+
+    def score(
+        self, labels: np.ndarray, logits: np.ndarray, label_names: Sequence[str], metric: str | None = None
+    ) -> Scores:
+        """Score predictions by all metrics of tunebench, by label, and as a confusion matrix.
+
+        Args:
+            labels: Of the texts.
+            logits: Shape ``(n, outputs)``.
+            label_names: One name an output.
+            metric: The study's metric, which may be another package's; by default the task's own.
+
+        Raises:
+            ValueError: Labels, logits or names do not fit; see :meth:`Outputs.checked`.
+        """
+        labels, logits = self.outputs.checked(labels, logits)
+        if len(label_names) != logits.shape[1]:
+            raise ValueError(f"{len(label_names)} label names for {logits.shape[1]} classes")
+        names = dict.fromkeys((*self.built_in, metric or self.default_metric))
+        found = {name: self.metrics[name](labels, logits) for name in names}
+        return Scores(
+            values={name: value if np.isfinite(value) else None for name, value in found.items()},
+            per_class=[
+                ClassScore(label=name, precision=float(p), recall=float(r), f1=float(f), support=int(n))
+                for name, (p, r, f, n) in zip(label_names, self.by_label(labels, logits), strict=True)
+            ],
+            confusion=self.confusion(labels, logits).tolist(),
+        )

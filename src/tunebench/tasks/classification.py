@@ -1,0 +1,57 @@
+"""One label a text."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tunebench.tasks.base import Task
+from tunebench.tasks.metrics import ALWAYS_SHOWN, BUILT_IN, DEFAULT_METRIC, METRICS
+from tunebench.tasks.outputs import ONE_LABEL
+
+
+class Classification(Task):
+    """Each text has one of several labels; labels are integers of shape ``(n,)``."""
+
+    def targets(self, labels: np.ndarray) -> np.ndarray:
+        """Return the classes, as cross-entropy wants them."""
+        return np.asarray(labels, dtype=np.int64)
+
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """Return the classes."""
+        return labels
+
+    def counts(self, labels: np.ndarray, classes: int) -> list[int]:
+        """Return how many texts each class has."""
+        return [int(n) for n in np.bincount(labels, minlength=classes)]
+
+    def confusion(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Return how many examples of each class (row) were given each class (column)."""
+        classes = logits.shape[1]
+        pairs = labels.astype(np.int64) * classes + self.outputs.predicted(logits)
+        return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+    def by_label(self, labels: np.ndarray, logits: np.ndarray) -> list[list[float]]:
+        """Return precision, recall, F1 and support of each class; 0 where nothing divides."""
+        confusion = self.confusion(labels, logits)
+        hits, support, given = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+        parts = (
+            hits / np.maximum(given, 1),
+            hits / np.maximum(support, 1),
+            2 * hits / np.maximum(support + given, 1),
+            support,
+        )
+        return [list(row) for row in zip(*(part.tolist() for part in parts), strict=True)]
+
+
+CLASSIFICATION = Classification(
+    name="single_label",
+    label="one label a text",
+    problem_type="single_label_classification",
+    outputs=ONE_LABEL,
+    metrics=METRICS,
+    default_metric=DEFAULT_METRIC,
+    always_shown=ALWAYS_SHOWN,
+    built_in=BUILT_IN,
+    quick=("macro_f1", "accuracy", "log_loss"),
+    loss="log_loss",
+)
