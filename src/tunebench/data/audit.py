@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tunebench.data.copies import HeldOutCopies
 from tunebench.data.overlap import labels_by_text, overlap_warnings, overlaps, shared_groups
+from tunebench.data.pair_overlap import pair_warnings
+from tunebench.data.pair_rows import TokenRows
 from tunebench.data.reading import listed
 from tunebench.data.reference import Copies
-from tunebench.data.tokens import TokenizedTexts
+from tunebench.data.text import by_side, characters, sides_of
 from tunebench.data.types import Split, TextDataset
 from tunebench.data.visible import is_blank
 
@@ -50,11 +52,12 @@ class SplitAudit:
     Attributes:
         per_class: Examples by label name, in label order: Table I.
         share: The same as shares of the split, from 0 to 1.
-        characters: Lengths in Unicode code points.
+        characters: Lengths in Unicode code points; of pairs, of both texts together.
         tokens: Lengths in tokens, special ones included; ``None`` without a tokenizer.
         duplicates: Texts that stood in the split before: copies beyond the first.
         conflicting: Distinct texts with more than one label.
-        empty: Texts without a visible character.
+        empty: Texts without a visible character; pairs where one of the two is.
+        sides: By column, the characters of the texts of pairs; nothing where texts are no pairs.
     """
 
     examples: int
@@ -65,6 +68,7 @@ class SplitAudit:
     duplicates: int
     conflicting: int
     empty: int
+    sides: dict[str, LengthSummary] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def audit(
     dataset: TextDataset,
     *,
     lengths: Mapping[str, np.ndarray] | None = None,
-    tokens: Mapping[str, TokenizedTexts] | None = None,
+    tokens: Mapping[str, TokenRows] | None = None,
     max_length: int | None = None,
     held_out: HeldOutCopies | None = None,
     copies: Copies = "together",
@@ -146,8 +150,12 @@ def audit(
     if lengths is not None and any(len(lengths.get(name, ())) != len(split) for name, split in parts.items()):
         raise ValueError("lengths need one entry a split, with one value a text")
     limit = None if lengths is None else max_length
+    columns = dataset.inputs.columns if dataset.inputs is not None and dataset.inputs.pair else ()
     splits = {
-        name: _audit_split(split, dataset, None if lengths is None else lengths[name], limit)
+        name: replace(
+            _audit_split(split, dataset, None if lengths is None else lengths[name], limit),
+            sides=_sides(split, columns),
+        )
         for name, split in parts.items()
     }
     shared = overlaps(parts)
@@ -165,6 +173,7 @@ def audit(
         warnings=[
             *_held_out(parts, None if held_out is None else held_out.remark(copies)),
             *overlap_warnings(parts),
+            *pair_warnings(parts, columns),
             *_warnings(splits, limit),
         ],
         reading=dataset.reading.lines(),
@@ -187,12 +196,19 @@ def _audit_split(
         examples=len(split),
         per_class=dict(zip(names, counts, strict=True)),
         share={name: count / len(split) for name, count in zip(names, counts, strict=True)},
-        characters=_summary(np.array([len(text) for text in split.texts]), None),
+        characters=_summary(np.array([characters(text) for text in split.texts]), None),
         tokens=None if tokens is None else _summary(tokens, max_length),
         duplicates=len(split) - len(labels),
         conflicting=sum(len(found) > 1 for found in labels.values()),
-        empty=sum(map(is_blank, split.texts)),
+        empty=sum(any(map(is_blank, sides_of(text))) for text in split.texts),
     )
+
+
+def _sides(split: Split, columns: Sequence[str]) -> dict[str, LengthSummary]:
+    return {
+        column: _summary(np.array([len(text) for text in texts]), None)
+        for column, texts in zip(columns, by_side(split.texts) if columns else (), strict=True)
+    }
 
 
 def _summary(lengths: np.ndarray, limit: int | None) -> LengthSummary:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunebench.data import TextDataset, load_dataset
+from tunebench.data import TextDataset
 from tunebench.data.reference import DataRef, SplitRef
 from tunebench.data.rules import split_ref
 from tunebench.errors import TunebenchError, raise_all
-from tunebench.execution.begun import begun_copies, begun_params, begun_runs, begun_validation
+from tunebench.execution.begun import begun_copies, begun_data, begun_params, begun_runs, begun_validation
 from tunebench.execution.checks import available, check_sizes, check_strategies
 from tunebench.execution.part_remarks import part_remarks
 from tunebench.machine.settings import Execution
@@ -80,6 +80,7 @@ class Resolved:
             revision=self.dataset.revision,
             fingerprint=self.dataset.fingerprint,
             label_names=self.dataset.label_names,
+            inputs=self.dataset.inputs,
         )
 
 
@@ -134,7 +135,7 @@ def _read_data(
 ) -> tuple[StudyConfig, TextDataset]:
     """Read the data and say how it was read; of a folder's study, with the validation part that its runs have."""
     tell("reading the data")
-    study, dataset = begun_validation(study, load_dataset(study.data), begun, tell)
+    study, dataset = begun_validation(study, begun_data(study, begun), begun, tell)
     for line in dataset.reading.lines():
         tell(line)
     return study, dataset

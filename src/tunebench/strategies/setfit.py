@@ -47,6 +47,7 @@ class SetFit(Strategy):
     trains: ClassVar[str] = "a sentence encoder of SetFit"
     adapts_classifier: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False
+    reads_pairs: ClassVar[bool] = False
     for_few_labels: ClassVar[bool] = True
     recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"max_length", "precision"})
     extra: ClassVar[tuple[str, str] | None] = ("setfit", "setfit")

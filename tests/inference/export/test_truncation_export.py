@@ -125,7 +125,7 @@ def test_long_texts_are_what_the_cuts_differ_by(folder: Path, texts: list[str]) 
     """Without this, the tests above would pass with any cut."""
     run = tunebench.load(folder / "runs" / run_of(folder, "tail"), precision="fp32")
     wrong = tunebench.load(folder / "runs" / run_of(folder, "tail"), precision="fp32")
-    wrong._cut = CUTS["head"]
+    wrong._encoder.cut = CUTS["head"]
     assert np.abs(run.predict_logits(texts) - wrong.predict_logits(texts)).max() > 0.1
 
 

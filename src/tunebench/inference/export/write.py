@@ -222,6 +222,8 @@ def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
     """Return what ``export.json`` says besides the check."""
     spec = source.record.spec
     strategy = capabilities_of(spec.kind)
+    assert source.artifact.run is not None
+    inputs = source.artifact.run.data.inputs
     return {
         "schema_version": EXPORT_VERSION,
         "format": exporter.name,
@@ -238,6 +240,7 @@ def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
         "max_length": source.artifact.max_length,
         "truncation": None if source.artifact.max_length is None else spec.truncation,
         "head_share": spec.head_share if spec.truncation == "head_tail" else None,
+        "inputs": None if inputs is None else inputs.model_dump(mode="json"),
         "base": spec.model.model_dump(mode="json") if strategy.uses_encoder else None,
         "data": spec.data.model_dump(mode="json"),
         "versions": source.record.environment.versions,
