@@ -24,7 +24,7 @@ from tunebench.execution.resolve import Request
 from tunebench.files import write_text
 from tunebench.formatting import file_size, parse_duration
 from tunebench.inference.artifacts import EXPORT_FILE
-from tunebench.inference.export.source import Source, recommended_run
+from tunebench.inference.export.source import ExportSource, recommended_run
 from tunebench.inference.export.write import export_run, export_source
 from tunebench.machine.settings import Execution
 from tunebench.report.words import answer_lines
@@ -258,7 +258,7 @@ def _finish(
     return replace(done, model=model, refit=_expectation(source, refit, done.recommendation))
 
 
-def _expectation(source: Source, refit: Refit, found: Recommendation) -> str:
+def _expectation(source: ExportSource, refit: Refit, found: Recommendation) -> str:
     """Say what was trained, and what score to expect of it."""
     labels, metric = len(refit.dataset.train), METRICS[found.metric]
     head = f"The model is {found.strategy}, trained again on all {labels:,} labels"

@@ -9,18 +9,18 @@ from statistics import fmean
 
 import numpy as np
 
-from tunebench.analysis.comparison import Arm, Comparison
+from tunebench.analysis.comparison import Comparison, Configuration
 from tunebench.analysis.log_history import last_step
 from tunebench.analysis.recommend import Recommendation
 from tunebench.data import Split, TextDataset
-from tunebench.data.reference import DataRef
 from tunebench.execution.display import Display
 from tunebench.execution.runner import Job, Summary, run_plan
 from tunebench.inference.artifacts import describe
-from tunebench.inference.export.source import Source, open_source
+from tunebench.inference.export.source import ExportSource, open_source
 from tunebench.inference.export.write import CHECKED_TEXTS
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
+from tunebench.store.imported import trained_here
 from tunebench.store.record import RunRecord
 from tunebench.store.study_folder import PlannedRun, StudyStore
 from tunebench.strategies import capabilities_of
@@ -48,33 +48,28 @@ class Refit:
     measured: bool
 
 
-def chosen_arm(comparison: Comparison, found: Recommendation) -> Arm:
+def chosen_arm(comparison: Comparison, found: Recommendation) -> Configuration:
     """Return the runs of the recommended strategy."""
     group = comparison.group(found.strategy, found.train_size)
     assert group is not None and group.selected is not None
     return group.selected
 
 
-def plan_refit(arm: Arm, dataset: TextDataset) -> Refit:
+def plan_refit(chosen: Configuration, dataset: TextDataset) -> Refit:
     """Return the run that repeats chosen runs on all labels: with their rate, for as long as was best.
 
     Args:
-        arm: The chosen runs, all of them scored.
+        chosen: The chosen runs, all of them scored.
         dataset: The study's data.
     """
-    cells = arm.scored
+    cells = chosen.scored
     first = cells[0]
     assert first.record is not None and first.predictions is not None
     every = _all_labels(dataset, np.asarray(first.predictions()["indices"]))
-    spec = first.record.spec
+    spec = trained_here(first.record.spec)
     changes = {
         "train_size": len(every.train),
-        "data": DataRef(
-            source=spec.data.source,
-            revision=spec.data.revision,
-            fingerprint=every.fingerprint,
-            label_names=every.label_names,
-        ),
+        "data": spec.data.model_copy(update={"fingerprint": every.fingerprint}),
         "test_seed": None,
         "test_size": 0 if every.test is None else len(every.test),
         "validation_fraction": 0.0,
@@ -118,7 +113,9 @@ def run_refit(
     return run_plan([spec], job)
 
 
-def open_refit(refit: Refit, folder: Path, *, study_folder: Path, run_id: str, among: tuple[str, ...]) -> Source:
+def open_refit(
+    refit: Refit, folder: Path, *, study_folder: Path, run_id: str, among: tuple[str, ...]
+) -> ExportSource:
     """Return what is exported: the run on all labels, and the run whose scores stand for it.
 
     Args:
@@ -175,7 +172,7 @@ def _share(records: list[RunRecord]) -> float:
     """Return the share of the planned steps after which the chosen runs were best, over seeds."""
     shares = []
     for record in records:
-        examples, spec = record.examples, record.spec
+        examples, spec = record.examples, trained_here(record.spec)
         assert examples is not None and examples.train is not None and record.selected is not None
         per_epoch = math.ceil(examples.train / spec.batch_size)
         planned = per_epoch * spec.epochs_at(per_epoch)

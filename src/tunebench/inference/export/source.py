@@ -53,7 +53,7 @@ class ExportSource:
     chosen: np.ndarray
     texts: list[Text]
     recommended_among: tuple[str, ...] = ()
-    measured: Source | None = None
+    measured: ExportSource | None = None
 
 
 def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: int) -> ExportSource:

@@ -85,7 +85,7 @@ def export_run(
 
 
 def export_source(
-    source: Source, *, out: Path, format: str | None = None, tell: Callable[[str], None] = lambda line: None
+    source: ExportSource, *, out: Path, format: str | None = None, tell: Callable[[str], None] = lambda line: None
 ) -> Exported:
     """Export a run that was opened, and check it against the run; see :func:`export_run`."""
     from safetensors import SafetensorError
