@@ -21,6 +21,7 @@ from tunebench.inference.export.source import Source, open_source
 from tunebench.inference.export.write import CHECKED_TEXTS
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
+from tunebench.store.imported import trained_here
 from tunebench.store.record import RunRecord
 from tunebench.store.study_folder import PlannedRun, StudyStore
 from tunebench.strategies import capabilities_of
@@ -66,7 +67,7 @@ def plan_refit(arm: Arm, dataset: TextDataset) -> Refit:
     first = cells[0]
     assert first.record is not None and first.predictions is not None
     every = _all_labels(dataset, np.asarray(first.predictions()["indices"]))
-    spec = first.record.spec
+    spec = trained_here(first.record.spec)
     changes = {
         "train_size": len(every.train),
         "data": DataRef(
@@ -166,6 +167,7 @@ def _all_labels(dataset: TextDataset, tested: np.ndarray) -> TextDataset:
         source=dataset.source,
         revision=dataset.revision,
         label_names=dataset.label_names,
+        task=dataset.task,
         train=Split([text for part in parts for text in part.texts], np.concatenate([p.labels for p in parts])),
         test=test,
     )
@@ -175,7 +177,7 @@ def _share(records: list[RunRecord]) -> float:
     """Return the share of the planned steps after which the chosen runs were best, over seeds."""
     shares = []
     for record in records:
-        examples, spec = record.examples, record.spec
+        examples, spec = record.examples, trained_here(record.spec)
         assert examples is not None and examples.train is not None and record.selected is not None
         per_epoch = math.ceil(examples.train / spec.batch_size)
         planned = per_epoch * spec.epochs_at(per_epoch)
