@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from faults.commands import Ended, refused, tunebench
+from thorough import thorough
 from tunebench import cli
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
@@ -180,6 +181,7 @@ def test_a_budget_leaves_rows_not_holes(finished: tuple[Path, Path], tmp_path: P
         assert "left out" in text, name
 
 
+@thorough
 def test_workers_share_a_study_and_say_so(finished: tuple[Path, Path], tmp_path: Path) -> None:
     out, study = finished
     args = ("--no-measure", "--workers", "2", "--threads", "1", "--out", str(tmp_path / "w"), "--json")
@@ -194,6 +196,7 @@ def test_workers_share_a_study_and_say_so(finished: tuple[Path, Path], tmp_path:
         assert record["timing"]["workers"] == 2
 
 
+@thorough
 def test_bench_measures_both_sides(tiny_model: Callable[[str], Path]) -> None:
     result = tunebench("bench", "--model", str(tiny_model("bert")), "--seconds", "1", "--threads", "1", "--json")
     assert result.code == 0, result.err + result.crash

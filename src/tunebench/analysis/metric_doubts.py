@@ -60,13 +60,13 @@ def metric_doubts(
 
 
 def _task(entry: Entry) -> Task:
-    return TASKS[entry.arm.cells[0].spec.task]
+    return TASKS[entry.config.cells[0].spec.task]
 
 
 def _few_tested(chosen: Entry) -> list[str]:
     if chosen.metric.name != DEFAULT_METRIC:
         return []
-    names = chosen.arm.cells[0].spec.data.label_names
+    names = chosen.config.cells[0].spec.data.label_names
     counts = np.bincount(chosen.labels, minlength=chosen.classes)
     few = [(int(n), str(name)) for name, n in zip(names, counts, strict=False) if 0 < n < FEW_TESTED]
     if not few:

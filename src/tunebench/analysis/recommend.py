@@ -143,7 +143,7 @@ def recommend(
     return Recommendation(
         strategy=chosen.label,
         train_size=chosen.train_size,
-        learning_rate=chosen.arm.shown_learning_rate,
+        learning_rate=chosen.config.shown_learning_rate,
         metric=metric.name,
         prefer=prefer,
         margin=margin,
@@ -218,7 +218,7 @@ def _alternative(entry: Entry, test: Equivalence | None) -> Alternative:
     known = {kind: cost_of(entry, kind) for kind in COSTS}
     return Alternative(
         entry.label,
-        entry.arm.shown_learning_rate,
+        entry.config.shown_learning_rate,
         len(entry.seeds),
         entry.interval(),
         test,

@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 
 from tunebench.analysis.evidence import Entry
-from tunebench.analysis.log_history import curve, last_step
+from tunebench.analysis.log_history import last_step, logged_series
 from tunebench.recipe import ENOUGH_STEPS, FEW_STEPS
 from tunebench.stats import Difference
 from tunebench.store.record import RunRecord
@@ -145,12 +145,12 @@ def training_of(entry: Entry, above: tuple[str, str] | None) -> Training | None:
 
 def _has_steps(entry: Entry) -> bool:
     """Whether it is trained in steps on the loss of its labels."""
-    return capabilities_of(entry.arm.cells[0].spec.kind).backend == "encoder"
+    return capabilities_of(entry.config.cells[0].spec.kind).backend == "encoder"
 
 
 def _is_cheap(entry: Entry) -> bool:
     """Whether it is a baseline that is fitted, without a learning rate."""
-    return not capabilities_of(entry.arm.cells[0].spec.kind).tunes_learning_rate
+    return not capabilities_of(entry.config.cells[0].spec.kind).tunes_learning_rate
 
 
 def _above(
@@ -175,7 +175,7 @@ def _above(
 def _end_loss(record: RunRecord) -> float | None:
     if record.spec.label_smoothing:
         return None
-    found = curve(record.log_history, "loss")
+    found = logged_series(record.log_history, "loss")
     if not len(found):
         return None
     end = found.steps > (1 - _END) * found.steps[-1]
@@ -187,5 +187,5 @@ def _best_is_last(record: RunRecord) -> bool:
     chosen = record.selected
     if chosen is None or chosen.by != "validation":
         return False
-    evaluations = curve(record.log_history, f"eval_{record.spec.selects_by}")
+    evaluations = logged_series(record.log_history, f"eval_{record.spec.selects_by}")
     return len(evaluations) > 1 and chosen.step == int(evaluations.steps[-1])

@@ -9,7 +9,7 @@ from statistics import fmean
 
 import numpy as np
 
-from tunebench.analysis.comparison import Arm, Comparison
+from tunebench.analysis.comparison import Comparison, Configuration
 from tunebench.analysis.log_history import last_step
 from tunebench.analysis.recommend import Recommendation
 from tunebench.data import Split, TextDataset
@@ -17,7 +17,7 @@ from tunebench.data.reference import DataRef
 from tunebench.execution.display import Display
 from tunebench.execution.runner import Job, Summary, run_plan
 from tunebench.inference.artifacts import describe
-from tunebench.inference.export.source import Source, open_source
+from tunebench.inference.export.source import ExportSource, open_source
 from tunebench.inference.export.write import CHECKED_TEXTS
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
@@ -49,21 +49,21 @@ class Refit:
     measured: bool
 
 
-def chosen_arm(comparison: Comparison, found: Recommendation) -> Arm:
+def chosen_runs(comparison: Comparison, found: Recommendation) -> Configuration:
     """Return the runs of the recommended strategy."""
     group = comparison.group(found.strategy, found.train_size)
     assert group is not None and group.selected is not None
     return group.selected
 
 
-def plan_refit(arm: Arm, dataset: TextDataset) -> Refit:
+def plan_refit(runs: Configuration, dataset: TextDataset) -> Refit:
     """Return the run that repeats chosen runs on all labels: with their rate, for as long as was best.
 
     Args:
-        arm: The chosen runs, all of them scored.
+        runs: The chosen runs, all of them scored.
         dataset: The study's data.
     """
-    cells = arm.scored
+    cells = runs.scored
     first = cells[0]
     assert first.record is not None and first.predictions is not None
     every = _all_labels(dataset, np.asarray(first.predictions()["indices"]))
@@ -119,7 +119,9 @@ def run_refit(
     return run_plan([spec], job)
 
 
-def open_refit(refit: Refit, folder: Path, *, study_folder: Path, run_id: str, among: tuple[str, ...]) -> Source:
+def open_refit(
+    refit: Refit, folder: Path, *, study_folder: Path, run_id: str, among: tuple[str, ...]
+) -> ExportSource:
     """Return what is exported: the run on all labels, and the run whose scores stand for it.
 
     Args:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tunebench.analysis.costs import COSTS
 from tunebench.analysis.recommend import SURE
 from tunebench.formatting import fixed, learning_rate, signed, significant
-from tunebench.report.tables.render import Column, Table
+from tunebench.report.tables.render import Column, ReportTable
 from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def closing_lines(found: Recommendation | str, folder: Path, report: Path) -> li
     return lines if isinstance(found, str) else [*lines, f"  tunebench export {folder} --recommended --out model"]
 
 
-def alternatives_table(found: Recommendation) -> Table:
+def alternatives_table(found: Recommendation) -> ReportTable:
     """Return what every strategy scores and costs at the size of the recommendation, the best first."""
     metric = TASKS[found.task].metrics[found.metric]
     columns = (
@@ -76,4 +76,4 @@ def alternatives_table(found: Recommendation) -> Table:
         for one in found.alternatives
     ]
     title = f"The alternatives at {found.train_size:,} labels"
-    return Table("alternatives", title, columns, tuple(rows))
+    return ReportTable("alternatives", title, columns, tuple(rows))

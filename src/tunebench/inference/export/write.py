@@ -16,8 +16,8 @@ from tunebench.files import write_json
 from tunebench.inference.artifacts import EXPORT_FILE
 from tunebench.inference.export.base import EXPORTERS, Exporter
 from tunebench.inference.export.card import write_card
-from tunebench.inference.export.check import Agreement, agreement, latency_ms
-from tunebench.inference.export.source import Source, open_source
+from tunebench.inference.export.check import ExportCheck, agreement, latency_ms
+from tunebench.inference.export.source import ExportSource, open_source
 from tunebench.strategies import capabilities_of
 from tunebench.tasks.registry import TASKS
 
@@ -85,7 +85,7 @@ def export_run(
 
 
 def export_source(
-    source: Source, *, out: Path, format: str | None = None, tell: Callable[[str], None] = lambda line: None
+    source: ExportSource, *, out: Path, format: str | None = None, tell: Callable[[str], None] = lambda line: None
 ) -> Exported:
     """Export a run that was opened, and check it against the run; see :func:`export_run`."""
     from safetensors import SafetensorError
@@ -129,7 +129,7 @@ def check_place(out: Path) -> None:
 
 
 def _write(
-    source: Source, exporter: Exporter, folder: Path, name: str, tell: Callable[[str], None]
+    source: ExportSource, exporter: Exporter, folder: Path, name: str, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     from tunebench.inference.predictor import load, predictor_of_run
     from tunebench.machine.clock import ContentionMeter
@@ -177,7 +177,7 @@ def _write(
     return facts
 
 
-def _write_tokenizer(tokens: Path, folder: Path, source: Source) -> None:
+def _write_tokenizer(tokens: Path, folder: Path, source: ExportSource) -> None:
     from tunebench.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(tokens)
@@ -188,11 +188,11 @@ def _write_tokenizer(tokens: Path, folder: Path, source: Source) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _answers(predictor: Predictor, source: Source) -> tuple[np.ndarray, float]:
+def _answers(predictor: Predictor, source: ExportSource) -> tuple[np.ndarray, float]:
     return predictor.predict_logits(source.texts), latency_ms(predictor, source.texts)
 
 
-def _check_rebuilt(source: Source, logits: np.ndarray, task: Task) -> float:
+def _check_rebuilt(source: ExportSource, logits: np.ndarray, task: Task) -> float:
     """Return the share of the run's stored predictions that the rebuilt model repeats.
 
     Without this, an export could agree with a model that is not the one that was scored.
@@ -208,7 +208,7 @@ def _check_rebuilt(source: Source, logits: np.ndarray, task: Task) -> float:
     return repeated
 
 
-def _refuse_disagreement(found: Agreement, exporter: Exporter) -> None:
+def _refuse_disagreement(found: ExportCheck, exporter: Exporter) -> None:
     violations = found.violations(exporter.tolerance)
     if violations:
         raise ExportError(
@@ -218,7 +218,7 @@ def _refuse_disagreement(found: Agreement, exporter: Exporter) -> None:
         )
 
 
-def _facts(source: Source, exporter: Exporter) -> dict[str, Any]:
+def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
     """Return what ``export.json`` says besides the check."""
     spec = source.record.spec
     strategy = capabilities_of(spec.kind)

@@ -58,7 +58,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenPart:
     """Frozen layers whose outputs can be kept.
 
     Attributes:
@@ -92,7 +92,7 @@ class CostProfile:
     rates: Rates
     lengths: np.ndarray
     trained_lengths: np.ndarray
-    frozen: Frozen | None
+    frozen: FrozenPart | None
 
 
 def _profiled(spec: RunSpec, dataset: TextDataset, device: str, measure: bool) -> CostProfile:
@@ -103,7 +103,7 @@ def _profiled(spec: RunSpec, dataset: TextDataset, device: str, measure: bool) -
     frozen = None
     if ready.prefix is not None and ready.prefix.reason is None:
         prefix = ready.prefix
-        frozen = Frozen(prefix.layers, prefix.key(), prefix.bytes_per_text(sample.lengths))
+        frozen = FrozenPart(prefix.layers, prefix.key(), prefix.bytes_per_text(sample.lengths))
     config: Any = ready.model.config
     trained = _trained_lengths(spec, ready, sample.lengths, collator)
     return CostProfile(ready.parameters, ready.workload, config.hidden_size, rates, sample.lengths, trained, frozen)
