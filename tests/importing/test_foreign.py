@@ -468,7 +468,7 @@ def test_the_batch_size_of_autotrain_counts_where_the_steps_fit(
 def test_nothing_is_claimed_that_no_folder_tells(tmp_path: Path) -> None:
     """Every field of a run's recipe and protocol is None where nothing gives it, whatever fields there are."""
     spec, _, _ = only(bring(write(tmp_path / "run", all_results={"test_loss": 0.5})))
-    told = {"schema_version", "label", "params", "train_size", "model", "data", "without_effect"}
+    told = {"schema_version", "label", "params", "train_size", "model", "data", "task", "without_effect"}
     assert {name: getattr(spec, name) for name in RunSpec.model_fields if name not in told} == dict.fromkeys(
         set(RunSpec.model_fields) - told
     )
@@ -484,7 +484,7 @@ def test_runs_that_an_earlier_version_imported_still_load(tmp_path: Path, claime
     old = json.loads(record_file.read_text())
     spec = old["spec"]
     # Fields that came later.
-    for name in ("batches", "copies", "base_head", "metric", "splits", "not_in_id", "truncation"):
+    for name in ("batches", "copies", "base_head", "metric", "splits", "not_in_id", "truncation", "task"):
         spec.pop(name, None)
     spec["schema_version"] = 1
     if claimed:

@@ -339,7 +339,7 @@ def test_known_seeds_are_averaged(theirs: Path) -> None:
     twin(theirs)
     settings = ("strategy=lora", "learning_rate=5e-3", "lora:seed=1", "lora-b:seed=2")
     (group,) = bring(theirs, *settings, folders=PAIR).groups()
-    assert [cell.spec.seed for cell in group.arms[0].cells] == [1, 2]
+    assert [cell.spec.seed for cell in group.configs[0].cells] == [1, 2]
 
 
 def test_runs_of_unknown_seeds_stand_apart_under_their_own_labels(theirs: Path) -> None:

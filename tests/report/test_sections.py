@@ -90,7 +90,7 @@ def test_chart_and_table_have_the_same_front(tmp_path: Path) -> None:
     rows = SECTIONS["cost"].build(source)["data"]["rows"]
     for kind in ("train_seconds", "peak_memory_bytes", "trainable_params", "artifact_bytes"):
         chart = {row["strategy"] for row in rows if row["view"] == kind and row["kind"] == "front"}
-        assert chart == {p.arm.label for p in source.analysis.fronts[5_000, kind] if p.on_front}
+        assert chart == {p.config.label for p in source.analysis.fronts[5_000, kind] if p.on_front}
 
 
 def test_the_diagram_of_reliability_has_the_bins_of_the_table(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ OTHER: dict[str, Any] = {
     "head_share": 0.5,
     "frozen_dropout": False,
     "batches": "by_length",
+    "min_steps": 100,
+    "patience": 2,
     "evaluations_per_epoch": 7,
 }
 #: What reaches the strategies that do not train in the Trainer's way, as their backends read it.

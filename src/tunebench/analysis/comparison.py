@@ -85,7 +85,7 @@ PROTOCOL: dict[str, Callable[[AnyRun], Any]] = {
 
 
 @dataclass(frozen=True)
-class Summary:
+class MeanOverSeeds:
     """One figure over seeds.
 
     Attributes:
@@ -106,7 +106,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Arm:
+class Configuration:
     """The runs of one strategy at one size and one learning rate: they differ in seed and subset draw only."""
 
     label: str
@@ -149,25 +149,25 @@ class Arm:
         """Whether a run of one of these draws failed or ran out of memory."""
         return any(cell.draw in draws for cell in self.cells if cell.status in ("failed", "out_of_memory"))
 
-    def summary(self, *columns: str) -> Summary | None:
+    def summary(self, *columns: str) -> MeanOverSeeds | None:
         """Summarise a column of the rows over scored cells, or the sum of several columns.
 
-        Cells where a column is not known are left out; None when that leaves nothing.
+        JointCounts where a column is not known are left out; None when that leaves nothing.
         """
         found = [[cell.value(column) for column in columns] for cell in self.scored]
         values = tuple(float(sum(parts)) for parts in found if None not in parts)
-        return Summary(values) if values else None
+        return MeanOverSeeds(values) if values else None
 
-    def minutes(self, *columns: str) -> Summary | None:
+    def minutes(self, *columns: str) -> MeanOverSeeds | None:
         """Return :meth:`summary` of columns in seconds, in minutes."""
         found = self.summary(*columns)
-        return None if found is None else Summary(tuple(value / 60 for value in found.values))
+        return None if found is None else MeanOverSeeds(tuple(value / 60 for value in found.values))
 
-    def per_million(self, metric: str) -> Summary | None:
+    def per_million(self, metric: str) -> MeanOverSeeds | None:
         """Summarise a metric per million trainable parameters."""
         found = [(cell.value(metric), cell.row["trainable_params"]) for cell in self.scored]
         values = tuple(score / count * 1e6 for score, count in found if score is not None and count)
-        return Summary(values) if values else None
+        return MeanOverSeeds(values) if values else None
 
     def selection_scores(self) -> dict[Draw, float]:
         """Return the score on the selection split by subset draw and seed, where there is one."""
@@ -181,37 +181,37 @@ class Group:
     """All runs of one strategy at one size.
 
     Attributes:
-        arms: One a learning rate, ascending.
-        selected: The arm with the best mean selection score, see :func:`select_arm`; None where
+        configs: One a learning rate, ascending.
+        selected: The configuration with the best mean selection score, see :func:`select_configuration`; None where
             nothing can choose among several.
     """
 
     label: str
     train_size: int
-    arms: tuple[Arm, ...]
-    selected: Arm | None
+    configs: tuple[Configuration, ...]
+    selected: Configuration | None
 
     @property
     def cells(self) -> tuple[Cell, ...]:
         """All cells, of every learning rate."""
-        return tuple(cell for arm in self.arms for cell in arm.cells)
+        return tuple(cell for config in self.configs for cell in config.cells)
 
     @property
     def tried(self) -> tuple[float | None, ...]:
         """Learning rates at which a run has come to an end, ascending: what was left out was not tried."""
-        return tuple(arm.learning_rate for arm in self.arms if arm.tried)
+        return tuple(config.learning_rate for config in self.configs if config.tried)
 
     @property
-    def shown(self) -> tuple[Arm, ...]:
-        """The selected arm, or all of them where nothing chose."""
-        return self.arms if self.selected is None else (self.selected,)
+    def shown(self) -> tuple[Configuration, ...]:
+        """The selected configuration, or all of them where nothing chose."""
+        return self.configs if self.selected is None else (self.selected,)
 
     @property
     def not_chosen(self) -> tuple[Cell, ...]:
         """Cells without scores because another learning rate was chosen: no gap in the study."""
         if self.selected is None:
             return ()
-        others = [cell for arm in self.arms if arm is not self.selected for cell in arm.cells]
+        others = [cell for config in self.configs if config is not self.selected for cell in config.cells]
         return tuple(c for c in others if not c.scored and c.status in ("complete", "pruned", "pending"))
 
     @property
@@ -227,11 +227,13 @@ def states(cells: Sequence[Cell]) -> str:
     return ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))
 
 
-def arms_of(cells: Sequence[Cell]) -> tuple[Arm, ...]:
+def configurations_of(cells: Sequence[Cell]) -> tuple[Configuration, ...]:
     """Return the runs of a strategy at a size by learning rate, ascending."""
     rates = known_first({cell.spec.learning_rate for cell in cells})
     label, size = cells[0].spec.label, cells[0].spec.train_size
-    return tuple(Arm(label, size, rate, tuple(c for c in cells if c.spec.learning_rate == rate)) for rate in rates)
+    return tuple(
+        Configuration(label, size, rate, tuple(c for c in cells if c.spec.learning_rate == rate)) for rate in rates
+    )
 
 
 def known_first(values: Iterable[Any]) -> list[Any]:
@@ -239,7 +241,7 @@ def known_first(values: Iterable[Any]) -> list[Any]:
     return sorted(values, key=lambda value: (value is None, value or 0))
 
 
-def select_arm(arms: Sequence[Arm]) -> Arm | None:
+def select_configuration(configs: Sequence[Configuration]) -> Configuration | None:
     """Choose a learning rate by the mean score on the selection split.
 
     Rates at which a run failed are passed over as long as another one is left: the mean over the
@@ -249,27 +251,27 @@ def select_arm(arms: Sequence[Arm]) -> Arm | None:
     judged by an easier draw; where they share none, each is judged by its own. The smaller rate wins a tie.
 
     Args:
-        arms: Arms of one strategy and size.
+        configs: Configurations of one strategy and size.
 
     Returns:
-        The arm; a single one needs no score. None where several have none (``selection: last``).
+        The configuration; a single one needs no score. None where several have none (``selection: last``).
     """
-    if len(arms) == 1:
-        return arms[0]
-    scored = [arm for arm in arms if arm.selection_scores()]
-    everywhere = set.intersection(*(arm.draws for arm in arms))
-    candidates = [arm for arm in scored if not arm.failed(everywhere or arm.draws)] or scored
+    if len(configs) == 1:
+        return configs[0]
+    scored = [config for config in configs if config.selection_scores()]
+    everywhere = set.intersection(*(config.draws for config in configs))
+    candidates = [config for config in scored if not config.failed(everywhere or config.draws)] or scored
     if not candidates:
         return None
-    shared = set.intersection(*(set(arm.selection_scores()) for arm in candidates))
+    shared = set.intersection(*(set(config.selection_scores()) for config in candidates))
 
-    def merit(arm: Arm) -> float:
-        scores, spec = arm.selection_scores(), arm.cells[0].spec
+    def merit(config: Configuration) -> float:
+        scores, spec = config.selection_scores(), config.cells[0].spec
         metric = TASKS[spec.task].metrics[spec.selects_by]
         return metric.merit(statistics.fmean(scores[seed] for seed in shared or scores))
 
     # Several have a rate each, also where they were imported: check_coordinates sees to that.
-    return max(candidates, key=lambda arm: (merit(arm), -(arm.learning_rate or 0.0)))
+    return max(candidates, key=lambda config: (merit(config), -(config.learning_rate or 0.0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -433,8 +435,8 @@ class Comparison:
         cells = [c for c in self.cells if c.spec.label == label and c.spec.train_size == size]
         if not cells:
             return None
-        arms = arms_of(cells)
-        return Group(label, size, arms, select_arm(arms))
+        configs = configurations_of(cells)
+        return Group(label, size, configs, select_configuration(configs))
 
     def groups(self) -> Iterator[Group]:
         """Yield the groups by strategy, then size."""

@@ -103,7 +103,7 @@ def _selection(comparison: Comparison) -> list[str]:
 
 def _seeds(comparison: Comparison) -> list[str]:
     imported = [spec for cell in comparison.cells if is_imported(spec := cell.spec)]
-    alone = all(len(arm.cells) == 1 for group in comparison.groups() for arm in group.arms)
+    alone = all(len(config.cells) == 1 for group in comparison.groups() for config in group.configs)
     if len({cell.spec.seed for cell in comparison.cells}) > 1 and not (imported and alone):
         return []
     line = "Single seed: how much scores vary over seeds is not known, and a small difference may be luck"
@@ -129,22 +129,22 @@ def _absent(comparison: Comparison) -> list[str]:
 
 
 def _learning_rates(comparison: Comparison) -> list[str]:
-    groups = [group for group in comparison.groups() if group.arms[0].shown_learning_rate is not None]
+    groups = [group for group in comparison.groups() if group.configs[0].shown_learning_rate is not None]
     labels = list(dict.fromkeys(group.label for group in groups))
     lines = []
-    single = [name for name in labels if all(len(g.tried or g.arms) == 1 for g in groups if g.label == name)]
+    single = [name for name in labels if all(len(g.tried or g.configs) == 1 for g in groups if g.label == name)]
     if single:
         whose = "per strategy" if len(single) == len(labels) else f"for {', '.join(single)}"
         lines.append(
             f"One learning rate {whose}: what looks like a difference of strategies may be one of learning rates."
         )
-    several = [group for group in groups if len(group.arms) > 1]
+    several = [group for group in groups if len(group.configs) > 1]
     if any(group.selected is not None for group in several):
         lines.append(
             f"Where several learning rates were run, the one with the best mean macro F1 on {comparison.evaluated} "
             "is shown; the others are in the table of runs."
         )
-    if any(group.selected is None and any(arm.scored for arm in group.arms) for group in several):
+    if any(group.selected is None and any(config.scored for config in group.configs) for group in several):
         lines.append("Several learning rates and no selection score: all are shown, none was chosen.")
     edge = [f"{g.label} at {g.train_size:,}" for g in several if g.at_edge]
     if edge:
@@ -156,7 +156,7 @@ def _learning_rates(comparison: Comparison) -> list[str]:
 
 def unequal_rates(groups: Sequence[Group]) -> list[str]:
     """Say where strategies that have a learning rate were tuned with unequal numbers of them."""
-    tried = {g.label: len(g.tried) for g in groups if g.tried and g.arms[0].shown_learning_rate is not None}
+    tried = {g.label: len(g.tried) for g in groups if g.tried and g.configs[0].shown_learning_rate is not None}
     if len(set(tried.values())) < 2:
         return []
     counts = ", ".join(f"{label} {number}" for label, number in tried.items())
@@ -288,6 +288,6 @@ def test_access(comparison: Comparison) -> list[str]:
     several = [
         f"{group.label} at {group.train_size:,} ({count} learning rates)"
         for group in comparison.groups()
-        if comparison.selection == "validation" and (count := sum(arm.opened for arm in group.arms)) > 1
+        if comparison.selection == "validation" and (count := sum(config.opened for config in group.configs)) > 1
     ]
     return [f"The test part was scored more than once for: {'; '.join(several)}."] if several else []

@@ -14,6 +14,7 @@ from tunebench.execution.budget import choose, equal_compute, order, stage
 from tunebench.execution.checks import available, check_disk, check_processes, check_runs, disk_need
 from tunebench.execution.estimates import estimate_plan
 from tunebench.execution.resolve import Request, Resolved, resolve, silent
+from tunebench.execution.step_remarks import step_remarks
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
 from tunebench.store.study_folder import PlannedRun, StudyStore
@@ -100,10 +101,15 @@ def plan_runs(
         # Before anything is measured: a folder that cannot be used is no reason to wait.
         store = StudyStore.check(folder, specs)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
-    estimates = estimate_plan(specs, dataset, request.execution, request.measure, request.tell)
+    estimates = estimate_plan(
+        specs, dataset, request.execution, request.measure, request.tell, profiles=request.profiles
+    )
     runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent_seconds)
     if study.search.budget == "compute":
         runs = equal_compute(runs, estimates)
+    if chosen is None:  # else it was said before the search
+        for line in step_remarks(runs, estimates):
+            request.tell(line)
     if folder is not None:
         to_do = [r.spec for r in runs if r.left_out is None and r.spec.run_id not in done]
         check_disk(folder, disk_need(to_do, estimates))

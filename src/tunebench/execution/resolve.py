@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunebench.data import TextDataset
 from tunebench.data.reference import DataRef, SplitRef
@@ -39,6 +39,7 @@ class Request:
         budget_seconds: What does not fit is left out, whole comparisons at a time.
         measure: Take a few steps of each way of training, for the estimates.
         tell: Told what is being done.
+        profiles: What was measured of ways of training so far; a later plan measures only what is not there.
     """
 
     execution: Execution
@@ -46,6 +47,7 @@ class Request:
     budget_seconds: float | None = None
     measure: bool = True
     tell: Callable[[str], None] = silent
+    profiles: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def _score_selected(
         if group.selected is None or not _settled(group):
             continue
         cells = [cell for cell in group.selected.cells if cell.trained and not cell.scored]
-        opened = [arm for arm in group.arms if arm is not group.selected and arm.opened]
+        opened = [config for config in group.configs if config is not group.selected and config.opened]
         if cells and opened and not unlock:
             refused.append(f"{group.label} at {group.train_size:,}")
             continue

@@ -29,7 +29,8 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         return None
     first = specs[0]
     axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
-    axes |= {"schema_version", "without_effect", "model", "base_head", "data", "splits", "validation_fraction"}
+    axes |= {"schema_version", "without_effect", "task", "model", "base_head", "data", "splits"}
+    axes |= {"validation_fraction"}
     # What does not reach a run may stand otherwise in it.
     settings = [spec.model_dump(exclude=axes | without_effect(spec.kind)) for spec in specs]
     common = {key: value for each in settings for key, value in each.items()}

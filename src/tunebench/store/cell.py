@@ -63,7 +63,7 @@ class Cell:
 
     @property
     def draw(self) -> tuple[int | None, int | None]:
-        """Subset draw and seed: what runs of one arm differ in."""
+        """Subset draw and seed: what runs of one configuration differ in."""
         return self.spec.subset_seed, self.spec.seed
 
     @property

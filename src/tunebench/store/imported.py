@@ -103,6 +103,8 @@ class ImportedRun(Frozen):
     truncation: Truncation | None = None
     head_share: float | None = None
     frozen_dropout: bool | None = None
+    min_steps: int | None = None
+    patience: int | None = None
     metric: str | None = None
     task: str = CLASSIFICATION.name
     # No folder tells these.

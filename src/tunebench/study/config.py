@@ -274,6 +274,7 @@ class StudyConfig(Recipe):
         if alone:
             raise ValueError(f"pairs compares a strategy with itself: {', '.join(alone)}")
         self._check_head_share()
+        self._check_patience()
         few_shot = [label for label, s in self.strategies.items() if STRATEGIES[s.kind].for_few_labels]
         if few_shot and len(self.draws) > 1 and len({subset for subset, _ in self.draws}) == 1:
             raise ValueError(
@@ -301,6 +302,15 @@ class StudyConfig(Recipe):
             where = f" (strategy {', '.join(idle)})" if idle else ""
             raise ValueError(
                 f"head_share{where} has no effect without truncation: head_tail; remove it, or set both"
+            )
+
+    def _check_patience(self) -> None:
+        """Refuse to stop early where no validation part says when."""
+        hasty = [label for label, s in self.strategies.items() if self.recipe_of(s).patience]
+        if hasty and self.selection != "validation":
+            raise ValueError(
+                f"patience ({', '.join(hasty)}) stops training by the score on validation; it needs selection: "
+                "validation"
             )
 
     def recipe_of(self, strategy: StrategyConfig) -> Recipe:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -97,6 +98,8 @@ class RunSpec(Frozen):
     frozen_dropout: bool = Field(default=True, json_schema_extra=ADDED_LATER)
     #: The fast engine grouped by length before there was a choice: what a record that does not say is.
     batches: BatchOrder = Field(default="by_length", json_schema_extra=ONLY_FAST)
+    min_steps: int = Field(default=0, json_schema_extra=ADDED_LATER)
+    patience: int = Field(default=0, json_schema_extra=ADDED_LATER)
     metric: str = Field(
         default=DEFAULT_METRIC,
         json_schema_extra=ADDED_LATER,
@@ -167,6 +170,10 @@ class RunSpec(Frozen):
     def recipe(self) -> Recipe:
         """How it is trained, besides strategy, learning rate and data."""
         return Recipe.model_construct(**{name: getattr(self, name) for name in Recipe.model_fields})
+
+    def epochs_at(self, steps_per_epoch: int) -> int:
+        """Return the epochs that are planned: as many more than :attr:`epochs` as ``min_steps`` asks for."""
+        return max(self.epochs, math.ceil(self.min_steps / steps_per_epoch))
 
     @property
     def own_validation(self) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import make_record
-from tunebench.analysis.log_history import Curve
+from tunebench.analysis.log_history import LoggedSeries
 from tunebench.errors import StoreError
 from tunebench.web.watching.run import LOG_BYTES, LOG_LINES, POINTS, describe_run, log_tail, thin
 from tunebench.web.watching.study import WatchedStudy
@@ -181,7 +181,7 @@ def test_time_left_without_estimates_goes_by_texts_and_epochs(tmp_path: Path) ->
 )
 def test_thinning_keeps_ends_and_extremes(values: list[float], points: int) -> None:
     y = np.array(values)
-    found = thin(Curve(np.arange(len(y)), np.arange(len(y)) / 7, y), points)
+    found = thin(LoggedSeries(np.arange(len(y)), np.arange(len(y)) / 7, y), points)
     assert len(found) <= max(points, 0)
     assert (found.values.min(), found.values.max()) == (y.min(), y.max())
     assert (found.steps[0], found.steps[-1]) == (0, len(y) - 1)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tunebench.data.reference import DataRef
     from tunebench.data.tokens import Cut
     from tunebench.inference.export.base import Exporter
-    from tunebench.inference.export.source import Source
+    from tunebench.inference.export.source import ExportSource
     from tunebench.models.reference import ModelRef
 
 #: What the packaged models and data sets are called on the Hub.
@@ -46,7 +46,7 @@ class Result:
 
 
 def write_card(
-    folder: Path, *, source: Source, exporter: Exporter, facts: dict[str, Any], cut: Cut | None, name: str
+    folder: Path, *, source: ExportSource, exporter: Exporter, facts: dict[str, Any], cut: Cut | None, name: str
 ) -> None:
     """Write ``README.md`` into an export.
 
@@ -70,7 +70,8 @@ def write_card(
     environment.filters["md"] = lambda value: escape_markdown(str(value))
     environment.filters["size"] = file_size
     environment.filters["commas"] = lambda value: f"{value:,}"
-    found = results(source)
+    judged = source.measured or source
+    found = results(judged)
     spec = trained_here(source.record.spec)
     text = environment.get_template("card.md.j2").render(
         metadata=f"---\n{_metadata(source, exporter, found, name)}\n---",
@@ -83,6 +84,8 @@ def write_card(
         spec=spec,
         record=source.record,
         examples=source.record.examples,
+        judged=judged.record,
+        again=source.measured is not None,
         facts=facts,
         results=found,
         method=found[0].method,
@@ -94,7 +97,7 @@ def write_card(
     write_text(folder / "README.md", re.sub(r"\n{3,}", "\n\n", text))
 
 
-def results(source: Source) -> list[Result]:
+def results(source: ExportSource) -> list[Result]:
     """Return the scores of the run's whole test part, from its stored predictions.
 
     The study's metric, macro F1 and accuracy; what is not defined for these predictions is left out.
@@ -129,7 +132,7 @@ def shown(reference: ModelRef | DataRef) -> str:
     return hub_name(reference) or Path(reference.source).name
 
 
-def _metadata(source: Source, exporter: Exporter, found: list[Result], name: str) -> str:
+def _metadata(source: ExportSource, exporter: Exporter, found: list[Result], name: str) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     spec = trained_here(source.record.spec)

@@ -24,7 +24,7 @@ _LATENCY_TEXTS = 16
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ExportCheck:
     """How the predictions of an export and its run agree, on the same texts.
 
     Attributes:
@@ -60,7 +60,9 @@ class Agreement:
         return found
 
 
-def agreement(labels: np.ndarray, before: np.ndarray, after: np.ndarray, task: Task = CLASSIFICATION) -> Agreement:
+def agreement(
+    labels: np.ndarray, before: np.ndarray, after: np.ndarray, task: Task = CLASSIFICATION
+) -> ExportCheck:
     """Compare logits of the same texts.
 
     Args:
@@ -77,7 +79,7 @@ def agreement(labels: np.ndarray, before: np.ndarray, after: np.ndarray, task: T
     difference = np.abs(before.astype(np.float64) - after)
     same = task.outputs.predicted(before) == task.outputs.predicted(after)
     macro_f1 = task.metrics["macro_f1"]
-    return Agreement(
+    return ExportCheck(
         texts=len(labels),
         largest_logit_difference=float(difference.max()),
         mean_logit_difference=float(difference.mean()),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class ExportSource:
     """A complete run, and what it is compared on.
 
     Attributes:
@@ -41,6 +41,8 @@ class Source:
         texts: Those texts.
         recommended_among: Strategies that the study compared on the test part to recommend this one, itself
             included; none where it was not taken for that.
+        measured: The run whose scores stand for this one, which was trained again on all labels; None where the
+            run has scores of its own.
     """
 
     artifact: Artifact
@@ -51,9 +53,10 @@ class Source:
     chosen: np.ndarray
     texts: list[Text]
     recommended_among: tuple[str, ...] = ()
+    measured: ExportSource | None = None
 
 
-def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: int) -> Source:
+def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: int) -> ExportSource:
     """Choose a run and read its data.
 
     Args:
@@ -98,7 +101,7 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
         )
     predictions = run.read_predictions()
     chosen = chosen_texts(len(predictions["labels"]), texts)
-    return Source(
+    return ExportSource(
         artifact=artifact,
         record=record,
         study=study,

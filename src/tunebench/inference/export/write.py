@@ -16,8 +16,8 @@ from tunebench.files import write_json
 from tunebench.inference.artifacts import EXPORT_FILE
 from tunebench.inference.export.base import EXPORTERS, Exporter
 from tunebench.inference.export.card import write_card
-from tunebench.inference.export.check import Agreement, agreement, latency_ms
-from tunebench.inference.export.source import Source, open_source
+from tunebench.inference.export.check import ExportCheck, agreement, latency_ms
+from tunebench.inference.export.source import ExportSource, open_source
 from tunebench.strategies import capabilities_of
 from tunebench.tasks.registry import TASKS
 
@@ -75,14 +75,22 @@ def export_run(
             is left at ``out`` then.
         TunebenchError: Study, run, data or base are missing, or have changed.
     """
-    from safetensors import SafetensorError
-
     if format is not None and format not in EXPORTERS:
         raise ConfigError("There is no such export format.", value=format, allowed=", ".join(EXPORTERS))
     if run_id is not None and recommended:
         raise ConfigError("Either a run is named, or the recommended one is taken.", value=run_id)
     check_place(out)
     source = open_source(study, run_id=run_id, recommended=recommended, texts=texts)
+    return export_source(source, out=out, format=format, tell=tell)
+
+
+def export_source(
+    source: ExportSource, *, out: Path, format: str | None = None, tell: Callable[[str], None] = lambda line: None
+) -> Exported:
+    """Export a run that was opened, and check it against the run; see :func:`export_run`."""
+    from safetensors import SafetensorError
+
+    check_place(out)
     exporter = EXPORTERS[format or ("linear" if source.artifact.format == "linear" else "merged")]
     exporter.check(source.artifact)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
@@ -121,7 +129,7 @@ def check_place(out: Path) -> None:
 
 
 def _write(
-    source: Source, exporter: Exporter, folder: Path, name: str, tell: Callable[[str], None]
+    source: ExportSource, exporter: Exporter, folder: Path, name: str, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     from tunebench.inference.predictor import load, predictor_of_run
     from tunebench.machine.clock import ContentionMeter
@@ -169,7 +177,7 @@ def _write(
     return facts
 
 
-def _write_tokenizer(tokens: Path, folder: Path, source: Source) -> None:
+def _write_tokenizer(tokens: Path, folder: Path, source: ExportSource) -> None:
     from tunebench.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(tokens)
@@ -180,11 +188,11 @@ def _write_tokenizer(tokens: Path, folder: Path, source: Source) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _answers(predictor: Predictor, source: Source) -> tuple[np.ndarray, float]:
+def _answers(predictor: Predictor, source: ExportSource) -> tuple[np.ndarray, float]:
     return predictor.predict_logits(source.texts), latency_ms(predictor, source.texts)
 
 
-def _check_rebuilt(source: Source, logits: np.ndarray, task: Task) -> float:
+def _check_rebuilt(source: ExportSource, logits: np.ndarray, task: Task) -> float:
     """Return the share of the run's stored predictions that the rebuilt model repeats.
 
     Without this, an export could agree with a model that is not the one that was scored.
@@ -200,7 +208,7 @@ def _check_rebuilt(source: Source, logits: np.ndarray, task: Task) -> float:
     return repeated
 
 
-def _refuse_disagreement(found: Agreement, exporter: Exporter) -> None:
+def _refuse_disagreement(found: ExportCheck, exporter: Exporter) -> None:
     violations = found.violations(exporter.tolerance)
     if violations:
         raise ExportError(
@@ -210,7 +218,7 @@ def _refuse_disagreement(found: Agreement, exporter: Exporter) -> None:
         )
 
 
-def _facts(source: Source, exporter: Exporter) -> dict[str, Any]:
+def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
     """Return what ``export.json`` says besides the check."""
     spec = source.record.spec
     strategy = capabilities_of(spec.kind)
@@ -224,6 +232,7 @@ def _facts(source: Source, exporter: Exporter) -> dict[str, Any]:
         "study": source.study.name,
         "strategy": {"label": spec.label, "kind": spec.kind, "params": spec.full_params},
         "recommended_among": list(source.recommended_among),
+        "measured_on_fewer_labels": None if source.measured is None else source.measured.record.run_id,
         "learning_rate": spec.shown_learning_rate,
         "train_size": spec.train_size,
         "seed": spec.seed,

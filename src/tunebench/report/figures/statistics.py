@@ -29,7 +29,7 @@ def score_by_parameters(analysis: Analysis) -> Figure:
     for size, axes in panels.items():
         points = analysis.fronts.get((size, "trainable_params"), [])
         for point in points:
-            style, score = look_of[point.arm.label], analysis.interval(point.arm, comparison.metric)
+            style, score = look_of[point.config.label], analysis.interval(point.config, comparison.metric)
             assert score is not None
             ends = [[score.estimate - score.low], [score.high - score.estimate]]
             axes.errorbar(

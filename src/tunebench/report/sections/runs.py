@@ -32,7 +32,7 @@ def runs(source: Source) -> dict[str, Any]:
             for cell in source.comparison.cells
         ],
         "has_study": source.study is not None,
-        "study": None if source.again is None else as_yaml(source.again),
+        "study": None if source.reproducing_study is None else as_yaml(source.reproducing_study),
         "imported": source.imported,
         "model": source.comparison.cells[0].spec.model,
         "data_ref": source.comparison.cells[0].spec.data,

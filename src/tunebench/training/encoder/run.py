@@ -158,6 +158,7 @@ def _trainer(
             best=attempt.folder.best,
             task=TASKS[spec.task],
             metric=spec.metric,
+            patience=spec.patience,
             report=attempt.report,
             stop=attempt.stop,
             prune=attempt.prune,
@@ -165,7 +166,7 @@ def _trainer(
             contention=measured.contention,
         ),
         multiplier=prepared.multiplier,
-        hook=prepared.step_hook(steps_per_epoch * spec.epochs),
+        hook=prepared.step_hook(steps_per_epoch * spec.epochs_at(steps_per_epoch)),
     )
     if process_group.is_first():
         for callback in attempt.callbacks(attempt.folder):

@@ -20,8 +20,8 @@ from tunebench.data.inputs import Inputs
 from tunebench.errors import DataError
 from tunebench.inference.texts import checked_texts
 from tunebench.web.hosts import host_names
+from tunebench.web.serving.admission import AdmissionControl, Tally, refuse
 from tunebench.web.serving.batching import ClosedError, MicroBatcher, QueueFullError
-from tunebench.web.serving.gate import Gate, Tally, refuse
 from tunebench.web.serving.limits import Limits
 from tunebench.web.serving.metrics import Metrics
 from tunebench.web.serving.schema import (
@@ -67,7 +67,7 @@ def create_app(
 ) -> FastAPI:
     """Return the application; its lifespan ends when everything that was taken is answered.
 
-    ``app.state.tally`` is its :class:`~tunebench.web.serving.gate.Tally`.
+    ``app.state.tally`` is its :class:`~tunebench.web.serving.admission.Tally`.
 
     Args:
         models: What :func:`~tunebench.web.serving.models.load_models` gave; the first is the default.
@@ -110,7 +110,7 @@ class _Server:
         paths = frozenset(route.path for route in self.app.routes if hasattr(route, "path"))
         self.app.state.tally = Tally()
         self.app.add_middleware(
-            Gate,
+            AdmissionControl,
             names=names,
             token=token,
             limits=limits,

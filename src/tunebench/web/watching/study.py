@@ -291,7 +291,9 @@ def _left(plan: Sequence[StoredRun], rows: Sequence[dict[str, Any]]) -> float | 
 
 
 def _work(planned: StoredRun) -> int:
-    return planned.spec.train_size * (planned.spec.epochs or 0)
+    spec = planned.spec
+    # What min_steps adds needs the batch size, which an imported run may not tell.
+    return max(spec.train_size * (spec.epochs or 0), (spec.min_steps or 0) * (spec.batch_size or 0))
 
 
 def _stamp(path: Path) -> _Stamp:
