@@ -52,11 +52,13 @@ class MergedExporter(Exporter):
                     *LOGITS_LINES,
                 ]
             )
+        pairs = artifact.reads_pairs
+        text = '{"text": "a text", "text_pair": "its second text"}' if pairs else '"a text"'
         return "\n".join(
             [
                 "from transformers import pipeline",
                 "",
                 'classify = pipeline("text-classification", model="PATH")',
-                'classify(["a text"], truncation=True)  # without truncation, long texts are an error',
+                f"classify([{text}], truncation=True)  # without truncation, long texts are an error",
             ]
         )

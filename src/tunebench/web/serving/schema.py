@@ -26,6 +26,9 @@ _TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+$"
 _PROBLEMS, _WHERE = 20, 200
 #: How pydantic calls the two kinds of ``texts``.
 _ONE, _SEVERAL = "<text>", "<texts>"
+#: And the two kinds of a text in a list.
+_SINGLE, _PAIR = "<single>", "<pair>"
+_TAGS = (_ONE, _SEVERAL, _SINGLE, _PAIR)
 
 
 class Prediction(BaseModel):
@@ -50,6 +53,9 @@ class ModelInfo(BaseModel):
     default: bool = Field(description="whether it answers requests that name no model")
     format: str = Field(description="adapter, merged, linear, onnx or onnx-int8")
     labels: list[str]
+    pair: list[str] | None = Field(
+        description="what the two texts of a pair are called; null where a text is a single one"
+    )
     max_length: int | None = Field(
         description="most tokens that are read of a text, special ones included; null where whole texts are read"
     )
@@ -88,14 +94,19 @@ class Refusal(BaseModel):
 def request_type(limits: Limits) -> type[BaseModel]:
     """Return the type of a request's body under some limits."""
     text = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=limits.characters, pattern=_TEXT)]
-    several = Annotated[list[text], Field(min_length=1, max_length=limits.texts)]
+    # A tuple of two, so that the schema says so; JSON has lists.
+    either = Annotated[
+        Annotated[text, Tag(_SINGLE)] | Annotated[tuple[text, text], Tag(_PAIR)],
+        Discriminator(lambda value: _PAIR if isinstance(value, (list, tuple)) else _SINGLE),
+    ]
+    several = Annotated[list[either], Field(min_length=1, max_length=limits.texts)]
     # Decided by type, so that an error speaks of what was meant.
     one_or_several = Annotated[
         Annotated[text, Tag(_ONE)] | Annotated[several, Tag(_SEVERAL)],
         Discriminator(lambda value: _SEVERAL if isinstance(value, list) else _ONE),
     ]
     fields: dict[str, Any] = {
-        "texts": (one_or_several, Field(description="one text, or several")),
+        "texts": (one_or_several, Field(description="one text, or several; a pair is a list of two")),
         "model": (str | None, Field(default=None, description="a name of /v1/models; the first by default")),
     }
     return create_model(
@@ -143,7 +154,9 @@ def problems_of(error: ValidationError) -> list[Problem]:
     """Return what pydantic found, without the values: they may be huge, or no valid Unicode."""
     return [
         Problem(
-            where=".".join(str(part) for part in entry["loc"] if part not in (_ONE, _SEVERAL))[:_WHERE],
+            where=".".join(str(part) for part in entry["loc"] if part not in (_ONE, _SEVERAL, _SINGLE, _PAIR))[
+                :_WHERE
+            ],
             what=entry["msg"],
         )
         for entry in error.errors(include_input=False, include_context=False, include_url=False)[:_PROBLEMS]
