@@ -12,7 +12,7 @@ from tunebench.choosing.rule import CANDIDATES, Design, Facts, Shape, design, se
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.rules import split_ref
 from tunebench.data.tokens import tokenize, tokenizer_fingerprint
-from tunebench.errors import TunebenchError, raise_all
+from tunebench.errors import ConfigError, TunebenchError, raise_all
 from tunebench.execution.checks import available, check_sizes
 from tunebench.execution.estimates import estimate_runs
 from tunebench.execution.resolve import Request, Resolved, resolve
@@ -23,6 +23,7 @@ from tunebench.recipe import Engine, Precision
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
 from tunebench.study.yaml_file import check_study, set_key
+from tunebench.tasks.classification import CLASSIFICATION
 
 #: Shares of the training subset that may validate: the first in which every part has every class.
 _FRACTIONS = (0.1, 0.15, 0.2, 0.3, 0.4)
@@ -89,6 +90,13 @@ def prepare(asked: Asked, request: Request) -> Ready:
     """
     base: dict[str, Any] = {"strategies": CANDIDATES, "train_sizes": ["all"]}
     dataset = load_dataset(asked.study(base).data)
+    if dataset.task is not CLASSIFICATION:
+        raise ConfigError(
+            "choose knows data with one label for each text.",
+            value=f"task: {dataset.task.name}",
+            allowed=CLASSIFICATION.name,
+            fix="compare strategies with tunebench run",
+        )
     common: dict[str, Any] = {}
     sized = any(setting.partition("=")[0].strip() in ("test_size", "test_limit") for setting in asked.settings)
     if not sized and len(dataset.test or dataset.train) > TEST_LIMIT:
@@ -221,6 +229,7 @@ class Costs:
                 precision=precision,
                 base_head=resolved.base_head,
                 splits=resolved.splits,
+                task=resolved.dataset.task.name,
             )
         )
         # Where --set names other strategies, the one of this label.
