@@ -166,6 +166,7 @@ def _all_labels(dataset: TextDataset, tested: np.ndarray) -> TextDataset:
         task=dataset.task,
         train=Split([text for part in parts for text in part.texts], np.concatenate([p.labels for p in parts])),
         test=test,
+        inputs=dataset.inputs,
     )
 
 

@@ -125,7 +125,13 @@ class _Server:
         await asyncio.to_thread(self.batcher.close)
 
     def _add_routes(self) -> None:
-        body = request_schema(self.request, list(self.models))
+        inputs = [model.predictor.inputs for model in self.models.values()]
+        body = request_schema(
+            self.request,
+            list(self.models),
+            single=any(kind is None or not kind.pair for kind in inputs),
+            pairs=any(kind is None or kind.pair for kind in inputs),
+        )
         self.app.add_api_route(
             "/v1/predict",
             self.predict,
