@@ -24,7 +24,7 @@ from tunebench.study.spec import RunSpec
 from tunebench.training.attempt import Attempt
 from tunebench.training.backend import Predicted
 from tunebench.training.embeddings.cache import Embedded, EmbeddingCache, Look
-from tunebench.training.embeddings.encoder import Embedder, fixed_widths, load_encoder
+from tunebench.training.embeddings.encoder import FIXED_BATCH, Embedder, fixed_widths, load_encoder
 from tunebench.training.embeddings.model import EmbeddedText
 from tunebench.training.encoder.cost import OVERHEAD, assumed_rate
 from tunebench.training.estimate import Estimate, EstimateContext
@@ -212,7 +212,7 @@ def _profile(spec: RunSpec, context: EstimateContext) -> _Profile:
             frozen.embedder.vectors([sample[0]], fixed=True)
             rows = np.arange(min(_MEASURED, len(sample)))
             # The best of several: other work may slow one of them down.
-            rate = min(_seconds_per_flop(frozen, sample, part) for part in np.array_split(rows, min(4, len(rows))))
+            rate = min(_seconds_per_flop(frozen, sample, part) for part in np.array_split(rows, min(2, len(rows))))
         mean = flops / len(sample)
         embedder = frozen.embedder
         context.profiles[key] = _Profile(embedder.parameters, embedder.width, mean, mean * rate)
@@ -224,7 +224,12 @@ def _seconds_per_flop(frozen: _FrozenEncoder, sample: TokenizedTexts, rows: np.n
     begin = time.perf_counter()
     frozen.embedder.vectors([sample[i] for i in rows], fixed=True)
     seconds = time.perf_counter() - begin
-    _, flops = frozen.forward(frozen.window_lengths(sample.take(rows)))
+    # Few texts fill no batch, and are computed with copies of the last one: these count here.
+    windows = fixed_widths(frozen.window_lengths(sample.take(rows)), frozen.embedder.max_length)
+    widths, counts = np.unique(windows, return_counts=True)
+    batches = -(-counts // FIXED_BATCH)
+    texts = (batches * FIXED_BATCH).tolist()
+    flops = sum(frozen.workload.forward(texts=n, length=w) for n, w in zip(texts, widths.tolist(), strict=True))
     return seconds / flops
 
 
