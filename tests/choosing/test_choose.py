@@ -21,6 +21,7 @@ from tunebench.execution.runner import Summary
 from tunebench.machine.settings import Execution
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.yaml_file import load_study
+from tunebench.training.encoder import cost
 
 #: A plan so small that it runs in seconds.
 SMALL = (
@@ -39,6 +40,7 @@ SMALL = (
 def _quick(no_report: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Costs are taken from the arithmetic; what is measured is another test's."""
     monkeypatch.setattr("tunebench.training.encoder.cost._products", lambda precision: 1e3)
+    monkeypatch.setattr("tunebench.training.encoder.cost._measure", cost._assume)
 
 
 def options(tiny_model: Callable[[str], Path], **changes: Any) -> dict[str, Any]:
