@@ -9,10 +9,9 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from tunebench.data.columns import Columns, find_columns, unused_columns
-from tunebench.data.declared import label_values
+from tunebench.data.columns import TEXT_NAMES, Columns, find_column, find_columns, unused_columns
 from tunebench.data.hub import read_hub
-from tunebench.data.labels import Classes, Label, check_choices, encode_labels, find_classes
+from tunebench.data.labels import Classes, Label, check_choices, find_classes
 from tunebench.data.more_columns import check_named, column_notes, named_columns
 from tunebench.data.packaged import DATASETS
 from tunebench.data.part_names import PARTS
@@ -22,6 +21,7 @@ from tunebench.data.reference import DataConfig, ReadOptions
 from tunebench.data.rows import Rows, read_rows
 from tunebench.data.sources import RawData, read_path
 from tunebench.data.split_column import split_by_column
+from tunebench.data.target import Target, find_target
 from tunebench.data.types import Split, TextDataset
 from tunebench.errors import DataError, TunebenchError, raise_all
 from tunebench.files import local_path
@@ -49,16 +49,25 @@ def load_dataset(config: DataConfig) -> TextDataset:
     raw = split_by_column(_read(config), config)
     _check_parts(raw, config)
     columns = _find_columns(raw, config)
-    values = label_values(raw, columns.label)
+    target = find_target(raw, columns.label, config)
+    values = target.values
     for part in ("validation", "test"):
         if part in values.values and all(value is None for value in values.values[part]):
             raw = _without(raw, part)
     problems = _Problems()
     rows = {
-        part: read_rows(table, columns.text, values.values[part], where=part, config=config, catch=problems.catch)
+        part: read_rows(
+            table,
+            columns.text,
+            values.values[part],
+            where=part,
+            config=config,
+            clean=target.clean,
+            catch=problems.catch,
+        )
         for part, table in raw.parts.items()
     }
-    classes, encoded = _encode(rows, values.declared, config, problems)
+    classes, encoded = _encode(rows, target, config, problems)
     raise_all(problems.found)
     assert classes is not None
     splits = {
@@ -67,14 +76,16 @@ def load_dataset(config: DataConfig) -> TextDataset:
         if kept.texts is not None
     }
     remarks = (*(note for kept in rows.values() if kept.labels for note in kept.labels.notes), *classes.notes)
+    notes = (*target.notes, *values.notes, *remarks, *column_notes(raw, config))
     return TextDataset(
         source=config.source,
         revision=raw.revision,
         label_names=tuple(str(value) for value in classes.values),
         train=splits["train"],
         test=splits.get("test"),
-        reading=_account(raw, config, columns, rows, (*values.notes, *remarks, *column_notes(raw, config))),
+        reading=_account(raw, config, columns, rows, notes),
         validation=splits.get("validation"),
+        task=target.task,
     )
 
 
@@ -109,13 +120,14 @@ def _account(
     """Say what was read, and name everything that was not."""
     tables = list(raw.parts.values())
     named = named_columns(config)
+    used = [*named.values(), *(config.label_columns or ())]
     return Reading(
         files={part: table.files for part, table in raw.parts.items() if table.files},
         columns={"text": columns.text, "label": columns.label} | named,
         passed_over=(
             *raw.passed_over,
             *(item for table in tables for item in table.passed_over),
-            *unused_columns(raw.train, tables[1:], columns, used=list(named.values())),
+            *unused_columns(raw.train, tables[1:], columns, used=used),
             *(item for kept in rows.values() for item in kept.left_out),
         ),
         notes=(*raw.notes, *(note for table in tables for note in table.notes), *columns.notes, *notes),
@@ -123,7 +135,7 @@ def _account(
 
 
 def _encode(
-    rows: dict[str, Rows], declared: Sequence[str] | None, config: DataConfig, problems: _Problems
+    rows: dict[str, Rows], target: Target, config: DataConfig, problems: _Problems
 ) -> tuple[Classes | None, dict[str, np.ndarray]]:
     """Find the classes of the training rows, and the class of every row."""
     labels = {where: part.labels for where, part in rows.items() if part.labels is not None}
@@ -134,14 +146,17 @@ def _encode(
     problems.catch(lambda: check_choices(config.labels, found))
     classes = problems.catch(
         lambda: find_classes(
-            train.values, where="train", declared=declared or None, by_likeness=config.labels.merge == "alike"
+            target.flat(train),
+            where="train",
+            declared=target.values.declared or None,
+            by_likeness=config.labels.merge == "alike",
         )
     )
     encoded: dict[str, np.ndarray] = {}
     if classes is None:
         return None, encoded
     for where, part in labels.items():
-        indices = problems.catch(partial(encode_labels, part.values, classes, where=where))
+        indices = problems.catch(partial(target.encode, part, classes, where=where))
         if indices is not None:
             encoded[where] = indices
     return classes, encoded
@@ -204,10 +219,23 @@ def _refuse_unused(settings: Sequence[tuple[str, Any, str]]) -> None:
 
 
 def _find_columns(raw: RawData, config: DataConfig) -> Columns:
-    columns = find_columns(raw.train, text=config.text_column, label=config.label_column)
+    if config.label_columns:
+        text = find_column(raw.train.columns, wanted=config.text_column, names=TEXT_NAMES, role="text")
+        columns = Columns(text, listed(config.label_columns))
+        unknown = [name for name in config.label_columns if name not in raw.train.columns]
+        if unknown:
+            raise DataError(
+                "There are no such label columns.",
+                value=listed(unknown),
+                allowed=listed(raw.train.columns, 30),
+                fix="correct data.label_columns",
+            )
+    else:
+        columns = find_columns(raw.train, text=config.text_column, label=config.label_column)
     check_named(raw, columns, config)
     for part, table in raw.parts.items():
-        lacking = [name for name in (columns.text, columns.label) if name not in table.columns]
+        wanted = (columns.text, *(config.label_columns or (columns.label,)))
+        lacking = [name for name in wanted if name not in table.columns]
         if lacking:
             fix = "give both splits the same columns"
             if part == "validation":

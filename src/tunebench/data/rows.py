@@ -9,10 +9,12 @@ from typing import Any
 
 from tunebench.data.columns import check_texts, is_empty
 from tunebench.data.groups import read_groups
-from tunebench.data.labels import Labels, clean_labels
+from tunebench.data.label_sets import LabelSets
+from tunebench.data.labels import Labels
 from tunebench.data.reading import PassedOver
 from tunebench.data.reference import DataConfig
 from tunebench.data.table import Table
+from tunebench.data.target import Cleaner
 from tunebench.data.times import read_times
 from tunebench.data.types import Time
 from tunebench.data.used_rows import UsedRows
@@ -39,14 +41,21 @@ class Rows:
     """
 
     texts: list[str] | None
-    labels: Labels | None
+    labels: Labels | LabelSets | None
     left_out: tuple[PassedOver, ...] = ()
     groups: list[str] | None = None
     times: list[Time] | None = None
 
 
 def read_rows(
-    table: Table, text_column: str, label_values: Sequence[Any], *, where: str, config: DataConfig, catch: Catch
+    table: Table,
+    text_column: str,
+    label_values: Sequence[Any],
+    *,
+    where: str,
+    config: DataConfig,
+    clean: Cleaner,
+    catch: Catch,
 ) -> Rows:
     """Check the texts and labels of one split.
 
@@ -56,12 +65,11 @@ def read_rows(
         label_values: Its column of labels.
         where: The split's name, for messages.
         config: What is to be left out.
+        clean: Checks the labels.
         catch: Keeps errors, so that those of texts and labels can be reported together.
     """
     values, numbers = table.values(text_column), table.numbers
-    labels: Labels | None = catch(
-        lambda: clean_labels(label_values, where=where, choices=config.labels, numbers=numbers)
-    )
+    labels: Labels | LabelSets | None = catch(lambda: clean(label_values, where=where, numbers=numbers))
     kept = range(len(values)) if labels is None else labels.rows
     left_out = () if labels is None else labels.left_out
     if config.texts.empty == "drop":

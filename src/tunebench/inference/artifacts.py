@@ -36,7 +36,7 @@ from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
-from tunebench.tasks.registry import TASKS
+from tunebench.tasks.registry import TASKS, task_of
 from tunebench.training.linear.exports import LINEAR_FILE, LINEAR_WEIGHTS, linear_facts
 
 if TYPE_CHECKING:
@@ -171,6 +171,7 @@ def _describe_linear(folder: Path) -> Artifact:
         max_length=None if whole else facts.settings.get("max_length"),
         truncation="head",
         head_share=Recipe.model_fields["head_share"].default,
+        task=facts.task,
     )
 
 
@@ -234,6 +235,7 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         truncation=truncation,
         head_share=head_share,
         base=base,
+        task=task_of((own or base_config).get("problem_type")),
     )
 
 
@@ -287,6 +289,7 @@ def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Art
         max_length=_max_length(folder, config),
         truncation=truncation,
         head_share=head_share,
+        task=task_of(config.get("problem_type")),
     )
 
 

@@ -80,6 +80,8 @@ class Strategy(ABC):
     exportable: ClassVar[bool] = True
     #: Whether it is for a handful of labels, so that their draw decides most of the score.
     for_few_labels: ClassVar[bool] = False
+    #: Names of the tasks that it can learn; None for all.
+    tasks: ClassVar[frozenset[str] | None] = None
     #: Keys of the recipe that reach it; None for all.
     recipe_keys: ClassVar[frozenset[str] | None] = None
     #: What must be importable besides what is always there, and the extra of this package that brings it.

@@ -48,6 +48,7 @@ class SetFit(Strategy):
     adapts_classifier: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False
     for_few_labels: ClassVar[bool] = True
+    tasks: ClassVar[frozenset[str]] = frozenset({"single_label"})
     recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"max_length", "precision"})
     extra: ClassVar[tuple[str, str] | None] = ("setfit", "setfit")
 

@@ -29,6 +29,9 @@ class Task(ABC):
         built_in: Metrics that every record holds. One of another package joins them where a study names it.
         quick: Of these, the ones that take little time to compute.
         loss: The metric that training lowers.
+        smooths_labels: Whether the Trainer can smooth the labels in that loss.
+        exclusive: Whether a text has exactly one label, so that one is taken for another, and each prediction has
+            a single confidence.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Task(ABC):
     built_in: tuple[str, ...]
     quick: tuple[str, ...]
     loss: str
+    smooths_labels: bool
+    exclusive: bool
 
     # Labels ------------------------------------------------------------------------------------
 
@@ -49,12 +54,20 @@ class Task(ABC):
         """Return labels in the type that the loss of a Transformers model wants."""
 
     @abstractmethod
+    def any_labels(self, texts: int, classes: int) -> np.ndarray:
+        """Return labels of so many texts, whichever: for steps that are only measured."""
+
+    @abstractmethod
     def strata(self, labels: np.ndarray) -> np.ndarray:
         """Return for each text what splits are stratified by: integers of shape ``(n,)``."""
 
     @abstractmethod
     def counts(self, labels: np.ndarray, classes: int) -> list[int]:
         """Return how many texts have each label."""
+
+    @abstractmethod
+    def linear_rows(self, classes: int) -> int:
+        """Return how many rows of coefficients a linear classifier has."""
 
     # Scores ------------------------------------------------------------------------------------
 

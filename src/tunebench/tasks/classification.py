@@ -16,6 +16,10 @@ class Classification(Task):
         """Return the classes, as cross-entropy wants them."""
         return np.asarray(labels, dtype=np.int64)
 
+    def any_labels(self, texts: int, classes: int) -> np.ndarray:
+        """Return the first class for each."""
+        return np.zeros(texts, dtype=np.int64)
+
     def strata(self, labels: np.ndarray) -> np.ndarray:
         """Return the classes."""
         return labels
@@ -23,6 +27,10 @@ class Classification(Task):
     def counts(self, labels: np.ndarray, classes: int) -> list[int]:
         """Return how many texts each class has."""
         return [int(n) for n in np.bincount(labels, minlength=classes)]
+
+    def linear_rows(self, classes: int) -> int:
+        """Return one row a class, or one in all for two classes."""
+        return 1 if classes == 2 else classes
 
     def confusion(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Return how many examples of each class (row) were given each class (column)."""
@@ -54,4 +62,6 @@ CLASSIFICATION = Classification(
     built_in=BUILT_IN,
     quick=("macro_f1", "accuracy", "log_loss"),
     loss="log_loss",
+    smooths_labels=True,
+    exclusive=True,
 )

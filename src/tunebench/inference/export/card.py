@@ -74,6 +74,7 @@ def write_card(
     text = environment.get_template("card.md.j2").render(
         metadata=f"---\n{_metadata(source, exporter, found, name)}\n---",
         name=name,
+        exclusive=TASKS[spec.task].exclusive,
         labels=[escape_markdown(label) for label in spec.data.label_names],
         base=shown(spec.model),
         data=shown(spec.data),
@@ -157,7 +158,7 @@ def _metadata(source: Source, exporter: Exporter, found: list[Result], name: str
         library_name=exporter.library,
         pipeline_tag="text-classification",
         tags=["tunebench", "text-classification", spec.kind, exporter.name],
-        metrics=["f1", "accuracy"],
+        metrics=["f1", "accuracy"] if TASKS[spec.task].exclusive else ["f1"],
         eval_results=evaluated,
     )
     return str(card.to_yaml())

@@ -57,6 +57,8 @@ class MergedExporter(Exporter):
                 "from transformers import pipeline",
                 "",
                 'classify = pipeline("text-classification", model="PATH")',
-                'classify(["a text"], truncation=True)  # without truncation, long texts are an error',
+                'classify(["a text"], truncation=True)  # without truncation, long texts are an error'
+                if artifact.task.exclusive
+                else 'classify(["a text"], truncation=True, top_k=None)  # every label has its probability',
             ]
         )

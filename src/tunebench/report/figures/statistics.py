@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.evidence import POINTS
+from tunebench.analysis.quality import ONLY_EXCLUSIVE
 from tunebench.analysis.warnings import OPTIMISTIC, not_shown
 from tunebench.report.figures.panels import NOTHING, finished_with, panels_by_size
 from tunebench.report.figures.registry import register
@@ -160,4 +161,6 @@ def reliability(analysis: Analysis) -> Figure:
         else:
             say_nothing_to_show(axes, NOTHING)
     notes = ["Dotted: perfect calibration. 15 bins of equal numbers of texts, first seed."]
+    if not comparison.task.exclusive:
+        notes = [ONLY_EXCLUSIVE]
     return finished_with(figure, comparison, look_of, notes)

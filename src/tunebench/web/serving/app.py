@@ -16,12 +16,14 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from tunebench import __version__
+from tunebench.tasks.multi_label import MULTI_LABEL
 from tunebench.web.hosts import host_names
 from tunebench.web.serving.batching import ClosedError, MicroBatcher, QueueFullError
 from tunebench.web.serving.gate import Gate, Tally, refuse
 from tunebench.web.serving.limits import Limits
 from tunebench.web.serving.metrics import Metrics
 from tunebench.web.serving.schema import (
+    LabelsPrediction,
     ModelInfo,
     ModelList,
     PredictAnswer,
@@ -236,13 +238,20 @@ class _Server:
         return Response(self.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _predictions(predictor: Predictor, logits: np.ndarray) -> list[Prediction]:
-    found, names = [], predictor.label_names
-    for row in predictor.outputs.probabilities(logits.astype(np.float64)):
-        shares = dict(zip(names, row.tolist(), strict=True))
-        best = names[int(row.argmax())]
-        found.append(Prediction(label=best, probability=shares[best], probabilities=shares))
-    return found
+def _predictions(predictor: Predictor, logits: np.ndarray) -> list[Prediction] | list[LabelsPrediction]:
+    outputs, names = predictor.outputs, predictor.label_names
+    logits = logits.astype(np.float64)
+    shares = [dict(zip(names, row.tolist(), strict=True)) for row in outputs.probabilities(logits)]
+    said = outputs.named(outputs.predicted(logits), names).tolist()
+    if predictor.artifact.task is MULTI_LABEL:
+        return [
+            LabelsPrediction(labels=list(labels), probabilities=own)
+            for labels, own in zip(said, shares, strict=True)
+        ]
+    return [
+        Prediction(label=label, probability=own[label], probabilities=own)
+        for label, own in zip(said, shares, strict=True)
+    ]
 
 
 def _refusals(reasons: dict[int, str]) -> dict[int | str, dict[str, Any]]:
