@@ -12,6 +12,7 @@ from tunebench.analysis.load import load_comparison
 from tunebench.data import load_dataset
 from tunebench.data.reference import DataConfig
 from tunebench.data.rules import split_ref
+from tunebench.execution.begun import begun_ids
 from tunebench.execution.checks import available
 from tunebench.report.figures import figures_of
 from tunebench.report.markdown import render_report
@@ -39,7 +40,11 @@ def test_a_stored_study_gives_its_runs_again(name: str) -> None:
         test_examples=first.test_size,
         precision={spec.engine: spec.precision for spec in planned} | {"reference": "fp32"},
     )
-    assert {spec.run_id for spec in planned} <= {spec.run_id for spec in again}
+    cells = begun_ids(list(again), planned)
+    assert {spec.run_id for spec in planned} <= {spec.run_id for spec in cells}
+    kept = [spec for spec in cells if spec in planned]
+    assert len(kept) == len(planned) and StudyStore.check(RESULTS / name, cells).folder == RESULTS / name
+    assert all(store.run_folder(spec.run_id).complete for spec in kept), "a committed study has nothing to do"
 
 
 def test_committed_runs_have_the_parts_that_they_were_made_with() -> None:

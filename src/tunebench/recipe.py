@@ -51,6 +51,10 @@ def without_neutral(values: dict[str, Any], model: type[BaseModel]) -> dict[str,
     return {name: value for name, value in values.items() if matters(name, value)}
 
 
+#: A run with fewer steps than the first is doubted, and warned of. The second is what is advised: with warm-up and
+#: a fitting rate, more steps changed MiniLM's scores little (docs/choose.md).
+FEW_STEPS, ENOUGH_STEPS = 100, 300
+
 Selection = Literal["validation", "last", "test"]
 Precision = Literal["fp32", "bf16"]
 Engine = Literal["fast", "reference"]
@@ -106,6 +110,21 @@ class Recipe(Frozen):
         default="random",
         json_schema_extra=ONLY_FAST,
         description="by_length groups texts of similar length, which pads less and may cost accuracy",
+    )
+    min_steps: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        json_schema_extra=ADDED_LATER,
+        description="whole epochs are added until a run has at least this many optimisation steps; 0 adds none",
+    )
+    patience: int = Field(
+        default=0,
+        ge=0,
+        le=1_000,
+        json_schema_extra=ADDED_LATER,
+        description="evaluations on validation without a better score after which training stops; 0 never stops "
+        "early",
     )
 
 

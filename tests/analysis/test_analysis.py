@@ -34,7 +34,7 @@ def errors(rate: float, seed: int, *, own: float = 0.01) -> np.ndarray:
     return hard ^ (np.random.default_rng([7, seed, int(rate * 1e6)]).uniform(size=N) < own)
 
 
-def arm(label: str, rate: float, *, seeds: tuple[int, ...] = SEEDS, **spec: Any) -> list[Cell]:
+def config(label: str, rate: float, *, seeds: tuple[int, ...] = SEEDS, **spec: Any) -> list[Cell]:
     own = spec.pop("own", 0.01)
     return [
         with_predictions(make_cell(label, seed=seed, **HONEST, **spec), errors(rate, seed, own=own), n=N, seed=seed)
@@ -43,7 +43,7 @@ def arm(label: str, rate: float, *, seeds: tuple[int, ...] = SEEDS, **spec: Any)
 
 
 def test_a_difference_is_that_of_the_mean_scores() -> None:
-    comparison = compare(arm("full", 0.10) + arm("lora", 0.15))
+    comparison = compare(config("full", 0.10) + config("lora", 0.15))
     (pair,) = analyse(comparison).pairs
 
     def mean(label: str) -> float:
@@ -63,14 +63,14 @@ def test_a_difference_is_that_of_the_mean_scores() -> None:
 
 
 def test_seeds_are_paired_by_seed_and_not_by_position() -> None:
-    one, two = arm("full", 0.10), arm("lora", 0.15)
+    one, two = config("full", 0.10), config("lora", 0.15)
     forward = analyse(compare(one + two)).pairs[0].difference
     shuffled = analyse(compare(one + two[::-1])).pairs[0].difference
     assert shuffled.interval == forward.interval
 
 
 def test_a_single_seed_gives_an_interval_that_says_it_holds_the_examples_alone() -> None:
-    comparison = compare(arm("full", 0.10, seeds=(1,)) + arm("lora", 0.15, seeds=(1,)))
+    comparison = compare(config("full", 0.10, seeds=(1,)) + config("lora", 0.15, seeds=(1,)))
     (pair,) = analyse(comparison).pairs
     assert pair.difference.over == "test examples"
     assert pair.same_examples is not None
@@ -81,10 +81,10 @@ def test_a_single_seed_gives_an_interval_that_says_it_holds_the_examples_alone()
 
 
 def test_what_was_not_tried_is_not_claimed_where_a_kind_is_not_known() -> None:
-    known = recommend(analyse(compare(arm("full", 0.10) + arm("lora", 0.15))))
+    known = recommend(analyse(compare(config("full", 0.10) + config("lora", 0.15))))
     assert any("not run: " in line and "full" not in line for line in known.not_tried)
-    cells = arm("full", 0.10)
-    for cell in arm("lora", 0.15):
+    cells = config("full", 0.10)
+    for cell in config("lora", 0.15):
         assert cell.record is not None
         spec = cell.spec.model_copy(update={"kind": None})
         record = cell.record.model_copy(update={"spec": spec, "run_id": spec.run_id})
@@ -94,11 +94,11 @@ def test_what_was_not_tried_is_not_claimed_where_a_kind_is_not_known() -> None:
 
 
 def test_scores_on_different_test_examples_are_refused() -> None:
-    other = arm("lora", 0.15)
+    other = config("lora", 0.15)
     values = other[0].predictions
     assert values is not None
     changed = {**values(), "indices": np.arange(N) + 1}
-    cells = [*arm("full", 0.10), replace(other[0], predictions=lambda: changed), *other[1:]]
+    cells = [*config("full", 0.10), replace(other[0], predictions=lambda: changed), *other[1:]]
     with pytest.raises(StoreError, match="different test examples"):
         _ = analyse(compare(cells)).entries
 
@@ -111,7 +111,7 @@ def three_rates(label: str, rate: float, *, locked: bool = True, **options: Any)
     rates = (1e-5, 5e-5, 2e-4)
     cells = []
     for value in rates:
-        for cell in arm(label, rate, learning_rate=value, **options):
+        for cell in config(label, rate, learning_rate=value, **options):
             record = cell.record
             assert record is not None and record.selected is not None
             chosen = record.selected.model_copy(update={"score": 0.9 if value == 5e-5 else 0.8})
@@ -141,7 +141,7 @@ def test_the_better_one_wins_where_the_difference_is_real() -> None:
 
 def test_preferring_cost_turns_the_burden_of_proof_round() -> None:
     # Two noisy seeds: full scores higher, but nothing can be shown.
-    cells = arm("full", 0.10, seeds=(1, 2), own=0.03) + arm("lora", 0.104, seeds=(1, 2), own=0.05)
+    cells = config("full", 0.10, seeds=(1, 2), own=0.03) + config("lora", 0.104, seeds=(1, 2), own=0.05)
     comparison = compare(cells)
     by_score = {label: recommend(analyse(comparison), prefer=label) for label in ("f1", "cost")}  # type: ignore[arg-type]
     assert by_score["f1"].strategy == "full"
@@ -182,7 +182,7 @@ def test_a_second_look_at_the_test_part_is_a_doubt_and_said_under_every_table() 
 
 
 def test_a_baseline_without_a_learning_rate_is_no_doubt_about_rates() -> None:
-    baseline = arm("tfidf", 0.25, kind="tfidf", learning_rate=1.0)
+    baseline = config("tfidf", 0.25, kind="tfidf", learning_rate=1.0)
     found = recommend(analyse(compare(three_rates("full", 0.10) + three_rates("lora", 0.15) + baseline)))
     assert found.conclusive, found.doubts
     assert not any("tfidf" in line and "rate" in line for line in (*found.not_tried, *found.reasons))
@@ -191,7 +191,9 @@ def test_a_baseline_without_a_learning_rate_is_no_doubt_about_rates() -> None:
 
 def test_the_recommendation_and_the_table_of_pairs_give_one_p() -> None:
     sizes = [
-        cell for size in (2_000, 5_000) for cell in arm("full", 0.10, size=size) + arm("lora", 0.11, size=size)
+        cell
+        for size in (2_000, 5_000)
+        for cell in config("full", 0.10, size=size) + config("lora", 0.11, size=size)
     ]
     comparison = compare(sizes)
     (pair,) = [pair for pair in analyse(comparison).pairs if pair.first.train_size == 5_000]
@@ -202,7 +204,7 @@ def test_the_recommendation_and_the_table_of_pairs_give_one_p() -> None:
 
 
 def test_a_pair_that_the_table_leaves_out_is_corrected_for_all_that_might_have_been_picked() -> None:
-    cells = arm("full", 0.10) + arm("lora", 0.103) + arm("lora-r2", 0.101)
+    cells = config("full", 0.10) + config("lora", 0.103) + config("lora-r2", 0.101)
     comparison = compare(cells, pairs=[("lora", "lora-r2")])
     found = recommend(analyse(comparison))
     assert found.alternatives[0].label == "full"
@@ -232,7 +234,7 @@ def test_selecting_on_test_is_a_doubt() -> None:
 
 def test_a_recommendation_is_json_and_the_same_twice() -> None:
     def make() -> Recommendation:
-        return recommend(analyse(compare(arm("full", 0.10) + arm("lora", 0.12))))
+        return recommend(analyse(compare(config("full", 0.10) + config("lora", 0.12))))
 
     first, second = (json.dumps(make().to_dict(), allow_nan=False) for _ in range(2))
     assert first == second
@@ -241,7 +243,7 @@ def test_a_recommendation_is_json_and_the_same_twice() -> None:
 @pytest.mark.parametrize("options", [{"prefer": "speed"}, {"margin": 0.0}, {"margin": float("nan")}, {"size": 7}])
 def test_bad_arguments_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        recommend(analyse(compare(arm("full", 0.10))), **options)
+        recommend(analyse(compare(config("full", 0.10))), **options)
 
 
 def test_nothing_scored_is_no_reason_for_a_recommendation() -> None:
@@ -250,7 +252,7 @@ def test_nothing_scored_is_no_reason_for_a_recommendation() -> None:
 
 
 def test_costs_at_one_size_have_a_front_that_no_point_beats() -> None:
-    comparison = compare(arm("full", 0.10) + arm("lora", 0.15) + arm("lora-mlp", 0.2))
+    comparison = compare(config("full", 0.10) + config("lora", 0.15) + config("lora-mlp", 0.2))
     for points in analyse(comparison).fronts.values():
         for one in points:
             beaten = any(
@@ -264,7 +266,7 @@ def test_costs_at_one_size_have_a_front_that_no_point_beats() -> None:
 
 def test_another_draw_of_the_subset_shows_in_the_variance_and_in_no_interval() -> None:
     def draw(subset_seed: int, rate: float) -> list[Cell]:
-        return arm("full", rate, subset_seed=subset_seed, test_seed=1)
+        return config("full", rate, subset_seed=subset_seed, test_seed=1)
 
     one, both = compare(draw(1, 0.10)), compare(draw(1, 0.10) + draw(2, 0.16))
     (before,), (after,) = analyse(one).entries, analyse(both).entries
@@ -281,15 +283,15 @@ def draws(subset_seeds: tuple[int, ...], *, paired: bool = False) -> list[Cell]:
         cell
         for label, rate in (("full", 0.1), ("lora", 0.15))
         for subset, own in seeds.items()
-        for cell in arm(label, rate + subset / 100, seeds=own, subset_seed=subset, test_seed=1)
+        for cell in config(label, rate + subset / 100, seeds=own, subset_seed=subset, test_seed=1)
     ]
 
 
 @pytest.mark.parametrize(
     ("cells", "known", "shared"),
     [
-        (lambda: arm("full", 0.1, seeds=(1,)), {"test"}, False),
-        (lambda: arm("full", 0.1), {"seed", "test"}, False),
+        (lambda: config("full", 0.1, seeds=(1,)), {"test"}, False),
+        (lambda: config("full", 0.1), {"seed", "test"}, False),
         (lambda: draws((1, 2)), {"subset", "seed", "test"}, True),
         (lambda: draws((1, 2, 3), paired=True), {"together", "test"}, True),
     ],
@@ -312,7 +314,7 @@ def test_a_variance_has_shares_only_where_all_of_it_is_known(
 
 
 def test_runs_with_an_accuracy_alone_are_left_out_of_scores_by_class_and_of_the_variance() -> None:
-    cells = arm("full", 0.1)
+    cells = config("full", 0.1)
     mixed, fewer = compare([accuracy_alone(cells[0]), *cells[1:]]), compare(cells[1:])
     for name in ("per_class", "variance"):
         (found,), (expected,) = make_tables(analyse(mixed), [name]), make_tables(analyse(fewer), [name])
@@ -320,14 +322,14 @@ def test_runs_with_an_accuracy_alone_are_left_out_of_scores_by_class_and_of_the_
 
 
 def test_agreement_counts_every_text_once() -> None:
-    comparison = compare(arm("full", 0.10) + arm("lora", 0.15))
+    comparison = compare(config("full", 0.10) + config("lora", 0.15))
     (one,) = analyse(comparison).agreements
     assert one.all_right + len(one.all_wrong) + len(one.disputed) == N
 
 
 def test_curves_are_refused_for_two_sizes_and_fitted_for_four() -> None:
     def grid(sizes: tuple[int, ...]) -> Comparison:
-        return compare([c for n in sizes for c in arm("full", 0.05 + 10 / n**0.6, size=n)])
+        return compare([c for n in sizes for c in config("full", 0.05 + 10 / n**0.6, size=n)])
 
     (few,) = analyse(grid((500, 1_000))).curves
     assert isinstance(few.fit, Refusal)
@@ -336,7 +338,7 @@ def test_curves_are_refused_for_two_sizes_and_fitted_for_four() -> None:
 
 
 def test_a_tiny_p_is_short_to_read_and_whole_in_csv() -> None:
-    comparison = compare(arm("full", 0.10, seeds=(1,)) + arm("lora", 0.40, seeds=(1,)))
+    comparison = compare(config("full", 0.10, seeds=(1,)) + config("lora", 0.40, seeds=(1,)))
     (table,) = make_tables(analyse(comparison), ["pairs"])
     (row,) = table.rows
     assert 0 < row["mcnemar_p"] < 1e-20
@@ -350,7 +352,7 @@ def test_a_tiny_p_is_short_to_read_and_whole_in_csv() -> None:
     [
         lambda: [make_cell("full", status="pending")],
         lambda: [make_cell("full", **HONEST), make_cell("lora", **HONEST)],
-        lambda: arm("full", 0.10) + arm("lora", 0.15),
+        lambda: config("full", 0.10) + config("lora", 0.15),
     ],
     ids=["nothing run", "no predictions", "whole"],
 )
@@ -361,9 +363,9 @@ def test_every_table_stands_whatever_is_missing(name: str, cells: Callable[[], l
 
 
 def test_a_large_difference_found_among_many_strategies_is_shown_to_be_one() -> None:
-    others = [cell for label in list(EIGHT)[1:] for cell in arm(label, 0.101, seeds=(1,))]
-    far = arm("far-off", 0.3, seeds=(1,))
-    found = recommend(analyse(compare([*arm("full", 0.10, seeds=(1,)), *others, *far])))
+    others = [cell for label in list(EIGHT)[1:] for cell in config(label, 0.101, seeds=(1,))]
+    far = config("far-off", 0.3, seeds=(1,))
+    found = recommend(analyse(compare([*config("full", 0.10, seeds=(1,)), *others, *far])))
     verdicts = {a.label: a.difference.verdict for a in found.alternatives if a.difference is not None}
     assert verdicts["far-off"] == "different"
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from factories import HONEST, compare, make_cell, make_grid, make_record, make_spec
 from tunebench.analysis.analysis import analyse
-from tunebench.analysis.comparison import Arm, Comparison, Summary, select_arm
+from tunebench.analysis.comparison import Comparison, Configuration, MeanOverSeeds, select_configuration
 from tunebench.analysis.published import reference
 from tunebench.data.reference import DataRef
 from tunebench.errors import StoreError
@@ -96,7 +96,7 @@ def test_impossible_cells_are_refused() -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
 def test_summaries_equal_the_slow_definition(values: list[float]) -> None:
-    summary = Summary(tuple(values))
+    summary = MeanOverSeeds(tuple(values))
     mean = sum(values) / len(values)
     assert summary.mean == pytest.approx(mean)
     if len(values) == 1:
@@ -120,23 +120,22 @@ def test_a_group_is_averaged_over_its_complete_seeds_only() -> None:
 
 def test_a_run_that_is_done_again_does_not_count() -> None:
     again = make_cell(seed=2, f1=0.5)
-    arm = (
-        compare([make_cell(seed=1, f1=0.9), Cell(again.spec, "running", again.record)]).group("full", 5_000).arms[0]
-    )  # type: ignore[union-attr]
-    assert [cell.spec.seed for cell in arm.scored] == [1]
-    assert list(arm.unscored) == ["running"]
+    comparison = compare([make_cell(seed=1, f1=0.9), Cell(again.spec, "running", again.record)])
+    config = comparison.group("full", 5_000).configs[0]  # type: ignore[union-attr]
+    assert [cell.spec.seed for cell in config.scored] == [1]
+    assert list(config.unscored) == ["running"]
 
 
 def test_sums_of_columns_and_minutes() -> None:
-    arm = compare([make_cell()]).group("full", 5_000).arms[0]  # type: ignore[union-attr]
-    row = arm.cells[0].row
-    total = arm.minutes("train_seconds", "eval_seconds")
+    config = compare([make_cell()]).group("full", 5_000).configs[0]  # type: ignore[union-attr]
+    row = config.cells[0].row
+    total = config.minutes("train_seconds", "eval_seconds")
     assert total is not None
     assert total.mean == pytest.approx((row["train_seconds"] + row["eval_seconds"]) / 60)
 
 
-def rate_arm(rate: float, scores: dict[int, float | None]) -> Arm:
-    """Return an arm with a selection score per seed; None is a failed run."""
+def rate_arm(rate: float, scores: dict[int, float | None]) -> Configuration:
+    """Return a configuration with a selection score per seed; None is a failed run."""
     cells = []
     for seed, value in scores.items():
         cell = make_cell(learning_rate=rate, seed=seed, size=64, status="failed" if value is None else "complete")
@@ -144,7 +143,7 @@ def rate_arm(rate: float, scores: dict[int, float | None]) -> Arm:
             selected = cell.record.selected.model_copy(update={"score": value})
             cell = Cell(cell.spec, cell.status, cell.record.model_copy(update={"selected": selected}))
         cells.append(cell)
-    return Arm("full", 64, rate, tuple(cells))
+    return Configuration("full", 64, rate, tuple(cells))
 
 
 def test_the_rate_with_the_best_mean_selection_score_is_selected() -> None:
@@ -153,7 +152,7 @@ def test_the_rate_with_the_best_mean_selection_score_is_selected() -> None:
         rate_arm(1e-4, {1: 0.88, 2: 0.86}),
         rate_arm(1e-3, {1: 0.5}),
     )
-    assert select_arm([low, middle, high]) is middle
+    assert select_configuration([low, middle, high]) is middle
 
 
 def test_the_test_score_chooses_nothing() -> None:
@@ -170,24 +169,24 @@ def test_the_test_score_chooses_nothing() -> None:
 def test_rates_are_compared_on_the_seeds_they_share() -> None:
     # Seed 2 is an easy draw that only one of the rates has had so far.
     lucky, better = rate_arm(1e-5, {1: 0.70, 2: 0.99}), rate_arm(1e-4, {1: 0.80})
-    assert select_arm([lucky, better]) is better
+    assert select_configuration([lucky, better]) is better
 
 
 def test_a_rate_that_diverged_is_passed_over() -> None:
     sound, diverged = rate_arm(1e-5, {1: 0.7, 2: 0.7}), rate_arm(1e-3, {1: 0.9, 2: None})
-    assert select_arm([sound, diverged]) is sound
-    assert select_arm([rate_arm(1e-5, {1: None}), diverged]) is diverged
+    assert select_configuration([sound, diverged]) is sound
+    assert select_configuration([rate_arm(1e-5, {1: None}), diverged]) is diverged
 
 
 def test_a_failure_at_seeds_that_only_the_chosen_rate_has_does_not_unchoose_it() -> None:
     # As after a search: the first seed chose, and the others run at the chosen rate alone.
     chosen, other = rate_arm(1e-5, {1: 0.9, 2: None, 3: 0.8}), rate_arm(1e-4, {1: 0.85})
-    assert select_arm([chosen, other]) is chosen
+    assert select_configuration([chosen, other]) is chosen
 
 
 def test_a_tie_goes_to_the_smaller_rate() -> None:
     small, large = rate_arm(1e-5, {1: 0.7}), rate_arm(1e-4, {1: 0.7})
-    assert select_arm([large, small]) is small
+    assert select_configuration([large, small]) is small
 
 
 def test_without_selection_scores_nothing_is_chosen_among_several() -> None:
@@ -196,10 +195,10 @@ def test_without_selection_scores_nothing_is_chosen_among_several() -> None:
     group = comparison.group("full", 5_000)
     assert group is not None
     assert group.selected is None
-    assert [arm.learning_rate for arm in group.shown] == [1e-5, 1e-4]
+    assert [config.learning_rate for config in group.shown] == [1e-5, 1e-4]
     assert any("none was chosen" in line for line in analyse(comparison).warnings)
     single = compare(cells[:1]).group("full", 5_000)
-    assert single is not None and single.selected is single.arms[0]
+    assert single is not None and single.selected is single.configs[0]
 
 
 def test_groups_run_by_strategy_then_size() -> None:
@@ -230,20 +229,20 @@ def test_warnings_come_when_they_are_due() -> None:
 
 
 def test_the_best_rate_inside_the_range_is_not_at_the_edge() -> None:
-    arms = [rate_arm(rate, {1: f1}) for rate, f1 in ((1e-5, 0.7), (1e-4, 0.9), (1e-3, 0.8))]
-    comparison = compare([cell for arm in arms for cell in arm.cells])
+    configs = [rate_arm(rate, {1: f1}) for rate, f1 in ((1e-5, 0.7), (1e-4, 0.9), (1e-3, 0.8))]
+    comparison = compare([cell for config in configs for cell in config.cells])
     assert not has(comparison, "at the edge")
 
 
 def test_a_rate_that_was_left_out_was_not_tried() -> None:
-    arms = [rate_arm(rate, {1: f1}) for rate, f1 in ((1e-4, 0.8), (1e-3, 0.9))]
+    configs = [rate_arm(rate, {1: f1}) for rate, f1 in ((1e-4, 0.8), (1e-3, 0.9))]
     left = [make_cell(learning_rate=rate, seed=1, size=64, status="left_out") for rate in (1e-5, 1e-2)]
-    comparison = compare([cell for arm in arms for cell in arm.cells] + left)
+    comparison = compare([cell for config in configs for cell in config.cells] + left)
     group = comparison.group("full", 64)
     assert group is not None
     assert group.tried == (1e-4, 1e-3)
     assert group.at_edge and has(comparison, "at the edge")
-    single = compare([*arms[0].cells, *left])
+    single = compare([*configs[0].cells, *left])
     assert has(single, "One learning rate per strategy")
 
 

@@ -246,3 +246,32 @@ def test_a_parquet_file_whose_texts_are_no_utf8_is_refused(tmp_path: Path) -> No
     pq.write_table(pa.table({"text": texts, "label": [0, 1]}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"cannot be read as Parquet.*UTF8"):
         read_table(tmp_path / "x.parquet")
+
+
+def _arrow(table: pa.Table, new_writer: Any) -> bytes:
+    written = io.BytesIO()
+    with new_writer(written, table.schema) as writer:
+        writer.write_table(table)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["x.parquet", "x.feather", "x.arrow"])
+def test_a_flipped_bit_in_a_binary_table_costs_no_rows_and_crashes_nothing(kind: str, tmp_path: Path) -> None:
+    table = pa.table({"text": ["a", "b"] * 15, "label": [0, 1] * 15})
+    if kind == "x.parquet":
+        pq.write_table(table, tmp_path / kind)
+        sound = (tmp_path / kind).read_bytes()
+    else:
+        sound = _arrow(table, pa.ipc.new_file if kind == "x.feather" else pa.ipc.new_stream)
+    refused = 0
+    for bit in range(0, 8 * len(sound), 23):
+        damaged = bytearray(sound)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (tmp_path / kind).write_bytes(damaged)
+        try:
+            read = read_table(tmp_path / kind)
+        except DataError:
+            refused += 1
+            continue
+        assert all(len(read.values(column)) == 30 for column in read.columns)
+    assert refused > 50

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from factories import make_spec
 from tunebench.execution.begun import begun_params
@@ -25,15 +22,14 @@ def older(kind: str, *missing: str) -> RunSpec:
     return spec.model_copy(update={"params": {k: v for k, v in spec.params.items() if k not in missing}})
 
 
-def test_only_what_was_done_otherwise_before_gives_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_only_what_was_done_otherwise_before_gives_way() -> None:
     # Of lora everything that came later is as before by default; of tfidf it is not.
     begun = [older("lora", "rslora", "dora", "init", "top_layers"), older("tfidf", "choose_by")]
-    monkeypatch.setattr("tunebench.execution.begun._begun", lambda folder: begun)
     said: list[str] = []
     wanted = study(lora={}, tfidf={}, other={"kind": "tfidf", "ngrams": 1})
-    found = begun_params(wanted, tmp_path, said.append)
+    found = begun_params(wanted, begun, said.append)
     assert found.strategies["lora"] == wanted.strategies["lora"]
     assert found.strategies["other"] == wanted.strategies["other"]
     assert found.strategies["tfidf"].params == wanted.strategies["tfidf"].params | {"choose_by": "selection"}
     assert len(said) == 1 and "tfidf" in said[0] and "choose_by: selection" in said[0]
-    assert begun_params(wanted, None, said.append) is wanted
+    assert begun_params(wanted, (), said.append) is wanted

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from factories import HONEST, compare, make_cell
 from tunebench.analysis.analysis import analyse
-from tunebench.analysis.comparison import select_arm
+from tunebench.analysis.comparison import select_configuration
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
 from tunebench.api import run_study, write_report
@@ -119,7 +119,7 @@ def scored(rate: float, score: float, metric: str) -> Any:
 def test_the_learning_rate_is_chosen_in_the_metrics_direction(metric: str, best: float) -> None:
     cells = [scored(1e-5, 0.2, metric), scored(2e-5, 0.4, metric)]
     (group,) = compare(cells).groups()
-    chosen = select_arm(group.arms)
+    chosen = select_configuration(group.configs)
     assert chosen is not None and chosen.learning_rate == best
 
 

@@ -90,7 +90,9 @@ def test_records_hold_the_scores_of_their_predictions(study: Path) -> None:
         right = ((stored["logits"] > 0) == stored["labels"]).all(1).mean()
         assert record.scores["subset_accuracy"] == pytest.approx(right)
         assert [one.label for one in record.scores.per_class] == list(NAMES) and record.scores.confusion == []
-        assert (record.examples.train, record.examples.validation) == (49, 11)
+        # A cross-validation trains on the validation part too.
+        parts = (60, 0) if cell.spec.kind == "tfidf" else (49, 11)
+        assert (record.examples.train, record.examples.validation) == parts
     # The words say it all.
     scores = {c.spec.kind: c.score("macro_f1") for c in StudyStore.open(study).cells()}
     assert scores["tfidf"] is not None and scores["tfidf"] > 0.9
@@ -138,7 +140,8 @@ def test_predict_and_serve_answer_with_all_labels(study: Path) -> None:
     assert found.exit_code == 0, found.output
     first, second = map(json.loads, found.stdout.splitlines())
     assert set(first["labels"]) == {"joy", "love"} and len(first["probabilities"]) == 2
-    assert first["probabilities"] == sorted(first["probabilities"], reverse=True) and second["labels"] == []
+    assert first["probabilities"] == sorted(first["probabilities"], reverse=True)
+    assert len(second["labels"]) == len(second["probabilities"])
     table = CliRunner().invoke(app, ["predict", str(run), text, "--format", "csv"]).stdout.splitlines()
     assert table[0] == "labels,probabilities" and "joy" in table[1]
     predictor = load(run)
@@ -176,3 +179,43 @@ def test_the_plan_names_labels_that_a_part_lacks(tiny_model: Callable[[str], Pat
         on_progress=said.append,
     )
     assert any("the test part has no text with pride" in line for line in said)
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Path:
+    root = tmp_path_factory.mktemp("tuned")
+    data = root / "data"
+    data.mkdir()
+    strategies = {"full": {"learning_rate": 1e-3}, "tfidf": {"c": [0.01]}}
+    made = config(tiny_model("distilbert"), write_data(data), strategies=strategies, seeds=[1], thresholds="tuned")
+    run_study(made, folder=root / "study", measure=False, execution=Execution(device="cpu", threads=1))
+    return root / "study"
+
+
+def test_tuned_thresholds_are_kept_scored_and_exported(tuned: Path, tmp_path: Path) -> None:
+    analysis = analyse(load_comparison(tuned))
+    assert any("above its own threshold, chosen on validation" in line for line in analysis.warnings)
+    for entry in analysis.entries:
+        (cell,) = entry.cells
+        record, stored = cell.record, cell.predictions() if cell.predictions else {}
+        assert record is not None and record.scores is not None and record.thresholds is not None
+        given = expit(stored["logits"].astype(np.float64)) > record.thresholds
+        assert (entry.predictions[0] == given).all()
+        assert record.scores["subset_accuracy"] == pytest.approx((given == stored["labels"]).all(1).mean())
+        StudyStore.open(tuned).run_folder(cell.spec.run_id).check_results(record)
+        export_run(tuned, out=tmp_path / cell.spec.kind, run_id=cell.spec.run_id)
+        for place in (run_of(tuned, cell.spec.kind), tmp_path / cell.spec.kind):
+            predictor = load(place)
+            texts = ["the film was lovely and dear", "two awful men in paris"]
+            shares = predictor.predict_proba(texts)
+            for said, row in zip(predictor.predict(texts), shares, strict=True):
+                assert said == tuple(n for n, p, t in zip(NAMES, row, record.thresholds, strict=True) if p > t)
+
+
+@pytest.mark.parametrize("changes", [{"selection": "last", "validation_fraction": 0}])
+def test_thresholds_need_a_validation_part(
+    tiny_model: Callable[[str], Path], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    made = config(tiny_model("distilbert"), write_data(tmp_path), thresholds="tuned", **changes)
+    with pytest.raises(TunebenchError, match="tuned needs a validation part"):
+        make_plan(made, execution=Execution(device="cpu"), measure=False)

@@ -25,7 +25,7 @@ from tunebench.errors import TunebenchError
 from tunebench.importing.sets import tell_apart
 from tunebench.report.tables import make_tables
 from tunebench.store.cell import Cell
-from tunebench.store.imported import ImportedSpec
+from tunebench.store.imported import ImportedRun
 from tunebench.store.record import RunRecord
 from tunebench.store.seal import KEY
 from tunebench.study.spec import RunSpec
@@ -77,10 +77,10 @@ def bring(*folders: Path, size: int | None = 80, said: tuple[str, ...] = ()) -> 
     return comparison
 
 
-def only(comparison: Comparison) -> tuple[ImportedSpec, RunRecord, str]:
+def only(comparison: Comparison) -> tuple[ImportedRun, RunRecord, str]:
     """Return spec, record and remarks of the one run."""
     (cell,) = comparison.cells
-    assert isinstance(cell.spec, ImportedSpec) and cell.record is not None and cell.record.imported is not None
+    assert isinstance(cell.spec, ImportedRun) and cell.record is not None and cell.record.imported is not None
     return cell.spec, cell.record, "\n".join(cell.record.imported.remarks)
 
 
@@ -468,7 +468,7 @@ def test_the_batch_size_of_autotrain_counts_where_the_steps_fit(
 def test_nothing_is_claimed_that_no_folder_tells(tmp_path: Path) -> None:
     """Every field of a run's recipe and protocol is None where nothing gives it, whatever fields there are."""
     spec, _, _ = only(bring(write(tmp_path / "run", all_results={"test_loss": 0.5})))
-    told = {"schema_version", "label", "params", "train_size", "model", "data"}
+    told = {"schema_version", "label", "params", "train_size", "model", "data", "task", "without_effect"}
     assert {name: getattr(spec, name) for name in RunSpec.model_fields if name not in told} == dict.fromkeys(
         set(RunSpec.model_fields) - told
     )
@@ -484,8 +484,9 @@ def test_runs_that_an_earlier_version_imported_still_load(tmp_path: Path, claime
     old = json.loads(record_file.read_text())
     spec = old["spec"]
     # Fields that came later.
-    for name in ("batches", "copies", "base_head", "metric", "splits"):
+    for name in ("batches", "copies", "base_head", "metric", "splits", "not_in_id", "truncation", "task"):
         spec.pop(name, None)
+    spec["schema_version"] = 1
     if claimed:
         spec["batches"] = "by_length"
     hashed = {key: value for key, value in spec.items() if key not in ("label", "origin")}
@@ -504,7 +505,21 @@ def test_runs_that_an_earlier_version_imported_still_load(tmp_path: Path, claime
     (cell,) = load_comparison(out).cells
     assert cell.record is not None and cell.status == "complete"
     assert (cell.spec.run_id, cell.spec.batches) == (name, None)
+    # Written anew it has all fields of today, and keeps its id.
+    again = RunRecord.model_validate(cell.record.model_dump(mode="json"))
+    assert again.spec == cell.spec and again.spec.run_id == name
     write_report(out)
+
+
+def test_a_field_that_comes_later_changes_no_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Later(ImportedRun):
+        added: str | None = None
+
+    spec, record, _ = only(bring(write(tmp_path / "run", trainer_state=make_state())))
+    stored = record.spec.model_dump(mode="json")
+    monkeypatch.setattr("tunebench.store.imported._IN_ID", {*stored, "added"} - {"label", "content", "origin"})
+    assert Later.model_validate(stored).run_id == spec.run_id != spec.model_copy(update={"epochs": 99}).run_id
+    assert Later.model_validate(stored | {"added": "x"}).run_id != spec.run_id
 
 
 def without_scores(state: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from tunebench.errors import TunebenchError
 from tunebench.report.figures import FIGURES
 from tunebench.report.tables import TABLES, make_tables
 from tunebench.report.tables.render import to_csv
-from tunebench.store.imported import ImportedSpec
+from tunebench.store.imported import ImportedRun
 from tunebench.store.study_folder import StudyStore
 
 TRAIN, TEST, BATCH, EPOCHS = 52, 40, 8, 2
@@ -339,7 +339,7 @@ def test_known_seeds_are_averaged(theirs: Path) -> None:
     twin(theirs)
     settings = ("strategy=lora", "learning_rate=5e-3", "lora:seed=1", "lora-b:seed=2")
     (group,) = bring(theirs, *settings, folders=PAIR).groups()
-    assert [cell.spec.seed for cell in group.arms[0].cells] == [1, 2]
+    assert [cell.spec.seed for cell in group.configs[0].cells] == [1, 2]
 
 
 def test_runs_of_unknown_seeds_stand_apart_under_their_own_labels(theirs: Path) -> None:
@@ -592,7 +592,7 @@ def test_any_part_of_a_folder_imports_or_is_refused(
         return
     make_tables(analyse(load_comparison(root / "out")))
     for cell in comparison.cells:
-        assert isinstance(cell.spec, ImportedSpec)
+        assert isinstance(cell.spec, ImportedRun)
         assert cell.spec.train_size == TRAIN
         if not (root / cell.spec.label / "predictions.npz").exists():
             assert cell.record is not None and not cell.record.files

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from factories import EIGHT, HONEST, compare, make_cell, make_grid, make_record, make_spec, with_predictions
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
-from tunebench.analysis.log_history import binned, curve, last_step, mean_by_epoch, mean_curve
+from tunebench.analysis.log_history import binned, last_step, logged_series, mean_by_epoch, mean_curve
 from tunebench.analysis.published import reference
 from tunebench.data.reference import DataRef
 from tunebench.formatting import learning_rate
@@ -424,10 +424,10 @@ def test_a_curve_takes_the_last_entry_of_a_step_and_leaves_out_what_is_not_finit
         {"step": 3, "epoch": 1.5, "loss": float("nan")},
         {"step": 4, "epoch": 2.0, "train_loss": 0.1},
     ]
-    found = curve(history, "loss")
+    found = logged_series(history, "loss")
     assert found.steps.tolist() == [1, 2] and found.values.tolist() == [0.7, 0.4]
     assert last_step(history) == 4 and last_step([]) == 0
-    assert len(curve(history, "eval_macro_f1")) == 0
+    assert len(logged_series(history, "eval_macro_f1")) == 0
 
 
 def test_epoch_means_weigh_by_steps() -> None:
@@ -437,10 +437,10 @@ def test_epoch_means_weigh_by_steps() -> None:
         {"step": 6, "epoch": 1.5, "loss": 0.4},
         {"step": 8, "epoch": 2.0, "loss": 0.2},
     ]
-    epochs, means = mean_by_epoch(curve(history, "loss"))
+    epochs, means = mean_by_epoch(logged_series(history, "loss"))
     assert epochs.tolist() == [1, 2]
     assert means == pytest.approx([(1.0 + 3 * 0.6) / 4, 0.3])
-    assert len(mean_by_epoch(curve([], "loss"))[0]) == 0
+    assert len(mean_by_epoch(logged_series([], "loss"))[0]) == 0
 
 
 def test_mean_curves() -> None:

@@ -27,7 +27,7 @@ from tunebench.report.source import Source
 from tunebench.report.tables import make_tables
 from tunebench.stats import Interval, calibration
 from tunebench.store.cell import Cell
-from tunebench.store.imported import ImportedData, ImportedModel, ImportedSpec
+from tunebench.store.imported import ImportedData, ImportedModel, ImportedRun
 from tunebench.study.yaml_file import load_study
 
 
@@ -90,7 +90,7 @@ def test_chart_and_table_have_the_same_front(tmp_path: Path) -> None:
     rows = SECTIONS["cost"].build(source)["data"]["rows"]
     for kind in ("train_seconds", "peak_memory_bytes", "trainable_params", "artifact_bytes"):
         chart = {row["strategy"] for row in rows if row["view"] == kind and row["kind"] == "front"}
-        assert chart == {p.arm.label for p in source.analysis.fronts[5_000, kind] if p.on_front}
+        assert chart == {p.config.label for p in source.analysis.fronts[5_000, kind] if p.on_front}
 
 
 def test_the_diagram_of_reliability_has_the_bins_of_the_table(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_runs_without_a_confusion_matrix_are_left_out(tmp_path: Path, monkeypatc
 
 def test_what_is_not_known_of_an_imported_recipe_is_not_the_models_own(tmp_path: Path) -> None:
     cell = make_cell(**HONEST)
-    spec = ImportedSpec(
+    spec = ImportedRun(
         label="theirs", content="c", train_size=5_000, epochs=3, model=ImportedModel(), data=ImportedData()
     )
     record = cell.record

@@ -17,13 +17,13 @@ from rich.console import Console
 
 from factories import HONEST, compare, make_cell, make_grid
 from tunebench.analysis.analysis import analyse
-from tunebench.analysis.comparison import Comparison, Summary
+from tunebench.analysis.comparison import Comparison, MeanOverSeeds
 from tunebench.analysis.published import reference
 from tunebench.errors import ConfigError
 from tunebench.formatting import escape_markdown, learning_rate, p_value, significant
 from tunebench.models.reference import ModelRef
 from tunebench.report.tables import TABLES, make_tables
-from tunebench.report.tables.render import RENDERERS, Column, Table, to_csv, to_markdown, to_rich, to_text
+from tunebench.report.tables.render import RENDERERS, Column, ReportTable, to_csv, to_markdown, to_rich, to_text
 from tunebench.stats import Interval
 from tunebench.store.record import Status
 
@@ -37,7 +37,7 @@ def mixed() -> Comparison:
     return compare([make_cell("full"), *rest])
 
 
-def table(name: str, comparison: Comparison) -> Table:
+def table(name: str, comparison: Comparison) -> ReportTable:
     return make_tables(analyse(comparison), [name])[0]
 
 
@@ -219,8 +219,8 @@ def with_markup(test: Callable[[str], None]) -> Callable[[str], None]:
     return test
 
 
-def one_cell(text: str) -> Table:
-    return Table("t", "Title", (Column("a", "A", align="left"), Column("b", "B")), ({"a": text, "b": 1},))
+def one_cell(text: str) -> ReportTable:
+    return ReportTable("t", "Title", (Column("a", "A", align="left"), Column("b", "B")), ({"a": text, "b": 1},))
 
 
 @with_markup
@@ -251,7 +251,7 @@ def test_ordinary_cells_need_no_escape(text: str) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(CELLS, min_size=1, max_size=4))
 def test_csv_gives_back_what_went_in(texts: list[str]) -> None:
-    made = Table("t", "T", (Column("a", "A"), Column("b", "B")), tuple({"a": t, "b": None} for t in texts))
+    made = ReportTable("t", "T", (Column("a", "A"), Column("b", "B")), tuple({"a": t, "b": None} for t in texts))
     rows = list(csv.reader(io.StringIO(to_csv(made))))
     assert [rows[0], *([cell.removeprefix("'"), b] for cell, b in rows[1:])] == [
         ["a", "b"],
@@ -263,7 +263,7 @@ def test_csv_gives_back_what_went_in(texts: list[str]) -> None:
     "text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "-", "--", "-1-", "=-1", "\t=1", "\r\n=1", "-1 cmd|' /C calc'!A0"]
 )
 def test_csv_holds_no_formulas(text: str) -> None:
-    made = Table("t", "T", (Column("a", "A"), Column("b", "B")), ({"a": text, "b": f"a{text}"},))
+    made = ReportTable("t", "T", (Column("a", "A"), Column("b", "B")), ({"a": text, "b": f"a{text}"},))
     assert list(csv.reader(io.StringIO(to_csv(made), newline="")))[1] == [f"'{text}", f"a{text}"]
 
 
@@ -273,13 +273,13 @@ NUMBERS = (-1, -0.5, float("-inf"), np.float32(-2.5), "-1", "-0.3", "+1,234.50",
 @pytest.mark.parametrize("value", NUMBERS)
 def test_numbers_stay_numbers_in_csv(value: Any) -> None:
     interval = Interval(-0.1, -0.2, -0.05, 0.95, "method", "seeds")
-    made = Table("t", "T", (Column("a", "A"), Column("b", "B")), ({"a": value, "b": interval},))
+    made = ReportTable("t", "T", (Column("a", "A"), Column("b", "B")), ({"a": value, "b": interval},))
     assert list(csv.reader(io.StringIO(to_csv(made))))[1] == [str(value), "-0.1", "-0.2", "-0.05"]
 
 
 def test_plain_text_is_aligned() -> None:
     rows = ({"a": "中文", "b": 5}, {"a": "x", "b": 1000}, {"a": "[red]y[/red]", "b": None})
-    made = Table("t", "T", (Column("a", "A", align="left"), Column("b", "B", "s")), rows, ("A note.",))
+    made = ReportTable("t", "T", (Column("a", "A", align="left"), Column("b", "B", "s")), rows, ("A note.",))
     assert to_text(made).splitlines() == [
         "T",
         "",
@@ -296,7 +296,7 @@ def test_plain_text_is_aligned() -> None:
 @pytest.mark.parametrize("width", [60, 100, 200])
 def test_the_terminal_table_keeps_numbers_whole(width: int) -> None:
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    made = Table(
+    made = ReportTable(
         "t", "T", (Column("a", "A", align="left"), Column("b", "Long header")), ({"a": "[b]x", "b": 66_955_010},)
     )
     console.print(to_rich(made))
@@ -337,8 +337,8 @@ def test_a_p_is_never_longer_than_anybody_reads(value: float, shown: str) -> Non
 
 def test_a_mean_of_one_has_no_deviation() -> None:
     column = Column("a", "A", show="{:.2f}".format)
-    assert column.text(Summary((0.5,))) == "0.50"
-    assert column.text(Summary((0.5, 0.7))) == "0.60 ± 0.14"
+    assert column.text(MeanOverSeeds((0.5,))) == "0.50"
+    assert column.text(MeanOverSeeds((0.5, 0.7))) == "0.60 ± 0.14"
     assert column.text(None) == "–"
     giga = Column("a", "A", "GB", show=significant(3), per=1e9)
-    assert giga.text(Summary((1.2e9, 1.3e9, 1.4e9))) == "1.30 ± 0.10"
+    assert giga.text(MeanOverSeeds((1.2e9, 1.3e9, 1.4e9))) == "1.30 ± 0.10"

@@ -32,8 +32,8 @@ from tunebench.stats import (
     seed_interval,
     wilson_interval,
 )
-from tunebench.stats.cells import influence, joint_cells, observed_scores
 from tunebench.stats.intervals import _acceleration
+from tunebench.stats.joint_counts import influence, joint_counts, observed_scores
 from tunebench.stats.methods import bca_ends, bootstrap_p, crossed_parts, percentile_ends, resample_seeds
 
 
@@ -103,10 +103,10 @@ def test_intervals_over_examples_cover(metric: Measure, method: str) -> None:
 @pytest.mark.parametrize("metric", [MACRO_F1, ACCURACY], ids=["macro_f1", "accuracy"])
 def test_acceleration_is_the_jackknifes(metric: Any) -> None:
     labels, predicted = sample_confusion(np.random.default_rng(0), 400, CONFUSION)
-    cells = joint_cells(labels, predicted, classes=3)
+    cells = joint_counts(labels, predicted, classes=3)
     jack = np.empty(400)
     for i in range(400):
-        left = joint_cells(np.delete(labels, i), np.delete(predicted, i), classes=3)
+        left = joint_counts(np.delete(labels, i), np.delete(predicted, i), classes=3)
         jack[i] = observed_scores(left, metric)[0]
     gap = jack.mean() - jack
     slow = (gap**3).sum() / (6 * (gap**2).sum() ** 1.5)

@@ -7,8 +7,8 @@ import pytest
 
 from stats.populations import share
 from tunebench.stats import Difference, Interval, crossed_difference, crossed_interval, example_interval
-from tunebench.stats import cells as module
-from tunebench.stats.cells import joint_cells, resampled_scores, score_covariance
+from tunebench.stats import joint_counts as module
+from tunebench.stats.joint_counts import joint_counts, resampled_scores, score_covariance
 from tunebench.tasks.metrics import METRICS, Metric
 
 #: One of each way to a variance: influence function, confusion matrix, ranking, bins.
@@ -35,7 +35,7 @@ def decoded(metric: Metric, logits: np.ndarray) -> np.ndarray:
 def test_covariances_are_those_of_resamples(name: str) -> None:
     metric = METRICS[name]
     labels, logits = runs(np.random.default_rng(0), 400, 3)
-    cells = joint_cells(labels, decoded(metric, logits), classes=2)
+    cells = joint_counts(labels, decoded(metric, logits), classes=2)
     expected = np.cov(resampled_scores(cells, metric=metric, resamples=3000, rng=np.random.default_rng(1)).T)
     assert score_covariance(cells, metric) == pytest.approx(expected, abs=0.12 * expected.max())
 
@@ -78,4 +78,4 @@ def test_an_interval_may_leave_zero_to_one_where_the_metric_does() -> None:
 
 def test_values_must_be_finite() -> None:
     with pytest.raises(ValueError, match="not finite"):
-        joint_cells(np.array([0, 1]), np.full((1, 2, 2), np.nan), classes=2)
+        joint_counts(np.array([0, 1]), np.full((1, 2, 2), np.nan), classes=2)

@@ -8,10 +8,13 @@ from scipy.special import expit
 from sklearn import metrics as sk
 
 from tunebench.stats import crossed_difference, example_interval
-from tunebench.stats.cells import influence, joint_cells, observed_scores, with_pseudo_examples
+from tunebench.stats.joint_counts import influence, joint_counts, observed_scores, with_pseudo_examples
+from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.multi_label import MULTI_LABEL
+from tunebench.tasks.thresholds import tuned_thresholds
 
 METRICS = MULTI_LABEL.metrics
+CUTS = np.linspace(0.005, 0.995, 199)
 
 
 def made(texts: int = 80, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +68,7 @@ def test_weights_count_examples_as_often(name: str) -> None:
 def test_influence_is_what_one_more_example_changes(name: str) -> None:
     labels, logits = made(60)
     metric, small = METRICS[name], 1e-6
-    cells = joint_cells(labels, metric.decode(logits)[None], classes=5)
+    cells = joint_counts(labels, metric.decode(logits)[None], classes=5)
     found, base = influence(cells, metric), observed_scores(cells, metric)[0]
     assert found is not None and abs((found[0] * cells.counts).mean()) < 1e-9
     for place in (0, 7, 31):
@@ -89,7 +92,7 @@ def test_intervals_and_tests_hold_several_labels(name: str) -> None:
 
 def test_imagined_examples_hold_each_label_found_and_missed() -> None:
     labels, logits = made(20)
-    cells = joint_cells(labels, MULTI_LABEL.outputs.predicted(np.stack([logits, logits])), classes=5)
+    cells = joint_counts(labels, MULTI_LABEL.outputs.predicted(np.stack([logits, logits])), classes=5)
     more = with_pseudo_examples(cells, 1)
     assert more.n == cells.n + 10 and more.labels[20:].sum() == 10
     hits = (more.predictions[:, 20:] == more.labels[20:]).all(2)
@@ -114,3 +117,31 @@ def test_scores_by_label_are_those_of_scikit_learn() -> None:
             [part[number] for part in expected]
         )
     assert found.confusion == []
+
+
+def test_thresholds_are_those_of_the_best_f1_of_each_label() -> None:
+    labels, logits = made(60, seed=3)
+    labels[:, 3] = 1
+    found = tuned_thresholds(labels, logits)
+    assert found[3] == found[4] == 0.5  # all texts have the one label, and none the other
+    shares = expit(logits.astype(np.float64))
+    for label in range(3):
+        tried = {
+            cut: sk.f1_score(labels[:, label], shares[:, label] > cut) for cut in np.linspace(0.001, 0.999, 999)
+        }
+        mine = sk.f1_score(labels[:, label], shares[:, label] > found[label])
+        assert mine >= max(tried.values()) - 1e-12
+        nearest = min(abs(cut - 0.5) for cut, score in tried.items() if score > mine - 1e-12)
+        assert abs(found[label] - 0.5) <= nearest + 0.1
+
+
+def test_thresholds_move_predictions_and_nothing_else() -> None:
+    labels, logits = made()
+    task = MULTI_LABEL.at((0.2, 0.5, 0.8, 0.1, 0.5))
+    shares = expit(logits)
+    assert (task.outputs.predicted(logits) == (shares > [0.2, 0.5, 0.8, 0.1, 0.5])).all()
+    for name in METRICS.known:
+        same = task.metric(name)(labels, logits) == METRICS[name](labels, logits)
+        assert same == (METRICS[name].needs != "labels"), name
+    with pytest.raises(ValueError, match="no thresholds"):
+        CLASSIFICATION.at((0.5, 0.5))

@@ -16,6 +16,7 @@ from transformers import TrainerState
 
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataConfig, DataRef
+from tunebench.execution.estimates import estimate_runs
 from tunebench.machine.settings import Execution
 from tunebench.models.loading import resolve_model
 from tunebench.store.live import Progress
@@ -152,6 +153,77 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_does(
         assert {k: v for k, v in entry.items() if k in ("loss", "eval_loss", "step")} == {
             k: v for k, v in other.items() if k in ("loss", "eval_loss", "step")
         }
+
+
+def test_min_steps_add_whole_epochs_and_the_estimate_counts_them(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    spec, dataset = make_spec(tiny_model("distilbert"), reviews, min_steps=20, epochs=1)
+    record, _, _ = train(spec, dataset, tmp_path)
+    per_epoch = math.ceil(108 / 8)
+    assert record.timing and len(record.timing.step_seconds) == 2 * per_epoch, "28, the first multiple from 20 on"
+    plain, _ = make_spec(tiny_model("distilbert"), reviews, epochs=2)
+    # The same training: only the way of saying so differs.
+    same, _, _ = train(plain, dataset, tmp_path)
+    assert same.scores == record.scores and same.log_history[:-1] == record.log_history[:-1]
+    execution = Execution(device="cpu", threads=1)
+    found = estimate_runs([spec, plain], dataset=dataset, execution=execution, measure=False)
+    assert found[spec.run_id].steps == found[plain.run_id].steps == 28
+
+
+def test_what_changes_nothing_leaves_the_run_id_alone(tiny_model: Callable[[str], Path], reviews: Path) -> None:
+    ids = [
+        make_spec(tiny_model("distilbert"), reviews, **changes)[0].run_id
+        for changes in ({}, {"min_steps": 0, "patience": 0}, {"min_steps": 7}, {"patience": 2})
+    ]
+    assert ids[0] == ids[1] and len(set(ids)) == 3
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+def test_patience_stops_where_a_longer_look_finds_nothing_better(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, engine: str
+) -> None:
+    changes = {"epochs": 5, "engine": engine}
+    whole, _, _ = _early(tiny_model, reviews, tmp_path / "whole", **changes)
+    early, _, _ = _early(tiny_model, reviews, tmp_path / "early", patience=2, **changes)
+    scores = [(e["step"], e["eval_macro_f1"]) for e in whole.log_history if "eval_macro_f1" in e]
+    seen = [(e["step"], e["eval_macro_f1"]) for e in early.log_history if "eval_macro_f1" in e]
+    assert seen == scores[: len(seen)], "up to the stop it is the same training"
+    # The slow definition: the first evaluation with the best score two or more before it.
+    values = [score for _, score in scores]
+    ends = next(k for k in range(len(values)) if k - values[: k + 1].index(max(values[: k + 1])) >= 2)
+    assert len(seen) == ends + 1 < len(values)
+    assert early.selected and early.selected.score == max(values[: ends + 1])
+
+
+def test_a_run_that_stops_early_ends_the_same_wherever_it_was_interrupted(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    undisturbed, _, _ = _early(tiny_model, reviews, tmp_path / "a", patience=2, epochs=5)
+    last = max(entry["step"] for entry in undisturbed.log_history)
+    for step in (last - 1, last):
+        place = tmp_path / f"{step}"
+        try:
+            record, _, _ = _early(tiny_model, reviews, place, patience=2, epochs=5, stop=stop_after(step))
+        except Interrupted:
+            record, _, _ = _early(tiny_model, reviews, place, patience=2, epochs=5)
+        assert record.scores == undisturbed.scores and record.selected == undisturbed.selected
+
+
+def _early(
+    tiny_model: Callable[[str], Path],
+    reviews: Path,
+    place: Path,
+    stop: Callable[[], bool] = lambda: False,
+    **changes: Any,
+) -> tuple[RunRecord, RunFolder, list[Progress]]:
+    spec, dataset = make_spec(tiny_model("distilbert"), reviews, **changes)
+    return train(spec, dataset, place, stop)
+
+
+def test_patience_without_validation_is_refused(tiny_model: Callable[[str], Path], reviews: Path) -> None:
+    with pytest.raises(ValueError, match="needs selection: validation"):
+        make_spec(tiny_model("distilbert"), reviews, patience=2, selection="last")
 
 
 def test_a_run_alone_is_the_run_in_a_grid(tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path) -> None:

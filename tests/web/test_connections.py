@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 from tunebench.errors import ConfigError
 from tunebench.web.connections import HEAD_BYTES, bounded_protocol
 from tunebench.web.hosts import check_token, exposure, has_token, host_names, is_loopback
-from tunebench.web.serving.gate import Gate, Tally
+from tunebench.web.serving.admission import AdmissionControl, Tally
 from tunebench.web.serving.limits import Limits
 from tunebench.web.serving.metrics import Metrics
 from tunebench.web.serving.schema import request_type, strange_keys
@@ -33,8 +33,8 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """A server with narrow bounds, behind the gate of ``tunebench serve``, with a token."""
-    gate = Gate(
+    """A server with narrow bounds, behind the admission control of ``tunebench serve``, with a token."""
+    admission = AdmissionControl(
         answer,
         names=host_names("127.0.0.1"),
         token="right",
@@ -45,7 +45,7 @@ def port() -> Iterator[int]:
     )
     listener = socket.create_server(("127.0.0.1", 0))
     protocol = bounded_protocol(connections=CONNECTIONS, head_seconds=HEAD_SECONDS)
-    server = uvicorn.Server(uvicorn.Config(gate, http=protocol, log_level="critical", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(admission, http=protocol, log_level="critical", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:

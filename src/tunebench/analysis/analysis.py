@@ -10,14 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from tunebench.analysis.comparison import Arm, Comparison
+from tunebench.analysis.comparison import Comparison, Configuration
 from tunebench.analysis.costs import Point, fronts, measure
 from tunebench.analysis.curves import Curve, crossings, curves
 from tunebench.analysis.evidence import Entry, collect, interval_of, undefined
-from tunebench.analysis.pairs import Pair, compare_pairs
+from tunebench.analysis.pairs import Pair, compare_pairs, difference_of
 from tunebench.analysis.quality import Agreement, agreement, calibrations
+from tunebench.analysis.undertraining import Undertrained, undertrained
 from tunebench.analysis.variance import shares_of
 from tunebench.analysis.warnings import warnings_of
+from tunebench.analysis.wording import show_difference
 from tunebench.stats import Calibration, Crossing, Interval, Refusal, VarianceShares
 
 #: Pairs that a sentence names one by one.
@@ -80,35 +82,42 @@ class Analysis:
         return [(entry, found) for entry in self.entries if (found := calibrations(entry))]
 
     @cached_property
+    def undertrained(self) -> list[Undertrained]:
+        """Strategies that were trained too little to speak for themselves, by strategy and size."""
+        metric = self.comparison.measure
+        return undertrained(self.entries, difference_of, lambda found: show_difference(found.interval, metric))
+
+    @cached_property
     def warnings(self) -> list[str]:
         """What a reader must know before believing a table, one sentence each."""
         found = [*self._undefined(), *self._noise()]
-        return [*warnings_of(self.comparison, found), *self.comparison.notes]
+        doubts = [one.sentence for one in self.undertrained]
+        return [*doubts, *warnings_of(self.comparison, found), *self.comparison.notes]
 
     def at(self, size: int) -> list[Entry]:
         """Return the entries of one training size."""
         return [entry for entry in self.entries if entry.train_size == size]
 
-    def entry(self, arm: Arm) -> Entry | None:
-        """Return the entry of an arm; None where it was not selected or has no predictions."""
-        return next((entry for entry in self.entries if entry.arm is arm), None)
+    def entry(self, config: Configuration) -> Entry | None:
+        """Return the entry of a configuration; None where it was not selected or has no predictions."""
+        return next((entry for entry in self.entries if entry.config is config), None)
 
-    def interval(self, arm: Arm, column: str) -> Interval | None:
+    def interval(self, config: Configuration, column: str) -> Interval | None:
         """Return the mean of a score with its 95 % interval, the same for every table, chart and sentence.
 
         Args:
-            arm: Runs that differ in their seed alone.
+            config: Runs that differ in their seed alone.
             column: A column of the rows.
 
         Returns:
-            The interval of the entry, over seeds and test examples. Where the arm has no entry, or the
+            The interval of the entry, over seeds and test examples. Where the configuration has no entry, or the
             score cannot be computed from predicted classes, the t interval over seeds; None with one seed.
         """
-        return interval_of(arm, self.entry(arm), column)
+        return interval_of(config, self.entry(config), column)
 
-    def points(self, arms: tuple[Arm, ...], kind: str) -> list[Point]:
-        """Place arms of any size on one plane of score and cost, and find their common front."""
-        return measure([(arm, self.entry(arm)) for arm in arms], kind, self.comparison.measure)
+    def points(self, configs: tuple[Configuration, ...], kind: str) -> list[Point]:
+        """Place configurations of any size on one plane of score and cost, and find their common front."""
+        return measure([(config, self.entry(config)) for config in configs], kind, self.comparison.measure)
 
     def _undefined(self) -> list[str]:
         """Name the runs for which the metric is not defined."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tunebench.analysis.published import reference
 from tunebench.errors import StoreError
 from tunebench.store.cell import Cell
-from tunebench.store.imported import ImportedData, is_imported
+from tunebench.store.imported import AnyRun, ImportedData, is_imported
 from tunebench.store.record import Status
-from tunebench.study.spec import RunSpec
 from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import DEFAULT_METRIC, Metric
 from tunebench.tasks.registry import TASKS
@@ -22,8 +21,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+#: Subset draw and seed of a run; None where an imported run does not tell it.
+Draw = tuple[int | None, int | None]
+
 #: What imported runs must share beside their fingerprints, which they do not have.
-IMPORTED_PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
+IMPORTED_PROTOCOL: dict[str, Callable[[AnyRun], Any]] = {
     "data": lambda spec: spec.data.source if is_imported(spec) else None,
     "model": lambda spec: spec.model.source if is_imported(spec) else None,
     "number of classes": lambda spec: len(spec.data.label_names) or None,
@@ -32,11 +34,11 @@ IMPORTED_PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
 }
 
 
-def _of(spec: RunSpec, name: str, otherwise: Any) -> Any:
+def _of(spec: AnyRun, name: str, otherwise: Any) -> Any:
     return getattr(spec.data, name) if isinstance(spec.data, ImportedData) else otherwise
 
 
-def check_coordinates(specs: Sequence[RunSpec]) -> None:
+def check_coordinates(specs: Sequence[AnyRun]) -> None:
     """Check that runs of one label and size can be told apart, and so averaged or chosen from.
 
     Args:
@@ -68,7 +70,7 @@ def check_coordinates(specs: Sequence[RunSpec]) -> None:
 
 #: What all cells of a comparison share; tables never mix values of runs that differ here. What is not known
 #: of an imported run is ``None``: it may stand beside others, which is said, and is averaged with none.
-PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
+PROTOCOL: dict[str, Callable[[AnyRun], Any]] = {
     "data (fingerprint)": lambda spec: spec.data.fingerprint,
     "model (fingerprint)": lambda spec: spec.model.fingerprint,
     **IMPORTED_PROTOCOL,
@@ -83,7 +85,7 @@ PROTOCOL: dict[str, Callable[[RunSpec], Any]] = {
 
 
 @dataclass(frozen=True)
-class Summary:
+class MeanOverSeeds:
     """One figure over seeds.
 
     Attributes:
@@ -104,12 +106,12 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Arm:
+class Configuration:
     """The runs of one strategy at one size and one learning rate: they differ in seed and subset draw only."""
 
     label: str
     train_size: int
-    learning_rate: float
+    learning_rate: float | None
     cells: tuple[Cell, ...]
 
     @property
@@ -139,35 +141,35 @@ class Arm:
         return any(cell.status not in ("pending", "running", "left_out") for cell in self.cells)
 
     @property
-    def draws(self) -> set[tuple[int, int]]:
+    def draws(self) -> set[Draw]:
         """Subset draw and seed of every planned run."""
         return {cell.draw for cell in self.cells}
 
-    def failed(self, draws: set[tuple[int, int]]) -> bool:
+    def failed(self, draws: set[Draw]) -> bool:
         """Whether a run of one of these draws failed or ran out of memory."""
         return any(cell.draw in draws for cell in self.cells if cell.status in ("failed", "out_of_memory"))
 
-    def summary(self, *columns: str) -> Summary | None:
+    def summary(self, *columns: str) -> MeanOverSeeds | None:
         """Summarise a column of the rows over scored cells, or the sum of several columns.
 
-        Cells where a column is not known are left out; None when that leaves nothing.
+        JointCounts where a column is not known are left out; None when that leaves nothing.
         """
         found = [[cell.value(column) for column in columns] for cell in self.scored]
         values = tuple(float(sum(parts)) for parts in found if None not in parts)
-        return Summary(values) if values else None
+        return MeanOverSeeds(values) if values else None
 
-    def minutes(self, *columns: str) -> Summary | None:
+    def minutes(self, *columns: str) -> MeanOverSeeds | None:
         """Return :meth:`summary` of columns in seconds, in minutes."""
         found = self.summary(*columns)
-        return None if found is None else Summary(tuple(value / 60 for value in found.values))
+        return None if found is None else MeanOverSeeds(tuple(value / 60 for value in found.values))
 
-    def per_million(self, metric: str) -> Summary | None:
+    def per_million(self, metric: str) -> MeanOverSeeds | None:
         """Summarise a metric per million trainable parameters."""
         found = [(cell.value(metric), cell.row["trainable_params"]) for cell in self.scored]
         values = tuple(score / count * 1e6 for score, count in found if score is not None and count)
-        return Summary(values) if values else None
+        return MeanOverSeeds(values) if values else None
 
-    def selection_scores(self) -> dict[tuple[int, int], float]:
+    def selection_scores(self) -> dict[Draw, float]:
         """Return the score on the selection split by subset draw and seed, where there is one."""
         trained = [cell for cell in self.cells if cell.trained]
         found = {cell.draw: cell.row["selection_score"] for cell in trained}
@@ -179,37 +181,37 @@ class Group:
     """All runs of one strategy at one size.
 
     Attributes:
-        arms: One a learning rate, ascending.
-        selected: The arm with the best mean selection score, see :func:`select_arm`; None where
+        configs: One a learning rate, ascending.
+        selected: The configuration with the best mean selection score, see :func:`select_configuration`; None where
             nothing can choose among several.
     """
 
     label: str
     train_size: int
-    arms: tuple[Arm, ...]
-    selected: Arm | None
+    configs: tuple[Configuration, ...]
+    selected: Configuration | None
 
     @property
     def cells(self) -> tuple[Cell, ...]:
         """All cells, of every learning rate."""
-        return tuple(cell for arm in self.arms for cell in arm.cells)
+        return tuple(cell for config in self.configs for cell in config.cells)
 
     @property
-    def tried(self) -> tuple[float, ...]:
+    def tried(self) -> tuple[float | None, ...]:
         """Learning rates at which a run has come to an end, ascending: what was left out was not tried."""
-        return tuple(arm.learning_rate for arm in self.arms if arm.tried)
+        return tuple(config.learning_rate for config in self.configs if config.tried)
 
     @property
-    def shown(self) -> tuple[Arm, ...]:
-        """The selected arm, or all of them where nothing chose."""
-        return self.arms if self.selected is None else (self.selected,)
+    def shown(self) -> tuple[Configuration, ...]:
+        """The selected configuration, or all of them where nothing chose."""
+        return self.configs if self.selected is None else (self.selected,)
 
     @property
     def not_chosen(self) -> tuple[Cell, ...]:
         """Cells without scores because another learning rate was chosen: no gap in the study."""
         if self.selected is None:
             return ()
-        others = [cell for arm in self.arms if arm is not self.selected for cell in arm.cells]
+        others = [cell for config in self.configs if config is not self.selected for cell in config.cells]
         return tuple(c for c in others if not c.scored and c.status in ("complete", "pruned", "pending"))
 
     @property
@@ -225,7 +227,21 @@ def states(cells: Sequence[Cell]) -> str:
     return ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))
 
 
-def select_arm(arms: Sequence[Arm]) -> Arm | None:
+def configurations_of(cells: Sequence[Cell]) -> tuple[Configuration, ...]:
+    """Return the runs of a strategy at a size by learning rate, ascending."""
+    rates = known_first({cell.spec.learning_rate for cell in cells})
+    label, size = cells[0].spec.label, cells[0].spec.train_size
+    return tuple(
+        Configuration(label, size, rate, tuple(c for c in cells if c.spec.learning_rate == rate)) for rate in rates
+    )
+
+
+def known_first(values: Iterable[Any]) -> list[Any]:
+    """Sort numbers of which one may not be known: ``None`` is last."""
+    return sorted(values, key=lambda value: (value is None, value or 0))
+
+
+def select_configuration(configs: Sequence[Configuration]) -> Configuration | None:
     """Choose a learning rate by the mean score on the selection split.
 
     Rates at which a run failed are passed over as long as another one is left: the mean over the
@@ -235,26 +251,27 @@ def select_arm(arms: Sequence[Arm]) -> Arm | None:
     judged by an easier draw; where they share none, each is judged by its own. The smaller rate wins a tie.
 
     Args:
-        arms: Arms of one strategy and size.
+        configs: Configurations of one strategy and size.
 
     Returns:
-        The arm; a single one needs no score. None where several have none (``selection: last``).
+        The configuration; a single one needs no score. None where several have none (``selection: last``).
     """
-    if len(arms) == 1:
-        return arms[0]
-    scored = [arm for arm in arms if arm.selection_scores()]
-    everywhere = set.intersection(*(arm.draws for arm in arms))
-    candidates = [arm for arm in scored if not arm.failed(everywhere or arm.draws)] or scored
+    if len(configs) == 1:
+        return configs[0]
+    scored = [config for config in configs if config.selection_scores()]
+    everywhere = set.intersection(*(config.draws for config in configs))
+    candidates = [config for config in scored if not config.failed(everywhere or config.draws)] or scored
     if not candidates:
         return None
-    shared = set.intersection(*(set(arm.selection_scores()) for arm in candidates))
+    shared = set.intersection(*(set(config.selection_scores()) for config in candidates))
 
-    def merit(arm: Arm) -> float:
-        scores, spec = arm.selection_scores(), arm.cells[0].spec
+    def merit(config: Configuration) -> float:
+        scores, spec = config.selection_scores(), config.cells[0].spec
         metric = TASKS[spec.task].metrics[spec.selects_by]
-        return metric.merit(statistics.fmean(scores[seed] for seed in sorted(shared or scores)))
+        return metric.merit(statistics.fmean(scores[seed] for seed in shared or scores))
 
-    return max(candidates, key=lambda arm: (merit(arm), -arm.learning_rate))
+    # Several have a rate each, also where they were imported: check_coordinates sees to that.
+    return max(candidates, key=lambda config: (merit(config), -(config.learning_rate or 0.0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -353,7 +370,7 @@ class Comparison:
         """The metric of the selection scores, which all cells share."""
         return self.task.metrics[self.cells[0].spec.selects_by]
 
-    def published(self, spec: RunSpec) -> dict[str, Any] | None:
+    def published(self, spec: AnyRun) -> dict[str, Any] | None:
         """Return the published values for a run, where the study asks for them and they have one."""
         return None if self.reference is None else reference(self.reference).cell(spec)
 
@@ -389,8 +406,8 @@ class Comparison:
     @property
     def selection(self) -> str:
         """The selection rule all cells share; ``not known`` where an imported run does not tell it."""
-        found: set[str | None] = {cell.spec.selection for cell in self.cells}
-        return "not known" if None in found else self.cells[0].spec.selection
+        found = {cell.spec.selection or "not known" for cell in self.cells}
+        return "not known" if "not known" in found else found.pop()
 
     @property
     def evaluated(self) -> str:
@@ -418,12 +435,8 @@ class Comparison:
         cells = [c for c in self.cells if c.spec.label == label and c.spec.train_size == size]
         if not cells:
             return None
-        rates = sorted({cell.spec.learning_rate for cell in cells})
-        arms = tuple(
-            Arm(label, size, rate, tuple(cell for cell in cells if cell.spec.learning_rate == rate))
-            for rate in rates
-        )
-        return Group(label, size, arms, select_arm(arms))
+        configs = configurations_of(cells)
+        return Group(label, size, configs, select_configuration(configs))
 
     def groups(self) -> Iterator[Group]:
         """Yield the groups by strategy, then size."""
@@ -450,7 +463,7 @@ def _check_cells(cells: Sequence[Cell]) -> None:
 
 def _check_recipe(group: Group) -> None:
     """Refuse to average over anything but seeds, or to choose among anything but learning rates."""
-    first, *others = [cell.spec.identity for cell in group.cells]
+    first, *others = [cell.spec.effective for cell in group.cells]
     for other in others:
         # That the test part is the same is checked for all runs together.
         axes = ("seed", "subset_seed", "test_seed", "learning_rate")

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from tunebench.analysis.comparison import Arm
+from tunebench.analysis.comparison import Configuration
 from tunebench.analysis.evidence import SEED, Entry, interval_of
 from tunebench.stats import Over, on_front, pareto_front, score_draws
 from tunebench.tasks.metrics import Metric
@@ -56,7 +56,7 @@ class Point:
         share: Share of the resamples (of ``over``) in which it is on the front; None where none were drawn.
     """
 
-    arm: Arm
+    config: Configuration
     entry: Entry | None
     score: float
     cost: float
@@ -67,21 +67,21 @@ class Point:
 
 def cost_of(entry: Entry, kind: str) -> float | None:
     """Return the mean cost over seeds, or None where it was not recorded."""
-    return _mean_cost(entry.arm, kind)
+    return _mean_cost(entry.config, kind)
 
 
-def measure(arms: Sequence[tuple[Arm, Entry | None]], kind: str, metric: Metric) -> list[Point]:
-    """Place arms on the plane of score and cost; those that none beats in both are its front.
+def measure(configs: Sequence[tuple[Configuration, Entry | None]], kind: str, metric: Metric) -> list[Point]:
+    """Place configurations on the plane of score and cost; those that none beats in both are its front.
 
     Args:
-        arms: With their entries, where they have one. What has no score or no such cost is left out.
+        configs: With their entries, where they have one. What has no score or no such cost is left out.
         kind: A key of :data:`COSTS`.
         metric: The score.
     """
     known = [
-        (arm, entry, score, cost)
-        for arm, entry in arms
-        if (score := _score(arm, entry, metric)) is not None and (cost := _mean_cost(arm, kind)) is not None
+        (config, entry, score, cost)
+        for config, entry in configs
+        if (score := _score(config, entry, metric)) is not None and (cost := _mean_cost(config, kind)) is not None
     ]
     if not known:
         return []
@@ -105,7 +105,7 @@ def fronts(entries: Sequence[Entry]) -> dict[str, list[Point]]:
     drawn: dict[tuple[int, ...], tuple[np.ndarray, Over]] = {}
     for kind in COSTS if entries else ():
         metric = entries[0].metric
-        points = measure([(entry.arm, entry) for entry in entries], kind, metric)
+        points = measure([(entry.config, entry) for entry in entries], kind, metric)
         known = [point.entry for point in points if point.entry is not None]
         found[kind] = points
         if not known:
@@ -136,12 +136,12 @@ def _draws(entries: Sequence[Entry], metric: Metric) -> tuple[np.ndarray, Over]:
     return draws, over
 
 
-def _score(arm: Arm, entry: Entry | None, metric: Metric) -> float | None:
-    found = interval_of(arm, entry, metric.name)
-    mean = arm.summary(metric.name)
+def _score(config: Configuration, entry: Entry | None, metric: Metric) -> float | None:
+    found = interval_of(config, entry, metric.name)
+    mean = config.summary(metric.name)
     return found.estimate if found is not None else None if mean is None else mean.mean
 
 
-def _mean_cost(arm: Arm, kind: str) -> float | None:
-    found = arm.summary(*COSTS[kind].columns)
+def _mean_cost(config: Configuration, kind: str) -> float | None:
+    found = config.summary(*COSTS[kind].columns)
     return None if found is None else found.mean

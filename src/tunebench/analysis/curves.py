@@ -66,6 +66,6 @@ def crossings(found: Sequence[Curve]) -> list[tuple[str, str, Crossing | Refusal
 
 def _points(comparison: Comparison, label: str) -> list[tuple[int, float]]:
     groups = [comparison.group(label, size) for size in comparison.sizes]
-    arms = [group.selected for group in groups if group is not None and group.selected is not None]
-    scores = [(arm.train_size, cell.score(comparison.metric)) for arm in arms for cell in arm.scored]
+    configs = [group.selected for group in groups if group is not None and group.selected is not None]
+    scores = [(config.train_size, cell.score(comparison.metric)) for config in configs for cell in config.scored]
     return [(size, float(score)) for size, score in scores if score is not None]

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tunebench.analysis.comparison import Arm, Comparison
+from tunebench.analysis.comparison import Comparison, Configuration, known_first
 from tunebench.errors import StoreError
 from tunebench.stats import Interval, Refusal, crossed_interval, example_interval, seed_interval
 from tunebench.store.cell import Cell
@@ -29,7 +29,7 @@ class Entry:
     Where each seed has a subset of its own, an interval over seeds holds both.
 
     Attributes:
-        arm: The selected learning rate's runs.
+        config: The selected learning rate's runs.
         seeds: Seeds with predictions, ascending.
         labels: True classes, shape ``(n,)``.
         predictions: Predicted classes, shape ``(seeds, n)``.
@@ -37,8 +37,8 @@ class Entry:
         metric: What it is compared by.
     """
 
-    arm: Arm
-    seeds: tuple[int, ...]
+    config: Configuration
+    seeds: tuple[int | None, ...]
     labels: np.ndarray
     predictions: np.ndarray
     logits: np.ndarray
@@ -48,12 +48,12 @@ class Entry:
     @property
     def label(self) -> str:
         """The strategy's label."""
-        return self.arm.label
+        return self.config.label
 
     @property
     def train_size(self) -> int:
         """Labels used."""
-        return self.arm.train_size
+        return self.config.train_size
 
     @property
     def classes(self) -> int:
@@ -63,12 +63,13 @@ class Entry:
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The cells behind it, by seed."""
-        return tuple(sorted(_one_a_seed(self.arm), key=lambda cell: cell.spec.seed))
+        by_seed = {cell.spec.seed: cell for cell in _one_a_seed(self.config)}
+        return tuple(by_seed[seed] for seed in known_first(by_seed))
 
     @property
     def selected_by_metric(self) -> bool:
         """Whether the runs were selected by the metric they are compared by."""
-        return self.arm.cells[0].spec.selects_by == self.metric.name
+        return self.config.cells[0].spec.selects_by == self.metric.name
 
     @property
     def redrawn(self) -> bool:
@@ -80,7 +81,7 @@ class Entry:
         """What the metric scores: classes ``(seeds, n)``, or one value a class ``(seeds, n, classes)``."""
         return self._decoded(self.metric)
 
-    def of_seeds(self, seeds: tuple[int, ...]) -> np.ndarray:
+    def of_seeds(self, seeds: tuple[int | None, ...]) -> np.ndarray:
         """Return the :attr:`values` of some seeds."""
         return np.asarray(self.values[[self.seeds.index(seed) for seed in seeds]])
 
@@ -112,13 +113,13 @@ class Entry:
         return np.stack([metric.decode(logits) for logits in self.logits])
 
 
-def interval_of(arm: Arm, entry: Entry | None, column: str) -> Interval | None:
+def interval_of(config: Configuration, entry: Entry | None, column: str) -> Interval | None:
     """Return the interval of an entry's score; without an entry that of the mean over seeds, or None."""
-    metric = TASKS[arm.cells[0].spec.task].metrics.get(column)
-    found = arm.summary(column)
+    metric = TASKS[config.cells[0].spec.task].metrics.get(column)
+    found = config.summary(column)
     if found is None:
         return None
-    if entry is not None and metric is not None and len(found.values) == len(arm.scored):
+    if entry is not None and metric is not None and len(found.values) == len(config.scored):
         return entry.interval(metric)
     over_seeds = seed_interval(np.array(found.values), bounds=None if metric is None else metric.bounds)
     return None if isinstance(over_seeds, Refusal) else over_seeds
@@ -135,11 +136,12 @@ def collect(comparison: Comparison) -> list[Entry]:
     found: list[Entry] = []
     reference: tuple[np.ndarray, np.ndarray] | None = None
     for group in comparison.groups():
-        arm = group.selected
-        if arm is None:
+        config = group.selected
+        if config is None:
             continue
-        cells = [cell for cell in _one_a_seed(arm) if cell.score(comparison.metric) is not None]
+        cells = [cell for cell in _one_a_seed(config) if cell.score(comparison.metric) is not None]
         loaded = {c.spec.seed: c.predictions() for c in cells if c.predictions is not None}
+        tasks = {cell.spec.seed: cell.record.task for cell in cells if cell.record is not None}
         if not loaded:
             continue
         for values in loaded.values():
@@ -151,24 +153,23 @@ def collect(comparison: Comparison) -> list[Entry]:
                     value=f"{group.label} at {group.train_size}",
                     fix="run both on the same data and test_size",
                 )
-        seeds = tuple(sorted(loaded))
+        seeds = tuple(known_first(loaded))
         logits = np.stack([loaded[seed]["logits"] for seed in seeds])
         labels = loaded[seeds[0]]["labels"].astype(np.int64)
-        found.append(
-            Entry(arm, seeds, labels, comparison.task.outputs.predicted(logits), logits, comparison.measure)
-        )
+        predicted = np.stack([tasks[seed].outputs.predicted(loaded[seed]["logits"]) for seed in seeds])
+        found.append(Entry(config, seeds, labels, predicted, logits, comparison.measure))
     return found
 
 
 def undefined(comparison: Comparison) -> list[Cell]:
     """Return the runs with predictions for which the comparison's metric is not defined."""
     groups = (group.selected for group in comparison.groups())
-    cells = [cell for arm in groups if arm is not None for cell in _one_a_seed(arm)]
+    cells = [cell for config in groups if config is not None for cell in _one_a_seed(config)]
     return [cell for cell in cells if cell.score(comparison.metric) is None]
 
 
-def _one_a_seed(arm: Arm) -> list[Cell]:
+def _one_a_seed(config: Configuration) -> list[Cell]:
     """Return the scored cells with predictions, one a seed: of its only subset draw, or else of the first."""
-    crossed = len({cell.spec.seed for cell in arm.cells}) < len(arm.cells)
-    first = arm.cells[0].spec.subset_seed
-    return [c for c in arm.scored if c.predictions is not None and (not crossed or c.spec.subset_seed == first)]
+    crossed = len({cell.spec.seed for cell in config.cells}) < len(config.cells)
+    first = config.cells[0].spec.subset_seed
+    return [c for c in config.scored if c.predictions is not None and (not crossed or c.spec.subset_seed == first)]

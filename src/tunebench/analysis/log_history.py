@@ -11,7 +11,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Curve:
+class LoggedSeries:
     """A logged value over training.
 
     Attributes:
@@ -28,7 +28,7 @@ class Curve:
         return len(self.steps)
 
 
-def curve(history: Sequence[dict[str, Any]], key: str) -> Curve:
+def logged_series(history: Sequence[dict[str, Any]], key: str) -> LoggedSeries:
     """Return a logged value by step.
 
     Args:
@@ -46,7 +46,7 @@ def curve(history: Sequence[dict[str, Any]], key: str) -> Curve:
     }
     steps = np.array(sorted(found), dtype=np.int64)
     points = np.array([found[step] for step in steps.tolist()], dtype=np.float64).reshape(-1, 2)
-    return Curve(steps, points[:, 0], points[:, 1])
+    return LoggedSeries(steps, points[:, 0], points[:, 1])
 
 
 def last_step(history: Sequence[dict[str, Any]]) -> int:
@@ -54,7 +54,7 @@ def last_step(history: Sequence[dict[str, Any]]) -> int:
     return max((int(entry["step"]) for entry in history if "step" in entry), default=0)
 
 
-def mean_by_epoch(found: Curve) -> tuple[np.ndarray, np.ndarray]:
+def mean_by_epoch(found: LoggedSeries) -> tuple[np.ndarray, np.ndarray]:
     """Return epochs (1, 2, ...) and the mean of a training curve in each.
 
     An entry is the mean since the entry before, so it weighs as many steps as lie between; it counts

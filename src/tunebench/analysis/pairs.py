@@ -148,7 +148,7 @@ def _at_size(comparison: Comparison, entries: Sequence[Entry], size: int) -> Ite
 
 def _merit(entry: Entry) -> float:
     """Rank strategies where not all pairs are compared: by the selection split if there is one."""
-    scores = list(entry.arm.selection_scores().values())
+    scores = list(entry.config.selection_scores().values())
     known = float(np.mean(scores)) if scores and entry.selected_by_metric else entry.interval().estimate
     return entry.metric.merit(known)
 

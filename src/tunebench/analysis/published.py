@@ -7,9 +7,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from tunebench.store.imported import is_imported
+from tunebench.store.imported import AnyRun, is_imported
 from tunebench.strategies import STRATEGIES
-from tunebench.study.spec import RunSpec
 from tunebench.study.yaml_file import parse_yaml
 
 
@@ -39,7 +38,7 @@ class Reference:
     cells: dict[str, dict[int, dict[str, float]]]
     notes: dict[str, str]
 
-    def cell(self, spec: RunSpec) -> dict[str, Any] | None:
+    def cell(self, spec: AnyRun) -> dict[str, Any] | None:
         """Return the published values for a run of the same recipe.
 
         Labels do not matter. The model and the data are told by the last part of their names, since fingerprints
@@ -52,7 +51,7 @@ class Reference:
             The values, ``train_seconds`` (without evaluation), ``same_model`` and ``differs``: what differs, in
             words, and nothing for a cell of the publication itself. None for a run of another recipe.
         """
-        found = self.cells.get(spec.kind, {}).get(spec.train_size)
+        found = self.cells.get(spec.kind or "", {}).get(spec.train_size)
         if found is None or not self._same_recipe(spec):
             return None
         if is_imported(spec):
@@ -61,11 +60,12 @@ class Reference:
             if any(value is None for value in unknown):
                 return None
         differs: dict[str, tuple[Any, Any]] = {}
-        same_model = _last_part(spec.model.source) == self.model
+        model, data = _last_part(spec.model.source or ""), _last_part(spec.data.source or "")
+        same_model = model == self.model
         if not same_model:
-            differs["model"] = (_last_part(spec.model.source), self.model)
-        if _last_part(spec.data.source).lower() not in self.data:
-            differs["data"] = (_last_part(spec.data.source), self.data[0])
+            differs["model"] = (model, self.model)
+        if data.lower() not in self.data:
+            differs["data"] = (data, self.data[0])
         for name, theirs in self.protocol.items():
             ours = getattr(spec, name)
             if ours != theirs and not (ours is None and is_imported(spec)):
@@ -76,8 +76,9 @@ class Reference:
             "differs": tuple(f"{name} {ours} ({self.name}: {theirs})" for name, (ours, theirs) in differs.items()),
         }
 
-    def _same_recipe(self, spec: RunSpec) -> bool:
-        ours, known = self.strategies[spec.kind], STRATEGIES[spec.kind].params
+    def _same_recipe(self, spec: AnyRun) -> bool:
+        kind = spec.kind or ""
+        ours, known = self.strategies[kind], STRATEGIES[kind].params
         return (
             self.data[0] in _last_part(spec.data.source or "").lower()
             and len(spec.data.label_names) == 2

@@ -20,7 +20,9 @@ ONLY_EXCLUSIVE = (
 
 @dataclass(frozen=True)
 class Agreement:
-    """How strategies share their errors at one size; a strategy's answer is that of its mean probabilities.
+    """How strategies share their errors at one size.
+
+    A strategy's answer is that of its mean probabilities; of several labels a text, those that most seeds give.
 
     Attributes:
         size: Training size.
@@ -52,6 +54,13 @@ def mean_probabilities(entry: Entry) -> np.ndarray:
     return np.asarray(np.exp(logsumexp(logs, axis=0) - np.log(len(logs))))
 
 
+def _answer(entry: Entry, probabilities: np.ndarray) -> np.ndarray:
+    """Return the answer of all seeds together: the likeliest class, or each label that most of them give."""
+    if entry.labels.ndim > 1:
+        return np.asarray(entry.predictions.mean(0) > 0.5, dtype=np.int64)
+    return np.asarray(probabilities.argmax(1))
+
+
 def agreement(entries: Sequence[Entry]) -> Agreement | None:
     """Compare the answers of several strategies at one size; None for fewer than two."""
     if len(entries) < 2:
@@ -59,7 +68,7 @@ def agreement(entries: Sequence[Entry]) -> Agreement | None:
     labels = entries[0].labels
     probabilities = np.stack([mean_probabilities(entry) for entry in entries])
     outputs = entries[0].metric.outputs
-    answers = outputs.decided(probabilities)
+    answers = np.stack([_answer(entry, shares) for entry, shares in zip(entries, probabilities, strict=True)])
     right, truth = outputs.right(labels, answers), outputs.of_truth(labels, probabilities)
     wrong = np.flatnonzero(~right.any(0))
     mixed = np.flatnonzero(~outputs.right(answers[0], answers).all(0))

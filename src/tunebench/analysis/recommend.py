@@ -8,11 +8,15 @@ from typing import Any, Literal
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
 from tunebench.analysis.evidence import POINTS, Entry
+from tunebench.analysis.metric_doubts import beside_of, metric_doubts
 from tunebench.analysis.pairs import difference_of, pairs_of_best
 from tunebench.analysis.wording import doubts_of, not_tried, reasons_of, sentence_of, would_change
 from tunebench.errors import ConfigError, StoreError
 from tunebench.stats import Difference, Equivalence, Interval, equivalence
 from tunebench.tasks.metrics import Metric
+
+#: What is said of an answer without a doubt.
+SURE = "Nothing known speaks against it."
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Recommendation:
         strategy: The recommended label.
         train_size: Labels of the runs that speak for it.
         sentence: The answer in one sentence.
+        beside: The metrics that are always shown, of the recommended strategy and of the next one.
         conclusive: Whether nothing that is known stands against it.
         metric: Name of the metric that decides.
         tie: Labels that are equal within the margin, the recommended one among them.
@@ -59,6 +64,7 @@ class Recommendation:
     prefer: Prefer
     margin: float
     sentence: str
+    beside: str
     conclusive: bool
     tie: tuple[str, ...]
     reasons: tuple[str, ...]
@@ -67,6 +73,14 @@ class Recommendation:
     would_change: tuple[str, ...]
     alternatives: tuple[Alternative, ...]
     task: str = "single_label"
+
+    @property
+    def trust(self) -> str:
+        """How sure the answer is, in one sentence; what speaks against it first of all."""
+        if self.conclusive:
+            return SURE
+        more = f" ({len(self.doubts) - 1} more doubts)" if len(self.doubts) > 1 else ""
+        return f"Not conclusive: {self.doubts[0].rstrip('.')}{more}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; differences and margins in shares, not points."""
@@ -121,15 +135,20 @@ def recommend(
         (entry for entry in ranked if entry.label in pool),
         key=lambda entry: (_infinite(cost_of(entry, spends)), ranked.index(entry)),
     )
-    doubts = doubts_of(comparison, chosen, ranked, tests, margin)
+    doubts = [
+        *(one.sentence for one in analysis.undertrained if one.train_size == chosen.train_size),
+        *doubts_of(comparison, chosen, ranked, tests, margin),
+        *metric_doubts(chosen, ranked, difference_of),
+    ]
     return Recommendation(
         strategy=chosen.label,
         train_size=chosen.train_size,
-        learning_rate=chosen.arm.shown_learning_rate,
+        learning_rate=chosen.config.shown_learning_rate,
         metric=metric.name,
         prefer=prefer,
         margin=margin,
         sentence=sentence_of(chosen, best, tests, tie, prefer, margin),
+        beside=beside_of(chosen, ranked),
         conclusive=not doubts,
         tie=tie if len(tie) > 1 else (),
         reasons=tuple(reasons_of(chosen, best, ranked, tests, margin)),
@@ -199,7 +218,7 @@ def _alternative(entry: Entry, test: Equivalence | None) -> Alternative:
     known = {kind: cost_of(entry, kind) for kind in COSTS}
     return Alternative(
         entry.label,
-        entry.arm.shown_learning_rate,
+        entry.config.shown_learning_rate,
         len(entry.seeds),
         entry.interval(),
         test,

@@ -15,7 +15,7 @@ def shares_of(entry: Entry) -> VarianceShares:
     not known of any.
     """
     metric = entry.metric
-    found = [(cell, cell.score(metric.name)) for cell in entry.arm.scored]
+    found = [(cell, cell.score(metric.name)) for cell in entry.config.scored]
     cells = [cell for cell, score in found if score is not None]
     subsets = [cell.spec.subset_seed for cell in cells]
     return variance_shares(

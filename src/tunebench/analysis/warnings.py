@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from tunebench.analysis.comparison import states
 from tunebench.data.audit import absent_classes
-from tunebench.store.imported import ImportedSpec, is_imported
-from tunebench.strategies import capabilities_of
+from tunebench.store.imported import ImportedRun, is_imported
+from tunebench.study.spec import without_effect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +47,7 @@ def warnings_of(comparison: Comparison, noise: Sequence[str]) -> list[str]:
     return [
         *_damaged(comparison),
         *_selection(comparison),
+        *_thresholds(comparison),
         *test_access(comparison),
         *_seeds(comparison),
         *_absent(comparison),
@@ -71,6 +72,7 @@ def protocol_warnings(comparison: Comparison) -> list[str]:
     return [
         *_damaged(comparison),
         *_selection(comparison),
+        *_thresholds(comparison),
         *test_access(comparison),
         *_seeds(comparison),
         *_absent(comparison),
@@ -95,6 +97,16 @@ def _damaged(comparison: Comparison) -> list[str]:
     ]
 
 
+def _thresholds(comparison: Comparison) -> list[str]:
+    """Say above which probability a label is given, where a text may have several."""
+    if comparison.task.exclusive:
+        return []
+    tuned = [cell.record.thresholds for cell in comparison.scored if cell.record is not None]
+    if any(found is not None for found in tuned):
+        return ["A label is given above its own threshold, chosen on validation; scores on validation are at 0.5."]
+    return ["A label is given where its probability is above 0.5."]
+
+
 def _selection(comparison: Comparison) -> list[str]:
     if comparison.selection == "validation" and any(cell.spec.own_validation for cell in comparison.cells):
         return [OWN_VALIDATION]
@@ -103,7 +115,7 @@ def _selection(comparison: Comparison) -> list[str]:
 
 def _seeds(comparison: Comparison) -> list[str]:
     imported = [spec for cell in comparison.cells if is_imported(spec := cell.spec)]
-    alone = all(len(arm.cells) == 1 for group in comparison.groups() for arm in group.arms)
+    alone = all(len(config.cells) == 1 for group in comparison.groups() for config in group.configs)
     if len({cell.spec.seed for cell in comparison.cells}) > 1 and not (imported and alone):
         return []
     line = "Single seed: how much scores vary over seeds is not known, and a small difference may be luck"
@@ -129,22 +141,22 @@ def _absent(comparison: Comparison) -> list[str]:
 
 
 def _learning_rates(comparison: Comparison) -> list[str]:
-    groups = [group for group in comparison.groups() if group.arms[0].shown_learning_rate is not None]
+    groups = [group for group in comparison.groups() if group.configs[0].shown_learning_rate is not None]
     labels = list(dict.fromkeys(group.label for group in groups))
     lines = []
-    single = [name for name in labels if all(len(g.tried or g.arms) == 1 for g in groups if g.label == name)]
+    single = [name for name in labels if all(len(g.tried or g.configs) == 1 for g in groups if g.label == name)]
     if single:
         whose = "per strategy" if len(single) == len(labels) else f"for {', '.join(single)}"
         lines.append(
             f"One learning rate {whose}: what looks like a difference of strategies may be one of learning rates."
         )
-    several = [group for group in groups if len(group.arms) > 1]
+    several = [group for group in groups if len(group.configs) > 1]
     if any(group.selected is not None for group in several):
         lines.append(
             f"Where several learning rates were run, the one with the best mean macro F1 on {comparison.evaluated} "
             "is shown; the others are in the table of runs."
         )
-    if any(group.selected is None and any(arm.scored for arm in group.arms) for group in several):
+    if any(group.selected is None and any(config.scored for config in group.configs) for group in several):
         lines.append("Several learning rates and no selection score: all are shown, none was chosen.")
     edge = [f"{g.label} at {g.train_size:,}" for g in several if g.at_edge]
     if edge:
@@ -156,7 +168,7 @@ def _learning_rates(comparison: Comparison) -> list[str]:
 
 def unequal_rates(groups: Sequence[Group]) -> list[str]:
     """Say where strategies that have a learning rate were tuned with unequal numbers of them."""
-    tried = {g.label: len(g.tried) for g in groups if g.tried and g.arms[0].shown_learning_rate is not None}
+    tried = {g.label: len(g.tried) for g in groups if g.tried and g.configs[0].shown_learning_rate is not None}
     if len(set(tried.values())) < 2:
         return []
     counts = ", ".join(f"{label} {number}" for label, number in tried.items())
@@ -168,11 +180,10 @@ def _ratio(comparison: Comparison) -> list[str]:
     lines = []
     for size in comparison.sizes:
         chosen = {
-            group.label: (group.cells[0].spec.kind, group.selected.learning_rate)
+            group.label: (group.cells[0].spec.kind, rate)
             for group in comparison.groups()
-            if group.train_size == size and group.selected is not None
+            if group.train_size == size and group.selected and (rate := group.selected.learning_rate) is not None
         }
-        chosen = {label: found for label, found in chosen.items() if found[1] is not None}
         full = [rate for kind, rate in chosen.values() if kind == "full"]
         if not full:
             continue
@@ -187,12 +198,9 @@ def _ratio(comparison: Comparison) -> list[str]:
 
 
 def _recipes(comparison: Comparison) -> list[str]:
-    axes = {"kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
-    specs = [cell.spec.identity for cell in comparison.cells]
-    # What has no head of the Trainer's kind does nothing with the base's, which is no difference of recipes.
-    for cell, spec in zip(comparison.cells, specs, strict=True):
-        if not capabilities_of(cell.spec.kind).adapts_classifier:
-            spec["base_head"] = None
+    axes = {"schema_version", "kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
+    # What does not reach a run is no difference of recipes.
+    specs = [{**c.spec.identity, **dict.fromkeys(without_effect(c.spec.kind))} for c in comparison.cells]
     # What is not known of an imported run is no difference; _imported names it.
     # An identity leaves out what is as it was before there was a choice: that is a value of its own.
     keys = dict.fromkeys(key for spec in specs for key in spec if key not in axes)
@@ -209,7 +217,7 @@ def _kept_heads(comparison: Comparison) -> list[str]:
 
 
 def _imported(comparison: Comparison) -> list[str]:
-    specs = [cell.spec for cell in comparison.cells if isinstance(cell.spec, ImportedSpec)]
+    specs = [cell.spec for cell in comparison.cells if isinstance(cell.spec, ImportedRun)]
     if not specs:
         return []
     lines = [f"{len(specs)} of {len(comparison.cells)} runs were imported: other scripts trained and scored them."]
@@ -292,6 +300,6 @@ def test_access(comparison: Comparison) -> list[str]:
     several = [
         f"{group.label} at {group.train_size:,} ({count} learning rates)"
         for group in comparison.groups()
-        if comparison.selection == "validation" and (count := sum(arm.opened for arm in group.arms)) > 1
+        if comparison.selection == "validation" and (count := sum(config.opened for config in group.configs)) > 1
     ]
     return [f"The test part was scored more than once for: {'; '.join(several)}."] if several else []

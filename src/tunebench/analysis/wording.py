@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tunebench.analysis.comparison import Arm, Comparison, Group, states
+from tunebench.analysis.comparison import Comparison, Configuration, Group, states
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.pairs import pairs_of_best, times_corrected
@@ -42,7 +42,7 @@ def show_costs(entry: Entry) -> str:
 
 
 def _name(entry: Entry) -> str:
-    rate = entry.arm.shown_learning_rate
+    rate = entry.config.shown_learning_rate
     return entry.label if rate is None else f"{entry.label} (learning rate {learning_rate(rate)})"
 
 
@@ -130,7 +130,7 @@ def doubts_of(
             f"The best learning rate of {', '.join(edge)} lies at the edge of those tried, so a better one may lie "
             "outside: the comparison is inconclusive until it is searched."
         )
-    single = [g.label for g in groups if len(g.tried) == 1 and g.arms[0].shown_learning_rate is not None]
+    single = [g.label for g in groups if len(g.tried) == 1 and g.configs[0].shown_learning_rate is not None]
     if single:
         lines.append(
             f"One learning rate for {', '.join(single)}: what looks like a difference of strategies may be one of "
@@ -154,20 +154,25 @@ def _missing(groups: list[Group], ranked: list[Entry]) -> list[str]:
     if silent:
         lines.append(f"Not compared, as no test score is there: {', '.join(silent)}.")
     for label, entry in entries.items():
-        lost = [cell for cell in entry.arm.cells if not cell.scored]
+        lost = [cell for cell in entry.config.cells if not cell.scored]
         if lost:
             lines.append(
-                f"{label}: {len(lost)} of {len(entry.arm.cells)} runs at its learning rate have no score "
+                f"{label}: {len(lost)} of {len(entry.config.cells)} runs at its learning rate have no score "
                 f"({states(lost)}), and those that have one may not speak for them."
             )
-    open_ = [f"{g.label} at {learning_rate(arm.learning_rate)}" for g in groups for arm in g.arms if _to_come(arm)]
+    open_ = [
+        f"{g.label} at {learning_rate(config.learning_rate)}"
+        for g in groups
+        for config in g.configs
+        if _to_come(config)
+    ]
     if open_:
         lines.append(f"Still to come, and may be chosen instead: {', '.join(open_)}.")
     return lines
 
 
-def _to_come(arm: Arm) -> bool:
-    return not arm.tried and any(cell.status in ("pending", "running") for cell in arm.cells)
+def _to_come(config: Configuration) -> bool:
+    return not config.tried and any(cell.status in ("pending", "running") for cell in config.cells)
 
 
 def not_tried(comparison: Comparison, ranked: list[Entry]) -> list[str]:
@@ -198,8 +203,8 @@ def not_tried(comparison: Comparison, ranked: list[Entry]) -> list[str]:
 
 def _rates(comparison: Comparison, label: str) -> set[float | None]:
     """Return the learning rates that were tried, at any size; none of a strategy that has none."""
-    arms = [arm for group in comparison.groups() if group.label == label for arm in group.arms]
-    return {arm.shown_learning_rate for arm in arms if arm.tried} - {None}
+    configs = [config for group in comparison.groups() if group.label == label for config in group.configs]
+    return {config.shown_learning_rate for config in configs if config.tried} - {None}
 
 
 def would_change(

@@ -261,7 +261,7 @@ def _copies(template: Path, folder: Path, number: int) -> Path:
     from tunebench.study.config import StudyConfig
 
     source = StudyStore.open(template)
-    first = source.planned()[0].spec
+    first = source.trainable()[0]
     original = source.run_folder(first.run_id)
     record = original.read()
     study = source.study()

@@ -102,7 +102,6 @@ def predict(
         raise typer.BadParameter("it names a column of --csv FILE", param_hint="--column")
     from tunebench.inference.predictor import load
     from tunebench.inference.stream import from_arguments, from_csv, from_lines, predict_stream
-    from tunebench.tasks.multi_label import MULTI_LABEL
 
     predictor = load(path, device=device, threads=threads, precision=precision)  # type: ignore[arg-type]
     if csv_file is not None:
@@ -111,7 +110,7 @@ def predict(
         source = from_lines(sys.stdin.buffer)
     else:
         source = from_arguments(texts or [])
-    write = _writer(format_, several=predictor.artifact.task is MULTI_LABEL)
+    write = _writer(format_, several=not predictor.artifact.task.exclusive)
     for prediction in predict_stream(predictor, source):
         write(asdict(prediction))
 

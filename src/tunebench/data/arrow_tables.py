@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +24,11 @@ def read_parquet(raw: bytes, place: str, options: ReadOptions | None = None) -> 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not raw:
-        raise DataError("The file is empty.", value=place)
-    try:
-        table = pq.read_table(pa.BufferReader(raw))
-        # Else a text that is no UTF-8 is only met when it is read.
-        table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"The file cannot be read as Parquet: {first_line(error)}", value=place) from None
+    with _refusing_damage(raw, place, "Parquet"):
+        file = pq.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True)
+        table = _sound(file.read())
+        if table.num_rows != file.metadata.num_rows:
+            raise pa.ArrowInvalid(f"it says {file.metadata.num_rows:,} rows, and holds {table.num_rows:,}")
     return _table(table)
 
 
@@ -37,15 +36,29 @@ def read_arrow(raw: bytes, place: str, options: ReadOptions | None = None) -> Ta
     """Read an Arrow file, as a stream (as ``datasets`` writes it) or with random access (Feather)."""
     import pyarrow as pa
 
+    with _refusing_damage(raw, place, "Arrow"):
+        reader = pa.ipc.open_file if raw.startswith(b"ARROW1") else pa.ipc.open_stream
+        table = _sound(reader(pa.BufferReader(raw)).read_all())
+    return _table(table)
+
+
+@contextmanager
+def _refusing_damage(raw: bytes, place: str, kind: str) -> Iterator[None]:
+    """Turn what Arrow raises at an empty or damaged file into an error that names it."""
+    import pyarrow as pa
+
     if not raw:
         raise DataError("The file is empty.", value=place)
-    reader = pa.ipc.open_file if raw.startswith(b"ARROW1") else pa.ipc.open_stream
     try:
-        table = reader(pa.BufferReader(raw)).read_all()
-        table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"The file cannot be read as Arrow: {first_line(error)}", value=place) from None
-    return _table(table)
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The file cannot be read as {kind}: {first_line(error)}", value=place) from None
+
+
+def _sound(table: pa.Table) -> pa.Table:
+    """Check every value now: a text or a column name that is no UTF-8 is else only met when it is used."""
+    table.validate(full=True)
+    return table
 
 
 def is_saved_dataset(folder: Path) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import io
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from tunebench.data.reading import listed
 from tunebench.errors import DataError
@@ -24,6 +26,8 @@ _SAMPLE = 200_000
 #: From this share of sound lines on, a file is UTF-8 with a few broken lines, and no other encoding.
 _MOSTLY = 0.5
 _SHOWN = 5
+#: Bytes that are decoded at once.
+_BLOCK = 1 << 20
 #: Alphabets whose letters hardly stand in one word with Latin ones, and the share of words in which they may.
 _OTHER_ALPHABETS = ("GREEK", "CYRILLIC", "HEBREW", "ARABIC", "THAI")
 _MIXED = 0.2
@@ -37,17 +41,38 @@ _KNOWN = (
 
 @dataclass(frozen=True)
 class Decoded:
-    """Text, and how it was found.
+    """The content of a file whose encoding is known; it is decoded when it is read, a line at a time or whole.
+
+    A whole text takes up to four times its bytes, since one emoji widens every character.
 
     Attributes:
-        text: The text, without a byte order mark.
-        encoding: Its encoding, by Python's name.
+        raw: The bytes, which are valid in the encoding.
+        encoding: The encoding, as users name it.
+        codec: What decodes them: the same, or its kind that takes off a byte order mark.
         note: A sentence where the encoding was recognised rather than declared or stated.
     """
 
-    text: str
+    raw: bytes
     encoding: str
+    codec: str
     note: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The whole text, without a byte order mark."""
+        return self.raw.decode(self.codec).removeprefix("\ufeff")
+
+    def lines(self, ends: Literal["", "\n"]) -> Iterator[str]:
+        r"""Yield the lines with their ends as they are, without a byte order mark.
+
+        Args:
+            ends: What ends a line: ``"\n"`` alone; or, with ``""``, also ``"\r"`` and ``"\r\n"``.
+        """
+        lines = io.TextIOWrapper(io.BytesIO(self.raw), encoding=self.codec, newline=ends)
+        first = next(lines, "").removeprefix("\ufeff")
+        if first:
+            yield first
+        yield from lines
 
 
 def decode(raw: bytes, place: str, encoding: str | None = None) -> Decoded:
@@ -88,19 +113,33 @@ def _decode_declared(raw: bytes, place: str, encoding: str | None) -> Decoded | 
         if raw.startswith(mark):
             return _decode_marked(raw, place, name)
     try:
-        text = raw.decode("utf-8")
+        _check(raw, "utf-8")
     except UnicodeDecodeError as error:
         _refuse_a_few_broken_lines(raw, place, error)
         return None
     # Zero bytes are valid UTF-8, and what every ASCII sign has in UTF-16.
-    return None if raw.count(0) > len(raw) // 4 else Decoded(text, "utf-8")
+    return None if raw.count(0) > len(raw) // 4 else Decoded(raw, "utf-8", "utf-8")
+
+
+def _check(raw: bytes, codec: str) -> None:
+    """Raise the error of decoding bytes whole, if there is one, without holding the whole text."""
+    decoder = codecs.getincrementaldecoder(codec)()
+    try:
+        for start in range(0, len(raw), _BLOCK):
+            decoder.decode(raw[start : start + _BLOCK])
+        decoder.decode(b"", final=True)
+    except UnicodeError:
+        # This one counts from the start of the bytes.
+        raw.decode(codec)
+        raise
 
 
 def _decode_stated(raw: bytes, place: str, encoding: str) -> Decoded:
     # A mark that fits the stated encoding is no part of the text.
     stated = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     try:
-        return Decoded(raw.decode(stated).removeprefix("\ufeff"), encoding)
+        _check(raw, stated)
+        return Decoded(raw, encoding, stated)
     except UnicodeError as error:
         start = getattr(error, "start", 0)
         raise DataError(
@@ -113,7 +152,8 @@ def _decode_stated(raw: bytes, place: str, encoding: str) -> Decoded:
 def _decode_marked(raw: bytes, place: str, encoding: str) -> Decoded:
     name = encoding.removesuffix("-sig")
     try:
-        return Decoded(raw.decode(encoding), name)
+        _check(raw, encoding)
+        return Decoded(raw, name, encoding)
     except UnicodeError as error:
         # The mark's own bytes are not counted by the error of "utf-8-sig".
         start = getattr(error, "start", 0) + (len(codecs.BOM_UTF8) if encoding == "utf-8-sig" else 0)
@@ -198,7 +238,7 @@ def _is_other_alphabet(sign: str) -> bool:
 
 def _decode_recognised(raw: bytes, place: str, encoding: str) -> Decoded:
     try:
-        text = raw.decode(encoding)
+        _check(raw, encoding)
     except UnicodeError as error:
         raise DataError(
             f"The file is not UTF-8. It looks like {encoding}, but is not valid in it "
@@ -206,12 +246,13 @@ def _decode_recognised(raw: bytes, place: str, encoding: str) -> Decoded:
             value=place,
             fix="state its encoding: --set data.encoding=NAME",
         ) from None
-    example = next((word for word in text.split() if not word.isascii()), "")
+    found = Decoded(raw, encoding, encoding)
+    words = (word for line in found.lines("\n") if not line.isascii() for word in line.split())
+    example = next((word for word in words if not word.isascii()), "")
     shown = f", for example in {example[:40]!r}" if example else ""
-    return Decoded(
-        text,
-        encoding,
-        f"The encoding was recognised as {encoding}{shown}. --set data.encoding={encoding} confirms it; "
+    return replace(
+        found,
+        note=f"The encoding was recognised as {encoding}{shown}. --set data.encoding={encoding} confirms it; "
         "another name corrects it.",
     )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tunebench.data.encodings import decode
+from tunebench.data.encodings import Decoded, decode
 from tunebench.data.reading import PassedOver
 from tunebench.data.reference import ReadOptions
 from tunebench.data.table import Table
@@ -25,19 +26,39 @@ def read_json(raw: bytes, place: str, options: ReadOptions | None = None) -> Tab
     """
     decoded = decode(raw, place, (options or ReadOptions()).encoding)
     passed_over: tuple[PassedOver, ...] = ()
-    if _is_document(decoded.text.strip()):
+    if _is_document(decoded):
         shape, rows, passed_over = _document(decoded.text, place)
+        table = _Columns(rows)
     else:
-        shape, rows = "an object per line", _lines(decoded.text, place)
-    columns = tuple(dict.fromkeys(key for row in rows for key in row))
+        shape, table = "an object per line", _Columns(_lines(decoded, place))
     return Table(
-        columns,
-        len(rows),
-        lambda name: [row.get(name) for row in rows],
+        tuple(table.values),
+        table.rows,
+        lambda name: list(table.values[name]),
         how=(decoded.encoding, shape),
         notes=(decoded.note,) if decoded.note else (),
         passed_over=passed_over,
     )
+
+
+class _Columns:
+    """Rows put into columns as they come: an object for each row would take more room than a short text.
+
+    Args:
+        rows: A value by column; a column that a row lacks is ``None`` there.
+    """
+
+    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+        self.values: dict[str, list[Any]] = {}
+        self.rows = 0
+        for row in rows:
+            for name, value in row.items():
+                column = self.values.setdefault(name, [])
+                column += [None] * (self.rows - len(column))
+                column.append(value)
+            self.rows += 1
+        for column in self.values.values():
+            column += [None] * (self.rows - len(column))
 
 
 def _parse(text: str) -> Any:
@@ -53,35 +74,34 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _is_document(text: str) -> bool:
+def _is_document(decoded: Decoded) -> bool:
     """Tell whether a text is one JSON value rather than one per line."""
-    first, _, rest = text.partition("\n")
+    lines = (line for line in decoded.lines("\n") if line.strip())
+    first = next(lines, "").strip()
     if not first.startswith("{"):
         return first.startswith("[")
     try:
         value = _parse(first)
     except (ValueError, RecursionError):
         # An indented document opens something on its first line. Else it is a malformed row, whose line is named.
-        return first.rstrip().endswith(("{", "[", ","))
-    return not rest.strip() and _find_rows(value) is not None
+        return first.endswith(("{", "[", ","))
+    return next(lines, None) is None and _find_rows(value) is not None
 
 
-def _lines(text: str, place: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    # Not splitlines: JSON strings may hold U+2028 and its kin unescaped.
-    for number, line in enumerate(text.split("\n"), start=1):
+def _lines(decoded: Decoded, place: str) -> Iterator[dict[str, Any]]:
+    # JSON strings may hold U+2028 and its kin unescaped: only "\n" ends a line.
+    for number, line in enumerate(decoded.lines("\n"), start=1):
         if not line.strip():
             continue
         try:
-            row = _parse(line)
+            row = _parse(line.removesuffix("\n"))
         except (ValueError, RecursionError) as error:
             raise DataError(f"Line {number} of the file is not JSON: {first_line(error)}", value=place) from None
         if not isinstance(row, dict):
             raise DataError(
                 f"Line {number} of the file is not a JSON object.", value=f"{place}: {line[:80]}", allowed=_ALLOWED
             )
-        rows.append(row)
-    return rows
+        yield row
 
 
 _Rows = list[dict[str, Any]]

@@ -1,32 +1,72 @@
-"""How a study goes on whose folder was begun before there was a choice."""
+"""How a study resumes in a folder whose runs were made on another machine, or before there was a choice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tunebench.data import TextDataset, load_dataset
-from tunebench.recipe import neutral_values
-from tunebench.store.imported import is_imported
+from tunebench.machine import devices
+from tunebench.recipe import Engine, Precision, neutral_values
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StrategyConfig, StudyConfig
-from tunebench.study.spec import RunSpec
+from tunebench.study.spec import RunSpec, without_effect
 
 _Tell = Callable[[str], None]
+#: The runs that the folder of a study holds already.
+_Begun = Sequence[RunSpec]
 
 
-def begun_copies(study: StudyConfig, folder: Path | None, tell: _Tell) -> StudyConfig:
+def begun_runs(folder: Path | None) -> tuple[RunSpec, ...]:
+    """Return the runs that a study's folder holds already; none where there is no folder, or no study in it."""
+    return () if folder is None else tuple(StudyStore(folder).trainable())
+
+
+def begun_ids(specs: Sequence[RunSpec], begun: _Begun) -> list[RunSpec]:
+    """Return the cells of a study; each that the folder holds is as it is there, with the id that it has there.
+
+    An older schema made another id of the same run.
+    """
+    stored = {_key(spec): spec for spec in reversed(begun)}
+    return [stored.get(_key(spec), spec) for spec in specs]
+
+
+def _key(spec: RunSpec) -> str:
+    return json.dumps([spec.label, spec.model.fingerprint, spec.effective], sort_keys=True)
+
+
+def begun_precision(study: StudyConfig, begun: _Begun, device: str, tell: _Tell) -> dict[Engine, Precision]:
+    """Return what ``precision: auto`` stands for, by engine: what gains here, or what the folder's runs have.
+
+    So a study that began on one kind of machine resumes on another, and does not count as another study.
+    """
+    engines: tuple[Engine, ...] = ("fast", "reference")
+    here: dict[Engine, Precision] = {engine: devices.default_precision(device, engine) for engine in engines}
+    found: dict[Engine, Precision] = {}
+    for spec in begun:
+        strategy, idle = study.strategies.get(spec.label), without_effect(spec.kind)
+        if strategy is None or study.recipe_of(strategy).precision != "auto" or "precision" in idle:
+            continue
+        if "engine" not in idle:
+            found[spec.engine] = spec.precision
+        else:
+            found.setdefault("fast", spec.precision)
+    for engine in [engine for engine in found if found[engine] != here[engine]]:
+        tell(f"the study was begun in {found[engine]} and resumes in it; a new study would use {here[engine]} here")
+    return here | found
+
+
+def begun_copies(study: StudyConfig, begun: _Begun, tell: _Tell) -> StudyConfig:
     """Return the study as its folder's runs treat copies, where it does not say so itself.
 
     So that a study begun before there was a choice goes on, and is not taken for another study.
     """
-    if folder is None or "copies" in study.model_fields_set:
+    found = {spec.copies for spec in begun}
+    if "copies" in study.model_fields_set or len(found) != 1 or study.copies in found:
         return study
-    begun = {spec.copies for spec in _begun(folder)}
-    if len(begun) != 1 or study.copies in begun:
-        return study
-    (copies,) = begun
+    (copies,) = found
     tell(
         f"the runs in this folder were made with copies: {copies}, so the study keeps that "
         f"(a new one has {study.copies})"
@@ -35,16 +75,16 @@ def begun_copies(study: StudyConfig, folder: Path | None, tell: _Tell) -> StudyC
 
 
 def begun_validation(
-    study: StudyConfig, dataset: TextDataset, folder: Path | None, tell: _Tell
+    study: StudyConfig, dataset: TextDataset, begun: _Begun, tell: _Tell
 ) -> tuple[StudyConfig, TextDataset]:
     """Return study and data with the validation part that its folder's runs have, where the study does not say.
 
     Before there was a choice, a validation part that the data brings was passed over.
     """
-    if folder is None or dataset.validation is None or study.data.validation is not None:
+    if dataset.validation is None or study.data.validation is not None:
         return study, dataset
-    begun = [spec for spec in _begun(folder) if spec.validation_fraction]
-    if not begun or any(spec.own_validation for spec in begun):
+    drawn = [spec for spec in begun if spec.validation_fraction]
+    if not drawn or any(spec.own_validation for spec in drawn):
         return study, dataset
     tell(
         "the folder's runs set their validation part aside from train; the study keeps that (data.validation: "
@@ -54,15 +94,15 @@ def begun_validation(
     return study.model_copy(update={"data": data}), load_dataset(data)
 
 
-def begun_params(study: StudyConfig, folder: Path | None, tell: _Tell) -> StudyConfig:
+def begun_params(study: StudyConfig, begun: _Begun, tell: _Tell) -> StudyConfig:
     """Return the study with strategies as its folder's runs have them, where a parameter came after those runs.
 
     Only a parameter that has its default gives way. What was set otherwise makes another strategy, and is refused.
     """
-    begun = {} if folder is None else {spec.label: spec for spec in _begun(folder)}
+    by_label = {spec.label: spec for spec in begun}
     changed: dict[str, StrategyConfig] = {}
     for label, config in study.strategies.items():
-        spec = begun.get(label)
+        spec = by_label.get(label)
         if spec is None or spec.kind != config.kind:
             continue
         kind = STRATEGIES[config.kind].params
@@ -76,7 +116,3 @@ def begun_params(study: StudyConfig, folder: Path | None, tell: _Tell) -> StudyC
                 f"(a new one has {new})"
             )
     return study.model_copy(update={"strategies": study.strategies | changed}) if changed else study
-
-
-def _begun(folder: Path) -> list[RunSpec]:
-    return [spec for spec in StudyStore(folder).begun() if not is_imported(spec)]

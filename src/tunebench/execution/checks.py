@@ -94,6 +94,15 @@ def check_task(study: StudyConfig, task: Task) -> list[TunebenchError]:
                 fix=f"set metric: {task.default_metric}",
             )
         )
+    if study.thresholds == "tuned" and (task.exclusive or study.selection != "validation"):
+        needs = "several labels a text" if task.exclusive else "a validation part to choose on"
+        errors.append(
+            ConfigError(
+                f"thresholds: tuned needs {needs}.",
+                value=task.label if task.exclusive else f"selection: {study.selection}",
+                fix="remove thresholds" + ("" if task.exclusive else ", or set selection: validation"),
+            )
+        )
     for label, config in study.strategies.items():
         tasks = STRATEGIES[config.kind].tasks
         if tasks is not None and task.name not in tasks:

@@ -45,7 +45,12 @@ def _lacking(
         validation_fraction=study.drawn_fraction(splits),
         test_size=test_size,
     )
-    lines: dict[str, None] = {}
+    how = "above 0.5. thresholds: tuned chooses one for each label on validation"
+    if study.thresholds == "tuned":
+        how = (
+            "above its own threshold, which is the best for its F1 on validation, or 0.5 where no text there has it"
+        )
+    lines: dict[str, None] = {f"note: a label is given where its probability is {how}.": None}
     for size in study.train_sizes:
         try:
             parts = cut.parts(dataset, most if size == "all" else size)

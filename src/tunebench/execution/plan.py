@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from tunebench.data import TextDataset
 from tunebench.errors import raise_all
+from tunebench.execution.begun import begun_ids, begun_precision
 from tunebench.execution.budget import choose, equal_compute, order, stage
 from tunebench.execution.checks import available, check_disk, check_processes, check_runs, disk_need
 from tunebench.execution.estimates import estimate_plan
 from tunebench.execution.resolve import Request, Resolved, resolve, silent
+from tunebench.execution.step_remarks import step_remarks
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
-from tunebench.recipe import Engine, Precision
-from tunebench.store.imported import is_imported
 from tunebench.store.study_folder import PlannedRun, StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
@@ -105,6 +105,9 @@ def plan_runs(
     runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent_seconds)
     if study.search.budget == "compute":
         runs = equal_compute(runs, estimates)
+    if chosen is None:  # else it was said before the search
+        for line in step_remarks(runs, estimates):
+            request.tell(line)
     if folder is not None:
         to_do = [r.spec for r in runs if r.left_out is None and r.spec.run_id not in done]
         check_disk(folder, disk_need(to_do, estimates))
@@ -112,7 +115,7 @@ def plan_runs(
 
 
 def _specs(resolved: Resolved, request: Request) -> list[RunSpec]:
-    """Return every cell of the grid."""
+    """Return every cell of the grid, as the folder has it where it is there already."""
     study = resolved.study
     train_examples, test_examples = available(study, resolved.dataset, resolved.splits)
     device = devices.resolve_device(request.execution.device)
@@ -122,28 +125,9 @@ def _specs(resolved: Resolved, request: Request) -> list[RunSpec]:
         data=resolved.data,
         train_examples=train_examples,
         test_examples=test_examples,
-        precision=_auto_precision(study, device, request.folder, request.tell),
+        precision=begun_precision(study, resolved.begun, device, request.tell),
         base_head=resolved.base_head,
         splits=resolved.splits,
         task=resolved.dataset.task.name,
     )
-    return list(cells)
-
-
-def _auto_precision(
-    study: StudyConfig, device: str, folder: Path | None, tell: Callable[[str], None]
-) -> dict[Engine, Precision]:
-    """Return what ``precision: auto`` stands for, by engine: what gains here, or what the folder's runs have.
-
-    So a study that began on one kind of machine resumes on another, and does not count as another study.
-    """
-    engines: tuple[Engine, ...] = ("fast", "reference")
-    here: dict[Engine, Precision] = {engine: devices.default_precision(device, engine) for engine in engines}
-    found = dict(here)
-    for spec in [] if folder is None else StudyStore(folder).begun():
-        strategy = study.strategies.get(spec.label)
-        if strategy and study.recipe_of(strategy).precision == "auto" and not is_imported(spec):
-            found[spec.engine] = spec.precision
-    if found != here:
-        tell(f"the study was begun in {found['fast']} and resumes in it; a new study would use {here['fast']} here")
-    return found
+    return begun_ids(list(cells), resolved.begun)

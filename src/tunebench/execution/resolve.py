@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +11,14 @@ from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataRef, SplitRef
 from tunebench.data.rules import split_ref
 from tunebench.errors import TunebenchError, raise_all
-from tunebench.execution.begun import begun_copies, begun_params, begun_validation
+from tunebench.execution.begun import begun_copies, begun_params, begun_runs, begun_validation
 from tunebench.execution.checks import available, check_sizes, check_strategies, check_task
 from tunebench.execution.part_remarks import part_remarks
 from tunebench.machine.settings import Execution
 from tunebench.models.loading import inspect_base, load_architecture, load_tokenizer, model_folder, resolve_model
 from tunebench.models.reference import BaseHead, ModelRef
 from tunebench.study.config import StudyConfig
+from tunebench.study.spec import RunSpec
 
 if TYPE_CHECKING:
     from tunebench.models.architectures import Architecture
@@ -58,6 +59,7 @@ class Resolved:
         base_head: What is done with its classification head; None where it has none.
         dataset: The loaded data.
         splits: How the data's own parts, groups and times are used; None where there is nothing to say.
+        begun: The runs that its folder holds already.
     """
 
     study: StudyConfig
@@ -66,6 +68,7 @@ class Resolved:
     base_head: BaseHead | None
     dataset: TextDataset
     splits: SplitRef | None
+    begun: tuple[RunSpec, ...] = ()
 
     @property
     def data(self) -> DataRef:
@@ -84,8 +87,8 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
     Raises:
         TunebenchError: Everything that is wrong with model, data and sizes, together.
     """
-    folder, tell = request.folder, request.tell
-    study = begun_params(begun_copies(study, folder, tell), folder, tell)
+    tell, begun = request.tell, begun_runs(request.folder)
+    study = begun_params(begun_copies(study, begun, tell), begun, tell)
     errors: list[TunebenchError] = []
     model = architecture = base = dataset = base_head = splits = None
     try:
@@ -93,7 +96,7 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
     except TunebenchError as error:
         errors.append(error)
     try:
-        study, dataset = _read_data(study, request)
+        study, dataset = _read_data(study, begun, tell)
     except TunebenchError as error:
         errors.append(error)
     if dataset is not None:
@@ -116,7 +119,7 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
     assert model is not None and architecture is not None and base is not None and dataset is not None
     for line in base.remarks(base_head):
         tell(line)
-    return Resolved(study, model, architecture, base_head, dataset, splits)
+    return Resolved(study, model, architecture, base_head, dataset, splits, begun)
 
 
 def _load_model(study: StudyConfig) -> tuple[ModelRef, Architecture, Base]:
@@ -127,10 +130,12 @@ def _load_model(study: StudyConfig) -> tuple[ModelRef, Architecture, Base]:
     return model, architecture, base
 
 
-def _read_data(study: StudyConfig, request: Request) -> tuple[StudyConfig, TextDataset]:
+def _read_data(
+    study: StudyConfig, begun: Sequence[RunSpec], tell: Callable[[str], None]
+) -> tuple[StudyConfig, TextDataset]:
     """Read the data and say how it was read; of a folder's study, with the validation part that its runs have."""
-    request.tell("reading the data")
-    study, dataset = begun_validation(study, load_dataset(study.data), request.folder, request.tell)
+    tell("reading the data")
+    study, dataset = begun_validation(study, load_dataset(study.data), begun, tell)
     for line in dataset.reading.lines():
-        request.tell(line)
+        tell(line)
     return study, dataset

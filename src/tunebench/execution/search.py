@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from tunebench.analysis.comparison import Arm, select_arm
+from tunebench.analysis.comparison import configurations_of, select_configuration
 from tunebench.execution.display import Display
 from tunebench.execution.runner import Job, Summary, run_plan
 from tunebench.execution.signals import stop_on_signals
@@ -127,9 +127,7 @@ def chosen_rates(store: StudyStore) -> dict[tuple[str, int], float]:
     cells = store.cells()
     for key in dict.fromkeys((cell.spec.label, cell.spec.train_size) for cell in cells):
         mine = [cell for cell in cells if (cell.spec.label, cell.spec.train_size) == key]
-        rates = sorted({cell.spec.learning_rate for cell in mine})
-        arms = [Arm(*key, rate, tuple(c for c in mine if c.spec.learning_rate == rate)) for rate in rates]
-        best = select_arm(arms)
-        if best is not None and best.selection_scores():
+        best = select_configuration(configurations_of(mine))
+        if best is not None and best.learning_rate is not None and best.selection_scores():
             found[key] = best.learning_rate
     return found

@@ -131,7 +131,7 @@ def _locked(store: StudyStore) -> frozenset[str]:
     """
     from tunebench.execution.test_part import locked_runs
 
-    return locked_runs([planned.spec for planned in store.planned()])
+    return locked_runs(store.trainable())
 
 
 def _audit(store: StudyStore, plan: Plan, tell: Callable[[str], None]) -> None:

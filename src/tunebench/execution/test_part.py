@@ -9,6 +9,7 @@ from tunebench.analysis.load import load_comparison
 from tunebench.data import TextDataset
 from tunebench.errors import PlanError
 from tunebench.machine.settings import Execution
+from tunebench.store.imported import trained_here
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.spec import RunSpec
 from tunebench.training.scoring import score_run
@@ -63,7 +64,7 @@ def _score_selected(
         if group.selected is None or not _settled(group):
             continue
         cells = [cell for cell in group.selected.cells if cell.trained and not cell.scored]
-        opened = [arm for arm in group.arms if arm is not group.selected and arm.opened]
+        opened = [config for config in group.configs if config is not group.selected and config.opened]
         if cells and opened and not unlock:
             refused.append(f"{group.label} at {group.train_size:,}")
             continue
@@ -76,7 +77,7 @@ def _score_selected(
                 else:
                     tell(f"scoring {name} on test")
                     folder = store.run_folder(cell.spec.run_id)
-                    score_run(cell.spec, dataset=dataset, folder=folder, execution=execution, why=why)
+                    score_run(trained_here(cell.spec), dataset=dataset, folder=folder, execution=execution, why=why)
                     done.append(cell.spec.run_id)
     if refused:
         raise PlanError(

@@ -12,7 +12,7 @@ from tunebench.importing.build import build_record
 from tunebench.importing.folder import read_folder
 from tunebench.importing.stated import parse_setting, read_stated
 from tunebench.store.cell import Cell
-from tunebench.store.imported import ImportedStudy
+from tunebench.store.imported import ImportedStudy, is_imported
 from tunebench.store.study_folder import StudyStore
 
 __all__ = ["import_folders"]
@@ -51,7 +51,7 @@ def import_folders(folders: Sequence[Path], *, out: Path, settings: Sequence[str
         except TunebenchError as error:
             errors.append(error)
     raise_all(errors)
-    _check_contents(folders, [record.spec.content for record, _ in runs])  # type: ignore[attr-defined]
+    _check_contents(folders, [record.spec.content for record, _ in runs if is_imported(record.spec)])
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", out.resolve().name).lstrip("_.-")[:64] or "imported"
     # Before anything is written: runs that do not belong together are refused here.
     comparison = Comparison.from_cells([Cell(r.spec, r.status, r) for r, _ in runs], name=name)

@@ -18,7 +18,7 @@ from tunebench.importing.recipe import settle_batch_size, settle_learning_rate, 
 from tunebench.importing.scores import Scored, score_run
 from tunebench.importing.stated import Stated
 from tunebench.importing.values import Values
-from tunebench.store.imported import DETAILS, ImportedData, ImportedModel, ImportedSpec, Provenance
+from tunebench.store.imported import DETAILS, ImportedData, ImportedModel, ImportedRun, Provenance
 from tunebench.store.record import Cost, Environment, Examples, Parameters, RunRecord, Selected, Timing
 
 #: PEFT's switches that make another method of LoRA.
@@ -55,7 +55,7 @@ def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[st
     hashes = {path.relative_to(contents.path).as_posix(): sha256_of(path) for path in contents.files}
     sidecar = contents.sidecar_path.name
     content = hashlib.sha256(repr(sorted((n, h) for n, h in hashes.items() if n != sidecar)).encode()).hexdigest()
-    spec = ImportedSpec(
+    spec = ImportedRun(
         label=_label(contents, stated),
         content=content,
         kind=kind,
@@ -69,8 +69,6 @@ def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[st
         ),
         **{name: values.known.get(name, values.stated.get(name)) for name in DETAILS},
     )
-    # Every field is set, those that are not known too: a later version knows by them what its id was made of.
-    spec = ImportedSpec.model_validate(spec.model_dump())
     timing, remarks = _timing(contents, scored)
     parameters = _parameters(contents, values, kind)
     used = {name: value for name, value in stated.given.items() if name not in values.found}
@@ -181,7 +179,7 @@ def _parameters(contents: Contents, values: Values, kind: str | None) -> Paramet
     )
 
 
-def _examples(spec: ImportedSpec, contents: Contents, scored: Scored) -> Examples:
+def _examples(spec: ImportedRun, contents: Contents, scored: Scored) -> Examples:
     counts: list[int] = []
     if contents.labels is not None and scored.classes:
         counts = np.bincount(contents.labels, minlength=scored.classes).tolist()
@@ -196,7 +194,7 @@ def _examples(spec: ImportedSpec, contents: Contents, scored: Scored) -> Example
     )
 
 
-def _selected(spec: ImportedSpec, scored: Scored) -> Selected | None:
+def _selected(spec: ImportedRun, scored: Scored) -> Selected | None:
     if scored.step is None:
         return None
     by = spec.selection or "not known"

@@ -31,12 +31,13 @@ from tunebench.models.loading import model_folder, resolve_model
 from tunebench.models.reference import ModelRef
 from tunebench.models.weights import tensor_shapes
 from tunebench.recipe import Recipe, Truncation
+from tunebench.store.imported import trained_here
 from tunebench.store.run_folder import RunFolder, is_run_id
 from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
-from tunebench.tasks.registry import TASKS, task_of
+from tunebench.tasks.registry import task_of
 from tunebench.training.linear.exports import LINEAR_FILE, LINEAR_WEIGHTS, linear_facts
 
 if TYPE_CHECKING:
@@ -143,20 +144,21 @@ def _describe_run(folder: Path) -> Artifact:
             fix="tunebench run STUDY --out FOLDER resumes it",
         )
     run.require_weights(record)
-    strategy, max_length = capabilities_of(record.spec.kind), record.spec.max_length
+    spec = trained_here(record.spec)
+    strategy = capabilities_of(spec.kind)
     wrapped = any(name.startswith(_PEFT_PREFIX) for name in tensor_shapes(run.weights))
     stored: Format = "adapter" if wrapped else "merged" if strategy.adapts_classifier else "linear"
     return Artifact(
         path=folder,
         name=folder.name,
         format=stored,
-        label_names=record.spec.data.label_names,
-        max_length=None if strategy.reads_whole_texts else max_length,
-        truncation=record.spec.truncation,
-        head_share=record.spec.head_share,
-        base=checked_base(record.spec.model) if wrapped else None,
-        run=record.spec,
-        task=TASKS[record.spec.task],
+        label_names=spec.data.label_names,
+        max_length=None if strategy.reads_whole_texts else spec.max_length,
+        truncation=spec.truncation,
+        head_share=spec.head_share,
+        base=checked_base(spec.model) if wrapped else None,
+        run=spec,
+        task=record.task,
     )
 
 
@@ -235,7 +237,7 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         truncation=truncation,
         head_share=head_share,
         base=base,
-        task=task_of((own or base_config).get("problem_type")),
+        task=_task((own or base_config).get("problem_type"), facts, folder),
     )
 
 
@@ -289,8 +291,20 @@ def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Art
         max_length=_max_length(folder, config),
         truncation=truncation,
         head_share=head_share,
-        task=task_of(config.get("problem_type")),
+        task=_task(config.get("problem_type"), facts, folder),
     )
+
+
+def _task(problem_type: str | None, facts: Mapping[str, Any], folder: Path) -> Task:
+    """Return what was learned, with the thresholds that an export names."""
+    try:
+        return task_of(problem_type).at(facts.get("thresholds"))
+    except (TypeError, ValueError):
+        raise ModelError(
+            "The export names thresholds that are none.",
+            value=f"{folder / EXPORT_FILE}: {facts['thresholds']}",
+            allowed="numbers between 0 and 1, one a label, of a model of several labels a text",
+        ) from None
 
 
 def _configured_classes(config: Mapping[str, Any]) -> int:

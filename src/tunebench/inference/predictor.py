@@ -190,7 +190,7 @@ class Predictor:
     def predict(self, texts: Sequence[str]) -> np.ndarray:
         """Return the name of the likeliest label of each text, ``(texts,)``; see :meth:`predict_logits`.
 
-        Where a text may have several labels, it is a tuple of the names of those above 0.5.
+        Where a text may have several labels, it is a tuple of the names of those above their thresholds.
         """
         return self.outputs.named(self.outputs.predicted(self.predict_logits(texts)), self.label_names)
 

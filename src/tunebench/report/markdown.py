@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tunebench.analysis.comparison import Comparison
-from tunebench.analysis.log_history import curve
+from tunebench.analysis.log_history import logged_series
 from tunebench.formatting import escape_markdown
 from tunebench.report.reproduce import as_yaml
 from tunebench.report.source import Source
@@ -68,6 +68,7 @@ def render_report(source: Source, *, figures: dict[str, str], drawn_runs: Collec
         imported=source.imported,
         states=_states(comparison),
         answer=found if isinstance(found, str) else found.sentence,
+        beside=None if isinstance(found, str) else found.beside,
         lists={} if isinstance(found, str) else listed(found),
         alternatives=None if isinstance(found, str) else to_markdown(alternatives_table(found), level=3),
         warnings=source.analysis.warnings,
@@ -75,7 +76,7 @@ def render_report(source: Source, *, figures: dict[str, str], drawn_runs: Collec
         figures=figures,
         runs=[cell for cell in comparison.scored if cell.spec.run_id in drawn_runs],
         drawn=_drawn,
-        study=None if source.again is None else as_yaml(source.again),
+        study=None if source.reproducing_study is None else as_yaml(source.reproducing_study),
         has_study=source.study is not None,
         versions=records[0].environment.versions if records else {},
         machines=[
@@ -88,7 +89,7 @@ def render_report(source: Source, *, figures: dict[str, str], drawn_runs: Collec
 
 def _drawn(record: RunRecord) -> list[tuple[str, str]]:
     """Return file names and titles of the figures that a run has the data for; imported ones lack some."""
-    losses = any(len(curve(record.log_history, key)) for key in ("loss", "eval_loss"))
+    losses = any(len(logged_series(record.log_history, key)) for key in ("loss", "eval_loss"))
     known = {
         ("loss_by_step", "loss by step"): losses,
         ("loss_by_epoch", "loss by epoch"): losses,

@@ -13,12 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tunebench import __version__
-from tunebench.analysis.comparison import Summary
+from tunebench.analysis.comparison import MeanOverSeeds
 from tunebench.formatting import learning_rate
 from tunebench.report import vega
 from tunebench.report.sections import SECTIONS
 from tunebench.report.source import Source
-from tunebench.report.tables.render import Column, Table, to_csv
+from tunebench.report.tables.render import Column, ReportTable, to_csv
 
 #: What the page runs, in this order, each in an element of its own.
 _SCRIPTS = ("theme.js", "tables.js", "charts.js", "texts.js", "page.js")
@@ -98,7 +98,7 @@ def _look(index: int) -> dict[str, str]:
     return found | {"path": _PATHS[found["shape"]]}
 
 
-def _rows_of(table: Table) -> list[tuple[Any, list[tuple[Column, str]]]]:
+def _rows_of(table: ReportTable) -> list[tuple[Any, list[tuple[Column, str]]]]:
     """Return each row's values, and its visible cells as text beside their columns."""
     return [
         (row, list(zip(table.visible, cells, strict=True)))
@@ -108,7 +108,7 @@ def _rows_of(table: Table) -> list[tuple[Any, list[tuple[Column, str]]]]:
 
 def _sort_key(value: Any) -> str:
     """Return what a table's cell is sorted by: a number where it is one, empty where nothing is known."""
-    if isinstance(value, Summary):
+    if isinstance(value, MeanOverSeeds):
         return repr(value.mean)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)

@@ -10,6 +10,8 @@ import yaml
 from tunebench.data.reference import DataConfig
 from tunebench.store.imported import is_imported
 from tunebench.study.config import StrategyConfig, StudyConfig
+from tunebench.study.spec import without_effect
+from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from tunebench.analysis.comparison import Comparison
@@ -23,15 +25,18 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         The study as it was resolved (sizes in numbers, precision decided); None where the cells
         differ in more than the axes of a study, so that no single one gives them.
     """
-    specs = [cell.spec for cell in comparison.cells]
-    if any(map(is_imported, specs)):
+    specs = [cell.spec for cell in comparison.cells if not is_imported(cell.spec)]
+    if len(specs) < len(comparison.cells):
         return None
     first = specs[0]
-    axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "model", "data", "schema_version"}
-    axes |= {"subset_seed", "test_seed", "base_head", "splits", "validation_fraction"}
-    common = first.model_dump(exclude=axes)
+    axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
+    axes |= {"schema_version", "without_effect", "model", "base_head", "data", "task", "splits"}
+    axes |= {"validation_fraction"}
+    # What does not reach a run may stand otherwise in it.
+    settings = [spec.model_dump(exclude=axes | without_effect(spec.kind)) for spec in specs]
+    common = {key: value for each in settings for key, value in each.items()}
     data = data_of(first)
-    if data is None or any(spec.model_dump(exclude=axes) != common for spec in specs):
+    if data is None or any(common[key] != value for each in settings for key, value in each.items()):
         return None
     if any((spec.splits, spec.validation_fraction) != (first.splits, first.validation_fraction) for spec in specs):
         return None
@@ -69,6 +74,8 @@ def data_of(spec: RunSpec) -> DataConfig | None:
     """Return the data of a run as a study names it; None where parts were drawn by columns that no record names."""
     if spec.splits is not None and (spec.splits.groups or spec.splits.times):
         return None
+    if not TASKS[spec.task].exclusive:
+        return None  # nor is it recorded how several labels were written
     own: Literal["own"] | None = "own" if spec.own_validation else None
     return DataConfig(source=spec.data.source, revision=spec.data.revision, validation=own)
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.comparison import Arm, Comparison
+from tunebench.analysis.comparison import Comparison, Configuration
 from tunebench.analysis.recommend import Recommendation, recommended
 from tunebench.errors import StoreError
 from tunebench.formatting import learning_rate
 from tunebench.report.reproduce import study_of
-from tunebench.report.tables import Table, make_tables
+from tunebench.report.tables import ReportTable, make_tables
 from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported
 from tunebench.store.run_folder import RunFolder
@@ -63,7 +63,7 @@ class Source:
         return recommended(self.analysis)
 
     @cached_property
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[ReportTable]:
         """Every table of the registry."""
         return make_tables(self.analysis)
 
@@ -77,7 +77,7 @@ class Source:
         return None if self.imported else cast("StudyConfig", found)
 
     @cached_property
-    def again(self) -> StudyConfig | None:
+    def reproducing_study(self) -> StudyConfig | None:
         """The study that gives all runs again: the folder's own, or else one put together from their specs."""
         return self.study or study_of(self.comparison)
 
@@ -87,15 +87,15 @@ class Source:
         return any(is_imported(cell.spec) for cell in self.comparison.cells)
 
     @cached_property
-    def arms(self) -> tuple[Arm, ...]:
+    def configs(self) -> tuple[Configuration, ...]:
         """The configurations that tables and figures show, with scores, by strategy and size."""
-        return tuple(arm for group in self.comparison.groups() for arm in group.shown if arm.scored)
+        return tuple(config for group in self.comparison.groups() for config in group.shown if config.scored)
 
     @cached_property
     def predictions(self) -> dict[str, Predictions]:
         """The usable stored predictions of the shown configurations, by run id, all of one test part."""
         found: dict[str, Predictions] = {}
-        for cell in (cell for arm in self.arms for cell in arm.scored):
+        for cell in (cell for config in self.configs for cell in config.scored):
             read = _read(cell, self.folder)
             first = next(iter(found.values()), read)
             if read is not None and first is not None and _same_test_part(read, first):
@@ -105,13 +105,13 @@ class Source:
     @cached_property
     def without_predictions(self) -> int:
         """How many scored runs of the shown configurations have no usable predictions."""
-        return sum(len(arm.scored) for arm in self.arms) - len(self.predictions)
+        return sum(len(config.scored) for config in self.configs) - len(self.predictions)
 
-    def series(self, arm: Arm) -> str:
+    def series(self, config: Configuration) -> str:
         """Name a configuration within its size: its strategy, with the learning rate if several are shown."""
-        group = self.comparison.group(arm.label, arm.train_size)
+        group = self.comparison.group(config.label, config.train_size)
         several = group is not None and len(group.shown) > 1
-        return f"{arm.label}, rate {learning_rate(arm.learning_rate)}" if several else arm.label
+        return f"{config.label}, rate {learning_rate(config.learning_rate)}" if several else config.label
 
 
 def _read(cell: Cell, folder: Path) -> Predictions | None:

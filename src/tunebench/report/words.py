@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tunebench.analysis.costs import COSTS
+from tunebench.analysis.recommend import SURE
 from tunebench.formatting import fixed, learning_rate, signed, significant
-from tunebench.report.tables.render import Column, Table
+from tunebench.report.tables.render import Column, ReportTable
 from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
@@ -26,14 +27,18 @@ def listed(found: Recommendation) -> dict[str, tuple[str, ...]]:
 
 def recommendation_text(found: Recommendation) -> str:
     """Return the answer, then a list under each heading."""
-    state = "Nothing known speaks against it." if found.conclusive else "Not conclusive: see the doubts."
-    lines = [found.sentence, state]
+    lines = [found.sentence, found.beside, SURE if found.conclusive else "Not conclusive: see the doubts."]
     for heading, sentences in listed(found).items():
         lines += ["", f"{heading}:", *(f"- {sentence}" for sentence in sentences)]
     return "\n".join(lines)
 
 
-def alternatives_table(found: Recommendation) -> Table:
+def answer_lines(found: Recommendation) -> list[str]:
+    """Return the answer in three sentences: what to use, the metrics beside it, how sure that is."""
+    return [found.sentence, found.beside, found.trust]
+
+
+def alternatives_table(found: Recommendation) -> ReportTable:
     """Return what every strategy scores and costs at the size of the recommendation, the best first."""
     metric = TASKS[found.task].metrics[found.metric]
     columns = (
@@ -62,4 +67,4 @@ def alternatives_table(found: Recommendation) -> Table:
         for one in found.alternatives
     ]
     title = f"The alternatives at {found.train_size:,} labels"
-    return Table("alternatives", title, columns, tuple(rows))
+    return ReportTable("alternatives", title, columns, tuple(rows))

@@ -6,7 +6,6 @@ the data cannot carry is a :class:`Refusal` with its reason; a ``ValueError`` is
 
 from __future__ import annotations
 
-from tunebench.stats.cells import RESAMPLES
 from tunebench.stats.curve_queries import EXTRAPOLATION, Crossing, Size, crossing_size, labels_needed, score_at
 from tunebench.stats.decisions import Equivalence, Holm, Verdict, equivalence, holm
 from tunebench.stats.discordant import McNemar, mcnemar
@@ -17,6 +16,7 @@ from tunebench.stats.intervals import (
     seed_interval,
     wilson_interval,
 )
+from tunebench.stats.joint_counts import RESAMPLES
 from tunebench.stats.learning_curve import LearningCurve, fit_learning_curve
 from tunebench.stats.measures import ACCURACY, MACRO_F1, Measure
 from tunebench.stats.paired import (

@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 import scipy
 
-from tunebench.stats.cells import (
+from tunebench.stats.joint_counts import (
     RESAMPLES,
-    Cells,
+    JointCounts,
     influence,
-    joint_cells,
+    joint_counts,
     observed_scores,
     resampled_scores,
     score_covariance,
@@ -47,7 +47,7 @@ def example_interval(
     their bias and skewness (Efron 1987; acceleration from the influence function, and percentile ends for
     metrics that have none). Where resampling
     changes nothing (no errors at all) the interval comes from
-    :func:`~tunebench.stats.cells.with_pseudo_examples`, and its method says so.
+    :func:`~tunebench.stats.joint_counts.with_pseudo_examples`, and its method says so.
 
     Args:
         labels: Integers of shape ``(n,)``.
@@ -64,7 +64,7 @@ def example_interval(
     """
     if method not in ("bca", "percentile"):
         raise ValueError(f"method must be 'bca' or 'percentile', got {method!r}")
-    cells = joint_cells(labels, predictions, classes=classes)
+    cells = joint_counts(labels, predictions, classes=classes)
     runs = len(cells.predictions)
     estimate = float(observed_scores(cells, metric).mean())
     draws = resampled_scores(cells, metric=metric, resamples=resamples, rng=rng).mean(1)
@@ -158,7 +158,7 @@ def crossed_interval(
         ValueError: Shapes or values do not fit.
     """
     check_level(level)
-    cells = joint_cells(labels, predictions, classes=classes)
+    cells = joint_counts(labels, predictions, classes=classes)
     scores, seeds = observed_scores(cells, metric), len(cells.predictions)
     if seeds < 2:
         return Refusal("one seed: how much another would differ is not known")
@@ -188,7 +188,7 @@ def crossed_bootstrap_interval(
     For about 10 seeds and more: with 3 that differ a nominal 95 % covers about 87 %, however many resamples
     are drawn.
     """
-    cells = joint_cells(labels, predictions, classes=classes)
+    cells = joint_counts(labels, predictions, classes=classes)
     if len(cells.predictions) < 2:
         return Refusal("one seed: how much another would differ is not known")
     resampled = resampled_scores(cells, metric=metric, resamples=resamples, rng=rng)
@@ -207,6 +207,6 @@ def _cut(low: float, high: float, bounds: tuple[float | None, float | None] | No
     )
 
 
-def _acceleration(cells: Cells, effects: np.ndarray) -> float:
+def _acceleration(cells: JointCounts, effects: np.ndarray) -> float:
     square = float(cells.counts @ effects**2)
     return float(cells.counts @ effects**3) / (6 * square**1.5) if square else 0.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy
 
-from tunebench.stats.cells import RESAMPLES
+from tunebench.stats.joint_counts import RESAMPLES
 from tunebench.stats.results import Over, Refusal, finite
 
 #: Range of the exponent. Published text-classification curves lie between 0.05 and 1.
@@ -189,18 +189,18 @@ def _linear(
     shape = x ** -exponents[..., None]
     weight = weights / weights.sum()
     centre = shape @ weight
-    spread = ((shape - centre[..., None]) ** 2) @ weight
+    variance = ((shape - centre[..., None]) ** 2) @ weight
     level = (means @ weight)[:, None]
     centred = means - level  # first, so that the loss is no small difference of large numbers
     joint = np.einsum("bgk,bk->bg", shape * weight, centred)
 
     def loss(ceiling: np.ndarray | float, drop: np.ndarray | float) -> np.ndarray:
         bias = level - ceiling + drop * centre
-        return np.asarray(bias**2 + (centred**2 @ weight)[:, None] + 2 * drop * joint + drop**2 * spread)
+        return np.asarray(bias**2 + (centred**2 @ weight)[:, None] + 2 * drop * joint + drop**2 * variance)
 
-    drop = -joint / spread
+    drop = -joint / variance
     ceiling = level + drop * centre
-    at_one = np.maximum((centre * (1 - level) - joint) / (spread + centre**2), 0.0)  # ceiling 1
+    at_one = np.maximum((centre * (1 - level) - joint) / (variance + centre**2), 0.0)  # ceiling 1
     flat = np.minimum(level, 1.0)  # no drop
     inside, first = (drop >= 0) & (ceiling <= 1), loss(1.0, at_one) <= loss(flat, 0.0)
     ceiling = np.where(inside, ceiling, np.where(first, 1.0, flat))

@@ -92,8 +92,8 @@ def satterthwaite(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
         parts: Variance and degrees of freedom of each.
     """
     total = sum(variance for variance, _ in parts)
-    spread = sum(variance**2 / df for variance, df in parts)
-    return float(np.sqrt(total)), float(total**2 / spread) if spread else float("inf")
+    squares = sum(variance**2 / df for variance, df in parts)
+    return float(np.sqrt(total)), float(total**2 / squares) if squares else float("inf")
 
 
 def resample_seeds(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 import scipy
 
-from tunebench.stats.cells import (
+from tunebench.stats.joint_counts import (
     RESAMPLES,
-    Cells,
-    joint_cells,
+    JointCounts,
+    joint_counts,
     observed_scores,
     resampled_scores,
     score_covariance,
@@ -64,7 +64,7 @@ def example_difference(
 
     Returns:
         The difference with its draws. Where the two never differ, they come from
-        :func:`~tunebench.stats.cells.with_pseudo_examples`, and the method says so.
+        :func:`~tunebench.stats.joint_counts.with_pseudo_examples`, and the method says so.
 
     Raises:
         ValueError: The two are not predictions of the same test examples, or values do not fit.
@@ -213,7 +213,7 @@ def crossed_bootstrap_difference(
 
 def _both(
     labels: np.ndarray, first: np.ndarray, second: np.ndarray, *, classes: int
-) -> tuple[Cells, np.ndarray, tuple[int, int]]:
+) -> tuple[JointCounts, np.ndarray, tuple[int, int]]:
     """Return the joint cells, the contrast ``mean of the first runs - mean of the second``, and their numbers."""
     first, second = np.atleast_2d(np.asarray(first)), np.atleast_2d(np.asarray(second))
     if first.ndim not in (2, 3) or first.shape[1:] != second.shape[1:]:
@@ -221,7 +221,7 @@ def _both(
             "both strategies must be scored on the same test examples, (runs, n) or (runs, n, classes) each, "
             f"got {first.shape} and {second.shape}"
         )
-    cells = joint_cells(labels, np.concatenate([first, second]), classes=classes)
+    cells = joint_counts(labels, np.concatenate([first, second]), classes=classes)
     runs = (len(first), len(second))
     contrast = np.repeat([1 / runs[0], -1 / runs[1]], runs)
     return cells, contrast, runs

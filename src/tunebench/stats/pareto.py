@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunebench.stats.cells import RESAMPLES, joint_cells, resampled_scores
+from tunebench.stats.joint_counts import RESAMPLES, joint_counts, resampled_scores
 from tunebench.stats.measures import MACRO_F1, Measure
 from tunebench.stats.methods import resample_seeds
 from tunebench.stats.results import Over, finite
@@ -65,7 +65,7 @@ def score_draws(
         raise ValueError("every point must be scored on the same test examples")
     if over == "seeds and test examples" and min(len(point) for point in points) < 2:
         raise ValueError("every point needs at least 2 seeds to resample them; take over='test examples'")
-    cells = joint_cells(labels, np.concatenate(points), classes=classes)
+    cells = joint_counts(labels, np.concatenate(points), classes=classes)
     scores = resampled_scores(cells, metric=metric, resamples=resamples, rng=rng)
     columns = np.split(scores, np.cumsum([len(point) for point in points])[:-1], axis=1)
     if over == "test examples":

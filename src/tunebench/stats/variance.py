@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunebench.stats.cells import joint_cells, score_covariance
+from tunebench.stats.joint_counts import joint_counts, score_covariance
 from tunebench.stats.measures import MACRO_F1, Measure
 from tunebench.stats.results import finite
 
@@ -87,7 +87,7 @@ def sampling_variance(
     Raises:
         ValueError: Shapes or values do not fit.
     """
-    cells = joint_cells(labels, predictions, classes=classes)
+    cells = joint_counts(labels, predictions, classes=classes)
     covariance = score_covariance(cells, metric)
     runs, single = len(covariance), float(np.trace(covariance)) / len(covariance)
     if runs == 1:

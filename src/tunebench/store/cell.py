@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tunebench.store.imported import AnyRun
 from tunebench.store.record import RunRecord, Status
 from tunebench.store.rows import to_row
-from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
 
 
@@ -25,7 +25,7 @@ class Cell:
             None where they were not kept.
     """
 
-    spec: RunSpec
+    spec: AnyRun
     status: Status
     record: RunRecord | None = None
     note: str | None = None
@@ -57,13 +57,13 @@ class Cell:
             return known.get(metric)
         if metric not in self._computed:
             stored = self.predictions()
-            found = TASKS[self.spec.task].metrics[metric](stored["labels"].astype(np.int64), stored["logits"])
+            found = self.record.task.metric(metric)(stored["labels"].astype(np.int64), stored["logits"])
             self._computed[metric] = found if np.isfinite(found) else None
         return self._computed[metric]
 
     @property
-    def draw(self) -> tuple[int, int]:
-        """Subset draw and seed: what runs of one arm differ in."""
+    def draw(self) -> tuple[int | None, int | None]:
+        """Subset draw and seed: what runs of one configuration differ in."""
         return self.spec.subset_seed, self.spec.seed
 
     @property

@@ -1,4 +1,4 @@
-"""What is known of a run that another script trained: a spec whose unknown values are ``None``.
+"""What is known of a run that another script trained; what is not known is ``None``.
 
 Only ``tunebench import`` makes these. They are read, compared and shown like the project's own runs, and
 never trained.
@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from tunebench.data.reference import Copies, DataRef
-from tunebench.models.reference import ModelRef
+from tunebench.errors import StoreError
 from tunebench.recipe import Engine, Frozen, Precision, Schedule, Selection, Truncation
+from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import DEFAULT_METRIC
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+#: Raised whenever the meaning of an imported run's spec changes. In schema 1 an id was made of all fields of the
+#: time; in schema 2 it is made of those that are known, so that a new field changes no id. Both are read.
+IMPORTED_SCHEMA = 2
 
 #: Recipe and protocol of an imported run that a folder may tell or a person may state.
 DETAILS = (
@@ -26,14 +34,15 @@ DETAILS = (
 )
 
 
-class ImportedModel(ModelRef):
+class ImportedModel(Frozen):
     """The model an imported run names; its files were not seen, so no fingerprint pins it."""
 
-    source: str | None = None  # type: ignore[assignment]
-    fingerprint: None = None  # type: ignore[assignment]
+    source: str | None = None
+    revision: str | None = None
+    fingerprint: None = None
 
 
-class ImportedData(DataRef):
+class ImportedData(Frozen):
     """The data of an imported run, told by what the folder holds of it.
 
     Attributes:
@@ -43,55 +52,75 @@ class ImportedData(DataRef):
         test_labels: sha256 over the labels of the scored examples, in their order.
     """
 
-    source: str | None = None  # type: ignore[assignment]
-    fingerprint: None = None  # type: ignore[assignment]
+    source: str | None = None
+    revision: str | None = None
+    fingerprint: None = None
     label_names: tuple[str, ...] = ()
     named: bool = False
     test_labels: str | None = None
 
 
-class ImportedSpec(RunSpec):
+class ImportedRun(Frozen):
     """A run that was not made here: ``None`` stands for "not known", and is never filled with a default.
 
-    What a row of a table is about is always known: the label and the training size. Code that trains only
-    meets :class:`~tunebench.study.spec.RunSpec`; code that shows runs must expect ``None`` in the fields below.
+    What a row of a table is about is always known: the label and the training size. What shows runs takes
+    :data:`AnyRun`, and must expect ``None``; what trains takes a :class:`~tunebench.study.spec.RunSpec`.
 
     Attributes:
         content: sha256 over the files it was read from; two imports of the same files are one run.
+        not_in_id: Of a run of schema 1, the fields that came after its import, of which its id was not made.
     """
 
-    # These are wider than in RunSpec on purpose; nothing that trains is ever given one of these specs.
     origin: Literal["imported"] = "imported"
+    schema_version: int = IMPORTED_SCHEMA
+    not_in_id: tuple[str, ...] = ()
+    label: str
     content: str
-    kind: str | None = None  # type: ignore[assignment]
+    kind: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
-    learning_rate: float | None = None  # type: ignore[assignment]
-    seed: int | None = None  # type: ignore[assignment]
+    learning_rate: float | None = None
+    train_size: int
+    seed: int | None = None
     model: ImportedModel = ImportedModel()
     data: ImportedData = ImportedData()
-    subset_seed: int | None = None  # type: ignore[assignment]
-    test_size: int | None = None  # type: ignore[assignment]
-    validation_fraction: float | None = None  # type: ignore[assignment]
-    copies: Copies | None = None  # type: ignore[assignment]
-    selection: Selection | None = None  # type: ignore[assignment]
-    max_length: int | None = None  # type: ignore[assignment]
-    epochs: int | None = None  # type: ignore[assignment]
-    batch_size: int | None = None  # type: ignore[assignment]
-    optimizer: str | None = None  # type: ignore[assignment]
-    weight_decay: float | None = None  # type: ignore[assignment]
-    schedule: Schedule | None = None  # type: ignore[assignment]
-    warmup_ratio: float | None = None  # type: ignore[assignment]
-    max_grad_norm: float | None = None  # type: ignore[assignment]
-    evaluations_per_epoch: int | None = None  # type: ignore[assignment]
-    engine: Engine | None = None  # type: ignore[assignment]
-    precision: Precision | None = None  # type: ignore[assignment]
+    subset_seed: int | None = None
+    test_size: int | None = None
+    validation_fraction: float | None = None
+    selection: Selection | None = None
+    max_length: int | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    optimizer: str | None = None
+    weight_decay: float | None = None
+    schedule: Schedule | None = None
+    warmup_ratio: float | None = None
+    max_grad_norm: float | None = None
+    evaluations_per_epoch: int | None = None
+    engine: Engine | None = None
+    precision: Precision | None = None
     attention_dropout: float | None = None
-    label_smoothing: float | None = None  # type: ignore[assignment]
-    truncation: Truncation | None = None  # type: ignore[assignment]
-    head_share: float | None = None  # type: ignore[assignment]
-    frozen_dropout: bool | None = None  # type: ignore[assignment]
-    metric: str | None = None  # type: ignore[assignment]
-    batches: None = None  # type: ignore[assignment]
+    label_smoothing: float | None = None
+    truncation: Truncation | None = None
+    head_share: float | None = None
+    frozen_dropout: bool | None = None
+    min_steps: int | None = None
+    patience: int | None = None
+    metric: str | None = None
+    task: str = CLASSIFICATION.name
+    # No folder tells these.
+    test_seed: None = None
+    copies: None = None
+    splits: None = None
+    base_head: None = None
+    batches: None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_schema_1(cls, raw: Any) -> Any:
+        """Say which fields the id of an older import was not made of: those that its spec does not have."""
+        if not isinstance(raw, dict) or raw.get("schema_version") != 1 or "not_in_id" in raw:
+            return raw
+        return raw | {"not_in_id": tuple(sorted(_IN_ID - raw.keys()))}
 
     @field_validator("batches", mode="before")
     @classmethod
@@ -101,17 +130,22 @@ class ImportedSpec(RunSpec):
     @property
     def identity(self) -> dict[str, Any]:
         """What runs are compared by: all but the label and the files it was read from."""
-        return self.model_dump(
-            mode="json", exclude={"label", "content", "origin", "copies", "base_head", "metric", "splits", "task"}
-        )
+        return self.model_dump(mode="json", include=set(_IN_ID))
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """The identity, whatever the schema."""
+        return {key: value for key, value in self.identity.items() if key != "schema_version"}
 
     @property
     def run_id(self) -> str:
-        """Readable prefix and 16 hex digits of sha256 over the fields it was imported with, files included."""
-        # A field that came later is not in a stored spec, and must not change its id.
-        known = {key: value for key, value in self.identity.items() if key in self.model_fields_set}
-        if "batches" in known:
-            known["batches"] = "by_length"  # what ids were made of while imports claimed it
+        """Readable prefix and 16 hex digits of sha256 over what is known of the run, files included."""
+        if self.schema_version == 1:
+            # Made of unknown fields too, and of what imports used to claim.
+            known = {key: value for key, value in self.identity.items() if key not in self.not_in_id}
+            known |= {"batches": "by_length"} if "batches" in known else {}
+        else:
+            known = {key: value for key, value in self.identity.items() if value is not None}
         canonical = json.dumps({**known, "content": self.content}, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
         rate = "" if self.learning_rate is None else f"-lr{self.learning_rate:g}"
@@ -129,20 +163,72 @@ class ImportedSpec(RunSpec):
         names += ["data"] if self.data.source is None else []
         return names + ([] if self.data.named else ["label_names"])
 
+    @property
+    def full_params(self) -> dict[str, Any]:
+        """The strategy's parameters, as far as they are told."""
+        return self.params
 
-def is_imported(spec: RunSpec) -> bool:
-    """Tell whether a spec is of a run that was imported."""
-    return isinstance(spec, ImportedSpec)
+    @property
+    def selects_by(self) -> str:
+        """The metric of the selection scores: macro F1 where none is told, since it was read."""
+        return self.metric or DEFAULT_METRIC
+
+    @property
+    def own_validation(self) -> bool:
+        """Whether the data's own validation part selects: that is not known."""
+        return False
+
+    @property
+    def test_draw(self) -> int | None:
+        """The seed that draws the test part."""
+        return self.subset_seed
+
+    @property
+    def shown_learning_rate(self) -> float | None:
+        """The learning rate; None if the strategy has none, or it is not known."""
+        return self.learning_rate if capabilities_of(self.kind).tunes_learning_rate else None
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """What does not reach the run: that is not known of any setting."""
+        return ()
 
 
-def parse_spec(raw: Any) -> RunSpec:
+#: Fields that an id is made of, besides the content, and that runs are compared by.
+_IN_ID = frozenset(ImportedRun.model_fields) - {
+    *("origin", "not_in_id", "label", "content"),
+    *("copies", "base_head", "metric", "splits", "task"),
+}
+
+
+#: What tables, figures and pages read, whoever trained it: the type checker allows only what both kinds have.
+AnyRun = RunSpec | ImportedRun
+
+
+def is_imported(run: AnyRun) -> TypeIs[ImportedRun]:
+    """Tell whether a run was imported."""
+    return isinstance(run, ImportedRun)
+
+
+def trained_here(run: AnyRun) -> RunSpec:
+    """Return a run of ours.
+
+    Raises:
+        StoreError: It was imported; there are no weights of it.
+    """
+    if isinstance(run, ImportedRun):
+        raise StoreError("This run was imported; it has no weights to load.", value=run.run_id)
+    return run
+
+
+def parse_spec(raw: Any) -> AnyRun:
     """Validate a stored spec, imported or not.
 
     Raises:
         pydantic.ValidationError: It is neither.
     """
     imported = isinstance(raw, dict) and raw.get("origin") == "imported"
-    return (ImportedSpec if imported else RunSpec).model_validate(raw)
+    return (ImportedRun if imported else RunSpec).model_validate(raw)
 
 
 class ImportedStudy(Frozen):

@@ -6,13 +6,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tunebench.store.imported import is_imported
+from tunebench.store.imported import AnyRun, is_imported
 from tunebench.store.record import RunRecord, Status
-from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
 
+#: Settings that are columns of a row.
+_RECIPE = ("engine", "precision", "attention_dropout", "truncation")
 
-def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) -> dict[str, Any]:
+
+def to_row(spec: AnyRun, *, status: Status, record: RunRecord | None = None) -> dict[str, Any]:
     """Flatten a planned run and its record, if there is one, into a row of plain values.
 
     Args:
@@ -21,11 +23,12 @@ def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) ->
         record: Its record; ``None`` when it has none yet.
 
     Returns:
-        The columns that ``tunebench results`` prints; what is not known is ``None``.
+        The columns that ``tunebench results`` prints; what is not known, or does not reach the run, is ``None``.
     """
     parameters, scores = (record.parameters, record.scores) if record else (None, None)
     timing, cost = (record.timing, record.cost) if record else (None, None)
     values = {} if scores is None else scores.values
+    recipe = {name: None if name in spec.without_effect else getattr(spec, name) for name in _RECIPE}
     trainable, score = _get(parameters, "trainable"), values.get(spec.selects_by)
     return {
         "run_id": spec.run_id,
@@ -37,11 +40,8 @@ def to_row(spec: RunSpec, *, status: Status, record: RunRecord | None = None) ->
         "seed": spec.seed,
         "learning_rate": spec.shown_learning_rate,
         "selection": spec.selection,
-        "engine": spec.engine,
-        "precision": spec.precision,
-        "attention_dropout": spec.attention_dropout,
-        "truncation": spec.truncation,
-        "head_share": spec.head_share if spec.truncation == "head_tail" else None,
+        **recipe,
+        "head_share": spec.head_share if recipe["truncation"] == "head_tail" else None,
         "trainable_params": trainable,
         "adapter_params": _get(parameters, "adapter"),
         "head_params": _get(parameters, "head"),

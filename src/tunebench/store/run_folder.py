@@ -28,6 +28,7 @@ from tunebench.files import (
     sync,
     write_json,
 )
+from tunebench.store.imported import AnyRun
 from tunebench.store.record import READABLE, RunRecord, now
 from tunebench.store.rescore import check_scores
 from tunebench.store.seal import seal, unseal
@@ -68,7 +69,7 @@ class RunFolder:
         """Whether the run is complete."""
         return self.record.exists()
 
-    def begin(self, spec: RunSpec) -> None:
+    def begin(self, spec: AnyRun) -> None:
         """Make the folder, remove what a kill left half written, and write down what will run in it."""
         self.path.mkdir(parents=True, exist_ok=True)
         for left in self.path.glob(".*"):

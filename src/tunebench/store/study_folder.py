@@ -5,6 +5,7 @@ Everything read back is checked, and what is damaged is named and set aside, not
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,20 +25,23 @@ from tunebench.errors import ConfigError, StoreError
 from tunebench.files import is_held, read_json, read_regular, set_aside, stored_file, write_json, write_text
 from tunebench.recipe import Recipe, as_recorded
 from tunebench.store.cell import Cell
-from tunebench.store.imported import ImportedStudy, is_imported, parse_spec
+from tunebench.store.imported import AnyRun, ImportedStudy, is_imported, parse_spec
 from tunebench.store.record import RunRecord, Status
 from tunebench.store.run_folder import RunFolder, is_run_id
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import SCHEMA_VERSION, RunSpec
+from tunebench.study.spec import SCHEMA_VERSION, RunSpec, without_effect
 from tunebench.study.yaml_file import parse_yaml
 
 if TYPE_CHECKING:
     import numpy as np
 
-#: Keys of a spec's identity in which the cells of one study may differ.
-_AXES = frozenset(
-    {"kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed", *Recipe.model_fields}
+#: Fields of a spec in which the cells of one study may differ, or that are compared in another way.
+_NOT_SHARED = frozenset(
+    {
+        *("schema_version", "label", "without_effect", "splits", "copies", *Recipe.model_fields),
+        *("kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"),
+    }
 )
 #: What a stored study ran with where it says nothing: keys that came later, as records without them are read.
 _BEFORE = {
@@ -48,7 +52,7 @@ _BEFORE = {
 
 
 @dataclass(frozen=True)
-class PlannedRun:
+class StoredRun:
     """A cell of the plan as stored.
 
     Attributes:
@@ -56,9 +60,16 @@ class PlannedRun:
         seconds: What it was estimated to take when it was planned; None where nobody did.
     """
 
-    spec: RunSpec
+    spec: AnyRun
     left_out: str | None = None
     seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class PlannedRun(StoredRun):
+    """A cell that can be trained."""
+
+    spec: RunSpec
 
 
 class StudyStore:
@@ -95,7 +106,7 @@ class StudyStore:
         return store
 
     @classmethod
-    def create(cls, folder: Path, study: StudyConfig, planned: list[PlannedRun]) -> StudyStore:
+    def create(cls, folder: Path, study: StudyConfig, planned: Sequence[PlannedRun]) -> StudyStore:
         """Make a study's folder, or open it again to go on.
 
         Going on may add cells (seeds, sizes, strategies, rates); it may not change what the cells
@@ -109,11 +120,11 @@ class StudyStore:
             store._locks.mkdir(parents=True, exist_ok=True)
             # Two processes may begin one study at the same time: the second one extends the first one's plan.
             with FileLock(store._locks / "plan.lock"):
-                planned = store._extend(planned)
+                whole = store._extend(planned)
                 write_text(store.study_file, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
                 cells = [
                     {"spec": p.spec.model_dump(mode="json"), "left_out": p.left_out, "seconds": p.seconds}
-                    for p in planned
+                    for p in whole
                 ]
                 write_json(store.plan_file, {"schema_version": SCHEMA_VERSION, "name": study.name, "cells": cells})
         except OSError as error:
@@ -156,13 +167,14 @@ class StudyStore:
                 fix="choose another --out",
             )
         if stored := store.begun():
-            if any(map(is_imported, stored)):
+            ours = [spec for spec in stored if not is_imported(spec)]
+            if len(ours) < len(stored):
                 raise StoreError(
                     "The folder holds imported runs; nothing can be trained in it.",
                     value=str(folder),
                     fix="choose another --out",
                 )
-            store._check_mixing(stored, specs)
+            store._check_mixing(ours, specs)
         return store
 
     @classmethod
@@ -222,10 +234,11 @@ class StudyStore:
         """Refuse cells that share no protocol with the stored ones, or reuse a label for something else."""
         if not stored or not specs:
             return
-        before, after = _protocol(stored[0]), _protocol(specs[0])
-        changes = [f"{key}: {before.get(key)} -> {after[key]}" for key in after if before.get(key) != after[key]]
+        before, after = _protocol(stored), _protocol(specs)
+        both = [key for key in after if key in before]
+        changes = [f"{key}: {before[key]} -> {after[key]}" for key in both if before[key] != after[key]]
         meanings = {spec.label: _meaning(spec) for spec in stored}
-        labels = {spec.run_id[-16:]: spec.label for spec in stored}
+        labels = {_content(spec): spec.label for spec in stored}
         for spec in {s.label: s for s in specs}.values():
             known, new = meanings.get(spec.label), _meaning(spec)
             if known is not None:
@@ -235,7 +248,7 @@ class StudyStore:
                     if known.get(key) != new.get(key)
                 ]
         for spec in specs:
-            label = labels.get(spec.run_id[-16:], spec.label)
+            label = labels.get(_content(spec), spec.label)
             if label != spec.label:
                 changes.append(f"strategy {label} is called {spec.label}")
         if changes:
@@ -246,20 +259,25 @@ class StudyStore:
                 fix="choose another --out, or give a changed strategy a label of its own",
             )
 
-    def _extend(self, planned: list[PlannedRun]) -> list[PlannedRun]:
+    def _extend(self, planned: Sequence[PlannedRun]) -> list[StoredRun]:
         """Keep the stored plan's other cells, behind these; a damaged plan is set aside."""
         stored, whole = self._known()
         if not whole:
             set_aside(self.plan_file)
-        self._check_mixing([p.spec for p in stored], [p.spec for p in planned])
+        ours = [p.spec for p in stored if not is_imported(p.spec)]
+        self._check_mixing(ours, [p.spec for p in planned])
         new = {p.spec.run_id for p in planned}
-        return planned + [p for p in stored if p.spec.run_id not in new]
+        return [*planned, *(p for p in stored if p.spec.run_id not in new)]
 
-    def begun(self) -> list[RunSpec]:
+    def begun(self) -> list[AnyRun]:
         """Return the cells that the folder holds already; none where there is no study yet."""
         return [p.spec for p in self._known()[0]]
 
-    def _known(self) -> tuple[list[PlannedRun], bool]:
+    def trainable(self) -> list[RunSpec]:
+        """Return the cells of :meth:`begun` that were not imported."""
+        return [spec for spec in self.begun() if not is_imported(spec)]
+
+    def _known(self) -> tuple[list[StoredRun], bool]:
         """Return the cells of the plan, if there is one, and whether it is whole.
 
         Of a damaged plan they are those that were begun, since each run has its spec.
@@ -276,7 +294,7 @@ class StudyStore:
                 except (StoreError, ValidationError):
                     continue
                 if spec.run_id == path.parent.name:
-                    found.append(PlannedRun(spec))
+                    found.append(StoredRun(spec))
             return found, False
 
     def study(self) -> StudyConfig | ImportedStudy:
@@ -312,7 +330,7 @@ class StudyStore:
             fix="tunebench run STUDY --out FOLDER writes it anew",
         )
 
-    def planned(self) -> list[PlannedRun]:
+    def planned(self) -> list[StoredRun]:
         """Return the cells of the plan, in its order.
 
         Raises:
@@ -320,7 +338,7 @@ class StudyStore:
         """
         raw = read_json(self.plan_file)
         try:
-            cells = [PlannedRun(parse_spec(c["spec"]), c["left_out"], c.get("seconds")) for c in raw["cells"]]
+            cells = [StoredRun(parse_spec(c["spec"]), c["left_out"], c.get("seconds")) for c in raw["cells"]]
             if any(not isinstance(cell.left_out, (str, type(None))) for cell in cells):
                 raise TypeError("a reason is text")
             if any(not isinstance(cell.seconds, (int, float, type(None))) for cell in cells):
@@ -433,7 +451,7 @@ class StudyStore:
             found.append(Cell(planned.spec, self._status(planned, record), record, planned.left_out, predictions))
         return found
 
-    def _status(self, planned: PlannedRun, record: RunRecord | None) -> Status:
+    def _status(self, planned: StoredRun, record: RunRecord | None) -> Status:
         if record is not None and record.status == "complete":
             return "complete"
         if self.is_running(planned.spec.run_id):
@@ -455,15 +473,26 @@ def _as_stored(raw: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _content(spec: RunSpec) -> str:
+    """Return the same text for all specs of one run, whatever their schemas and labels."""
+    return json.dumps(spec.effective, sort_keys=True)
+
+
 def _meaning(spec: RunSpec) -> dict[str, Any]:
     """Return what a strategy's label stands for: kind, parameters and recipe."""
-    identity = spec.identity
-    recipe = {key: identity[key] for key in Recipe.model_fields if key in identity}
-    return {"kind": spec.kind, **identity["params"], **recipe}
+    effective = spec.effective
+    recipe = {key: effective[key] for key in Recipe.model_fields if key in effective}
+    return {"kind": spec.kind, **effective["params"], **recipe}
 
 
-def _protocol(spec: RunSpec) -> dict[str, Any]:
-    """Return what all cells of a study share."""
-    shared = {k: v for k, v in spec.identity.items() if k not in (*_AXES, "splits")}
-    splits = {f"data.{what}": found for what, found in (spec.splits or SplitRef()).model_dump().items()}
-    return shared | {"seed of the test part": spec.test_draw, "copies": spec.copies} | splits
+def _protocol(specs: Sequence[RunSpec]) -> dict[str, Any]:
+    """Return what all cells of a study share; a setting that reaches none of these cells is left out."""
+    splits = {f"data.{what}": found for what, found in (specs[0].splits or SplitRef()).model_dump().items()}
+    shared: dict[str, Any] = {}
+    for spec in specs:
+        # One model to a folder, though it does not reach every strategy: tables compare on one.
+        idle = without_effect(spec.kind) - {"model"}
+        shared = spec.model_dump(mode="json", exclude={*_NOT_SHARED, *idle}) | shared
+    for part in ("model", "data"):
+        shared[part] = {key: value for key, value in shared[part].items() if key not in ("source", "revision")}
+    return shared | {"seed of the test part": specs[0].test_draw, "copies": specs[0].copies} | splits

@@ -9,6 +9,7 @@ names the class; see ``examples/extending``.
 from tunebench.strategies.adalora import AdaLoRA, AdaLoraParams
 from tunebench.strategies.adapters import IA3, OFT, VeRA
 from tunebench.strategies.base import (
+    STEP_KEYS,
     STRATEGIES,
     ClassicalStrategy,
     LinearStrategy,
@@ -28,6 +29,7 @@ from tunebench.strategies.tfidf import Tfidf, TfidfParams
 __all__ = [
     "IA3",
     "OFT",
+    "STEP_KEYS",
     "STRATEGIES",
     "AdaLoRA",
     "AdaLoraParams",

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tunebench.recipe import Recipe
 
 
+#: Settings of a study, no strategy's own, that reach only what trains step by step in the Trainer's way.
+STEP_KEYS = frozenset({"optimizer", "evaluations_per_epoch"})
+
+
 class StrategyParams(BaseModel):
     """Parameters of a strategy: frozen; unknown keys are refused, and numbers that JSON cannot hold."""
 
@@ -82,7 +86,8 @@ class Strategy(ABC):
     for_few_labels: ClassVar[bool] = False
     #: Names of the tasks that it can learn; None for all.
     tasks: ClassVar[frozenset[str] | None] = None
-    #: Keys of the recipe that reach it; None for all.
+    #: Keys of the recipe, and of :data:`STEP_KEYS`, that reach it; None for all. Others are in no run's id, and
+    #: refused where a study sets them for this strategy alone.
     recipe_keys: ClassVar[frozenset[str] | None] = None
     #: What must be importable besides what is always there, and the extra of this package that brings it.
     extra: ClassVar[tuple[str, str] | None] = None

@@ -24,6 +24,7 @@ from tunebench.recipe import Frozen, Recipe, Selection, without_neutral
 from tunebench.strategies import STRATEGIES
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_names
+from tunebench.tasks.thresholds import Thresholds
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
@@ -75,9 +76,9 @@ class StrategyConfig(Frozen):
         if not strategy.tunes_learning_rate and self.learning_rate != (strategy.default_learning_rate,):
             raise ValueError(f"{self.kind} has no learning rate; remove the key learning_rate")
         reaching = strategy.recipe_keys
-        idle = [] if reaching is None else [key for key in self.recipe if key not in reaching]
-        if idle:
-            only = f" (only {', '.join(sorted(reaching))} do)" if reaching else ""
+        if reaching is not None and (idle := [key for key in self.recipe if key not in reaching]):
+            known = sorted(reaching.intersection(Recipe.model_fields))
+            only = f" (only {', '.join(known)} do)" if known else ""
             raise ValueError(f"these have no effect on {self.kind}{only}; remove them: {', '.join(idle)}")
         return self
 
@@ -198,6 +199,12 @@ class StudyConfig(Recipe):
         "speak of",
     )
 
+    thresholds: Thresholds = Field(
+        default="fixed",
+        description="of several labels a text: fixed gives those above 0.5; tuned chooses a threshold for each "
+        "label on validation",
+    )
+
     optimizer: Literal["adamw"] = "adamw"
     evaluations_per_epoch: int = Field(default=2, ge=1, le=100)
 
@@ -274,6 +281,7 @@ class StudyConfig(Recipe):
         if alone:
             raise ValueError(f"pairs compares a strategy with itself: {', '.join(alone)}")
         self._check_head_share()
+        self._check_patience()
         few_shot = [label for label, s in self.strategies.items() if STRATEGIES[s.kind].for_few_labels]
         if few_shot and len(self.draws) > 1 and len({subset for subset, _ in self.draws}) == 1:
             raise ValueError(
@@ -301,6 +309,15 @@ class StudyConfig(Recipe):
             where = f" (strategy {', '.join(idle)})" if idle else ""
             raise ValueError(
                 f"head_share{where} has no effect without truncation: head_tail; remove it, or set both"
+            )
+
+    def _check_patience(self) -> None:
+        """Refuse to stop early where no validation part says when."""
+        hasty = [label for label, s in self.strategies.items() if self.recipe_of(s).patience]
+        if hasty and self.selection != "validation":
+            raise ValueError(
+                f"patience ({', '.join(hasty)}) stops training by the score on validation; it needs selection: "
+                "validation"
             )
 
     def recipe_of(self, strategy: StrategyConfig) -> Recipe:

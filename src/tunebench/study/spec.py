@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,17 +31,19 @@ from tunebench.recipe import (
     as_recorded,
     without_neutral,
 )
-from tunebench.strategies import STRATEGIES, capabilities_of
+from tunebench.strategies import STEP_KEYS, STRATEGIES, capabilities_of
 from tunebench.study.config import StudyConfig
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import TASKS
+from tunebench.tasks.thresholds import Thresholds
 
-#: Raised whenever the meaning of a spec or a record changes; part of every run id.
-SCHEMA_VERSION = 1
+#: Raised whenever the meaning of a spec changes; part of every run id. In schema 1 an id was made of all settings;
+#: in schema 2 it is made of those that reach the run. Both are read.
+SCHEMA_VERSION = 2
 
 #: Fields that a run takes over from its study unchanged.
-_COMMON = frozenset({"copies", "selection", "evaluations_per_epoch", "optimizer", "metric"})
+_COMMON = frozenset({"copies", "selection", "evaluations_per_epoch", "optimizer", "metric", "thresholds"})
 
 
 class RunSpec(Frozen):
@@ -96,10 +99,18 @@ class RunSpec(Frozen):
     frozen_dropout: bool = Field(default=True, json_schema_extra=ADDED_LATER)
     #: The fast engine grouped by length before there was a choice: what a record that does not say is.
     batches: BatchOrder = Field(default="by_length", json_schema_extra=ONLY_FAST)
+    min_steps: int = Field(default=0, json_schema_extra=ADDED_LATER)
+    patience: int = Field(default=0, json_schema_extra=ADDED_LATER)
     metric: str = Field(
         default=DEFAULT_METRIC,
         json_schema_extra=ADDED_LATER,
         description="selects the checkpoint and the learning rate",
+    )
+    thresholds: Thresholds = Field(default="fixed", json_schema_extra=ADDED_LATER)
+    without_effect: tuple[str, ...] = Field(
+        default=(),
+        json_schema_extra=ADDED_LATER,
+        description="settings of the study that do not reach this run; its id leaves them out",
     )
     base_head: BaseHead | None = Field(
         default=None,
@@ -117,12 +128,13 @@ class RunSpec(Frozen):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The canonical content of the id: all but labels and places (content is pinned by fingerprints).
+        """The canonical content of the id: what reaches the run, but no labels and places.
 
-        What was added to specs or parameters later is left out where it changes nothing, so that older
-        records keep their ids.
+        Fingerprints pin the content of model and data. What was added to specs or parameters later is left out
+        where it changes nothing, so that older records keep their ids. The spec itself says what does not reach
+        the run: the id stays the same where the strategy is not installed, or declares something else today.
         """
-        spec = self.model_dump(mode="json", exclude={"label"})
+        spec = self.model_dump(mode="json", exclude={"label", "without_effect"})
         spec = without_neutral(spec, type(self))
         if self.test_seed == self.subset_seed:
             # As without it: with one draw nothing is shared, and a study may get a second one later.
@@ -132,7 +144,13 @@ class RunSpec(Frozen):
             spec["params"] = without_neutral(spec["params"], strategy.params)
         for part in ("model", "data"):
             spec[part] = {k: v for k, v in spec[part].items() if k not in ("source", "revision")}
-        return spec
+        return {key: value for key, value in spec.items() if key not in self.without_effect}
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """What two specs of one run share, whatever their schemas: the identity without all that has no effect."""
+        idle = {"schema_version", *without_effect(self.kind)}
+        return {key: value for key, value in self.identity.items() if key not in idle}
 
     @property
     def full_params(self) -> dict[str, Any]:
@@ -154,6 +172,10 @@ class RunSpec(Frozen):
     def recipe(self) -> Recipe:
         """How it is trained, besides strategy, learning rate and data."""
         return Recipe.model_construct(**{name: getattr(self, name) for name in Recipe.model_fields})
+
+    def epochs_at(self, steps_per_epoch: int) -> int:
+        """Return the epochs that are planned: as many more than :attr:`epochs` as ``min_steps`` asks for."""
+        return max(self.epochs, math.ceil(self.min_steps / steps_per_epoch))
 
     @property
     def own_validation(self) -> bool:
@@ -179,6 +201,16 @@ class RunSpec(Frozen):
         return f"{self.label}-n{self.train_size}{rate}-s{self.seed}-{digest}"
 
 
+def without_effect(kind: str | None) -> frozenset[str]:
+    """Return the fields of a spec that do not reach a run of this kind of strategy."""
+    strategy = capabilities_of(kind)
+    idle: set[str] = set()
+    if strategy.recipe_keys is not None:
+        idle = {*Recipe.model_fields, *STEP_KEYS} - strategy.recipe_keys
+    idle |= set() if strategy.uses_encoder else {"model"}
+    return frozenset(idle if strategy.adapts_classifier else idle | {"base_head"})
+
+
 def expand(
     study: StudyConfig,
     *,
@@ -199,7 +231,8 @@ def expand(
         data: The pinned data set.
         train_examples: Training examples available; the meaning of ``all``.
         test_examples: Test examples the study will score.
-        precision: What ``auto`` means on this machine, by engine.
+        precision: What ``auto`` means on this machine, by engine. Strategies that the engine does not reach take
+            that of the fast one.
         base_head: What is done with the classification head of the base; None where it has none. It concerns only
             strategies that have a head of this kind.
         splits: What the parts rest on besides texts and labels.
@@ -215,7 +248,8 @@ def expand(
         for size in study.train_sizes:
             for label, strategy in study.strategies.items():
                 recipe = recipes[label].model_dump(exclude={"precision"})
-                wanted = recipes[label].precision
+                wanted, idle = recipes[label].precision, without_effect(strategy.kind)
+                engine = "fast" if "engine" in idle else recipes[label].engine
                 for rate in strategy.learning_rate:
                     yield RunSpec(
                         label=label,
@@ -232,8 +266,9 @@ def expand(
                         test_size=test_examples,
                         validation_fraction=study.drawn_fraction(splits),
                         splits=splits,
-                        base_head=base_head if STRATEGIES[strategy.kind].adapts_classifier else None,
-                        precision=precision[recipes[label].engine] if wanted == "auto" else wanted,
+                        base_head=None if "base_head" in idle else base_head,
+                        precision=precision[engine] if wanted == "auto" else wanted,
+                        without_effect=tuple(sorted(idle)),
                         **common,
                         **recipe,
                     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tunebench.tasks.base import Task
@@ -31,6 +33,10 @@ class Classification(Task):
     def linear_rows(self, classes: int) -> int:
         """Return one row a class, or one in all for two classes."""
         return 1 if classes == 2 else classes
+
+    def guessing_loss(self, labels: np.ndarray, classes: int) -> float:
+        """Return the loss of equal probabilities."""
+        return math.log(classes)
 
     def confusion(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Return how many examples of each class (row) were given each class (column)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import entr
 
 from tunebench.tasks.base import Task
 from tunebench.tasks.label_metrics import LABEL_BUILT_IN, LABEL_METRICS
@@ -31,6 +32,11 @@ class MultiLabel(Task):
     def linear_rows(self, classes: int) -> int:
         """Return one row a label."""
         return classes
+
+    def guessing_loss(self, labels: np.ndarray, classes: int) -> float:
+        """Return the loss of giving each label the probability of its share among the texts."""
+        shares = labels.mean(0)
+        return float((entr(shares) + entr(1 - shares)).mean())
 
     def confusion(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Return no row: a text that is given the wrong label does not say which one it took the place of."""

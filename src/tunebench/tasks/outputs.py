@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import expit, logit, softmax
 
 #: What a metric's function is given beside the labels.
 Needs = Literal["labels", "probabilities", "logits"]
@@ -23,10 +23,6 @@ class Outputs(ABC):
     @abstractmethod
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return probabilities of logits ``(..., outputs)``, in their type."""
-
-    @abstractmethod
-    def decided(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the predictions of probabilities ``(..., outputs)``, such as means over several models."""
 
     @abstractmethod
     def of_truth(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -65,6 +61,14 @@ class Outputs(ABC):
             raise ValueError("a logit is not finite")
         return labels, logits
 
+    def at(self, thresholds: tuple[float, ...]) -> Outputs:
+        """Return the same outputs with other thresholds, one a label.
+
+        Raises:
+            ValueError: Predictions rest on no thresholds.
+        """
+        raise ValueError("these predictions rest on no thresholds")
+
     def decode(self, logits: np.ndarray, needs: Needs) -> np.ndarray:
         """Return what a metric needs: predictions, probabilities in double precision, or the logits."""
         if needs == "labels":
@@ -82,10 +86,6 @@ class OneLabel(Outputs):
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return the softmax; a text's probabilities sum to 1."""
         return np.asarray(softmax(logits, axis=-1))
-
-    def decided(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the class of the largest probability."""
-        return np.asarray(probabilities.argmax(-1))
 
     def of_truth(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Return the probability of each text's class."""
@@ -109,11 +109,22 @@ class SeveralLabels(Outputs):
     """Any number of labels a text: a row of 0 and 1.
 
     Each logit decides by itself, and the sigmoid is its probability.
+
+    Args:
+        thresholds: One a label, above which it is given; None is 0.5 for all.
     """
 
+    def __init__(self, thresholds: tuple[float, ...] | None = None) -> None:
+        self.thresholds = thresholds
+        self._cuts = np.float32(0) if thresholds is None else logit(np.asarray(thresholds)).astype(np.float32)
+
+    def at(self, thresholds: tuple[float, ...]) -> SeveralLabels:
+        """Return the same outputs with other thresholds."""
+        return SeveralLabels(thresholds)
+
     def predicted(self, logits: np.ndarray) -> np.ndarray:
-        """Return 1 for each label whose probability is above 0.5, else 0; int64 in the shape of the logits."""
-        return np.asarray(logits > 0, dtype=np.int64)
+        """Return 1 for each label whose probability is above its threshold, else 0; in the shape of the logits."""
+        return np.asarray(logits > self._cuts, dtype=np.int64)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return the sigmoid; a text's probabilities do not sum to 1."""
@@ -122,10 +133,6 @@ class SeveralLabels(Outputs):
     def right(self, labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Tell for each text whether all its labels are right, ``(..., n)``."""
         return np.asarray((labels == predicted).all(-1))
-
-    def decided(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return 1 for each label whose probability is above 0.5, else 0."""
-        return np.asarray(probabilities > 0.5, dtype=np.int64)
 
     def of_truth(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Return the mean probability of the right decision over a text's labels."""

@@ -178,7 +178,7 @@ def test_an_export_that_answers_otherwise_is_refused_and_leaves_nothing(
 def test_a_run_that_cannot_be_rebuilt_is_not_exported(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Source and export would agree with each other, and with nothing that was scored."""
+    """ExportSource and export would agree with each other, and with nothing that was scored."""
     monkeypatch.setattr("tunebench.engine.checkpoint.load_weights", lambda path, model: None)
     with pytest.raises(ExportError, match="does not repeat the run's predictions"):
         export_run(study("bert"), out=tmp_path / "out", run_id=run_of(study("bert"), "full"))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tunebench.errors import ConfigError
 from tunebench.web.serving.batching import ClosedError, MicroBatcher, QueueFullError
 from tunebench.web.serving.limits import Limits
-from tunebench.web.serving.models import Group, LoadedModel
+from tunebench.web.serving.models import LoadedModel, ModelGroup
 
 
 class Letters:
@@ -26,7 +26,7 @@ class Letters:
         return [np.array([ord(letter) for letter in text], dtype=np.int64) for text in texts]
 
 
-class Counting(Group):
+class Counting(ModelGroup):
     """Answers with (sum of the tokens, number of the model); can be held up, and fails on ``!``."""
 
     def __init__(self) -> None:

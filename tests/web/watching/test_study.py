@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import make_record
-from tunebench.analysis.log_history import Curve
+from tunebench.analysis.log_history import LoggedSeries
 from tunebench.errors import StoreError
 from tunebench.web.watching.run import LOG_BYTES, LOG_LINES, POINTS, describe_run, log_tail, thin
 from tunebench.web.watching.study import WatchedStudy
@@ -46,11 +46,10 @@ def test_every_state_is_told_with_its_reason(tmp_path: Path) -> None:
 def test_imported_runs_are_called_so() -> None:
     import tempfile
 
-    from tunebench.store.imported import ImportedSpec, ImportedStudy
+    from tunebench.store.imported import ImportedRun, ImportedStudy
     from tunebench.store.study_folder import StudyStore
 
-    spec = ImportedSpec(label="theirs", train_size=500, content="c" * 64)
-    spec = ImportedSpec.model_validate(spec.model_dump())  # as an import writes it: nothing left to a default
+    spec = ImportedRun(label="theirs", train_size=500, content="c" * 64)
     record = make_record(make_specs(1)[0]).model_copy(update={"spec": spec, "run_id": spec.run_id, "files": {}})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "study"
@@ -182,7 +181,7 @@ def test_time_left_without_estimates_goes_by_texts_and_epochs(tmp_path: Path) ->
 )
 def test_thinning_keeps_ends_and_extremes(values: list[float], points: int) -> None:
     y = np.array(values)
-    found = thin(Curve(np.arange(len(y)), np.arange(len(y)) / 7, y), points)
+    found = thin(LoggedSeries(np.arange(len(y)), np.arange(len(y)) / 7, y), points)
     assert len(found) <= max(points, 0)
     assert (found.values.min(), found.values.max()) == (y.min(), y.max())
     assert (found.steps[0], found.steps[-1]) == (0, len(y) - 1)

@@ -126,7 +126,7 @@ class StudyTrackers:
 
     def _spec(self, run_id: str) -> RunSpec:
         if run_id not in self._specs:
-            self._specs = {planned.spec.run_id: planned.spec for planned in self._store.planned()}
+            self._specs = {spec.run_id: spec for spec in self._store.trainable()}
         return self._specs[run_id]
 
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tunebench.files import write_text
 from tunebench.formatting import escape_markdown, file_size
+from tunebench.store.imported import trained_here
 from tunebench.strategies import capabilities_of
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import TASKS
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tunebench.data.reference import DataRef
     from tunebench.data.tokens import Cut
     from tunebench.inference.export.base import Exporter
-    from tunebench.inference.export.source import Source
+    from tunebench.inference.export.source import ExportSource
     from tunebench.models.reference import ModelRef
 
 #: What the packaged models and data sets are called on the Hub.
@@ -45,7 +46,7 @@ class Result:
 
 
 def write_card(
-    folder: Path, *, source: Source, exporter: Exporter, facts: dict[str, Any], cut: Cut | None, name: str
+    folder: Path, *, source: ExportSource, exporter: Exporter, facts: dict[str, Any], cut: Cut | None, name: str
 ) -> None:
     """Write ``README.md`` into an export.
 
@@ -70,7 +71,7 @@ def write_card(
     environment.filters["size"] = file_size
     environment.filters["commas"] = lambda value: f"{value:,}"
     found = results(source)
-    spec = source.record.spec
+    spec = trained_here(source.record.spec)
     text = environment.get_template("card.md.j2").render(
         metadata=f"---\n{_metadata(source, exporter, found, name)}\n---",
         name=name,
@@ -93,7 +94,7 @@ def write_card(
     write_text(folder / "README.md", re.sub(r"\n{3,}", "\n\n", text))
 
 
-def results(source: Source) -> list[Result]:
+def results(source: ExportSource) -> list[Result]:
     """Return the scores of the run's whole test part, from its stored predictions.
 
     The study's metric, macro F1 and accuracy; what is not defined for these predictions is left out.
@@ -101,7 +102,7 @@ def results(source: Source) -> list[Result]:
     from tunebench.stats import example_interval
 
     found, spec = [], source.record.spec
-    for name, metric in TASKS[spec.task].shown_metrics(spec.selects_by).items():
+    for name, metric in source.record.task.shown_metrics(spec.selects_by).items():
         if np.isnan(metric(source.labels, source.logits)):
             continue
         interval = example_interval(
@@ -128,10 +129,10 @@ def shown(reference: ModelRef | DataRef) -> str:
     return hub_name(reference) or Path(reference.source).name
 
 
-def _metadata(source: Source, exporter: Exporter, found: list[Result], name: str) -> str:
+def _metadata(source: ExportSource, exporter: Exporter, found: list[Result], name: str) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    spec = source.record.spec
+    spec = trained_here(source.record.spec)
     assert source.record.examples is not None
     held_out = source.record.examples.test_held_out
     base = hub_name(spec.model) if capabilities_of(spec.kind).uses_encoder else None

@@ -23,7 +23,7 @@ _LATENCY_TEXTS = 16
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ExportCheck:
     """How the predictions of an export and its run agree, on the same texts.
 
     Attributes:
@@ -59,7 +59,9 @@ class Agreement:
         return found
 
 
-def agreement(labels: np.ndarray, before: np.ndarray, after: np.ndarray, task: Task = CLASSIFICATION) -> Agreement:
+def agreement(
+    labels: np.ndarray, before: np.ndarray, after: np.ndarray, task: Task = CLASSIFICATION
+) -> ExportCheck:
     """Compare logits of the same texts.
 
     Args:
@@ -75,8 +77,8 @@ def agreement(labels: np.ndarray, before: np.ndarray, after: np.ndarray, task: T
         raise ValueError(f"logits of shape {before.shape} and {after.shape}")
     difference = np.abs(before.astype(np.float64) - after)
     same = task.outputs.predicted(before) == task.outputs.predicted(after)
-    macro_f1 = task.metrics["macro_f1"]
-    return Agreement(
+    macro_f1 = task.metric("macro_f1")
+    return ExportCheck(
         texts=len(labels),
         largest_logit_difference=float(difference.max()),
         mean_logit_difference=float(difference.mean()),

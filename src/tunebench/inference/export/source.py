@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class ExportSource:
     """A complete run, and what it is compared on.
 
     Attributes:
@@ -52,7 +52,7 @@ class Source:
     recommended_among: tuple[str, ...] = ()
 
 
-def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: int) -> Source:
+def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: int) -> ExportSource:
     """Choose a run and read its data.
 
     Args:
@@ -97,7 +97,7 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
         )
     predictions = run.read_predictions()
     chosen = chosen_texts(len(predictions["labels"]), texts)
-    return Source(
+    return ExportSource(
         artifact=artifact,
         record=record,
         study=study,

@@ -16,10 +16,9 @@ from tunebench.files import write_json
 from tunebench.inference.artifacts import EXPORT_FILE
 from tunebench.inference.export.base import EXPORTERS, Exporter
 from tunebench.inference.export.card import write_card
-from tunebench.inference.export.check import Agreement, agreement, latency_ms
-from tunebench.inference.export.source import Source, open_source
+from tunebench.inference.export.check import ExportCheck, agreement, latency_ms
+from tunebench.inference.export.source import ExportSource, open_source
 from tunebench.strategies import capabilities_of
-from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from tunebench.inference.predictor import Predictor
@@ -121,7 +120,7 @@ def check_place(out: Path) -> None:
 
 
 def _write(
-    source: Source, exporter: Exporter, folder: Path, name: str, tell: Callable[[str], None]
+    source: ExportSource, exporter: Exporter, folder: Path, name: str, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     from tunebench.inference.predictor import load, predictor_of_run
     from tunebench.machine.clock import ContentionMeter
@@ -131,7 +130,7 @@ def _write(
     meter = ContentionMeter()
     meter.start()
     logits, milliseconds = _answers(before, source)
-    task = TASKS[source.record.spec.task]
+    task = source.record.task
     repeated = _check_rebuilt(source, logits, task)
 
     tell(f"writing {exporter.name}: {exporter.summary}")
@@ -169,7 +168,7 @@ def _write(
     return facts
 
 
-def _write_tokenizer(tokens: Path, folder: Path, source: Source) -> None:
+def _write_tokenizer(tokens: Path, folder: Path, source: ExportSource) -> None:
     from tunebench.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(tokens)
@@ -180,11 +179,11 @@ def _write_tokenizer(tokens: Path, folder: Path, source: Source) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _answers(predictor: Predictor, source: Source) -> tuple[np.ndarray, float]:
+def _answers(predictor: Predictor, source: ExportSource) -> tuple[np.ndarray, float]:
     return predictor.predict_logits(source.texts), latency_ms(predictor, source.texts)
 
 
-def _check_rebuilt(source: Source, logits: np.ndarray, task: Task) -> float:
+def _check_rebuilt(source: ExportSource, logits: np.ndarray, task: Task) -> float:
     """Return the share of the run's stored predictions that the rebuilt model repeats.
 
     Without this, an export could agree with a model that is not the one that was scored.
@@ -200,7 +199,7 @@ def _check_rebuilt(source: Source, logits: np.ndarray, task: Task) -> float:
     return repeated
 
 
-def _refuse_disagreement(found: Agreement, exporter: Exporter) -> None:
+def _refuse_disagreement(found: ExportCheck, exporter: Exporter) -> None:
     violations = found.violations(exporter.tolerance)
     if violations:
         raise ExportError(
@@ -210,7 +209,7 @@ def _refuse_disagreement(found: Agreement, exporter: Exporter) -> None:
         )
 
 
-def _facts(source: Source, exporter: Exporter) -> dict[str, Any]:
+def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
     """Return what ``export.json`` says besides the check."""
     spec = source.record.spec
     strategy = capabilities_of(spec.kind)
@@ -226,6 +225,7 @@ def _facts(source: Source, exporter: Exporter) -> dict[str, Any]:
         "train_size": spec.train_size,
         "seed": spec.seed,
         "label_names": list(spec.data.label_names),
+        "thresholds": source.record.thresholds,
         "max_length": source.artifact.max_length,
         "truncation": None if source.artifact.max_length is None else spec.truncation,
         "head_share": spec.head_share if spec.truncation == "head_tail" else None,

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tunebench.analysis.comparison import Arm, Comparison
+from tunebench.analysis.comparison import Comparison, Configuration
 from tunebench.analysis.warnings import OPTIMISTIC, not_shown
 from tunebench.report.figures.style import Style, footnote, legend_beside, new_figure
 
@@ -101,15 +101,15 @@ def finished(
     return figure
 
 
-def arms_of(comparison: Comparison) -> Iterator[Arm]:
+def configurations_of(comparison: Comparison) -> Iterator[Configuration]:
     """Yield the runs to show that have scores, by strategy."""
     for label in comparison.labels:
-        yield from (arm for arm in arms_shown(comparison, label) if arm.scored)
+        yield from (config for config in configs_shown(comparison, label) if config.scored)
 
 
-def arms_shown(comparison: Comparison, label: str) -> list[Arm]:
+def configs_shown(comparison: Comparison, label: str) -> list[Configuration]:
     """Return what is shown of a strategy: the selected learning rates, or all."""
-    return [arm for group in comparison.groups() if group.label == label for arm in group.shown]
+    return [config for group in comparison.groups() if group.label == label for config in group.shown]
 
 
 def single_line(comparison: Comparison, label: str) -> bool:

@@ -22,7 +22,7 @@ from tunebench.formatting import learning_rate
 from tunebench.report.figures.panels import NOTHING, finished_with, panels_by_size, panels_of_lines, too_many
 from tunebench.report.figures.registry import register
 from tunebench.report.figures.style import Style, footnote, say_nothing_to_show, styles
-from tunebench.study.spec import RunSpec
+from tunebench.store.imported import AnyRun
 from tunebench.tasks.metrics import Metric
 
 _CUTS = ("head", "head_tail", "tail")
@@ -50,19 +50,20 @@ class _Rates:
     def of(cls, group: Group, metric: Metric) -> _Rates:
         """Collect them; a strategy without a learning rate, or one that is not known, has none."""
         found = cls([], [], [], [])
-        for arm in group.arms:
-            if arm.shown_learning_rate is None:
+        for config in group.configs:
+            rate = config.shown_learning_rate
+            if rate is None:
                 continue
-            scores = [(c.status, c.row["selection_score"]) for c in arm.cells]
+            scores = [(c.status, c.row["selection_score"]) for c in config.cells]
             whole = [value for status, value in scores if status == "complete" and value is not None]
             early = [value for status, value in scores if status == "pruned" and value is not None]
             if whole:
-                found.means.append((arm.learning_rate, float(np.mean(whole))))
-                found.singles.extend((arm.learning_rate, value) for value in whole if len(whole) > 1)
-                if arm is group.selected and len(group.arms) > 1:
+                found.means.append((rate, float(np.mean(whole))))
+                found.singles.extend((rate, value) for value in whole if len(whole) > 1)
+                if config is group.selected and len(group.configs) > 1:
                     found.chosen.append(found.means[-1])
             elif early:
-                found.stopped.append((arm.learning_rate, max(early, key=metric.merit)))
+                found.stopped.append((rate, max(early, key=metric.merit)))
         return found
 
     @property
@@ -133,7 +134,7 @@ def score_by_learning_rate(analysis: Analysis) -> Figure:
                 axes.plot(*zip(*rates.means, strict=True), color="0.85", lw=0.8, zorder=1)
     tried = sorted({rate for rates in found.values() for rate, _ in rates.scores})
     top = max((v for rates in found.values() for _, v in rates.scores + rates.singles), default=1.0)
-    unknown = [group.label for group in comparison.groups() if group.arms[0].shown_learning_rate is None]
+    unknown = [group.label for group in comparison.groups() if group.configs[0].shown_learning_rate is None]
     for axes in figure.axes:
         if axes.lines:
             axes.set_xscale("log")
@@ -253,14 +254,14 @@ def _families(entries: list[Entry]) -> Iterator[list[Entry]]:
     for entry in entries:
         if _cut(entry) is None:
             continue  # imported, and not told
-        recipe = {key: value for key, value in _spec(entry).identity.items() if key not in _FREE}
+        recipe = {key: value for key, value in _spec(entry).effective.items() if key not in _FREE}
         found.setdefault(json.dumps(recipe, sort_keys=True), []).append(entry)
     for family in found.values():
         yield sorted(family, key=lambda entry: _CUTS.index(_cut(entry)))
 
 
-def _spec(entry: Entry) -> RunSpec:
-    return entry.arm.cells[0].spec
+def _spec(entry: Entry) -> AnyRun:
+    return entry.config.cells[0].spec
 
 
 def _cut(entry: Entry) -> Any:

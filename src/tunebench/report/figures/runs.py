@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tunebench.analysis.log_history import curve, mean_by_epoch
+from tunebench.analysis.log_history import logged_series, mean_by_epoch
 from tunebench.formatting import learning_rate
 from tunebench.report.figures.style import COLORS, GREY, label_thousands, look, new_figure, save
 from tunebench.store.imported import is_imported
@@ -23,7 +23,7 @@ RunFigureFunction = Callable[[RunRecord], Figure | None]
 
 def loss_by_step(record: RunRecord) -> Figure | None:
     """Draw training and evaluation loss by step; None where nothing was logged."""
-    train, evaluation = curve(record.log_history, "loss"), curve(record.log_history, "eval_loss")
+    train, evaluation = logged_series(record.log_history, "loss"), logged_series(record.log_history, "eval_loss")
     if not len(train) and not len(evaluation):
         return None
     figure = new_figure(6.4, 4.0)
@@ -45,8 +45,8 @@ def loss_by_step(record: RunRecord) -> Figure | None:
 
 def loss_by_epoch(record: RunRecord) -> Figure | None:
     """Draw the mean training loss of each epoch and the evaluation losses; None where nothing was logged."""
-    epochs, means = mean_by_epoch(curve(record.log_history, "loss"))
-    evaluation = curve(record.log_history, "eval_loss")
+    epochs, means = mean_by_epoch(logged_series(record.log_history, "loss"))
+    evaluation = logged_series(record.log_history, "eval_loss")
     if not len(epochs) and not len(evaluation):
         return None
     figure = new_figure(6.4, 4.0)

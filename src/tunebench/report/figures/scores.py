@@ -11,14 +11,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.comparison import Arm, Comparison, Summary
-from tunebench.analysis.log_history import binned, curve, last_step, mean_curve
+from tunebench.analysis.comparison import Comparison, Configuration, MeanOverSeeds
+from tunebench.analysis.log_history import binned, last_step, logged_series, mean_curve
 from tunebench.analysis.warnings import shared_machine
 from tunebench.formatting import learning_rate
 from tunebench.report.figures.panels import (
     BLANK,
-    arms_of,
-    arms_shown,
+    configs_shown,
+    configurations_of,
     finished,
     panels_by_size,
     panels_of_lines,
@@ -51,9 +51,9 @@ def loss_curves(analysis: Analysis) -> Figure:
     many = too_many(comparison)
     figure, panels = panels_of_lines(comparison, "Share of training steps", "Loss (nats)")
     dashed = (0, (3, 2))
-    for place, arm in enumerate(arms_of(comparison)):
-        (x, training), evaluation = _losses(arm)
-        style, axes = look_of[arm.label], panels[arm.label, arm.train_size]
+    for place, config in enumerate(configurations_of(comparison)):
+        (x, training), evaluation = _losses(config)
+        style, axes = look_of[config.label], panels[config.label, config.train_size]
         if len(x):
             # A few marks tell apart what colour does not; not all lines have them at the same steps.
             every = max(1, len(x) // 5)
@@ -70,7 +70,7 @@ def loss_curves(analysis: Analysis) -> Figure:
             axes.set_xlim(0, 1.02)
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
             axes.set_ylim(bottom=0)
-        elif any(panels[arm.label, arm.train_size] is axes for arm in arms_of(comparison)):
+        elif any(panels[config.label, config.train_size] is axes for config in configurations_of(comparison)):
             say_nothing_to_show(axes, "no loss logged")
         else:
             say_nothing_to_show(axes)
@@ -89,11 +89,11 @@ def loss_curves(analysis: Analysis) -> Figure:
     return finished(figure, comparison, [*entries, BLANK, *kinds], notes, scores=False)
 
 
-def _losses(arm: Arm) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+def _losses(config: Configuration) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Return training and evaluation loss against the share of training steps, means over seeds."""
     train, evaluation = [], []
-    for history, last in _histories(arm):
-        logged, scored = curve(history, "loss"), curve(history, "eval_loss")
+    for history, last in _histories(config):
+        logged, scored = logged_series(history, "loss"), logged_series(history, "eval_loss")
         train.append(binned(logged.steps / last, logged.values, bins=LOSS_POINTS))
         evaluation.append((scored.steps / last, scored.values))
     return mean_curve(train)[:2], mean_curve(evaluation)[:2]
@@ -104,7 +104,9 @@ def score_by_size(analysis: Analysis) -> Figure:
     """Draw the score on the test split against training size, with published values hollow."""
     comparison = analysis.comparison
     metric = comparison.measure
-    return _by_size(comparison, lambda arm: arm.summary(metric.name), metric.name, comparison.on_test, log=False)
+    return _by_size(
+        comparison, lambda config: config.summary(metric.name), metric.name, comparison.on_test, log=False
+    )
 
 
 @register("score_per_million_by_size", "Score per million trainable parameters")
@@ -114,7 +116,7 @@ def score_per_million_by_size(analysis: Analysis) -> Figure:
     metric = comparison.measure
     heading = f"{metric.heading} per million\ntrainable parameters (log scale)"
     column = "per_million" if metric.name == DEFAULT_METRIC else ""
-    return _by_size(comparison, lambda arm: arm.per_million(metric.name), column, heading, log=True)
+    return _by_size(comparison, lambda config: config.per_million(metric.name), column, heading, log=True)
 
 
 @register("score_by_step", "Score while training")
@@ -125,21 +127,21 @@ def score_by_step(analysis: Analysis) -> Figure:
     figure, panels = panels_by_size(comparison, "Training step", f"{metric.heading} on {comparison.evaluated}")
     look_of = styles(comparison.labels)
     bands = False
-    for arm in arms_of(comparison):
-        style, axes = look_of[arm.label], panels[arm.train_size]
-        scores = [curve(history, f"eval_{metric.name}") for history, _ in _histories(arm)]
+    for config in configurations_of(comparison):
+        style, axes = look_of[config.label], panels[config.train_size]
+        scores = [logged_series(history, f"eval_{metric.name}") for history, _ in _histories(config)]
         x, mean, low, high = mean_curve([(found.steps, found.values) for found in scores])
         if not len(x):
             continue
         axes.plot(x, mean, color=style.color, ls=style.dashes, marker=style.marker, ms=4.5)
-        if len(arm.scored) > 1:
+        if len(config.scored) > 1:
             axes.fill_between(x, low, high, color=style.color, alpha=0.12, lw=0)
             bands = True
     for size, axes in panels.items():
         if axes.lines:
             axes.set_xlim(left=0)
             label_thousands(axes)
-        elif any(arm.train_size == size for arm in arms_of(comparison)):
+        elif any(config.train_size == size for config in configurations_of(comparison)):
             say_nothing_to_show(axes, "no evaluation while training")
         else:
             say_nothing_to_show(axes)
@@ -161,8 +163,8 @@ def score_by_train_time(analysis: Analysis) -> Figure:
     for label in comparison.labels:
         style = look_of[label]
         path = []
-        for arm in arms_shown(comparison, label):
-            time, f1 = arm.minutes("train_seconds"), arm.summary(comparison.metric)
+        for config in configs_shown(comparison, label):
+            time, f1 = config.minutes("train_seconds"), config.summary(comparison.metric)
             if time is None or f1 is None:
                 continue
             minutes += time.values
@@ -171,7 +173,7 @@ def score_by_train_time(analysis: Analysis) -> Figure:
                 "ls": "",
                 "marker": style.marker,
                 "color": style.color,
-                "ms": area[arm.train_size],
+                "ms": area[config.train_size],
             }
             axes.plot([time.mean], [f1.mean], **mark, mec="white", mew=0.6, zorder=3)
             if len(f1.values) > 1 and len(f1.values) == len(time.values):
@@ -198,7 +200,12 @@ def score_by_train_time(analysis: Analysis) -> Figure:
 
 
 def _by_size(
-    comparison: Comparison, summarise: Callable[[Arm], Summary | None], published_as: str, ylabel: str, *, log: bool
+    comparison: Comparison,
+    summarise: Callable[[Configuration], MeanOverSeeds | None],
+    published_as: str,
+    ylabel: str,
+    *,
+    log: bool,
 ) -> Figure:
     figure = new_figure(8.2, 4.4)
     axes = figure.subplots()
@@ -211,24 +218,24 @@ def _by_size(
         style = look_of[label]
         shift = step * (index - (len(comparison.labels) - 1) / 2)
         path = []
-        for arm in arms_shown(comparison, label):
-            found = summarise(arm)
+        for config in configs_shown(comparison, label):
+            found = summarise(config)
             if found is None:
                 continue
             if log and found.mean <= 0:
-                zero.append(f"{label} at {arm.train_size:,}")
+                zero.append(f"{label} at {config.train_size:,}")
                 continue
-            x = position[arm.train_size] + shift
+            x = position[config.train_size] + shift
             path.append((x, found.mean))
             if not single_line(comparison, label):
-                words = learning_rate(arm.learning_rate)
+                words = learning_rate(config.learning_rate)
                 axes.annotate(words, path[-1], (7, 0), textcoords="offset points", va="center", fontsize=8)
             if found.sd is not None:
                 axes.plot(
                     [x] * len(found.values), found.values, ls="", marker=".", ms=4, color=style.color, alpha=0.6
                 )
                 axes.errorbar(x, found.mean, found.sd, color=style.color, capsize=2.5, lw=1, alpha=0.8)
-            for report in (one for one in _published(comparison, arm) if published_as in one):
+            for report in (one for one in _published(comparison, config) if published_as in one):
                 hollow: dict[str, Any] = {
                     "ls": "",
                     "marker": style.marker,
@@ -271,16 +278,16 @@ def _by_size(
     return finished(figure, comparison, entries, notes)
 
 
-def _histories(arm: Arm) -> Iterator[tuple[list[dict[str, Any]], int]]:
-    for cell in arm.scored:
+def _histories(config: Configuration) -> Iterator[tuple[list[dict[str, Any]], int]]:
+    for cell in config.scored:
         if cell.record is not None and (last := last_step(cell.record.log_history)):
             yield cell.record.log_history, last
 
 
-def _published(comparison: Comparison, arm: Arm) -> list[dict[str, Any]]:
-    found = comparison.published(arm.cells[0].spec)
+def _published(comparison: Comparison, config: Configuration) -> list[dict[str, Any]]:
+    found = comparison.published(config.cells[0].spec)
     return [] if found is None else [found]
 
 
 def _several_seeds(comparison: Comparison) -> bool:
-    return any(len(arm.scored) > 1 for label in comparison.labels for arm in arms_shown(comparison, label))
+    return any(len(config.scored) > 1 for label in comparison.labels for config in configs_shown(comparison, label))

@@ -30,7 +30,7 @@ def score_by_parameters(analysis: Analysis) -> Figure:
     for size, axes in panels.items():
         points = analysis.fronts.get((size, "trainable_params"), [])
         for point in points:
-            style, score = look_of[point.arm.label], analysis.interval(point.arm, comparison.metric)
+            style, score = look_of[point.config.label], analysis.interval(point.config, comparison.metric)
             assert score is not None
             ends = [[score.estimate - score.low], [score.high - score.estimate]]
             axes.errorbar(
@@ -159,7 +159,7 @@ def reliability(analysis: Analysis) -> Figure:
             lowest = 1 / calibrated[0][0].classes
             axes.plot([lowest, 1], [lowest, 1], color=GREY, ls=":", lw=1)
         else:
-            say_nothing_to_show(axes, NOTHING)
+            say_nothing_to_show(axes, NOTHING if comparison.task.exclusive else "left out, see below")
     notes = ["Dotted: perfect calibration. 15 bins of equal numbers of texts, first seed."]
     if not comparison.task.exclusive:
         notes = [ONLY_EXCLUSIVE]

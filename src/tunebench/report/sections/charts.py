@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.analysis.comparison import Arm
-from tunebench.analysis.log_history import binned, curve, last_step, mean_curve
+from tunebench.analysis.comparison import Configuration
+from tunebench.analysis.log_history import binned, last_step, logged_series, mean_curve
 from tunebench.report import vega
 from tunebench.report.figures.scores import LOSS_POINTS
 from tunebench.report.sections.registry import section
@@ -34,23 +34,23 @@ def by_size(source: Source) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     views = _scores(source)
     for name in views:
-        for arm in source.arms:
-            found = arm.summary(name)
+        for config in source.configs:
+            found = config.summary(name)
             if found is None:
                 continue
-            base = {"view": name, **_key(source, arm)}
-            seeds = [c.spec.seed for c in arm.scored if c.value(name) is not None]
+            base = {"view": name, **_key(source, config)}
+            seeds = [c.spec.seed for c in config.scored if c.value(name) is not None]
             rows += [base | {"kind": "seed", "y": y, "seed": s} for y, s in zip(found.values, seeds, strict=True)]
             mean = base | {"kind": "mean", "y": found.mean, "n": len(found.values)}
-            interval = source.analysis.interval(arm, name)
+            interval = source.analysis.interval(config, name)
             if interval is not None:
                 mean |= {"y": interval.estimate, "low": interval.low, "high": interval.high, "over": interval.over}
             rows.append(mean)
-            published = source.comparison.published(arm.scored[0].spec)
+            published = source.comparison.published(config.scored[0].spec)
             if published is not None and name in published:
                 rows.append(base | {"kind": "published", "y": published[name]})
     sizes = [f"{size:,}" for size in source.comparison.sizes]
-    series = list(dict.fromkeys(source.series(arm) for arm in source.arms))
+    series = list(dict.fromkeys(source.series(config) for config in source.configs))
     return {
         "empty": not rows,
         "intervals": any("low" in row for row in rows),
@@ -74,15 +74,15 @@ def cost(source: Source) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     specs, views = {}, {}
     for name, (title, per) in COSTS.items():
-        found = source.analysis.points(source.arms, name)
+        found = source.analysis.points(source.configs, name)
         if not found:
             continue
         points = [
             {
                 "view": name,
                 "kind": "point",
-                **_key(source, point.arm),
-                "n": len(point.arm.scored),
+                **_key(source, point.config),
+                "n": len(point.config.scored),
                 "x": point.cost / per,
                 "y": point.score,
                 "front": point.on_front,
@@ -115,9 +115,9 @@ def cost(source: Source) -> dict[str, Any]:
 def loss(source: Source) -> dict[str, Any]:
     """Return training and evaluation losses of every seed and their means, one panel a size."""
     lines: list[dict[str, Any]] = []
-    for arm in source.arms:
-        key = _key(source, arm)
-        for kind, curves in (("training", list(_training(arm))), ("evaluation", list(_evaluation(arm)))):
+    for config in source.configs:
+        key = _key(source, config)
+        for kind, curves in (("training", list(_training(config))), ("evaluation", list(_evaluation(config)))):
             curves = [(seed, x, y) for seed, x, y in curves if len(x)]
             if len(curves) > 1:
                 lines += [_line(key, kind, "seed", x, y) | {"seed": seed} for seed, x, y in curves]
@@ -156,12 +156,12 @@ def _scores(source: Source) -> dict[str, str]:
     return {name: f"{metric.heading} on test" for name, metric in metrics} | {"test_loss": "Loss on test (nats)"}
 
 
-def _key(source: Source, arm: Arm) -> dict[str, Any]:
+def _key(source: Source, config: Configuration) -> dict[str, Any]:
     return {
-        "strategy": arm.label,
-        "series": source.series(arm),
-        "size": arm.train_size,
-        "at": f"{arm.train_size:,}",
+        "strategy": config.label,
+        "series": source.series(config),
+        "size": config.train_size,
+        "at": f"{config.train_size:,}",
     }
 
 
@@ -174,17 +174,17 @@ def _domain(rows: list[dict[str, Any]], view: str) -> tuple[float, float]:
     return max(low, min(shown) - room / 2) - room / 20, min(high, max(shown) + room / 2) + room / 20
 
 
-def _training(arm: Arm) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    for cell in arm.scored:
+def _training(config: Configuration) -> Iterator[tuple[int | None, np.ndarray, np.ndarray]]:
+    for cell in config.scored:
         if cell.record is not None and (last := last_step(cell.record.log_history)):
-            logged = curve(cell.record.log_history, "loss")
+            logged = logged_series(cell.record.log_history, "loss")
             yield cell.spec.seed, *binned(logged.steps / last, logged.values, bins=LOSS_POINTS)
 
 
-def _evaluation(arm: Arm) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    for cell in arm.scored:
+def _evaluation(config: Configuration) -> Iterator[tuple[int | None, np.ndarray, np.ndarray]]:
+    for cell in config.scored:
         if cell.record is not None and (last := last_step(cell.record.log_history)):
-            scored = curve(cell.record.log_history, "eval_loss")
+            scored = logged_series(cell.record.log_history, "eval_loss")
             yield cell.spec.seed, scored.steps / last, scored.values
 
 

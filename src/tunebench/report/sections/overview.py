@@ -10,9 +10,8 @@ from tunebench.recipe import Recipe
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
 from tunebench.report.words import alternatives_table, listed
-from tunebench.store.imported import is_imported
+from tunebench.store.imported import AnyRun, is_imported
 from tunebench.store.record import Environment
-from tunebench.study.spec import RunSpec
 
 
 @section("answer", "The answer")
@@ -103,19 +102,26 @@ def _parameters(params: dict[str, Any]) -> Iterator[str]:
         yield key.replace("_", " ") if value is True else f"{key.replace('_', ' ')} {words}"
 
 
+#: What is shown of a setting that reaches no run.
+_NO_EFFECT = "without effect"
+
+
 def _recipe(source: Source) -> list[tuple[str, str]]:
     """Return the recipe: what most strategies have, then those that differ, by name."""
     comparison = source.comparison
     rows = []
     for key in (*Recipe.model_fields, "optimizer", "evaluations_per_epoch"):
         found = {(cell.spec.label, _setting(cell.spec, key)): None for cell in comparison.cells}
+        found = {pair: None for pair in found if pair[1] != _NO_EFFECT} or found
         usual = Counter(value for _, value in found).most_common(1)[0][0]
         others = [f"{label}: {value}" for label, value in found if value != usual]
         rows.append((key.replace("_", " "), "; ".join([usual, *others])))
     return rows
 
 
-def _setting(spec: RunSpec, key: str) -> str:
+def _setting(spec: AnyRun, key: str) -> str:
+    if key in spec.without_effect:
+        return _NO_EFFECT
     value = getattr(spec, key)
     if value is None:
         own = key == "attention_dropout" and not is_imported(spec)

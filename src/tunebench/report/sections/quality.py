@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.analysis.comparison import Arm
+from tunebench.analysis.comparison import Configuration
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.quality import ONLY_EXCLUSIVE, calibrations
 from tunebench.report import vega
@@ -25,20 +25,20 @@ def confusion(source: Source) -> dict[str, Any]:
     """Return confusion matrices of the shown configurations, counts summed over seeds, by size."""
     names = source.comparison.cells[0].spec.data.label_names
     sizes: dict[int, list[dict[str, Any]]] = {}
-    for arm in source.arms:
-        scores = [cell.record.scores for cell in arm.scored if cell.record and cell.record.scores]
+    for config in source.configs:
+        scores = [cell.record.scores for cell in config.scored if cell.record and cell.record.scores]
         # Some imported runs have no more than an accuracy.
         matrices = [one.confusion for one in scores if one.confusion]
         if not matrices:
             continue
         counts = np.sum(matrices, axis=0)
         share = counts / np.maximum(1, counts.sum(1, keepdims=True))
-        found = {"series": source.series(arm), "strategy": arm.label, "seeds": len(matrices)}
+        found = {"series": source.series(config), "strategy": config.label, "seeds": len(matrices)}
         if len(names) <= _MATRIX_CLASSES:
             found |= {"counts": counts.tolist(), "share": share.tolist()}
         else:
             found |= {"largest": _largest(counts, share, names)}
-        sizes.setdefault(arm.train_size, []).append(found)
+        sizes.setdefault(config.train_size, []).append(found)
     return {
         "left_out": None if source.comparison.task.exclusive else ONLY_EXCLUSIVE,
         "names": names,
@@ -53,8 +53,8 @@ def calibrated(source: Source) -> dict[str, Any]:
     if not source.comparison.task.exclusive:
         return {"left_out": ONLY_EXCLUSIVE}
     rows: list[dict[str, Any]] = []
-    for entry in filter(None, (_entry(source, arm) for arm in source.arms)):
-        key = {"series": source.series(entry.arm), "strategy": entry.label, "size": entry.train_size}
+    for entry in filter(None, (_entry(source, config) for config in source.configs)):
+        key = {"series": source.series(entry.config), "strategy": entry.label, "size": entry.train_size}
         several = len(entry.seeds) > 1
         if several:
             for seed, found in zip(entry.seeds, calibrations(entry), strict=True):
@@ -76,17 +76,17 @@ def calibrated(source: Source) -> dict[str, Any]:
     }
 
 
-def _entry(source: Source, arm: Arm) -> Entry | None:
+def _entry(source: Source, config: Configuration) -> Entry | None:
     """Return a configuration's runs with usable predictions, one per seed: of the first draw, as in the tables."""
-    runs: dict[int, Predictions] = {}
-    for cell in arm.scored:
+    runs: dict[int | None, Predictions] = {}
+    for cell in config.scored:
         if cell.spec.run_id in source.predictions:
             runs.setdefault(cell.spec.seed, source.predictions[cell.spec.run_id])
     if not runs:
         return None
     logits = np.stack([run.logits for run in runs.values()])
     labels = next(iter(runs.values())).labels
-    return Entry(arm, tuple(runs), labels, source.comparison.task.outputs.predicted(logits), logits)
+    return Entry(config, tuple(runs), labels, source.comparison.task.outputs.predicted(logits), logits)
 
 
 def _bins(found: Calibration, *, interval: bool = True) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from tunebench.report.reproduce import as_yaml, data_of
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
 from tunebench.store.cell import Cell
+from tunebench.store.imported import trained_here
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StrategyConfig, StudyConfig
 from tunebench.study.spec import RunSpec
@@ -31,7 +32,7 @@ def runs(source: Source) -> dict[str, Any]:
             for cell in source.comparison.cells
         ],
         "has_study": source.study is not None,
-        "study": None if source.again is None else as_yaml(source.again),
+        "study": None if source.reproducing_study is None else as_yaml(source.reproducing_study),
         "imported": source.imported,
         "model": source.comparison.cells[0].spec.model,
         "data_ref": source.comparison.cells[0].spec.data,
@@ -44,7 +45,7 @@ def command(cell: Cell, study: StudyConfig | None) -> str:
     With the study's file at hand, everything in which a run may differ from it is set: strategy with its
     recipe, learning rate, size, seed, subset and test part.
     """
-    spec = cell.spec
+    spec = trained_here(cell.spec)
     out = ["--out", f"again/{spec.run_id}"]
     if study is None:
         return shlex.join(["tunebench", "run", "run.yaml", *out])
@@ -71,7 +72,8 @@ def _run_yaml(cell: Cell) -> str | None:
 
 def study_of_run(cell: Cell) -> StudyConfig | None:
     """Return a study of one run; None where its parts were drawn by columns that no record names."""
-    spec, data = cell.spec, data_of(cell.spec)
+    spec = trained_here(cell.spec)
+    data = data_of(spec)
     if data is None:
         return None
     return StudyConfig(

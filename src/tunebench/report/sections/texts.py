@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.analysis.comparison import Arm
+from tunebench.analysis.comparison import Configuration
 from tunebench.analysis.quality import ONLY_EXCLUSIVE
 from tunebench.data import load_dataset
 from tunebench.data.reference import DataConfig
@@ -70,7 +70,7 @@ def texts(source: Source) -> dict[str, Any]:
     entries, kept = choose(sizes, {i: len(text) for i, text in rows.items()})
     names = source.comparison.cells[0].spec.data.label_names
     series = list(dict.fromkeys(verdict.series for size in sizes for verdict in size.verdicts))
-    strategies = {source.series(arm): source.comparison.labels.index(arm.label) for arm in source.arms}
+    strategies = {source.series(config): source.comparison.labels.index(config.label) for config in source.configs}
     return {
         "shown": len(entries),
         "found": sum(int((~size.right.all(0)).sum()) for size in sizes),
@@ -100,9 +100,9 @@ def verdicts_by_size(source: Source) -> list[Size]:
     """Return the verdicts of all configurations that have predictions, the largest size first."""
     first = next(iter(source.predictions.values()))
     found = []
-    for train_size in sorted({arm.train_size for arm in source.arms}, reverse=True):
-        arms = [arm for arm in source.arms if arm.train_size == train_size]
-        verdicts = tuple(v for v in (_verdict(source, arm, first.labels) for arm in arms) if v is not None)
+    for train_size in sorted({config.train_size for config in source.configs}, reverse=True):
+        configs = [config for config in source.configs if config.train_size == train_size]
+        verdicts = tuple(v for v in (_verdict(source, config, first.labels) for config in configs) if v is not None)
         if verdicts:
             found.append(Size(train_size, first.labels, first.indices, verdicts))
     return found
@@ -171,14 +171,14 @@ def _entry(size: Size, place: int) -> dict[str, Any]:
     }
 
 
-def _verdict(source: Source, arm: Arm, labels: np.ndarray) -> Verdict | None:
-    stored = [source.predictions[c.spec.run_id] for c in arm.scored if c.spec.run_id in source.predictions]
+def _verdict(source: Source, config: Configuration, labels: np.ndarray) -> Verdict | None:
+    stored = [source.predictions[c.spec.run_id] for c in config.scored if c.spec.run_id in source.predictions]
     if not stored:
         return None
     outputs = source.comparison.task.outputs
     mean = np.mean([outputs.probabilities(run.logits.astype(np.float64)) for run in stored], axis=0)
     right = np.sum([outputs.predicted(run.logits) == labels for run in stored], axis=0)
-    return Verdict(source.series(arm), mean, mean.argmax(1), right, len(stored))
+    return Verdict(source.series(config), mean, mean.argmax(1), right, len(stored))
 
 
 def _test_texts(source: Source) -> dict[int, str]:

@@ -11,7 +11,7 @@ from tunebench.report.tables import scores  # noqa: F401
 from tunebench.report.tables import statistics  # noqa: F401
 from tunebench.report.tables import runs  # noqa: F401
 from tunebench.report.tables.registry import TABLES, make_tables
-from tunebench.report.tables.render import Column, Table
+from tunebench.report.tables.render import Column, ReportTable
 # isort: on
 
-__all__ = ["TABLES", "Column", "Table", "make_tables"]
+__all__ = ["TABLES", "Column", "ReportTable", "make_tables"]

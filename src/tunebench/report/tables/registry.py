@@ -9,9 +9,9 @@ from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Comparison
 from tunebench.errors import ConfigError
 from tunebench.formatting import fixed, integer, learning_rate
-from tunebench.report.tables.render import Column, Table
+from tunebench.report.tables.render import Column, ReportTable
 
-TableFunction = Callable[[Analysis], Table]
+TableFunction = Callable[[Analysis], ReportTable]
 
 #: Names of older versions, and what they are called now.
 RENAMED = {"macro_f1": "scores", "f1_per_million": "score_per_million"}
@@ -62,7 +62,7 @@ def register(name: str) -> Callable[[TableFunction], TableFunction]:
     return add
 
 
-def make_tables(analysis: Analysis, names: Sequence[str] | None = None) -> list[Table]:
+def make_tables(analysis: Analysis, names: Sequence[str] | None = None) -> list[ReportTable]:
     """Return the named tables, or every table of the registry in its order.
 
     Raises:
@@ -82,11 +82,11 @@ def made(
     rows: list[dict[str, Any]],
     comparison: Comparison,
     notes: list[str],
-) -> Table:
+) -> ReportTable:
     """Finish a table: columns of published values go where no cell has one."""
     rows = [row | {"selection": comparison.selection} for row in rows]
     known = {key for row in rows for key, value in row.items() if value is not None}
     optional = ("published_", "selection_score", "error")
     kept = tuple(c for c in columns if c.key in known or not c.key.startswith(optional))
     heading = f"{title}: {comparison.title}"
-    return Table(name, heading, kept, tuple(rows), tuple(dict.fromkeys((*notes, *comparison.notes))))
+    return ReportTable(name, heading, kept, tuple(rows), tuple(dict.fromkeys((*notes, *comparison.notes))))

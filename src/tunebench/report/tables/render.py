@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.cells import cell_len
 
-from tunebench.analysis.comparison import Summary
+from tunebench.analysis.comparison import MeanOverSeeds
 from tunebench.formatting import escape_markdown
 from tunebench.stats import Interval
 
@@ -73,7 +73,7 @@ class Column:
         header: Header for people.
         unit: Unit of the values, shown in the header.
         align: Numbers stand on the right.
-        show: Turns a value that is not None into text; of a :class:`~tunebench.analysis.comparison.Summary`
+        show: Turns a value that is not None into text; of a :class:`~tunebench.analysis.comparison.MeanOverSeeds`
             its mean, after which the standard deviation follows with as many digits; of an
             :class:`~tunebench.stats.Interval` its estimate, then its ends.
         per: What values are divided by before people read them: the size of the unit. CSV keeps them.
@@ -97,7 +97,7 @@ class Column:
         """Return a value as people read it, on one line."""
         if value is None:
             return UNDEFINED
-        if isinstance(value, Summary):
+        if isinstance(value, MeanOverSeeds):
             mean = self.show(value.mean / self.per)
             digits = len(mean.partition(".")[2])
             return mean if value.sd is None else f"{mean} ± {value.sd / self.per:,.{digits}f}"
@@ -110,7 +110,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table, not yet rendered.
 
     Attributes:
@@ -134,7 +134,7 @@ class Table:
         return [[column.text(row.get(column.key)) for column in self.visible] for row in self.rows]
 
 
-def to_rich(table: Table) -> Group:
+def to_rich(table: ReportTable) -> Group:
     """Return the table with title and notes for a rich console (a terminal)."""
     from rich import box
     from rich.console import Group as RichGroup
@@ -156,7 +156,7 @@ def to_rich(table: Table) -> Group:
     return RichGroup(title, Text(), found, *([Text(), *notes] if notes else []))
 
 
-def to_text(table: Table) -> str:
+def to_text(table: ReportTable) -> str:
     """Return the table as plain aligned lines, whatever their length, for pipes and files."""
     headers = [column.title for column in table.visible]
     body = table.body()
@@ -176,7 +176,7 @@ def to_text(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_markdown(table: Table, *, level: int = 2) -> str:
+def to_markdown(table: ReportTable, *, level: int = 2) -> str:
     """Return the table in GitHub's Markdown, with title and notes.
 
     Args:
@@ -201,10 +201,10 @@ def to_markdown(table: Table, *, level: int = 2) -> str:
 
 
 #: Further columns of values that are more than a number.
-_PARTS: dict[type[Any], tuple[str, ...]] = {Summary: ("sd",), Interval: ("low", "high")}
+_PARTS: dict[type[Any], tuple[str, ...]] = {MeanOverSeeds: ("sd",), Interval: ("low", "high")}
 
 
-def to_csv(table: Table) -> str:
+def to_csv(table: ReportTable) -> str:
     """Return the rows as CSV with unrounded values; what is not known is empty; see also :func:`csv_cell`.
 
     A column of means is followed by ``<key>_sd``, the standard deviation over seeds, one of intervals by
@@ -218,7 +218,7 @@ def to_csv(table: Table) -> str:
         header += [column.key, *(f"{column.key}_{name}" for name in more)]
         for cells, value in zip(body, values, strict=True):
             if kind is not None and isinstance(value, kind):
-                cells += [value.mean if isinstance(value, Summary) else value.estimate]
+                cells += [value.mean if isinstance(value, MeanOverSeeds) else value.estimate]
                 cells += [getattr(value, name) for name in more]
             else:
                 cells += [value, *(None for _ in more)]
@@ -237,7 +237,7 @@ def csv_cell(value: Any) -> Any:
     return f"'{value}" if risky else value
 
 
-def to_latex(table: Table) -> str:
+def to_latex(table: ReportTable) -> str:
     r"""Return the table for LaTeX, ruled with booktabs, to be read in with ``\input``.
 
     LaTeX numbers tables itself, so the number goes from the title. One of more than a page's rows is a
@@ -274,7 +274,7 @@ def _latex_row(cells: list[str]) -> str:
 
 
 #: What turns a table into text, by the name of the format.
-RENDERERS: dict[str, Callable[[Table], str]] = {
+RENDERERS: dict[str, Callable[[ReportTable], str]] = {
     "text": to_text,
     "markdown": to_markdown,
     "csv": to_csv,

@@ -16,11 +16,11 @@ from tunebench.report.tables.registry import (
     score_columns,
     selection_score,
 )
-from tunebench.report.tables.render import Column, Table
+from tunebench.report.tables.render import Column, ReportTable
 
 
 @register("runs")
-def runs(analysis: Analysis) -> Table:
+def runs(analysis: Analysis) -> ReportTable:
     """Return one row per run, with its status and, where there is one, its error."""
     comparison = analysis.comparison
     columns = (

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.comparison import Arm, Comparison, Summary, states
+from tunebench.analysis.comparison import Comparison, Configuration, MeanOverSeeds, states
 from tunebench.analysis.published import reference
 from tunebench.analysis.warnings import (
     OPTIMISTIC,
@@ -31,7 +31,7 @@ from tunebench.report.tables.registry import (
     score_columns,
     selection_score,
 )
-from tunebench.report.tables.render import Column, Table
+from tunebench.report.tables.render import Column, ReportTable
 from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported
 from tunebench.store.record import Examples
@@ -43,7 +43,7 @@ _MANY_CLASSES = 5
 
 
 @register("data")
-def data(analysis: Analysis) -> Table:
+def data(analysis: Analysis) -> ReportTable:
     """Return samples and class balance of every part, by training size."""
     comparison = analysis.comparison
     names = comparison.cells[0].spec.data.label_names
@@ -92,7 +92,7 @@ def data(analysis: Analysis) -> Table:
 
 
 @register("scores")
-def scores(analysis: Analysis) -> Table:
+def scores(analysis: Analysis) -> ReportTable:
     """Return scores by strategy and size: the study's metric, macro F1, accuracy and loss."""
     comparison = analysis.comparison
     ours = (
@@ -107,15 +107,15 @@ def scores(analysis: Analysis) -> Table:
         for name, csv in zip(ALWAYS_SHOWN, (False, True), strict=True)
     )
 
-    def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
-        own = {column.key: arm.summary(column.key) for column in ours}
+    def values(config: Configuration, report: Mapping[str, Any]) -> dict[str, Any]:
+        own = {column.key: config.summary(column.key) for column in ours}
         return own | {f"published_{name}": report.get(name) for name in ALWAYS_SHOWN}
 
     return _result("scores", "Scores on the test split", comparison, (*ours, *theirs), values)
 
 
 @register("time")
-def time(analysis: Analysis) -> Table:
+def time(analysis: Analysis) -> ReportTable:
     """Return minutes of training, of evaluation during it, and both together."""
     comparison = analysis.comparison
     minutes = significant(3)
@@ -128,13 +128,13 @@ def time(analysis: Analysis) -> Table:
         Column("test_minutes", "Final test", "min", show=minutes, csv_only=True),
     )
 
-    def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
+    def values(config: Configuration, report: Mapping[str, Any]) -> dict[str, Any]:
         train = report.get("train_seconds")
         return {
-            "train_minutes": arm.minutes("train_seconds"),
-            "eval_minutes": arm.minutes("eval_seconds"),
-            "total_minutes": _total_minutes(arm),
-            "test_minutes": arm.minutes("test_seconds"),
+            "train_minutes": config.minutes("train_seconds"),
+            "eval_minutes": config.minutes("eval_seconds"),
+            "total_minutes": _total_minutes(config),
+            "test_minutes": config.minutes("test_seconds"),
             "published_train_minutes": None if train is None else train / 60,
             "published_minutes": report.get("minutes"),
         }
@@ -152,7 +152,7 @@ def time(analysis: Analysis) -> Table:
 
 
 @register("cost")
-def cost(analysis: Analysis) -> Table:
+def cost(analysis: Analysis) -> ReportTable:
     """Return what training took besides minutes: operations, memory, bytes."""
     comparison = analysis.comparison
     columns = (
@@ -163,8 +163,8 @@ def cost(analysis: Analysis) -> Table:
         Column("artifact_bytes", "Weights saved", "MB", show=significant(3), per=1e6),
     )
 
-    def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
-        return {column.key: arm.summary(column.key) for column in columns}
+    def values(config: Configuration, report: Mapping[str, Any]) -> dict[str, Any]:
+        return {column.key: config.summary(column.key) for column in columns}
 
     note = (
         "Training counts the products of every layer over all tokens, what padding is left included (the fast "
@@ -184,7 +184,7 @@ def cost(analysis: Analysis) -> Table:
 
 
 @register("score_per_million")
-def score_per_million(analysis: Analysis) -> Table:
+def score_per_million(analysis: Analysis) -> ReportTable:
     """Return the score per million trainable parameters, adapter and head counted apart."""
     comparison = analysis.comparison
     metric = comparison.measure
@@ -199,15 +199,15 @@ def score_per_million(analysis: Analysis) -> Table:
     shares: dict[str, float] = {}
     classical: dict[str, None] = {}
 
-    def values(arm: Arm, report: Mapping[str, Any]) -> dict[str, Any]:
-        row = arm.scored[0].row
+    def values(config: Configuration, report: Mapping[str, Any]) -> dict[str, Any]:
+        row = config.scored[0].row
         counts = {column.key: row[column.key] for column in columns[:3]}
         if not capabilities_of(row["kind"]).uses_encoder:
-            classical[arm.label] = None
+            classical[config.label] = None
         elif counts["trainable_params"] and counts["head_params"]:
-            shares[arm.label] = counts["head_params"] / counts["trainable_params"]
+            shares[config.label] = counts["head_params"] / counts["trainable_params"]
         return counts | {
-            "score_per_million": arm.per_million(metric.name),
+            "score_per_million": config.per_million(metric.name),
             "published_per_million": report.get("per_million"),
         }
 
@@ -223,7 +223,7 @@ def score_per_million(analysis: Analysis) -> Table:
     if classical:
         notes.append(f"No encoder in {', '.join(classical)}: all coefficients count as head.")
     notes += _remark(comparison, "per_million")
-    return Table(made.name, made.title, made.columns, made.rows, (*notes, *made.notes))
+    return ReportTable(made.name, made.title, made.columns, made.rows, (*notes, *made.notes))
 
 
 def _result(
@@ -231,31 +231,31 @@ def _result(
     title: str,
     comparison: Comparison,
     columns: tuple[Column, ...],
-    values: Callable[[Arm, Mapping[str, Any]], dict[str, Any]],
+    values: Callable[[Configuration, Mapping[str, Any]], dict[str, Any]],
     notes: list[str] | None = None,
-) -> Table:
+) -> ReportTable:
     """Lay out a table by strategy and size: what is scored, averaged over seeds; the rest by status."""
     rows: list[dict[str, Any]] = []
     differs: dict[str, None] = {}
     for group in comparison.groups():
         key = {"strategy": group.label, "train_size": group.train_size}
-        for arm in group.shown:
-            if arm.scored:
-                report = _published(comparison, arm) or {}
+        for config in group.shown:
+            if config.scored:
+                report = _published(comparison, config) or {}
                 differs |= dict.fromkeys(report.get("differs", ()))
-                rate = {"learning_rate": arm.shown_learning_rate}
-                rows.append({**key, **rate, **_runs(arm.scored, "complete"), **values(arm, report)})
-        for arm in group.arms:
-            for status, cells in arm.unscored.items():
+                rate = {"learning_rate": config.shown_learning_rate}
+                rows.append({**key, **rate, **_runs(config.scored, "complete"), **values(config, report)})
+        for config in group.configs:
+            for status, cells in config.unscored.items():
                 cells = tuple(cell for cell in cells if cell not in group.not_chosen)
                 if cells:
-                    rows.append({**key, "learning_rate": arm.shown_learning_rate, **_runs(cells, status)})
+                    rows.append({**key, "learning_rate": config.shown_learning_rate, **_runs(cells, status)})
     several = len({cell.spec.seed for cell in comparison.cells}) > 1
     # Which seeds a row stands for matters where some of them are missing.
     seeds = replace(SEEDS, csv_only=not several or len(comparison.scored) == len(comparison.cells))
     all_columns = (STRATEGY, SIZE, RATE, *columns, N, seeds, STATUS, SELECTION)
     said = [*(notes or []), *protocol_warnings(comparison)]
-    if any(len(arm.cells) > 1 for group in comparison.groups() for arm in group.arms):
+    if any(len(config.cells) > 1 for group in comparison.groups() for config in group.configs):
         said.append("Where n > 1: mean ± standard deviation over n seeds.")
     if differs:
         said.append(
@@ -269,9 +269,9 @@ def _runs(cells: tuple[Cell, ...], status: str) -> dict[str, Any]:
     return {"n": len(cells), "status": status, "seeds": " ".join(seeds)}
 
 
-def _published(comparison: Comparison, arm: Arm) -> dict[str, Any] | None:
-    """Return the published values; the seed of the publication stands for the arm where it was run."""
-    found = [comparison.published(cell.spec) for cell in arm.scored]
+def _published(comparison: Comparison, config: Configuration) -> dict[str, Any] | None:
+    """Return the published values; the seed of the publication stands for the configuration where it was run."""
+    found = [comparison.published(cell.spec) for cell in config.scored]
     known = [one for one in found if one is not None]
     return min(known, key=lambda one: len(one["differs"]), default=None)
 
@@ -292,11 +292,11 @@ def _parts(examples: Examples | None) -> Iterator[tuple[str, list[int], int]]:
                 yield name, getattr(examples, f"{split}_per_class"), getattr(examples, split)
 
 
-def _total_minutes(arm: Arm) -> Summary | None:
+def _total_minutes(config: Configuration) -> MeanOverSeeds | None:
     """Return training and its evaluations; an imported run has their sum even where it has no parts."""
-    if is_imported(arm.cells[0].spec):
-        return arm.minutes("wall_seconds")
-    return arm.minutes("train_seconds", "eval_seconds")
+    if is_imported(config.cells[0].spec):
+        return config.minutes("wall_seconds")
+    return config.minutes("train_seconds", "eval_seconds")
 
 
 def _balance(counts: list[int], names: tuple[str, ...], total: int) -> dict[str, Any]:

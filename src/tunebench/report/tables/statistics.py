@@ -13,7 +13,7 @@ from tunebench.analysis.quality import ONLY_EXCLUSIVE
 from tunebench.analysis.warnings import OPTIMISTIC, test_access, unequal_rates
 from tunebench.formatting import fixed, integer, learning_rate, p_value, signed, significant
 from tunebench.report.tables.registry import register, score_columns
-from tunebench.report.tables.render import Column, Table
+from tunebench.report.tables.render import Column, ReportTable
 from tunebench.stats import LearningCurve, Refusal, Size
 
 _STRATEGY = Column("strategy", "Strategy", align="left")
@@ -30,14 +30,14 @@ def _made(
     columns: tuple[Column, ...],
     rows: list[dict[str, Any]],
     *notes: str,
-) -> Table:
+) -> ReportTable:
     comparison = analysis.comparison
     said = [OPTIMISTIC] if comparison.selection == "test" else []
     said += test_access(comparison)
     said += [*(notes if rows else (_NO_PREDICTIONS,)), *_absent(analysis)]
     rows = [row | {"selection": comparison.selection} for row in rows]
     columns = (*columns, Column("selection", "Selection", csv_only=True))
-    return Table(name, f"{title}: {comparison.title}", columns, tuple(rows), tuple(said))
+    return ReportTable(name, f"{title}: {comparison.title}", columns, tuple(rows), tuple(said))
 
 
 def _absent(analysis: Analysis) -> list[str]:
@@ -55,13 +55,13 @@ def _key(entry: Entry) -> dict[str, Any]:
     return {
         "strategy": entry.label,
         "train_size": entry.train_size,
-        "learning_rate": entry.arm.shown_learning_rate,
+        "learning_rate": entry.config.shown_learning_rate,
         "n": len(entry.seeds),
     }
 
 
 @register("intervals")
-def intervals(analysis: Analysis) -> Table:
+def intervals(analysis: Analysis) -> ReportTable:
     """Return the study's metric, macro F1 and accuracy with 95 % intervals, and what these hold."""
     scores = score_columns(analysis.comparison)
     columns = (
@@ -87,7 +87,7 @@ def intervals(analysis: Analysis) -> Table:
 
 
 @register("pairs")
-def pairs(analysis: Analysis) -> Table:
+def pairs(analysis: Analysis) -> ReportTable:
     """Return strategies two by two at each size: difference, corrected p, equivalence, what would settle it."""
     comparison = analysis.comparison
     metric = comparison.measure
@@ -136,7 +136,7 @@ def pairs(analysis: Analysis) -> Table:
 
 
 @register("front")
-def front(analysis: Analysis) -> Table:
+def front(analysis: Analysis) -> ReportTable:
     """Return the score beside every cost, and on which fronts of score and cost each strategy lies."""
     metric = analysis.comparison.measure
     columns = (
@@ -172,7 +172,7 @@ def front(analysis: Analysis) -> Table:
 
 
 @register("learning_curve")
-def learning_curve(analysis: Analysis) -> Table:
+def learning_curve(analysis: Analysis) -> ReportTable:
     """Return the power law of every strategy over sizes, and the labels it needs for the best score seen."""
     metric = analysis.comparison.measure
     columns = (
@@ -221,7 +221,7 @@ def _crossing(first: str, second: str, found: Any) -> str:
 
 
 @register("calibration")
-def calibration(analysis: Analysis) -> Table:
+def calibration(analysis: Analysis) -> ReportTable:
     """Return how far probabilities can be believed: means over seeds."""
     columns = (
         _STRATEGY,
@@ -252,12 +252,12 @@ def calibration(analysis: Analysis) -> Table:
     if not analysis.comparison.task.exclusive:
         said = f"{ONLY_EXCLUSIVE} The metrics ece and brier take each label by itself."
         title = f"Calibration: {analysis.comparison.title}"
-        return Table("calibration", title, columns, (), (said,))
+        return ReportTable("calibration", title, columns, (), (said,))
     return _made("calibration", "Calibration", analysis, columns, rows, note)
 
 
 @register("per_class")
-def per_class(analysis: Analysis) -> Table:
+def per_class(analysis: Analysis) -> ReportTable:
     """Return precision, recall and F1 of every class: means over seeds."""
     comparison = analysis.comparison
     columns = (
@@ -271,14 +271,14 @@ def per_class(analysis: Analysis) -> Table:
     )
     rows = []
     for group in comparison.groups():
-        for arm in group.shown:
-            scores = [c.record.scores.per_class for c in arm.scored if c.record and c.record.scores]
+        for config in group.shown:
+            scores = [c.record.scores.per_class for c in config.scored if c.record and c.record.scores]
             # Some imported runs have no more than an accuracy.
             for ones in zip(*filter(None, scores), strict=True):
                 rows.append(
                     {
-                        "strategy": arm.label,
-                        "train_size": arm.train_size,
+                        "strategy": config.label,
+                        "train_size": config.train_size,
                         "label": ones[0].label,
                         "support": ones[0].support,
                         **{
@@ -291,7 +291,7 @@ def per_class(analysis: Analysis) -> Table:
 
 
 @register("agreement")
-def agreement(analysis: Analysis) -> Table:
+def agreement(analysis: Analysis) -> ReportTable:
     """Return how strategies share their errors at each size."""
     columns = (
         _SIZE,
@@ -311,11 +311,13 @@ def agreement(analysis: Analysis) -> Table:
         for one in analysis.agreements
     ]
     note = "Test texts; a strategy's answer is that of its probabilities averaged over seeds."
+    if not analysis.comparison.task.exclusive:
+        note = "Test texts, right where all labels are; a strategy gives what more than half of its seeds give."
     return _made("agreement", "Shared errors", analysis, columns, rows, note)
 
 
 @register("variance")
-def variance(analysis: Analysis) -> Table:
+def variance(analysis: Analysis) -> ReportTable:
     """Return how much each source makes one run's macro F1 vary, and shares where every source is known."""
     metric = analysis.comparison.measure
     unit, digits = metric.difference_unit or None, 2 if metric.points else 4
@@ -357,7 +359,7 @@ def variance(analysis: Analysis) -> Table:
 
 
 @register("tuning")
-def tuning(analysis: Analysis) -> Table:
+def tuning(analysis: Analysis) -> ReportTable:
     """Return what was spent on choosing a learning rate, and whether the best one lies at the edge."""
     comparison = analysis.comparison
     columns = (
@@ -380,7 +382,7 @@ def tuning(analysis: Analysis) -> Table:
             {
                 "strategy": group.label,
                 "train_size": group.train_size,
-                "tried": None if group.arms[0].shown_learning_rate is None else _rates(group),
+                "tried": None if group.configs[0].shown_learning_rate is None else _rates(group),
                 "learning_rate": None if group.selected is None else group.selected.shown_learning_rate,
                 "edge": "yes" if group.at_edge else None,
                 "runs": len(records),

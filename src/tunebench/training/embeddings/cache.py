@@ -29,7 +29,7 @@ _FORMAT = 1
 _SLICE = 100_000
 #: Only the free space on the disk limits the cache.
 _NO_LIMIT = 1 << 62
-_PACE = "pace.json"
+_SPEED = "pace.json"
 
 #: Told how many texts are done and how many there are; may raise.
 Look = Callable[[int, int], None]
@@ -43,7 +43,7 @@ class Embedded:
         vectors: fp32 ``(texts, width)``.
         computed: Texts that went through the encoder now.
         seconds: Time that the encoder takes for all the texts: those that were there already count at the fastest
-            pace at which texts were computed.
+            speed at which texts were computed.
     """
 
     vectors: np.ndarray
@@ -109,24 +109,24 @@ class EmbeddingCache:
             lengths = self._store.fill(part, compute, batch_tokens=_NO_LIMIT)
             if lengths is None:
                 return None
-            self._keep_pace(int(lengths.sum()), time.monotonic() - begin)
+            self._keep_speed(int(lengths.sum()), time.monotonic() - begin)
             done += len(part)
             look(done, len(missing))
         return done
 
-    def _keep_pace(self, tokens: int, seconds: float) -> None:
-        """Keep the fastest pace so far: the others were slowed down by something else."""
-        pace, before = seconds / max(1, tokens), self._pace()
-        if before is None or pace < before:
-            write_json(self._store.folder / _PACE, {"seconds_per_token": pace})
+    def _keep_speed(self, tokens: int, seconds: float) -> None:
+        """Keep the fastest speed so far: the others were slowed down by something else."""
+        taken, before = seconds / max(1, tokens), self._seconds_per_token()
+        if before is None or taken < before:
+            write_json(self._store.folder / _SPEED, {"seconds_per_token": taken})
 
-    def _pace(self) -> float | None:
+    def _seconds_per_token(self) -> float | None:
         """Return the seconds a token that computing took; None where none is known."""
         try:
-            return float(read_json(self._store.folder / _PACE)["seconds_per_token"])
+            return float(read_json(self._store.folder / _SPEED)["seconds_per_token"])
         except (StoreError, KeyError, TypeError, ValueError):
             return None
 
     def _seconds(self, tokens: int, spent: float) -> float:
-        pace = self._pace()
-        return spent if pace is None else max(spent, tokens * pace)
+        fastest = self._seconds_per_token()
+        return spent if fastest is None else max(spent, tokens * fastest)

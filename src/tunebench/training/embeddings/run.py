@@ -47,7 +47,7 @@ _ITERATIONS, _SOLVER_RATE = 60, 3e9
 
 
 @dataclass(eq=False)
-class _Frozen:
+class _FrozenEncoder:
     """The encoder of a run with its cache, and the tokens of the data set."""
 
     embedder: Embedder
@@ -56,7 +56,7 @@ class _Frozen:
     fingerprint: str
 
     @classmethod
-    def of(cls, spec: RunSpec, device: str) -> _Frozen:
+    def of(cls, spec: RunSpec, device: str) -> _FrozenEncoder:
         """Load the encoder of a run."""
         folder = model_folder(spec.model.source, spec.model.revision)
         encoder, workload = load_encoder(folder, spec.data.label_names)
@@ -156,7 +156,7 @@ class _Embeddings(LinearRun):
         device: str,
     ) -> None:
         self.spec, self.dataset, self.parts, self.judged = attempt.spec, attempt.dataset, parts, judged
-        self.encoder = _Frozen.of(self.spec, device)
+        self.encoder = _FrozenEncoder.of(self.spec, device)
         self.frozen = self.encoder.embedder.parameters
         self._look = partial(look, "prepare")
         train = self.dataset.train
@@ -204,7 +204,7 @@ def _profile(spec: RunSpec, context: EstimateContext) -> _Profile:
     key = ("embeddings", spec.model.fingerprint, spec.strategy_params.pooling, spec.max_length)
     if key not in context.profiles:
         context.tell(f"{'measuring' if context.measure else 'counting'} {spec.label}")
-        frozen, texts = _Frozen.of(spec, context.device), context.dataset.train.texts
+        frozen, texts = _FrozenEncoder.of(spec, context.device), context.dataset.train.texts
         chosen = np.random.default_rng(0).permutation(len(texts))[:_SAMPLE]
         sample = frozen.tokens([texts[i] for i in chosen], None)
         _, flops = frozen.forward(frozen.window_lengths(sample))
@@ -252,12 +252,12 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
 def load(spec: RunSpec, folder: RunFolder, *, device: str) -> EmbeddedText:
     """Return the classifier, with the study's encoder."""
     head = Logistic.of(read_arrays(folder.weights, ("coefficients", "intercepts")))
-    return EmbeddedText(_Frozen.of(spec, device).embedder, head)
+    return EmbeddedText(_FrozenEncoder.of(spec, device).embedder, head)
 
 
 def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
     """Return the test part's logits and labels, and the seconds; with the stored regression."""
     head = Logistic.of(read_arrays(folder.weights, ("coefficients", "intercepts")))
     split = split_of_test(dataset, parts)
-    logits, seconds = _Frozen.of(spec, device).logits(head, split, parts.test)
+    logits, seconds = _FrozenEncoder.of(spec, device).logits(head, split, parts.test)
     return logits, split.labels[parts.test], seconds

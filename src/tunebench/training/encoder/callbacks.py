@@ -57,6 +57,7 @@ class RunContext:
         best: Where the best weights go.
         task: What is learned.
         metric: Name of the metric that selects.
+        patience: Evaluations without a better score after which training stops; 0 for never.
         report: Called with the progress.
         stop: Asked after every step; when true the run saves a checkpoint and is interrupted.
         prune: Given the score of every evaluation so far, says whether to give the run up; None never does.
@@ -70,6 +71,7 @@ class RunContext:
     best: Path
     task: Task = CLASSIFICATION
     metric: str = CLASSIFICATION.default_metric
+    patience: int = 0
     report: Callable[[Progress], None] = unheard
     stop: Callable[[], bool] = never
     prune: Callable[[list[float]], bool] | None = None

@@ -59,7 +59,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenPart:
     """Frozen layers whose outputs can be kept.
 
     Attributes:
@@ -93,7 +93,7 @@ class CostProfile:
     rates: Rates
     lengths: np.ndarray
     trained_lengths: np.ndarray
-    frozen: Frozen | None
+    frozen: FrozenPart | None
 
 
 def _profiled(spec: RunSpec, dataset: TextDataset, device: str, measure: bool) -> CostProfile:
@@ -104,7 +104,7 @@ def _profiled(spec: RunSpec, dataset: TextDataset, device: str, measure: bool) -
     frozen = None
     if ready.prefix is not None and ready.prefix.reason is None:
         prefix = ready.prefix
-        frozen = Frozen(prefix.layers, prefix.key(), prefix.bytes_per_text(sample.lengths))
+        frozen = FrozenPart(prefix.layers, prefix.key(), prefix.bytes_per_text(sample.lengths))
     config: Any = ready.model.config
     trained = _trained_lengths(spec, ready, sample.lengths, collator)
     return CostProfile(ready.parameters, ready.workload, config.hidden_size, rates, sample.lengths, trained, frozen)
@@ -154,10 +154,11 @@ def estimate_encoder(
     rates, lengths = profile.rates, profile.lengths
     train = trained_count(spec)
     steps_per_epoch = math.ceil(train / spec.batch_size)
-    steps = steps_per_epoch * spec.epochs
+    epochs = spec.epochs_at(steps_per_epoch)
+    steps = steps_per_epoch * epochs
     used = _prefix_use(spec, profile, kept, texts=train + validation + spec.test_size)
     work = profile.workload if used is None else profile.workload.above(used.layers)
-    flops = train * spec.epochs * _mean(spec, profile.trained_lengths, work.step)
+    flops = train * epochs * _mean(spec, profile.trained_lengths, work.step)
     # Of what a text takes to score, the part above the frozen layers.
     above = _mean(spec, lengths, work.forward) / _mean(spec, lengths, profile.workload.forward)
     selection = {"validation": validation, "test": spec.test_size, "last": validation}[spec.selection]

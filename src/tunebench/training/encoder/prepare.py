@@ -137,11 +137,12 @@ def training_arguments(
         evaluates: Whether there is a split to select on.
         autocast: Whether the Trainer's own bf16 autocast is wanted.
     """
-    total = steps_per_epoch * spec.epochs
+    epochs = spec.epochs_at(steps_per_epoch)
+    total = steps_per_epoch * epochs
     arguments = TrainingArguments(
         output_dir=str(output),
         seed=spec.seed,
-        num_train_epochs=spec.epochs,
+        num_train_epochs=epochs,
         per_device_train_batch_size=spec.batch_size // process_group.size(),
         per_device_eval_batch_size=spec.batch_size // process_group.size(),
         learning_rate=spec.learning_rate,

@@ -242,10 +242,19 @@ class StudyTrainer(Trainer):
             so_far = [entry[key] for entry in self.state.log_history if key in entry]
             if process_group.any_of(self.context.prune(so_far))[0]:
                 raise Pruned(f"stopped early at step {self.state.global_step} of {self.state.max_steps}")
+        if self.context.patience and self._since_best(key) >= self.context.patience:
+            self.control.should_training_stop = True
+            # A run that is resumed from a checkpoint of this step would take another one.
+            self.control.should_save = False
         return metrics
 
     def _scores(self, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
         return self.context.task.selection_metrics(labels, logits, self._metric.name)
+
+    def _since_best(self, key: str) -> int:
+        """Return how many evaluations came after the best one."""
+        steps = [entry["step"] for entry in self.state.log_history if key in entry]
+        return sum(self.meters.best_step is None or step > self.meters.best_step for step in steps)
 
     def _selection_metrics(self, prediction: Any) -> dict[str, float]:
         """Return what the Trainer's own evaluation logs; its loss is computed by the Trainer."""

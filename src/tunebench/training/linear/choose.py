@@ -67,6 +67,8 @@ class Choice:
         seconds: Of all fits.
         eval_seconds: Of scoring what chooses.
         flops: Operations of all fits.
+        validated: Labels and logits of the texts that selected, or would have, of predictions made without them;
+            None where there are none.
         passes: Solver iterations of all fits, each counted by the share of the texts that it goes over.
     """
 
@@ -78,6 +80,7 @@ class Choice:
     eval_seconds: float = 0.0
     flops: float = 0.0
     passes: float = 0.0
+    validated: tuple[np.ndarray, np.ndarray] | None = None
 
     def count(self, head: Logistic, share: float = 1.0) -> None:
         """Add the cost of a fit.
@@ -133,11 +136,12 @@ def choose_on_selection(
         begin = time.monotonic()
         # The same for all: they share the vocabulary.
         features = model.features(selection[0]) if features is None else features
-        scores = task.selection_metrics(selection[1], model.logits(features), metric.name)
+        logits = model.logits(features)
+        scores = task.selection_metrics(selection[1], logits, metric.name)
         found.eval_seconds += time.monotonic() - begin
         found.history.append(_entry(model.head) | logged(scores))
         if found.model is None or metric.better(scores[metric.name], found.score):
-            found.model = model
+            found.model, found.validated = model, (selection[1], logits)
             found.score = found.history[-1][f"selection_{metric.name}"]
     return found
 
@@ -185,6 +189,8 @@ def choose_by_cross_validation(
         found.history.append(entry)
         if loss < best:
             best, setting, found.score = loss, c, entry.get(f"selection_{metric.name}")
+            complete = len(whole) == len(judged) > 0
+            found.validated = (learner.labels[judged], logits[judged]) if complete else None
     (found.model,) = learner.fits(everything, (setting,))
     tick()
     found.count(found.model.head)

@@ -52,8 +52,8 @@ def write_linear(model: TextModel, folder: Path, label_names: tuple[str, ...], t
         task: What was learned.
     """
     facts = model.export(folder, LINEAR_WEIGHTS)
-    if task is not CLASSIFICATION:
-        facts["task"] = task.name
+    if task.name != CLASSIFICATION.name:
+        facts |= {"task": task.name, "thresholds": getattr(task.outputs, "thresholds", None)}
     whole = {"version": _VERSION, "features": model.features_name, "label_names": list(label_names)} | facts
     write_json(folder / LINEAR_FILE, whole)
 
@@ -70,7 +70,7 @@ def linear_facts(folder: Path) -> LinearFacts:
         version, features, names = (whole.pop(key) for key in ("version", "features", "label_names"))
         if not isinstance(names, list) or len(names) < 2:
             raise TypeError("label_names are two or more")
-        task = TASKS[whole.pop("task", CLASSIFICATION.name)]
+        task = TASKS[whole.pop("task", CLASSIFICATION.name)].at(whole.pop("thresholds", None))
     except (StoreError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The linear classifier's {LINEAR_FILE} is damaged: {error}", value=str(path)) from None
     if version != _VERSION or features not in _READERS:

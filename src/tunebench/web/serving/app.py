@@ -16,10 +16,9 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from tunebench import __version__
-from tunebench.tasks.multi_label import MULTI_LABEL
 from tunebench.web.hosts import host_names
+from tunebench.web.serving.admission import AdmissionControl, Tally, refuse
 from tunebench.web.serving.batching import ClosedError, MicroBatcher, QueueFullError
-from tunebench.web.serving.gate import Gate, Tally, refuse
 from tunebench.web.serving.limits import Limits
 from tunebench.web.serving.metrics import Metrics
 from tunebench.web.serving.schema import (
@@ -66,7 +65,7 @@ def create_app(
 ) -> FastAPI:
     """Return the application; its lifespan ends when everything that was taken is answered.
 
-    ``app.state.tally`` is its :class:`~tunebench.web.serving.gate.Tally`.
+    ``app.state.tally`` is its :class:`~tunebench.web.serving.admission.Tally`.
 
     Args:
         models: What :func:`~tunebench.web.serving.models.load_models` gave; the first is the default.
@@ -109,7 +108,7 @@ class _Server:
         paths = frozenset(route.path for route in self.app.routes if hasattr(route, "path"))
         self.app.state.tally = Tally()
         self.app.add_middleware(
-            Gate,
+            AdmissionControl,
             names=names,
             token=token,
             limits=limits,
@@ -243,7 +242,7 @@ def _predictions(predictor: Predictor, logits: np.ndarray) -> list[Prediction] |
     logits = logits.astype(np.float64)
     shares = [dict(zip(names, row.tolist(), strict=True)) for row in outputs.probabilities(logits)]
     said = outputs.named(outputs.predicted(logits), names).tolist()
-    if predictor.artifact.task is MULTI_LABEL:
+    if not predictor.artifact.task.exclusive:
         return [
             LabelsPrediction(labels=list(labels), probabilities=own)
             for labels, own in zip(said, shares, strict=True)

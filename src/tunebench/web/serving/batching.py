@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from tunebench.web.serving.models import Group, LoadedModel
+    from tunebench.web.serving.models import LoadedModel, ModelGroup
 
 _LOG = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class MicroBatcher:
 
     def __init__(self, *, waiting: int, batch_tokens: int = 8192, observer: Observer | None = None) -> None:
         self._limit, self._batch_tokens, self._observer = waiting, batch_tokens, observer
-        self._queues: dict[Group, deque[_Job]] = {}
+        self._queues: dict[ModelGroup, deque[_Job]] = {}
         self._changed = threading.Condition()
         self._waiting, self._closed = 0, False
         #: Texts a second while busy; smoothed over batches.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PROBE = "a text to see that the model answers"
 
 
-class Group(ABC):
+class ModelGroup(ABC):
     """Models whose texts may share a batch."""
 
     @abstractmethod
@@ -54,24 +54,24 @@ class LoadedModel:
 
     name: str
     predictor: Predictor
-    group: Group
+    group: ModelGroup
     member: int = 0
 
 
-class Alone(Group):
+class Alone(ModelGroup):
     """A model that nothing else shares a batch with."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
     def logits(self, rows: Sequence[np.ndarray], models: Sequence[LoadedModel]) -> list[np.ndarray]:
-        """Compute one batch; see :meth:`Group.logits`."""
+        """Compute one batch; see :meth:`ModelGroup.logits`."""
         # The batch was cut already, so all of it goes at once.
         longest = max(len(row) for row in rows)
         return list(self._predictor.logits_of(rows, batch_tokens=max(1, longest) * len(rows)))
 
 
-class Mixed(Group):
+class Mixed(ModelGroup):
     """Adapters over one base."""
 
     def __init__(self, stack: AdapterStack, pad_id: int) -> None:
@@ -80,7 +80,7 @@ class Mixed(Group):
         self.stack, self._collator = stack, Collator(pad_id=pad_id)
 
     def logits(self, rows: Sequence[np.ndarray], models: Sequence[LoadedModel]) -> list[np.ndarray]:
-        """Compute one batch; see :meth:`Group.logits`."""
+        """Compute one batch; see :meth:`ModelGroup.logits`."""
         return self.stack.logits(self._collator.pad(rows), [model.member for model in models])
 
 

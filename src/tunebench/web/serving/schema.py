@@ -39,7 +39,7 @@ class Prediction(BaseModel):
 class LabelsPrediction(BaseModel):
     """The answer for one text, of a model that gives a text several labels or none."""
 
-    labels: list[str] = Field(description="labels with a probability above 0.5; may be empty")
+    labels: list[str] = Field(description="labels whose probability is above their threshold; may be empty")
     probabilities: dict[str, float] = Field(description="of every label by itself; they do not sum to 1")
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.analysis.log_history import Curve, curve
+from tunebench.analysis.log_history import LoggedSeries, logged_series
 from tunebench.errors import StoreError
 from tunebench.files import open_regular
 from tunebench.store.live import is_finite, read_live
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
-from tunebench.store.study_folder import PlannedRun
+from tunebench.store.study_folder import StoredRun
 
 #: Points of one curve that the page gets.
 POINTS = 400
@@ -24,7 +24,7 @@ POINTS = 400
 LOG_BYTES, LOG_LINES = 32_768, 200
 
 
-def describe_run(planned: PlannedRun, row: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
+def describe_run(planned: StoredRun, row: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
     """Describe a run.
 
     Args:
@@ -56,7 +56,7 @@ def describe_run(planned: PlannedRun, row: dict[str, Any], folder: RunFolder) ->
     }
 
 
-def thin(found: Curve, points: int = POINTS) -> Curve:
+def thin(found: LoggedSeries, points: int = POINTS) -> LoggedSeries:
     """Leave so few points of a curve that a chart shows the same: ends, and the extremes between them.
 
     Args:
@@ -73,7 +73,7 @@ def thin(found: Curve, points: int = POINTS) -> Curve:
             part = found.values[low:high]
             kept |= {low + int(part.argmin()), low + int(part.argmax())}
     index = np.array(sorted(kept))
-    return Curve(found.steps[index], found.epochs[index], found.values[index])
+    return LoggedSeries(found.steps[index], found.epochs[index], found.values[index])
 
 
 def log_tail(path: Path) -> list[str]:
@@ -91,7 +91,7 @@ def log_tail(path: Path) -> list[str]:
 
 def _points(history: list[dict[str, Any]], key: str) -> dict[str, list[float]]:
     numbers = [entry for entry in history if all(is_finite(entry.get(name)) for name in ("step", "epoch", key))]
-    found = thin(curve(numbers, key))
+    found = thin(logged_series(numbers, key))
     return {
         "step": found.steps.tolist(),
         "epoch": [round(value, 4) for value in found.epochs.tolist()],
@@ -99,7 +99,7 @@ def _points(history: list[dict[str, Any]], key: str) -> dict[str, list[float]]:
     }
 
 
-def _facts(planned: PlannedRun, record: RunRecord | None) -> list[list[str]]:
+def _facts(planned: StoredRun, record: RunRecord | None) -> list[list[str]]:
     """Return what was planned and measured, in words."""
     spec = planned.spec
     found: dict[str, Any] = {
@@ -110,6 +110,7 @@ def _facts(planned: PlannedRun, record: RunRecord | None) -> list[list[str]]:
         "Learning rate": spec.shown_learning_rate,
         "Seed": spec.seed,
         "Epochs": spec.epochs,
+        "Least steps": spec.min_steps or None,
         "Batch size": spec.batch_size,
         "Selected on": spec.selection,
     }

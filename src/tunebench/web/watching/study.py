@@ -22,7 +22,7 @@ from tunebench.store.imported import is_imported
 from tunebench.store.live import Live, read_live
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.study_folder import StoredRun, StudyStore
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_label
 
@@ -64,7 +64,7 @@ class WatchedStudy:
         self._version = self._plan_version = 0
         self._looked: float | None = None
         self._plan_stamp: _Stamp = ()
-        self._plan: list[PlannedRun] = []
+        self._plan: list[StoredRun] = []
         self._name = folder.name
         self._known: dict[str, _Known] = {}
         self._head: dict[str, Any] = {}
@@ -95,7 +95,7 @@ class WatchedStudy:
                 "runs": rows,
             }
 
-    def planned(self, run_id: str) -> tuple[PlannedRun, dict[str, Any], RunFolder] | None:
+    def planned(self, run_id: str) -> tuple[StoredRun, dict[str, Any], RunFolder] | None:
         """Return a run's plan, its row and its folder; None for an id that the plan does not hold."""
         with self._lock:
             self._look()
@@ -140,7 +140,7 @@ class WatchedStudy:
         self._name = name if isinstance(name, str) else self._store.folder.name
         self._plan, self._plan_stamp = plan, stamp
 
-    def _see(self, planned: PlannedRun, known: _Known | None) -> _Known:
+    def _see(self, planned: StoredRun, known: _Known | None) -> _Known:
         folder = self._store.run_folder(planned.spec.run_id)
         stamp: _Stamp = (_stamp(folder.record), _stamp(folder.failure), _stamp(folder.live), planned.left_out)
         # A complete run is nobody's to work on; of the others, who holds the lock is part of the state.
@@ -160,7 +160,7 @@ class WatchedStudy:
         return _Known(stamp, row, self._version)
 
 
-def _row(planned: PlannedRun, folder: RunFolder, *, running: bool) -> dict[str, Any]:
+def _row(planned: StoredRun, folder: RunFolder, *, running: bool) -> dict[str, Any]:
     """Return what the page shows of a run in its grid."""
     record, reason = None, None
     try:
@@ -189,7 +189,7 @@ def _row(planned: PlannedRun, folder: RunFolder, *, running: bool) -> dict[str, 
     }
 
 
-def _bare(planned: PlannedRun) -> dict[str, Any]:
+def _bare(planned: StoredRun) -> dict[str, Any]:
     """Return a row of which only the plan is known."""
     spec = planned.spec
     unknown = ("reason", "score", "selection_score", "wall_seconds", "texts_per_second")
@@ -208,7 +208,7 @@ def _bare(planned: PlannedRun) -> dict[str, Any]:
     }
 
 
-def _state(planned: PlannedRun, record: RunRecord | None, *, running: bool) -> str:
+def _state(planned: StoredRun, record: RunRecord | None, *, running: bool) -> str:
     if record is not None and record.status == "complete":
         return "imported" if is_imported(planned.spec) else "complete"
     if running:
@@ -225,7 +225,7 @@ def _standing(live: Live | None, state: str) -> dict[str, Any]:
     return found | {"left_seconds": live.left_seconds if live is not None and state == "running" else None}
 
 
-def _speed(planned: PlannedRun, record: RunRecord | None, live: Live | None) -> float | None:
+def _speed(planned: StoredRun, record: RunRecord | None, live: Live | None) -> float | None:
     """Return texts trained on a second: while running of the last steps, afterwards the median step's."""
     batch = planned.spec.batch_size
     if batch is None:  # of an imported run
@@ -236,7 +236,7 @@ def _speed(planned: PlannedRun, record: RunRecord | None, live: Live | None) -> 
     return batch / step if step else None
 
 
-def _totals(plan: Sequence[PlannedRun], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _totals(plan: Sequence[StoredRun], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return counts by state, the speed of all running runs together, and the time left."""
     counts: dict[str, int] = {}
     for row in rows:
@@ -254,7 +254,7 @@ def _totals(plan: Sequence[PlannedRun], rows: Sequence[dict[str, Any]]) -> dict[
     }
 
 
-def _left(plan: Sequence[PlannedRun], rows: Sequence[dict[str, Any]]) -> float | None:
+def _left(plan: Sequence[StoredRun], rows: Sequence[dict[str, Any]]) -> float | None:
     """Estimate the seconds until nothing is open, with as many runs side by side as now, at least one.
 
     A run takes what it was planned to, times how much longer than planned the finished ones took. Where no
@@ -290,8 +290,10 @@ def _left(plan: Sequence[PlannedRun], rows: Sequence[dict[str, Any]]) -> float |
     return float(round(seconds / 5) * 5 if seconds < 120 else round(seconds / 60) * 60)
 
 
-def _work(planned: PlannedRun) -> int:
-    return planned.spec.train_size * (planned.spec.epochs or 0)
+def _work(planned: StoredRun) -> int:
+    spec = planned.spec
+    # What min_steps adds needs the batch size, which an imported run may not tell.
+    return max(spec.train_size * (spec.epochs or 0), (spec.min_steps or 0) * (spec.batch_size or 0))
 
 
 def _stamp(path: Path) -> _Stamp:

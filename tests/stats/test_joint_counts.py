@@ -16,10 +16,10 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from stats.populations import CONFUSION, sample_confusion, slow_macro_f1
 from tunebench.stats import ACCURACY, MACRO_F1, Measure
-from tunebench.stats import cells as module
-from tunebench.stats.cells import (
+from tunebench.stats import joint_counts as module
+from tunebench.stats.joint_counts import (
     influence,
-    joint_cells,
+    joint_counts,
     observed_scores,
     resampled_scores,
     score_counts,
@@ -39,7 +39,7 @@ def tables(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
 @settings(max_examples=60, deadline=None)
 def test_scores_are_exactly_those_of_sklearn(table: tuple[np.ndarray, np.ndarray, int]) -> None:
     labels, predictions, classes = table
-    cells = joint_cells(labels, predictions, classes=classes)
+    cells = joint_counts(labels, predictions, classes=classes)
     for metric in (MACRO_F1, ACCURACY):
         for row, score in zip(predictions, observed_scores(cells, metric), strict=True):
             if metric is ACCURACY:
@@ -52,7 +52,7 @@ def test_scores_are_exactly_those_of_sklearn(table: tuple[np.ndarray, np.ndarray
 @settings(max_examples=40, deadline=None)
 def test_cells_are_the_distinct_columns(table: tuple[np.ndarray, np.ndarray, int]) -> None:
     labels, predictions, classes = table
-    cells = joint_cells(labels, predictions, classes=classes)
+    cells = joint_counts(labels, predictions, classes=classes)
     columns = zip(labels.tolist(), *predictions.tolist(), strict=True)
     found = zip(cells.labels.tolist(), *cells.predictions.tolist(), strict=True)
     assert dict(zip(found, cells.counts.tolist(), strict=True)) == Counter(columns)
@@ -62,7 +62,7 @@ def test_cells_are_the_distinct_columns(table: tuple[np.ndarray, np.ndarray, int
 def test_scores_of_resamples_are_those_of_the_examples_written_out() -> None:
     rng = np.random.default_rng(0)
     labels, first = sample_confusion(rng, 50, CONFUSION)
-    cells = joint_cells(labels, np.stack([first, rng.integers(0, 3, 50)]), classes=3)
+    cells = joint_counts(labels, np.stack([first, rng.integers(0, 3, 50)]), classes=3)
     counts = rng.multinomial(50, cells.counts / 50, size=20)
     scores = score_counts(cells, counts, MACRO_F1)
     for row, expected in zip(counts, scores, strict=True):
@@ -87,7 +87,7 @@ def test_draws_are_distributed_as_by_slow_index_resampling() -> None:
     rng = np.random.default_rng(1)
     labels, first = sample_confusion(rng, 80, CONFUSION)
     second = np.where(rng.random(80) < 0.8, first, rng.integers(0, 3, 80))
-    cells = joint_cells(labels, np.stack([first, second]), classes=3)
+    cells = joint_counts(labels, np.stack([first, second]), classes=3)
     fast = resampled_scores(cells, metric=MACRO_F1, resamples=4000, rng=rng)
     slow = np.empty((600, 2))
     for row in slow:
@@ -102,7 +102,7 @@ def test_draws_are_distributed_as_by_slow_index_resampling() -> None:
 
 def test_chunks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, predicted = sample_confusion(np.random.default_rng(2), 60, CONFUSION)
-    cells = joint_cells(labels, predicted, classes=3)
+    cells = joint_counts(labels, predicted, classes=3)
 
     def draw() -> np.ndarray:
         return resampled_scores(cells, metric=MACRO_F1, resamples=50, rng=np.random.default_rng(3))
@@ -115,7 +115,7 @@ def test_chunks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("metric", [MACRO_F1, ACCURACY], ids=["macro_f1", "accuracy"])
 def test_influence_is_the_limit_of_adding_an_example(metric: Measure) -> None:
     labels, first = sample_confusion(np.random.default_rng(4), 200, CONFUSION)
-    cells = joint_cells(labels, np.stack([first, np.roll(first, 1)]), classes=3)
+    cells = joint_counts(labels, np.stack([first, np.roll(first, 1)]), classes=3)
     effects = influence(cells, metric)
     step = 1e-6
     for cell in range(len(cells.counts)):
@@ -129,14 +129,14 @@ def test_covariance_is_that_of_the_bootstrap() -> None:
     rng = np.random.default_rng(5)
     labels, first = sample_confusion(rng, 1000, CONFUSION)
     second = np.where(rng.random(1000) < 0.7, first, rng.integers(0, 3, 1000))
-    cells = joint_cells(labels, np.stack([first, second]), classes=3)
+    cells = joint_counts(labels, np.stack([first, second]), classes=3)
     draws = resampled_scores(cells, metric=MACRO_F1, resamples=20000, rng=rng)
     assert score_covariance(cells, MACRO_F1) == pytest.approx(np.cov(draws.T), rel=0.05)
 
 
 def test_pseudo_examples_are_discordant_once_each_way_in_each_class() -> None:
     labels = np.array([0, 1, 2, 2])
-    cells = joint_cells(labels, np.stack([labels, labels, labels]), classes=3)
+    cells = joint_counts(labels, np.stack([labels, labels, labels]), classes=3)
     padded = with_pseudo_examples(cells, 1)
     assert padded.n == 4 + 6
     right = padded.predictions[:, -6:] == padded.labels[-6:]
@@ -157,4 +157,4 @@ def test_pseudo_examples_are_discordant_once_each_way_in_each_class() -> None:
 )
 def test_what_does_not_fit_is_refused(labels: list[int], predictions: list[int], classes: int, text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        joint_cells(np.array(labels), np.array(predictions), classes=classes)
+        joint_counts(np.array(labels), np.array(predictions), classes=classes)

@@ -27,7 +27,7 @@ _CHUNK = 4_000_000
 
 
 @dataclass(frozen=True)
-class Cells:
+class JointCounts:
     """Distinct combinations of a label and the predictions of every predictor.
 
     Attributes:
@@ -51,7 +51,7 @@ class Cells:
         return int(self.counts.sum())
 
 
-def joint_cells(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -> Cells:
+def joint_counts(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -> JointCounts:
     """Count the distinct combinations.
 
     Args:
@@ -65,7 +65,7 @@ def joint_cells(labels: np.ndarray, predictions: np.ndarray, *, classes: int) ->
     """
     labels, predictions = np.asarray(labels), np.atleast_2d(np.asarray(predictions))
     if labels.ndim == 2:
-        return _cells_of_sets(labels, predictions, classes=classes)
+        return _counts_of_sets(labels, predictions, classes=classes)
     values = predictions.ndim == 3
     shape = (predictions.shape[1], predictions.shape[2] if values else classes)
     if labels.ndim != 1 or predictions.ndim > 3 or shape != (len(labels), classes) or not predictions.size:
@@ -79,16 +79,17 @@ def joint_cells(labels: np.ndarray, predictions: np.ndarray, *, classes: int) ->
         if not np.issubdtype(found.dtype, np.integer) or found.min() < 0 or found.max() >= classes:
             raise ValueError(f"{name} must be integers from 0 to {classes - 1}")
     if values:
-        return Cells(labels, finite(predictions, name="predictions", ndim=3), np.ones_like(labels), classes)
+        return JointCounts(labels, finite(predictions, name="predictions", ndim=3), np.ones_like(labels), classes)
     codes = labels.astype(np.int64)
     for row in predictions:  # renumbered at each step, so that the codes stay small for any number of rows
         codes = np.unique(codes * classes + row, return_inverse=True)[1]
     _, first, counts = np.unique(codes, return_index=True, return_counts=True)
-    return Cells(labels[first], predictions[:, first], counts, classes)
+    return JointCounts(labels[first], predictions[:, first], counts, classes)
 
 
-def _cells_of_sets(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -> Cells:
-    """Return the cells of examples with several labels: each example is one."""
+def _counts_of_sets(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -> JointCounts:
+    """Return the counts of examples with several labels: each example is a combination of its own."""
+    predictions = predictions[None] if predictions.ndim == 2 else predictions  # of one predictor
     if (
         predictions.ndim != 3
         or labels.shape[1] != classes
@@ -101,12 +102,12 @@ def _cells_of_sets(labels: np.ndarray, predictions: np.ndarray, *, classes: int)
         )
     if not np.isin(labels, (0, 1)).all():
         raise ValueError("labels must be 0 or 1")
-    return Cells(
+    return JointCounts(
         labels, finite(predictions, name="predictions", ndim=3), np.ones(len(labels), dtype=np.int64), classes
     )
 
 
-def score_counts(cells: Cells, counts: np.ndarray, metric: Measure) -> np.ndarray:
+def score_counts(cells: JointCounts, counts: np.ndarray, metric: Measure) -> np.ndarray:
     """Score every predictor on every resample.
 
     Args:
@@ -122,12 +123,12 @@ def score_counts(cells: Cells, counts: np.ndarray, metric: Measure) -> np.ndarra
     return np.column_stack(columns)
 
 
-def observed_scores(cells: Cells, metric: Measure) -> np.ndarray:
+def observed_scores(cells: JointCounts, metric: Measure) -> np.ndarray:
     """Return the score of every predictor on the examples as they are, shape ``(predictors,)``."""
     return np.asarray(score_counts(cells, cells.counts[None], metric)[0])
 
 
-def influence(cells: Cells, metric: Measure) -> np.ndarray | None:
+def influence(cells: JointCounts, metric: Measure) -> np.ndarray | None:
     """Return what one more example of each cell would do to each score, in units of ``1 / n``.
 
     The empirical influence function ``n d(score) / d(count)``, of mean 0 over the examples. Delta-method
@@ -141,7 +142,7 @@ def influence(cells: Cells, metric: Measure) -> np.ndarray | None:
     return np.array([metric.influence(cells.labels, row, cells.counts, cells.classes) for row in cells.predictions])
 
 
-def score_covariance(cells: Cells, metric: Measure, *, contrast: np.ndarray | None = None) -> np.ndarray:
+def score_covariance(cells: JointCounts, metric: Measure, *, contrast: np.ndarray | None = None) -> np.ndarray:
     """Return the covariance of the predictors' scores under sampling of test examples.
 
     By the delta method where the metric has a closed form; else the covariance of :data:`DRAWS` resamples, always
@@ -162,7 +163,7 @@ def score_covariance(cells: Cells, metric: Measure, *, contrast: np.ndarray | No
     return np.asarray(effects @ effects.T)
 
 
-def _effects(cells: Cells, metric: Measure) -> np.ndarray:
+def _effects(cells: JointCounts, metric: Measure) -> np.ndarray:
     """Return deviations of each score whose products sum up to the covariance, ``(predictors, parts)``."""
     found = influence(cells, metric)
     if found is not None:
@@ -171,7 +172,9 @@ def _effects(cells: Cells, metric: Measure) -> np.ndarray:
     return np.asarray((draws - draws.mean(0)).T / np.sqrt(len(draws) - 1))
 
 
-def resampled_scores(cells: Cells, *, metric: Measure, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def resampled_scores(
+    cells: JointCounts, *, metric: Measure, resamples: int, rng: np.random.Generator
+) -> np.ndarray:
     """Score every predictor on the same resamples of the test examples.
 
     Args:
@@ -194,10 +197,10 @@ def resampled_scores(cells: Cells, *, metric: Measure, resamples: int, rng: np.r
     return np.asarray(draws[~np.isnan(draws).any(1)])
 
 
-def with_pseudo_examples(cells: Cells, first: int) -> Cells:
+def with_pseudo_examples(cells: JointCounts, first: int) -> JointCounts:
     """Add, for each class, one example that only the first predictors get right and one that only the rest do.
 
-    Predictions without any error, or two equal sets of predictions, give a bootstrap without spread,
+    Predictions without any error, or two equal sets of predictions, give a bootstrap whose draws do not vary,
     which would claim certainty from any number of examples. One imagined discordant example each way,
     as Bonett and Price (2012) add to a paired table, gives an interval whose width is of the order of
     the rule of three, ``3 / n``. Where predictions are one value a class, an imagined example has the mean
@@ -218,7 +221,7 @@ def with_pseudo_examples(cells: Cells, first: int) -> Cells:
         ranked = -np.sort(-cells.predictions, axis=2).mean((0, 1))
         places = (np.arange(cells.classes) - predictions[..., None]) % cells.classes
         predictions = ranked[places]
-    return Cells(
+    return JointCounts(
         np.concatenate([cells.labels, label]),
         np.concatenate([cells.predictions, predictions], axis=1),
         np.concatenate([cells.counts, np.ones_like(label)]),
@@ -226,7 +229,7 @@ def with_pseudo_examples(cells: Cells, first: int) -> Cells:
     )
 
 
-def _with_pseudo_sets(cells: Cells, label: np.ndarray, right: np.ndarray) -> Cells:
+def _with_pseudo_sets(cells: JointCounts, label: np.ndarray, right: np.ndarray) -> JointCounts:
     """Add examples with one label each, which predictors find where they are right ``(predictors, examples)``.
 
     A label that is found has the largest value that a predictor gives that label, a label that is missed the
@@ -238,7 +241,7 @@ def _with_pseudo_sets(cells: Cells, label: np.ndarray, right: np.ndarray) -> Cel
     predictions = np.where(found, high[:, None], low[:, None])
     if set(np.unique(cells.predictions)) <= {0, 1}:
         predictions = found.astype(cells.predictions.dtype)
-    return Cells(
+    return JointCounts(
         np.concatenate([cells.labels, own]),
         np.concatenate([cells.predictions, predictions], axis=1),
         np.concatenate([cells.counts, np.ones_like(label)]),

@@ -47,7 +47,7 @@ class Tally:
         return self.taken - self.answered
 
 
-class Gate:
+class AdmissionControl:
     """ASGI middleware that refuses other hosts' names, reads whole bodies under the limits, and counts requests.
 
     Args:

@@ -1,0 +1,195 @@
+"""Runs that were trained too little to speak for their strategy, and the change that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from tunebench.analysis.evidence import Entry
+from tunebench.analysis.log_history import last_step, logged_series
+from tunebench.recipe import ENOUGH_STEPS, FEW_STEPS
+from tunebench.stats import Difference
+from tunebench.store.record import RunRecord
+from tunebench.strategies import capabilities_of
+from tunebench.tasks.registry import TASKS
+
+#: Shares of the loss of guessing from which on a model has learned nothing: after many steps, and after few.
+NOTHING_LEARNED, LITTLE_LEARNED = 0.9, 0.75
+#: Share of a run's end over which its training loss is averaged.
+_END = 0.25
+
+
+@dataclass(frozen=True)
+class Undertrained:
+    """A strategy at one size whose runs were trained too little.
+
+    Attributes:
+        label: The strategy.
+        train_size: Labels.
+        signs: What shows it, each in a few words.
+        change: What mends it.
+    """
+
+    label: str
+    train_size: int
+    signs: tuple[str, ...]
+    change: str
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, what shows it, and what to do."""
+        return f"{self.label} is undertrained at {self.train_size:,} labels: {', '.join(self.signs)}. {self.change}"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the runs of one strategy at one size were trained; means over seeds.
+
+    Attributes:
+        steps: The fewest optimisation steps of a run.
+        loss: Mean training loss at the end; None where it was not logged, or was smoothed.
+        guessing: The loss of guessing.
+        best_is_last: Whether validation chose the last checkpoint in every run.
+        above: The cheap baseline that scores highest above it, and by how much; None where none does.
+        guess: What guessing is, where it is not among the classes.
+    """
+
+    steps: int
+    loss: float | None
+    guessing: float
+    best_is_last: bool
+    above: tuple[str, str] | None
+    guess: str | None = None
+
+    @property
+    def few(self) -> bool:
+        """Whether there were few steps."""
+        return self.steps < FEW_STEPS
+
+    @property
+    def nothing_learned(self) -> bool:
+        """Whether the loss has hardly left that of guessing."""
+        share = LITTLE_LEARNED if self.few else NOTHING_LEARNED
+        return self.loss is not None and self.loss > share * self.guessing
+
+    @property
+    def undertrained(self) -> bool:
+        """Whether the signs suffice: a loss near that of guessing, or two of the others."""
+        return self.nothing_learned or sum((self.few, self.best_is_last, self.above is not None)) >= 2
+
+    def signs(self, classes: int) -> tuple[str, ...]:
+        """Return what shows it, in words."""
+        found = [f"{self.steps:,} steps"]
+        if self.nothing_learned:
+            found.append(
+                f"a training loss of {self.loss:.2f} at the end, where "
+                f"{self.guess or f'guessing among {classes} classes'} gives {self.guessing:.2f}"
+            )
+        if self.best_is_last:
+            found.append("the best checkpoint is the last")
+        if self.above is not None:
+            found.append(f"{self.above[0]} scores above it ({self.above[1]})")
+        return tuple(found)
+
+    @property
+    def change(self) -> str:
+        """What mends it."""
+        again = "and run the study again in a new folder (--out)"
+        if self.steps < ENOUGH_STEPS:
+            return f"Train longer: set min_steps: {ENOUGH_STEPS} and warmup_ratio: 0.1, {again}."
+        if self.nothing_learned:
+            return f"More steps alone may not help: add learning rates above and below, {again}."
+        return f"Train longer: set min_steps: {2 * self.steps}, {again}."
+
+
+def undertrained(
+    entries: Sequence[Entry], difference: Callable[[Entry, Entry], Difference], show: Callable[[Difference], str]
+) -> list[Undertrained]:
+    """Return the strategies that were trained too little, in the order of the entries.
+
+    Args:
+        entries: Selected runs with their predictions.
+        difference: Returns the difference of two entries of one size, the first minus the second.
+        show: Writes a difference with its interval.
+    """
+    found = []
+    for entry in entries:
+        if not _has_steps(entry):
+            continue
+        cheap = [other for other in entries if other.train_size == entry.train_size and _is_cheap(other)]
+        training = training_of(entry, _above(entry, cheap, difference, show))
+        if training is not None and training.undertrained:
+            signs = training.signs(entry.classes)
+            found.append(Undertrained(entry.label, entry.train_size, signs, training.change))
+    return found
+
+
+def training_of(entry: Entry, above: tuple[str, str] | None) -> Training | None:
+    """Return how an entry's runs were trained; None where their logs do not tell."""
+    records = [
+        cell.record for cell in entry.cells if cell.record is not None and last_step(cell.record.log_history)
+    ]
+    if not records:
+        return None
+    task = TASKS[entry.config.cells[0].spec.task]
+    losses = [_end_loss(record) for record in records]
+    known = [loss for loss in losses if loss is not None]
+    return Training(
+        steps=min(last_step(record.log_history) for record in records),
+        loss=fmean(known) if len(known) == len(records) else None,
+        guessing=task.guessing_loss(entry.labels, entry.classes),
+        best_is_last=all(_best_is_last(record) for record in records),
+        above=above,
+        guess=None if task.exclusive else "guessing each label by how often it occurs",
+    )
+
+
+def _has_steps(entry: Entry) -> bool:
+    """Whether it is trained in steps on the loss of its labels."""
+    return capabilities_of(entry.config.cells[0].spec.kind).backend == "encoder"
+
+
+def _is_cheap(entry: Entry) -> bool:
+    """Whether it is a baseline that is fitted, without a learning rate."""
+    return not capabilities_of(entry.config.cells[0].spec.kind).tunes_learning_rate
+
+
+def _above(
+    entry: Entry,
+    cheap: Sequence[Entry],
+    difference: Callable[[Entry, Entry], Difference],
+    show: Callable[[Difference], str],
+) -> tuple[str, str] | None:
+    """Return the cheap baseline that is furthest above an entry by its whole interval."""
+    metric = entry.metric
+    found = []
+    for other in cheap:
+        # Where the mean is not above, the interval is not either, and need not be computed.
+        if metric.merit(other.interval().estimate) <= metric.merit(entry.interval().estimate):
+            continue
+        one = difference(other, entry)
+        if metric.merit(one.interval.low) > 0 and metric.merit(one.interval.high) > 0:
+            found.append((metric.merit(one.interval.estimate), other.label, show(one)))
+    return max(found)[1:] if found else None
+
+
+def _end_loss(record: RunRecord) -> float | None:
+    if record.spec.label_smoothing:
+        return None
+    found = logged_series(record.log_history, "loss")
+    if not len(found):
+        return None
+    end = found.steps > (1 - _END) * found.steps[-1]
+    return float(np.mean(found.values[end]))
+
+
+def _best_is_last(record: RunRecord) -> bool:
+    """Whether validation chose the last of several checkpoints."""
+    chosen = record.selected
+    if chosen is None or chosen.by != "validation":
+        return False
+    evaluations = logged_series(record.log_history, f"eval_{record.spec.selects_by}")
+    return len(evaluations) > 1 and chosen.step == int(evaluations.steps[-1])

@@ -1,0 +1,146 @@
+"""A run's id is made of what reaches the run, and ids that an older schema made are found again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes import make_record, make_specs, make_study
+from tunebench.data.reference import DataRef
+from tunebench.errors import StoreError
+from tunebench.execution.begun import begun_ids, begun_precision
+from tunebench.models.reference import ModelRef
+from tunebench.recipe import Recipe
+from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.strategies import STRATEGIES
+from tunebench.study.config import StudyConfig
+from tunebench.study.spec import RunSpec, expand
+
+#: Another value of every setting that a study shares among its strategies.
+OTHER: dict[str, Any] = {
+    "max_length": 16,
+    "epochs": 5,
+    "batch_size": 8,
+    "weight_decay": 0.1,
+    "schedule": "cosine",
+    "warmup_ratio": 0.2,
+    "max_grad_norm": 0.5,
+    "engine": "reference",
+    "precision": "bf16",
+    "attention_dropout": 0.3,
+    "label_smoothing": 0.1,
+    "truncation": "tail",
+    "head_share": 0.5,
+    "frozen_dropout": False,
+    "batches": "by_length",
+    "min_steps": 100,
+    "patience": 2,
+    "evaluations_per_epoch": 7,
+}
+#: What reaches the strategies that do not train in the Trainer's way, as their backends read it.
+REACHING = {"tfidf": set[str](), "embeddings": {"max_length"}, "setfit": {"max_length", "precision"}}
+
+
+def make(kind: str, *, model: str = "m", **settings: Any) -> RunSpec:
+    """Return the one run of a study of one strategy."""
+    raw = {"name": "s", "model": "m", "data": "d", "train_sizes": [20], "strategies": {kind: {}}}
+    study = StudyConfig.model_validate(raw | {"precision": "fp32"} | settings)
+    (spec,) = expand(
+        study,
+        model=ModelRef(source="m", fingerprint=model),
+        data=DataRef(source="d", fingerprint="d", label_names=("a", "b")),
+        train_examples=100,
+        test_examples=50,
+        precision={"fast": "bf16", "reference": "fp32"},
+    )
+    return spec
+
+
+def as_schema_1(spec: RunSpec) -> RunSpec:
+    """Return a spec as it was written before ids left anything out."""
+    return RunSpec.model_validate(spec.model_dump(mode="json", exclude={"without_effect"}) | {"schema_version": 1})
+
+
+def test_another_value_is_known_of_every_setting() -> None:
+    assert set(Recipe.model_fields) <= set(OTHER)
+
+
+@pytest.mark.parametrize("kind", sorted(STRATEGIES))
+def test_an_id_changes_with_what_reaches_the_run_and_with_nothing_else(kind: str) -> None:
+    reaching = REACHING.get(kind, set(OTHER))
+    for key, value in OTHER.items():
+        given: dict[str, Any] = {"truncation": "head_tail"} if key == "head_share" else {}  # refused without
+        before, after = make(kind, **given), make(kind, **given | {key: value})
+        assert (before.run_id != after.run_id) == (key in reaching), key
+        assert as_schema_1(before).run_id != as_schema_1(after).run_id, f"schema 1 made an id of {key}"
+    assert (make(kind).run_id != make(kind, model="other").run_id) == (kind != "tfidf")
+
+
+def test_the_machine_is_in_no_id_that_precision_does_not_reach() -> None:
+    for kind in ("tfidf", "embeddings"):
+        assert make(kind, precision="auto").run_id == make(kind, precision="fp32").run_id
+    # SetFit computes in it, and the engine does not choose it.
+    fast, reference = (make("setfit", precision="auto", engine=engine) for engine in ("fast", "reference"))
+    assert fast.precision == reference.precision == "bf16" and fast.run_id == reference.run_id
+
+
+def test_an_id_holds_where_the_strategy_declares_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = make("embeddings")
+    run_id = spec.run_id
+    monkeypatch.setattr(type(STRATEGIES["embeddings"]), "recipe_keys", None)
+    assert RunSpec.model_validate(spec.model_dump(mode="json")).run_id == run_id
+
+
+def test_runs_of_schema_1_are_found_and_others_are_added(tmp_path: Path) -> None:
+    strategies: dict[str, Any] = {"tfidf": {}, "embeddings": {}, "full": {}}
+    study = make_study(strategies=strategies)
+
+    old = [as_schema_1(spec) for spec in make_specs(study)]
+    store = StudyStore.create(tmp_path / "s", study, [PlannedRun(spec) for spec in old])
+    for spec in old:
+        folder = store.run_folder(spec.run_id)
+        folder.begin(spec)
+        folder.commit(make_record(spec, folder))
+    assert begun_ids(make_specs(study), store.begun()) == old
+
+    more = begun_ids(make_specs(study.model_copy(update={"seeds": (1, 2)})), store.begun())
+    assert [spec for spec in more if spec.seed == 1] == old
+    assert {spec.schema_version for spec in more if spec.seed == 2} == {2}
+    StudyStore.create(tmp_path / "s", study, [PlannedRun(spec) for spec in more])
+    assert sum(cell.trained for cell in store.cells()) == len(old) and len(store.cells()) == 2 * len(old)
+
+    # What reaches two of the three makes another study of them; the third stays the run that it is.
+    longer = begun_ids(make_specs(study.model_copy(update={"epochs": 9})), store.begun())
+    assert [spec.label for spec in longer if spec in old] == ["tfidf", "embeddings"] * 2
+    with pytest.raises(StoreError, match="strategy full: epochs: 3 -> 9") as caught:
+        StudyStore.check(tmp_path / "s", longer)
+    assert "tfidf" not in str(caught.value)
+
+
+def test_a_setting_that_no_cell_feels_does_not_make_another_study(tmp_path: Path) -> None:
+    def cell(**settings: Any) -> RunSpec:
+        return make("tfidf", **settings)
+
+    study = make_study(strategies={"tfidf": {}}, train_sizes=[20], epochs=3)
+    StudyStore.create(tmp_path / "s", study, [PlannedRun(cell())])
+    StudyStore.check(tmp_path / "s", [cell(evaluations_per_epoch=4, batch_size=3)])
+    for changes, said in (
+        ({"metric": "mcc"}, "metric: macro_f1 -> mcc"),
+        ({"selection": "last"}, "selection"),
+        ({"model": "other"}, "model"),
+    ):
+        with pytest.raises(StoreError, match=said):
+            StudyStore.check(tmp_path / "s", [cell(**changes)])
+    with pytest.raises(StoreError, match="metric: mcc -> macro_f1"):
+        StudyStore.create(tmp_path / "t", study, [PlannedRun(cell(metric="mcc"))])
+        StudyStore.check(tmp_path / "t", [cell()])
+
+
+def test_setfit_keeps_the_precision_it_was_begun_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunebench.machine.devices.gains_from_bf16", lambda device: False)
+    study = make_study(strategies={"setfit": {}}, precision="auto", train_sizes=[20], seeds=[1])
+    begun = as_schema_1(make("setfit", precision="bf16"))
+    assert begun_precision(study, [begun], "cpu", lambda line: None)["fast"] == "bf16"
+    assert begun_precision(study, [], "cpu", lambda line: None)["fast"] == "fp32"
