@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/quickstart
 
-.PHONY: help demo test lint types unit docs layers faults fuzz scaling audit reports format clean
+.PHONY: help demo test lint types unit thorough docs layers faults fuzz scaling audit reports format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -39,6 +39,9 @@ types: $(VENV)/.dev ## mypy --strict
 # A thread a worker: tiny models gain nothing from more, and two workers would wait for each other's.
 unit: $(VENV)/.dev ## pytest, on up to four cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+
+thorough: $(VENV)/.dev ## pytest, with the cases that make test leaves out
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m ""
 
 docs: $(VENV)/.docs ## Build the docs into site/; every warning is an error
 	$(BIN)/sphinx-build -W --keep-going --quiet -b html docs site

@@ -19,7 +19,7 @@ store
 training analysis
 execution inference report importing
 web api
-benchmarks
+benchmarks choosing
 cli
 """
 LEVEL = {place: level for level, line in enumerate(ORDER.strip().splitlines()) for place in line.split()}

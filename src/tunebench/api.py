@@ -30,6 +30,7 @@ def run_study(
     measure: bool = True,
     unlock_test: bool = False,
     tell: Callable[[str], None] = lambda line: None,
+    profiles: dict[Any, Any] | None = None,
 ) -> StudyResult:
     """Plan a study, run or resume it, and write tables, figures and report.
 
@@ -42,6 +43,7 @@ def run_study(
         measure: Measure speed for the estimates.
         unlock_test: Score a newly chosen learning rate although the test part was opened for another.
         tell: Told what is being done before training begins.
+        profiles: What was measured before on the same data, to be used again.
 
     Raises:
         TunebenchError: Something is wrong; raised before the first step.
@@ -54,7 +56,12 @@ def run_study(
     execution = Execution() if execution is None else execution
     check_trackers(execution.trackers)
     request = Request(
-        execution=execution, folder=Path(folder), budget_seconds=budget_seconds, measure=measure, tell=tell
+        execution=execution,
+        folder=Path(folder),
+        budget_seconds=budget_seconds,
+        measure=measure,
+        tell=tell,
+        profiles={} if profiles is None else profiles,
     )
     with make_executor(execution) as executor, ExitStack() as open_until_the_end:
         return run_with(

@@ -16,10 +16,14 @@ import pytest
 from typer.testing import CliRunner
 
 from faults.commands import Ended, refused, tunebench
+from thorough import thorough
 from tunebench import cli
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
+from tunebench.analysis.recommend import recommended
 from tunebench.execution.runner import Summary
 from tunebench.execution.study import StudyResult
+from tunebench.report.words import closing_lines
 from tunebench.study.yaml_file import presets
 
 RESULT_KEYS = (
@@ -90,6 +94,27 @@ def test_results_in_csv_hold_no_formulas(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(found.values()) == ["'=1+1", "-0.5", '{"-": -1}', "-0.3", ""]
 
 
+def test_a_study_ends_with_the_answer_its_trust_and_what_to_type_next(finished: tuple[Path, Path]) -> None:
+    out, _ = finished
+    found = recommended(analyse(load_comparison(out)))
+    assert not isinstance(found, str)
+    lines = closing_lines(found, out, out / "report.html")
+    assert lines[:3] == [found.sentence, found.beside, found.trust] and len(lines) <= 10
+    assert found.trust.startswith(("Nothing known", "Not conclusive: "))
+    assert f"  tunebench recommend {out}" in lines
+    assert closing_lines("nothing yet", out, out / "report.html")[0] == "nothing yet"
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_folder_goes_on_with_the_study_inside(finished: tuple[Path, Path]) -> None:
+    out, study = finished
+    ended = tunebench("run", str(out), "--no-measure")
+    assert ended.code == 0 and "Scores on the test split" in ended.out, ended.err + ended.crash
+    changed = tunebench("run", str(out), "--set", "epochs=3", "--out", "elsewhere")
+    assert changed.code == 2 and "the study inside it" in changed.err and "--set --out" in changed.err
+    assert tunebench("run", str(study.parent / "nothing")).code == 2
+
+
 @pytest.mark.usefixtures("no_report")
 def test_running_again_trains_nothing(finished: tuple[Path, Path]) -> None:
     out, study = finished
@@ -156,6 +181,7 @@ def test_a_budget_leaves_rows_not_holes(finished: tuple[Path, Path], tmp_path: P
         assert "left out" in text, name
 
 
+@thorough
 def test_workers_share_a_study_and_say_so(finished: tuple[Path, Path], tmp_path: Path) -> None:
     out, study = finished
     args = ("--no-measure", "--workers", "2", "--threads", "1", "--out", str(tmp_path / "w"), "--json")
@@ -170,6 +196,7 @@ def test_workers_share_a_study_and_say_so(finished: tuple[Path, Path], tmp_path:
         assert record["timing"]["workers"] == 2
 
 
+@thorough
 def test_bench_measures_both_sides(tiny_model: Callable[[str], Path]) -> None:
     result = tunebench("bench", "--model", str(tiny_model("bert")), "--seconds", "1", "--threads", "1", "--json")
     assert result.code == 0, result.err + result.crash

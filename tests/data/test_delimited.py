@@ -169,3 +169,35 @@ def test_every_uneven_row_is_counted() -> None:
     with pytest.raises(DataError, match=r"on line 3 has 3 fields\. The same is true of 2 more lines") as caught:
         read_csv(b'text,label\n"a, b",0\nb,c,1\nd,1\ne\nf,g,0\n', "x")
     assert "lines 3, 5, 6" in str(caught.value)
+
+
+#: Texts that csv.writer quotes for their line ends and quotation marks; none holds a separator.
+WRITTEN = st.lists(
+    st.tuples(*[st.text(st.sampled_from('0a\n\r" '), min_size=1, max_size=4)] * 2), min_size=2, max_size=6
+)
+
+
+@given(WRITTEN)
+@settings(max_examples=150)
+def test_what_csv_writer_writes_is_read_as_it_is(rows: list[tuple[str, str]]) -> None:
+    file = io.StringIO(newline="")
+    csv.writer(file, quoting=csv.QUOTE_MINIMAL).writerows([("text", "label"), *rows])
+    assert _rows(read_csv(file.getvalue().encode(), "f.csv")) == [list(row) for row in rows]
+
+
+def test_a_line_between_two_that_are_no_rows_is_no_row() -> None:
+    rows = [["text", "label"], ["0", "0"], ["0", "0"], ["\n", "0\r"]]
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows(rows)
+    table = read_csv(file.getvalue().encode(), "f.csv")
+    assert _rows(table) == rows[1:] and _joined(table) == [(4, 6)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [(b"text,label\na,x\n\nb,y\n", "line 3"), (b"\ntext,label\n\na,x\nb,y\n\n", "3 lines: 1, 3, 6")],
+)
+def test_blank_lines_are_no_rows_and_are_counted(raw: bytes, said: str) -> None:
+    table = read_csv(raw, "f.csv")
+    assert _rows(table) == [["a", "x"], ["b", "y"]]
+    assert [str(item) for item in table.passed_over] == [f"{said} (blank, so no row)"]

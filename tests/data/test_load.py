@@ -188,9 +188,9 @@ def _account(folder: Path, text: str, **settings: str) -> str:
 
 
 def test_columns_used_and_passed_over_are_named(tmp_path: Path) -> None:
-    found = _account(tmp_path, "id,title,text,label,split\n1,t,a,x,train\n2,u,b,y,test\n")
+    found = _account(tmp_path, "id,summary,text,label,split\n1,t,a,x,train\n2,u,b,y,test\n")
     assert "read: columns: text from 'text'; label from 'label'" in found
-    assert "column 'title' ('text' is read; --set data.text_column=title reads this one instead)" in found
+    assert "column 'summary' ('text' is read; --set data.text_column=summary reads this one instead)" in found
     assert (
         "it seems to name splits (test, train); all rows of the file are train; --set data.split_column=split"
         in found
@@ -198,23 +198,11 @@ def test_columns_used_and_passed_over_are_named(tmp_path: Path) -> None:
     assert "column 'id' (neither texts nor labels)" in found
 
 
-def test_sentence_pairs_are_said_to_be_half_read(tmp_path: Path) -> None:
-    assert "passed over: column 'question' ('sentence' is read" in _account(
-        tmp_path, "question,sentence,label\nq,a,x\nr,b,y\n"
-    )
-
-
 def test_column_that_is_not_found_comes_with_a_likely_one(tmp_path: Path) -> None:
     rows = [f"{'good' if i % 2 else 'bad'},it was a day like day {i},{i}" for i in range(20)]
     with pytest.raises(ErrorGroup, match="No column looks like the text column") as caught:
         _account(tmp_path, "\n".join(["v1,v2,v3", *rows]))
     assert "--set data.text_column=v2" in str(caught.value) and "--set data.label_column=v1" in str(caught.value)
-
-
-def test_pair_of_texts_is_offered_by_name(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="No column looks like the text column") as caught:
-        _account(tmp_path, "premise,hypothesis,label\na b,c d,x\ne f,g h,y\n")
-    assert "--set data.text_column=premise" in str(caught.value)
 
 
 def test_file_without_a_header_is_read_by_content(tmp_path: Path) -> None:

@@ -219,3 +219,11 @@ def test_thresholds_need_a_validation_part(
     made = config(tiny_model("distilbert"), write_data(tmp_path), thresholds="tuned", **changes)
     with pytest.raises(TunebenchError, match="tuned needs a validation part"):
         make_plan(made, execution=Execution(device="cpu"), measure=False)
+
+
+def test_choose_says_that_it_is_for_one_label_a_text(tmp_path: Path) -> None:
+    rows = [{"text": f"a lovely film {i}", "labels": ["joy", "love"][: 1 + i % 2]} for i in range(20)]
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = CliRunner().invoke(app, ["choose", str(path), "--budget", "5m"])
+    assert found.exit_code == 2 and "one label a text" in found.output and "tunebench run STUDY" in found.output

@@ -312,3 +312,39 @@ def test_nothing_is_written_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyP
             write_text(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_run_that_nobody_else_may_read_is_named_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, specs = make_store(tmp_path, make_study())
+    for spec in specs:
+        committed(store, spec)
+    locked, stat = store.run_folder(specs[0].run_id).path, os.stat
+
+    def denied(path: os.PathLike[str] | str, **options: bool) -> os.stat_result:
+        if Path(path).parent == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", denied)
+    cells = store.cells()
+    assert [cell.status for cell in cells] == ["failed", *["complete"] * (len(specs) - 1)]
+    assert cells[0].note is not None and "Permission denied" in cells[0].note and locked.name in cells[0].note
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "what"),
+    [("metric: macro_f1", "metric: their_score", "metric"), ("kind: lora", "kind: their_method", "strategy")],
+)
+def test_what_is_not_installed_is_named(tmp_path: Path, was: str, now: str, what: str) -> None:
+    store, _ = make_store(tmp_path, make_study())
+    text = store.study_file.read_text()
+    assert was in text
+    store.study_file.write_text(text.replace(was, now))
+    with pytest.raises(StoreError, match=f"uses a {what} that is not installed here") as caught:
+        store.study()
+    assert caught.value.value == now.split(": ")[1] and "install" in str(caught.value)
+    store.study_file.write_text(text.replace("name: fake", "name: ''"))
+    with pytest.raises(StoreError, match="damaged"):
+        store.study()

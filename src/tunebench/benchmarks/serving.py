@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
+from tunebench.data.text import by_side
 from tunebench.errors import ConfigError, ExportError, ModelError
 from tunebench.machine import devices, environment
 from tunebench.machine.settings import Execution
@@ -257,7 +258,8 @@ def _prepare(
         # The same weights under eight names: they take the memory and the work of eight.
         shutil.copytree(root / "adapter", root / f"adapter-{number}")
     source = open_source(root / "study", run_id=None, recommended=False, texts=reviews)
-    return source.texts, source.labels[source.chosen], refused
+    (texts,) = by_side(source.texts)
+    return texts, source.labels[source.chosen], refused
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from tunebench.errors import TunebenchError
 
 # isort: off
 # Each module adds its commands to the tree, in the order that ``--help`` shows.
+from tunebench.cli import choose  # noqa: F401
 from tunebench.cli import study  # noqa: F401
 from tunebench.cli import results  # noqa: F401
 from tunebench.cli import watch  # noqa: F401

@@ -12,12 +12,14 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Compare fine-tuning strategies for text classification, with honest statistics.",
-    epilog="Start with: [bold]tunebench run quickstart[/bold]",
+    epilog="Start with: [bold]tunebench choose DATA[/bold], or tunebench run quickstart",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Check a data set before training on it.")
 app.add_typer(data_app, name="data")
 
-StudyArgument = Annotated[str, typer.Argument(help="The name of a preset, or a YAML file.", metavar="STUDY")]
+StudyArgument = Annotated[
+    str, typer.Argument(help="The name of a preset, a YAML file, or the folder of a study.", metavar="STUDY")
+]
 FolderArgument = Annotated[Path, typer.Argument(help="The folder of a study.", metavar="DIR")]
 TokenOption = Annotated[
     str | None,

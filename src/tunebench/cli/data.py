@@ -42,14 +42,15 @@ def data_audit(
         if split.labels_per_text is not None:
             counts = "; ".join(f"{number}: {texts:,} texts" for number, texts in split.labels_per_text.items())
             out.print(f"  labels per text: {counts}")
-        for unit, lengths in (("characters", split.characters), ("tokens", split.tokens)):
+        sides = [(f"characters of {column!r}", lengths) for column, lengths in split.sides.items()]
+        for unit, lengths in [*(sides or [("characters", split.characters)]), ("tokens", split.tokens)]:
             if lengths is None:
                 continue
             line = f"  {unit}: median {lengths.median:,.0f}, mean {lengths.mean:,.1f}, 95 % {lengths.p95:,.0f}, "
             line += f"longest {lengths.maximum:,}"
             if lengths.truncated is not None:
                 line += f"; {lengths.truncated:.1%} longer than {max_length}, mean kept {lengths.mean_kept:,.1f}"
-            out.print(line)
+            out.print(line, markup=False)
         out.print(f"  copies of earlier texts: {split.duplicates}; with another label: {split.conflicting}")
     if found.test_in_train is not None:
         out.print(

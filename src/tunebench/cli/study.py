@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tunebench.cli.app import FolderArgument, JsonOption, StudyArgument, app
 from tunebench.cli.console import err, out, print_json, print_rows, print_tables, tell
+from tunebench.errors import ConfigError, StoreError
 from tunebench.execution.display import make_display
 from tunebench.formatting import duration
 from tunebench.machine.settings import Execution
 
+if TYPE_CHECKING:
+    from tunebench.study.config import StudyConfig
 
-@app.command(epilog="Example: tunebench run quickstart --set epochs=2 --out out/quick --budget 30m")
+
+@app.command(
+    epilog="Example: tunebench run quickstart --set epochs=2 --out out/quick --budget 30m; "
+    "tunebench run out/quick resumes it"
+)
 def run(
     study: StudyArgument,
     model: Annotated[str | None, typer.Option(help="The model: a packaged name, a folder or a Hub name.")] = None,
@@ -70,11 +77,16 @@ def run(
     json_: JsonOption = False,
 ) -> None:
     """Run a study, or resume it: complete runs are skipped, the others continue from their last checkpoint."""
+    from tunebench.analysis.analysis import analyse
+    from tunebench.analysis.recommend import recommended
     from tunebench.api import dry_run_rows, run_study
     from tunebench.formatting import parse_duration, parse_size
+    from tunebench.report.words import closing_lines
     from tunebench.study.yaml_file import load_study
 
-    config = load_study(study, overrides=set_ or [], model=model, data=data)
+    changes = [name for name, value in (("--model", model), ("--data", data), ("--set", set_)) if value]
+    begun = _begun_study(study, changes, out_dir)
+    config = begun or load_study(study, overrides=set_ or [], model=model, data=data)
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise typer.BadParameter(f"{device!r}: allowed are auto, cpu, cuda, mps", param_hint="--device")
     if executor not in (None, "serial", "processes", "ray"):
@@ -92,7 +104,7 @@ def run(
         keep_memory=keep_memory,
     )
     seconds = None if budget is None else parse_duration(budget)
-    folder = out_dir or Path("out") / config.name
+    folder = Path(study) if begun else out_dir or Path("out") / config.name
     if dry_run:
         rows = dry_run_rows(
             config, execution=execution, folder=folder, budget_seconds=seconds, measure=measure, tell=tell
@@ -115,14 +127,37 @@ def run(
     if json_:
         print_json(result.comparison.rows())
     else:
-        print_tables(result.comparison, names=None, style="text")
-        out.print(f"Report: {result.report}", markup=False)
+        print_tables(result.comparison, names=["scores"], style="text")
+        for line in closing_lines(recommended(analyse(result.comparison)), folder, result.report):
+            out.print(line, markup=False)
     summary = result.summary
     if summary.interrupted:
         raise typer.Exit(130)
     if summary.failed:
         err.print(f"{len(summary.failed)} runs failed: tunebench status {folder}", markup=False)
         raise typer.Exit(1)
+
+
+def _begun_study(study: str, changes: list[str], out_dir: Path | None) -> StudyConfig | None:
+    """Return the study inside a folder that is given in a study's place; None where none is."""
+    from tunebench.store.imported import ImportedStudy
+    from tunebench.store.study_folder import StudyStore
+    from tunebench.study.yaml_file import presets
+
+    store = StudyStore(Path(study))
+    if study in presets() or not store.plan_file.exists():
+        return None
+    given = [*changes, *(["--out"] if out_dir is not None else [])]
+    if given:
+        raise ConfigError(
+            "A folder goes on with the study inside it, as it is.",
+            value=" ".join(given),
+            fix=f"tunebench run {study}; or give {store.study_file} with these options",
+        )
+    found = store.study()
+    if isinstance(found, ImportedStudy):
+        raise StoreError("The folder holds imported runs; nothing can be trained in it.", value=study)
+    return found
 
 
 @app.command(epilog="Example: tunebench status out/quickstart --json")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tunebench.data.copies import HeldOutCopies
 from tunebench.data.overlap import labels_by_text, overlap_warnings, overlaps, shared_groups
+from tunebench.data.pair_overlap import pair_warnings
+from tunebench.data.pair_rows import TokenRows
 from tunebench.data.reading import listed
 from tunebench.data.reference import Copies
-from tunebench.data.tokens import TokenizedTexts
+from tunebench.data.text import by_side, characters, sides_of
 from tunebench.data.types import Split, TextDataset
 from tunebench.data.visible import is_blank
 
@@ -51,11 +53,12 @@ class SplitAudit:
     Attributes:
         per_class: Examples by label name, in label order: Table I.
         share: The same as shares of the split, from 0 to 1.
-        characters: Lengths in Unicode code points.
+        characters: Lengths in Unicode code points; of pairs, of both texts together.
         tokens: Lengths in tokens, special ones included; ``None`` without a tokenizer.
         duplicates: Texts that stood in the split before: copies beyond the first.
         conflicting: Distinct texts with more than one label.
-        empty: Texts without a visible character.
+        empty: Texts without a visible character; pairs where one of the two is.
+        sides: By column, the characters of the texts of pairs; nothing where texts are no pairs.
         labels_per_text: How many texts have how many labels; ``None`` where each has one.
     """
 
@@ -67,6 +70,7 @@ class SplitAudit:
     duplicates: int
     conflicting: int
     empty: int
+    sides: dict[str, LengthSummary] = field(default_factory=dict)
     labels_per_text: dict[int, int] | None = None
 
 
@@ -122,7 +126,7 @@ def audit(
     dataset: TextDataset,
     *,
     lengths: Mapping[str, np.ndarray] | None = None,
-    tokens: Mapping[str, TokenizedTexts] | None = None,
+    tokens: Mapping[str, TokenRows] | None = None,
     max_length: int | None = None,
     held_out: HeldOutCopies | None = None,
     copies: Copies = "together",
@@ -149,8 +153,12 @@ def audit(
     if lengths is not None and any(len(lengths.get(name, ())) != len(split) for name, split in parts.items()):
         raise ValueError("lengths need one entry a split, with one value a text")
     limit = None if lengths is None else max_length
+    columns = dataset.inputs.columns if dataset.inputs is not None and dataset.inputs.pair else ()
     splits = {
-        name: _audit_split(split, dataset, None if lengths is None else lengths[name], limit)
+        name: replace(
+            _audit_split(split, dataset, None if lengths is None else lengths[name], limit),
+            sides=_sides(split, columns),
+        )
         for name, split in parts.items()
     }
     shared = overlaps(parts)
@@ -168,6 +176,7 @@ def audit(
         warnings=[
             *_held_out(parts, None if held_out is None else held_out.remark(copies)),
             *overlap_warnings(parts),
+            *pair_warnings(parts, columns),
             *_warnings(splits, limit),
         ],
         reading=dataset.reading.lines(),
@@ -190,19 +199,24 @@ def _audit_split(
         examples=len(split),
         per_class=dict(zip(names, counts, strict=True)),
         share={name: count / len(split) for name, count in zip(names, counts, strict=True)},
-        characters=_summary(np.array([len(text) for text in split.texts]), None),
+        characters=_summary(np.array([characters(text) for text in split.texts]), None),
         tokens=None if tokens is None else _summary(tokens, max_length),
         duplicates=len(split) - len(labels),
         conflicting=sum(len(found) > 1 for found in labels.values()),
-        empty=sum(map(is_blank, split.texts)),
-        labels_per_text=None
-        if dataset.task.exclusive
-        else dict(sorted(Counter(split.labels.sum(1).tolist()).items())),
+        empty=sum(any(map(is_blank, sides_of(text))) for text in split.texts),
+        labels_per_text=None if dataset.task.exclusive else _labels_per_text(split),
     )
 
 
 def _labels_per_text(split: Split) -> dict[int, int]:
     return dict(sorted(Counter(split.labels.sum(1).tolist()).items()))
+
+
+def _sides(split: Split, columns: Sequence[str]) -> dict[str, LengthSummary]:
+    return {
+        column: _summary(np.array([len(text) for text in texts]), None)
+        for column, texts in zip(columns, by_side(split.texts) if columns else (), strict=True)
+    }
 
 
 def _summary(lengths: np.ndarray, limit: int | None) -> LengthSummary:

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from tunebench.data.inputs import Inputs
 from tunebench.data.part_names import part_named
 from tunebench.data.reading import PassedOver, listed, named_rows
 from tunebench.data.table import Table
+from tunebench.data.usual_inputs import PAIRS, found_note, usual_inputs
 from tunebench.data.visible import is_blank
-from tunebench.errors import DataError, TunebenchError, raise_all
+from tunebench.errors import DataError, TunebenchError, did_you_mean, raise_all
 
 TEXT_NAMES = ("text", "sentence", "review", "content", "document", "comment", "body", "tweet")
-#: Usual names of what stands beside a text, or of the second text of a pair.
+#: Usual names of what stands beside a text, or of a text of a pair.
 MORE_TEXT_NAMES = frozenset(
-    "title subject headline summary description question question1 question2 sentence1 sentence2 "
-    "premise hypothesis text1 text2 text_a text_b".split()
+    [*"title subject headline summary description".split(), *(name for names in PAIRS for name in names)]
 )
 #: Usual names of a column that says which part a row belongs to.
 SPLIT_NAMES = ("split", "set", "part", "partition", "subset", "fold")
@@ -40,17 +41,17 @@ class Columns:
     """The columns used.
 
     Attributes:
-        text: Name of the column of texts.
+        inputs: The columns of texts.
         label: Name of the column of labels.
-        notes: What was concluded from the content rather than from names, one sentence each.
+        notes: What was concluded from the content or from names, one sentence each.
     """
 
-    text: str
+    inputs: Inputs
     label: str
     notes: tuple[str, ...] = ()
 
 
-def find_columns(table: Table, *, text: str | None, label: str | None) -> Columns:
+def find_columns(table: Table, *, inputs: Inputs | None, label: str | None, together: bool = True) -> Columns:
     """Return the columns that hold texts and labels.
 
     They are the ones the user names, else those with a usual name. A file without a header has no names to go by:
@@ -58,39 +59,67 @@ def find_columns(table: Table, *, text: str | None, label: str | None) -> Column
 
     Args:
         table: The training rows.
-        text: Column of texts that the user names, if any.
+        inputs: Columns of texts that the user names, if any.
         label: The same for labels.
+        together: Take columns that make a text together by their names, where none is named; otherwise only say so.
 
     Raises:
         DataError: A named column is not there; or none was named, and none or several fit.
         ErrorGroup: Both.
     """
-    if table.headless and text is None and label is None and (guess := _guess(table)) is not None:
+    if table.headless and inputs is None and label is None and (guess := _guess(table)) is not None:
         first, second = guess
         note = f"The file names no columns: {first} holds the longest texts, and {second} few values that repeat."
-        return Columns(first, second, (note,))
+        return Columns(Inputs(columns=(first,)), second, (note,))
     errors: list[TunebenchError] = []
-    found: dict[str, str] = {}
-    roles: list[tuple[Literal["text", "label"], str | None, Sequence[str]]] = [
-        ("text", text, TEXT_NAMES),
-        ("label", label, LABEL_NAMES),
-    ]
-    # Of a pair of texts, neither of which is longer, the first is named as an example.
+    # Of texts none of which is longer, the first is named as an example.
     another = next((name for name in table.columns if name.lower() in MORE_TEXT_NAMES), None)
     # Only messages need it, and it reads every column.
     likely = cache(lambda: _guess(table) or (another, None))
-    guesses: dict[str, Callable[[], str | None]] = {"text": lambda: likely()[0], "label": lambda: likely()[1]}
-    for role, wanted, names in roles:
-        try:
-            found[role] = find_column(table.columns, wanted=wanted, names=names, role=role, guess=guesses[role])
-        except DataError as error:
-            errors.append(error)
-    raise_all(errors)
-    if found["text"] == found["label"]:
-        raise DataError(
-            "Texts and labels cannot be the same column.", value=found["text"], allowed=listed(table.columns, 30)
+    texts: Inputs | None = None
+    usual, labels = None, None
+    try:
+        usual = usual_inputs(table.columns, TEXT_NAMES) if inputs is None else None
+        texts = (usual if together else None) or _find_inputs(table, inputs, lambda: likely()[0])
+    except TunebenchError as error:
+        errors.append(error)
+    try:
+        labels = find_column(
+            table.columns, wanted=label, names=LABEL_NAMES, role="label", guess=lambda: likely()[1]
         )
-    return Columns(found["text"], found["label"])
+    except DataError as error:
+        errors.append(error)
+    raise_all(errors)
+    assert texts is not None and labels is not None
+    if labels in texts.columns:
+        raise DataError(
+            "Texts and labels cannot be the same column.", value=labels, allowed=listed(table.columns, 30)
+        )
+    return Columns(texts, labels, () if usual is None else (found_note(usual, taken=together),))
+
+
+def _find_inputs(table: Table, wanted: Inputs | None, guess: Callable[[], str | None]) -> Inputs:
+    if wanted is not None and len(wanted.columns) > 1:
+        raise_all([_missing_column(name, table, wanted) for name in wanted.columns if name not in table.columns])
+        return wanted
+    name = find_column(
+        table.columns,
+        wanted=None if wanted is None else wanted.columns[0],
+        names=TEXT_NAMES,
+        role="text",
+        guess=guess,
+    )
+    return Inputs(columns=(name,), join=None if wanted is None else wanted.join)
+
+
+def _missing_column(name: str, table: Table, wanted: Inputs) -> DataError:
+    key = "data.text_columns" if wanted.join is None else "data.join"
+    return DataError(
+        "There is no such text column.",
+        value=name,
+        allowed=listed(table.columns, 30),
+        fix=did_you_mean(name, table.columns) or f"name columns that are there in {key}",
+    )
 
 
 def find_column(
@@ -152,10 +181,12 @@ def unused_columns(
         used: Other columns that are read.
     """
     every = dict.fromkeys([*train.columns, *(name for table in others for name in table.columns)])
-    rest = [name for name in every if name not in (columns.text, columns.label, *used)]
+    read = columns.inputs.columns
+    rest = [name for name in every if name not in (*read, columns.label, *used)]
     found = []
+    instead = " and ".join(map(repr, read)) + (" is read" if len(read) == 1 else " are read")
     for name in [name for name in rest if name.lower() in (*TEXT_NAMES, *MORE_TEXT_NAMES)]:
-        why = f"{columns.text!r} is read; --set data.text_column={shlex.quote(name)} reads this one instead"
+        why = f"{instead}; --set data.text_column={shlex.quote(name)} reads this one instead"
         found.append(PassedOver(f"column {name!r}", why))
         rest.remove(name)
     for name in [name for name in rest if name.lower() in SPLIT_NAMES and name in train.columns]:
@@ -198,6 +229,7 @@ def check_texts(
     rows: Sequence[int] | None = None,
     fix_empty: str = _REPAIR,
     numbers: Sequence[int] | None = None,
+    column: str | None = None,
 ) -> list[str]:
     """Return the texts of a column.
 
@@ -209,6 +241,7 @@ def check_texts(
         rows: The rows that are wanted, from 0; all by default.
         fix_empty: What to do about empty texts.
         numbers: Where the rows stand in their file, from 0; by default as they stand here.
+        column: The column's name, where there are several of texts.
 
     Raises:
         DataError: Some are not strings, are empty, or are not valid Unicode.
@@ -225,6 +258,7 @@ def check_texts(
         elif not is_encodable(value):
             broken.append(row)
     errors: list[TunebenchError] = []
+    place = "" if column is None else f" in {column!r}"
     for found, what, allowed, fix in (
         (odd, "not strings", "strings; or name another text column", _REPAIR),
         (empty, "empty", "texts with at least one visible character", fix_empty),
@@ -233,7 +267,8 @@ def check_texts(
         if found:
             errors.append(
                 DataError(
-                    f"{where}: {len(found)} of {len(values)} texts are {what} ({named_rows(found, numbers)}).",
+                    f"{where}: {len(found)} of {len(values)} texts{place} are {what} "
+                    f"({named_rows(found, numbers)}).",
                     value=None if found is empty else values[found[0]],
                     allowed=allowed,
                     fix=fix,
@@ -253,8 +288,3 @@ def is_empty(value: Any) -> bool:
 def is_encodable(text: str) -> bool:
     """Tell whether a text is valid Unicode, so that UTF-8 and a tokenizer can encode it."""
     return _SURROGATE.search(text) is None
-
-
-def _shown(values: Sequence[str], limit: int = 10) -> str:
-    cut = [value if len(value) <= 40 else value[:37] + "..." for value in values[:limit]]
-    return ", ".join(cut) + (f" and {len(values) - limit} more" if len(values) > limit else "")

@@ -52,7 +52,7 @@ def _read(raw: bytes, place: str, options: ReadOptions, *, own: Separator) -> Ta
     headless = header is None
     names = _column_names(header, found.parsed.width)
     kept = [position for position, name in enumerate(names) if name]
-    passed_over += _unnamed(names, rows)
+    passed_over += [*_unnamed(names, rows), *_blank_lines(found.parsed.blank)]
     columns = {names[position]: position for position in reversed(kept)}
     return Table(
         tuple(names[position] for position in kept),
@@ -73,11 +73,13 @@ class _Parsed:
         rows: The rows, blank lines left out.
         lines: First and last line of each row, from 1.
         problem: Why the text does not fit this reading; None where it does.
+        blank: Lines without anything on them; they are no rows.
     """
 
     rows: list[list[str]]
     lines: list[tuple[int, int]]
     problem: DataError | None = None
+    blank: list[int] = field(default_factory=list)
 
     @property
     def width(self) -> int:
@@ -209,6 +211,7 @@ def _parse(text: str, place: str, sign: str, quoting: Any) -> _Parsed:
     rows: list[list[str]] = []
     lines: list[tuple[int, int]] = []
     uneven: list[tuple[int, int]] = []
+    blank: list[int] = []
     # newline="": line ends inside quoted texts stay as they are.
     with long_fields():
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign, quoting=quoting, strict=True)
@@ -222,12 +225,13 @@ def _parse(text: str, place: str, sign: str, quoting: Any) -> _Parsed:
                 problem = f"The row that starts on line {line} is malformed: {error}."
                 return _Parsed(rows, lines, DataError(problem, value=place, fix=_QUOTING_FIX))
             if not row:
+                blank.append(line)
                 continue
             rows.append(row)
             lines.append((line, reader.line_num))
             if len(row) != len(rows[0]):
                 uneven.append((line, len(row)))
-    return _Parsed(rows, lines, _uneven(uneven, place, len(rows[0])) if uneven else None)
+    return _Parsed(rows, lines, _uneven(uneven, place, len(rows[0])) if uneven else None, blank)
 
 
 def _uneven(uneven: Sequence[tuple[int, int]], place: str, width: int) -> DataError:
@@ -247,8 +251,8 @@ def _swallowed(parsed: _Parsed, text: str, sign: str) -> list[int]:
 
     A line looks like a row where it has as many fields as the file has columns, and holds a value that is usual
     in a column of few values, as labels are. The first and the last line of a sound row may look so too, since
-    they hold its other fields: only both together, or a line between them, speak against it. Three lines or more
-    that all have the right number of fields do so whatever they hold.
+    they hold its other fields: only both together, or a line between them beside one of the two that has as many
+    fields, speak against it. Three lines or more that all have the right number of fields do so whatever they hold.
     """
     if parsed.width < 2 or not parsed.long_rows:
         return []
@@ -260,7 +264,9 @@ def _swallowed(parsed: _Parsed, text: str, sign: str) -> list[int]:
         fields = [_fields(line, sign, parsed.width) for line in lines[first - 1 : last]]
         like_rows = [any(values & usual[i] for i, values in enumerate(each)) for each in fields]
         whole = len(fields) > 2 and all(map(bool, fields))
-        if whole or any(like_rows[1:-1]) or (like_rows[0] and like_rows[-1]):
+        # A quotation mark that was never closed stands in a whole row, and so does the one that ends it.
+        between = any(like_rows[1:-1]) and bool(fields[0] or fields[-1])
+        if whole or between or (like_rows[0] and like_rows[-1]):
             found.append(position)
     return found
 
@@ -348,6 +354,13 @@ def _unnamed(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Passed
         what = f"column {empty[0]}" if len(empty) == 1 else f"columns {listed(empty)}"
         found.append(PassedOver(what, "no name and no content"))
     return found
+
+
+def _blank_lines(blank: Sequence[int]) -> list[PassedOver]:
+    if not blank:
+        return []
+    where = f"line {blank[0]}" if len(blank) == 1 else f"{len(blank):,} lines: {listed(map(str, blank), 5)}"
+    return [PassedOver(where, "blank, so no row")]
 
 
 def _lowered(names: Sequence[str]) -> set[str]:

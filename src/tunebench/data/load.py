@@ -9,15 +9,16 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from tunebench.data.columns import TEXT_NAMES, Columns, find_column, find_columns, unused_columns
+from tunebench.data.columns import Columns, find_columns, unused_columns
 from tunebench.data.hub import read_hub
+from tunebench.data.inputs import Inputs
 from tunebench.data.labels import Classes, Label, check_choices, find_classes
 from tunebench.data.more_columns import check_named, column_notes, named_columns
 from tunebench.data.packaged import DATASETS
 from tunebench.data.part_names import PARTS
 from tunebench.data.readers import table_name
 from tunebench.data.reading import PassedOver, Reading, listed
-from tunebench.data.reference import DataConfig, ReadOptions
+from tunebench.data.reference import DataConfig, DataRef, ReadOptions
 from tunebench.data.rows import Rows, read_rows
 from tunebench.data.sources import RawData, read_path
 from tunebench.data.split_column import split_by_column
@@ -29,7 +30,7 @@ from tunebench.files import local_path
 _T = TypeVar("_T")
 
 
-def load_dataset(config: DataConfig) -> TextDataset:
+def load_dataset(config: DataConfig, *, recorded: DataRef | None = None) -> TextDataset:
     """Load texts and labels.
 
     The source is the name of a packaged data set, else a path that exists, else a name on the Hub
@@ -37,6 +38,8 @@ def load_dataset(config: DataConfig) -> TextDataset:
 
     Args:
         config: Source, columns, and for the Hub revision and configuration.
+        recorded: What the runs of a study say of its data. Where the config names no columns of texts, they are
+            found as then: before there were pairs, one column was read.
 
     Returns:
         The data set; its validation and test splits are ``None`` where the source has none.
@@ -48,7 +51,7 @@ def load_dataset(config: DataConfig) -> TextDataset:
     """
     raw = split_by_column(_read(config), config)
     _check_parts(raw, config)
-    columns = _find_columns(raw, config)
+    columns = _find_columns(raw, config, recorded)
     target = find_target(raw, columns.label, config)
     values = target.values
     for part in ("validation", "test"):
@@ -58,7 +61,7 @@ def load_dataset(config: DataConfig) -> TextDataset:
     rows = {
         part: read_rows(
             table,
-            columns.text,
+            columns.inputs,
             values.values[part],
             where=part,
             config=config,
@@ -75,7 +78,11 @@ def load_dataset(config: DataConfig) -> TextDataset:
         for part, kept in rows.items()
         if kept.texts is not None
     }
-    remarks = (*(note for kept in rows.values() if kept.labels for note in kept.labels.notes), *classes.notes)
+    remarks = (
+        *(note for kept in rows.values() for note in kept.notes),
+        *(note for kept in rows.values() if kept.labels for note in kept.labels.notes),
+        *classes.notes,
+    )
     notes = (*target.notes, *values.notes, *remarks, *column_notes(raw, config))
     return TextDataset(
         source=config.source,
@@ -86,6 +93,7 @@ def load_dataset(config: DataConfig) -> TextDataset:
         reading=_account(raw, config, columns, rows, notes),
         validation=splits.get("validation"),
         task=target.task,
+        inputs=columns.inputs if len(columns.inputs.columns) > 1 or columns.inputs.join is not None else None,
     )
 
 
@@ -123,7 +131,7 @@ def _account(
     used = [*named.values(), *(config.label_columns or ())]
     return Reading(
         files={part: table.files for part, table in raw.parts.items() if table.files},
-        columns={"text": columns.text, "label": columns.label} | named,
+        columns=_text_roles(columns.inputs) | {"label": listed(config.label_columns or (columns.label,))} | named,
         passed_over=(
             *raw.passed_over,
             *(item for table in tables for item in table.passed_over),
@@ -132,6 +140,14 @@ def _account(
         ),
         notes=(*raw.notes, *(note for table in tables for note in table.notes), *columns.notes, *notes),
     )
+
+
+def _text_roles(inputs: Inputs) -> dict[str, str]:
+    """Return what the account says of the columns of texts."""
+    if inputs.join is not None:
+        return {"joined text": inputs.join}
+    roles = ("first text", "second text") if inputs.pair else ("text",)
+    return dict(zip(roles, inputs.columns, strict=True))
 
 
 def _encode(
@@ -218,24 +234,23 @@ def _refuse_unused(settings: Sequence[tuple[str, Any, str]]) -> None:
             raise DataError(f"data.{key} works only with {wanted}.", value=value, fix=f"drop data.{key}")
 
 
-def _find_columns(raw: RawData, config: DataConfig) -> Columns:
-    if config.label_columns:
-        text = find_column(raw.train.columns, wanted=config.text_column, names=TEXT_NAMES, role="text")
-        columns = Columns(text, listed(config.label_columns))
-        unknown = [name for name in config.label_columns if name not in raw.train.columns]
-        if unknown:
-            raise DataError(
-                "There are no such label columns.",
-                value=listed(unknown),
-                allowed=listed(raw.train.columns, 30),
-                fix="correct data.label_columns",
-            )
-    else:
-        columns = find_columns(raw.train, text=config.text_column, label=config.label_column)
+def _find_columns(raw: RawData, config: DataConfig, recorded: DataRef | None) -> Columns:
+    inputs = config.inputs or (recorded.inputs if recorded is not None else None)
+    several = config.label_columns or ()
+    unknown = [name for name in several if name not in raw.train.columns]
+    if unknown:
+        raise DataError(
+            "There are no such label columns.",
+            value=listed(unknown),
+            allowed=listed(raw.train.columns, 30),
+            fix="correct data.label_columns",
+        )
+    label = several[0] if several else config.label_column
+    columns = find_columns(raw.train, inputs=inputs, label=label, together=recorded is None)
     check_named(raw, columns, config)
+    labels = several or (columns.label,)
     for part, table in raw.parts.items():
-        wanted = (columns.text, *(config.label_columns or (columns.label,)))
-        lacking = [name for name in wanted if name not in table.columns]
+        lacking = [name for name in (*columns.inputs.columns, *labels) if name not in table.columns]
         if lacking:
             fix = "give both splits the same columns"
             if part == "validation":

@@ -22,7 +22,7 @@ def check_named(raw: RawData, columns: Columns, config: DataConfig) -> None:
         DataError: One is not there, or holds the texts or the labels.
     """
     errors: list[TunebenchError] = []
-    taken = {columns.text: "texts", columns.label: "labels"}
+    taken = dict.fromkeys(columns.inputs.columns, "texts") | {columns.label: "labels"}
     for role, name in named_columns(config).items():
         if name in taken:
             errors.append(

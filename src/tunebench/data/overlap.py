@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tunebench.data.text import Text
 from tunebench.data.times import shown_time
 from tunebench.data.types import Split
 
@@ -74,9 +75,9 @@ def overlap_warnings(splits: Mapping[str, Split]) -> list[str]:
     return [*lines, *_times(splits)]
 
 
-def labels_by_text(split: Split) -> dict[str, set[bytes]]:
+def labels_by_text(split: Split) -> dict[Text, set[bytes]]:
     """Return the labels under which each text stands, as the bytes of their rows."""
-    found: dict[str, set[bytes]] = defaultdict(set)
+    found: dict[Text, set[bytes]] = defaultdict(set)
     for text, label in zip(split.texts, split.labels, strict=True):
         found[text].add(label.tobytes())
     return found

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from tunebench.data.inputs import ColumnName, Inputs, template_columns
 from tunebench.recipe import Frozen
 
 #: Where copies of a text may go: into one part of a run, or wherever the draw puts them.
@@ -38,10 +39,6 @@ class ReadOptions(Frozen):
                 f"{value!r} is not an encoding that Python knows; for example utf-8, cp1252, utf-16, shift_jis"
             )
         return value
-
-
-#: A column's name; YAML reads names such as 0 as numbers.
-ColumnName = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
 
 
 def _label_name(value: Any) -> Any:
@@ -102,7 +99,9 @@ class LabelChoices(Frozen):
 class TextChoices(Frozen):
     """What happens to rows without a text."""
 
-    empty: Literal["refuse", "drop"] = Field(default="refuse", description="rows whose text is empty")
+    empty: Literal["refuse", "drop"] = Field(
+        default="refuse", description="rows whose text, or one of a pair, is empty"
+    )
 
 
 class DataConfig(ReadOptions):
@@ -111,7 +110,15 @@ class DataConfig(ReadOptions):
     source: str = Field(description="packaged name, Hub name, file or folder")
     revision: str | None = Field(default=None, description="Hub revision; the default branch when unset")
     subset: str | None = Field(default=None, description="Hub configuration name")
-    text_column: ColumnName | None = None
+    text_column: ColumnName | None = Field(default=None, description="the one column that holds the texts")
+    text_columns: tuple[ColumnName, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="two columns: pairs of texts that are read together; with join, the columns it names",
+    )
+    join: str | None = Field(
+        default=None, description="makes one text of several columns: a template such as '{title}. {body}'"
+    )
     label_column: ColumnName | None = None
     task: Literal["single_label", "multi_label"] | None = Field(
         default=None, description="whether a text has one label or several; unset, the label column tells"
@@ -153,6 +160,52 @@ class DataConfig(ReadOptions):
             raise ValueError("label_columns names a column twice")
         return self
 
+    @field_validator("text_columns", mode="before")
+    @classmethod
+    def _list_of_names(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(f"write a list of names, as in [{', '.join(value.split(','))}]")
+        return value
+
+    @field_validator("text_columns")
+    @classmethod
+    def _different_names(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and len(set(value)) < len(value):
+            raise ValueError("names the same column twice")
+        return value
+
+    @field_validator("join")
+    @classmethod
+    def _template(cls, value: str | None) -> str | None:
+        if value is not None:
+            template_columns(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_to_make_texts(self) -> DataConfig:
+        columns, named = self.text_columns, template_columns(self.join) if self.join is not None else ()
+        if self.text_column is not None and (columns or named):
+            raise ValueError("text_column takes one column alone; drop it, or text_columns and join")
+        if named and columns and set(named) != set(columns):
+            raise ValueError(
+                f"join names {', '.join(named)}, and text_columns {', '.join(columns)}; drop text_columns"
+            )
+        if columns and len(columns) > 2 and not named:
+            template = " ".join(f"{{{name}}}" for name in columns)
+            raise ValueError(
+                f"text_columns names {len(columns)} columns, and a pair has two; join makes one text of them, "
+                f"as in join: '{template}'"
+            )
+        return self
+
+    @property
+    def inputs(self) -> Inputs | None:
+        """The columns of a text as the user names them; None where they are left to be found."""
+        if self.join is not None:
+            return Inputs(columns=template_columns(self.join), join=self.join)
+        columns = self.text_columns or ((self.text_column,) if self.text_column is not None else None)
+        return None if columns is None else Inputs(columns=columns)
+
 
 class SplitRef(Frozen):
     """What the parts of a run rest on besides the texts and labels of train and test: digests of their content."""
@@ -171,3 +224,6 @@ class DataRef(Frozen):
     revision: str | None = None
     fingerprint: str
     label_names: tuple[str, ...]
+    inputs: Inputs | None = Field(
+        default=None, description="the columns of a text where they are several; no part of a run's id"
+    )

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tunebench.data.pair_rows import PairCut, TokenizedPairs, TokenRows, pair_form
+from tunebench.data.text import Text, by_side
 from tunebench.data.types import texts_digest
 from tunebench.errors import ModelError
 from tunebench.files import is_regular
@@ -161,7 +163,7 @@ def texts_key(texts: Sequence[str], fingerprint: str) -> str:
 
 
 def tokenize(
-    texts: Sequence[str],
+    texts: Sequence[Text],
     *,
     tokenizer: PreTrainedTokenizerBase,
     tokenizer_fingerprint: str,
@@ -170,17 +172,18 @@ def tokenize(
     truncation: Literal["head", "tail", "head_tail"] = "head",
     head_share: float = 0.25,
     on_progress: Callable[[int, int], None] | None = None,
-) -> TokenizedTexts:
+) -> TokenRows:
     """Tokenise texts, keeping at most ``max_length`` tokens of each, special ones included.
 
     Args:
-        texts: The texts.
+        texts: The texts. Of pairs either side is tokenised, and kept, as texts of its own.
         tokenizer: The model's tokenizer; it is left as it is.
         tokenizer_fingerprint: From :func:`tokenizer_fingerprint`.
         max_length: Longest result; ``None`` cuts nothing, as the audit needs it.
         cache_dir: Where to keep the result; ``None`` keeps nothing. Several processes may share it: the
             first one works, the others wait and read. Where it cannot be written, nothing is kept.
-        truncation: Which end of a text that is too long is kept, or some of both.
+        truncation: Which end of a text that is too long is kept, or some of both; of both texts of a pair one end,
+            and of the longer text less.
         head_share: Under ``head_tail``, the share of the kept tokens (special ones not counted) that
             comes from the beginning, rounded to whole tokens.
         on_progress: Called with texts done and texts in all.
@@ -189,12 +192,19 @@ def tokenize(
         Ids, memory-mapped where they are kept. A damaged entry is made anew.
 
     Raises:
-        ModelError: The tokenizer adds special tokens elsewhere than at the ends, or more than fit.
+        ModelError: The tokenizer adds special tokens elsewhere than at the ends and between two texts, or more
+            than fit.
     """
-    whole = _whole(texts, tokenizer, tokenizer_fingerprint, cache_dir, on_progress)
+    whole = [
+        whole_tokens(side, tokenizer, tokenizer_fingerprint, cache_dir, on_progress) for side in by_side(texts)
+    ]
+    if len(whole) == 2:
+        form = pair_form(tokenizer, special_tokens(tokenizer))
+        cut = None if max_length is None else PairCut(form.room(max_length), tail=truncation == "tail")
+        return TokenizedPairs(whole[0], whole[1], form, cut)
     if max_length is None:
-        return whole
-    return whole.shortened(make_cut(tokenizer, max_length, truncation, head_share))
+        return whole[0]
+    return whole[0].shortened(make_cut(tokenizer, max_length, truncation, head_share))
 
 
 def make_cut(
@@ -255,13 +265,14 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
     return both
 
 
-def _whole(
+def whole_tokens(
     texts: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
     fingerprint: str,
     cache_dir: Path | None,
-    on_progress: Callable[[int, int], None] | None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> TokenizedTexts:
+    """Tokenise single texts, uncut; for the arguments see :func:`tokenize`."""
     if cache_dir is None and not _PRELOADED:
         return TokenizedTexts(*_run(texts, tokenizer, on_progress))
     key = texts_key(texts, fingerprint)

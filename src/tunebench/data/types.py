@@ -11,10 +11,14 @@ from functools import cached_property
 
 import numpy as np
 
+from tunebench.data.inputs import Inputs
 from tunebench.data.reading import Reading
+from tunebench.data.text import Text, sides_of
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
 
+#: Before the sides of a pair; no text is so long.
+_PAIR = (2**64 - 1).to_bytes(8, "little")
 #: When a text was written: numbers, or dates with a time zone.
 Time = int | float | Decimal | datetime
 
@@ -24,7 +28,7 @@ class Split:
     """Texts and their labels.
 
     Attributes:
-        texts: The texts.
+        texts: The texts: all strings, or all pairs.
         labels: A row a text, in the form that the data set's task has them: for one label a text, int64 of
             shape ``(texts,)``, indices into the data set's label names.
         groups: The group of each text; None where no column names it.
@@ -34,7 +38,7 @@ class Split:
         ValueError: Texts, labels, groups or times are not equally many.
     """
 
-    texts: list[str]
+    texts: Sequence[Text]
     labels: np.ndarray
     groups: Sequence[str] | None = None
     times: Sequence[Time] | None = None
@@ -70,6 +74,7 @@ class TextDataset:
         reading: What was read of the source, and what was passed over; no part of the fingerprint.
         validation: What selects; ``None`` when the source has no validation split, or it is passed over. No part of
             the fingerprint: the runs that it selects have its digest.
+        inputs: The columns of a text where they are several; no part of the fingerprint.
         task: What its labels are.
     """
 
@@ -80,6 +85,7 @@ class TextDataset:
     test: Split | None
     reading: Reading = field(default_factory=Reading)
     validation: Split | None = None
+    inputs: Inputs | None = None
     task: Task = CLASSIFICATION
 
     @property
@@ -119,10 +125,12 @@ class TextDataset:
             groups: Look at groups.
         """
         mask = np.zeros(len(self.train), dtype=bool)
-        pairs = [(self.train.texts, self.validation.texts)] if texts and self.validation else []
+        both: list[tuple[Sequence[Text], Sequence[Text]]] = []
+        if texts and self.validation:
+            both.append((self.train.texts, self.validation.texts))
         if groups and self.validation and self.train.groups is not None and self.validation.groups is not None:
-            pairs.append((list(self.train.groups), list(self.validation.groups)))
-        for own, theirs in pairs:
+            both.append((self.train.groups, self.validation.groups))
+        for own, theirs in both:
             known = set(theirs)
             mask |= np.array([value in known for value in own], dtype=bool)
         return mask
@@ -157,17 +165,20 @@ class TextDataset:
         return digest.hexdigest()[:32]
 
 
-def _first_of_each(values: Sequence[str]) -> np.ndarray:
+def _first_of_each(values: Sequence[Text]) -> np.ndarray:
     """Return for each value the first place where it stands; int64 of shape ``(values,)``."""
-    first: dict[str, int] = {}
+    first: dict[Text, int] = {}
     return np.array([first.setdefault(value, place) for place, value in enumerate(values)], dtype=np.int64)
 
 
-def texts_digest(texts: Sequence[str]) -> bytes:
+def texts_digest(texts: Sequence[Text]) -> bytes:
     """Return sha256 over texts; their number and lengths are part of it, so that cuts cannot move."""
     digest = hashlib.sha256(len(texts).to_bytes(8, "little"))
     for text in texts:
-        encoded = text.encode("utf-8", "surrogatepass")
-        digest.update(len(encoded).to_bytes(8, "little"))
-        digest.update(encoded)
+        if not isinstance(text, str):
+            digest.update(_PAIR)
+        for side in sides_of(text):
+            encoded = side.encode("utf-8", "surrogatepass")
+            digest.update(len(encoded).to_bytes(8, "little"))
+            digest.update(encoded)
     return digest.digest()

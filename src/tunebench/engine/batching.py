@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from tunebench.data.pair_rows import split_segments
 from tunebench.engine import process_group
 
 if TYPE_CHECKING:
-    from tunebench.data.tokens import TokenizedTexts
+    from tunebench.data.pair_rows import TokenRows
 
 #: Batches whose texts are sorted together where they are grouped by length.
 GROUPED = 50
@@ -29,7 +30,7 @@ class TokenDataset(Dataset[dict[str, object]]):
         targets: What the loss is given of each text; by default its label.
     """
 
-    def __init__(self, texts: TokenizedTexts, labels: np.ndarray, targets: np.ndarray | None = None) -> None:
+    def __init__(self, texts: TokenRows, labels: np.ndarray, targets: np.ndarray | None = None) -> None:
         if len(texts) != len(labels):
             raise ValueError(f"{len(texts)} texts but {len(labels)} labels")
         self.texts, self.labels = texts, labels
@@ -71,7 +72,7 @@ class Collator:
         return cls(pad_id=pad_id, round_up_to=max_length)
 
     def __call__(self, examples: Sequence[dict[str, object]]) -> dict[str, Tensor]:
-        """Return ``input_ids`` and ``attention_mask`` of shape (B, S), and ``labels`` of shape (B, ...)."""
+        """Return what :meth:`pad` does, and ``labels`` of shape (B, ...)."""
         batch = self.pad([np.asarray(example["input_ids"]) for example in examples])
         batch["labels"] = torch.from_numpy(np.stack([np.asarray(example["labels"]) for example in examples]))
         return batch
@@ -85,14 +86,24 @@ class Collator:
         return max(longest, min(rounded_up(longest), self.round_up_to))
 
     def pad(self, rows: Sequence[np.ndarray]) -> dict[str, Tensor]:
-        """Pad rows of token ids on the right."""
+        """Pad rows of tokens on the right.
+
+        Args:
+            rows: Tokens of each text; see :mod:`tunebench.data.pair_rows`.
+
+        Returns:
+            ``input_ids`` and ``attention_mask`` of shape (B, S); and ``token_type_ids`` where a token is in another
+            segment than the first.
+        """
         width = self.width(max(len(row) for row in rows))
         ids = np.full((len(rows), width), self.pad_id, dtype=np.int64)
         mask = np.zeros((len(rows), width), dtype=np.int64)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = row
             mask[i, : len(row)] = 1
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        ids, segments = split_segments(ids)
+        batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        return batch | {"token_type_ids": torch.from_numpy(segments)} if segments.any() else batch
 
 
 class Batches:
@@ -104,7 +115,7 @@ class Batches:
         size: Texts a batch.
     """
 
-    def __init__(self, texts: TokenizedTexts, collator: Collator, size: int) -> None:
+    def __init__(self, texts: TokenRows, collator: Collator, size: int) -> None:
         self.texts, self.collator, self.size = texts, collator, size
 
     def __len__(self) -> int:

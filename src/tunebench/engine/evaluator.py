@@ -14,13 +14,13 @@ from tunebench.engine import process_group
 from tunebench.engine.batching import Collator, batches_by_length
 
 if TYPE_CHECKING:
-    from tunebench.data.tokens import TokenizedTexts
+    from tunebench.data.pair_rows import TokenRows
     from tunebench.engine.fast.attach import FastEncoder
 
 
 def predict_logits(
     model: nn.Module,
-    texts: TokenizedTexts,
+    texts: TokenRows,
     *,
     collator: Collator,
     device: str,

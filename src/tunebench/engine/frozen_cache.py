@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tunebench.data.tokens import TokenizedTexts
+from tunebench.data.pair_rows import TokenRows
 from tunebench.files import is_regular
 
 #: Free space on the disk that stays untouched.
@@ -81,7 +81,7 @@ class PrefixStore:
             found.append(part.view(self.dtype) if self.dtype == torch.bfloat16 else part)
         return found
 
-    def missing(self, texts: TokenizedTexts) -> np.ndarray:
+    def missing(self, texts: TokenRows) -> np.ndarray:
         """Return positions of texts whose states are not here, one of each, the longest first."""
         self._refresh()
         found: dict[bytes, int] = {}
@@ -93,7 +93,7 @@ class PrefixStore:
 
     def fill(
         self,
-        texts: TokenizedTexts,
+        texts: TokenRows,
         compute: Compute,
         *,
         batch_tokens: int = 8192,
@@ -133,7 +133,7 @@ class PrefixStore:
     def _write_shard(
         self,
         rows: np.ndarray,
-        texts: TokenizedTexts,
+        texts: TokenRows,
         compute: Compute,
         batch_tokens: int,
         on_batch: Callable[[int, int], None],

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tunebench.data.pair_rows import with_segments
 from tunebench.engine.frozen_cache import PrefixStore, text_key
 from tunebench.models.architectures import unwrap
 
 if TYPE_CHECKING:
-    from tunebench.data.tokens import TokenizedTexts
+    from tunebench.data.pair_rows import TokenRows
     from tunebench.engine.batching import Collator
     from tunebench.engine.fast.attach import FastEncoder
     from tunebench.models.architectures import Architecture
@@ -150,7 +151,7 @@ class FrozenPrefix:
 
     def fill(
         self,
-        texts: TokenizedTexts,
+        texts: TokenRows,
         collator: Collator,
         *,
         on_batch: Callable[[int, int], None] = lambda done, total: None,
@@ -245,7 +246,9 @@ class FrozenPrefix:
         ids, mask = kwargs.get("input_ids"), kwargs.get("attention_mask")
         if self.store is None or self._catching or ids is None or mask is None or not len(self.store):
             return
-        rows, counts = ids.cpu().numpy(), mask.sum(1).tolist()
+        segments = kwargs.get("token_type_ids")
+        rows = with_segments(ids.cpu().numpy(), None if segments is None else segments.cpu().numpy())
+        counts = mask.sum(1).tolist()
         found = self.store.get(text_key(row[:count]) for row, count in zip(rows, counts, strict=True))
         if found is None:
             return

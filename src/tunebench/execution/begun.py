@@ -74,6 +74,11 @@ def begun_copies(study: StudyConfig, begun: _Begun, tell: _Tell) -> StudyConfig:
     return study.model_copy(update={"copies": copies})
 
 
+def begun_data(study: StudyConfig, begun: _Begun) -> TextDataset:
+    """Return the data, with the columns of texts that its folder's runs have where the study names none."""
+    return load_dataset(study.data, recorded=begun[0].data if begun else None)
+
+
 def begun_validation(
     study: StudyConfig, dataset: TextDataset, begun: _Begun, tell: _Tell
 ) -> tuple[StudyConfig, TextDataset]:
@@ -91,7 +96,7 @@ def begun_validation(
         "drawn; new, it would use the data's own part)"
     )
     data = study.data.model_copy(update={"validation": "drawn"})
-    return study.model_copy(update={"data": data}), load_dataset(data)
+    return study.model_copy(update={"data": data}), load_dataset(data, recorded=begun[0].data)
 
 
 def begun_params(study: StudyConfig, begun: _Begun, tell: _Tell) -> StudyConfig:

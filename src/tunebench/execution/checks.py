@@ -135,6 +135,7 @@ def check_runs(specs: Sequence[RunSpec], architecture: Architecture) -> list[Tun
         reason = STRATEGIES[spec.kind].run_refusal(
             spec.params, spec.recipe, architecture, train_size=spec.train_size, classes=classes
         )
+        reason = reason or _pair_refusal(spec)
         if reason is not None:
             errors.setdefault(
                 (spec.label, reason),
@@ -145,6 +146,20 @@ def check_runs(specs: Sequence[RunSpec], architecture: Architecture) -> list[Tun
                 ),
             )
     return list(errors.values())
+
+
+def _pair_refusal(spec: RunSpec) -> str | None:
+    """Say why a run cannot learn from pairs of texts; None where it can, or texts are no pairs."""
+    inputs, strategy = spec.data.inputs, STRATEGIES[spec.kind]
+    if inputs is None or not inputs.pair:
+        return None
+    if not strategy.reads_pairs:
+        return (
+            f"{spec.kind} reads single texts, and the data holds pairs ({', '.join(inputs.columns)}); "
+            "data.join makes one text of the two columns"
+        )
+    cuts = not strategy.reads_whole_texts and spec.truncation == "head_tail"
+    return "of the texts of a pair one end is kept: truncation: head or tail, not head_tail" if cuts else None
 
 
 def check_processes(specs: Sequence[RunSpec], processes: int, device: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tunebench.data import TextDataset
 from tunebench.machine import devices
@@ -20,9 +21,17 @@ def estimate_plan(
     execution: Execution,
     measure: bool,
     on_progress: Callable[[str], None] | None,
+    profiles: dict[Any, Any] | None = None,
 ) -> Mapping[str, Estimate]:
     """Estimate every run of a plan, the memory of all its processes together."""
-    found = estimate_runs(specs, dataset=dataset, execution=execution, measure=measure, on_progress=on_progress)
+    found = estimate_runs(
+        specs,
+        dataset=dataset,
+        execution=execution,
+        measure=measure,
+        on_progress=on_progress,
+        profiles=profiles,
+    )
     # Each process holds the model; what several cannot train together stays one process.
     holders = {s.run_id: execution.processes if STRATEGIES[s.kind].data_parallel else 1 for s in specs}
     return {
@@ -38,6 +47,7 @@ def estimate_runs(
     execution: Execution,
     measure: bool,
     on_progress: Callable[[str], None] | None = None,
+    profiles: dict[Any, Any] | None = None,
 ) -> dict[str, Estimate]:
     """Estimate every run of a plan.
 
@@ -47,6 +57,7 @@ def estimate_runs(
         execution: Device and threads.
         measure: Take a few steps of each distinct way of training (seconds each).
         on_progress: Called with a line for each measurement.
+        profiles: What was measured before on the same data; what is measured now is added.
 
     Returns:
         Estimates by run id.
@@ -63,5 +74,6 @@ def estimate_runs(
         measure=measure,
         tell=on_progress or (lambda line: None),
         kept=KeptPrefixes(execution.prefix_cache),
+        profiles={} if profiles is None else profiles,
     )
     return {spec.run_id: backend_of(spec.kind).estimate(spec, context) for spec in specs}

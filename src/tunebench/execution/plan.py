@@ -101,7 +101,9 @@ def plan_runs(
         # Before anything is measured: a folder that cannot be used is no reason to wait.
         store = StudyStore.check(folder, specs)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
-    estimates = estimate_plan(specs, dataset, request.execution, request.measure, request.tell)
+    estimates = estimate_plan(
+        specs, dataset, request.execution, request.measure, request.tell, profiles=request.profiles
+    )
     runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent_seconds)
     if study.search.budget == "compute":
         runs = equal_compute(runs, estimates)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tunebench.data import TextDataset, load_dataset
+from tunebench.data import TextDataset
 from tunebench.data.reference import DataRef, SplitRef
 from tunebench.data.rules import split_ref
 from tunebench.errors import TunebenchError, raise_all
-from tunebench.execution.begun import begun_copies, begun_params, begun_runs, begun_validation
+from tunebench.execution.begun import begun_copies, begun_data, begun_params, begun_runs, begun_validation
 from tunebench.execution.checks import available, check_sizes, check_strategies, check_task
 from tunebench.execution.part_remarks import part_remarks
 from tunebench.machine.settings import Execution
@@ -39,6 +39,7 @@ class Request:
         budget_seconds: What does not fit is left out, whole comparisons at a time.
         measure: Take a few steps of each way of training, for the estimates.
         tell: Told what is being done.
+        profiles: What was measured of ways of training so far; a later plan measures only what is not there.
     """
 
     execution: Execution
@@ -46,6 +47,7 @@ class Request:
     budget_seconds: float | None = None
     measure: bool = True
     tell: Callable[[str], None] = silent
+    profiles: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Resolved:
             revision=self.dataset.revision,
             fingerprint=self.dataset.fingerprint,
             label_names=self.dataset.label_names,
+            inputs=self.dataset.inputs,
         )
 
 
@@ -135,7 +138,7 @@ def _read_data(
 ) -> tuple[StudyConfig, TextDataset]:
     """Read the data and say how it was read; of a folder's study, with the validation part that its runs have."""
     tell("reading the data")
-    study, dataset = begun_validation(study, load_dataset(study.data), begun, tell)
+    study, dataset = begun_validation(study, begun_data(study, begun), begun, tell)
     for line in dataset.reading.lines():
         tell(line)
     return study, dataset

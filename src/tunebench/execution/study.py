@@ -116,7 +116,7 @@ def _search(
     summary = run_search(trials, job, search=study.search)
     if summary.interrupted:
         return summary, plan, job
-    # Measured again where seeds follow, since the budget goes by it: what is not measured may be far off.
+    # The budget goes by what was measured where seeds follow: what is derived may be far off.
     request = replace(request, measure=request.measure and len(study.draws) > 1)
     plan = plan_runs(resolved, request, spent_seconds=time.monotonic() - began, chosen=chosen_rates(job.store))
     executor.prepare(plan.dataset, _open(plan), plan.estimates)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
+from tunebench.data.inputs import ONE_TEXT, Inputs
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import local_path, read_foreign_json
 from tunebench.models.architectures import usable_positions
@@ -71,6 +72,7 @@ class Artifact:
         head_share: Their share from the beginning, under ``head_tail``.
         base: An adapter's base; None for the other formats.
         run: The run, where the folder is that of a run.
+        inputs: What a text is; None where the folder does not say.
         task: What was learned.
     """
 
@@ -83,6 +85,7 @@ class Artifact:
     head_share: float
     base: ModelRef | None = None
     run: RunSpec | None = None
+    inputs: Inputs | None = None
     task: Task = CLASSIFICATION
 
     @property
@@ -123,7 +126,7 @@ def describe(path: str | Path) -> Artifact:
         return _describe_run(folder)
     facts = _export_facts(folder)
     if (folder / LINEAR_FILE).exists():
-        return _describe_linear(folder)
+        return _describe_linear(folder, facts)
     if (folder / ADAPTER_CONFIG).exists():
         return _describe_adapter(folder, facts)
     for kind, name in ONNX_FILES.items():
@@ -159,21 +162,23 @@ def _describe_run(folder: Path) -> Artifact:
         base=checked_base(spec.model) if wrapped else None,
         run=spec,
         task=record.task,
+        inputs=spec.data.inputs or ONE_TEXT,
     )
 
 
-def _describe_linear(folder: Path) -> Artifact:
-    facts = linear_facts(folder)
-    whole = facts.settings.get("windows", True)
+def _describe_linear(folder: Path, facts: Mapping[str, Any]) -> Artifact:
+    linear = linear_facts(folder)
+    whole = linear.settings.get("windows", True)
     return Artifact(
         path=folder,
         name=folder.name,
         format="linear",
-        label_names=facts.label_names,
-        max_length=None if whole else facts.settings.get("max_length"),
+        label_names=linear.label_names,
+        max_length=None if whole else linear.settings.get("max_length"),
         truncation="head",
         head_share=Recipe.model_fields["head_share"].default,
-        task=facts.task,
+        task=linear.task,
+        inputs=_inputs(facts, folder),
     )
 
 
@@ -238,6 +243,7 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         head_share=head_share,
         base=base,
         task=_task((own or base_config).get("problem_type"), facts, folder),
+        inputs=_inputs(facts, folder),
     )
 
 
@@ -292,6 +298,7 @@ def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Art
         truncation=truncation,
         head_share=head_share,
         task=_task(config.get("problem_type"), facts, folder),
+        inputs=_inputs(facts, folder),
     )
 
 
@@ -354,6 +361,21 @@ def _truncation(facts: Mapping[str, Any], tokens: Path) -> tuple[Truncation, flo
             fix="use the version of tunebench that wrote it",
         ) from None
     return recipe.truncation, recipe.head_share
+
+
+def _inputs(facts: Mapping[str, Any], folder: Path) -> Inputs | None:
+    """Return what a text is: as the export says, and not known of folders of others."""
+    if not facts:
+        return None
+    stated = facts.get("inputs")
+    try:
+        return ONE_TEXT if stated is None else Inputs.model_validate(stated)
+    except ValidationError:
+        raise ModelError(
+            "The export names columns of texts that cannot be understood.",
+            value=f"{EXPORT_FILE}: {stated}",
+            fix="use the version of tunebench that wrote it",
+        ) from None
 
 
 def _tokenizer_config(folder: Path) -> Mapping[str, Any]:

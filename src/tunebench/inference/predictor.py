@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tunebench.data.columns import is_encodable
-from tunebench.data.tokens import Cut, make_cut, whole_ids
-from tunebench.errors import ConfigError, DataError, MissingExtraError, ModelError, first_line
+from tunebench.data.inputs import Inputs
+from tunebench.data.text import Text
+from tunebench.data.text_encoder import TextEncoder
+from tunebench.data.tokens import Cut
+from tunebench.errors import ConfigError, MissingExtraError, ModelError, first_line
 from tunebench.inference.artifacts import Artifact, Format, describe
 from tunebench.inference.restore import merge_adapter, restore_model, restore_text_model
+from tunebench.inference.texts import checked_texts
 from tunebench.models.architectures import ARCHITECTURES, architecture_of
 from tunebench.models.loading import load_tokenizer
 
@@ -109,7 +112,9 @@ class Predictor:
         name: The folder's name.
         label_names: One name a class, in the order of the logits.
         max_length: Most tokens that are read of a text, special ones included; None where whole texts are read.
-        cut: Which tokens of a longer text these are: the ones that training read; None where whole texts are.
+        cut: Which tokens of a longer text these are: the ones that training read; None where whole texts are. Of a
+            pair the longer text loses tokens first.
+        inputs: What a text is, and the columns it came from; None where the folder does not say.
         format: How the classifier was stored.
         outputs: How its logits are read.
         base_fingerprint: Hash of an adapter's base: equal for adapters on the same base. None for
@@ -130,16 +135,20 @@ class Predictor:
         assert artifact.max_length is not None
         self._describe(artifact, model)
         self._tokenizer, self._forward = tokenizer, forward
-        self._cut = make_cut(tokenizer, artifact.max_length, artifact.truncation, artifact.head_share)
-        self.cut = self._cut
-        # Ends the tokenizer's own truncation: from now on no call changes it, so threads may share it.
-        self.encode(["a"])
+        self._encoder = TextEncoder(
+            tokenizer,
+            max_length=artifact.max_length,
+            truncation=artifact.truncation,
+            head_share=artifact.head_share,
+        )
+        self.cut = self._encoder.cut
 
     def _describe(self, artifact: Artifact, model: nn.Module | None) -> None:
         self.artifact = artifact
         self.name: str = artifact.name
         self.label_names: tuple[str, ...] = artifact.label_names
         self.max_length: int | None = artifact.max_length
+        self.inputs: Inputs | None = artifact.inputs
         self.format: Format = artifact.format
         self.outputs: Outputs = artifact.task.outputs
         self.base_fingerprint: str | None = None if artifact.base is None else artifact.base.fingerprint
@@ -153,26 +162,25 @@ class Predictor:
         """Token id of padding."""
         return int(self._tokenizer.pad_token_id or 0)
 
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Return the token ids of each text, shortened by :attr:`cut`; int64.
+    def encode(self, texts: Sequence[Text]) -> list[np.ndarray]:
+        """Return the tokens of each text, shortened as in training; int64 (:mod:`tunebench.data.pair_rows`).
 
         Raises:
-            DataError: A text is not a string, or not valid Unicode.
+            DataError: A text is neither a string nor a pair of strings, or not what the model reads, or not valid
+                Unicode.
         """
-        check_texts(texts)
-        if not len(texts):
-            return []
-        return [self._cut.of(np.asarray(row, dtype=np.int64)) for row in whole_ids(self._tokenizer, texts)]
+        return self._encoder.rows(checked_texts(texts, self.inputs))
 
-    def predict_logits(self, texts: Sequence[str], *, batch_tokens: int = 8192) -> np.ndarray:
+    def predict_logits(self, texts: Sequence[Text], *, batch_tokens: int = 8192) -> np.ndarray:
         """Return the logits of texts: float32 ``(texts, classes)``, in the order given.
 
         Args:
-            texts: The texts; an empty one is an input like any other.
+            texts: The texts, each a string, or a pair of strings where the model reads pairs; an empty string is an
+                input like any other.
             batch_tokens: Tokens a batch, padding included. Texts of similar length share a batch.
 
         Raises:
-            DataError: A text is not a string, or not valid Unicode.
+            DataError: As :meth:`encode`.
         """
         return self.logits_of(self.encode(texts), batch_tokens=batch_tokens)
 
@@ -187,14 +195,14 @@ class Predictor:
             logits[chosen] = self._forward(collator.pad([rows[i] for i in chosen]))
         return logits
 
-    def predict(self, texts: Sequence[str]) -> np.ndarray:
+    def predict(self, texts: Sequence[Text]) -> np.ndarray:
         """Return the name of the likeliest label of each text, ``(texts,)``; see :meth:`predict_logits`.
 
         Where a text may have several labels, it is a tuple of the names of those above their thresholds.
         """
         return self.outputs.named(self.outputs.predicted(self.predict_logits(texts)), self.label_names)
 
-    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+    def predict_proba(self, texts: Sequence[Text]) -> np.ndarray:
         """Return probabilities, float32 ``(texts, classes)``; see :meth:`predict_logits`.
 
         Rows sum to 1, unless a text may have several labels: then each label has a probability of its own.
@@ -219,10 +227,10 @@ class TextPredictor(Predictor):
         """Nothing is padded here that :meth:`encode` gives."""
         return 0
 
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def encode(self, texts: Sequence[Text]) -> list[np.ndarray]:
         """Return what is computed of each text, int64; see :meth:`Predictor.encode`."""
-        check_texts(texts)
-        return self.text_model.encode(texts) if len(texts) else []
+        found = checked_texts(texts, self.inputs)
+        return self.text_model.encode(found) if found else []
 
     def logits_of(self, rows: Sequence[np.ndarray], *, batch_tokens: int = 8192) -> np.ndarray:
         """Return the logits of what :meth:`encode` gave; see :meth:`Predictor.predict_logits`."""
@@ -244,25 +252,6 @@ def predictor_of_run(artifact: Artifact) -> tuple[Predictor, Any, Path | None]:
     model, tokens = restore_model(artifact)
     tokenizer = load_tokenizer(tokens, rows=embedding_rows(model))
     return from_model(artifact, model, tokenizer), model, tokens
-
-
-def check_texts(texts: Sequence[str]) -> None:
-    """Raise unless every text can be tokenised; control characters and empty texts can.
-
-    Raises:
-        DataError: The first that cannot, with its position counted from 1.
-    """
-    if isinstance(texts, (str, bytes)):
-        raise DataError("A list of texts is needed, not a single one.", fix="predict([text])")
-    for position, text in enumerate(texts, start=1):
-        if not isinstance(text, str):
-            raise DataError(f"Text {position} is not a string.", value=text, allowed="strings")
-        if not is_encodable(text):
-            raise DataError(
-                f"Text {position} is not valid Unicode (half of a surrogate pair).",
-                value=text,
-                allowed="characters that UTF-8 can encode",
-            )
 
 
 def _torch_forward(model: Any, device: str, *, bf16: bool) -> Forward:
@@ -317,7 +306,7 @@ def _load_onnx(artifact: Artifact, *, device: str, threads: int | None, precisio
 
     def forward(batch: dict[str, Tensor]) -> np.ndarray:
         inputs = {name: tensor.numpy() for name, tensor in batch.items()}
-        # Graphs of other exporters may ask for segment ids; a single text is all zeros.
+        # Graphs may ask for segment ids; a single text is all zeros.
         feeds = {name: inputs.get(name, np.zeros_like(inputs["input_ids"])) for name in wanted}
         logits: np.ndarray = session.run(None, feeds)[0].astype(np.float32)
         return logits

@@ -144,6 +144,11 @@ def load_tokenizer(folder: Path, *, rows: int | None = None) -> PreTrainedTokeni
         # What reads vocabularies raises its own types, some of them straight from a library in another language.
         raise ModelError(f"The tokenizer cannot be loaded: {first_line(error)}", value=str(folder)) from None
     check_token_ids(tokenizer, rows if rows is not None else _configured_rows(folder), folder)
+    if "token_type_ids" in tokenizer.model_input_names and not _has_segments(folder):
+        # One of another family numbers the texts of a pair, and this model would not take the numbers.
+        names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+        # Both: what is saved are the arguments it was made with.
+        tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
     return tokenizer
 
 
@@ -153,6 +158,19 @@ def _configured_rows(folder: Path) -> int | None:
     except (StoreError, AttributeError):
         return None
     return rows if isinstance(rows, int) else None
+
+
+def _has_segments(folder: Path) -> bool:
+    """Tell whether the model in a folder tells the texts of a pair apart; where there is none, it may."""
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").exists():
+        return True
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # for whoever loads the model to say
+    return bool((getattr(config, "type_vocab_size", None) or 0) > 1)
 
 
 def load_classifier(

@@ -11,6 +11,8 @@ from tunebench.report.tables.render import Column, ReportTable
 from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tunebench.analysis.recommend import Recommendation
 
 
@@ -36,6 +38,13 @@ def recommendation_text(found: Recommendation) -> str:
 def answer_lines(found: Recommendation) -> list[str]:
     """Return the answer in three sentences: what to use, the metrics beside it, how sure that is."""
     return [found.sentence, found.beside, found.trust]
+
+
+def closing_lines(found: Recommendation | str, folder: Path, report: Path) -> list[str]:
+    """Return how a command ends after a study: the answer or what is missing, the report, and what to type next."""
+    lines = [found] if isinstance(found, str) else answer_lines(found)
+    lines += [f"Report: {report}", "Next:", f"  tunebench recommend {folder}"]
+    return lines if isinstance(found, str) else [*lines, f"  tunebench export {folder} --recommended --out model"]
 
 
 def alternatives_table(found: Recommendation) -> ReportTable:

@@ -186,9 +186,13 @@ class RunFolder:
         Raises:
             StoreError: The record is damaged, was edited, is of another schema, or of another run.
         """
-        path = self.record if self.record.exists() else self.failure
-        if not path.exists():
-            return None
+        try:
+            path = self.record if self.record.exists() else self.failure
+            if not path.exists():
+                return None
+        except OSError as error:
+            # Another user's, who lets nobody look into it.
+            raise StoreError(f"The run's folder cannot be read: {error.strerror}", value=str(self.path)) from None
         raw = read_json(path)
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version not in READABLE:

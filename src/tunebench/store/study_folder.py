@@ -5,7 +5,6 @@ Everything read back is checked, and what is damaged is named and set aside, not
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,29 +19,23 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from tunebench.data.audit import Audit
-from tunebench.data.reference import SplitRef
 from tunebench.errors import ConfigError, StoreError
 from tunebench.files import is_held, read_json, read_regular, set_aside, stored_file, write_json, write_text
 from tunebench.recipe import Recipe, as_recorded
 from tunebench.store.cell import Cell
 from tunebench.store.imported import AnyRun, ImportedStudy, is_imported, parse_spec
+from tunebench.store.mixing import check_mixing
 from tunebench.store.record import RunRecord, Status
 from tunebench.store.run_folder import RunFolder, is_run_id
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import SCHEMA_VERSION, RunSpec, without_effect
+from tunebench.study.spec import SCHEMA_VERSION, RunSpec
 from tunebench.study.yaml_file import parse_yaml
+from tunebench.tasks.registry import metric_names
 
 if TYPE_CHECKING:
     import numpy as np
 
-#: Fields of a spec in which the cells of one study may differ, or that are compared in another way.
-_NOT_SHARED = frozenset(
-    {
-        *("schema_version", "label", "without_effect", "splits", "copies", *Recipe.model_fields),
-        *("kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"),
-    }
-)
 #: What a stored study ran with where it says nothing: keys that came later, as records without them are read.
 _BEFORE = {
     key: RunSpec.model_fields[key].default
@@ -174,7 +167,7 @@ class StudyStore:
                     value=str(folder),
                     fix="choose another --out",
                 )
-            store._check_mixing(ours, specs)
+            check_mixing(ours, specs, folder)
         return store
 
     @classmethod
@@ -230,42 +223,13 @@ class StudyStore:
         """Tell whether this is a study's folder, if only one whose making was cut short."""
         return self.plan_file.exists() or self.study_file.exists() or self._locks.is_dir()
 
-    def _check_mixing(self, stored: Sequence[RunSpec], specs: Sequence[RunSpec]) -> None:
-        """Refuse cells that share no protocol with the stored ones, or reuse a label for something else."""
-        if not stored or not specs:
-            return
-        before, after = _protocol(stored), _protocol(specs)
-        both = [key for key in after if key in before]
-        changes = [f"{key}: {before[key]} -> {after[key]}" for key in both if before[key] != after[key]]
-        meanings = {spec.label: _meaning(spec) for spec in stored}
-        labels = {_content(spec): spec.label for spec in stored}
-        for spec in {s.label: s for s in specs}.values():
-            known, new = meanings.get(spec.label), _meaning(spec)
-            if known is not None:
-                changes += [
-                    f"strategy {spec.label}: {key}: {known.get(key)} -> {new.get(key)}"
-                    for key in known | new
-                    if known.get(key) != new.get(key)
-                ]
-        for spec in specs:
-            label = labels.get(_content(spec), spec.label)
-            if label != spec.label:
-                changes.append(f"strategy {label} is called {spec.label}")
-        if changes:
-            raise StoreError(
-                "The folder holds another study; they differ in:\n    " + "\n    ".join(dict.fromkeys(changes)),
-                value=str(self.folder),
-                allowed="the same study, or one that adds strategies, rates, sizes or seeds",
-                fix="choose another --out, or give a changed strategy a label of its own",
-            )
-
     def _extend(self, planned: Sequence[PlannedRun]) -> list[StoredRun]:
         """Keep the stored plan's other cells, behind these; a damaged plan is set aside."""
         stored, whole = self._known()
         if not whole:
             set_aside(self.plan_file)
         ours = [p.spec for p in stored if not is_imported(p.spec)]
-        self._check_mixing(ours, [p.spec for p in planned])
+        check_mixing(ours, [p.spec for p in planned], self.folder)
         new = {p.spec.run_id for p in planned}
         return [*planned, *(p for p in stored if p.spec.run_id not in new)]
 
@@ -301,7 +265,7 @@ class StudyStore:
         """Return the stored study, or what stands in its place where the runs were imported.
 
         Raises:
-            StoreError: It is damaged, or a strategy of it is not installed.
+            StoreError: It is damaged, or a strategy or the metric of it is not installed.
         """
         try:
             raw = parse_yaml(read_regular(self.study_file, limit=2**24).decode("utf-8"), where=str(self.study_file))
@@ -313,15 +277,17 @@ class StudyStore:
             return StudyConfig.model_validate(_as_stored(raw) if isinstance(raw, dict) else raw)
         except ValidationError as error:
             places = [(item["loc"], item["input"]) for item in error.errors()]
-            unknown = {str(kind) for loc, kind in places if (loc[:1], loc[-1:]) == (("strategies",), ("kind",))}
-            if not unknown:
-                raise self._damaged(error) from None
-            raise StoreError(
-                f"The study in {self.folder} uses a strategy that is not installed here.",
-                value=", ".join(sorted(unknown)),
-                allowed=", ".join(STRATEGIES),
-                fix="install the package that adds it",
-            ) from None
+            kinds = {str(kind) for loc, kind in places if (loc[:1], loc[-1:]) == (("strategies",), ("kind",))}
+            metrics = {str(name) for loc, name in places if loc == ("metric",)}
+            for what, unknown, known in (("strategy", kinds, STRATEGIES), ("metric", metrics, metric_names())):
+                if unknown - {*known}:
+                    raise StoreError(
+                        f"The study in {self.folder} uses a {what} that is not installed here.",
+                        value=", ".join(sorted(unknown)),
+                        allowed=", ".join(known),
+                        fix="install the package that adds it",
+                    ) from None
+            raise self._damaged(error) from None
 
     def _damaged(self, error: Exception) -> StoreError:
         return StoreError(
@@ -471,28 +437,3 @@ def _as_stored(raw: dict[str, Any]) -> dict[str, Any]:
             params = as_recorded(given["params"], kind.params)
             found["strategies"] = found["strategies"] | {label: given | {"params": params}}
     return found
-
-
-def _content(spec: RunSpec) -> str:
-    """Return the same text for all specs of one run, whatever their schemas and labels."""
-    return json.dumps(spec.effective, sort_keys=True)
-
-
-def _meaning(spec: RunSpec) -> dict[str, Any]:
-    """Return what a strategy's label stands for: kind, parameters and recipe."""
-    effective = spec.effective
-    recipe = {key: effective[key] for key in Recipe.model_fields if key in effective}
-    return {"kind": spec.kind, **effective["params"], **recipe}
-
-
-def _protocol(specs: Sequence[RunSpec]) -> dict[str, Any]:
-    """Return what all cells of a study share; a setting that reaches none of these cells is left out."""
-    splits = {f"data.{what}": found for what, found in (specs[0].splits or SplitRef()).model_dump().items()}
-    shared: dict[str, Any] = {}
-    for spec in specs:
-        # One model to a folder, though it does not reach every strategy: tables compare on one.
-        idle = without_effect(spec.kind) - {"model"}
-        shared = spec.model_dump(mode="json", exclude={*_NOT_SHARED, *idle}) | shared
-    for part in ("model", "data"):
-        shared[part] = {key: value for key, value in shared[part].items() if key not in ("source", "revision")}
-    return shared | {"seed of the test part": specs[0].test_draw, "copies": specs[0].copies} | splits

@@ -74,6 +74,8 @@ class Strategy(ABC):
     uses_encoder: ClassVar[bool] = True
     #: Whether it reads whole texts, of whatever length.
     reads_whole_texts: ClassVar[bool] = False
+    #: Whether a text may be a pair of texts.
+    reads_pairs: ClassVar[bool] = True
     #: Whether it has a learning rate.
     tunes_learning_rate: ClassVar[bool] = True
     #: Whether :meth:`prepare` adapts a sequence classifier, with a head that may come from the base.

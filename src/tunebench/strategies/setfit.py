@@ -47,6 +47,7 @@ class SetFit(Strategy):
     trains: ClassVar[str] = "a sentence encoder of SetFit"
     adapts_classifier: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False
+    reads_pairs: ClassVar[bool] = False
     for_few_labels: ClassVar[bool] = True
     tasks: ClassVar[frozenset[str]] = frozenset({"single_label"})
     recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"max_length", "precision"})

@@ -143,7 +143,7 @@ class RunSpec(Frozen):
         if strategy is not None:
             spec["params"] = without_neutral(spec["params"], strategy.params)
         for part in ("model", "data"):
-            spec[part] = {k: v for k, v in spec[part].items() if k not in ("source", "revision")}
+            spec[part] = {k: v for k, v in spec[part].items() if k not in ("source", "revision", "inputs")}
         return {key: value for key, value in spec.items() if key not in self.without_effect}
 
     @property

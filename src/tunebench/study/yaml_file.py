@@ -112,7 +112,7 @@ def load_study(
         raw["data"] = {k: v for k, v in columns.items() if k not in ("revision", "subset")} | {"source": data}
     # Last, so that --set can say more about a model or data given beside it.
     for override in overrides:
-        _override(raw, override)
+        set_key(raw, override)
     if name_or_path in known and _source(raw) != own_source:
         _limit_test(raw, overrides)
     return check_study(raw)
@@ -150,7 +150,7 @@ def load_data_config(
     columns = {"text_column": text_column, "label_column": label_column}
     raw: dict[str, Any] = {"data": {"source": source} | {key: name for key, name in columns.items() if name}}
     for override in overrides:
-        _override(raw, override)
+        set_key(raw, override)
     # The rest of a study is there only because a whole one is checked.
     return check_study({"name": "data", "model": "none", "strategies": ["full"], "train_sizes": ["all"]} | raw).data
 
@@ -222,7 +222,12 @@ def check_study(raw: dict[str, Any]) -> StudyConfig:
         raise AssertionError("unreachable") from None
 
 
-def _override(raw: dict[str, Any], override: str) -> None:
+def set_key(raw: dict[str, Any], override: str) -> None:
+    """Set one key of a study given as plain values, from ``key=value`` as ``--set`` takes it.
+
+    Raises:
+        ConfigError: It is no such text, or its key leads nowhere.
+    """
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise ConfigError("--set takes KEY=VALUE.", value=override, fix="for example: --set epochs=5")

@@ -91,8 +91,19 @@ class Task(ABC):
         """Return the confusion matrix, row by true class; without rows where the task has none."""
 
     @abstractmethod
+    def tallies(self, labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return how often each label is found, is true, and is given; ``(outputs,)`` each."""
+
     def by_label(self, labels: np.ndarray, logits: np.ndarray) -> list[list[float]]:
         """Return precision, recall, F1 and support of each label; 0 where nothing divides."""
+        hits, support, given = self.tallies(labels, logits)
+        parts = (
+            hits / np.maximum(given, 1),
+            hits / np.maximum(support, 1),
+            2 * hits / np.maximum(support + given, 1),
+            support,
+        )
+        return [list(row) for row in zip(*(part.tolist() for part in parts), strict=True)]
 
     @abstractmethod
     def guessing_loss(self, labels: np.ndarray, classes: int) -> float:

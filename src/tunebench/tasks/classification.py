@@ -44,17 +44,10 @@ class Classification(Task):
         pairs = labels.astype(np.int64) * classes + self.outputs.predicted(logits)
         return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
-    def by_label(self, labels: np.ndarray, logits: np.ndarray) -> list[list[float]]:
-        """Return precision, recall, F1 and support of each class; 0 where nothing divides."""
+    def tallies(self, labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return how often each class is found, is true, and is given."""
         confusion = self.confusion(labels, logits)
-        hits, support, given = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-        parts = (
-            hits / np.maximum(given, 1),
-            hits / np.maximum(support, 1),
-            2 * hits / np.maximum(support + given, 1),
-            support,
-        )
-        return [list(row) for row in zip(*(part.tolist() for part in parts), strict=True)]
+        return np.diag(confusion), confusion.sum(1), confusion.sum(0)
 
 
 CLASSIFICATION = Classification(

@@ -42,17 +42,10 @@ class MultiLabel(Task):
         """Return no row: a text that is given the wrong label does not say which one it took the place of."""
         return np.zeros((0, 0), dtype=np.int64)
 
-    def by_label(self, labels: np.ndarray, logits: np.ndarray) -> list[list[float]]:
-        """Return precision, recall, F1 and support of each label; 0 where nothing divides."""
+    def tallies(self, labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return how often each label is found, is true, and is given."""
         predicted = self.outputs.predicted(logits)
-        hits, support, given = (labels * predicted).sum(0), labels.sum(0), predicted.sum(0)
-        parts = (
-            hits / np.maximum(given, 1),
-            hits / np.maximum(support, 1),
-            2 * hits / np.maximum(support + given, 1),
-            support,
-        )
-        return [list(row) for row in zip(*(part.tolist() for part in parts), strict=True)]
+        return (labels * predicted).sum(0), labels.sum(0), predicted.sum(0)
 
 
 MULTI_LABEL = MultiLabel(

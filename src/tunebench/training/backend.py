@@ -10,6 +10,7 @@ import numpy as np
 
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts
+from tunebench.data.text import Text
 from tunebench.data.tokens import Cut
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
@@ -38,7 +39,7 @@ class TextModel(Protocol):
     def cut(self) -> Cut | None:
         """Which tokens of a longer text these are; None where whole texts are read."""
 
-    def encode(self, texts: Sequence[str], /) -> list[np.ndarray]:
+    def encode(self, texts: Sequence[Text], /) -> list[np.ndarray]:
         """Return what is computed of each text: integers, about as many as it takes time."""
 
     def logits_of(self, rows: Sequence[np.ndarray], /, *, batch_tokens: int) -> np.ndarray:

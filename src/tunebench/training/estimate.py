@@ -76,6 +76,7 @@ class EstimateContext:
         tell: Told what is being measured.
         kept: What earlier runs of the plan will have kept of frozen layers.
         profiles: What was measured so far, by what it depends on.
+        embedded: Texts that earlier runs of the plan will have embedded.
     """
 
     dataset: TextDataset
@@ -85,3 +86,4 @@ class EstimateContext:
     tell: Callable[[str], None]
     kept: KeptPrefixes
     profiles: dict[Any, Any] = field(default_factory=dict)
+    embedded: dict[Any, int] = field(default_factory=dict)

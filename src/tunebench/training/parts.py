@@ -10,6 +10,7 @@ import numpy as np
 from tunebench.data import Split, TextDataset
 from tunebench.data.cut import Cut
 from tunebench.data.splits import Parts
+from tunebench.data.text import Text
 from tunebench.store.record import Examples
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def validation_split(dataset: TextDataset, parts: Parts) -> Split:
 
 def scored_texts(
     spec: RunSpec, dataset: TextDataset, parts: Parts
-) -> tuple[tuple[Sequence[str], np.ndarray] | None, tuple[Sequence[str], np.ndarray]]:
+) -> tuple[tuple[Sequence[Text], np.ndarray] | None, tuple[Sequence[Text], np.ndarray]]:
     """Return texts and labels of what selects, if anything does, and of what is scored."""
     source = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
     test = ([source.texts[i] for i in parts.test], source.labels[parts.test])

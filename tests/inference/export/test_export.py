@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 import tunebench
 from inference.conftest import run_of, run_tiny
+from thorough import mostly_thorough
 from tunebench.data import load_dataset
 from tunebench.errors import ConfigError, DataError, ExportError, HubError, StoreError
 from tunebench.inference.export import EXPORTERS, Exported, export_run
@@ -85,7 +86,16 @@ def test_every_format_makes_the_round_trip_with_every_family_and_some_adapter() 
     assert {format_ for _, label, format_ in CASES if label != "full"} == FORMATS
 
 
-@pytest.mark.parametrize(("model_type", "label", "format_"), CASES)
+@pytest.mark.parametrize(
+    ("model_type", "label", "format_"),
+    mostly_thorough(
+        CASES,
+        keep=lambda case: (
+            case == ("bert", "full", "onnx-int8")
+            or (case[0] == "distilbert" and case[1] != "lora-all" and case[2] != "onnx-int8")
+        ),
+    ),
+)
 def test_a_round_trip_gives_what_the_run_predicted(
     study: Study, made: Make, model_type: str, label: str, format_: str
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from thorough import thorough
 from web.watching.studies import SCRIPT, advance, complete, every_state, fail, finished, make_specs, make_store
 
 LOOK = "document.dispatchEvent(new Event('visibilitychange'))"
@@ -269,6 +270,7 @@ def test_no_more_than_eight_runs_are_chosen_each_with_a_sign_of_its_own(
     assert len(set(signs)) == 8
 
 
+@thorough
 def test_a_page_left_open_does_not_grow(tmp_path: Path, serve: Serve, open_page: Open) -> None:
     specs = make_specs(4)
     store = make_store(tmp_path, specs)

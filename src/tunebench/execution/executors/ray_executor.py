@@ -335,7 +335,8 @@ class _OneAtATime:
 
 def _shared(dataset: TextDataset, spec: RunSpec) -> Shared:
     """Collect what every run of a plan needs: one model, one data set."""
-    from tunebench.data.tokens import texts_key, tokenize, tokenizer_fingerprint
+    from tunebench.data.text import by_side
+    from tunebench.data.tokens import texts_key, tokenizer_fingerprint, whole_tokens
     from tunebench.files import default_cache_dir
     from tunebench.models.loading import load_tokenizer, model_folder
 
@@ -343,15 +344,9 @@ def _shared(dataset: TextDataset, spec: RunSpec) -> Shared:
     tokenizer = load_tokenizer(folder)
     fingerprint = tokenizer_fingerprint(tokenizer)
     tokens = {}
-    for split in dataset.splits.values():
-        whole = tokenize(
-            split.texts,
-            tokenizer=tokenizer,
-            tokenizer_fingerprint=fingerprint,
-            max_length=None,
-            cache_dir=default_cache_dir(),
-        )
-        tokens[texts_key(split.texts, fingerprint)] = whole.arrays
+    for texts in (side for split in dataset.splits.values() for side in by_side(split.texts)):
+        whole = whole_tokens(texts, tokenizer, fingerprint, default_cache_dir())
+        tokens[texts_key(texts, fingerprint)] = whole.arrays
     files = None
     if Path(spec.model.source).expanduser().is_dir():
         files = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in _MODEL_FILES}

@@ -70,7 +70,8 @@ def write_card(
     environment.filters["md"] = lambda value: escape_markdown(str(value))
     environment.filters["size"] = file_size
     environment.filters["commas"] = lambda value: f"{value:,}"
-    found = results(source)
+    judged = source.measured or source
+    found = results(judged)
     spec = trained_here(source.record.spec)
     text = environment.get_template("card.md.j2").render(
         metadata=f"---\n{_metadata(source, exporter, found, name)}\n---",
@@ -83,6 +84,8 @@ def write_card(
         spec=spec,
         record=source.record,
         examples=source.record.examples,
+        judged=judged.record,
+        again=source.measured is not None,
         facts=facts,
         results=found,
         method=found[0].method,

@@ -14,6 +14,7 @@ from tunebench.tasks.classification import CLASSIFICATION
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tunebench.data.text import Text
     from tunebench.inference.export.base import Tolerance
     from tunebench.inference.predictor import Predictor
     from tunebench.tasks.base import Task
@@ -94,7 +95,7 @@ def chosen_texts(available: int, wanted: int) -> np.ndarray:
     return np.unique(np.linspace(0, available - 1, count).round().astype(np.int64))
 
 
-def latency_ms(predictor: Predictor, texts: Sequence[str]) -> float:
+def latency_ms(predictor: Predictor, texts: Sequence[Text]) -> float:
     """Return the median milliseconds that a single text takes, tokenisation included."""
     seconds = []
     for text in texts[:_LATENCY_TEXTS]:

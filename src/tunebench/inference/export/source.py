@@ -22,6 +22,7 @@ from tunebench.strategies import capabilities_of
 from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
+    from tunebench.data.text import Text
     from tunebench.store.record import RunRecord
     from tunebench.study.config import StudyConfig
 
@@ -40,6 +41,8 @@ class ExportSource:
         texts: Those texts.
         recommended_among: Strategies that the study compared on the test part to recommend this one, itself
             included; none where it was not taken for that.
+        measured: The run whose scores stand for this one, which was trained again on all labels; None where the
+            run has scores of its own.
     """
 
     artifact: Artifact
@@ -48,8 +51,9 @@ class ExportSource:
     labels: np.ndarray
     logits: np.ndarray
     chosen: np.ndarray
-    texts: list[str]
+    texts: list[Text]
     recommended_among: tuple[str, ...] = ()
+    measured: ExportSource | None = None
 
 
 def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: int) -> ExportSource:
@@ -159,10 +163,12 @@ def _best(cells: tuple[Cell, ...], name: str) -> str:
 
 def _test_texts(
     study: StudyConfig, record: RunRecord, predictions: dict[str, np.ndarray], chosen: np.ndarray
-) -> list[str]:
+) -> list[Text]:
     from tunebench.data import load_dataset
+    from tunebench.data.reference import DataRef
 
-    dataset = load_dataset(study.data)
+    recorded = record.spec.data
+    dataset = load_dataset(study.data, recorded=recorded if isinstance(recorded, DataRef) else None)
     if dataset.fingerprint != record.spec.data.fingerprint:
         raise DataError(
             "The data set is not the one the run was trained on; an export is checked on its test part.",

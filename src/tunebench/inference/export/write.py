@@ -74,14 +74,22 @@ def export_run(
             is left at ``out`` then.
         TunebenchError: Study, run, data or base are missing, or have changed.
     """
-    from safetensors import SafetensorError
-
     if format is not None and format not in EXPORTERS:
         raise ConfigError("There is no such export format.", value=format, allowed=", ".join(EXPORTERS))
     if run_id is not None and recommended:
         raise ConfigError("Either a run is named, or the recommended one is taken.", value=run_id)
     check_place(out)
     source = open_source(study, run_id=run_id, recommended=recommended, texts=texts)
+    return export_source(source, out=out, format=format, tell=tell)
+
+
+def export_source(
+    source: ExportSource, *, out: Path, format: str | None = None, tell: Callable[[str], None] = lambda line: None
+) -> Exported:
+    """Export a run that was opened, and check it against the run; see :func:`export_run`."""
+    from safetensors import SafetensorError
+
+    check_place(out)
     exporter = EXPORTERS[format or ("linear" if source.artifact.format == "linear" else "merged")]
     exporter.check(source.artifact)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
@@ -213,6 +221,8 @@ def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
     """Return what ``export.json`` says besides the check."""
     spec = source.record.spec
     strategy = capabilities_of(spec.kind)
+    assert source.artifact.run is not None
+    inputs = source.artifact.run.data.inputs
     return {
         "schema_version": EXPORT_VERSION,
         "format": exporter.name,
@@ -221,6 +231,7 @@ def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
         "study": source.study.name,
         "strategy": {"label": spec.label, "kind": spec.kind, "params": spec.full_params},
         "recommended_among": list(source.recommended_among),
+        "measured_on_fewer_labels": None if source.measured is None else source.measured.record.run_id,
         "learning_rate": spec.shown_learning_rate,
         "train_size": spec.train_size,
         "seed": spec.seed,
@@ -229,6 +240,7 @@ def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
         "max_length": source.artifact.max_length,
         "truncation": None if source.artifact.max_length is None else spec.truncation,
         "head_share": spec.head_share if spec.truncation == "head_tail" else None,
+        "inputs": None if inputs is None else inputs.model_dump(mode="json"),
         "base": spec.model.model_dump(mode="json") if strategy.uses_encoder else None,
         "data": spec.data.model_dump(mode="json"),
         "versions": source.record.environment.versions,

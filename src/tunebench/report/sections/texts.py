@@ -10,7 +10,9 @@ import numpy as np
 from tunebench.analysis.comparison import Configuration
 from tunebench.analysis.quality import ONLY_EXCLUSIVE
 from tunebench.data import load_dataset
-from tunebench.data.reference import DataConfig
+from tunebench.data.inputs import Inputs
+from tunebench.data.reference import DataConfig, DataRef
+from tunebench.data.text import Text, sides_of
 from tunebench.errors import TunebenchError
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Source
@@ -191,14 +193,21 @@ def _test_texts(source: Source) -> dict[int, str]:
         raise TunebenchError("the runs were imported, without their texts.")
     spec = source.comparison.cells[0].spec
     config = source.study.data if source.study else DataConfig(source=spec.data.source, revision=spec.data.revision)
-    dataset = load_dataset(config)
+    dataset = load_dataset(config, recorded=spec.data if isinstance(spec.data, DataRef) else None)
     stored = next(iter(source.predictions.values()))
     split = dataset.train if dataset.test is None else dataset.test
     if dataset.fingerprint != spec.data.fingerprint or not len(stored.indices) <= len(split):
         raise TunebenchError("the data has changed since the study.")
     if not np.array_equal(split.labels[stored.indices], stored.labels):
         raise TunebenchError("the stored labels differ from those of the data.")
-    return {row: split.texts[row] for row in stored.indices.tolist()}
+    return {row: _shown(split.texts[row], dataset.inputs) for row in stored.indices.tolist()}
+
+
+def _shown(text: Text, inputs: Inputs | None) -> str:
+    """Return a text for a reader: those of a pair one below the other, with the names of their columns."""
+    if isinstance(text, str) or inputs is None:
+        return "\n".join(sides_of(text))
+    return "\n".join(f"{name}: {side}" for name, side in zip(inputs.columns, text, strict=True))
 
 
 def _cut(text: str) -> str:

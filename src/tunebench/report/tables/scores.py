@@ -50,7 +50,7 @@ def data(analysis: Analysis) -> ReportTable:
     rows: list[dict[str, Any]] = []
     for split, audited in (comparison.audit or {}).get("splits", {}).items():
         counts = list(audited["per_class"].values())
-        rows.append({"split": f"{split} (whole)", **_balance(counts, names, audited["examples"])})
+        rows.append({"split": f"{split} (whole)", **_balance(counts, names, audited.get("examples", sum(counts)))})
     tests: list[tuple[str, list[int], int]] = []
     for size in comparison.sizes:
         cells = [cell for cell in comparison.cells if cell.spec.train_size == size]

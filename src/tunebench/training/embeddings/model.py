@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tunebench.data.text import Text, by_side
 from tunebench.data.tokens import Cut
 from tunebench.training.embeddings.encoder import Embedder, load_encoder
+from tunebench.training.embeddings.pairs import features, one_row, sides_of_row
 from tunebench.training.linear.logistic import Logistic, read_arrays, write_arrays
 
 _FACTS = ("pooling", "max_length", "normalised", "windows")
@@ -40,13 +42,17 @@ class EmbeddedText:
         """Which tokens of a longer text are read; None where whole texts are."""
         return None if self.embedder.windows else self.embedder.cut
 
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Return the token ids that are read of each text; int64."""
-        return self.embedder.tokens(texts)
+    def encode(self, texts: Sequence[Text]) -> list[np.ndarray]:
+        """Return the token ids that are read of each text, or of both texts of each pair; int64."""
+        sides = [self.embedder.tokens(side) for side in by_side(texts)]
+        return [one_row(row) for row in zip(*sides, strict=True)]
 
     def logits_of(self, rows: Sequence[np.ndarray], *, batch_tokens: int) -> np.ndarray:
         """Return the fp32 logits ``(texts, classes)`` of what :meth:`encode` gave."""
-        return self.head.logits(self.embedder.vectors(rows, batch_tokens=batch_tokens))
+        sides = zip(*map(sides_of_row, rows), strict=True)
+        return self.head.logits(
+            features([self.embedder.vectors(side, batch_tokens=batch_tokens) for side in sides])
+        )
 
     def export(self, folder: Path, weights: str) -> dict[str, Any]:
         """Write encoder, tokenizer and regression into a folder, and return what else it takes to read them."""

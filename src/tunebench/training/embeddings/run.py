@@ -13,7 +13,8 @@ import numpy as np
 
 from tunebench.data import Split, TextDataset
 from tunebench.data.splits import Parts
-from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
+from tunebench.data.text import Text, by_side
+from tunebench.data.tokens import TokenizedTexts, tokenizer_fingerprint, whole_tokens
 from tunebench.engine.flops import Workload
 from tunebench.files import default_cache_dir
 from tunebench.machine import devices
@@ -27,6 +28,7 @@ from tunebench.training.backend import Predicted
 from tunebench.training.embeddings.cache import Embedded, EmbeddingCache, Look
 from tunebench.training.embeddings.encoder import Embedder, fixed_widths, load_encoder
 from tunebench.training.embeddings.model import EmbeddedText
+from tunebench.training.embeddings.pairs import feature_count, features
 from tunebench.training.encoder.cost import OVERHEAD, assumed_rate
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.linear.choose import Choice
@@ -66,19 +68,18 @@ class _FrozenEncoder:
         embedder = Embedder(encoder, tokenizer, pooling=pooling, max_length=spec.max_length, device=device)
         return cls(embedder, workload, EmbeddingCache(embedder, spec.model.fingerprint), fingerprint)
 
-    def tokens(self, texts: Sequence[str], cache_dir: Path | None) -> TokenizedTexts:
-        """Return the tokens of whole texts."""
-        return tokenize(
-            texts,
-            tokenizer=self.embedder.tokenizer,
-            tokenizer_fingerprint=self.fingerprint,
-            max_length=None,
-            cache_dir=cache_dir,
-        )
+    def tokens(self, texts: Sequence[Text], cache_dir: Path | None) -> list[TokenizedTexts]:
+        """Return the tokens of whole texts; of pairs those of the first and of the second texts."""
+        return [whole_tokens(side, self.embedder.tokenizer, self.fingerprint, cache_dir) for side in by_side(texts)]
 
-    def embed(self, texts: Sequence[str], rows: np.ndarray, look: Look = lambda done, total: None) -> Embedded:
-        """Return the embeddings of some texts of a split."""
-        return self.cache.embed(self.tokens(texts, default_cache_dir()).take(rows), look)
+    def embed(self, texts: Sequence[Text], rows: np.ndarray, look: Look = lambda done, total: None) -> Embedded:
+        """Return the features of some texts of a split: their embeddings, or those of pairs."""
+        sides = [self.cache.embed(tokens.take(rows), look) for tokens in self.tokens(texts, default_cache_dir())]
+        return Embedded(
+            features([side.vectors for side in sides]),
+            sum(side.computed for side in sides),
+            sum(side.seconds for side in sides),
+        )
 
     def logits(
         self, head: Logistic, split: Split, rows: np.ndarray, look: Look = lambda done, total: None
@@ -89,9 +90,9 @@ class _FrozenEncoder:
         logits = head.logits(found.vectors)
         return logits, found.seconds + time.monotonic() - begin
 
-    def window_lengths(self, texts: TokenizedTexts) -> np.ndarray:
+    def window_lengths(self, sides: Sequence[TokenizedTexts]) -> np.ndarray:
         """Return the tokens of all windows of texts."""
-        windows = [self.embedder.windows_of(texts[i]) for i in range(len(texts))]
+        windows = [self.embedder.windows_of(texts[i]) for texts in sides for i in range(len(texts))]
         return np.array([len(part) for parts in windows for part in parts], dtype=np.int64)
 
     def forward(self, windows: np.ndarray) -> tuple[int, float]:
@@ -165,8 +166,8 @@ class _Embeddings(LinearRun):
         self.settings = {"embeddings": {"texts": len(parts.train), "computed": found.computed}}
         labels, classes = train.labels[parts.train], len(self.spec.data.label_names)
         self.learner = _Learner(self.encoder.embedder, found.vectors, labels, classes)
-        texts = self.encoder.tokens(train.texts, default_cache_dir()).take(parts.train)
-        windows = self.encoder.window_lengths(texts)
+        sides = [side.take(parts.train) for side in self.encoder.tokens(train.texts, default_cache_dir())]
+        windows = self.encoder.window_lengths(sides)
         padded, self.flops = self.encoder.forward(windows)
         self._tokens = int(windows.sum()), padded
 
@@ -210,15 +211,17 @@ def _profile(spec: RunSpec, context: EstimateContext) -> _Profile:
         _, flops = frozen.forward(frozen.window_lengths(sample))
         rate = 1 / assumed_rate("fp32", "reference", context.device)
         if context.measure:
-            rows = [sample[i] for i in range(min(_MEASURED, len(sample)))]
+            first = sample[0].take(np.arange(min(_MEASURED, len(chosen))))
+            rows = [first[i] for i in range(len(first))]
             frozen.embedder.vectors(rows[:1], fixed=True)
             begin = time.perf_counter()
             frozen.embedder.vectors(rows, fixed=True)
-            _, measured = frozen.forward(frozen.window_lengths(sample.take(np.arange(len(rows)))))
+            _, measured = frozen.forward(frozen.window_lengths([first]))
             rate = (time.perf_counter() - begin) / measured
-        mean = flops / len(sample)
+        mean = flops / len(chosen)
         embedder = frozen.embedder
-        context.profiles[key] = _Profile(embedder.parameters, embedder.width, mean, mean * rate)
+        width = feature_count(embedder.width, len(sample))
+        context.profiles[key] = _Profile(embedder.parameters, width, mean, mean * rate)
     found: _Profile = context.profiles[key]
     return found
 
@@ -235,8 +238,8 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     wanted = {(*kept, "train", spec.subset_seed): spec.train_size, (*kept, "test", spec.test_draw): spec.test_size}
     fresh = 0
     for key, count in wanted.items():
-        fresh += max(0, count - context.profiles.get(key, 0))
-        context.profiles[key] = max(count, context.profiles.get(key, 0))
+        fresh += max(0, count - context.embedded.get(key, 0))
+        context.embedded[key] = max(count, context.embedded.get(key, 0))
     return Estimate(
         steps=_ITERATIONS,
         trainable_params=head,

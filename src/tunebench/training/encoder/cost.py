@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from tunebench.data import TextDataset
-from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
+from tunebench.data.pair_rows import TokenRows
+from tunebench.data.tokens import tokenize, tokenizer_fingerprint
 from tunebench.engine.batching import Collator, longest_of_batches
 from tunebench.engine.evaluator import predict_logits
 from tunebench.machine import environment, memory
@@ -219,7 +220,7 @@ def _mean(spec: RunSpec, lengths: np.ndarray, operations: Callable[..., float]) 
     return float(np.mean([operations(texts=1, length=int(length)) for length in padded]))
 
 
-def _sample(spec: RunSpec, dataset: TextDataset) -> tuple[TokenizedTexts, Collator]:
+def _sample(spec: RunSpec, dataset: TextDataset) -> tuple[TokenRows, Collator]:
     tokenizer = load_tokenizer(model_folder(spec.model.source, spec.model.revision))
     chosen = np.random.default_rng(0).permutation(len(dataset.train.texts))[:_SAMPLE]
     texts = tokenize(
@@ -246,7 +247,7 @@ def assumed_rate(precision: str, engine: str, device: str) -> float:
     return _products(precision) * 1e9 * _EFFICIENCY[engine] if device == "cpu" else 5e12
 
 
-def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> Rates:
+def _assume(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collator, device: str) -> Rates:
     """Derive rates from the arithmetic and the machine's rate of products."""
     rate = assumed_rate(spec.precision, spec.engine, device)
     lengths = sample.lengths if collator.length is None else [collator.length]
@@ -264,7 +265,7 @@ def _assume(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Co
     return Rates(1 / rate, mean / rate, int(weights + activations + 400e6))
 
 
-def _measure(spec: RunSpec, ready: Prepared, sample: TokenizedTexts, collator: Collator, device: str) -> Rates:
+def _measure(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collator, device: str) -> Rates:
     """Take three training steps and score one batch, and keep the best times; then a step of the longest texts."""
     memory.reset_peak_memory()
     task = TASKS[spec.task]

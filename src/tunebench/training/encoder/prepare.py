@@ -15,8 +15,9 @@ import torch
 from transformers import TrainingArguments, set_seed
 
 from tunebench.data import TextDataset
+from tunebench.data.pair_rows import TokenRows
 from tunebench.data.splits import Parts
-from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
+from tunebench.data.tokens import tokenize, tokenizer_fingerprint
 from tunebench.engine import process_group
 from tunebench.engine.batching import Collator, TokenDataset
 from tunebench.engine.fast.attach import FastEncoder, attach
@@ -194,7 +195,7 @@ def make_datasets(
         test_texts, test_labels = tokenize(dataset.test.texts, **options), dataset.test.labels
     task = TASKS[spec.task]
 
-    def part(texts: TokenizedTexts, labels: np.ndarray, rows: np.ndarray) -> TokenDataset:
+    def part(texts: TokenRows, labels: np.ndarray, rows: np.ndarray) -> TokenDataset:
         return TokenDataset(texts.take(rows), labels[rows], task.targets(labels[rows]))
 
     train_set = part(train_texts, dataset.train.labels, parts.train)

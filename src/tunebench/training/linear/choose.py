@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tunebench.data.held_out import interleaved
+from tunebench.data.text import Text
 from tunebench.errors import DataError
 from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import Metric
@@ -104,7 +105,7 @@ def choose_on_selection(
     grid: Sequence[float],
     rows: np.ndarray,
     *,
-    selection: tuple[Sequence[str], np.ndarray] | None,
+    selection: tuple[Sequence[Text], np.ndarray] | None,
     by: str,
     task: Task,
     metric: Metric,

@@ -13,10 +13,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tunebench.data.text import Text
 from tunebench.data.tokens import Cut
 from tunebench.errors import DataError, StoreError
 from tunebench.files import read_json, write_text
 from tunebench.training.linear.logistic import Logistic, fit_path, read_arrays, require_classes, write_arrays
+from tunebench.training.linear.terms import Terms
 
 WEIGHTS, VOCABULARY = "weights.safetensors", "vocabulary.json"
 
@@ -53,7 +55,7 @@ class LinearText:
     def _analyzer(self) -> Any:
         return self._fixed.build_analyzer()
 
-    def features(self, texts: Sequence[str]) -> Any:
+    def features(self, texts: Sequence[Text]) -> Any:
         """Return the TF-IDF rows of texts as a sparse fp32 matrix ``(texts, features)``."""
         return self._fixed.transform(texts)
 
@@ -65,7 +67,7 @@ class LinearText:
         """
         return self.head.logits(features)
 
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def encode(self, texts: Sequence[Text]) -> list[np.ndarray]:
         """Return the columns of the features that each text holds, repeated as they are in it; int64."""
         columns = self._fixed.vocabulary_
         return [
@@ -135,7 +137,7 @@ class TfidfLearner:
     """
 
     def __init__(
-        self, texts: Sequence[str], labels: np.ndarray, *, classes: int, ngrams: int, min_documents: int
+        self, texts: Sequence[Text], labels: np.ndarray, *, classes: int, ngrams: int, min_documents: int
     ) -> None:
         self.texts, self.labels, self.classes = texts, labels, classes
         self._ngrams, self._min_documents = ngrams, min_documents
@@ -167,7 +169,7 @@ class TfidfLearner:
 
 
 def fit_linear_text(
-    texts: Sequence[str],
+    texts: Sequence[Text],
     labels: np.ndarray,
     *,
     classes: int,
@@ -193,9 +195,10 @@ def fit_linear_text(
     return list(learner.fits(np.arange(len(labels)), grid))
 
 
-def _no_features(texts: Sequence[str], *, ngrams: int, min_documents: int) -> DataError:
+def _no_features(texts: Sequence[Text], *, ngrams: int, min_documents: int) -> DataError:
     """Return the error for texts that leave no feature: without a word, or without one in enough of them."""
-    counted = Counter(term for text in texts for term in set(_vectorizer(ngrams).build_analyzer()(text)))
+    terms = Terms(ngrams)
+    counted = Counter(term for text in texts for term in set(terms(text)))
     if not counted:
         return DataError(
             "No training text holds a word that TF-IDF could count: two or more letters or digits in a row.",
@@ -214,4 +217,4 @@ def _no_features(texts: Sequence[str], *, ngrams: int, min_documents: int) -> Da
 def _vectorizer(ngrams: int, **options: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(ngram_range=(1, ngrams), sublinear_tf=True, dtype=np.float32, **options)
+    return TfidfVectorizer(analyzer=Terms(ngrams), sublinear_tf=True, dtype=np.float32, **options)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tunebench.data import Split, TextDataset
 from tunebench.data.splits import Parts
+from tunebench.data.text import Text, sides_of
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder, kept_bytes
 from tunebench.study.spec import RunSpec
@@ -101,7 +102,9 @@ class _Tfidf(LinearRun):
 
     def tokens(self, choice: Choice) -> tuple[int, int]:
         """Return the words of all passes over the texts; there is no padding."""
-        words = round(choice.passes * sum(len(_WORD.findall(text)) for text in self.texts))
+        words = round(
+            choice.passes * sum(len(_WORD.findall(side)) for text in self.texts for side in sides_of(text))
+        )
         return words, words
 
     def save(self, model: LinearText, folder: Path) -> Sequence[Path]:
@@ -134,7 +137,7 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     texts = [dataset.train.texts[i] for i in parts.train[chosen]]
     labels = dataset.train.labels[parts.train[chosen]]
 
-    def fit(texts: Sequence[str], labels: np.ndarray, grid: Sequence[float]) -> list[LinearText]:
+    def fit(texts: Sequence[Text], labels: np.ndarray, grid: Sequence[float]) -> list[LinearText]:
         options = {"ngrams": params.ngrams, "min_documents": params.min_documents}
         return fit_linear_text(texts, labels, classes=classes, grid=grid, **options)
 

@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts
+from tunebench.data.text import Text, by_side
 from tunebench.engine.batching import longest_of_batches
 from tunebench.engine.flops import Workload
 from tunebench.machine import devices
@@ -53,7 +54,7 @@ def train(attempt: Attempt) -> RunRecord:
     device = devices.resolve_device(attempt.execution.device)
     measured = RunMeasurements(attempt, engine="reference", device=device)
     parts = run_parts(spec, dataset)
-    texts, labels = [dataset.train.texts[i] for i in parts.train], dataset.train.labels[parts.train]
+    texts, labels = _single([dataset.train.texts[i] for i in parts.train]), dataset.train.labels[parts.train]
     selection, (test_texts, truth) = scored_texts(spec, dataset, parts)
     body = sentence_encoder(spec, device=device)
     watch = _Watch(attempt, _workload(spec))
@@ -71,7 +72,7 @@ def train(attempt: Attempt) -> RunRecord:
     test: Predicted | None = None
     if attempt.scores_test:
         test_start = time.monotonic()
-        logits = classifier.logits(test_texts)
+        logits = classifier.logits(_single(test_texts))
         test = (logits, truth, time.monotonic() - test_start)
         folder.write_predictions(logits=logits, labels=truth, indices=parts.test)
     encoder = sum(p.numel() for p in body.parameters() if p.requires_grad)
@@ -96,6 +97,12 @@ def train(attempt: Attempt) -> RunRecord:
         settings={"autocast": spec.precision == "bf16"},
     )
     return measured.finish(trained, dataset=dataset, parts=parts, test=test)
+
+
+def _single(texts: Sequence[Text]) -> list[str]:
+    """Return texts that are no pairs; those were refused before."""
+    (found,) = by_side(texts)
+    return found
 
 
 def full_steps(spec: RunSpec) -> RunSpec:
@@ -257,10 +264,12 @@ def _quiet(trainer: Any) -> None:
         trainer.remove_callback(callback)
 
 
-def _judge(classifier: SentenceClassifier, texts: Sequence[str], labels: np.ndarray, watch: _Watch) -> float | None:
+def _judge(
+    classifier: SentenceClassifier, texts: Sequence[Text], labels: np.ndarray, watch: _Watch
+) -> float | None:
     """Return the score on the selection split, and log it; None where the metric is not defined there."""
     task, metric = TASKS[watch.attempt.spec.task], watch.attempt.spec.metric
-    found = task.selection_metrics(labels, classifier.logits(texts), metric)
+    found = task.selection_metrics(labels, classifier.logits(_single(texts)), metric)
     watch.history.append({"step": watch.steps, "epoch": 1.0} | {f"eval_{k}": v for k, v in found.items()})
     return found[metric] if np.isfinite(found[metric]) else None
 
@@ -275,4 +284,4 @@ def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunF
     classifier = SentenceClassifier.load(spec, folder.weights, device=device)
     _, (texts, labels) = scored_texts(spec, dataset, parts)
     begin = time.monotonic()
-    return classifier.logits(texts), labels, time.monotonic() - begin
+    return classifier.logits(_single(texts)), labels, time.monotonic() - begin

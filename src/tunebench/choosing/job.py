@@ -1,0 +1,367 @@
+"""``choose``: one call from labelled texts to a trained, exported classifier and the reasons for it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunebench.analysis.analysis import analyse
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.recommend import Recommendation, recommend
+from tunebench.api import run_study
+from tunebench.choosing.plan import Asked, Costs, Ready, plan_study, prepare
+from tunebench.choosing.refit import Refit, chosen_arm, open_refit, plan_refit, run_refit
+from tunebench.choosing.rule import MARGIN, OVERHEAD, Design
+from tunebench.choosing.words import data_lines, next_commands, plan_lines
+from tunebench.errors import ConfigError, DataError, StoreError
+from tunebench.execution.display import Display, make_display
+from tunebench.execution.resolve import Request
+from tunebench.files import write_text
+from tunebench.formatting import file_size, parse_duration
+from tunebench.inference.artifacts import EXPORT_FILE
+from tunebench.inference.export.source import ExportSource, recommended_run
+from tunebench.inference.export.write import export_run, export_source
+from tunebench.machine.settings import Execution
+from tunebench.report.words import answer_lines
+from tunebench.store.imported import ImportedStudy
+from tunebench.store.study_folder import StudyStore
+from tunebench.study.config import StudyConfig
+from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
+
+if TYPE_CHECKING:
+    from tunebench.inference.predictor import Predictor
+
+#: Time for everything, where nobody says.
+DEFAULT_BUDGET = "30m"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The answer, and what was made of it.
+
+    Attributes:
+        folder: The study with everything.
+        report: Its report.
+        recommendation: The answer with reasons and doubts; None where the study was interrupted before one.
+        model: The exported classifier; None where there is none yet.
+        refit: What was trained last, and what score to expect, in a sentence or two.
+        interrupted: Whether it was stopped; the same call resumes it.
+        failed: Runs that failed.
+    """
+
+    folder: Path
+    report: Path
+    recommendation: Recommendation | None
+    model: Path | None
+    refit: str = ""
+    interrupted: bool = False
+    failed: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """The answer, its trust, and the next commands, in about ten lines."""
+        found = [] if self.recommendation is None else answer_lines(self.recommendation)
+        if self.refit:
+            found.append(self.refit)
+        if self.model is not None:
+            size = sum(path.stat().st_size for path in self.model.iterdir() if path.is_file())
+            found.append(f"Model: {self.model} ({file_size(size)})")
+        return [*found, f"Report: {self.report}", "Next:", *next_commands(self.folder, self.model)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "folder": str(self.folder),
+            "report": str(self.report),
+            "model": None if self.model is None else str(self.model),
+            "refit": self.refit or None,
+            "interrupted": self.interrupted,
+            "failed": list(self.failed),
+            "recommendation": None if self.recommendation is None else self.recommendation.to_dict(),
+        }
+
+    def predictor(self) -> Predictor:
+        """Return the exported classifier, loaded.
+
+        Raises:
+            StoreError: There is none.
+        """
+        from tunebench.inference.predictor import load
+
+        if self.model is None:
+            raise StoreError("No classifier was exported.", value=str(self.folder), fix="call choose again")
+        return load(self.model)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How it is done.
+
+    Attributes:
+        budget: Seconds for everything.
+        folder: Where everything goes.
+        execution: Device and threads.
+        display: Shows the progress.
+        tell: Told what is being done.
+    """
+
+    budget: float
+    folder: Path
+    execution: Execution = field(default_factory=Execution)
+    display: Display | None = None
+    tell: Callable[[str], None] = lambda line: None
+
+
+def choose(
+    data: str | Path | Sequence[str],
+    labels: Sequence[str | int] | None = None,
+    *,
+    budget: str | float = DEFAULT_BUDGET,
+    model: str = "minilm",
+    metric: str = DEFAULT_METRIC,
+    out: str | Path | None = None,
+    refit: bool = True,
+    settings: Sequence[str] = (),
+    execution: Execution | None = None,
+    display: Display | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Chosen:
+    """Find the method that suits labelled texts, train it on all of them, and export it.
+
+    Called again with the same folder it resumes.
+
+    Args:
+        data: The texts; or, without labels, where they are: a packaged name, a file, a folder or a Hub name.
+        labels: The label of each text.
+        budget: Time for everything, such as ``30m``, or seconds.
+        model: The encoder.
+        metric: What decides.
+        out: Folder for everything; default ``out/choose-NAME``.
+        refit: Train the chosen method on all labels in the end.
+        settings: Settings of the study as ``KEY=VALUE``, as ``--set`` takes them.
+        execution: Device and threads.
+        display: Shows the progress; by default bars on a terminal, and plain lines elsewhere.
+        tell: Told what is being done.
+
+    Returns:
+        The answer, the exported classifier and the report.
+
+    Raises:
+        TunebenchError: Something is wrong; raised before anything is trained.
+    """
+    source = _source(data, labels, out)
+    folder = Path("out") / f"choose-{study_name(source)}" if out is None else Path(out)
+    asked = Asked({"source": source}, model, metric, study_name(source), refit, tuple(settings))
+    seconds = parse_duration(budget) if isinstance(budget, str) else float(budget)
+    return choose_for(asked, Options(seconds, folder, execution or Execution(), display, tell))
+
+
+def make_ready(asked: Asked, options: Options) -> Ready:
+    """Read and check data and model, and say what they are taken for.
+
+    Raises:
+        TunebenchError: Everything that is wrong with them.
+    """
+    if asked.metric not in METRICS:
+        raise ConfigError("There is no such metric.", value=asked.metric, allowed=", ".join(METRICS))
+    said: set[str] = set()
+
+    def tell(line: str) -> None:
+        """Say nothing twice: data is read for the plan and for the study."""
+        if line not in said:
+            said.add(line)
+            options.tell(line)
+
+    request = Request(execution=options.execution, tell=tell)
+    ready = prepare(asked, request)
+    for line in data_lines(ready):
+        tell(line)
+    return ready
+
+
+def choose_for(asked: Asked, options: Options) -> Chosen:
+    """Do all of it; see :func:`choose`."""
+    began = time.monotonic()
+    store = StudyStore(options.folder)
+    begun = store.plan_file.exists()
+    ready = make_ready(asked, options)
+    if begun:
+        study = _begun(store, asked)
+        options.tell(f"Resuming the study in {options.folder}; its plan stays as it is.")
+    else:
+        StudyStore.check(options.folder, [])
+        study, design = plan_study(ready, options.budget)
+        _say_plan(study, design, options.tell)
+    costs = Costs(ready)
+    last = _last_seconds(asked, study, costs, ready)
+    left = options.budget - (time.monotonic() - began) - OVERHEAD - last * MARGIN
+    result = run_study(
+        study,
+        options.folder,
+        execution=options.execution,
+        display=options.display or make_display(),
+        budget_seconds=max(1.0, left),
+        tell=ready.request.tell,
+        profiles=ready.request.profiles,
+    )
+    done = Chosen(
+        options.folder,
+        result.report,
+        None,
+        None,
+        interrupted=result.summary.interrupted,
+        failed=tuple(result.summary.failed),
+    )
+    if result.summary.interrupted:
+        return done
+    found = recommend(analyse(result.comparison))
+    done = replace(done, recommendation=found)
+    spent = time.monotonic() - began
+    if not asked.refit:
+        return replace(done, model=_export_chosen(options), refit=_without_refit(found))
+    refit = plan_refit(chosen_arm(result.comparison, found), ready.resolved.dataset)
+    seconds = costs(found.strategy, len(refit.dataset.train))
+    if spent + seconds > options.budget:
+        why = (
+            "The budget is spent, so the model was not trained again on all "
+            f"{len(refit.dataset.train):,} labels; the same command does that now."
+        )
+        return replace(done, model=_export_chosen(options), refit=why)
+    return _finish(done, refit, study, result.comparison, options, seconds)
+
+
+def _finish(
+    done: Chosen, refit: Refit, study: StudyConfig, comparison: Comparison, options: Options, seconds: float
+) -> Chosen:
+    """Train the chosen method on all labels, and export that."""
+    options.tell(f"training {refit.spec.label} on all {len(refit.dataset.train):,} labels")
+    place = options.folder / "refit"
+    display = options.display or make_display()
+    summary = run_refit(refit, study, place, execution=options.execution, display=display, seconds=seconds)
+    if summary.interrupted:
+        return replace(done, interrupted=True)
+    if summary.failed:
+        failed = "The last training on all labels failed: tunebench status " + str(place)
+        return replace(done, failed=(*done.failed, *summary.failed), refit=failed)
+    run_id, among = recommended_run(comparison)
+    model = options.folder / "model"
+    source = open_refit(refit, place, study_folder=options.folder, run_id=run_id, among=among)
+    if not _is_export_of(model, refit.spec.run_id):
+        _clear(model)
+        export_source(source, out=model, tell=options.tell)
+    assert done.recommendation is not None
+    return replace(done, model=model, refit=_expectation(source, refit, done.recommendation))
+
+
+def _expectation(source: ExportSource, refit: Refit, found: Recommendation) -> str:
+    """Say what was trained, and what score to expect of it."""
+    labels, metric = len(refit.dataset.train), METRICS[found.metric]
+    head = f"The model is {found.strategy}, trained again on all {labels:,} labels"
+    if refit.measured and source.record.scores is not None:
+        value = source.record.scores[metric.name]
+        shown = "not defined" if value is None else f"{value:.4f}"
+        return f"{head}: {metric.label} {shown} on the test part, which also chose the method."
+    one = next(one for one in found.alternatives if one.label == found.strategy)
+    return (
+        f"{head}: expect about the {metric.label} of {one.interval.estimate:.4f} that it had with "
+        f"{found.train_size:,}. That cannot be measured, as no labelled text is left."
+    )
+
+
+def _without_refit(found: Recommendation) -> str:
+    return f"The model is the best run of {found.strategy}, trained on {found.train_size:,} labels or less."
+
+
+def _export_chosen(options: Options) -> Path:
+    """Export the best run of the recommended strategy as it is."""
+    model = options.folder / "model"
+    if not (model / EXPORT_FILE).exists():
+        export_run(options.folder, out=model, recommended=True, tell=options.tell)
+    return model
+
+
+def _is_export_of(model: Path, run_id: str) -> bool:
+    try:
+        facts = json.loads((model / EXPORT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and facts.get("run_id") == run_id
+
+
+def _clear(model: Path) -> None:
+    """Take an export of ours away that another one replaces; anything else is left, and refused by the export."""
+    import shutil
+
+    if (model / EXPORT_FILE).exists():
+        shutil.rmtree(model)
+
+
+def _say_plan(study: StudyConfig, design: Design, tell: Callable[[str], None]) -> None:
+    for line in plan_lines(study, design):
+        tell(line)
+
+
+def _last_seconds(asked: Asked, study: StudyConfig, costs: Costs, ready: Ready) -> float:
+    """Return what the last training takes at most."""
+    labels = ready.facts.refit_labels
+    return 0.0 if labels is None else max(costs(label, labels) for label in study.strategies)
+
+
+def _begun(store: StudyStore, asked: Asked) -> StudyConfig:
+    """Return the study that the folder holds, if it answers the same question.
+
+    Raises:
+        StoreError: It is another one.
+    """
+    study = store.study()
+    wanted = asked.study({"strategies": ["tfidf"], "train_sizes": ["all"]})
+    if isinstance(study, ImportedStudy):
+        raise StoreError("The folder holds imported runs.", value=str(store.folder), fix="choose another --out")
+    pairs = {
+        "data": (study.data.source, wanted.data.source),
+        "model": (study.model, wanted.model),
+        "metric": (study.metric, wanted.metric),
+    }
+    differ = [f"{key}: {before} -> {after}" for key, (before, after) in pairs.items() if before != after]
+    if differ:
+        raise StoreError(
+            "The folder holds another study; they differ in: " + "; ".join(differ) + ".",
+            value=str(store.folder),
+            fix="choose another --out",
+        )
+    return study
+
+
+def study_name(source: str) -> str:
+    """Return the name of a study on some data: letters and digits of the last part of its place."""
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(source).name.split(".")[0]).strip("-_.")
+    return (stem or "texts")[:40]
+
+
+def _source(data: str | Path | Sequence[str], labels: Sequence[str | int] | None, out: str | Path | None) -> str:
+    """Return where the data is; texts and labels in memory are written beside the study first.
+
+    Raises:
+        DataError: Texts and labels are not equally many.
+    """
+    if labels is None:
+        if not isinstance(data, (str, Path)):
+            raise DataError("Texts need labels.", value=f"{len(data)} texts", fix="choose(texts, labels, ...)")
+        return str(data)
+    if isinstance(data, (str, Path)) or len(data) != len(labels):
+        raise DataError(
+            "Each text needs one label.",
+            value="one text" if isinstance(data, (str, Path)) else f"{len(data)} texts, {len(labels)} labels",
+            allowed="two lists of the same length",
+        )
+    place = Path("out/choose-texts" if out is None else out)
+    path = place.with_name(f"{place.name}-data") / "train.jsonl"
+    rows = (json.dumps({"text": t, "label": str(label)}) for t, label in zip(data, labels, strict=True))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, "\n".join(rows) + "\n")
+    return str(path)

@@ -1,0 +1,233 @@
+"""From data, model and budget to a study by rule: what is there is read, checked and measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tunebench.choosing.rule import CANDIDATES, Design, Facts, Shape, design, settings_of
+from tunebench.data import TextDataset, load_dataset
+from tunebench.data.rules import split_ref
+from tunebench.data.tokens import tokenize, tokenizer_fingerprint
+from tunebench.errors import ConfigError, TunebenchError, raise_all
+from tunebench.execution.checks import available, check_sizes
+from tunebench.execution.estimates import estimate_runs
+from tunebench.execution.resolve import Request, Resolved, resolve
+from tunebench.files import default_cache_dir
+from tunebench.machine import devices
+from tunebench.models.loading import load_tokenizer, model_folder
+from tunebench.recipe import Engine, Precision
+from tunebench.study.config import StudyConfig
+from tunebench.study.spec import RunSpec, expand
+from tunebench.study.yaml_file import check_study, set_key
+
+#: Shares of the training subset that may validate: the first in which every part has every class.
+_FRACTIONS = (0.1, 0.15, 0.2, 0.3, 0.4)
+#: Texts that are scored at most, where more would take a large part of the budget.
+TEST_LIMIT = 5_000
+#: Tokens that are read of a text; fewer where all texts are shorter.
+_LONGEST, _SHORTEST, _STEP = 256, 32, 32
+#: Smallest size at which candidates are compared: texts, and texts a class.
+_FEWEST, _FEWEST_PER_CLASS = 100, 10
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asks for.
+
+    Attributes:
+        data: Keys of the data, at least ``source``.
+        model: The encoder.
+        metric: What decides.
+        name: Of the study.
+        refit: Whether the chosen method is trained again on all labels.
+        settings: ``KEY=VALUE`` of the study, as ``--set`` takes them.
+    """
+
+    data: dict[str, Any]
+    model: str
+    metric: str
+    name: str
+    refit: bool = True
+    settings: tuple[str, ...] = ()
+
+    def study(self, values: dict[str, Any]) -> StudyConfig:
+        """Return a study of these keys, with what was asked for on top."""
+        raw = {"name": self.name, "model": self.model, "data": dict(self.data), "metric": self.metric, **values}
+        for setting in self.settings:
+            set_key(raw, setting)
+        return check_study(raw)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Data and model, read and checked, before a budget is looked at.
+
+    Attributes:
+        asked: What for.
+        resolved: All candidates on all labels.
+        request: How it is planned; keeps what was measured.
+        common: Keys that all studies on this data have.
+        facts: What the rule needs to know.
+    """
+
+    asked: Asked
+    resolved: Resolved
+    request: Request
+    common: dict[str, Any]
+    facts: Facts
+
+
+def prepare(asked: Asked, request: Request) -> Ready:
+    """Read and check data and model.
+
+    Raises:
+        TunebenchError: Everything that is wrong with them.
+    """
+    base: dict[str, Any] = {"strategies": CANDIDATES, "train_sizes": ["all"]}
+    dataset = load_dataset(asked.study(base).data)
+    if not dataset.task.exclusive:
+        raise ConfigError(
+            f"choose compares methods for one label a text, and this data has {dataset.task.label}.",
+            value=dataset.source,
+            fix="write a study with this data, and strategies such as full, lora and tfidf: tunebench run STUDY",
+        )
+    common: dict[str, Any] = {}
+    sized = any(setting.partition("=")[0].strip() in ("test_size", "test_limit") for setting in asked.settings)
+    if not sized and len(dataset.test or dataset.train) > TEST_LIMIT:
+        common["test_limit"] = TEST_LIMIT
+    common |= _fraction(asked, base | common, dataset)
+    resolved = resolve(asked.study(base | common), request)
+    common["max_length"] = _max_length(resolved)
+    return Ready(asked, resolved, request, common, _facts(resolved, asked))
+
+
+def _fraction(asked: Asked, base: dict[str, Any], dataset: TextDataset) -> dict[str, float]:
+    """Return the share that validates, where the default would leave a rare class out of a part."""
+    splits = split_ref(dataset, validates=True)
+    wrong: list[TunebenchError] = []
+    for fraction in _FRACTIONS:
+        setting = {} if fraction == _FRACTIONS[0] else {"validation_fraction": fraction}
+        errors = check_sizes(asked.study(base | setting), dataset, splits)
+        if not errors:
+            return setting
+        wrong = wrong or errors
+    raise_all(wrong)
+    raise AssertionError("unreachable")
+
+
+def _max_length(resolved: Resolved) -> int:
+    """Return how many tokens are read: as many as the longest text has, within limits."""
+    longest = int(token_lengths(resolved).max(initial=0))
+    positions = resolved.architecture.positions or _LONGEST
+    return min(_LONGEST, positions, max(_SHORTEST, _STEP * math.ceil(longest / _STEP)))
+
+
+def token_lengths(resolved: Resolved) -> np.ndarray:
+    """Return the tokens of all texts of the training split."""
+    tokenizer = load_tokenizer(model_folder(resolved.study.model, resolved.study.model_revision))
+    fingerprint, texts = tokenizer_fingerprint(tokenizer), resolved.dataset.train.texts
+    found = tokenize(
+        texts,
+        tokenizer=tokenizer,
+        tokenizer_fingerprint=fingerprint,
+        max_length=None,
+        cache_dir=default_cache_dir(),
+    )
+    return found.lengths
+
+
+def _facts(resolved: Resolved, asked: Asked) -> Facts:
+    from transformers import AutoConfig
+
+    study, dataset = resolved.study, resolved.dataset
+    labels, _ = available(study, dataset, resolved.splits)
+    classes = len(dataset.label_names)
+    folder = model_folder(study.model, study.model_revision)
+    own = 0 if dataset.validation is None else len(dataset.validation)
+    return Facts(
+        labels=labels,
+        classes=classes,
+        least=min(labels, max(_least(resolved, labels), _FEWEST, _FEWEST_PER_CLASS * classes)),
+        hidden_size=int(AutoConfig.from_pretrained(folder, local_files_only=True).hidden_size),
+        refit_labels=len(dataset.train) + own if asked.refit else None,
+    )
+
+
+def _least(resolved: Resolved, labels: int) -> int:
+    """Return the smallest of a few sizes at which the parts can be cut, and so every larger one can."""
+    smallest = labels
+    for share in (2, 4, 8, 16, 32):
+        study = resolved.study.model_copy(update={"train_sizes": (max(2, labels // share),)})
+        if check_sizes(study, resolved.dataset, resolved.splits):
+            break
+        smallest = labels // share
+    return smallest
+
+
+def plan_study(ready: Ready, budget: float) -> tuple[StudyConfig, Design]:
+    """Return the study that fits a budget, and how it came about.
+
+    Raises:
+        PlanError: Nothing fits.
+    """
+    found = design(ready.facts, Costs(ready), budget)
+    description = "Made by tunebench choose: candidates, rates, sizes and seeds by rule."
+    study = ready.asked.study({"description": description, **ready.common, **found.settings})
+    raise_all(check_sizes(study, ready.resolved.dataset, ready.resolved.splits))
+    return study, found
+
+
+@dataclass
+class Costs:
+    """Seconds of one run, from the estimates that plans use; the rule's :data:`~tunebench.choosing.rule.Cost`."""
+
+    ready: Ready
+    _known: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    def __call__(self, label: str, size: int) -> float:
+        """Return the seconds of a candidate on so many labels, more than can train in the study included."""
+        most = self.ready.facts.labels
+        if size > most:
+            return self(label, most) * size / most
+        if (label, size) not in self._known:
+            request, resolved = self.ready.request, self.ready.resolved
+            spec = self._spec(label, size)
+            found = estimate_runs(
+                [spec],
+                dataset=resolved.dataset,
+                execution=request.execution,
+                measure=request.measure,
+                on_progress=request.tell,
+                profiles=request.profiles,
+            )
+            self._known[label, size] = found[spec.run_id].seconds
+        return self._known[label, size]
+
+    def _spec(self, label: str, size: int) -> RunSpec:
+        ready = self.ready
+        resolved, execution = ready.resolved, ready.request.execution
+        known = label if label in CANDIDATES else list(CANDIDATES)[-1]
+        settings = settings_of(Shape((known,), size), ready.facts) | {"train_sizes": [size]}
+        study = ready.asked.study({**ready.common, **settings})
+        train, test = available(study, resolved.dataset, resolved.splits)
+        device = devices.resolve_device(execution.device)
+        engines: tuple[Engine, ...] = ("fast", "reference")
+        precision: dict[Engine, Precision] = {e: devices.default_precision(device, e) for e in engines}
+        specs = list(
+            expand(
+                study,
+                model=resolved.model,
+                data=resolved.data,
+                train_examples=train,
+                test_examples=test,
+                precision=precision,
+                base_head=resolved.base_head,
+                splits=resolved.splits,
+            )
+        )
+        # Where --set names other strategies, the one of this label.
+        return next((spec for spec in specs if spec.label == label), specs[-1])

@@ -1,0 +1,106 @@
+"""What ``tunebench choose`` says: what it takes the data for, its plan, and the answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import yaml
+
+from tunebench.choosing.plan import Ready, token_lengths
+from tunebench.choosing.rule import Design
+from tunebench.data.reading import listed
+from tunebench.formatting import duration, learning_rate
+from tunebench.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    from tunebench.study.config import StudyConfig
+
+#: A larger share of texts that are cut is worth a word.
+_MUCH_CUT = 0.01
+
+
+def data_lines(ready: Ready) -> list[str]:
+    """Return what the data is taken for, and how to correct it."""
+    dataset, study = ready.resolved.dataset, ready.resolved.study
+    facts = ready.facts
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.label_names))
+    order = np.argsort(-counts)
+    named = listed(f"{dataset.label_names[i]} ({counts[i]:,})" for i in order)
+    own = dataset.validation
+    validation = (
+        f"the data's own part ({len(own):,} texts)"
+        if own is not None
+        else f"{study.held_out_fraction:.0%} of the training texts"
+    )
+    test = (
+        f"the data's own part ({len(dataset.test):,} texts)"
+        if dataset.test is not None
+        else f"held out of the texts, which leaves {facts.labels:,} of {len(dataset.train):,} to learn from"
+    )
+    lengths = token_lengths(ready.resolved)
+    limit = int(ready.common["max_length"])
+    line = f"  lengths: median {np.median(lengths):,.0f} tokens, longest {lengths.max():,}"
+    cut = float((lengths > limit).mean())
+    if cut > _MUCH_CUT:
+        line += f"; {cut:.1%} are longer than {limit} and are cut (--set max_length=512 reads more)"
+    return [
+        f"Task: one of {facts.classes} classes for each text; {facts.labels:,} labelled texts to learn from",
+        f"  classes: {named}",
+        f"  validation: {validation}",
+        f"  test: {test}",
+        line,
+        "  Not so? --text-column, --label-column and --set data.KEY=VALUE correct it.",
+    ]
+
+
+def plan_lines(study: StudyConfig, design: Design) -> list[str]:
+    """Return the plan in a few lines, with what the budget leaves out."""
+    shape = design.shape
+    rates = [
+        f"{label} at {', '.join(learning_rate(rate) for rate in config.learning_rate)}"
+        for label, config in study.strategies.items()
+        if STRATEGIES[config.kind].tunes_learning_rate
+    ]
+    plain = [label for label, config in study.strategies.items() if not STRATEGIES[config.kind].tunes_learning_rate]
+    sizes = ", ".join(f"{size:,}" if isinstance(size, int) else size for size in study.train_sizes)
+    lines = [
+        f"Plan: {', '.join(plain + rates)}; {sizes} labels; {len(study.seeds)} "
+        f"{'seed' if len(study.seeds) == 1 else 'seeds'}; at least {study.min_steps} steps a run",
+        f"  at most about {duration(design.seconds)}, the last training included",
+    ]
+    return [*lines, *(f"  {line}" for line in design.left_out), *_single(shape.seeds)]
+
+
+def _single(seeds: int) -> list[str]:
+    return ["  With one seed the answer does not know the luck of training."] if seeds == 1 else []
+
+
+def plan_yaml(study: StudyConfig, design: Design) -> str:
+    """Return the study as YAML with the plan as comments: to keep, to edit, and to run."""
+    values = study.model_dump(mode="json", exclude_unset=True)
+    values["strategies"] = {label: _strategy(study, label) for label in study.strategies}
+    values["data"] = {k: v for k, v in values["data"].items() if v is not None}
+    comments = "".join(f"# {line.strip()}\n" for line in plan_lines(study, design))
+    return comments + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _strategy(study: StudyConfig, label: str) -> dict[str, object]:
+    """Return a strategy as a person writes it: what is at its default is left out."""
+    config = study.strategies[label]
+    strategy = STRATEGIES[config.kind]
+    default = strategy.params().model_dump(mode="json")
+    found: dict[str, object] = {} if config.kind == label else {"kind": config.kind}
+    found |= {key: value for key, value in config.params.items() if value != default.get(key)}
+    if strategy.tunes_learning_rate:
+        found["learning_rate"] = list(config.learning_rate)
+    return found | config.recipe
+
+
+def next_commands(folder: Path, model: Path | None) -> list[str]:
+    """Return what to type next."""
+    lines = []
+    if model is not None:
+        lines += [f'  tunebench predict {model} "a text of yours"', f"  tunebench serve {model}"]
+    return [*lines, f"  tunebench recommend {folder}"]

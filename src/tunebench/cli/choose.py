@@ -1,0 +1,92 @@
+"""``choose``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunebench.cli.app import JsonOption, app
+from tunebench.cli.console import err, out, print_json, tell
+from tunebench.execution.display import make_display
+from tunebench.machine.settings import Execution
+
+_EXAMPLES = (
+    "Example: tunebench choose reviews.csv --budget 10m; "
+    "tunebench choose reviews.csv --metric accuracy --plan > study.yaml"
+)
+
+
+@app.command(epilog=_EXAMPLES)
+def choose(
+    data: Annotated[
+        str, typer.Argument(help="The data: a packaged name, a file, a folder or a Hub name.", metavar="DATA")
+    ],
+    budget: Annotated[str, typer.Option(help="Time for everything, such as 10m or 3h.")] = "30m",
+    model: Annotated[str, typer.Option(help="The model: a packaged name, a folder or a Hub name.")] = "minilm",
+    metric: Annotated[str, typer.Option(help="The metric that decides: macro_f1, accuracy, ...")] = "macro_f1",
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="Folder for everything; default out/choose-NAME.")
+    ] = None,
+    text_column: Annotated[str | None, typer.Option(help="Name of the text column.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Name of the label column.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Change a setting of the study, as in run: data.encoding=cp1252, max_length=512."
+        ),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print the study as YAML, to keep, edit and run. Train nothing.")
+    ] = False,
+    refit: Annotated[bool, typer.Option(help="Train the chosen method on all labels in the end.")] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="Number of threads; default all cores.", min=1, max=1024)
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Find the method that suits your labelled texts, train it on all of them, and export it.
+
+    Compares methods from cheap to dear within a budget of time. Run again with the same folder, it resumes.
+    """
+    from tunebench.choosing.job import Options, choose_for, make_ready, study_name
+    from tunebench.choosing.plan import Asked, plan_study
+    from tunebench.choosing.words import plan_yaml
+    from tunebench.formatting import parse_duration
+
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise typer.BadParameter(f"{device!r}: allowed are auto, cpu, cuda, mps", param_hint="--device")
+    named = {"source": data, "text_column": text_column, "label_column": label_column}
+    name = study_name(data)
+    asked = Asked(
+        {key: value for key, value in named.items() if value is not None},
+        model,
+        metric,
+        name,
+        refit,
+        tuple(set_ or ()),
+    )
+    options = Options(
+        budget=parse_duration(budget),
+        folder=out_dir or Path("out") / f"choose-{name}",
+        execution=Execution(device=device, threads=threads),
+        display=make_display(),
+        tell=tell,
+    )
+    if plan:
+        out.print(plan_yaml(*plan_study(make_ready(asked, options), options.budget)), markup=False, end="")
+        return
+    found = choose_for(asked, options)
+    if json_:
+        print_json(found.to_dict())
+    elif not found.interrupted:
+        for line in found.lines:
+            out.print(line, markup=False)
+    if found.interrupted:
+        err.print("stopped; the same command resumes it", markup=False)
+        raise typer.Exit(130)
+    if found.failed:
+        err.print(f"{len(found.failed)} runs failed: tunebench status {found.folder}", markup=False)
+        raise typer.Exit(1)

@@ -1,0 +1,174 @@
+"""``choose`` from texts to an exported classifier, on a tiny model: answer, last training, and resumption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import tunebench
+from tunebench.choosing.job import Chosen, choose, study_name
+from tunebench.cli.app import app
+from tunebench.errors import DataError, StoreError, TunebenchError
+from tunebench.execution.runner import Summary
+from tunebench.machine.settings import Execution
+from tunebench.store.study_folder import StudyStore
+from tunebench.study.yaml_file import load_study
+
+#: A plan so small that it runs in seconds.
+SMALL = (
+    "strategies={tfidf: {c: [1, 10]}, full: {learning_rate: 3e-3}}",
+    "train_sizes=[100]",
+    "seeds=[1]",
+    "min_steps=8",
+    "epochs=1",
+    "batch_size=16",
+    "warmup_ratio=0",
+    "max_length=24",
+)
+
+
+@pytest.fixture(autouse=True)
+def _quick(no_report: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs are taken from the arithmetic; what is measured is another test's."""
+    monkeypatch.setattr("tunebench.training.encoder.cost._products", lambda precision: 1e3)
+
+
+def options(tiny_model: Callable[[str], Path], **changes: Any) -> dict[str, Any]:
+    execution = Execution(device="cpu", threads=1)
+    plain = {"model": str(tiny_model("distilbert")), "budget": "1h", "settings": SMALL}
+    return plain | {"execution": execution} | changes
+
+
+def texts_of(reviews: Path) -> tuple[list[str], list[str]]:
+    rows = [line.rsplit(",", 1) for line in (reviews / "train.csv").read_text().splitlines()[1:]]
+    return [text for text, _ in rows], [label for _, label in rows]
+
+
+def test_texts_in_memory_become_a_classifier_trained_on_all_of_them_and_the_call_resumes(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, labels = texts_of(reviews)
+    told: list[str] = []
+    found = choose(texts, labels, out=tmp_path / "c", tell=told.append, **options(tiny_model))
+    assert found.recommendation is not None and found.model is not None and not found.failed
+    assert any(line.startswith("Task: one of 2 classes") for line in told)
+    assert any("held out of the texts" in line for line in told)
+    assert any(line.startswith("Plan: ") for line in told)
+    # All labels, the held-out ones included, trained it; so its score is the measured one on fewer.
+    facts = json.loads((found.model / "export.json").read_text())
+    assert facts["train_size"] == len(texts) and facts["measured_on_fewer_labels"]
+    assert "cannot be measured" in found.refit and f"all {len(texts)} labels" in found.refit
+    card = (found.model / "README.md").read_text()
+    assert f"trained on all {len(texts)} labelled texts" in card
+    measured = next(
+        cell
+        for cell in StudyStore.open(found.folder).cells()
+        if cell.spec.run_id == facts["measured_on_fewer_labels"]
+    )
+    assert f"{measured.row['macro_f1']:.4f}" in card
+    assert found.predictor().predict(["a lovely film", "a dull film"])
+    assert 8 <= len(found.lines) <= 12 and found.lines[0].startswith("Use ")
+    # Once more: nothing is trained, and the answer is the same.
+    monkeypatch.setattr("tunebench.training.registry.run_one", None)
+    monkeypatch.setattr("tunebench.choosing.refit.run_one", None)
+    again = choose(texts, labels, out=tmp_path / "c", **options(tiny_model))
+    assert again.recommendation == found.recommendation and again.refit == found.refit
+
+
+def test_a_test_part_of_the_datas_own_is_not_learned_from_and_scores_the_last_training(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[Summary] = []
+
+    def stopped(*args: Any, **kwargs: Any) -> Summary:
+        ended.append(Summary(interrupted=True))
+        return ended[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tunebench.choosing.refit.run_plan", stopped)
+        found = choose(str(reviews), out=tmp_path / "c", **options(tiny_model))
+    assert ended and found.interrupted and found.model is None
+    found = choose(str(reviews), out=tmp_path / "c", **options(tiny_model))
+    assert found.model is not None
+    (cell,) = StudyStore.open(tmp_path / "c" / "refit").cells()
+    assert cell.record is not None and cell.record.examples is not None
+    assert (cell.record.examples.train, cell.record.examples.validation, cell.record.examples.test) == (160, 0, 60)
+    assert cell.record.examples.test_in_train == 0 and cell.record.scores is not None
+    assert f"{cell.record.scores['macro_f1']:.4f} on the test part" in found.refit
+
+
+def test_without_a_last_training_the_best_run_is_exported(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    found = choose(str(reviews), out=tmp_path / "c", refit=False, **options(tiny_model))
+    assert found.model is not None and found.recommendation is not None
+    facts = json.loads((found.model / "export.json").read_text())
+    assert facts["train_size"] == 100 and facts["measured_on_fewer_labels"] is None
+    assert not (tmp_path / "c" / "refit").exists()
+
+
+def test_another_question_in_the_same_folder_is_refused(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def done(asked: Any, settings: Any) -> Chosen:
+        raise AssertionError("nothing may be trained")
+
+    cheap = ("strategies={tfidf: {c: [1]}}", *SMALL[1:3])
+    choose(str(reviews), out=tmp_path / "c", refit=False, **options(tiny_model, settings=cheap))
+    monkeypatch.setattr("tunebench.choosing.job.run_study", done)
+    with pytest.raises(StoreError, match="metric: macro_f1 -> accuracy"):
+        choose(str(reviews), out=tmp_path / "c", metric="accuracy", **options(tiny_model))
+
+
+def test_the_plan_is_a_study_that_run_takes(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    model = str(tiny_model("distilbert"))
+    arguments = ["choose", str(reviews), "--model", model, "--budget", "1h", "--out", str(tmp_path / "c"), "--plan"]
+    ended = CliRunner().invoke(app, [*arguments, "--set", "epochs=4"])
+    assert ended.exit_code == 0, ended.output
+    path = tmp_path / "study.yaml"
+    path.write_text(ended.stdout, encoding="utf-8")
+    study = load_study(str(path))
+    assert list(study.strategies) == ["tfidf", "embeddings", "lora", "full"] and study.epochs == 4
+    assert study.strategies["lora"].params["placement"] == "all_linear"
+    assert ended.stdout.startswith("# Plan: ") and yaml.safe_load(ended.stdout)["min_steps"] == 300
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--budget", "31s"], "too small for anything"),
+        (["--budget", "soon"], "not a duration"),
+        (["--metric", "f3"], "no such metric"),
+        (["--set", "epoch=3"], "unknown key"),
+        (["--text-column", "review"], "review"),
+    ],
+)
+def test_bad_input_is_one_message(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, arguments: list[str], complaint: str
+) -> None:
+    model = str(tiny_model("distilbert"))
+    place = ["--out", str(tmp_path / "c")]
+    ended = CliRunner().invoke(app, ["choose", str(reviews), "--model", model, *place, *arguments])
+    assert isinstance(ended.exception, TunebenchError) and ended.exception.exit_code == 2
+    assert complaint in str(ended.exception) and not (tmp_path / "c").exists()
+
+
+def test_texts_and_labels_are_equally_many() -> None:
+    with pytest.raises(DataError, match="Each text needs one label"):
+        choose(["a", "b"], ["x"])
+    with pytest.raises(DataError, match="Texts need labels"):
+        choose(["a", "b"])
+
+
+def test_it_is_public_and_its_folder_has_a_plain_name() -> None:
+    assert tunebench.choose is choose
+    assert study_name("data/Meine Daten (2).csv") == "Meine-Daten-2" and study_name("..") == "texts"

@@ -1,0 +1,153 @@
+"""The rule of ``choose`` with made-up costs: it keeps to the budget, grows with it, and names what it left."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunebench.choosing import rule
+from tunebench.choosing.rule import CANDIDATES, Cost, Design, Facts, Shape, design, rates_of, total, usable_seconds
+from tunebench.errors import PlanError
+from tunebench.formatting import parse_duration
+from tunebench.study.config import StudyConfig
+
+#: Seconds a text and a pass, on a machine of a made-up speed.
+EACH = {"tfidf": 0.0005, "embeddings": 0.005, "lora": 0.012, "full": 0.02}
+BUDGETS = ["10m", "30m", "3h", "10h"]
+
+
+def facts_of(labels: int, classes: int, *, refit: bool = True) -> Facts:
+    return Facts(labels, classes, min(labels, max(100, 10 * classes)), 384, round(1.25 * labels) if refit else None)
+
+
+def cost_of(facts: Facts, speed: float = 1.0) -> Cost:
+    """Costs with the passes that the rule plans: encoders take epochs, the others look at a text a few times."""
+
+    def cost(label: str, size: int) -> float:
+        passes = facts.epochs(size) if label in ("lora", "full") else 1
+        return (4 + EACH[label] * size * passes) / speed
+
+    return cost
+
+
+def tried(labels: int, classes: int, budget: float, speed: float = 1.0, refit: bool = True) -> Design | None:
+    facts = facts_of(labels, classes, refit=refit)
+    try:
+        return design(facts, cost_of(facts, speed), budget)
+    except PlanError:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "budget"), list(product((100, 1_000, 10_000, 100_000), (2, 77), BUDGETS))
+)
+def test_every_run_of_the_plan_and_the_last_training_fit_the_budget(labels: int, classes: int, budget: str) -> None:
+    labels = max(labels, 10 * classes)
+    facts, seconds = facts_of(labels, classes), parse_duration(budget)
+    cost = cost_of(facts)
+    found = design(facts, cost, seconds)
+    study = study_of(found)
+    # The slow definition: every cell that could run, were no rate stopped early, and the dearest last training.
+    spent = 0.0
+    for size in study.train_sizes:
+        assert isinstance(size, int)
+        for label, strategy in study.strategies.items():
+            spent += (len(strategy.learning_rate) + len(study.seeds) - 1) * cost(label, size)
+    assert facts.refit_labels is not None
+    spent += max(cost(label, facts.refit_labels) for label in study.strategies)
+    assert rule.MARGIN * spent + rule.OVERHEAD <= seconds
+    missing = set(CANDIDATES) - set(study.strategies)
+    assert all(any(line.startswith(f"{label} is left out") for line in found.left_out) for label in missing)
+    assert list(study.strategies) == list(CANDIDATES)[: len(study.strategies)] or missing
+
+
+def study_of(found: Design) -> StudyConfig:
+    return StudyConfig.model_validate({"name": "s", "model": "minilm", "data": "d", **found.settings})
+
+
+@given(
+    labels=st.integers(100, 200_000),
+    classes=st.integers(2, 10),
+    minutes=st.floats(1, 600),
+    more=st.floats(1, 5),
+    speed=st.sampled_from([0.1, 1.0, 20.0]),
+    refit=st.booleans(),
+)
+def test_a_larger_budget_compares_no_fewer_candidates(
+    labels: int, classes: int, minutes: float, more: float, speed: float, refit: bool
+) -> None:
+    small = tried(labels, classes, 60 * minutes, speed, refit)
+    large = tried(labels, classes, 60 * minutes * more, speed, refit)
+    if small is None:
+        return
+    assert large is not None
+    one, other = small.shape, large.shape
+    assert len(other.labels) >= len(one.labels)
+    if other.labels == one.labels:
+        assert other.size >= one.size
+        if other.size == one.size:
+            assert (other.rates, other.seeds, other.curve) >= (one.rates, one.seeds, one.curve) or other == one
+
+
+@given(labels=st.integers(100, 50_000), classes=st.integers(2, 10), minutes=st.floats(0.6, 60))
+def test_the_first_shape_is_the_best_of_all_that_fit(labels: int, classes: int, minutes: float) -> None:
+    facts = facts_of(labels, classes, refit=False)
+    cost, usable = cost_of(facts), usable_seconds(60 * minutes)
+    names = list(CANDIDATES)
+    shapes = [
+        Shape(tuple(names[:count]), labels // share)
+        for count in range(1, len(names) + 1)
+        for share in (1, 2, 4, 8)
+        if labels // share >= facts.least
+    ]
+    fitting = [shape for shape in shapes if total(shape, facts, cost) <= usable]
+    found = tried(labels, classes, 60 * minutes, refit=False)
+    if not fitting:
+        assert found is None
+        return
+    best = max(fitting, key=lambda shape: (len(shape.labels), shape.size))
+    assert found is not None
+    assert (found.shape.labels, found.shape.size) == (best.labels, best.size)
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_a_budget_that_is_too_small_is_refused_with_one_that_works(refit: bool) -> None:
+    facts = facts_of(100_000, 2, refit=refit)
+    with pytest.raises(PlanError, match="too small for anything") as caught:
+        design(facts, cost_of(facts), 40)
+    named = re.search(r"--budget (\d+)m", str(caught.value))
+    assert named is not None
+    found = design(facts, cost_of(facts), 60 * int(named[1]))
+    assert found.shape.labels[0] == "tfidf"
+    assert ("--no-refit" in str(caught.value)) == refit
+
+
+def test_what_cannot_be_trained_on_all_labels_is_named_and_not_compared() -> None:
+    found = tried(100_000, 2, parse_duration("30m"))
+    assert found is not None and "full" not in found.shape.labels
+    assert any("to train it on all 125,000 labels takes about" in line for line in found.left_out)
+
+
+def test_rates_lie_around_the_middle_and_the_middle_one_is_run_first() -> None:
+    assert rates_of("full", 1, 384) == [1e-4]
+    assert rates_of("full", 3, 384) == [5e-5, 1e-4, 2e-4]
+    assert rates_of("lora", 5, 768) == [1.25e-4, 2.5e-4, 5e-4, 1e-3, 2e-3]
+
+
+@given(labels=st.integers(100, 100_000), classes=st.integers(2, 100))
+def test_runs_have_enough_steps_and_the_search_looks_after_the_warm_up(labels: int, classes: int) -> None:
+    facts = facts_of(max(labels, 10 * classes), classes)
+    shape = Shape(tuple(CANDIDATES), facts.labels, rates=3)
+    settings: dict[str, Any] = rule.settings_of(shape, facts)
+    per_epoch = -(-facts.labels // rule.BATCH_SIZE)
+    epochs = max(settings["epochs"], -(-settings["min_steps"] // per_epoch))
+    assert epochs * per_epoch >= max(300, 10 * classes)
+    evaluations = epochs * settings["evaluations_per_epoch"]
+    assert 10 <= evaluations
+    assert settings["search"]["first_look"] / evaluations > settings["warmup_ratio"]
+    assert settings["patience"] >= 3
