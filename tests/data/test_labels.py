@@ -174,7 +174,7 @@ def test_values_that_are_no_labels_are_counted(odd: object) -> None:
 
 @pytest.mark.parametrize("several", [["work", "home"], [1], [], (1, 2), np.array([0, 1])])
 def test_lists_of_labels_are_refused_as_such(several: object) -> None:
-    with pytest.raises(DataError, match=r"1 of 2 labels are lists \(row 2\); several labels per text"):
+    with pytest.raises(DataError, match=r"1 of 2 labels are lists \(row 2\); data.task: single_label"):
         clean_labels(["work", several], where="train")
 
 

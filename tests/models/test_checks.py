@@ -126,19 +126,14 @@ def test_a_study_is_refused_before_training_where_ids_have_no_embedding(
         make_plan(study, execution=Execution(device="cpu"), measure=False)
 
 
-@pytest.mark.parametrize(
-    ("problem", "reason"), [("multi_label_classification", "several labels"), ("regression", "a number")]
-)
-def test_other_problems_are_not_answered_by_softmax(
-    copy: Callable[..., Path], tmp_path: Path, problem: str, reason: str
-) -> None:
-    folder = copy(problem_type=problem)
+def test_other_problems_are_not_answered_by_softmax(copy: Callable[..., Path], tmp_path: Path) -> None:
+    folder = copy(problem_type="regression")
     over = adapter(tmp_path / "adapter", folder)
     graph = shutil.copytree(folder, tmp_path / "graph", ignore=shutil.ignore_patterns("*.safetensors"))
     (graph / "model.onnx").write_bytes(b"never read")
     for door in (*ANSWERS.values(), describe):
         for place in (folder, graph, over):
-            assert reason in refusal(door, place)
+            assert "a number" in refusal(door, place)
     # As a base it is as good as any: the head is new.
     assert resolve_model(str(folder)).fingerprint
 

@@ -79,7 +79,7 @@ class Analysis:
     @cached_property
     def calibrations(self) -> list[tuple[Entry, list[Calibration]]]:
         """The calibration of each entry's runs, one a seed."""
-        return [(entry, calibrations(entry)) for entry in self.entries]
+        return [(entry, found) for entry in self.entries if (found := calibrations(entry))]
 
     @cached_property
     def undertrained(self) -> list[Undertrained]:

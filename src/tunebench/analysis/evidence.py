@@ -141,6 +141,7 @@ def collect(comparison: Comparison) -> list[Entry]:
             continue
         cells = [cell for cell in _one_a_seed(config) if cell.score(comparison.metric) is not None]
         loaded = {c.spec.seed: c.predictions() for c in cells if c.predictions is not None}
+        tasks = {cell.spec.seed: cell.record.task for cell in cells if cell.record is not None}
         if not loaded:
             continue
         for values in loaded.values():
@@ -155,9 +156,8 @@ def collect(comparison: Comparison) -> list[Entry]:
         seeds = tuple(known_first(loaded))
         logits = np.stack([loaded[seed]["logits"] for seed in seeds])
         labels = loaded[seeds[0]]["labels"].astype(np.int64)
-        found.append(
-            Entry(config, seeds, labels, comparison.task.outputs.predicted(logits), logits, comparison.measure)
-        )
+        predicted = np.stack([tasks[seed].outputs.predicted(loaded[seed]["logits"]) for seed in seeds])
+        found.append(Entry(config, seeds, labels, predicted, logits, comparison.measure))
     return found
 
 

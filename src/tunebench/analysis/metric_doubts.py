@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.wording import show_difference, show_interval
 from tunebench.stats import Difference
@@ -67,7 +65,7 @@ def _few_tested(chosen: Entry) -> list[str]:
     if chosen.metric.name != DEFAULT_METRIC:
         return []
     names = chosen.config.cells[0].spec.data.label_names
-    counts = np.bincount(chosen.labels, minlength=chosen.classes)
+    counts = _task(chosen).counts(chosen.labels, chosen.classes)
     few = [(int(n), str(name)) for name, n in zip(names, counts, strict=False) if 0 < n < FEW_TESTED]
     if not few:
         return []

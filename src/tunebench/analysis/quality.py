@@ -11,10 +11,18 @@ from scipy.special import log_softmax, logsumexp
 from tunebench.analysis.evidence import SEED, Entry
 from tunebench.stats import Calibration, calibration
 
+#: Why the calibration of confidences, confusions and single texts are left out for several labels a text.
+ONLY_EXCLUSIVE = (
+    "Left out: a text may have several labels here, so a prediction has no single confidence, and no label is "
+    "taken for another."
+)
+
 
 @dataclass(frozen=True)
 class Agreement:
-    """How strategies share their errors at one size; a strategy's answer is that of its mean probabilities.
+    """How strategies share their errors at one size.
+
+    A strategy's answer is that of its mean probabilities; of several labels a text, those that most seeds give.
 
     Attributes:
         size: Training size.
@@ -32,14 +40,25 @@ class Agreement:
 
 
 def calibrations(entry: Entry) -> list[Calibration]:
-    """Return the calibration of each seed's run on the test part."""
+    """Return the calibration of each seed's run on the test part; none where a text may have several labels."""
+    if entry.labels.ndim > 1:
+        return []
     return [calibration(entry.labels, logits, rng=np.random.default_rng(SEED)) for logits in entry.logits]
 
 
 def mean_probabilities(entry: Entry) -> np.ndarray:
     """Return probabilities averaged over seeds, shape ``(n, classes)``."""
+    if entry.labels.ndim > 1:
+        return np.asarray(entry.metric.outputs.probabilities(entry.logits.astype(np.float64)).mean(0))
     logs = log_softmax(entry.logits.astype(np.float64), axis=2)
     return np.asarray(np.exp(logsumexp(logs, axis=0) - np.log(len(logs))))
+
+
+def _answer(entry: Entry, probabilities: np.ndarray) -> np.ndarray:
+    """Return the answer of all seeds together: the likeliest class, or each label that most of them give."""
+    if entry.labels.ndim > 1:
+        return np.asarray(entry.predictions.mean(0) > 0.5, dtype=np.int64)
+    return np.asarray(probabilities.argmax(1))
 
 
 def agreement(entries: Sequence[Entry]) -> Agreement | None:
@@ -48,10 +67,11 @@ def agreement(entries: Sequence[Entry]) -> Agreement | None:
         return None
     labels = entries[0].labels
     probabilities = np.stack([mean_probabilities(entry) for entry in entries])
-    right = probabilities.argmax(2) == labels
-    truth = probabilities[:, np.arange(len(labels)), labels]
+    outputs = entries[0].metric.outputs
+    answers = np.stack([_answer(entry, shares) for entry, shares in zip(entries, probabilities, strict=True)])
+    right, truth = outputs.right(labels, answers), outputs.of_truth(labels, probabilities)
     wrong = np.flatnonzero(~right.any(0))
-    mixed = np.flatnonzero((probabilities.argmax(2) != probabilities[0].argmax(1)).any(0))
+    mixed = np.flatnonzero(~outputs.right(answers[0], answers).all(0))
     return Agreement(
         entries[0].train_size,
         tuple(entry.label for entry in entries),

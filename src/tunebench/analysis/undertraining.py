@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -15,6 +14,7 @@ from tunebench.recipe import ENOUGH_STEPS, FEW_STEPS
 from tunebench.stats import Difference
 from tunebench.store.record import RunRecord
 from tunebench.strategies import capabilities_of
+from tunebench.tasks.registry import TASKS
 
 #: Shares of the loss of guessing from which on a model has learned nothing: after many steps, and after few.
 NOTHING_LEARNED, LITTLE_LEARNED = 0.9, 0.75
@@ -68,9 +68,10 @@ class Training:
     Attributes:
         steps: The fewest optimisation steps of a run.
         loss: Mean training loss at the end; None where it was not logged, or was smoothed.
-        guessing: The loss of guessing among the classes.
+        guessing: The loss of guessing.
         best_is_last: Whether validation chose the last checkpoint in every run.
         above: The cheap baseline that scores highest above it, and by how much; None where none does.
+        guess: What guessing is, where it is not among the classes.
     """
 
     steps: int
@@ -78,6 +79,7 @@ class Training:
     guessing: float
     best_is_last: bool
     above: tuple[str, str] | None
+    guess: str | None = None
 
     @property
     def few(self) -> bool:
@@ -100,8 +102,8 @@ class Training:
         found = [f"{self.steps:,} steps"]
         if self.nothing_learned:
             found.append(
-                f"a training loss of {self.loss:.2f} at the end, where guessing among {classes} classes gives "
-                f"{self.guessing:.2f}"
+                f"a training loss of {self.loss:.2f} at the end, where "
+                f"{self.guess or f'guessing among {classes} classes'} gives {self.guessing:.2f}"
             )
         if self.best_is_last:
             found.append("the best checkpoint is the last")
@@ -149,14 +151,16 @@ def training_of(entry: Entry, above: tuple[str, str] | None) -> Training | None:
     ]
     if not records:
         return None
+    task = TASKS[entry.config.cells[0].spec.task]
     losses = [_end_loss(record) for record in records]
     known = [loss for loss in losses if loss is not None]
     return Training(
         steps=min(last_step(record.log_history) for record in records),
         loss=fmean(known) if len(known) == len(records) else None,
-        guessing=math.log(entry.classes),
+        guessing=task.guessing_loss(entry.labels, entry.classes),
         best_is_last=all(_best_is_last(record) for record in records),
         above=above,
+        guess=None if task.exclusive else "guessing each label by how often it occurs",
     )
 
 

@@ -47,6 +47,7 @@ def warnings_of(comparison: Comparison, noise: Sequence[str]) -> list[str]:
     return [
         *_damaged(comparison),
         *_selection(comparison),
+        *_thresholds(comparison),
         *test_access(comparison),
         *_seeds(comparison),
         *_absent(comparison),
@@ -71,6 +72,7 @@ def protocol_warnings(comparison: Comparison) -> list[str]:
     return [
         *_damaged(comparison),
         *_selection(comparison),
+        *_thresholds(comparison),
         *test_access(comparison),
         *_seeds(comparison),
         *_absent(comparison),
@@ -93,6 +95,16 @@ def _damaged(comparison: Comparison) -> list[str]:
         for cell in comparison.cells
         if cell.damaged
     ]
+
+
+def _thresholds(comparison: Comparison) -> list[str]:
+    """Say above which probability a label is given, where a text may have several."""
+    if comparison.task.exclusive:
+        return []
+    tuned = [cell.record.thresholds for cell in comparison.scored if cell.record is not None]
+    if any(found is not None for found in tuned):
+        return ["A label is given above its own threshold, chosen on validation; scores on validation are at 0.5."]
+    return ["A label is given where its probability is above 0.5."]
 
 
 def _selection(comparison: Comparison) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,7 +103,7 @@ def predict(
     threads: Annotated[int | None, typer.Option(help="Number of threads.", min=1, max=1024)] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
 ) -> None:
-    """Print the most likely label and its probability for each text, in order."""
+    """Print the most likely label and its probability for each text, in order; of several labels, all."""
     if json_:
         format_ = "jsonl"
     if format_ not in ("jsonl", "csv"):
@@ -129,19 +130,30 @@ def predict(
         jsonl_file=jsonl_file,
         columns=names,
     )
-    write = _writer(format_)
+    write = _writer(format_, several=not predictor.artifact.task.exclusive)
     for prediction in predict_stream(predictor, source):
-        write(prediction.label, prediction.probability)
+        write(asdict(prediction))
 
 
-def _writer(style: str) -> Any:
+def _writer(style: str, *, several: bool) -> Any:
     """Return what writes one line; the header of CSV is written at once."""
     if style == "csv":
         from tunebench.report.tables.render import csv_cell
 
         rows = csv.writer(sys.stdout, lineterminator="\n")
-        rows.writerow(["label", "probability"])
-        return lambda label, probability: rows.writerow([csv_cell(label), f"{probability:.6f}"])
-    return lambda label, probability: sys.stdout.write(
-        json.dumps({"label": label, "probability": round(probability, 6)}) + "\n"
-    )
+        rows.writerow(["labels", "probabilities"] if several else ["label", "probability"])
+        if several:
+            return lambda found: rows.writerow([json.dumps(value) for value in _rounded(found).values()])
+        return lambda found: rows.writerow([csv_cell(found["label"]), f"{found['probability']:.6f}"])
+    return lambda found: sys.stdout.write(json.dumps(_rounded(found)) + "\n")
+
+
+def _rounded(found: dict[str, Any]) -> dict[str, Any]:
+    """Round probabilities to six digits; single ones, and those of several labels."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, (tuple, list)):
+            return [rounded(one) for one in value]
+        return round(value, 6) if isinstance(value, float) else value
+
+    return {name: rounded(value) for name, value in found.items()}

@@ -96,9 +96,10 @@ def dataset_table(split: Any) -> Table:
         len(split),
         lambda column: list(split[column]),
         {
-            column: tuple(feature.names)
+            column: tuple(inner.names)
             for column, feature in split.features.items()
-            if isinstance(feature, datasets.ClassLabel)
+            # Of lists, what they hold.
+            if isinstance(inner := getattr(feature, "feature", feature), datasets.ClassLabel)
         },
         how=("datasets",),
     )
@@ -118,9 +119,12 @@ def _declared_classes(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         return {
-            name: tuple(map(str, feature["names"]))
+            name: tuple(map(str, inner["names"]))
             for name, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+            # Of lists, what they hold.
+            if isinstance(feature, dict)
+            and isinstance(inner := feature.get("feature", feature), dict)
+            and inner.get("_type") == "ClassLabel"
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}

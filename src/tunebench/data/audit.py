@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -58,6 +59,7 @@ class SplitAudit:
         conflicting: Distinct texts with more than one label.
         empty: Texts without a visible character; pairs where one of the two is.
         sides: By column, the characters of the texts of pairs; nothing where texts are no pairs.
+        labels_per_text: How many texts have how many labels; ``None`` where each has one.
     """
 
     examples: int
@@ -69,6 +71,7 @@ class SplitAudit:
     conflicting: int
     empty: int
     sides: dict[str, LengthSummary] = field(default_factory=dict)
+    labels_per_text: dict[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,12 @@ def _audit_split(
         duplicates=len(split) - len(labels),
         conflicting=sum(len(found) > 1 for found in labels.values()),
         empty=sum(any(map(is_blank, sides_of(text))) for text in split.texts),
+        labels_per_text=None if dataset.task.exclusive else _labels_per_text(split),
     )
+
+
+def _labels_per_text(split: Split) -> dict[int, int]:
+    return dict(sorted(Counter(split.labels.sum(1).tolist()).items()))
 
 
 def _sides(split: Split, columns: Sequence[str]) -> dict[str, LengthSummary]:
@@ -263,9 +271,11 @@ def _split_warnings(split: SplitAudit, max_length: int | None) -> list[str]:
     if split.duplicates:
         lines.append(f"{split.duplicates} texts are copies of earlier ones.")
     if split.conflicting:
-        lines.append(f"{split.conflicting} texts have more than one label.")
+        several = split.labels_per_text is not None
+        what = "stand more than once, with different labels" if several else "have more than one label"
+        lines.append(f"{split.conflicting} texts {what}.")
     top = max(split.per_class, key=lambda label: split.per_class[label])
-    if split.per_class[top] > NEAR_CONSTANT * split.examples:
+    if split.labels_per_text is None and split.per_class[top] > NEAR_CONSTANT * split.examples:
         lines.append(
             f"{split.share[top]:.1%} of the labels are {top!r}; a model that always answers it has this accuracy."
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tunebench.data.labels import is_list
 from tunebench.data.reading import listed
 from tunebench.data.sources import RawData
-from tunebench.data.table import Table, use_names
+from tunebench.data.table import use_names
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,18 @@ class LabelValues:
     notes: tuple[str, ...] = ()
 
 
-def label_values(raw: RawData, column: str) -> LabelValues:
-    """Read the labels of all parts.
+def label_values(
+    raw: RawData, column: str, *, split: Callable[[Sequence[Any]], list[Any]] | None = None
+) -> LabelValues:
+    """Read the labels of all parts. Of lists, their members are read.
 
     Each part's numbers are replaced by the names that this part declares. A part that declares none, and holds
     numbers, is read with the names of another; one that holds names is left alone.
+
+    Args:
+        raw: The source.
+        column: The label column.
+        split: Makes lists of the column's values.
 
     Raises:
         DataError: A number lies outside the declared names.
@@ -40,7 +48,8 @@ def label_values(raw: RawData, column: str) -> LabelValues:
     notes: list[str] = []
     found: dict[str, list[Any]] = {}
     for part, table in raw.parts.items():
-        found[part], note = _read(table, column, part, names[part], declared)
+        values = table.values(column) if split is None else split(table.values(column))
+        found[part], note = _read(values, table.numbers, part, names[part], declared)
         notes += note
     for part in ("validation", "test"):
         if names.get(part) and names["train"] and names[part] != names["train"]:
@@ -49,12 +58,13 @@ def label_values(raw: RawData, column: str) -> LabelValues:
 
 
 def _read(
-    table: Table, column: str, part: str, own: Sequence[str], declared: Sequence[str]
+    values: list[Any], numbers: Sequence[int] | None, part: str, own: Sequence[str], declared: Sequence[str]
 ) -> tuple[list[Any], list[str]]:
-    values = table.values(column)
     notes: list[str] = []
     if not declared:
         return values, notes
+    if any(map(is_list, values)):
+        return _read_lists(values, numbers, part, own, declared)
     values = [_as_number(value, declared) for value in values]
     if not own:
         if not any(isinstance(value, int) for value in values):
@@ -64,7 +74,25 @@ def _read(
     missing = sum(value == -1 for value in values if not isinstance(value, bool))
     if missing:
         notes.append(f"{part}: {missing} labels are -1, which means no label where class names are declared.")
-    return use_names(values, own or declared, table.numbers), notes
+    return use_names(values, own or declared, numbers), notes
+
+
+def _read_lists(
+    values: list[Any], numbers: Sequence[int] | None, part: str, own: Sequence[str], declared: Sequence[str]
+) -> tuple[list[Any], list[str]]:
+    """Read the members of lists as single labels are read; other values are left alone."""
+    rows = [row for row, value in enumerate(values) if is_list(value)]
+    lists = [list(values[row]) for row in rows]
+    places = [
+        row if numbers is None else numbers[row]
+        for row, own_list in zip(rows, lists, strict=True)
+        for _ in own_list
+    ]
+    flat, notes = _read([label for labels in lists for label in labels], places, part, own, declared)
+    found, named = list(values), iter(flat)
+    for row, labels in zip(rows, lists, strict=True):
+        found[row] = [next(named) for _ in labels]
+    return found, notes
 
 
 def _as_number(value: Any, declared: Sequence[str]) -> Any:

@@ -34,13 +34,17 @@ class Groups:
         rank = np.empty(len(firsts), dtype=np.int64)
         rank[np.argsort(firsts)] = np.arange(len(firsts))
         number = rank[number]
-        classes = int(labels.max(initial=-1)) + 1
-        counts = np.bincount(number * classes + labels[order], minlength=len(firsts) * classes)
-        counts = counts.reshape(len(firsts), classes)
+        if labels.ndim == 2:
+            counts = np.zeros((len(firsts), labels.shape[1]), dtype=np.int64)
+            np.add.at(counts, number, labels[order])
+        else:
+            classes = int(labels.max(initial=-1)) + 1
+            counts = np.bincount(number * classes + labels[order], minlength=len(firsts) * classes)
+            counts = counts.reshape(len(firsts), classes)
         rarity = np.where(counts > 0, counts.sum(axis=0), np.iinfo(np.int64).max)
         stratum = rarity.argmin(axis=1)
         weight = counts[np.arange(len(firsts)), stratum]
-        return cls(number, counts.sum(axis=1), counts > 0, stratum, weight)
+        return cls(number, np.bincount(number, minlength=len(firsts)), counts > 0, stratum, weight)
 
     def interleaved(self) -> np.ndarray:
         """Return the groups in an order in which their strata are evenly interleaved.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tunebench.data.grouping import Groups
+from tunebench.data.label_splits import spread_places
 from tunebench.data.rules import SplitRules
 from tunebench.data.split_checks import Names, check_every_class, check_held_out
 
@@ -36,7 +37,7 @@ def held_out_count(
     if rules.group_of is None or rules.times is not None or not len(labels):
         return fifth
     order, ends = _whole_groups(labels, _drawn(len(labels), seed, rules), rules.group_of)
-    firsts = np.unique(labels[order], return_index=True)[1]
+    firsts = np.unique(labels[order], return_index=True)[1] if labels.ndim == 1 else np.zeros(1, dtype=np.int64)
     fit = ends[(ends > firsts.max(initial=-1)) & (ends < len(labels))] if len(order) else ends
     return int(fit[np.abs(fit - len(labels) * HELD_OUT).argmin()]) if len(fit) else fifth
 
@@ -78,7 +79,7 @@ def hold_out(
         order = _whole_texts(labels, drawn, rules.copies_of)
     else:
         order = interleaved(labels, drawn)
-    if rules.times is None:
+    if rules.times is None and labels.ndim == 1:
         check_every_class(labels[order], count, names)
     test = np.sort(order[:count])
     return test, _apart(test, rules)
@@ -91,7 +92,11 @@ def interleaved(labels: np.ndarray, order: np.ndarray) -> np.ndarray:
     nested, which shares made by rounding each count alone are not: under largest remainders a class
     may lose a seat when the total grows. It is the divisor method of Webster and Sainte-Laguë; a
     class is off its exact share by at most ``(1 + classes * its share) / 2`` examples.
+
+    Of texts with several labels, every label is spread evenly; see :mod:`tunebench.data.label_splits`.
     """
+    if labels.ndim == 2:
+        return order[np.argsort(spread_places(labels[order]), kind="stable")]
     ordered = labels[order]
     place = np.empty(len(order))
     for label in np.unique(ordered):

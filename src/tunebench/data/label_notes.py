@@ -40,11 +40,13 @@ def note_classes(counts: Mapping[str | int, int], where: str) -> list[str]:
             f"{where}: {share([name])} are {shown(name)}, which often stands for a missing label. Here it is a "
             f"class. To leave these rows out, set data.labels.drop: {_yaml([name])}."
         )
-    for found, how in _combinations(names):
+    for found, how, sign in _combinations(names):
+        remedy = "Keep one label per text, or use data.labels.drop or data.labels.merge."
+        if sign is not None:
+            remedy = f"To read several labels per text, set data.label_delimiter: {sign!r}."
         notes.append(
             f"{where}: {len(found)} of {len(names)} classes ({share(found)}) look like several labels {how}: "
-            f"{listed(map(shown, found), 4)}. Each combination is a class of its own, since several labels per "
-            "text are not supported. Keep one label per text, or use data.labels.drop or data.labels.merge."
+            f"{listed(map(shown, found), 4)}. Each combination is a class of its own. {remedy}"
         )
     for same in _lookalikes(names):
         each = ", ".join(f"{shown(name)} ({by_name[name]})" for name in same)
@@ -69,11 +71,11 @@ def _placeholders(names: list[str]) -> Iterator[str]:
         yield "-1"
 
 
-def _combinations(names: list[str]) -> Iterator[tuple[list[str], str]]:
-    """Yield classes that look like lists, and how they are written."""
+def _combinations(names: list[str]) -> Iterator[tuple[list[str], str, str | None]]:
+    """Yield classes that look like lists, how they are written, and the sign between their parts."""
     bracketed = [name for name in names if _BRACKETED.fullmatch(name)]
     if bracketed:
-        yield bracketed, "written as a list"
+        yield bracketed, "written as a list", None
     rest = [name for name in names if not _BRACKETED.fullmatch(name)]
     for sign in _SEPARATORS:
         parts = {name: [part.strip() for part in name.split(sign)] for name in rest}
@@ -85,7 +87,7 @@ def _combinations(names: list[str]) -> Iterator[tuple[list[str], str]]:
             if len(found) > 1 and all(found) and any(often[part] > 1 for part in found)
         ]
         if joined:
-            yield joined, f"joined by {sign!r}"
+            yield joined, f"joined by {sign!r}", sign
 
 
 def _lookalikes(names: list[str]) -> list[list[str]]:

@@ -122,7 +122,7 @@ def clean_labels(
         elif isinstance(label, (str, int)):
             labels[row] = label
         else:
-            (lists if _is_list(value) else odd).append(row)
+            (lists if is_list(value) else odd).append(row)
     found = frozenset(labels.values())
     wrong = {"missing": missing, "lists": lists, "odd": odd}
     raise_all(_complaints(values, found, wrong, where, choices, numbers))
@@ -130,7 +130,7 @@ def clean_labels(
     if missing:
         left_out.append(_left_out(missing, len(values), where, "the label is missing", "data.labels.missing: drop"))
     for name in choices.drop:
-        dropped = [row for row, label in labels.items() if _is_called(label, name)]
+        dropped = [row for row, label in labels.items() if is_called(label, name)]
         for row in dropped:
             del labels[row]
         if dropped:
@@ -157,7 +157,7 @@ def check_choices(choices: LabelChoices, found: Collection[Label]) -> None:
         DataError: Some are not there.
     """
     names = [*choices.drop, *(choices.merge if isinstance(choices.merge, dict) else ())]
-    unknown = [name for name in names if not any(_is_called(label, name) for label in found)]
+    unknown = [name for name in names if not any(is_called(label, name) for label in found)]
     if not unknown:
         return
     looks = {alike(name) for name in unknown}
@@ -256,7 +256,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _is_list(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Tell whether a value stands for no label: null, NaN, or blank."""
+    return not is_list(value) and _plain(value) is None
+
+
+def is_list(value: Any) -> bool:
+    """Tell whether a value holds several."""
     return isinstance(value, (list, tuple, set, frozenset, np.ndarray))
 
 
@@ -286,10 +292,11 @@ def _complaints(
         errors.append(
             DataError(
                 f"{where}: {len(lists)} of {len(values)} labels are lists ({named_rows(lists, numbers)}); "
-                "several labels per text are not supported.",
+                "data.task: single_label asks for one label per text.",
                 value=values[lists[0]],
                 allowed="one label per text: a string, a whole number, or true and false",
-                fix="keep one label per text, or name another label column: data.label_column",
+                fix="drop data.task: single_label, so that a text may have several; or name another label column: "
+                "data.label_column",
             )
         )
     if odd:
@@ -323,7 +330,7 @@ def _is_name(label: str) -> bool:
     return not any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in label)
 
 
-def _is_called(label: Label, name: str) -> bool:
+def is_called(label: Label, name: str) -> bool:
     """Tell whether a label is the one that a study calls ``name``."""
     same = whole_number(name)
     return str(label) == name or (same is not None and whole_number(label) == same)
@@ -340,7 +347,7 @@ def _merged(labels: list[Label], choices: LabelChoices, where: str) -> tuple[lis
     counts: Counter[tuple[str, str]] = Counter()
     targets: dict[Label, Label] = {}
     for label in set(labels):
-        name = next((name for name in choices.merge if _is_called(label, name)), None)
+        name = next((name for name in choices.merge if is_called(label, name)), None)
         targets[label] = label if name is None else choices.merge[name]
     for label in labels:
         if targets[label] != label:

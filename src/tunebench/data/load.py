@@ -10,10 +10,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from tunebench.data.columns import Columns, find_columns, unused_columns
-from tunebench.data.declared import label_values
 from tunebench.data.hub import read_hub
 from tunebench.data.inputs import Inputs
-from tunebench.data.labels import Classes, Label, check_choices, encode_labels, find_classes
+from tunebench.data.labels import Classes, Label, check_choices, find_classes
 from tunebench.data.more_columns import check_named, column_notes, named_columns
 from tunebench.data.packaged import DATASETS
 from tunebench.data.part_names import PARTS
@@ -23,6 +22,7 @@ from tunebench.data.reference import DataConfig, DataRef, ReadOptions
 from tunebench.data.rows import Rows, read_rows
 from tunebench.data.sources import RawData, read_path
 from tunebench.data.split_column import split_by_column
+from tunebench.data.target import Target, find_target
 from tunebench.data.types import Split, TextDataset
 from tunebench.errors import DataError, TunebenchError, raise_all
 from tunebench.files import local_path
@@ -52,16 +52,25 @@ def load_dataset(config: DataConfig, *, recorded: DataRef | None = None) -> Text
     raw = split_by_column(_read(config), config)
     _check_parts(raw, config)
     columns = _find_columns(raw, config, recorded)
-    values = label_values(raw, columns.label)
+    target = find_target(raw, columns.label, config)
+    values = target.values
     for part in ("validation", "test"):
         if part in values.values and all(value is None for value in values.values[part]):
             raw = _without(raw, part)
     problems = _Problems()
     rows = {
-        part: read_rows(table, columns.inputs, values.values[part], where=part, config=config, catch=problems.catch)
+        part: read_rows(
+            table,
+            columns.inputs,
+            values.values[part],
+            where=part,
+            config=config,
+            clean=target.clean,
+            catch=problems.catch,
+        )
         for part, table in raw.parts.items()
     }
-    classes, encoded = _encode(rows, values.declared, config, problems)
+    classes, encoded = _encode(rows, target, config, problems)
     raise_all(problems.found)
     assert classes is not None
     splits = {
@@ -74,14 +83,16 @@ def load_dataset(config: DataConfig, *, recorded: DataRef | None = None) -> Text
         *(note for kept in rows.values() if kept.labels for note in kept.labels.notes),
         *classes.notes,
     )
+    notes = (*target.notes, *values.notes, *remarks, *column_notes(raw, config))
     return TextDataset(
         source=config.source,
         revision=raw.revision,
         label_names=tuple(str(value) for value in classes.values),
         train=splits["train"],
         test=splits.get("test"),
-        reading=_account(raw, config, columns, rows, (*values.notes, *remarks, *column_notes(raw, config))),
+        reading=_account(raw, config, columns, rows, notes),
         validation=splits.get("validation"),
+        task=target.task,
         inputs=columns.inputs if len(columns.inputs.columns) > 1 or columns.inputs.join is not None else None,
     )
 
@@ -117,13 +128,14 @@ def _account(
     """Say what was read, and name everything that was not."""
     tables = list(raw.parts.values())
     named = named_columns(config)
+    used = [*named.values(), *(config.label_columns or ())]
     return Reading(
         files={part: table.files for part, table in raw.parts.items() if table.files},
-        columns=_text_roles(columns.inputs) | {"label": columns.label} | named,
+        columns=_text_roles(columns.inputs) | {"label": listed(config.label_columns or (columns.label,))} | named,
         passed_over=(
             *raw.passed_over,
             *(item for table in tables for item in table.passed_over),
-            *unused_columns(raw.train, tables[1:], columns, used=list(named.values())),
+            *unused_columns(raw.train, tables[1:], columns, used=used),
             *(item for kept in rows.values() for item in kept.left_out),
         ),
         notes=(*raw.notes, *(note for table in tables for note in table.notes), *columns.notes, *notes),
@@ -139,7 +151,7 @@ def _text_roles(inputs: Inputs) -> dict[str, str]:
 
 
 def _encode(
-    rows: dict[str, Rows], declared: Sequence[str] | None, config: DataConfig, problems: _Problems
+    rows: dict[str, Rows], target: Target, config: DataConfig, problems: _Problems
 ) -> tuple[Classes | None, dict[str, np.ndarray]]:
     """Find the classes of the training rows, and the class of every row."""
     labels = {where: part.labels for where, part in rows.items() if part.labels is not None}
@@ -150,14 +162,17 @@ def _encode(
     problems.catch(lambda: check_choices(config.labels, found))
     classes = problems.catch(
         lambda: find_classes(
-            train.values, where="train", declared=declared or None, by_likeness=config.labels.merge == "alike"
+            target.flat(train),
+            where="train",
+            declared=target.values.declared or None,
+            by_likeness=config.labels.merge == "alike",
         )
     )
     encoded: dict[str, np.ndarray] = {}
     if classes is None:
         return None, encoded
     for where, part in labels.items():
-        indices = problems.catch(partial(encode_labels, part.values, classes, where=where))
+        indices = problems.catch(partial(target.encode, part, classes, where=where))
         if indices is not None:
             encoded[where] = indices
     return classes, encoded
@@ -221,10 +236,21 @@ def _refuse_unused(settings: Sequence[tuple[str, Any, str]]) -> None:
 
 def _find_columns(raw: RawData, config: DataConfig, recorded: DataRef | None) -> Columns:
     inputs = config.inputs or (recorded.inputs if recorded is not None else None)
-    columns = find_columns(raw.train, inputs=inputs, label=config.label_column, together=recorded is None)
+    several = config.label_columns or ()
+    unknown = [name for name in several if name not in raw.train.columns]
+    if unknown:
+        raise DataError(
+            "There are no such label columns.",
+            value=listed(unknown),
+            allowed=listed(raw.train.columns, 30),
+            fix="correct data.label_columns",
+        )
+    label = several[0] if several else config.label_column
+    columns = find_columns(raw.train, inputs=inputs, label=label, together=recorded is None)
     check_named(raw, columns, config)
+    labels = several or (columns.label,)
     for part, table in raw.parts.items():
-        lacking = [name for name in (*columns.inputs.columns, columns.label) if name not in table.columns]
+        lacking = [name for name in (*columns.inputs.columns, *labels) if name not in table.columns]
         if lacking:
             fix = "give both splits the same columns"
             if part == "validation":

@@ -59,7 +59,8 @@ class LabelChoices(Frozen):
     """What becomes of labels that are not what they should be; by default they are kept, and noted.
 
     ``merge`` renames labels, and so makes one class of several; ``alike`` does it for all that differ only in case,
-    blanks, invisible characters, quotation marks around them or Unicode normal form.
+    blanks, invisible characters, quotation marks around them or Unicode normal form. Where a text may have several
+    labels, ``drop`` takes a label off the texts that have it.
     """
 
     merge: Literal["alike"] | dict[LabelName, LabelName] | None = Field(
@@ -67,6 +68,9 @@ class LabelChoices(Frozen):
     )
     drop: tuple[LabelName, ...] = Field(default=(), description="labels whose rows are left out")
     missing: Literal["refuse", "drop"] = Field(default="refuse", description="rows without a label")
+    none: Literal["refuse", "drop", "keep"] = Field(
+        default="refuse", description="texts without any label, where a text may have several"
+    )
 
     @field_validator("drop", mode="before")
     @classmethod
@@ -116,6 +120,15 @@ class DataConfig(ReadOptions):
         default=None, description="makes one text of several columns: a template such as '{title}. {body}'"
     )
     label_column: ColumnName | None = None
+    task: Literal["single_label", "multi_label"] | None = Field(
+        default=None, description="whether a text has one label or several; unset, the label column tells"
+    )
+    label_delimiter: str | None = Field(
+        default=None, min_length=1, max_length=10, description="between several labels of a text, such as |"
+    )
+    label_columns: tuple[ColumnName, ...] | None = Field(
+        default=None, min_length=2, description="columns of 0 and 1, one a label, in place of one label column"
+    )
     validation: Literal["own", "drawn"] | None = Field(
         default=None,
         description="own: the validation part that the data brings; drawn: a share of each training subset; unset, "
@@ -132,6 +145,20 @@ class DataConfig(ReadOptions):
     )
     labels: LabelChoices = Field(default_factory=LabelChoices)
     texts: TextChoices = Field(default_factory=TextChoices)
+
+    @model_validator(mode="after")
+    def _one_way_to_write_labels(self) -> DataConfig:
+        several = {"label_delimiter": self.label_delimiter, "label_columns": self.label_columns}
+        given = [name for name, value in several.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError("label_delimiter and label_columns are two ways to write labels; drop one of them")
+        if self.label_columns and self.label_column is not None:
+            raise ValueError("label_column and label_columns both name the labels; drop one of them")
+        if given and self.task == "single_label":
+            raise ValueError(f"{given[0]} is for several labels a text; drop it, or task: single_label")
+        if self.label_columns and len(set(self.label_columns)) < len(self.label_columns):
+            raise ValueError("label_columns names a column twice")
+        return self
 
     @field_validator("text_columns", mode="before")
     @classmethod

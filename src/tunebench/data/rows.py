@@ -10,10 +10,12 @@ from typing import Any
 from tunebench.data.columns import check_texts, is_empty
 from tunebench.data.groups import read_groups
 from tunebench.data.inputs import Inputs
-from tunebench.data.labels import Labels, clean_labels
+from tunebench.data.label_sets import LabelSets
+from tunebench.data.labels import Labels
 from tunebench.data.reading import PassedOver, named_rows
 from tunebench.data.reference import DataConfig
 from tunebench.data.table import Table
+from tunebench.data.target import Cleaner
 from tunebench.data.text import Text
 from tunebench.data.times import read_times
 from tunebench.data.types import Time
@@ -42,7 +44,7 @@ class Rows:
     """
 
     texts: list[Text] | None
-    labels: Labels | None
+    labels: Labels | LabelSets | None
     left_out: tuple[PassedOver, ...] = ()
     groups: list[str] | None = None
     times: list[Time] | None = None
@@ -50,7 +52,14 @@ class Rows:
 
 
 def read_rows(
-    table: Table, inputs: Inputs, label_values: Sequence[Any], *, where: str, config: DataConfig, catch: Catch
+    table: Table,
+    inputs: Inputs,
+    label_values: Sequence[Any],
+    *,
+    where: str,
+    config: DataConfig,
+    clean: Cleaner,
+    catch: Catch,
 ) -> Rows:
     """Check the texts and labels of one split.
 
@@ -60,12 +69,11 @@ def read_rows(
         label_values: Its column of labels.
         where: The split's name, for messages.
         config: What is to be left out.
+        clean: Checks the labels.
         catch: Keeps errors, so that those of texts and labels can be reported together.
     """
     columns, numbers = {name: table.values(name) for name in inputs.columns}, table.numbers
-    labels: Labels | None = catch(
-        lambda: clean_labels(label_values, where=where, choices=config.labels, numbers=numbers)
-    )
+    labels: Labels | LabelSets | None = catch(lambda: clean(label_values, where=where, numbers=numbers))
     kept = range(table.rows) if labels is None else labels.rows
     left_out = () if labels is None else labels.left_out
     if config.texts.empty == "drop":

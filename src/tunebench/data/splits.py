@@ -71,7 +71,8 @@ class Draw:
     """The parts before a training size cuts them.
 
     Attributes:
-        labels: Labels of the training split.
+        labels: What the training split is stratified by: classes, of which every part needs all; or a 0/1 matrix
+            of the labels of each text, which are spread as evenly as they can be.
         names: Of the classes of the training split, by number.
         fraction: Share of each class that validates.
         rules: What the draw respects.
@@ -107,15 +108,16 @@ class Draw:
         """
         if train_size > len(self.order):
             raise self._too_large(train_size)
-        check_train_size(
-            self.labels[self.order],
-            self.chosen,
-            train_size,
-            self.fraction,
-            self.names,
-            rules=self.rules,
-            again=self._with_fraction,
-        )
+        if self.labels.ndim == 1:
+            check_train_size(
+                self.labels[self.order],
+                self.chosen,
+                train_size,
+                self.fraction,
+                self.names,
+                rules=self.rules,
+                again=self._with_fraction,
+            )
         subset, chosen = self.order[:train_size], self.chosen[:train_size]
         return Parts(
             train=subset[~chosen],
@@ -164,8 +166,8 @@ def draw_parts(
     examples, so that all the others can be used.
 
     Args:
-        train_labels: Labels of the training split.
-        test_labels: Labels of the test split, or ``None``.
+        train_labels: What the training split is stratified by; see :class:`Draw`.
+        test_labels: The same of the test split, or ``None``.
         subset_seed: Seed of the shuffled order.
         validation_fraction: Share of each class that is set aside: of a class's first k examples in the
             subset, ``floor(k * validation_fraction)``. 0 with a validation part of the data's own.
@@ -180,6 +182,7 @@ def draw_parts(
         DataError: The data cannot bring every class into every part, or the test size does not fit.
     """
     rules, fraction = rules or SplitRules(), exact(validation_fraction)
+    one_each = train_labels.ndim == 1
     names = label_names or range(int(train_labels.max(initial=0)) + 1)
     seed = subset_seed if test_seed is None else test_seed
     # The latest rows test whatever their classes.
@@ -187,7 +190,8 @@ def draw_parts(
     if test_labels is None:
         check_held_out(test_size, len(train_labels))
     check_groups(rules, fraction, held_out=test_labels is None)
-    check_classes(train_labels, fraction, names, held_out=every_class, rules=rules)
+    if one_each:
+        check_classes(train_labels, fraction, names, held_out=every_class, rules=rules)
     left_out = _nothing()
     order = shuffled(len(train_labels), subset_seed)
     if test_labels is None:
@@ -196,10 +200,13 @@ def draw_parts(
         check_left(order, test, left_out, rules)
     else:
         test = np.sort(_draw_test(test_labels, seed, test_size, label_names))
+    if not one_each:
+        # Every subset is then stratified too, as far as its size goes.
+        order = interleaved(train_labels, order)
     chosen, apart = _sides(train_labels, order, fraction, rules)
     return Draw(
         labels=train_labels,
-        names={int(label): names[label] for label in np.unique(train_labels)},
+        names={int(label): names[label] for label in np.unique(train_labels)} if one_each else {},
         fraction=fraction,
         rules=rules,
         rows=order,
@@ -237,5 +244,6 @@ def _draw_test(labels: np.ndarray, seed: int, size: int, names: Names | None) ->
             fix="lower test_size, or leave it out to score all",
         )
     order = interleaved(labels, shuffled(len(labels), seed))
-    check_every_class(labels[order], size, names)
+    if labels.ndim == 1:
+        check_every_class(labels[order], size, names)
     return order[:size]

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from tunebench.data.grouping import Groups
+from tunebench.data.label_splits import choose_labelled
 from tunebench.data.rules import SplitRules
 
 
@@ -35,8 +36,11 @@ def choose_validation(labels: np.ndarray, order: np.ndarray, fraction: Fraction,
 def _mask(labels: np.ndarray, fraction: Fraction) -> np.ndarray:
     """Mark, within each class, the k-th examples at which ``floor(k * fraction)`` grows.
 
-    That depends on k alone and never on what comes later, which is what nests the parts.
+    That depends on k alone and never on what comes later, which is what nests the parts. Of texts with several
+    labels, see :func:`~tunebench.data.label_splits.choose_labelled`.
     """
+    if labels.ndim == 2:
+        return choose_labelled(labels, fraction)
     mask = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

@@ -26,19 +26,21 @@ class TokenDataset(Dataset[dict[str, object]]):
 
     Args:
         texts: The tokenised texts.
-        labels: What the loss is given of each text: an integer, or a row of numbers.
+        labels: A row a text.
+        targets: What the loss is given of each text; by default its label.
     """
 
-    def __init__(self, texts: TokenRows, labels: np.ndarray) -> None:
+    def __init__(self, texts: TokenRows, labels: np.ndarray, targets: np.ndarray | None = None) -> None:
         if len(texts) != len(labels):
             raise ValueError(f"{len(texts)} texts but {len(labels)} labels")
         self.texts, self.labels = texts, labels
+        self._targets = labels if targets is None else targets
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, object]:
-        return {"input_ids": self.texts[index], "labels": self.labels[index]}
+        return {"input_ids": self.texts[index], "labels": self._targets[index]}
 
 
 def rounded_up(width: int) -> int:

@@ -20,6 +20,7 @@ from tunebench.study.spec import RunSpec
 
 if TYPE_CHECKING:
     from tunebench.models.architectures import Architecture
+    from tunebench.tasks.base import Task
     from tunebench.training.estimate import Estimate
 
 #: Free space that stays untouched.
@@ -76,6 +77,51 @@ def check_strategies(study: StudyConfig, architecture: Architecture) -> list[Tun
                     f"{architecture.model_type} cannot be trained with strategy {label!r}: {reason}",
                     value=", ".join(f"{key}: {value}" for key, value in config.params.items()) or config.kind,
                     fix=f"change or remove strategies.{label}; tunebench strategies lists all strategies",
+                )
+            )
+    return errors
+
+
+def check_task(study: StudyConfig, task: Task) -> list[TunebenchError]:
+    """Return what the metric, the strategies and the recipe cannot do with a task."""
+    errors: list[TunebenchError] = []
+    if study.metric not in task.metrics:
+        errors.append(
+            ConfigError(
+                f"The metric {study.metric} is not defined for {task.label}.",
+                value=f"metric: {study.metric}",
+                allowed=", ".join(task.metrics),
+                fix=f"set metric: {task.default_metric}",
+            )
+        )
+    if study.thresholds == "tuned" and (task.exclusive or study.selection != "validation"):
+        needs = "several labels a text" if task.exclusive else "a validation part to choose on"
+        errors.append(
+            ConfigError(
+                f"thresholds: tuned needs {needs}.",
+                value=task.label if task.exclusive else f"selection: {study.selection}",
+                fix="remove thresholds" + ("" if task.exclusive else ", or set selection: validation"),
+            )
+        )
+    for label, config in study.strategies.items():
+        tasks = STRATEGIES[config.kind].tasks
+        if tasks is not None and task.name not in tasks:
+            able = [name for name, found in STRATEGIES.items() if found.tasks is None or task.name in found.tasks]
+            errors.append(
+                PlanError(
+                    f"Strategy {label!r} cannot learn {task.label}.",
+                    value=config.kind,
+                    allowed=", ".join(able),
+                    fix=f"remove strategies.{label}",
+                )
+            )
+        if study.recipe_of(config).label_smoothing and not task.smooths_labels:
+            errors.append(
+                PlanError(
+                    f"Labels are not smoothed where there are {task.label}.",
+                    value=f"label_smoothing: {study.recipe_of(config).label_smoothing:g} (strategy {label})",
+                    allowed="0",
+                    fix="remove label_smoothing",
                 )
             )
     return errors

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tunebench.data import TextDataset
 from tunebench.data.copies import held_out_copies
+from tunebench.data.cut import Cut
 from tunebench.data.reading import listed
 from tunebench.data.reference import SplitRef
+from tunebench.errors import TunebenchError
 from tunebench.study.config import StudyConfig
 
 
@@ -25,7 +27,49 @@ def part_remarks(
         *_validation(study, dataset),
         *_test(study, dataset, splits, test_size),
         *_groups(study, dataset, splits, most=most, test_size=test_size),
+        *_lacking(study, dataset, splits, most=most, test_size=test_size),
     ]
+
+
+def _lacking(
+    study: StudyConfig, dataset: TextDataset, splits: SplitRef | None, *, most: int, test_size: int
+) -> list[str]:
+    """Say which labels a part lacks, where parts need not hold all of them; of several draws, in the first."""
+    if dataset.task.exclusive:
+        return []
+    cut = Cut(
+        splits=splits,
+        copies=study.copies,
+        subset_seed=study.draws[0][0],
+        test_seed=study.shared_test_seed,
+        validation_fraction=study.drawn_fraction(splits),
+        test_size=test_size,
+    )
+    how = "above 0.5. thresholds: tuned chooses one for each label on validation"
+    if study.thresholds == "tuned":
+        how = (
+            "above its own threshold, which is the best for its F1 on validation, or 0.5 where no text there has it"
+        )
+    lines: dict[str, None] = {f"note: a label is given where its probability is {how}.": None}
+    for size in study.train_sizes:
+        try:
+            parts = cut.parts(dataset, most if size == "all" else size)
+        except TunebenchError:
+            continue  # said where sizes are checked
+        test = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
+        own = dataset.validation if parts.validation_from == "validation" else dataset.train
+        assert own is not None
+        found = {
+            f"the training part at {size}": (dataset.train, parts.train),
+            f"the validation part at {size}" if own is dataset.train else "validation": (own, parts.validation),
+            "the test part": (test, parts.test),
+        }
+        for where, (split, rows) in found.items():
+            counts = dataset.task.counts(split.labels[rows], len(dataset.label_names))
+            absent = [name for name, count in zip(dataset.label_names, counts, strict=True) if not count]
+            if absent and len(rows):
+                lines[f"note: {where} has no text with {listed(absent)}."] = None
+    return list(lines)
 
 
 def _validation(study: StudyConfig, dataset: TextDataset) -> list[str]:
@@ -45,7 +89,9 @@ def _validation(study: StudyConfig, dataset: TextDataset) -> list[str]:
         line += f" validation_fraction: {study.validation_fraction:g} has no effect."
     counts = dataset.task.counts(own.labels, len(dataset.label_names))
     absent = [name for name, count in zip(dataset.label_names, counts, strict=True) if not count]
-    return [line, f"note: validation has no example of {listed(absent)}."] if absent else [line]
+    # Of several labels it is said below, with the other parts.
+    lacks = absent and dataset.task.exclusive
+    return [line, f"note: validation has no example of {listed(absent)}."] if lacks else [line]
 
 
 def _test(study: StudyConfig, dataset: TextDataset, splits: SplitRef | None, test_size: int) -> list[str]:

@@ -12,7 +12,7 @@ from tunebench.data.reference import DataRef, SplitRef
 from tunebench.data.rules import split_ref
 from tunebench.errors import TunebenchError, raise_all
 from tunebench.execution.begun import begun_copies, begun_data, begun_params, begun_runs, begun_validation
-from tunebench.execution.checks import available, check_sizes, check_strategies
+from tunebench.execution.checks import available, check_sizes, check_strategies, check_task
 from tunebench.execution.part_remarks import part_remarks
 from tunebench.machine.settings import Execution
 from tunebench.models.loading import inspect_base, load_architecture, load_tokenizer, model_folder, resolve_model
@@ -107,12 +107,15 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
         most, scored = available(study, dataset, splits)
         for line in part_remarks(study, dataset, splits, most=most, test_size=scored):
             tell(line)
+        errors += check_task(study, dataset.task)
         errors += check_sizes(study, dataset, splits)
     if architecture is not None:
         errors += check_strategies(study, architecture)
     if base is not None and dataset is not None:
         try:
-            base_head = base.use_of_head(keep=study.keep_head, label_names=dataset.label_names)
+            base_head = base.use_of_head(
+                keep=study.keep_head, label_names=dataset.label_names, problem_type=dataset.task.problem_type
+            )
         except TunebenchError as error:
             errors.append(error)
     raise_all(errors)

@@ -38,7 +38,7 @@ from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
-from tunebench.tasks.registry import TASKS
+from tunebench.tasks.registry import task_of
 from tunebench.training.linear.exports import LINEAR_FILE, LINEAR_WEIGHTS, linear_facts
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _describe_run(folder: Path) -> Artifact:
         head_share=spec.head_share,
         base=checked_base(spec.model) if wrapped else None,
         run=spec,
-        task=TASKS[spec.task],
+        task=record.task,
         inputs=spec.data.inputs or ONE_TEXT,
     )
 
@@ -182,6 +182,7 @@ def _describe_linear(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         max_length=None if whole else linear.settings.get("max_length"),
         truncation="head",
         head_share=Recipe.model_fields["head_share"].default,
+        task=linear.task,
         inputs=_inputs(facts, folder),
     )
 
@@ -246,6 +247,7 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         truncation=truncation,
         head_share=head_share,
         base=base,
+        task=_task((own or base_config).get("problem_type"), facts, folder),
         inputs=_inputs(facts, folder),
     )
 
@@ -300,8 +302,21 @@ def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Art
         max_length=_max_length(folder, config),
         truncation=truncation,
         head_share=head_share,
+        task=_task(config.get("problem_type"), facts, folder),
         inputs=_inputs(facts, folder),
     )
+
+
+def _task(problem_type: str | None, facts: Mapping[str, Any], folder: Path) -> Task:
+    """Return what was learned, with the thresholds that an export names."""
+    try:
+        return task_of(problem_type).at(facts.get("thresholds"))
+    except (TypeError, ValueError):
+        raise ModelError(
+            "The export names thresholds that are none.",
+            value=f"{folder / EXPORT_FILE}: {facts['thresholds']}",
+            allowed="numbers between 0 and 1, one a label, of a model of several labels a text",
+        ) from None
 
 
 def _configured_classes(config: Mapping[str, Any]) -> int:

@@ -196,12 +196,17 @@ class Predictor:
         return logits
 
     def predict(self, texts: Sequence[Text]) -> np.ndarray:
-        """Return the name of the likeliest label of each text, ``(texts,)``; see :meth:`predict_logits`."""
-        found: np.ndarray = np.asarray(self.label_names)[self.outputs.predicted(self.predict_logits(texts))]
-        return found
+        """Return the name of the likeliest label of each text, ``(texts,)``; see :meth:`predict_logits`.
+
+        Where a text may have several labels, it is a tuple of the names of those above their thresholds.
+        """
+        return self.outputs.named(self.outputs.predicted(self.predict_logits(texts)), self.label_names)
 
     def predict_proba(self, texts: Sequence[Text]) -> np.ndarray:
-        """Return probabilities, float32 ``(texts, classes)``; rows sum to 1. See :meth:`predict_logits`."""
+        """Return probabilities, float32 ``(texts, classes)``; see :meth:`predict_logits`.
+
+        Rows sum to 1, unless a text may have several labels: then each label has a probability of its own.
+        """
         return self.outputs.probabilities(self.predict_logits(texts))
 
 

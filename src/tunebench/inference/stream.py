@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
+
 from tunebench.data.columns import TEXT_NAMES, find_column, is_encodable
 from tunebench.data.delimited import long_fields
 from tunebench.data.inputs import Inputs, template_parts
@@ -35,9 +37,17 @@ class Prediction:
     probability: float
 
 
+@dataclass(frozen=True)
+class LabelsPrediction:
+    """The labels of a text that may have several, the likeliest first, and their probabilities."""
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
 def predict_stream(
     predictor: Predictor, texts: Iterable[tuple[str, Text]], *, chunk: int = CHUNK
-) -> Iterator[Prediction]:
+) -> Iterator[Prediction | LabelsPrediction]:
     """Answer texts one by one, in order, holding no more than a chunk of them.
 
     Args:
@@ -60,9 +70,14 @@ def predict_stream(
                     fix="repair or remove it",
                 )
         found = checked_texts([text for _, text in rows], predictor.inputs, [place for place, _ in rows])
-        shares = predictor.predict_proba(found)
-        for best, row in zip(shares.argmax(axis=1), shares, strict=True):
-            yield Prediction(predictor.label_names[best], float(row[best]))
+        logits, outputs = predictor.predict_logits(found), predictor.outputs
+        for predicted, row in zip(outputs.predicted(logits), outputs.probabilities(logits), strict=True):
+            if predicted.ndim:
+                given = [label for label in np.argsort(-row, kind="stable") if predicted[label]]
+                names = tuple(predictor.label_names[label] for label in given)
+                yield LabelsPrediction(names, tuple(float(row[label]) for label in given))
+            else:
+                yield Prediction(predictor.label_names[predicted], float(row[predicted]))
 
 
 def read_texts(

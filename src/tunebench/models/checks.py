@@ -12,6 +12,7 @@ from tunebench.errors import ModelError, StoreError
 from tunebench.files import read_foreign_json
 from tunebench.models.architectures import ARCHITECTURES, unknown_architecture
 from tunebench.models.weights import INDEX_FILE, SINGLE_FILE, listed
+from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -203,28 +204,21 @@ def check_token_ids(tokenizer: PreTrainedTokenizerBase, rows: int | None, folder
 
 
 def refuse_other_problems(config: Mapping[str, Any], source: str) -> None:
-    """Raise if a classifier was trained for something else than one class per text.
+    """Raise if a model was trained for something that is no task here.
 
     Args:
         config: The content of its config.json.
         source: What the user called it.
 
     Raises:
-        ModelError: Several labels per text, or numbers.
+        ModelError: It was; for numbers, say.
     """
-    reasons = {
-        "multi_label_classification": "The model was trained to give each text several labels, or none. One "
-        "class per text would be a wrong answer, and several labels are not "
-        "supported yet.",
-        "regression": "The model was trained to give each text a number; it is not a classifier.",
-    }
-    problem = config.get("problem_type")
-    if problem in reasons:
+    if config.get("problem_type") == "regression":
         raise ModelError(
-            reasons[problem],
-            value=f"{source}: problem_type: {problem}",
-            allowed="problem_type: single_label_classification, or none",
-            fix="use it with Transformers, or train a model with one class per text: tunebench run",
+            "The model was trained to give each text a number; it is not a classifier.",
+            value=f"{source}: problem_type: regression",
+            allowed=f"problem_type: {', '.join(task.problem_type for task in TASKS.values())}, or none",
+            fix="use it with Transformers, or train a classifier: tunebench run",
         )
 
 

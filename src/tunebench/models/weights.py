@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunebench.errors import ModelError
 from tunebench.files import read_foreign_json
+from tunebench.tasks.classification import CLASSIFICATION
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -195,6 +196,10 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
+#: What a classifier is unless it is said.
+SINGLE_LABEL = CLASSIFICATION.problem_type
+
+
 @dataclass(frozen=True)
 class Base:
     """A base, checked: its encoder is whole.
@@ -219,22 +224,25 @@ class Base:
     pickled_head: bool
     source: str
 
-    def use_of_head(self, *, keep: bool, label_names: Sequence[str]) -> BaseHead | None:
+    def use_of_head(
+        self, *, keep: bool, label_names: Sequence[str], problem_type: str = SINGLE_LABEL
+    ) -> BaseHead | None:
         """Return what a run does with the head of the base; None where there is none and none is asked for.
 
         Args:
             keep: Whether it shall be kept.
             label_names: The classes of the data.
+            problem_type: What Transformers calls the task.
 
         Raises:
             ModelError: It shall be kept and cannot be.
         """
         if keep:
-            self.rows(label_names)
+            self.rows(label_names, problem_type)
             return "kept"
         return "fresh" if self.head else None
 
-    def rows(self, label_names: Sequence[str]) -> list[int]:
+    def rows(self, label_names: Sequence[str], problem_type: str = SINGLE_LABEL) -> list[int]:
         """Return which row of the stored head each class of the data is, matched by name.
 
         Raises:
@@ -243,8 +251,9 @@ class Base:
         what = None
         if not self.head:
             what = "The base has no classification head that could be kept."
-        elif self.problem not in (None, "single_label_classification"):
-            what = f"The head of the base was not trained for one class per text ({self.problem})."
+        elif (self.problem or SINGLE_LABEL) != problem_type:
+            trained = {SINGLE_LABEL: "one class per text"}.get(problem_type, "several labels per text")
+            what = f"The head of the base was not trained for {trained} ({self.problem or 'no problem_type'})."
         elif self.drawn:
             what = f"The head of the base is incomplete; missing: {listed(self.drawn)}."
         if what is not None:

@@ -11,6 +11,7 @@ from tunebench.data.reference import DataConfig
 from tunebench.store.imported import is_imported
 from tunebench.study.config import StrategyConfig, StudyConfig
 from tunebench.study.spec import without_effect
+from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from tunebench.analysis.comparison import Comparison
@@ -29,7 +30,7 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         return None
     first = specs[0]
     axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
-    axes |= {"schema_version", "without_effect", "task", "model", "base_head", "data", "splits"}
+    axes |= {"schema_version", "without_effect", "model", "base_head", "data", "task", "splits"}
     axes |= {"validation_fraction"}
     # What does not reach a run may stand otherwise in it.
     settings = [spec.model_dump(exclude=axes | without_effect(spec.kind)) for spec in specs]
@@ -73,6 +74,8 @@ def data_of(spec: RunSpec) -> DataConfig | None:
     """Return the data of a run as a study names it; None where parts were drawn by columns that no record names."""
     if spec.splits is not None and (spec.splits.groups or spec.splits.times):
         return None
+    if not TASKS[spec.task].exclusive:
+        return None  # nor is it recorded how several labels were written
     own: Literal["own"] | None = "own" if spec.own_validation else None
     return DataConfig(source=spec.data.source, revision=spec.data.revision, validation=own)
 

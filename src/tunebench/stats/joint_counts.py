@@ -31,9 +31,11 @@ class JointCounts:
     """Distinct combinations of a label and the predictions of every predictor.
 
     Attributes:
-        labels: True class of each cell, shape ``(cells,)``.
+        labels: True class of each cell, shape ``(cells,)``; or which labels it has, 0/1 of shape
+            ``(cells, classes)``.
         predictions: Predicted class by predictor and cell, shape ``(predictors, cells)``; or one value a class,
-            ``(predictors, cells, classes)``, where each example is a cell of its own.
+            ``(predictors, cells, classes)``, where each example is a cell of its own. That is also the form of
+            predictions where an example has several labels: 0 or 1, or one value a label.
         counts: Examples in each cell, shape ``(cells,)``.
         classes: Number of classes.
     """
@@ -53,7 +55,7 @@ def joint_counts(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -
     """Count the distinct combinations.
 
     Args:
-        labels: Integers of shape ``(n,)``.
+        labels: Integers of shape ``(n,)``; or 0/1 of shape ``(n, classes)``, where an example has several labels.
         predictions: Predicted classes of shape ``(predictors, n)``, or ``(n,)`` for one predictor; or one value a
             class, of shape ``(predictors, n, classes)``.
         classes: Number of classes; labels and predicted classes lie in ``range(classes)``.
@@ -62,6 +64,8 @@ def joint_counts(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -
         ValueError: Shapes or values do not fit.
     """
     labels, predictions = np.asarray(labels), np.atleast_2d(np.asarray(predictions))
+    if labels.ndim == 2:
+        return _counts_of_sets(labels, predictions, classes=classes)
     values = predictions.ndim == 3
     shape = (predictions.shape[1], predictions.shape[2] if values else classes)
     if labels.ndim != 1 or predictions.ndim > 3 or shape != (len(labels), classes) or not predictions.size:
@@ -81,6 +85,26 @@ def joint_counts(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -
         codes = np.unique(codes * classes + row, return_inverse=True)[1]
     _, first, counts = np.unique(codes, return_index=True, return_counts=True)
     return JointCounts(labels[first], predictions[:, first], counts, classes)
+
+
+def _counts_of_sets(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -> JointCounts:
+    """Return the counts of examples with several labels: each example is a combination of its own."""
+    predictions = predictions[None] if predictions.ndim == 2 else predictions  # of one predictor
+    if (
+        predictions.ndim != 3
+        or labels.shape[1] != classes
+        or predictions.shape[1:] != labels.shape
+        or not labels.size
+    ):
+        raise ValueError(
+            "labels (n, classes) and predictions (runs, n, classes) of the same n >= 1 test examples are needed, "
+            f"got {labels.shape} and {predictions.shape}"
+        )
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError("labels must be 0 or 1")
+    return JointCounts(
+        labels, finite(predictions, name="predictions", ndim=3), np.ones(len(labels), dtype=np.int64), classes
+    )
 
 
 def score_counts(cells: JointCounts, counts: np.ndarray, metric: Measure) -> np.ndarray:
@@ -180,7 +204,8 @@ def with_pseudo_examples(cells: JointCounts, first: int) -> JointCounts:
     which would claim certainty from any number of examples. One imagined discordant example each way,
     as Bonett and Price (2012) add to a paired table, gives an interval whose width is of the order of
     the rule of three, ``3 / n``. Where predictions are one value a class, an imagined example has the mean
-    ranked values of the real ones, the largest at its predicted class.
+    ranked values of the real ones, the largest at its predicted class. Where examples have several labels, an
+    imagined one has a single label, which is found or missed.
 
     Args:
         cells: The cells.
@@ -189,6 +214,8 @@ def with_pseudo_examples(cells: JointCounts, first: int) -> JointCounts:
     label = np.repeat(np.arange(cells.classes), 2)
     first_right = np.tile([True, False], cells.classes)
     leads = np.arange(len(cells.predictions))[:, None] < first
+    if cells.labels.ndim == 2:
+        return _with_pseudo_sets(cells, label, leads == first_right)
     predictions = np.where(leads == first_right, label, (label + 1) % cells.classes)
     if cells.predictions.ndim == 3:
         ranked = -np.sort(-cells.predictions, axis=2).mean((0, 1))
@@ -196,6 +223,26 @@ def with_pseudo_examples(cells: JointCounts, first: int) -> JointCounts:
         predictions = ranked[places]
     return JointCounts(
         np.concatenate([cells.labels, label]),
+        np.concatenate([cells.predictions, predictions], axis=1),
+        np.concatenate([cells.counts, np.ones_like(label)]),
+        cells.classes,
+    )
+
+
+def _with_pseudo_sets(cells: JointCounts, label: np.ndarray, right: np.ndarray) -> JointCounts:
+    """Add examples with one label each, which predictors find where they are right ``(predictors, examples)``.
+
+    A label that is found has the largest value that a predictor gives that label, a label that is missed the
+    smallest; others have the smallest of theirs.
+    """
+    low, high = cells.predictions.min(1), cells.predictions.max(1)
+    own = np.eye(cells.classes, dtype=cells.labels.dtype)[label]
+    found = (own[None] == 1) & right[..., None]
+    predictions = np.where(found, high[:, None], low[:, None])
+    if set(np.unique(cells.predictions)) <= {0, 1}:
+        predictions = found.astype(cells.predictions.dtype)
+    return JointCounts(
+        np.concatenate([cells.labels, own]),
         np.concatenate([cells.predictions, predictions], axis=1),
         np.concatenate([cells.counts, np.ones_like(label)]),
         cells.classes,

@@ -94,7 +94,8 @@ def _per_class(
     return found, weights @ truth, weights @ identity[predicted]
 
 
-def _f1(found: np.ndarray, total: np.ndarray) -> np.ndarray:
+def f1_of(found: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Return ``2 found / total``; 0 where the total is 0."""
     return np.asarray(np.divide(2 * found, total, out=np.zeros_like(total), where=total > 0))
 
 
@@ -104,7 +105,7 @@ def macro_f1(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray, cla
     0 for a class that is neither true nor predicted: scikit-learn's, with ``zero_division=0``.
     """
     found, true, given = _per_class(labels, predicted, weights, classes)
-    return np.asarray(_f1(found, true + given).mean(1))
+    return np.asarray(f1_of(found, true + given).mean(1))
 
 
 def macro_f1_influence(labels: np.ndarray, predicted: np.ndarray, counts: np.ndarray, classes: int) -> np.ndarray:
@@ -122,7 +123,7 @@ def macro_f1_influence(labels: np.ndarray, predicted: np.ndarray, counts: np.nda
 def weighted_f1(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
     """Return the mean F1 of the classes, weighted by their true examples."""
     found, true, given = _per_class(labels, predicted, weights, classes)
-    return np.asarray((_f1(found, true + given) * true).sum(1) / true.sum(1))
+    return np.asarray((f1_of(found, true + given) * true).sum(1) / true.sum(1))
 
 
 def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
@@ -145,21 +146,22 @@ def matthews(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray, cla
 
 
 def _one_vs_rest(
-    labels: np.ndarray,
+    truth: np.ndarray,
     values: np.ndarray,
     weights: np.ndarray,
-    classes: int,
     score: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """Average a ranking score over the classes that have positive and negative examples.
 
+    ``truth`` says which examples are of which class, ``(cells, classes)``.
+
     ``score`` takes the weights of positives and of negatives by distinct value, from the largest down,
     ``(resamples, values)`` each.
     """
-    found = np.full((len(weights), classes), np.nan)
-    for column in range(classes):
+    found = np.full((len(weights), truth.shape[1]), np.nan)
+    for column in range(truth.shape[1]):
         order = np.argsort(-values[:, column], kind="stable")
-        ranked, positive = values[order, column], labels[order] == column
+        ranked, positive = values[order, column], truth[order, column]
         starts = np.flatnonzero(np.r_[True, np.diff(ranked) != 0])
         ordered = np.asarray(weights, dtype=np.float64)[:, order]
         up, down = (np.add.reduceat(ordered * side, starts, axis=1) for side in (positive, ~positive))
@@ -172,16 +174,26 @@ def _one_vs_rest(
 
 def auroc(labels: np.ndarray, values: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
     """Return the area under the ROC curve of each class against the others, averaged; ties count half."""
+    return auroc_of(labels[:, None] == np.arange(classes), values, weights)
+
+
+def auroc_of(truth: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean area under the ROC curve of columns ``(cells, classes)``; ties count half."""
 
     def area(up: np.ndarray, down: np.ndarray) -> np.ndarray:
         below = down.sum(1, keepdims=True) - np.cumsum(down, axis=1)
         return np.asarray((up * (below + down / 2)).sum(1) / (up.sum(1) * down.sum(1)))
 
-    return _one_vs_rest(labels, values, weights, classes, area)
+    return _one_vs_rest(truth, values, weights, area)
 
 
 def average_precision(labels: np.ndarray, values: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
     """Return the step-wise area under the precision-recall curve of each class against the others, averaged."""
+    return average_precision_of(labels[:, None] == np.arange(classes), values, weights)
+
+
+def average_precision_of(truth: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean of the step-wise areas under the precision-recall curves of columns ``(cells, classes)``."""
 
     def area(up: np.ndarray, down: np.ndarray) -> np.ndarray:
         above = np.cumsum(up, axis=1)
@@ -189,7 +201,7 @@ def average_precision(labels: np.ndarray, values: np.ndarray, weights: np.ndarra
         precision = np.divide(above, named, out=np.zeros_like(above), where=named > 0)
         return np.asarray((up * precision).sum(1) / up.sum(1))
 
-    return _one_vs_rest(labels, values, weights, classes, area)
+    return _one_vs_rest(truth, values, weights, area)
 
 
 MACRO_F1 = ClosedForm(macro_f1, macro_f1_influence)

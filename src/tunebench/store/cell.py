@@ -57,7 +57,7 @@ class Cell:
             return known.get(metric)
         if metric not in self._computed:
             stored = self.predictions()
-            found = TASKS[self.spec.task].metrics[metric](stored["labels"].astype(np.int64), stored["logits"])
+            found = self.record.task.metric(metric)(stored["labels"].astype(np.int64), stored["logits"])
             self._computed[metric] = found if np.isfinite(found) else None
         return self._computed[metric]
 

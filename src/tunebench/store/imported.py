@@ -113,6 +113,7 @@ class ImportedRun(Frozen):
     splits: None = None
     base_head: None = None
     batches: None = None
+    thresholds: None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -197,7 +198,7 @@ class ImportedRun(Frozen):
 #: Fields that an id is made of, besides the content, and that runs are compared by.
 _IN_ID = frozenset(ImportedRun.model_fields) - {
     *("origin", "not_in_id", "label", "content"),
-    *("copies", "base_head", "metric", "splits", "task"),
+    *("copies", "base_head", "metric", "splits", "task", "thresholds"),
 }
 
 

@@ -14,6 +14,8 @@ from pydantic import AliasChoices, Field, field_validator
 from tunebench.files import StoredFile
 from tunebench.recipe import NONE_WHERE_IMPORTED, Part
 from tunebench.store.imported import AnyRun, Provenance, parse_spec
+from tunebench.tasks.base import Task
+from tunebench.tasks.registry import TASKS
 from tunebench.tasks.scores import Scores
 
 #: Format of a record. 1 held three scores as fields; 2 holds all metrics by name. Both are read.
@@ -150,7 +152,16 @@ class RunRecord(Part):
     log_history: list[dict[str, Any]] = Field(default_factory=list)
     files: dict[str, StoredFile] = Field(default_factory=dict)
     test_access: list[TestAccess] = Field(default_factory=list)
+    thresholds: tuple[float, ...] | None = Field(
+        default=None,
+        description="chosen on validation, one a label, above which it is given; None: 0.5, or a task without any",
+    )
     imported: Provenance | None = Field(default=None, description="only of a run that was imported")
+
+    @property
+    def task(self) -> Task:
+        """What was learned, with the thresholds of this run."""
+        return TASKS[self.spec.task].at(self.thresholds)
 
     @field_validator("schema_version")
     @classmethod

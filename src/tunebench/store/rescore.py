@@ -12,7 +12,6 @@ import numpy as np
 from tunebench.errors import StoreError
 from tunebench.store.imported import is_imported
 from tunebench.store.record import RunRecord
-from tunebench.tasks.registry import TASKS
 
 #: Relative and absolute difference that another version of NumPy or scikit-learn may make.
 _TOLERANCE = 1e-9
@@ -35,13 +34,13 @@ def check_scores(record: RunRecord, predictions: Mapping[str, np.ndarray], *, pa
         return
     stored = record.scores.model_dump(mode="json")
     values = stored["values"]
-    task = TASKS[record.spec.task]
+    task = record.task
     # The other metrics take long; the hash stands for them.
     quick = dict.fromkeys((*task.quick, record.spec.selects_by))
     names = [name for name in quick if name in values and name in task.metrics]
     try:
         labels, logits = task.outputs.checked(predictions["labels"], predictions["logits"])
-        found: dict[str, Any] = {name: task.metrics[name](labels, logits) for name in names}
+        found: dict[str, Any] = {name: task.metric(name)(labels, logits) for name in names}
     except ValueError as error:
         raise StoreError(f"The predictions give no scores: {error}", value=str(path)) from None
     said = {name: values[name] for name in found}

@@ -86,6 +86,8 @@ class Strategy(ABC):
     exportable: ClassVar[bool] = True
     #: Whether it is for a handful of labels, so that their draw decides most of the score.
     for_few_labels: ClassVar[bool] = False
+    #: Names of the tasks that it can learn; None for all.
+    tasks: ClassVar[frozenset[str] | None] = None
     #: Keys of the recipe, and of :data:`STEP_KEYS`, that reach it; None for all. Others are in no run's id, and
     #: refused where a study sets them for this strategy alone.
     recipe_keys: ClassVar[frozenset[str] | None] = None

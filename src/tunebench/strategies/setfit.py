@@ -49,6 +49,7 @@ class SetFit(Strategy):
     data_parallel: ClassVar[bool] = False
     reads_pairs: ClassVar[bool] = False
     for_few_labels: ClassVar[bool] = True
+    tasks: ClassVar[frozenset[str]] = frozenset({"single_label"})
     recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"max_length", "precision"})
     extra: ClassVar[tuple[str, str] | None] = ("setfit", "setfit")
 

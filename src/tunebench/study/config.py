@@ -24,6 +24,7 @@ from tunebench.recipe import Frozen, Recipe, Selection, without_neutral
 from tunebench.strategies import STRATEGIES
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_names
+from tunebench.tasks.thresholds import Thresholds
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
@@ -196,6 +197,12 @@ class StudyConfig(Recipe):
         default=DEFAULT_METRIC,
         description="selects checkpoints and learning rates, and is what tables, tests and the recommendation "
         "speak of",
+    )
+
+    thresholds: Thresholds = Field(
+        default="fixed",
+        description="of several labels a text: fixed gives those above 0.5; tuned chooses a threshold for each "
+        "label on validation",
     )
 
     optimizer: Literal["adamw"] = "adamw"

@@ -36,13 +36,14 @@ from tunebench.study.config import StudyConfig
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import TASKS
+from tunebench.tasks.thresholds import Thresholds
 
 #: Raised whenever the meaning of a spec changes; part of every run id. In schema 1 an id was made of all settings;
 #: in schema 2 it is made of those that reach the run. Both are read.
 SCHEMA_VERSION = 2
 
 #: Fields that a run takes over from its study unchanged.
-_COMMON = frozenset({"copies", "selection", "evaluations_per_epoch", "optimizer", "metric"})
+_COMMON = frozenset({"copies", "selection", "evaluations_per_epoch", "optimizer", "metric", "thresholds"})
 
 
 class RunSpec(Frozen):
@@ -105,6 +106,7 @@ class RunSpec(Frozen):
         json_schema_extra=ADDED_LATER,
         description="selects the checkpoint and the learning rate",
     )
+    thresholds: Thresholds = Field(default="fixed", json_schema_extra=ADDED_LATER)
     without_effect: tuple[str, ...] = Field(
         default=(),
         json_schema_extra=ADDED_LATER,

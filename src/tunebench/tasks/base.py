@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,9 @@ class Task(ABC):
         built_in: Metrics that every record holds. One of another package joins them where a study names it.
         quick: Of these, the ones that take little time to compute.
         loss: The metric that training lowers.
+        smooths_labels: Whether the Trainer can smooth the labels in that loss.
+        exclusive: Whether a text has exactly one label, so that one is taken for another, and each prediction has
+            a single confidence.
     """
 
     name: str
@@ -41,12 +44,18 @@ class Task(ABC):
     built_in: tuple[str, ...]
     quick: tuple[str, ...]
     loss: str
+    smooths_labels: bool
+    exclusive: bool
 
     # Labels ------------------------------------------------------------------------------------
 
     @abstractmethod
     def targets(self, labels: np.ndarray) -> np.ndarray:
         """Return labels in the type that the loss of a Transformers model wants."""
+
+    @abstractmethod
+    def any_labels(self, texts: int, classes: int) -> np.ndarray:
+        """Return labels of so many texts, whichever: for steps that are only measured."""
 
     @abstractmethod
     def strata(self, labels: np.ndarray) -> np.ndarray:
@@ -56,6 +65,25 @@ class Task(ABC):
     def counts(self, labels: np.ndarray, classes: int) -> list[int]:
         """Return how many texts have each label."""
 
+    @abstractmethod
+    def linear_rows(self, classes: int) -> int:
+        """Return how many rows of coefficients a linear classifier has."""
+
+    # Thresholds ----------------------------------------------------------------------------------
+
+    def at(self, thresholds: Sequence[float] | None) -> Task:
+        """Return the task of a run whose predictions rest on thresholds of its own; None are the usual ones.
+
+        Raises:
+            ValueError: Predictions of this task rest on no thresholds.
+        """
+        return self if thresholds is None else replace(self, outputs=self.outputs.at(tuple(thresholds)))
+
+    def metric(self, name: str) -> Metric:
+        """Return a metric that reads logits as this task does, its thresholds included."""
+        found = self.metrics[name]
+        return found if found.outputs is self.outputs else replace(found, outputs=self.outputs)
+
     # Scores ------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -63,12 +91,27 @@ class Task(ABC):
         """Return the confusion matrix, row by true class; without rows where the task has none."""
 
     @abstractmethod
+    def tallies(self, labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return how often each label is found, is true, and is given; ``(outputs,)`` each."""
+
     def by_label(self, labels: np.ndarray, logits: np.ndarray) -> list[list[float]]:
         """Return precision, recall, F1 and support of each label; 0 where nothing divides."""
+        hits, support, given = self.tallies(labels, logits)
+        parts = (
+            hits / np.maximum(given, 1),
+            hits / np.maximum(support, 1),
+            2 * hits / np.maximum(support + given, 1),
+            support,
+        )
+        return [list(row) for row in zip(*(part.tolist() for part in parts), strict=True)]
+
+    @abstractmethod
+    def guessing_loss(self, labels: np.ndarray, classes: int) -> float:
+        """Return the loss of an answer that no text has a part in."""
 
     def shown_metrics(self, metric: str) -> dict[str, Metric]:
         """Return a study's metric by name, and after it those of :attr:`always_shown`."""
-        return {name: self.metrics[name] for name in (metric, *self.always_shown)}
+        return {name: self.metric(name) for name in (metric, *self.always_shown)}
 
     def selection_metrics(self, labels: np.ndarray, logits: np.ndarray, metric: str) -> dict[str, float]:
         """Return what is logged of every evaluation on the selection split.
@@ -82,8 +125,8 @@ class Task(ABC):
             ``loss``, the metrics of :attr:`always_shown`, and the metric that selects, by name.
         """
         names = dict.fromkeys((*self.always_shown, metric))
-        loss = {"loss": self.metrics[self.loss](labels, logits)}
-        return loss | {name: self.metrics[name](labels, logits) for name in names}
+        loss = {"loss": self.metric(self.loss)(labels, logits)}
+        return loss | {name: self.metric(name)(labels, logits) for name in names}
 
     def score(
         self, labels: np.ndarray, logits: np.ndarray, label_names: Sequence[str], metric: str | None = None
@@ -103,7 +146,7 @@ class Task(ABC):
         if len(label_names) != logits.shape[1]:
             raise ValueError(f"{len(label_names)} label names for {logits.shape[1]} classes")
         names = dict.fromkeys((*self.built_in, metric or self.default_metric))
-        found = {name: self.metrics[name](labels, logits) for name in names}
+        found = {name: self.metric(name)(labels, logits) for name in names}
         return Scores(
             values={name: value if np.isfinite(value) else None for name, value in found.items()},
             per_class=[

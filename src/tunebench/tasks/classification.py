@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tunebench.tasks.base import Task
@@ -16,6 +18,10 @@ class Classification(Task):
         """Return the classes, as cross-entropy wants them."""
         return np.asarray(labels, dtype=np.int64)
 
+    def any_labels(self, texts: int, classes: int) -> np.ndarray:
+        """Return the first class for each."""
+        return np.zeros(texts, dtype=np.int64)
+
     def strata(self, labels: np.ndarray) -> np.ndarray:
         """Return the classes."""
         return labels
@@ -24,23 +30,24 @@ class Classification(Task):
         """Return how many texts each class has."""
         return [int(n) for n in np.bincount(labels, minlength=classes)]
 
+    def linear_rows(self, classes: int) -> int:
+        """Return one row a class, or one in all for two classes."""
+        return 1 if classes == 2 else classes
+
+    def guessing_loss(self, labels: np.ndarray, classes: int) -> float:
+        """Return the loss of equal probabilities."""
+        return math.log(classes)
+
     def confusion(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Return how many examples of each class (row) were given each class (column)."""
         classes = logits.shape[1]
         pairs = labels.astype(np.int64) * classes + self.outputs.predicted(logits)
         return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
-    def by_label(self, labels: np.ndarray, logits: np.ndarray) -> list[list[float]]:
-        """Return precision, recall, F1 and support of each class; 0 where nothing divides."""
+    def tallies(self, labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return how often each class is found, is true, and is given."""
         confusion = self.confusion(labels, logits)
-        hits, support, given = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-        parts = (
-            hits / np.maximum(given, 1),
-            hits / np.maximum(support, 1),
-            2 * hits / np.maximum(support + given, 1),
-            support,
-        )
-        return [list(row) for row in zip(*(part.tolist() for part in parts), strict=True)]
+        return np.diag(confusion), confusion.sum(1), confusion.sum(0)
 
 
 CLASSIFICATION = Classification(
@@ -54,4 +61,6 @@ CLASSIFICATION = Classification(
     built_in=BUILT_IN,
     quick=("macro_f1", "accuracy", "log_loss"),
     loss="log_loss",
+    smooths_labels=True,
+    exclusive=True,
 )

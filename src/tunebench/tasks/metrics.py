@@ -155,14 +155,19 @@ class Metric:
         return than is None or bool(np.isnan(than)) or self.sign * value > self.sign * than
 
 
-def _member(found: Any) -> tuple[str, Metric]:
+def member(found: Any) -> tuple[str, Metric]:
+    """Return the name and the metric of what an entry point names.
+
+    Raises:
+        TypeError: It is no metric.
+    """
     if not isinstance(found, Metric):
         raise TypeError(f"a tunebench.tasks.metrics.Metric is needed, got {type(found).__name__}")
     return found.name, found
 
 
 #: All metrics by name, those of installed packages included.
-METRICS: Registry[Metric] = Registry("tunebench.metrics", "metric", _member)
+METRICS: Registry[Metric] = Registry("tunebench.metrics", "metric", member)
 #: The metric of a study that names none.
 DEFAULT_METRIC = "macro_f1"
 #: Metrics that stand beside the study's own in its tables.
@@ -179,7 +184,7 @@ def register(metric: Metric) -> Metric:
     return metric
 
 
-def _of(weighted: WeightedScore) -> MetricFunction:
+def plain(weighted: WeightedScore) -> MetricFunction:
     """Return a metric's plain form: every example counts once."""
 
     def function(labels: np.ndarray, values: np.ndarray, classes: int) -> float:
@@ -207,11 +212,13 @@ def _log_loss(labels: np.ndarray, logits: np.ndarray, classes: int) -> float:
 
 def _ranked(weighted: WeightedScore) -> MetricFunction:
     """Return the plain form of a metric of each class against the others: NaN where a class cannot be ranked."""
-    plain = _of(weighted)
+    unranked = plain(weighted)
 
     def function(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> float:
         counts = np.bincount(labels, minlength=classes)
-        return float("nan") if 0 in counts or counts.max() == len(labels) else plain(labels, probabilities, classes)
+        return (
+            float("nan") if 0 in counts or counts.max() == len(labels) else unranked(labels, probabilities, classes)
+        )
 
     return function
 
@@ -249,20 +256,20 @@ register(
         "macro_f1",
         "macro F1",
         "max",
-        _of(measures.macro_f1),
+        plain(measures.macro_f1),
         weighted=measures.macro_f1,
         influence=measures.macro_f1_influence,
     )
 )
 register(Metric("micro_f1", "micro F1", "max", _accuracy, per_example=measures.hits))
-register(Metric("weighted_f1", "weighted F1", "max", _of(measures.weighted_f1), weighted=measures.weighted_f1))
+register(Metric("weighted_f1", "weighted F1", "max", plain(measures.weighted_f1), weighted=measures.weighted_f1))
 register(Metric("accuracy", "accuracy", "max", _accuracy, per_example=measures.hits))
 register(
     Metric(
         "balanced_accuracy",
         "balanced accuracy",
         "max",
-        _of(measures.balanced_accuracy),
+        plain(measures.balanced_accuracy),
         short="Balanced acc.",
         weighted=measures.balanced_accuracy,
     )
@@ -272,7 +279,7 @@ register(
         "mcc",
         "Matthews correlation",
         "max",
-        _of(measures.matthews),
+        plain(measures.matthews),
         short="MCC",
         bounds=(-1.0, 1.0),
         undefined="the labels or the predictions hold one class only",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import expit, logit, softmax
 
 #: What a metric's function is given beside the labels.
 Needs = Literal["labels", "probabilities", "logits"]
@@ -22,6 +23,14 @@ class Outputs(ABC):
     @abstractmethod
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return probabilities of logits ``(..., outputs)``, in their type."""
+
+    @abstractmethod
+    def of_truth(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """Return the probability that is given to each text's own labels, ``(..., n)``."""
+
+    @abstractmethod
+    def named(self, predicted: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Return predictions ``(n, ...)`` with the names of their labels in place of numbers, ``(n,)``."""
 
     @abstractmethod
     def check(self, labels: np.ndarray, logits: np.ndarray) -> None:
@@ -52,6 +61,14 @@ class Outputs(ABC):
             raise ValueError("a logit is not finite")
         return labels, logits
 
+    def at(self, thresholds: tuple[float, ...]) -> Outputs:
+        """Return the same outputs with other thresholds, one a label.
+
+        Raises:
+            ValueError: Predictions rest on no thresholds.
+        """
+        raise ValueError("these predictions rest on no thresholds")
+
     def decode(self, logits: np.ndarray, needs: Needs) -> np.ndarray:
         """Return what a metric needs: predictions, probabilities in double precision, or the logits."""
         if needs == "labels":
@@ -70,6 +87,14 @@ class OneLabel(Outputs):
         """Return the softmax; a text's probabilities sum to 1."""
         return np.asarray(softmax(logits, axis=-1))
 
+    def of_truth(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """Return the probability of each text's class."""
+        return np.asarray(probabilities[..., np.arange(len(labels)), labels])
+
+    def named(self, predicted: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Return the name of each class."""
+        return np.asarray(np.asarray(names)[predicted])
+
     def check(self, labels: np.ndarray, logits: np.ndarray) -> None:
         """Check that labels are integers of classes, of shape ``(n,)``."""
         if labels.ndim != 1:
@@ -80,5 +105,56 @@ class OneLabel(Outputs):
             raise ValueError(f"labels must be integers from 0 to {logits.shape[1] - 1}")
 
 
+class SeveralLabels(Outputs):
+    """Any number of labels a text: a row of 0 and 1.
+
+    Each logit decides by itself, and the sigmoid is its probability.
+
+    Args:
+        thresholds: One a label, above which it is given; None is 0.5 for all.
+    """
+
+    def __init__(self, thresholds: tuple[float, ...] | None = None) -> None:
+        self.thresholds = thresholds
+        self._cuts = np.float32(0) if thresholds is None else logit(np.asarray(thresholds)).astype(np.float32)
+
+    def at(self, thresholds: tuple[float, ...]) -> SeveralLabels:
+        """Return the same outputs with other thresholds."""
+        return SeveralLabels(thresholds)
+
+    def predicted(self, logits: np.ndarray) -> np.ndarray:
+        """Return 1 for each label whose probability is above its threshold, else 0; in the shape of the logits."""
+        return np.asarray(logits > self._cuts, dtype=np.int64)
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Return the sigmoid; a text's probabilities do not sum to 1."""
+        return np.asarray(expit(logits))
+
+    def right(self, labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Tell for each text whether all its labels are right, ``(..., n)``."""
+        return np.asarray((labels == predicted).all(-1))
+
+    def of_truth(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """Return the mean probability of the right decision over a text's labels."""
+        return np.asarray(np.where(labels == 1, probabilities, 1 - probabilities).mean(-1))
+
+    def named(self, predicted: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Return a tuple of the names of each text's labels, which may be empty."""
+        found = np.empty(len(predicted), dtype=object)
+        found[:] = [tuple(names[label] for label in np.flatnonzero(row).tolist()) for row in predicted]
+        return found
+
+    def check(self, labels: np.ndarray, logits: np.ndarray) -> None:
+        """Check that labels are 0 or 1, one a logit."""
+        if labels.shape != logits.shape:
+            raise ValueError(
+                f"labels and logits (n, labels) with n >= 1 are needed, got {labels.shape} and {logits.shape}"
+            )
+        if not np.isin(labels, (0, 1)).all():
+            raise ValueError("labels must be 0 or 1")
+
+
 #: One label a text.
 ONE_LABEL = OneLabel()
+#: Several labels a text.
+SEVERAL_LABELS = SeveralLabels()

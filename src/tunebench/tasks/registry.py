@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.multi_label import MULTI_LABEL
 
 #: By :attr:`~tunebench.tasks.base.Task.name`, which is also what a run's specification holds.
-TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION,)}
+TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, MULTI_LABEL)}
+
+
+def task_of(problem_type: str | None) -> Task:
+    """Return the task of what Transformers calls a problem; one label a text where a model does not say."""
+    return next((task for task in TASKS.values() if task.problem_type == problem_type), CLASSIFICATION)
 
 
 def metric_names() -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts
 from tunebench.files import stored_file
@@ -16,6 +18,7 @@ from tunebench.recipe import Engine
 from tunebench.store.live import Progress
 from tunebench.store.record import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing, now
 from tunebench.tasks.registry import TASKS
+from tunebench.tasks.thresholds import tuned_thresholds
 from tunebench.training.attempt import Attempt
 from tunebench.training.backend import Predicted
 from tunebench.training.parts import describe_parts
@@ -48,6 +51,8 @@ class Trained:
         packages: Whose versions the record names, beside those of every run.
         settings: What else the record says of the machine and the engine.
         world_size: Processes that trained together.
+        validated: Labels and logits of the validation texts, of the weights that are kept; None where there are
+            none, or nobody asks.
     """
 
     parameters: Parameters
@@ -69,6 +74,7 @@ class Trained:
     packages: Sequence[str] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     world_size: int = 1
+    validated: tuple[np.ndarray, np.ndarray] | None = None
 
 
 class RunMeasurements:
@@ -115,8 +121,13 @@ class RunMeasurements:
         cpu_seconds, peak_memory = self._total([self.clock.cpu, float(memory.peak_memory_bytes(self.device))])
         files = [*trained.weights, *([] if test is None else [attempt.folder.predictions])]
         names, scores = dataset.label_names, None
+        thresholds = None
+        if spec.thresholds == "tuned" and trained.validated is not None:
+            thresholds = tuned_thresholds(*trained.validated)
+        elif spec.thresholds == "tuned" and not trained.pruned:
+            attempt.folder.note("thresholds stay at 0.5: there are no predictions of validation texts")
         if test is not None:
-            scores = TASKS[spec.task].score(test[1], test[0], names, spec.metric)
+            scores = TASKS[spec.task].at(thresholds).score(test[1], test[0], names, spec.metric)
         return RunRecord(
             run_id=spec.run_id,
             status="pruned" if trained.pruned else "complete",
@@ -133,6 +144,7 @@ class RunMeasurements:
             parameters=trained.parameters,
             examples=describe_parts(dataset, parts),
             scores=scores,
+            thresholds=thresholds,
             selected=trained.selected,
             timing=self._timing(trained, cpu_seconds, None if test is None else test[2]),
             cost=Cost(

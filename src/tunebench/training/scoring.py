@@ -10,7 +10,6 @@ from tunebench.machine.settings import Execution
 from tunebench.store.record import RunRecord, TestAccess, now
 from tunebench.store.run_folder import RunFolder
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.registry import TASKS
 from tunebench.training.parts import run_parts
 from tunebench.training.registry import backend_of
 
@@ -52,7 +51,7 @@ def score_run(
     folder.write_predictions(logits=logits, labels=labels, indices=parts.test)
     scored = record.model_copy(
         update={
-            "scores": TASKS[spec.task].score(labels, logits, dataset.label_names, spec.metric),
+            "scores": record.task.score(labels, logits, dataset.label_names, spec.metric),
             "timing": timing.model_copy(update={"test_seconds": seconds}),
             "files": record.files | {folder.predictions.name: stored_file(folder.predictions)},
         }

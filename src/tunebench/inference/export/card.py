@@ -76,6 +76,7 @@ def write_card(
     text = environment.get_template("card.md.j2").render(
         metadata=f"---\n{_metadata(source, exporter, found, name)}\n---",
         name=name,
+        exclusive=TASKS[spec.task].exclusive,
         labels=[escape_markdown(label) for label in spec.data.label_names],
         base=shown(spec.model),
         data=shown(spec.data),
@@ -105,7 +106,7 @@ def results(source: ExportSource) -> list[Result]:
     from tunebench.stats import example_interval
 
     found, spec = [], source.record.spec
-    for name, metric in TASKS[spec.task].shown_metrics(spec.selects_by).items():
+    for name, metric in source.record.task.shown_metrics(spec.selects_by).items():
         if np.isnan(metric(source.labels, source.logits)):
             continue
         interval = example_interval(
@@ -162,7 +163,7 @@ def _metadata(source: ExportSource, exporter: Exporter, found: list[Result], nam
         library_name=exporter.library,
         pipeline_tag="text-classification",
         tags=["tunebench", "text-classification", spec.kind, exporter.name],
-        metrics=["f1", "accuracy"],
+        metrics=["f1", "accuracy"] if TASKS[spec.task].exclusive else ["f1"],
         eval_results=evaluated,
     )
     return str(card.to_yaml())

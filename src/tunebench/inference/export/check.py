@@ -78,7 +78,7 @@ def agreement(
         raise ValueError(f"logits of shape {before.shape} and {after.shape}")
     difference = np.abs(before.astype(np.float64) - after)
     same = task.outputs.predicted(before) == task.outputs.predicted(after)
-    macro_f1 = task.metrics["macro_f1"]
+    macro_f1 = task.metric("macro_f1")
     return ExportCheck(
         texts=len(labels),
         largest_logit_difference=float(difference.max()),

@@ -22,6 +22,12 @@ _LABELS = (
     "else:",
     "    found = [names[int(row.argmax())] for row in scores]",
 )
+#: The same for several labels a text.
+_SEVERAL = (
+    _LABELS[0],
+    "# A score above 0 is a probability, its sigmoid, above 0.5.",
+    "found = [[name for name, score in zip(names, row) if score > 0] for row in scores]",
+)
 
 
 @register
@@ -35,7 +41,7 @@ class LinearExporter(Exporter):
 
     def write(self, model: Any, folder: Path, artifact: Artifact) -> None:
         """Write all files, the tokenizer included; see :meth:`Exporter.write`."""
-        write_linear(model, folder, artifact.label_names)
+        write_linear(model, folder, artifact.label_names, artifact.task)
 
     def how_to_load(self, artifact: Artifact, cut: Cut | None, folder: Path) -> str:
         """Return the lines for scikit-learn or Transformers; see :meth:`Exporter.how_to_load`."""
@@ -45,7 +51,7 @@ class LinearExporter(Exporter):
             lines = _tfidf(facts.settings, pairs=pairs)
         else:
             lines = _embeddings(facts.settings, folder, pairs=pairs)
-        return "\n".join(lines)
+        return "\n".join([*lines, *(_LABELS if facts.task.exclusive else _SEVERAL)])
 
 
 #: The terms of a pair, as :class:`~tunebench.training.linear.terms.Terms` gives them.
@@ -86,7 +92,6 @@ def _tfidf(settings: Mapping[str, Any], *, pairs: bool) -> list[str]:
         ")",
         'vectorizer.idf_ = weights["idf"]',
         f'scores = vectorizer.transform([{text}]) @ weights["coefficients"].T + weights["intercepts"]',
-        *_LABELS,
     ]
 
 
@@ -122,7 +127,6 @@ def _embeddings(settings: Mapping[str, Any], folder: Path, *, pairs: bool) -> li
         "    states = encoder(**batch).last_hidden_state",
         *pooled,
         'scores = vectors @ weights["coefficients"].T + weights["intercepts"]',
-        *_LABELS,
     ]
 
 

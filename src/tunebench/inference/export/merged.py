@@ -59,6 +59,8 @@ class MergedExporter(Exporter):
                 "from transformers import pipeline",
                 "",
                 'classify = pipeline("text-classification", model="PATH")',
-                f"classify([{text}], truncation=True)  # without truncation, long texts are an error",
+                f"classify([{text}], truncation=True)  # without truncation, long texts are an error"
+                if artifact.task.exclusive
+                else f"classify([{text}], truncation=True, top_k=None)  # every label has its probability",
             ]
         )

@@ -19,7 +19,6 @@ from tunebench.inference.export.card import write_card
 from tunebench.inference.export.check import ExportCheck, agreement, latency_ms
 from tunebench.inference.export.source import ExportSource, open_source
 from tunebench.strategies import capabilities_of
-from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from tunebench.inference.predictor import Predictor
@@ -139,7 +138,7 @@ def _write(
     meter = ContentionMeter()
     meter.start()
     logits, milliseconds = _answers(before, source)
-    task = TASKS[source.record.spec.task]
+    task = source.record.task
     repeated = _check_rebuilt(source, logits, task)
 
     tell(f"writing {exporter.name}: {exporter.summary}")
@@ -237,6 +236,7 @@ def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
         "train_size": spec.train_size,
         "seed": spec.seed,
         "label_names": list(spec.data.label_names),
+        "thresholds": source.record.thresholds,
         "max_length": source.artifact.max_length,
         "truncation": None if source.artifact.max_length is None else spec.truncation,
         "head_share": spec.head_share if spec.truncation == "head_tail" else None,

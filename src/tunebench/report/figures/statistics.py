@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.evidence import POINTS
+from tunebench.analysis.quality import ONLY_EXCLUSIVE
 from tunebench.analysis.warnings import OPTIMISTIC, not_shown
 from tunebench.report.figures.panels import NOTHING, finished_with, panels_by_size
 from tunebench.report.figures.registry import register
@@ -158,6 +159,8 @@ def reliability(analysis: Analysis) -> Figure:
             lowest = 1 / calibrated[0][0].classes
             axes.plot([lowest, 1], [lowest, 1], color=GREY, ls=":", lw=1)
         else:
-            say_nothing_to_show(axes, NOTHING)
+            say_nothing_to_show(axes, NOTHING if comparison.task.exclusive else "left out, see below")
     notes = ["Dotted: perfect calibration. 15 bins of equal numbers of texts, first seed."]
+    if not comparison.task.exclusive:
+        notes = [ONLY_EXCLUSIVE]
     return finished_with(figure, comparison, look_of, notes)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tunebench.analysis.comparison import Configuration
 from tunebench.analysis.evidence import Entry
-from tunebench.analysis.quality import calibrations
+from tunebench.analysis.quality import ONLY_EXCLUSIVE, calibrations
 from tunebench.report import vega
 from tunebench.report.sections.registry import section
 from tunebench.report.source import Predictions, Source
@@ -40,6 +40,7 @@ def confusion(source: Source) -> dict[str, Any]:
             found |= {"largest": _largest(counts, share, names)}
         sizes.setdefault(config.train_size, []).append(found)
     return {
+        "left_out": None if source.comparison.task.exclusive else ONLY_EXCLUSIVE,
         "names": names,
         "sizes": dict(sorted(sizes.items(), reverse=True)),
         "matrix": len(names) <= _MATRIX_CLASSES,
@@ -49,6 +50,8 @@ def confusion(source: Source) -> dict[str, Any]:
 @section("calibration", "Calibration")
 def calibrated(source: Source) -> dict[str, Any]:
     """Return reliability diagrams of the shown configurations: seeds together, and each by itself."""
+    if not source.comparison.task.exclusive:
+        return {"left_out": ONLY_EXCLUSIVE}
     rows: list[dict[str, Any]] = []
     for entry in filter(None, (_entry(source, config) for config in source.configs)):
         key = {"series": source.series(entry.config), "strategy": entry.label, "size": entry.train_size}
@@ -64,6 +67,7 @@ def calibrated(source: Source) -> dict[str, Any]:
     low = min((row["x"] for row in rows), default=0.0)
     rows += [{"kind": "diagonal", "size": size, "x": x, "y": x} for size in sizes for x in (low, 1.0)]
     return {
+        "left_out": None,
         "empty": not sizes,
         "missing": source.without_predictions,
         "several": any(row["kind"] == "seed" for row in rows),

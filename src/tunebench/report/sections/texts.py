@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tunebench.analysis.comparison import Configuration
+from tunebench.analysis.quality import ONLY_EXCLUSIVE
 from tunebench.data import load_dataset
 from tunebench.data.inputs import Inputs
 from tunebench.data.reference import DataConfig, DataRef
@@ -59,6 +60,8 @@ class Size:
 @section("texts", "Where strategies disagree or fail")
 def texts(source: Source) -> dict[str, Any]:
     """Return a choice of test texts that not every strategy gets right."""
+    if not source.comparison.task.exclusive:
+        return {"missing": ONLY_EXCLUSIVE + " What was predicted is in runs/*/predictions.npz."}
     if not source.predictions:
         return {"missing": "No predictions are kept in this study's folder (runs/*/predictions.npz)."}
     try:

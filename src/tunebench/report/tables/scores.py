@@ -50,8 +50,8 @@ def data(analysis: Analysis) -> ReportTable:
     rows: list[dict[str, Any]] = []
     for split, audited in (comparison.audit or {}).get("splits", {}).items():
         counts = list(audited["per_class"].values())
-        rows.append({"split": f"{split} (whole)", **_balance(counts, names)})
-    tests: list[tuple[str, list[int]]] = []
+        rows.append({"split": f"{split} (whole)", **_balance(counts, names, audited.get("examples", sum(counts)))})
+    tests: list[tuple[str, list[int], int]] = []
     for size in comparison.sizes:
         cells = [cell for cell in comparison.cells if cell.spec.train_size == size]
         examples = next((c.record.examples for c in cells if c.record and c.record.examples), None)
@@ -60,19 +60,24 @@ def data(analysis: Analysis) -> ReportTable:
             rows.append({"train_size": size, "split": "train", "status": status})
         elif not examples.train_per_class:
             rows.append({"train_size": size, "split": "train", "samples": size, "status": status})
-        for split, counts in _parts(examples):
+        for split, counts, samples in _parts(examples):
             if split.startswith("test"):
-                tests += [(split, counts)] if (split, counts) not in tests else []
+                tests += [(split, counts, samples)] if (split, counts, samples) not in tests else []
             else:
-                rows.append({"train_size": size, "split": split, **_balance(counts, names), "status": status})
-    for split, counts in tests:
-        rows.append({"split": split, **_balance(counts, names)})
-    header = " / ".join(names) if len(names) <= _MANY_CLASSES else f"{len(names)} classes, smallest to largest"
+                rows.append(
+                    {"train_size": size, "split": split, **_balance(counts, names, samples), "status": status}
+                )
+    for split, counts, samples in tests:
+        rows.append({"split": split, **_balance(counts, names, samples)})
+    what, many = "Class balance", f"{len(names)} classes, smallest to largest"
+    if not comparison.task.exclusive:
+        what, many = "Texts with the label", f"{len(names)} labels, rarest to most common"
+    header = " / ".join(names) if len(names) <= _MANY_CLASSES else many
     columns = (
         SIZE,
         Column("split", "Split", align="left"),
         Column("samples", "Samples", show=integer),
-        Column("balance", f"Class balance: {header}", "%"),
+        Column("balance", f"{what}: {header}", "%"),
         Column("status", "Runs", align="left"),
         Column("per_class", "Samples per class", csv_only=True),
         SELECTION,
@@ -279,12 +284,12 @@ def _remark(comparison: Comparison, name: str) -> list[str]:
     return [] if said is None else [said]
 
 
-def _parts(examples: Examples | None) -> Iterator[tuple[str, list[int]]]:
+def _parts(examples: Examples | None) -> Iterator[tuple[str, list[int], int]]:
     if examples is not None:
         for split in ("train", "validation", "test"):
             if getattr(examples, split) and getattr(examples, f"{split}_per_class"):
                 name = "test (held out)" if split == "test" and examples.test_held_out else split
-                yield name, getattr(examples, f"{split}_per_class")
+                yield name, getattr(examples, f"{split}_per_class"), getattr(examples, split)
 
 
 def _total_minutes(config: Configuration) -> MeanOverSeeds | None:
@@ -294,8 +299,7 @@ def _total_minutes(config: Configuration) -> MeanOverSeeds | None:
     return config.minutes("train_seconds", "eval_seconds")
 
 
-def _balance(counts: list[int], names: tuple[str, ...]) -> dict[str, Any]:
-    total = sum(counts)
+def _balance(counts: list[int], names: tuple[str, ...], total: int) -> dict[str, Any]:
     shares = [100 * count / total for count in counts]
     few = len(names) <= _MANY_CLASSES
     text = " / ".join(f"{share:.1f}" for share in shares) if few else f"{min(shares):.1f} to {max(shares):.1f}"

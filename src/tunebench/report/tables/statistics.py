@@ -9,6 +9,7 @@ from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Group, states
 from tunebench.analysis.costs import COSTS, cost_of
 from tunebench.analysis.evidence import Entry
+from tunebench.analysis.quality import ONLY_EXCLUSIVE
 from tunebench.analysis.warnings import OPTIMISTIC, test_access, unequal_rates
 from tunebench.formatting import fixed, integer, learning_rate, p_value, signed, significant
 from tunebench.report.tables.registry import register, score_columns
@@ -247,7 +248,12 @@ def calibration(analysis: Analysis) -> ReportTable:
     note = (
         "ECE: expected calibration error, 15 bins. A perfectly calibrated classifier stays below the next column "
     )
-    return _made("calibration", "Calibration", analysis, columns, rows, note + "in 95 % of samples.")
+    note += "in 95 % of samples."
+    if not analysis.comparison.task.exclusive:
+        said = f"{ONLY_EXCLUSIVE} The metrics ece and brier take each label by itself."
+        title = f"Calibration: {analysis.comparison.title}"
+        return ReportTable("calibration", title, columns, (), (said,))
+    return _made("calibration", "Calibration", analysis, columns, rows, note)
 
 
 @register("per_class")
@@ -305,6 +311,8 @@ def agreement(analysis: Analysis) -> ReportTable:
         for one in analysis.agreements
     ]
     note = "Test texts; a strategy's answer is that of its probabilities averaged over seeds."
+    if not analysis.comparison.task.exclusive:
+        note = "Test texts, right where all labels are; a strategy gives what more than half of its seeds give."
     return _made("agreement", "Shared errors", analysis, columns, rows, note)
 
 

@@ -22,6 +22,7 @@ from tunebench.models.loading import load_tokenizer, model_folder
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder, kept_bytes
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.registry import TASKS
 from tunebench.training.attempt import Attempt
 from tunebench.training.backend import Predicted
 from tunebench.training.embeddings.cache import Embedded, EmbeddingCache, Look
@@ -239,7 +240,7 @@ def _seconds_per_flop(frozen: _FrozenEncoder, sample: TokenizedTexts) -> float:
 def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     """Estimate a run: each text goes through the encoder once in a plan, and the fits are small beside that."""
     profile, classes, grid = _profile(spec, context), len(spec.data.label_names), spec.strategy_params.c
-    rows = 1 if classes == 2 else classes
+    rows = TASKS[spec.task].linear_rows(classes)
     head = rows * (profile.width + 1)
     fits = fits_planned(grid)
     solving = 4.0 * spec.train_size * profile.width * rows * _ITERATIONS * fits

@@ -26,6 +26,7 @@ from tunebench.machine import environment, memory
 from tunebench.models.loading import load_tokenizer, model_folder
 from tunebench.store.run_folder import kept_bytes
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.registry import TASKS
 from tunebench.training.encoder.prepare import Prepared, evaluation_interval, prepare_model
 from tunebench.training.estimate import Estimate, EstimateContext, KeptPrefixes
 from tunebench.training.parts import trained_count
@@ -267,6 +268,7 @@ def _assume(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collato
 def _measure(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collator, device: str) -> Rates:
     """Take three training steps and score one batch, and keep the best times; then a step of the longest texts."""
     memory.reset_peak_memory()
+    task = TASKS[spec.task]
     model = ready.model.to(device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=0.0)
@@ -276,7 +278,8 @@ def _measure(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collat
         """Return seconds and operations."""
         batch = collator.pad([sample[i] for i in chosen])
         inputs = {name: tensor.to(device) for name, tensor in batch.items()}
-        inputs["labels"] = torch.zeros(len(chosen), dtype=torch.long, device=device)
+        labels = task.any_labels(len(chosen), len(spec.data.label_names))
+        inputs["labels"] = torch.from_numpy(task.targets(labels)).to(device)
         start = time.perf_counter()
         if ready.fast is not None:
             ready.fast.start_step(number)

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from transformers import TrainingArguments, set_seed
 
 from tunebench.data import TextDataset
+from tunebench.data.pair_rows import TokenRows
 from tunebench.data.splits import Parts
 from tunebench.data.tokens import tokenize, tokenizer_fingerprint
 from tunebench.engine import process_group
@@ -191,16 +193,20 @@ def make_datasets(
         test_texts, test_labels = train_texts, dataset.train.labels
     else:
         test_texts, test_labels = tokenize(dataset.test.texts, **options), dataset.test.labels
-    targets = TASKS[spec.task].targets
-    train_set = TokenDataset(train_texts.take(parts.train), targets(dataset.train.labels[parts.train]))
-    test_set = TokenDataset(test_texts.take(parts.test), targets(test_labels[parts.test]))
+    task = TASKS[spec.task]
+
+    def part(texts: TokenRows, labels: np.ndarray, rows: np.ndarray) -> TokenDataset:
+        return TokenDataset(texts.take(rows), labels[rows], task.targets(labels[rows]))
+
+    train_set = part(train_texts, dataset.train.labels, parts.train)
+    test_set = part(test_texts, test_labels, parts.test)
     selection_set: TokenDataset | None = None
     if spec.selection == "test":
         selection_set = test_set
     elif len(parts.validation):
         split = validation_split(dataset, parts)
         texts = train_texts if split is dataset.train else tokenize(split.texts, **options)
-        selection_set = TokenDataset(texts.take(parts.validation), targets(split.labels[parts.validation]))
+        selection_set = part(texts, split.labels, parts.validation)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     collator = Collator.of_engine(spec.engine, pad_id=pad_id, max_length=spec.max_length)
     return train_set, selection_set, test_set, collator

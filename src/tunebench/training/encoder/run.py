@@ -85,11 +85,14 @@ def train(attempt: Attempt) -> RunRecord:
         process_group.barrier()  # the best weights are written by the first, and read by all
         selected = _select(spec, trainer, folder)
         test: Predicted | None = None
+        validated = None
         if not pruned:
             if prepared.fast is not None:
                 prepared.fast.refresh(everything=True)
             if process_group.is_first():
                 checkpoints.save_weights(folder.weights, prepared.model)
+            if spec.thresholds == "tuned" and selection_set is not None:
+                validated = selection_set.labels, trainer.logits(selection_set)
             if attempt.scores_test:
                 test = _score(trainer, test_set)
                 if process_group.is_first():
@@ -115,6 +118,7 @@ def train(attempt: Attempt) -> RunRecord:
         prefix_seconds=meters.prefix_seconds if prefix and prefix["kept"] else None,
         settings=_settings(spec, prepared, prefix, kept_memory=measured.kept_memory),
         world_size=process_group.size(),
+        validated=validated,
     )
     return measured.finish(trained, dataset=dataset, parts=parts, test=test)
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tunebench.data.held_out import interleaved
 from tunebench.data.text import Text
 from tunebench.errors import DataError
 from tunebench.tasks.base import Task
@@ -41,7 +42,7 @@ class Learner(Protocol):
     """Fits linear classifiers on some of a run's labelled texts.
 
     Attributes:
-        labels: Integers of shape ``(texts,)``.
+        labels: Of the texts, as the task has them.
         classes: Number of classes.
     """
 
@@ -67,6 +68,8 @@ class Choice:
         seconds: Of all fits.
         eval_seconds: Of scoring what chooses.
         flops: Operations of all fits.
+        validated: Labels and logits of the texts that selected, or would have, of predictions made without them;
+            None where there are none.
         passes: Solver iterations of all fits, each counted by the share of the texts that it goes over.
     """
 
@@ -78,6 +81,7 @@ class Choice:
     eval_seconds: float = 0.0
     flops: float = 0.0
     passes: float = 0.0
+    validated: tuple[np.ndarray, np.ndarray] | None = None
 
     def count(self, head: Logistic, share: float = 1.0) -> None:
         """Add the cost of a fit.
@@ -133,11 +137,12 @@ def choose_on_selection(
         begin = time.monotonic()
         # The same for all: they share the vocabulary.
         features = model.features(selection[0]) if features is None else features
-        scores = task.selection_metrics(selection[1], model.logits(features), metric.name)
+        logits = model.logits(features)
+        scores = task.selection_metrics(selection[1], logits, metric.name)
         found.eval_seconds += time.monotonic() - begin
         found.history.append(_entry(model.head) | logged(scores))
         if found.model is None or metric.better(scores[metric.name], found.score):
-            found.model = model
+            found.model, found.validated = model, (selection[1], logits)
             found.score = found.history[-1][f"selection_{metric.name}"]
     return found
 
@@ -185,6 +190,8 @@ def choose_by_cross_validation(
         found.history.append(entry)
         if loss < best:
             best, setting, found.score = loss, c, entry.get(f"selection_{metric.name}")
+            complete = len(whole) == len(judged) > 0
+            found.validated = (learner.labels[judged], logits[judged]) if complete else None
     (found.model,) = learner.fits(everything, (setting,))
     tick()
     found.count(found.model.head)
@@ -220,7 +227,7 @@ def _folds(learner: Learner, grid: Sequence[float], groups: np.ndarray | None) -
     found, labels = [], learner.labels
     for held in stratified_folds(labels, groups):
         train = np.setdiff1d(np.arange(len(labels)), held)
-        present = np.unique(labels[train])
+        present = np.unique(labels[train]) if labels.ndim == 1 else np.arange(learner.classes)
         if len(present) < 2:
             continue
         fold = _Fold(train, held, iter(()), learner.features, present, learner.classes)
@@ -242,7 +249,7 @@ def stratified_folds(labels: np.ndarray, groups: np.ndarray | None = None, count
     """Cut texts into folds that hold every class alike, as far as its texts go.
 
     Args:
-        labels: Integers of shape ``(texts,)``.
+        labels: Integers of shape ``(texts,)``, or 0/1 of shape ``(texts, labels)``.
         groups: For each text a number that its copies share; copies stay together. None where all differ.
         count: Most folds; a class has to have so many texts.
 
@@ -256,10 +263,16 @@ def stratified_folds(labels: np.ndarray, groups: np.ndarray | None = None, count
     # In the order of the texts.
     order = np.argsort(first)
     first, member = first[order], np.argsort(order)[member]
+    fold_of = np.empty(len(first), dtype=np.int64)
+    if labels.ndim == 2:
+        # Evenly spread along an order, a label is in every fold alike.
+        count = min(count, len(first))
+        order = np.random.default_rng(0).permutation(len(first))
+        fold_of[interleaved(labels[first], order)] = np.arange(len(first)) % count
+        return [np.flatnonzero(fold_of[member] == number) for number in range(count if count > 1 else 0)]
     count = min(count, int(np.bincount(labels[first]).max()))
     if count < 2:
         return []
-    fold_of = np.empty(len(first), dtype=np.int64)
     with warnings.catch_warnings():
         # Of a class with fewer texts than folds; it is spread as far as it goes.
         warnings.simplefilter("ignore", UserWarning)
@@ -274,10 +287,16 @@ def _loss(folds: Sequence[_Fold], labels: np.ndarray, logits: np.ndarray, task: 
 
     A text whose class its fold did not train says nothing about C, and is left out.
     """
-    rows = np.concatenate([fold.held[np.isin(labels[fold.held], fold.present)] for fold in folds])
+    rows = np.concatenate([fold.held[_trained(fold, labels)] for fold in folds])
     if not len(rows):
         return float("inf")
     return task.metrics[task.loss](labels[rows], logits[rows])
+
+
+def _trained(fold: _Fold, labels: np.ndarray) -> np.ndarray:
+    """Mark the texts of a fold whose class it trained; several labels are each trained, if only by their odds."""
+    own = labels[fold.held]
+    return np.isin(own, fold.present) if own.ndim == 1 else np.ones(len(own), dtype=bool)
 
 
 def logged(scores: dict[str, float]) -> dict[str, float | None]:

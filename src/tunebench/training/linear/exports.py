@@ -10,6 +10,9 @@ from typing import Any
 
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import read_json, write_json
+from tunebench.tasks.base import Task
+from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.registry import TASKS
 from tunebench.training.backend import TextModel
 
 LINEAR_FILE, LINEAR_WEIGHTS = "linear.json", "linear.safetensors"
@@ -30,22 +33,27 @@ class LinearFacts:
         features: What the features are made of: ``tfidf`` or ``embeddings``.
         label_names: One name a class, in the order of the logits.
         settings: What else it takes to read the folder.
+        task: What was learned.
     """
 
     features: str
     label_names: tuple[str, ...]
     settings: Mapping[str, Any]
+    task: Task = CLASSIFICATION
 
 
-def write_linear(model: TextModel, folder: Path, label_names: tuple[str, ...]) -> None:
+def write_linear(model: TextModel, folder: Path, label_names: tuple[str, ...], task: Task = CLASSIFICATION) -> None:
     """Write a classifier into an empty folder.
 
     Args:
         model: A linear classifier.
         folder: The folder.
         label_names: One name a class, in the order of the logits.
+        task: What was learned.
     """
     facts = model.export(folder, LINEAR_WEIGHTS)
+    if task.name != CLASSIFICATION.name:
+        facts |= {"task": task.name, "thresholds": getattr(task.outputs, "thresholds", None)}
     whole = {"version": _VERSION, "features": model.features_name, "label_names": list(label_names)} | facts
     write_json(folder / LINEAR_FILE, whole)
 
@@ -62,6 +70,7 @@ def linear_facts(folder: Path) -> LinearFacts:
         version, features, names = (whole.pop(key) for key in ("version", "features", "label_names"))
         if not isinstance(names, list) or len(names) < 2:
             raise TypeError("label_names are two or more")
+        task = TASKS[whole.pop("task", CLASSIFICATION.name)].at(whole.pop("thresholds", None))
     except (StoreError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The linear classifier's {LINEAR_FILE} is damaged: {error}", value=str(path)) from None
     if version != _VERSION or features not in _READERS:
@@ -71,7 +80,7 @@ def linear_facts(folder: Path) -> LinearFacts:
             allowed=f"version {_VERSION}, features {' or '.join(_READERS)}",
             fix="use the version of tunebench that wrote it",
         )
-    return LinearFacts(features, tuple(map(str, names)), whole)
+    return LinearFacts(features, tuple(map(str, names)), whole, task)
 
 
 def read_linear(folder: Path, *, device: str) -> TextModel:
@@ -92,10 +101,10 @@ def read_linear(folder: Path, *, device: str) -> TextModel:
         raise ModelError(
             f"The linear classifier's {LINEAR_FILE} does not fit its other files: {error}", value=str(folder)
         ) from None
-    classes = len(found.head.intercepts)
-    if max(2, classes) != len(facts.label_names):
+    rows, names = len(found.head.intercepts), len(facts.label_names)
+    if facts.task.linear_rows(names) != rows:
         raise ModelError(
-            f"{LINEAR_FILE} names {len(facts.label_names)} classes, and the weights have {max(2, classes)}.",
+            f"{LINEAR_FILE} names {names} classes, and the weights have {max(2, rows)}.",
             value=str(folder),
         )
     return found

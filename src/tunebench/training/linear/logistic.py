@@ -82,12 +82,16 @@ def fit_path(features: Any, labels: np.ndarray, grid: Sequence[float]) -> Iterat
 
     Args:
         features: ``(texts, features)``, sparse or not.
-        labels: Integers of shape ``(texts,)``, of two classes or more.
+        labels: Integers of shape ``(texts,)``, of two classes or more; or 0/1 of shape ``(texts, labels)``, where
+            each label is fitted by itself.
         grid: Values of C, the inverse strength of the L2 penalty.
 
     Yields:
-        The regressions. Their rows are the classes that ``labels`` holds, ascending.
+        The regressions. Their rows are the classes that ``labels`` holds, ascending; or one a label.
     """
+    if labels.ndim == 2:
+        yield from _fit_each(features, labels, grid)
+        return
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -110,13 +114,36 @@ def fit_path(features: Any, labels: np.ndarray, grid: Sequence[float]) -> Iterat
         )
 
 
+def _fit_each(features: Any, labels: np.ndarray, grid: Sequence[float]) -> Iterator[Logistic]:
+    """Fit one regression a label against its absence. One that all texts have, or none, gets its log odds alone."""
+    texts = len(labels)
+    varying = [label for label in range(labels.shape[1]) if 0 < labels[:, label].sum() < texts]
+    paths = {label: fit_path(features, labels[:, label].astype(np.int64), grid) for label in varying}
+    counts = labels.sum(0, dtype=np.float64)
+    odds = np.log((counts + 0.5) / (texts - counts + 0.5)).astype(np.float32)
+    for c in grid:
+        coefficients = np.zeros((labels.shape[1], features.shape[1]), dtype=np.float32)
+        intercepts, fitted = odds.copy(), [next(paths[label]) for label in varying]
+        for label, one in zip(varying, fitted, strict=True):
+            coefficients[label], intercepts[label] = one.coefficients[0], one.intercepts[0]
+        yield Logistic(
+            coefficients,
+            intercepts,
+            setting=float(c),
+            iterations=max((one.iterations for one in fitted), default=0),
+            converged=all(one.converged for one in fitted),
+            seconds=sum(one.seconds for one in fitted),
+            flops=sum(one.flops for one in fitted),
+        )
+
+
 def require_classes(labels: np.ndarray, classes: int) -> None:
-    """Refuse labels that lack a class.
+    """Refuse labels that lack a class; where a text may have several, they may lack any.
 
     Raises:
         DataError: They do.
     """
-    missing = sorted(set(range(classes)) - set(np.unique(labels).tolist()))
+    missing = sorted(set(range(classes)) - set(np.unique(labels).tolist())) if labels.ndim == 1 else []
     if missing:
         raise DataError("The training part lacks a class.", value=missing, fix="a larger training size")
 

@@ -174,7 +174,7 @@ def _cross_validates(spec: RunSpec) -> bool:
 
 def _balanced(labels: np.ndarray, count: int) -> np.ndarray:
     """Return the positions of the first ``count`` texts, with the first of every class among them."""
-    firsts = np.unique(labels, return_index=True)[1]
+    firsts = np.unique(labels, return_index=True)[1] if labels.ndim == 1 else np.unique(labels.argmax(0))
     rest = np.setdiff1d(np.arange(len(labels)), firsts)
     return np.sort(np.concatenate([firsts, rest[: max(0, count - len(firsts))]]))
 

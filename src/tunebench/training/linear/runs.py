@@ -163,6 +163,7 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int, d
         log_history=choice.history,
         packages=("scikit-learn",),
         settings=run.settings,
+        validated=choice.validated,
     )
     return measured.finish(trained, dataset=dataset, parts=parts, test=test)
 
@@ -171,6 +172,7 @@ def _judge(run: LinearRun, choice: Choice, split: Split, rows: np.ndarray, metri
     """Score the chosen classifier on the validation part that the data brings; it has no other part in the run."""
     logits, seconds = run.logits(choice.model, split, rows)
     value = metric(split.labels[rows], logits)
+    choice.validated = split.labels[rows], logits
     choice.score, choice.eval_seconds = value if np.isfinite(value) else None, choice.eval_seconds + seconds
 
 

@@ -25,6 +25,7 @@ from tunebench.web.serving.batching import ClosedError, MicroBatcher, QueueFullE
 from tunebench.web.serving.limits import Limits
 from tunebench.web.serving.metrics import Metrics
 from tunebench.web.serving.schema import (
+    LabelsPrediction,
     ModelInfo,
     ModelList,
     PredictAnswer,
@@ -255,13 +256,20 @@ def _pair_names(inputs: Inputs | None) -> list[str] | None:
     return list(inputs.columns) if inputs is not None and inputs.pair else None
 
 
-def _predictions(predictor: Predictor, logits: np.ndarray) -> list[Prediction]:
-    found, names = [], predictor.label_names
-    for row in predictor.outputs.probabilities(logits.astype(np.float64)):
-        shares = dict(zip(names, row.tolist(), strict=True))
-        best = names[int(row.argmax())]
-        found.append(Prediction(label=best, probability=shares[best], probabilities=shares))
-    return found
+def _predictions(predictor: Predictor, logits: np.ndarray) -> list[Prediction] | list[LabelsPrediction]:
+    outputs, names = predictor.outputs, predictor.label_names
+    logits = logits.astype(np.float64)
+    shares = [dict(zip(names, row.tolist(), strict=True)) for row in outputs.probabilities(logits)]
+    said = outputs.named(outputs.predicted(logits), names).tolist()
+    if not predictor.artifact.task.exclusive:
+        return [
+            LabelsPrediction(labels=list(labels), probabilities=own)
+            for labels, own in zip(said, shares, strict=True)
+        ]
+    return [
+        Prediction(label=label, probability=own[label], probabilities=own)
+        for label, own in zip(said, shares, strict=True)
+    ]
 
 
 def _refusals(reasons: dict[int, str]) -> dict[int | str, dict[str, Any]]:

@@ -45,8 +45,9 @@ function showBoxes(models) {
 }
 
 function rows(prediction) {
+  const said = prediction.labels ?? [prediction.label];
   return Object.entries(prediction.probabilities).map(([label, share]) => {
-    const row = element("div", label === prediction.label ? "row best" : "row");
+    const row = element("div", said.includes(label) ? "row best" : "row");
     const meter = element("meter", "");
     meter.value = share;
     meter.setAttribute("aria-label", label);

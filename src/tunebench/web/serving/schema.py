@@ -36,11 +36,20 @@ class Prediction(BaseModel):
     probabilities: dict[str, float] = Field(description="of every class; they sum to 1")
 
 
+class LabelsPrediction(BaseModel):
+    """The answer for one text, of a model that gives a text several labels or none."""
+
+    labels: list[str] = Field(description="labels whose probability is above their threshold; may be empty")
+    probabilities: dict[str, float] = Field(description="of every label by itself; they do not sum to 1")
+
+
 class PredictAnswer(BaseModel):
     """The answer for a request."""
 
     model: str = Field(description="what answered")
-    predictions: list[Prediction] = Field(description="one for each text, in the order of the request")
+    predictions: list[Prediction] | list[LabelsPrediction] = Field(
+        description="one for each text, in the order of the request"
+    )
 
 
 class ModelInfo(BaseModel):

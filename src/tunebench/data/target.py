@@ -1,0 +1,111 @@
+"""Which task the labels of a source set, and their values as that task reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+
+from tunebench.data.declared import LabelValues, label_values
+from tunebench.data.label_sets import LabelSets, clean_sets, column_values, split_values
+from tunebench.data.labels import Classes, Label, Labels, clean_labels, encode_labels, is_list, is_missing
+from tunebench.data.reading import listed
+from tunebench.data.reference import DataConfig
+from tunebench.data.sources import RawData
+from tunebench.errors import DataError
+from tunebench.tasks.base import Task
+from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.multi_label import MULTI_LABEL
+
+
+class Cleaner(Protocol):
+    """Checks the label values of one split."""
+
+    def __call__(
+        self, values: Sequence[Any], /, *, where: str, numbers: Sequence[int] | None
+    ) -> Labels | LabelSets:
+        """Return the labels, less the rows that are left out."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is learned from a source, and how its labels are read.
+
+    Attributes:
+        task: The task.
+        values: The label values of each part.
+        clean: Checks those of one part.
+        flat: Returns all labels of a part, one after the other.
+        encode: Returns the labels of a part as the task has them.
+        notes: How the task was found, a sentence.
+    """
+
+    task: Task
+    values: LabelValues
+    clean: Cleaner
+    flat: Callable[[Any], list[Label]]
+    encode: Callable[..., np.ndarray]
+    notes: tuple[str, ...] = ()
+
+
+def find_target(raw: RawData, column: str, config: DataConfig) -> Target:
+    """Say what is learned: what the user names, or else what the values of the training labels are.
+
+    Raises:
+        DataError: What the user names does not fit the data.
+    """
+    if config.label_columns:
+        values = LabelValues({part: column_values(table, config, part) for part, table in raw.parts.items()})
+        declared = _with_examples(values.values["train"], config.label_columns)
+        absent = [name for name in config.label_columns if name not in declared]
+        notes = [f"A text may have several labels: {len(declared)} columns say which (task: multi_label)."]
+        if absent:
+            notes.append(f"train has no text with the label {listed(absent)}; it is not learned.")
+        return _several(LabelValues(values.values, declared), config, notes)
+    train = raw.train.values(column)
+    several = config.label_delimiter is not None or any(is_list(value) for value in train)
+    if config.task == MULTI_LABEL.name and not several:
+        raise DataError(
+            "data.task: multi_label needs several labels a text, and the label column holds single ones.",
+            value=f"{column}: {next((value for value in train if not is_missing(value)), None)!r}",
+            allowed="a column of lists; data.label_delimiter, such as '|'; or data.label_columns, of 0 and 1",
+            fix="say how the labels are written, or drop data.task",
+        )
+    if config.task == CLASSIFICATION.name or not several:
+        return Target(
+            CLASSIFICATION,
+            label_values(raw, column),
+            partial(clean_labels, choices=config.labels),
+            lambda labels: list(labels.values),
+            lambda labels, classes, where: encode_labels(labels.values, classes, where=where),
+        )
+    delimiter = config.label_delimiter
+    how = "are lists" if delimiter is None else f"are split at {delimiter!r}"
+    note = f"A text may have several labels: the values of {column!r} {how} (task: multi_label)."
+    return _several(
+        label_values(raw, column, split=None if delimiter is None else partial(split_values, delimiter=delimiter)),
+        config,
+        [note],
+    )
+
+
+def _several(values: LabelValues, config: DataConfig, notes: Sequence[str]) -> Target:
+    def encode(labels: LabelSets, classes: Classes, where: str) -> np.ndarray:
+        return labels.encoded(classes, where=where)
+
+    return Target(
+        MULTI_LABEL,
+        values,
+        partial(clean_sets, choices=config.labels),
+        lambda sets: sets.flat,
+        encode,
+        tuple(notes),
+    )
+
+
+def _with_examples(values: Sequence[Sequence[str]], columns: Sequence[str]) -> tuple[str, ...]:
+    found = {name for names in values for name in names}
+    return tuple(name for name in columns if name in found)

@@ -1,0 +1,138 @@
+"""Metrics of several labels a text by name; see :mod:`tunebench.tasks.metrics`.
+
+Functions take labels and predictions as 0/1 matrices ``(n, labels)``, or one value a label. A package of your own
+adds one with an entry point in the group ``tunebench.label_metrics``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import expit
+
+from tunebench.registry import Registry
+from tunebench.stats import label_measures
+from tunebench.stats.measures import auroc_of
+from tunebench.tasks.metrics import METRICS, Metric, member, plain
+from tunebench.tasks.outputs import SEVERAL_LABELS
+
+#: All metrics by name, those of installed packages included.
+LABEL_METRICS: Registry[Metric] = Registry("tunebench.label_metrics", "metric", member)
+_UNRANKED = "no label has test examples both with and without it"
+
+
+def register(metric: Metric) -> Metric:
+    """Add a metric to :data:`LABEL_METRICS`; its logits are read as those of several labels a text.
+
+    Raises:
+        ValueError: Its name is taken.
+    """
+    metric = replace(metric, outputs=SEVERAL_LABELS)
+    LABEL_METRICS.add(metric.name, metric)
+    return metric
+
+
+def _log_losses(labels: np.ndarray, logits: np.ndarray, classes: int) -> np.ndarray:
+    # log(1 + exp(z)) - y z, stable for both signs.
+    values = np.asarray(logits, dtype=np.float64)
+    return np.asarray((np.logaddexp(0.0, values) - labels * values).mean(1))
+
+
+def _log_loss(labels: np.ndarray, logits: np.ndarray, classes: int) -> float:
+    """Mean binary cross-entropy in nats over texts and labels, from the logits."""
+    return float(_log_losses(labels, logits, classes).mean())
+
+
+def _squares(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> np.ndarray:
+    return np.asarray(((probabilities - labels) ** 2).mean(1))
+
+
+def _brier(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> float:
+    """Mean of ``(p - [label])^2`` over texts and labels (Brier 1950)."""
+    return float(_squares(labels, probabilities, classes).mean())
+
+
+def _calibration_gaps(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each decision's bin of probability, and whether the label is there minus its probability."""
+    shares = expit(np.asarray(logits, dtype=np.float64))
+    return np.clip(np.ceil(shares * 15).astype(int) - 1, 0, 14), labels - shares
+
+
+def _weighted_ece(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
+    place, gaps = _calibration_gaps(labels, logits)
+    sums = np.stack([np.where(place == bin_, gaps, 0.0).sum(1) for bin_ in range(15)], axis=1)
+    return np.asarray(np.abs(weights @ sums).sum(1) / (weights.sum(1) * classes))
+
+
+def _mean(function: label_measures.PerExample) -> label_measures.Mean:
+    def mean(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+        return float(function(labels, predicted, classes).mean())
+
+    return mean
+
+
+def _auroc(labels: np.ndarray, values: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
+    return auroc_of(np.asarray(labels, dtype=bool), values, weights)
+
+
+def _as_in_one_label(name: str) -> Metric:
+    """Return the metric of one label a text with this name, for its words, direction and unit."""
+    return replace(METRICS[name], per_example=None, weighted=None, influence=None)
+
+
+register(
+    replace(
+        _as_in_one_label("macro_f1"),
+        function=plain(label_measures.macro_f1),
+        weighted=label_measures.macro_f1,
+        influence=label_measures.macro_f1_influence,
+    )
+)
+register(
+    replace(
+        _as_in_one_label("micro_f1"),
+        function=plain(label_measures.micro_f1),
+        weighted=label_measures.micro_f1,
+        influence=label_measures.micro_f1_influence,
+    )
+)
+register(
+    Metric(
+        "samples_f1",
+        "samples F1",
+        "max",
+        _mean(label_measures.samples_f1),
+        per_example=label_measures.samples_f1,
+    )
+)
+register(
+    Metric(
+        "subset_accuracy",
+        "subset accuracy",
+        "max",
+        _mean(label_measures.all_right),
+        per_example=label_measures.all_right,
+    )
+)
+register(
+    Metric(
+        "mean_average_precision",
+        "mean average precision",
+        "max",
+        plain(label_measures.mean_average_precision),
+        needs="probabilities",
+        short="mAP",
+        undefined=_UNRANKED,
+        weighted=label_measures.mean_average_precision,
+    )
+)
+register(
+    replace(_as_in_one_label("auroc"), function=plain(_auroc), weighted=_auroc, undefined=_UNRANKED),
+)
+register(replace(_as_in_one_label("log_loss"), function=_log_loss, per_example=_log_losses))
+register(replace(_as_in_one_label("brier"), function=_brier, per_example=_squares, bounds=(0.0, 1.0)))
+register(replace(_as_in_one_label("ece"), function=plain(_weighted_ece), weighted=_weighted_ece))
+
+#: Metrics that every record of this task holds.
+LABEL_BUILT_IN = LABEL_METRICS.known

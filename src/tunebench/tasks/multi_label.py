@@ -1,0 +1,64 @@
+"""Several labels a text, each decided by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import entr
+
+from tunebench.tasks.base import Task
+from tunebench.tasks.label_metrics import LABEL_BUILT_IN, LABEL_METRICS
+from tunebench.tasks.outputs import SEVERAL_LABELS
+
+
+class MultiLabel(Task):
+    """Each text has any number of labels; labels are 0/1 matrices ``(n, labels)``."""
+
+    def targets(self, labels: np.ndarray) -> np.ndarray:
+        """Return the rows, as binary cross-entropy wants them."""
+        return np.asarray(labels, dtype=np.float32)
+
+    def any_labels(self, texts: int, classes: int) -> np.ndarray:
+        """Return no label for each."""
+        return np.zeros((texts, classes), dtype=np.int8)
+
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """Return which labels a text has, and in a last column whether it has none."""
+        return np.concatenate([labels > 0, ~(labels > 0).any(1, keepdims=True)], axis=1)
+
+    def counts(self, labels: np.ndarray, classes: int) -> list[int]:
+        """Return how many texts have each label."""
+        return [int(n) for n in labels.sum(0, dtype=np.int64)]
+
+    def linear_rows(self, classes: int) -> int:
+        """Return one row a label."""
+        return classes
+
+    def guessing_loss(self, labels: np.ndarray, classes: int) -> float:
+        """Return the loss of giving each label the probability of its share among the texts."""
+        shares = labels.mean(0)
+        return float((entr(shares) + entr(1 - shares)).mean())
+
+    def confusion(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Return no row: a text that is given the wrong label does not say which one it took the place of."""
+        return np.zeros((0, 0), dtype=np.int64)
+
+    def tallies(self, labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return how often each label is found, is true, and is given."""
+        predicted = self.outputs.predicted(logits)
+        return (labels * predicted).sum(0), labels.sum(0), predicted.sum(0)
+
+
+MULTI_LABEL = MultiLabel(
+    name="multi_label",
+    label="several labels a text",
+    problem_type="multi_label_classification",
+    outputs=SEVERAL_LABELS,
+    metrics=LABEL_METRICS,
+    default_metric="macro_f1",
+    always_shown=("macro_f1", "micro_f1"),
+    built_in=LABEL_BUILT_IN,
+    quick=("macro_f1", "micro_f1", "subset_accuracy", "log_loss"),
+    loss="log_loss",
+    smooths_labels=False,
+    exclusive=False,
+)

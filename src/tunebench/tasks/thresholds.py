@@ -1,0 +1,41 @@
+"""Thresholds of several labels, one a label, chosen on validation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from scipy.special import expit
+
+#: Where a label's probability has to lie for the label to be given: above 0.5, or above what validation chose.
+Thresholds = Literal["fixed", "tuned"]
+#: The threshold of labels for which validation cannot choose.
+HALF = 0.5
+
+
+def tuned_thresholds(labels: np.ndarray, logits: np.ndarray) -> tuple[float, ...]:
+    """Return for each label the threshold with the best F1 on these texts; of equal ones the nearest to 0.5.
+
+    A threshold lies in the middle between two neighbouring logits. A label that no text has, or all have, keeps
+    0.5.
+
+    Args:
+        labels: 0/1 of shape ``(n, labels)``.
+        logits: Of the same shape.
+    """
+    found = []
+    for truth, values in zip(np.asarray(labels).T, np.asarray(logits, dtype=np.float64).T, strict=True):
+        found.append(float(expit(_best_cut(truth, values))) if 0 < truth.sum() < len(truth) else HALF)
+    return tuple(found)
+
+
+def _best_cut(truth: np.ndarray, values: np.ndarray) -> float:
+    """Return the logit above which a label is to be given."""
+    distinct = np.unique(values)
+    cuts = (distinct[1:] + distinct[:-1]) / 2
+    # The usual cut is one of them: it is kept where it is as good as any.
+    cuts = np.concatenate([[0.0], cuts, [distinct[0] - 1.0]])
+    given = values[:, None] > cuts
+    f1 = 2 * (truth[:, None] * given).sum(0) / (truth.sum() + given.sum(0))
+    best = np.flatnonzero(f1 >= f1.max() - 1e-12)
+    return float(cuts[best[np.abs(cuts[best]).argmin()]])

@@ -1,0 +1,229 @@
+"""A study of several labels a text, from the data to what is served."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from typer.testing import CliRunner
+
+from tunebench.analysis.analysis import analyse
+from tunebench.analysis.load import load_comparison
+from tunebench.analysis.recommend import recommend
+from tunebench.api import run_study, write_report
+from tunebench.cli import app
+from tunebench.errors import TunebenchError
+from tunebench.execution.plan import make_plan
+from tunebench.inference.export import export_run
+from tunebench.inference.predictor import load
+from tunebench.machine.settings import Execution
+from tunebench.report.figures import figures_of
+from tunebench.report.tables import make_tables
+from tunebench.store.study_folder import StudyStore
+from tunebench.study.config import StudyConfig
+from tunebench.web.serving.app import _predictions
+
+WORDS = {"anger": "awful hateful".split(), "joy": "lovely superb".split(), "love": "dear sweet".split()}
+NAMES = tuple(WORDS)
+
+
+def write_data(folder: Path) -> Path:
+    """Write texts whose labels show in their words; some have several labels, and a few none."""
+    rng = np.random.default_rng(0)
+    filler = "the film was a story of two men in paris who met again".split()
+    for name, count in (("train", 120), ("test", 60)):
+        lines = []
+        for number in range(count):
+            labels = [label for label in NAMES if rng.random() < 0.45]
+            words = [*rng.choice(filler, size=6), *(str(rng.choice(WORDS[label])) for label in labels), str(number)]
+            lines.append(json.dumps({"text": " ".join(words), "labels": labels}))
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def config(model: Path, data: Path, **changes: Any) -> StudyConfig:
+    raw = {
+        "name": "several",
+        "model": str(model),
+        "data": {"source": str(data), "labels": {"none": "keep"}},
+        "strategies": {"full": {"learning_rate": 3e-3}, "lora": {"learning_rate": 1e-2}, "tfidf": {"c": [1, 100]}},
+        "train_sizes": [60],
+        "seeds": [1, 2],
+        "max_length": 24,
+        "epochs": 2,
+        "batch_size": 8,
+        "validation_fraction": 0.2,
+        "precision": "fp32",
+    }
+    return StudyConfig.model_validate(raw | changes)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Path:
+    root = tmp_path_factory.mktemp("several")
+    data = root / "data"
+    data.mkdir()
+    folder = root / "study"
+    made = config(tiny_model("distilbert"), write_data(data))
+    run_study(made, folder=folder, measure=False, execution=Execution(device="cpu", threads=1))
+    return folder
+
+
+def run_of(study: Path, kind: str) -> Path:
+    store = StudyStore.open(study)
+    return store.run_folder(next(c.spec.run_id for c in store.cells() if c.spec.kind == kind)).path
+
+
+def test_records_hold_the_scores_of_their_predictions(study: Path) -> None:
+    for cell in StudyStore.open(study).cells():
+        record = cell.record
+        assert record is not None and record.scores is not None and record.spec.task == "multi_label"
+        assert cell.predictions is not None and record.examples is not None
+        stored = cell.predictions()
+        assert stored["labels"].shape == stored["logits"].shape == (60, 3) and stored["labels"].max() == 1
+        assert record.examples.test_per_class == stored["labels"].sum(0).tolist()
+        right = ((stored["logits"] > 0) == stored["labels"]).all(1).mean()
+        assert record.scores["subset_accuracy"] == pytest.approx(right)
+        assert [one.label for one in record.scores.per_class] == list(NAMES) and record.scores.confusion == []
+        # A cross-validation trains on the validation part too.
+        parts = (60, 0) if cell.spec.kind == "tfidf" else (49, 11)
+        assert (record.examples.train, record.examples.validation) == parts
+    # The words say it all.
+    scores = {c.spec.kind: c.score("macro_f1") for c in StudyStore.open(study).cells()}
+    assert scores["tfidf"] is not None and scores["tfidf"] > 0.9
+
+
+def test_tables_figures_and_report_are_made(study: Path) -> None:
+    analysis = analyse(load_comparison(study))
+    tables = {table.name: table for table in make_tables(analysis)}
+    assert [column.header for column in tables["scores"].columns][3:5] == ["Macro F1", "Micro F1"]
+    assert {row["label"] for row in tables["per_class"].rows} == set(NAMES)
+    assert not tables["calibration"].rows and "several labels" in tables["calibration"].notes[0]
+    assert len(tables["pairs"].rows) == 3 and tables["agreement"].rows
+    samples = {row["split"]: row["samples"] for row in tables["data"].rows}
+    assert samples == {"train (whole)": 120, "test (whole)": 60, "train": 49, "validation": 11, "test": 60}
+    for name, maker in figures_of(analysis).items():
+        assert maker(analysis) is not None, name
+    assert recommend(analysis).metric == "macro_f1"
+    page = write_report(study, run_figures=False).read_text(encoding="utf-8")
+    assert page.count("a text may have several labels here") >= 3 and "Micro F1" in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "format_"), [("lora", "merged"), ("full", "onnx"), ("tfidf", "linear"), ("lora", "adapter")]
+)
+def test_exports_give_each_label_a_probability(study: Path, tmp_path: Path, kind: str, format_: str) -> None:
+    if format_ == "onnx":
+        pytest.importorskip("onnxruntime")
+    run = run_of(study, kind)
+    export_run(study, out=tmp_path / "out", format=format_, run_id=run.name)
+    texts = ["the film was lovely and dear", "two men in paris"]
+    original, exported = load(run), load(tmp_path / "out")
+    assert exported.artifact.task.name == "multi_label"
+    shares = exported.predict_proba(texts)
+    np.testing.assert_allclose(shares, expit(original.predict_logits(texts)), atol=1e-3)
+    for said, row in zip(exported.predict(texts), shares, strict=True):
+        assert said == tuple(name for name, share in zip(NAMES, row, strict=True) if share > 0.5)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "softmax" not in card and "sigmoid" in card and "argmax" not in card and "belong to none" not in card
+
+
+def test_predict_and_serve_answer_with_all_labels(study: Path) -> None:
+    run = run_of(study, "tfidf")
+    text = "the film was lovely superb and dear sweet"
+    found = CliRunner().invoke(app, ["predict", str(run), text, "in paris"])
+    assert found.exit_code == 0, found.output
+    first, second = map(json.loads, found.stdout.splitlines())
+    assert set(first["labels"]) == {"joy", "love"} and len(first["probabilities"]) == 2
+    assert first["probabilities"] == sorted(first["probabilities"], reverse=True)
+    assert len(second["labels"]) == len(second["probabilities"])
+    table = CliRunner().invoke(app, ["predict", str(run), text, "--format", "csv"]).stdout.splitlines()
+    assert table[0] == "labels,probabilities" and "joy" in table[1]
+    predictor = load(run)
+    (answer,) = _predictions(predictor, predictor.predict_logits([text]))
+    dumped = answer.model_dump()
+    assert set(dumped["labels"]) == {"joy", "love"} and set(dumped["probabilities"]) == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metric": "mcc"}, "mcc is not defined for several labels a text"),
+        ({"label_smoothing": 0.1}, "Labels are not smoothed"),
+        ({"strategies": ["setfit"], "subset_seed": "per_seed"}, "'setfit' cannot learn several labels a text"),
+    ],
+)
+def test_what_does_not_go_with_several_labels_is_refused_first(
+    tiny_model: Callable[[str], Path], tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    made = config(tiny_model("distilbert"), write_data(tmp_path), **changes)
+    with pytest.raises(TunebenchError, match=message):
+        make_plan(made, execution=Execution(device="cpu"), measure=False)
+
+
+def test_the_plan_names_labels_that_a_part_lacks(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    write_data(tmp_path)
+    train = tmp_path / "train.jsonl"
+    rare = "".join(json.dumps({"text": f"a rare thing {i}", "labels": ["pride"]}) + "\n" for i in range(2))
+    train.write_text(train.read_text(encoding="utf-8") + rare, encoding="utf-8")
+    said: list[str] = []
+    make_plan(
+        config(tiny_model("distilbert"), tmp_path, strategies=["tfidf"]),
+        execution=Execution(device="cpu"),
+        measure=False,
+        on_progress=said.append,
+    )
+    assert any("the test part has no text with pride" in line for line in said)
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Path:
+    root = tmp_path_factory.mktemp("tuned")
+    data = root / "data"
+    data.mkdir()
+    strategies = {"full": {"learning_rate": 1e-3}, "tfidf": {"c": [0.01]}}
+    made = config(tiny_model("distilbert"), write_data(data), strategies=strategies, seeds=[1], thresholds="tuned")
+    run_study(made, folder=root / "study", measure=False, execution=Execution(device="cpu", threads=1))
+    return root / "study"
+
+
+def test_tuned_thresholds_are_kept_scored_and_exported(tuned: Path, tmp_path: Path) -> None:
+    analysis = analyse(load_comparison(tuned))
+    assert any("above its own threshold, chosen on validation" in line for line in analysis.warnings)
+    for entry in analysis.entries:
+        (cell,) = entry.cells
+        record, stored = cell.record, cell.predictions() if cell.predictions else {}
+        assert record is not None and record.scores is not None and record.thresholds is not None
+        given = expit(stored["logits"].astype(np.float64)) > record.thresholds
+        assert (entry.predictions[0] == given).all()
+        assert record.scores["subset_accuracy"] == pytest.approx((given == stored["labels"]).all(1).mean())
+        StudyStore.open(tuned).run_folder(cell.spec.run_id).check_results(record)
+        export_run(tuned, out=tmp_path / cell.spec.kind, run_id=cell.spec.run_id)
+        for place in (run_of(tuned, cell.spec.kind), tmp_path / cell.spec.kind):
+            predictor = load(place)
+            texts = ["the film was lovely and dear", "two awful men in paris"]
+            shares = predictor.predict_proba(texts)
+            for said, row in zip(predictor.predict(texts), shares, strict=True):
+                assert said == tuple(n for n, p, t in zip(NAMES, row, record.thresholds, strict=True) if p > t)
+
+
+@pytest.mark.parametrize("changes", [{"selection": "last", "validation_fraction": 0}])
+def test_thresholds_need_a_validation_part(
+    tiny_model: Callable[[str], Path], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    made = config(tiny_model("distilbert"), write_data(tmp_path), thresholds="tuned", **changes)
+    with pytest.raises(TunebenchError, match="tuned needs a validation part"):
+        make_plan(made, execution=Execution(device="cpu"), measure=False)
+
+
+def test_choose_says_that_it_is_for_one_label_a_text(tmp_path: Path) -> None:
+    rows = [{"text": f"a lovely film {i}", "labels": ["joy", "love"][: 1 + i % 2]} for i in range(20)]
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = CliRunner().invoke(app, ["choose", str(path), "--budget", "5m"])
+    assert found.exit_code == 2 and "one label a text" in found.output and "tunebench run STUDY" in found.output
