@@ -79,8 +79,8 @@ def detectable_on_examples(
     z = float(scipy.stats.norm.ppf(1 - alpha / 2)) * np.sqrt(discordance)
     z_power = float(scipy.stats.norm.ppf(power))
     root = z * z * n - (n + z_power**2) * (z * z - z_power**2 * discordance)
-    difference = float((z * np.sqrt(n) + np.sign(z_power) * np.sqrt(root)) / (n + z_power**2))
-    if discordance == 0 or difference > discordance:
+    difference = float((z * np.sqrt(n) + np.sign(z_power) * np.sqrt(max(root, 0.0))) / (n + z_power**2))
+    if discordance == 0 or root < 0 or difference > discordance:
         return Refusal(
             f"the two differ in correctness on {discordance:.2%} of {n} examples: too few to find any difference"
         )
