@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -133,6 +135,18 @@ def test_thresholds_are_those_of_the_best_f1_of_each_label() -> None:
         assert mine >= max(tried.values()) - 1e-12
         nearest = min(abs(cut - 0.5) for cut, score in tried.items() if score > mine - 1e-12)
         assert abs(found[label] - 0.5) <= nearest + 0.1
+
+
+def test_thresholds_of_many_texts_take_little_memory() -> None:
+    rng = np.random.default_rng(0)
+    labels, logits = rng.integers(0, 2, (20_000, 1), dtype=np.int8), rng.normal(size=(20_000, 1))
+    tracemalloc.start()
+    try:
+        tuned_thresholds(labels, logits)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**24  # one byte for each text and cut would be 400 MB
 
 
 def test_thresholds_move_predictions_and_nothing_else() -> None:
