@@ -113,7 +113,7 @@ def _files(folder: Path) -> tuple[Path, ...]:
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict) or not shards:
         raise ModelError("The index of the weights names no files.", value=str(folder / INDEX_FILE))
-    return tuple(folder / str(name) for name in sorted(set(shards.values())))
+    return tuple(folder / name for name in sorted({str(name) for name in shards.values()}))
 
 
 def _prefix(names: Iterable[str], architecture: Architecture, folder: Path) -> str:
