@@ -50,6 +50,9 @@ _ADAPTER_SIZES = frozenset(
         *("num_transformer_submodules", "encoder_hidden_size", "encoder_num_layers", "rank_pattern"),
     }
 )
+#: Name, mode, size and time of change of a file.
+Entry = tuple[str, int, int, int]
+#: Tries patterns on names; run in a process of its own.
 _MATCH = """
 import json, re, sys
 patterns, names = json.load(sys.stdin)
@@ -71,10 +74,19 @@ def check_bounds(folder: Path) -> None:
         ModelError: With the file, and what was expected.
     """
     try:
-        entries = tuple((path.name, *_stamp(path)) for path in sorted(folder.iterdir()))
+        entries = entries_of(folder)
     except OSError:
         return  # for whoever opens it next to say
     _check(folder, entries)
+
+
+def entries_of(folder: Path) -> tuple[Entry, ...]:
+    """Return what lies in a folder, by name: equal for a folder that has not changed.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    return tuple((path.name, *_stamp(path)) for path in sorted(folder.iterdir()))
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
@@ -86,7 +98,7 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=64)
-def _check(folder: Path, entries: tuple[tuple[str, int, int, int], ...]) -> None:
+def _check(folder: Path, entries: tuple[Entry, ...]) -> None:
     for name, mode, size, _ in entries:
         if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise ModelError("A model's folder holds something that is no file.", value=str(folder / name))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tunebench.errors import MissingExtraError, ModelError, StoreError, first_line
 from tunebench.files import local_path, read_foreign_json
 from tunebench.models.architectures import Architecture, architecture_of
-from tunebench.models.bounds import check_bounds
+from tunebench.models.bounds import Entry, check_bounds, entries_of
 from tunebench.models.checks import PICKLED_HEAD, check_model_folder, check_token_ids, check_tokenizer_files
 from tunebench.models.reference import ModelRef
 from tunebench.models.weights import SINGLE_LABEL, Base, StoredWeights, refuse_unfit, stored_weights
@@ -121,7 +121,9 @@ def resolve_model(source: str, revision: str | None = None) -> ModelRef:
             value=revision,
             fix="drop model_revision",
         )
-    return ModelRef(source=source, revision=None if local else folder.name, fingerprint=_fingerprint(folder))
+    return ModelRef(
+        source=source, revision=None if local else folder.name, fingerprint=_fingerprint(folder, entries_of(folder))
+    )
 
 
 def load_tokenizer(folder: Path, *, rows: int | None = None) -> PreTrainedTokenizerBase:
@@ -353,11 +355,11 @@ def _load(
 
 
 @lru_cache(maxsize=32)
-def _fingerprint(folder: Path) -> str:
-    """Hash configuration, tokenizer and weights by name and content."""
+def _fingerprint(folder: Path, entries: tuple[Entry, ...]) -> str:
+    """Hash configuration, tokenizer and weights by name and content; kept until an entry changes."""
     digest = hashlib.sha256()
     names = {"config.json", "vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json"}
-    for path in sorted(folder.iterdir()):
+    for path in (folder / name for name, *_ in entries):
         if path.name in names or path.name.startswith("tokenizer") or path.suffix in (".safetensors", ".model"):
             digest.update(f"{path.name}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
