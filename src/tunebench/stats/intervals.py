@@ -19,6 +19,7 @@ from tunebench.stats.joint_counts import (
 )
 from tunebench.stats.measures import MACRO_F1, Measure
 from tunebench.stats.methods import (
+    ONE_SEED,
     bca_ends,
     crossed_parts,
     percentile_ends,
@@ -161,7 +162,7 @@ def crossed_interval(
     cells = joint_counts(labels, predictions, classes=classes)
     scores, seeds = observed_scores(cells, metric), len(cells.predictions)
     if seeds < 2:
-        return Refusal("one seed: how much another would differ is not known")
+        return ONE_SEED
     covariance = score_covariance(cells, metric, contrast=np.full(seeds, 1 / seeds))
     between, shared = crossed_parts(scores, covariance)
     estimate = float(scores.mean())
@@ -190,7 +191,7 @@ def crossed_bootstrap_interval(
     """
     cells = joint_counts(labels, predictions, classes=classes)
     if len(cells.predictions) < 2:
-        return Refusal("one seed: how much another would differ is not known")
+        return ONE_SEED
     resampled = resampled_scores(cells, metric=metric, resamples=resamples, rng=rng)
     low, high = percentile_ends(resample_seeds(resampled, rng), level)
     estimate = float(observed_scores(cells, metric).mean())
