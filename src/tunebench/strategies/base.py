@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from tunebench.recipe import Frozen
 from tunebench.registry import Registry
 
 if TYPE_CHECKING:
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
 STEP_KEYS = frozenset({"optimizer", "evaluations_per_epoch"})
 
 
-class StrategyParams(BaseModel):
+class StrategyParams(Frozen):
     """Parameters of a strategy: frozen; unknown keys are refused, and numbers that JSON cannot hold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class StepHook(ABC):
