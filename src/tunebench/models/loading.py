@@ -51,13 +51,21 @@ def load_architecture(folder: Path) -> Architecture:
     Raises:
         ModelError: If there is no configuration, or the family is not supported.
     """
+    return architecture_of(_configuration(folder))
+
+
+def _configuration(folder: Path, **changes: Any) -> Any:
+    """Return the Transformers configuration of a folder.
+
+    Raises:
+        ModelError: It is missing or not sound.
+    """
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"The configuration cannot be loaded: {first_line(error)}", value=str(folder)) from None
-    return architecture_of(config)
 
 
 def model_folder(source: str, revision: str | None = None) -> Path:
@@ -164,13 +172,11 @@ def _configured_rows(folder: Path) -> int | None:
 
 def _has_segments(folder: Path) -> bool:
     """Tell whether the model in a folder tells the texts of a pair apart; where there is none, it may."""
-    from transformers import AutoConfig
-
     if not (folder / "config.json").exists():
         return True
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError):
+        config = _configuration(folder)
+    except ModelError:
         return True  # for whoever loads the model to say
     return bool((getattr(config, "type_vocab_size", None) or 0) > 1)
 
@@ -280,8 +286,6 @@ def _classifier_config(
     folder: Path, label_names: Sequence[str] | None = None, problem_type: str = SINGLE_LABEL
 ) -> Any:
     """Return the configuration of a folder, for classes of these names; None for its own."""
-    from transformers import AutoConfig
-
     _quiet_transformers()
     changes: dict[str, Any] = {}
     if label_names is not None:
@@ -291,10 +295,7 @@ def _classifier_config(
             "id2label": names,
             "label2id": {name: i for i, name in names.items()},
         }
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"The configuration cannot be loaded: {first_line(error)}", value=str(folder)) from None
+    config = _configuration(folder, **changes)
     if label_names is not None:
         config.problem_type = problem_type
     if config.model_type == "modernbert":
