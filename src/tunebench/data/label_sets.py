@@ -191,6 +191,11 @@ def _by_row(
         if label in found[row]:
             repeated.add(row)
         found[row][label] = None
+    absent = len(rows) - len(cleaned.rows)
+    if absent:
+        notes.append(
+            f"{where}: {absent} labels in lists are missing; they are left out (data.labels.missing: drop)."
+        )
     if repeated:
         notes.append(f"{where}: {len(repeated)} texts have a label more than once; it counts once.")
     notes += [
