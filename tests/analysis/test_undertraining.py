@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from factories import HONEST, compare, make_cell, with_predictions
 from tunebench.analysis.analysis import Analysis, analyse
 from tunebench.analysis.recommend import recommend
-from tunebench.analysis.undertraining import Training
+from tunebench.analysis.undertraining import Training, Undertrained, sentences
 from tunebench.recipe import ENOUGH_STEPS, FEW_STEPS
 from tunebench.report.words import answer_lines, recommendation_text
 from tunebench.store.cell import Cell
@@ -51,14 +51,22 @@ def test_a_run_that_has_hardly_left_guessing_is_the_first_doubt_everywhere() -> 
     analysis = study(cell("tfidf", "tfidf", 60), logged(cell("full", "full", 190), steps=12, loss=0.68, best=9))
     (found,) = analysis.undertrained
     assert found.label == "full" and len(found.signs) == 4
-    assert "12 steps" in found.sentence and "0.68" in found.sentence and "0.69" in found.sentence
-    assert "tfidf scores above it" in found.sentence and f"min_steps: {ENOUGH_STEPS}" in found.sentence
+    (line,) = sentences([found])
+    assert "12 steps" in line and "0.68" in line and "0.69" in line
+    assert "tfidf scores above it" in line and f"min_steps: {ENOUGH_STEPS}" in line
     answer = recommend(analysis)
     assert answer.strategy == "tfidf" and not answer.conclusive
-    assert answer.doubts[0] == analysis.warnings[0] == found.sentence
-    assert "full is undertrained" in answer_lines(answer)[2]
+    assert answer.doubts[0] == analysis.warnings[0] == line
+    assert "Trained too little: full" in answer_lines(answer)[2]
     text = recommendation_text(answer)
-    assert text.index("Doubts") < text.index(found.sentence)
+    assert text.index("Doubts") < text.index(line)
+
+
+def test_what_one_change_mends_is_one_sentence() -> None:
+    longer = [Undertrained(label, 200, ("12 steps",), "Train longer.") for label in "abcdefg"]
+    first, second = sentences([*longer, Undertrained("h", 200, ("900 steps",), "Add rates.")])
+    assert first.count("12 steps") == 5 and first.endswith("and 2 more. Train longer.")
+    assert second == "Trained too little: h at 200 labels (900 steps). Add rates."
 
 
 def test_a_run_that_has_learned_is_not_doubted_for_one_sign_alone() -> None:

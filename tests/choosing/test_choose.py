@@ -13,12 +13,15 @@ from typer.testing import CliRunner
 
 import tunebench
 from tunebench.choosing.job import Chosen, choose, study_name
+from tunebench.choosing.plan import Asked, Ready, prepare
 from tunebench.cli.app import app
 from tunebench.errors import DataError, StoreError, TunebenchError
+from tunebench.execution.resolve import Request
 from tunebench.execution.runner import Summary
 from tunebench.machine.settings import Execution
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.yaml_file import load_study
+from tunebench.training.encoder import cost
 
 #: A plan so small that it runs in seconds.
 SMALL = (
@@ -37,6 +40,7 @@ SMALL = (
 def _quick(no_report: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Costs are taken from the arithmetic; what is measured is another test's."""
     monkeypatch.setattr("tunebench.training.encoder.cost._products", lambda precision: 1e3)
+    monkeypatch.setattr("tunebench.training.encoder.cost._measure", cost._assume)
 
 
 def options(tiny_model: Callable[[str], Path], **changes: Any) -> dict[str, Any]:
@@ -72,7 +76,7 @@ def test_texts_in_memory_become_a_classifier_trained_on_all_of_them_and_the_call
         if cell.spec.run_id == facts["measured_on_fewer_labels"]
     )
     assert f"{measured.row['macro_f1']:.4f}" in card
-    assert found.predictor().predict(["a lovely film", "a dull film"])
+    assert set(found.predictor().predict(["a lovely film", "a dull film"])) <= set(labels)
     assert 8 <= len(found.lines) <= 12 and found.lines[0].startswith("Use ")
     # Once more: nothing is trained, and the answer is the same.
     monkeypatch.setattr("tunebench.training.registry.run_one", None)
@@ -172,3 +176,27 @@ def test_texts_and_labels_are_equally_many() -> None:
 def test_it_is_public_and_its_folder_has_a_plain_name() -> None:
     assert tunebench.choose is choose
     assert study_name("data/Meine Daten (2).csv") == "Meine-Daten-2" and study_name("..") == "texts"
+
+
+def rare_data(place: Path, rare: int) -> str:
+    rows = [f"a {word} film number {i},{word}" for word in ("great", "dull") for i in range(60)]
+    rows += [f"a strange film number {i},strange" for i in range(rare)]
+    (place / "films.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    return str(place / "films.csv")
+
+
+def test_a_rare_class_enlarges_the_validation_part_and_one_that_is_too_rare_is_named(
+    tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    request = Request(execution=Execution(device="cpu", threads=1), measure=False)
+
+    def ready(rare: int) -> Ready:
+        data = {"source": rare_data(tmp_path, rare)}
+        return prepare(Asked(data, str(tiny_model("distilbert")), "macro_f1", "films"), request)
+
+    assert "validation_fraction" not in ready(40).common
+    few = ready(8)
+    assert few.common["validation_fraction"] == next(f for f in (0.15, 0.2, 0.3, 0.4) if 6 * f >= 1)
+    assert few.common["max_length"] == 32, "the texts are short"
+    with pytest.raises(DataError, match="class strange"):
+        ready(1)

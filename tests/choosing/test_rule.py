@@ -133,6 +133,13 @@ def test_what_cannot_be_trained_on_all_labels_is_named_and_not_compared() -> Non
     assert any("to train it on all 125,000 labels takes about" in line for line in found.left_out)
 
 
+def test_seeds_are_not_bought_where_they_change_nothing() -> None:
+    facts = facts_of(5_000, 2, refit=False)
+    found = design(facts, cost_of(facts), parse_duration("10h"), candidates=("tfidf", "embeddings"))
+    assert (found.shape.rates, found.shape.seeds, found.shape.curve) == (1, 1, True)
+    assert "search" not in found.settings
+
+
 def test_rates_lie_around_the_middle_and_the_middle_one_is_run_first() -> None:
     assert rates_of("full", 1, 384) == [1e-4]
     assert rates_of("full", 3, 384) == [5e-5, 1e-4, 2e-4]

@@ -8,6 +8,8 @@ import gzip
 import io
 import json
 import lzma
+import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -275,3 +277,22 @@ def test_a_flipped_bit_in_a_binary_table_costs_no_rows_and_crashes_nothing(kind:
             continue
         assert all(len(read.values(column)) == 30 for column in read.columns)
     assert refused > 50
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv"])
+def test_reading_takes_little_more_than_the_file_and_its_texts(ending: str, tmp_path: Path) -> None:
+    # One emoji used to make every character of the file four bytes wide.
+    rows = [(f"\U0001f600 {'word ' * 200}{i}", "pos" if i % 2 else "neg") for i in range(2000)]
+    path = tmp_path / f"x{ending}"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        if ending == ".csv":
+            csv.writer(file).writerows([("text", "label"), *rows])
+        else:
+            file.writelines(json.dumps({"text": "plain " + "word " * 200, "label": 1}) + "\n" for _ in rows)
+            file.write(json.dumps({"text": "\U0001f600", "label": 0}, ensure_ascii=False) + "\n")
+    tracemalloc.start()
+    table = read_table(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    texts = sum(sys.getsizeof(text) for text in table.values("text"))
+    assert peak < path.stat().st_size + 1.3 * texts + 2**21

@@ -188,3 +188,21 @@ def test_parameters_are_checked_when_fitting(make: Make, options: dict[str, Any]
     model = make(**options)
     with pytest.raises(ValueError, match=message):
         model.fit(X, Y)
+
+
+def test_pairs_are_learned_from_lists_arrays_and_frames(tiny_model: Callable[[str], Path]) -> None:
+    import pandas as pd
+
+    pairs = [(f"the film {i}", f"it was {'fine' if i % 2 else 'dull'}") for i in range(12)]
+    labels = [i % 2 for i in range(12)]
+    made = TextClassifier("full", model=str(tiny_model("bert")), epochs=1, batch_size=6, max_length=16)
+    expected = made.fit(pairs, labels).predict_proba(pairs)
+    assert made.predictor_.inputs is not None and made.predictor_.inputs.pair
+    for X in (np.array(pairs), pd.DataFrame(pairs, columns=["a", "b"]), [list(pair) for pair in pairs]):
+        np.testing.assert_array_equal(made.predict_proba(X), expected)
+    with pytest.raises(ValueError, match="single text, and this model reads pairs"):
+        made.predict(["alone"])
+    with pytest.raises(ValueError, match=r"X\[1\] is a string, unlike X\[0\]"):
+        made.predict([pairs[0], "alone"])
+    with pytest.raises(ValueError, match="reads single texts, and X holds pairs"):
+        TextClassifier("setfit").fit(pairs, labels)

@@ -109,7 +109,7 @@ def test_broken_text_is_named_by_its_place(predictor: Predictor, tmp_path: Path)
         next(answers)
     (tmp_path / "x.csv").write_bytes(b"text\nfine\n\xe9t\xe9\n")
     with pytest.raises(DataError, match="The row that ends on line 3"):
-        list(predict_stream(predictor, from_csv(tmp_path / "x.csv", column=None)))
+        list(predict_stream(predictor, from_csv(tmp_path / "x.csv")))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_csv_files_that_do_not_fit(tmp_path: Path, content: bytes | None, column
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(TunebenchError, match=message):
-        list(from_csv(path, column=column))
+        list(from_csv(path, columns=None if column is None else [column]))
 
 
 @pytest.mark.parametrize("rows", [["a", "", "b"], ["", ""], ["a", ""], ["", "a", "", "", "b c"]])
@@ -138,20 +138,20 @@ def test_every_line_of_a_single_column_is_a_text(tmp_path: Path, rows: list[str]
     path = tmp_path / "x.csv"
     lines = [f'"{row}"' if quoted else row for row in rows]
     path.write_text("".join(f"{line}\n" for line in ["text", *lines]))
-    assert [text for _, text in from_csv(path, column=None)] == rows
+    assert [text for _, text in from_csv(path)] == rows
     given = "".join(f"{row}\n" for row in rows).encode()
     assert [text for _, text in from_lines(io.BytesIO(given))] == rows
 
 
 def test_a_blank_line_among_several_columns_is_no_row(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("text,b\none,1\n\ntwo,2\n\n")
-    assert [text for _, text in from_csv(tmp_path / "x.csv", column=None)] == ["one", "two"]
+    assert [text for _, text in from_csv(tmp_path / "x.csv")] == ["one", "two"]
 
 
 def test_a_field_longer_than_the_csv_modules_limit(tmp_path: Path) -> None:
     before = csv.field_size_limit()
     (tmp_path / "x.csv").write_text("text\n" + "long " * 40_000 + "\n")
-    ((_, text),) = from_csv(tmp_path / "x.csv", column=None)
+    ((_, text),) = from_csv(tmp_path / "x.csv")
     assert len(text) == 200_000
     assert csv.field_size_limit() == before
 

@@ -16,7 +16,7 @@ from tunebench.analysis.curves import Curve, crossings, curves
 from tunebench.analysis.evidence import Entry, collect, interval_of, undefined
 from tunebench.analysis.pairs import Pair, compare_pairs, difference_of
 from tunebench.analysis.quality import Agreement, agreement, calibrations
-from tunebench.analysis.undertraining import Undertrained, undertrained
+from tunebench.analysis.undertraining import Undertrained, sentences, undertrained
 from tunebench.analysis.variance import shares_of
 from tunebench.analysis.warnings import warnings_of
 from tunebench.analysis.wording import show_difference
@@ -91,8 +91,7 @@ class Analysis:
     def warnings(self) -> list[str]:
         """What a reader must know before believing a table, one sentence each."""
         found = [*self._undefined(), *self._noise()]
-        doubts = [one.sentence for one in self.undertrained]
-        return [*doubts, *warnings_of(self.comparison, found), *self.comparison.notes]
+        return [*sentences(self.undertrained), *warnings_of(self.comparison, found), *self.comparison.notes]
 
     def at(self, size: int) -> list[Entry]:
         """Return the entries of one training size."""

@@ -10,6 +10,7 @@ from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.metric_doubts import beside_of, metric_doubts
 from tunebench.analysis.pairs import difference_of, pairs_of_best
+from tunebench.analysis.undertraining import sentences
 from tunebench.analysis.wording import doubts_of, not_tried, reasons_of, sentence_of, would_change
 from tunebench.errors import ConfigError, StoreError
 from tunebench.stats import Difference, Equivalence, Interval, equivalence
@@ -136,7 +137,7 @@ def recommend(
         key=lambda entry: (_infinite(cost_of(entry, spends)), ranked.index(entry)),
     )
     doubts = [
-        *(one.sentence for one in analysis.undertrained if one.train_size == chosen.train_size),
+        *sentences([one for one in analysis.undertrained if one.train_size == chosen.train_size]),
         *doubts_of(comparison, chosen, ranked, tests, margin),
         *metric_doubts(chosen, ranked, difference_of),
     ]

@@ -18,6 +18,8 @@ from tunebench.tasks.registry import TASKS
 
 #: Shares of the loss of guessing from which on a model has learned nothing: after many steps, and after few.
 NOTHING_LEARNED, LITTLE_LEARNED = 0.9, 0.75
+#: Strategies that a sentence names.
+_NAMED = 5
 #: Share of a run's end over which its training loss is averaged.
 _END = 0.25
 
@@ -39,9 +41,24 @@ class Undertrained:
     change: str
 
     @property
-    def sentence(self) -> str:
-        """What is wrong, what shows it, and what to do."""
-        return f"{self.label} is undertrained at {self.train_size:,} labels: {', '.join(self.signs)}. {self.change}"
+    def name(self) -> str:
+        """The strategy and the size, with what shows it."""
+        return f"{self.label} at {self.train_size:,} labels ({', '.join(self.signs)})"
+
+
+def sentences(found: Sequence[Undertrained]) -> list[str]:
+    """Return what is wrong, what shows it and what to do: a line for all that the same change mends."""
+    changes: dict[str, list[str]] = {}
+    for one in found:
+        changes.setdefault(one.change, []).append(one.name)
+    return [
+        f"Trained too little: {'; '.join([*names[:_NAMED], *_more(len(names) - _NAMED)])}. {change}"
+        for change, names in changes.items()
+    ]
+
+
+def _more(count: int) -> list[str]:
+    return [f"and {count} more"] if count > 0 else []
 
 
 @dataclass(frozen=True)

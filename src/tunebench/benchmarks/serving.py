@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from tunebench.data.text import by_side
+from tunebench.data.text import Text, by_side
 from tunebench.errors import ConfigError, ExportError, ModelError
 from tunebench.machine import devices, environment
 from tunebench.machine.settings import Execution
@@ -357,8 +357,9 @@ class _Pipeline:
         self._executor = ThreadPoolExecutor(1)
         self.waiting, self.alive = 0, True
 
-    def submit(self, model: LoadedModel, texts: Sequence[str]) -> Future[np.ndarray]:
-        return self._executor.submit(self._answer, list(texts))
+    def submit(self, model: LoadedModel, texts: Sequence[Text]) -> Future[np.ndarray]:
+        (single,) = by_side(texts)
+        return self._executor.submit(self._answer, single)
 
     def close(self) -> None:
         self._executor.shutdown()

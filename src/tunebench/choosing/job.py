@@ -15,8 +15,8 @@ from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.recommend import Recommendation, recommend
 from tunebench.api import run_study
 from tunebench.choosing.plan import Asked, Costs, Ready, plan_study, prepare
-from tunebench.choosing.refit import Refit, chosen_arm, open_refit, plan_refit, run_refit
-from tunebench.choosing.rule import MARGIN, OVERHEAD, Design
+from tunebench.choosing.refit import Refit, chosen_runs, open_refit, plan_refit, run_refit
+from tunebench.choosing.rule import CANDIDATES, MARGIN, OVERHEAD, Design
 from tunebench.choosing.words import data_lines, next_commands, plan_lines
 from tunebench.errors import ConfigError, DataError, StoreError
 from tunebench.execution.display import Display, make_display
@@ -52,6 +52,7 @@ class Chosen:
         refit: What was trained last, and what score to expect, in a sentence or two.
         interrupted: Whether it was stopped; the same call resumes it.
         failed: Runs that failed.
+        left_out: Candidates that were not compared.
     """
 
     folder: Path
@@ -61,11 +62,17 @@ class Chosen:
     refit: str = ""
     interrupted: bool = False
     failed: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def lines(self) -> list[str]:
         """The answer, its trust, and the next commands, in about ten lines."""
         found = [] if self.recommendation is None else answer_lines(self.recommendation)
+        if self.left_out:
+            found.append(
+                f"Not compared, as the budget had no room: {', '.join(self.left_out)}. A larger --budget in a new "
+                "folder (--out) would tell."
+            )
         if self.refit:
             found.append(self.refit)
         if self.model is not None:
@@ -82,6 +89,7 @@ class Chosen:
             "refit": self.refit or None,
             "interrupted": self.interrupted,
             "failed": list(self.failed),
+            "left_out": list(self.left_out),
             "recommendation": None if self.recommendation is None else self.recommendation.to_dict(),
         }
 
@@ -216,6 +224,7 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
         None,
         interrupted=result.summary.interrupted,
         failed=tuple(result.summary.failed),
+        left_out=() if _named_strategies(asked) else tuple(c for c in CANDIDATES if c not in study.strategies),
     )
     if result.summary.interrupted:
         return done
@@ -224,7 +233,7 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
     spent = time.monotonic() - began
     if not asked.refit:
         return replace(done, model=_export_chosen(options), refit=_without_refit(found))
-    refit = plan_refit(chosen_arm(result.comparison, found), ready.resolved.dataset)
+    refit = plan_refit(chosen_runs(result.comparison, found), ready.resolved.dataset)
     seconds = costs(found.strategy, len(refit.dataset.train))
     if spent + seconds > options.budget:
         why = (
@@ -271,6 +280,11 @@ def _expectation(source: ExportSource, refit: Refit, found: Recommendation) -> s
         f"{head}: expect about the {metric.label} of {one.interval.estimate:.4f} that it had with "
         f"{found.train_size:,}. That cannot be measured, as no labelled text is left."
     )
+
+
+def _named_strategies(asked: Asked) -> bool:
+    """Whether the user named the strategies, and left the others out on purpose."""
+    return any(setting.startswith("strategies") for setting in asked.settings)
 
 
 def _without_refit(found: Recommendation) -> str:

@@ -48,21 +48,21 @@ class Refit:
     measured: bool
 
 
-def chosen_arm(comparison: Comparison, found: Recommendation) -> Configuration:
+def chosen_runs(comparison: Comparison, found: Recommendation) -> Configuration:
     """Return the runs of the recommended strategy."""
     group = comparison.group(found.strategy, found.train_size)
     assert group is not None and group.selected is not None
     return group.selected
 
 
-def plan_refit(chosen: Configuration, dataset: TextDataset) -> Refit:
+def plan_refit(runs: Configuration, dataset: TextDataset) -> Refit:
     """Return the run that repeats chosen runs on all labels: with their rate, for as long as was best.
 
     Args:
-        chosen: The chosen runs, all of them scored.
+        runs: The chosen runs, all of them scored.
         dataset: The study's data.
     """
-    cells = chosen.scored
+    cells = runs.scored
     first = cells[0]
     assert first.record is not None and first.predictions is not None
     every = _all_labels(dataset, np.asarray(first.predictions()["indices"]))
@@ -163,8 +163,10 @@ def _all_labels(dataset: TextDataset, tested: np.ndarray) -> TextDataset:
         source=dataset.source,
         revision=dataset.revision,
         label_names=dataset.label_names,
+        task=dataset.task,
         train=Split([text for part in parts for text in part.texts], np.concatenate([p.labels for p in parts])),
         test=test,
+        inputs=dataset.inputs,
     )
 
 

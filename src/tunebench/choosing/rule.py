@@ -142,7 +142,9 @@ def design(facts: Facts, cost: Cost, budget: float, *, candidates: Sequence[str]
     left_out += [_no_room(label) for label in kept if label not in shape.labels]
     if shape.size < facts.labels:
         left_out.append(f"The candidates are compared at {shape.size:,} of {facts.labels:,} labels.")
-    for upgrade in _UPGRADES:
+    # Another seed changes nothing of what is fitted without one.
+    tuned = set(shape.labels) & set(_MIDDLE)
+    for upgrade in _UPGRADES if tuned else ({"curve": True},):
         larger = replace(shape, **upgrade)
         if total(larger, facts, cost) > usable:
             left_out.append(_not_bought(upgrade))

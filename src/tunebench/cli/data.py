@@ -38,7 +38,7 @@ def data_audit(
         out.print(line, markup=False)
     for name, split in found.splits.items():
         balance = ", ".join(f"{label} {n:,} ({split.share[label]:.1%})" for label, n in split.per_class.items())
-        out.print(f"{name}: {split.examples:,} texts; {balance}", markup=False)
+        out.print(f"{name}: {split.examples:,} {'pairs' if split.sides else 'texts'}; {balance}", markup=False)
         if split.labels_per_text is not None:
             counts = "; ".join(f"{number}: {texts:,} texts" for number, texts in split.labels_per_text.items())
             out.print(f"  labels per text: {counts}")

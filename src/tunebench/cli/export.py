@@ -77,13 +77,25 @@ def predict(
         Path, typer.Argument(help="An export, a PEFT adapter, or the folder of a run.", metavar="PATH")
     ],
     texts: Annotated[
-        list[str] | None, typer.Argument(help="Texts to classify; - reads lines of standard input.", metavar="TEXT")
+        list[str] | None,
+        typer.Argument(
+            help="Texts to classify, two for each pair; - reads lines of standard input.", metavar="TEXT"
+        ),
     ] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", help="Read the texts from a column of this CSV file.")
+        Path | None, typer.Option("--csv", help="Read the texts from the columns of this CSV file.")
+    ] = None,
+    jsonl_file: Annotated[
+        Path | None, typer.Option("--jsonl", help="Read the texts from the JSON objects of this file, one a line.")
     ] = None,
     column: Annotated[
-        str | None, typer.Option(help="With --csv: name of the text column; default a usual name such as text.")
+        str | None, typer.Option(help="With --csv or --jsonl: name of the text column; default a usual name.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of several columns, such as premise,hypothesis; default those the model was trained on."
+        ),
     ] = None,
     format_: Annotated[str, typer.Option("--format", help="Output format: jsonl or csv.")] = "jsonl",
     json_: Annotated[bool, typer.Option("--json", help="Same as --format jsonl.")] = False,
@@ -96,20 +108,28 @@ def predict(
         format_ = "jsonl"
     if format_ not in ("jsonl", "csv"):
         raise typer.BadParameter(f"{format_!r}: allowed are jsonl, csv", param_hint="--format")
-    if (csv_file is None) == (not texts):
-        raise typer.BadParameter("give texts, or - for lines of standard input, or --csv FILE", param_hint="TEXT")
-    if column is not None and csv_file is None:
-        raise typer.BadParameter("it names a column of --csv FILE", param_hint="--column")
+    if sum([csv_file is not None, jsonl_file is not None, bool(texts)]) != 1:
+        raise typer.BadParameter(
+            "give texts, or - for lines of standard input, or --csv FILE, or --jsonl FILE", param_hint="TEXT"
+        )
+    option, named = ("--column", column) if columns is None else ("--columns", columns)
+    if column is not None and columns is not None:
+        raise typer.BadParameter("it names one column, and --columns several: drop one", param_hint="--column")
+    if named is not None and texts and (columns is None or texts != ["-"]):
+        raise typer.BadParameter("it names what to read of --csv FILE or --jsonl FILE", param_hint=option)
+    names = named if named is None else [named] if columns is None else named.split(",")
     from tunebench.inference.predictor import load
-    from tunebench.inference.stream import from_arguments, from_csv, from_lines, predict_stream
+    from tunebench.inference.stream import predict_stream, read_texts
 
     predictor = load(path, device=device, threads=threads, precision=precision)  # type: ignore[arg-type]
-    if csv_file is not None:
-        source = from_csv(csv_file, column=column)
-    elif texts == ["-"]:
-        source = from_lines(sys.stdin.buffer)
-    else:
-        source = from_arguments(texts or [])
+    source = read_texts(
+        predictor.inputs,
+        texts or [],
+        stdin=sys.stdin.buffer,
+        csv_file=csv_file,
+        jsonl_file=jsonl_file,
+        columns=names,
+    )
     write = _writer(format_, several=not predictor.artifact.task.exclusive)
     for prediction in predict_stream(predictor, source):
         write(asdict(prediction))

@@ -7,15 +7,13 @@ file is refused with the lines in question.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from tunebench.data.columns import LABEL_NAMES, TEXT_NAMES
-from tunebench.data.encodings import decode
+from tunebench.data.encodings import Decoded, decode
 from tunebench.data.reading import PassedOver, listed
 from tunebench.data.reference import ReadOptions, Separator
 from tunebench.data.table import Table
@@ -45,9 +43,9 @@ def read_tsv(raw: bytes, place: str, options: ReadOptions | None = None) -> Tabl
 
 def _read(raw: bytes, place: str, options: ReadOptions, *, own: Separator) -> Table:
     decoded = decode(raw, place, options.encoding)
-    if not decoded.text.strip():
+    if not any(line.strip() for line in decoded.lines("")):
         raise DataError("The file is empty.", value=place)
-    found = _choose_separator(decoded.text, place, options, own)
+    found = _choose_separator(decoded, place, options, own)
     header, rows, passed_over = _split_header(found.parsed, options.header)
     headless = header is None
     names = _column_names(header, found.parsed.width)
@@ -71,13 +69,13 @@ class _Parsed:
 
     Attributes:
         rows: The rows, blank lines left out.
-        lines: First and last line of each row, from 1.
+        long: First and last line, from 1, of the rows that span several lines, by their positions.
         problem: Why the text does not fit this reading; None where it does.
         blank: Lines without anything on them; they are no rows.
     """
 
     rows: list[list[str]]
-    lines: list[tuple[int, int]]
+    long: dict[int, tuple[int, int]]
     problem: DataError | None = None
     blank: list[int] = field(default_factory=list)
 
@@ -89,11 +87,6 @@ class _Parsed:
     def fits(self) -> bool:
         return self.problem is None
 
-    @cached_property
-    def long_rows(self) -> list[int]:
-        """Positions of the rows that span several lines."""
-        return [i for i, (first, last) in enumerate(self.lines) if last > first]
-
 
 @dataclass(frozen=True)
 class _Found:
@@ -104,20 +97,20 @@ class _Found:
     notes: list[str] = field(default_factory=list)
 
 
-def _choose_separator(text: str, place: str, options: ReadOptions, own: Separator) -> _Found:
+def _choose_separator(content: Decoded, place: str, options: ReadOptions, own: Separator) -> _Found:
     """Read with the separator the user states, the one that splits the first line into usual names, or what fits.
 
     The file's own separator comes first, and another one is taken only where it is the only one.
     """
     if options.separator is not None:
-        return _settled(_choose_quoting(text, place, options, options.separator))
-    start = text.lstrip("\r\n").split("\n", 1)[0]
+        return _settled(_choose_quoting(content, place, options, options.separator))
+    start = next(line for line in content.lines("") if line.strip("\r\n"))
     order: list[Separator] = [own, *(name for name in SIGNS if name != own and SIGNS[name] in start)]
     named = [name for name in order if _names_columns(start, SIGNS[name])]
     if len(named) == 1 or own in named:
         name = own if own in named else named[0]
-        return _recognised(_settled(_choose_quoting(text, place, options, name)), name, own)
-    readings = {name: _choose_quoting(text, place, options, name) for name in order}
+        return _recognised(_settled(_choose_quoting(content, place, options, name)), name, own)
+    readings = {name: _choose_quoting(content, place, options, name) for name in order}
     if _is_table(readings[own]):
         return _settled(readings[own])
     fitting = [name for name in order if _is_table(readings[name])]
@@ -153,18 +146,18 @@ def _settled(found: _Found | DataError) -> _Found:
     return found
 
 
-def _choose_quoting(text: str, place: str, options: ReadOptions, separator: Separator) -> _Found | DataError:
+def _choose_quoting(content: Decoded, place: str, options: ReadOptions, separator: Separator) -> _Found | DataError:
     """Read with quotes as signs of the format, or as characters where that loses rows; an error if neither fits."""
     sign = SIGNS[separator]
     how = [f"separator {sign!r}"]
     if options.quotes is not False:
-        quoted = _parse(text, place, sign, csv.QUOTE_MINIMAL)
-        if options.quotes or '"' not in text:
+        quoted = _parse(content, place, sign, csv.QUOTE_MINIMAL)
+        if options.quotes or not any('"' in line for line in content.lines("")):
             return quoted.problem or _Found(quoted, how + _long_rows(quoted))
-        swallowed = _swallowed(quoted, text, sign) if quoted.fits else []
+        swallowed = _swallowed(quoted, content, sign) if quoted.fits else []
         if quoted.fits and not swallowed:
             return _Found(quoted, how + _long_rows(quoted))
-    bare = _parse(text, place, sign, csv.QUOTE_NONE)
+    bare = _parse(content, place, sign, csv.QUOTE_NONE)
     if options.quotes is False:
         return bare.problem or _Found(bare, how)
     if bare.fits and bare.width > 1:
@@ -186,7 +179,7 @@ def _bare_note(quoted: _Parsed, swallowed: Sequence[int]) -> str:
 
 
 def _refusal(quoted: _Parsed, swallowed: Sequence[int], place: str) -> DataError:
-    lost = sum(quoted.lines[i][1] - quoted.lines[i][0] for i in swallowed)
+    lost = sum(quoted.long[i][1] - quoted.long[i][0] for i in swallowed)
     return DataError(
         f"A quotation mark seems to open in one row and close in a later one, which would lose about {lost} rows.",
         value=f"{place}: {_where(quoted, swallowed)}",
@@ -197,24 +190,23 @@ def _refusal(quoted: _Parsed, swallowed: Sequence[int], place: str) -> DataError
 
 
 def _where(parsed: _Parsed, rows: Sequence[int]) -> str:
-    places = [f"{first} to {last}" for first, last in (parsed.lines[i] for i in rows)]
+    places = [f"{first} to {last}" for first, last in (parsed.long[i] for i in rows)]
     return f"lines {listed(places, 5)}"
 
 
 def _long_rows(parsed: _Parsed) -> list[str]:
-    if not parsed.long_rows:
+    if not parsed.long:
         return []
-    return [f"{len(parsed.long_rows)} rows of several lines ({_where(parsed, parsed.long_rows)})"]
+    return [f"{len(parsed.long)} rows of several lines ({_where(parsed, list(parsed.long))})"]
 
 
-def _parse(text: str, place: str, sign: str, quoting: Any) -> _Parsed:
+def _parse(content: Decoded, place: str, sign: str, quoting: Any) -> _Parsed:
     rows: list[list[str]] = []
-    lines: list[tuple[int, int]] = []
+    long: dict[int, tuple[int, int]] = {}
     uneven: list[tuple[int, int]] = []
     blank: list[int] = []
-    # newline="": line ends inside quoted texts stay as they are.
     with long_fields():
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign, quoting=quoting, strict=True)
+        reader = csv.reader(content.lines(""), delimiter=sign, quoting=quoting, strict=True)
         while True:
             line = reader.line_num + 1
             try:
@@ -223,15 +215,16 @@ def _parse(text: str, place: str, sign: str, quoting: Any) -> _Parsed:
                 break
             except csv.Error as error:
                 problem = f"The row that starts on line {line} is malformed: {error}."
-                return _Parsed(rows, lines, DataError(problem, value=place, fix=_QUOTING_FIX))
+                return _Parsed(rows, long, DataError(problem, value=place, fix=_QUOTING_FIX))
             if not row:
                 blank.append(line)
                 continue
+            if reader.line_num > line:
+                long[len(rows)] = (line, reader.line_num)
             rows.append(row)
-            lines.append((line, reader.line_num))
             if len(row) != len(rows[0]):
                 uneven.append((line, len(row)))
-    return _Parsed(rows, lines, _uneven(uneven, place, len(rows[0])) if uneven else None, blank)
+    return _Parsed(rows, long, _uneven(uneven, place, len(rows[0])) if uneven else None, blank)
 
 
 def _uneven(uneven: Sequence[tuple[int, int]], place: str, width: int) -> DataError:
@@ -246,7 +239,7 @@ def _uneven(uneven: Sequence[tuple[int, int]], place: str, width: int) -> DataEr
     )
 
 
-def _swallowed(parsed: _Parsed, text: str, sign: str) -> list[int]:
+def _swallowed(parsed: _Parsed, content: Decoded, sign: str) -> list[int]:
     """Return the rows of several lines whose lines look like rows of their own.
 
     A line looks like a row where it has as many fields as the file has columns, and holds a value that is usual
@@ -254,14 +247,14 @@ def _swallowed(parsed: _Parsed, text: str, sign: str) -> list[int]:
     they hold its other fields: only both together, or a line between them beside one of the two that has as many
     fields, speak against it. Three lines or more that all have the right number of fields do so whatever they hold.
     """
-    if parsed.width < 2 or not parsed.long_rows:
+    if parsed.width < 2 or not parsed.long:
         return []
-    lines = list(io.StringIO(text, newline=""))
+    wanted = {line for first, last in parsed.long.values() for line in range(first, last + 1)}
+    lines = {number: line for number, line in enumerate(content.lines(""), start=1) if number in wanted}
     usual = _usual_values(parsed)
     found = []
-    for position in parsed.long_rows:
-        first, last = parsed.lines[position]
-        fields = [_fields(line, sign, parsed.width) for line in lines[first - 1 : last]]
+    for position, (first, last) in parsed.long.items():
+        fields = [_fields(lines[number], sign, parsed.width) for number in range(first, last + 1)]
         like_rows = [any(values & usual[i] for i, values in enumerate(each)) for each in fields]
         whole = len(fields) > 2 and all(map(bool, fields))
         # A quotation mark that was never closed stands in a whole row, and so does the one that ends it.
@@ -276,8 +269,7 @@ def _usual_values(parsed: _Parsed) -> list[set[str]]:
 
     Which columns are such is judged by the rows of one line, since the others are in doubt.
     """
-    long = set(parsed.long_rows)
-    certain = [row for i, row in enumerate(parsed.rows) if i not in long] or parsed.rows
+    certain = [row for i, row in enumerate(parsed.rows) if i not in parsed.long] or parsed.rows
     most = max(_FEW_VALUES, round(_FEW_SHARE * len(certain)))
     usual = []
     for column in range(parsed.width):

@@ -27,7 +27,7 @@ _SAMPLE = 200_000
 _MOSTLY = 0.5
 _SHOWN = 5
 #: Bytes that are decoded at once.
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
 #: Alphabets whose letters hardly stand in one word with Latin ones, and the share of words in which they may.
 _OTHER_ALPHABETS = ("GREEK", "CYRILLIC", "HEBREW", "ARABIC", "THAI")
 _MIXED = 0.2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,11 +75,19 @@ def overlap_warnings(splits: Mapping[str, Split]) -> list[str]:
     return [*lines, *_times(splits)]
 
 
-def labels_by_text(split: Split) -> dict[Text, set[bytes]]:
-    """Return the labels under which each text stands, as the bytes of their rows."""
-    found: dict[Text, set[bytes]] = defaultdict(set)
+def labels_by_text(split: Split) -> dict[Text, frozenset[bytes]]:
+    """Return the labels under which each text stands, as the bytes of their rows.
+
+    Equal labels share one set: a set for each text would take more room than a short text.
+    """
+    alone: dict[bytes, frozenset[bytes]] = {}
+    found: dict[Text, frozenset[bytes]] = {}
     for text, label in zip(split.texts, split.labels, strict=True):
-        found[text].add(label.tobytes())
+        row = label.tobytes()
+        own = alone.setdefault(row, frozenset((row,)))
+        known = found.setdefault(text, own)
+        if not own <= known:
+            found[text] = known | own
     return found
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 #: Part of the key; raised when what is written changes.
 _FORMAT = 2
-_BATCH = 1000
+#: Texts, and about how many characters, that are tokenised together: a token takes some hundred bytes meanwhile.
+_BATCH, _BATCH_CHARACTERS = 1000, 1 << 18
 #: What a tokenizer was constructed with and that says nothing about the ids it gives.
 _NO_CONTENT = ("name_or_path", "model_max_length", "tokenizer_class", "backend", "added_tokens_decoder")
 
@@ -318,15 +320,35 @@ def _run(
     tokenizer = copy.deepcopy(tokenizer)
     ids: list[np.ndarray] = []
     lengths: list[int] = [0]
-    for start in range(0, len(texts), _BATCH):
-        rows = whole_ids(tokenizer, texts[start : start + _BATCH])
+    for start, end in _batches(texts):
+        rows = whole_ids(tokenizer, texts[start:end])
         lengths += [len(row) for row in rows]
         # One flat array a batch: lists of Python integers would take ten times the room.
-        ids.append(np.fromiter((i for row in rows for i in row), dtype=np.int32))
+        ids.append(np.fromiter(itertools.chain.from_iterable(rows), np.int32, sum(map(len, rows))))
         if on_progress is not None:
-            on_progress(min(start + _BATCH, len(texts)), len(texts))
-    flat = np.concatenate(ids) if ids else np.empty(0, dtype=np.int32)
-    return flat, np.cumsum(lengths, dtype=np.int64)
+            on_progress(end, len(texts))
+    return _joined(ids), np.cumsum(lengths, dtype=np.int64)
+
+
+def _batches(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield where batches start and end; many short texts, or few long ones."""
+    start = characters = 0
+    for place, text in enumerate(texts):
+        characters += len(text)
+        if place + 1 - start == _BATCH or characters >= _BATCH_CHARACTERS or place + 1 == len(texts):
+            yield start, place + 1
+            start, characters = place + 1, 0
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """Join arrays of int32, and give up each as soon as it is copied: all of them twice would be the peak."""
+    whole = np.empty(sum(map(len, parts)), dtype=np.int32)
+    end = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[end - len(part) : end] = part
+        end -= len(part)
+    return whole
 
 
 def _write(folder: Path, ids: np.ndarray, offsets: np.ndarray) -> None:

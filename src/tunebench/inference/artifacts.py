@@ -89,6 +89,11 @@ class Artifact:
     task: Task = CLASSIFICATION
 
     @property
+    def reads_pairs(self) -> bool:
+        """Whether a text is a pair, as far as the folder says."""
+        return self.inputs is not None and self.inputs.pair
+
+    @property
     def weights(self) -> Path:
         """The file that holds the weights (of several, the first)."""
         if self.run is not None:

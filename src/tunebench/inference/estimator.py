@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
+from tunebench.data.text import Pair, Text, as_text, by_side, together
 from tunebench.errors import TunebenchError
 from tunebench.tasks.classification import CLASSIFICATION
 
@@ -25,7 +26,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Fine-tune a pretrained encoder on texts, with scikit-learn's conventions.
 
     ``X`` is a sequence of strings (list, array or Series), so there are no features to count:
-    ``n_features_in_`` is not set. It trains as a run of a study does. It keeps the last weights, or the best
+    ``n_features_in_`` is not set. For pairs of texts it is a list of pairs of strings, or an array or a data frame
+    with two columns. It trains as a run of a study does. It keeps the last weights, or the best
     ones on a validation part if ``validation_fraction`` is set.
 
     Args:
@@ -78,11 +80,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.threads = threads
         self.random_state = random_state
 
-    def fit(self, X: Sequence[str], y: Sequence[Any]) -> TextClassifier:
+    def fit(self, X: Sequence[Text], y: Sequence[Any]) -> TextClassifier:
         """Train.
 
         Args:
-            X: Texts, none of them blank.
+            X: Texts, or pairs of texts, none of them blank.
             y: One label per text; two classes or more.
 
         Returns:
@@ -94,7 +96,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         texts = _texts(X)
         labels, classes = _labels(y, len(texts))
-        _refuse_unloadable(self.strategy)
+        _refuse_unloadable(self.strategy, pairs=not isinstance(texts[0], str))
         dataset = _dataset(texts, labels, classes)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         spec = self._spec(dataset, seed)
@@ -103,24 +105,24 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_ = classes
         return self
 
-    def predict(self, X: Sequence[str]) -> np.ndarray:
+    def predict(self, X: Sequence[Text]) -> np.ndarray:
         """Return the most likely class of each text, of shape ``(texts,)`` and the type of ``y``.
 
         Raises:
             NotFittedError: :meth:`fit` has not been called.
-            ValueError: A text is not a string, or not valid Unicode.
+            ValueError: A text is not a string, or not valid Unicode; or it is a pair, or none, unlike in training.
         """
         best = CLASSIFICATION.outputs.predicted(self._logits(X))
         found: np.ndarray = self.classes_[best]
         return found
 
-    def predict_proba(self, X: Sequence[str]) -> np.ndarray:
+    def predict_proba(self, X: Sequence[Text]) -> np.ndarray:
         """Return probabilities, float32 ``(texts, classes)``, in the order of ``classes_``; see :meth:`predict`."""
         return CLASSIFICATION.outputs.probabilities(self._logits(X))
 
-    def _logits(self, X: Sequence[str]) -> np.ndarray:
+    def _logits(self, X: Sequence[Text]) -> np.ndarray:
         check_is_fitted(self)
-        texts = _strings(X)
+        texts = _values(X)
         try:
             return self.predictor_.predict_logits(texts)
         except TunebenchError as error:
@@ -164,7 +166,12 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         (spec,) = expand(
             study,
             model=model,
-            data=DataRef(source="memory", fingerprint=dataset.fingerprint, label_names=dataset.label_names),
+            data=DataRef(
+                source="memory",
+                fingerprint=dataset.fingerprint,
+                label_names=dataset.label_names,
+                inputs=dataset.inputs,
+            ),
             train_examples=len(dataset.train),
             test_examples=len(dataset.test),
             precision={"fast": native, "reference": "fp32"},
@@ -206,39 +213,51 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return super().__getstate__()
 
 
-def _refuse_unloadable(name: str) -> None:
-    """Refuse, before anything is trained, a strategy whose models cannot be loaded to predict with."""
+def _refuse_unloadable(name: str, *, pairs: bool) -> None:
+    """Refuse, before anything is trained, a strategy whose models cannot be loaded, or cannot read these texts."""
     from tunebench.strategies import STRATEGIES
 
     strategy = STRATEGIES.get(name)
     if strategy is not None and not strategy.exportable:
         able = ", ".join(sorted(name for name, known in STRATEGIES.items() if known.exportable))
         raise ValueError(f"strategy={name!r} cannot be loaded for predictions; allowed: {able}")
+    if strategy is not None and pairs and not strategy.reads_pairs:
+        raise ValueError(
+            f"strategy={name!r} reads single texts, and X holds pairs; put the two texts into one string"
+        )
 
 
-def _strings(X: Any) -> list[str]:
+def _values(X: Any) -> list[Text]:
+    """Return X as texts, all strings or all pairs of strings."""
     if isinstance(X, (str, bytes)):
         raise ValueError("X is a single text; a sequence of texts is needed")
     if not isinstance(X, Iterable) or isinstance(X, (Mapping, Set)):
         raise ValueError(f"X is of type {type(X).__name__}; a sequence of texts is needed")
-    dimensions = getattr(X, "ndim", 1)
-    if dimensions != 1:
-        raise ValueError(f"Expected a 1D sequence of texts, got {dimensions} dimensions")
-    texts = list(X)
-    for position, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise ValueError(f"X[{position}] is not a string: {text!r}")
+    shape: tuple[int, ...] = getattr(X, "shape", None) or (0,)
+    if len(shape) == 2 and shape[1] == 2:
+        X = np.asarray(X, dtype=object).tolist()
+    elif len(shape) != 1:
+        raise ValueError(f"Expected a 1D sequence of texts, or two columns of pairs; got the shape {shape}")
+    texts: list[Text] = []
+    for position, value in enumerate(X):
+        text = as_text(value)
+        if text is None:
+            kind = "neither a string nor a pair of strings" if isinstance(value, (list, tuple)) else "not a string"
+            raise ValueError(f"X[{position}] is {kind}: {value!r}")
+        if texts and isinstance(text, str) != isinstance(texts[0], str):
+            raise ValueError(f"X[{position}] is {'a string' if isinstance(text, str) else 'a pair'}, unlike X[0]")
+        texts.append(text)
     return texts
 
 
-def _texts(X: Any) -> list[str]:
+def _texts(X: Any) -> list[Text]:
     from tunebench.data.columns import check_texts
 
-    texts = _strings(X)
+    texts = _values(X)
     if not texts:
         raise ValueError("Found 0 sample(s) while a minimum of 2 is required: X is empty")
     try:
-        return [str(text) for text in check_texts(texts, where="X")]
+        return together([check_texts(side, where="X") for side in by_side(texts)])
     except TunebenchError as error:
         raise ValueError(str(error)) from None
 
@@ -274,13 +293,14 @@ def _check_missing(y: Any) -> None:
         )
 
 
-def _dataset(texts: list[str], labels: np.ndarray, classes: np.ndarray) -> TextDataset:
+def _dataset(texts: list[Text], labels: np.ndarray, classes: np.ndarray) -> TextDataset:
     """Return the texts as a data set; its test part is there because a run must score one.
 
     It holds the first text of each class, so that nothing is taken away from training; its score is never
     shown.
     """
     from tunebench.data import Split, TextDataset
+    from tunebench.data.inputs import Inputs
 
     firsts = np.array([int(np.argmax(labels == i)) for i in range(len(classes))])
     return TextDataset(
@@ -289,4 +309,5 @@ def _dataset(texts: list[str], labels: np.ndarray, classes: np.ndarray) -> TextD
         label_names=tuple(str(value) for value in classes),
         train=Split(texts, labels),
         test=Split([texts[i] for i in firsts], labels[firsts]),
+        inputs=None if isinstance(texts[0], str) else Inputs(columns=Pair._fields),
     )

@@ -11,27 +11,29 @@ from tunebench.data.text import Pair, Text, as_text, sides_of
 from tunebench.errors import DataError
 
 
-def checked_texts(texts: Sequence[Any], inputs: Inputs | None) -> list[Text]:
+def checked_texts(texts: Sequence[Any], inputs: Inputs | None, places: Sequence[str] | None = None) -> list[Text]:
     """Return texts as a model reads them; control characters and empty texts are texts.
 
     Args:
         texts: Strings; or pairs, each a list or tuple of two strings.
         inputs: What the model reads; None where nothing tells, and then as the first text.
+        places: What the texts are called in messages; by default by their positions, counted from 1.
 
     Raises:
-        DataError: The first that the model cannot read, with its position counted from 1.
+        DataError: The first that the model cannot read.
     """
     if isinstance(texts, (str, bytes)):
         raise DataError("A list of texts is needed, not a single one.", fix="predict([text])")
     found = []
     pairs = inputs.pair if inputs is not None else len(texts) > 0 and isinstance(as_text(texts[0]), Pair)
-    for position, value in enumerate(texts, start=1):
+    for number, value in enumerate(texts):
+        place = f"Text {number + 1}" if places is None else places[number]
         text = as_text(value)
         if text is None or isinstance(text, Pair) != pairs:
-            raise _unsuited(value, text, position, inputs, pairs=pairs)
+            raise _unsuited(value, text, place, inputs, pairs=pairs)
         if not all(map(is_encodable, sides_of(text))):
             raise DataError(
-                f"Text {position} is not valid Unicode (half of a surrogate pair).",
+                f"{place} is not valid Unicode (half of a surrogate pair).",
                 value=value,
                 allowed="characters that UTF-8 can encode",
             )
@@ -39,20 +41,20 @@ def checked_texts(texts: Sequence[Any], inputs: Inputs | None) -> list[Text]:
     return found
 
 
-def _unsuited(value: Any, text: Text | None, position: int, inputs: Inputs | None, *, pairs: bool) -> DataError:
+def _unsuited(value: Any, text: Text | None, place: str, inputs: Inputs | None, *, pairs: bool) -> DataError:
     reads = "this model reads" if inputs is not None else "the first one is"
     if text is None:
         allowed = "pairs of two strings" if pairs else "strings"
-        return DataError(f"Text {position} is not a {'pair' if pairs else 'string'}.", value=value, allowed=allowed)
+        return DataError(f"{place} is not a {'pair' if pairs else 'string'}.", value=value, allowed=allowed)
     if pairs:
         names = f" ({', '.join(inputs.columns)})" if inputs is not None else ""
         return DataError(
-            f"Text {position} is a single text, and {reads} {'pairs' if inputs is not None else 'a pair'}{names}.",
+            f"{place} is a single text, and {reads} {'pairs' if inputs is not None else 'a pair'}{names}.",
             value=value,
             allowed="two strings a text, in this order",
         )
     how = f", joined as {inputs.join!r}" if inputs is not None and inputs.join is not None else ""
     single = "single texts" if inputs is not None else "a single text"
     return DataError(
-        f"Text {position} is a pair, and {reads} {single}{how}.", value=list(sides_of(text)), allowed="strings"
+        f"{place} is a pair, and {reads} {single}{how}.", value=list(sides_of(text)), allowed="strings"
     )

@@ -138,8 +138,11 @@ def batch_lines(artifact: Artifact, cut: Cut | None, *, tensors: str) -> list[st
         tensors: What the batch is made of: ``pt`` or ``np``.
     """
     if artifact.truncation != "head_tail" or cut is None:
-        # The saved tokenizer knows length and side.
-        return [f'batch = tokenizer(["a text"], truncation=True, padding=True, return_tensors="{tensors}")']
+        # The saved tokenizer knows length and side; of a pair it takes from the longer text first.
+        options = f'truncation=True, padding=True, return_tensors="{tensors}"'
+        if artifact.reads_pairs:
+            return [f'batch = tokenizer(["a text"], ["its second text"], {options})']
+        return [f'batch = tokenizer(["a text"], {options})']
     return [
         "",
         "def cut(ids):  # as in training; truncation=True would keep one end only",

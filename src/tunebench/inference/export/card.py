@@ -81,6 +81,7 @@ def write_card(
         base=shown(spec.model),
         data=shown(spec.data),
         public=hub_name(spec.data) is not None,
+        inputs=source.artifact.inputs,
         spec=spec,
         record=source.record,
         examples=source.record.examples,

@@ -46,11 +46,36 @@ class LinearExporter(Exporter):
     def how_to_load(self, artifact: Artifact, cut: Cut | None, folder: Path) -> str:
         """Return the lines for scikit-learn or Transformers; see :meth:`Exporter.how_to_load`."""
         facts = linear_facts(folder)
-        lines = _tfidf(facts.settings) if facts.features == "tfidf" else _embeddings(facts.settings, folder)
+        pairs = artifact.reads_pairs
+        if facts.features == "tfidf":
+            lines = _tfidf(facts.settings, pairs=pairs)
+        else:
+            lines = _embeddings(facts.settings, folder, pairs=pairs)
         return "\n".join([*lines, *(_LABELS if facts.task.exclusive else _SEVERAL)])
 
 
-def _tfidf(settings: Mapping[str, Any]) -> list[str]:
+#: The terms of a pair, as :class:`~tunebench.training.linear.terms.Terms` gives them.
+_PAIR_TERMS = (
+    "",
+    "def terms(pair):",
+    "    first, second = map(words, pair)",
+    "    both = set(first) & set(second)",
+    "    shares = [10 * len(both) // max(1, len(set(side))) for side in (first, second)]",
+    "    return [",
+    '        *(f"1: {term}" for term in first if term not in both),',
+    '        *(f"2: {term}" for term in second if term not in both),',
+    '        *(f"1+2: {term}" for term in both),',
+    '        f"1 in 2: {shares[0]}",',
+    '        f"2 in 1: {shares[1]}",',
+    "    ] if first or second else []",
+    "",
+)
+
+
+def _tfidf(settings: Mapping[str, Any], *, pairs: bool) -> list[str]:
+    ngrams = f"ngram_range=(1, {settings['ngrams']})"
+    words = [f"words = TfidfVectorizer({ngrams}).build_analyzer()", *_PAIR_TERMS] if pairs else []
+    text = '("a text", "its second text")' if pairs else '"a text"'
     return [
         "import json",
         "from pathlib import Path",
@@ -59,30 +84,33 @@ def _tfidf(settings: Mapping[str, Any]) -> list[str]:
         "from sklearn.feature_extraction.text import TfidfVectorizer",
         "",
         f'weights = load_file("PATH/{LINEAR_WEIGHTS}")',
+        *words,
         "vectorizer = TfidfVectorizer(",
-        f"    ngram_range=(1, {settings['ngrams']}),",
+        "    analyzer=terms," if pairs else f"    {ngrams},",
         "    sublinear_tf=True,",
         '    vocabulary=json.loads(Path("PATH/vocabulary.json").read_text(encoding="utf-8")),',
         ")",
         'vectorizer.idf_ = weights["idf"]',
-        'scores = vectorizer.transform(["a text"]) @ weights["coefficients"].T + weights["intercepts"]',
+        f'scores = vectorizer.transform([{text}]) @ weights["coefficients"].T + weights["intercepts"]',
     ]
 
 
-def _embeddings(settings: Mapping[str, Any], folder: Path) -> list[str]:
+def _embeddings(settings: Mapping[str, Any], folder: Path, *, pairs: bool) -> list[str]:
     from tunebench.models.loading import load_architecture
 
     # Families with a pooler would draw one, and warn.
     pooler = ", add_pooling_layer=False" if _has_pooler(load_architecture(folder).model_type) else ""
-    first = settings["pooling"] == "first"
     pooled = (
         ["vectors = states[:, 0]"]
-        if first
+        if settings["pooling"] == "first"
         else ['mask = batch["attention_mask"].unsqueeze(-1)', "vectors = (states * mask).sum(1) / mask.sum(1)"]
     )
     if settings["normalised"]:
         pooled.append("vectors = torch.nn.functional.normalize(vectors)")
     note = "  # of a longer text the first window" if settings["windows"] else ""
+    texts = '["a text", "its second text"]' if pairs else '["a text"]'
+    if pairs:
+        pooled += ["u, v = vectors[:1], vectors[1:]", "vectors = torch.cat([u, v, (u - v).abs(), u * v], dim=1)"]
     return [
         "import json",
         "from pathlib import Path",
@@ -94,7 +122,7 @@ def _embeddings(settings: Mapping[str, Any], folder: Path) -> list[str]:
         'tokenizer = AutoTokenizer.from_pretrained("PATH")',
         f'encoder = AutoModel.from_pretrained("PATH"{pooler}).eval()',
         f'weights = load_file("PATH/{LINEAR_WEIGHTS}")',
-        f'batch = tokenizer(["a text"], truncation=True, padding=True, return_tensors="pt"){note}',
+        f'batch = tokenizer({texts}, truncation=True, padding=True, return_tensors="pt"){note}',
         "with torch.inference_mode():",
         "    states = encoder(**batch).last_hidden_state",
         *pooled,

@@ -52,13 +52,15 @@ class MergedExporter(Exporter):
                     *LOGITS_LINES,
                 ]
             )
+        pairs = artifact.reads_pairs
+        text = '{"text": "a text", "text_pair": "its second text"}' if pairs else '"a text"'
         return "\n".join(
             [
                 "from transformers import pipeline",
                 "",
                 'classify = pipeline("text-classification", model="PATH")',
-                'classify(["a text"], truncation=True)  # without truncation, long texts are an error'
+                f"classify([{text}], truncation=True)  # without truncation, long texts are an error"
                 if artifact.task.exclusive
-                else 'classify(["a text"], truncation=True, top_k=None)  # every label has its probability',
+                else f"classify([{text}], truncation=True, top_k=None)  # every label has its probability",
             ]
         )

@@ -41,7 +41,7 @@ class OnnxExporter(Exporter):
     def write(self, model: Any, folder: Path, artifact: Artifact) -> None:
         """Merge, trace and save; see :meth:`Exporter.write`."""
         plain: Any = merged_model(model)
-        write_graph(plain, folder / ONNX_FILES[self.name])
+        write_graph(plain, folder / ONNX_FILES[self.name], segments=reads_segments(artifact, plain.config))
         plain.config.save_pretrained(folder)
 
     def how_to_load(self, artifact: Artifact, cut: Cut | None, folder: Path) -> str:
@@ -54,18 +54,24 @@ class OnnxExporter(Exporter):
                 'tokenizer = AutoTokenizer.from_pretrained("PATH")',
                 f'session = onnxruntime.InferenceSession("PATH/{ONNX_FILES[self.name]}")',
                 *batch_lines(artifact, cut, tensors="np"),
-                'inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}',
+                "inputs = {entry.name: batch[entry.name] for entry in session.get_inputs()}",
                 "logits = session.run(None, inputs)[0]",
             ]
         )
 
 
-def write_graph(model: Any, path: Path) -> None:
+def reads_segments(artifact: Artifact, config: Any) -> bool:
+    """Tell whether a classifier reads pairs, and is told which text of a pair a token belongs to."""
+    return artifact.reads_pairs and (getattr(config, "type_vocab_size", None) or 0) > 1
+
+
+def write_graph(model: Any, path: Path, *, segments: bool = False) -> None:
     """Write a classifier as an ONNX graph with inputs ``input_ids`` and ``attention_mask`` of shape (B, S).
 
     Args:
         model: A Transformers sequence classifier in evaluation mode.
         path: The file; weights too large for it lie beside it.
+        segments: Give the graph a third input, ``token_type_ids``.
 
     Raises:
         ExportError: The exporter cannot trace this architecture.
@@ -77,8 +83,14 @@ def write_graph(model: Any, path: Path) -> None:
             super().__init__()
             self.model = model
 
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
-            return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        def forward(
+            self,
+            input_ids: torch.Tensor,
+            attention_mask: torch.Tensor,
+            token_type_ids: torch.Tensor | None = None,
+        ) -> Any:
+            more = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+            return self.model(input_ids=input_ids, attention_mask=attention_mask, **more).logits
 
     # Neither size is 1, which the exporter would take for a constant; some positions are padding.
     ids = torch.arange(24).reshape(3, 8)
@@ -86,6 +98,8 @@ def write_graph(model: Any, path: Path) -> None:
     mask[1, 5:] = 0
     axes = {0: "batch", 1: "sequence"}
     inputs = {"input_ids": ids, "attention_mask": mask}
+    if segments:
+        inputs["token_type_ids"] = (ids % 8 > 3).long()
     try:
         with quiet(), torch.no_grad():
             program: Any = torch.onnx.export(

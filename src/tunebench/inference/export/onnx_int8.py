@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunebench.inference.artifacts import ONNX_FILES
 from tunebench.inference.export.base import Tolerance, merged_model, register
-from tunebench.inference.export.onnx_fp32 import OnnxExporter, quiet, write_graph
+from tunebench.inference.export.onnx_fp32 import OnnxExporter, quiet, reads_segments, write_graph
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ class Int8Exporter(OnnxExporter):
 
         plain: Any = merged_model(model)
         graph = folder / ONNX_FILES["onnx"]
-        write_graph(plain, graph)
+        write_graph(plain, graph, segments=reads_segments(artifact, plain.config))
         with quiet():
             # A scale for each output channel: one for a whole matrix loses about a bit of precision. Weights of 7
             # bits: processors without VNNI add up products of 8 bits in 16, which overflow there.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Pooling = Literal["mean", "first"]
 #: Windows in a batch whose shape is fixed.
-_FIXED_BATCH = 16
+FIXED_BATCH = 16
 
 
 class Embedder:
@@ -140,9 +140,9 @@ def _batches(
     widths = fixed_widths(lengths, max_length)
     for width in np.unique(widths)[::-1].tolist():
         members = np.flatnonzero(widths == width)
-        for start in range(0, len(members), _FIXED_BATCH):
-            batch = members[start : start + _FIXED_BATCH]
-            yield np.concatenate([batch, np.repeat(batch[-1:], _FIXED_BATCH - len(batch))]), width
+        for start in range(0, len(members), FIXED_BATCH):
+            batch = members[start : start + FIXED_BATCH]
+            yield np.concatenate([batch, np.repeat(batch[-1:], FIXED_BATCH - len(batch))]), width
 
 
 def fixed_widths(lengths: np.ndarray, max_length: int) -> np.ndarray:

@@ -16,6 +16,9 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from tunebench import __version__
+from tunebench.data.inputs import Inputs
+from tunebench.errors import DataError
+from tunebench.inference.texts import checked_texts
 from tunebench.web.hosts import host_names
 from tunebench.web.serving.admission import AdmissionControl, Tally, refuse
 from tunebench.web.serving.batching import ClosedError, MicroBatcher, QueueFullError
@@ -123,7 +126,13 @@ class _Server:
         await asyncio.to_thread(self.batcher.close)
 
     def _add_routes(self) -> None:
-        body = request_schema(self.request, list(self.models))
+        inputs = [model.predictor.inputs for model in self.models.values()]
+        body = request_schema(
+            self.request,
+            list(self.models),
+            single=any(kind is None or not kind.pair for kind in inputs),
+            pairs=any(kind is None or kind.pair for kind in inputs),
+        )
         self.app.add_api_route(
             "/v1/predict",
             self.predict,
@@ -190,6 +199,11 @@ class _Server:
             return refuse(404, f"there is no such model; loaded are: {', '.join(self.models)}")
         texts = [wanted.texts] if isinstance(wanted.texts, str) else wanted.texts
         try:
+            texts = checked_texts(texts, model.predictor.inputs)
+        except DataError as error:
+            problem = Problem(where="texts", what=error.what)
+            return refuse(422, "the model reads other texts", problems=[problem.model_dump()])
+        try:
             logits = await asyncio.wrap_future(self.batcher.submit(model, texts))
         except QueueFullError as error:
             return refuse(503, "too many texts wait", retry_after=error.retry_after)
@@ -211,6 +225,7 @@ class _Server:
                     default=name == self.default,
                     format=model.predictor.format,
                     labels=list(model.predictor.label_names),
+                    pair=_pair_names(model.predictor.inputs),
                     max_length=model.predictor.max_length,
                     truncation=None if model.predictor.max_length is None else model.predictor.artifact.truncation,
                     shares_base_with=[
@@ -235,6 +250,10 @@ class _Server:
     async def show_metrics(self) -> Response:
         """Return the counters in Prometheus' text format."""
         return Response(self.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _pair_names(inputs: Inputs | None) -> list[str] | None:
+    return list(inputs.columns) if inputs is not None and inputs.pair else None
 
 
 def _predictions(predictor: Predictor, logits: np.ndarray) -> list[Prediction] | list[LabelsPrediction]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
+    from tunebench.data.text import Text
     from tunebench.web.serving.models import LoadedModel, ModelGroup
 
 _LOG = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Answerer(Protocol):
     def alive(self) -> bool:
         """Whether texts are taken and answered."""
 
-    def submit(self, model: LoadedModel, texts: Sequence[str]) -> Future[np.ndarray]:
+    def submit(self, model: LoadedModel, texts: Sequence[Text]) -> Future[np.ndarray]:
         """Take texts, and return the future of their logits, float32 ``(texts, classes)``."""
 
     def close(self) -> None:
@@ -72,7 +73,7 @@ class _Job:
     """A request: some texts for one model."""
 
     model: LoadedModel
-    texts: Sequence[str]
+    texts: Sequence[Text]
     arrived: float
     future: Future[np.ndarray] = field(default_factory=Future)
     rows: list[np.ndarray] = field(default_factory=list)
@@ -109,7 +110,7 @@ class MicroBatcher:
         """Whether texts are taken and answered."""
         return self._worker.is_alive() and not self._closed
 
-    def submit(self, model: LoadedModel, texts: Sequence[str]) -> Future[np.ndarray]:
+    def submit(self, model: LoadedModel, texts: Sequence[Text]) -> Future[np.ndarray]:
         """Take texts, and return the future of their logits: float32 ``(texts, classes)``, in order.
 
         Args:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tunebench.data.text import Pair, Text
 from tunebench.errors import ConfigError, ModelError
 from tunebench.inference.artifacts import Artifact, describe
 from tunebench.inference.predictor import Precision, Predictor, embedding_rows, from_model, load
@@ -210,6 +211,8 @@ def _named(sources: Sequence[str]) -> list[tuple[str, Artifact]]:
 
 
 def _check(model: LoadedModel) -> None:
-    (logits,) = model.group.logits(model.predictor.encode([_PROBE]), [model])
+    inputs = model.predictor.inputs
+    probe: Text = Pair(_PROBE, _PROBE) if inputs is not None and inputs.pair else _PROBE
+    (logits,) = model.group.logits(model.predictor.encode([probe]), [model])
     if logits.shape != (len(model.predictor.label_names),) or not np.isfinite(logits).all():
         raise ModelError("The model does not give one finite number for each class.", value=model.name)

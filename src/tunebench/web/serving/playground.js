@@ -4,6 +4,7 @@
 
 const form = document.getElementById("form");
 const text = document.getElementById("text");
+const second = document.getElementById("second");
 const status = document.getElementById("status");
 const cards = new Map();
 let latest = 0;
@@ -21,12 +22,26 @@ async function showModels() {
   for (const model of models) {
     const card = element("article", "model");
     const shared = model.shares_base_with.length;
-    const kind = `${model.format}${shared ? `, base shared by ${shared + 1} models` : ""}`;
+    const reads = model.pair ? `, reads pairs: ${model.pair.join(", ")}` : "";
+    const kind = `${model.format}${reads}${shared ? `, base shared by ${shared + 1} models` : ""}`;
     const body = element("div", "answer");
     card.append(element("h2", "", model.name), element("p", "kind", kind), body);
     document.getElementById("models").append(card);
-    cards.set(model.name, body);
+    cards.set(model.name, { body, pair: model.pair });
   }
+  showBoxes(models);
+}
+
+// A second box where a model reads pairs; models of single texts read the first one.
+function showBoxes(models) {
+  const pairs = models.filter((model) => model.pair);
+  if (!pairs.length) return;
+  document.getElementById("pair").hidden = false;
+  const names = [...new Set(pairs.map((model) => model.pair.join("\n")))];
+  const [first, other] = names.length === 1 ? pairs[0].pair : ["First text", "Second text"];
+  const single = pairs.length < models.length ? " (models of single texts read this one)" : "";
+  document.getElementById("text-label").textContent = `${first}${single}`;
+  document.getElementById("second-label").textContent = other;
 }
 
 function rows(prediction) {
@@ -41,11 +56,11 @@ function rows(prediction) {
   });
 }
 
-async function ask(model) {
+async function ask(model, pair) {
   const answer = await fetch("v1/predict", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ texts: text.value, model }),
+    body: JSON.stringify({ texts: [pair ? [text.value, second.value] : text.value], model }),
   });
   const found = await answer.json();
   if (answer.ok) return rows(found.predictions[0]);
@@ -57,10 +72,10 @@ async function classify() {
   // An answer that comes after the next question is not shown.
   const mine = ++latest;
   status.textContent = "Asking…";
-  await Promise.all([...cards].map(async ([model, body]) => {
+  await Promise.all([...cards].map(async ([model, { body, pair }]) => {
     let found;
     try {
-      found = await ask(model);
+      found = await ask(model, pair);
     } catch {
       found = [element("p", "problem", "the server cannot be reached")];
     }
@@ -73,7 +88,9 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   classify();
 });
-text.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
-});
+for (const box of [text, second]) {
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+  });
+}
 showModels().catch(() => { status.textContent = "The models cannot be listed."; });

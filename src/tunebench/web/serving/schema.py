@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+$"
 #: Most problems that an answer lists, and most characters of a place.
 _PROBLEMS, _WHERE = 20, 200
-#: How pydantic calls the two kinds of ``texts``.
-_ONE, _SEVERAL = "<text>", "<texts>"
+#: How pydantic calls the kinds of ``texts``.
+_ONE, _SEVERAL, _PAIRS = _KINDS = ("<text>", "<texts>", "<pairs>")
 
 
 class Prediction(BaseModel):
@@ -59,6 +59,9 @@ class ModelInfo(BaseModel):
     default: bool = Field(description="whether it answers requests that name no model")
     format: str = Field(description="adapter, merged, linear, onnx or onnx-int8")
     labels: list[str]
+    pair: list[str] | None = Field(
+        description="what the two texts of a pair are called; null where a text is a single one"
+    )
     max_length: int | None = Field(
         description="most tokens that are read of a text, special ones included; null where whole texts are read"
     )
@@ -98,13 +101,15 @@ def request_type(limits: Limits) -> type[BaseModel]:
     """Return the type of a request's body under some limits."""
     text = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=limits.characters, pattern=_TEXT)]
     several = Annotated[list[text], Field(min_length=1, max_length=limits.texts)]
+    # Tuples, so that the schema says that they are of two; JSON has lists.
+    pairs = Annotated[list[tuple[text, text]], Field(min_length=1, max_length=limits.texts)]
     # Decided by type, so that an error speaks of what was meant.
     one_or_several = Annotated[
-        Annotated[text, Tag(_ONE)] | Annotated[several, Tag(_SEVERAL)],
-        Discriminator(lambda value: _SEVERAL if isinstance(value, list) else _ONE),
+        Annotated[text, Tag(_ONE)] | Annotated[several, Tag(_SEVERAL)] | Annotated[pairs, Tag(_PAIRS)],
+        Discriminator(_kind_of),
     ]
     fields: dict[str, Any] = {
-        "texts": (one_or_several, Field(description="one text, or several")),
+        "texts": (one_or_several, Field(description="one text, or several; a pair is a list of two")),
         "model": (str | None, Field(default=None, description="a name of /v1/models; the first by default")),
     }
     return create_model(
@@ -115,14 +120,26 @@ def request_type(limits: Limits) -> type[BaseModel]:
     )
 
 
-def request_schema(kind: type[BaseModel], names: Sequence[str]) -> dict[str, Any]:
+def _kind_of(value: Any) -> str:
+    if not isinstance(value, list):
+        return _ONE
+    return _PAIRS if value and isinstance(value[0], (list, tuple)) else _SEVERAL
+
+
+def request_schema(
+    kind: type[BaseModel], names: Sequence[str], *, single: bool = True, pairs: bool = True
+) -> dict[str, Any]:
     """Return the JSON schema of a request's body, with the models that can be named.
 
     Args:
         kind: What :func:`request_type` gave.
         names: The loaded models.
+        single: Whether one of them reads single texts.
+        pairs: Whether one of them reads pairs.
     """
     schema = kind.model_json_schema()
+    texts = schema["properties"]["texts"]
+    texts["oneOf"] = texts["oneOf"][0 if single else 2 : 3 if pairs else 2]
     schema["properties"]["model"]["anyOf"][0]["enum"] = list(names)
     schema["properties"]["model"]["default"] = None
     return schema
@@ -152,7 +169,7 @@ def problems_of(error: ValidationError) -> list[Problem]:
     """Return what pydantic found, without the values: they may be huge, or no valid Unicode."""
     return [
         Problem(
-            where=".".join(str(part) for part in entry["loc"] if part not in (_ONE, _SEVERAL))[:_WHERE],
+            where=".".join(str(part) for part in entry["loc"] if part not in _KINDS)[:_WHERE],
             what=entry["msg"],
         )
         for entry in error.errors(include_input=False, include_context=False, include_url=False)[:_PROBLEMS]
