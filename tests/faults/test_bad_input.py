@@ -282,7 +282,6 @@ nonsense
 --nonsense
 run
 run nope
-run done
 run good.csv
 run good.yaml extra
 run good.yaml --nonsense
