@@ -265,6 +265,12 @@ def _assume(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collato
     return Rates(1 / rate, mean / rate, int(weights + activations + 400e6))
 
 
+def _middle(values: np.ndarray, count: int) -> np.ndarray:
+    """Return so many values from the middle; all of them where there are fewer."""
+    start = max(0, len(values) // 2 - count // 2)
+    return values[start : start + count]
+
+
 def _measure(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collator, device: str) -> Rates:
     """Take three training steps and score one batch, and keep the best times; then a step of the longest texts."""
     memory.reset_peak_memory()
@@ -295,7 +301,7 @@ def _measure(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collat
 
     # One length stands for all: close to the mean, as batches are on average once their padding is left out.
     order = np.argsort(sample.lengths)
-    middle = order[len(sample) // 2 - spec.batch_size // 2 :][: spec.batch_size]
+    middle = _middle(order, spec.batch_size)
     best = min(seconds / flops for seconds, flops in (step(number, middle) for number in range(3)))
     # Memory is what the longest batch needs.
     step(3, order[-spec.batch_size :])
