@@ -151,7 +151,9 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     half = _balanced(labels, max(classes, len(texts) // 2))
     fewer = fit([texts[i] for i in half], labels[half], settings[:1])[0]
     sizes = models[0].head.parameters, fewer.head.parameters
-    power = np.log(sizes[0] / sizes[1]) / np.log(len(texts) / len(half)) if growth > 1 else 0.0
+    # With so many classes that no smaller sample holds them all, the usual exponent of Heaps' law.
+    smaller = len(half) < len(texts)
+    power = np.log(sizes[0] / sizes[1]) / np.log(len(texts) / len(half)) if smaller else 0.5
     coefficients = round(sizes[0] * growth ** float(np.clip(power, 0, 1)))
     scored = (validation + len(parts.test)) * per_text
     # Beside the coefficients the idf weights and the vocabulary.
