@@ -343,6 +343,7 @@ class StudyStore:
         Raises:
             StoreError: The id is none.
         """
+        # RunFolder sees the last part of a path alone.
         if not is_run_id(run_id):
             raise StoreError("This is no run id.", value=run_id)
         return RunFolder(self.runs / run_id)

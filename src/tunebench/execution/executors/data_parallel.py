@@ -194,7 +194,6 @@ def _work(connection: Connection, rank: int) -> None:
     execution, orders = work.execution, work.orders
     line = _Line(connection, first=rank == 0)
     from tunebench.engine import process_group
-    from tunebench.machine import devices
     from tunebench.training.registry import run_one
 
     device = devices.resolve_device(execution.device)

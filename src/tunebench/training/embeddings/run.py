@@ -120,8 +120,8 @@ def train(attempt: Attempt) -> RunRecord:
 class _Learner:
     """Fits on rows of one matrix; see :class:`~tunebench.training.linear.choose.Learner`."""
 
-    def __init__(self, embedder: Embedder, vectors: np.ndarray, labels: np.ndarray, classes: int) -> None:
-        self.embedder, self.vectors, self.labels, self.classes = embedder, vectors, labels, classes
+    def __init__(self, vectors: np.ndarray, labels: np.ndarray, classes: int) -> None:
+        self.vectors, self.labels, self.classes = vectors, labels, classes
 
     def fits(self, rows: np.ndarray, grid: Sequence[float]) -> Any:
         """Fit one regression a value of C on some of the texts."""
@@ -165,7 +165,7 @@ class _Embeddings(LinearRun):
         self.seconds = found.seconds
         self.settings = {"embeddings": {"texts": len(parts.train), "computed": found.computed}}
         labels, classes = train.labels[parts.train], len(self.spec.data.label_names)
-        self.learner = _Learner(self.encoder.embedder, found.vectors, labels, classes)
+        self.learner = _Learner(found.vectors, labels, classes)
         sides = [side.take(parts.train) for side in self.encoder.tokens(train.texts, default_cache_dir())]
         windows = self.encoder.window_lengths(sides)
         padded, self.flops = self.encoder.forward(windows)

@@ -94,12 +94,6 @@ class _Tfidf(LinearRun):
         found = model.logits(model.features([split.texts[i] for i in rows]))
         return found, time.monotonic() - begin
 
-    def validation_logits(self, model: LinearText) -> tuple[np.ndarray, float]:
-        """Return the logits of whole validation texts, and the seconds."""
-        selection, _ = scored_texts(self.spec, self.dataset, self.parts)
-        begin = time.monotonic()
-        return model.logits(model.features(selection[0] if selection else ())), time.monotonic() - begin
-
     def tokens(self, choice: Choice) -> tuple[int, int]:
         """Return the words of all passes over the texts; there is no padding."""
         words = round(
