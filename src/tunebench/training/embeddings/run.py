@@ -38,9 +38,9 @@ from tunebench.training.linear.runs import (
     cross_validated,
     fits_planned,
     labelled_parts,
-    split_of_test,
     train_linear,
 )
+from tunebench.training.parts import split_of_test
 
 #: Texts whose lengths stand for the data set's, and how many of them are embedded to measure the time.
 _SAMPLE, _MEASURED = 512, 64

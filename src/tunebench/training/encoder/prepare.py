@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from transformers import TrainingArguments, set_seed
 
-from tunebench.data import TextDataset
-from tunebench.data.pair_rows import TokenRows
+from tunebench.data import Split, TextDataset
 from tunebench.data.splits import Parts
 from tunebench.data.tokens import tokenize, tokenizer_fingerprint
 from tunebench.engine import process_group
@@ -32,7 +31,7 @@ from tunebench.store.record import Parameters
 from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
-from tunebench.training.parts import validation_split
+from tunebench.training.parts import split_of_test, split_of_validation
 
 if TYPE_CHECKING:
     from torch import nn
@@ -189,24 +188,20 @@ def make_datasets(
         "cache_dir": default_cache_dir(),
     }
     train_texts = tokenize(dataset.train.texts, **options)
-    if parts.test_from == "train" or dataset.test is None:
-        test_texts, test_labels = train_texts, dataset.train.labels
-    else:
-        test_texts, test_labels = tokenize(dataset.test.texts, **options), dataset.test.labels
     task = TASKS[spec.task]
 
-    def part(texts: TokenRows, labels: np.ndarray, rows: np.ndarray) -> TokenDataset:
-        return TokenDataset(texts.take(rows), labels[rows], task.targets(labels[rows]))
+    def part(split: Split, rows: np.ndarray) -> TokenDataset:
+        texts = train_texts if split is dataset.train else tokenize(split.texts, **options)
+        labels = split.labels[rows]
+        return TokenDataset(texts.take(rows), labels, task.targets(labels))
 
-    train_set = part(train_texts, dataset.train.labels, parts.train)
-    test_set = part(test_texts, test_labels, parts.test)
+    train_set = part(dataset.train, parts.train)
+    test_set = part(split_of_test(dataset, parts), parts.test)
     selection_set: TokenDataset | None = None
     if spec.selection == "test":
         selection_set = test_set
     elif len(parts.validation):
-        split = validation_split(dataset, parts)
-        texts = train_texts if split is dataset.train else tokenize(split.texts, **options)
-        selection_set = part(texts, split.labels, parts.validation)
+        selection_set = part(split_of_validation(dataset, parts), parts.validation)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     collator = Collator.of_engine(spec.engine, pad_id=pad_id, max_length=spec.max_length)
     return train_set, selection_set, test_set, collator
