@@ -40,7 +40,7 @@ from tunebench.training.linear.runs import (
     labelled_parts,
     train_linear,
 )
-from tunebench.training.parts import split_of_test
+from tunebench.training.parts import split_of_test, validation_count
 
 #: Texts whose lengths stand for the data set's, and how many of them are embedded to measure the time.
 _SAMPLE, _MEASURED = 512, 64
@@ -244,9 +244,14 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     head = rows * (profile.width + 1)
     fits = fits_planned(grid)
     solving = 4.0 * spec.train_size * profile.width * rows * _ITERATIONS * fits
-    # What runs before it in the plan embed is there: subsets are nested, and share their test part.
+    # What earlier runs of the plan embed is there: subsets are nested, and share their test part.
     kept = ("embedded", spec.model.fingerprint, spec.strategy_params.pooling, spec.max_length)
-    wanted = {(*kept, "train", spec.subset_seed): spec.train_size, (*kept, "test", spec.test_draw): spec.test_size}
+    wanted: dict[tuple[object, ...], int] = {
+        (*kept, "train", spec.subset_seed): spec.train_size,
+        (*kept, "test", spec.test_draw): spec.test_size,
+    }
+    if spec.own_validation:
+        wanted[(*kept, "validation")] = validation_count(spec, context.dataset)
     fresh = 0
     for key, count in wanted.items():
         fresh += max(0, count - context.embedded.get(key, 0))
