@@ -113,18 +113,13 @@ def _profiled(spec: RunSpec, dataset: TextDataset, device: str, measure: bool) -
 
 def cost_profile(spec: RunSpec, context: EstimateContext) -> CostProfile:
     """Return what a run's way of training takes, measured once for all runs that share it."""
-    way = (spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision)
     key = (
-        *way,
-        spec.batches,
-        spec.attention_dropout,
-        spec.frozen_dropout,
-        spec.batch_size,
-        spec.max_length,
+        *(spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision, spec.batches),
+        *(spec.attention_dropout, spec.frozen_dropout, spec.batch_size, spec.max_length),
     )
     if key not in context.profiles:
         context.tell(f"{'measuring' if context.measure else 'counting'} {spec.label}")
-        # The model of the profile before must be gone: each is measured, and fits, as it does in a run.
+        # The model that was measured last must be gone: a run has the memory to itself.
         memory.release_memory()
         memory.set_memory(context.execution, engine=spec.engine, device=context.device)
         context.profiles[key] = _profiled(spec, context.dataset, context.device, context.measure)
@@ -202,9 +197,8 @@ def _prefix_use(spec: RunSpec, profile: CostProfile, kept: KeptPrefixes, *, text
     frozen = profile.frozen
     if frozen is None:
         return None
-    # The test part is the same for all sizes, so it is counted once by counting it with each of them; so is a
-    # validation part of the data's own.
-    # States are kept by token ids: what is cut elsewhere is another text.
+    # The larger of two counts is kept, so the test part and a validation part of the data's own, which are the same
+    # for all sizes, are counted once. States are kept by token ids: a text that is cut elsewhere is another one.
     same = (frozen.key, spec.max_length, spec.truncation, spec.head_share, spec.subset_seed)
     new = kept.add(repr(same), texts, frozen.bytes_per_text)
     if new is None:
