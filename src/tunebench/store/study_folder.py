@@ -36,7 +36,7 @@ from tunebench.tasks.registry import metric_names
 if TYPE_CHECKING:
     import numpy as np
 
-#: What a stored study ran with where it says nothing: keys that came later, as records without them are read.
+#: What a stored study ran with where it does not say: recipe keys that came later, as in records without them.
 _BEFORE = {
     key: RunSpec.model_fields[key].default
     for key in Recipe.model_fields
@@ -100,10 +100,10 @@ class StudyStore:
 
     @classmethod
     def create(cls, folder: Path, study: StudyConfig, planned: Sequence[PlannedRun]) -> StudyStore:
-        """Make a study's folder, or open it again to go on.
+        """Make a study's folder, or open it again to resume.
 
-        Going on may add cells (seeds, sizes, strategies, rates); it may not change what the cells
-        share, or the tables would mix protocols.
+        Cells may be added (seeds, sizes, strategies, rates). What all cells share may not change, or the tables
+        would mix protocols.
 
         Raises:
             StoreError: The folder holds something else, another study, or cannot be written.

@@ -1,7 +1,7 @@
-"""What a user writes: a study as frozen pydantic models, and how to execute it.
+"""What a user writes: a study as frozen pydantic models.
 
 Resolving a :class:`StudyConfig` gives the runs of its grid (:mod:`tunebench.study.spec`). What only says *how* to
-execute (device, threads, folders) is :class:`Execution` and never part of a run's id.
+execute (device, threads) is :class:`tunebench.machine.settings.Execution`, and is in no run's id.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ LearningRates = Annotated[
 ]
 
 
-#: Draws of the training subset: one, several, or one a seed, which is then the seed's own.
+#: Seeds that draw the training subset: one or several, each with every seed; or each seed draws its own.
 SubsetSeeds = Annotated[
     Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] | Literal["per_seed"],
     BeforeValidator(lambda value: value if isinstance(value, (list, tuple, str)) else [value]),
