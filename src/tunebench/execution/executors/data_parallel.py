@@ -227,7 +227,7 @@ def _work(connection: Connection, rank: int) -> None:
 
 
 class _Line:
-    """What a process of the group tells its parent, and asks it; only the first one does, but for its end."""
+    """What a process of the group tells its parent, and asks it. All but the first only tell how they ended."""
 
     def __init__(self, connection: Connection, *, first: bool) -> None:
         self._connection, self._first = connection, first
@@ -243,7 +243,7 @@ class _Line:
             os._exit(1)
 
     def close(self) -> None:
-        """Say no more."""
+        """Write out what was printed; nothing is sent after this."""
         sys.stdout.flush()
         sys.stderr.flush()
 

@@ -133,7 +133,7 @@ def _work(connection: Connection) -> None:
         job = replace(work.job, display=display)
         summary = run_plan(work.specs, job, failures=work.failures, waits=display.waits)
     except (OSError, TunebenchError) as error:
-        # A full disk, say: the parent goes on with what is left, and ends with the error if it lasts.
+        # A full disk, say: the parent does what is left, and ends with the error if it lasts.
         display.message(f"a worker stopped: {error}")
         return
     # What another worker did is that worker's to report.
@@ -142,7 +142,7 @@ def _work(connection: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process once its parent has: out of reach of a Ctrl-C, it would go on with run after run."""
+    """End this process once its parent has ended; no Ctrl-C reaches it, and it would train run after run."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -213,7 +213,7 @@ class _Relay(logging.Handler):
 
 
 def unfinished(folder: RunFolder) -> dict[str, bytes]:
-    """Return what a run needs to go on elsewhere: checkpoint and best weights so far."""
+    """Return what a run needs to resume elsewhere: checkpoint and best weights so far."""
     paths = [path for path in folder.checkpoint.rglob("*") if path.is_file()]
     if not paths:
         return {}

@@ -1,6 +1,6 @@
 """One run of a linear classifier on fixed features, to the same record as any other.
 
-Such a run has no checkpoint: interrupted, it is begun again.
+Such a run has no checkpoint. If it is interrupted, it begins again.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def labelled_parts(spec: RunSpec, dataset: TextDataset) -> tuple[Parts, np.ndarr
     """Return a run's parts with all its labels to train on, and which of these are its validation part.
 
     A cross-validation needs no part of its own. So a validation part that was drawn from the training subset is
-    trained on as well: every strategy of a study is given the same labels. One that the data brings is not.
+    trained on as well, and every strategy of a study is given the same labels. A validation part that the data
+    brings is not trained on.
 
     Returns:
         The parts, and positions in their ``train``; none where nothing is selected on such a part.
