@@ -38,7 +38,7 @@ def _expand_learning_rates(value: Any) -> Any:
             base = float(value["multiples_of"])
             # 12 significant digits: 3 * 5e-5 is written 0.00015, not 0.00015000000000000001.
             return [float(f"{base * float(multiple):.12g}") for multiple in value["values"]]
-        except (TypeError, OverflowError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError("multiples_of is a number, and values is a list of numbers") from None
     return value if isinstance(value, (list, tuple)) else [value]
 
