@@ -255,12 +255,26 @@ class StudyConfig(Recipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
+        self._check_parts()
+        self._check_search()
+        self._check_pairs()
+        self._check_head_share()
+        self._check_patience()
+        self._check_draws()
+        self._check_cells()
+        return self
+
+    def _check_parts(self) -> None:
+        """Refuse sizes of the test and validation parts that contradict each other or the selection."""
         if self.test_size is not None and self.test_limit is not None:
             raise ValueError("test_size is exact, and test_limit the most: drop one of them")
         if self.selection == "test" and self.validation_fraction:
             raise ValueError("selection: test does not use a validation part; remove validation_fraction")
         if self.selection == "validation" and self.validation_fraction == 0:
             raise ValueError("selection: validation needs a validation part; remove validation_fraction: 0")
+
+    def _check_search(self) -> None:
+        """Refuse a search that cannot keep what it promises, or has nothing to choose on."""
         counts = {
             label: len(strategy.learning_rate)
             for label, strategy in self.strategies.items()
@@ -273,6 +287,9 @@ class StudyConfig(Recipe):
             )
         if self.search.method == "halving" and self.selection != "validation":
             raise ValueError("search.method: halving chooses on validation; it needs selection: validation")
+
+    def _check_pairs(self) -> None:
+        """Refuse pairs of anything but two strategies of the study."""
         unknown = sorted({label for pair in self.pairs or () for label in pair} - set(self.strategies))
         if unknown:
             known = ", ".join(self.strategies)
@@ -280,14 +297,18 @@ class StudyConfig(Recipe):
         alone = [first for first, second in self.pairs or () if first == second]
         if alone:
             raise ValueError(f"pairs compares a strategy with itself: {', '.join(alone)}")
-        self._check_head_share()
-        self._check_patience()
+
+    def _check_draws(self) -> None:
+        """Refuse one draw for several seeds of a strategy whose score rests on the draw."""
         few_shot = [label for label, s in self.strategies.items() if STRATEGIES[s.kind].for_few_labels]
         if few_shot and len(self.draws) > 1 and len({subset for subset, _ in self.draws}) == 1:
             raise ValueError(
                 f"{', '.join(few_shot)} learns from few labels, so their draw decides most of the score, and "
                 "several seeds on one draw would hide that; set subset_seed: per_seed"
             )
+
+    def _check_cells(self) -> None:
+        """Refuse two strategies that give the same run."""
         cells: dict[str, str] = {}
         for label, strategy in self.strategies.items():
             for rate in strategy.learning_rate:
@@ -296,7 +317,6 @@ class StudyConfig(Recipe):
                 if key in cells:
                     raise ValueError(f"strategies {cells[key]!r} and {label!r} hold the same run twice")
                 cells[key] = label
-        return self
 
     def _check_head_share(self) -> None:
         """Refuse a share that no text is cut by."""
