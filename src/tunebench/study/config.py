@@ -134,6 +134,12 @@ def _with_kind(label: str, raw: Any) -> Any:
     return {"kind": label, **raw} if isinstance(raw, dict) else raw
 
 
+def _reaches(key: str, kind: str) -> bool:
+    """Tell whether a setting of the recipe reaches a kind of strategy."""
+    keys = STRATEGIES[kind].recipe_keys
+    return keys is None or key in keys
+
+
 class Search(Frozen):
     """How the learning rate of each strategy is chosen, always on validation.
 
@@ -333,7 +339,11 @@ class StudyConfig(Recipe):
 
     def _check_patience(self) -> None:
         """Refuse to stop early where no validation part says when."""
-        hasty = [label for label, s in self.strategies.items() if self.recipe_of(s).patience]
+        hasty = [
+            label
+            for label, s in self.strategies.items()
+            if self.recipe_of(s).patience and _reaches("patience", s.kind)
+        ]
         if hasty and self.selection != "validation":
             raise ValueError(
                 f"patience ({', '.join(hasty)}) stops training by the score on validation; it needs selection: "
