@@ -27,7 +27,7 @@ from tunebench.models.loading import load_tokenizer, model_folder
 from tunebench.store.run_folder import kept_bytes
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
-from tunebench.training.encoder.prepare import Prepared, evaluation_interval, prepare_model
+from tunebench.training.encoder.prepare import Prepared, evaluation_interval, make_collator, prepare_model
 from tunebench.training.estimate import Estimate, EstimateContext, KeptPrefixes
 from tunebench.training.parts import trained_count
 
@@ -226,8 +226,7 @@ def _sample(spec: RunSpec, dataset: TextDataset) -> tuple[TokenRows, Collator]:
         head_share=spec.head_share,
         cache_dir=None,
     )
-    pad_id = tokenizer.pad_token_id or 0
-    return texts, Collator.of_engine(spec.engine, pad_id=pad_id, max_length=spec.max_length)
+    return texts, make_collator(spec, tokenizer)
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from tunebench.training.parts import split_of_test, split_of_validation
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import PreTrainedTokenizerBase
 
     from tunebench.strategies import StepHook
 
@@ -202,13 +203,16 @@ def make_datasets(
         selection_set = test_set
     elif len(parts.validation):
         selection_set = part(split_of_validation(dataset, parts), parts.validation)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    collator = Collator.of_engine(spec.engine, pad_id=pad_id, max_length=spec.max_length)
-    return train_set, selection_set, test_set, collator
+    return train_set, selection_set, test_set, make_collator(spec, tokenizer)
+
+
+def make_collator(spec: RunSpec, tokenizer: PreTrainedTokenizerBase) -> Collator:
+    """Return what pads the batches of a run."""
+    return Collator.of_engine(spec.engine, pad_id=tokenizer.pad_token_id or 0, max_length=spec.max_length)
 
 
 @contextmanager
-def trainer_folder() -> Any:
+def trainer_folder() -> Iterator[Path]:
     """Give the Trainer a folder of its own: what it writes there is not what we keep."""
     with tempfile.TemporaryDirectory(prefix="tunebench-") as name:
         yield Path(name)

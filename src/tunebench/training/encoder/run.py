@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -326,10 +325,10 @@ def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunF
             autocast=prepared.autocast,
         )
     else:
-        with tempfile.TemporaryDirectory() as output:
+        with trainer_folder() as output:
             arguments = training_arguments(
                 spec,
-                output=Path(output),
+                output=output,
                 device=device,
                 steps_per_epoch=1,
                 evaluates=False,
