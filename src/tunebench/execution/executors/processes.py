@@ -73,7 +73,7 @@ def _run_workers(count: int, work: _Work, display: Display, summary: Summary) ->
     open_: list[Connection] = []
     with stop_on_signals(display) as stop:
         for number in range(count):
-            worker, connection = start_child(_work, name=f"tunebench-worker-{number}", daemon=True)
+            worker, connection = start_child(_run_child, name=f"tunebench-worker-{number}", daemon=True)
             workers.append(worker)
             open_.append(connection)
         told, waiting = False, 0
@@ -117,7 +117,7 @@ def _relay(kind: str, value: Any, display: Display, summary: Summary) -> None:
         summary.add(replace(value, skipped=[]))
 
 
-def _work(connection: Connection) -> None:
+def _run_child(connection: Connection) -> None:
     """Walk the plan in a worker, and send back what happens."""
     if hasattr(os, "setsid"):
         # A Ctrl-C in the terminal reaches the parent only, which then asks each worker once.
