@@ -39,11 +39,11 @@ def run_study(
         folder: Where everything is written.
         execution: Device and threads; by default what the machine has.
         display: Shows the progress; by default bars on a terminal, and plain lines elsewhere.
-        budget_seconds: What does not fit is left out and said so.
+        budget_seconds: Most seconds it may take; runs that do not fit are left out, and named.
         measure: Measure speed for the estimates.
         unlock_test: Score a newly chosen learning rate although the test part was opened for another.
         tell: Told what is being done before training begins.
-        profiles: What was measured before on the same data, to be used again.
+        profiles: Earlier measurements of speed on the same data, used instead of new ones; new ones are added.
 
     Raises:
         TunebenchError: Something is wrong; raised before the first step.

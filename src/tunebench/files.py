@@ -64,7 +64,7 @@ def open_regular(path: Path, *, links: bool = False, limit: int | None = None) -
 
 
 def read_regular(path: Path, *, links: bool = False, limit: int = JSON_BYTES) -> bytes:
-    """Return the bytes of a regular file; see :func:`open_regular`. What is appended meanwhile is left out."""
+    """Return the bytes of a regular file, never more than ``limit``; see :func:`open_regular`."""
     with open_regular(path, links=links, limit=limit) as file:
         return file.read(limit)
 
@@ -125,7 +125,7 @@ def stored_file(path: Path) -> StoredFile:
 
 
 def of_bytes(raw: bytes) -> StoredFile:
-    """Return size and hash of a file that was read already."""
+    """Return size and hash of the bytes of a file."""
     return StoredFile(bytes=len(raw), sha256=hashlib.sha256(raw).hexdigest())
 
 

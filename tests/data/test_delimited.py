@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tunebench.data.delimited import SIGNS, read_csv, read_tsv
 from tunebench.data.reference import ReadOptions, Separator
-from tunebench.data.table import Table
+from tunebench.data.table import Table, concatenate
 from tunebench.errors import DataError
 
 LABELS = ["neg", "pos"]
@@ -144,6 +144,7 @@ def test_file_without_a_header_keeps_its_first_row() -> None:
     assert table.headless and table.rows == 30 and table.columns == ("column_1", "column_2")
     assert "data.header=true" in _said(table)
     assert read_csv(raw, "x", ReadOptions(header=True)).rows == 29
+    assert concatenate([table, table]).headless
 
 
 def test_header_without_usual_names_is_one() -> None:

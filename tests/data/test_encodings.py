@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunebench.data.encodings import decode, decode_all
+from tunebench.data.encodings import _SAMPLE, _is_plausible, _telling_part, decode, decode_all
 from tunebench.errors import DataError
 
 FRENCH = "text,label\nle café était déjà fermé,neg\nà bientôt garçon,pos\nun été très doux,pos\n"
@@ -66,6 +66,18 @@ def test_short_files_are_recognised_together() -> None:
     found = decode_all([text.encode("cp1252") for text in texts], texts)
     assert [each.text for each in found] == texts
     assert [each.encoding for each in found] == ["utf-8", "cp1252", "cp1252", "cp1252"]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [("a" * (_SAMPLE // 2 - 1) + "\U0001f600 b", "utf-16-le"), ("a" + "\u65e5" * _SAMPLE, "shift_jis")],
+    ids=["utf-16-le", "shift_jis"],
+)
+def test_a_sample_may_end_within_a_character(text: str, encoding: str) -> None:
+    sample = _telling_part(text.encode(encoding))
+    assert len(sample) == _SAMPLE and _is_plausible(sample, encoding)
+    with pytest.raises(UnicodeDecodeError):
+        sample.decode(encoding)
 
 
 def test_what_nothing_fits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,12 @@ def test_labels_are_merged_dropped_and_counted_once_with_a_word(tmp_path: Path) 
     assert "2 of 8 rows of train" in said
 
 
+def test_a_missing_label_in_a_list_is_left_out_with_a_word(tmp_path: Path) -> None:
+    dataset = load(lists(tmp_path, [*SETS, ["joy", None]]), labels={"missing": "drop"})
+    assert dataset.train.labels.tolist() == [*EXPECTED, [0, 1, 0]]
+    assert any("train: 1 labels in lists are missing" in line for line in dataset.reading.lines())
+
+
 def test_labels_of_test_have_to_be_known_and_those_of_columns_to_occur(tmp_path: Path) -> None:
     folder = tmp_path / "both"
     folder.mkdir()

@@ -81,6 +81,13 @@ def test_a_validation_part_is_read_under_any_of_its_names(tmp_path: Path, name: 
     assert ["data.validation: drawn" in item.why for item in drawn.passed_over] == [True]
 
 
+def test_of_several_folders_of_a_part_the_most_usual_name_is_read(tmp_path: Path) -> None:
+    files = {"train/0/1.txt": "a", "train/1/1.txt": "b", "training/0/1.txt": "c"}
+    raw = read_path(_write(tmp_path, {**files, "dev/1/1.txt": "d", "validation/1/1.txt": "v"}))
+    assert _pairs(raw.train) == [("a", "0"), ("b", "1")] and _pairs(raw.validation) == [("v", "1")]
+    assert [item.what for item in raw.passed_over] == ["folder dev/", "folder training/"]
+
+
 def test_a_validation_folder_without_classes_is_passed_over(tmp_path: Path) -> None:
     _write(tmp_path, {"train/0/1.txt": "a", "train/1/1.txt": "b", "dev/x.txt": "v"})
     raw = read_path(tmp_path)

@@ -17,7 +17,7 @@ from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
 from tunebench.api import run_study, write_report
 from tunebench.cli import app
-from tunebench.errors import TunebenchError
+from tunebench.errors import ConfigError, TunebenchError
 from tunebench.execution.plan import make_plan
 from tunebench.inference.export import export_run
 from tunebench.inference.predictor import load
@@ -226,4 +226,4 @@ def test_choose_says_that_it_is_for_one_label_a_text(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     found = CliRunner().invoke(app, ["choose", str(path), "--budget", "5m"])
-    assert found.exit_code == 2 and "one label a text" in found.output and "tunebench run STUDY" in found.output
+    assert isinstance(found.exception, ConfigError) and "one label for each text" in str(found.exception)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tunebench.execution.display import PlainDisplay
 from tunebench.execution.plan import make_plan
 from tunebench.execution.runner import Job, run_plan
 from tunebench.machine.settings import Execution
-from tunebench.models.loading import _fingerprint, model_folder
+from tunebench.models.loading import model_folder
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.training.registry import run_one
@@ -27,14 +27,6 @@ STRATEGIES = {
     "lora-qv": {"kind": "lora", "rank": 4, "placement": "query_value", "learning_rate": 1e-2},
     "lora-all": {"kind": "lora", "rank": 4, "placement": "all_linear", "learning_rate": 1e-2},
 }
-
-
-@pytest.fixture(autouse=True)
-def _fresh_fingerprints() -> Iterator[None]:
-    """Fingerprints of folders are kept for a process; tests change folders."""
-    _fingerprint.cache_clear()
-    yield
-    _fingerprint.cache_clear()
 
 
 def write_reviews(path: Path, *, classes: int = 2) -> Path:

@@ -70,7 +70,7 @@ def test_bf16_is_taken_where_its_products_are_the_faster_ones(
     monkeypatch: pytest.MonkeyPatch, vendor: str, flags: str, native: bool, gains: bool
 ) -> None:
     said = {"vendor_id": vendor, "flags": flags}
-    monkeypatch.setattr(devices, "_cpu_line", lambda *names: said[names[0]])
+    monkeypatch.setattr(devices, "cpu_line", lambda *names: said[names[0]])
     devices.cpu_flags.cache_clear()
     try:
         assert (devices.has_native_bf16("cpu"), devices.gains_from_bf16("cpu")) == (native, gains)

@@ -21,6 +21,7 @@ from tunebench.machine.settings import Execution
 from tunebench.models.architectures import ARCHITECTURES, architecture_of
 from tunebench.models.loading import inspect_base, load_classifier
 from tunebench.models.reference import ModelRef
+from tunebench.models.weights import INDEX_FILE, stored_weights
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 from tunebench.training.encoder.prepare import prepare_model
@@ -209,6 +210,13 @@ def test_weights_in_several_files_are_read_alike(tiny_model: Model, tmp_path: Pa
     next(folder.glob("*.safetensors")).unlink()
     with pytest.raises(ModelError):
         inspect_base(folder)
+
+
+def test_an_index_that_holds_something_else_than_names_is_refused(tmp_path: Path) -> None:
+    for shards in ({"a": ["b"]}, {"a": 1, "b": "2"}):
+        (tmp_path / INDEX_FILE).write_text(json.dumps({"weight_map": shards}))
+        with pytest.raises(ModelError, match="cannot be read"):
+            stored_weights(tmp_path, ARCHITECTURES["bert"])
 
 
 def test_every_family_has_a_head_that_classification_alone_brings(tiny_model: Model) -> None:

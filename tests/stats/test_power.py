@@ -57,7 +57,7 @@ def test_more_examples_detect_less_and_too_few_nothing() -> None:
     assert isinstance(small, Detectable) and isinstance(large, Detectable)
     # Nearly with the root of the number.
     assert small.difference / large.difference == pytest.approx(50**0.5, rel=0.03)
-    for n, discordance in ((20, 0.05), (1000, 0.0)):
+    for n, discordance in ((20, 0.05), (1000, 0.0), (2, 0.5), (3, 1.0)):
         refusal = detectable_on_examples(n, discordance)
         assert isinstance(refusal, Refusal) and "too few" in refusal.reason
 

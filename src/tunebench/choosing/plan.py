@@ -23,6 +23,7 @@ from tunebench.recipe import Engine, Precision
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
 from tunebench.study.yaml_file import check_study, set_key
+from tunebench.tasks.classification import CLASSIFICATION
 
 #: Shares of the training subset that may validate: the first in which every part has every class.
 _FRACTIONS = (0.1, 0.15, 0.2, 0.3, 0.4)
@@ -89,11 +90,12 @@ def prepare(asked: Asked, request: Request) -> Ready:
     """
     base: dict[str, Any] = {"strategies": CANDIDATES, "train_sizes": ["all"]}
     dataset = load_dataset(asked.study(base).data)
-    if not dataset.task.exclusive:
+    if dataset.task is not CLASSIFICATION:
         raise ConfigError(
-            f"choose compares methods for one label a text, and this data has {dataset.task.label}.",
-            value=dataset.source,
-            fix="write a study with this data, and strategies such as full, lora and tfidf: tunebench run STUDY",
+            "choose knows data with one label for each text.",
+            value=f"task: {dataset.task.name}",
+            allowed=CLASSIFICATION.name,
+            fix="compare strategies with tunebench run",
         )
     common: dict[str, Any] = {}
     sized = any(setting.partition("=")[0].strip() in ("test_size", "test_limit") for setting in asked.settings)

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Literal
 
 from tunebench.data.inputs import Inputs
+from tunebench.data.labels import LONGEST_LABEL
 from tunebench.data.part_names import part_named
 from tunebench.data.reading import PassedOver, listed, named_rows
 from tunebench.data.table import Table
@@ -31,8 +32,6 @@ LABEL_NAMES = ("label", "labels", "sentiment", "class", "target", "category", "y
 _SURROGATE = re.compile("[\ud800-\udfff]")
 #: Rows whose content is looked at where names do not tell.
 _GUESSED_FROM = 1000
-#: Longer values are no labels.
-_LONGEST_LABEL = 200
 _REPAIR = "repair or remove these rows"
 
 
@@ -210,7 +209,7 @@ def _guess(table: Table) -> tuple[str, str] | None:
         values = table.values(name)[:_GUESSED_FROM]
         strings = [value for value in values if isinstance(value, str)]
         distinct = len({str(value) for value in values})
-        if 2 <= distinct <= len(values) // 2 and max(map(len, map(str, values))) <= _LONGEST_LABEL:
+        if 2 <= distinct <= len(values) // 2 and max(map(len, map(str, values))) <= LONGEST_LABEL:
             few.append(name)
         elif len(strings) == len(values):
             lengths[name] = sum(map(len, strings)) / max(1, len(strings))

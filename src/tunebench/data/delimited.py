@@ -243,9 +243,12 @@ def _swallowed(parsed: _Parsed, content: Decoded, sign: str) -> list[int]:
     """Return the rows of several lines whose lines look like rows of their own.
 
     A line looks like a row where it has as many fields as the file has columns, and holds a value that is usual
-    in a column of few values, as labels are. The first and the last line of a sound row may look so too, since
-    they hold its other fields: only both together, or a line between them beside one of the two that has as many
-    fields, speak against it. Three lines or more that all have the right number of fields do so whatever they hold.
+    in a column of few values, as labels are. The first or the last line of a sound row may look so too, since they
+    hold its other fields. So a row is taken for several where one of these holds:
+
+    - its first and its last line both look like rows;
+    - a line between them does, and the first or the last has as many fields as there are columns;
+    - it has three lines or more, and all of them have as many fields as there are columns.
     """
     if parsed.width < 2 or not parsed.long:
         return []

@@ -219,15 +219,21 @@ def _telling_part(raw: bytes) -> bytes:
     if b"\0" in raw:
         return raw[:_SAMPLE]
     telling = b"\n".join(line for line in raw.split(b"\n") if not line.isascii())
-    return telling if len(telling) <= _SAMPLE else telling[: telling.rfind(b"\n", 0, _SAMPLE)]
+    if len(telling) <= _SAMPLE:
+        return telling
+    end = telling.rfind(b"\n", 0, _SAMPLE)
+    return telling[: end if end > 0 else _SAMPLE]
 
 
 def _is_plausible(raw: bytes, encoding: str) -> bool:
     """Tell whether bytes decode, and few words then mix ASCII letters with those of another alphabet."""
+    decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        words = {word for word in raw.decode(encoding).split() if not word.isascii()}
+        # A sample may end within a character.
+        text = decoder.decode(raw, final=len(raw) < _SAMPLE)
     except UnicodeError:
         return False
+    words = {word for word in text.split() if not word.isascii()}
     mixed = [word for word in words if re.search("[A-Za-z]", word) and any(map(_is_other_alphabet, word))]
     return len(mixed) <= _MIXED * len(words)
 

@@ -52,7 +52,8 @@ def hold_out(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the test part out of the training split, from the end of the shuffled order.
 
-    Whatever is drawn as a whole, only its last one may be too large for the part: what has no room is left out.
+    Texts with their copies, or groups, are drawn as a whole. Only the last one may not fit: its rows that have no
+    room are left out.
 
     Args:
         labels: Labels of the training split.

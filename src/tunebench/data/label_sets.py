@@ -17,6 +17,7 @@ from tunebench.data.labels import (
     is_called,
     is_list,
     is_missing,
+    rows_left_out,
 )
 from tunebench.data.reading import PassedOver, named_rows
 from tunebench.data.reference import DataConfig, LabelChoices
@@ -157,9 +158,11 @@ def clean_sets(
         )
     left_out = []
     if missing:
-        left_out.append(_left_out(missing, len(values), where, "the labels are missing", "missing"))
+        reason, choice = "the labels are missing", "data.labels.missing: drop"
+        left_out.append(rows_left_out(missing, len(values), where, reason, choice))
     if without and choices.none == "drop":
-        left_out.append(_left_out(without, len(values), where, "the text has no label", "none"))
+        reason, choice = "the text has no label", "data.labels.none: drop"
+        left_out.append(rows_left_out(without, len(values), where, reason, choice))
         by_row = {row: own for row, own in by_row.items() if own}
     elif without:
         notes.append(f"{where}: {len(without)} texts have no label; they are kept (data.labels.none: keep).")
@@ -188,6 +191,11 @@ def _by_row(
         if label in found[row]:
             repeated.add(row)
         found[row][label] = None
+    absent = len(rows) - len(cleaned.rows)
+    if absent:
+        notes.append(
+            f"{where}: {absent} labels in lists are missing; they are left out (data.labels.missing: drop)."
+        )
     if repeated:
         notes.append(f"{where}: {len(repeated)} texts have a label more than once; it counts once.")
     notes += [
@@ -226,7 +234,3 @@ def _refuse(
             )
         )
     raise_all(errors)
-
-
-def _left_out(rows: Sequence[int], count: int, where: str, reason: str, key: str) -> PassedOver:
-    return PassedOver(f"{len(rows)} of {count} rows of {where}", f"{reason}; left out by data.labels.{key}: drop")

@@ -21,8 +21,8 @@ from tunebench.errors import DataError, TunebenchError, raise_all
 
 #: A whole number as it is usually written; "01" is not one, or it would be the same class as "1".
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.0*)?")
-#: Longer ones are texts.
-_LONGEST_LABEL = 200
+#: Longer values are texts, and no labels.
+LONGEST_LABEL = 200
 
 Label = str | int
 
@@ -128,14 +128,16 @@ def clean_labels(
     raise_all(_complaints(values, found, wrong, where, choices, numbers))
     left_out = []
     if missing:
-        left_out.append(_left_out(missing, len(values), where, "the label is missing", "data.labels.missing: drop"))
+        left_out.append(
+            rows_left_out(missing, len(values), where, "the label is missing", "data.labels.missing: drop")
+        )
     for name in choices.drop:
         dropped = [row for row, label in labels.items() if is_called(label, name)]
         for row in dropped:
             del labels[row]
         if dropped:
             reason = f"the label is {shown(name)}"
-            left_out.append(_left_out(dropped, len(values), where, reason, "data.labels.drop"))
+            left_out.append(rows_left_out(dropped, len(values), where, reason, "data.labels.drop"))
     if not labels:
         raise DataError(
             f"{where}: every row is left out by data.labels.",
@@ -316,7 +318,7 @@ def _complaints(
             DataError(
                 f"{where}: {len(unfit)} of {len(texts)} labels cannot be class names.",
                 value=unfit[0],
-                allowed=f"up to {_LONGEST_LABEL} characters on one line, without control characters",
+                allowed=f"up to {LONGEST_LABEL} characters on one line, without control characters",
                 fix="repair these labels, or name the label column: data.label_column",
             )
         )
@@ -325,7 +327,7 @@ def _complaints(
 
 def _is_name(label: str) -> bool:
     """Tell whether a label can be shown in a table, a figure and a file: one line of valid, printable text."""
-    if len(label) > _LONGEST_LABEL:
+    if len(label) > LONGEST_LABEL:
         return False
     return not any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in label)
 
@@ -336,7 +338,8 @@ def is_called(label: Label, name: str) -> bool:
     return str(label) == name or (same is not None and whole_number(label) == same)
 
 
-def _left_out(rows: Sequence[int], count: int, where: str, reason: str, choice: str) -> PassedOver:
+def rows_left_out(rows: Sequence[int], count: int, where: str, reason: str, choice: str) -> PassedOver:
+    """Account for rows of a split that are left out, for a reason, by what the user chose."""
     return PassedOver(f"{len(rows)} of {count} rows of {where}", f"{reason}; left out by {choice}")
 
 

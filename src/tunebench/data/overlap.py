@@ -46,7 +46,7 @@ def overlaps(splits: Mapping[str, Split]) -> dict[tuple[str, str], Overlap]:
 
 
 def shared_groups(splits: Mapping[str, Split]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Return the groups that two splits share, and the rows of the first one that are of them, where any are."""
+    """Count the groups that two splits share, and their rows in the first one, for each pair that shares any."""
     found: dict[tuple[str, str], tuple[int, int]] = {}
     for first, second in _PAIRS:
         groups = [splits[part].groups for part in (first, second) if part in splits]

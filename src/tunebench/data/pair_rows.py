@@ -18,7 +18,7 @@ from tunebench.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-#: A segment is counted in these; ids are below. No vocabulary is so large (:data:`tunebench.models.bounds.NUMBER`).
+#: A token is its id plus its segment times this; no vocabulary is larger (:data:`tunebench.models.bounds.NUMBER`).
 SEGMENT = 1 << 24
 #: What a tokenizer is tried on: of different lengths, so that its own tokens stand out.
 _PROBES = (("a", "b c"), ("one two three", "d"), ("e f g h", "five six seven"))
@@ -58,7 +58,7 @@ class PairForm:
         before: Special tokens before the first text, their segments included.
         between: The same between the texts.
         after: The same after the second text.
-        segments: Those of the tokens of the first and of the second text.
+        segments: The segment of the tokens of the first text, and that of the second one's.
     """
 
     single: tuple[int, int]
@@ -81,7 +81,7 @@ class PairForm:
         """Return how many tokens of the two texts fit.
 
         Raises:
-            ModelError: Not one of either.
+            ModelError: Not even one token of each.
         """
         room = max_length - self.special
         if room < 2:

@@ -125,12 +125,7 @@ def _is_packed(name: str) -> bool:
 def _only_member(raw: bytes, path: Path) -> tuple[bytes, str]:
     """Return the one table in a zip file, and its name."""
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        members = [
-            member
-            for member in archive.infolist()
-            if not member.is_dir()
-            and not any(part.startswith(_NO_MEMBER) for part in PurePath(member.filename).parts)
-        ]
+        members = [member for member in archive.infolist() if not member.is_dir() and _is_packed(member.filename)]
         tables = [member for member in members if PurePath(member.filename).suffix.lower() in READERS]
         if len(tables) != 1:
             raise DataError(

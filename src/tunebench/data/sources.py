@@ -168,8 +168,9 @@ def _part_files(children: Sequence[Path], part: str) -> list[Path]:
 
 
 def _part_folders(children: Sequence[Path]) -> dict[str, Path]:
+    """Return the folder of each part; of several names of a part the most usual one is taken."""
     folders = {child.name.lower(): child for child in children if child.is_dir()}
-    return {part: folders[name] for part, names in PARTS.items() for name in names if name in folders}
+    return {part: folders[name] for part, names in PARTS.items() for name in reversed(names) if name in folders}
 
 
 def _read_parts(parts: dict[str, list[Path]], children: Sequence[Path], options: ReadOptions) -> RawData:

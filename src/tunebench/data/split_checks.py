@@ -21,7 +21,7 @@ _NO_VALIDATION = "select without a validation part: selection: last and validati
 
 
 def needed(fraction: Fraction) -> int:
-    """Return the examples of a class from which on it is in training and in validation.
+    """Return how many examples a class needs to be in training and in validation.
 
     ``floor(k * fraction)`` is 1 first at ``k = ceil(1 / fraction)``. Before that all examples train, and below a
     fraction of 1 that is one at least.

@@ -76,7 +76,7 @@ class Draw:
         names: Of the classes of the training split, by number.
         fraction: Share of each class that validates.
         rules: What the draw respects.
-        rows: Rows outside the test part and of what it leaves out, in shuffled order.
+        rows: Rows that neither test nor are left out for the test part, in shuffled order.
         order: Of these, the rows that may train or validate; a subset is the first n of them.
         chosen: Which of ``order`` validate.
         test: As in :class:`Parts`.

@@ -103,6 +103,7 @@ def concatenate(tables: Sequence[Table]) -> Table:
             for column in renamed
         ),
         passed_over=tuple(item for table in tables for item in table.passed_over),
+        headless=all(table.headless for table in tables),
         files=tuple(file for table in tables for file in table.files),
     )
 

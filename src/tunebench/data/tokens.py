@@ -36,7 +36,7 @@ _LOG = logging.getLogger(__name__)
 _FORMAT = 2
 #: Texts, and about how many characters, that are tokenised together: a token takes some hundred bytes meanwhile.
 _BATCH, _BATCH_CHARACTERS = 1000, 1 << 18
-#: What a tokenizer was constructed with and that says nothing about the ids it gives.
+#: Arguments that a tokenizer was made with, and that have no effect on its ids.
 _NO_CONTENT = ("name_or_path", "model_max_length", "tokenizer_class", "backend", "added_tokens_decoder")
 
 

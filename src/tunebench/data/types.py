@@ -17,7 +17,7 @@ from tunebench.data.text import Text, sides_of
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
 
-#: Before the sides of a pair; no text is so long.
+#: Stands before the sides of a pair in a digest, where the length of a text would; none is so long.
 _PAIR = (2**64 - 1).to_bytes(8, "little")
 #: When a text was written: numbers, or dates with a time zone.
 Time = int | float | Decimal | datetime
@@ -114,7 +114,7 @@ class TextDataset:
 
     @cached_property
     def strata(self) -> dict[str, np.ndarray]:
-        """By split, what each text is stratified by; integers of shape ``(texts,)``."""
+        """By split, what its texts are stratified by; see :meth:`~tunebench.tasks.base.Task.strata`."""
         return {name: self.task.strata(split.labels) for name, split in self.splits.items()}
 
     def in_validation(self, *, texts: bool, groups: bool) -> np.ndarray:
@@ -151,7 +151,7 @@ class TextDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hex digits of sha256 over label names, texts and labels of both splits.
+        """32 hex digits of sha256 over label names, and the texts and labels of train and test.
 
         It is derived rather than passed, so that it can never disagree with the content.
         """

@@ -27,8 +27,8 @@ def usual_inputs(columns: Sequence[str], alone: Collection[str]) -> Inputs | Non
 
     Args:
         columns: The columns there are.
-        alone: Usual names of a column that is a text by itself. Where there is one, only columns that it is one of
-            are taken.
+        alone: Usual names of a column that is a text by itself. Where there is such a column, only a pair or title
+            that includes it is taken.
 
     Raises:
         DataError: Several pairs are there.

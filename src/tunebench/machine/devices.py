@@ -41,7 +41,7 @@ def resolve_device(requested: str) -> str:
 @lru_cache(maxsize=1)
 def cpu_flags() -> frozenset[str]:
     """Return the CPU's feature flags as Linux names them; empty where they cannot be read."""
-    return frozenset(_cpu_line("flags", "Features").split())
+    return frozenset(cpu_line("flags", "Features").split())
 
 
 def has_native_bf16(device: str) -> bool:
@@ -69,7 +69,7 @@ def gains_from_bf16(device: str) -> bool:
     """
     if device != "cpu":
         return has_native_bf16(device)
-    slower = "GenuineIntel" in _cpu_line("vendor_id") and not has_amx()
+    slower = "GenuineIntel" in cpu_line("vendor_id") and not has_amx()
     return has_native_bf16(device) and not slower
 
 
@@ -85,7 +85,7 @@ def compute_type(precision: str) -> torch.dtype:
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
-def _cpu_line(*names: str) -> str:
+def cpu_line(*names: str) -> str:
     """Return what Linux says of the first CPU under one of these names; empty where it cannot be read."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

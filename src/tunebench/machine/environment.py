@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import platform
 import time
-from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
-from tunebench.machine.devices import compute_type, cpu_flags
+from tunebench.machine.devices import compute_type, cpu_flags, cpu_line
 
 
 def describe() -> dict[str, Any]:
@@ -18,7 +17,7 @@ def describe() -> dict[str, Any]:
     flags = cpu_flags()
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_name(),
+        "cpu": cpu_line("model name") or platform.processor() or platform.machine(),
         "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "simd": sorted(flags & {"avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16"}),
@@ -37,16 +36,6 @@ def versions(*more: str) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def gemm_gflops(dtype: str, *, size: int = 2048, repeats: int = 7) -> float:

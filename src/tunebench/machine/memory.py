@@ -42,7 +42,7 @@ def keep_memory(keep: bool = True) -> bool:
 
 
 def set_memory(execution: Execution, *, engine: str, device: str) -> bool:
-    """Keep freed pages for a run or, as a plain script would, do not; whatever the run before it had.
+    """Keep freed pages for a run, or give them back as a plain script does, whatever the run before it did.
 
     Returns:
         Whether they are kept.

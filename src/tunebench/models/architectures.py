@@ -229,7 +229,7 @@ def count_parameters(model: Any, architecture: Architecture) -> tuple[int, int, 
     """Count ``(total, trainable adapter, trainable head)`` parameters; tied ones once.
 
     Everything that is trained and not the head counts as adapter, also under full fine-tuning.
-    Frozen originals that PEFT keeps besides a trained copy of the head are part of the total, as in
+    Frozen originals that PEFT keeps beside a trained copy of the head are part of the total, as in
     PEFT's own count.
     """
     total = adapter = head = 0

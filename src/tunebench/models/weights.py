@@ -25,6 +25,8 @@ _ANCHORS = ("embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weig
 #: The layer of a head whose rows are the classes.
 _OUTPUTS = ("classifier", "classifier.out_proj")
 _SHOWN = 4
+#: The problem type of a classifier whose configuration names none.
+SINGLE_LABEL = CLASSIFICATION.problem_type
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _files(folder: Path) -> tuple[Path, ...]:
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict) or not shards:
         raise ModelError("The index of the weights names no files.", value=str(folder / INDEX_FILE))
-    return tuple(folder / str(name) for name in sorted(set(shards.values())))
+    return tuple(folder / name for name in sorted({str(name) for name in shards.values()}))
 
 
 def _prefix(names: Iterable[str], architecture: Architecture, folder: Path) -> str:
@@ -153,7 +155,7 @@ def refuse_unfit(
 
     Args:
         architecture: The family.
-        folder: Its folder, for the message.
+        folder: The model's folder, for the message.
         missing: Parameters that the files do not hold.
         mismatched: Those of another shape, each with the stored shape and that of the configuration.
         unexpected: Stored names that no parameter has.
@@ -196,13 +198,9 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-#: What a classifier is unless it is said.
-SINGLE_LABEL = CLASSIFICATION.problem_type
-
-
 @dataclass(frozen=True)
 class Base:
-    """A base, checked: its encoder is whole.
+    """A base model whose weights were checked: its encoder is complete.
 
     Attributes:
         stored: Its weights.
@@ -211,7 +209,7 @@ class Base:
         lacking: Those of :attr:`drawn` that pretrained encoders of the family are saved with: BERT's pooler.
         label_names: Its classes, where it has a head.
         problem: The ``problem_type`` of its configuration.
-        pickled_head: It is a SetFit model, whose head is not read.
+        pickled_head: Whether it is a SetFit model, whose head is not read.
         source: Its folder.
     """
 
@@ -230,12 +228,12 @@ class Base:
         """Return what a run does with the head of the base; None where there is none and none is asked for.
 
         Args:
-            keep: Whether it shall be kept.
+            keep: Whether the user asks to keep it.
             label_names: The classes of the data.
             problem_type: What Transformers calls the task.
 
         Raises:
-            ModelError: It shall be kept and cannot be.
+            ModelError: It is to be kept, and cannot be.
         """
         if keep:
             self.rows(label_names, problem_type)

@@ -11,7 +11,7 @@ from tunebench.stats.learning_curve import LearningCurve, curve_values
 from tunebench.stats.methods import percentile_ends
 from tunebench.stats.results import Interval, Over, Refusal, check_level
 
-#: Sizes beyond this multiple of the largest one (or below its inverse of the smallest) are refused.
+#: Sizes above this multiple of the largest one, or below the smallest one divided by it, are refused.
 EXTRAPOLATION = 4.0
 
 

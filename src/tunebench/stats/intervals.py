@@ -19,6 +19,7 @@ from tunebench.stats.joint_counts import (
 )
 from tunebench.stats.measures import MACRO_F1, Measure
 from tunebench.stats.methods import (
+    ONE_SEED,
     bca_ends,
     crossed_parts,
     percentile_ends,
@@ -44,9 +45,8 @@ def example_interval(
     """Bootstrap the score over test examples, the trained models staying as they are.
 
     Percentile ends are order statistics (:func:`~tunebench.stats.methods.percentile_ends`); BCa corrects
-    their bias and skewness (Efron 1987; acceleration from the influence function, and percentile ends for
-    metrics that have none). Where resampling
-    changes nothing (no errors at all) the interval comes from
+    their bias and skewness (Efron 1987). Its acceleration comes from the influence function; metrics without one
+    get percentile ends. Where resampling changes nothing (no errors at all) the interval comes from
     :func:`~tunebench.stats.joint_counts.with_pseudo_examples`, and its method says so.
 
     Args:
@@ -161,7 +161,7 @@ def crossed_interval(
     cells = joint_counts(labels, predictions, classes=classes)
     scores, seeds = observed_scores(cells, metric), len(cells.predictions)
     if seeds < 2:
-        return Refusal("one seed: how much another would differ is not known")
+        return ONE_SEED
     covariance = score_covariance(cells, metric, contrast=np.full(seeds, 1 / seeds))
     between, shared = crossed_parts(scores, covariance)
     estimate = float(scores.mean())
@@ -190,7 +190,7 @@ def crossed_bootstrap_interval(
     """
     cells = joint_counts(labels, predictions, classes=classes)
     if len(cells.predictions) < 2:
-        return Refusal("one seed: how much another would differ is not known")
+        return ONE_SEED
     resampled = resampled_scores(cells, metric=metric, resamples=resamples, rng=rng)
     low, high = percentile_ends(resample_seeds(resampled, rng), level)
     estimate = float(observed_scores(cells, metric).mean())

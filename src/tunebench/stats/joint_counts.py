@@ -185,7 +185,7 @@ def resampled_scores(
 
     Returns:
         Shape ``(resamples, predictors)``. Rows are joint: differences of columns are paired. Resamples in which
-        the metric is not defined for every predictor are left out.
+        the metric is not defined for some predictor are left out.
     """
     step = max(1, _CHUNK // len(cells.counts))
     shares = cells.counts / cells.n

@@ -5,23 +5,16 @@ Labels and predictions are 0/1 matrices ``(cells, labels)``, or one value a labe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from tunebench.stats.measures import average_precision_of, f1_of
-
-#: Takes labels, predictions and the number of labels; returns one value an example, or their mean.
-PerExample = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
-Mean = Callable[[np.ndarray, np.ndarray, int], float]
 
 
 def _counts(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the hits of each label, and its true and predicted examples together, ``(resamples, labels)`` each."""
     weights = np.asarray(weights, dtype=np.float64)
-    return weights @ np.asarray(labels * predicted, dtype=np.float64), weights @ np.asarray(
-        labels + predicted, dtype=np.float64
-    )
+    found, total = np.asarray(labels * predicted, np.float64), np.asarray(labels + predicted, np.float64)
+    return weights @ found, weights @ total
 
 
 def macro_f1(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:

@@ -153,10 +153,12 @@ def _one_vs_rest(
 ) -> np.ndarray:
     """Average a ranking score over the classes that have positive and negative examples.
 
-    ``truth`` says which examples are of which class, ``(cells, classes)``.
-
-    ``score`` takes the weights of positives and of negatives by distinct value, from the largest down,
-    ``(resamples, values)`` each.
+    Args:
+        truth: Which examples are of which class, bool of shape ``(cells, classes)``.
+        values: Shape ``(cells, classes)``.
+        weights: Shape ``(resamples, cells)``.
+        score: Takes the weights of positives and of negatives by distinct value, from the largest down,
+            ``(resamples, values)`` each.
     """
     found = np.full((len(weights), truth.shape[1]), np.nan)
     for column in range(truth.shape[1]):

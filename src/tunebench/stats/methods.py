@@ -9,6 +9,9 @@ import scipy
 
 from tunebench.stats.results import Refusal, check_level
 
+#: Why nothing is said of seeds where there is one.
+ONE_SEED = Refusal("one seed: how much another would differ is not known")
+
 
 def percentile_ends(draws: np.ndarray, level: float) -> tuple[float, float]:
     """Return the ``k``-th smallest and ``k``-th largest draw, ``k = floor((1 - level) / 2 (B + 1))``.
@@ -60,11 +63,17 @@ def t_ends(estimate: float, error: float, df: float, level: float) -> tuple[floa
 def refuse_seeds(scores: np.ndarray) -> Refusal | None:
     """Say why a variance between seeds cannot be taken from the scores; None if it can."""
     if len(scores) < 2:
-        return Refusal("one seed: how much another would differ is not known")
+        return ONE_SEED
     # A mean of equal floats may differ from them by a rounding.
     if np.ptp(scores) <= 1e-12 * np.abs(scores).max():
         return Refusal(f"all {len(scores)} seeds gave the same score: they show no variation to learn from")
     return None
+
+
+def mean_covariance(covariance: np.ndarray) -> float:
+    """Return the mean covariance of two of several runs, from a matrix of shape ``(runs, runs)``."""
+    runs = len(covariance)
+    return float(covariance.sum() - np.trace(covariance)) / (runs * (runs - 1))
 
 
 def crossed_parts(scores: np.ndarray, covariance: np.ndarray) -> tuple[float, float]:
@@ -80,7 +89,7 @@ def crossed_parts(scores: np.ndarray, covariance: np.ndarray) -> tuple[float, fl
         closer together than even that alone would put them, that takes their place.
     """
     seeds = len(scores)
-    shared = (covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))
+    shared = mean_covariance(covariance)
     own = np.trace(covariance) / seeds - shared
     return float(max(scores.var(ddof=1), own)), float(max(shared, 0.0))
 

@@ -33,7 +33,7 @@ class Detectable:
 
 @dataclass(frozen=True)
 class SeedsToSettle:
-    """How many seeds a strategy would settle a comparison, if the estimates stay where they are.
+    """How many seeds of each strategy would settle a comparison, if the estimates stay where they are.
 
     Attributes:
         total: Seeds of each strategy, those that have run included; None if no reasonable number would.
@@ -79,8 +79,8 @@ def detectable_on_examples(
     z = float(scipy.stats.norm.ppf(1 - alpha / 2)) * np.sqrt(discordance)
     z_power = float(scipy.stats.norm.ppf(power))
     root = z * z * n - (n + z_power**2) * (z * z - z_power**2 * discordance)
-    difference = float((z * np.sqrt(n) + np.sign(z_power) * np.sqrt(root)) / (n + z_power**2))
-    if discordance == 0 or difference > discordance:
+    difference = float((z * np.sqrt(n) + np.sign(z_power) * np.sqrt(max(root, 0.0))) / (n + z_power**2))
+    if discordance == 0 or root < 0 or difference > discordance:
         return Refusal(
             f"the two differ in correctness on {discordance:.2%} of {n} examples: too few to find any difference"
         )

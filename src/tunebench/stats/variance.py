@@ -9,6 +9,7 @@ import numpy as np
 
 from tunebench.stats.joint_counts import joint_counts, score_covariance
 from tunebench.stats.measures import MACRO_F1, Measure
+from tunebench.stats.methods import mean_covariance
 from tunebench.stats.results import finite
 
 
@@ -92,8 +93,7 @@ def sampling_variance(
     runs, single = len(covariance), float(np.trace(covariance)) / len(covariance)
     if runs == 1:
         return SamplingVariance(single, None, cells.n)
-    shared = float(covariance.sum() - np.trace(covariance)) / (runs * (runs - 1))
-    return SamplingVariance(single, single - shared, cells.n)
+    return SamplingVariance(single, single - mean_covariance(covariance), cells.n)
 
 
 def variance_shares(

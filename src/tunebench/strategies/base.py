@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from tunebench.recipe import Frozen
 from tunebench.registry import Registry
 
 if TYPE_CHECKING:
@@ -19,14 +20,12 @@ if TYPE_CHECKING:
     from tunebench.recipe import Recipe
 
 
-#: Settings of a study, no strategy's own, that reach only what trains step by step in the Trainer's way.
+#: Settings of a whole study that reach only strategies which train step by step, as the Trainer does.
 STEP_KEYS = frozenset({"optimizer", "evaluations_per_epoch"})
 
 
-class StrategyParams(BaseModel):
+class StrategyParams(Frozen):
     """Parameters of a strategy: frozen; unknown keys are refused, and numbers that JSON cannot hold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class StepHook(ABC):
@@ -216,7 +215,7 @@ class LinearStrategy(Strategy):
     tunes_learning_rate: ClassVar[bool] = False
     adapts_classifier: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False
-    #: Stands in the spec, which has a place for one; never shown, and nothing else is accepted.
+    #: A spec has to hold one; it is never shown, and no other value is accepted.
     default_learning_rate: ClassVar[float] = 1.0
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:

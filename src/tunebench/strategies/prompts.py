@@ -35,7 +35,7 @@ class PromptParams(StrategyParams):
 
 
 class _VirtualTokens(Strategy):
-    """What the two have in common: virtual tokens take positions, and the head is trained besides."""
+    """Base of prefix and prompt tuning: virtual tokens take positions, and the head is trained too."""
 
     def virtual_tokens(self, params: Mapping[str, Any]) -> int:
         """Return how many there are; see :meth:`Strategy.virtual_tokens`."""

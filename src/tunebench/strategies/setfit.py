@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tunebench.models.architectures import Architecture
     from tunebench.recipe import Recipe
 
-#: Pairs grow with the labels and the texts gain nothing: beyond, the other strategies are what one wants.
+#: With more labels there are more pairs and no better scores; other strategies are the better choice then.
 MOST_LABELS_A_CLASS = 64
 
 
@@ -62,7 +62,7 @@ class SetFit(Strategy):
         train_size: int,
         classes: int,
     ) -> str | None:
-        """Refuse many labels, and texts cut anywhere but at their end; see the base class."""
+        """Refuse many labels, and texts cut anywhere but at their end; see :meth:`Strategy.run_refusal`."""
         most = MOST_LABELS_A_CLASS * classes
         if train_size > most:
             return (

@@ -59,7 +59,7 @@ class Task(ABC):
 
     @abstractmethod
     def strata(self, labels: np.ndarray) -> np.ndarray:
-        """Return for each text what splits are stratified by: integers of shape ``(n,)``."""
+        """Return what splits are stratified by: the class of each text, ``(n,)``; or a row of 0 and 1 for each."""
 
     @abstractmethod
     def counts(self, labels: np.ndarray, classes: int) -> list[int]:
@@ -72,7 +72,7 @@ class Task(ABC):
     # Thresholds ----------------------------------------------------------------------------------
 
     def at(self, thresholds: Sequence[float] | None) -> Task:
-        """Return the task of a run whose predictions rest on thresholds of its own; None are the usual ones.
+        """Return the task with a run's own thresholds; the task as it is for None.
 
         Raises:
             ValueError: Predictions of this task rest on no thresholds.
@@ -107,7 +107,7 @@ class Task(ABC):
 
     @abstractmethod
     def guessing_loss(self, labels: np.ndarray, classes: int) -> float:
-        """Return the loss of an answer that no text has a part in."""
+        """Return the loss of an answer that is the same for every text."""
 
     def shown_metrics(self, metric: str) -> dict[str, Metric]:
         """Return a study's metric by name, and after it those of :attr:`always_shown`."""

@@ -14,7 +14,7 @@ from scipy.special import expit
 from tunebench.registry import Registry
 from tunebench.stats import label_measures
 from tunebench.stats.measures import auroc_of
-from tunebench.tasks.metrics import METRICS, Metric, member, plain
+from tunebench.tasks.metrics import BINS, METRICS, Metric, averaged, bins_of, member, plain
 from tunebench.tasks.outputs import SEVERAL_LABELS
 
 #: All metrics by name, those of installed packages included.
@@ -34,42 +34,27 @@ def register(metric: Metric) -> Metric:
 
 
 def _log_losses(labels: np.ndarray, logits: np.ndarray, classes: int) -> np.ndarray:
+    """Return mean binary cross-entropies in nats over the labels, from the logits."""
     # log(1 + exp(z)) - y z, stable for both signs.
     values = np.asarray(logits, dtype=np.float64)
     return np.asarray((np.logaddexp(0.0, values) - labels * values).mean(1))
 
 
-def _log_loss(labels: np.ndarray, logits: np.ndarray, classes: int) -> float:
-    """Mean binary cross-entropy in nats over texts and labels, from the logits."""
-    return float(_log_losses(labels, logits, classes).mean())
-
-
 def _squares(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> np.ndarray:
+    """Return the mean of ``(p - [label])^2`` over the labels (Brier 1950)."""
     return np.asarray(((probabilities - labels) ** 2).mean(1))
-
-
-def _brier(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> float:
-    """Mean of ``(p - [label])^2`` over texts and labels (Brier 1950)."""
-    return float(_squares(labels, probabilities, classes).mean())
 
 
 def _calibration_gaps(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return each decision's bin of probability, and whether the label is there minus its probability."""
     shares = expit(np.asarray(logits, dtype=np.float64))
-    return np.clip(np.ceil(shares * 15).astype(int) - 1, 0, 14), labels - shares
+    return bins_of(shares), labels - shares
 
 
 def _weighted_ece(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
     place, gaps = _calibration_gaps(labels, logits)
-    sums = np.stack([np.where(place == bin_, gaps, 0.0).sum(1) for bin_ in range(15)], axis=1)
+    sums = np.stack([np.where(place == bin_, gaps, 0.0).sum(1) for bin_ in range(BINS)], axis=1)
     return np.asarray(np.abs(weights @ sums).sum(1) / (weights.sum(1) * classes))
-
-
-def _mean(function: label_measures.PerExample) -> label_measures.Mean:
-    def mean(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
-        return float(function(labels, predicted, classes).mean())
-
-    return mean
 
 
 def _auroc(labels: np.ndarray, values: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
@@ -102,7 +87,7 @@ register(
         "samples_f1",
         "samples F1",
         "max",
-        _mean(label_measures.samples_f1),
+        averaged(label_measures.samples_f1),
         per_example=label_measures.samples_f1,
     )
 )
@@ -111,7 +96,7 @@ register(
         "subset_accuracy",
         "subset accuracy",
         "max",
-        _mean(label_measures.all_right),
+        averaged(label_measures.all_right),
         per_example=label_measures.all_right,
     )
 )
@@ -130,8 +115,8 @@ register(
 register(
     replace(_as_in_one_label("auroc"), function=plain(_auroc), weighted=_auroc, undefined=_UNRANKED),
 )
-register(replace(_as_in_one_label("log_loss"), function=_log_loss, per_example=_log_losses))
-register(replace(_as_in_one_label("brier"), function=_brier, per_example=_squares, bounds=(0.0, 1.0)))
+register(replace(_as_in_one_label("log_loss"), function=averaged(_log_losses), per_example=_log_losses))
+register(replace(_as_in_one_label("brier"), function=averaged(_squares), per_example=_squares, bounds=(0.0, 1.0)))
 register(replace(_as_in_one_label("ece"), function=plain(_weighted_ece), weighted=_weighted_ece))
 
 #: Metrics that every record of this task holds.

@@ -172,6 +172,8 @@ METRICS: Registry[Metric] = Registry("tunebench.metrics", "metric", member)
 DEFAULT_METRIC = "macro_f1"
 #: Metrics that stand beside the study's own in its tables.
 ALWAYS_SHOWN = (DEFAULT_METRIC, "accuracy")
+#: Bins of the expected calibration error.
+BINS = 15
 
 
 def register(metric: Metric) -> Metric:
@@ -193,21 +195,21 @@ def plain(weighted: WeightedScore) -> MetricFunction:
     return function
 
 
-def _accuracy(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
-    return float((labels == predicted).mean())
+def averaged(per_example: PerExample) -> MetricFunction:
+    """Return the metric that is the mean over examples."""
+
+    def function(labels: np.ndarray, values: np.ndarray, classes: int) -> float:
+        return float(per_example(labels, values, classes).mean())
+
+    return function
 
 
 def _log_losses(labels: np.ndarray, logits: np.ndarray, classes: int) -> np.ndarray:
-    return np.asarray(-log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels])
+    """Return cross-entropies in nats (Good 1952).
 
-
-def _log_loss(labels: np.ndarray, logits: np.ndarray, classes: int) -> float:
-    """Mean cross-entropy in nats (Good 1952).
-
-    Taken from the logits, not from probabilities: a confident error costs its true price, where a
-    clipped probability would cap it.
+    They come from the logits: clipping probabilities would cap what a confident error costs.
     """
-    return float(_log_losses(labels, logits, classes).mean())
+    return np.asarray(-log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels])
 
 
 def _ranked(weighted: WeightedScore) -> MetricFunction:
@@ -224,30 +226,26 @@ def _ranked(weighted: WeightedScore) -> MetricFunction:
 
 
 def _squares(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> np.ndarray:
+    """Return ``sum over classes (p - [label])^2``, between 0 and 2 (Brier 1950)."""
     return np.asarray(((probabilities - np.eye(classes)[labels]) ** 2).sum(1))
 
 
-def _brier(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> float:
-    """Mean of ``sum over classes (p - [label])^2``, between 0 and 2 (Brier 1950)."""
-    return float(_squares(labels, probabilities, classes).mean())
+def bins_of(shares: np.ndarray) -> np.ndarray:
+    """Return which of :data:`BINS` bins of equal width each probability lies in; a bin holds its upper edge."""
+    return np.asarray(np.clip(np.ceil(shares * BINS).astype(int) - 1, 0, BINS - 1))
 
 
 def _calibration_gaps(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return each example's bin of confidence, and whether it is right minus its confidence."""
     confidence = np.minimum(softmax(logits.astype(np.float64), axis=1).max(1), 1.0)
-    place = np.clip(np.ceil(confidence * 15).astype(int) - 1, 0, 14)
     hits = logits.argmax(1) == labels  # two logits may differ where their probabilities do not
-    return place, hits - confidence
+    return bins_of(confidence), hits - confidence
 
 
 def _weighted_ece(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
+    """Return the expected calibration error of each row of weights (Guo et al. 2017)."""
     place, gaps = _calibration_gaps(labels, logits)
-    return np.asarray(np.abs(weights @ (np.eye(15)[place] * gaps[:, None])).sum(1) / weights.sum(1))
-
-
-def _ece(labels: np.ndarray, logits: np.ndarray, classes: int) -> float:
-    """Expected calibration error with 15 bins of equal width (Guo et al. 2017)."""
-    return float(_weighted_ece(labels, logits, np.ones((1, len(labels))), classes)[0])
+    return np.asarray(np.abs(weights @ (np.eye(BINS)[place] * gaps[:, None])).sum(1) / weights.sum(1))
 
 
 _ABSENT = "a class has no test example, or all of them"
@@ -261,9 +259,9 @@ register(
         influence=measures.macro_f1_influence,
     )
 )
-register(Metric("micro_f1", "micro F1", "max", _accuracy, per_example=measures.hits))
+register(Metric("micro_f1", "micro F1", "max", averaged(measures.hits), per_example=measures.hits))
 register(Metric("weighted_f1", "weighted F1", "max", plain(measures.weighted_f1), weighted=measures.weighted_f1))
-register(Metric("accuracy", "accuracy", "max", _accuracy, per_example=measures.hits))
+register(Metric("accuracy", "accuracy", "max", averaged(measures.hits), per_example=measures.hits))
 register(
     Metric(
         "balanced_accuracy",
@@ -291,7 +289,7 @@ register(
         "log_loss",
         "log loss",
         "min",
-        _log_loss,
+        averaged(_log_losses),
         needs="logits",
         unit="nats",
         bounds=(0.0, None),
@@ -328,7 +326,7 @@ register(
         "brier",
         "Brier score",
         "min",
-        _brier,
+        averaged(_squares),
         needs="probabilities",
         short="Brier",
         bounds=(0.0, 2.0),
@@ -341,7 +339,7 @@ register(
         "ece",
         "expected calibration error",
         "min",
-        _ece,
+        plain(_weighted_ece),
         needs="logits",
         short="ECE",
         points=False,

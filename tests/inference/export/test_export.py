@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
+from sklearn.metrics import log_loss
 
 import tunebench
 from inference.conftest import run_of, run_tiny
@@ -24,10 +26,12 @@ from thorough import mostly_thorough
 from tunebench.data import load_dataset
 from tunebench.errors import ConfigError, DataError, ExportError, HubError, StoreError
 from tunebench.inference.export import EXPORTERS, Exported, export_run
+from tunebench.inference.export.card import results
 from tunebench.inference.export.check import agreement, chosen_texts
 from tunebench.inference.export.push import push
 from tunebench.inference.export.source import best_run, recommended_run
 from tunebench.store.study_folder import StudyStore
+from tunebench.tasks.classification import CLASSIFICATION
 
 Study = Callable[[str], Path]
 Make = Callable[[str, str, str], Exported]
@@ -379,3 +383,15 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(study: Study, tmp_path: P
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_card_scores_a_metric_of_probabilities_too() -> None:
+    rng = np.random.default_rng(0)
+    labels, logits = rng.integers(0, 3, 40), rng.normal(size=(40, 3))
+    record = SimpleNamespace(task=CLASSIFICATION, spec=SimpleNamespace(selects_by="log_loss"))
+    source: Any = SimpleNamespace(record=record, labels=labels, logits=logits)
+    found = results(source)
+    assert [one.metric for one in found] == ["log_loss", "macro_f1", "accuracy"]
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert found[0].value == pytest.approx(log_loss(labels, shares))
+    assert all(one.low <= one.value <= one.high for one in found)

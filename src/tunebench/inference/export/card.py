@@ -111,7 +111,7 @@ def results(source: ExportSource) -> list[Result]:
             continue
         interval = example_interval(
             source.labels,
-            metric.decode(source.logits),
+            metric.decode(source.logits)[None],
             classes=source.logits.shape[1],
             rng=np.random.default_rng(0),
             metric=metric,
