@@ -150,3 +150,10 @@ def test_batches_grouped_by_length_keep_the_ids_of_older_records() -> None:
     assert "batches" not in grouped.identity
     older = type(grouped).model_validate(grouped.model_dump(exclude={"batches"}))
     assert older.run_id == grouped.run_id != specs(STUDY)["full"].run_id
+
+
+def test_patience_without_validation_names_the_strategies_that_it_reaches() -> None:
+    study = STUDY | {"strategies": {"tfidf": {}, "full": {}}, "patience": 2, "selection": "last"}
+    with pytest.raises(ValueError, match=r"patience \(full\) stops training"):
+        StudyConfig.model_validate(study)
+    StudyConfig.model_validate(study | {"strategies": {"tfidf": {}}})

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fakes import make_record, make_specs, make_study
+from tunebench.data.inputs import Inputs
 from tunebench.data.reference import DataRef
 from tunebench.errors import StoreError
 from tunebench.execution.begun import begun_ids, begun_precision
@@ -91,6 +92,17 @@ def test_an_id_holds_where_the_strategy_declares_something_else(monkeypatch: pyt
     run_id = spec.run_id
     monkeypatch.setattr(type(STRATEGIES["embeddings"]), "recipe_keys", None)
     assert RunSpec.model_validate(spec.model_dump(mode="json")).run_id == run_id
+
+
+def test_the_same_pairs_under_other_column_names_are_the_same_study(tmp_path: Path) -> None:
+    study = make_study()
+    specs = make_specs(study)
+    StudyStore.create(tmp_path / "s", study, [PlannedRun(spec) for spec in specs])
+    data = specs[0].data.model_copy(update={"inputs": Inputs(columns=("question", "answer"))})
+    assert [spec.model_copy(update={"data": data}).run_id for spec in specs] == [spec.run_id for spec in specs]
+    more = [spec.model_copy(update={"data": data, "seed": 99}) for spec in specs]
+    store = StudyStore.create(tmp_path / "s", study, [PlannedRun(spec) for spec in more])
+    assert len(store.begun()) == len(specs) + len(more)
 
 
 def test_runs_of_schema_1_are_found_and_others_are_added(tmp_path: Path) -> None:

@@ -212,6 +212,12 @@ def test_single_errors_of_strategies(tmp_path: Path, strategies: str, key: str) 
     assert error.what.startswith(f"{key}: ")
 
 
+@pytest.mark.parametrize("value", ["multiples_of: a, values: [1]", "multiples_of: 1, values: [a]"])
+def test_multiples_that_are_text_are_refused_in_our_words(tmp_path: Path, value: str) -> None:
+    (error,) = errors_of(tmp_path, GOOD.replace("[full, lora]", f"{{full: {{learning_rate: {{{value}}}}}}}"))
+    assert error.what.endswith("multiples_of is a number, and values is a list of numbers")
+
+
 @pytest.mark.parametrize(
     ("strategies", "key"),
     [

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from training.test_encoder import make_spec, train
 from tunebench.execution.estimates import estimate_runs
 from tunebench.machine.settings import Execution
+from tunebench.training.encoder.cost import _middle
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,10 @@ def test_the_estimate_counts_what_the_run_counts(
     found = estimate_runs([spec], dataset=dataset, execution=execution, measure=False)[spec.run_id]
     record, _, _ = train(spec, dataset, tmp_path)
     assert found.train_flops == pytest.approx(record.cost.train_flops, rel=0.05)
+
+
+def test_the_measured_batch_is_the_middle_or_everything() -> None:
+    texts = np.arange(10)
+    assert _middle(texts, 4).tolist() == [3, 4, 5, 6]
+    for count in (10, 12, 64):
+        assert _middle(texts, count).tolist() == list(range(10))

@@ -19,8 +19,10 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from conftest import TINY
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataConfig, DataRef
+from tunebench.data.rules import split_ref
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.errors import ConfigError, PlanError
+from tunebench.execution.estimates import estimate_runs
 from tunebench.execution.plan import make_plan
 from tunebench.machine.settings import Execution
 from tunebench.models.loading import load_tokenizer, resolve_model
@@ -261,6 +263,21 @@ def test_what_has_no_effect_is_refused(strategy: dict[str, Any], complaint: str,
     path.write_text(json.dumps(study))
     with pytest.raises(ConfigError, match=complaint):
         load_study(str(path))
+
+
+def test_a_validation_part_of_the_datas_own_is_embedded_too_and_counted(tiny_model: Model, reviews: Path) -> None:
+    spec, plain = make_spec(tiny_model("bert"), reviews), load_dataset(DataConfig(source=str(reviews)))
+    assert plain.test is not None
+    dataset = TextDataset("own", None, plain.label_names, plain.train, plain.test, validation=plain.test)
+    splits = split_ref(dataset, validates=True)
+    own = spec.model_copy(update={"splits": splits, "validation_fraction": 0.0})
+    profiles: dict[Any, Any] = {}
+    drawn, judged = (
+        estimate_runs([run], dataset=dataset, execution=THERE, measure=False, profiles=profiles)[run.run_id]
+        for run in (spec, own)
+    )
+    (profile,) = profiles.values()
+    assert judged.seconds - drawn.seconds == pytest.approx(len(plain.test) * profile.seconds, rel=1e-3)
 
 
 def test_a_plan_counts_each_text_once_and_refuses_windows_longer_than_the_model(

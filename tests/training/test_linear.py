@@ -25,6 +25,7 @@ from tunebench.data.reference import DataConfig, DataRef
 from tunebench.data.rules import split_ref
 from tunebench.data.splits import draw_parts
 from tunebench.errors import ConfigError, DataError, StoreError
+from tunebench.execution.estimates import estimate_runs
 from tunebench.execution.plan import make_plan
 from tunebench.machine.settings import Execution
 from tunebench.models.reference import ModelRef
@@ -381,6 +382,16 @@ def test_an_interrupted_run_begins_again_and_ends_the_same(reviews: Callable[[in
     }
     first, second = cut_folder.read_predictions(), whole_folder.read_predictions()
     assert np.array_equal(first["logits"], second["logits"])
+
+
+def test_a_run_is_estimated_where_no_smaller_sample_holds_all_classes(
+    reviews: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunebench.training.linear.run._SAMPLE", 3)
+    spec, dataset = make_spec(reviews(3), {"min_documents": 1})
+    execution = Execution(device="cpu", threads=1)
+    found = estimate_runs([spec], dataset=dataset, execution=execution, measure=False)[spec.run_id]
+    assert found.trainable_params > 3 and found.seconds > 0
 
 
 def test_texts_without_features_and_missing_classes_are_user_errors() -> None:

@@ -44,7 +44,7 @@ class TokenDataset(Dataset[dict[str, object]]):
 
 
 def rounded_up(width: int) -> int:
-    """Return the next of eight widths an octave."""
+    """Return the next larger width of the eight in each octave."""
     octave = 1 << (width.bit_length() - 1)
     every = max(1, octave // 8)
     return -(-width // every) * every
@@ -56,9 +56,9 @@ class Collator:
     Args:
         pad_id: Token id of padding.
         length: Fixed length, or ``None`` for the longest text of the batch.
-        round_up_to: Round that up to one of eight widths an octave, though not above this. Steps then ask
-            for blocks of few sizes, which fit the pages kept from steps before: padded to the longest text
-            alone, a process held a third more, for no less time a step.
+        round_up_to: Round the longest text up to one of eight widths an octave, but not above this. Steps then
+            ask for memory in few sizes, and reuse what earlier steps left. Without rounding a process held a
+            third more memory, and its steps were no faster.
     """
 
     def __init__(self, *, pad_id: int, length: int | None = None, round_up_to: int | None = None) -> None:

@@ -28,6 +28,7 @@ _PREFIX = "step-"
 _HOOK = "hook.safetensors"
 #: Sizes and hashes of a checkpoint's other files, written last.
 _FILES = "files.json"
+#: The files that every checkpoint has besides.
 _PARTS = frozenset(
     {
         *("weights.safetensors", "optimizer.safetensors", "random.safetensors"),

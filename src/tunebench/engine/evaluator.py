@@ -88,10 +88,10 @@ def _autocast(device: str, dtype: torch.dtype | None) -> Any:
 
 @contextmanager
 def merged_adapters(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Merge those of the modules that are PEFT's into their base layers, and put the base layers back to the bit.
+    """Merge PEFT's adapters among the modules into their base layers; afterwards these are bit-identical.
 
-    Subtracting the update again would leave rounding behind, so weights and biases (IA3 scales both) are
-    kept aside. Adapters that cannot be merged run as they are.
+    Subtracting the update again would leave rounding errors, so a copy of weights and biases (IA3 scales both) is
+    kept and put back. Adapters that cannot be merged run as they are.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 

@@ -125,7 +125,7 @@ class PrefixStore:
             if len(wanted) and need > min(free, self.limit - _size(self.folder.parent)):
                 return None
             done = 0
-            for part in _in_shards(wanted, texts.lengths, lambda some: self.bytes_of(some)):
+            for part in _in_shards(wanted, texts.lengths, self.bytes_of):
                 done = self._write_shard(part, texts, compute, batch_tokens, on_batch, done, len(wanted))
             self._refresh()
         return np.asarray(lengths)

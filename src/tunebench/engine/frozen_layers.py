@@ -60,7 +60,7 @@ def frozen_layers(model: nn.Module, architecture: Architecture) -> int:
 
 
 class FrozenPrefix:
-    """Puts the layers below the lowest trained one into evaluation mode, and takes their work away.
+    """Keeps the layers below the lowest trained one in evaluation mode, and gives their outputs from a store.
 
     Args:
         model: The prepared model, its fast layers attached already.
@@ -278,7 +278,7 @@ class FrozenPrefix:
 
 
 class _Caught(Exception):
-    """Carries hidden states out of a forward pass that need not go on."""
+    """Ends a forward pass early, and carries its hidden states out."""
 
     def __init__(self, states: Tensor) -> None:
         super().__init__("reached the last frozen layer")

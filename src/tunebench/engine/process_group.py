@@ -1,4 +1,4 @@
-"""The processes that train one run together; without them everything here is that of one process.
+"""The processes that train one run together. A process that trains alone is a group of one.
 
 Collectives carry a few numbers, or logits; gradients are DistributedDataParallel's own affair.
 """
@@ -63,7 +63,7 @@ def size() -> int:
 
 
 def rank() -> int:
-    """Return this one's number."""
+    """Return this process's number, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 

@@ -61,7 +61,7 @@ def begun_precision(study: StudyConfig, begun: _Begun, device: str, tell: _Tell)
 def begun_copies(study: StudyConfig, begun: _Begun, tell: _Tell) -> StudyConfig:
     """Return the study as its folder's runs treat copies, where it does not say so itself.
 
-    So that a study begun before there was a choice goes on, and is not taken for another study.
+    So a study that began before there was a choice resumes, and is not taken for another study.
     """
     found = {spec.copies for spec in begun}
     if "copies" in study.model_fields_set or len(found) != 1 or study.copies in found:

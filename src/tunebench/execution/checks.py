@@ -41,14 +41,14 @@ def available(study: StudyConfig, dataset: TextDataset, splits: SplitRef | None)
         copies=study.copies,
     )
     try:
-        train = min(cut.most(dataset) for cut in _cuts(study, splits, test))
+        train = min(cut.most(dataset) for cut in cuts_of(study, splits, test))
     except TunebenchError:
         # What is wrong is said where parts are cut.
         train = len(dataset.train) - (test if dataset.test is None else 0)
     return train, test
 
 
-def _cuts(study: StudyConfig, splits: SplitRef | None, test_size: int) -> list[Cut]:
+def cuts_of(study: StudyConfig, splits: SplitRef | None, test_size: int) -> list[Cut]:
     """Return how the parts of each draw of a study are cut."""
     return [
         Cut(
@@ -210,7 +210,7 @@ def check_sizes(study: StudyConfig, dataset: TextDataset, splits: SplitRef | Non
             fix="remove 'all', or the number",
         )
         errors[str(error)] = error
-    for size, cut in product(sizes, _cuts(study, splits, test_examples)):
+    for size, cut in product(sizes, cuts_of(study, splits, test_examples)):
         try:
             cut.parts(dataset, size)
         except TunebenchError as found:

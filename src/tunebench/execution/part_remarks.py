@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from tunebench.data import TextDataset
 from tunebench.data.copies import held_out_copies
-from tunebench.data.cut import Cut
 from tunebench.data.reading import listed
 from tunebench.data.reference import SplitRef
 from tunebench.errors import TunebenchError
+from tunebench.execution.checks import cuts_of
 from tunebench.study.config import StudyConfig
+from tunebench.training.parts import split_of_test, split_of_validation
 
 
 def part_remarks(
@@ -37,14 +38,7 @@ def _lacking(
     """Say which labels a part lacks, where parts need not hold all of them; of several draws, in the first."""
     if dataset.task.exclusive:
         return []
-    cut = Cut(
-        splits=splits,
-        copies=study.copies,
-        subset_seed=study.draws[0][0],
-        test_seed=study.shared_test_seed,
-        validation_fraction=study.drawn_fraction(splits),
-        test_size=test_size,
-    )
+    cut = cuts_of(study, splits, test_size)[0]
     how = "above 0.5. thresholds: tuned chooses one for each label on validation"
     if study.thresholds == "tuned":
         how = (
@@ -56,13 +50,11 @@ def _lacking(
             parts = cut.parts(dataset, most if size == "all" else size)
         except TunebenchError:
             continue  # said where sizes are checked
-        test = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
-        own = dataset.validation if parts.validation_from == "validation" else dataset.train
-        assert own is not None
+        own = split_of_validation(dataset, parts)
         found = {
             f"the training part at {size}": (dataset.train, parts.train),
             f"the validation part at {size}" if own is dataset.train else "validation": (own, parts.validation),
-            "the test part": (test, parts.test),
+            "the test part": (split_of_test(dataset, parts), parts.test),
         }
         for where, (split, rows) in found.items():
             counts = dataset.task.counts(split.labels[rows], len(dataset.label_names))

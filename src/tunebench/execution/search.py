@@ -1,7 +1,7 @@
 """Choosing learning rates with fewer steps: successive halving, decided by Optuna.
 
-A trial is a run of the plan and its record is the truth; Optuna's study is made anew from the records
-each time, so a search resumes as a grid does. Rates are tried from the middle of their range outward.
+A trial is a run of the plan, and only its record lasts. Optuna's study is made from the records each time, so a
+search resumes as a grid does. Rates are tried from the middle of their range outward.
 At the first, third, ninth... evaluation (or from a later ``first_look`` on) a run continues only if it is in
 the best part of those that have come so far (asynchronous successive halving: Li et al. 2020,
 arXiv:1810.05934).
@@ -47,7 +47,7 @@ class Trials:
         self._told, self._metric = 0, metric
 
     def prune(self, scores: list[float]) -> bool:
-        """Take the score of every evaluation so far of the trial in hand, and say whether to give it up."""
+        """Take the score of every evaluation of the current trial so far, and say whether to give it up."""
         for number in range(self._told + 1, len(scores) + 1):
             self._trial.report(self._metric.merit(scores[number - 1]), number)
             self._told = number

@@ -90,8 +90,9 @@ def run_with(
         summary, plan, job = _search(resolved, request, plan, job, executor)
     if not summary.interrupted:
         rest = executor.run([spec for spec in _open(plan) if spec.run_id not in summary.failed], job)
-        rest.failed, rest.complete = [*summary.failed, *rest.failed], [*summary.complete, *rest.complete]
-        summary = rest
+        ended = {*summary.complete, *summary.skipped}
+        rest.skipped = [run_id for run_id in rest.skipped if run_id not in ended]
+        summary.add(rest)
     if not summary.interrupted:
         score_selected(job.store, dataset=plan.dataset, execution=execution, unlock=unlock_test, tell=tell)
     comparison = load_comparison(folder)

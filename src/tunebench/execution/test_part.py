@@ -90,6 +90,4 @@ def _score_selected(
 
 def _settled(group: Group) -> bool:
     """Whether no run of the group is still to come, so that the choice will not change."""
-    selected = group.selected
-    open_ = [cell for cell in group.cells if cell.status in ("pending", "running")]
-    return selected is not None and not open_
+    return not any(cell.status in ("pending", "running") for cell in group.cells)

@@ -21,8 +21,8 @@ class Cell:
 
     Attributes:
         note: Why there is no record, where something is known.
-        predictions: Loads ``logits (n, classes)``, ``labels (n,)`` and ``indices (n,)`` of the test part;
-            None where they were not kept.
+        predictions: Loads ``logits``, ``labels`` and ``indices`` of the test part, in the shapes of
+            :meth:`~tunebench.store.run_folder.RunFolder.write_predictions`; None where they were not kept.
     """
 
     spec: AnyRun

@@ -26,8 +26,8 @@ class Discarded:
 def discard_weights(folder: Path, *, everything: bool = False) -> Discarded:
     """Remove the weights of a study's complete runs for good.
 
-    Records, predictions, tables and reports stay; the runs stay complete, and going on with the study does not
-    train them again. They can no longer be exported or served.
+    Records, predictions, tables and reports stay. The runs stay complete: a study that resumes does not train them
+    again. They can no longer be exported or served.
 
     Args:
         folder: The study's folder.

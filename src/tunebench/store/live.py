@@ -121,14 +121,14 @@ class LiveFile:
 
     def update(self, progress: Progress) -> None:
         """Take in where the run stands, write it down if it is time, and pass it on."""
-        now = time.monotonic()
+        moment = time.monotonic()
         before, self._last = self._last, progress
         if progress.phase == "train":
             if before is not None and before.phase == "train" and progress.step > before.step:
-                self._steps.append((now - self._mark, progress.step - before.step))
+                self._steps.append((moment - self._mark, progress.step - before.step))
             self._train = progress
-        self._mark = now
-        self._begun.setdefault(progress.phase, (now, progress.step))
+        self._mark = moment
+        self._begun.setdefault(progress.phase, (moment, progress.step))
         for entry in progress.logged:
             wanted = (*_KEYS, *(key for key in entry if key.startswith("eval_")))
             kept = {key: entry[key] for key in wanted if is_finite(entry.get(key))}
@@ -141,12 +141,12 @@ class LiveFile:
             self._log(f"scoring {progress.total} texts of the test part")
         if len(self._history) > _ENTRIES:
             self._history = self._history[::2]
-        if now - self._written >= self._interval or before is None or before.phase != progress.phase:
+        if moment - self._written >= self._interval or before is None or before.phase != progress.phase:
             self.write()
         self._passed_on(progress)
 
     def write(self) -> None:
-        """Write down what is known by now. A disk that refuses must not end the run, so that is let pass."""
+        """Write down what is known by now; a disk that cannot be written does not end the run."""
         # A run that was moved away with its study leaves nothing in its old place.
         if self._last is None or not self._path.parent.is_dir():
             return

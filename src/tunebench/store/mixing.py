@@ -80,6 +80,8 @@ def _protocol(specs: Sequence[RunSpec]) -> dict[str, Any]:
         # One model to a folder, though it does not reach every strategy: tables compare on one.
         idle = without_effect(spec.kind) - {"model"}
         shared = spec.model_dump(mode="json", exclude={*_NOT_SHARED, *idle}) | shared
+    # As in ids: the content counts, and not where it lies or what its columns are called.
     for part in ("model", "data"):
-        shared[part] = {key: value for key, value in shared[part].items() if key not in ("source", "revision")}
+        places = ("source", "revision", "inputs")
+        shared[part] = {key: value for key, value in shared[part].items() if key not in places}
     return shared | {"seed of the test part": specs[0].test_draw, "copies": specs[0].copies} | splits

@@ -47,7 +47,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        if not _RUN_ID.fullmatch(path.name):
+        if not is_run_id(path.name):
             raise StoreError("This is no run id.", value=path.name)
         self.path = path
         self.record = path / "record.json"
@@ -82,7 +82,7 @@ class RunFolder:
 
         Args:
             logits: float32 ``(n, classes)``.
-            labels: ``(n,)``.
+            labels: ``(n,)``, or ``(n, labels)`` of several labels a text.
             indices: ``(n,)``, row numbers in the split the test part came from.
         """
         temporary = self.path / f".predictions.{os.getpid()}.npz"

@@ -36,7 +36,7 @@ from tunebench.tasks.registry import metric_names
 if TYPE_CHECKING:
     import numpy as np
 
-#: What a stored study ran with where it says nothing: keys that came later, as records without them are read.
+#: What a stored study ran with where it does not say: recipe keys that came later, as in records without them.
 _BEFORE = {
     key: RunSpec.model_fields[key].default
     for key in Recipe.model_fields
@@ -100,10 +100,10 @@ class StudyStore:
 
     @classmethod
     def create(cls, folder: Path, study: StudyConfig, planned: Sequence[PlannedRun]) -> StudyStore:
-        """Make a study's folder, or open it again to go on.
+        """Make a study's folder, or open it again to resume.
 
-        Going on may add cells (seeds, sizes, strategies, rates); it may not change what the cells
-        share, or the tables would mix protocols.
+        Cells may be added (seeds, sizes, strategies, rates). What all cells share may not change, or the tables
+        would mix protocols.
 
         Raises:
             StoreError: The folder holds something else, another study, or cannot be written.
@@ -113,13 +113,7 @@ class StudyStore:
             store._locks.mkdir(parents=True, exist_ok=True)
             # Two processes may begin one study at the same time: the second one extends the first one's plan.
             with FileLock(store._locks / "plan.lock"):
-                whole = store._extend(planned)
-                write_text(store.study_file, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-                cells = [
-                    {"spec": p.spec.model_dump(mode="json"), "left_out": p.left_out, "seconds": p.seconds}
-                    for p in whole
-                ]
-                write_json(store.plan_file, {"schema_version": SCHEMA_VERSION, "name": study.name, "cells": cells})
+                store._write(study, store._extend(planned))
         except OSError as error:
             raise StoreError(
                 f"The folder cannot be written: {error.strerror}", value=str(folder), fix="choose another --out"
@@ -201,15 +195,21 @@ class StudyStore:
                 made._locks.mkdir(parents=True)
                 for record, predictions in runs:
                     made._add_imported(record, predictions)
-                write_text(made.study_file, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-                cells = [{"spec": record.spec.model_dump(mode="json"), "left_out": None} for record, _ in runs]
-                write_json(made.plan_file, {"schema_version": SCHEMA_VERSION, "name": study.name, "cells": cells})
+                made._write(study, [StoredRun(record.spec) for record, _ in runs])
                 os.replace(made.folder, folder.resolve())
         except OSError as error:
             raise StoreError(
                 f"The folder cannot be written: {error.strerror}", value=str(folder), fix="choose another --out"
             ) from None
         return store
+
+    def _write(self, study: StudyConfig | ImportedStudy, planned: Sequence[StoredRun]) -> None:
+        """Write study and plan."""
+        write_text(self.study_file, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+        cells = [
+            {"spec": p.spec.model_dump(mode="json"), "left_out": p.left_out, "seconds": p.seconds} for p in planned
+        ]
+        write_json(self.plan_file, {"schema_version": SCHEMA_VERSION, "name": study.name, "cells": cells})
 
     def _add_imported(self, record: RunRecord, predictions: dict[str, np.ndarray] | None) -> None:
         run = self.run_folder(record.run_id)
@@ -343,6 +343,7 @@ class StudyStore:
         Raises:
             StoreError: The id is none.
         """
+        # RunFolder sees the last part of a path alone.
         if not is_run_id(run_id):
             raise StoreError("This is no run id.", value=run_id)
         return RunFolder(self.runs / run_id)

@@ -1,7 +1,7 @@
-"""What a user writes: a study as frozen pydantic models, and how to execute it.
+"""What a user writes: a study as frozen pydantic models.
 
 Resolving a :class:`StudyConfig` gives the runs of its grid (:mod:`tunebench.study.spec`). What only says *how* to
-execute (device, threads, folders) is :class:`Execution` and never part of a run's id.
+execute (device, threads) is :class:`tunebench.machine.settings.Execution`, and is in no run's id.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _expand_learning_rates(value: Any) -> Any:
             base = float(value["multiples_of"])
             # 12 significant digits: 3 * 5e-5 is written 0.00015, not 0.00015000000000000001.
             return [float(f"{base * float(multiple):.12g}") for multiple in value["values"]]
-        except (TypeError, OverflowError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError("multiples_of is a number, and values is a list of numbers") from None
     return value if isinstance(value, (list, tuple)) else [value]
 
@@ -50,7 +50,7 @@ LearningRates = Annotated[
 ]
 
 
-#: Draws of the training subset: one, several, or one a seed, which is then the seed's own.
+#: Seeds that draw the training subset: one or several, each with every seed; or each seed draws its own.
 SubsetSeeds = Annotated[
     Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] | Literal["per_seed"],
     BeforeValidator(lambda value: value if isinstance(value, (list, tuple, str)) else [value]),
@@ -132,6 +132,12 @@ def _with_kind(label: str, raw: Any) -> Any:
     if raw is None:
         return {"kind": label}
     return {"kind": label, **raw} if isinstance(raw, dict) else raw
+
+
+def _reaches(key: str, kind: str) -> bool:
+    """Tell whether a setting of the recipe reaches a kind of strategy."""
+    keys = STRATEGIES[kind].recipe_keys
+    return keys is None or key in keys
 
 
 class Search(Frozen):
@@ -255,12 +261,26 @@ class StudyConfig(Recipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
+        self._check_parts()
+        self._check_search()
+        self._check_pairs()
+        self._check_head_share()
+        self._check_patience()
+        self._check_draws()
+        self._check_cells()
+        return self
+
+    def _check_parts(self) -> None:
+        """Refuse sizes of the test and validation parts that contradict each other or the selection."""
         if self.test_size is not None and self.test_limit is not None:
             raise ValueError("test_size is exact, and test_limit the most: drop one of them")
         if self.selection == "test" and self.validation_fraction:
             raise ValueError("selection: test does not use a validation part; remove validation_fraction")
         if self.selection == "validation" and self.validation_fraction == 0:
             raise ValueError("selection: validation needs a validation part; remove validation_fraction: 0")
+
+    def _check_search(self) -> None:
+        """Refuse a search that cannot keep what it promises, or has nothing to choose on."""
         counts = {
             label: len(strategy.learning_rate)
             for label, strategy in self.strategies.items()
@@ -273,6 +293,9 @@ class StudyConfig(Recipe):
             )
         if self.search.method == "halving" and self.selection != "validation":
             raise ValueError("search.method: halving chooses on validation; it needs selection: validation")
+
+    def _check_pairs(self) -> None:
+        """Refuse pairs of anything but two strategies of the study."""
         unknown = sorted({label for pair in self.pairs or () for label in pair} - set(self.strategies))
         if unknown:
             known = ", ".join(self.strategies)
@@ -280,14 +303,18 @@ class StudyConfig(Recipe):
         alone = [first for first, second in self.pairs or () if first == second]
         if alone:
             raise ValueError(f"pairs compares a strategy with itself: {', '.join(alone)}")
-        self._check_head_share()
-        self._check_patience()
+
+    def _check_draws(self) -> None:
+        """Refuse one draw for several seeds of a strategy whose score rests on the draw."""
         few_shot = [label for label, s in self.strategies.items() if STRATEGIES[s.kind].for_few_labels]
         if few_shot and len(self.draws) > 1 and len({subset for subset, _ in self.draws}) == 1:
             raise ValueError(
                 f"{', '.join(few_shot)} learns from few labels, so their draw decides most of the score, and "
                 "several seeds on one draw would hide that; set subset_seed: per_seed"
             )
+
+    def _check_cells(self) -> None:
+        """Refuse two strategies that give the same run."""
         cells: dict[str, str] = {}
         for label, strategy in self.strategies.items():
             for rate in strategy.learning_rate:
@@ -296,7 +323,6 @@ class StudyConfig(Recipe):
                 if key in cells:
                     raise ValueError(f"strategies {cells[key]!r} and {label!r} hold the same run twice")
                 cells[key] = label
-        return self
 
     def _check_head_share(self) -> None:
         """Refuse a share that no text is cut by."""
@@ -313,7 +339,11 @@ class StudyConfig(Recipe):
 
     def _check_patience(self) -> None:
         """Refuse to stop early where no validation part says when."""
-        hasty = [label for label, s in self.strategies.items() if self.recipe_of(s).patience]
+        hasty = [
+            label
+            for label, s in self.strategies.items()
+            if self.recipe_of(s).patience and _reaches("patience", s.kind)
+        ]
         if hasty and self.selection != "validation":
             raise ValueError(
                 f"patience ({', '.join(hasty)}) stops training by the score on validation; it needs selection: "

@@ -165,8 +165,8 @@ class RunSpec(Frozen):
 
     @property
     def selects_by(self) -> str:
-        """The metric of the selection scores: macro F1 where an imported run does not tell, since it was read."""
-        return self.metric or DEFAULT_METRIC
+        """The metric of the selection scores."""
+        return self.metric
 
     @property
     def recipe(self) -> Recipe:

@@ -19,15 +19,15 @@ class Interrupted(Exception):
 
 
 class Pruned(Exception):
-    """A run was stopped by the search, as others are further at the same point."""
+    """A run was stopped by the search: others had better scores after as many evaluations."""
 
 
 def unheard(progress: Progress) -> None:
-    """Nobody listens."""
+    """Take progress that nobody listens to."""
 
 
 def never() -> bool:
-    """Nobody asks the run to stop."""
+    """Return False: nobody asks the run to stop."""
     return False
 
 

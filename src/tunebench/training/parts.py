@@ -42,36 +42,41 @@ def trained_count(spec: RunSpec) -> int:
     return spec.train_size - round(spec.train_size * spec.validation_fraction)
 
 
-def validation_split(dataset: TextDataset, parts: Parts) -> Split:
+def split_of_validation(dataset: TextDataset, parts: Parts) -> Split:
     """Return the split that the validation part is taken from."""
     own = dataset.validation if parts.validation_from == "validation" else None
     return dataset.train if own is None else own
+
+
+def split_of_test(dataset: TextDataset, parts: Parts) -> Split:
+    """Return the split that the test part is taken from."""
+    return dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
 
 
 def scored_texts(
     spec: RunSpec, dataset: TextDataset, parts: Parts
 ) -> tuple[tuple[Sequence[Text], np.ndarray] | None, tuple[Sequence[Text], np.ndarray]]:
     """Return texts and labels of what selects, if anything does, and of what is scored."""
-    source = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
+    source = split_of_test(dataset, parts)
     test = ([source.texts[i] for i in parts.test], source.labels[parts.test])
     if spec.selection == "test":
         return test, test
     if spec.selection == "last" or not len(parts.validation):
         return None, test
-    split = validation_split(dataset, parts)
+    split = split_of_validation(dataset, parts)
     return ([split.texts[i] for i in parts.validation], split.labels[parts.validation]), test
 
 
 def describe_parts(dataset: TextDataset, parts: Parts) -> Examples:
     """Return how many examples of each class every part holds."""
     classes = len(dataset.label_names)
-    test = dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test
+    test = split_of_test(dataset, parts)
 
     def per_class(labels: np.ndarray) -> list[int]:
         return dataset.task.counts(labels, classes)
 
     trained = {dataset.train.texts[row] for row in parts.train}
-    own = validation_split(dataset, parts)
+    own = split_of_validation(dataset, parts)
     used = trained | {own.texts[row] for row in parts.validation}
     return Examples(
         train=len(parts.train),

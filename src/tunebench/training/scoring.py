@@ -17,10 +17,10 @@ from tunebench.training.registry import backend_of
 def score_run(
     spec: RunSpec, *, dataset: TextDataset, folder: RunFolder, execution: Execution, why: str
 ) -> RunRecord:
-    """Score one trained run on the test part with its stored weights, and write its record anew.
+    """Score one trained run on the test part with its stored weights, and rewrite its record.
 
-    The logits are those the run would have had at the end of training. That the test part is opened is written
-    down before it is: a look that is cut short is known too, and is taken up again as the same one.
+    The logits are those the run would have had at the end of training. The record says that the test part is opened
+    before it is: so a scoring that is cut short is known, and the next call completes it as the same access.
 
     Args:
         spec: The run; it has no scores yet.

@@ -147,7 +147,7 @@ import os, sys
 from tunebench.execution.executors import {module}
 from tunebench.execution.executors.children import start_child
 if __name__ == "__main__":
-    start_child({module}._work, *{arguments}, name="orphan")
+    start_child({module}._run_child, *{arguments}, name="orphan")
     os._exit(0)
 """
 

@@ -112,8 +112,8 @@ class Packing:
     """What the layers of one encoder know together of the batch that passes through them.
 
     Args:
-        allowed: Whether the last layer takes the padding back in (it computes first tokens only, and those
-            lie anywhere).
+        allowed: Whether batches may be packed: the last layer computes first tokens only, and finds those in
+            packed rows.
     """
 
     def __init__(self, *, allowed: bool) -> None:
@@ -123,7 +123,12 @@ class Packing:
         self.layout: Layout | None = None
 
     def shapes(self, texts: int, length: int) -> list[tuple[int, int]]:
-        """Return texts and tokens of what the layers have just worked on; given are those of the padded batch."""
+        """Return texts and tokens of each rectangle that the layers have just computed.
+
+        Args:
+            texts: Texts of the padded batch, which is the one rectangle where nothing is packed.
+            length: Tokens that it is padded to.
+        """
         if self.layout is None:
             return [(texts, length)]
         return [(rectangle.texts, rectangle.width) for rectangle in self.layout.rectangles]

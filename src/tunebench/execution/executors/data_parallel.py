@@ -70,7 +70,7 @@ def run_in_processes(attempt: Attempt) -> RunRecord:
         try:
             for rank in range(execution.processes):
                 # No daemons: a worker of several, itself one, may start them, and they watch their parent.
-                members.append(_Member(rank, *start_child(_work, rank, name=f"tunebench-rank-{rank}")))
+                members.append(_Member(rank, *start_child(_run_child, rank, name=f"tunebench-rank-{rank}")))
             return _follow(members, work, attempt)
         finally:
             for member in members:
@@ -181,8 +181,8 @@ def _obituary(member: _Member, count: int) -> str:
     return f"Process {member.rank + 1} of the {count} that train this run {how}."
 
 
-def _work(connection: Connection, rank: int) -> None:
-    """Be one process of the group."""
+def _run_child(connection: Connection, rank: int) -> None:
+    """Do the work of one process of the group, in that process."""
     for number in STOP_SIGNALS:
         # A Ctrl-C reaches all in the terminal, and so does its end; the parent asks for a stop, once.
         signal.signal(number, signal.SIG_IGN)
@@ -194,7 +194,6 @@ def _work(connection: Connection, rank: int) -> None:
     execution, orders = work.execution, work.orders
     line = _Line(connection, first=rank == 0)
     from tunebench.engine import process_group
-    from tunebench.machine import devices
     from tunebench.training.registry import run_one
 
     device = devices.resolve_device(execution.device)
@@ -202,19 +201,7 @@ def _work(connection: Connection, rank: int) -> None:
         process_group.join(
             rank, execution.processes, place=work.place, device=device, threads=execution.threads or 1
         )
-        record = run_one(
-            Attempt(
-                work.spec,
-                work.dataset,
-                RunFolder(work.path),
-                execution,
-                report=line.report,
-                stop=line.stop,
-                prune=line.prune if orders.asks else None,
-                callbacks=orders.callbacks,
-                scores_test=orders.scores_test,
-            )
-        )
+        record = run_one(orders.attempt(work.spec, work.dataset, RunFolder(work.path), execution, line))
         line.send("record", record.model_dump(mode="json") if rank == 0 else None)
     except Interrupted as reason:
         line.send("interrupted", str(reason))
@@ -228,7 +215,7 @@ def _work(connection: Connection, rank: int) -> None:
 
 
 class _Line:
-    """What a process of the group tells its parent, and asks it; only the first one does, but for its end."""
+    """What a process of the group tells its parent, and asks it. All but the first only tell how they ended."""
 
     def __init__(self, connection: Connection, *, first: bool) -> None:
         self._connection, self._first = connection, first
@@ -244,7 +231,7 @@ class _Line:
             os._exit(1)
 
     def close(self) -> None:
-        """Say no more."""
+        """Write out what was printed; nothing is sent after this."""
         sys.stdout.flush()
         sys.stderr.flush()
 

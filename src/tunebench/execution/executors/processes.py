@@ -73,7 +73,7 @@ def _run_workers(count: int, work: _Work, display: Display, summary: Summary) ->
     open_: list[Connection] = []
     with stop_on_signals(display) as stop:
         for number in range(count):
-            worker, connection = start_child(_work, name=f"tunebench-worker-{number}", daemon=True)
+            worker, connection = start_child(_run_child, name=f"tunebench-worker-{number}", daemon=True)
             workers.append(worker)
             open_.append(connection)
         told, waiting = False, 0
@@ -117,7 +117,7 @@ def _relay(kind: str, value: Any, display: Display, summary: Summary) -> None:
         summary.add(replace(value, skipped=[]))
 
 
-def _work(connection: Connection) -> None:
+def _run_child(connection: Connection) -> None:
     """Walk the plan in a worker, and send back what happens."""
     if hasattr(os, "setsid"):
         # A Ctrl-C in the terminal reaches the parent only, which then asks each worker once.
@@ -133,7 +133,7 @@ def _work(connection: Connection) -> None:
         job = replace(work.job, display=display)
         summary = run_plan(work.specs, job, failures=work.failures, waits=display.waits)
     except (OSError, TunebenchError) as error:
-        # A full disk, say: the parent goes on with what is left, and ends with the error if it lasts.
+        # A full disk, say: the parent does what is left, and ends with the error if it lasts.
         display.message(f"a worker stopped: {error}")
         return
     # What another worker did is that worker's to report.
@@ -142,7 +142,7 @@ def _work(connection: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process once its parent has: out of reach of a Ctrl-C, it would go on with run after run."""
+    """End this process once its parent has ended; no Ctrl-C reaches it, and it would train run after run."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -2,7 +2,7 @@
 
 Each run in flight has a thread here that does what the serial executor does (lock, folder, record,
 failure), with a ``train`` that sends the run away and waits. So the driver may die at any time: Ray ends
-its tasks, the locks are free, and the next driver goes on from the checkpoints that came back.
+its tasks, the locks are free, and the next driver resumes from the checkpoints that came back.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from tunebench.machine.settings import Execution
 from tunebench.store.live import Progress
 from tunebench.store.run_folder import RunFolder
 from tunebench.study.spec import RunSpec
-from tunebench.training.attempt import Attempt, Interrupted, TrainFunction
+from tunebench.training.attempt import Interrupted, TrainFunction
 
 #: Seconds between two reports of one run, and between two questions whether to stop.
 _INTERVAL = 0.5
@@ -119,19 +119,7 @@ def run_task(
             folder.begin(here)
             unpack(files, folder.path)
             preload(shared.tokens)
-            record = train(
-                Attempt(
-                    here,
-                    shared.dataset,
-                    folder,
-                    execution,
-                    report=line.report,
-                    stop=line.stop,
-                    prune=line.prune if orders.asks else None,
-                    callbacks=orders.callbacks,
-                    scores_test=orders.scores_test,
-                )
-            )
+            record = train(orders.attempt(here, shared.dataset, folder, execution, line))
             record = record.model_copy(update={"spec": run})
             kept = [folder.path / name for name in record.files]
             kept += [
@@ -213,7 +201,7 @@ class _Relay(logging.Handler):
 
 
 def unfinished(folder: RunFolder) -> dict[str, bytes]:
-    """Return what a run needs to go on elsewhere: checkpoint and best weights so far."""
+    """Return what a run needs to resume elsewhere: checkpoint and best weights so far."""
     paths = [path for path in folder.checkpoint.rglob("*") if path.is_file()]
     if not paths:
         return {}

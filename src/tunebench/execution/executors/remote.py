@@ -5,11 +5,28 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from tunebench.data import TextDataset
+from tunebench.machine.settings import Execution
+from tunebench.store.live import Progress
 from tunebench.store.record import Environment
 from tunebench.store.run_folder import RunFolder
+from tunebench.study.spec import RunSpec
 from tunebench.training.attempt import Attempt
+
+
+class Line(Protocol):
+    """What a run tells its sender, and asks of it."""
+
+    def report(self, progress: Progress, /) -> None:
+        """Send the progress."""
+
+    def stop(self) -> bool:
+        """Tell whether the run is to stop."""
+
+    def prune(self, scores: list[float], /) -> bool:
+        """Ask whether the run is given up."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,30 @@ class Orders:
     def of(cls, attempt: Attempt) -> Orders:
         """Return an attempt's."""
         return cls(attempt.prune is not None, attempt.callbacks, attempt.scores_test)
+
+    def attempt(
+        self, spec: RunSpec, dataset: TextDataset, folder: RunFolder, execution: Execution, line: Line
+    ) -> Attempt:
+        """Return the attempt where the run is trained.
+
+        Args:
+            spec: The run.
+            dataset: Its texts.
+            folder: Where it is written there.
+            execution: Device and threads there.
+            line: Leads back to the sender.
+        """
+        return Attempt(
+            spec,
+            dataset,
+            folder,
+            execution,
+            report=line.report,
+            stop=line.stop,
+            prune=line.prune if self.asks else None,
+            callbacks=self.callbacks,
+            scores_test=self.scores_test,
+        )
 
 
 class RemoteFailureError(RuntimeError):

@@ -28,7 +28,7 @@ class StudyLog(ABC):
 
     @abstractmethod
     def log(self, spec: RunSpec, entries: Sequence[Mapping[str, Any]]) -> None:
-        """Begin a run, or go on with it, and log what is new in these entries of its log history."""
+        """Begin or resume a run, and log what is new in these entries of its log history."""
 
     @abstractmethod
     def end(self, spec: RunSpec, record: RunRecord, files: Sequence[Path]) -> None:

@@ -154,7 +154,7 @@ class MlflowLog(StudyLog):
                 return found
 
     def _begin(self, spec: RunSpec) -> str:
-        """Return the child's id; one that ran before goes on."""
+        """Return the child's id; one of an earlier session is resumed."""
         from mlflow.entities import Param
 
         run = self._children.get(spec.run_id)

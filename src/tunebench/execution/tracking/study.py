@@ -192,7 +192,7 @@ class _Sender:
             self._calls.put(call)
 
     def close(self) -> None:
-        """Wait for what is still to be sent, as long as it goes on."""
+        """Wait for what is still to be sent, as long as the tracker takes it."""
         self._calls.put(None)
         while self._thread.is_alive():
             before = self._done

@@ -81,7 +81,7 @@ class TrackioLog(StudyLog):
         self._open.clear()
 
     def _begin(self, spec: RunSpec) -> Any:
-        """Return the run; one that was there before goes on."""
+        """Return the run; one of an earlier session is resumed."""
         if spec.run_id not in self._open:
             # In a context of its own: Trackio has one current run, and would finish it when the next begins.
             run = contextvars.Context().run(

@@ -94,8 +94,8 @@ class Embedder:
         Args:
             rows: Token ids of each text.
             batch_tokens: Tokens a batch, padding included.
-            fixed: Make batches whose shape depends on nothing but a window's length. A text then has the same
-                vector, to the bit, whatever is computed with it.
+            fixed: Make batches whose shape depends on nothing but a window's length. A text's vector is then
+                bit-identical, whatever is computed with it.
         """
         windows = [self.windows_of(row) for row in rows]
         owner = np.repeat(np.arange(len(rows)), [len(parts) for parts in windows])

@@ -38,9 +38,9 @@ from tunebench.training.linear.runs import (
     cross_validated,
     fits_planned,
     labelled_parts,
-    split_of_test,
     train_linear,
 )
+from tunebench.training.parts import split_of_test, validation_count
 
 #: Texts whose lengths stand for the data set's, and how many of them are embedded to measure the time.
 _SAMPLE, _MEASURED = 512, 64
@@ -120,8 +120,8 @@ def train(attempt: Attempt) -> RunRecord:
 class _Learner:
     """Fits on rows of one matrix; see :class:`~tunebench.training.linear.choose.Learner`."""
 
-    def __init__(self, embedder: Embedder, vectors: np.ndarray, labels: np.ndarray, classes: int) -> None:
-        self.embedder, self.vectors, self.labels, self.classes = embedder, vectors, labels, classes
+    def __init__(self, vectors: np.ndarray, labels: np.ndarray, classes: int) -> None:
+        self.vectors, self.labels, self.classes = vectors, labels, classes
 
     def fits(self, rows: np.ndarray, grid: Sequence[float]) -> Any:
         """Fit one regression a value of C on some of the texts."""
@@ -165,7 +165,7 @@ class _Embeddings(LinearRun):
         self.seconds = found.seconds
         self.settings = {"embeddings": {"texts": len(parts.train), "computed": found.computed}}
         labels, classes = train.labels[parts.train], len(self.spec.data.label_names)
-        self.learner = _Learner(self.encoder.embedder, found.vectors, labels, classes)
+        self.learner = _Learner(found.vectors, labels, classes)
         sides = [side.take(parts.train) for side in self.encoder.tokens(train.texts, default_cache_dir())]
         windows = self.encoder.window_lengths(sides)
         padded, self.flops = self.encoder.forward(windows)
@@ -244,9 +244,14 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     head = rows * (profile.width + 1)
     fits = fits_planned(grid)
     solving = 4.0 * spec.train_size * profile.width * rows * _ITERATIONS * fits
-    # What runs before it in the plan embed is there: subsets are nested, and share their test part.
+    # What earlier runs of the plan embed is there: subsets are nested, and share their test part.
     kept = ("embedded", spec.model.fingerprint, spec.strategy_params.pooling, spec.max_length)
-    wanted = {(*kept, "train", spec.subset_seed): spec.train_size, (*kept, "test", spec.test_draw): spec.test_size}
+    wanted: dict[tuple[object, ...], int] = {
+        (*kept, "train", spec.subset_seed): spec.train_size,
+        (*kept, "test", spec.test_draw): spec.test_size,
+    }
+    if spec.own_validation:
+        wanted[(*kept, "validation")] = validation_count(spec, context.dataset)
     fresh = 0
     for key, count in wanted.items():
         fresh += max(0, count - context.embedded.get(key, 0))

@@ -85,7 +85,7 @@ class Loop(TrainerCallback):
 
     Args:
         context: The run.
-        meters: Where the seconds of every step are added; another one, once a checkpoint is loaded.
+        meters: Where the seconds of every step are added; replaced when a checkpoint is loaded.
         hook: What the strategy does at every step.
         fast: The model's fast layers, if any.
     """
@@ -99,7 +99,7 @@ class Loop(TrainerCallback):
         self._loss: float | None = None
 
     def pause(self) -> None:
-        """Stop the clock of training."""
+        """Stop the clock of training steps, for evaluations and checkpoints."""
         self.context.contention.stop()
 
     def go_on(self) -> None:
@@ -150,7 +150,7 @@ class Loop(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Pass the entry on, and refuse to go on with a loss that is no number."""
+        """Pass the entry on, and end a run whose loss is not a finite number."""
         loss = (logs or {}).get("loss")
         if loss is not None and not np.isfinite(loss):
             raise NonFiniteLossError(

@@ -27,7 +27,7 @@ from tunebench.models.loading import load_tokenizer, model_folder
 from tunebench.store.run_folder import kept_bytes
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
-from tunebench.training.encoder.prepare import Prepared, evaluation_interval, prepare_model
+from tunebench.training.encoder.prepare import Prepared, evaluation_interval, make_collator, prepare_model
 from tunebench.training.estimate import Estimate, EstimateContext, KeptPrefixes
 from tunebench.training.parts import trained_count
 
@@ -113,18 +113,13 @@ def _profiled(spec: RunSpec, dataset: TextDataset, device: str, measure: bool) -
 
 def cost_profile(spec: RunSpec, context: EstimateContext) -> CostProfile:
     """Return what a run's way of training takes, measured once for all runs that share it."""
-    way = (spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision)
     key = (
-        *way,
-        spec.batches,
-        spec.attention_dropout,
-        spec.frozen_dropout,
-        spec.batch_size,
-        spec.max_length,
+        *(spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision, spec.batches),
+        *(spec.attention_dropout, spec.frozen_dropout, spec.batch_size, spec.max_length),
     )
     if key not in context.profiles:
         context.tell(f"{'measuring' if context.measure else 'counting'} {spec.label}")
-        # The model of the profile before must be gone: each is measured, and fits, as it does in a run.
+        # The model that was measured last must be gone: a run has the memory to itself.
         memory.release_memory()
         memory.set_memory(context.execution, engine=spec.engine, device=context.device)
         context.profiles[key] = _profiled(spec, context.dataset, context.device, context.measure)
@@ -202,9 +197,8 @@ def _prefix_use(spec: RunSpec, profile: CostProfile, kept: KeptPrefixes, *, text
     frozen = profile.frozen
     if frozen is None:
         return None
-    # The test part is the same for all sizes, so it is counted once by counting it with each of them; so is a
-    # validation part of the data's own.
-    # States are kept by token ids: what is cut elsewhere is another text.
+    # The larger of two counts is kept, so the test part and a validation part of the data's own, which are the same
+    # for all sizes, are counted once. States are kept by token ids: a text that is cut elsewhere is another one.
     same = (frozen.key, spec.max_length, spec.truncation, spec.head_share, spec.subset_seed)
     new = kept.add(repr(same), texts, frozen.bytes_per_text)
     if new is None:
@@ -232,8 +226,7 @@ def _sample(spec: RunSpec, dataset: TextDataset) -> tuple[TokenRows, Collator]:
         head_share=spec.head_share,
         cache_dir=None,
     )
-    pad_id = tokenizer.pad_token_id or 0
-    return texts, Collator.of_engine(spec.engine, pad_id=pad_id, max_length=spec.max_length)
+    return texts, make_collator(spec, tokenizer)
 
 
 @functools.cache
@@ -263,6 +256,12 @@ def _assume(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collato
     assert total is not None, "counted when the model was prepared"
     weights = 4 * total + 12 * ready.parameters.trainable
     return Rates(1 / rate, mean / rate, int(weights + activations + 400e6))
+
+
+def _middle(values: np.ndarray, count: int) -> np.ndarray:
+    """Return so many values from the middle; all of them where there are fewer."""
+    start = max(0, len(values) // 2 - count // 2)
+    return values[start : start + count]
 
 
 def _measure(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collator, device: str) -> Rates:
@@ -295,7 +294,7 @@ def _measure(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collat
 
     # One length stands for all: close to the mean, as batches are on average once their padding is left out.
     order = np.argsort(sample.lengths)
-    middle = order[len(sample) // 2 - spec.batch_size // 2 :][: spec.batch_size]
+    middle = _middle(order, spec.batch_size)
     best = min(seconds / flops for seconds, flops in (step(number, middle) for number in range(3)))
     # Memory is what the longest batch needs.
     step(3, order[-spec.batch_size :])

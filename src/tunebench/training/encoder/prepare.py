@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from transformers import TrainingArguments, set_seed
 
-from tunebench.data import TextDataset
-from tunebench.data.pair_rows import TokenRows
+from tunebench.data import Split, TextDataset
 from tunebench.data.splits import Parts
 from tunebench.data.tokens import tokenize, tokenizer_fingerprint
 from tunebench.engine import process_group
@@ -32,10 +31,11 @@ from tunebench.store.record import Parameters
 from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
-from tunebench.training.parts import validation_split
+from tunebench.training.parts import split_of_test, split_of_validation
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import PreTrainedTokenizerBase
 
     from tunebench.strategies import StepHook
 
@@ -189,31 +189,30 @@ def make_datasets(
         "cache_dir": default_cache_dir(),
     }
     train_texts = tokenize(dataset.train.texts, **options)
-    if parts.test_from == "train" or dataset.test is None:
-        test_texts, test_labels = train_texts, dataset.train.labels
-    else:
-        test_texts, test_labels = tokenize(dataset.test.texts, **options), dataset.test.labels
     task = TASKS[spec.task]
 
-    def part(texts: TokenRows, labels: np.ndarray, rows: np.ndarray) -> TokenDataset:
-        return TokenDataset(texts.take(rows), labels[rows], task.targets(labels[rows]))
+    def part(split: Split, rows: np.ndarray) -> TokenDataset:
+        texts = train_texts if split is dataset.train else tokenize(split.texts, **options)
+        labels = split.labels[rows]
+        return TokenDataset(texts.take(rows), labels, task.targets(labels))
 
-    train_set = part(train_texts, dataset.train.labels, parts.train)
-    test_set = part(test_texts, test_labels, parts.test)
+    train_set = part(dataset.train, parts.train)
+    test_set = part(split_of_test(dataset, parts), parts.test)
     selection_set: TokenDataset | None = None
     if spec.selection == "test":
         selection_set = test_set
     elif len(parts.validation):
-        split = validation_split(dataset, parts)
-        texts = train_texts if split is dataset.train else tokenize(split.texts, **options)
-        selection_set = part(texts, split.labels, parts.validation)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    collator = Collator.of_engine(spec.engine, pad_id=pad_id, max_length=spec.max_length)
-    return train_set, selection_set, test_set, collator
+        selection_set = part(split_of_validation(dataset, parts), parts.validation)
+    return train_set, selection_set, test_set, make_collator(spec, tokenizer)
+
+
+def make_collator(spec: RunSpec, tokenizer: PreTrainedTokenizerBase) -> Collator:
+    """Return what pads the batches of a run."""
+    return Collator.of_engine(spec.engine, pad_id=tokenizer.pad_token_id or 0, max_length=spec.max_length)
 
 
 @contextmanager
-def trainer_folder() -> Any:
+def trainer_folder() -> Iterator[Path]:
     """Give the Trainer a folder of its own: what it writes there is not what we keep."""
     with tempfile.TemporaryDirectory(prefix="tunebench-") as name:
         yield Path(name)

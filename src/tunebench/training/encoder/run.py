@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,9 +214,9 @@ def _settings(
 
 
 def _sound_checkpoint(folder: RunFolder) -> Path | None:
-    """Return the checkpoint to go on from, if it and the best weights so far are undamaged.
+    """Return the checkpoint to resume from, if it and the best weights so far are undamaged.
 
-    What is damaged is removed and noted in the run's log: the run begins again, and ends the same.
+    What is damaged is removed and noted in the run's log. The run then begins again, with the same result.
     """
     begun = folder.checkpoint.is_dir() and any(folder.checkpoint.iterdir())
     checkpoint = checkpoints.latest_checkpoint(folder.checkpoint)
@@ -236,9 +235,9 @@ def _sound_checkpoint(folder: RunFolder) -> Path | None:
 def _fill_prefix(
     attempt: Attempt, prepared: Prepared, trainer: StudyTrainer, sets: list[TokenDataset]
 ) -> dict[str, Any] | None:
-    """Have the frozen layers' outputs of all texts there before the first step, where that is asked for.
+    """Compute and keep the frozen layers' outputs of all texts before the first step, where that is asked for.
 
-    The time is counted apart from training, the operations with it.
+    Its time is counted apart from training; its operations count as training.
 
     Returns:
         What the record says of it; ``None`` where there is no such prefix.
@@ -326,10 +325,10 @@ def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunF
             autocast=prepared.autocast,
         )
     else:
-        with tempfile.TemporaryDirectory() as output:
+        with trainer_folder() as output:
             arguments = training_arguments(
                 spec,
-                output=Path(output),
+                output=output,
                 device=device,
                 steps_per_epoch=1,
                 evaluates=False,

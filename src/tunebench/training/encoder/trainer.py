@@ -244,7 +244,7 @@ class StudyTrainer(Trainer):
                 raise Pruned(f"stopped early at step {self.state.global_step} of {self.state.max_steps}")
         if self.context.patience and self._since_best(key) >= self.context.patience:
             self.control.should_training_stop = True
-            # A run that is resumed from a checkpoint of this step would take another one.
+            # Resumed from a checkpoint of this step, the run would not evaluate again, and take one more step.
             self.control.should_save = False
         return metrics
 
@@ -267,7 +267,8 @@ class StudyTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self._loop.pause()
         self.store_flos()
-        # The meters hold earlier attempts; this one's time is added to what is stored, and once more at the end.
+        # The meters hold the time of earlier attempts, and the record adds this one's at the end. So it is added to
+        # what is stored, and not to the meters.
         wall = self.meters.wall_seconds + self.context.clock.wall
         cpu = self.meters.cpu_seconds + process_group.total([self.context.clock.cpu])[0]
         if not process_group.is_first():
@@ -300,7 +301,7 @@ class StudyTrainer(Trainer):
         stored.pop("loss_sum")
         before, self.meters = self.meters, Meters(**stored)
         self._loop.meters = self.meters
-        # What was done again before the first step, since a part of it was lost.
+        # What this attempt computed before the first step, as a part of what earlier ones had kept was lost.
         self.meters.prefix_seconds += before.prefix_seconds
         self.meters.train_flops += before.train_flops
         self.meters.resumed += 1

@@ -172,7 +172,7 @@ def choose_by_cross_validation(
     setting, best = unchosen(grid), np.inf
     folds = _folds(learner, grid, groups) if len(grid) > 1 or len(judged) else []
     for c in grid if folds else ():
-        heads, loss, logits = [], 0.0, np.full((len(everything), learner.classes), np.nan, dtype=np.float32)
+        heads, logits = [], np.full((len(everything), learner.classes), np.nan, dtype=np.float32)
         for fold in folds:
             model = next(fold.models)
             tick()
@@ -183,15 +183,15 @@ def choose_by_cross_validation(
             found.eval_seconds += time.monotonic() - begin
         loss = _loss(folds, learner.labels, logits, task)
         entry = _entry(max(heads, key=lambda head: head.iterations)) | {"cv_loss": loss}
-        whole = [i for i in judged if not np.isnan(logits[i]).any()]
-        if len(whole) == len(judged) > 0:
-            scores = task.selection_metrics(learner.labels[judged], logits[judged], metric.name)
-            entry |= logged(scores)
+        validated = None
+        # A fold may be left out, and then its texts have no prediction.
+        if len(judged) and not np.isnan(logits[judged]).any():
+            validated = learner.labels[judged], logits[judged]
+            entry |= logged(task.selection_metrics(*validated, metric.name))
         found.history.append(entry)
         if loss < best:
             best, setting, found.score = loss, c, entry.get(f"selection_{metric.name}")
-            complete = len(whole) == len(judged) > 0
-            found.validated = (learner.labels[judged], logits[judged]) if complete else None
+            found.validated = validated
     (found.model,) = learner.fits(everything, (setting,))
     tick()
     found.count(found.model.head)
@@ -246,15 +246,15 @@ def _after(first: Any, others: Iterator[Any]) -> Iterator[Any]:
 
 
 def stratified_folds(labels: np.ndarray, groups: np.ndarray | None = None, count: int = FOLDS) -> list[np.ndarray]:
-    """Cut texts into folds that hold every class alike, as far as its texts go.
+    """Cut texts into folds that hold each class, or each label, in equal shares, as far as its texts go.
 
     Args:
         labels: Integers of shape ``(texts,)``, or 0/1 of shape ``(texts, labels)``.
         groups: For each text a number that its copies share; copies stay together. None where all differ.
-        count: Most folds; a class has to have so many texts.
+        count: Most folds; of classes, the largest has to have so many texts.
 
     Returns:
-        Positions, each in one fold; no fold where every class has a single text.
+        Positions, each in one fold; no fold where every class has a single text, or there is only one text.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -265,7 +265,7 @@ def stratified_folds(labels: np.ndarray, groups: np.ndarray | None = None, count
     first, member = first[order], np.argsort(order)[member]
     fold_of = np.empty(len(first), dtype=np.int64)
     if labels.ndim == 2:
-        # Evenly spread along an order, a label is in every fold alike.
+        # A label that is spread evenly along an order has equal shares in all folds.
         count = min(count, len(first))
         order = np.random.default_rng(0).permutation(len(first))
         fold_of[interleaved(labels[first], order)] = np.arange(len(first)) % count
@@ -294,7 +294,7 @@ def _loss(folds: Sequence[_Fold], labels: np.ndarray, logits: np.ndarray, task: 
 
 
 def _trained(fold: _Fold, labels: np.ndarray) -> np.ndarray:
-    """Mark the texts of a fold whose class it trained; several labels are each trained, if only by their odds."""
+    """Mark the texts of a fold whose class was trained; of several labels each is, if only by its odds."""
     own = labels[fold.held]
     return np.isin(own, fold.present) if own.ndim == 1 else np.ones(len(own), dtype=bool)
 

@@ -76,7 +76,7 @@ class LinearText:
         ]
 
     def logits_of(self, rows: Sequence[np.ndarray], *, batch_tokens: int) -> np.ndarray:
-        """Return the logits of what :meth:`encode` gave. They are those of :meth:`logits`, to the bit."""
+        """Return the logits of what :meth:`encode` gave, bit-identical to those of :meth:`logits`."""
         from scipy.sparse import csr_matrix
         from sklearn.feature_extraction.text import TfidfTransformer
 
@@ -130,8 +130,8 @@ class TfidfLearner:
 
     Args:
         texts: The labelled texts.
-        labels: Integers of shape ``(texts,)``.
-        classes: Number of classes.
+        labels: Integers of shape ``(texts,)``, or 0/1 of shape ``(texts, labels)``.
+        classes: Number of classes, or of labels.
         ngrams: Longest run of words that is a feature.
         min_documents: Texts that must hold a feature.
     """
@@ -181,8 +181,8 @@ def fit_linear_text(
 
     Args:
         texts: Training texts.
-        labels: Integers of shape ``(texts,)``, every class among them.
-        classes: Number of classes.
+        labels: Integers of shape ``(texts,)``, every class among them; or 0/1 of shape ``(texts, labels)``.
+        classes: Number of classes, or of labels.
         ngrams: Longest run of words that is a feature.
         min_documents: Training texts that must hold a feature.
         grid: Values of C.

@@ -94,12 +94,6 @@ class _Tfidf(LinearRun):
         found = model.logits(model.features([split.texts[i] for i in rows]))
         return found, time.monotonic() - begin
 
-    def validation_logits(self, model: LinearText) -> tuple[np.ndarray, float]:
-        """Return the logits of whole validation texts, and the seconds."""
-        selection, _ = scored_texts(self.spec, self.dataset, self.parts)
-        begin = time.monotonic()
-        return model.logits(model.features(selection[0] if selection else ())), time.monotonic() - begin
-
     def tokens(self, choice: Choice) -> tuple[int, int]:
         """Return the words of all passes over the texts; there is no padding."""
         words = round(
@@ -151,7 +145,9 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     half = _balanced(labels, max(classes, len(texts) // 2))
     fewer = fit([texts[i] for i in half], labels[half], settings[:1])[0]
     sizes = models[0].head.parameters, fewer.head.parameters
-    power = np.log(sizes[0] / sizes[1]) / np.log(len(texts) / len(half)) if growth > 1 else 0.0
+    # With so many classes that no smaller sample holds them all, the usual exponent of Heaps' law.
+    smaller = len(half) < len(texts)
+    power = np.log(sizes[0] / sizes[1]) / np.log(len(texts) / len(half)) if smaller else 0.5
     coefficients = round(sizes[0] * growth ** float(np.clip(power, 0, 1)))
     scored = (validation + len(parts.test)) * per_text
     # Beside the coefficients the idf weights and the vocabulary.

@@ -1,6 +1,6 @@
 """One run of a linear classifier on fixed features, to the same record as any other.
 
-Such a run has no checkpoint: interrupted, it is begun again.
+Such a run has no checkpoint. If it is interrupted, it begins again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tunebench.training.backend import Predicted
 from tunebench.training.linear.choose import FOLDS, Choice, choose_by_cross_validation
 from tunebench.training.linear.logistic import require_classes
 from tunebench.training.measurements import RunMeasurements, Trained
-from tunebench.training.parts import run_parts, validation_split
+from tunebench.training.parts import run_parts, split_of_test, split_of_validation
 
 
 class LinearRun(ABC):
@@ -62,15 +62,16 @@ class LinearRun(ABC):
         """Write a model into the run's folder, and return the files."""
 
 
-#: Makes it of a run's parts. What it takes last is told phase, step and steps in between, and may raise.
-MakeTask = Callable[[Attempt, Parts, Callable[[str, int, int], None]], LinearRun]
+#: Makes one of an attempt and its parts. The last argument is told phase, steps done and all steps, and may raise.
+MakeRun = Callable[[Attempt, Parts, Callable[[str, int, int], None]], LinearRun]
 
 
 def labelled_parts(spec: RunSpec, dataset: TextDataset) -> tuple[Parts, np.ndarray]:
     """Return a run's parts with all its labels to train on, and which of these are its validation part.
 
     A cross-validation needs no part of its own. So a validation part that was drawn from the training subset is
-    trained on as well: every strategy of a study is given the same labels. One that the data brings is not.
+    trained on as well, and every strategy of a study is given the same labels. A validation part that the data
+    brings is not trained on.
 
     Returns:
         The parts, and positions in their ``train``; none where nothing is selected on such a part.
@@ -102,7 +103,7 @@ def fits_planned(grid: Sequence[float]) -> int:
     return FOLDS * len(grid) + 1
 
 
-def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int, device: str = "cpu") -> RunRecord:
+def train_linear(attempt: Attempt, parts: Parts, make: MakeRun, *, fits: int, device: str = "cpu") -> RunRecord:
     """Fit, choose C, score once, and describe; see :mod:`tunebench.training.encoder.run`.
 
     ``selected.step`` is the number of solver iterations, each of which is a pass over the training part,
@@ -136,7 +137,7 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeTask, *, fits: int, d
     choice = run.choose(tick)
     metric = TASKS[spec.task].metrics[spec.metric]
     if choice.by == "cross_validation" and spec.own_validation and len(parts.validation):
-        _judge(run, choice, validation_split(dataset, parts), parts.validation, metric)
+        _judge(run, choice, split_of_validation(dataset, parts), parts.validation, metric)
     measured.contention.stop()
     attempt.report(Progress(spec.run_id, "train", fits, fits, None, choice.score))
 
@@ -174,8 +175,3 @@ def _judge(run: LinearRun, choice: Choice, split: Split, rows: np.ndarray, metri
     value = metric(split.labels[rows], logits)
     choice.validated = split.labels[rows], logits
     choice.score, choice.eval_seconds = value if np.isfinite(value) else None, choice.eval_seconds + seconds
-
-
-def split_of_test(dataset: TextDataset, parts: Parts) -> Split:
-    """Return the split that the test part is taken from."""
-    return dataset.train if parts.test_from == "train" or dataset.test is None else dataset.test

@@ -1,7 +1,7 @@
 """One run of SetFit, to the same record as any other; and what it will take.
 
 The setfit library trains: first the encoder, on pairs of texts, then a logistic regression on its
-states. Such a run has no checkpoint and nothing to choose one by: interrupted, it is begun again.
+states. Such a run has no checkpoint, and nothing to choose one by. If it is interrupted, it begins again.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _single(texts: Sequence[Text]) -> list[str]:
 def full_steps(spec: RunSpec) -> RunSpec:
     """Return the run of full fine-tuning whose steps go over as many texts as those of a SetFit run.
 
-    Both move the whole encoder, padded batches as they come; what one takes an operation, so does the other.
+    Both train the whole encoder on batches that are padded as they come, so an operation takes as long in both.
     """
     full = STRATEGIES["full"]
     batch = 2 * _params(spec).pairs_per_batch
