@@ -80,6 +80,11 @@ class Ready:
     common: dict[str, Any]
     facts: Facts
 
+    @property
+    def max_length(self) -> int:
+        """Tokens that are read of a text: as the rule has it, or as the user set it."""
+        return self.asked.study({"strategies": CANDIDATES, "train_sizes": ["all"], **self.common}).max_length
+
 
 def prepare(asked: Asked, request: Request) -> Ready:
     """Read and check data and model.
