@@ -311,7 +311,7 @@ def _export_chosen(comparison: Comparison, options: Options) -> Path:
 
 
 def forget_other_refit(place: Path, run_id: str, tell: Callable[[str], None]) -> None:
-    """Remove a last training that is not this one: a study that resumed may have another answer, or other epochs."""
+    """Remove a last training that is not this one: a resumed study may have another answer, or other epochs."""
     import shutil
 
     begun = [spec.run_id for spec in StudyStore(place).begun()]
