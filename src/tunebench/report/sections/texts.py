@@ -29,6 +29,7 @@ class Verdict:
     """The joint prediction of the seeds of a configuration.
 
     Attributes:
+        series: Its name in the list of strategies.
         probabilities: Mean over seeds, shape ``(n, classes)``.
         said: The class with the largest one, shape ``(n,)``.
         seeds_right: How many seeds by themselves are right, shape ``(n,)``.

@@ -318,7 +318,7 @@ def agreement(analysis: Analysis) -> ReportTable:
 
 @register("variance")
 def variance(analysis: Analysis) -> ReportTable:
-    """Return how much each source makes one run's macro F1 vary, and shares where every source is known."""
+    """Return how much each source makes one run's score vary, and shares where every source is known."""
     metric = analysis.comparison.measure
     unit, digits = metric.difference_unit or None, 2 if metric.points else 4
     names = {
