@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tunebench.cli.app import JsonOption, app
+from tunebench.cli.app import JsonOption, app, check_device
 from tunebench.cli.console import err, out, print_json, tell
 from tunebench.execution.display import make_display
 from tunebench.machine.settings import Execution
@@ -56,8 +56,7 @@ def choose(
     from tunebench.choosing.words import plan_yaml
     from tunebench.formatting import parse_duration
 
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        raise typer.BadParameter(f"{device!r}: allowed are auto, cpu, cuda, mps", param_hint="--device")
+    check_device(device)
     named = {"source": data, "text_column": text_column, "label_column": label_column}
     asked = Asked(
         {key: value for key, value in named.items() if value is not None},
