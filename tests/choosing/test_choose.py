@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 import tunebench
 from tunebench.choosing.job import Chosen, choose, forget_other_refit, study_name
 from tunebench.choosing.plan import Asked, Ready, prepare
+from tunebench.choosing.rule import CANDIDATES
 from tunebench.choosing.words import data_lines
 from tunebench.cli.app import app
 from tunebench.errors import DataError, StoreError, TunebenchError
@@ -202,6 +204,13 @@ def test_texts_and_labels_are_equally_many() -> None:
 def test_a_label_is_never_made_up(label: Any) -> None:
     with pytest.raises(DataError, match="Label 2 is no label"):
         choose(["a", "b"], ["x", label])
+
+
+def test_settings_of_one_call_do_not_reach_the_next() -> None:
+    before = deepcopy(CANDIDATES)
+    asked = Asked({"source": "x.csv"}, "minilm", "macro_f1", "x", settings=("strategies.lora.rank=4",))
+    study = asked.study({"strategies": CANDIDATES, "train_sizes": ["all"]})
+    assert study.strategies["lora"].params["rank"] == 4 and before == CANDIDATES
 
 
 def test_it_is_public_and_its_folder_has_a_plain_name() -> None:

@@ -289,7 +289,7 @@ def _expectation(source: ExportSource, refit: Refit, found: Recommendation) -> s
 
 def _named_strategies(asked: Asked) -> bool:
     """Whether the user named the strategies, and left the others out on purpose."""
-    return any(setting.startswith("strategies") for setting in asked.settings)
+    return any(setting.partition("=")[0].strip() == "strategies" for setting in asked.settings)
 
 
 def _without_refit(found: Recommendation) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +57,8 @@ class Asked:
 
     def study(self, values: dict[str, Any]) -> StudyConfig:
         """Return a study of these keys, with what was asked for on top."""
-        raw = {"name": self.name, "model": self.model, "data": dict(self.data), "metric": self.metric, **values}
+        # A copy, since settings are written into it at any depth.
+        raw = deepcopy({"name": self.name, "model": self.model, "data": self.data, "metric": self.metric, **values})
         for setting in self.settings:
             set_key(raw, setting)
         return check_study(raw)
