@@ -17,7 +17,7 @@ import tunebench
 from tunebench.choosing.job import Chosen, choose, forget_other_refit, study_name
 from tunebench.choosing.plan import Asked, Ready, prepare
 from tunebench.choosing.rule import CANDIDATES
-from tunebench.choosing.words import data_lines
+from tunebench.choosing.words import data_lines, next_commands
 from tunebench.cli.app import app
 from tunebench.errors import DataError, StoreError, TunebenchError
 from tunebench.execution.resolve import Request
@@ -211,6 +211,12 @@ def test_settings_of_one_call_do_not_reach_the_next() -> None:
     asked = Asked({"source": "x.csv"}, "minilm", "macro_f1", "x", settings=("strategies.lora.rank=4",))
     study = asked.study({"strategies": CANDIDATES, "train_sizes": ["all"]})
     assert study.strategies["lora"].params["rank"] == 4 and before == CANDIDATES
+
+
+def test_the_next_command_gives_a_model_of_pairs_two_texts() -> None:
+    single, pair = (Chosen(Path("c"), Path("r"), None, None, pairs=pairs) for pairs in (False, True))
+    assert single.lines == pair.lines, "without a model there is none to call"
+    assert next_commands(Path("c"), Path("m"), pairs=True)[0].endswith('"a text of yours" "its second text"')
 
 
 def test_it_is_public_and_its_folder_has_a_plain_name() -> None:

@@ -56,6 +56,7 @@ class Chosen:
         interrupted: Whether it was stopped; the same call resumes it.
         failed: Runs that failed.
         left_out: Candidates that were not compared.
+        pairs: Whether the classifier reads pairs of texts.
     """
 
     folder: Path
@@ -66,6 +67,7 @@ class Chosen:
     interrupted: bool = False
     failed: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    pairs: bool = False
 
     @property
     def lines(self) -> list[str]:
@@ -81,7 +83,12 @@ class Chosen:
         if self.model is not None:
             size = sum(path.stat().st_size for path in self.model.iterdir() if path.is_file())
             found.append(f"Model: {self.model} ({file_size(size)})")
-        return [*found, f"Report: {self.report}", "Next:", *next_commands(self.folder, self.model)]
+        return [
+            *found,
+            f"Report: {self.report}",
+            "Next:",
+            *next_commands(self.folder, self.model, pairs=self.pairs),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -211,6 +218,7 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
     costs = Costs(ready)
     last = _last_seconds(study, costs, ready)
     left = options.budget - (time.monotonic() - began) - OVERHEAD - last * MARGIN
+    inputs = ready.resolved.dataset.inputs
     result = run_study(
         study,
         options.folder,
@@ -228,6 +236,7 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
         interrupted=result.summary.interrupted,
         failed=tuple(result.summary.failed),
         left_out=() if _named_strategies(asked) else tuple(c for c in CANDIDATES if c not in study.strategies),
+        pairs=inputs is not None and inputs.pair,
     )
     if result.summary.interrupted:
         return done

@@ -99,9 +99,10 @@ def _strategy(study: StudyConfig, label: str) -> dict[str, object]:
     return found | config.recipe
 
 
-def next_commands(folder: Path, model: Path | None) -> list[str]:
+def next_commands(folder: Path, model: Path | None, *, pairs: bool = False) -> list[str]:
     """Return what to type next."""
     lines = []
     if model is not None:
-        lines += [f'  tunebench predict {model} "a text of yours"', f"  tunebench serve {model}"]
+        second = ' "its second text"' if pairs else ""
+        lines += [f'  tunebench predict {model} "a text of yours"{second}', f"  tunebench serve {model}"]
     return [*lines, f"  tunebench recommend {folder}"]
