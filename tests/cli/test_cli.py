@@ -94,6 +94,13 @@ def test_results_in_csv_hold_no_formulas(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(found.values()) == ["'=1+1", "-0.5", '{"-": -1}', "-0.3", ""]
 
 
+def test_results_in_csv_have_every_column_of_some_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"status": "failed"}, {"status": "complete", "theirs": 0.5}]
+    comparison = type("It", (), {"rows": lambda self: rows})()
+    monkeypatch.setattr("tunebench.analysis.load.load_comparison", lambda folder: comparison)
+    assert tunebench("results", ".", "--csv").out == "status,theirs\nfailed,\ncomplete,0.5\n"
+
+
 def test_a_study_ends_with_the_answer_its_trust_and_what_to_type_next(finished: tuple[Path, Path]) -> None:
     out, _ = finished
     found = recommended(analyse(load_comparison(out)))

@@ -133,6 +133,12 @@ def test_exports_give_each_label_a_probability(study: Path, tmp_path: Path, kind
     assert "softmax" not in card and "sigmoid" in card and "argmax" not in card and "belong to none" not in card
 
 
+def test_results_have_a_column_that_the_task_has(study: Path) -> None:
+    found = CliRunner().invoke(app, ["results", str(study)])
+    assert found.exit_code == 0, found.output
+    assert "micro_f1" in found.stdout and "accuracy" not in found.stdout
+
+
 def test_predict_and_serve_answer_with_all_labels(study: Path) -> None:
     run = run_of(study, "tfidf")
     text = "the film was lovely superb and dear sweet"
