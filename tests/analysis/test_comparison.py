@@ -16,6 +16,7 @@ from factories import HONEST, compare, make_cell, make_grid, make_record, make_s
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison, Configuration, MeanOverSeeds, select_configuration
 from tunebench.analysis.published import reference
+from tunebench.analysis.warnings import protocol_warnings
 from tunebench.data.reference import DataRef
 from tunebench.errors import StoreError
 from tunebench.models.reference import ModelRef
@@ -187,6 +188,11 @@ def test_a_failure_at_seeds_that_only_the_chosen_rate_has_does_not_unchoose_it()
 def test_a_tie_goes_to_the_smaller_rate() -> None:
     small, large = rate_arm(1e-5, {1: 0.7}), rate_arm(1e-4, {1: 0.7})
     assert select_configuration([large, small]) is small
+
+
+def test_the_metric_that_chose_a_rate_is_named() -> None:
+    cells = [make_cell(learning_rate=rate, size=64, metric="accuracy", **HONEST) for rate in (1e-5, 1e-4)]
+    assert any("best mean accuracy on validation is shown" in line for line in protocol_warnings(compare(cells)))
 
 
 def test_without_selection_scores_nothing_is_chosen_among_several() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import yaml
 from typer.testing import CliRunner
 
 import tunebench
-from tunebench.choosing.job import Chosen, choose, study_name
+from tunebench.choosing.job import Chosen, choose, forget_other_refit, study_name
 from tunebench.choosing.plan import Asked, Ready, prepare
+from tunebench.choosing.rule import CANDIDATES
+from tunebench.choosing.words import data_lines, next_commands
 from tunebench.cli.app import app
 from tunebench.errors import DataError, StoreError, TunebenchError
 from tunebench.execution.resolve import Request
@@ -105,6 +109,12 @@ def test_a_test_part_of_the_datas_own_is_not_learned_from_and_scores_the_last_tr
     assert (cell.record.examples.train, cell.record.examples.validation, cell.record.examples.test) == (160, 0, 60)
     assert cell.record.examples.test_in_train == 0 and cell.record.scores is not None
     assert f"{cell.record.scores['macro_f1']:.4f} on the test part" in found.refit
+    # A study that went on may ask for another last training, which then takes the place of this one.
+    told: list[str] = []
+    forget_other_refit(tmp_path / "c" / "refit", cell.spec.run_id, told.append)
+    assert not told and (tmp_path / "c" / "refit").exists()
+    forget_other_refit(tmp_path / "c" / "refit", "another", told.append)
+    assert len(told) == 1 and not (tmp_path / "c" / "refit").exists()
 
 
 def test_without_a_last_training_the_best_run_is_exported(
@@ -115,6 +125,10 @@ def test_without_a_last_training_the_best_run_is_exported(
     facts = json.loads((found.model / "export.json").read_text())
     assert facts["train_size"] == 100 and facts["measured_on_fewer_labels"] is None
     assert not (tmp_path / "c" / "refit").exists()
+    # The export of another run, such as that of an earlier last training, is replaced.
+    (found.model / "export.json").write_text(json.dumps(facts | {"run_id": "another"}))
+    choose(str(reviews), out=tmp_path / "c", refit=False, **options(tiny_model))
+    assert json.loads((found.model / "export.json").read_text())["run_id"] == facts["run_id"]
 
 
 def test_another_question_in_the_same_folder_is_refused(
@@ -128,6 +142,19 @@ def test_another_question_in_the_same_folder_is_refused(
     monkeypatch.setattr("tunebench.choosing.job.run_study", done)
     with pytest.raises(StoreError, match="metric: macro_f1 -> accuracy"):
         choose(str(reviews), out=tmp_path / "c", metric="accuracy", **options(tiny_model))
+
+
+def test_data_that_is_read_from_another_column_is_refused_in_the_same_folder(
+    tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "films.csv"
+    rows = [f"a {('great', 'dull')[i % 2]} film number {i},{i % 2},{i // 80}" for i in range(160)]
+    path.write_text("\n".join(["text,label,half", *rows]) + "\n")
+    cheap = ("strategies={tfidf: {c: [1]}}", *SMALL[1:3])
+    choose(str(path), out=tmp_path / "c", refit=False, **options(tiny_model, settings=cheap))
+    with pytest.raises(StoreError, match="texts and labels as they are read"):
+        other = (*cheap, "data.label_column=half")
+        choose(str(path), out=tmp_path / "c", refit=False, **options(tiny_model, settings=other))
 
 
 def test_the_plan_is_a_study_that_run_takes(
@@ -173,6 +200,25 @@ def test_texts_and_labels_are_equally_many() -> None:
         choose(["a", "b"])
 
 
+@pytest.mark.parametrize("label", [None, float("nan"), ["x", "y"]])
+def test_a_label_is_never_made_up(label: Any) -> None:
+    with pytest.raises(DataError, match="Label 2 is no label"):
+        choose(["a", "b"], ["x", label])
+
+
+def test_settings_of_one_call_do_not_reach_the_next() -> None:
+    before = deepcopy(CANDIDATES)
+    asked = Asked({"source": "x.csv"}, "minilm", "macro_f1", "x", settings=("strategies.lora.rank=4",))
+    study = asked.study({"strategies": CANDIDATES, "train_sizes": ["all"]})
+    assert study.strategies["lora"].params["rank"] == 4 and before == CANDIDATES
+
+
+def test_the_next_command_gives_a_model_of_pairs_two_texts() -> None:
+    single, pair = (Chosen(Path("c"), Path("r"), None, None, pairs=pairs) for pairs in (False, True))
+    assert single.lines == pair.lines, "without a model there is none to call"
+    assert next_commands(Path("c"), Path("m"), pairs=True)[0].endswith('"a text of yours" "its second text"')
+
+
 def test_it_is_public_and_its_folder_has_a_plain_name() -> None:
     assert tunebench.choose is choose
     assert study_name("data/Meine Daten (2).csv") == "Meine-Daten-2" and study_name("..") == "texts"
@@ -197,6 +243,9 @@ def test_a_rare_class_enlarges_the_validation_part_and_one_that_is_too_rare_is_n
     assert "validation_fraction" not in ready(40).common
     few = ready(8)
     assert few.common["validation_fraction"] == next(f for f in (0.15, 0.2, 0.3, 0.4) if 6 * f >= 1)
-    assert few.common["max_length"] == 32, "the texts are short"
+    assert few.common["max_length"] == 32 == few.max_length, "the texts are short"
+    assert not any("are cut" in line for line in data_lines(few))
+    asked = replace(few.asked, settings=("max_length=4",))
+    assert any("longer than 4 and are cut (--set" in line for line in data_lines(replace(few, asked=asked)))
     with pytest.raises(DataError, match="class strange"):
         ready(1)

@@ -21,6 +21,7 @@ from tunebench import cli
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommended
+from tunebench.cli.console import print_rows
 from tunebench.execution.runner import Summary
 from tunebench.execution.study import StudyResult
 from tunebench.report.words import closing_lines
@@ -92,6 +93,18 @@ def test_results_in_csv_hold_no_formulas(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("tunebench.analysis.load.load_comparison", lambda folder: comparison)
     (found,) = csv.DictReader(io.StringIO(tunebench("results", ".", "--csv").out))
     assert list(found.values()) == ["'=1+1", "-0.5", '{"-": -1}', "-0.3", ""]
+
+
+def test_results_in_csv_have_every_column_of_some_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"status": "failed"}, {"status": "complete", "theirs": 0.5}]
+    comparison = type("It", (), {"rows": lambda self: rows})()
+    monkeypatch.setattr("tunebench.analysis.load.load_comparison", lambda folder: comparison)
+    assert tunebench("results", ".", "--csv").out == "status,theirs\nfailed,\ncomplete,0.5\n"
+
+
+def test_rows_hold_one_line_a_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows([{"error": "one\ntwo", "empty": "", "none": None, "count": 1234}])
+    assert capsys.readouterr().out == "error\tempty\tnone\tcount\none\t\t-\t1,234\n"
 
 
 def test_a_study_ends_with_the_answer_its_trust_and_what_to_type_next(finished: tuple[Path, Path]) -> None:

@@ -133,6 +133,12 @@ def test_exports_give_each_label_a_probability(study: Path, tmp_path: Path, kind
     assert "softmax" not in card and "sigmoid" in card and "argmax" not in card and "belong to none" not in card
 
 
+def test_results_have_a_column_that_the_task_has(study: Path) -> None:
+    found = CliRunner().invoke(app, ["results", str(study)])
+    assert found.exit_code == 0, found.output
+    assert "micro_f1" in found.stdout and "accuracy" not in found.stdout
+
+
 def test_predict_and_serve_answer_with_all_labels(study: Path) -> None:
     run = run_of(study, "tfidf")
     text = "the film was lovely superb and dear sweet"
@@ -204,12 +210,24 @@ def test_tuned_thresholds_are_kept_scored_and_exported(tuned: Path, tmp_path: Pa
         assert record.scores["subset_accuracy"] == pytest.approx((given == stored["labels"]).all(1).mean())
         StudyStore.open(tuned).run_folder(cell.spec.run_id).check_results(record)
         export_run(tuned, out=tmp_path / cell.spec.kind, run_id=cell.spec.run_id)
+        card = (tmp_path / cell.spec.kind / "README.md").read_text(encoding="utf-8")
+        assert "above its own threshold" in card and "above 0.5" not in card
         for place in (run_of(tuned, cell.spec.kind), tmp_path / cell.spec.kind):
             predictor = load(place)
             texts = ["the film was lovely and dear", "two awful men in paris"]
             shares = predictor.predict_proba(texts)
             for said, row in zip(predictor.predict(texts), shares, strict=True):
                 assert said == tuple(n for n, p, t in zip(NAMES, row, record.thresholds, strict=True) if p > t)
+
+
+def test_the_code_of_a_linear_card_knows_tuned_thresholds(tuned: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export_run(tuned, out=out, run_id=run_of(tuned, "tfidf").name)
+    card = (out / "README.md").read_text(encoding="utf-8")
+    code = card.partition("```python\n")[2].partition("```")[0].replace("PATH", str(out))
+    space: dict[str, Any] = {}
+    exec(code.replace("a text", "the film was lovely and dear"), space)
+    assert space["found"] == [list(load(out).predict(["the film was lovely and dear"])[0])]
 
 
 @pytest.mark.parametrize("changes", [{"selection": "last", "validation_fraction": 0}])

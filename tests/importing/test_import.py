@@ -24,7 +24,8 @@ from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.api import import_runs, write_report
-from tunebench.errors import TunebenchError
+from tunebench.errors import StoreError, TunebenchError
+from tunebench.importing.files import read_arrays
 from tunebench.report.figures import FIGURES
 from tunebench.report.tables import TABLES, make_tables
 from tunebench.report.tables.render import to_csv
@@ -456,6 +457,16 @@ def test_large_files_are_refused(theirs: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("tunebench.importing.files.MAX_JSON_BYTES", 10**9)
     monkeypatch.setattr("tunebench.importing.files.MAX_ARRAY_BYTES", 100)
     assert "too large" in refused(theirs)
+
+
+def test_arrays_that_are_too_large_unpacked_are_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "arrays.npz", labels=np.zeros(10**6, dtype=np.int8))
+    monkeypatch.setattr("tunebench.importing.files.MAX_ARRAY_BYTES", 10**5)
+    with pytest.raises(StoreError) as caught:
+        read_arrays(tmp_path / "arrays.npz")
+    assert caught.value.what == "The arrays are too large: 1 MiB unpacked."
 
 
 def test_folders_that_cannot_be_imported(theirs: Path, tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_every_way_to_give_pairs_has_the_same_answers(merged: Path, tmp_path: Pa
     expected = _predict(str(merged), *(side for pair in TEXTS for side in pair))
     objects = "\n".join(json.dumps({"id": 1, "premise": a, "hypothesis": b}) for a, b in TEXTS)
     lists = "\n".join(json.dumps(pair) for pair in TEXTS)
-    (tmp_path / "x.jsonl").write_text(objects)
+    (tmp_path / "x.jsonl").write_text(objects, encoding="utf-8-sig")  # as some editors save it
     with (tmp_path / "x.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["q", "s"], *TEXTS])
     assert len(expected) == len(TEXTS)
@@ -185,6 +185,7 @@ def test_every_way_to_give_pairs_has_the_same_answers(merged: Path, tmp_path: Pa
     [
         ({"texts": ["a", "b", "c"]}, "the last text has no second one"),
         ({"texts": ["-"], "stdin": b"no json"}, "Line 1 is no JSON"),
+        ({"texts": ["-"], "stdin": b"[" * 100_000}, "Line 1 is no JSON"),
         ({"texts": ["-"], "stdin": b'{"premise": "a"}'}, "Line 1: The model reads a pair of texts"),
         ({"texts": ["-"], "stdin": b'{"premise": "a", "hypothesis": 3}'}, "Line 1 holds no text"),
         ({"texts": ["-"], "stdin": b'{"a": "b"}', "columns": ["a"]}, "not made of one column"),

@@ -140,6 +140,7 @@ def test_what_is_not_known_of_an_imported_recipe_is_not_the_models_own(tmp_path:
         {"subset_seed": "per_seed", "seeds": (5, 3)},
         {"subset_seed": (42,), "seeds": (1, 2), "test_seed": 9},
         {"subset_seed": (42,), "seeds": (1, 2)},
+        {"seeds": (1, 2), "metric": "accuracy", "copies": "anywhere"},
     ],
     ids=str,
 )

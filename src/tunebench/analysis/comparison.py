@@ -152,7 +152,7 @@ class Configuration:
     def summary(self, *columns: str) -> MeanOverSeeds | None:
         """Summarise a column of the rows over scored cells, or the sum of several columns.
 
-        JointCounts where a column is not known are left out; None when that leaves nothing.
+        Cells where a column is not known are left out; None when that leaves nothing.
         """
         found = [[cell.value(column) for column in columns] for cell in self.scored]
         values = tuple(float(sum(parts)) for parts in found if None not in parts)
@@ -171,9 +171,8 @@ class Configuration:
 
     def selection_scores(self) -> dict[Draw, float]:
         """Return the score on the selection split by subset draw and seed, where there is one."""
-        trained = [cell for cell in self.cells if cell.trained]
-        found = {cell.draw: cell.row["selection_score"] for cell in trained}
-        return {seed: value for seed, value in found.items() if value is not None}
+        found = {cell.draw: cell.row["selection_score"] for cell in self.cells if cell.trained}
+        return {draw: score for draw, score in found.items() if score is not None}
 
 
 @dataclass(frozen=True)
@@ -244,11 +243,11 @@ def known_first(values: Iterable[Any]) -> list[Any]:
 def select_configuration(configs: Sequence[Configuration]) -> Configuration | None:
     """Choose a learning rate by the mean score on the selection split.
 
-    Rates at which a run failed are passed over as long as another one is left: the mean over the
-    seeds that happened to survive would flatter them. Only seeds that were planned for every rate
-    count for that: after a search the chosen rate alone has the others, and chose itself without them.
-    The rest is compared on the seeds all of them have, so that a rate with fewer runs so far is not
-    judged by an easier draw; where they share none, each is judged by its own. The smaller rate wins a tie.
+    A draw is a subset and a seed. Rates at which a run failed are passed over as long as another one is left:
+    the mean over the draws that happened to survive would flatter them. Only draws that were planned for every
+    rate count for that, since after a search only the chosen rate has the others. The remaining rates are compared
+    on the draws that all of them have, so that a rate with fewer runs so far is not judged by an easier draw; where
+    they share none, each is judged by its own. The smaller rate wins a tie.
 
     Args:
         configs: Configurations of one strategy and size.
@@ -268,7 +267,7 @@ def select_configuration(configs: Sequence[Configuration]) -> Configuration | No
     def merit(config: Configuration) -> float:
         scores, spec = config.selection_scores(), config.cells[0].spec
         metric = TASKS[spec.task].metrics[spec.selects_by]
-        return metric.merit(statistics.fmean(scores[seed] for seed in shared or scores))
+        return metric.merit(statistics.fmean(scores[draw] for draw in shared or scores))
 
     # Several have a rate each, also where they were imported: check_coordinates sees to that.
     return max(candidates, key=lambda config: (merit(config), -(config.learning_rate or 0.0)))

@@ -31,8 +31,8 @@ class Entry:
     Attributes:
         config: The selected learning rate's runs.
         seeds: Seeds with predictions, ascending.
-        labels: True classes, shape ``(n,)``.
-        predictions: Predicted classes, shape ``(seeds, n)``.
+        labels: True classes, shape ``(n,)``; of several labels a text 0 and 1, shape ``(n, classes)``.
+        predictions: The same as predicted, a seed a row: shape ``(seeds, n)`` or ``(seeds, n, classes)``.
         logits: Shape ``(seeds, n, classes)``.
         metric: What it is compared by.
     """

@@ -153,8 +153,8 @@ def _learning_rates(comparison: Comparison) -> list[str]:
     several = [group for group in groups if len(group.configs) > 1]
     if any(group.selected is not None for group in several):
         lines.append(
-            f"Where several learning rates were run, the one with the best mean macro F1 on {comparison.evaluated} "
-            "is shown; the others are in the table of runs."
+            f"Where several learning rates were run, the one with the best mean {comparison.selecting.label} on "
+            f"{comparison.evaluated} is shown; the others are in the table of runs."
         )
     if any(group.selected is None and any(config.scored for config in group.configs) for group in several):
         lines.append("Several learning rates and no selection score: all are shown, none was chosen.")

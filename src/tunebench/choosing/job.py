@@ -7,8 +7,11 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
@@ -53,6 +56,7 @@ class Chosen:
         interrupted: Whether it was stopped; the same call resumes it.
         failed: Runs that failed.
         left_out: Candidates that were not compared.
+        pairs: Whether the classifier reads pairs of texts.
     """
 
     folder: Path
@@ -63,6 +67,7 @@ class Chosen:
     interrupted: bool = False
     failed: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    pairs: bool = False
 
     @property
     def lines(self) -> list[str]:
@@ -78,7 +83,12 @@ class Chosen:
         if self.model is not None:
             size = sum(path.stat().st_size for path in self.model.iterdir() if path.is_file())
             found.append(f"Model: {self.model} ({file_size(size)})")
-        return [*found, f"Report: {self.report}", "Next:", *next_commands(self.folder, self.model)]
+        return [
+            *found,
+            f"Report: {self.report}",
+            "Next:",
+            *next_commands(self.folder, self.model, pairs=self.pairs),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -163,7 +173,7 @@ def choose(
         TunebenchError: Something is wrong; raised before anything is trained.
     """
     source = _source(data, labels, out)
-    folder = Path("out") / f"choose-{study_name(source)}" if out is None else Path(out)
+    folder = default_folder(source) if out is None else Path(out)
     asked = Asked({"source": source}, model, metric, study_name(source), refit, tuple(settings))
     seconds = parse_duration(budget) if isinstance(budget, str) else float(budget)
     return choose_for(asked, Options(seconds, folder, execution or Execution(), display, tell))
@@ -199,15 +209,16 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
     begun = store.plan_file.exists()
     ready = make_ready(asked, options)
     if begun:
-        study = _begun(store, asked)
+        study = _begun(store, asked, ready)
         options.tell(f"Resuming the study in {options.folder}; its plan stays as it is.")
     else:
         StudyStore.check(options.folder, [])
         study, design = plan_study(ready, options.budget)
         _say_plan(study, design, options.tell)
     costs = Costs(ready)
-    last = _last_seconds(asked, study, costs, ready)
+    last = _last_seconds(study, costs, ready)
     left = options.budget - (time.monotonic() - began) - OVERHEAD - last * MARGIN
+    inputs = ready.resolved.dataset.inputs
     result = run_study(
         study,
         options.folder,
@@ -225,6 +236,7 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
         interrupted=result.summary.interrupted,
         failed=tuple(result.summary.failed),
         left_out=() if _named_strategies(asked) else tuple(c for c in CANDIDATES if c not in study.strategies),
+        pairs=inputs is not None and inputs.pair,
     )
     if result.summary.interrupted:
         return done
@@ -232,15 +244,16 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
     done = replace(done, recommendation=found)
     spent = time.monotonic() - began
     if not asked.refit:
-        return replace(done, model=_export_chosen(options), refit=_without_refit(found))
+        return replace(done, model=_export_chosen(result.comparison, options), refit=_without_refit(found))
     refit = plan_refit(chosen_runs(result.comparison, found), ready.resolved.dataset)
     seconds = costs(found.strategy, len(refit.dataset.train))
-    if spent + seconds > options.budget:
+    trained = StudyStore(_refit_folder(options)).run_folder(refit.spec.run_id).complete
+    if not trained and spent + seconds > options.budget:
         why = (
             "The budget is spent, so the model was not trained again on all "
             f"{len(refit.dataset.train):,} labels; the same command does that now."
         )
-        return replace(done, model=_export_chosen(options), refit=why)
+        return replace(done, model=_export_chosen(result.comparison, options), refit=why)
     return _finish(done, refit, study, result.comparison, options, seconds)
 
 
@@ -249,7 +262,8 @@ def _finish(
 ) -> Chosen:
     """Train the chosen method on all labels, and export that."""
     options.tell(f"training {refit.spec.label} on all {len(refit.dataset.train):,} labels")
-    place = options.folder / "refit"
+    place = _refit_folder(options)
+    forget_other_refit(place, refit.spec.run_id, options.tell)
     display = options.display or make_display()
     summary = run_refit(refit, study, place, execution=options.execution, display=display, seconds=seconds)
     if summary.interrupted:
@@ -284,19 +298,35 @@ def _expectation(source: ExportSource, refit: Refit, found: Recommendation) -> s
 
 def _named_strategies(asked: Asked) -> bool:
     """Whether the user named the strategies, and left the others out on purpose."""
-    return any(setting.startswith("strategies") for setting in asked.settings)
+    return any(setting.partition("=")[0].strip() == "strategies" for setting in asked.settings)
 
 
 def _without_refit(found: Recommendation) -> str:
     return f"The model is the best run of {found.strategy}, trained on {found.train_size:,} labels or less."
 
 
-def _export_chosen(options: Options) -> Path:
-    """Export the best run of the recommended strategy as it is."""
+def _refit_folder(options: Options) -> Path:
+    return options.folder / "refit"
+
+
+def _export_chosen(comparison: Comparison, options: Options) -> Path:
+    """Export the best run of the recommended strategy as it is, unless that is exported already."""
     model = options.folder / "model"
-    if not (model / EXPORT_FILE).exists():
+    run_id, _ = recommended_run(comparison)
+    if not _is_export_of(model, run_id):
+        _clear(model)
         export_run(options.folder, out=model, recommended=True, tell=options.tell)
     return model
+
+
+def forget_other_refit(place: Path, run_id: str, tell: Callable[[str], None]) -> None:
+    """Remove a last training that is not this one: a resumed study may have another answer, or other epochs."""
+    import shutil
+
+    begun = [spec.run_id for spec in StudyStore(place).begun()]
+    if begun and run_id not in begun:
+        tell("the study's answer has changed since the last training, so that is done again")
+        shutil.rmtree(place)
 
 
 def _is_export_of(model: Path, run_id: str) -> bool:
@@ -320,14 +350,14 @@ def _say_plan(study: StudyConfig, design: Design, tell: Callable[[str], None]) -
         tell(line)
 
 
-def _last_seconds(asked: Asked, study: StudyConfig, costs: Costs, ready: Ready) -> float:
+def _last_seconds(study: StudyConfig, costs: Costs, ready: Ready) -> float:
     """Return what the last training takes at most."""
     labels = ready.facts.refit_labels
     return 0.0 if labels is None else max(costs(label, labels) for label in study.strategies)
 
 
-def _begun(store: StudyStore, asked: Asked) -> StudyConfig:
-    """Return the study that the folder holds, if it answers the same question.
+def _begun(store: StudyStore, asked: Asked, ready: Ready) -> StudyConfig:
+    """Return the study that the folder holds, if it answers the same question on the same data.
 
     Raises:
         StoreError: It is another one.
@@ -342,11 +372,15 @@ def _begun(store: StudyStore, asked: Asked) -> StudyConfig:
         "metric": (study.metric, wanted.metric),
     }
     differ = [f"{key}: {before} -> {after}" for key, (before, after) in pairs.items() if before != after]
+    # The last training takes the data as it is read now: another column would be learned under the old names.
+    stored, now = {spec.data.fingerprint for spec in store.trainable()}, ready.resolved.dataset.fingerprint
+    if stored and now not in stored:
+        differ.append(f"texts and labels as they are read: {', '.join(sorted(stored))} -> {now}")
     if differ:
         raise StoreError(
             "The folder holds another study; they differ in: " + "; ".join(differ) + ".",
             value=str(store.folder),
-            fix="choose another --out",
+            fix="give the same data and options as before, or choose another --out",
         )
     return study
 
@@ -357,11 +391,16 @@ def study_name(source: str) -> str:
     return (stem or "texts")[:40]
 
 
+def default_folder(source: str) -> Path:
+    """Return where everything goes unless the user says where."""
+    return Path("out") / f"choose-{study_name(source)}"
+
+
 def _source(data: str | Path | Sequence[str], labels: Sequence[str | int] | None, out: str | Path | None) -> str:
     """Return where the data is; texts and labels in memory are written beside the study first.
 
     Raises:
-        DataError: Texts and labels are not equally many.
+        DataError: Texts and labels are not equally many, or a label is missing or no single one.
     """
     if labels is None:
         if not isinstance(data, (str, Path)):
@@ -373,6 +412,10 @@ def _source(data: str | Path | Sequence[str], labels: Sequence[str | int] | None
             value="one text" if isinstance(data, (str, Path)) else f"{len(data)} texts, {len(labels)} labels",
             allowed="two lists of the same length",
         )
+    for number, label in enumerate(labels, start=1):
+        # NaN is a number that does not equal itself. A list would become one class of its own name.
+        if not isinstance(label, (str, Number, np.bool_)) or label != label:
+            raise DataError(f"Label {number} is no label.", value=label, allowed="a string or a number")
     place = Path("out/choose-texts" if out is None else out)
     path = place.with_name(f"{place.name}-data") / "train.jsonl"
     rows = (json.dumps({"text": t, "label": str(label)}) for t, label in zip(data, labels, strict=True))

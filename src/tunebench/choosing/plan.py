@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +58,8 @@ class Asked:
 
     def study(self, values: dict[str, Any]) -> StudyConfig:
         """Return a study of these keys, with what was asked for on top."""
-        raw = {"name": self.name, "model": self.model, "data": dict(self.data), "metric": self.metric, **values}
+        # A copy, since settings are written into it at any depth.
+        raw = deepcopy({"name": self.name, "model": self.model, "data": self.data, "metric": self.metric, **values})
         for setting in self.settings:
             set_key(raw, setting)
         return check_study(raw)
@@ -80,6 +82,11 @@ class Ready:
     request: Request
     common: dict[str, Any]
     facts: Facts
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that are read of a text: as the rule has it, or as the user set it."""
+        return self.asked.study({"strategies": CANDIDATES, "train_sizes": ["all"], **self.common}).max_length
 
 
 def prepare(asked: Asked, request: Request) -> Ready:

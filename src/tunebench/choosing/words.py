@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: A larger share of texts that are cut is worth a word.
 _MUCH_CUT = 0.01
+#: Tokens that are offered where texts are cut: what most encoders have positions for.
+_MORE_TOKENS = 512
 
 
 def data_lines(ready: Ready) -> list[str]:
@@ -40,11 +42,12 @@ def data_lines(ready: Ready) -> list[str]:
         else f"held out of the texts, which leaves {facts.labels:,} of {len(dataset.train):,} to learn from"
     )
     lengths = token_lengths(ready.resolved)
-    limit = int(ready.common["max_length"])
+    limit = ready.max_length
     line = f"  lengths: median {np.median(lengths):,.0f} tokens, longest {lengths.max():,}"
     cut = float((lengths > limit).mean())
     if cut > _MUCH_CUT:
-        line += f"; {cut:.1%} are longer than {limit} and are cut (--set max_length=512 reads more)"
+        more = f" (--set max_length={_MORE_TOKENS} reads more)" if limit < _MORE_TOKENS else ""
+        line += f"; {cut:.1%} are longer than {limit} and are cut{more}"
     return [
         f"Task: one of {facts.classes} classes for each text; {facts.labels:,} labelled texts to learn from",
         f"  classes: {named}",
@@ -57,7 +60,6 @@ def data_lines(ready: Ready) -> list[str]:
 
 def plan_lines(study: StudyConfig, design: Design) -> list[str]:
     """Return the plan in a few lines, with what the budget leaves out."""
-    shape = design.shape
     rates = [
         f"{label} at {', '.join(learning_rate(rate) for rate in config.learning_rate)}"
         for label, config in study.strategies.items()
@@ -70,11 +72,10 @@ def plan_lines(study: StudyConfig, design: Design) -> list[str]:
         f"{'seed' if len(study.seeds) == 1 else 'seeds'}; at least {study.min_steps} steps a run",
         f"  at most about {duration(design.seconds)}, the last training included",
     ]
-    return [*lines, *(f"  {line}" for line in design.left_out), *_single(shape.seeds)]
-
-
-def _single(seeds: int) -> list[str]:
-    return ["  With one seed the answer does not know the luck of training."] if seeds == 1 else []
+    lines += [f"  {line}" for line in design.left_out]
+    if len(study.seeds) == 1:
+        lines.append("  With one seed the answer does not know the luck of training.")
+    return lines
 
 
 def plan_yaml(study: StudyConfig, design: Design) -> str:
@@ -98,9 +99,10 @@ def _strategy(study: StudyConfig, label: str) -> dict[str, object]:
     return found | config.recipe
 
 
-def next_commands(folder: Path, model: Path | None) -> list[str]:
+def next_commands(folder: Path, model: Path | None, *, pairs: bool = False) -> list[str]:
     """Return what to type next."""
     lines = []
     if model is not None:
-        lines += [f'  tunebench predict {model} "a text of yours"', f"  tunebench serve {model}"]
+        second = ' "its second text"' if pairs else ""
+        lines += [f'  tunebench predict {model} "a text of yours"{second}', f"  tunebench serve {model}"]
     return [*lines, f"  tunebench recommend {folder}"]

@@ -34,3 +34,13 @@ AllowedHostOption = Annotated[
     typer.Option(help="Host name that requests may have, without a port; may be repeated.", metavar="NAME"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def check_device(device: str) -> None:
+    """Refuse what is no device, before anything is read.
+
+    Raises:
+        BadParameter: It is none.
+    """
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise typer.BadParameter(f"{device!r}: allowed are auto, cpu, cuda, mps", param_hint="--device")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tunebench.cli.app import JsonOption, app
+from tunebench.cli.app import JsonOption, app, check_device
 from tunebench.cli.console import err, out, print_json, tell
 from tunebench.execution.display import make_display
 from tunebench.machine.settings import Execution
@@ -51,26 +51,24 @@ def choose(
 
     Compares methods from cheap to dear within a budget of time. Run again with the same folder, it resumes.
     """
-    from tunebench.choosing.job import Options, choose_for, make_ready, study_name
+    from tunebench.choosing.job import Options, choose_for, default_folder, make_ready, study_name
     from tunebench.choosing.plan import Asked, plan_study
     from tunebench.choosing.words import plan_yaml
     from tunebench.formatting import parse_duration
 
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        raise typer.BadParameter(f"{device!r}: allowed are auto, cpu, cuda, mps", param_hint="--device")
+    check_device(device)
     named = {"source": data, "text_column": text_column, "label_column": label_column}
-    name = study_name(data)
     asked = Asked(
         {key: value for key, value in named.items() if value is not None},
         model,
         metric,
-        name,
+        study_name(data),
         refit,
         tuple(set_ or ()),
     )
     options = Options(
         budget=parse_duration(budget),
-        folder=out_dir or Path("out") / f"choose-{name}",
+        folder=out_dir or default_folder(data),
         execution=Execution(device=device, threads=threads),
         display=make_display(),
         tell=tell,

@@ -66,4 +66,6 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value).splitlines()[0]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return next(iter(str(value).splitlines()), "")  # an empty text has no line

@@ -23,11 +23,14 @@ def results(
     from tunebench.analysis.load import load_comparison
     from tunebench.report.tables.render import csv_cell
 
-    rows = load_comparison(folder).rows()
+    comparison = load_comparison(folder)
+    rows = comparison.rows()
     if json_:
         print_json(rows)
     elif csv_:
-        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
+        # A metric of another package is a column of the runs that have it.
+        names = list(dict.fromkeys(key for row in rows for key in row))
+        writer = csv.DictWriter(sys.stdout, fieldnames=names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(
             {k: json.dumps(v) if isinstance(v, dict) else csv_cell(v) for k, v in row.items()} for row in rows
@@ -41,7 +44,7 @@ def results(
             "status",
             "metric",
             "score",
-            "accuracy",
+            comparison.task.always_shown[-1],
             "test_loss",
         )
         print_rows([{k: row[k] for k in (*keys, "train_seconds", "trainable_params")} for row in rows])

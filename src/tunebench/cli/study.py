@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunebench.cli.app import FolderArgument, JsonOption, StudyArgument, app
+from tunebench.cli.app import FolderArgument, JsonOption, StudyArgument, app, check_device
 from tunebench.cli.console import err, out, print_json, print_rows, print_tables, tell
 from tunebench.errors import ConfigError, StoreError
 from tunebench.execution.display import make_display
@@ -87,8 +87,7 @@ def run(
     changes = [name for name, value in (("--model", model), ("--data", data), ("--set", set_)) if value]
     begun = _begun_study(study, changes, out_dir)
     config = begun or load_study(study, overrides=set_ or [], model=model, data=data)
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        raise typer.BadParameter(f"{device!r}: allowed are auto, cpu, cuda, mps", param_hint="--device")
+    check_device(device)
     if executor not in (None, "serial", "processes", "ray"):
         raise typer.BadParameter(f"{executor!r}: allowed are serial, processes, ray", param_hint="--executor")
     kept = parse_size(prefix_cache)

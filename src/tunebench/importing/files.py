@@ -168,6 +168,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                 fix="save the arrays again with a numeric dtype",
             ) from None
         raise StoreError("The arrays cannot be read.", value=f"{path}: {error}") from None
+    except StoreError:
+        raise
     except (OSError, EOFError, KeyError, MemoryError, NotImplementedError, RuntimeError) as error:
         raise StoreError("The arrays cannot be read.", value=f"{path}: {error}") from None
     except Exception as error:

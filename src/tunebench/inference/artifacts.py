@@ -111,7 +111,7 @@ def describe(path: str | Path) -> Artifact:
     """Say what a folder holds.
 
     Args:
-        path: A merged, adapter, ONNX or run folder.
+        path: A merged, adapter, linear, ONNX or run folder.
 
     Raises:
         ModelError: It is no such folder, a part is missing, or an adapter's base is not the one it was

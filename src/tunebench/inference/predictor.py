@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tunebench.training.backend import TextModel
 
 Precision = Literal["auto", "fp32", "bf16"]
-#: From padded ids and mask, both int64 ``(B, S)``, to logits ``(B, classes)``.
+#: From what :meth:`Collator.pad` gives, int64 ``(B, S)`` each, to logits ``(B, classes)``.
 Forward = Callable[[dict[str, "Tensor"]], np.ndarray]
 
 
@@ -306,7 +306,7 @@ def _load_onnx(artifact: Artifact, *, device: str, threads: int | None, precisio
 
     def forward(batch: dict[str, Tensor]) -> np.ndarray:
         inputs = {name: tensor.numpy() for name, tensor in batch.items()}
-        # Graphs may ask for segment ids; a single text is all zeros.
+        # Graphs may ask for segment ids; they are missing where all are 0.
         feeds = {name: inputs.get(name, np.zeros_like(inputs["input_ids"])) for name in wanted}
         logits: np.ndarray = session.run(None, feeds)[0].astype(np.float32)
         return logits

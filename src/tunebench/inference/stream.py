@@ -107,7 +107,7 @@ def read_texts(
         yield from from_csv(csv_file, inputs, columns=columns)
     elif jsonl_file is not None:
         try:
-            with jsonl_file.open(encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
+            with jsonl_file.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
                 yield from from_json_lines(lines, inputs, columns=columns)
         except OSError as error:
             message = f"The file cannot be read: {error.strerror or error}."
@@ -238,7 +238,7 @@ def from_json_lines(
             continue
         try:
             value = json.loads(line)
-        except ValueError:
+        except (RecursionError, ValueError):
             raise DataError(
                 f"{place} is no JSON.", value=line.strip(), allowed="an object, a list or a string"
             ) from None

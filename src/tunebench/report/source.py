@@ -31,7 +31,7 @@ class Predictions:
 
     Attributes:
         logits: Shape ``(n, classes)``.
-        labels: int64 ``(n,)``.
+        labels: int64 ``(n,)``; of several labels a text ``(n, classes)``.
         indices: int64 ``(n,)``, row numbers of the split the test part came from.
     """
 

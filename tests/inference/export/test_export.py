@@ -26,7 +26,7 @@ from thorough import mostly_thorough
 from tunebench.data import load_dataset
 from tunebench.errors import ConfigError, DataError, ExportError, HubError, StoreError
 from tunebench.inference.export import EXPORTERS, Exported, export_run
-from tunebench.inference.export.card import results
+from tunebench.inference.export.card import code_span, results
 from tunebench.inference.export.check import agreement, chosen_texts
 from tunebench.inference.export.push import push
 from tunebench.inference.export.source import best_run, recommended_run
@@ -297,6 +297,10 @@ def test_the_card_says_that_the_test_part_chose_the_strategy(
     for options in ({"recommended": True}, {"run_id": run}):
         out = tmp_path / next(iter(options))
         assert "flatters" not in (export_run(study("bert"), out=out, **options).folder / "README.md").read_text()
+
+
+def test_names_of_columns_stand_in_the_card_as_they_are() -> None:
+    assert [code_span(name) for name in ("sentence_1", "a`b", "`x")] == ["`sentence_1`", "``a`b``", "`` `x ``"]
 
 
 def test_agreement_is_what_its_words_say() -> None:

@@ -68,6 +68,7 @@ def write_card(
         keep_trailing_newline=True,
     )
     environment.filters["md"] = lambda value: escape_markdown(str(value))
+    environment.filters["code"] = code_span
     environment.filters["size"] = file_size
     environment.filters["commas"] = lambda value: f"{value:,}"
     judged = source.measured or source
@@ -118,6 +119,14 @@ def results(source: ExportSource) -> list[Result]:
         )
         found.append(Result(name, metric.label, interval.estimate, interval.low, interval.high, interval.method))
     return found
+
+
+def code_span(text: str) -> str:
+    """Return text as code in Markdown, where nothing is escaped: between more backticks than it has in a row."""
+    plain = " ".join(text.split())
+    marks = "`" * (1 + max(map(len, re.findall("`+", plain)), default=0))
+    room = " " if "`" in (plain[:1], plain[-1:]) else ""
+    return f"{marks}{room}{plain}{room}{marks}"
 
 
 def hub_name(reference: ModelRef | DataRef) -> str | None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from tunebench.data.tokens import Cut
     from tunebench.inference.artifacts import Artifact, Format
+    from tunebench.tasks.base import Task
 
 #: What follows where ``scores`` are there: one column for two classes.
 _LABELS = (
@@ -22,11 +23,23 @@ _LABELS = (
     "else:",
     "    found = [names[int(row.argmax())] for row in scores]",
 )
-#: The same for several labels a text.
+#: The same for several labels a text, each given above 0.5.
 _SEVERAL = (
     _LABELS[0],
     "# A score above 0 is a probability, its sigmoid, above 0.5.",
     "found = [[name for name, score in zip(names, row) if score > 0] for row in scores]",
+)
+#: The same for several labels a text, each with a threshold of its own.
+_ABOVE_THRESHOLDS = (
+    "from math import exp",
+    "",
+    f'facts = json.loads(Path("PATH/{LINEAR_FILE}").read_text(encoding="utf-8"))',
+    'known = list(zip(facts["label_names"], facts["thresholds"]))',
+    "# The sigmoid of a score is the label's probability.",
+    "found = [",
+    "    [name for (name, least), score in zip(known, row) if 1 / (1 + exp(-score)) > least]",
+    "    for row in scores",
+    "]",
 )
 
 
@@ -51,7 +64,14 @@ class LinearExporter(Exporter):
             lines = _tfidf(facts.settings, pairs=pairs)
         else:
             lines = _embeddings(facts.settings, folder, pairs=pairs)
-        return "\n".join([*lines, *(_LABELS if facts.task.exclusive else _SEVERAL)])
+        return "\n".join([*lines, *_naming(facts.task)])
+
+
+def _naming(task: Task) -> tuple[str, ...]:
+    """Return the lines that turn scores into labels."""
+    if task.exclusive:
+        return _LABELS
+    return _SEVERAL if getattr(task.outputs, "thresholds", None) is None else _ABOVE_THRESHOLDS
 
 
 #: The terms of a pair, as :class:`~tunebench.training.linear.terms.Terms` gives them.

@@ -35,7 +35,7 @@ class ExportSource:
         artifact: Its folder.
         record: Its record.
         study: The study.
-        labels: Of the whole test part, ``(n,)``.
+        labels: Of the whole test part, ``(n,)``; of several labels a text ``(n, classes)``.
         logits: What the run predicted there, ``(n, classes)``.
         chosen: Positions in the test part of the texts that the export is checked on.
         texts: Those texts.
@@ -61,7 +61,7 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
 
     Args:
         folder: The study.
-        run_id: The run; None for the best by selection score.
+        run_id: The run; None for the best on validation.
         recommended: Take what the study recommends instead.
         texts: How many texts to check on; all of a smaller test part.
 

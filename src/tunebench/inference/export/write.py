@@ -64,7 +64,7 @@ def export_run(
         out: The new folder; it must not be there yet, or be empty.
         format: A key of :data:`~tunebench.inference.export.base.EXPORTERS`; None for what holds any run of its
             kind: ``linear`` for a linear classifier, ``merged`` for all others.
-        run_id: The run; None for the best by macro F1 on validation.
+        run_id: The run; None for the best on validation, by the study's metric.
         recommended: Export a run of the recommended strategy, which is chosen by scores on the test part.
         texts: Texts of the test part to compare on.
         tell: Called with a line for each step.

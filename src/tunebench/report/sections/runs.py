@@ -89,7 +89,9 @@ def study_of_run(cell: Cell) -> StudyConfig | None:
         test_seed=spec.test_seed,
         keep_head=spec.base_head == "kept",
         validation_fraction=None if spec.own_validation else spec.validation_fraction,
+        copies=spec.copies,
         selection=spec.selection,
+        metric=spec.metric,
         evaluations_per_epoch=spec.evaluations_per_epoch,
     )
 

@@ -29,6 +29,7 @@ class Verdict:
     """The joint prediction of the seeds of a configuration.
 
     Attributes:
+        series: Its name in the list of strategies.
         probabilities: Mean over seeds, shape ``(n, classes)``.
         said: The class with the largest one, shape ``(n,)``.
         seeds_right: How many seeds by themselves are right, shape ``(n,)``.
@@ -85,13 +86,6 @@ def texts(source: Source) -> dict[str, Any]:
             "names": names,
             "series": series,
             "styles": [strategies[name] for name in series],
-            "totals": {
-                str(size.train_size): {
-                    "disagree": int((size.right.any(0) & ~size.right.all(0)).sum()),
-                    "fail": int((~size.right.any(0)).sum()),
-                }
-                for size in sizes
-            },
             "texts": {str(row): _cut(rows[row]) for row in sorted(kept)},
             "entries": entries,
         },

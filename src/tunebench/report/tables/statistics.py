@@ -12,14 +12,10 @@ from tunebench.analysis.evidence import Entry
 from tunebench.analysis.quality import ONLY_EXCLUSIVE
 from tunebench.analysis.warnings import OPTIMISTIC, test_access, unequal_rates
 from tunebench.formatting import fixed, integer, learning_rate, p_value, signed, significant
-from tunebench.report.tables.registry import register, score_columns
+from tunebench.report.tables.registry import RATE, SELECTION, SIZE, STRATEGY, N, register, score_columns
 from tunebench.report.tables.render import Column, ReportTable
 from tunebench.stats import LearningCurve, Refusal, Size
 
-_STRATEGY = Column("strategy", "Strategy", align="left")
-_SIZE = Column("train_size", "Size", show=integer)
-_RATE = Column("learning_rate", "Rate", show=learning_rate)
-_SEEDS = Column("n", "n")
 _NO_PREDICTIONS = "No selected run has stored test predictions, so there is nothing to compute this from."
 
 
@@ -36,7 +32,7 @@ def _made(
     said += test_access(comparison)
     said += [*(notes if rows else (_NO_PREDICTIONS,)), *_absent(analysis)]
     rows = [row | {"selection": comparison.selection} for row in rows]
-    columns = (*columns, Column("selection", "Selection", csv_only=True))
+    columns = (*columns, SELECTION)
     return ReportTable(name, f"{title}: {comparison.title}", columns, tuple(rows), tuple(said))
 
 
@@ -65,12 +61,12 @@ def intervals(analysis: Analysis) -> ReportTable:
     """Return the study's metric, macro F1 and accuracy with 95 % intervals, and what these hold."""
     scores = score_columns(analysis.comparison)
     columns = (
-        _STRATEGY,
-        _SIZE,
-        _RATE,
+        STRATEGY,
+        SIZE,
+        RATE,
         *scores,
         Column("over", "Interval holds", align="left"),
-        _SEEDS,
+        N,
     )
     rows = []
     for entry in analysis.entries:
@@ -94,7 +90,7 @@ def pairs(analysis: Analysis) -> ReportTable:
     unit, per, margin = metric.difference_unit or None, 1 / metric.scale, metric.show_margin(comparison.margin)
     digits = 2 if metric.points else 4
     columns = (
-        _SIZE,
+        SIZE,
         Column("first", "First", align="left"),
         Column("second", "Second", align="left"),
         Column("difference", "First minus second", unit, show=signed(digits), per=per),
@@ -140,8 +136,8 @@ def front(analysis: Analysis) -> ReportTable:
     """Return the score beside every cost, and on which fronts of score and cost each strategy lies."""
     metric = analysis.comparison.measure
     columns = (
-        _STRATEGY,
-        _SIZE,
+        STRATEGY,
+        SIZE,
         Column("score", metric.heading, metric.unit, show=fixed(4)),
         *(Column(kind, cost.label, cost.unit, show=significant(3), per=cost.per) for kind, cost in COSTS.items()),
         Column("fronts", "On the front of", align="left"),
@@ -176,7 +172,7 @@ def learning_curve(analysis: Analysis) -> ReportTable:
     """Return the power law of every strategy over sizes, and the labels it needs for the best score seen."""
     metric = analysis.comparison.measure
     columns = (
-        _STRATEGY,
+        STRATEGY,
         Column("ceiling", "Levels off at", show=fixed(4)),
         Column("exponent", "Exponent", show=significant(2)),
         Column("target", "To reach", show=fixed(4)),
@@ -224,14 +220,14 @@ def _crossing(first: str, second: str, found: Any) -> str:
 def calibration(analysis: Analysis) -> ReportTable:
     """Return how far probabilities can be believed: means over seeds."""
     columns = (
-        _STRATEGY,
-        _SIZE,
+        STRATEGY,
+        SIZE,
         Column("ece", "ECE, equal mass", show=fixed(4)),
         Column("if_calibrated", "below this: no sign of error", show=fixed(4)),
         Column("ece_width", "ECE, equal width", show=fixed(4)),
         Column("brier", "Brier", show=fixed(4)),
         Column("log_loss", "Log loss", "nats", show=fixed(4)),
-        _SEEDS,
+        N,
     )
     rows = []
     for entry, found in analysis.calibrations:
@@ -261,8 +257,8 @@ def per_class(analysis: Analysis) -> ReportTable:
     """Return precision, recall and F1 of every class: means over seeds."""
     comparison = analysis.comparison
     columns = (
-        _STRATEGY,
-        _SIZE,
+        STRATEGY,
+        SIZE,
         Column("label", "Class", align="left"),
         Column("precision", "Precision", show=fixed(4)),
         Column("recall", "Recall", show=fixed(4)),
@@ -294,7 +290,7 @@ def per_class(analysis: Analysis) -> ReportTable:
 def agreement(analysis: Analysis) -> ReportTable:
     """Return how strategies share their errors at each size."""
     columns = (
-        _SIZE,
+        SIZE,
         Column("all_right", "All right", show=integer),
         Column("disputed", "They differ", show=integer),
         Column("all_wrong", "All wrong", show=integer),
@@ -318,7 +314,7 @@ def agreement(analysis: Analysis) -> ReportTable:
 
 @register("variance")
 def variance(analysis: Analysis) -> ReportTable:
-    """Return how much each source makes one run's macro F1 vary, and shares where every source is known."""
+    """Return how much each source makes one run's score vary, and shares where every source is known."""
     metric = analysis.comparison.measure
     unit, digits = metric.difference_unit or None, 2 if metric.points else 4
     names = {
@@ -330,7 +326,7 @@ def variance(analysis: Analysis) -> ReportTable:
     points = {key: Column(f"{key}_sd", name.capitalize(), unit, show=fixed(digits)) for name, key in names.items()}
     shares = {key: Column(key, f"{name.capitalize()}, share", show="{:.0%}".format) for name, key in names.items()}
     known = Column("sd", "Known parts together", unit, show=fixed(digits))
-    columns = (_STRATEGY, _SIZE, *points.values(), known, *shares.values(), _SEEDS)
+    columns = (STRATEGY, SIZE, *points.values(), known, *shares.values(), N)
     rows: list[dict[str, Any]] = []
     reasons: dict[str, str] = {}
     clipped = False
@@ -363,8 +359,8 @@ def tuning(analysis: Analysis) -> ReportTable:
     """Return what was spent on choosing a learning rate, and whether the best one lies at the edge."""
     comparison = analysis.comparison
     columns = (
-        _STRATEGY,
-        _SIZE,
+        STRATEGY,
+        SIZE,
         Column("tried", "Rates tried", align="left"),
         Column("learning_rate", "Chosen", show=learning_rate),
         Column("edge", "At the edge", align="left"),

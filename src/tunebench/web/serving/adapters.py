@@ -101,7 +101,7 @@ class AdapterStack:
         """Return the logits of a padded batch, float32 ``(classes of its adapter,)`` for each row.
 
         Args:
-            batch: ``input_ids`` and ``attention_mask``, int64 ``(B, S)``.
+            batch: ``input_ids``, ``attention_mask`` and, of pairs, ``token_type_ids``; int64 ``(B, S)``.
             members: Which adapter answers each row, ``B`` numbers that :meth:`add` gave.
         """
         rows = {member: [i for i, other in enumerate(members) if other == member] for member in set(members)}

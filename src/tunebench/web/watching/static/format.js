@@ -58,7 +58,7 @@ export const speed = (value) => (value === null ? "–" : value >= 100 ? whole(M
 /** 5e-5, 0.001: learning rates without noise. */
 export function rate(value) {
   if (value === null) return "no learning rate";
-  const text = value < 1e-3 ? value.toExponential().replace("e-", "e-") : String(value);
+  const text = value < 1e-3 ? value.toExponential() : String(value);
   return `learning rate ${text}`;
 }
 
