@@ -102,3 +102,16 @@ def test_test_part_without_labels_is_passed_over_with_a_word(tmp_path: Path) -> 
     dataset = _load(tmp_path)
     assert dataset.test is None
     assert "the test part (3 rows) (none of its texts has a label)" in map(str, dataset.reading.passed_over)
+
+
+@pytest.mark.parametrize("nothing", ["", " ", "NaN"])
+def test_a_test_part_whose_labels_are_blank_is_passed_over(nothing: str, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(8)))
+    (tmp_path / "test.csv").write_text("text,label\n" + "".join(f"other {i},{nothing}\n" for i in range(3)))
+    if nothing == "NaN":
+        rows = "".join(f'{{"text": "other {i}", "label": NaN}}\n' for i in range(3))
+        (tmp_path / "test.csv").unlink()
+        (tmp_path / "test.jsonl").write_text(rows)
+    dataset = load_dataset(DataConfig(source=str(tmp_path)))
+    assert dataset.test is None
+    assert "the test part (3 rows) (none of its texts has a label)" in map(str, dataset.reading.passed_over)

@@ -12,7 +12,7 @@ import numpy as np
 from tunebench.data.columns import Columns, find_columns, unused_columns
 from tunebench.data.hub import read_hub
 from tunebench.data.inputs import Inputs
-from tunebench.data.labels import Classes, Label, check_choices, find_classes
+from tunebench.data.labels import Classes, Label, check_choices, find_classes, is_missing
 from tunebench.data.more_columns import check_named, column_notes, named_columns
 from tunebench.data.packaged import DATASETS
 from tunebench.data.part_names import PARTS
@@ -55,7 +55,7 @@ def load_dataset(config: DataConfig, *, recorded: DataRef | None = None) -> Text
     target = find_target(raw, columns.label, config)
     values = target.values
     for part in ("validation", "test"):
-        if part in values.values and all(value is None for value in values.values[part]):
+        if part in values.values and all(map(is_missing, values.values[part])):
             raw = _without(raw, part)
     problems = _Problems()
     rows = {
