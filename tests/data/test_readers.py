@@ -296,3 +296,11 @@ def test_reading_takes_little_more_than_the_file_and_its_texts(ending: str, tmp_
     tracemalloc.stop()
     texts = sum(sys.getsizeof(text) for text in table.values("text"))
     assert peak < path.stat().st_size + 1.3 * texts + 2**21
+
+
+def test_a_packed_file_that_grows_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.csv.bz2"
+    path.write_bytes(bz2.compress(bytes(20_000_000)))
+    assert path.stat().st_size < 1000
+    with pytest.raises(DataError, match="far more than a table of texts takes"):
+        read_table(path)

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePath
+from typing import IO
 
 from tunebench.data.arrow_tables import read_arrow, read_parquet
 from tunebench.data.delimited import read_csv, read_tsv
@@ -39,15 +40,15 @@ READERS: dict[str, Callable[[bytes, str, ReadOptions | None], Table]] = {
     ".feather": read_arrow,
     ".xlsx": read_xlsx,
 }
-_UNPACKERS: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.decompress,
-    ".bz2": bz2.decompress,
-    ".xz": lzma.decompress,
+_UNPACKERS: dict[str, Callable[[IO[bytes]], io.BufferedIOBase]] = {
+    ".gz": lambda packed: gzip.GzipFile(fileobj=packed),
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
 }
 _ZIP = ".zip"
 #: Names that archives hold besides what was packed.
 _NO_MEMBER = ("__MACOSX", ".")
-#: A zip file of this many times its size, unpacked, is no table of texts.
+#: What is this many times its size when it is unpacked is no table of texts.
 _MOST_GROWTH = 1000
 
 
@@ -111,10 +112,26 @@ def _unpack(raw: bytes, path: Path) -> tuple[bytes, str, tuple[str, ...]]:
             content, member = _only_member(raw, path)
             return content, member, (f"from {member!r}",)
         if packing in _UNPACKERS:
-            return _UNPACKERS[packing](raw), path.stem, ()
+            most = _most_unpacked(raw)
+            content = _UNPACKERS[packing](io.BytesIO(raw)).read(most + 1)
+            if len(content) > most:
+                raise _grows_too_much(path, raw, f"more than {most:,}")
+            return content, path.stem, ()
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise DataError(f"The file cannot be unpacked: {first_line(error)}", value=str(path)) from None
     return raw, path.name, ()
+
+
+def _most_unpacked(raw: bytes) -> int:
+    return _MOST_GROWTH * max(len(raw), 1000)
+
+
+def _grows_too_much(path: Path, raw: bytes, size: str) -> DataError:
+    return DataError(
+        "The file would be unpacked to far more than a table of texts takes.",
+        value=f"{path}: {size} bytes from {len(raw):,}",
+        fix="unpack it yourself if you trust it",
+    )
 
 
 def _is_packed(name: str) -> bool:
@@ -134,10 +151,6 @@ def _only_member(raw: bytes, path: Path) -> tuple[bytes, str]:
                 allowed=f"one file ({', '.join(READERS)})",
                 fix="unpack it, and give the folder or one of the files",
             )
-        if tables[0].file_size > _MOST_GROWTH * max(len(raw), 1000):
-            raise DataError(
-                "The zip file would be unpacked to far more than a table of texts takes.",
-                value=f"{path}: {tables[0].file_size:,} bytes from {len(raw):,}",
-                fix="unpack it yourself if you trust it",
-            )
+        if tables[0].file_size > _most_unpacked(raw):
+            raise _grows_too_much(path, raw, f"{tables[0].file_size:,}")
         return archive.read(tables[0]), tables[0].filename
