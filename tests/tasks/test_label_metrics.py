@@ -13,6 +13,7 @@ from tunebench.stats import crossed_difference, example_interval
 from tunebench.stats.joint_counts import influence, joint_counts, observed_scores, with_pseudo_examples
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.multi_label import MULTI_LABEL
+from tunebench.tasks.outputs import SeveralLabels
 from tunebench.tasks.thresholds import tuned_thresholds
 
 METRICS = MULTI_LABEL.metrics
@@ -159,3 +160,10 @@ def test_thresholds_move_predictions_and_nothing_else() -> None:
         assert same == (METRICS[name].needs != "labels"), name
     with pytest.raises(ValueError, match="no thresholds"):
         CLASSIFICATION.at((0.5, 0.5))
+
+
+def test_a_label_that_only_the_surest_texts_have_is_still_given() -> None:
+    logits = np.array([[80.0], [60.0], [39.0], [38.0]])
+    thresholds = tuned_thresholds(np.array([[1], [1], [0], [0]]), logits)
+    assert thresholds[0] < 1
+    assert SeveralLabels(thresholds).predicted(logits)[0] == 1

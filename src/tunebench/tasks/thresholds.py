@@ -11,6 +11,8 @@ from scipy.special import expit
 Thresholds = Literal["fixed", "tuned"]
 #: The threshold of labels for which validation cannot choose.
 HALF = 0.5
+#: A larger logit has a probability that is written as 1, and no probability lies above that.
+_LARGEST_CUT = 36.0
 
 
 def tuned_thresholds(labels: np.ndarray, logits: np.ndarray) -> tuple[float, ...]:
@@ -25,7 +27,10 @@ def tuned_thresholds(labels: np.ndarray, logits: np.ndarray) -> tuple[float, ...
     """
     found = []
     for truth, values in zip(np.asarray(labels).T, np.asarray(logits, dtype=np.float64).T, strict=True):
-        found.append(float(expit(_best_cut(truth, values))) if 0 < truth.sum() < len(truth) else HALF)
+        if 0 < truth.sum() < len(truth):
+            found.append(float(expit(np.clip(_best_cut(truth, values), -_LARGEST_CUT, _LARGEST_CUT))))
+        else:
+            found.append(HALF)
     return tuple(found)
 
 
