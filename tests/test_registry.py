@@ -171,7 +171,7 @@ def test_strategies_and_metrics_refuse_what_is_none(
 ) -> None:
     package = f"odd_{group}_{abs(hash(source))}"
     add(package, "odd", source, group=f"tunebench.{group}")
-    member = {"strategies": strategies._member, "metrics": metrics._member}[group]
+    member = {"strategies": strategies._member, "metrics": metrics.member}[group]
     registry: Registry[object] = Registry(f"tunebench.{group}", "thing", member)
     with pytest.raises(ConfigError) as caught:
         registry["odd"]

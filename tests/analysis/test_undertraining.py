@@ -112,6 +112,12 @@ def test_more_signs_never_make_a_run_less_doubtful(
     assert all(one.undertrained for one in worse) or not base.undertrained
 
 
+def test_where_early_stopping_ended_a_run_more_steps_need_more_patience() -> None:
+    base = Training(40, 1.7, float(np.log(6)), True, None)
+    assert "patience" not in base.change
+    assert "min_steps" in (change := replace(base, patience=2).change) and "patience: 4" in change
+
+
 def test_accuracy_and_macro_f1_stand_beside_every_answer_and_few_test_texts_are_named() -> None:
     one = cell("tfidf", "tfidf", 60)
     answer = recommend(study(one, cell("full", "full", 70)))

@@ -72,6 +72,7 @@ class Training:
         best_is_last: Whether validation chose the last checkpoint in every run.
         above: The cheap baseline that scores highest above it, and by how much; None where none does.
         guess: What guessing is, where it is not among the classes.
+        patience: The evaluations without a better score after which a run stopped; 0 for never.
     """
 
     steps: int
@@ -80,6 +81,7 @@ class Training:
     best_is_last: bool
     above: tuple[str, str] | None
     guess: str | None = None
+    patience: int = 0
 
     @property
     def few(self) -> bool:
@@ -115,6 +117,9 @@ class Training:
     def change(self) -> str:
         """What mends it."""
         again = "and run the study again in a new folder (--out)"
+        if self.patience:
+            # More steps alone change nothing where early stopping ends the run.
+            again = f"with patience: {2 * self.patience} or more, {again}"
         if self.steps < ENOUGH_STEPS:
             return f"Train longer: set min_steps: {ENOUGH_STEPS} and warmup_ratio: 0.1, {again}."
         if self.nothing_learned:
@@ -161,6 +166,7 @@ def training_of(entry: Entry, above: tuple[str, str] | None) -> Training | None:
         best_is_last=all(_best_is_last(record) for record in records),
         above=above,
         guess=None if task.exclusive else "guessing each label by how often it occurs",
+        patience=max(record.spec.patience or 0 for record in records),
     )
 
 

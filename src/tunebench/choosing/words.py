@@ -67,9 +67,10 @@ def plan_lines(study: StudyConfig, design: Design) -> list[str]:
     ]
     plain = [label for label, config in study.strategies.items() if not STRATEGIES[config.kind].tunes_learning_rate]
     sizes = ", ".join(f"{size:,}" if isinstance(size, int) else size for size in study.train_sizes)
+    stopping = " unless patience stops it earlier" if study.patience else ""
     lines = [
         f"Plan: {', '.join(plain + rates)}; {sizes} labels; {len(study.seeds)} "
-        f"{'seed' if len(study.seeds) == 1 else 'seeds'}; at least {study.min_steps} steps a run",
+        f"{'seed' if len(study.seeds) == 1 else 'seeds'}; at least {study.min_steps} steps a run{stopping}",
         f"  at most about {duration(design.seconds)}, the last training included",
     ]
     lines += [f"  {line}" for line in design.left_out]
