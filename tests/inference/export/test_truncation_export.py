@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 
 import tunebench
 from inference.conftest import run_of, run_tiny
-from thorough import mostly_thorough
+from thorough import mostly_thorough, thorough
 from tunebench.data import load_dataset
 from tunebench.data.tokens import Cut
 from tunebench.errors import ExportError, ModelError
@@ -147,6 +147,7 @@ def test_a_server_reads_for_each_model_what_its_run_read(folder: Path, texts: li
         np.testing.assert_allclose(found[i::2], stored(folder, label)["logits"][i::2], atol=1e-3)
 
 
+@thorough
 def test_the_cards_code_reads_what_the_run_read(
     folder: Path, exports: Exports, texts: list[str], lively_model: Callable[[str], Path]
 ) -> None:
