@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -40,3 +42,8 @@ def test_a_run_has_a_task_that_there_is() -> None:
     assert spec.task == CLASSIFICATION.name and "task" not in spec.identity
     with pytest.raises(ValidationError, match="there is no task 'other'; allowed: single_label, multi_label"):
         type(spec).model_validate(spec.model_dump() | {"task": "other"})
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_the_same_one_in_another_process(name: str) -> None:
+    assert pickle.loads(pickle.dumps(TASKS[name])) is TASKS[name]

@@ -109,6 +109,10 @@ class Task(ABC):
     def guessing_loss(self, labels: np.ndarray, classes: int) -> float:
         """Return the loss of an answer that is the same for every text."""
 
+    @abstractmethod
+    def __reduce__(self) -> str:
+        """Return the name under which the module of its class holds it: pickle finds it there in every process."""
+
     def shown_metrics(self, metric: str) -> dict[str, Metric]:
         """Return a study's metric by name, and after it those of :attr:`always_shown`."""
         return {name: self.metric(name) for name in (metric, *self.always_shown)}

@@ -14,6 +14,9 @@ from tunebench.tasks.outputs import ONE_LABEL
 class Classification(Task):
     """Each text has one of several labels; labels are integers of shape ``(n,)``."""
 
+    def __reduce__(self) -> str:
+        return "CLASSIFICATION"
+
     def targets(self, labels: np.ndarray) -> np.ndarray:
         """Return the classes, as cross-entropy wants them."""
         return np.asarray(labels, dtype=np.int64)

@@ -13,6 +13,9 @@ from tunebench.tasks.outputs import SEVERAL_LABELS
 class MultiLabel(Task):
     """Each text has any number of labels; labels are 0/1 matrices ``(n, labels)``."""
 
+    def __reduce__(self) -> str:
+        return "MULTI_LABEL"
+
     def targets(self, labels: np.ndarray) -> np.ndarray:
         """Return the rows, as binary cross-entropy wants them."""
         return np.asarray(labels, dtype=np.float32)
