@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-EXAMPLES = dict(re.findall(r"^## Add a ([^\n]*?): \d+ lines\n.*?```python\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE))
+EXAMPLES = dict(
+    re.findall(r"^## Add a ([^\n]*?): \d+ lines\n.*?```python\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE)
+)
 COUNTS = dict(re.findall(r"^## Add a (.*?): (\d+) lines$", TEXT, re.MULTILINE))
 #: What shows that an example did its work.
 CHECKS = {

@@ -219,6 +219,13 @@ def test_an_index_that_holds_something_else_than_names_is_refused(tmp_path: Path
             stored_weights(tmp_path, ARCHITECTURES["bert"])
 
 
+@pytest.mark.parametrize("name", ["../x.safetensors", "/x.safetensors", "inner/x.safetensors"])
+def test_an_index_that_leads_out_of_the_folder_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / INDEX_FILE).write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(ModelError, match="outside the model's folder"):
+        stored_weights(tmp_path, ARCHITECTURES["bert"])
+
+
 def test_every_family_has_a_head_that_classification_alone_brings(tiny_model: Model) -> None:
     for model_type in TINY:
         model = load_classifier(tiny_model(model_type), label_names=NAMES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from tunebench.errors import ModelError
@@ -115,7 +115,15 @@ def _files(folder: Path) -> tuple[Path, ...]:
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict) or not shards:
         raise ModelError("The index of the weights names no files.", value=str(folder / INDEX_FILE))
-    return tuple(folder / name for name in sorted({str(name) for name in shards.values()}))
+    names = sorted({str(name) for name in shards.values()})
+    outside = [name for name in names if PurePath(name).name != name]
+    if outside:
+        raise ModelError(
+            "The index of the weights names files outside the model's folder.",
+            value=f"{folder / INDEX_FILE}: {outside[0]}",
+            allowed="names of files in the folder",
+        )
+    return tuple(folder / name for name in names)
 
 
 def _prefix(names: Iterable[str], architecture: Architecture, folder: Path) -> str:
