@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tunebench.data.labels import (
     Classes,
+    KeptLabels,
     Label,
     Labels,
     clean_labels,
@@ -19,7 +19,7 @@ from tunebench.data.labels import (
     is_missing,
     rows_left_out,
 )
-from tunebench.data.reading import PassedOver, named_rows
+from tunebench.data.reading import named_rows
 from tunebench.data.reference import DataConfig, LabelChoices
 from tunebench.data.table import Table
 from tunebench.data.visible import shown
@@ -29,40 +29,16 @@ from tunebench.errors import DataError, TunebenchError, raise_all
 _YES, _NO = ("1", "true", "yes"), ("0", "false", "no")
 
 
-@dataclass(frozen=True)
-class LabelSets:
-    """The labels of one split; the counterpart of :class:`~tunebench.data.labels.Labels`.
-
-    Attributes:
-        values: Labels of the rows that are kept, each once.
-        rows: Which rows these are, from 0, ascending.
-        found: Every distinct label of the split, those of rows left out included.
-        left_out: Rows that are left out, by reason.
-        notes: What else was done, one sentence each.
-    """
-
-    values: list[tuple[Label, ...]]
-    rows: list[int]
-    found: frozenset[Label]
-    left_out: tuple[PassedOver, ...] = ()
-    notes: tuple[str, ...] = ()
+class LabelSets(KeptLabels[tuple[Label, ...]]):
+    """Several labels a row, each once."""
 
     @property
     def flat(self) -> list[Label]:
         """All labels of all rows, one after the other."""
         return [label for labels in self.values for label in labels]
 
-    def less(self, rows: Collection[int]) -> LabelSets:
-        """Return the labels without those of some rows, which are left out for another reason."""
-        kept = [(row, value) for row, value in zip(self.rows, self.values, strict=True) if row not in rows]
-        return replace(self, values=[value for _, value in kept], rows=[row for row, _ in kept])
-
     def encoded(self, classes: Classes, *, where: str) -> np.ndarray:
-        """Return a 0/1 matrix ``(rows, classes)`` of int8.
-
-        Raises:
-            DataError: Labels that training does not know.
-        """
+        """Return a 0/1 matrix ``(rows, classes)`` of int8; see :meth:`KeptLabels.encoded`."""
         found = np.zeros((len(self.rows), len(classes.values)), dtype=np.int8)
         row = np.repeat(np.arange(len(self.rows)), [len(labels) for labels in self.values])
         found[row, encode_labels(self.flat, classes, where=where)] = 1

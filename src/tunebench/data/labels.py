@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -19,36 +20,66 @@ from tunebench.data.reference import LabelChoices
 from tunebench.data.visible import alike, is_blank, shown
 from tunebench.errors import DataError, TunebenchError, raise_all
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 #: A whole number as it is usually written; "01" is not one, or it would be the same class as "1".
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.0*)?")
 #: Longer values are texts, and no labels.
 LONGEST_LABEL = 200
 
 Label = str | int
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
-class Labels:
-    """The labels of one split.
+class KeptLabels(ABC, Generic[_Value]):
+    """The labels of one split, in the form of its task.
 
     Attributes:
-        values: Labels of the rows that have one and are kept: integers, or strings without surrounding blanks.
+        values: What each row that is kept has.
         rows: Which rows these are, from 0, ascending.
         found: Every distinct label of the split, those of rows left out included.
         left_out: Rows that are left out, by reason.
         notes: What else was done, one sentence each.
     """
 
-    values: list[Label]
+    values: list[_Value]
     rows: list[int]
     found: frozenset[Label]
     left_out: tuple[PassedOver, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def less(self, rows: Collection[int]) -> Labels:
+    def less(self, rows: Collection[int]) -> Self:
         """Return the labels without those of some rows, which are left out for another reason."""
         kept = [(row, value) for row, value in zip(self.rows, self.values, strict=True) if row not in rows]
         return replace(self, values=[value for _, value in kept], rows=[row for row, _ in kept])
+
+    @property
+    @abstractmethod
+    def flat(self) -> list[Label]:
+        """All labels of all rows, one after the other."""
+
+    @abstractmethod
+    def encoded(self, classes: Classes, *, where: str) -> np.ndarray:
+        """Return the labels as the task has them.
+
+        Raises:
+            DataError: Labels that training does not know.
+        """
+
+
+class Labels(KeptLabels[Label]):
+    """One label a row: integers, or strings without surrounding blanks."""
+
+    @property
+    def flat(self) -> list[Label]:
+        """The labels themselves."""
+        return self.values
+
+    def encoded(self, classes: Classes, *, where: str) -> np.ndarray:
+        """Return int64 indices of the classes, of shape ``(rows,)``; see :meth:`KeptLabels.encoded`."""
+        return encode_labels(self.values, classes, where=where)
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def _encode(
     problems.catch(lambda: check_choices(config.labels, found))
     classes = problems.catch(
         lambda: find_classes(
-            target.flat(train),
+            train.flat,
             where="train",
             declared=target.values.declared or None,
             by_likeness=config.labels.merge == "alike",
@@ -172,7 +172,7 @@ def _encode(
     if classes is None:
         return None, encoded
     for where, part in labels.items():
-        indices = problems.catch(partial(target.encode, part, classes, where=where))
+        indices = problems.catch(partial(part.encoded, classes, where=where))
         if indices is not None:
             encoded[where] = indices
     return classes, encoded

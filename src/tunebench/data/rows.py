@@ -10,8 +10,7 @@ from typing import Any
 from tunebench.data.columns import check_texts, is_empty
 from tunebench.data.groups import read_groups
 from tunebench.data.inputs import Inputs
-from tunebench.data.label_sets import LabelSets
-from tunebench.data.labels import Labels
+from tunebench.data.labels import KeptLabels
 from tunebench.data.reading import PassedOver, named_rows
 from tunebench.data.reference import DataConfig
 from tunebench.data.table import Table
@@ -44,7 +43,7 @@ class Rows:
     """
 
     texts: list[Text] | None
-    labels: Labels | LabelSets | None
+    labels: KeptLabels[Any] | None
     left_out: tuple[PassedOver, ...] = ()
     groups: list[str] | None = None
     times: list[Time] | None = None
@@ -73,7 +72,7 @@ def read_rows(
         catch: Keeps errors, so that those of texts and labels can be reported together.
     """
     columns, numbers = {name: table.values(name) for name in inputs.columns}, table.numbers
-    labels: Labels | LabelSets | None = catch(lambda: clean(label_values, where=where, numbers=numbers))
+    labels: KeptLabels[Any] | None = catch(lambda: clean(label_values, where=where, numbers=numbers))
     kept = range(table.rows) if labels is None else labels.rows
     left_out = () if labels is None else labels.left_out
     if config.texts.empty == "drop":

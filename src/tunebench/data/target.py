@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
-
 from tunebench.data.declared import LabelValues, label_values
-from tunebench.data.label_sets import LabelSets, clean_sets, column_values, split_values
-from tunebench.data.labels import Classes, Label, Labels, clean_labels, encode_labels, is_list, is_missing
+from tunebench.data.label_sets import clean_sets, column_values, split_values
+from tunebench.data.labels import KeptLabels, clean_labels, is_list, is_missing
 from tunebench.data.reading import listed
 from tunebench.data.reference import DataConfig
 from tunebench.data.sources import RawData
@@ -24,9 +22,7 @@ from tunebench.tasks.multi_label import MULTI_LABEL
 class Cleaner(Protocol):
     """Checks the label values of one split."""
 
-    def __call__(
-        self, values: Sequence[Any], /, *, where: str, numbers: Sequence[int] | None
-    ) -> Labels | LabelSets:
+    def __call__(self, values: Sequence[Any], /, *, where: str, numbers: Sequence[int] | None) -> KeptLabels[Any]:
         """Return the labels, less the rows that are left out."""
 
 
@@ -38,16 +34,12 @@ class Target:
         task: The task.
         values: The label values of each part.
         clean: Checks those of one part.
-        flat: Returns all labels of a part, one after the other.
-        encode: Returns the labels of a part as the task has them.
         notes: How the task was found, a sentence.
     """
 
     task: Task
     values: LabelValues
     clean: Cleaner
-    flat: Callable[[Any], list[Label]]
-    encode: Callable[..., np.ndarray]
     notes: tuple[str, ...] = ()
 
 
@@ -75,13 +67,7 @@ def find_target(raw: RawData, column: str, config: DataConfig) -> Target:
             fix="say how the labels are written, or drop data.task",
         )
     if config.task == CLASSIFICATION.name or not several:
-        return Target(
-            CLASSIFICATION,
-            label_values(raw, column),
-            partial(clean_labels, choices=config.labels),
-            lambda labels: list(labels.values),
-            lambda labels, classes, where: encode_labels(labels.values, classes, where=where),
-        )
+        return Target(CLASSIFICATION, label_values(raw, column), partial(clean_labels, choices=config.labels))
     delimiter = config.label_delimiter
     how = "are lists" if delimiter is None else f"are split at {delimiter!r}"
     note = f"A text may have several labels: the values of {column!r} {how} (task: multi_label)."
@@ -93,17 +79,7 @@ def find_target(raw: RawData, column: str, config: DataConfig) -> Target:
 
 
 def _several(values: LabelValues, config: DataConfig, notes: Sequence[str]) -> Target:
-    def encode(labels: LabelSets, classes: Classes, where: str) -> np.ndarray:
-        return labels.encoded(classes, where=where)
-
-    return Target(
-        MULTI_LABEL,
-        values,
-        partial(clean_sets, choices=config.labels),
-        lambda sets: sets.flat,
-        encode,
-        tuple(notes),
-    )
+    return Target(MULTI_LABEL, values, partial(clean_sets, choices=config.labels), tuple(notes))
 
 
 def _with_examples(values: Sequence[Sequence[str]], columns: Sequence[str]) -> tuple[str, ...]:
