@@ -7,14 +7,15 @@ adds one with an entry point in the group ``tunebench.label_metrics``.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
 from tunebench.registry import Registry
 from tunebench.stats import label_measures
-from tunebench.stats.measures import auroc_of
-from tunebench.tasks.metrics import BINS, METRICS, Metric, averaged, bins_of, member, plain
+from tunebench.stats.measures import WeightedScore, auroc_of
+from tunebench.tasks.metrics import BINS, METRICS, Metric, PerExample, averaged, bins_of, member, plain
 from tunebench.tasks.outputs import SEVERAL_LABELS
 
 #: All metrics by name, those of installed packages included.
@@ -61,27 +62,20 @@ def _auroc(labels: np.ndarray, values: np.ndarray, weights: np.ndarray, classes:
     return auroc_of(np.asarray(labels, dtype=bool), values, weights)
 
 
-def _as_in_one_label(name: str) -> Metric:
-    """Return the metric of one label a text with this name, for its words, direction and unit."""
-    return replace(METRICS[name], per_example=None, weighted=None, influence=None)
+def _by_weights(name: str, weighted: WeightedScore, **changes: Any) -> Metric:
+    """Return the metric of one label a text with this name, computed by this weighted form."""
+    forms = {"function": plain(weighted), "weighted": weighted, "per_example": None, "influence": None}
+    return replace(METRICS[name], **(forms | changes))
 
 
-register(
-    replace(
-        _as_in_one_label("macro_f1"),
-        function=plain(label_measures.macro_f1),
-        weighted=label_measures.macro_f1,
-        influence=label_measures.macro_f1_influence,
-    )
-)
-register(
-    replace(
-        _as_in_one_label("micro_f1"),
-        function=plain(label_measures.micro_f1),
-        weighted=label_measures.micro_f1,
-        influence=label_measures.micro_f1_influence,
-    )
-)
+def _by_mean(name: str, per_example: PerExample, **changes: Any) -> Metric:
+    """Return the metric of one label a text with this name, computed as the mean of these values."""
+    forms = {"function": averaged(per_example), "per_example": per_example, "weighted": None, "influence": None}
+    return replace(METRICS[name], **(forms | changes))
+
+
+register(_by_weights("macro_f1", label_measures.macro_f1, influence=label_measures.macro_f1_influence))
+register(_by_weights("micro_f1", label_measures.micro_f1, influence=label_measures.micro_f1_influence))
 register(
     Metric(
         "samples_f1",
@@ -112,12 +106,10 @@ register(
         weighted=label_measures.mean_average_precision,
     )
 )
-register(
-    replace(_as_in_one_label("auroc"), function=plain(_auroc), weighted=_auroc, undefined=_UNRANKED),
-)
-register(replace(_as_in_one_label("log_loss"), function=averaged(_log_losses), per_example=_log_losses))
-register(replace(_as_in_one_label("brier"), function=averaged(_squares), per_example=_squares, bounds=(0.0, 1.0)))
-register(replace(_as_in_one_label("ece"), function=plain(_weighted_ece), weighted=_weighted_ece))
+register(_by_weights("auroc", _auroc, undefined=_UNRANKED))
+register(_by_mean("log_loss", _log_losses))
+register(_by_mean("brier", _squares, bounds=(0.0, 1.0)))
+register(_by_weights("ece", _weighted_ece))
 
 #: Metrics that every record of this task holds.
 LABEL_BUILT_IN = LABEL_METRICS.known
