@@ -152,7 +152,7 @@ def _choose_quoting(content: Decoded, place: str, options: ReadOptions, separato
     how = [f"separator {sign!r}"]
     if options.quotes is not False:
         quoted = _parse(content, place, sign, csv.QUOTE_MINIMAL)
-        if options.quotes or not any('"' in line for line in content.lines("")):
+        if options.quotes or b'"' not in content.raw:
             return quoted.problem or _Found(quoted, how + _long_rows(quoted))
         swallowed = _swallowed(quoted, content, sign) if quoted.fits else []
         if quoted.fits and not swallowed:
