@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -266,27 +267,19 @@ def test_few_texts_of_a_class_still_give_a_choice() -> None:
     texts = [f"{words[label]} film {i % 3}" for i, label in enumerate(labels)]
     learner = TfidfLearner(texts, labels, classes=3, ngrams=1, min_documents=1)
     none = np.empty(0, dtype=np.int64)
-    found = choose_by_cross_validation(
-        learner,
-        (0.1, 1.0, 10.0),
+    choose = partial(
+        choose_by_cross_validation,
         groups=None,
         judged=none,
         task=CLASSIFICATION,
         metric=METRICS["macro_f1"],
         tick=lambda: None,
     )
+    found = choose(learner, (0.1, 1.0, 10.0))
     assert found.model.head.coefficients.shape[0] == 3
     assert all(np.isfinite(entry["cv_loss"]) for entry in found.history)
     lonely = TfidfLearner(texts[-2:], labels[-2:] - 1, classes=2, ngrams=1, min_documents=1)
-    alone = choose_by_cross_validation(
-        lonely,
-        (0.1, 1.0, 10.0),
-        groups=None,
-        judged=none,
-        task=CLASSIFICATION,
-        metric=METRICS["macro_f1"],
-        tick=lambda: None,
-    )
+    alone = choose(lonely, (0.1, 1.0, 10.0))
     assert alone.model.head.setting == 1.0 and len(alone.history) == 1
 
 
