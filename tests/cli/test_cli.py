@@ -56,6 +56,11 @@ def test_every_command_has_help_and_most_an_example(command: list[str]) -> None:
         assert "Example:" in result.output
 
 
+def test_the_version_is_a_command_and_an_option() -> None:
+    told = [CliRunner().invoke(cli.app, [word]).output for word in ("version", "--version")]
+    assert told == [f"{tunebench.__version__}\n"] * 2
+
+
 @pytest.fixture(scope="module")
 def finished(tiny_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A finished study of two runs, and its study file."""

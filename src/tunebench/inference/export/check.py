@@ -78,14 +78,14 @@ def agreement(
         raise ValueError(f"logits of shape {before.shape} and {after.shape}")
     difference = np.abs(before.astype(np.float64) - after)
     same = task.outputs.predicted(before) == task.outputs.predicted(after)
-    macro_f1 = task.metric("macro_f1")
+    score = task.metric(task.default_metric)
     return ExportCheck(
         texts=len(labels),
         largest_logit_difference=float(difference.max()),
         mean_logit_difference=float(difference.mean()),
         equal_predictions=float(same.reshape(len(same), -1).all(1).mean()),
-        f1_before=macro_f1(labels, before),
-        f1_after=macro_f1(labels, after),
+        f1_before=score(labels, before),
+        f1_after=score(labels, after),
     )
 
 
