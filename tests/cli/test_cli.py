@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from faults.commands import Ended, refused, tunebench
 from thorough import thorough
-from tunebench import cli
+from tunebench import __version__, cli
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommended
@@ -58,7 +58,7 @@ def test_every_command_has_help_and_most_an_example(command: list[str]) -> None:
 
 def test_the_version_is_a_command_and_an_option() -> None:
     told = [CliRunner().invoke(cli.app, [word]).output for word in ("version", "--version")]
-    assert told == [f"{tunebench.__version__}\n"] * 2
+    assert told == [f"{__version__}\n"] * 2
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from tunebench.data.tokens import make_cut, special_tokens, whole_ids
+from tunebench.data.tokenizer import special_tokens, whole_ids
+from tunebench.data.tokens import make_cut
 from tunebench.engine.batching import Collator, batches_by_length, rounded_up
 from tunebench.engine.flops import Work, Workload, count
 from tunebench.models.architectures import architecture_of

@@ -14,7 +14,8 @@ import numpy as np
 from tunebench.data import Split, TextDataset
 from tunebench.data.splits import Parts
 from tunebench.data.text import Text, by_side
-from tunebench.data.tokens import TokenizedTexts, tokenizer_fingerprint, whole_tokens
+from tunebench.data.tokenizer import tokenizer_fingerprint
+from tunebench.data.tokens import TokenizedTexts, whole_tokens
 from tunebench.engine.flops import Workload
 from tunebench.files import default_cache_dir
 from tunebench.machine import devices

@@ -16,7 +16,8 @@ from transformers import TrainingArguments, set_seed
 
 from tunebench.data import Split, TextDataset
 from tunebench.data.splits import Parts
-from tunebench.data.tokens import tokenize, tokenizer_fingerprint
+from tunebench.data.tokenizer import tokenizer_fingerprint
+from tunebench.data.tokens import tokenize
 from tunebench.engine import process_group
 from tunebench.engine.batching import Collator, TokenDataset
 from tunebench.engine.fast.attach import FastEncoder, attach
