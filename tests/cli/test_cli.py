@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from typer.testing import CliRunner
@@ -75,10 +76,11 @@ def finished(tiny_model: Callable[[str], Path], tmp_path_factory: pytest.TempPat
         "train_sizes: [60]\nmax_length: 16\nepochs: 1\nbatch_size: 16\n"
     )
     out = root / "out"
-    result = process("run", str(study), "--out", str(out), "--no-measure", "--threads", "1")
-    assert result.returncode == 0, result.stderr
-    assert "Report:" in result.stdout
-    assert "Scores on the test split" in result.stdout
+    with mock.patch("tunebench.api._write_report", lambda comparison, folder, **options: folder / "report.html"):
+        result = tunebench("run", study, "--out", out, "--no-measure", "--threads", "1")
+    assert result.code == 0, result.err + result.crash
+    assert "Report:" in result.out
+    assert "Scores on the test split" in result.out
     return out, study
 
 
