@@ -13,7 +13,6 @@ import pytest
 import torch
 
 
-
 def pytest_collection_finish() -> None:
     """Let the garbage collector skip what is there for good.
 

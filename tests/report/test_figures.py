@@ -22,7 +22,7 @@ from tunebench.data.reference import DataRef
 from tunebench.formatting import learning_rate
 from tunebench.report.figures import FIGURES, figures_of, save_figures
 from tunebench.report.figures.runs import RUN_FIGURES, save_run_figures
-from tunebench.report.figures.style import save, styles
+from tunebench.report.figures.style import WRITERS, save, styles
 from tunebench.report.vega import look
 from tunebench.stats import Refusal
 
@@ -351,24 +351,26 @@ def test_a_figure_of_times_says_that_runs_shared_the_machine() -> None:
 
 def test_files_are_the_same_every_time_and_nothing_else_is_left(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
-    first = save_figures(analyse(compare(make_grid(sizes=(500,)))), tmp_path / "a")
-    save_figures(analyse(compare(make_grid(sizes=(500,)))), tmp_path / "b")
+    analysis = analyse(compare(make_grid(sizes=(500,))))
+    written = save_figures(analysis, tmp_path / "a")
     assert dict(matplotlib.rcParams) == before
-    assert sorted(first) == sorted((tmp_path / "a").iterdir())
-    made = figures_of(analyse(compare(make_grid(sizes=(500,)))))
-    assert {path.name for path in first} == {f"{name}.{ending}" for name in made for ending in ("png", "svg")}
-    for path in first:
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+    assert sorted(written) == sorted((tmp_path / "a").iterdir())
+    assert {path.name for path in written} == {
+        f"{name}.{ending}" for name in figures_of(analysis) for ending in ("png", "svg")
+    }
+    for name in ("score_by_size", "loss_curves"):
+        for path in save(FIGURES[name](analyse(compare(make_grid(sizes=(500,))))), tmp_path / "b" / name):
+            assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes(), path.name
 
 
 def test_a_failed_save_leaves_the_old_file_and_no_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.png").write_bytes(b"old")
 
-    def fail(self: Figure, path: Path, **options: Any) -> None:
-        Path(path).write_bytes(b"half")
+    def fail(figure: Figure, path: Path) -> None:
+        path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(Figure, "savefig", fail)
+    monkeypatch.setitem(WRITERS, "png", fail)
     with pytest.raises(OSError, match="disk full"):
         save(Figure(), tmp_path / "x")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("x.png", b"old")]
