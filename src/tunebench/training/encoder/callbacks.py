@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tunebench.engine import process_group
 from tunebench.errors import TunebenchError
 from tunebench.machine.clock import Clock, ContentionMeter
+from tunebench.store.best_files import BestFiles
 from tunebench.store.live import Progress
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
@@ -54,7 +55,7 @@ class RunContext:
     Attributes:
         run_id: For progress.
         checkpoints: Where checkpoints lie.
-        best: Where the best weights go.
+        best: The files of the best weights.
         task: What is learned.
         metric: Name of the metric that selects.
         patience: Evaluations without a better score after which training stops; 0 for never.
@@ -68,7 +69,7 @@ class RunContext:
 
     run_id: str
     checkpoints: Path
-    best: Path
+    best: BestFiles
     task: Task = CLASSIFICATION
     metric: str = CLASSIFICATION.default_metric
     patience: int = 0
