@@ -13,8 +13,6 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from fakes import make_study
-from tunebench.data import load_dataset
-from tunebench.data.reference import DataConfig
 from tunebench.errors import TunebenchError
 from tunebench.execution.plan import make_plan
 from tunebench.execution.recipe_checks import recipe_remarks
@@ -182,17 +180,21 @@ def test_what_cannot_be_done_is_refused_first(
         make_plan(config(tiny_model("distilbert"), uneven, **changes), execution=Execution(), measure=False)
 
 
-def test_several_labels_are_not_oversampled(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
-    rows = [{"text": f"a lovely film {i}", "labels": ["joy", "love"][: 1 + i % 2]} for i in range(40)]
+def test_a_task_without_classes_is_refused_what_is_for_classes(
+    tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    rows = [{"text": f"a lovely film {i}", "labels": ["joy", "love"][: 1 + i % 2], "n": i / 7} for i in range(40)]
     for name in ("train", "test"):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert load_dataset(DataConfig(source=str(tmp_path))).task.name == "multi_label"
-    with pytest.raises(TunebenchError, match="repeats it for the others too"):
-        make_plan(
-            config(tiny_model("distilbert"), tmp_path, train_sizes=[20], oversampling=True),
-            execution=Execution(),
-            measure=False,
-        )
+    for column, changes, message in (
+        ("labels", {"oversampling": True}, "repeats it for the others too"),
+        ("n", {"oversampling": True}, "oversampling is for labels, and the data has one number"),
+        ("n", {"class_weights": "balanced", "focal_gamma": 2}, "class_weights is(?s:.)*focal_gamma is for labels"),
+    ):
+        changes |= {"data": {"source": str(tmp_path), "label_column": column}, "train_sizes": [20]}
+        study = config(tiny_model("distilbert"), tmp_path, **changes)
+        with pytest.raises(TunebenchError, match=message):
+            make_plan(study, execution=Execution(), measure=False)
 
 
 @pytest.mark.parametrize(

@@ -20,19 +20,36 @@ def check_recipes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchErr
     errors: dict[str, TunebenchError] = {}
     for label, config in study.strategies.items():
         recipe, idle = study.recipe_of(config), without_effect(config.kind)
-        found = [] if "class_weights" in idle else _unknown_labels(recipe, dataset)
-        if recipe.oversampling and "oversampling" not in idle and not dataset.task.exclusive:
-            found.append(
-                PlanError(
-                    "oversampling is for one label a text: repeating a text for one of its labels repeats it for "
-                    "the others too.",
-                    value=f"oversampling: true (strategy {label})",
-                    fix="set class_weights: balanced in its place",
-                )
-            )
+        asked = [key for key in _NOTED if getattr(recipe, key) and key not in idle]
         # What the study sets for all strategies is said once.
-        errors |= {str(error.what): error for error in found if error.what not in errors}
+        errors |= {
+            error.what: error for error in _refusals(label, recipe, asked, dataset) if error.what not in errors
+        }
     return list(errors.values())
+
+
+def _refusals(label: str, recipe: Recipe, asked: list[str], dataset: TextDataset) -> list[TunebenchError]:
+    if not dataset.task.labelled:
+        return [_without_labels(key) for key in asked]
+    found = _unknown_labels(recipe, dataset) if "class_weights" in asked else []
+    if "oversampling" in asked and not dataset.task.exclusive:
+        found.append(
+            PlanError(
+                "oversampling is for one label a text: repeating a text for one of its labels repeats it for "
+                "the others too.",
+                value=f"oversampling: true (strategy {label})",
+                fix="set class_weights: balanced in its place",
+            )
+        )
+    return found
+
+
+def _without_labels(key: str) -> TunebenchError:
+    return PlanError(
+        f"{key} is for labels, and the data has one number a text: no number is of a class.",
+        value=key,
+        fix=f"remove {key}",
+    )
 
 
 def _unknown_labels(recipe: Recipe, dataset: TextDataset) -> list[TunebenchError]:

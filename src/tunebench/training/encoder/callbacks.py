@@ -18,6 +18,7 @@ from tunebench.store.best_files import BestFiles
 from tunebench.store.live import Progress
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.scale import AS_IT_IS, Scale
 from tunebench.training.attempt import Interrupted, never, unheard
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class RunContext:
         checkpoints: Where checkpoints lie.
         best: The files of the best weights.
         task: What is learned.
+        scale: On which; see :mod:`tunebench.tasks.scale`.
         metric: Name of the metric that selects.
         patience: Evaluations without a better score after which training stops; 0 for never.
         report: Called with the progress.
@@ -71,6 +73,7 @@ class RunContext:
     checkpoints: Path
     best: BestFiles
     task: Task = CLASSIFICATION
+    scale: Scale = AS_IT_IS
     metric: str = CLASSIFICATION.default_metric
     patience: int = 0
     report: Callable[[Progress], None] = unheard

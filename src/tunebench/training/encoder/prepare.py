@@ -16,7 +16,8 @@ from transformers import TrainingArguments, set_seed
 
 from tunebench.data import Split, TextDataset
 from tunebench.data.splits import Parts
-from tunebench.data.tokens import tokenize, tokenizer_fingerprint
+from tunebench.data.tokenizer import tokenizer_fingerprint
+from tunebench.data.tokens import tokenize
 from tunebench.engine import process_group
 from tunebench.engine.batching import Collator, TokenDataset
 from tunebench.engine.fast.attach import FastEncoder, attach
@@ -194,11 +195,12 @@ def make_datasets(
     if spec.oversampling:
         trained = trained[oversampled(dataset.train.labels[trained], spec.seed)]
     task = TASKS[spec.task]
+    scale = task.scale(dataset.train.labels[parts.train])
 
     def part(split: Split, rows: np.ndarray) -> TokenDataset:
         texts = train_texts if split is dataset.train else tokenize(split.texts, **options)
         labels = split.labels[rows]
-        return TokenDataset(texts.take(rows), labels, task.targets(labels))
+        return TokenDataset(texts.take(rows), labels, task.targets(scale.onto(labels)))
 
     train_set = part(dataset.train, trained)
     test_set = part(split_of_test(dataset, parts), parts.test)
