@@ -14,6 +14,7 @@ from tunebench.errors import TunebenchError, raise_all
 from tunebench.execution.begun import begun_copies, begun_data, begun_params, begun_runs, begun_validation
 from tunebench.execution.checks import available, check_sizes, check_strategies, check_task
 from tunebench.execution.part_remarks import part_remarks
+from tunebench.execution.recipe_checks import check_recipes, recipe_remarks
 from tunebench.machine.settings import Execution
 from tunebench.models.loading import inspect_base, load_architecture, load_tokenizer, model_folder, resolve_model
 from tunebench.models.reference import BaseHead, ModelRef
@@ -109,7 +110,10 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
         most, scored = available(study, dataset, splits)
         for line in part_remarks(study, dataset, splits, most=most, test_size=scored):
             tell(line)
+        for line in recipe_remarks(study):
+            tell(line)
         errors += check_task(study, dataset.task)
+        errors += check_recipes(study, dataset)
         errors += check_sizes(study, dataset, splits)
     if architecture is not None:
         errors += check_strategies(study, architecture)

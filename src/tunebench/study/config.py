@@ -78,7 +78,7 @@ class StrategyConfig(Frozen):
         reaching = strategy.recipe_keys
         if reaching is not None and (idle := [key for key in self.recipe if key not in reaching]):
             known = sorted(reaching.intersection(Recipe.model_fields))
-            only = f" (only {', '.join(known)} do)" if known else ""
+            only = f" (only {', '.join(known)} {'do' if len(known) > 1 else 'does'})" if known else ""
             raise ValueError(f"these have no effect on {self.kind}{only}; remove them: {', '.join(idle)}")
         return self
 
@@ -132,6 +132,13 @@ def _with_kind(label: str, raw: Any) -> Any:
     if raw is None:
         return {"kind": label}
     return {"kind": label, **raw} if isinstance(raw, dict) else raw
+
+
+#: Settings that a strategy cannot have both of, and why.
+_NOT_TOGETHER = (
+    ("oversampling", "class_weights", "do the same twice"),
+    ("focal_gamma", "label_smoothing", "cannot be combined: the focal loss is defined for whole labels"),
+)
 
 
 def _reaches(key: str, kind: str) -> bool:
@@ -266,6 +273,7 @@ class StudyConfig(Recipe):
         self._check_pairs()
         self._check_head_share()
         self._check_patience()
+        self._check_losses()
         self._check_draws()
         self._check_cells()
         return self
@@ -349,6 +357,15 @@ class StudyConfig(Recipe):
                 f"patience ({', '.join(hasty)}) stops training by the score on validation; it needs selection: "
                 "validation"
             )
+
+    def _check_losses(self) -> None:
+        """Refuse settings that answer unequal classes twice, or that make a loss nobody has defined."""
+        for label, strategy in self.strategies.items():
+            recipe = self.recipe_of(strategy)
+            for first, second, why in _NOT_TOGETHER:
+                both = (getattr(recipe, key) and _reaches(key, strategy.kind) for key in (first, second))
+                if all(both):
+                    raise ValueError(f"{first} and {second} (strategy {label}) {why}; remove one of them")
 
     def recipe_of(self, strategy: StrategyConfig) -> Recipe:
         """Return the recipe of one strategy: the study's, with what the strategy sets itself."""

@@ -21,6 +21,7 @@ from tunebench.recipe import (
     ONLY_FAST,
     ONLY_HEAD_TAIL,
     BatchOrder,
+    ClassWeights,
     Engine,
     Frozen,
     Precision,
@@ -101,6 +102,9 @@ class RunSpec(Frozen):
     batches: BatchOrder = Field(default="by_length", json_schema_extra=ONLY_FAST)
     min_steps: int = Field(default=0, json_schema_extra=ADDED_LATER)
     patience: int = Field(default=0, json_schema_extra=ADDED_LATER)
+    class_weights: ClassWeights | None = Field(default=None, json_schema_extra=ADDED_LATER)
+    focal_gamma: float = Field(default=0.0, json_schema_extra=ADDED_LATER)
+    oversampling: bool = Field(default=False, json_schema_extra=ADDED_LATER)
     metric: str = Field(
         default=DEFAULT_METRIC,
         json_schema_extra=ADDED_LATER,

@@ -26,6 +26,7 @@ from tunebench.execution.executors.remote import Orders, as_error
 from tunebench.execution.runner import Job, Summary, failed_at, run_plan
 from tunebench.execution.signals import stop_on_signals
 from tunebench.machine.settings import Execution
+from tunebench.store.best_files import BestFiles
 from tunebench.store.live import Progress
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
@@ -361,10 +362,13 @@ def _keep(files: Mapping[str, bytes], folder: RunFolder) -> None:
     beside = folder.path / ".incoming"
     shutil.rmtree(beside, ignore_errors=True)
     unpack(files, beside)
-    if (beside / folder.best.name).exists():
-        (beside / folder.best.name).replace(folder.best)
+    # First what the new checkpoint names; what the old one names goes last.
+    before = folder.best.present()
+    came = [path.replace(folder.path / path.name) for path in BestFiles(beside).present()]
     shutil.rmtree(folder.checkpoint, ignore_errors=True)
     (beside / folder.checkpoint.name).replace(folder.checkpoint)
+    for path in set(before) - set(came):
+        path.unlink(missing_ok=True)
     shutil.rmtree(beside, ignore_errors=True)
 
 

@@ -205,7 +205,7 @@ def unfinished(folder: RunFolder) -> dict[str, bytes]:
     paths = [path for path in folder.checkpoint.rglob("*") if path.is_file()]
     if not paths:
         return {}
-    return pack([*paths, *([folder.best] if folder.best.exists() else [])], folder.path)
+    return pack([*paths, *folder.best.present()], folder.path)
 
 
 def pack(paths: list[Path], root: Path) -> dict[str, bytes]:
