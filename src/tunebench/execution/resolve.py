@@ -23,6 +23,7 @@ from tunebench.study.spec import RunSpec
 if TYPE_CHECKING:
     from tunebench.models.architectures import Architecture
     from tunebench.models.weights import Base
+    from tunebench.tasks.base import Task
 
 
 def silent(line: str) -> None:
@@ -109,47 +110,31 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
     study = begun_params(begun_copies(study, begun, tell), begun, tell)
     errors: list[TunebenchError] = []
     dataset = splits = None
-    models: dict[_Name, _Loaded] = {}
-    for name in dict.fromkeys([_name(study), *(_name(study, label) for label in study.strategies)]):
-        try:
-            models[name] = _load_model(*name)
-        except TunebenchError as error:
-            errors.append(error)
+    loaded = _load_models(study, errors)
     try:
         study, dataset = _read_data(study, begun, tell)
     except TunebenchError as error:
         errors.append(error)
     if dataset is not None:
+        study = _with_metric(study, dataset.task, tell)
         splits = split_ref(dataset, validates=study.held_out_fraction > 0)
         most, scored = available(study, dataset, splits)
         for line in part_remarks(study, dataset, splits, most=most, test_size=scored):
             tell(line)
         errors += check_task(study, dataset.task)
         errors += check_sizes(study, dataset, splits)
-    known = {
-        label: models[_name(study, label)].architecture
-        for label in study.strategies
-        if _name(study, label) in models
-    }
-    errors += check_strategies(study, known)
-    found: dict[_Name, ResolvedModel] = {}
-    if dataset is not None:
-        for name, loaded in models.items():
-            try:
-                head = loaded.base.use_of_head(
-                    keep=study.keep_head, label_names=dataset.label_names, problem_type=dataset.task.problem_type
-                )
-            except TunebenchError as error:
-                errors.append(error)
-            else:
-                found[name] = ResolvedModel(UsedModel(loaded.ref, head), loaded.architecture)
+    names = {label: _name(study, label) for label in study.strategies}
+    errors += check_strategies(
+        study, {label: loaded[name].architecture for label, name in names.items() if name in loaded}
+    )
+    models = {} if dataset is None else _with_heads(loaded, study, dataset, errors)
     raise_all(errors)
     assert dataset is not None
-    for name, loaded in models.items():
-        for line in loaded.base.remarks(found[name].used.head):
-            tell(line if len(models) == 1 else f"{name[0]}: {line}")
-    own = {label: found[_name(study, label)] for label, config in study.strategies.items() if config.model}
-    return Resolved(study, found[_name(study)], own, dataset, splits, begun)
+    for name, model in loaded.items():
+        for line in model.base.remarks(models[name].used.head):
+            tell(line if len(loaded) == 1 else f"{name[0]}: {line}")
+    own = {label: models[names[label]] for label, config in study.strategies.items() if config.model}
+    return Resolved(study, models[_name(study)], own, dataset, splits, begun)
 
 
 #: A model's source and revision.
@@ -170,11 +155,45 @@ def _name(study: StudyConfig, label: str | None = None) -> _Name:
     return own.model, own.model_revision
 
 
-def _load_model(source: str, revision: str | None) -> _Loaded:
-    ref = resolve_model(source, revision)
-    folder = model_folder(source, revision)
-    load_tokenizer(folder)
-    return _Loaded(ref, load_architecture(folder), inspect_base(folder))
+def _load_models(study: StudyConfig, errors: list[TunebenchError]) -> dict[_Name, _Loaded]:
+    """Load what is read of each model before training; what is wrong with one is added to the errors."""
+    found = {}
+    for name in dict.fromkeys([_name(study), *(_name(study, label) for label in study.strategies)]):
+        try:
+            ref, folder = resolve_model(*name), model_folder(*name)
+            load_tokenizer(folder)
+            found[name] = _Loaded(ref, load_architecture(folder), inspect_base(folder))
+        except TunebenchError as error:
+            errors.append(error)
+    return found
+
+
+def _with_heads(
+    loaded: Mapping[_Name, _Loaded], study: StudyConfig, dataset: TextDataset, errors: list[TunebenchError]
+) -> dict[_Name, ResolvedModel]:
+    """Decide what is done with the classification head of each model."""
+    found = {}
+    for name, model in loaded.items():
+        try:
+            head = model.base.use_of_head(
+                keep=study.keep_head, label_names=dataset.label_names, problem_type=dataset.task.problem_type
+            )
+        except TunebenchError as error:
+            errors.append(error)
+        else:
+            found[name] = ResolvedModel(UsedModel(model.ref, head), model.architecture)
+    return found
+
+
+def _with_metric(study: StudyConfig, task: Task, tell: Callable[[str], None]) -> StudyConfig:
+    """Return a study that names no metric with that of its task."""
+    if "metric" in study.model_fields_set or study.metric == task.default_metric:
+        return study
+    tell(
+        f"note: the metric is {task.default_metric}, the default for {task.label}; metric: NAME sets another "
+        f"({', '.join(task.metrics)})."
+    )
+    return study.model_copy(update={"metric": task.default_metric})
 
 
 def _read_data(

@@ -40,7 +40,7 @@ def render_page(source: Source) -> str:
     still runs no script but its own, which it knows by their hashes, and reaches no network.
     """
     environment = _environment(source)
-    found = {name: section.build(source) for name, section in SECTIONS.items()}
+    found = {name: section.build(source) for name, section in SECTIONS.items() if section.applies(source)}
     scripts = [_asset("theme.js"), vega.script(), *(_asset(name) for name in _SCRIPTS[1:])]
     return environment.get_template("page.html.j2").render(
         title=source.comparison.title,

@@ -208,7 +208,7 @@ def cost(labels: Sequence[str], title: str, *, score: str, sizes: Sequence[int],
     )
 
 
-def loss(labels: Sequence[str], top: float) -> dict[str, Any]:
+def loss(labels: Sequence[str], top: float, *, unit: str) -> dict[str, Any]:
     """Return losses over the share of training, one seed thin, the mean strong, evaluation dashed."""
     x = {
         "field": "x",
@@ -220,7 +220,7 @@ def loss(labels: Sequence[str], top: float) -> dict[str, Any]:
     y = {
         "field": "y",
         "type": "quantitative",
-        "title": "Loss (nats)",
+        "title": f"Loss ({unit})",
         "scale": {"domain": [0, top], "nice": True},
         "axis": {"tickCount": 5},
     }

@@ -135,7 +135,11 @@ def learning_curves(analysis: Analysis) -> Figure:
     return finished_with(figure, comparison, look_of, notes)
 
 
-@register("reliability", "Reliability of the probabilities")
+@register(
+    "reliability",
+    "Reliability of the probabilities",
+    applies=lambda analysis: analysis.comparison.task.labelled,
+)
 def reliability(analysis: Analysis) -> Figure:
     """Draw how often predictions are right against their confidence, one panel a size; first seed."""
     comparison = analysis.comparison

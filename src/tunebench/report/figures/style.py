@@ -156,12 +156,14 @@ def _written(figure: Figure, path: Path, write: Callable[[Figure, Path], None]) 
 
 def _write_png(figure: Figure, path: Path) -> None:
     figure.set_dpi(160)
-    FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.print_png(path, metadata={"Software": None})
     reduce_colours(path)
 
 
 def _write_svg(figure: Figure, path: Path) -> None:
-    FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})
+    canvas: Any = FigureCanvasSVG(figure)
+    canvas.print_svg(path, metadata={"Date": None})
 
 
 #: How a figure is written, by the ending; without what differs from machine to machine or day to day.

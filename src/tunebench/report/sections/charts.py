@@ -125,13 +125,14 @@ def loss(source: Source) -> dict[str, Any]:
             if len(mean_x):
                 lines.append(_line(key, kind, "mean", mean_x, mean_y))
     top = max((max(line["y"]) for line in lines), default=1.0)
+    spec = vega.loss(source.comparison.labels, top, unit=source.comparison.task.loss_unit)
     return {
         "empty": not lines,
         "several": any(line["kind"] == "seed" for line in lines),
         "evaluated": any(line["part"] == "evaluation" for line in lines),
         "bins": LOSS_POINTS,
         "sizes": source.comparison.sizes,
-        "data": {"lines": lines, "split": "size", "specs": {"": vega.loss(source.comparison.labels, top)}},
+        "data": {"lines": lines, "split": "size", "specs": {"": spec}},
     }
 
 
@@ -152,8 +153,10 @@ def figures(source: Source) -> dict[str, Any]:
 
 def _scores(source: Source) -> dict[str, str]:
     """Return the scores that may stand on the axis, with their titles: the study's metric first."""
-    metrics = source.comparison.task.shown_metrics(source.comparison.metric).items()
-    return {name: f"{metric.heading} on test" for name, metric in metrics} | {"test_loss": "Loss on test (nats)"}
+    task = source.comparison.task
+    metrics = task.shown_metrics(source.comparison.metric).items()
+    loss = f"Loss on test ({task.metrics[task.loss].unit})"
+    return {name: f"{metric.heading} on test" for name, metric in metrics} | {"test_loss": loss}
 
 
 def _key(source: Source, config: Configuration) -> dict[str, Any]:

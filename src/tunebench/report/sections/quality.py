@@ -10,7 +10,7 @@ from tunebench.analysis.comparison import Configuration
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.quality import ONLY_EXCLUSIVE, calibrations
 from tunebench.report import vega
-from tunebench.report.sections.registry import section
+from tunebench.report.sections.registry import of_labels, section
 from tunebench.report.source import Predictions, Source
 from tunebench.stats.reliability import Calibration, calibration
 
@@ -20,7 +20,7 @@ _MATRIX_CLASSES = 12
 _LISTED = 15
 
 
-@section("confusion", "Confusion")
+@section("confusion", "Confusion", applies=of_labels)
 def confusion(source: Source) -> dict[str, Any]:
     """Return confusion matrices of the shown configurations, counts summed over seeds, by size."""
     names = source.comparison.cells[0].spec.data.label_names
@@ -47,7 +47,7 @@ def confusion(source: Source) -> dict[str, Any]:
     }
 
 
-@section("calibration", "Calibration")
+@section("calibration", "Calibration", applies=of_labels)
 def calibrated(source: Source) -> dict[str, Any]:
     """Return reliability diagrams of the shown configurations: seeds together, and each by itself."""
     if not source.comparison.task.exclusive:

@@ -18,11 +18,13 @@ class Section:
     Attributes:
         build: Returns what the template is filled with. A key ``data`` is embedded as JSON for the
             page's script, under the section's name.
+        applies: Tells whether a study has what it is about; elsewhere it is left out.
     """
 
     name: str
     title: str
     build: Build
+    applies: Callable[[Source], bool] = lambda source: True
 
 
 #: All sections by name, in the order of the page. A new one is a function under ``@section``, its module
@@ -30,11 +32,18 @@ class Section:
 SECTIONS: dict[str, Section] = {}
 
 
-def section(name: str, title: str) -> Callable[[Build], Build]:
-    """Add a function to the registry."""
+def of_labels(source: Source) -> bool:
+    """Tell whether texts have labels."""
+    return source.comparison.task.labelled
+
+
+def section(
+    name: str, title: str, *, applies: Callable[[Source], bool] = lambda source: True
+) -> Callable[[Build], Build]:
+    """Add a function to the registry; see :class:`Section`."""
 
     def add(build: Build) -> Build:
-        SECTIONS[name] = Section(name, title, build)
+        SECTIONS[name] = Section(name, title, build, applies)
         return build
 
     return add

@@ -14,7 +14,7 @@ from tunebench.data.inputs import Inputs
 from tunebench.data.reference import DataConfig, DataRef
 from tunebench.data.text import Text, sides_of
 from tunebench.errors import TunebenchError
-from tunebench.report.sections.registry import section
+from tunebench.report.sections.registry import of_labels, section
 from tunebench.report.source import Source
 
 #: How many entries the page holds at most, and how many characters of texts.
@@ -58,7 +58,7 @@ class Size:
         return np.array([verdict.said == self.labels for verdict in self.verdicts])
 
 
-@section("texts", "Where strategies disagree or fail")
+@section("texts", "Where strategies disagree or fail", applies=of_labels)
 def texts(source: Source) -> dict[str, Any]:
     """Return a choice of test texts that not every strategy gets right."""
     if not source.comparison.task.exclusive:
@@ -66,7 +66,7 @@ def texts(source: Source) -> dict[str, Any]:
     if not source.predictions:
         return {"missing": "No predictions are kept in this study's folder (runs/*/predictions.npz)."}
     try:
-        rows = _test_texts(source)
+        rows = texts_of_test(source)
     except TunebenchError as error:
         return {"missing": f"The texts cannot be shown: {error.what}"}
     sizes = verdicts_by_size(source)
@@ -86,7 +86,7 @@ def texts(source: Source) -> dict[str, Any]:
             "names": names,
             "series": series,
             "styles": [strategies[name] for name in series],
-            "texts": {str(row): _cut(rows[row]) for row in sorted(kept)},
+            "texts": {str(row): shortened(rows[row]) for row in sorted(kept)},
             "entries": entries,
         },
     }
@@ -177,7 +177,7 @@ def _verdict(source: Source, config: Configuration, labels: np.ndarray) -> Verdi
     return Verdict(source.series(config), mean, mean.argmax(1), right, len(stored))
 
 
-def _test_texts(source: Source) -> dict[int, str]:
+def texts_of_test(source: Source) -> dict[int, str]:
     """Return the test texts by row number.
 
     Raises:
@@ -204,7 +204,8 @@ def _shown(text: Text, inputs: Inputs | None) -> str:
     return "\n".join(f"{name}: {side}" for name, side in zip(inputs.columns, text, strict=True))
 
 
-def _cut(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return a text, cut in the middle where it is long."""
     if len(text) <= _LONGEST:
         return text
     half = _LONGEST // 2
