@@ -77,7 +77,7 @@ def _on_each(label: Any, strategy: Any, names: dict[str, str]) -> dict[Any, Any]
         return {label: strategy}
     fields = {"kind": label} | fields
     kind = STRATEGIES.get(fields["kind"]) if isinstance(fields["kind"], str) else None
-    if kind is None or not kind.uses_encoder or "model" in fields:
+    if kind is None or not kind.uses_encoder or not fields.keys().isdisjoint(("model", "model_revision")):
         return {label: fields}
     chosen = fields.pop("models", None)
     wanted = list(names) if chosen is None else _checked(chosen, f"strategies.{label}.models")
