@@ -124,6 +124,9 @@ def _setting(spec: AnyRun, key: str) -> str:
         return _NO_EFFECT
     value = getattr(spec, key)
     if value is None:
-        own = key == "attention_dropout" and not is_imported(spec)
-        return "the model's own" if own else "not known"
+        if is_imported(spec):
+            return "not known"
+        return "the model's own" if key == "attention_dropout" else "none"
+    if isinstance(value, dict):
+        return " ".join(f"{name} {number:g}" for name, number in value.items())
     return str(value)
