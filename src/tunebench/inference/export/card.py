@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tunebench.files import write_text
 from tunebench.formatting import escape_markdown, file_size
@@ -16,6 +15,7 @@ from tunebench.store.imported import trained_here
 from tunebench.strategies import capabilities_of
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import TASKS
+from tunebench.templates import markdown_environment
 
 if TYPE_CHECKING:
     from tunebench.data.reference import DataRef
@@ -58,16 +58,7 @@ def write_card(
         cut: How the run's texts were shortened; None where whole texts are read.
         name: What the model is called.
     """
-    environment = Environment(
-        loader=PackageLoader("tunebench", "inference/export"),
-        # Markdown, not HTML: what comes from outside goes through the md filter.
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["md"] = lambda value: escape_markdown(str(value))
+    environment = markdown_environment("inference/export")
     environment.filters["code"] = code_span
     environment.filters["size"] = file_size
     environment.filters["commas"] = lambda value: f"{value:,}"
@@ -89,6 +80,7 @@ def write_card(
         judged=judged.record,
         again=source.measured is not None,
         facts=facts,
+        said=source.said,
         results=found,
         method=found[0].method,
         cut=cut,
