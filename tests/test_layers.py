@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "tunebench"
@@ -36,6 +37,7 @@ def target(name: str, source: Path) -> str | None:
     return None
 
 
+@cache
 def imports(source: Path) -> list[tuple[str, str, int]]:
     """Return importer, imported file and line; what a type checker alone sees of Protocols is left out."""
     files = {path.relative_to(source).as_posix(): path for path in source.rglob("*.py")}

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from typer.testing import CliRunner
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 import factories
 from faults.commands import Ended, refused, tunebench
 from thorough import thorough
-from tunebench import cli
+from tunebench import __version__, cli
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.answer import answer_of
 from tunebench.analysis.load import load_comparison
@@ -58,6 +59,11 @@ def test_every_command_has_help_and_most_an_example(command: list[str]) -> None:
         assert "Example:" in result.output
 
 
+def test_the_version_is_a_command_and_an_option() -> None:
+    told = [CliRunner().invoke(cli.app, [word]).output for word in ("version", "--version")]
+    assert told == [f"{__version__}\n"] * 2
+
+
 @pytest.fixture(scope="module")
 def finished(tiny_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A finished study of two runs, and its study file."""
@@ -72,10 +78,11 @@ def finished(tiny_model: Callable[[str], Path], tmp_path_factory: pytest.TempPat
         "train_sizes: [60]\nmax_length: 16\nepochs: 1\nbatch_size: 16\n"
     )
     out = root / "out"
-    result = process("run", str(study), "--out", str(out), "--no-measure", "--threads", "1")
-    assert result.returncode == 0, result.stderr
-    assert "Report:" in result.stdout
-    assert len(result.stdout.splitlines()) <= 11 and "Next:" in result.stdout
+    with mock.patch("tunebench.api._write_report", lambda comparison, folder, **options: folder / "report.html"):
+        result = tunebench("run", study, "--out", out, "--no-measure", "--threads", "1")
+    assert result.code == 0, result.err + result.crash
+    assert "Report:" in result.out
+    assert len(result.out.splitlines()) <= 11 and "Next:" in result.out
     return out, study
 
 

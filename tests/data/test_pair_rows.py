@@ -14,7 +14,8 @@ from data.test_truncation import CORPUS, TOKENIZERS
 from tunebench.data.pair_rows import PairCut, split_segments, with_segments
 from tunebench.data.text import Pair
 from tunebench.data.text_encoder import TextEncoder
-from tunebench.data.tokens import tokenize, tokenizer_fingerprint
+from tunebench.data.tokenizer import tokenizer_fingerprint
+from tunebench.data.tokens import tokenize
 from tunebench.errors import ModelError
 
 words = st.sampled_from([*" ".join(CORPUS).split(), "[SEP]", "</s>", "😀é", "\n", "zzzz"])

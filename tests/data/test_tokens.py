@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from tunebench.data import tokens
-from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
+from tunebench.data.text import Pair
+from tunebench.data.tokenizer import tokenizer_fingerprint
+from tunebench.data.tokens import TokenizedTexts, tokenize
 from tunebench.files import default_cache_dir
 from tunebench.models.loading import load_tokenizer, model_folder
 
@@ -89,10 +91,14 @@ def test_the_beginning_is_kept_whatever_side_the_tokenizer_prefers(tokenizer: An
     assert tokenizer.truncation_side == "left"
 
 
-def test_tokenizer_is_left_as_it_was(tokenizer: Any) -> None:
-    tokenizer(["x"], truncation=True, max_length=7, padding="max_length")
+@pytest.mark.parametrize(
+    "call", [{}, {"truncation": True, "max_length": 7}, {"padding": True, "pad_to_multiple_of": 8}], ids=str
+)
+def test_tokenizer_is_left_as_it_was(tokenizer: Any, call: dict[str, Any]) -> None:
+    tokenizer(["x"], **call)
     before = tokenizer.backend_tokenizer.to_str()
     _tokenize(tokenizer, None)
+    _tokenize(tokenizer, None, texts=[Pair("a", "b"), Pair("c d", "e")])
     assert tokenizer.backend_tokenizer.to_str() == before
 
 

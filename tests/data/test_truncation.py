@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tokenizers import ByteLevelBPETokenizer, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from tunebench.data.tokens import Cut, TokenizedTexts, special_tokens, tokenize, tokenizer_fingerprint
+from tunebench.data.tokenizer import special_tokens, tokenizer_fingerprint
+from tunebench.data.tokens import Cut, TokenizedTexts, tokenize
 from tunebench.errors import ModelError
 from tunebench.models.loading import load_tokenizer, model_folder
 

@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from tunebench.data.pair_rows import TokenRows
 from tunebench.data.text import Pair
-from tunebench.data.tokens import tokenize, tokenizer_fingerprint
+from tunebench.data.tokenizer import tokenizer_fingerprint
+from tunebench.data.tokens import tokenize
 from tunebench.engine.batching import Collator
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.frozen_layers import FrozenPrefix

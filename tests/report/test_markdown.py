@@ -22,7 +22,7 @@ from tunebench.report.markdown import render_report, write_report
 from tunebench.report.reproduce import study_of
 from tunebench.report.sections import PARTS
 from tunebench.report.source import Source
-from tunebench.report.tables import TABLES
+from tunebench.report.tables import tables_of
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import expand
@@ -47,7 +47,7 @@ def test_everything_is_written_and_every_link_resolves(tmp_path: Path) -> None:
     assert write_all(comparison, tmp_path) == tmp_path / "report.html"
     report = tmp_path / "report.md"
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {
-        f"{name}.{ending}" for name in TABLES for ending in ("txt", "md", "csv", "tex")
+        f"{name}.{ending}" for name in tables_of(analyse(comparison)) for ending in ("txt", "md", "csv", "tex")
     }
     targets = links(report.read_text(encoding="utf-8"))
     assert {

@@ -22,7 +22,7 @@ from tunebench.analysis.published import reference
 from tunebench.errors import ConfigError
 from tunebench.formatting import escape_markdown, learning_rate, p_value, significant
 from tunebench.models.reference import ModelRef
-from tunebench.report.tables import TABLES, make_tables
+from tunebench.report.tables import TABLES, make_tables, tables_of
 from tunebench.report.tables.render import RENDERERS, Column, ReportTable, to_csv, to_markdown, to_rich, to_text
 from tunebench.stats import Interval
 from tunebench.store.record import Status
@@ -37,18 +37,22 @@ def mixed() -> Comparison:
     return compare([make_cell("full"), *rest])
 
 
+#: Tables of a study of labels.
+OF_LABELS = tables_of(analyse(compare([make_cell()])))
+
+
 def table(name: str, comparison: Comparison) -> ReportTable:
     return make_tables(analyse(comparison), [name])[0]
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", OF_LABELS)
 @pytest.mark.parametrize("render", [*RENDERERS.values()])
 def test_every_table_renders_one_run_and_none(name: str, render: Any) -> None:
     for comparison in (compare([make_cell()]), compare([make_cell(status="pending")]), mixed()):
         assert render(table(name, comparison)).endswith("\n")
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", OF_LABELS)
 def test_no_state_is_missing_from_any_table(name: str) -> None:
     for text in (to_text(table(name, mixed())), to_markdown(table(name, mixed()))):
         for state in STATES:
@@ -67,7 +71,7 @@ def test_cells_and_counts_add_up(name: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", OF_LABELS)
 def test_selection_on_test_is_flagged_in_every_table(name: str) -> None:
     flagged, honest = table(name, compare(make_grid())), table(name, compare(make_grid(**HONEST)))
     assert sum("Selected on test: optimistic" in note for note in flagged.notes) == 1
@@ -163,9 +167,7 @@ def test_only_the_chosen_rate_is_shown_and_every_rate_stands_among_the_runs() ->
     assert [row["learning_rate"] for row in table("runs", comparison).rows] == list(rates)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, make in TABLES.items() if not make.__module__.endswith("statistics")]
-)
+@pytest.mark.parametrize("name", [name for name in OF_LABELS if not TABLES[name].__module__.endswith("statistics")])
 def test_a_failure_at_a_rate_that_was_not_chosen_is_shown_too(name: str) -> None:
     cells = [make_cell(learning_rate=1e-5), make_cell(learning_rate=3e-3, status="failed")]
     text = to_text(table(name, compare(cells)))

@@ -40,7 +40,9 @@ def test_one_label_a_text_gives_classes_and_probabilities_that_sum_to_1() -> Non
 def test_a_run_has_a_task_that_there_is() -> None:
     spec = make_spec()
     assert spec.task == CLASSIFICATION.name and "task" not in spec.identity
-    with pytest.raises(ValidationError, match="there is no task 'other'; allowed: single_label, multi_label"):
+    with pytest.raises(
+        ValidationError, match="there is no task 'other'; allowed: single_label, multi_label, regression"
+    ):
         type(spec).model_validate(spec.model_dump() | {"task": "other"})
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from scipy.special import softmax
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score, log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -39,8 +40,10 @@ from tunebench.study.spec import RunSpec, expand
 from tunebench.study.yaml_file import load_study
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import METRICS
+from tunebench.tasks.regression import REGRESSION
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.linear.choose import choose_by_cross_validation, stratified_folds
+from tunebench.training.linear.logistic import fit_path, stored_head
 from tunebench.training.linear.model import LinearText, TfidfLearner, fit_linear_text
 from tunebench.training.parts import run_parts
 from tunebench.training.registry import run_one
@@ -482,3 +485,17 @@ def test_subsets_drawn_with_different_seeds_are_scored_on_one_test_part(
     drawn = [spec.model_copy(update={"subset_seed": n, "test_seed": 42, "test_size": 20}) for n in (42, 7)]
     first, second = (train(one, dataset, tmp_path)[1].read_predictions()["indices"] for one in drawn)
     assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_numbers_get_the_ridge_regression_of_scikit_learn(sparse: bool) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 8)).astype(np.float32) * (rng.random((60, 8)) < 0.5)
+    numbers = 2000 + 10 * features[:, 0] + rng.normal(size=60)
+    for head in fit_path(csr_matrix(features) if sparse else features, numbers, (0.1, 10.0)):
+        assert head.setting is not None and head.converged
+        expected = Ridge(alpha=1 / head.setting).fit(features.astype(np.float64), numbers).predict(features)
+        found = head.logits(features)
+        assert found.shape == (60, 1) and found[:, 0] == pytest.approx(expected, abs=0.01)
+        again = stored_head(head.arrays, REGRESSION)
+        assert (again.logits(features) == found).all() and head.parameters == 9

@@ -155,7 +155,7 @@ def shortened(sentence: str, limit: int = _LONGEST) -> str:
     if len(sentence) <= limit:
         return sentence
     before, bracket, _ = sentence[:limit].partition(" (")
-    return f"{before if bracket else before.rsplit(' ', 1)[0]} …"
+    return f"{(before if bracket else before.rsplit(' ', 1)[0]).rstrip(',;:')} …"
 
 
 def _figures(one: Alternative) -> Figures:

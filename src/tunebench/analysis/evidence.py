@@ -11,6 +11,7 @@ from tunebench.analysis.comparison import Comparison, Configuration, known_first
 from tunebench.errors import StoreError
 from tunebench.stats import Interval, Refusal, crossed_interval, example_interval, seed_interval
 from tunebench.store.cell import Cell
+from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS, Metric
 from tunebench.tasks.registry import TASKS
 
@@ -31,7 +32,7 @@ class Entry:
     Attributes:
         config: The selected learning rate's runs.
         seeds: Seeds with predictions, ascending.
-        labels: True classes, shape ``(n,)``; of several labels a text 0 and 1, shape ``(n, classes)``.
+        labels: True classes or numbers, shape ``(n,)``; of several labels a text 0 and 1, shape ``(n, classes)``.
         predictions: The same as predicted, a seed a row: shape ``(seeds, n)`` or ``(seeds, n, classes)``.
         logits: Shape ``(seeds, n, classes)``.
         metric: What it is compared by.
@@ -59,6 +60,11 @@ class Entry:
     def classes(self) -> int:
         """Number of classes."""
         return int(self.logits.shape[2])
+
+    @property
+    def task(self) -> Task:
+        """What is learned."""
+        return TASKS[self.config.cells[0].spec.task]
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -155,7 +161,7 @@ def collect(comparison: Comparison) -> list[Entry]:
                 )
         seeds = tuple(known_first(loaded))
         logits = np.stack([loaded[seed]["logits"] for seed in seeds])
-        labels = loaded[seeds[0]]["labels"].astype(np.int64)
+        labels = comparison.task.outputs.truth(loaded[seeds[0]]["labels"])
         predicted = np.stack([tasks[seed].outputs.predicted(loaded[seed]["logits"]) for seed in seeds])
         found.append(Entry(config, seeds, labels, predicted, logits, comparison.measure))
     return found

@@ -8,9 +8,7 @@ from dataclasses import replace
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.wording import show_difference, show_interval
 from tunebench.stats import Difference
-from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import DEFAULT_METRIC
-from tunebench.tasks.registry import TASKS
 
 #: A class with fewer test texts makes a mean over classes a matter of these few.
 FEW_TESTED = 20
@@ -22,7 +20,7 @@ def beside_of(chosen: Entry, ranked: Sequence[Entry]) -> str:
     """Return the metrics that are always shown, of the chosen strategy and of the best of the others."""
     metrics = [
         metric
-        for name, metric in _task(chosen).shown_metrics(chosen.metric.name).items()
+        for name, metric in chosen.task.shown_metrics(chosen.metric.name).items()
         if metric is not chosen.metric
     ]
 
@@ -42,7 +40,7 @@ def metric_doubts(
 ) -> list[str]:
     """Return where another metric prefers another strategy, and which classes the test part has few texts of."""
     lines = []
-    for name, metric in _task(chosen).shown_metrics(chosen.metric.name).items():
+    for name, metric in chosen.task.shown_metrics(chosen.metric.name).items():
         if metric is chosen.metric:
             continue
         best = max(ranked, key=lambda entry: metric.merit(entry.interval(metric).estimate))
@@ -57,15 +55,11 @@ def metric_doubts(
     return [*lines, *_few_tested(chosen)]
 
 
-def _task(entry: Entry) -> Task:
-    return TASKS[entry.config.cells[0].spec.task]
-
-
 def _few_tested(chosen: Entry) -> list[str]:
     if chosen.metric.name != DEFAULT_METRIC:
         return []
     names = chosen.config.cells[0].spec.data.label_names
-    counts = _task(chosen).counts(chosen.labels, chosen.classes)
+    counts = chosen.task.counts(chosen.labels, chosen.classes)
     few = [(int(n), str(name)) for name, n in zip(names, counts, strict=False) if 0 < n < FEW_TESTED]
     if not few:
         return []

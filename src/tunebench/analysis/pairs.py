@@ -43,7 +43,7 @@ class Pair:
         detectable: The smallest difference a comparison like this one, and no other beside it, would have
             found (power 0.8).
         more_seeds: What more seeds would do; a refusal where seeds say nothing.
-        same_examples: McNemar's test of the accuracies; only with one seed each, where it is exact.
+        same_examples: McNemar's test of the accuracies; only of labels and with one seed each, where it is exact.
     """
 
     first: Entry
@@ -154,7 +154,7 @@ def _merit(entry: Entry) -> float:
 
 
 def _mcnemar(first: Entry, second: Entry) -> McNemar | None:
-    if len(first.seeds) > 1 or len(second.seeds) > 1:
+    if len(first.seeds) > 1 or len(second.seeds) > 1 or not first.task.labelled:
         return None
     right = first.metric.outputs.right
     hits = [right(entry.labels, entry.predictions[0]) for entry in (first, second)]

@@ -94,7 +94,12 @@ def reference(name: str) -> Reference:
     """Return the published values that a study calls by this name."""
     path = resources.files("tunebench") / "study" / "references" / f"{name}.yaml"
     raw = parse_yaml(path.read_text(encoding="utf-8"), where=path.name)
-    return Reference(**raw | {"data": tuple(raw["data"])})
+    columns = raw.pop("columns")
+    cells = {
+        kind: {size: dict(zip(columns, values, strict=True)) for size, values in sizes.items()}
+        for kind, sizes in raw["cells"].items()
+    }
+    return Reference(**raw | {"data": tuple(raw["data"]), "cells": cells})
 
 
 def _last_part(source: str) -> str:

@@ -40,8 +40,8 @@ class Agreement:
 
 
 def calibrations(entry: Entry) -> list[Calibration]:
-    """Return the calibration of each seed's run on the test part; none where a text may have several labels."""
-    if entry.labels.ndim > 1:
+    """Return the calibration of each seed's run on the test part; none where there is no single confidence."""
+    if not entry.task.exclusive:
         return []
     return [calibration(entry.labels, logits, rng=np.random.default_rng(SEED)) for logits in entry.logits]
 
@@ -62,8 +62,8 @@ def _answer(entry: Entry, probabilities: np.ndarray) -> np.ndarray:
 
 
 def agreement(entries: Sequence[Entry]) -> Agreement | None:
-    """Compare the answers of several strategies at one size; None for fewer than two."""
-    if len(entries) < 2:
+    """Compare the answers of several strategies at one size; None for fewer than two, and for numbers."""
+    if len(entries) < 2 or not entries[0].task.labelled:
         return None
     labels = entries[0].labels
     probabilities = np.stack([mean_probabilities(entry) for entry in entries])

@@ -14,7 +14,6 @@ from tunebench.recipe import ENOUGH_STEPS, FEW_STEPS
 from tunebench.stats import Difference
 from tunebench.store.record import RunRecord
 from tunebench.strategies import capabilities_of
-from tunebench.tasks.registry import TASKS
 
 #: Shares of the loss of guessing from which on a model has learned nothing: after many steps, and after few.
 NOTHING_LEARNED, LITTLE_LEARNED = 0.9, 0.75
@@ -156,16 +155,15 @@ def training_of(entry: Entry, above: tuple[str, str] | None) -> Training | None:
     ]
     if not records:
         return None
-    task = TASKS[entry.config.cells[0].spec.task]
     losses = [_end_loss(record) for record in records]
     known = [loss for loss in losses if loss is not None]
     return Training(
         steps=min(last_step(record.log_history) for record in records),
         loss=fmean(known) if len(known) == len(records) else None,
-        guessing=task.guessing_loss(entry.labels, entry.classes),
+        guessing=entry.task.guessing_loss(entry.labels, entry.classes),
         best_is_last=all(_best_is_last(record) for record in records),
         above=above,
-        guess=None if task.exclusive else "guessing each label by how often it occurs",
+        guess=entry.task.guess,
         patience=max(record.spec.patience or 0 for record in records),
     )
 

@@ -99,7 +99,7 @@ def _damaged(comparison: Comparison) -> list[str]:
 
 def _thresholds(comparison: Comparison) -> list[str]:
     """Say above which probability a label is given, where a text may have several."""
-    if comparison.task.exclusive:
+    if not comparison.task.thresholded:
         return []
     tuned = [cell.record.thresholds for cell in comparison.scored if cell.record is not None]
     if any(found is not None for found in tuned):
@@ -134,7 +134,7 @@ def _absent(comparison: Comparison) -> list[str]:
     found: dict[str | None, None] = {}
     for cell in comparison.scored:
         examples = cell.record.examples if cell.record else None
-        if examples and not is_imported(cell.spec):
+        if examples and examples.test_per_class and not is_imported(cell.spec):
             per_class = dict(zip(cell.spec.data.label_names, examples.test_per_class, strict=True))
             found[absent_classes(per_class)] = None
     return [f"In the test part {line}" for line in found if line]

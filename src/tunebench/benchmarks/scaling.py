@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from tunebench.benchmarks.training import BATCH, WAYS, build_model, our_trainer, review_lengths
-from tunebench.data.tokens import TokenizedTexts, tokenize, tokenizer_fingerprint
+from tunebench.data.tokenizer import tokenizer_fingerprint
+from tunebench.data.tokens import TokenizedTexts, tokenize
 from tunebench.engine.flops import count
 from tunebench.machine import devices, environment, memory
 from tunebench.models.architectures import Architecture, architecture_of

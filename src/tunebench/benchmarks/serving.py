@@ -76,13 +76,13 @@ class ServeSide:
 
     Attributes:
         loads: By the number of requests at a time.
-        macro_f1: On the reviews of the last of them.
+        score: Macro F1 on the reviews of the last of them.
         equal_predictions: Share of reviews with the label that the plain pipeline gives.
         memory_bytes: Resident memory of the server after that load.
     """
 
     loads: dict[int, Load] = field(default_factory=dict)
-    macro_f1: float = 0.0
+    score: float = 0.0
     equal_predictions: float = 0.0
     memory_bytes: int = 0
 
@@ -187,7 +187,7 @@ def run_serve_bench(
             reference = predicted if reference is None else reference
             # Probabilities tell the label as logits do.
             decide = CLASSIFICATION.outputs.predicted
-            measured.macro_f1 = CLASSIFICATION.metrics["macro_f1"](labels, predicted)
+            measured.score = CLASSIFICATION.metric(CLASSIFICATION.default_metric)(labels, predicted)
             measured.equal_predictions = float((decide(predicted) == decide(reference)).mean())
             found[side] = measured
     return ServeResult(
@@ -417,7 +417,7 @@ def render_serve(result: ServeResult) -> str:
         )
         lines.append(
             f"{name:<12}{cells}{result.throughput_ratio(name):>7.2f}x{side.memory_bytes / 1e6:>8.0f}"
-            f"{side.macro_f1:>10.4f}{side.equal_predictions:>9.2%}"
+            f"{side.score:>10.4f}{side.equal_predictions:>9.2%}"
         )
     lines += [f"{name:<12} left out: {why}" for name, why in result.left_out.items()]
     ratio = result.memory_ratio()

@@ -12,7 +12,8 @@ import numpy as np
 from tunebench.choosing.rule import CANDIDATES, Design, Facts, Shape, design, settings_of
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.rules import split_ref
-from tunebench.data.tokens import tokenize, tokenizer_fingerprint
+from tunebench.data.tokenizer import tokenizer_fingerprint
+from tunebench.data.tokens import tokenize
 from tunebench.errors import ConfigError, TunebenchError, raise_all
 from tunebench.execution.checks import available, check_sizes
 from tunebench.execution.estimates import estimate_runs

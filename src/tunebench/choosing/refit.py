@@ -134,7 +134,7 @@ def open_refit(
     test = refit.dataset.test
     if refit.measured:
         found = run.read_predictions()
-        logits, labels = found["logits"], found["labels"].astype(np.int64)
+        logits, labels = found["logits"], refit.dataset.task.outputs.truth(found["labels"])
     else:
         parts = run_parts(refit.spec, refit.dataset)
         device = devices.resolve_device("cpu")

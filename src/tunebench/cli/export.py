@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +45,7 @@ def export(
     from tunebench.inference.export import export_run
     from tunebench.inference.export.push import check_repository, upload_list
     from tunebench.inference.export.push import push as upload
+    from tunebench.tasks.registry import metric_label
 
     if dry_run and push is None:
         raise typer.BadParameter("it says what --push would upload, so it needs --push", param_hint="--dry-run")
@@ -63,12 +64,16 @@ def export(
     out.print(f"Run: {done.facts['run_id']}", markup=False)
     out.print(
         f"On {check['texts']} texts: {check['equal_predictions']:.2%} equal predictions, largest logit difference "
-        f"{check['largest_logit_difference']:.2g}, macro F1 {check['f1_before']:.4f} -> "
-        f"{check['f1_after']:.4f}"
+        f"{check['largest_logit_difference']:.2g}, {metric_label(check['metric'])} "
+        f"{_score(check['score_before'])} -> {_score(check['score_after'])}"
     )
     out.print(f"Export: {done.folder} ({file_size(check['bytes'])})", markup=False)
     if url is not None:
         out.print(f"Uploaded: {url}", markup=False)
+
+
+def _score(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.4f}"
 
 
 @app.command(epilog='Example: tunebench predict models/reviews "a lovely film" "a dull one"')
@@ -103,7 +108,7 @@ def predict(
     threads: Annotated[int | None, typer.Option(help="Number of threads.", min=1, max=1024)] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
 ) -> None:
-    """Print the most likely label and its probability for each text, in order; of several labels, all."""
+    """Print the most likely label and its probability for each text, in order; or all its labels, or its number."""
     if json_:
         format_ = "jsonl"
     if format_ not in ("jsonl", "csv"):
@@ -119,7 +124,7 @@ def predict(
         raise typer.BadParameter("it names what to read of --csv FILE or --jsonl FILE", param_hint=option)
     names = named if named is None else [named] if columns is None else named.split(",")
     from tunebench.inference.predictor import load
-    from tunebench.inference.stream import predict_stream, read_texts
+    from tunebench.inference.stream import answer_of, predict_stream, read_texts
 
     predictor = load(path, device=device, threads=threads, precision=precision)  # type: ignore[arg-type]
     source = read_texts(
@@ -130,30 +135,35 @@ def predict(
         jsonl_file=jsonl_file,
         columns=names,
     )
-    write = _writer(format_, several=not predictor.artifact.task.exclusive)
+    write = _writer(format_, answer_of(predictor.artifact.task))
     for prediction in predict_stream(predictor, source):
         write(asdict(prediction))
 
 
-def _writer(style: str, *, several: bool) -> Any:
-    """Return what writes one line; the header of CSV is written at once."""
+def _writer(style: str, kind: type[Any]) -> Any:
+    """Return what writes one line, of answers of a kind; the header of CSV is written at once."""
     if style == "csv":
-        from tunebench.report.tables.render import csv_cell
-
         rows = csv.writer(sys.stdout, lineterminator="\n")
-        rows.writerow(["labels", "probabilities"] if several else ["label", "probability"])
-        if several:
-            return lambda found: rows.writerow([json.dumps(value) for value in _rounded(found).values()])
-        return lambda found: rows.writerow([csv_cell(found["label"]), f"{found['probability']:.6f}"])
-    return lambda found: sys.stdout.write(json.dumps(_rounded(found)) + "\n")
+        rows.writerow([field.name for field in fields(kind)])
+        return lambda found: rows.writerow([_csv_value(value, kind.digits) for value in found.values()])
+
+    def write(found: dict[str, Any]) -> None:
+        shown = {name: _rounded(value, kind.digits) for name, value in found.items()}
+        sys.stdout.write(json.dumps(shown) + "\n")
+
+    return write
 
 
-def _rounded(found: dict[str, Any]) -> dict[str, Any]:
-    """Round probabilities to six digits; single ones, and those of several labels."""
+def _csv_value(value: Any, digits: str) -> str:
+    from tunebench.report.tables.render import csv_cell
 
-    def rounded(value: Any) -> Any:
-        if isinstance(value, (tuple, list)):
-            return [rounded(one) for one in value]
-        return round(value, 6) if isinstance(value, float) else value
+    if isinstance(value, float):
+        return format(value, digits)
+    return csv_cell(value) if isinstance(value, str) else json.dumps(_rounded(value, digits))
 
-    return {name: rounded(value) for name, value in found.items()}
+
+def _rounded(value: Any, digits: str) -> Any:
+    """Return a value, or each of several, with no more digits than the format has."""
+    if isinstance(value, (tuple, list)):
+        return [_rounded(one, digits) for one in value]
+    return float(format(value, digits)) if isinstance(value, float) else value

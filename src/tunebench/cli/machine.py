@@ -111,3 +111,18 @@ def bench(
 def version() -> None:
     """Print the version."""
     out.print(__version__)
+
+
+def _version_option(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version_option, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the command line itself; what they do happens while they are parsed."""

@@ -60,6 +60,8 @@ class SplitAudit:
         empty: Texts without a visible character; pairs where one of the two is.
         sides: By column, the characters of the texts of pairs; nothing where texts are no pairs.
         labels_per_text: How many texts have how many labels; ``None`` where each has one.
+        numbers: Mean, standard deviation (``sd``), minimum, median and maximum of the numbers to predict; nothing
+            where texts have labels.
     """
 
     examples: int
@@ -72,6 +74,7 @@ class SplitAudit:
     empty: int
     sides: dict[str, LengthSummary] = field(default_factory=dict)
     labels_per_text: dict[int, int] | None = None
+    numbers: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ def audit(
 def _audit_split(
     split: Split, dataset: TextDataset, tokens: np.ndarray | None, max_length: int | None
 ) -> SplitAudit:
-    names = dataset.label_names
+    names = dataset.label_names if dataset.task.labelled else ()
     counts = dataset.task.counts(split.labels, len(names))
     labels = labels_by_text(split)
     return SplitAudit(
@@ -204,7 +207,8 @@ def _audit_split(
         duplicates=len(split) - len(labels),
         conflicting=sum(len(found) > 1 for found in labels.values()),
         empty=sum(any(map(is_blank, sides_of(text))) for text in split.texts),
-        labels_per_text=None if dataset.task.exclusive else _labels_per_text(split),
+        labels_per_text=_labels_per_text(split) if split.labels.ndim > 1 else None,
+        numbers=dataset.task.summary(split.labels),
     )
 
 
@@ -252,6 +256,12 @@ def _warnings(splits: Mapping[str, SplitAudit], max_length: int | None) -> list[
     return lines if absent is None else [*lines, f"test: {absent}"]
 
 
+def describe_numbers(numbers: Mapping[str, float]) -> str:
+    """Write the numbers of a part as :attr:`SplitAudit.numbers` has them, on a line."""
+    mean, sd, low, middle, high = (f"{numbers[key]:.4g}" for key in ("mean", "sd", "minimum", "median", "maximum"))
+    return f"mean {mean}, standard deviation {sd}, median {middle}, from {low} to {high}"
+
+
 def absent_classes(per_class: Mapping[str, int]) -> str | None:
     """Say which classes a test part lacks, and what macro F1 can reach then; ``None`` where it has all."""
     absent = [label for label, count in per_class.items() if not count]
@@ -271,11 +281,12 @@ def _split_warnings(split: SplitAudit, max_length: int | None) -> list[str]:
     if split.duplicates:
         lines.append(f"{split.duplicates} texts are copies of earlier ones.")
     if split.conflicting:
-        several = split.labels_per_text is not None
-        what = "stand more than once, with different labels" if several else "have more than one label"
+        what = "have more than one label"
+        if split.labels_per_text is not None or split.numbers:
+            what = f"stand more than once, with different {'numbers' if split.numbers else 'labels'}"
         lines.append(f"{split.conflicting} texts {what}.")
-    top = max(split.per_class, key=lambda label: split.per_class[label])
-    if split.labels_per_text is None and split.per_class[top] > NEAR_CONSTANT * split.examples:
+    top = max(split.per_class, key=lambda label: split.per_class[label], default="")
+    if split.per_class and split.labels_per_text is None and split.per_class[top] > NEAR_CONSTANT * split.examples:
         lines.append(
             f"{split.share[top]:.1%} of the labels are {top!r}; a model that always answers it has this accuracy."
         )

@@ -61,6 +61,20 @@ class KeptLabels(ABC, Generic[_Value]):
     def flat(self) -> list[Label]:
         """All labels of all rows, one after the other."""
 
+    def classes(self, *, where: str, name: str, declared: Sequence[str] | None, by_likeness: bool) -> Classes:
+        """Return what a model of these labels, those of training, gives; see :func:`find_classes`.
+
+        Args:
+            where: The split's name, for messages.
+            name: The column's name, for what has no names of its own.
+            declared: Names of the classes in the order of the source, if it declares them.
+            by_likeness: Make one class of labels that look alike.
+
+        Raises:
+            DataError: There is nothing to learn.
+        """
+        return find_classes(self.flat, where=where, declared=declared, by_likeness=by_likeness)
+
     @abstractmethod
     def encoded(self, classes: Classes, *, where: str) -> np.ndarray:
         """Return the labels as the task has them.
@@ -325,12 +339,16 @@ def _complaints(
     if lists:
         errors.append(
             DataError(
-                f"{where}: {len(lists)} of {len(values)} labels are lists ({named_rows(lists, numbers)}); "
-                "data.task: single_label asks for one label per text.",
+                f"{where}: {len(lists)} of {len(values)} labels are lists ({named_rows(lists, numbers)}), "
+                "and the task has one label per text.",
                 value=values[lists[0]],
                 allowed="one label per text: a string, a whole number, or true and false",
-                fix="drop data.task: single_label, so that a text may have several; or name another label column: "
-                "data.label_column",
+                fix=(
+                    "--set data.task=multi_label lets a text have several"
+                    if where == "train"
+                    else "write one label per text, as train has them; or lists in train, too"
+                )
+                + "; or name another label column: --set data.label_column=NAME",
             )
         )
     if odd:
@@ -454,8 +472,16 @@ def _check_number(groups: Mapping[Label, Any], labels: Sequence[Label], where: s
         raise DataError(
             f"{where}: {len(groups)} classes among {len(labels)} texts; this does not look like labels.",
             value=listed(map(str, labels)),
-            fix="name the label column: data.label_column",
+            fix=_instead(groups),
         )
+
+
+def _instead(classes: Iterable[Label]) -> str:
+    """Say what to do about too many classes: whole numbers may be meant as numbers."""
+    name = "name the label column: --set data.label_column=NAME"
+    if all(isinstance(label, int) for label in classes):
+        return f"if they are numbers to predict, --set data.task=regression; else {name}"
+    return name
 
 
 def _in_order(groups: Iterable[Label], declared: Sequence[str]) -> tuple[Label, ...]:

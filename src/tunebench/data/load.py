@@ -12,7 +12,7 @@ import numpy as np
 from tunebench.data.columns import Columns, find_columns, unused_columns
 from tunebench.data.hub import read_hub
 from tunebench.data.inputs import Inputs
-from tunebench.data.labels import Classes, Label, check_choices, find_classes, is_missing
+from tunebench.data.labels import Classes, Label, check_choices, is_missing
 from tunebench.data.more_columns import check_named, column_notes, named_columns
 from tunebench.data.packaged import DATASETS
 from tunebench.data.part_names import PARTS
@@ -71,7 +71,7 @@ def load_dataset(config: DataConfig, *, recorded: DataRef | None = None) -> Text
         )
         for part, table in raw.parts.items()
     }
-    classes, encoded = _encode(rows, target, config, problems)
+    classes, encoded = _encode(rows, target, columns.label, config, problems)
     raise_all(problems.found)
     assert classes is not None
     splits = {
@@ -152,7 +152,7 @@ def _text_roles(inputs: Inputs) -> dict[str, str]:
 
 
 def _encode(
-    rows: dict[str, Rows], target: Target, config: DataConfig, problems: _Problems
+    rows: dict[str, Rows], target: Target, column: str, config: DataConfig, problems: _Problems
 ) -> tuple[Classes | None, dict[str, np.ndarray]]:
     """Find the classes of the training rows, and the class of every row."""
     labels = {where: part.labels for where, part in rows.items() if part.labels is not None}
@@ -162,9 +162,9 @@ def _encode(
     found = frozenset[Label]().union(*(part.found for part in labels.values()))
     problems.catch(lambda: check_choices(config.labels, found))
     classes = problems.catch(
-        lambda: find_classes(
-            train.flat,
+        lambda: train.classes(
             where="train",
+            name=column,
             declared=target.values.declared or None,
             by_likeness=config.labels.merge == "alike",
         )

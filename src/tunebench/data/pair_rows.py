@@ -6,13 +6,13 @@ segment in the bits above. So a row holds all that a model reads, whoever stores
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from tunebench.data.tokenizer import undisturbed
 from tunebench.errors import ModelError
 
 if TYPE_CHECKING:
@@ -185,8 +185,8 @@ def pair_form(tokenizer: PreTrainedTokenizerBase, single: tuple[int, int]) -> Pa
     Raises:
         ModelError: It changes the tokens of the texts, or its own differ from pair to pair.
     """
-    tokenizer = copy.deepcopy(tokenizer)
-    found = {next(_forms(tokenizer, *probe, single), None) for probe in _PROBES}
+    with undisturbed(tokenizer):
+        found = {next(_forms(tokenizer, *probe, single), None) for probe in _PROBES}
     (form,) = found if len(found) == 1 else (None,)
     if form is None or not (form.between or form.marks_sides):
         raise ModelError(

@@ -120,8 +120,9 @@ class DataConfig(ReadOptions):
         default=None, description="makes one text of several columns: a template such as '{title}. {body}'"
     )
     label_column: ColumnName | None = None
-    task: Literal["single_label", "multi_label"] | None = Field(
-        default=None, description="whether a text has one label or several; unset, the label column tells"
+    task: Literal["single_label", "multi_label", "regression"] | None = Field(
+        default=None,
+        description="whether a text has one label, several, or a number to predict; unset, the label column tells",
     )
     label_delimiter: str | None = Field(
         default=None, min_length=1, max_length=10, description="between several labels of a text, such as |"
@@ -154,8 +155,13 @@ class DataConfig(ReadOptions):
             raise ValueError("label_delimiter and label_columns are two ways to write labels; drop one of them")
         if self.label_columns and self.label_column is not None:
             raise ValueError("label_column and label_columns both name the labels; drop one of them")
-        if given and self.task == "single_label":
-            raise ValueError(f"{given[0]} is for several labels a text; drop it, or task: single_label")
+        if given and self.task not in (None, "multi_label"):
+            raise ValueError(f"{given[0]} is for several labels a text; drop it, or task: {self.task}")
+        renamed = [name for name in ("drop", "merge") if getattr(self.labels, name)]
+        if renamed and self.task == "regression":
+            raise ValueError(
+                f"labels.{renamed[0]} is for labels, and task: regression has numbers; drop one of them"
+            )
         if self.label_columns and len(set(self.label_columns)) < len(self.label_columns):
             raise ValueError("label_columns names a column twice")
         return self

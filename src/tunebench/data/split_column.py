@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,34 +54,7 @@ def split_by_column(raw: RawData, config: DataConfig) -> RawData:
     values = table.values(name)
     if name in table.class_names:
         values = use_names(values, table.class_names[name])
-    rows: dict[str, list[int]] = {part: [] for part in PARTS}
-    unknown: Counter[str] = Counter()
-    for row, value in enumerate(values):
-        part = part_named(value) if isinstance(value, str) else None
-        if part is None:
-            unknown[_called(value)] += 1
-        else:
-            rows[part].append(row)
-    if unknown:
-        raise DataError(
-            f"{sum(unknown.values())} of {len(values)} rows have a value in {name!r} that names no part.",
-            value=listed((f"{value}: {count}" for value, count in unknown.most_common()), 10),
-            allowed=_ALLOWED,
-            fix="rename or remove these values, or drop data.split_column",
-        )
-    counts = ", ".join(f"{part}: {len(found)}" for part, found in rows.items())
-    if not rows["train"] or len(rows["train"]) == len(values):
-        only = bool(rows["train"])
-        raise DataError(
-            f"The column {name!r} says train of every row, so it splits nothing."
-            if only
-            else f"The column {name!r} leaves nothing to train on.",
-            value=counts,
-            allowed="rows of train, and of validation, test or both",
-            fix="drop data.split_column: a test part is then held out"
-            if only
-            else "name another data.split_column",
-        )
+    rows = _rows_of_parts(values, name)
     spelled = {part: sorted({values[row] for row in found}) for part, found in rows.items()}
     tables = {
         part: table.only(found, f"{name!r} is {' or '.join(spelled[part])}")
@@ -102,6 +76,36 @@ def split_by_column(raw: RawData, config: DataConfig) -> RawData:
         test=tables.get("test"),
         validation=tables.get("validation"),
         passed_over=passed_over,
+    )
+
+
+def _rows_of_parts(values: Sequence[Any], column: str) -> dict[str, list[int]]:
+    """Return the positions of each part's rows; every part has an entry."""
+    rows: dict[str, list[int]] = {part: [] for part in PARTS}
+    unknown: Counter[str] = Counter()
+    for row, value in enumerate(values):
+        part = part_named(value) if isinstance(value, str) else None
+        if part is None:
+            unknown[_called(value)] += 1
+        else:
+            rows[part].append(row)
+    if unknown:
+        raise DataError(
+            f"{sum(unknown.values())} of {len(values)} rows have a value in {column!r} that names no part.",
+            value=listed((f"{value}: {count}" for value, count in unknown.most_common()), 10),
+            allowed=_ALLOWED,
+            fix="rename or remove these values, or drop data.split_column",
+        )
+    if rows["train"] and len(rows["train"]) < len(values):
+        return rows
+    only = bool(rows["train"])
+    raise DataError(
+        f"The column {column!r} says train of every row, so it splits nothing."
+        if only
+        else f"The column {column!r} leaves nothing to train on.",
+        value=", ".join(f"{part}: {len(found)}" for part, found in rows.items()),
+        allowed="rows of train, and of validation, test or both",
+        fix="drop data.split_column: a test part is then held out" if only else "name another data.split_column",
     )
 
 

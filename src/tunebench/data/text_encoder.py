@@ -10,7 +10,8 @@ import numpy as np
 
 from tunebench.data.pair_rows import PairCut, PairForm, pair_form
 from tunebench.data.text import Text, by_side
-from tunebench.data.tokens import make_cut, special_tokens, whole_ids
+from tunebench.data.tokenizer import special_tokens, whole_ids
+from tunebench.data.tokens import make_cut
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -7,10 +7,8 @@ truncation, and the data audit, since a cut only drops ids.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import itertools
-import json
 import logging
 import os
 import shutil
@@ -18,12 +16,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from tunebench.data.pair_rows import PairCut, TokenizedPairs, TokenRows, pair_form
 from tunebench.data.text import Text, by_side
+from tunebench.data.tokenizer import special_tokens, undisturbed, whole_ids
 from tunebench.data.types import texts_digest
 from tunebench.errors import ModelError
 from tunebench.files import is_regular
@@ -36,8 +35,6 @@ _LOG = logging.getLogger(__name__)
 _FORMAT = 2
 #: Texts, and about how many characters, that are tokenised together: a token takes some hundred bytes meanwhile.
 _BATCH, _BATCH_CHARACTERS = 1000, 1 << 18
-#: Arguments that a tokenizer was made with, and that have no effect on its ids.
-_NO_CONTENT = ("name_or_path", "model_max_length", "tokenizer_class", "backend", "added_tokens_decoder")
 
 
 @dataclass(frozen=True)
@@ -108,33 +105,6 @@ class TokenizedTexts:
         if self._cut is not None:
             raise ValueError("texts that were cut cannot be cut again: what was dropped is not there")
         return TokenizedTexts(self._ids, self._offsets, self._index, cut)
-
-
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return 32 hex digits of sha256 over what decides the ids.
-
-    Truncation and padding, which every call sets, and the maximum length are left out: the same
-    files give the same fingerprint whatever was done with the object.
-    """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        state: Any = json.loads(backend.to_str())
-        state["truncation"] = state["padding"] = None
-    else:
-        options = {
-            key: value
-            for key, value in tokenizer.init_kwargs.items()
-            if key not in _NO_CONTENT
-            and not key.endswith("_file")
-            and isinstance(value, (str, int, float, bool, type(None)))
-        }
-        added = {str(token): i for token, i in tokenizer.get_added_vocab().items()}
-        state = [type(tokenizer).__name__, tokenizer.get_vocab(), added, options]
-    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-    # Not in the backend's JSON: whether "[SEP]" in a text is a special token or seven characters.
-    literal = bool(getattr(tokenizer, "split_special_tokens", False))
-    content = json.dumps([state, special, literal], sort_keys=True)
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 #: What :func:`preload` was given.
@@ -229,44 +199,6 @@ def make_cut(
     return Cut(before + first, room - first + after)
 
 
-def whole_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Return the token ids of whole texts, special tokens included; ends the tokenizer's own truncation."""
-    found: list[list[int]] = tokenizer(
-        list(texts),
-        truncation=False,
-        padding=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )["input_ids"]
-    return found
-
-
-def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-    """Return how many special tokens a tokenizer puts before and after a single text.
-
-    Raises:
-        ModelError: It puts them elsewhere, or not the same number every time.
-    """
-    tokenizer = copy.deepcopy(tokenizer)
-    found = set()
-    for probe in ("a", "b c", "one two three four five"):
-        ids, bare = (
-            tokenizer(probe, add_special_tokens=added, truncation=False, padding=False, verbose=False)["input_ids"]
-            for added in (True, False)
-        )
-        starts = range(len(ids) - len(bare) + 1)
-        found.add(next(((i, len(ids) - len(bare) - i) for i in starts if ids[i : i + len(bare)] == bare), None))
-    if len(found) != 1 or None in found:
-        raise ModelError(
-            "Texts cannot be cut: the tokenizer puts special tokens elsewhere than before and after a text.",
-            value=type(tokenizer).__name__,
-        )
-    (both,) = found
-    assert both is not None
-    return both
-
-
 def whole_tokens(
     texts: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
@@ -316,17 +248,16 @@ def _run(
     tokenizer: PreTrainedTokenizerBase,
     on_progress: Callable[[int, int], None] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    # A copy: calling a tokenizer changes its truncation.
-    tokenizer = copy.deepcopy(tokenizer)
     ids: list[np.ndarray] = []
     lengths: list[int] = [0]
-    for start, end in _batches(texts):
-        rows = whole_ids(tokenizer, texts[start:end])
-        lengths += [len(row) for row in rows]
-        # One flat array a batch: lists of Python integers would take ten times the room.
-        ids.append(np.fromiter(itertools.chain.from_iterable(rows), np.int32, sum(map(len, rows))))
-        if on_progress is not None:
-            on_progress(end, len(texts))
+    with undisturbed(tokenizer):
+        for start, end in _batches(texts):
+            rows = whole_ids(tokenizer, texts[start:end])
+            lengths += [len(row) for row in rows]
+            # One flat array a batch: lists of Python integers would take ten times the room.
+            ids.append(np.fromiter(itertools.chain.from_iterable(rows), np.int32, sum(map(len, rows))))
+            if on_progress is not None:
+                on_progress(end, len(texts))
     return _joined(ids), np.cumsum(lengths, dtype=np.int64)
 
 

@@ -30,7 +30,7 @@ class Split:
     Attributes:
         texts: The texts: all strings, or all pairs.
         labels: A row a text, in the form that the data set's task has them: for one label a text, int64 of
-            shape ``(texts,)``, indices into the data set's label names.
+            shape ``(texts,)``, indices into the data set's label names; for one number a text, doubles.
         groups: The group of each text; None where no column names it.
         times: The time of each text, of a type that can be sorted; None where no column names it.
 
@@ -54,7 +54,7 @@ class Split:
     def digest(self) -> str:
         """32 hex digits of sha256 over texts and labels."""
         digest = hashlib.sha256(texts_digest(self.texts))
-        digest.update(self.labels.astype("<i8").tobytes())
+        digest.update(label_bytes(self.labels))
         return digest.hexdigest()[:32]
 
     def __len__(self) -> int:
@@ -63,12 +63,12 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class TextDataset:
-    """A classification data set.
+    """Texts, and what is to be learned of them.
 
     Attributes:
         source: Where it came from, as the user named it.
         revision: Commit of the Hub repository; ``None`` for anything else.
-        label_names: One name per class, in label order.
+        label_names: One name per class, in label order; of numbers the name of their column.
         train: What may be trained on.
         test: What is scored; ``None`` when the source has no test split.
         reading: What was read of the source, and what was passed over; no part of the fingerprint.
@@ -161,8 +161,13 @@ class TextDataset:
                 digest.update(b"\0")
                 continue
             digest.update(b"\1" + texts_digest(split.texts))
-            digest.update(split.labels.astype("<i8").tobytes())
+            digest.update(label_bytes(split.labels))
         return digest.hexdigest()[:32]
+
+
+def label_bytes(labels: np.ndarray) -> bytes:
+    """Return labels as bytes that are the same on every machine: integers, or doubles."""
+    return labels.astype("<f8" if np.issubdtype(labels.dtype, np.floating) else "<i8").tobytes()
 
 
 def _first_of_each(values: Sequence[Text]) -> np.ndarray:

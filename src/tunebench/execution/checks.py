@@ -94,22 +94,23 @@ def check_task(study: StudyConfig, task: Task) -> list[TunebenchError]:
                 fix=f"set metric: {task.default_metric}",
             )
         )
-    if study.thresholds == "tuned" and (task.exclusive or study.selection != "validation"):
-        needs = "several labels a text" if task.exclusive else "a validation part to choose on"
+    if study.thresholds == "tuned" and (not task.thresholded or study.selection != "validation"):
+        needs = "a validation part to choose on" if task.thresholded else "several labels a text"
         errors.append(
             ConfigError(
                 f"thresholds: tuned needs {needs}.",
-                value=task.label if task.exclusive else f"selection: {study.selection}",
-                fix="remove thresholds" + ("" if task.exclusive else ", or set selection: validation"),
+                value=f"selection: {study.selection}" if task.thresholded else task.label,
+                fix="remove thresholds" + (", or set selection: validation" if task.thresholded else ""),
             )
         )
     for label, config in study.strategies.items():
-        tasks = STRATEGIES[config.kind].tasks
+        strategy = STRATEGIES[config.kind]
+        tasks = strategy.tasks
         if tasks is not None and task.name not in tasks:
             able = [name for name, found in STRATEGIES.items() if found.tasks is None or task.name in found.tasks]
             errors.append(
                 PlanError(
-                    f"Strategy {label!r} cannot learn {task.label}.",
+                    f"Strategy {label!r} cannot learn {task.label}: {strategy.tasks_reason}.",
                     value=config.kind,
                     allowed=", ".join(able),
                     fix=f"remove strategies.{label}",

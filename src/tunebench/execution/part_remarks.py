@@ -36,7 +36,7 @@ def _lacking(
     study: StudyConfig, dataset: TextDataset, splits: SplitRef | None, *, most: int, test_size: int
 ) -> list[str]:
     """Say which labels a part lacks, where parts need not hold all of them; of several draws, in the first."""
-    if dataset.task.exclusive:
+    if not dataset.task.thresholded:
         return []
     cut = cuts_of(study, splits, test_size)[0]
     how = "above 0.5. thresholds: tuned chooses one for each label on validation"
@@ -79,11 +79,11 @@ def _validation(study: StudyConfig, dataset: TextDataset) -> list[str]:
     )
     if study.validation_fraction:
         line += f" validation_fraction: {study.validation_fraction:g} has no effect."
+    if not dataset.task.exclusive:
+        return [line]  # of several labels it is said below, with the other parts
     counts = dataset.task.counts(own.labels, len(dataset.label_names))
     absent = [name for name, count in zip(dataset.label_names, counts, strict=True) if not count]
-    # Of several labels it is said below, with the other parts.
-    lacks = absent and dataset.task.exclusive
-    return [line, f"note: validation has no example of {listed(absent)}."] if lacks else [line]
+    return [line, f"note: validation has no example of {listed(absent)}."] if absent else [line]
 
 
 def _test(study: StudyConfig, dataset: TextDataset, splits: SplitRef | None, test_size: int) -> list[str]:

@@ -23,6 +23,7 @@ from tunebench.study.spec import RunSpec
 if TYPE_CHECKING:
     from tunebench.models.architectures import Architecture
     from tunebench.models.weights import Base
+    from tunebench.tasks.base import Task
 
 
 def silent(line: str) -> None:
@@ -103,6 +104,7 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
     except TunebenchError as error:
         errors.append(error)
     if dataset is not None:
+        study = _with_metric(study, dataset.task, tell)
         splits = split_ref(dataset, validates=study.held_out_fraction > 0)
         most, scored = available(study, dataset, splits)
         for line in part_remarks(study, dataset, splits, most=most, test_size=scored):
@@ -123,6 +125,17 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
     for line in base.remarks(base_head):
         tell(line)
     return Resolved(study, model, architecture, base_head, dataset, splits, begun)
+
+
+def _with_metric(study: StudyConfig, task: Task, tell: Callable[[str], None]) -> StudyConfig:
+    """Return a study that names no metric with that of its task."""
+    if "metric" in study.model_fields_set or study.metric == task.default_metric:
+        return study
+    tell(
+        f"note: the metric is {task.default_metric}, the default for {task.label}; metric: NAME sets another "
+        f"({', '.join(task.metrics)})."
+    )
+    return study.model_copy(update={"metric": task.default_metric})
 
 
 def _load_model(study: StudyConfig) -> tuple[ModelRef, Architecture, Base]:

@@ -194,7 +194,8 @@ def audit_data(
 ) -> Audit:
     """Audit a loaded data set, counting tokens with a model's tokenizer."""
     from tunebench.data.audit import audit
-    from tunebench.data.tokens import tokenize, tokenizer_fingerprint
+    from tunebench.data.tokenizer import tokenizer_fingerprint
+    from tunebench.data.tokens import tokenize
     from tunebench.files import default_cache_dir
     from tunebench.models.loading import load_tokenizer, model_folder
 

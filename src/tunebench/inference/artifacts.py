@@ -25,7 +25,6 @@ from tunebench.models.checks import (
     PICKLED,
     check_tokenizer_files,
     pickled_weights,
-    refuse_other_problems,
     refuse_trainer_output,
 )
 from tunebench.models.loading import model_folder, resolve_model
@@ -39,6 +38,7 @@ from tunebench.study.spec import RunSpec
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.registry import task_of
+from tunebench.tasks.regression import REGRESSION
 from tunebench.training.linear.exports import LINEAR_FILE, LINEAR_WEIGHTS, linear_facts
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
     )
     base_config = read_foreign_json(base_folder / "config.json")
     own = read_foreign_json(folder / "config.json") if (folder / "config.json").exists() else {}
-    refuse_other_problems(own or base_config, str(folder) if own else f"{folder}, of its base {base.source}")
+    task = _task((own or base_config).get("problem_type"), facts, folder)
     classes = _head_classes(tensor_shapes(folder / ADAPTER_WEIGHTS))
     names = _label_names(own) or _label_names(base_config)
     if classes is not None and (names is None or len(names) != classes):
@@ -242,12 +242,12 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         path=folder,
         name=folder.name,
         format="adapter",
-        label_names=_several(names or ("LABEL_0", "LABEL_1"), folder),
+        label_names=_checked_names(names or ("LABEL_0", "LABEL_1"), task, folder),
         max_length=_max_length(tokens, base_config, virtual_tokens=config.get("num_virtual_tokens") or 0),
         truncation=truncation,
         head_share=head_share,
         base=base,
-        task=_task((own or base_config).get("problem_type"), facts, folder),
+        task=task,
         inputs=_inputs(facts, folder),
     )
 
@@ -275,11 +275,11 @@ def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Art
     if not (folder / "config.json").exists():
         raise ModelError("There is no config.json, which holds the label names.", value=str(folder))
     config = read_foreign_json(folder / "config.json")
-    refuse_other_problems(config, str(folder))
+    task = _task(config.get("problem_type"), facts, folder)
     check_tokenizer_files(folder, str(folder))
     names = _label_names(config)
     if names is not None:
-        _several(names, folder)
+        _checked_names(names, task, folder)
     classes = None
     if kind == "merged":
         stored = [tensor_shapes(file) for file in sorted(folder.glob("*.safetensors"))]
@@ -298,11 +298,11 @@ def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Art
         path=folder,
         name=folder.name,
         format=kind,
-        label_names=_several(names, folder),
+        label_names=_checked_names(names, task, folder),
         max_length=_max_length(folder, config),
         truncation=truncation,
         head_share=head_share,
-        task=_task(config.get("problem_type"), facts, folder),
+        task=task,
         inputs=_inputs(facts, folder),
     )
 
@@ -324,9 +324,21 @@ def _configured_classes(config: Mapping[str, Any]) -> int:
     return count if isinstance(count, int) and count > 0 else 2
 
 
-def _several(names: tuple[str, ...], folder: Path) -> tuple[str, ...]:
-    if len(names) < 2:
-        raise ModelError("This model has a single output; it is not a classifier.", value=str(folder))
+def _checked_names(names: tuple[str, ...], task: Task, folder: Path) -> tuple[str, ...]:
+    """Return the names of a model's outputs, which are as many as its task has."""
+    if task.labelled and len(names) < 2:
+        raise ModelError(
+            "This model has a single output; it is not a classifier.",
+            value=str(folder),
+            fix=f'if it predicts numbers, write "problem_type": "{REGRESSION.problem_type}" into its config.json',
+        )
+    if not task.labelled and len(names) > 1:
+        raise ModelError(
+            f"This model predicts {len(names)} numbers for each text.",
+            value=f"{folder}: {', '.join(names)}",
+            allowed="one number",
+            fix="use it with Transformers",
+        )
     return names
 
 

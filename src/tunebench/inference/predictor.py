@@ -155,7 +155,11 @@ class Predictor:
         self.model = model
 
     def __repr__(self) -> str:
-        return f"Predictor({self.name!r}, {self.format}, {len(self.label_names)} classes)"
+        return f"Predictor({self.name!r}, {self.format}, {len(self.label_names)} {self._counted})"
+
+    @property
+    def _counted(self) -> str:
+        return "classes" if self.artifact.task.labelled else "number"
 
     @property
     def pad_id(self) -> int:
@@ -198,7 +202,8 @@ class Predictor:
     def predict(self, texts: Sequence[Text]) -> np.ndarray:
         """Return the name of the likeliest label of each text, ``(texts,)``; see :meth:`predict_logits`.
 
-        Where a text may have several labels, it is a tuple of the names of those above their thresholds.
+        Where a text may have several labels, it is a tuple of the names of those above their thresholds. Of a model
+        that predicts numbers, it is the number, in the unit of the data.
         """
         return self.outputs.named(self.outputs.predicted(self.predict_logits(texts)), self.label_names)
 
@@ -206,7 +211,14 @@ class Predictor:
         """Return probabilities, float32 ``(texts, classes)``; see :meth:`predict_logits`.
 
         Rows sum to 1, unless a text may have several labels: then each label has a probability of its own.
+
+        Raises:
+            ConfigError: The model predicts numbers.
         """
+        if not self.artifact.task.labelled:
+            raise ConfigError(
+                "This model predicts numbers, which have no probabilities.", value=self.name, fix="use predict"
+            )
         return self.outputs.probabilities(self.predict_logits(texts))
 
 

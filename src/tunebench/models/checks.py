@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import read_foreign_json
 from tunebench.models.architectures import ARCHITECTURES, unknown_architecture
 from tunebench.models.weights import INDEX_FILE, SINGLE_FILE, few_of
-from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -200,25 +199,6 @@ def check_token_ids(tokenizer: PreTrainedTokenizerBase, rows: int | None, folder
             value=f"{folder}: {few_of([f'{token} = {number}' for number, token in outside])}",
             fix="use the tokenizer that was saved with the weights; or, if tokens were added for training, "
             "call model.resize_token_embeddings(len(tokenizer)), and save both",
-        )
-
-
-def refuse_other_problems(config: Mapping[str, Any], source: str) -> None:
-    """Raise if a model was trained for something that is no task here.
-
-    Args:
-        config: The content of its config.json.
-        source: What the user called it.
-
-    Raises:
-        ModelError: It was; for numbers, say.
-    """
-    if config.get("problem_type") == "regression":
-        raise ModelError(
-            "The model was trained to give each text a number; it is not a classifier.",
-            value=f"{source}: problem_type: regression",
-            allowed=f"problem_type: {', '.join(task.problem_type for task in TASKS.values())}, or none",
-            fix="use it with Transformers, or train a classifier: tunebench run",
         )
 
 

@@ -19,6 +19,7 @@ from tunebench.models.bounds import Entry, check_bounds, entries_of
 from tunebench.models.checks import PICKLED_HEAD, check_model_folder, check_token_ids, check_tokenizer_files
 from tunebench.models.reference import ModelRef
 from tunebench.models.weights import SINGLE_LABEL, Base, StoredWeights, refuse_unfit, stored_weights
+from tunebench.tasks.registry import task_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -247,6 +248,10 @@ def load_stored(
     if stored.prefix or dropped or (rows is not None and rows != sorted(rows)):
         tensors = stored.read(without=dropped, rows=rows)
     model, drawn = _load(folder, config, stored, tensors)
+    if task_of(problem_type).outputs.in_units:
+        from tunebench.models.heads import compute_exactly
+
+        compute_exactly(model, architecture)
     return model, drawn
 
 
@@ -293,10 +298,10 @@ def _classifier_config(
             "num_labels": len(names),
             "id2label": names,
             "label2id": {name: i for i, name in names.items()},
+            # With the number of outputs: Transformers checks one against the other.
+            "problem_type": problem_type,
         }
     config = _configuration(folder, **changes)
-    if label_names is not None:
-        config.problem_type = problem_type
     if config.model_type == "modernbert":
         config.reference_compile = False
     return config

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tunebench.errors import ModelError
 from tunebench.files import read_foreign_json
 from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.registry import task_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -257,6 +258,8 @@ class Base:
         what = None
         if not self.head:
             what = "The base has no classification head that could be kept."
+        elif not task_of(problem_type).labelled:
+            what = "A head that predicts numbers is trained on a scale of its own, so it is always a new one."
         elif (self.problem or SINGLE_LABEL) != problem_type:
             trained = {SINGLE_LABEL: "one class per text"}.get(problem_type, "several labels per text")
             what = f"The head of the base was not trained for {trained} ({self.problem or 'no problem_type'})."

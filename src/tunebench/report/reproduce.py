@@ -11,7 +11,7 @@ from tunebench.data.reference import DataConfig
 from tunebench.store.imported import is_imported
 from tunebench.study.config import StrategyConfig, StudyConfig
 from tunebench.study.spec import without_effect
-from tunebench.tasks.registry import TASKS
+from tunebench.tasks.classification import CLASSIFICATION
 
 if TYPE_CHECKING:
     from tunebench.analysis.comparison import Comparison
@@ -74,8 +74,8 @@ def data_of(spec: RunSpec) -> DataConfig | None:
     """Return the data of a run as a study names it; None where parts were drawn by columns that no record names."""
     if spec.splits is not None and (spec.splits.groups or spec.splits.times):
         return None
-    if not TASKS[spec.task].exclusive:
-        return None  # nor is it recorded how several labels were written
+    if spec.task != CLASSIFICATION.name:
+        return None  # nor is it recorded how several labels were written, or in which column numbers stand
     own: Literal["own"] | None = "own" if spec.own_validation else None
     return DataConfig(source=spec.data.source, revision=spec.data.revision, validation=own)
 

@@ -209,12 +209,13 @@ def cost(labels: Sequence[str], title: str, *, score: str, sizes: Sequence[int],
     )
 
 
-def loss(labels: Sequence[str], domain: tuple[float, float]) -> dict[str, Any]:
+def loss(labels: Sequence[str], domain: tuple[float, float], *, unit: str) -> dict[str, Any]:
     """Return losses over the share of training, one seed thin, the mean strong, evaluation dashed.
 
     Args:
         labels: Strategies, in the order of their colours.
         domain: The smallest and the largest loss, so that all panels have one axis.
+        unit: Of the loss.
     """
     x = {
         "field": "x",
@@ -226,7 +227,7 @@ def loss(labels: Sequence[str], domain: tuple[float, float]) -> dict[str, Any]:
     y = {
         "field": "y",
         "type": "quantitative",
-        "title": "Loss (nats)",
+        "title": f"Loss ({unit})",
         "scale": {"domain": list(domain), "nice": True, "zero": False},
         "axis": {"tickCount": 5},
     }

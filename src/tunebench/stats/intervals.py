@@ -12,6 +12,7 @@ from tunebench.stats.joint_counts import (
     JointCounts,
     influence,
     joint_counts,
+    never_differ,
     observed_scores,
     resampled_scores,
     score_covariance,
@@ -70,7 +71,7 @@ def example_interval(
     draws = resampled_scores(cells, metric=metric, resamples=resamples, rng=rng).mean(1)
     effects = influence(cells, metric)
     name = "percentile bootstrap" if effects is None else f"{method} bootstrap"
-    if np.ptp(draws) < 1e-14:
+    if never_differ(draws):
         padded = with_pseudo_examples(cells, runs)
         draws = resampled_scores(padded, metric=metric, resamples=resamples, rng=rng).mean(1)
         low, high = percentile_ends(draws, level)

@@ -20,8 +20,10 @@ from tunebench.stats.results import finite
 RESAMPLES = 1999
 #: Resamples behind the covariance of a metric without a closed form.
 DRAWS = 999
-#: Effects of an example on a score, of the order of ``1 / n``, below this are 0 up to rounding.
+#: Effects of an example on a score, of the order of ``1 / n`` of it, below this are 0 up to rounding.
 _NO_EFFECT = 1e-13
+#: Scores that differ by less than this share of themselves are equal up to rounding.
+_EQUAL = 1e-14
 #: Counts held in memory at a time.
 _CHUNK = 4_000_000
 
@@ -32,12 +34,13 @@ class JointCounts:
 
     Attributes:
         labels: True class of each cell, shape ``(cells,)``; or which labels it has, 0/1 of shape
-            ``(cells, classes)``.
+            ``(cells, classes)``; or its number, doubles of shape ``(cells,)``.
         predictions: Predicted class by predictor and cell, shape ``(predictors, cells)``; or one value a class,
             ``(predictors, cells, classes)``, where each example is a cell of its own. That is also the form of
-            predictions where an example has several labels: 0 or 1, or one value a label.
+            predictions where an example has several labels: 0 or 1, or one value a label. Of numbers the predicted
+            ones, ``(predictors, cells)``, each example a cell of its own.
         counts: Examples in each cell, shape ``(cells,)``.
-        classes: Number of classes.
+        classes: Number of classes; 1 for numbers.
     """
 
     labels: np.ndarray
@@ -55,7 +58,8 @@ def joint_counts(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -
     """Count the distinct combinations.
 
     Args:
-        labels: Integers of shape ``(n,)``; or 0/1 of shape ``(n, classes)``, where an example has several labels.
+        labels: Integers of shape ``(n,)``; or 0/1 of shape ``(n, classes)``, where an example has several labels;
+            or doubles of shape ``(n,)``, where it has a number.
         predictions: Predicted classes of shape ``(predictors, n)``, or ``(n,)`` for one predictor; or one value a
             class, of shape ``(predictors, n, classes)``.
         classes: Number of classes; labels and predicted classes lie in ``range(classes)``.
@@ -66,6 +70,8 @@ def joint_counts(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -
     labels, predictions = np.asarray(labels), np.atleast_2d(np.asarray(predictions))
     if labels.ndim == 2:
         return _counts_of_sets(labels, predictions, classes=classes)
+    if _are_numbers(labels):
+        return _counts_of_numbers(labels, predictions)
     values = predictions.ndim == 3
     shape = (predictions.shape[1], predictions.shape[2] if values else classes)
     if labels.ndim != 1 or predictions.ndim > 3 or shape != (len(labels), classes) or not predictions.size:
@@ -105,6 +111,21 @@ def _counts_of_sets(labels: np.ndarray, predictions: np.ndarray, *, classes: int
     return JointCounts(
         labels, finite(predictions, name="predictions", ndim=3), np.ones(len(labels), dtype=np.int64), classes
     )
+
+
+def _are_numbers(labels: np.ndarray) -> bool:
+    return labels.ndim == 1 and np.issubdtype(labels.dtype, np.floating)
+
+
+def _counts_of_numbers(labels: np.ndarray, predictions: np.ndarray) -> JointCounts:
+    """Return the counts of examples with numbers: each example is a combination of its own."""
+    if predictions.shape[1:] != labels.shape or not labels.size:
+        raise ValueError(
+            "numbers (n,) and predictions (runs, n) of the same n >= 1 test examples are needed, "
+            f"got {labels.shape} and {predictions.shape}"
+        )
+    labels, predictions = finite(labels, name="labels"), finite(predictions, name="predictions", ndim=2)
+    return JointCounts(labels, predictions, np.ones(len(labels), dtype=np.int64), 1)
 
 
 def score_counts(cells: JointCounts, counts: np.ndarray, metric: Measure) -> np.ndarray:
@@ -158,7 +179,9 @@ def score_covariance(cells: JointCounts, metric: Measure, *, contrast: np.ndarra
         Shape ``(predictors, predictors)``.
     """
     effects = _effects(cells, metric)
-    if contrast is not None and np.abs(contrast @ effects).max() < _NO_EFFECT:
+    # Scores with a unit may be of any size.
+    least = _NO_EFFECT * max(1.0, float(np.abs(effects).max()))
+    if contrast is not None and np.abs(contrast @ effects).max() < least:
         effects = _effects(with_pseudo_examples(cells, int((contrast > 0).sum())), metric)
     return np.asarray(effects @ effects.T)
 
@@ -170,6 +193,11 @@ def _effects(cells: JointCounts, metric: Measure) -> np.ndarray:
         return np.asarray(found * np.sqrt(cells.counts) / cells.n)
     draws = resampled_scores(cells, metric=metric, resamples=DRAWS, rng=np.random.default_rng(0))
     return np.asarray((draws - draws.mean(0)).T / np.sqrt(len(draws) - 1))
+
+
+def never_differ(draws: np.ndarray) -> bool:
+    """Tell whether scores of resamples are all the same, up to rounding."""
+    return bool(np.ptp(draws) < _EQUAL * max(1.0, float(np.abs(draws).max())))
 
 
 def resampled_scores(
@@ -205,12 +233,15 @@ def with_pseudo_examples(cells: JointCounts, first: int) -> JointCounts:
     as Bonett and Price (2012) add to a paired table, gives an interval whose width is of the order of
     the rule of three, ``3 / n``. Where predictions are one value a class, an imagined example has the mean
     ranked values of the real ones, the largest at its predicted class. Where examples have several labels, an
-    imagined one has a single label, which is found or missed.
+    imagined one has a single label, which is found or missed. Where they have numbers, the imagined ones lie a
+    standard deviation above and below the mean, and who misses them predicts the mean.
 
     Args:
         cells: The cells.
         first: How many predictors (the leading ones) form the first group.
     """
+    if _are_numbers(cells.labels):
+        return _with_pseudo_numbers(cells, first)
     label = np.repeat(np.arange(cells.classes), 2)
     first_right = np.tile([True, False], cells.classes)
     leads = np.arange(len(cells.predictions))[:, None] < first
@@ -245,5 +276,17 @@ def _with_pseudo_sets(cells: JointCounts, label: np.ndarray, right: np.ndarray) 
         np.concatenate([cells.labels, own]),
         np.concatenate([cells.predictions, predictions], axis=1),
         np.concatenate([cells.counts, np.ones_like(label)]),
+        cells.classes,
+    )
+
+
+def _with_pseudo_numbers(cells: JointCounts, first: int) -> JointCounts:
+    mean, spread = cells.labels.mean(), cells.labels.std()
+    label = np.array([mean + spread, mean - spread])
+    right = (np.arange(len(cells.predictions))[:, None] < first) == np.array([True, False])
+    return JointCounts(
+        np.concatenate([cells.labels, label]),
+        np.concatenate([cells.predictions, np.where(right, label, mean)], axis=1),
+        np.concatenate([cells.counts, np.ones(2, dtype=cells.counts.dtype)]),
         cells.classes,
     )

@@ -11,6 +11,7 @@ from tunebench.stats.joint_counts import (
     RESAMPLES,
     JointCounts,
     joint_counts,
+    never_differ,
     observed_scores,
     resampled_scores,
     score_covariance,
@@ -72,7 +73,7 @@ def example_difference(
     cells, contrast, runs = _both(labels, first, second, classes=classes)
     name, source = "percentile bootstrap (paired)", cells
     draws = resampled_scores(cells, metric=metric, resamples=resamples, rng=rng) @ contrast
-    if np.ptp(draws) < 1e-14:
+    if never_differ(draws):
         name, source = f"{name} with pseudo-examples", with_pseudo_examples(cells, runs[0])
         draws = resampled_scores(source, metric=metric, resamples=resamples, rng=rng) @ contrast
     estimate = float(observed_scores(cells, metric) @ contrast)

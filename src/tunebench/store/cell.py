@@ -57,7 +57,8 @@ class Cell:
             return known.get(metric)
         if metric not in self._computed:
             stored = self.predictions()
-            found = self.record.task.metric(metric)(stored["labels"].astype(np.int64), stored["logits"])
+            task = self.record.task
+            found = task.metric(metric)(task.outputs.truth(stored["labels"]), stored["logits"])
             self._computed[metric] = found if np.isfinite(found) else None
         return self._computed[metric]
 

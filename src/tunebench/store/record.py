@@ -52,7 +52,7 @@ class Examples(Part):
     train: int | None = Field(description=NONE_WHERE_IMPORTED)
     validation: int | None = Field(description=NONE_WHERE_IMPORTED)
     test: int | None = Field(description=NONE_WHERE_IMPORTED)
-    train_per_class: list[int] = Field(description="empty where not known")
+    train_per_class: list[int] = Field(description="empty where not known, and where texts have no labels")
     validation_per_class: list[int]
     test_per_class: list[int]
     test_held_out: bool = Field(description="no test split was given; one was held out of the training data")
@@ -60,6 +60,10 @@ class Examples(Part):
         default=None, description="validation examples whose text trains too; None in older records"
     )
     test_in_train: int | None = Field(default=None, description="test examples whose text trains or validates too")
+    numbers: dict[str, dict[str, float]] = Field(
+        default_factory=dict,
+        description="of numbers to predict, by part: mean, sd, minimum, median, maximum; empty of labels",
+    )
     copies_left_out: int = Field(
         default=0, description="rows that share a text or a group with another part, and are used nowhere"
     )

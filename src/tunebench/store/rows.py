@@ -49,7 +49,7 @@ def to_row(spec: AnyRun, *, status: Status, record: RunRecord | None = None) -> 
         "metric": spec.metric,
         "score": score,
         **dict.fromkeys(TASKS[spec.task].built_in) | values,
-        "test_loss": values.get("log_loss"),
+        "test_loss": values.get(TASKS[spec.task].loss),
         "selection_score": _get(record.selected, "score") if record else None,
         "selected_step": _get(record.selected, "step") if record else None,
         "train_seconds": _get(timing, "train_seconds"),

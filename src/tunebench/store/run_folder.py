@@ -82,7 +82,7 @@ class RunFolder:
 
         Args:
             logits: float32 ``(n, classes)``.
-            labels: ``(n,)``, or ``(n, labels)`` of several labels a text.
+            labels: ``(n,)``, or ``(n, labels)`` of several labels a text; of numbers doubles.
             indices: ``(n,)``, row numbers in the split the test part came from.
         """
         temporary = self.path / f".predictions.{os.getpid()}.npz"

@@ -87,6 +87,8 @@ class Strategy(ABC):
     for_few_labels: ClassVar[bool] = False
     #: Names of the tasks that it can learn; None for all.
     tasks: ClassVar[frozenset[str] | None] = None
+    #: Why not the others, as it stands in a sentence.
+    tasks_reason: ClassVar[str] = "it was not made for that"
     #: Keys of the recipe, and of :data:`STEP_KEYS`, that reach it; None for all. Others are in no run's id, and
     #: refused where a study sets them for this strategy alone.
     recipe_keys: ClassVar[frozenset[str] | None] = None

@@ -50,6 +50,7 @@ class SetFit(Strategy):
     reads_pairs: ClassVar[bool] = False
     for_few_labels: ClassVar[bool] = True
     tasks: ClassVar[frozenset[str]] = frozenset({"single_label"})
+    tasks_reason: ClassVar[str] = "it trains on pairs of texts that are of one class or of two"
     recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"max_length", "precision"})
     extra: ClassVar[tuple[str, str] | None] = ("setfit", "setfit")
 

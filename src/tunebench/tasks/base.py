@@ -11,6 +11,7 @@ import numpy as np
 from tunebench.registry import Registry
 from tunebench.tasks.metrics import Metric
 from tunebench.tasks.outputs import Outputs
+from tunebench.tasks.scale import AS_IT_IS, Scale
 from tunebench.tasks.scores import ClassScore, Scores
 
 
@@ -29,9 +30,13 @@ class Task(ABC):
         built_in: Metrics that every record holds. One of another package joins them where a study names it.
         quick: Of these, the ones that take little time to compute.
         loss: The metric that training lowers.
+        loss_unit: Unit of the training loss.
         smooths_labels: Whether the Trainer can smooth the labels in that loss.
         exclusive: Whether a text has exactly one label, so that one is taken for another, and each prediction has
             a single confidence.
+        labelled: Whether texts have labels, which are counted and scored one by one.
+        thresholded: Whether a label is given where its probability is above a threshold.
+        guess: What answer has the :meth:`guessing_loss`; None for equal probabilities of all classes.
     """
 
     name: str
@@ -44,8 +49,12 @@ class Task(ABC):
     built_in: tuple[str, ...]
     quick: tuple[str, ...]
     loss: str
+    loss_unit: str
     smooths_labels: bool
     exclusive: bool
+    labelled: bool
+    thresholded: bool
+    guess: str | None
 
     # Labels ------------------------------------------------------------------------------------
 
@@ -53,21 +62,43 @@ class Task(ABC):
     def targets(self, labels: np.ndarray) -> np.ndarray:
         """Return labels in the type that the loss of a Transformers model wants."""
 
+    def scale(self, labels: np.ndarray) -> Scale:
+        """Return the scale on which a head is trained, from the labels of the training part."""
+        return AS_IT_IS
+
     @abstractmethod
     def any_labels(self, texts: int, classes: int) -> np.ndarray:
         """Return labels of so many texts, whichever: for steps that are only measured."""
 
     @abstractmethod
     def strata(self, labels: np.ndarray) -> np.ndarray:
-        """Return what splits are stratified by: the class of each text, ``(n,)``; or a row of 0 and 1 for each."""
+        """Return what splits are stratified by: the class of each text, ``(n,)``; or a row of 0 and 1 for each.
+
+        Every part of a run needs each class. What a row says is spread over the parts as evenly as it can be.
+        """
 
     @abstractmethod
     def counts(self, labels: np.ndarray, classes: int) -> list[int]:
-        """Return how many texts have each label."""
+        """Return how many texts have each label; nothing where there are no labels."""
+
+    def summary(self, labels: np.ndarray) -> dict[str, float]:
+        """Return mean, standard deviation (``sd``), ``minimum``, ``median`` and ``maximum`` of numbers.
+
+        Nothing where labels are counted instead.
+        """
+        return {}
 
     @abstractmethod
     def linear_rows(self, classes: int) -> int:
-        """Return how many rows of coefficients a linear classifier has."""
+        """Return how many rows of coefficients a linear model has."""
+
+    @abstractmethod
+    def taught(self, labels: np.ndarray, classes: int) -> np.ndarray:
+        """Return the outputs that a linear model of these labels has; none where there is nothing to learn."""
+
+    @abstractmethod
+    def known(self, labels: np.ndarray, taught: np.ndarray) -> np.ndarray:
+        """Mark the texts of which a model with the outputs ``taught`` can be judged, bool of shape ``(n,)``."""
 
     # Thresholds ----------------------------------------------------------------------------------
 
@@ -117,19 +148,23 @@ class Task(ABC):
         """Return a study's metric by name, and after it those of :attr:`always_shown`."""
         return {name: self.metric(name) for name in (metric, *self.always_shown)}
 
-    def selection_metrics(self, labels: np.ndarray, logits: np.ndarray, metric: str) -> dict[str, float]:
+    def selection_metrics(
+        self, labels: np.ndarray, logits: np.ndarray, metric: str, scale: Scale = AS_IT_IS
+    ) -> dict[str, float]:
         """Return what is logged of every evaluation on the selection split.
 
         Args:
             labels: Of the split.
-            logits: Shape ``(n, outputs)``.
+            logits: Shape ``(n, outputs)``, on the scale.
             metric: The metric that selects.
+            scale: Of the logits. The loss is on it, as that of training is; the metrics are in the data's unit.
 
         Returns:
             ``loss``, the metrics of :attr:`always_shown`, and the metric that selects, by name.
         """
         names = dict.fromkeys((*self.always_shown, metric))
-        loss = {"loss": self.metric(self.loss)(labels, logits)}
+        loss = {"loss": self.metric(self.loss)(scale.onto(labels), logits)}
+        logits = scale.back(logits)
         return loss | {name: self.metric(name)(labels, logits) for name in names}
 
     def score(
@@ -150,12 +185,13 @@ class Task(ABC):
         if len(label_names) != logits.shape[1]:
             raise ValueError(f"{len(label_names)} label names for {logits.shape[1]} classes")
         names = dict.fromkeys((*self.built_in, metric or self.default_metric))
+        labelled = label_names if self.labelled else ()
         found = {name: self.metric(name)(labels, logits) for name in names}
         return Scores(
             values={name: value if np.isfinite(value) else None for name, value in found.items()},
             per_class=[
                 ClassScore(label=name, precision=float(p), recall=float(r), f1=float(f), support=int(n))
-                for name, (p, r, f, n) in zip(label_names, self.by_label(labels, logits), strict=True)
+                for name, (p, r, f, n) in zip(labelled, self.by_label(labels, logits), strict=True)
             ],
             confusion=self.confusion(labels, logits).tolist(),
         )

@@ -37,6 +37,15 @@ class Classification(Task):
         """Return one row a class, or one in all for two classes."""
         return 1 if classes == 2 else classes
 
+    def taught(self, labels: np.ndarray, classes: int) -> np.ndarray:
+        """Return the classes that the labels hold; a single one teaches nothing."""
+        present = np.unique(labels)
+        return present if len(present) > 1 else present[:0]
+
+    def known(self, labels: np.ndarray, taught: np.ndarray) -> np.ndarray:
+        """Mark the texts of these classes."""
+        return np.isin(labels, taught)
+
     def guessing_loss(self, labels: np.ndarray, classes: int) -> float:
         """Return the loss of equal probabilities."""
         return math.log(classes)
@@ -64,6 +73,10 @@ CLASSIFICATION = Classification(
     built_in=BUILT_IN,
     quick=("macro_f1", "accuracy", "log_loss"),
     loss="log_loss",
+    loss_unit="nats",
     smooths_labels=True,
     exclusive=True,
+    labelled=True,
+    thresholded=False,
+    guess=None,
 )

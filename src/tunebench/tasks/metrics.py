@@ -47,6 +47,7 @@ class Metric:
         influence: Its influence function, for metrics that have one in closed form. It gives the variance that
             the test examples add to a score; for other metrics a bootstrap estimates that variance.
         outputs: How logits are read; by default, as those of one label a text.
+        source: Where it comes from.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Metric:
     weighted: WeightedScore | None = None
     influence: Influence | None = None
     outputs: Outputs = ONE_LABEL
+    source: str = ""
 
     def __post_init__(self) -> None:
         if self.per_example is not None:

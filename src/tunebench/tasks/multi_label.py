@@ -36,6 +36,14 @@ class MultiLabel(Task):
         """Return one row a label."""
         return classes
 
+    def taught(self, labels: np.ndarray, classes: int) -> np.ndarray:
+        """Return all labels: one that no text has is taught by its odds."""
+        return np.arange(classes)
+
+    def known(self, labels: np.ndarray, taught: np.ndarray) -> np.ndarray:
+        """Mark all texts."""
+        return np.ones(len(labels), dtype=bool)
+
     def guessing_loss(self, labels: np.ndarray, classes: int) -> float:
         """Return the loss of giving each label the probability of its share among the texts."""
         shares = labels.mean(0)
@@ -62,6 +70,10 @@ MULTI_LABEL = MultiLabel(
     built_in=LABEL_BUILT_IN,
     quick=("macro_f1", "micro_f1", "subset_accuracy", "log_loss"),
     loss="log_loss",
+    loss_unit="nats",
     smooths_labels=False,
     exclusive=False,
+    labelled=True,
+    thresholded=True,
+    guess="guessing each label by how often it occurs",
 )

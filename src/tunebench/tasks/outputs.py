@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from scipy.special import expit, logit, softmax
@@ -14,7 +14,13 @@ Needs = Literal["labels", "probabilities", "logits"]
 
 
 class Outputs(ABC):
-    """How logits are read. Axes before those of one text, such as runs, are kept."""
+    """How logits are read. Axes before those of one text, such as runs, are kept.
+
+    Attributes:
+        in_units: Whether the outputs are in a unit of the data.
+    """
+
+    in_units: ClassVar[bool] = False
 
     @abstractmethod
     def predicted(self, logits: np.ndarray) -> np.ndarray:
@@ -40,9 +46,21 @@ class Outputs(ABC):
             ValueError: The labels do not fit.
         """
 
+    def truth(self, stored: np.ndarray) -> np.ndarray:
+        """Return labels as they are stored in the type that metrics take."""
+        return np.asarray(stored, dtype=np.int64)
+
     def right(self, labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Tell for each text whether its prediction is its label, ``(..., n)``."""
         return np.asarray(labels == predicted)
+
+    def same(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Tell for each text whether two models predict the same by their logits ``(n, outputs)``, ``(n,)``."""
+        return self.right(self.predicted(first), self.predicted(second))
+
+    def spread(self, logits: np.ndarray) -> float:
+        """Return what a difference of logits is measured by: 1, unless logits have a unit."""
+        return 1.0
 
     def checked(self, labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return labels and logits as arrays.
@@ -154,7 +172,62 @@ class SeveralLabels(Outputs):
             raise ValueError("labels must be 0 or 1")
 
 
+class OneNumber(Outputs):
+    """One number a text: the one output, in the unit of the data."""
+
+    in_units: ClassVar[bool] = True
+
+    def predicted(self, logits: np.ndarray) -> np.ndarray:
+        """Return the numbers in double precision, of shape ``(...,)``."""
+        return np.asarray(logits[..., 0], dtype=np.float64)
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Refuse: a number has no probability.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("numbers have no probabilities")
+
+    def of_truth(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """Refuse, as :meth:`probabilities` does.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("numbers have no probabilities")
+
+    def named(self, predicted: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Return the numbers."""
+        return predicted
+
+    def truth(self, stored: np.ndarray) -> np.ndarray:
+        """Return the numbers in double precision."""
+        return np.asarray(stored, dtype=np.float64)
+
+    def same(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Tell for each text whether two predictions are nearer than :data:`SAME_NUMBER` of the :meth:`spread`."""
+        gap = np.abs(self.predicted(first) - self.predicted(second))
+        return np.asarray(gap <= SAME_NUMBER * self.spread(first))
+
+    def spread(self, logits: np.ndarray) -> float:
+        """Return the standard deviation of the predictions; where they do not vary, their size."""
+        found = self.predicted(logits)
+        return float(found.std()) or float(np.abs(found).max()) or 1.0
+
+    def check(self, labels: np.ndarray, logits: np.ndarray) -> None:
+        """Check that labels are finite numbers, and that there is one output."""
+        if labels.ndim != 1 or logits.shape[1] != 1:
+            raise ValueError(f"numbers (n,) and outputs (n, 1) are needed, got {labels.shape} and {logits.shape}")
+        if not np.issubdtype(labels.dtype, np.number) or not np.isfinite(labels).all():
+            raise ValueError("labels must be finite numbers")
+
+
+#: Share of the standard deviation of predictions below which two numbers are the same.
+SAME_NUMBER = 0.05
 #: One label a text.
 ONE_LABEL = OneLabel()
 #: Several labels a text.
 SEVERAL_LABELS = SeveralLabels()
+#: One number a text.
+ONE_NUMBER = OneNumber()

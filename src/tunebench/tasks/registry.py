@@ -5,9 +5,10 @@ from __future__ import annotations
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.multi_label import MULTI_LABEL
+from tunebench.tasks.regression import REGRESSION
 
 #: By :attr:`~tunebench.tasks.base.Task.name`, which is also what a run's specification holds.
-TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, MULTI_LABEL)}
+TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, MULTI_LABEL, REGRESSION)}
 
 
 def task_of(problem_type: str | None) -> Task:

@@ -68,13 +68,17 @@ def scored_texts(
 
 
 def describe_parts(dataset: TextDataset, parts: Parts) -> Examples:
-    """Return how many examples of each class every part holds."""
+    """Return how many examples every part holds, and of which classes or numbers."""
     classes = len(dataset.label_names)
     test = split_of_test(dataset, parts)
 
-    def per_class(labels: np.ndarray) -> list[int]:
-        return dataset.task.counts(labels, classes)
-
+    labels = {
+        "train": dataset.train.labels[parts.train],
+        "validation": split_of_validation(dataset, parts).labels[parts.validation],
+        "test": test.labels[parts.test],
+    }
+    counts = {part: dataset.task.counts(own, classes) for part, own in labels.items()}
+    numbers = {part: found for part, own in labels.items() if (found := dataset.task.summary(own))}
     trained = {dataset.train.texts[row] for row in parts.train}
     own = split_of_validation(dataset, parts)
     used = trained | {own.texts[row] for row in parts.validation}
@@ -82,9 +86,10 @@ def describe_parts(dataset: TextDataset, parts: Parts) -> Examples:
         train=len(parts.train),
         validation=len(parts.validation),
         test=len(parts.test),
-        train_per_class=per_class(dataset.train.labels[parts.train]),
-        validation_per_class=per_class(own.labels[parts.validation]),
-        test_per_class=per_class(test.labels[parts.test]),
+        train_per_class=counts["train"],
+        validation_per_class=counts["validation"],
+        test_per_class=counts["test"],
+        numbers=numbers,
         test_held_out=parts.test_held_out,
         validation_in_train=sum(own.texts[row] in trained for row in parts.validation),
         test_in_train=sum(test.texts[row] in used for row in parts.test),

@@ -336,7 +336,8 @@ class _OneAtATime:
 def _shared(dataset: TextDataset, spec: RunSpec) -> Shared:
     """Collect what every run of a plan needs: one model, one data set."""
     from tunebench.data.text import by_side
-    from tunebench.data.tokens import texts_key, tokenizer_fingerprint, whole_tokens
+    from tunebench.data.tokenizer import tokenizer_fingerprint
+    from tunebench.data.tokens import texts_key, whole_tokens
     from tunebench.files import default_cache_dir
     from tunebench.models.loading import load_tokenizer, model_folder
 

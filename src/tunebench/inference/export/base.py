@@ -24,13 +24,13 @@ class Tolerance:
     Attributes:
         logit_difference: Largest absolute difference of a logit; None where rounding is the point of the
             format, and only predictions count.
-        equal_predictions: Smallest share of texts with the same label.
-        f1_loss: Largest loss of macro F1.
+        equal_predictions: Smallest share of texts with the same prediction.
+        score_loss: Largest loss of the task's default metric.
     """
 
     logit_difference: float | None
     equal_predictions: float
-    f1_loss: float
+    score_loss: float
 
 
 class Exporter(ABC):
@@ -56,15 +56,15 @@ class Exporter(ABC):
         kind = "this strategy" if artifact.run is None else artifact.run.kind
         if artifact.format == "linear" and self.name != "linear":
             raise ExportError(
-                f"{kind} trains a logistic regression. That is no Transformers model, so there is no {self.name} "
-                "format of it.",
+                f"{kind} trains a linear model. That is no Transformers model, so there is no {self.name} format "
+                "of it.",
                 value=artifact.name,
                 allowed="linear",
                 fix="use --format linear, or leave --format out",
             )
         if self.name == "linear" and artifact.format != "linear":
             raise ExportError(
-                f"{kind} trains a Transformers model, and the linear format holds logistic regressions only.",
+                f"{kind} trains a Transformers model, and the linear format holds linear models only.",
                 value=artifact.name,
                 allowed=", ".join(name for name in EXPORTERS if name != "linear"),
                 fix="use --format merged, or leave --format out",

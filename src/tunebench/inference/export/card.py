@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tunebench.data.audit import describe_numbers
 from tunebench.files import write_text
 from tunebench.formatting import escape_markdown, file_size
 from tunebench.store.imported import trained_here
 from tunebench.strategies import capabilities_of
 from tunebench.tasks.metrics import DEFAULT_METRIC
-from tunebench.tasks.registry import TASKS
+from tunebench.tasks.registry import TASKS, metric_label
 from tunebench.templates import markdown_environment
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from tunebench.inference.export.base import Exporter
     from tunebench.inference.export.source import ExportSource
     from tunebench.models.reference import ModelRef
+    from tunebench.store.record import RunRecord
 
 #: What the packaged models and data sets are called on the Hub.
 _HUB_NAMES = {
@@ -61,6 +64,7 @@ def write_card(
     environment = markdown_environment("inference/export")
     environment.filters["code"] = code_span
     environment.filters["size"] = file_size
+    environment.filters["score"] = lambda value: "not defined" if value is None else f"{value:.4f}"
     environment.filters["commas"] = lambda value: f"{value:,}"
     judged = source.measured or source
     found = results(judged)
@@ -68,7 +72,9 @@ def write_card(
     text = environment.get_template("card.md.j2").render(
         metadata=f"---\n{_metadata(source, exporter, found, name)}\n---",
         name=name,
-        exclusive=TASKS[spec.task].exclusive,
+        task=TASKS[spec.task],
+        numbers=partial(_numbers, source.record),
+        checked=metric_label(facts["check"]["metric"]),
         labels=[escape_markdown(label) for label in spec.data.label_names],
         base=shown(spec.model),
         data=shown(spec.data),
@@ -94,7 +100,7 @@ def write_card(
 def results(source: ExportSource) -> list[Result]:
     """Return the scores of the run's whole test part, from its stored predictions.
 
-    The study's metric, macro F1 and accuracy; what is not defined for these predictions is left out.
+    The study's metric and those that stand beside it; what is not defined for these predictions is left out.
     """
     from tunebench.stats import example_interval
 
@@ -111,6 +117,16 @@ def results(source: ExportSource) -> list[Result]:
         )
         found.append(Result(name, metric.label, interval.estimate, interval.low, interval.high, interval.method))
     return found
+
+
+def _numbers(record: RunRecord, part: str) -> str:
+    """Describe the numbers of a part."""
+    return describe_numbers(record.examples.numbers[part]) if record.examples is not None else "not known"
+
+
+def _hub_metric(name: str) -> str:
+    """Return what the Hub calls a metric."""
+    return {DEFAULT_METRIC: "f1", "pearson": "pearsonr", "spearman": "spearmanr"}.get(name, name)
 
 
 def code_span(text: str) -> str:
@@ -137,7 +153,7 @@ def shown(reference: ModelRef | DataRef) -> str:
 def _metadata(source: ExportSource, exporter: Exporter, found: list[Result], name: str) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    spec = trained_here(source.record.spec)
+    spec, task = trained_here(source.record.spec), source.record.task
     assert source.record.examples is not None
     held_out = source.record.examples.test_held_out
     base = hub_name(spec.model) if capabilities_of(spec.kind).uses_encoder else None
@@ -145,12 +161,12 @@ def _metadata(source: ExportSource, exporter: Exporter, found: list[Result], nam
     evaluated = [
         EvalResult(
             task_type="text-classification",
-            task_name="Text Classification",
+            task_name="Text Classification" if task.labelled else "Text Regression",
             dataset_type=data or shown(spec.data),
             dataset_name=shown(spec.data),
             dataset_revision=spec.data.revision,
             dataset_split="train (held out)" if held_out else "test",
-            metric_type="f1" if result.metric == DEFAULT_METRIC else result.metric,
+            metric_type=_hub_metric(result.metric),
             metric_name=result.label,
             metric_args={"average": "macro"} if result.metric == DEFAULT_METRIC else None,
             metric_value=round(result.value, 6),
@@ -164,7 +180,7 @@ def _metadata(source: ExportSource, exporter: Exporter, found: list[Result], nam
         library_name=exporter.library,
         pipeline_tag="text-classification",
         tags=["tunebench", "text-classification", spec.kind, exporter.name],
-        metrics=["f1", "accuracy"] if TASKS[spec.task].exclusive else ["f1"],
+        metrics=list(dict.fromkeys("f1" if m.endswith("_f1") else _hub_metric(m) for m in task.always_shown)),
         eval_results=evaluated,
     )
     return str(card.to_yaml())

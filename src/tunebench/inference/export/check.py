@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.registry import metric_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,19 +30,22 @@ class ExportCheck:
 
     Attributes:
         texts: How many texts were compared.
-        largest_logit_difference: Over all texts and classes.
+        largest_logit_difference: Over all texts and classes; of numbers in standard deviations of the predictions.
         mean_logit_difference: Mean of the absolute differences.
-        equal_predictions: Share of texts with the same prediction.
-        f1_before: Macro F1 of the run, on these texts.
-        f1_after: Macro F1 of the export, on these texts.
+        equal_predictions: Share of texts with the same prediction; of numbers, see
+            :meth:`~tunebench.tasks.outputs.OneNumber.same`.
+        metric: The metric of the two scores.
+        score_before: Of the run, on these texts; None where the metric is not defined.
+        score_after: Of the export, on these texts.
     """
 
     texts: int
     largest_logit_difference: float
     mean_logit_difference: float
     equal_predictions: float
-    f1_before: float
-    f1_after: float
+    metric: str
+    score_before: float | None
+    score_after: float | None
 
     def violations(self, tolerance: Tolerance) -> list[str]:
         """Return what is beyond a tolerance, one sentence each."""
@@ -54,9 +58,12 @@ class ExportCheck:
                 f"{self.equal_predictions:.1%} of the predictions are equal, "
                 f"and {tolerance.equal_predictions:.1%} are needed"
             )
-        loss = self.f1_before - self.f1_after
-        if not loss <= tolerance.f1_loss:
-            found.append(f"macro F1 falls by {loss:.4f}, and {tolerance.f1_loss:g} is allowed")
+        if self.score_before is not None and self.score_after is not None:
+            loss = self.score_before - self.score_after
+            if not loss <= tolerance.score_loss:
+                found.append(
+                    f"{metric_label(self.metric)} falls by {loss:.4f}, and {tolerance.score_loss:g} is allowed"
+                )
         return found
 
 
@@ -76,16 +83,18 @@ def agreement(
     """
     if before.shape != after.shape:
         raise ValueError(f"logits of shape {before.shape} and {after.shape}")
-    difference = np.abs(before.astype(np.float64) - after)
-    same = task.outputs.predicted(before) == task.outputs.predicted(after)
-    macro_f1 = task.metric("macro_f1")
+    difference = np.abs(before.astype(np.float64) - after) / task.outputs.spread(before)
+    # The default of every task is one of which more is better, without a unit.
+    metric = task.metric(task.default_metric)
+    scores = [score if np.isfinite(score) else None for score in (metric(labels, before), metric(labels, after))]
     return ExportCheck(
         texts=len(labels),
         largest_logit_difference=float(difference.max()),
         mean_logit_difference=float(difference.mean()),
-        equal_predictions=float(same.reshape(len(same), -1).all(1).mean()),
-        f1_before=macro_f1(labels, before),
-        f1_after=macro_f1(labels, after),
+        equal_predictions=float(task.outputs.same(before, after).mean()),
+        metric=metric.name,
+        score_before=scores[0],
+        score_after=scores[1],
     )
 
 

@@ -1,4 +1,4 @@
-"""Linear folders: a logistic regression in safetensors, with its vocabulary or its encoder beside it."""
+"""Linear folders: a linear model in safetensors, with its vocabulary or its encoder beside it."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ _ABOVE_THRESHOLDS = (
 
 @register
 class LinearExporter(Exporter):
-    """What a linear classifier needs to answer, in safetensors and JSON."""
+    """What a linear model needs to answer, in safetensors and JSON."""
 
     name: ClassVar[Format] = "linear"
-    summary: ClassVar[str] = "logistic regression with its vocabulary or its encoder"
+    summary: ClassVar[str] = "linear model with its vocabulary or its encoder"
     tolerance: ClassVar[Tolerance] = Tolerance(1e-3, 0.99, 0.005)
     library: ClassVar[str] = "tunebench"
 
@@ -67,8 +67,14 @@ class LinearExporter(Exporter):
         return "\n".join([*lines, *_naming(facts.task)])
 
 
+#: A number is its score.
+_NUMBERS = ("found = [float(score) for (score,) in scores]",)
+
+
 def _naming(task: Task) -> tuple[str, ...]:
-    """Return the lines that turn scores into labels."""
+    """Return the lines that turn scores into labels or numbers."""
+    if not task.labelled:
+        return _NUMBERS
     if task.exclusive:
         return _LABELS
     return _SEVERAL if getattr(task.outputs, "thresholds", None) is None else _ABOVE_THRESHOLDS

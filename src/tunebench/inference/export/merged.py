@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tunebench.errors import ExportError
 from tunebench.inference.export.base import LOGITS_LINES, Exporter, Tolerance, batch_lines, merged_model, register
 from tunebench.models.pooling import pools_by_hooks
+from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.multi_label import MULTI_LABEL
+from tunebench.tasks.regression import REGRESSION
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tunebench.data.tokens import Cut
     from tunebench.inference.artifacts import Artifact, Format
+
+
+#: How a pipeline is called, by task.
+_CALLS = {
+    CLASSIFICATION.name: "classify([{}], truncation=True)  # without truncation, long texts are an error",
+    MULTI_LABEL.name: "classify([{}], truncation=True, top_k=None)  # every label has its probability",
+    REGRESSION.name: 'classify([{}], truncation=True, function_to_apply="none")  # the score is the number',
+}
 
 
 @register
@@ -59,8 +70,6 @@ class MergedExporter(Exporter):
                 "from transformers import pipeline",
                 "",
                 'classify = pipeline("text-classification", model="PATH")',
-                f"classify([{text}], truncation=True)  # without truncation, long texts are an error"
-                if artifact.task.exclusive
-                else f"classify([{text}], truncation=True, top_k=None)  # every label has its probability",
+                _CALLS[artifact.task.name].format(text),
             ]
         )

@@ -36,7 +36,7 @@ class ExportSource:
         artifact: Its folder.
         record: Its record.
         study: The study.
-        labels: Of the whole test part, ``(n,)``; of several labels a text ``(n, classes)``.
+        labels: Of the whole test part, as the task has them.
         logits: What the run predicted there, ``(n, classes)``.
         chosen: Positions in the test part of the texts that the export is checked on.
         texts: Those texts.
@@ -108,7 +108,7 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
         artifact=artifact,
         record=record,
         study=study,
-        labels=predictions["labels"].astype(np.int64),
+        labels=record.task.outputs.truth(predictions["labels"]),
         logits=predictions["logits"],
         chosen=chosen,
         texts=_test_texts(study, record, predictions, chosen),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from tunebench.report.figures import scores  # noqa: F401
 from tunebench.report.figures import recipe  # noqa: F401
 from tunebench.report.figures import statistics  # noqa: F401
+from tunebench.report.figures import numbers  # noqa: F401
 from tunebench.report.figures.registry import FIGURES, FigureMaker, figures_of, save_figures
 # isort: on
 

@@ -38,7 +38,7 @@ def loss_by_step(record: RunRecord) -> Figure | None:
     axes.set_xlim(left=0)
     label_thousands(axes, ticks=6)
     axes.set_xlabel("Training step")
-    axes.set_ylabel("Loss (nats)")
+    axes.set_ylabel(f"Loss ({record.task.loss_unit})")
     return _finished(figure, record, "Loss by step")
 
 
@@ -59,7 +59,7 @@ def loss_by_epoch(record: RunRecord) -> Figure | None:
     axes.set_xlim(0, (record.spec.epochs or last) + 0.1)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     axes.set_xlabel("Epoch")
-    axes.set_ylabel("Loss (nats)")
+    axes.set_ylabel(f"Loss ({record.task.loss_unit})")
     return _finished(figure, record, "Loss by epoch")
 
 

@@ -54,7 +54,7 @@ def loss_curves(analysis: Analysis) -> Figure:
     comparison = analysis.comparison
     look_of = styles(comparison.labels)
     many = too_many(comparison)
-    figure, panels = panels_of_lines(comparison, "Share of training steps", "Loss (nats)")
+    figure, panels = panels_of_lines(comparison, "Share of training steps", f"Loss ({comparison.task.loss_unit})")
     dashed = (0, (3, 2))
     for place, config in enumerate(configurations_of(comparison)):
         (x, training), evaluation = _losses(config)

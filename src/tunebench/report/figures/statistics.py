@@ -154,8 +154,8 @@ def learning_curves(analysis: Analysis) -> Figure:
 
 
 def calibrated(analysis: Analysis) -> bool:
-    """Tell whether a prediction has one confidence: not where a text may have several labels."""
-    return analysis.comparison.task.exclusive
+    """Tell whether a prediction has one confidence: of a text with one label."""
+    return analysis.comparison.task.labelled and analysis.comparison.task.exclusive
 
 
 @register("reliability", "Reliability of the probabilities", applies=calibrated)
@@ -183,6 +183,6 @@ def reliability(analysis: Analysis) -> Figure:
         axes.plot([lowest, 1], [lowest, 1], color=GREY, ls=":", lw=1)
     for axes in figure.axes:
         if not axes.lines:
-            say_nothing_to_show(axes, NOTHING)
+            say_nothing_to_show(axes, "no test predictions")
     notes = ["Dotted: perfect calibration. 15 bins of equal numbers of texts, first seed."]
     return finished(figure, comparison, [] if too_many(comparison) else legend_of(comparison), notes)

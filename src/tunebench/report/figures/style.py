@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -133,25 +135,39 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         The two paths.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
-    metadata: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}
     with look(), _without_glyph_warnings():
-        # Laid out once, not again for each format.
+        # Laid out once. Figure.savefig would draw it a second time for each format.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-    paths = []
-    for ending, dated in metadata.items():
-        path = stem.with_name(f"{stem.name}.{ending}")
-        temporary = stem.with_name(f".{stem.name}.{os.getpid()}.{ending}")
-        try:
-            with look(), _without_glyph_warnings():
-                figure.savefig(temporary, dpi=160, metadata=dated)
-            if ending == "png":
-                reduce_colours(temporary)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        paths.append(path)
-    return paths
+        return [
+            _written(figure, stem.with_name(f"{stem.name}.{ending}"), write) for ending, write in WRITERS.items()
+        ]
+
+
+def _written(figure: Figure, path: Path, write: Callable[[Figure, Path], None]) -> Path:
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(figure, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _write_png(figure: Figure, path: Path) -> None:
+    figure.set_dpi(160)
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.print_png(path, metadata={"Software": None})
+    reduce_colours(path)
+
+
+def _write_svg(figure: Figure, path: Path) -> None:
+    canvas: Any = FigureCanvasSVG(figure)
+    canvas.print_svg(path, metadata={"Date": None})
+
+
+#: How a figure is written, by the ending; without what differs from machine to machine or day to day.
+WRITERS: dict[str, Callable[[Figure, Path], None]] = {"png": _write_png, "svg": _write_svg}
 
 
 def reduce_colours(path: Path) -> None:

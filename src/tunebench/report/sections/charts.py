@@ -128,17 +128,15 @@ def loss(source: Source) -> dict[str, Any] | None:
     if not lines:
         return None
     values = [value for line in lines for value in line["y"]]
+    ends = (min(values), max(values))
+    spec = vega.loss(source.comparison.labels, ends, unit=source.comparison.task.loss_unit)
     return {
         "drawn": _labels(lines),
         "several": any(line["kind"] == "seed" for line in lines),
         "evaluated": any(line["part"] == "evaluation" for line in lines),
         "bins": LOSS_POINTS,
         "sizes": source.comparison.sizes,
-        "data": {
-            "lines": lines,
-            **panels(lines),
-            "specs": {"": vega.loss(source.comparison.labels, (min(values), max(values)))},
-        },
+        "data": {"lines": lines, **panels(lines), "specs": {"": spec}},
     }
 
 
@@ -149,8 +147,10 @@ def panels(rows: list[dict[str, Any]]) -> dict[str, str]:
 
 def _scores(source: Source) -> dict[str, str]:
     """Return the scores that may stand on the axis, with their titles: the study's metric first."""
-    metrics = source.comparison.task.shown_metrics(source.comparison.metric).items()
-    return {name: f"{metric.heading} on test" for name, metric in metrics} | {"test_loss": "Loss on test (nats)"}
+    task = source.comparison.task
+    metrics = task.shown_metrics(source.comparison.metric).items()
+    loss = f"Loss on test ({task.metrics[task.loss].unit})"
+    return {name: f"{metric.heading} on test" for name, metric in metrics} | {"test_loss": loss}
 
 
 def _key(source: Source, config: Configuration) -> dict[str, Any]:

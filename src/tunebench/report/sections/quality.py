@@ -10,7 +10,7 @@ from tunebench.analysis.comparison import Configuration
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.quality import ONLY_EXCLUSIVE, calibrations
 from tunebench.report import vega
-from tunebench.report.sections.registry import part
+from tunebench.report.sections.registry import of_labels, part
 from tunebench.report.source import Predictions, Source
 from tunebench.stats.reliability import Calibration, calibration
 
@@ -23,6 +23,8 @@ _LISTED = 15
 @part("confusion", "errors", "Which classes are confused")
 def confusion(source: Source) -> dict[str, Any] | None:
     """Return confusion matrices of the shown configurations, counts summed over seeds, by size."""
+    if not of_labels(source):
+        return None
     if not source.comparison.task.exclusive:
         return {"left_out": ONLY_EXCLUSIVE}
     names = source.comparison.cells[0].spec.data.label_names
@@ -54,8 +56,8 @@ def confusion(source: Source) -> dict[str, Any] | None:
 @part("calibration", "errors", "How far its probabilities can be believed")
 def calibrated(source: Source) -> dict[str, Any] | None:
     """Return reliability diagrams, a panel for each strategy and size: seeds together, and each by itself."""
-    if not source.comparison.task.exclusive:
-        return None  # the part on confusions says so
+    if not of_labels(source) or not source.comparison.task.exclusive:
+        return None  # of several labels the part on confusions says why
     rows: list[dict[str, Any]] = []
     for entry in filter(None, (_entry(source, config) for config in source.configs)):
         key = {"series": source.series(entry.config), "strategy": entry.label, "size": entry.train_size}

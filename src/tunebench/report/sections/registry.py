@@ -60,12 +60,21 @@ SECTIONS = {
         ("score_by_train_time", "score_by_parameters", "score_per_million_by_size"),
     ),
     "labels": Section("Would more labels help?", ("learning_curve",), ("score_by_size", "learning_curves")),
-    "errors": Section("Where does it err?", ("per_class", "calibration", "agreement"), ("reliability",)),
+    "errors": Section(
+        "Where does it err?",
+        ("per_class", "errors", "calibration", "agreement"),
+        ("reliability", "predicted_against_true", "residuals"),
+    ),
     "measured": Section("How was it measured?", ("data",), ("loss_curves", "score_by_step", "score_by_truncation")),
     "runs": Section("Every run", ("runs",)),
 }
 #: Where tables and figures stand that no section names.
 OTHERS = "measured"
+
+
+def of_labels(source: Source) -> bool:
+    """Tell whether texts have labels."""
+    return source.comparison.task.labelled
 
 
 def part(name: str, section: str, title: str | None = None) -> Callable[[Build], Build]:

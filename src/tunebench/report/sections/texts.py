@@ -14,7 +14,7 @@ from tunebench.data.inputs import Inputs
 from tunebench.data.reference import DataConfig, DataRef
 from tunebench.data.text import Text, sides_of
 from tunebench.errors import TunebenchError
-from tunebench.report.sections.registry import part
+from tunebench.report.sections.registry import of_labels, part
 from tunebench.report.source import Source
 
 #: How many entries the page holds at most, and how many characters of texts.
@@ -61,12 +61,14 @@ class Size:
 @part("texts", "errors", "Texts on which strategies disagree or fail")
 def texts(source: Source) -> dict[str, Any] | None:
     """Return a choice of test texts that not every strategy gets right; nothing of runs without predictions."""
+    if not of_labels(source):
+        return None
     if not source.comparison.task.exclusive:
         return {"missing": ONLY_EXCLUSIVE + " What was predicted is in runs/*/predictions.npz."}
     if not source.predictions:
         return None
     try:
-        rows = _test_texts(source)
+        rows = texts_of_test(source)
     except TunebenchError as error:
         return {"missing": f"The texts cannot be shown: {error.what}"}
     sizes = verdicts_by_size(source)
@@ -88,7 +90,7 @@ def texts(source: Source) -> dict[str, Any] | None:
             "series": series,
             "styles": [strategies[name] for name in series],
             "strategies": [source.comparison.labels[strategies[name]] for name in series],
-            "texts": {str(row): _cut(rows[row]) for row in sorted(kept)},
+            "texts": {str(row): shortened(rows[row]) for row in sorted(kept)},
             "entries": entries,
         },
     }
@@ -179,7 +181,7 @@ def _verdict(source: Source, config: Configuration, labels: np.ndarray) -> Verdi
     return Verdict(source.series(config), mean, mean.argmax(1), right, len(stored))
 
 
-def _test_texts(source: Source) -> dict[int, str]:
+def texts_of_test(source: Source) -> dict[int, str]:
     """Return the test texts by row number.
 
     Raises:
@@ -206,7 +208,8 @@ def _shown(text: Text, inputs: Inputs | None) -> str:
     return "\n".join(f"{name}: {side}" for name, side in zip(inputs.columns, text, strict=True))
 
 
-def _cut(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return a text, cut in the middle where it is long."""
     if len(text) <= _LONGEST:
         return text
     half = _LONGEST // 2

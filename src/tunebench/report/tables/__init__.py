@@ -9,9 +9,10 @@ from __future__ import annotations
 # isort: off
 from tunebench.report.tables import scores  # noqa: F401
 from tunebench.report.tables import statistics  # noqa: F401
+from tunebench.report.tables import numbers  # noqa: F401
 from tunebench.report.tables import runs  # noqa: F401
-from tunebench.report.tables.registry import TABLES, make_tables
+from tunebench.report.tables.registry import TABLES, make_tables, tables_of
 from tunebench.report.tables.render import Column, ReportTable
 # isort: on
 
-__all__ = ["TABLES", "Column", "ReportTable", "make_tables"]
+__all__ = ["TABLES", "Column", "ReportTable", "make_tables", "tables_of"]

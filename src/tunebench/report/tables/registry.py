@@ -17,6 +17,8 @@ TableFunction = Callable[[Analysis], ReportTable]
 RENAMED = {"macro_f1": "scores", "f1_per_million": "score_per_million"}
 #: All tables by name, in the order of a report. A new one is one function under ``@register``.
 TABLES: dict[str, TableFunction] = {}
+#: Tells of a table whether a comparison has what it is about; elsewhere it is left out.
+_APPLIES: dict[str, Callable[[Analysis], bool]] = {}
 
 
 def plain_words(status: str) -> str:
@@ -38,10 +40,26 @@ SEEDS = Column("seeds", "Seeds", align="left", show=_some)
 SELECTION = Column("selection", "Selection", csv_only=True)
 
 
+def of_labels(analysis: Analysis) -> bool:
+    """Tell whether texts have labels."""
+    return analysis.comparison.task.labelled
+
+
+def of_numbers(analysis: Analysis) -> bool:
+    """Tell whether texts have numbers."""
+    return not analysis.comparison.task.labelled
+
+
 def score_columns(comparison: Comparison) -> tuple[Column, ...]:
-    """Return columns for the comparison's metric, and for macro F1 and accuracy, which always stand beside it."""
+    """Return columns for the comparison's metric, and for those that always stand beside it."""
     metrics = comparison.task.shown_metrics(comparison.metric).items()
     return tuple(Column(name, metric.heading, metric.unit, show=fixed(4)) for name, metric in metrics)
+
+
+def loss_column(comparison: Comparison) -> Column:
+    """Return the column of the loss on the test part."""
+    loss = comparison.task.metrics[comparison.task.loss]
+    return Column("test_loss", "Test loss", loss.unit, show=fixed(4))
 
 
 def selection_score(comparison: Comparison) -> Column:
@@ -52,27 +70,46 @@ def selection_score(comparison: Comparison) -> Column:
     return Column("selection_score", heading, show=fixed(4))
 
 
-def register(name: str) -> Callable[[TableFunction], TableFunction]:
-    """Add a table to the registry, under a name."""
+def register(
+    name: str, *, applies: Callable[[Analysis], bool] = lambda analysis: True
+) -> Callable[[TableFunction], TableFunction]:
+    """Add a table to the registry, under a name.
+
+    Args:
+        name: The name.
+        applies: Tells whether a comparison has what the table is about; elsewhere it is left out.
+    """
 
     def add(function: TableFunction) -> TableFunction:
-        TABLES[name] = function
+        TABLES[name], _APPLIES[name] = function, applies
         return function
 
     return add
 
 
+def tables_of(analysis: Analysis) -> list[str]:
+    """Return the names of the tables that apply to a comparison, in their order."""
+    return [name for name in TABLES if _APPLIES[name](analysis)]
+
+
 def make_tables(analysis: Analysis, names: Sequence[str] | None = None) -> list[ReportTable]:
-    """Return the named tables, or every table of the registry in its order.
+    """Return the named tables, or every table of the registry that applies, in its order.
 
     Raises:
-        ConfigError: A name is none.
+        ConfigError: A name is none, or that of a table which does not apply.
     """
     names = None if names is None else [RENAMED.get(name, name) for name in names]
     unknown = [name for name in names or () if name not in TABLES]
     if unknown:
         raise ConfigError("There is no such table.", value=", ".join(unknown), allowed=", ".join(TABLES))
-    return [TABLES[name](analysis) for name in names or TABLES]
+    fitting = tables_of(analysis)
+    if odd := [name for name in names or () if name not in fitting]:
+        raise ConfigError(
+            f"There is no such table of {analysis.comparison.task.label}.",
+            value=", ".join(odd),
+            allowed=", ".join(fitting),
+        )
+    return [TABLES[name](analysis) for name in names or fitting]
 
 
 def made(

@@ -26,6 +26,7 @@ from tunebench.report.tables.registry import (
     STATUS,
     STRATEGY,
     N,
+    loss_column,
     made,
     register,
     score_columns,
@@ -36,8 +37,11 @@ from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported
 from tunebench.store.record import Examples
 from tunebench.strategies import capabilities_of
+from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import ALWAYS_SHOWN, METRICS
 
+#: What is said of numbers.
+_NUMBERS = {"mean": "Mean", "sd": "SD", "minimum": "Smallest", "median": "Median", "maximum": "Largest"}
 #: Classes up to which the balance names every share.
 _MANY_CLASSES = 5
 #: Units of times that are given in minutes.
@@ -51,37 +55,28 @@ def data(analysis: Analysis) -> ReportTable:
     names = comparison.cells[0].spec.data.label_names
     rows: list[dict[str, Any]] = []
     for split, audited in (comparison.audit or {}).get("splits", {}).items():
-        counts = list(audited["per_class"].values())
-        rows.append({"split": f"{split} (whole)", **_balance(counts, names, audited.get("examples", sum(counts)))})
-    tests: list[tuple[str, list[int], int]] = []
+        rows.append({"split": f"{split} (whole)", **_audited(audited, names)})
+    tests: list[tuple[str, dict[str, Any]]] = []
     for size in comparison.sizes:
         cells = [cell for cell in comparison.cells if cell.spec.train_size == size]
         examples = next((c.record.examples for c in cells if c.record and c.record.examples), None)
         status = states(cells)
         if examples is None:
             rows.append({"train_size": size, "split": "train", "status": status})
-        elif not examples.train_per_class:
+        elif not examples.train_per_class and not examples.numbers:
             rows.append({"train_size": size, "split": "train", "samples": size, "status": status})
-        for split, counts, samples in _parts(examples):
+        for split, held in _parts(examples, names):
             if split.startswith("test"):
-                tests += [(split, counts, samples)] if (split, counts, samples) not in tests else []
+                tests += [(split, held)] if (split, held) not in tests else []
             else:
-                rows.append(
-                    {"train_size": size, "split": split, **_balance(counts, names, samples), "status": status}
-                )
-    for split, counts, samples in tests:
-        rows.append({"split": split, **_balance(counts, names, samples)})
-    what, many = "Class balance", f"{len(names)} classes, smallest to largest"
-    if not comparison.task.exclusive:
-        what, many = "Texts with the label", f"{len(names)} labels, rarest to most common"
-    header = " / ".join(names) if len(names) <= _MANY_CLASSES else many
+                rows.append({"train_size": size, "split": split, **held, "status": status})
+    rows += [{"split": split, **held} for split, held in tests]
     columns = (
         SIZE,
         Column("split", "Split", align="left"),
         Column("samples", "Samples", show=integer),
-        Column("balance", f"{what}: {header}", "%"),
+        *_what_is_held(comparison.task, names),
         Column("status", "Runs", align="left"),
-        Column("per_class", "Samples per class", csv_only=True),
         SELECTION,
     )
     notes = [OPTIMISTIC] if comparison.selection == "test" else []
@@ -90,16 +85,28 @@ def data(analysis: Analysis) -> ReportTable:
     if any(cell.spec.own_validation for cell in comparison.cells):
         notes.append(OWN_VALIDATION)
     notes += (comparison.audit or {}).get("warnings", [])
-    return made("data", "Samples and class balance", columns, rows, comparison, notes)
+    title = "Samples and class balance" if comparison.task.labelled else "Samples and their numbers"
+    return made("data", title, columns, rows, comparison, notes)
+
+
+def _what_is_held(task: Task, names: tuple[str, ...]) -> tuple[Column, ...]:
+    """Return the columns of classes, of labels or of numbers."""
+    if not task.labelled:
+        return tuple(Column(key, heading, show=significant(4)) for key, heading in _NUMBERS.items())
+    what, many = "Class balance", f"{len(names)} classes, smallest to largest"
+    if not task.exclusive:
+        what, many = "Texts with the label", f"{len(names)} labels, rarest to most common"
+    header = " / ".join(names) if len(names) <= _MANY_CLASSES else many
+    return Column("balance", f"{what}: {header}", "%"), Column("per_class", "Samples per class", csv_only=True)
 
 
 @register("scores")
 def scores(analysis: Analysis) -> ReportTable:
-    """Return scores by strategy and size: the study's metric, macro F1, accuracy and loss."""
+    """Return scores by strategy and size: the study's metric, those beside it, and the loss."""
     comparison = analysis.comparison
     ours = (
         *score_columns(comparison),
-        Column("test_loss", "Test loss", "nats", show=fixed(4)),
+        loss_column(comparison),
         selection_score(comparison),
     )
     theirs = tuple(
@@ -285,12 +292,23 @@ def _remark(comparison: Comparison, name: str) -> list[str]:
     return [] if said is None else [said]
 
 
-def _parts(examples: Examples | None) -> Iterator[tuple[str, list[int], int]]:
-    if examples is not None:
-        for split in ("train", "validation", "test"):
-            if getattr(examples, split) and getattr(examples, f"{split}_per_class"):
-                name = "test (held out)" if split == "test" and examples.test_held_out else split
-                yield name, getattr(examples, f"{split}_per_class"), getattr(examples, split)
+def _audited(audited: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return what an audit says of a whole split."""
+    counts = list(audited["per_class"].values())
+    samples = audited.get("examples", sum(counts))
+    return (
+        {"samples": samples, **audited["numbers"]} if audited.get("numbers") else _balance(counts, names, samples)
+    )
+
+
+def _parts(examples: Examples | None, names: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the parts of a run, and what each holds."""
+    for split in ("train", "validation", "test") if examples is not None else ():
+        samples, counts = getattr(examples, split), getattr(examples, f"{split}_per_class")
+        numbers = examples.numbers.get(split) if examples is not None else None
+        if samples and (counts or numbers):
+            name = "test (held out)" if split == "test" and examples and examples.test_held_out else split
+            yield name, {"samples": samples, **numbers} if numbers else _balance(counts, names, samples)
 
 
 def _total_minutes(config: Configuration) -> MeanOverSeeds | None:

@@ -12,14 +12,14 @@ from tunebench.analysis.evidence import Entry
 from tunebench.analysis.quality import ONLY_EXCLUSIVE
 from tunebench.analysis.warnings import OPTIMISTIC, test_access, unequal_rates
 from tunebench.formatting import fixed, integer, learning_rate, p_value, signed, significant
-from tunebench.report.tables.registry import RATE, SELECTION, SIZE, STRATEGY, N, register, score_columns
+from tunebench.report.tables.registry import RATE, SELECTION, SIZE, STRATEGY, N, of_labels, register, score_columns
 from tunebench.report.tables.render import Column, ReportTable
 from tunebench.stats import LearningCurve, Refusal, Size
 
 _NO_PREDICTIONS = "No selected run has stored test predictions, so there is nothing to compute this from."
 
 
-def _made(
+def with_predictions(
     name: str,
     title: str,
     analysis: Analysis,
@@ -27,6 +27,7 @@ def _made(
     rows: list[dict[str, Any]],
     *notes: str,
 ) -> ReportTable:
+    """Finish a table of what stored predictions say; where there are none, it says so."""
     comparison = analysis.comparison
     said = [OPTIMISTIC] if comparison.selection == "test" else []
     said += test_access(comparison)
@@ -47,7 +48,8 @@ def _absent(analysis: Analysis) -> list[str]:
     return [f"Without test predictions of a selected run: {'; '.join(lines)}."] if lines else []
 
 
-def _key(entry: Entry) -> dict[str, Any]:
+def key_of(entry: Entry) -> dict[str, Any]:
+    """Return the cells of a row that say which runs it is about."""
     return {
         "strategy": entry.label,
         "train_size": entry.train_size,
@@ -58,7 +60,7 @@ def _key(entry: Entry) -> dict[str, Any]:
 
 @register("intervals")
 def intervals(analysis: Analysis) -> ReportTable:
-    """Return the study's metric, macro F1 and accuracy with 95 % intervals, and what these hold."""
+    """Return the study's metric, and those beside it, with 95 % intervals, and what these hold."""
     scores = score_columns(analysis.comparison)
     columns = (
         STRATEGY,
@@ -71,7 +73,7 @@ def intervals(analysis: Analysis) -> ReportTable:
     rows = []
     for entry in analysis.entries:
         found = {column.key: entry.interval(analysis.comparison.task.metrics[column.key]) for column in scores}
-        rows.append(_key(entry) | found | {"over": entry.interval().over})
+        rows.append(key_of(entry) | found | {"over": entry.interval().over})
     drawn = any(entry.redrawn for entry in analysis.entries)
     held = (
         "over seeds they hold the draw of the training subset too"
@@ -79,7 +81,7 @@ def intervals(analysis: Analysis) -> ReportTable:
         else "none holds the draw of the training subset"
     )
     note = f"95 % intervals. What they hold is said in the row; {held}."
-    return _made("intervals", "Scores with their intervals", analysis, columns, rows, note)
+    return with_predictions("intervals", "Scores with their intervals", analysis, columns, rows, note)
 
 
 @register("pairs")
@@ -119,7 +121,7 @@ def pairs(analysis: Analysis) -> ReportTable:
         for pair in analysis.pairs
     ]
     kept = tuple(c for c in columns if c.key != "mcnemar_p" or any(row["mcnemar_p"] is not None for row in rows))
-    return _made(
+    return with_predictions(
         "pairs",
         f"Differences of {metric.label} on the same test examples",
         analysis,
@@ -155,8 +157,8 @@ def front(analysis: Analysis) -> ReportTable:
             f"{COSTS[kind].label.lower()} ({point.share:.0%})" for kind, point in points.items() if point.on_front
         ]
         costs = {kind: cost_of(entry, kind) for kind in COSTS}
-        rows.append(_key(entry) | costs | {"score": entry.interval(), "fronts": "; ".join(named) or None})
-    return _made(
+        rows.append(key_of(entry) | costs | {"score": entry.interval(), "fronts": "; ".join(named) or None})
+    return with_predictions(
         "front",
         f"{metric.heading} against cost",
         analysis,
@@ -196,7 +198,7 @@ def learning_curve(analysis: Analysis) -> ReportTable:
     ]
     for first, second, found in analysis.crossings:
         notes.append(f"{first} and {second}: {_crossing(first, second, found)}.")
-    return _made("learning_curve", "Labels needed", analysis, columns, rows, *notes)
+    return with_predictions("learning_curve", "Labels needed", analysis, columns, rows, *notes)
 
 
 def _labels(found: Any) -> str | None:
@@ -216,7 +218,7 @@ def _crossing(first: str, second: str, found: Any) -> str:
     return f"the curves cross near {_labels(found.size)} labels; below, {leads} leads"
 
 
-@register("calibration")
+@register("calibration", applies=of_labels)
 def calibration(analysis: Analysis) -> ReportTable:
     """Return how far probabilities can be believed: means over seeds."""
     columns = (
@@ -232,7 +234,7 @@ def calibration(analysis: Analysis) -> ReportTable:
     rows = []
     for entry, found in analysis.calibrations:
         rows.append(
-            _key(entry)
+            key_of(entry)
             | {
                 "ece": statistics.fmean(one.equal_mass.value for one in found),
                 "if_calibrated": statistics.fmean(one.equal_mass.if_calibrated for one in found),
@@ -249,10 +251,10 @@ def calibration(analysis: Analysis) -> ReportTable:
         said = f"{ONLY_EXCLUSIVE} The metrics ece and brier take each label by itself."
         title = f"Calibration: {analysis.comparison.title}"
         return ReportTable("calibration", title, columns, (), (said,))
-    return _made("calibration", "Calibration", analysis, columns, rows, note)
+    return with_predictions("calibration", "Calibration", analysis, columns, rows, note)
 
 
-@register("per_class")
+@register("per_class", applies=of_labels)
 def per_class(analysis: Analysis) -> ReportTable:
     """Return precision, recall and F1 of every class: means over seeds."""
     comparison = analysis.comparison
@@ -283,10 +285,10 @@ def per_class(analysis: Analysis) -> ReportTable:
                         },
                     }
                 )
-    return _made("per_class", "Scores by class", analysis, columns, rows, "Means over seeds.")
+    return with_predictions("per_class", "Scores by class", analysis, columns, rows, "Means over seeds.")
 
 
-@register("agreement")
+@register("agreement", applies=of_labels)
 def agreement(analysis: Analysis) -> ReportTable:
     """Return how strategies share their errors at each size."""
     columns = (
@@ -309,7 +311,7 @@ def agreement(analysis: Analysis) -> ReportTable:
     note = "Test texts; a strategy's answer is that of its probabilities averaged over seeds."
     if not analysis.comparison.task.exclusive:
         note = "Test texts, right where all labels are; a strategy gives what more than half of its seeds give."
-    return _made("agreement", "Shared errors", analysis, columns, rows, note)
+    return with_predictions("agreement", "Shared errors", analysis, columns, rows, note)
 
 
 @register("variance")
@@ -331,7 +333,7 @@ def variance(analysis: Analysis) -> ReportTable:
     reasons: dict[str, str] = {}
     clipped = False
     for entry, found in analysis.variances:
-        row = _key(entry) | {"sd": None if found.total is None else found.total**0.5 * metric.scale}
+        row = key_of(entry) | {"sd": None if found.total is None else found.total**0.5 * metric.scale}
         parts = {names[part.name]: part for part in found.components if part.variance is not None}
         # A share of the known parts would read as one of the whole.
         whole = set(parts) in ({"subset", "seed", "test"}, {"together", "test"})
@@ -351,7 +353,9 @@ def variance(analysis: Analysis) -> ReportTable:
     notes += [f"{name}: {reason}." for name, reason in reasons.items()]
     if clipped:
         notes.append("A variance whose estimate came out negative is given as 0: too few runs to tell.")
-    return _made("variance", f"Where the variance of {metric.label} comes from", analysis, kept, rows, *notes)
+    return with_predictions(
+        "variance", f"Where the variance of {metric.label} comes from", analysis, kept, rows, *notes
+    )
 
 
 @register("tuning")
@@ -389,7 +393,7 @@ def tuning(analysis: Analysis) -> ReportTable:
         )
     notes = ["All runs of a strategy at a size, the final ones included."]
     notes += unequal_rates(list(comparison.groups()))
-    return _made("tuning", "What tuning took", analysis, columns, rows, *notes)
+    return with_predictions("tuning", "What tuning took", analysis, columns, rows, *notes)
 
 
 def _rates(group: Group) -> str:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from tunebench.data.tokens import make_cut, special_tokens, whole_ids
+from tunebench.data.tokenizer import special_tokens, whole_ids
+from tunebench.data.tokens import make_cut
 from tunebench.engine.batching import Collator, batches_by_length, rounded_up
 from tunebench.engine.flops import Work, Workload, count
 from tunebench.models.architectures import architecture_of
 from tunebench.models.loading import load_classifier
+from tunebench.models.weights import SINGLE_LABEL
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -150,7 +152,9 @@ def fixed_widths(lengths: np.ndarray, max_length: int) -> np.ndarray:
     return np.array([min(rounded_up(max(1, n)), max_length) for n in lengths.tolist()], dtype=np.int64)
 
 
-def load_encoder(folder: Path, label_names: Sequence[str]) -> tuple[Any, Workload]:
+def load_encoder(
+    folder: Path, label_names: Sequence[str], problem_type: str = SINGLE_LABEL
+) -> tuple[Any, Workload]:
     """Return a model's encoder in fp32, without the pooler that some families put on it, and what it computes.
 
     Torch's random generator is as before afterwards: a classifier is loaded, whose head is drawn and dropped.
@@ -159,7 +163,7 @@ def load_encoder(folder: Path, label_names: Sequence[str]) -> tuple[Any, Workloa
         ModelError: The weights do not fit the configuration, or parts of the encoder are missing.
     """
     with torch.random.fork_rng():
-        model = load_classifier(folder, label_names=label_names)
+        model = load_classifier(folder, label_names=label_names, problem_type=problem_type)
     architecture = architecture_of(model.config)
     workload = replace(count(model, architecture), head=Work())
     encoder: Any = model.get_submodule(architecture.layers.split(".")[0])

@@ -1,4 +1,4 @@
-"""Embeddings of an encoder and a logistic regression on them, as one classifier of texts."""
+"""Embeddings of an encoder and a linear function of them, as one model of texts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from tunebench.data.text import Text, by_side
 from tunebench.data.tokens import Cut
+from tunebench.tasks.base import Task
 from tunebench.training.embeddings.encoder import Embedder, load_encoder
 from tunebench.training.embeddings.pairs import features, one_row, sides_of_row
-from tunebench.training.linear.logistic import Logistic, read_arrays, write_arrays
+from tunebench.training.linear.logistic import LinearHead, read_arrays, stored_head, write_arrays
 
 _FACTS = ("pooling", "max_length", "normalised", "windows")
 
@@ -24,11 +25,11 @@ class EmbeddedText:
 
     Attributes:
         embedder: Gives the embeddings.
-        head: The logistic regression.
+        head: The function of the embeddings.
     """
 
     embedder: Embedder
-    head: Logistic
+    head: LinearHead
 
     features_name: ClassVar[str] = "embeddings"
 
@@ -64,7 +65,9 @@ class EmbeddedText:
         return {name: getattr(embedder, name) for name in _FACTS}
 
     @classmethod
-    def read_export(cls, folder: Path, weights: str, facts: Mapping[str, Any], *, device: str) -> EmbeddedText:
+    def read_export(
+        cls, folder: Path, weights: str, facts: Mapping[str, Any], *, task: Task, device: str
+    ) -> EmbeddedText:
         """Read what :meth:`export` wrote.
 
         Raises:
@@ -73,7 +76,7 @@ class EmbeddedText:
         """
         from tunebench.models.loading import load_tokenizer
 
-        head = Logistic.of(read_arrays(folder / weights, ("coefficients", "intercepts")))
+        head = stored_head(read_arrays(folder / weights, ("coefficients", "intercepts")), task)
         encoder, _ = load_encoder(folder, ("0", "1"))
         options = {name: facts[name] for name in _FACTS}
         return cls(Embedder(encoder, load_tokenizer(folder), device=device, **options), head)

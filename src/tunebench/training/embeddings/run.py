@@ -14,7 +14,8 @@ import numpy as np
 from tunebench.data import Split, TextDataset
 from tunebench.data.splits import Parts
 from tunebench.data.text import Text, by_side
-from tunebench.data.tokens import TokenizedTexts, tokenizer_fingerprint, whole_tokens
+from tunebench.data.tokenizer import tokenizer_fingerprint
+from tunebench.data.tokens import TokenizedTexts, whole_tokens
 from tunebench.engine.flops import Workload
 from tunebench.files import default_cache_dir
 from tunebench.machine import devices
@@ -32,7 +33,7 @@ from tunebench.training.embeddings.pairs import feature_count, features
 from tunebench.training.encoder.cost import OVERHEAD, assumed_rate
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.linear.choose import Choice
-from tunebench.training.linear.logistic import Logistic, fit_path, read_arrays, write_arrays
+from tunebench.training.linear.logistic import LinearHead, fit_path, read_arrays, stored_head, write_arrays
 from tunebench.training.linear.runs import (
     LinearRun,
     cross_validated,
@@ -61,7 +62,7 @@ class _FrozenEncoder:
     def of(cls, spec: RunSpec, device: str) -> _FrozenEncoder:
         """Load the encoder of a run."""
         folder = model_folder(spec.model.source, spec.model.revision)
-        encoder, workload = load_encoder(folder, spec.data.label_names)
+        encoder, workload = load_encoder(folder, spec.data.label_names, TASKS[spec.task].problem_type)
         tokenizer = load_tokenizer(folder)
         fingerprint = tokenizer_fingerprint(tokenizer)
         pooling = spec.strategy_params.pooling
@@ -82,7 +83,7 @@ class _FrozenEncoder:
         )
 
     def logits(
-        self, head: Logistic, split: Split, rows: np.ndarray, look: Look = lambda done, total: None
+        self, head: LinearHead, split: Split, rows: np.ndarray, look: Look = lambda done, total: None
     ) -> tuple[np.ndarray, float]:
         """Return the logits of some texts of a split, and the seconds that embedding and regression take."""
         found = self.embed(split.texts, rows, look)
@@ -137,7 +138,7 @@ class _Learner:
 class _Fitted:
     """A regression on embeddings that are there."""
 
-    head: Logistic
+    head: LinearHead
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return the fp32 logits of embeddings."""
@@ -270,13 +271,13 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
 
 def load(spec: RunSpec, folder: RunFolder, *, device: str) -> EmbeddedText:
     """Return the classifier, with the study's encoder."""
-    head = Logistic.of(read_arrays(folder.weights, ("coefficients", "intercepts")))
+    head = stored_head(read_arrays(folder.weights, ("coefficients", "intercepts")), TASKS[spec.task])
     return EmbeddedText(_FrozenEncoder.of(spec, device).embedder, head)
 
 
 def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
     """Return the test part's logits and labels, and the seconds; with the stored regression."""
-    head = Logistic.of(read_arrays(folder.weights, ("coefficients", "intercepts")))
+    head = stored_head(read_arrays(folder.weights, ("coefficients", "intercepts")), TASKS[spec.task])
     split = split_of_test(dataset, parts)
     logits, seconds = _FrozenEncoder.of(spec, device).logits(head, split, parts.test)
     return logits, split.labels[parts.test], seconds

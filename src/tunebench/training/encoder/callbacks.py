@@ -17,6 +17,7 @@ from tunebench.machine.clock import Clock, ContentionMeter
 from tunebench.store.live import Progress
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.scale import AS_IT_IS, Scale
 from tunebench.training.attempt import Interrupted, never, unheard
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class RunContext:
         checkpoints: Where checkpoints lie.
         best: Where the best weights go.
         task: What is learned.
+        scale: On which; see :mod:`tunebench.tasks.scale`.
         metric: Name of the metric that selects.
         patience: Evaluations without a better score after which training stops; 0 for never.
         report: Called with the progress.
@@ -70,6 +72,7 @@ class RunContext:
     checkpoints: Path
     best: Path
     task: Task = CLASSIFICATION
+    scale: Scale = AS_IT_IS
     metric: str = CLASSIFICATION.default_metric
     patience: int = 0
     report: Callable[[Progress], None] = unheard

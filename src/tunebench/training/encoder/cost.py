@@ -19,7 +19,8 @@ import torch
 
 from tunebench.data import TextDataset
 from tunebench.data.pair_rows import TokenRows
-from tunebench.data.tokens import tokenize, tokenizer_fingerprint
+from tunebench.data.tokenizer import tokenizer_fingerprint
+from tunebench.data.tokens import tokenize
 from tunebench.engine.batching import Collator, longest_of_batches
 from tunebench.engine.evaluator import predict_logits
 from tunebench.machine import environment, memory

@@ -16,7 +16,8 @@ from transformers import TrainingArguments, set_seed
 
 from tunebench.data import Split, TextDataset
 from tunebench.data.splits import Parts
-from tunebench.data.tokens import tokenize, tokenizer_fingerprint
+from tunebench.data.tokenizer import tokenizer_fingerprint
+from tunebench.data.tokens import tokenize
 from tunebench.engine import process_group
 from tunebench.engine.batching import Collator, TokenDataset
 from tunebench.engine.fast.attach import FastEncoder, attach
@@ -190,11 +191,12 @@ def make_datasets(
     }
     train_texts = tokenize(dataset.train.texts, **options)
     task = TASKS[spec.task]
+    scale = task.scale(dataset.train.labels[parts.train])
 
     def part(split: Split, rows: np.ndarray) -> TokenDataset:
         texts = train_texts if split is dataset.train else tokenize(split.texts, **options)
         labels = split.labels[rows]
-        return TokenDataset(texts.take(rows), labels, task.targets(labels))
+        return TokenDataset(texts.take(rows), labels, task.targets(scale.onto(labels)))
 
     train_set = part(dataset.train, parts.train)
     test_set = part(split_of_test(dataset, parts), parts.test)

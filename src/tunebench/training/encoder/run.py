@@ -18,6 +18,7 @@ from tunebench.engine import process_group
 from tunebench.engine.batching import Batches, Collator, TokenDataset
 from tunebench.engine.evaluator import predict_logits
 from tunebench.machine import devices
+from tunebench.models.heads import restore_unit
 from tunebench.models.loading import inspect_base, model_folder
 from tunebench.store.live import Progress
 from tunebench.store.record import RunRecord, Selected
@@ -86,6 +87,7 @@ def train(attempt: Attempt) -> RunRecord:
         test: Predicted | None = None
         validated = None
         if not pruned:
+            restore_unit(prepared.model, prepared.architecture, trainer.context.scale)
             if prepared.fast is not None:
                 prepared.fast.refresh(everything=True)
             if process_group.is_first():
@@ -160,6 +162,7 @@ def _trainer(
             checkpoints=attempt.folder.checkpoint,
             best=attempt.folder.best,
             task=TASKS[spec.task],
+            scale=TASKS[spec.task].scale(train_set.labels),
             metric=spec.metric,
             patience=spec.patience,
             report=attempt.report,

@@ -199,7 +199,10 @@ class StudyTrainer(Trainer):
     # Evaluation --------------------------------------------------------------------------------
 
     def logits(self, dataset: TokenDataset, phase: str = "evaluate") -> np.ndarray:
-        """Return float32 logits ``(texts, classes)`` in the data's order, the engine's way."""
+        """Return float32 logits ``(texts, classes)`` in the data's order, the engine's way.
+
+        During training they are on the scale that the head is trained on.
+        """
         total = len(dataset)
 
         def tell(done: int) -> None:
@@ -249,7 +252,7 @@ class StudyTrainer(Trainer):
         return metrics
 
     def _scores(self, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-        return self.context.task.selection_metrics(labels, logits, self._metric.name)
+        return self.context.task.selection_metrics(labels, logits, self._metric.name, self.context.scale)
 
     def _since_best(self, key: str) -> int:
         """Return how many evaluations came after the best one."""
@@ -259,7 +262,7 @@ class StudyTrainer(Trainer):
     def _selection_metrics(self, prediction: Any) -> dict[str, float]:
         """Return what the Trainer's own evaluation logs; its loss is computed by the Trainer."""
         labels, logits = np.asarray(prediction.label_ids), np.asarray(prediction.predictions)
-        found = self._scores(labels, logits)
+        found = self._scores(self.context.scale.back(labels), logits)
         return {name: value for name, value in found.items() if name != "loss"}
 
     # Checkpoints -------------------------------------------------------------------------------

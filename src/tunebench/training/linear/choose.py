@@ -1,4 +1,4 @@
-"""Choosing C: by cross-validation of log loss, or on the part that selects the checkpoints of the others."""
+"""Choosing C: by cross-validation of the task's loss, or on the part that selects the checkpoints of the others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tunebench.data.text import Text
 from tunebench.errors import DataError
 from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import Metric
-from tunebench.training.linear.logistic import Logistic
+from tunebench.training.linear.logistic import LinearHead
 
 #: Parts of the labelled texts in a cross-validation.
 FOLDS = 5
@@ -28,11 +28,11 @@ Tick = Callable[[], None]
 
 
 class LinearModel(Protocol):
-    """A fitted classifier: features, and a regression on them."""
+    """A fitted model: features, and a linear function of them."""
 
     @property
-    def head(self) -> Logistic:
-        """The logistic regression."""
+    def head(self) -> LinearHead:
+        """The function of the features."""
 
     def logits(self, features: Any) -> np.ndarray:
         """Return fp32 logits ``(texts, classes)`` of features."""
@@ -83,7 +83,7 @@ class Choice:
     passes: float = 0.0
     validated: tuple[np.ndarray, np.ndarray] | None = None
 
-    def count(self, head: Logistic, share: float = 1.0) -> None:
+    def count(self, head: LinearHead, share: float = 1.0) -> None:
         """Add the cost of a fit.
 
         Args:
@@ -157,7 +157,7 @@ def choose_by_cross_validation(
     metric: Metric,
     tick: Tick,
 ) -> Choice:
-    """Choose C by the log loss of texts that were not fitted on, and fit it on all texts.
+    """Choose C by the task's loss on texts that were not fitted on, and fit it on all texts.
 
     Args:
         learner: Fits.
@@ -170,7 +170,7 @@ def choose_by_cross_validation(
     """
     found, everything = Choice("cross_validation"), np.arange(len(learner.labels))
     setting, best = unchosen(grid), np.inf
-    folds = _folds(learner, grid, groups) if len(grid) > 1 or len(judged) else []
+    folds = _folds(learner, grid, groups, task) if len(grid) > 1 or len(judged) else []
     for c in grid if folds else ():
         heads, logits = [], np.full((len(everything), learner.classes), np.nan, dtype=np.float32)
         for fold in folds:
@@ -222,13 +222,14 @@ class _Fold:
         return found
 
 
-def _folds(learner: Learner, grid: Sequence[float], groups: np.ndarray | None) -> list[_Fold]:
+def _folds(learner: Learner, grid: Sequence[float], groups: np.ndarray | None, task: Task) -> list[_Fold]:
     """Cut the texts into folds; those that cannot be trained without are left out."""
     found, labels = [], learner.labels
-    for held in stratified_folds(labels, groups):
+    # Of several labels a text, one without any counts for none.
+    for held in stratified_folds(labels if labels.ndim == 2 else task.strata(labels), groups):
         train = np.setdiff1d(np.arange(len(labels)), held)
-        present = np.unique(labels[train]) if labels.ndim == 1 else np.arange(learner.classes)
-        if len(present) < 2:
+        present = task.taught(labels[train], learner.classes)
+        if not len(present):
             continue
         fold = _Fold(train, held, iter(()), learner.features, present, learner.classes)
         models = learner.fits(train, grid)
@@ -287,16 +288,10 @@ def _loss(folds: Sequence[_Fold], labels: np.ndarray, logits: np.ndarray, task: 
 
     A text whose class its fold did not train says nothing about C, and is left out.
     """
-    rows = np.concatenate([fold.held[_trained(fold, labels)] for fold in folds])
+    rows = np.concatenate([fold.held[task.known(labels[fold.held], fold.present)] for fold in folds])
     if not len(rows):
         return float("inf")
     return task.metrics[task.loss](labels[rows], logits[rows])
-
-
-def _trained(fold: _Fold, labels: np.ndarray) -> np.ndarray:
-    """Mark the texts of a fold whose class was trained; of several labels each is, if only by its odds."""
-    own = labels[fold.held]
-    return np.isin(own, fold.present) if own.ndim == 1 else np.ones(len(own), dtype=bool)
 
 
 def logged(scores: dict[str, float]) -> dict[str, float | None]:
@@ -304,7 +299,7 @@ def logged(scores: dict[str, float]) -> dict[str, float | None]:
     return {f"selection_{name}": value if np.isfinite(value) else None for name, value in scores.items()}
 
 
-def _entry(head: Logistic) -> dict[str, Any]:
+def _entry(head: LinearHead) -> dict[str, Any]:
     return {
         "step": head.iterations,
         "epoch": float(head.iterations),

@@ -68,9 +68,9 @@ def linear_facts(folder: Path) -> LinearFacts:
     try:
         whole = dict(read_json(path))
         version, features, names = (whole.pop(key) for key in ("version", "features", "label_names"))
-        if not isinstance(names, list) or len(names) < 2:
-            raise TypeError("label_names are two or more")
         task = TASKS[whole.pop("task", CLASSIFICATION.name)].at(whole.pop("thresholds", None))
+        if not isinstance(names, list) or len(names) < (2 if task.labelled else 1):
+            raise TypeError("label_names are two or more")
     except (StoreError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The linear classifier's {LINEAR_FILE} is damaged: {error}", value=str(path)) from None
     if version != _VERSION or features not in _READERS:
@@ -93,7 +93,7 @@ def read_linear(folder: Path, *, device: str) -> TextModel:
     module, name = _READERS[facts.features]
     try:
         found: TextModel = getattr(import_module(module), name).read_export(
-            folder, LINEAR_WEIGHTS, facts.settings, device=device
+            folder, LINEAR_WEIGHTS, facts.settings, task=facts.task, device=device
         )
     except StoreError as error:
         raise ModelError(error.what, value=str(folder)) from None
@@ -102,7 +102,7 @@ def read_linear(folder: Path, *, device: str) -> TextModel:
             f"The linear classifier's {LINEAR_FILE} does not fit its other files: {error}", value=str(folder)
         ) from None
     rows, names = len(found.head.intercepts), len(facts.label_names)
-    if facts.task.linear_rows(names) != rows:
+    if (not facts.task.labelled and names > 1) or facts.task.linear_rows(names) != rows:
         raise ModelError(
             f"{LINEAR_FILE} names {names} classes, and the weights have {max(2, rows)}.",
             value=str(folder),

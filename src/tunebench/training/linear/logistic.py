@@ -1,4 +1,4 @@
-"""Logistic regressions: fitted by scikit-learn, one a value of C, and kept in fp32.
+"""Linear models: fitted by scikit-learn, one a value of C, and kept in fp32.
 
 What is scored is what is stored: the coefficients are rounded to fp32 before anything is predicted.
 """
@@ -16,17 +16,22 @@ from typing import Any
 import numpy as np
 
 from tunebench.errors import DataError, StoreError
+from tunebench.tasks.base import Task
+from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.multi_label import MULTI_LABEL
+from tunebench.tasks.regression import REGRESSION
+from tunebench.tasks.scale import Scale
 
 #: Iterations of the solver; on rows of length 1 it needs some tens to hundreds.
 _MAX_ITERATIONS = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Logistic:
-    """A logistic regression.
+class LinearHead:
+    """A linear function of features, one row an output.
 
     Attributes:
-        coefficients: fp32 ``(rows, features)``: one row a class, or one in all for two classes.
+        coefficients: fp32 ``(rows, features)``.
         intercepts: fp32 ``(rows,)``.
         setting: The C it was fitted with; None when it was read from disk.
         iterations: Of the solver; each is a pass over all training texts.
@@ -49,18 +54,38 @@ class Logistic:
         return int(self.coefficients.size + self.intercepts.size)
 
     def logits(self, features: Any) -> np.ndarray:
-        """Return fp32 logits ``(texts, classes)``; see :func:`class_logits`."""
-        return class_logits(features, self.coefficients, self.intercepts)
+        """Return fp32 outputs ``(texts, rows)`` of features ``(texts, features)``, sparse or not."""
+        return np.asarray(np.asarray(features @ self.coefficients.T) + self.intercepts, dtype=np.float32)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """What is stored, by name."""
         return {"coefficients": self.coefficients, "intercepts": self.intercepts}
 
-    @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray]) -> Logistic:
-        """Return the regression of stored :attr:`arrays`."""
-        return cls(arrays["coefficients"], arrays["intercepts"])
+
+class Ridge(LinearHead):
+    """A ridge regression (Hoerl and Kennard 1970): one row, which gives a number in the unit of the data."""
+
+
+class Logistic(LinearHead):
+    """A logistic regression: one row a class, or one in all for two classes; or one a label."""
+
+    def logits(self, features: Any) -> np.ndarray:
+        """Return fp32 logits ``(texts, classes)``; see :func:`class_logits`."""
+        return class_logits(features, self.coefficients, self.intercepts)
+
+
+#: What is fitted, by task.
+HEADS: dict[str, type[LinearHead]] = {
+    CLASSIFICATION.name: Logistic,
+    MULTI_LABEL.name: Logistic,
+    REGRESSION.name: Ridge,
+}
+
+
+def stored_head(arrays: Mapping[str, np.ndarray], task: Task) -> LinearHead:
+    """Return the model of stored :attr:`~LinearHead.arrays`."""
+    return HEADS[task.name](arrays["coefficients"], arrays["intercepts"])
 
 
 def class_logits(features: Any, coefficients: np.ndarray, intercepts: np.ndarray) -> np.ndarray:
@@ -77,25 +102,28 @@ def class_logits(features: Any, coefficients: np.ndarray, intercepts: np.ndarray
     return np.asarray(scores, dtype=np.float32)
 
 
-def fit_path(features: Any, labels: np.ndarray, grid: Sequence[float]) -> Iterator[Logistic]:
-    """Fit one regression a value of C, each when it is asked for.
+def fit_path(features: Any, labels: np.ndarray, grid: Sequence[float]) -> Iterator[LinearHead]:
+    """Fit one model a value of C, each when it is asked for.
 
     Args:
         features: ``(texts, features)``, sparse or not.
         labels: Integers of shape ``(texts,)``, of two classes or more; or 0/1 of shape ``(texts, labels)``, where
-            each label is fitted by itself.
+            each label is fitted by itself; or doubles of shape ``(texts,)``, the numbers to predict.
         grid: Values of C, the inverse strength of the L2 penalty.
 
     Yields:
-        The regressions. Their rows are the classes that ``labels`` holds, ascending; or one a label.
+        Logistic regressions, whose rows are the classes that ``labels`` holds, ascending, or one a label; or ridge
+        regressions.
     """
     if labels.ndim == 2:
         yield from _fit_each(features, labels, grid)
         return
+    if np.issubdtype(labels.dtype, np.floating):
+        yield from _fit_numbers(features, labels, grid)
+        return
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    products = 4.0 * (features.nnz if hasattr(features, "nnz") else features.size)
     model = LogisticRegression(max_iter=_MAX_ITERATIONS)
     for c in grid:
         begin = time.monotonic()
@@ -110,7 +138,39 @@ def fit_path(features: Any, labels: np.ndarray, grid: Sequence[float]) -> Iterat
             iterations=iterations,
             converged=iterations < _MAX_ITERATIONS,
             seconds=time.monotonic() - begin,
-            flops=products * len(model.coef_) * iterations,
+            flops=_products(features) * len(model.coef_) * iterations,
+        )
+
+
+def _products(features: Any) -> float:
+    """Return the operations of two products with a feature matrix and one row of coefficients."""
+    return 4.0 * float(features.nnz if hasattr(features, "nnz") else features.size)
+
+
+def _fit_numbers(features: Any, labels: np.ndarray, grid: Sequence[float]) -> Iterator[Ridge]:
+    """Fit ridge regressions, ``sum of squared errors + |coefficients|^2 / C``.
+
+    Dense features are solved by their normal equations, which counts as one iteration; sparse ones by iterations.
+    """
+    from sklearn.linear_model import Ridge as Solver
+
+    sparse = hasattr(features, "nnz")
+    # On a scale of its own, so that the tolerance is relative to what there is to explain.
+    scale = Scale.of(labels)
+    wanted = scale.onto(labels).astype(features.dtype)
+    for c in grid:
+        begin = time.monotonic()
+        options = {"solver": "lsqr", "max_iter": _MAX_ITERATIONS, "tol": 1e-6} if sparse else {"solver": "cholesky"}
+        model = Solver(alpha=1 / c, **options).fit(features, wanted)
+        iterations = int(np.max(model.n_iter_)) if sparse else 1
+        yield Ridge(
+            (np.atleast_2d(model.coef_) * scale.size).astype(np.float32),
+            np.atleast_1d(model.intercept_ * scale.size + scale.shift).astype(np.float32),
+            setting=float(c),
+            iterations=iterations,
+            converged=not sparse or iterations < _MAX_ITERATIONS,
+            seconds=time.monotonic() - begin,
+            flops=_products(features) * (iterations if sparse else features.shape[1] / 2),
         )
 
 
@@ -138,12 +198,13 @@ def _fit_each(features: Any, labels: np.ndarray, grid: Sequence[float]) -> Itera
 
 
 def require_classes(labels: np.ndarray, classes: int) -> None:
-    """Refuse labels that lack a class; where a text may have several, they may lack any.
+    """Refuse labels that lack a class. Where a text may have several, they may lack any; numbers are no classes.
 
     Raises:
         DataError: They do.
     """
-    missing = sorted(set(range(classes)) - set(np.unique(labels).tolist())) if labels.ndim == 1 else []
+    one_each = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
+    missing = sorted(set(range(classes)) - set(np.unique(labels).tolist())) if one_each else []
     if missing:
         raise DataError("The training part lacks a class.", value=missing, fix="a larger training size")
 

@@ -1,4 +1,4 @@
-"""TF-IDF and logistic regression as arrays, kept without pickle."""
+"""TF-IDF and a linear function of it as arrays, kept without pickle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,16 @@ from tunebench.data.text import Text
 from tunebench.data.tokens import Cut
 from tunebench.errors import DataError, StoreError
 from tunebench.files import read_json, write_text
-from tunebench.training.linear.logistic import Logistic, fit_path, read_arrays, require_classes, write_arrays
+from tunebench.tasks.base import Task
+from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.training.linear.logistic import (
+    LinearHead,
+    fit_path,
+    read_arrays,
+    require_classes,
+    stored_head,
+    write_arrays,
+)
 from tunebench.training.linear.terms import Terms
 
 WEIGHTS, VOCABULARY = "weights.safetensors", "vocabulary.json"
@@ -30,13 +39,13 @@ class LinearText:
     Attributes:
         vocabulary: Features, one or several words each, in the order of the columns.
         idf: fp32 ``(features,)``. Counted from the texts, not trained.
-        head: The logistic regression.
+        head: The function of the features.
         ngrams: Longest run of words that is a feature.
     """
 
     vocabulary: tuple[str, ...]
     idf: np.ndarray
-    head: Logistic
+    head: LinearHead
     ngrams: int
 
     #: Whole texts are read.
@@ -99,7 +108,7 @@ class LinearText:
         write_text(folder / VOCABULARY, json.dumps(self.vocabulary, ensure_ascii=False) + "\n")
 
     @classmethod
-    def load(cls, folder: Path, *, ngrams: int, weights: str = WEIGHTS) -> LinearText:
+    def load(cls, folder: Path, *, ngrams: int, task: Task = CLASSIFICATION, weights: str = WEIGHTS) -> LinearText:
         """Read a model back.
 
         Raises:
@@ -110,7 +119,7 @@ class LinearText:
         fits = isinstance(vocabulary, list) and len({len(vocabulary), len(arrays["idf"])}) == 1
         if not fits or arrays["coefficients"].shape[1:] != arrays["idf"].shape:
             raise StoreError("Vocabulary and weights do not belong together.", value=str(folder))
-        return cls(tuple(vocabulary), arrays["idf"], Logistic.of(arrays), ngrams)
+        return cls(tuple(vocabulary), arrays["idf"], stored_head(arrays, task), ngrams)
 
     def export(self, folder: Path, weights: str) -> dict[str, Any]:
         """Write everything into a folder of its own, and return what it takes to read it."""
@@ -118,9 +127,11 @@ class LinearText:
         return {"ngrams": self.ngrams}
 
     @classmethod
-    def read_export(cls, folder: Path, weights: str, facts: Mapping[str, Any], *, device: str) -> LinearText:
+    def read_export(
+        cls, folder: Path, weights: str, facts: Mapping[str, Any], *, task: Task, device: str
+    ) -> LinearText:
         """Read what :meth:`export` wrote; it computes on the CPU, whatever the device."""
-        return cls.load(folder, ngrams=int(facts["ngrams"]), weights=weights)
+        return cls.load(folder, ngrams=int(facts["ngrams"]), task=task, weights=weights)
 
 
 class TfidfLearner:
@@ -130,7 +141,7 @@ class TfidfLearner:
 
     Args:
         texts: The labelled texts.
-        labels: Integers of shape ``(texts,)``, or 0/1 of shape ``(texts, labels)``.
+        labels: Integers of shape ``(texts,)``, or 0/1 ``(texts, labels)``, or doubles ``(texts,)``.
         classes: Number of classes, or of labels.
         ngrams: Longest run of words that is a feature.
         min_documents: Texts that must hold a feature.

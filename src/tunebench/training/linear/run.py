@@ -127,7 +127,7 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     settings = params.c if selects else (unchosen(params.c),)
     # Each fold is fitted without a part of the texts, and then all of them once.
     repeats = (FOLDS - 1) * 1.0 + 1 / len(settings) if crosses else 1.0
-    chosen = _balanced(dataset.train.labels[parts.train], _SAMPLE)
+    chosen = _balanced(dataset.strata["train"][parts.train], _SAMPLE)
     texts = [dataset.train.texts[i] for i in parts.train[chosen]]
     labels = dataset.train.labels[parts.train[chosen]]
 
@@ -142,7 +142,7 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     models[0].features(texts)
     per_text = (time.monotonic() - begin) / len(texts)
     growth = len(parts.train) / len(texts)
-    half = _balanced(labels, max(classes, len(texts) // 2))
+    half = _balanced(dataset.task.strata(labels), max(classes, len(texts) // 2))
     fewer = fit([texts[i] for i in half], labels[half], settings[:1])[0]
     sizes = models[0].head.parameters, fewer.head.parameters
     # With so many classes that no smaller sample holds them all, the usual exponent of Heaps' law.
@@ -168,16 +168,16 @@ def _cross_validates(spec: RunSpec) -> bool:
     return bool(spec.strategy_params.choose_by == "cross_validation")
 
 
-def _balanced(labels: np.ndarray, count: int) -> np.ndarray:
-    """Return the positions of the first ``count`` texts, with the first of every class among them."""
-    firsts = np.unique(labels, return_index=True)[1] if labels.ndim == 1 else np.unique(labels.argmax(0))
-    rest = np.setdiff1d(np.arange(len(labels)), firsts)
+def _balanced(strata: np.ndarray, count: int) -> np.ndarray:
+    """Return the positions of the first ``count`` texts, with the first of every stratum among them."""
+    firsts = np.unique(strata, return_index=True)[1] if strata.ndim == 1 else np.unique(strata.argmax(0))
+    rest = np.setdiff1d(np.arange(len(strata)), firsts)
     return np.sort(np.concatenate([firsts, rest[: max(0, count - len(firsts))]]))
 
 
 def load(spec: RunSpec, folder: RunFolder, *, device: str) -> LinearText:
     """Return the fitted model; it computes on the CPU, whatever the device."""
-    return LinearText.load(folder.path, ngrams=spec.strategy_params.ngrams)
+    return LinearText.load(folder.path, ngrams=spec.strategy_params.ngrams, task=TASKS[spec.task])
 
 
 def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:

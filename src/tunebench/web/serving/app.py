@@ -19,6 +19,9 @@ from tunebench import __version__
 from tunebench.data.inputs import Inputs
 from tunebench.errors import DataError
 from tunebench.inference.texts import checked_texts
+from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.multi_label import MULTI_LABEL
+from tunebench.tasks.regression import REGRESSION
 from tunebench.web.hosts import host_names
 from tunebench.web.serving.admission import AdmissionControl, Tally, refuse
 from tunebench.web.serving.batching import ClosedError, MicroBatcher, QueueFullError
@@ -28,6 +31,7 @@ from tunebench.web.serving.schema import (
     LabelsPrediction,
     ModelInfo,
     ModelList,
+    NumberPrediction,
     PredictAnswer,
     Prediction,
     Problem,
@@ -41,6 +45,7 @@ from tunebench.web.serving.schema import (
 
 if TYPE_CHECKING:
     from tunebench.inference.predictor import Predictor
+    from tunebench.tasks.outputs import Outputs
     from tunebench.web.serving.batching import Answerer, Observer
     from tunebench.web.serving.models import LoadedModel
 
@@ -225,6 +230,7 @@ class _Server:
                     default=name == self.default,
                     format=model.predictor.format,
                     labels=list(model.predictor.label_names),
+                    task=model.predictor.artifact.task.name,
                     pair=_pair_names(model.predictor.inputs),
                     max_length=model.predictor.max_length,
                     truncation=None if model.predictor.max_length is None else model.predictor.artifact.truncation,
@@ -256,20 +262,45 @@ def _pair_names(inputs: Inputs | None) -> list[str] | None:
     return list(inputs.columns) if inputs is not None and inputs.pair else None
 
 
-def _predictions(predictor: Predictor, logits: np.ndarray) -> list[Prediction] | list[LabelsPrediction]:
-    outputs, names = predictor.outputs, predictor.label_names
-    logits = logits.astype(np.float64)
-    shares = [dict(zip(names, row.tolist(), strict=True)) for row in outputs.probabilities(logits)]
+#: The answers for some texts, all of one form.
+_Answers = list[Prediction] | list[LabelsPrediction] | list[NumberPrediction]
+
+
+def _one_label(outputs: Outputs, logits: np.ndarray, names: Sequence[str]) -> _Answers:
     said = outputs.named(outputs.predicted(logits), names).tolist()
-    if not predictor.artifact.task.exclusive:
-        return [
-            LabelsPrediction(labels=list(labels), probabilities=own)
-            for labels, own in zip(said, shares, strict=True)
-        ]
     return [
         Prediction(label=label, probability=own[label], probabilities=own)
-        for label, own in zip(said, shares, strict=True)
+        for label, own in zip(said, _shares(outputs, logits, names), strict=True)
     ]
+
+
+def _several_labels(outputs: Outputs, logits: np.ndarray, names: Sequence[str]) -> _Answers:
+    said = outputs.named(outputs.predicted(logits), names).tolist()
+    return [
+        LabelsPrediction(labels=list(labels), probabilities=own)
+        for labels, own in zip(said, _shares(outputs, logits, names), strict=True)
+    ]
+
+
+def _one_number(outputs: Outputs, logits: np.ndarray, names: Sequence[str]) -> _Answers:
+    return [NumberPrediction(value=value) for value in outputs.predicted(logits).tolist()]
+
+
+def _shares(outputs: Outputs, logits: np.ndarray, names: Sequence[str]) -> list[dict[str, float]]:
+    return [dict(zip(names, row.tolist(), strict=True)) for row in outputs.probabilities(logits)]
+
+
+#: What answers are made of logits, by task.
+_ANSWERS: dict[str, Callable[[Outputs, np.ndarray, Sequence[str]], _Answers]] = {
+    CLASSIFICATION.name: _one_label,
+    MULTI_LABEL.name: _several_labels,
+    REGRESSION.name: _one_number,
+}
+
+
+def _predictions(predictor: Predictor, logits: np.ndarray) -> _Answers:
+    answers = _ANSWERS[predictor.artifact.task.name]
+    return answers(predictor.outputs, logits.astype(np.float64), predictor.label_names)
 
 
 def _refusals(reasons: dict[int, str]) -> dict[int | str, dict[str, Any]]:

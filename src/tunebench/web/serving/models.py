@@ -145,7 +145,7 @@ def _load_adapter(
     """Put an adapter into the group of its base; begin one, or leave it alone where it cannot join."""
     from functools import partial
 
-    from tunebench.data.tokens import tokenizer_fingerprint
+    from tunebench.data.tokenizer import tokenizer_fingerprint
     from tunebench.machine import devices
     from tunebench.models.loading import load_tokenizer
     from tunebench.web.serving.adapters import AdapterStack, refusal

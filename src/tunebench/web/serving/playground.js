@@ -1,4 +1,4 @@
-// Sends the text to every loaded model, and shows their probabilities side by side.
+// Sends the text to every loaded model, and shows their answers side by side.
 // Names and labels come from model folders: they are only ever put in as text.
 "use strict";
 
@@ -27,7 +27,7 @@ async function showModels() {
     const body = element("div", "answer");
     card.append(element("h2", "", model.name), element("p", "kind", kind), body);
     document.getElementById("models").append(card);
-    cards.set(model.name, { body, pair: model.pair });
+    cards.set(model.name, { body, pair: model.pair, name: model.labels[0] });
   }
   showBoxes(models);
 }
@@ -44,7 +44,12 @@ function showBoxes(models) {
   document.getElementById("second-label").textContent = other;
 }
 
-function rows(prediction) {
+function rows(prediction, name) {
+  if (prediction.value !== undefined) {
+    const row = element("div", "row best");
+    row.append(element("span", "label", name), element("span", "share", String(Number(prediction.value.toPrecision(5)))));
+    return [row];
+  }
   const said = prediction.labels ?? [prediction.label];
   return Object.entries(prediction.probabilities).map(([label, share]) => {
     const row = element("div", said.includes(label) ? "row best" : "row");
@@ -56,14 +61,14 @@ function rows(prediction) {
   });
 }
 
-async function ask(model, pair) {
+async function ask(model, pair, name) {
   const answer = await fetch("v1/predict", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ texts: [pair ? [text.value, second.value] : text.value], model }),
   });
   const found = await answer.json();
-  if (answer.ok) return rows(found.predictions[0]);
+  if (answer.ok) return rows(found.predictions[0], name);
   const why = found.problems.map((problem) => problem.what);
   return [element("p", "problem", [found.error, ...why].join(": "))];
 }
@@ -72,10 +77,10 @@ async function classify() {
   // An answer that comes after the next question is not shown.
   const mine = ++latest;
   status.textContent = "Asking…";
-  await Promise.all([...cards].map(async ([model, { body, pair }]) => {
+  await Promise.all([...cards].map(async ([model, { body, pair, name }]) => {
     let found;
     try {
-      found = await ask(model, pair);
+      found = await ask(model, pair, name);
     } catch {
       found = [element("p", "problem", "the server cannot be reached")];
     }

@@ -43,11 +43,17 @@ class LabelsPrediction(BaseModel):
     probabilities: dict[str, float] = Field(description="of every label by itself; they do not sum to 1")
 
 
+class NumberPrediction(BaseModel):
+    """The answer for one text, of a model that predicts a number."""
+
+    value: float = Field(description="in the unit of the data that the model was trained on")
+
+
 class PredictAnswer(BaseModel):
     """The answer for a request."""
 
     model: str = Field(description="what answered")
-    predictions: list[Prediction] | list[LabelsPrediction] = Field(
+    predictions: list[Prediction] | list[LabelsPrediction] | list[NumberPrediction] = Field(
         description="one for each text, in the order of the request"
     )
 
@@ -58,7 +64,8 @@ class ModelInfo(BaseModel):
     name: str
     default: bool = Field(description="whether it answers requests that name no model")
     format: str = Field(description="adapter, merged, linear, onnx or onnx-int8")
-    labels: list[str]
+    labels: list[str] = Field(description="names of the labels; of a model that predicts a number, its name alone")
+    task: str = Field(description="single_label, multi_label or regression: which form its answers have")
     pair: list[str] | None = Field(
         description="what the two texts of a pair are called; null where a text is a single one"
     )
