@@ -398,7 +398,7 @@ class Comparison:
 
     @cached_property
     def models(self) -> list[ModelRef | ImportedModel]:
-        """The different models that strategies train, in the order of the plan; the first, where none trains one."""
+        """The models that strategies train, in the order of the plan; the first, where none trains one."""
         specs = [cell.spec for cell in self.cells]
         used = [spec.model for spec in specs if "model" not in spec.without_effect] or [specs[0].model]
         return list({(model.source, model.fingerprint): model for model in used}.values())
