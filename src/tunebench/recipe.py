@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 #: For ``Field(json_schema_extra=...)`` of anything added to specs or parameters after the first records:
 #: its default must mean what was done before it was there, and then does not enter a run's id.
@@ -62,6 +63,12 @@ Schedule = Literal["linear", "cosine", "constant"]
 #: What is kept of a text that is too long: its beginning, its end, or some of both.
 Truncation = Literal["head", "tail", "head_tail"]
 BatchOrder = Literal["random", "by_length"]
+#: How much the texts of each label count in the loss: by their share of the texts, or as given.
+ClassWeights = Annotated[
+    Literal["balanced"] | dict[str, Annotated[float, Field(gt=0, le=1e6)]],
+    # Labels may be numbers in YAML; everywhere else they are text.
+    BeforeValidator(lambda raw: {str(k): v for k, v in raw.items()} if isinstance(raw, Mapping) else raw),
+]
 
 
 class Frozen(BaseModel):
@@ -125,6 +132,24 @@ class Recipe(Frozen):
         json_schema_extra=ADDED_LATER,
         description="evaluations on validation without a better score after which training stops; 0 never stops "
         "early",
+    )
+    class_weights: ClassWeights | None = Field(
+        default=None,
+        json_schema_extra=ADDED_LATER,
+        description="factor of the loss of each label's texts: balanced, or a mapping from labels to factors",
+    )
+    focal_gamma: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        json_schema_extra=ADDED_LATER,
+        description="exponent of the focal loss, which lowers the loss of texts that are right already; 0 is "
+        "cross-entropy",
+    )
+    oversampling: bool = Field(
+        default=False,
+        json_schema_extra=ADDED_LATER,
+        description="repeat the texts of smaller classes until all classes have as many as the largest",
     )
 
 

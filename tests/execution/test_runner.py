@@ -347,10 +347,11 @@ def test_what_a_kill_right_after_the_commit_left_is_removed(tmp_path: Path) -> N
     fakes.run(tmp_path, study)
     folder = StudyStore.open(tmp_path).run_folder(fakes.make_specs(study)[0].run_id)
     folder.checkpoint.mkdir()
-    folder.best.write_bytes(b"best")
+    folder.best.at(3).write_bytes(b"best")
+    (folder.path / "best.safetensors").write_bytes(b"of an older version")
     fakes.run(tmp_path, study)
     assert not folder.checkpoint.exists()
-    assert not folder.best.exists()
+    assert not folder.best.present()
 
 
 def test_a_folder_that_is_moved_meanwhile_is_not_made_again(tmp_path: Path) -> None:

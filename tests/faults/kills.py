@@ -109,7 +109,7 @@ def moment(out: Path) -> str:
         return "writing a file"
     begun = [path.parent for path in runs.glob("*/spec.json")]
     committed = [path for path in begun if (path / "record.json").exists()]
-    if any((path / "checkpoint").exists() or (path / "best.safetensors").exists() for path in committed):
+    if any((path / "checkpoint").exists() or list(path.glob("best*.safetensors")) for path in committed):
         return "between commit and tidying"
     if any((path / "predictions.npz").exists() and path not in committed for path in begun):
         return "between results and commit"
@@ -159,7 +159,7 @@ def kill_often(
 def _wait_for_something_new(out: Path, process: int, generator: random.Random) -> None:
     """Wait until a chosen kind of file appears anew, and a little longer."""
     pattern = generator.choice(
-        ["*/checkpoint/.tmp-*", "*/checkpoint/step-*", "*/predictions.npz", "*/record.json", "*/best.safetensors"]
+        ["*/checkpoint/.tmp-*", "*/checkpoint/step-*", "*/predictions.npz", "*/record.json", "*/best-*.safetensors"]
     )
     before = set((out / "runs").glob(pattern))
     limit = time.monotonic() + 20

@@ -38,7 +38,7 @@ def test_a_committed_run_is_read_back_and_keeps_only_what_it_needs(tmp_path: Pat
     folder = store.run_folder(specs[0].run_id)
     folder.begin(specs[0])
     folder.checkpoint.mkdir()
-    folder.best.write_bytes(b"best")
+    folder.best.at(3).write_bytes(b"best")
     folder, record = committed(store, specs[0])
     assert folder.read() == record
     folder.verify(record)

@@ -38,10 +38,17 @@ OTHER: dict[str, Any] = {
     "batches": "by_length",
     "min_steps": 100,
     "patience": 2,
+    "class_weights": "balanced",
+    "focal_gamma": 2.0,
+    "oversampling": True,
     "evaluations_per_epoch": 7,
 }
 #: What reaches the strategies that do not train in the Trainer's way, as their backends read it.
-REACHING = {"tfidf": set[str](), "embeddings": {"max_length"}, "setfit": {"max_length", "precision"}}
+REACHING = {
+    "tfidf": {"class_weights"},
+    "embeddings": {"max_length", "class_weights"},
+    "setfit": {"max_length", "precision"},
+}
 
 
 def make(kind: str, *, model: str = "m", **settings: Any) -> RunSpec:

@@ -13,21 +13,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import TrainerState
 
+import factories
 from thorough import mostly_thorough
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataConfig, DataRef
+from tunebench.data.splits import Parts
+from tunebench.engine.checkpoint import latest_checkpoint, read_state
 from tunebench.execution.estimates import estimate_runs
 from tunebench.machine.settings import Execution
 from tunebench.models.loading import resolve_model
 from tunebench.store.live import Progress
-from tunebench.store.record import RunRecord
+from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.store.run_folder import RunFolder
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
+from tunebench.tasks.metrics import Metric
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.encoder.callbacks import Loop, Meters, NonFiniteLossError, RunContext
+from tunebench.training.encoder.trainer import StudyTrainer
+from tunebench.training.measurements import RunMeasurements, Trained
 from tunebench.training.registry import run_one
 
 LORA = {"kind": "lora", "placement": "attention", "rank": 4, "learning_rate": 5e-3, "dropout": 0.1}
@@ -302,3 +310,74 @@ def test_divergence_is_refused(tmp_path: Path) -> None:
     loop.on_log(None, state, None, logs={"loss": 0.7})  # type: ignore[arg-type]
     with pytest.raises(NonFiniteLossError, match="diverged"):
         loop.on_log(None, state, None, logs={"loss": float("nan"), "learning_rate": 1.0})  # type: ignore[arg-type]
+
+
+def test_weights_and_score_belong_together_after_a_kill_between_two_writes(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best weights are written, and the checkpoint that names them is not: the one before still has its own."""
+    spec, dataset = make_spec(tiny_model("distilbert"), reviews, epochs=2, evaluations_per_epoch=2)
+    with pytest.raises(Interrupted):
+        train(spec, dataset, tmp_path, stop_after(8))
+    folder = RunFolder(tmp_path / spec.run_id)
+    checkpoint = latest_checkpoint(folder.checkpoint)
+    assert checkpoint is not None
+    state = read_state(checkpoint)
+    first = folder.best.at(state["best_step"]).read_bytes()
+    assert state["best_step"] == 7 and folder.best.present() == [folder.best.at(7)]
+
+    def killed(*args: Any, **kwargs: Any) -> Path:
+        raise RuntimeError("killed here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Metric, "better", lambda self, score, best: True)
+        patched.setattr("tunebench.engine.checkpoint.save_checkpoint", killed)
+        with pytest.raises(RuntimeError, match="killed here"):
+            train(spec, dataset, tmp_path, stop_after(8))
+    assert folder.best.present() == [folder.best.at(7), folder.best.at(14)]
+
+    # From here on nothing is better, so that the run ends with the weights that its checkpoint names.
+    monkeypatch.setattr(Metric, "better", lambda self, score, best: False)
+    record, _, _ = train(spec, dataset, tmp_path)
+    assert record.selected and (record.selected.step, record.selected.score) == (7, state["best_score"])
+    assert folder.best.at(7).read_bytes() == first
+    expected, kept = load_file(folder.best.at(7)), load_file(folder.weights)
+    assert expected.keys() == kept.keys() and all(torch.equal(expected[name], kept[name]) for name in kept)
+
+
+def test_an_evaluation_without_a_score_does_not_use_up_patience(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.5, math.nan, math.nan, 0.4, math.nan, 0.3, 0.9, 0.9])
+    monkeypatch.setattr(
+        StudyTrainer, "_scores", lambda self, labels, logits: {"loss": 1.0, "macro_f1": next(scores)}
+    )
+    record, _, _ = _early(tiny_model, reviews, tmp_path, epochs=4, patience=2)
+    seen = [entry["eval_macro_f1"] for entry in record.log_history if "eval_macro_f1" in entry]
+    assert len(seen) == 6 and seen[-1] == 0.3, "the second score that is not better ends it"
+    assert record.selected and record.selected.score == 0.5
+
+
+def test_one_process_of_several_writes_to_the_log(tmp_path: Path) -> None:
+    """Each process puts the record together, and the first one speaks."""
+    spec = factories.make_spec(thresholds="tuned", **factories.HONEST)
+    dataset = load_dataset(DataConfig(source="rotten-tomatoes"))
+    parts = Parts(*(np.arange(4) for _ in range(3)), test_from="test")
+    folder = RunFolder(tmp_path / spec.run_id)
+    folder.begin(spec)
+    trained = Trained(
+        parameters=Parameters(total=1, trainable=1, adapter=1, head=0),
+        selected=Selected(by="last", step=1, epoch=1.0, score=None),
+        weights=[],
+        train_seconds=1.0,
+        eval_seconds=1.0,
+        tokens=1,
+        tokens_padded=1,
+        train_flops=1.0,
+        log_history=[],
+    )
+    for writes in (True, False, False):
+        attempt = Attempt(spec, dataset, folder, Execution(device="cpu", threads=1))
+        measured = RunMeasurements(attempt, engine="fast", device="cpu", writes=writes)
+        measured.finish(trained, dataset=dataset, parts=parts, test=None)
+    assert len(folder.log.read_text().splitlines()) == 1

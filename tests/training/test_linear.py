@@ -409,8 +409,8 @@ def test_texts_without_features_and_missing_classes_are_user_errors() -> None:
     [
         ({"learning_rate": 1e-4}, "has no learning rate"),
         ({"learning_rate": [1.0, 2.0]}, "has no learning rate"),
-        ({"epochs": 6}, "no effect on tfidf; remove them: epochs"),
-        ({"truncation": "tail", "max_length": 9}, "no effect on tfidf; remove them: max_length, truncation"),
+        ({"epochs": 6}, "no effect on tfidf (only class_weights does); remove them: epochs"),
+        ({"truncation": "tail", "max_length": 9}, "remove them: max_length, truncation"),
         ({"c": [1.0, 0.1]}, "c must ascend"),
         ({"c": []}, "strategies.tfidf.c"),
         ({"nope": 1}, "unknown key"),

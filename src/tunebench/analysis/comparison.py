@@ -27,7 +27,6 @@ Draw = tuple[int | None, int | None]
 #: What imported runs must share beside their fingerprints, which they do not have.
 IMPORTED_PROTOCOL: dict[str, Callable[[AnyRun], Any]] = {
     "data": lambda spec: spec.data.source if is_imported(spec) else None,
-    "model": lambda spec: spec.model.source if is_imported(spec) else None,
     "number of classes": lambda spec: len(spec.data.label_names) or None,
     "class names": lambda spec: ", ".join(spec.data.label_names) if _of(spec, "named", True) else None,
     "labels of the test examples (sha256)": lambda spec: _of(spec, "test_labels", None),
@@ -72,7 +71,6 @@ def check_coordinates(specs: Sequence[AnyRun]) -> None:
 #: of an imported run is ``None``: it may stand beside others, which is said, and is averaged with none.
 PROTOCOL: dict[str, Callable[[AnyRun], Any]] = {
     "data (fingerprint)": lambda spec: spec.data.fingerprint,
-    "model (fingerprint)": lambda spec: spec.model.fingerprint,
     **IMPORTED_PROTOCOL,
     "selection": lambda spec: spec.selection,
     "validation_fraction": lambda spec: spec.validation_fraction,

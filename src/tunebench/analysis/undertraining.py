@@ -198,8 +198,9 @@ def _above(
 
 
 def _end_loss(record: RunRecord) -> float | None:
-    if record.spec.label_smoothing:
-        return None
+    spec = record.spec
+    if spec.label_smoothing or spec.class_weights or spec.focal_gamma:
+        return None  # another loss than that of guessing
     found = logged_series(record.log_history, "loss")
     if not len(found):
         return None

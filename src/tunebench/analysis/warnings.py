@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tunebench.analysis.comparison import states
 from tunebench.data.audit import absent_classes
+from tunebench.recipe import Recipe
 from tunebench.store.imported import ImportedRun, is_imported
 from tunebench.study.spec import without_effect
 
@@ -205,7 +206,11 @@ def _recipes(comparison: Comparison) -> list[str]:
     # An identity leaves out what is as it was before there was a choice: that is a value of its own.
     keys = dict.fromkeys(key for spec in specs for key in spec if key not in axes)
     known = {key: [s.get(key, "") for s in specs if s.get(key, "") is not None] for key in keys}
-    known = {key: values for key, values in known.items() if values and not isinstance(values[0], dict)}
+    known = {
+        key: values
+        for key, values in known.items()
+        if values and (key in Recipe.model_fields or not isinstance(values[0], dict))
+    }
     differ = [key for key, values in known.items() if any(value != values[0] for value in values)]
     return [f"The strategies also differ in: {', '.join(differ)}."] if differ else []
 

@@ -28,6 +28,7 @@ from tunebench.machine import devices, environment
 from tunebench.machine.memory import keep_memory, peak_memory_bytes, release_memory, reset_peak_memory
 from tunebench.models.architectures import Architecture, architecture_of
 from tunebench.models.loading import load_classifier, model_folder
+from tunebench.store.best_files import BestFiles
 from tunebench.strategies import STRATEGIES
 from tunebench.training.encoder.callbacks import RunContext
 from tunebench.training.encoder.trainer import EngineSetup, StudyTrainer
@@ -291,7 +292,7 @@ def our_trainer(
             context=RunContext(
                 run_id="bench",
                 checkpoints=Path(folder) / "checkpoints",
-                best=Path(folder) / "best.safetensors",
+                best=BestFiles(Path(folder)),
             ),
         )
 

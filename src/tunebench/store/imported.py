@@ -114,6 +114,9 @@ class ImportedRun(Frozen):
     base_head: None = None
     batches: None = None
     thresholds: None = None
+    class_weights: None = None
+    focal_gamma: None = None
+    oversampling: None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -199,6 +202,7 @@ class ImportedRun(Frozen):
 _IN_ID = frozenset(ImportedRun.model_fields) - {
     *("origin", "not_in_id", "label", "content"),
     *("copies", "base_head", "metric", "splits", "task", "thresholds"),
+    *("class_weights", "focal_gamma", "oversampling"),
 }
 
 

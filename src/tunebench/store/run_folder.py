@@ -28,6 +28,7 @@ from tunebench.files import (
     sync,
     write_json,
 )
+from tunebench.store.best_files import BestFiles
 from tunebench.store.imported import AnyRun
 from tunebench.store.record import READABLE, RunRecord, now
 from tunebench.store.rescore import check_scores
@@ -36,7 +37,7 @@ from tunebench.study.spec import RunSpec
 
 #: Most bytes of predictions, unpacked: a million examples of five hundred classes.
 _MOST_BYTES = 2**31
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,150}-[0-9a-f]{16}")
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+@-]{0,150}-[0-9a-f]{16}")
 
 
 class RunFolder:
@@ -56,7 +57,7 @@ class RunFolder:
         self.weights = path / "weights.safetensors"
         self.predictions = path / "predictions.npz"
         self.checkpoint = path / "checkpoint"
-        self.best = path / "best.safetensors"
+        self.best = BestFiles(path)
         self.log = path / "run.log"
         #: Where the run stands and its curves so far; see :mod:`tunebench.store.live`.
         self.live = path / "progress.json"
@@ -151,7 +152,7 @@ class RunFolder:
         """Remove what a complete run does not need; a kill right after the commit leaves it behind."""
         self.failure.unlink(missing_ok=True)
         self.live.unlink(missing_ok=True)
-        self.best.unlink(missing_ok=True)
+        self.best.keep()
         shutil.rmtree(self.checkpoint, ignore_errors=True)
 
     def fail(self, record: RunRecord, *, resumable: bool = False) -> None:
@@ -170,7 +171,7 @@ class RunFolder:
         write_json(self.failure, seal(record.model_dump(mode="json")))
         if resumable:
             return
-        self.best.unlink(missing_ok=True)
+        self.best.keep()
         shutil.rmtree(self.checkpoint, ignore_errors=True)
 
     def note(self, line: str) -> None:

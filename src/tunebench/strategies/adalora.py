@@ -63,10 +63,14 @@ class AdaLoRA(Strategy):
         train_size: int,
         classes: int,
     ) -> str | None:
-        """Refuse label smoothing, under which the Trainer drops the penalty; see :meth:`Strategy.run_refusal`."""
-        if recipe.label_smoothing:
-            smoothing = f"label_smoothing: {recipe.label_smoothing:g}"
-            return f"its penalty is part of the model's own loss, which {smoothing} replaces"
+        """Refuse other losses, under which the Trainer drops the penalty; see :meth:`Strategy.run_refusal`."""
+        other = [
+            *([f"label_smoothing: {recipe.label_smoothing:g}"] if recipe.label_smoothing else []),
+            *(["class_weights"] if recipe.class_weights else []),
+            *([f"focal_gamma: {recipe.focal_gamma:g}"] if recipe.focal_gamma else []),
+        ]
+        if other:
+            return f"its penalty is part of the model's own loss, which {' and '.join(other)} would replace"
         return super().run_refusal(params, recipe, architecture, train_size=train_size, classes=classes)
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:

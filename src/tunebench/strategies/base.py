@@ -234,13 +234,13 @@ class LinearStrategy(Strategy):
 class ClassicalStrategy(LinearStrategy):
     """A baseline without an encoder: it fits a linear classifier on whole texts.
 
-    It has no recipe. :mod:`tunebench.training.linear.run` fits it.
+    Of a recipe it takes the weights of classes. :mod:`tunebench.training.linear.run` fits it.
     """
 
     backend: ClassVar[str] = "linear"
     trains: ClassVar[str] = "a baseline without an encoder"
     uses_encoder: ClassVar[bool] = False
-    recipe_keys: ClassVar[frozenset[str] | None] = frozenset()
+    recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"class_weights"})
 
     def run_refusal(
         self,

@@ -32,4 +32,4 @@ class Embeddings(LinearStrategy):
     params: ClassVar[type[StrategyParams]] = EmbeddingsParams
     backend: ClassVar[str] = "embeddings"
     trains: ClassVar[str] = "a linear classifier on frozen embeddings"
-    recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"max_length"})
+    recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"max_length", "class_weights"})

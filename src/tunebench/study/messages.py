@@ -192,7 +192,9 @@ def _schema_at(path: tuple[Any, ...], raw: dict[str, Any]) -> dict[str, Any]:
         if isinstance(part, int):
             here = next((option["items"] for option in (here, *here.get("anyOf", ())) if "items" in option), {})
         else:
-            here = here.get("properties", {}).get(part, here.get("additionalProperties") or {})
+            options = (here, *here.get("anyOf", ()))
+            others: Any = next((o["additionalProperties"] for o in options if o.get("additionalProperties")), {})
+            here = here.get("properties", {}).get(part, others)
         if not isinstance(here, dict):
             return {}
     return root["$defs"][here["$ref"].rsplit("/", 1)[1]] if "$ref" in here else here

@@ -89,6 +89,7 @@ class RunMeasurements:
         device: Where the run computes.
         pids: The processes that train together; None is this one alone.
         total: Sums figures over those processes.
+        writes: Whether this is the process that writes.
     """
 
     def __init__(
@@ -99,8 +100,9 @@ class RunMeasurements:
         device: str,
         pids: Sequence[int] | None = None,
         total: Callable[[list[float]], Sequence[float]] = list,
+        writes: bool = True,
     ) -> None:
-        self._attempt, self._total, self.device = attempt, total, device
+        self._attempt, self._total, self.device, self._writes = attempt, total, device, writes
         self.started, self.clock, self.contention = now(), Clock(), ContentionMeter(pids)
         self.threads = devices.set_threads(devices.threads_of(attempt.execution))
         self.kept_memory = memory.set_memory(attempt.execution, engine=engine, device=device)
@@ -124,7 +126,7 @@ class RunMeasurements:
         thresholds = None
         if spec.thresholds == "tuned" and trained.validated is not None:
             thresholds = tuned_thresholds(*trained.validated)
-        elif spec.thresholds == "tuned" and not trained.pruned:
+        elif spec.thresholds == "tuned" and not trained.pruned and self._writes:
             attempt.folder.note("thresholds stay at 0.5: there are no predictions of validation texts")
         if test is not None:
             scores = TASKS[spec.task].at(thresholds).score(test[1], test[0], names, spec.metric)

@@ -49,8 +49,9 @@ def command(cell: Cell, study: StudyConfig | None) -> str:
     out = ["--out", f"again/{spec.run_id}"]
     if study is None:
         return shlex.join(["tunebench", "run", "run.yaml", *out])
+    own = {} if spec.model.source == study.model else {"model": spec.model.source}
     settings = {
-        "strategies": {spec.label: _strategy(spec)},
+        "strategies": {spec.label: _strategy(spec) | (own if STRATEGIES[spec.kind].uses_encoder else {})},
         "pairs": None,
         "search": {"method": "grid"},
         "train_sizes": [spec.train_size],

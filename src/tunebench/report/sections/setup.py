@@ -32,6 +32,7 @@ def setup(source: Source) -> dict[str, Any]:
     return {
         "description": source.study.description if source.study else "",
         "spec": comparison.cells[0].spec,
+        "models": list(dict.fromkeys(_model(cell.spec) for cell in comparison.cells)),
         "sizes": comparison.sizes,
         "seeds": known(cell.spec.seed for cell in comparison.cells),
         "strategies": strategies,
@@ -44,6 +45,11 @@ def setup(source: Source) -> dict[str, Any]:
 def known(values: Iterable[Any]) -> list[Any]:
     """Return the different values in order; those that are not known are left out."""
     return sorted({value for value in values if value is not None})
+
+
+def _model(spec: AnyRun) -> str:
+    at = f" at {spec.model.revision}" if spec.model.revision else ""
+    return _UNKNOWN if spec.model.source is None else f"{spec.model.source}{at}"
 
 
 def _machine(environment: Environment) -> Iterator[tuple[str, str]]:
@@ -103,6 +109,9 @@ def _setting(spec: AnyRun, key: str) -> str:
         return _NO_EFFECT
     value = getattr(spec, key)
     if value is None:
-        own = key == "attention_dropout" and not is_imported(spec)
-        return "the model's own" if own else _UNKNOWN
+        if is_imported(spec):
+            return _UNKNOWN
+        return "the model's own" if key == "attention_dropout" else "none"
+    if isinstance(value, dict):
+        return " ".join(f"{name} {number:g}" for name, number in value.items())
     return str(value)

@@ -32,6 +32,7 @@ from tunebench.training.embeddings.model import EmbeddedText
 from tunebench.training.embeddings.pairs import feature_count, features
 from tunebench.training.encoder.cost import OVERHEAD, assumed_rate
 from tunebench.training.estimate import Estimate, EstimateContext
+from tunebench.training.imbalance import Weigh, weigher
 from tunebench.training.linear.choose import Choice
 from tunebench.training.linear.logistic import LinearHead, fit_path, read_arrays, stored_head, write_arrays
 from tunebench.training.linear.runs import (
@@ -121,12 +122,12 @@ def train(attempt: Attempt) -> RunRecord:
 class _Learner:
     """Fits on rows of one matrix; see :class:`~tunebench.training.linear.choose.Learner`."""
 
-    def __init__(self, vectors: np.ndarray, labels: np.ndarray, classes: int) -> None:
-        self.vectors, self.labels, self.classes = vectors, labels, classes
+    def __init__(self, vectors: np.ndarray, labels: np.ndarray, classes: int, weigh: Weigh) -> None:
+        self.vectors, self.labels, self.classes, self.weigh = vectors, labels, classes, weigh
 
     def fits(self, rows: np.ndarray, grid: Sequence[float]) -> Any:
         """Fit one regression a value of C on some of the texts."""
-        for head in fit_path(self.vectors[rows], self.labels[rows], grid):
+        for head in fit_path(self.vectors[rows], self.labels[rows], grid, self.weigh(self.labels[rows])):
             yield _Fitted(head)
 
     def features(self, model: Any, rows: np.ndarray) -> np.ndarray:
@@ -166,7 +167,7 @@ class _Embeddings(LinearRun):
         self.seconds = found.seconds
         self.settings = {"embeddings": {"texts": len(parts.train), "computed": found.computed}}
         labels, classes = train.labels[parts.train], len(self.spec.data.label_names)
-        self.learner = _Learner(found.vectors, labels, classes)
+        self.learner = _Learner(found.vectors, labels, classes, weigher(self.spec))
         sides = [side.take(parts.train) for side in self.encoder.tokens(train.texts, default_cache_dir())]
         windows = self.encoder.window_lengths(sides)
         padded, self.flops = self.encoder.forward(windows)

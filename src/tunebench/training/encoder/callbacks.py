@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tunebench.engine import process_group
 from tunebench.errors import TunebenchError
 from tunebench.machine.clock import Clock, ContentionMeter
+from tunebench.store.best_files import BestFiles
 from tunebench.store.live import Progress
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
@@ -55,7 +56,7 @@ class RunContext:
     Attributes:
         run_id: For progress.
         checkpoints: Where checkpoints lie.
-        best: Where the best weights go.
+        best: The files of the best weights.
         task: What is learned.
         scale: On which; see :mod:`tunebench.tasks.scale`.
         metric: Name of the metric that selects.
@@ -70,7 +71,7 @@ class RunContext:
 
     run_id: str
     checkpoints: Path
-    best: Path
+    best: BestFiles
     task: Task = CLASSIFICATION
     scale: Scale = AS_IT_IS
     metric: str = CLASSIFICATION.default_metric

@@ -137,23 +137,23 @@ def _trained_lengths(spec: RunSpec, ready: Prepared, lengths: np.ndarray, collat
 
 
 def estimate_encoder(
-    spec: RunSpec, profile: CostProfile, *, validation: int, kept: KeptPrefixes, measured: bool
+    spec: RunSpec, profile: CostProfile, *, train: int, validation: int, kept: KeptPrefixes, measured: bool
 ) -> Estimate:
     """Estimate a run that the Trainer trains, and count what it will keep.
 
     Args:
         spec: The run.
         profile: What its way of training costs.
+        train: Texts that an epoch goes over.
         validation: Texts that validate.
         kept: Outputs of frozen layers that runs before it keep; this one's are added.
         measured: Whether the profile was measured.
     """
     rates, lengths = profile.rates, profile.lengths
-    train = trained_count(spec)
     steps_per_epoch = math.ceil(train / spec.batch_size)
     epochs = spec.epochs_at(steps_per_epoch)
     steps = steps_per_epoch * epochs
-    used = _prefix_use(spec, profile, kept, texts=train + validation + spec.test_size)
+    used = _prefix_use(spec, profile, kept, texts=trained_count(spec) + validation + spec.test_size)
     work = profile.workload if used is None else profile.workload.above(used.layers)
     flops = train * epochs * _mean(spec, profile.trained_lengths, work.step)
     # Of what a text takes to score, the part above the frozen layers.
@@ -168,8 +168,9 @@ def estimate_encoder(
         flops += min(used.new_texts, train) * used.flops_per_text
     trainable, total = profile.parameters.trainable, profile.parameters.total
     assert total is not None, "counted when the model was prepared"
-    # Besides: the best weights so far, and two checkpoints (old and new) of weights and two moments.
-    disk = kept_bytes(spec, trainable) + 4 * trainable * (1 + 2 * 3)
+    # Besides: the best weights so far, those that the checkpoint names, and two checkpoints (old and new) of
+    # weights and two moments.
+    disk = kept_bytes(spec, trainable) + 4 * trainable * (2 + 2 * 3)
     return Estimate(
         steps=steps,
         trainable_params=trainable,

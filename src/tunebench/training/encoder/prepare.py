@@ -32,6 +32,7 @@ from tunebench.store.record import Parameters
 from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
+from tunebench.training.imbalance import oversampled
 from tunebench.training.parts import split_of_test, split_of_validation
 
 if TYPE_CHECKING:
@@ -190,6 +191,9 @@ def make_datasets(
         "cache_dir": default_cache_dir(),
     }
     train_texts = tokenize(dataset.train.texts, **options)
+    trained = parts.train
+    if spec.oversampling:
+        trained = trained[oversampled(dataset.train.labels[trained], spec.seed)]
     task = TASKS[spec.task]
     scale = task.scale(dataset.train.labels[parts.train])
 
@@ -198,7 +202,7 @@ def make_datasets(
         labels = split.labels[rows]
         return TokenDataset(texts.take(rows), labels, task.targets(scale.onto(labels)))
 
-    train_set = part(dataset.train, parts.train)
+    train_set = part(dataset.train, trained)
     test_set = part(split_of_test(dataset, parts), parts.test)
     selection_set: TokenDataset | None = None
     if spec.selection == "test":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from transformers import Trainer
 
 from tunebench.data import TextDataset
@@ -17,6 +18,7 @@ from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import process_group
 from tunebench.engine.batching import Batches, Collator, TokenDataset
 from tunebench.engine.evaluator import predict_logits
+from tunebench.engine.losses import WeightedLoss
 from tunebench.machine import devices
 from tunebench.models.heads import restore_unit
 from tunebench.models.loading import inspect_base, model_folder
@@ -38,8 +40,9 @@ from tunebench.training.encoder.prepare import (
 )
 from tunebench.training.encoder.trainer import EngineSetup, StudyTrainer
 from tunebench.training.estimate import Estimate, EstimateContext
+from tunebench.training.imbalance import label_weights, said_weights, texts_per_epoch
 from tunebench.training.measurements import RunMeasurements, Trained
-from tunebench.training.parts import run_parts, validation_count
+from tunebench.training.parts import run_parts, trained_count, validation_count
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,6 +72,7 @@ def train(attempt: Attempt) -> RunRecord:
         device=devices.resolve_device(attempt.execution.device),
         pids=process_group.pids(),
         total=process_group.total,
+        writes=process_group.is_first(),
     )
     parts = run_parts(spec, dataset)
     with process_group.first_then_others():
@@ -76,7 +80,9 @@ def train(attempt: Attempt) -> RunRecord:
     batches = Batches(train_set.texts, collator, spec.batch_size)
     prepared = prepare_model(spec, device=measured.device, batches=batches)
     with trainer_folder() as output:
-        trainer = _trainer(attempt, prepared, measured, output, (train_set, selection_set), collator)
+        weights = label_weights(spec.class_weights, dataset.train.labels[parts.train], dataset.label_names)
+        loss = _loss(spec, weights)
+        trainer = _trainer(attempt, prepared, measured, output, (train_set, selection_set), collator, loss)
         scored = test_set if attempt.scores_test else None
         prefix = _fill_prefix(
             attempt, prepared, trainer, [part for part in (train_set, selection_set, scored) if part is not None]
@@ -117,11 +123,20 @@ def train(attempt: Attempt) -> RunRecord:
         earlier_cpu=meters.cpu_seconds,
         resumed=meters.resumed,
         prefix_seconds=meters.prefix_seconds if prefix and prefix["kept"] else None,
-        settings=_settings(spec, prepared, prefix, kept_memory=measured.kept_memory),
+        settings=_settings(spec, prepared, prefix, kept_memory=measured.kept_memory)
+        | said_weights(weights, dataset.label_names),
         world_size=process_group.size(),
         validated=validated,
     )
     return measured.finish(trained, dataset=dataset, parts=parts, test=test)
+
+
+def _loss(spec: RunSpec, weights: np.ndarray | None) -> WeightedLoss | None:
+    """Return the loss to train with; None where the model's own is meant."""
+    if weights is None and not spec.focal_gamma:
+        return None
+    given = None if weights is None else torch.tensor(weights, dtype=torch.float32)
+    return WeightedLoss(given, spec.focal_gamma, spec.label_smoothing)
 
 
 def _trainer(
@@ -131,6 +146,7 @@ def _trainer(
     output: Path,
     sets: tuple[TokenDataset, TokenDataset | None],
     collator: Collator,
+    loss: WeightedLoss | None,
 ) -> StudyTrainer:
     """Return the Trainer of a run, its trackers attached."""
     spec, (train_set, selection_set) = attempt.spec, sets
@@ -171,6 +187,7 @@ def _trainer(
             clock=measured.clock,
             contention=measured.contention,
         ),
+        loss=loss,
         multiplier=prepared.multiplier,
         hook=prepared.step_hook(steps_per_epoch * spec.epochs_at(steps_per_epoch)),
     )
@@ -228,7 +245,7 @@ def _sound_checkpoint(folder: RunFolder) -> Path | None:
             folder.note("no whole checkpoint was found; begun again")
         return None
     chosen = checkpoints.read_state(checkpoint).get("best_step")
-    if chosen is not None and not checkpoints.is_sound(folder.best):
+    if chosen is not None and not checkpoints.is_sound(folder.best.at(chosen)):
         folder.note("the best weights so far are damaged or missing; begun again")
         shutil.rmtree(folder.checkpoint, ignore_errors=True)
         return None
@@ -288,7 +305,7 @@ def _select(spec: RunSpec, trainer: StudyTrainer, folder: RunFolder) -> Selected
         return Selected(
             by="last", step=trainer.state.global_step, epoch=float(trainer.state.epoch or 0), score=None
         )
-    checkpoints.load_weights(folder.best, trainer.model)
+    checkpoints.load_weights(folder.best.at(meters.best_step), trainer.model)
     return Selected(by=spec.selection, step=meters.best_step, epoch=meters.best_epoch, score=meters.best_score)
 
 
@@ -296,7 +313,10 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     """Say what a run will take; see :mod:`tunebench.training.encoder.cost`."""
     profile = cost_profile(spec, context)
     validation = validation_count(spec, context.dataset)
-    return estimate_encoder(spec, profile, validation=validation, kept=context.kept, measured=context.measure)
+    trained = texts_per_epoch(spec, context.dataset.train.labels, trained_count(spec))
+    return estimate_encoder(
+        spec, profile, train=trained, validation=validation, kept=context.kept, measured=context.measure
+    )
 
 
 def load(spec: RunSpec, folder: RunFolder, *, device: str) -> nn.Module:

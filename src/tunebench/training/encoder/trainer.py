@@ -30,6 +30,7 @@ from tunebench.training.encoder.callbacks import Loop, Meters, RunContext
 if TYPE_CHECKING:
     from tunebench.engine.fast.attach import FastEncoder
     from tunebench.engine.flops import Workload
+    from tunebench.engine.losses import WeightedLoss
     from tunebench.strategies.base import StepHook
 
 
@@ -65,6 +66,7 @@ class StudyTrainer(Trainer):
         collator: Pads a batch.
         engine: How it computes.
         context: The run: its folder, its metric, and who follows it.
+        loss: What is lowered; None is the model's own loss.
         multiplier: Learning-rate multiplier of each parameter; None trains all alike.
         hook: What the strategy does at every step; its state goes into checkpoints.
     """
@@ -82,6 +84,7 @@ class StudyTrainer(Trainer):
         collator: Collator,
         engine: EngineSetup,
         context: RunContext,
+        loss: WeightedLoss | None = None,
         multiplier: Multiplier | None = None,
         hook: StepHook | None = None,
     ) -> None:
@@ -91,6 +94,7 @@ class StudyTrainer(Trainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             data_collator=collator,
+            compute_loss_func=None if loss is None else loss.of_outputs,
             compute_metrics=None if engine.own else self._selection_metrics,
         )
         from transformers import PrinterCallback, ProgressCallback
@@ -98,6 +102,8 @@ class StudyTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         self.meters = Meters()
+        #: Step of the best weights that the checkpoint on disk goes with.
+        self._named: int | None = None
         self.engine, self.context, self.collator, self.hook = engine, context, collator, hook
         self.workload = engine.workload
         self._metric = context.task.metrics[context.metric]
@@ -238,7 +244,8 @@ class StudyTrainer(Trainer):
             self.meters.best_score = float(score)
             self.meters.best_step, self.meters.best_epoch = self.state.global_step, self.state.epoch
             if process_group.is_first():
-                checkpoints.save_weights(self.context.best, self.model, checked=True)
+                checkpoints.save_weights(self.context.best.at(self.state.global_step), self.model, checked=True)
+                self.context.best.keep(self.state.global_step, self._named)
         self.meters.eval_seconds += time.monotonic() - start
         self._loop.go_on()
         if self.context.prune is not None and self.state.global_step < self.state.max_steps:
@@ -255,8 +262,8 @@ class StudyTrainer(Trainer):
         return self.context.task.selection_metrics(labels, logits, self._metric.name, self.context.scale)
 
     def _since_best(self, key: str) -> int:
-        """Return how many evaluations came after the best one."""
-        steps = [entry["step"] for entry in self.state.log_history if key in entry]
+        """Return how many evaluations came after the best one; those that give no score do not count."""
+        steps = [entry["step"] for entry in self.state.log_history if np.isfinite(entry.get(key, np.nan))]
         return sum(self.meters.best_step is None or step > self.meters.best_step for step in steps)
 
     def _selection_metrics(self, prediction: Any) -> dict[str, float]:
@@ -295,6 +302,8 @@ class StudyTrainer(Trainer):
             hook=None if self.hook is None else self.hook.state(),
         )
         temporary.unlink()
+        self._named = self.meters.best_step
+        self.context.best.keep(self._named)
         self._loop.go_on()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -303,6 +312,7 @@ class StudyTrainer(Trainer):
         stored = checkpoints.read_state(checkpoint)
         stored.pop("loss_sum")
         before, self.meters = self.meters, Meters(**stored)
+        self._named = self.meters.best_step
         self._loop.meters = self.meters
         # What this attempt computed before the first step, as a part of what earlier ones had kept was lost.
         self.meters.prefix_seconds += before.prefix_seconds

@@ -15,6 +15,7 @@ from tunebench.data.text import Text
 from tunebench.errors import DataError
 from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import Metric
+from tunebench.training.imbalance import Weigh, weighted_log_loss
 from tunebench.training.linear.logistic import LinearHead
 
 #: Parts of the labelled texts in a cross-validation.
@@ -44,10 +45,12 @@ class Learner(Protocol):
     Attributes:
         labels: Of the texts, as the task has them.
         classes: Number of classes.
+        weigh: Gives the weight of each label from the labels that are fitted on, or None.
     """
 
     labels: np.ndarray
     classes: int
+    weigh: Weigh
 
     def fits(self, rows: np.ndarray, grid: Sequence[float]) -> Iterator[Any]:
         """Fit one :class:`LinearModel` a value of C on some of the texts, each when it is asked for."""
@@ -181,7 +184,7 @@ def choose_by_cross_validation(
             begin = time.monotonic()
             logits[fold.held] = fold.logits(model)
             found.eval_seconds += time.monotonic() - begin
-        loss = _loss(folds, learner.labels, logits, task)
+        loss = _loss(folds, learner, logits, task)
         entry = _entry(max(heads, key=lambda head: head.iterations)) | {"cv_loss": loss}
         validated = None
         # A fold may be left out, and then its texts have no prediction.
@@ -283,14 +286,18 @@ def stratified_folds(labels: np.ndarray, groups: np.ndarray | None = None, count
     return [np.flatnonzero(fold_of[member] == number) for number in range(count)]
 
 
-def _loss(folds: Sequence[_Fold], labels: np.ndarray, logits: np.ndarray, task: Task) -> float:
-    """Return the mean of the task's loss.
+def _loss(folds: Sequence[_Fold], learner: Learner, logits: np.ndarray, task: Task) -> float:
+    """Return the mean of the task's loss, weighted as the fits are.
 
     A text whose class its fold did not train says nothing about C, and is left out.
     """
+    labels = learner.labels
     rows = np.concatenate([fold.held[task.known(labels[fold.held], fold.present)] for fold in folds])
     if not len(rows):
         return float("inf")
+    weights = learner.weigh(labels)
+    if weights is not None:
+        return weighted_log_loss(labels[rows], logits[rows], weights)
     return task.metrics[task.loss](labels[rows], logits[rows])
 
 

@@ -102,7 +102,9 @@ def class_logits(features: Any, coefficients: np.ndarray, intercepts: np.ndarray
     return np.asarray(scores, dtype=np.float32)
 
 
-def fit_path(features: Any, labels: np.ndarray, grid: Sequence[float]) -> Iterator[LinearHead]:
+def fit_path(
+    features: Any, labels: np.ndarray, grid: Sequence[float], weights: np.ndarray | None = None
+) -> Iterator[LinearHead]:
     """Fit one model a value of C, each when it is asked for.
 
     Args:
@@ -110,13 +112,14 @@ def fit_path(features: Any, labels: np.ndarray, grid: Sequence[float]) -> Iterat
         labels: Integers of shape ``(texts,)``, of two classes or more; or 0/1 of shape ``(texts, labels)``, where
             each label is fitted by itself; or doubles of shape ``(texts,)``, the numbers to predict.
         grid: Values of C, the inverse strength of the L2 penalty.
+        weights: Of each label in the loss; None weighs all alike. Of several labels it counts where a text has it.
 
     Yields:
         Logistic regressions, whose rows are the classes that ``labels`` holds, ascending, or one a label; or ridge
         regressions.
     """
     if labels.ndim == 2:
-        yield from _fit_each(features, labels, grid)
+        yield from _fit_each(features, labels, grid, weights)
         return
     if np.issubdtype(labels.dtype, np.floating):
         yield from _fit_numbers(features, labels, grid)
@@ -124,7 +127,8 @@ def fit_path(features: Any, labels: np.ndarray, grid: Sequence[float]) -> Iterat
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(max_iter=_MAX_ITERATIONS)
+    given = None if weights is None else {label: weights[label] for label in np.unique(labels).tolist()}
+    model = LogisticRegression(max_iter=_MAX_ITERATIONS, class_weight=given)
     for c in grid:
         begin = time.monotonic()
         with warnings.catch_warnings():
@@ -174,11 +178,14 @@ def _fit_numbers(features: Any, labels: np.ndarray, grid: Sequence[float]) -> It
         )
 
 
-def _fit_each(features: Any, labels: np.ndarray, grid: Sequence[float]) -> Iterator[Logistic]:
+def _fit_each(
+    features: Any, labels: np.ndarray, grid: Sequence[float], weights: np.ndarray | None
+) -> Iterator[Logistic]:
     """Fit one regression a label against its absence. One that all texts have, or none, gets its log odds alone."""
     texts = len(labels)
     varying = [label for label in range(labels.shape[1]) if 0 < labels[:, label].sum() < texts]
-    paths = {label: fit_path(features, labels[:, label].astype(np.int64), grid) for label in varying}
+    pairs = {label: None if weights is None else np.array([1.0, weights[label]]) for label in varying}
+    paths = {label: fit_path(features, labels[:, label].astype(np.int64), grid, pairs[label]) for label in varying}
     counts = labels.sum(0, dtype=np.float64)
     odds = np.log((counts + 0.5) / (texts - counts + 0.5)).astype(np.float32)
     for c in grid:

@@ -19,6 +19,7 @@ from tunebench.errors import DataError, StoreError
 from tunebench.files import read_json, write_text
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.training.imbalance import Weigh, unweighted
 from tunebench.training.linear.logistic import (
     LinearHead,
     fit_path,
@@ -145,12 +146,20 @@ class TfidfLearner:
         classes: Number of classes, or of labels.
         ngrams: Longest run of words that is a feature.
         min_documents: Texts that must hold a feature.
+        weigh: Gives the weight of each label from the labels that are fitted on, or None.
     """
 
     def __init__(
-        self, texts: Sequence[Text], labels: np.ndarray, *, classes: int, ngrams: int, min_documents: int
+        self,
+        texts: Sequence[Text],
+        labels: np.ndarray,
+        *,
+        classes: int,
+        ngrams: int,
+        min_documents: int,
+        weigh: Weigh = unweighted,
     ) -> None:
-        self.texts, self.labels, self.classes = texts, labels, classes
+        self.texts, self.labels, self.classes, self.weigh = texts, labels, classes, weigh
         self._ngrams, self._min_documents = ngrams, min_documents
 
     def fits(self, rows: np.ndarray, grid: Sequence[float]) -> Iterator[LinearText]:
@@ -169,7 +178,7 @@ class TfidfLearner:
         counting = time.monotonic() - begin
         vocabulary = tuple(vectorizer.get_feature_names_out().tolist())
         idf = vectorizer.idf_.astype(np.float32)
-        for head in fit_path(matrix, self.labels[rows], grid):
+        for head in fit_path(matrix, self.labels[rows], grid, self.weigh(self.labels[rows])):
             # The counting is part of the first fit.
             head, counting = replace(head, seconds=head.seconds + counting), 0.0
             yield LinearText(vocabulary, idf, head, self._ngrams)

@@ -20,6 +20,7 @@ from tunebench.tasks.registry import TASKS
 from tunebench.training.attempt import Attempt
 from tunebench.training.backend import Predicted
 from tunebench.training.estimate import Estimate, EstimateContext
+from tunebench.training.imbalance import weigher
 from tunebench.training.linear.choose import FOLDS, Choice, choose_on_selection, unchosen
 from tunebench.training.linear.logistic import require_classes
 from tunebench.training.linear.model import LinearText, TfidfLearner, fit_linear_text
@@ -67,6 +68,7 @@ class _Tfidf(LinearRun):
             classes=len(self.spec.data.label_names),
             ngrams=params.ngrams,
             min_documents=params.min_documents,
+            weigh=weigher(self.spec),
         )
 
     def choose(self, tick: Callable[[], None]) -> Choice:

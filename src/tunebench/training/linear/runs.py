@@ -22,6 +22,7 @@ from tunebench.tasks.metrics import Metric
 from tunebench.tasks.registry import TASKS
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
+from tunebench.training.imbalance import said_weights
 from tunebench.training.linear.choose import FOLDS, Choice, choose_by_cross_validation
 from tunebench.training.linear.logistic import require_classes
 from tunebench.training.measurements import RunMeasurements, Trained
@@ -163,7 +164,7 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeRun, *, fits: int, de
         train_flops=run.flops + choice.flops,
         log_history=choice.history,
         packages=("scikit-learn",),
-        settings=run.settings,
+        settings=run.settings | said_weights(run.learner.weigh(run.learner.labels), dataset.label_names),
         validated=choice.validated,
     )
     return measured.finish(trained, dataset=dataset, parts=parts, test=test)
