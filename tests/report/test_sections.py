@@ -241,6 +241,7 @@ def test_a_label_with_markup_stays_text_in_the_answer_the_filter_and_the_chart(
     found = make_recommendation(1, strategy=evil, doubts=(evil,), conclusive=False, beside=evil)
     found = replace(found, alternatives=(replace(found.alternatives[0], label=evil),))
     monkeypatch.setattr(Source, "recommendation", found)
+    monkeypatch.setattr(Source, "predictions", {})
     page = page_of(comparison, monkeypatch=monkeypatch, folder=tmp_path)
     assert "<img src=x" not in page and "49" not in re.findall(r"<p class=\"verdict\">.*?</p>", page)[0]
     for place in ("verdict", "trust open"):
