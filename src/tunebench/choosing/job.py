@@ -417,7 +417,8 @@ def _source(
             value="one text" if isinstance(data, (str, Path)) else f"{len(data)} texts, {len(labels)} labels",
             allowed="two lists of the same length",
         )
-    written = [_written(label, number) for number, label in enumerate(labels, start=1)]
+    several = any(isinstance(label, _LISTS) for label in labels[:1])
+    written = [_written(label, number, several) for number, label in enumerate(labels, start=1)]
     place = Path("out/choose-texts" if out is None else out)
     path = place.with_name(f"{place.name}-data") / "train.jsonl"
     rows = (json.dumps({"text": text, "label": label}) for text, label in zip(data, written, strict=True))
@@ -426,13 +427,16 @@ def _source(
     return str(path)
 
 
-def _written(label: Any, number: int) -> str | list[str]:
-    """Return a label as it is written into a file."""
-    if isinstance(label, (list, tuple, set)) and all(isinstance(each, str) for each in label):
+#: What holds several labels of one text.
+_LISTS = (list, tuple, set, frozenset)
+
+
+def _written(label: Any, number: int, several: bool) -> str | list[str]:
+    """Return a label as it is written into a file, or several labels of one text."""
+    if several and isinstance(label, _LISTS) and all(isinstance(each, str) for each in label):
         return sorted(label)
     # NaN is a number that does not equal itself.
-    if not isinstance(label, (str, Number, np.bool_)) or label != label:
-        raise DataError(
-            f"Label {number} is no label.", value=label, allowed="a string, a number, or a list of strings"
-        )
+    if several or not isinstance(label, (str, Number, np.bool_)) or label != label:
+        allowed = "a list of strings, as the first" if several else "a string or a number"
+        raise DataError(f"Label {number} is no label.", value=label, allowed=allowed)
     return str(label)
