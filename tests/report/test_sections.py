@@ -21,6 +21,7 @@ from tunebench.analysis.answer import answer_of
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import Recommendation
+from tunebench.analysis.wording import show_together
 from tunebench.report.figures import FIGURES, figures_of
 from tunebench.report.page import render_page
 from tunebench.report.reproduce import study_of
@@ -100,7 +101,12 @@ def test_a_point_has_one_interval_in_chart_table_figure_and_recommendation(
     assert largest == {one.label: ends(one.interval) for one in found.alternatives}
     assert largest == {row["label"]: ends(row["score"]) for row in built("answer", source)["chart"]["rows"]}
     middle, low, high = largest[found.strategy]
-    assert f"{middle:.4f} [{low:.4f}, {high:.4f}]" in answer_of(source.analysis, found).lines[1]
+    # The answer's first line says what was picked: its interval is wider, holds for all together, and says so.
+    entry = next(e for e in source.analysis.at(10_000) if e.label == found.strategy)
+    wide = entry.interval(level=1 - 0.05 / 2)
+    assert f"{middle:.4f} [{wide.low:.4f}, {wide.high:.4f}] (95 % for both together)" in found.sentence
+    assert show_together(wide, 2) in answer_of(source.analysis, found).lines[1]
+    assert wide.low < low < high < wide.high
     expected = sorted([low, high] for _, low, high in scores.values())
     for name in ("score_by_parameters", "score_by_size"):
         bars = [bar for axes in FIGURES[name](source.analysis).axes for bar in axes.containers]
