@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tunebench.analysis.published import reference
 from tunebench.errors import StoreError
+from tunebench.models.reference import ModelRef
 from tunebench.store.cell import Cell
-from tunebench.store.imported import AnyRun, ImportedData, is_imported
+from tunebench.store.imported import AnyRun, ImportedData, ImportedModel, is_imported
 from tunebench.store.record import Status
 from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import DEFAULT_METRIC, Metric
@@ -394,6 +395,13 @@ class Comparison:
     def labels(self) -> list[str]:
         """Strategy labels, in the order of the plan."""
         return list(dict.fromkeys(cell.spec.label for cell in self.cells))
+
+    @cached_property
+    def models(self) -> list[ModelRef | ImportedModel]:
+        """The models that strategies train, in the order of the plan; the first, where none trains one."""
+        specs = [cell.spec for cell in self.cells]
+        used = [spec.model for spec in specs if "model" not in spec.without_effect] or [specs[0].model]
+        return list({(model.source, model.fingerprint): model for model in used}.values())
 
     @cached_property
     def sizes(self) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tunebench.recipe import Recipe
 from tunebench.report.reproduce import as_yaml, data_of
-from tunebench.report.sections.registry import section
+from tunebench.report.sections.registry import part
 from tunebench.report.source import Source
 from tunebench.store.cell import Cell
 from tunebench.store.imported import trained_here
@@ -17,7 +17,7 @@ from tunebench.study.config import StrategyConfig, StudyConfig
 from tunebench.study.spec import RunSpec
 
 
-@section("runs", "Every run")
+@part("run_list", "runs")
 def runs(source: Source) -> dict[str, Any]:
     """Return the runs with spec and command, and the study file that makes all of them."""
     return {
