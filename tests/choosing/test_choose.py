@@ -81,7 +81,7 @@ def test_texts_in_memory_become_a_classifier_trained_on_all_of_them_and_the_call
     )
     assert f"{measured.row['macro_f1']:.4f}" in card
     assert set(found.predictor().predict(["a lovely film", "a dull film"])) <= set(labels)
-    assert 8 <= len(found.lines) <= 12 and found.lines[0].startswith("Use ")
+    assert 8 <= len(found.lines) <= 13 and found.lines[0].startswith("Choose ")
     # Once more: nothing is trained, and the answer is the same.
     monkeypatch.setattr("tunebench.training.registry.run_one", None)
     monkeypatch.setattr("tunebench.choosing.refit.run_one", None)
