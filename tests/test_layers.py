@@ -13,7 +13,7 @@ ORDER = """
 __init__ errors recipe stats
 registry
 formatting files machine tasks
-models data
+templates models data
 strategies engine
 study
 store

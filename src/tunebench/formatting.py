@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tunebench.errors import ConfigError
 
@@ -52,6 +52,32 @@ def parse_size(text: str) -> int | None:
 def file_size(count: float) -> str:
     """Return bytes for people: ``91.0 MB``, ``9.4 kB``."""
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+#: Sizes of units, ascending, with their names: of times in seconds, of bytes, of operations.
+Units = tuple[tuple[float, str], ...]
+TIMES: Units = ((1, "s"), (60, "min"), (3600, "h"))
+SHORT_TIMES: Units = ((1e-3, "ms"), *TIMES)
+BYTES: Units = ((1, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB"))
+OPERATIONS: Units = ((1e6, "MFLOP"), (1e9, "GFLOP"), (1e12, "TFLOP"), (1e15, "PFLOP"), (1e18, "EFLOP"))
+
+
+def unit_of(value: float, units: Units) -> tuple[float, str]:
+    """Return size and name of the largest unit that a value holds once; of the smallest for less than that."""
+    return max((unit for unit in units if unit[0] <= abs(value)), default=units[0])
+
+
+def quantity(value: float, units: Units) -> str:
+    """Return a value with two significant digits in the unit that suits it: ``0.55 s``, ``3.2 min``, ``91 MB``."""
+    size, name = unit_of(value, units)
+    return f"{significant(2)(value / size)} {name}"
+
+
+def listed(names: Iterable[str], limit: int = 10) -> str:
+    """Return names separated by commas; of many, the first, and how many more there are."""
+    every = list(names)
+    shown = ", ".join(name if len(name) <= 40 else name[:37] + "..." for name in every[:limit])
+    return shown if len(every) <= limit else f"{shown} and {len(every) - limit} more"
 
 
 def integer(value: float) -> str:

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from factories import HONEST, compare, make_cell, with_predictions
 from tunebench.analysis.analysis import Analysis, analyse
+from tunebench.analysis.answer import answer_of
 from tunebench.analysis.recommend import recommend
 from tunebench.analysis.undertraining import Training, Undertrained, sentences
 from tunebench.recipe import ENOUGH_STEPS, FEW_STEPS
-from tunebench.report.words import answer_lines, recommendation_text
+from tunebench.report.words import recommendation_text
 from tunebench.store.cell import Cell
 from tunebench.strategies import STRATEGIES
 
@@ -57,8 +58,8 @@ def test_a_run_that_has_hardly_left_guessing_is_the_first_doubt_everywhere() -> 
     answer = recommend(analysis)
     assert answer.strategy == "tfidf" and not answer.conclusive
     assert answer.doubts[0] == analysis.warnings[0] == line
-    assert "Trained too little: full" in answer_lines(answer)[2]
-    text = recommendation_text(answer)
+    assert "Trained too little: full" in answer_of(analysis, answer).trust
+    text = recommendation_text(analysis, answer)
     assert text.index("Doubts") < text.index(line)
 
 

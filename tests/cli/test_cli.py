@@ -16,16 +16,18 @@ from unittest import mock
 import pytest
 from typer.testing import CliRunner
 
+import factories
 from faults.commands import Ended, refused, tunebench
 from thorough import thorough
 from tunebench import __version__, cli
 from tunebench.analysis.analysis import analyse
+from tunebench.analysis.answer import answer_of
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommended
 from tunebench.cli.console import print_rows
 from tunebench.execution.runner import Summary
 from tunebench.execution.study import StudyResult
-from tunebench.report.words import closing_lines
+from tunebench.report.words import closing_lines, recommendation_text
 from tunebench.study.yaml_file import presets
 
 RESULT_KEYS = (
@@ -80,7 +82,7 @@ def finished(tiny_model: Callable[[str], Path], tmp_path_factory: pytest.TempPat
         result = tunebench("run", study, "--out", out, "--no-measure", "--threads", "1")
     assert result.code == 0, result.err + result.crash
     assert "Report:" in result.out
-    assert "Scores on the test split" in result.out
+    assert len(result.out.splitlines()) <= 11 and "Next:" in result.out
     return out, study
 
 
@@ -116,20 +118,25 @@ def test_rows_hold_one_line_a_cell(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_study_ends_with_the_answer_its_trust_and_what_to_type_next(finished: tuple[Path, Path]) -> None:
     out, _ = finished
-    found = recommended(analyse(load_comparison(out)))
+    analysis = analyse(load_comparison(out))
+    found = recommended(analysis)
     assert not isinstance(found, str)
-    lines = closing_lines(found, out, out / "report.html")
-    assert lines[:3] == [found.sentence, found.beside, found.trust] and len(lines) <= 10
-    assert found.trust.startswith(("Nothing known", "Not conclusive: "))
+    answer = answer_of(analysis, found)
+    lines = closing_lines(analysis, out, out / "report.html")
+    assert lines[: len(answer.lines)] == answer.lines and len(lines) <= 11
+    assert lines[0] == answer.verdict and {found.beside, answer.trust} <= set(lines)
     assert f"  tunebench recommend {out}" in lines
-    assert closing_lines("nothing yet", out, out / "report.html")[0] == "nothing yet"
+    text = recommendation_text(analysis, found)
+    assert text.startswith("\n".join(answer.lines)) and all(doubt in text for doubt in found.doubts)
+    nothing = analyse(factories.compare([factories.make_cell(status="pending")]))
+    assert closing_lines(nothing, out, out / "report.html")[0] == recommended(nothing)
 
 
 @pytest.mark.usefixtures("no_report")
 def test_a_folder_goes_on_with_the_study_inside(finished: tuple[Path, Path]) -> None:
     out, study = finished
     ended = tunebench("run", str(out), "--no-measure")
-    assert ended.code == 0 and "Scores on the test split" in ended.out, ended.err + ended.crash
+    assert ended.code == 0 and "Next:" in ended.out, ended.err + ended.crash
     changed = tunebench("run", str(out), "--set", "epochs=3", "--out", "elsewhere")
     assert changed.code == 2 and "the study inside it" in changed.err and "--set --out" in changed.err
     assert tunebench("run", str(study.parent / "nothing")).code == 2

@@ -174,8 +174,12 @@ def test_values_that_are_no_labels_are_counted(odd: object) -> None:
 
 @pytest.mark.parametrize("several", [["work", "home"], [1], [], (1, 2), np.array([0, 1])])
 def test_lists_of_labels_are_refused_as_such(several: object) -> None:
-    with pytest.raises(DataError, match=r"1 of 2 labels are lists \(row 2\); data.task: single_label"):
+    with pytest.raises(DataError, match=r"1 of 2 labels are lists \(row 2\), and the task has one") as caught:
         clean_labels(["work", several], where="train")
+    assert "--set data.task=multi_label" in str(caught.value.fix)
+    with pytest.raises(DataError, match="are lists") as caught:
+        clean_labels(["work", several], where="test")
+    assert "as train has them" in str(caught.value.fix)
 
 
 @pytest.mark.parametrize(

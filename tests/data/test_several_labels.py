@@ -148,7 +148,7 @@ def test_contradictions_are_refused(settings: dict[str, Any]) -> None:
 def test_the_task_can_be_named_and_has_to_fit(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="needs several labels a text"):
         load(joined(tmp_path, SETS), task="multi_label")
-    with pytest.raises(TunebenchError, match=r"data\.task: single_label asks for one label per text"):
+    with pytest.raises(TunebenchError, match=r"are lists .*, and the task has one label per text"):
         load(lists(tmp_path, SETS), task="single_label")
     single = load(joined(tmp_path, SETS * 4))
     assert single.task.name == "single_label"

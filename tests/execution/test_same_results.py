@@ -7,13 +7,16 @@ bit-identical (``faults/test_determinism.py``).
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from faults import study as faulty
+from tunebench.api import run_study
+from tunebench.machine.settings import Execution
+from tunebench.study.yaml_file import load_study
 
 STORED = Path(__file__).with_name("same_results.json")
 
@@ -21,16 +24,8 @@ STORED = Path(__file__).with_name("same_results.json")
 def _run(folder: Path) -> dict[str, list[list[float]]]:
     """Run the study, and return the test logits of each run by strategy, size and seed."""
     changes: dict[str, Any] = {"train_sizes": [40, 80], "seeds": [1, 2], "epochs": 1, "precision": "fp32"}
-    study = faulty.make(folder / "input", **changes)
-    environment = faulty.environment(folder / "cache") | {"HF_HUB_OFFLINE": "1"}
-    subprocess.run(
-        faulty.command(study, folder / "out"),
-        env=environment,
-        check=True,
-        timeout=300,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    study = load_study(str(faulty.make(folder / "input", **changes)))
+    run_study(study, folder=folder / "out", measure=False, execution=Execution(device="cpu", threads=1))
     found = {}
     for path in sorted((folder / "out" / "runs").glob("*/predictions.npz")):
         with np.load(path) as stored:
@@ -39,6 +34,7 @@ def _run(folder: Path) -> dict[str, list[list[float]]]:
     return found
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_small_study_predicts_as_it_did(tmp_path: Path) -> None:
     expected = json.loads(STORED.read_text(encoding="utf-8"))
     found = _run(tmp_path)

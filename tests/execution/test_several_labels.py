@@ -12,7 +12,7 @@ import pytest
 from scipy.special import expit
 from typer.testing import CliRunner
 
-from tunebench.analysis.analysis import analyse
+from tunebench.analysis.analysis import Analysis, analyse
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
 from tunebench.api import run_study, write_report
@@ -23,7 +23,7 @@ from tunebench.inference.export import export_run
 from tunebench.inference.predictor import load
 from tunebench.machine.settings import Execution
 from tunebench.report.figures import figures_of
-from tunebench.report.tables import make_tables
+from tunebench.report.tables import ReportTable, make_tables
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.web.serving.app import _predictions
@@ -98,6 +98,30 @@ def test_records_hold_the_scores_of_their_predictions(study: Path) -> None:
     assert scores["tfidf"] is not None and scores["tfidf"] > 0.9
 
 
+def check_errors_by_label(analysis: Analysis, tables: dict[str, ReportTable]) -> None:
+    """Compare the tables of labels with counts text by text."""
+    for entry in analysis.entries:
+        mine = {"strategy": entry.label}
+        of_label = {row["label"]: row for row in tables["label_errors"].rows if mine.items() <= row.items()}
+        of_pair = {(r["first"], r["second"]): r for r in tables["label_pairs"].rows if mine.items() <= r.items()}
+        texts = [
+            (set(np.flatnonzero(true)), set(np.flatnonzero(given)))
+            for run in entry.predictions
+            for true, given in zip(entry.labels, run, strict=True)
+        ]
+        for number, name in enumerate(NAMES):
+            row, runs = of_label[name], len(entry.seeds)
+            missed = [given - true for true, given in texts if number in true - given]
+            assert row["found"] + row["missed"] == row["texts"] and row["missed"] == len(missed) / runs
+            assert row["wrong"] == sum(number in given - true for true, given in texts) / runs
+            most = max(sum(other in wrong for wrong in missed) for other in range(len(NAMES))) / runs
+            assert row["instead_texts"] == (most or None)
+        for (first, second), row in of_pair.items():
+            both = {NAMES.index(first), NAMES.index(second)}
+            assert row["have"] == sum(both <= true for true, _ in texts) / len(entry.seeds)
+            assert row["given"] == pytest.approx(sum(both <= given for _, given in texts) / len(entry.seeds))
+
+
 def test_tables_figures_and_report_are_made(study: Path) -> None:
     analysis = analyse(load_comparison(study))
     tables = {table.name: table for table in make_tables(analysis)}
@@ -105,6 +129,7 @@ def test_tables_figures_and_report_are_made(study: Path) -> None:
     assert {row["label"] for row in tables["per_class"].rows} == set(NAMES)
     assert not tables["calibration"].rows and "several labels" in tables["calibration"].notes[0]
     assert len(tables["pairs"].rows) == 3 and tables["agreement"].rows
+    check_errors_by_label(analysis, tables)
     samples = {row["split"]: row["samples"] for row in tables["data"].rows}
     assert samples == {"train (whole)": 120, "test (whole)": 60, "train": 49, "validation": 11, "test": 60}
     for name, maker in figures_of(analysis).items():

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks
 
-from tunebench import TextClassifier
+from tunebench import TextClassifier, TextRegressor
 from tunebench.strategies import STRATEGIES
 
 Make = Callable[..., TextClassifier]
@@ -58,9 +58,10 @@ def fitted(make: Make) -> TextClassifier:
     return make(epochs=8).fit(X, Y)
 
 
+@pytest.mark.parametrize("kind", [TextClassifier, TextRegressor])
 @pytest.mark.parametrize("name", CHECKS)
-def test_scikit_learns_own_checks(name: str) -> None:
-    getattr(estimator_checks, name)("TextClassifier", TextClassifier())
+def test_scikit_learns_own_checks(name: str, kind: type[Any]) -> None:
+    getattr(estimator_checks, name)(kind.__name__, kind())
 
 
 def test_it_learns_and_its_answers_agree_with_each_other(fitted: TextClassifier) -> None:
@@ -206,3 +207,35 @@ def test_pairs_are_learned_from_lists_arrays_and_frames(tiny_model: Callable[[st
         made.predict([pairs[0], "alone"])
     with pytest.raises(ValueError, match="reads single texts, and X holds pairs"):
         TextClassifier("setfit").fit(pairs, labels)
+
+
+@pytest.mark.parametrize("options", [{}, {"strategy": "tfidf", "strategy_params": {"c": [1.0, 100.0]}}])
+def test_numbers_are_learned_in_their_unit(lively_model: Callable[[str], Path], options: dict[str, Any]) -> None:
+    numbers = np.array([2010.0 if "superb" in text else 1990.0 for text in X]) + np.arange(24) / 24
+    settings: dict[str, Any] = {"strategy": "full", "learning_rate": 3e-3, "epochs": 8, "batch_size": 8} | options
+    if options:
+        settings |= {"learning_rate": None}
+    model = TextRegressor(model=str(lively_model("bert")), max_length=16, device="cpu", threads=1, **settings)
+    found = clone(model).fit(X, numbers.tolist()).predict([GOOD, BAD])
+    assert found.dtype == np.float64 and found == pytest.approx([2010, 1990], abs=6)
+    fitted = model.fit(X, numbers)
+    assert fitted.score(X, numbers) > 0.6 and fitted.predict([GOOD, BAD]) == pytest.approx(found, abs=1e-3)
+    with pytest.raises(TypeError, match="A fitted TextRegressor cannot be pickled"):
+        pickle.dumps(fitted)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, "requires y"),
+        ([1.0, None], r"y\[1\] is missing"),
+        ([1.0, np.nan], r"y\[1\] is missing"),
+        ([1.0, np.inf], "infinite or too large"),
+        (["1.5", "3,5"], r"y\[0\] is not a number: '1.5'"),
+        ([[1.0], [2.0]], "1d array"),
+        ([1.0], "inconsistent numbers of samples"),
+    ],
+)
+def test_numbers_that_cannot_be_learned_are_a_value_error(y: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TextRegressor().fit(["a film", "another"], y)

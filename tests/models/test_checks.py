@@ -133,9 +133,17 @@ def test_other_problems_are_not_answered_by_softmax(copy: Callable[..., Path], t
     (graph / "model.onnx").write_bytes(b"never read")
     for door in (*ANSWERS.values(), describe):
         for place in (folder, graph, over):
-            assert "a number" in refusal(door, place)
+            assert "predicts 2 numbers for each text" in refusal(door, place)
     # As a base it is as good as any: the head is new.
     assert resolve_model(str(folder)).fingerprint
+
+
+def test_a_model_of_others_that_predicts_a_number_answers_with_it(copy: Callable[..., Path]) -> None:
+    folder = copy(problem_type="regression", id2label={"0": "LABEL_0"}, label2id={"LABEL_0": 0}, num_labels=1)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["classifier.weight"], tensors["classifier.bias"] = torch.zeros(1, 32), torch.full((1,), 2001.5)
+    save_file(tensors, folder / "model.safetensors")
+    assert tunebench.load(folder, device="cpu").predict(["a film", "two"]).tolist() == [2001.5, 2001.5]
 
 
 def test_classes_without_names_are_counted_by_the_head(copy: Callable[..., Path]) -> None:

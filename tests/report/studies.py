@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from factories import EIGHT, HONEST, make_record, make_spec
+from tunebench.analysis.recommend import Alternative, Recommendation
 from tunebench.data import load_dataset
 from tunebench.data.reference import DataConfig, DataRef
 from tunebench.files import stored_file, write_json
+from tunebench.stats import Equivalence, Interval
+from tunebench.stats.decisions import Verdict
 from tunebench.store.record import Status
 from tunebench.store.run_folder import RunFolder
 from tunebench.store.study_folder import PlannedRun, StudyStore
@@ -95,6 +99,31 @@ def make_study_folder(
             run = RunFolder(folder / "runs" / spec.run_id)
             write_json(run.failure, make_record(spec, status=status).model_dump(mode="json"))
     return folder
+
+
+def make_recommendation(count: int, **changes: Any) -> Recommendation:
+    """Return a recommendation of c0 among c0, c1 and on, each a little worse; the interval of c1 is huge."""
+    intervals = [
+        Interval(0.9 - i / 200, *((0.0, 1.0) if i == 1 else (0.89 - i / 200, 0.91 - i / 200)), 0.95, "t", "seeds")
+        for i in range(count)
+    ]
+    alternatives = tuple(
+        Alternative(
+            f"c{i}", 1e-4, 2, one, make_difference("inconclusive") if i else None, {"train_seconds": 60.0 + i}
+        )
+        for i, one in enumerate(intervals)
+    )
+    said: dict[str, Any] = {"sentence": "", "beside": "", "conclusive": True, "tie": (), "margin": 0.5}
+    said |= dict.fromkeys(("reasons", "doubts", "not_tried", "would_change"), ())
+    said |= {"learning_rate": 1e-4, "metric": "macro_f1", "prefer": "score", "alternatives": alternatives}
+    return Recommendation(**{"strategy": "c0", "train_size": 1_000, **said, **changes})
+
+
+def make_difference(verdict: Verdict) -> Equivalence:
+    """Return a difference from the best with a verdict."""
+    interval = Interval(-0.01, -0.02, 0.0, 0.9, "t", "seeds")
+    close, real = "equivalent" in verdict, "different" in verdict
+    return Equivalence(verdict, 0.005, 0.05, interval, 0.01 if close else 0.5, 0.01 if real else 0.5, "seeds")
 
 
 def _complete(folder: Path, spec: RunSpec, labels: np.ndarray) -> None:

@@ -20,9 +20,9 @@ from tunebench.report import write_all
 from tunebench.report.figures import FIGURES, figures_of
 from tunebench.report.markdown import render_report, write_report
 from tunebench.report.reproduce import study_of
-from tunebench.report.sections import SECTIONS
+from tunebench.report.sections import PARTS
 from tunebench.report.source import Source
-from tunebench.report.tables import make_tables, tables_of
+from tunebench.report.tables import tables_of
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import expand
@@ -80,7 +80,7 @@ def test_the_report_is_the_same_every_time(tmp_path: Path, monkeypatch: pytest.M
 def test_tables_and_warnings_stand_in_the_report() -> None:
     comparison = compare([*make_grid(), make_cell("lora-r2", status="out_of_memory")])
     text = text_of(comparison)
-    for table in make_tables(analyse(comparison)):
+    for table in Source(analyse(comparison), Path("no folder")).shown_tables:
         assert f"### {table.title}" in text
     assert "Selected on test: optimistic" in text.split("## Tables")[0]
     assert "1 out of memory" in text
@@ -142,7 +142,7 @@ def test_the_folders_own_study_is_given_where_there_is_one(tmp_path: Path) -> No
     block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert block is not None
     assert StudyConfig.model_validate(yaml.safe_load(block[1])) == StudyStore.open(folder).study()
-    assert block[1] == SECTIONS["runs"].build(source)["study"]
+    assert block[1] == (PARTS["run_list"].build(source) or {})["study"]
     assert "add the names of the text" not in text
 
 

@@ -14,11 +14,13 @@ from playwright.sync_api import expect
 from factories import EIGHT
 from report.studies import EVIL, make_study_folder
 from tunebench.analysis.analysis import analyse
+from tunebench.analysis.answer import answer_of
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommended
 from tunebench.api import write_report
-from tunebench.report.page import embed_json
+from tunebench.report.page import embed_json, write_page
 from tunebench.report.sections import SECTIONS
+from tunebench.report.source import Source
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 Open = Callable[..., Any]
@@ -30,6 +32,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_study_folder(tmp_path_factory.mktemp("report"))
     write_report(folder, run_figures=False)
     return folder / "report.html"
+
+
+def without_figures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write the page of a study without its pictures, which take longer to draw than all else."""
+    monkeypatch.setattr("tunebench.report.page._figures", lambda source: [])
+    return write_page(Source(analyse(load_comparison(folder)), folder))
 
 
 @pytest.fixture
@@ -58,8 +66,14 @@ def opened(browser: Any) -> Iterator[Open]:
         assert complaints == []
 
 
+def unfold(page: Any) -> None:
+    """Open every section, table and list."""
+    page.evaluate("document.querySelectorAll('main details').forEach((fold) => { fold.open = true; })")
+
+
 def see_all(page: Any) -> None:
-    """Scroll every chart into view, so that all are drawn."""
+    """Open what is folded and scroll every chart into view, so that all are drawn."""
+    unfold(page)
     for chart in page.locator(".chart").all():
         chart.scroll_into_view_if_needed()
     # The page's policy forbids evaluated strings, and so playwright's wait_for_function.
@@ -68,22 +82,36 @@ def see_all(page: Any) -> None:
 
 def test_every_section_is_there_and_every_chart_is_drawn(made: Path, opened: Open) -> None:
     page = opened(made)
-    assert page.locator("main > section").evaluate_all("all => all.map((s) => s.id)") == [
-        name for name in SECTIONS if name != "errors"
-    ]
+    assert page.locator("main details[open].fold").count() == 0
+    assert page.locator("main > section").evaluate_all("all => all.map((s) => s.id)") == list(SECTIONS)
     see_all(page)
     assert page.locator(".chart svg").count() >= 3
-    answer = page.locator("#answer .answer").inner_text()
-    found = recommended(analyse(load_comparison(made.parent)))
+    analysis = analyse(load_comparison(made.parent))
+    found = recommended(analysis)
     assert not isinstance(found, str)
-    assert answer == found.sentence
+    answer = answer_of(analysis, found)
+    assert page.locator("#answer .verdict").inner_text() == answer.verdict
+    assert answer.trust in page.locator("#answer .trust").inner_text()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_first_screen_says_what_to_choose_how_sure_and_at_what_cost(
+    made: Path, opened: Open, size: dict[str, int]
+) -> None:
+    page = opened(made, size)
+    wanted = ["#answer .verdict", "#answer .winner", "#answer .trust", "#answer .copyable"]
+    wanted += ["#answer .candidates tbody tr.chosen .dot"]
+    for place in wanted:
+        box = page.locator(place).bounding_box()
+        assert box is not None and box["y"] + box["height"] <= size["height"], place
 
 
 #: Clicks every head of every table twice; a click a call to the browser would take a minute.
 SORT = """() => [...document.querySelectorAll("table.sortable")].flatMap((table) =>
-  [...table.querySelectorAll("th")].flatMap((head, i) => ["ascending", "descending"].map((direction) => {
+  [...table.tHead.querySelectorAll("th:has(button)")].flatMap((head) =>
+  ["ascending", "descending"].map((direction) => {
     head.querySelector("button").click();
-    const cells = [...table.querySelectorAll(`tbody td:nth-child(${i + 1})`)];
+    const cells = [...table.tBodies[0].rows].map((row) => row.cells[head.cellIndex]);
     return [direction, head.getAttribute("aria-sort"), cells.map((cell) => cell.dataset.sort)];
   })))"""
 
@@ -102,6 +130,7 @@ def test_tables_sort_by_numbers_both_ways_with_the_unknown_last(made: Path, open
 
 def test_a_review_with_markup_stays_text(made: Path, opened: Open) -> None:
     page = opened(made)
+    unfold(page)
     page.locator("#text-controls [name=words]").fill("worst film of 1999")
     shown = page.locator("#text-list .text").all_inner_texts()
     assert shown
@@ -114,6 +143,7 @@ def test_a_review_with_markup_stays_text(made: Path, opened: Open) -> None:
 
 def test_the_browser_of_texts_filters_as_its_words_say(made: Path, opened: Open) -> None:
     page = opened(made)
+    unfold(page)
     page.locator("#text-controls [name=kind]").select_option("fail")
     page.locator("#text-controls [name=size]").select_option("")
     for says in page.locator("#text-list .says").all():
@@ -122,21 +152,67 @@ def test_the_browser_of_texts_filters_as_its_words_say(made: Path, opened: Open)
     page.locator("#text-controls [name=kind]").select_option("disagree")
     for says in page.locator("#text-list .says").all():
         assert says.locator(".right-answer").count() == says.locator(".wrong-answer").count() == 1
+    page.locator("#text-controls [name=kind]").select_option("only lora")
+    assert page.locator("#text-list > li").count() > 0
+    for says in page.locator("#text-list .says").all():
+        assert says.locator("li", has=page.locator(".right-answer")).inner_text().startswith("lora:")
     page.locator("#text-controls [name=words]").fill("no such words in any review")
     assert page.locator("#text-count").inner_text() == "No case fits."
 
 
-def test_a_strategy_can_be_switched_off_in_a_chart(made: Path, opened: Open) -> None:
+def test_all_charts_tables_and_lists_follow_the_filter(made: Path, opened: Open) -> None:
     page = opened(made)
-    section = page.locator("#loss")
-    section.scroll_into_view_if_needed()
     see_all(page)
-    chart = section.locator(".chart").first
-    before = int(chart.get_attribute("data-drawn"))
-    box = section.locator("input[name=strategy]").first
-    box.uncheck()
-    expect(chart).to_have_attribute("data-drawn", str(before + 1))
-    assert not box.is_checked()
+    charts = page.locator(".chart").all()
+    before = [int(chart.get_attribute("data-drawn")) for chart in charts]
+    page.locator("#filter input[value=lora]").uncheck()
+    page.locator("#filter input[value='5000']").uncheck()
+    for chart, drawn in zip(charts, before, strict=True):
+        expect(chart).to_have_attribute("data-drawn", str(drawn + 2))
+    assert page.locator("#filter .count").inner_text() == "2 off"
+    assert [text.strip() for text in page.locator(".candidates tbody tr:visible th").all_inner_texts()] == ["full"]
+    rows = "#table-intervals tbody tr:visible"
+    assert page.locator(f"{rows} td:first-child").all_inner_texts() == ["full"]
+    assert page.locator("#table-pairs tbody tr:visible").count() == 0
+    assert page.locator("#run-list > details:visible").count() == 2
+    assert {text.split(":")[0].strip() for text in page.locator("#text-list .says li").all_inner_texts()} == {
+        "full"
+    }
+    page.locator("#filter button[value=none]").click()
+    expect(page.locator("#part-loss .chart")).to_have_text("Nothing is selected.")
+    page.locator("#filter button[value=all]").click()
+    assert page.locator(rows).count() == 2
+
+
+def test_a_link_into_what_is_folded_opens_it(made: Path, opened: Open) -> None:
+    page = opened(made)
+    page.locator("#answer .trust a").click()
+    expect(page.locator("#sure > details")).to_have_attribute("open", "")
+    page.locator("nav a[href='#errors']").click()
+    expect(page.locator("#errors > details")).to_have_attribute("open", "")
+
+
+def test_a_table_is_cards_on_a_phone_and_says_when_it_is_wider_than_a_desktop(made: Path, opened: Open) -> None:
+    phone = opened(made, PHONE)
+    unfold(phone)
+    first = phone.locator("#table-scores tbody td:nth-child(4)").first
+    assert first.evaluate("(cell) => getComputedStyle(cell, '::before').content") == '"Macro F1"'
+    page = opened(made)
+    unfold(page)
+    for line in page.locator(".sideways").all():
+        room = line.locator("xpath=following-sibling::div[1]")
+        assert line.is_visible() == room.evaluate("(room) => room.scrollWidth > room.clientWidth + 1")
+    assert page.locator(".sideways:visible").count() > 0
+    column = page.locator("#table-pairs tbody td").first
+    assert column.evaluate("(cell) => getComputedStyle(cell).position") == "sticky"
+
+
+def test_print_shows_what_is_folded(made: Path, opened: Open) -> None:
+    page = opened(made)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.locator("main details:not([open]):not(.run, .run details)").count() == 0
+    assert not page.locator("#filter").is_visible()
 
 
 def test_the_theme_follows_the_system_and_the_button(made: Path, opened: Open) -> None:
@@ -158,6 +234,7 @@ def test_contrast_names_and_keys_pass_an_accessibility_check(
 
     page = opened(made, size, color_scheme=theme)
     see_all(page)
+    unfold(page)
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
 
@@ -173,13 +250,13 @@ def test_every_control_is_reached_by_the_tab_key(made: Path, opened: Open) -> No
     page = opened(made)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
+    unfold(page)
     names = set()
     for _ in range(60):
         page.keyboard.press("Tab")
         names.add(page.evaluate("document.activeElement.tagName"))
     assert {"A", "BUTTON", "DIV"} <= names
-    head = page.locator("table.sortable th button").first
-    head.focus()
+    page.locator("table.sortable th button").first.focus()
     page.keyboard.press("Enter")
     assert page.locator("table.sortable th").first.get_attribute("aria-sort") == "ascending"
 
@@ -194,13 +271,19 @@ def test_every_control_is_reached_by_the_tab_key(made: Path, opened: Open) -> No
     ids=["1", "6", "200"],
 )
 def test_a_page_of_1_6_and_200_runs_is_usable(
-    tmp_path: Path, opened: Open, labels: tuple[str, ...], sizes: tuple[int, ...], seeds: tuple[int, ...]
+    tmp_path: Path,
+    opened: Open,
+    monkeypatch: pytest.MonkeyPatch,
+    labels: tuple[str, ...],
+    sizes: tuple[int, ...],
+    seeds: tuple[int, ...],
 ) -> None:
     folder = make_study_folder(tmp_path, labels=labels, sizes=sizes, seeds=seeds)
-    path = write_report(folder, run_figures=False)
+    path = without_figures(folder, monkeypatch)
     assert path.stat().st_size < 5_000_000
     page = opened(path, PHONE)
     see_all(page)
+    unfold(page)
     runs = page.locator("#run-list > details")
     assert runs.count() == len(labels) * len(sizes) * len(seeds)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
@@ -209,9 +292,12 @@ def test_a_page_of_1_6_and_200_runs_is_usable(
         assert 0 < page.locator("#run-list > details:visible").count() < runs.count()
 
 
-def test_states_other_than_complete_are_shown_with_their_reason(tmp_path: Path, opened: Open) -> None:
+def test_states_other_than_complete_are_shown_with_their_reason(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_study_folder(tmp_path, statuses=("complete", "failed", "pending", "out_of_memory"))
-    page = opened(write_report(folder, run_figures=False))
+    page = opened(without_figures(folder, monkeypatch))
+    unfold(page)
     states = set(page.locator("#run-list .state").all_inner_texts())
     assert states == {"complete", "failed", "pending", "out of memory"}
 

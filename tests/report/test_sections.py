@@ -13,27 +13,29 @@ import yaml
 
 from factories import HONEST, accuracy_alone, compare, make_cell
 from fakes import make_specs, make_study
-from report.studies import make_study_folder
+from report.studies import make_recommendation, make_study_folder
 from tunebench.analysis.analysis import analyse
+from tunebench.analysis.answer import answer_of
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import Recommendation
-from tunebench.report.figures import FIGURES
+from tunebench.report.figures import FIGURES, figures_of
 from tunebench.report.page import render_page
 from tunebench.report.reproduce import study_of
-from tunebench.report.sections import SECTIONS
+from tunebench.report.sections import PARTS, SECTIONS, section_of
+from tunebench.report.sections.answer import candidates
 from tunebench.report.sections.runs import command, study_of_run
 from tunebench.report.source import Source
-from tunebench.report.tables import make_tables
+from tunebench.report.tables import TABLES, make_tables
 from tunebench.stats import Interval, calibration
 from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedData, ImportedModel, ImportedRun
 from tunebench.study.yaml_file import load_study
 
 
-def page_of(comparison: Comparison, *names: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
-    """Return a page of some sections, without what it runs."""
-    monkeypatch.setattr("tunebench.report.page.SECTIONS", {name: SECTIONS[name] for name in names})
+def page_of(comparison: Comparison, *, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
+    """Return a page without what it runs, and without its pictures, which would have to be drawn first."""
+    monkeypatch.setattr("tunebench.report.page._figures", lambda source: [])
     return re.sub(
         r"<(script|style)\b.*?</\1>", "", render_page(Source(analyse(comparison), folder)), flags=re.DOTALL
     )
@@ -41,13 +43,19 @@ def page_of(comparison: Comparison, *names: str, monkeypatch: pytest.MonkeyPatch
 
 def test_ids_and_downloads_of_a_page_are_unique(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_study_folder(tmp_path)
-    others = [name for name in SECTIONS if name != "figures"]  # its pictures would have to be drawn first
-    page = page_of(load_comparison(folder), *others, monkeypatch=monkeypatch, folder=folder)
+    page = page_of(load_comparison(folder), monkeypatch=monkeypatch, folder=folder)
     for found in (re.findall(r'\bid="([^"]+)"', page), re.findall(r'\bdownload="([^"]+)"', page)):
         assert len(found) > len(SECTIONS)
         assert sorted(found) == sorted(set(found))
     for target in re.findall(r'href="#([^"]+)"', page):
         assert f'id="{target}"' in page, target
+
+
+def built(name: str, source: Source) -> dict[str, Any]:
+    """Return what a part of the page is filled with."""
+    found = PARTS[name].build(source)
+    assert found is not None
+    return found
 
 
 def ends(value: Interval) -> tuple[float, float, float]:
@@ -58,36 +66,39 @@ def ends(value: Interval) -> tuple[float, float, float]:
 def test_a_point_has_one_interval_in_chart_table_figure_and_recommendation(
     seeds: tuple[int, ...], tmp_path: Path
 ) -> None:
-    folder = make_study_folder(tmp_path, sizes=(5_000,), seeds=seeds)
+    folder = make_study_folder(tmp_path, sizes=(5_000, 10_000), seeds=seeds)
     source = Source(analyse(load_comparison(folder)), folder)
+    (table,) = make_tables(source.analysis, ["intervals"])
     for column in ("macro_f1", "accuracy"):
         chart = {
-            row["strategy"]: (row["y"], row["low"], row["high"])
-            for row in SECTIONS["by_size"].build(source)["data"]["rows"]
+            (row["strategy"], row["size"]): (row["y"], row["low"], row["high"])
+            for row in built("by_size", source)["data"]["rows"]
             if row["kind"] == "mean" and row["view"] == column
         }
-        (table,) = make_tables(source.analysis, ["intervals"])
-        assert chart == {row["strategy"]: ends(row[column]) for row in table.rows}
+        assert chart == {(row["strategy"], row["train_size"]): ends(row[column]) for row in table.rows}
     (front,) = make_tables(source.analysis, ["front"])
-    (table,) = make_tables(source.analysis, ["intervals"])
-    scores = {row["strategy"]: ends(row["macro_f1"]) for row in table.rows}
-    assert scores == {row["strategy"]: ends(row["score"]) for row in front.rows}
+    scores = {(row["strategy"], row["train_size"]): ends(row["macro_f1"]) for row in table.rows}
+    assert scores == {(row["strategy"], row["train_size"]): ends(row["score"]) for row in front.rows}
     found = source.recommendation
     assert isinstance(found, Recommendation)
-    assert scores == {one.label: ends(one.interval) for one in found.alternatives}
-    middle, low, high = scores[found.strategy]
-    assert f"{middle:.4f} [{low:.4f}, {high:.4f}]" in found.sentence
-    bars = FIGURES["score_by_parameters"](source.analysis).axes[0].containers
-    drawn = [bar.lines[2][0].get_segments()[0][:, 1].tolist() for bar in bars]
-    assert np.allclose(sorted(drawn), sorted([low, high] for _, low, high in scores.values()))
-    costs = [row for row in SECTIONS["cost"].build(source)["data"]["rows"] if row["kind"] == "point"]
-    assert costs and all(row["y"] == scores[row["strategy"]][0] for row in costs)
+    largest = {label: score for (label, size), score in scores.items() if size == 10_000}
+    assert largest == {one.label: ends(one.interval) for one in found.alternatives}
+    assert largest == {row["label"]: ends(row["score"]) for row in built("answer", source)["chart"]["rows"]}
+    middle, low, high = largest[found.strategy]
+    assert f"{middle:.4f} [{low:.4f}, {high:.4f}]" in answer_of(source.analysis, found).lines[1]
+    expected = sorted([low, high] for _, low, high in scores.values())
+    for name in ("score_by_parameters", "score_by_size"):
+        bars = [bar for axes in FIGURES[name](source.analysis).axes for bar in axes.containers]
+        drawn = [bar.lines[2][0].get_segments()[0][:, 1].tolist() for bar in bars]
+        assert np.allclose(sorted(drawn), expected), name
+    costs = [row for row in built("cost_chart", source)["data"]["rows"] if row["kind"] == "point"]
+    assert costs and all(row["y"] == scores[row["strategy"], row["size"]][0] for row in costs)
 
 
 def test_chart_and_table_have_the_same_front(tmp_path: Path) -> None:
     folder = make_study_folder(tmp_path, labels=("full", "lora", "bitfit"), sizes=(5_000,))
     source = Source(analyse(load_comparison(folder)), folder)
-    rows = SECTIONS["cost"].build(source)["data"]["rows"]
+    rows = built("cost_chart", source)["data"]["rows"]
     for kind in ("train_seconds", "peak_memory_bytes", "trainable_params", "artifact_bytes"):
         chart = {row["strategy"] for row in rows if row["view"] == kind and row["kind"] == "front"}
         assert chart == {p.config.label for p in source.analysis.fronts[5_000, kind] if p.on_front}
@@ -98,18 +109,18 @@ def test_the_diagram_of_reliability_has_the_bins_of_the_table(tmp_path: Path) ->
     source = Source(analyse(load_comparison(folder)), folder)
     (entry,) = analyse(source.comparison).entries
     expected = calibration(entry.labels, entry.logits[0], rng=np.random.default_rng(0)).equal_mass.bins
-    rows = [row for row in SECTIONS["calibration"].build(source)["data"]["rows"] if row["kind"] == "mean"]
+    rows = [row for row in built("calibration", source)["data"]["rows"] if row["kind"] == "mean"]
     assert [row["count"] for row in rows] == [part.count for part in expected]
 
 
 def test_runs_without_a_confusion_matrix_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = [make_cell(seed=seed, **HONEST) for seed in (1, 2)]
     mixed = compare([accuracy_alone(cells[0]), cells[1]])
-    found = SECTIONS["confusion"].build(Source(analyse(mixed), tmp_path))["sizes"]
-    assert found == SECTIONS["confusion"].build(Source(analyse(compare(cells[1:])), tmp_path))["sizes"]
+    found = built("confusion", Source(analyse(mixed), tmp_path))["sizes"]
+    assert found == built("confusion", Source(analyse(compare(cells[1:])), tmp_path))["sizes"]
     nothing = compare([accuracy_alone(cell) for cell in cells])
     for comparison in (mixed, nothing):
-        page = page_of(comparison, "confusion", "runs", monkeypatch=monkeypatch, folder=tmp_path)
+        page = page_of(comparison, monkeypatch=monkeypatch, folder=tmp_path)
         assert len(re.findall(">macro F1", page)) == sum(c.row["macro_f1"] is not None for c in comparison.cells)
 
 
@@ -125,11 +136,11 @@ def test_what_is_not_known_of_an_imported_recipe_is_not_the_models_own(tmp_path:
     theirs = Comparison.from_cells(
         [type(cell)(spec, "complete", record.model_copy(update=changes))], name="imported"
     )
-    found = SECTIONS["setup"].build(Source(analyse(theirs), tmp_path))
+    found = built("setup", Source(analyse(theirs), tmp_path))
     recipe, (machine,) = dict(found["recipe"]), map(dict, found["machines"])
-    assert (recipe["epochs"], recipe["batch size"], recipe["attention dropout"]) == ("3", "not known", "not known")
-    assert machine["threads"] == "not known"
-    ours = dict(SECTIONS["setup"].build(Source(analyse(compare([cell])), tmp_path))["recipe"])
+    assert recipe["epochs"] == "3" and {"batch size", "attention dropout"} <= set(recipe["not known"].split(", "))
+    assert {"device", "threads"} <= set(machine["not known"].split(", "))
+    ours = dict(built("setup", Source(analyse(compare([cell])), tmp_path))["recipe"])
     assert ours["attention dropout"] == "the model's own"
 
 
@@ -172,9 +183,45 @@ def test_a_strategy_is_said_by_what_is_on_and_a_recipe_by_who_differs(tmp_path: 
             ("named", {"placement": ["query", "value"]}, "tail"),
         )
     ]
-    found = SECTIONS["setup"].build(Source(analyse(compare(cells)), tmp_path))
+    found = built("setup", Source(analyse(compare(cells)), tmp_path))
     plain, dora, named = (strategy["params"].split(", ") for strategy in found["strategies"])
     assert "rank 8" in plain and not any("dora" in words or "None" in words for words in plain)
     assert "dora" in dora and "placement query value" in named
     assert dict(found["recipe"])["truncation"] == "head; named: tail"
     assert dict(found["recipe"])["epochs"] == str(cells[0].spec.epochs)
+
+
+def test_every_part_table_and_figure_stands_in_a_section_that_is_there() -> None:
+    assert {part.section for part in PARTS.values()} <= set(SECTIONS)
+    named = [name for section in SECTIONS.values() for name in (*section.tables, *section.figures)]
+    assert sorted(named) == sorted([*TABLES, *FIGURES])
+    assert section_of("tables", "of another package") in SECTIONS
+
+
+def test_what_a_single_size_and_one_rate_cannot_show_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_study_folder(tmp_path, sizes=(5_000,), seeds=(1,))
+    source = Source(analyse(load_comparison(folder)), folder)
+    page = page_of(source.comparison, monkeypatch=monkeypatch, folder=folder)
+    assert 'id="labels"' not in page and 'id="table-learning_curve"' not in page
+    assert {"score_by_learning_rate", "learning_curves", "score_by_size"}.isdisjoint(figures_of(source.analysis))
+    (variance,) = make_tables(source.analysis, ["variance"])
+    hidden = {column.key for column in variance.columns} - {column.key for column in variance.visible}
+    assert "seed_sd" in hidden and all(row["seed_sd"] is None for row in variance.rows if "seed_sd" in row)
+
+
+@pytest.mark.parametrize("count", [2, 18, 60])
+def test_the_chart_of_candidates_holds_all_scores_whatever_their_number(count: int) -> None:
+    found = candidates(make_recommendation(count))
+    assert [row["label"] for row in found["rows"]] == [f"c{i}" for i in range(count)]
+    assert found["band"][1] > 0
+    for row in found["rows"]:
+        start, width = row["bar"]
+        assert 0 <= start <= row["at"] <= start + width + 0.02 <= 100.02
+    places = [row["at"] for row in found["rows"]]
+    assert places == sorted(places, reverse=True) and len(set(places)) == count
+    # The interval of two seeds may hold all values there are: it is cut, and says so.
+    (wide,) = [row for row in found["rows"] if row["label"] == "c1"]
+    assert "left" in wide["cut"]
+    assert not any(row["cut"] for row in found["rows"] if row is not wide)

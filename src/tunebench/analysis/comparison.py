@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tunebench.analysis.published import reference
 from tunebench.errors import StoreError
+from tunebench.models.reference import ModelRef
 from tunebench.store.cell import Cell
-from tunebench.store.imported import AnyRun, ImportedData, is_imported
+from tunebench.store.imported import AnyRun, ImportedData, ImportedModel, is_imported
 from tunebench.store.record import Status
 from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import DEFAULT_METRIC, Metric
@@ -27,7 +28,6 @@ Draw = tuple[int | None, int | None]
 #: What imported runs must share beside their fingerprints, which they do not have.
 IMPORTED_PROTOCOL: dict[str, Callable[[AnyRun], Any]] = {
     "data": lambda spec: spec.data.source if is_imported(spec) else None,
-    "model": lambda spec: spec.model.source if is_imported(spec) else None,
     "number of classes": lambda spec: len(spec.data.label_names) or None,
     "class names": lambda spec: ", ".join(spec.data.label_names) if _of(spec, "named", True) else None,
     "labels of the test examples (sha256)": lambda spec: _of(spec, "test_labels", None),
@@ -72,7 +72,6 @@ def check_coordinates(specs: Sequence[AnyRun]) -> None:
 #: of an imported run is ``None``: it may stand beside others, which is said, and is averaged with none.
 PROTOCOL: dict[str, Callable[[AnyRun], Any]] = {
     "data (fingerprint)": lambda spec: spec.data.fingerprint,
-    "model (fingerprint)": lambda spec: spec.model.fingerprint,
     **IMPORTED_PROTOCOL,
     "selection": lambda spec: spec.selection,
     "validation_fraction": lambda spec: spec.validation_fraction,
@@ -396,6 +395,13 @@ class Comparison:
     def labels(self) -> list[str]:
         """Strategy labels, in the order of the plan."""
         return list(dict.fromkeys(cell.spec.label for cell in self.cells))
+
+    @cached_property
+    def models(self) -> list[ModelRef | ImportedModel]:
+        """The models that strategies train, in the order of the plan; the first, where none trains one."""
+        specs = [cell.spec for cell in self.cells]
+        used = [spec.model for spec in specs if "model" not in spec.without_effect] or [specs[0].model]
+        return list({(model.source, model.fingerprint): model for model in used}.values())
 
     @cached_property
     def sizes(self) -> list[int]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunebench.analysis.analysis import analyse
+from tunebench.analysis.answer import Answer, answer_of
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.recommend import Recommendation, recommend
 from tunebench.api import run_study
@@ -30,7 +31,6 @@ from tunebench.inference.artifacts import EXPORT_FILE
 from tunebench.inference.export.source import ExportSource, recommended_run
 from tunebench.inference.export.write import export_run, export_source
 from tunebench.machine.settings import Execution
-from tunebench.report.words import answer_lines
 from tunebench.store.imported import ImportedStudy
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
@@ -57,6 +57,7 @@ class Chosen:
         failed: Runs that failed.
         left_out: Candidates that were not compared.
         pairs: Whether the classifier reads pairs of texts.
+        answer: The recommendation in a few sentences; None with it.
     """
 
     folder: Path
@@ -68,11 +69,12 @@ class Chosen:
     failed: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     pairs: bool = False
+    answer: Answer | None = None
 
     @property
     def lines(self) -> list[str]:
         """The answer, its trust, and the next commands, in about ten lines."""
-        found = [] if self.recommendation is None else answer_lines(self.recommendation)
+        found = [] if self.answer is None else self.answer.lines
         if self.left_out:
             found.append(
                 f"Not compared, as the budget had no room: {', '.join(self.left_out)}. A larger --budget in a new "
@@ -240,8 +242,9 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
     )
     if result.summary.interrupted:
         return done
-    found = recommend(analyse(result.comparison))
-    done = replace(done, recommendation=found)
+    analysis = analyse(result.comparison)
+    found = recommend(analysis)
+    done = replace(done, recommendation=found, answer=answer_of(analysis, found))
     spent = time.monotonic() - began
     if not asked.refit:
         return replace(done, model=_export_chosen(result.comparison, options), refit=_without_refit(found))
@@ -271,9 +274,9 @@ def _finish(
     if summary.failed:
         failed = "The last training on all labels failed: tunebench status " + str(place)
         return replace(done, failed=(*done.failed, *summary.failed), refit=failed)
-    run_id, among = recommended_run(comparison)
+    run_id, among, said = recommended_run(comparison)
     model = options.folder / "model"
-    source = open_refit(refit, place, study_folder=options.folder, run_id=run_id, among=among)
+    source = open_refit(refit, place, study_folder=options.folder, run_id=run_id, among=among, said=said)
     if not _is_export_of(model, refit.spec.run_id):
         _clear(model)
         export_source(source, out=model, tell=options.tell)
@@ -312,7 +315,7 @@ def _refit_folder(options: Options) -> Path:
 def _export_chosen(comparison: Comparison, options: Options) -> Path:
     """Export the best run of the recommended strategy as it is, unless that is exported already."""
     model = options.folder / "model"
-    run_id, _ = recommended_run(comparison)
+    run_id, *_ = recommended_run(comparison)
     if not _is_export_of(model, run_id):
         _clear(model)
         export_run(options.folder, out=model, recommended=True, tell=options.tell)

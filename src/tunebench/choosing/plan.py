@@ -132,7 +132,7 @@ def _fraction(asked: Asked, base: dict[str, Any], dataset: TextDataset) -> dict[
 def _max_length(resolved: Resolved) -> int:
     """Return how many tokens are read: as many as the longest text has, within limits."""
     longest = int(token_lengths(resolved).max(initial=0))
-    positions = resolved.architecture.positions or _LONGEST
+    positions = resolved.model.architecture.positions or _LONGEST
     return min(_LONGEST, positions, max(_SHORTEST, _STEP * math.ceil(longest / _STEP)))
 
 
@@ -230,12 +230,12 @@ class Costs:
         specs = list(
             expand(
                 study,
-                model=resolved.model,
+                model=resolved.model.used.ref,
                 data=resolved.data,
                 train_examples=train,
                 test_examples=test,
                 precision=precision,
-                base_head=resolved.base_head,
+                base_head=resolved.model.used.head,
                 splits=resolved.splits,
                 task=resolved.dataset.task.name,
             )

@@ -114,7 +114,7 @@ def run_refit(
 
 
 def open_refit(
-    refit: Refit, folder: Path, *, study_folder: Path, run_id: str, among: tuple[str, ...]
+    refit: Refit, folder: Path, *, study_folder: Path, run_id: str, among: tuple[str, ...], said: tuple[str, ...]
 ) -> ExportSource:
     """Return what is exported: the run on all labels, and the run whose scores stand for it.
 
@@ -124,6 +124,7 @@ def open_refit(
         study_folder: The study that chose it.
         run_id: A chosen run of the study.
         among: Strategies that were compared on the test part.
+        said: The recommendation in words.
     """
     store = StudyStore.open(folder)
     run = store.run_folder(refit.spec.run_id)
@@ -146,6 +147,7 @@ def open_refit(
         logits=logits,
         texts=[test.texts[row] for row in measured.chosen],
         recommended_among=among,
+        said=said,
         measured=None if refit.measured else measured,
     )
 

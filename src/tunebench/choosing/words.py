@@ -10,8 +10,7 @@ import yaml
 
 from tunebench.choosing.plan import Ready, token_lengths
 from tunebench.choosing.rule import Design
-from tunebench.data.reading import listed
-from tunebench.formatting import duration, learning_rate
+from tunebench.formatting import duration, learning_rate, listed
 from tunebench.strategies import STRATEGIES
 
 if TYPE_CHECKING:

@@ -86,11 +86,12 @@ def recommend(
     from tunebench.analysis.recommend import recommend as decide
     from tunebench.report.words import recommendation_text
 
-    found = decide(analyse(load_comparison(folder, metric=metric)), prefer=prefer, margin=margin, size=size)  # type: ignore[arg-type]
+    analysis = analyse(load_comparison(folder, metric=metric))
+    found = decide(analysis, prefer=prefer, margin=margin, size=size)  # type: ignore[arg-type]
     if json_:
         print_json(found.to_dict())
     else:
-        out.print(recommendation_text(found), markup=False)
+        out.print(recommendation_text(analysis, found), markup=False)
 
 
 @app.command(epilog="Example: tunebench report out/quickstart")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunebench.cli.app import FolderArgument, JsonOption, StudyArgument, app, check_device
-from tunebench.cli.console import err, out, print_json, print_rows, print_tables, tell
+from tunebench.cli.console import err, out, print_json, print_rows, tell
 from tunebench.errors import ConfigError, StoreError
 from tunebench.execution.display import make_display
 from tunebench.formatting import duration
@@ -78,7 +78,6 @@ def run(
 ) -> None:
     """Run a study, or resume it: complete runs are skipped, the others continue from their last checkpoint."""
     from tunebench.analysis.analysis import analyse
-    from tunebench.analysis.recommend import recommended
     from tunebench.api import dry_run_rows, run_study
     from tunebench.formatting import parse_duration, parse_size
     from tunebench.report.words import closing_lines
@@ -126,8 +125,7 @@ def run(
     if json_:
         print_json(result.comparison.rows())
     else:
-        print_tables(result.comparison, names=["scores"], style="text")
-        for line in closing_lines(recommended(analyse(result.comparison)), folder, result.report):
+        for line in closing_lines(analyse(result.comparison), folder, result.report):
             out.print(line, markup=False)
     summary = result.summary
     if summary.interrupted:

@@ -13,11 +13,11 @@ from tunebench.data.copies import HeldOutCopies
 from tunebench.data.overlap import labels_by_text, overlap_warnings, overlaps, shared_groups
 from tunebench.data.pair_overlap import pair_warnings
 from tunebench.data.pair_rows import TokenRows
-from tunebench.data.reading import listed
 from tunebench.data.reference import Copies
 from tunebench.data.text import by_side, characters, sides_of
 from tunebench.data.types import Split, TextDataset
 from tunebench.data.visible import is_blank
+from tunebench.formatting import listed
 
 #: A class with a larger share makes accuracy meaningless; one with fewer examples, its own scores.
 NEAR_CONSTANT = 0.95

@@ -9,11 +9,12 @@ from pathlib import Path
 from tunebench.data.encodings import decode_all
 from tunebench.data.folders import children_of, others
 from tunebench.data.readers import read_bytes
-from tunebench.data.reading import FileReading, PassedOver, listed
+from tunebench.data.reading import FileReading, PassedOver
 from tunebench.data.reference import DataConfig, ReadOptions
 from tunebench.data.table import Table
 from tunebench.data.visible import is_blank
 from tunebench.errors import DataError
+from tunebench.formatting import listed
 
 #: Class folders that hold no class: aclImdb keeps its unlabelled reviews there.
 _NO_CLASS = frozenset({"unsup"})

@@ -13,11 +13,12 @@ from typing import Any, Literal
 from tunebench.data.inputs import Inputs
 from tunebench.data.labels import LONGEST_LABEL
 from tunebench.data.part_names import part_named
-from tunebench.data.reading import PassedOver, listed, named_rows
+from tunebench.data.reading import PassedOver, named_rows
 from tunebench.data.table import Table
 from tunebench.data.usual_inputs import PAIRS, found_note, usual_inputs
 from tunebench.data.visible import is_blank
 from tunebench.errors import DataError, TunebenchError, did_you_mean, raise_all
+from tunebench.formatting import listed
 
 TEXT_NAMES = ("text", "sentence", "review", "content", "document", "comment", "body", "tweet")
 #: Usual names of what stands beside a text, or of a text of a pair.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunebench.data.labels import is_list
-from tunebench.data.reading import listed
 from tunebench.data.sources import RawData
 from tunebench.data.table import use_names
+from tunebench.formatting import listed
 
 
 @dataclass(frozen=True)

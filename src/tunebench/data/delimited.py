@@ -14,10 +14,11 @@ from typing import Any
 
 from tunebench.data.columns import LABEL_NAMES, TEXT_NAMES
 from tunebench.data.encodings import Decoded, decode
-from tunebench.data.reading import PassedOver, listed
+from tunebench.data.reading import PassedOver
 from tunebench.data.reference import ReadOptions, Separator
 from tunebench.data.table import Table
 from tunebench.errors import DataError
+from tunebench.formatting import listed
 
 #: The sign of each separator.
 SIGNS: dict[Separator, str] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}

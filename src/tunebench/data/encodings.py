@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tunebench.data.reading import listed
 from tunebench.errors import DataError
+from tunebench.formatting import listed
 
 #: Longest first: the mark of UTF-32 begins with that of UTF-16.
 _MARKS = (

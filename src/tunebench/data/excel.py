@@ -7,10 +7,11 @@ import warnings
 import zipfile
 from typing import Any
 
-from tunebench.data.reading import PassedOver, listed
+from tunebench.data.reading import PassedOver
 from tunebench.data.reference import ReadOptions
 from tunebench.data.table import Table
 from tunebench.errors import DataError, MissingExtraError, first_line
+from tunebench.formatting import listed
 
 
 def read_xlsx(raw: bytes, place: str, options: ReadOptions | None = None) -> Table:

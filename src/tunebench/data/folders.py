@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from tunebench.data.readers import table_name
-from tunebench.data.reading import PassedOver, listed
+from tunebench.data.reading import PassedOver
 from tunebench.errors import DataError, TunebenchError, raise_all
+from tunebench.formatting import listed
 
 _T = TypeVar("_T")
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 
 import yaml
 
-from tunebench.data.reading import listed
 from tunebench.data.visible import alike, is_quoted, shown
+from tunebench.formatting import listed
 
 #: What programs write where a value is missing.
 _PLACEHOLDERS = frozenset(("nan", "null", "none", "na", "n/a", "#n/a", "<na>", "nat", "nil"))

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from tunebench.data.label_notes import note_classes
-from tunebench.data.reading import PassedOver, listed, named_rows
+from tunebench.data.reading import PassedOver, named_rows
 from tunebench.data.reference import LabelChoices
 from tunebench.data.visible import alike, is_blank, shown
 from tunebench.errors import DataError, TunebenchError, raise_all
+from tunebench.formatting import listed
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -17,7 +17,7 @@ from tunebench.data.more_columns import check_named, column_notes, named_columns
 from tunebench.data.packaged import DATASETS
 from tunebench.data.part_names import PARTS
 from tunebench.data.readers import table_name
-from tunebench.data.reading import PassedOver, Reading, listed
+from tunebench.data.reading import PassedOver, Reading
 from tunebench.data.reference import DataConfig, DataRef, ReadOptions
 from tunebench.data.rows import Rows, read_rows
 from tunebench.data.sources import RawData, read_path
@@ -26,6 +26,7 @@ from tunebench.data.target import Target, find_target
 from tunebench.data.types import Split, TextDataset
 from tunebench.errors import DataError, TunebenchError, raise_all
 from tunebench.files import local_path
+from tunebench.formatting import listed
 
 _T = TypeVar("_T")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tunebench.data.columns import Columns
-from tunebench.data.reading import listed
 from tunebench.data.reference import DataConfig
 from tunebench.data.sources import RawData
 from tunebench.errors import DataError, TunebenchError, did_you_mean, raise_all
+from tunebench.formatting import listed
 
 
 def named_columns(config: DataConfig) -> dict[str, str]:

@@ -22,10 +22,10 @@ from tunebench.data.arrow_tables import read_arrow, read_parquet
 from tunebench.data.delimited import read_csv, read_tsv
 from tunebench.data.excel import read_xlsx
 from tunebench.data.json_tables import read_json
-from tunebench.data.reading import listed
 from tunebench.data.reference import ReadOptions
 from tunebench.data.table import Table
 from tunebench.errors import DataError, first_line
+from tunebench.formatting import listed
 
 #: Readers of a file's bytes, by its ending; the second argument names the place in messages.
 READERS: dict[str, Callable[[bytes, str, ReadOptions | None], Table]] = {

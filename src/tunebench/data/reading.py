@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -72,13 +72,6 @@ def _several(files: Sequence[FileReading], limit: int = 5) -> str:
         return shown
     rest = files[limit:]
     return f"{shown}; {len(rest)} more files with {sum(file.rows for file in rest):,} rows"
-
-
-def listed(names: Iterable[str], limit: int = 10) -> str:
-    """Return names separated by commas; of many, the first, and how many more there are."""
-    every = list(names)
-    shown = ", ".join(name if len(name) <= 40 else name[:37] + "..." for name in every[:limit])
-    return shown if len(every) <= limit else f"{shown} and {len(every) - limit} more"
 
 
 def named_rows(rows: Sequence[int], numbers: Sequence[int] | None = None, *, limit: int = 5) -> str:

@@ -13,10 +13,11 @@ from tunebench.data.class_folders import class_folders, read_classes
 from tunebench.data.folders import children_of, others, read_all
 from tunebench.data.part_names import DRAWN, PARTS, part_named, wants_validation
 from tunebench.data.readers import READERS, read_table, table_name
-from tunebench.data.reading import FileReading, PassedOver, listed
+from tunebench.data.reading import FileReading, PassedOver
 from tunebench.data.reference import ReadOptions
 from tunebench.data.table import Table, concatenate
 from tunebench.errors import DataError
+from tunebench.formatting import listed
 
 #: In the names of shards: number, total, and the hash that the Hub once added.
 _SHARD = r"(-\d+-of-(?P<total>\d+)(-[0-9a-f]{6,})?)?"

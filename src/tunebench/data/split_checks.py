@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.data.reading import listed
 from tunebench.data.rules import SplitRules
 from tunebench.errors import DataError
+from tunebench.formatting import listed
 
 #: What errors call the classes, by number.
 Names = Sequence[Any]

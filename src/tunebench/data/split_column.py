@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from tunebench.data.part_names import DRAWN, PARTS, part_named
-from tunebench.data.reading import PassedOver, listed
+from tunebench.data.reading import PassedOver
 from tunebench.data.reference import DataConfig
 from tunebench.data.sources import RawData
 from tunebench.data.table import use_names
 from tunebench.data.visible import is_blank, shown
 from tunebench.errors import DataError
+from tunebench.formatting import listed
 
 _ALLOWED = "; ".join(f"{part} ({', '.join(names[1:])})" for part, names in PARTS.items())
 

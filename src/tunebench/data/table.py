@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tunebench.data.reading import FileReading, PassedOver, listed, named_rows
+from tunebench.data.reading import FileReading, PassedOver, named_rows
 from tunebench.errors import DataError
+from tunebench.formatting import listed
 
 
 @dataclass(frozen=True)

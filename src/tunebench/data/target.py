@@ -11,10 +11,10 @@ from tunebench.data.declared import LabelValues, label_values
 from tunebench.data.label_sets import clean_sets, column_values, split_values
 from tunebench.data.labels import KeptLabels, clean_labels, is_list, is_missing
 from tunebench.data.numbers import as_number, clean_numbers
-from tunebench.data.reading import listed
 from tunebench.data.reference import DataConfig
 from tunebench.data.sources import RawData
 from tunebench.errors import DataError
+from tunebench.formatting import listed
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.multi_label import MULTI_LABEL

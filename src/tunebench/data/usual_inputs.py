@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Collection, Sequence
 
 from tunebench.data.inputs import Inputs
-from tunebench.data.reading import listed
 from tunebench.errors import DataError
+from tunebench.formatting import listed
 
 #: The two sides of a pair, in order.
 PAIRS = (

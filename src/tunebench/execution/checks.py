@@ -63,13 +63,21 @@ def cuts_of(study: StudyConfig, splits: SplitRef | None, test_size: int) -> list
     ]
 
 
-def check_strategies(study: StudyConfig, architecture: Architecture) -> list[TunebenchError]:
-    """Return what the model's family cannot do, and what is not installed."""
+def check_strategies(study: StudyConfig, architectures: Mapping[str, Architecture]) -> list[TunebenchError]:
+    """Return what the family of each strategy's model cannot do, and what is not installed.
+
+    Args:
+        study: The study.
+        architectures: By label; those that could not be loaded are not there.
+    """
     errors: list[TunebenchError] = []
     for label, config in study.strategies.items():
         strategy = STRATEGIES[config.kind]
         if strategy.extra is not None and importlib.util.find_spec(strategy.extra[0]) is None:
             errors.append(MissingExtraError(*strategy.extra))
+        architecture = architectures.get(label)
+        if architecture is None:
+            continue
         reason = strategy.refusal(strategy.params(**config.params), architecture)
         if reason is not None:
             errors.append(
@@ -148,13 +156,13 @@ def _chosen_on_validation(setting: str, study: StudyConfig, task: Task, needs: s
     ]
 
 
-def check_runs(specs: Sequence[RunSpec], architecture: Architecture) -> list[TunebenchError]:
+def check_runs(specs: Sequence[RunSpec], architectures: Mapping[str, Architecture]) -> list[TunebenchError]:
     """Return what strategies and recipes cannot do together; of runs with the same trouble the first one's."""
     errors: dict[tuple[str, str], TunebenchError] = {}
     for spec in specs:
         classes = len(spec.data.label_names)
         reason = STRATEGIES[spec.kind].run_refusal(
-            spec.params, spec.recipe, architecture, train_size=spec.train_size, classes=classes
+            spec.params, spec.recipe, architectures[spec.label], train_size=spec.train_size, classes=classes
         )
         reason = reason or _pair_refusal(spec)
         if reason is not None:

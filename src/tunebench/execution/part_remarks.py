@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tunebench.data import TextDataset
 from tunebench.data.copies import held_out_copies
-from tunebench.data.reading import listed
 from tunebench.data.reference import SplitRef
 from tunebench.errors import TunebenchError
 from tunebench.execution.checks import cuts_of
+from tunebench.formatting import listed
 from tunebench.study.config import StudyConfig
 from tunebench.training.parts import split_of_test, split_of_validation
 

@@ -93,7 +93,7 @@ def plan_runs(
     """
     study, dataset, folder = resolved.study, resolved.dataset, request.folder
     specs = _specs(resolved, request)
-    raise_all(check_runs(specs, resolved.architecture))
+    raise_all(check_runs(specs, resolved.architectures))
     specs = stage(study, specs, chosen or {})
     check_processes(specs, request.execution.processes, devices.resolve_device(request.execution.device))
     done: set[str] = set()
@@ -123,12 +123,13 @@ def _specs(resolved: Resolved, request: Request) -> list[RunSpec]:
     device = devices.resolve_device(request.execution.device)
     cells = expand(
         study,
-        model=resolved.model,
+        model=resolved.model.used.ref,
         data=resolved.data,
         train_examples=train_examples,
         test_examples=test_examples,
         precision=begun_precision(study, resolved.begun, device, request.tell),
-        base_head=resolved.base_head,
+        base_head=resolved.model.used.head,
+        own_models={label: model.used for label, model in resolved.own_models.items()},
         splits=resolved.splits,
         task=resolved.dataset.task.name,
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunebench.data import TextDataset
 from tunebench.data.reference import DataRef, SplitRef
@@ -17,7 +17,7 @@ from tunebench.execution.part_remarks import part_remarks
 from tunebench.execution.recipe_checks import check_recipes, recipe_remarks
 from tunebench.machine.settings import Execution
 from tunebench.models.loading import inspect_base, load_architecture, load_tokenizer, model_folder, resolve_model
-from tunebench.models.reference import BaseHead, ModelRef
+from tunebench.models.reference import ModelRef, UsedModel
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 
@@ -52,27 +52,42 @@ class Request:
     profiles: dict[Any, Any] = field(default_factory=dict)
 
 
+class ResolvedModel(NamedTuple):
+    """A model that is there and goes with the data.
+
+    Attributes:
+        used: The pinned model, and what is done with its classification head.
+        architecture: Its family.
+    """
+
+    used: UsedModel
+    architecture: Architecture
+
+
 @dataclass(frozen=True)
 class Resolved:
-    """A study whose model and data are there, and go together.
+    """A study whose models and data are there, and go together.
 
     Attributes:
         study: What was asked for; what it leaves open is as the runs of its folder have it.
-        model: The pinned model.
-        architecture: Its family.
-        base_head: What is done with its classification head; None where it has none.
+        model: The study's model.
+        own_models: By label, the models of strategies that do not train the study's.
         dataset: The loaded data.
         splits: How the data's own parts, groups and times are used; None where there is nothing to say.
         begun: The runs that its folder holds already.
     """
 
     study: StudyConfig
-    model: ModelRef
-    architecture: Architecture
-    base_head: BaseHead | None
+    model: ResolvedModel
+    own_models: Mapping[str, ResolvedModel]
     dataset: TextDataset
     splits: SplitRef | None
     begun: tuple[RunSpec, ...] = ()
+
+    @property
+    def architectures(self) -> dict[str, Architecture]:
+        """The family of each strategy's model, by label."""
+        return {label: self.own_models.get(label, self.model).architecture for label in self.study.strategies}
 
     @property
     def data(self) -> DataRef:
@@ -87,19 +102,16 @@ class Resolved:
 
 
 def resolve(study: StudyConfig, request: Request) -> Resolved:
-    """Load and check model and data.
+    """Load and check models and data.
 
     Raises:
-        TunebenchError: Everything that is wrong with model, data and sizes, together.
+        TunebenchError: Everything that is wrong with models, data and sizes, together.
     """
     tell, begun = request.tell, begun_runs(request.folder)
     study = begun_params(begun_copies(study, begun, tell), begun, tell)
     errors: list[TunebenchError] = []
-    model = architecture = base = dataset = base_head = splits = None
-    try:
-        model, architecture, base = _load_model(study)
-    except TunebenchError as error:
-        errors.append(error)
+    dataset = splits = None
+    loaded = _load_models(study, errors)
     try:
         study, dataset = _read_data(study, begun, tell)
     except TunebenchError as error:
@@ -115,20 +127,66 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
         errors += check_task(study, dataset.task)
         errors += check_recipes(study, dataset)
         errors += check_sizes(study, dataset, splits)
-    if architecture is not None:
-        errors += check_strategies(study, architecture)
-    if base is not None and dataset is not None:
+    names = {label: _name(study, label) for label in study.strategies}
+    errors += check_strategies(
+        study, {label: loaded[name].architecture for label, name in names.items() if name in loaded}
+    )
+    models = {} if dataset is None else _with_heads(loaded, study, dataset, errors)
+    raise_all(errors)
+    assert dataset is not None
+    for name, model in loaded.items():
+        for line in model.base.remarks(models[name].used.head):
+            tell(line if len(loaded) == 1 else f"{name[0]}: {line}")
+    own = {label: models[names[label]] for label, config in study.strategies.items() if config.model}
+    return Resolved(study, models[_name(study)], own, dataset, splits, begun)
+
+
+#: A model's source and revision.
+_Name = tuple[str, str | None]
+
+
+class _Loaded(NamedTuple):
+    ref: ModelRef
+    architecture: Architecture
+    base: Base
+
+
+def _name(study: StudyConfig, label: str | None = None) -> _Name:
+    """Return the model of a strategy, or of the study."""
+    own = None if label is None else study.strategies[label]
+    if own is None or own.model is None:
+        return study.model, study.model_revision
+    return own.model, own.model_revision
+
+
+def _load_models(study: StudyConfig, errors: list[TunebenchError]) -> dict[_Name, _Loaded]:
+    """Load what is read of each model before training; what is wrong with one is added to the errors."""
+    found = {}
+    for name in dict.fromkeys([_name(study), *(_name(study, label) for label in study.strategies)]):
         try:
-            base_head = base.use_of_head(
+            ref, folder = resolve_model(*name), model_folder(*name)
+            load_tokenizer(folder)
+            found[name] = _Loaded(ref, load_architecture(folder), inspect_base(folder))
+        except TunebenchError as error:
+            errors.append(error)
+    return found
+
+
+def _with_heads(
+    loaded: Mapping[_Name, _Loaded], study: StudyConfig, dataset: TextDataset, errors: list[TunebenchError]
+) -> dict[_Name, ResolvedModel]:
+    """Decide what is done with the classification head of each model."""
+    found = {}
+    for name, model in loaded.items():
+        try:
+            head = model.base.use_of_head(
                 keep=study.keep_head, label_names=dataset.label_names, problem_type=dataset.task.problem_type
             )
         except TunebenchError as error:
             errors.append(error)
-    raise_all(errors)
-    assert model is not None and architecture is not None and base is not None and dataset is not None
-    for line in base.remarks(base_head):
-        tell(line)
-    return Resolved(study, model, architecture, base_head, dataset, splits, begun)
+        else:
+            found[name] = ResolvedModel(UsedModel(model.ref, head), model.architecture)
+    return found
 
 
 def _with_metric(study: StudyConfig, task: Task, tell: Callable[[str], None]) -> StudyConfig:
@@ -140,14 +198,6 @@ def _with_metric(study: StudyConfig, task: Task, tell: Callable[[str], None]) ->
         f"({', '.join(task.metrics)})."
     )
     return study.model_copy(update={"metric": task.default_metric})
-
-
-def _load_model(study: StudyConfig) -> tuple[ModelRef, Architecture, Base]:
-    model = resolve_model(study.model, study.model_revision)
-    folder = model_folder(study.model, study.model_revision)
-    architecture, base = load_architecture(folder), inspect_base(folder)
-    load_tokenizer(folder)
-    return model, architecture, base
 
 
 def _read_data(

@@ -16,10 +16,10 @@ import numpy as np
 from tunebench.data.columns import TEXT_NAMES, find_column, is_encodable
 from tunebench.data.delimited import long_fields
 from tunebench.data.inputs import Inputs, template_parts
-from tunebench.data.reading import listed
 from tunebench.data.text import Pair, Text, as_text, sides_of
 from tunebench.data.usual_inputs import usual_inputs
 from tunebench.errors import DataError, did_you_mean
+from tunebench.formatting import listed
 from tunebench.inference.texts import checked_texts
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.multi_label import MULTI_LABEL

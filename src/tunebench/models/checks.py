@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import read_foreign_json
 from tunebench.models.architectures import ARCHITECTURES, unknown_architecture
-from tunebench.models.weights import INDEX_FILE, SINGLE_FILE, listed
+from tunebench.models.weights import INDEX_FILE, SINGLE_FILE, few_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -196,7 +196,7 @@ def check_token_ids(tokenizer: PreTrainedTokenizerBase, rows: int | None, folder
         raise ModelError(
             f"The tokenizer and the weights do not belong together: token ids go up to {outside[-1][0]}, and the "
             f"model's embedding has {rows} rows (ids 0 to {(rows or 0) - 1}).",
-            value=f"{folder}: {listed([f'{token} = {number}' for number, token in outside])}",
+            value=f"{folder}: {few_of([f'{token} = {number}' for number, token in outside])}",
             fix="use the tokenizer that was saved with the weights; or, if tokens were added for training, "
             "call model.resize_token_embeddings(len(tokenizer)), and save both",
         )
@@ -219,9 +219,9 @@ def lacking_head(folder: Path, missing: list[str], is_new_head: Callable[[str], 
             f"tunebench run STUDY --model {folder}",
         )
     if all(is_new_head(name) for name in missing):
-        what = f"This is an encoder without a classification head ({listed(missing)}), so it predicts no classes."
+        what = f"This is an encoder without a classification head ({few_of(missing)}), so it predicts no classes."
     else:
-        what = f"Trained parameters are missing and would be random: {listed(missing)}."
+        what = f"Trained parameters are missing and would be random: {few_of(missing)}."
     return ModelError(
         what,
         value=str(folder),

@@ -17,6 +17,7 @@ from tunebench.files import local_path, read_foreign_json
 from tunebench.models.architectures import Architecture, architecture_of
 from tunebench.models.bounds import Entry, check_bounds, entries_of
 from tunebench.models.checks import PICKLED_HEAD, check_model_folder, check_token_ids, check_tokenizer_files
+from tunebench.models.first_layers import first_layers, split_source
 from tunebench.models.reference import ModelRef
 from tunebench.models.weights import SINGLE_LABEL, Base, StoredWeights, refuse_unfit, stored_weights
 from tunebench.tasks.registry import task_of
@@ -71,13 +72,21 @@ def _configuration(folder: Path, **changes: Any) -> Any:
 def model_folder(source: str, revision: str | None = None) -> Path:
     """Return the local folder of a model: packaged, given, or a snapshot from the Hub; within bounds.
 
+    With a number behind a colon (``minilm:3``), the folder of its first layers.
+
     Raises:
         ModelError: Nothing is there, or more than any model has; or the Hub is out of reach.
         MissingExtraError: A packaged model whose package is not installed.
     """
-    folder = _found_folder(source, revision)
+    whole, layers = split_source(source)
+    folder = _found_folder(whole, revision)
     check_bounds(folder)
-    return folder
+    return folder if layers is None else first_layers(folder, layers, _fingerprint(folder, entries_of(folder)))
+
+
+def is_local(source: str) -> bool:
+    """Tell whether a model is a folder of this machine, or the first layers of one."""
+    return local_path(split_source(source)[0]).is_dir()
 
 
 def _found_folder(source: str, revision: str | None) -> Path:
@@ -111,7 +120,7 @@ def resolve_model(source: str, revision: str | None = None) -> ModelRef:
     """Check that a model can be trained here, and pin it by the content of its files.
 
     Args:
-        source: Packaged name, folder, or Hub name.
+        source: Packaged name, folder, or Hub name; with a number behind a colon, its first layers.
         revision: Hub revision; ``None`` means the default branch, pinned to its commit.
 
     Returns:
@@ -122,7 +131,8 @@ def resolve_model(source: str, revision: str | None = None) -> ModelRef:
     """
     folder = model_folder(source, revision)
     check_model_folder(folder, source)
-    local = source in PACKAGED or local_path(source).is_dir()
+    whole, _ = split_source(source)
+    local = whole in PACKAGED or is_local(source)
     if local and revision is not None:
         raise ModelError(
             "model_revision works only with a model on the Hub.",
@@ -130,7 +140,9 @@ def resolve_model(source: str, revision: str | None = None) -> ModelRef:
             fix="drop model_revision",
         )
     return ModelRef(
-        source=source, revision=None if local else folder.name, fingerprint=_fingerprint(folder, entries_of(folder))
+        source=source,
+        revision=None if local else model_folder(whole, revision).name,
+        fingerprint=_fingerprint(folder, entries_of(folder)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tunebench.recipe import Frozen
 
@@ -16,3 +16,10 @@ class ModelRef(Frozen):
     source: str
     revision: str | None = None
     fingerprint: str
+
+
+class UsedModel(NamedTuple):
+    """A model, and what is done with its classification head: None where it has none."""
+
+    ref: ModelRef
+    head: BaseHead | None = None

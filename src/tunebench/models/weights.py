@@ -179,7 +179,7 @@ def refuse_unfit(
     ]
     if shapes:
         raise ModelError(
-            f"The weights do not fit config.json: {listed(shapes)}.",
+            f"The weights do not fit config.json: {few_of(shapes)}.",
             value=str(folder),
             fix="use the config.json that was saved with the weights",
         )
@@ -188,9 +188,9 @@ def refuse_unfit(
         return
     marks = {"embeddings", architecture.layers.rpartition(".")[2]}
     strangers = sorted(name for name in unexpected if marks & set(name.split(".")))
-    instead = f" The files hold, under names that are not the model's: {listed(strangers)}." if strangers else ""
+    instead = f" The files hold, under names that are not the model's: {few_of(strangers)}." if strangers else ""
     raise ModelError(
-        f"{len(lacking)} parameters of the encoder are missing and would be random: {listed(lacking)}.{instead}",
+        f"{len(lacking)} parameters of the encoder are missing and would be random: {few_of(lacking)}.{instead}",
         value=str(folder),
         fix="save the whole model again with save_pretrained(); config.json must state the sizes and the number of "
         "layers that the weights have",
@@ -201,7 +201,7 @@ def _shape(shape: Iterable[int]) -> str:
     return " x ".join(str(size) for size in shape)
 
 
-def listed(names: Sequence[str]) -> str:
+def few_of(names: Sequence[str]) -> str:
     """Return the first few names, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
@@ -264,7 +264,7 @@ class Base:
             trained = {SINGLE_LABEL: "one class per text"}.get(problem_type, "several labels per text")
             what = f"The head of the base was not trained for {trained} ({self.problem or 'no problem_type'})."
         elif self.drawn:
-            what = f"The head of the base is incomplete; missing: {listed(self.drawn)}."
+            what = f"The head of the base is incomplete; missing: {few_of(self.drawn)}."
         if what is not None:
             raise ModelError(what, value=self.source, fix="remove keep_head; then a head is drawn from the seed")
         if sorted(self.label_names) != sorted(label_names) or len(set(label_names)) < len(label_names):
@@ -298,7 +298,7 @@ class Base:
             lines.append("model: it is a SetFit model; its pickled head is not read, only its encoder is used")
         if self.lacking:
             lines.append(
-                f"model: it lacks {listed(self.lacking)}, which encoders of its family are usually saved with; "
+                f"model: it lacks {few_of(self.lacking)}, which encoders of its family are usually saved with; "
                 "they are drawn with the head"
             )
         return lines

@@ -7,16 +7,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from tunebench.analysis.answer import answer_of
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.log_history import logged_series
-from tunebench.formatting import escape_markdown
 from tunebench.report.reproduce import as_yaml
 from tunebench.report.source import Source
 from tunebench.report.tables.render import to_markdown
-from tunebench.report.words import alternatives_table, listed
+from tunebench.report.words import alternatives_table, beyond
 from tunebench.store.record import RunRecord
+from tunebench.templates import markdown_environment
 
 
 def write_report(source: Source) -> Path:
@@ -45,16 +44,6 @@ def render_report(source: Source, *, figures: dict[str, str], drawn_runs: Collec
         figures: Titles by the names of files in ``figures/``, in order.
         drawn_runs: Ids of the runs whose own figures are in ``figures/runs/``.
     """
-    environment = Environment(
-        loader=PackageLoader("tunebench", "report"),
-        # Markdown, not HTML: every value from outside goes through the md filter instead.
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["md"] = lambda value: escape_markdown("not known" if value is None else str(value))
     comparison = source.comparison
     found = source.recommendation
     records = [cell.record for cell in comparison.scored if cell.record is not None]
@@ -62,17 +51,17 @@ def render_report(source: Source, *, figures: dict[str, str], drawn_runs: Collec
         repr(sorted(r.environment.machine.items())): (r.environment.device, r.environment.threads, r)
         for r in records
     }
-    text = environment.get_template("report.md.j2").render(
+    template = markdown_environment("report").get_template("report.md.j2")
+    text = template.render(
         comparison=comparison,
         spec=comparison.cells[0].spec,
         imported=source.imported,
         states=_states(comparison),
-        answer=found if isinstance(found, str) else found.sentence,
-        beside=None if isinstance(found, str) else found.beside,
-        lists={} if isinstance(found, str) else listed(found),
+        answer=[found] if isinstance(found, str) else answer_of(source.analysis, found).lines,
+        lists={} if isinstance(found, str) else beyond(found),
         alternatives=None if isinstance(found, str) else to_markdown(alternatives_table(found), level=3),
         warnings=source.analysis.warnings,
-        tables=[to_markdown(table, level=3) for table in source.tables],
+        tables=[to_markdown(table, level=3) for table in source.shown_tables],
         figures=figures,
         runs=[cell for cell in comparison.scored if cell.spec.run_id in drawn_runs],
         drawn=_drawn,

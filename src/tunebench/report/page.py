@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,16 @@ from tunebench import __version__
 from tunebench.analysis.comparison import MeanOverSeeds
 from tunebench.formatting import learning_rate
 from tunebench.report import vega
-from tunebench.report.sections import SECTIONS
+from tunebench.report.sections import PARTS, SECTIONS, section_of
 from tunebench.report.source import Source
-from tunebench.report.tables.render import Column, ReportTable, to_csv
+from tunebench.report.tables.render import ReportTable, to_csv
 
-#: What the page runs, in this order, each in an element of its own.
-_SCRIPTS = ("theme.js", "tables.js", "charts.js", "texts.js", "page.js")
+#: What the page runs, in this order, each in an element of its own; the filter before those that ask it.
+_SCRIPTS = ("theme.js", "filter.js", "tables.js", "charts.js", "texts.js", "page.js")
+#: Columns that say whose a row is, which stay where all rows are alike in them.
+_NAMES = ("strategy", "first", "second")
+#: A picture above this many bytes as SVG is embedded as PNG instead.
+_LARGE_FIGURE = 250_000
 
 
 def write_page(source: Source) -> Path:
@@ -40,24 +45,62 @@ def render_page(source: Source) -> str:
     still runs no script but its own, which it knows by their hashes, and reaches no network.
     """
     environment = _environment(source)
-    found = {name: section.build(source) for name, section in SECTIONS.items() if section.applies(source)}
+    found = {name: context for name, part in PARTS.items() if (context := part.build(source)) is not None}
+    figures = _figures(source)
     scripts = [_asset("theme.js"), vega.script(), *(_asset(name) for name in _SCRIPTS[1:])]
     return environment.get_template("page.html.j2").render(
         title=source.comparison.title,
         version=__version__,
         sections=[
-            {
-                "name": name,
-                "title": SECTIONS[name].title,
-                "content": Markup(environment.get_template(f"sections/{name}.html.j2").render(**context)),
-                "data": None if "data" not in context else embed_json(context["data"]),
-            }
-            for name, context in found.items()
+            section
+            for key in SECTIONS
+            if (section := _section(key, source, _rendered(key, environment, found), figures)) is not None
         ],
+        sizes=source.comparison.sizes,
+        data={name: embed_json(context["data"]) for name, context in found.items() if "data" in context},
         style=Markup(_asset("report.css")),
         scripts=[Markup(script) for script in scripts],
         policy=_policy(scripts),
     )
+
+
+def _rendered(key: str, environment: Environment, found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the parts of a section."""
+    return [
+        {
+            "name": name,
+            "title": part.title,
+            "content": Markup(environment.get_template(f"sections/{name}.html.j2").render(**found[name])),
+        }
+        for name, part in PARTS.items()
+        if part.section == key and name in found
+    ]
+
+
+def _section(
+    key: str, source: Source, parts: list[dict[str, Any]], figures: list[dict[str, str]]
+) -> dict[str, Any] | None:
+    """Return a section with its parts, tables and figures; None where it has nothing to show."""
+    order = SECTIONS[key].tables
+    tables = [table for table in source.shown_tables if section_of("tables", table.name) == key]
+    tables.sort(key=lambda table: order.index(table.name) if table.name in order else len(order))
+    drawn = [figure for figure in figures if section_of("figures", figure["name"]) == key]
+    content = {"parts": parts, "tables": tables, "figures": drawn}
+    return {"key": key, "title": SECTIONS[key].title, **content} if any(content.values()) else None
+
+
+def _figures(source: Source) -> list[dict[str, str]]:
+    """Return every figure that applies as it was written beside the page."""
+    from tunebench.report.figures import figures_of
+
+    found = []
+    for name, maker in figures_of(source.analysis).items():
+        svg = source.folder / "figures" / f"{name}.svg"
+        path = svg if svg.stat().st_size <= _LARGE_FIGURE else svg.with_suffix(".png")
+        mime = "image/svg+xml" if path.suffix == ".svg" else "image/png"
+        content = base64.b64encode(path.read_bytes()).decode()
+        found.append({"name": name, "title": maker.title, "uri": f"data:{mime};base64,{content}"})
+    return found
 
 
 def embed_json(value: Any) -> Markup:
@@ -82,12 +125,15 @@ def _environment(source: Source) -> Environment:
         "known": lambda value: "not known" if value is None else value,
         "thousands": lambda value: "not known" if value is None else f"{value:,}",
         "sort_key": _sort_key,
+        "bare": lambda title: title.removesuffix(f": {source.comparison.title}"),
         "csv_uri": lambda table: _csv_uri(to_csv(table)),
     }
     environment.globals |= {
         "labels": labels,
         "comparison": source.comparison,
-        "rows_of": _rows_of,
+        "layout_of": _layout_of,
+        "filters_of": lambda row: _filters_of(row, labels),
+        "notes_of": lambda table: [note for note in table.notes if note not in source.analysis.warnings],
         "look": lambda label: _look(labels.index(label)),
     }
     return environment
@@ -98,12 +144,25 @@ def _look(index: int) -> dict[str, str]:
     return found | {"path": _PATHS[found["shape"]]}
 
 
-def _rows_of(table: ReportTable) -> list[tuple[Any, list[tuple[Column, str]]]]:
-    """Return each row's values, and its visible cells as text beside their columns."""
-    return [
-        (row, list(zip(table.visible, cells, strict=True)))
-        for row, cells in zip(table.rows, table.body(), strict=True)
+def _layout_of(table: ReportTable) -> dict[str, Any]:
+    """Return the columns that tell rows apart, the rows as text beside them, and what all rows share in a line."""
+    body = list(zip(*table.body(), strict=True))
+    several = len(table.rows) > 2
+    shared = [
+        several and column.key not in _NAMES and len(set(cells)) == 1
+        for column, cells in zip(table.visible, body, strict=True)
     ]
+    alike = [f"{c.title}: {cells[0]}" for c, cells, one in zip(table.visible, body, shared, strict=True) if one]
+    columns = [c for c, one in zip(table.visible, shared, strict=True) if not one]
+    rows = [(row, [(column, column.text(row.get(column.key))) for column in columns]) for row in table.rows]
+    return {"columns": columns, "rows": rows, "alike": f"In every row: {'; '.join(alike)}." if alike else None}
+
+
+def _filters_of(row: Mapping[str, Any], labels: Sequence[str]) -> Markup:
+    """Return the attributes by which the page's filter knows a row: numbers of its strategies, and its size."""
+    shown = [labels.index(row[key]) for key in _NAMES if row.get(key) in labels]
+    found = {"data-s": " ".join(map(str, shown)), "data-size": row.get("train_size")}
+    return Markup("").join(Markup(' {}="{}"').format(key, value) for key, value in found.items() if value)
 
 
 def _sort_key(value: Any) -> str:

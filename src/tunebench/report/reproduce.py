@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from tunebench.data.reference import DataConfig
 from tunebench.store.imported import is_imported
+from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StrategyConfig, StudyConfig
 from tunebench.study.spec import without_effect
 from tunebench.tasks.classification import CLASSIFICATION
@@ -50,7 +51,9 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         if any((spec.kind, spec.params) != (own[0].kind, own[0].params) for spec in own):
             return None
         rates = tuple(dict.fromkeys(spec.learning_rate for spec in own))
-        strategies[label] = StrategyConfig(kind=own[0].kind, learning_rate=rates, params=own[0].params)
+        strategies[label] = StrategyConfig(
+            kind=own[0].kind, learning_rate=rates, params=own[0].params, **_own_model(own[0], first)
+        )
     draws = dict.fromkeys((spec.subset_seed, spec.seed) for spec in specs)
     seeds = tuple(dict.fromkeys(seed for _, seed in draws))
     paired = len(seeds) > 1 and all(subset == seed for subset, seed in draws)
@@ -68,6 +71,13 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         test_seed=None if first.test_draw == first.subset_seed else first.test_draw,
         **common,
     )
+
+
+def _own_model(spec: RunSpec, first: RunSpec) -> dict[str, Any]:
+    """Return the model of a strategy, where it is not the study's."""
+    if spec.model.fingerprint == first.model.fingerprint or not STRATEGIES[spec.kind].uses_encoder:
+        return {}
+    return {"model": spec.model.source, "model_revision": spec.model.revision}
 
 
 def data_of(spec: RunSpec) -> DataConfig | None:

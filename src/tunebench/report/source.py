@@ -16,6 +16,7 @@ from tunebench.errors import StoreError
 from tunebench.formatting import learning_rate
 from tunebench.report.reproduce import study_of
 from tunebench.report.tables import ReportTable, make_tables
+from tunebench.stats import Refusal
 from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported
 from tunebench.store.run_folder import RunFolder
@@ -66,6 +67,12 @@ class Source:
     def tables(self) -> list[ReportTable]:
         """Every table of the registry."""
         return make_tables(self.analysis)
+
+    @property
+    def shown_tables(self) -> list[ReportTable]:
+        """The tables that have something to show: no curve is fitted to one or two training sizes."""
+        fitted = any(not isinstance(curve.fit, Refusal) for curve in self.analysis.curves)
+        return [table for table in self.tables if table.rows and (fitted or table.name != "learning_curve")]
 
     @cached_property
     def study(self) -> StudyConfig | None:

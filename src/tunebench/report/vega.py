@@ -73,11 +73,12 @@ def by_size(
         "type": "ordinal",
         "sort": list(sizes),
         "title": "Training size (examples)",
-        "axis": {"labelAngle": 0, "grid": False},
+        # A line on either side of a size: what stands between them belongs to it.
+        "axis": {"labelAngle": 0, "grid": True, "bandPosition": 0},
     }
     # Neighbours at a size stand 6 % of its room apart, or nearer where they are many.
     steps = max(1 / 0.06, 2.0 * len(series))
-    sides = {"domain": list(series), "paddingOuter": (steps - len(series) + 1) / 2}
+    sides = {"type": "point", "domain": list(series), "padding": (steps - len(series) + 1) / 2}
     offset = {"field": "series", "type": "nominal", "sort": None, "scale": sides}
     scale = {"domain": list(domain), "nice": True, "zero": False}
     y = {"field": "y", "type": "quantitative", "title": title, "scale": scale, "axis": {"tickCount": 6}}
@@ -143,7 +144,7 @@ def by_size(
 def cost(labels: Sequence[str], title: str, *, score: str, sizes: Sequence[int], log: bool) -> dict[str, Any]:
     """Return the score against a cost, with the front of points that none beats in both.
 
-    Marks grow with the training size; those whose rows say so have it written beside them.
+    Marks grow with the training size; those whose rows say so have their words beside them.
     """
     ordered = sorted(sizes)
     area = {
@@ -200,7 +201,7 @@ def cost(labels: Sequence[str], title: str, *, score: str, sizes: Sequence[int],
                 {"type": "text", "dy": -9, "align": "center", "baseline": "bottom", "fontSize": 10.5},
                 x=x,
                 y=y,
-                text={"field": "at"},
+                text={"field": "words"},
                 color={"value": "var(--soft)"},
             ),
         ],
@@ -208,8 +209,14 @@ def cost(labels: Sequence[str], title: str, *, score: str, sizes: Sequence[int],
     )
 
 
-def loss(labels: Sequence[str], top: float, *, unit: str) -> dict[str, Any]:
-    """Return losses over the share of training, one seed thin, the mean strong, evaluation dashed."""
+def loss(labels: Sequence[str], domain: tuple[float, float], *, unit: str) -> dict[str, Any]:
+    """Return losses over the share of training, one seed thin, the mean strong, evaluation dashed.
+
+    Args:
+        labels: Strategies, in the order of their colours.
+        domain: The smallest and the largest loss, so that all panels have one axis.
+        unit: Of the loss.
+    """
     x = {
         "field": "x",
         "type": "quantitative",
@@ -221,7 +228,7 @@ def loss(labels: Sequence[str], top: float, *, unit: str) -> dict[str, Any]:
         "field": "y",
         "type": "quantitative",
         "title": f"Loss ({unit})",
-        "scale": {"domain": [0, top], "nice": True},
+        "scale": {"domain": list(domain), "nice": True, "zero": False},
         "axis": {"tickCount": 5},
     }
     dash = {
@@ -331,7 +338,7 @@ def reliability(labels: Sequence[str]) -> dict[str, Any]:
             ),
         ],
         "Share predicted correctly by confidence",
-        height=320,
+        height=230,
     )
 
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunebench.analysis.costs import COSTS
-from tunebench.analysis.recommend import SURE
-from tunebench.formatting import fixed, learning_rate, signed, significant
-from tunebench.report.tables.render import Column, ReportTable
+from tunebench.analysis.answer import answer_of, standings
+from tunebench.analysis.recommend import recommended
+from tunebench.formatting import BYTES, TIMES, fixed, learning_rate, signed
+from tunebench.report.tables.render import Column, ReportTable, to_text
 from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tunebench.analysis.analysis import Analysis
     from tunebench.analysis.recommend import Recommendation
 
 
-def listed(found: Recommendation) -> dict[str, tuple[str, ...]]:
-    """Return headings with their sentences; empty ones are left out."""
+def beyond(found: Recommendation) -> dict[str, tuple[str, ...]]:
+    """Return what stands behind the answer: headings with their sentences; empty ones are left out."""
     parts = {
-        "Reasons": found.reasons,
         "Doubts": found.doubts,
         "What would change the answer": found.would_change,
         "What was not tried": found.not_tried,
@@ -27,32 +27,35 @@ def listed(found: Recommendation) -> dict[str, tuple[str, ...]]:
     return {heading: lines for heading, lines in parts.items() if lines}
 
 
-def recommendation_text(found: Recommendation) -> str:
-    """Return the answer, then a list under each heading."""
-    lines = [found.sentence, found.beside, SURE if found.conclusive else "Not conclusive: see the doubts."]
-    for heading, sentences in listed(found).items():
+def recommendation_text(analysis: Analysis, found: Recommendation) -> str:
+    """Return the answer, all strategies in a table, then a list under each heading."""
+    lines = [*answer_of(analysis, found).lines, "", to_text(alternatives_table(found)).rstrip()]
+    for heading, sentences in beyond(found).items():
         lines += ["", f"{heading}:", *(f"- {sentence}" for sentence in sentences)]
     return "\n".join(lines)
 
 
-def answer_lines(found: Recommendation) -> list[str]:
-    """Return the answer in three sentences: what to use, the metrics beside it, how sure that is."""
-    return [found.sentence, found.beside, found.trust]
-
-
-def closing_lines(found: Recommendation | str, folder: Path, report: Path) -> list[str]:
-    """Return how a command ends after a study: the answer or what is missing, the report, and what to type next."""
-    lines = [found] if isinstance(found, str) else answer_lines(found)
+def closing_lines(analysis: Analysis, folder: Path, report: Path) -> list[str]:
+    """Return how ``run`` ends: the answer or what is missing, the report, and what to type next."""
+    found = recommended(analysis)
+    said = isinstance(found, str)
+    lines = [found] if isinstance(found, str) else answer_of(analysis, found).lines
     lines += [f"Report: {report}", "Next:", f"  tunebench recommend {folder}"]
-    return lines if isinstance(found, str) else [*lines, f"  tunebench export {folder} --recommended --out model"]
+    return lines if said else [*lines, f"  {export_command(str(folder))}"]
+
+
+def export_command(folder: str, *, out: str = "model") -> str:
+    """Return the command that exports what is recommended."""
+    return f"tunebench export {folder} --recommended --out {out}"
 
 
 def alternatives_table(found: Recommendation) -> ReportTable:
     """Return what every strategy scores and costs at the size of the recommendation, the best first."""
     metric = TASKS[found.task].metrics[found.metric]
+    stand = standings(found)
     columns = (
         Column("strategy", "Strategy", align="left"),
-        Column("learning_rate", "Learning rate", show=learning_rate),
+        Column("standing", "Beside the chosen", align="left"),
         Column("score", metric.heading, metric.unit, show=fixed(4)),
         Column(
             "difference",
@@ -61,19 +64,20 @@ def alternatives_table(found: Recommendation) -> ReportTable:
             show=signed(2 if metric.points else 4),
             per=1 / metric.scale,
         ),
-        Column("verdict", f"Within {metric.show_margin(found.margin)}", align="left"),
-        *(Column(kind, cost.label, cost.unit, show=significant(3), per=cost.per) for kind, cost in COSTS.items()),
+        Column("train_seconds", "To train", units=TIMES),
+        Column("artifact_bytes", "To keep", units=BYTES),
+        Column("learning_rate", "Learning rate", show=learning_rate),
     )
     rows = [
         {
             "strategy": one.label,
+            "standing": stand.get(one.label, "chosen"),
             "learning_rate": one.learning_rate,
             "score": one.interval,
             "difference": None if one.difference is None else one.difference.interval,
-            "verdict": None if one.difference is None else one.difference.verdict,
             **one.costs,
         }
         for one in found.alternatives
     ]
-    title = f"The alternatives at {found.train_size:,} labels"
+    title = f"The candidates at {found.train_size:,} labels"
     return ReportTable("alternatives", title, columns, tuple(rows))

@@ -37,7 +37,7 @@ from tunebench.study.spec import RunSpec
 
 #: Most bytes of predictions, unpacked: a million examples of five hundred classes.
 _MOST_BYTES = 2**31
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,150}-[0-9a-f]{16}")
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+@-]{0,150}-[0-9a-f]{16}")
 
 
 class RunFolder:

@@ -22,12 +22,14 @@ from pydantic import (
 from tunebench.data.reference import Copies, DataConfig, SplitRef
 from tunebench.recipe import Frozen, Optimizer, Recipe, Selection, without_neutral
 from tunebench.strategies import STRATEGIES
+from tunebench.study.models_axis import AT, with_models
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_names
 from tunebench.tasks.temperature import Calibration
 from tunebench.tasks.thresholds import Thresholds
 
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+#: Of a strategy; with its model behind the sign.
+_LABEL = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,39}}({AT}[A-Za-z0-9_.-]{{1,60}})?")
 
 
 def _expand_learning_rates(value: Any) -> Any:
@@ -68,6 +70,9 @@ class StrategyConfig(Frozen):
     kind: str
     learning_rate: LearningRates
     params: dict[str, Any] = Field(default_factory=dict, validate_default=True)
+    #: The model it trains, where that is not the study's.
+    model: str | None = None
+    model_revision: str | None = None
     #: What differs from the study's :class:`Recipe`.
     recipe: dict[str, Any] = Field(default_factory=dict)
 
@@ -76,6 +81,10 @@ class StrategyConfig(Frozen):
         strategy = STRATEGIES[self.kind]
         if not strategy.tunes_learning_rate and self.learning_rate != (strategy.default_learning_rate,):
             raise ValueError(f"{self.kind} has no learning rate; remove the key learning_rate")
+        if self.model is not None and not strategy.uses_encoder:
+            raise ValueError(f"{self.kind} trains without a model; remove the key model")
+        if self.model is None and self.model_revision is not None:
+            raise ValueError("model_revision is that of a strategy's own model; give the key model too")
         reaching = strategy.recipe_keys
         if reaching is not None and (idle := [key for key in self.recipe if key not in reaching]):
             known = sorted(reaching.intersection(Recipe.model_fields))
@@ -92,7 +101,8 @@ class StrategyConfig(Frozen):
         if not isinstance(raw, dict):
             raise ValueError(f"a strategy is a mapping of its parameters, got {raw!r}")
         fields = dict(raw)
-        own = {key: fields.pop(key) for key in ("kind", "learning_rate") if key in fields}
+        keys = ("kind", "learning_rate", "model", "model_revision")
+        own = {key: fields.pop(key) for key in keys if key in fields}
         recipe = {key: fields.pop(key) for key in Recipe.model_fields if key in fields}
         if recipe or "recipe" in fields:
             stored = fields.pop("recipe", {})
@@ -170,7 +180,8 @@ class Search(Frozen):
 class StudyConfig(Recipe):
     """A whole study: its axes, its data, and the recipe its strategies share.
 
-    Axes: ``strategies`` (with learning rates), ``train_sizes``, ``seeds``.
+    Axes: ``strategies`` (with learning rates), ``train_sizes``, ``seeds``; in YAML also ``models``, which
+    :func:`~tunebench.study.models_axis.with_models` writes out as strategies.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
@@ -241,6 +252,11 @@ class StudyConfig(Recipe):
     pairs: tuple[tuple[str, str], ...] | None = Field(
         default=None, description="labels to compare two by two; all pairs when unset"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _models_from_yaml(cls, raw: Any) -> Any:
+        return with_models(raw) if isinstance(raw, dict) else raw
 
     @field_validator("data", mode="before")
     @classmethod
@@ -338,7 +354,8 @@ class StudyConfig(Recipe):
         for label, strategy in self.strategies.items():
             for rate in strategy.learning_rate:
                 recipe = without_neutral(self.recipe_of(strategy).model_dump(mode="json"), Recipe)
-                key = json.dumps([strategy.kind, rate, strategy.params, recipe], sort_keys=True)
+                own = [strategy.kind, strategy.model, strategy.model_revision]
+                key = json.dumps([*own, rate, strategy.params, recipe], sort_keys=True)
                 if key in cells:
                     raise ValueError(f"strategies {cells[key]!r} and {label!r} hold the same run twice")
                 cells[key] = label

@@ -10,12 +10,13 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import Field, field_validator
 
 from tunebench.data.reference import Copies, DataRef, SplitRef
-from tunebench.models.reference import BaseHead, ModelRef
+from tunebench.models.reference import BaseHead, ModelRef, UsedModel
 from tunebench.recipe import (
     ADDED_LATER,
     ONLY_FAST,
@@ -243,6 +244,7 @@ def expand(
     test_examples: int,
     precision: Mapping[Engine, Precision],
     base_head: BaseHead | None = None,
+    own_models: Mapping[str, UsedModel] = MappingProxyType({}),
     splits: SplitRef | None = None,
     task: str = CLASSIFICATION.name,
 ) -> Iterator[RunSpec]:
@@ -250,7 +252,7 @@ def expand(
 
     Args:
         study: The study.
-        model: The pinned model.
+        model: The study's model, pinned.
         data: The pinned data set.
         train_examples: Training examples available; the meaning of ``all``.
         test_examples: Test examples the study will score.
@@ -258,6 +260,7 @@ def expand(
             that of the fast one.
         base_head: What is done with the classification head of the base; None where it has none. It concerns only
             strategies that have a head of this kind.
+        own_models: By label, the models of strategies that do not train the study's.
         splits: What the parts rest on besides texts and labels.
         task: What is learned.
 
@@ -273,6 +276,7 @@ def expand(
                 recipe = recipes[label].model_dump(exclude={"precision"})
                 wanted, idle = recipes[label].precision, without_effect(strategy.kind)
                 engine = "fast" if "engine" in idle else recipes[label].engine
+                used = own_models.get(label, UsedModel(model, base_head))
                 for rate in strategy.learning_rate:
                     yield RunSpec(
                         label=label,
@@ -283,13 +287,13 @@ def expand(
                         seed=seed,
                         subset_seed=subset_seed,
                         test_seed=test_seed,
-                        model=model,
+                        model=used.ref,
                         data=data,
                         task=task,
                         test_size=test_examples,
                         validation_fraction=study.drawn_fraction(splits),
                         splits=splits,
-                        base_head=None if "base_head" in idle else base_head,
+                        base_head=None if "base_head" in idle else used.head,
                         precision=precision[engine] if wanted == "auto" else wanted,
                         without_effect=tuple(sorted(idle)),
                         **common,

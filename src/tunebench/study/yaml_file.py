@@ -104,7 +104,8 @@ def load_study(
     raw.setdefault("name", path.stem)
     if model is not None:
         raw["model"] = model
-        raw.pop("model_revision", None)
+        for other in ("model_revision", "models"):
+            raw.pop(other, None)
     own_source = _source(raw)
     if data is not None:
         given = raw.get("data")

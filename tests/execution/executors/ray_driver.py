@@ -23,7 +23,7 @@ def run(
     """Run a study of fake runs on the cluster at an address, or on one of its own."""
     store, specs = fakes.make_store(folder, study)
     execution = Execution(device="cpu", threads=1, executor="ray", ray_address=address)
-    ray_executor._shared = lambda dataset, spec: Shared(dataset, {}, None)
+    ray_executor._shared = lambda dataset, models: Shared(dataset, {}, {})
     with ray_executor.RayExecutor(execution) as executor:
         executor.remote_train = partial(fakes.train, seconds=seconds, log=folder / "steps.txt")
         executor.prepare(fakes.DATASET, specs, {})

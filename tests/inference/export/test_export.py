@@ -23,8 +23,13 @@ from sklearn.metrics import log_loss
 import tunebench
 from inference.conftest import run_of, run_tiny
 from thorough import mostly_thorough
+from tunebench.analysis.analysis import analyse
+from tunebench.analysis.answer import answer_of
+from tunebench.analysis.load import load_comparison
+from tunebench.analysis.recommend import recommend
 from tunebench.data import load_dataset
 from tunebench.errors import ConfigError, DataError, ExportError, HubError, StoreError
+from tunebench.formatting import escape_markdown
 from tunebench.inference.export import EXPORTERS, Exported, export_run
 from tunebench.inference.export.card import code_span, results
 from tunebench.inference.export.check import agreement, chosen_texts
@@ -250,8 +255,9 @@ def test_the_best_run_is_chosen_on_validation_alone() -> None:
     assert best is cells[1]
     assert max(cells, key=lambda cell: cell.row["macro_f1"]) is cells[2]
     assert best_run(comparison) == best.spec.run_id
-    run, among = recommended_run(comparison)
+    run, among, said = recommended_run(comparison)
     assert (run, sorted(among)) == (best.spec.run_id, ["full", "lora"])
+    assert said[0].startswith("Choose ") and said[1].startswith(("Conclusive", "Not conclusive"))
 
 
 def test_a_study_selected_on_test_does_not_choose_its_best_run() -> None:
@@ -290,10 +296,16 @@ def test_the_card_says_that_the_test_part_chose_the_strategy(
     said = "chosen among 3 by its score on these same texts, so the score flatters it a little"
     done = export_run(study("bert"), out=tmp_path / "several", recommended=True)
     assert sorted(done.facts["recommended_among"]) == ["full", "lora-all", "lora-qv"]
-    assert said in " ".join((done.folder / "README.md").read_text().split())
+    card = " ".join((done.folder / "README.md").read_text().split())
+    assert said in card
+    analysis = analyse(load_comparison(study("bert")))
+    answer = answer_of(analysis, recommend(analysis))
+    assert escape_markdown(answer.verdict) in card and escape_markdown(answer.trust) in card
     run = done.facts["run_id"]
     # Named, or the only one there was: nothing was chosen by that score.
-    monkeypatch.setattr("tunebench.inference.export.source.recommended_run", lambda comparison: (run, ("only",)))
+    monkeypatch.setattr(
+        "tunebench.inference.export.source.recommended_run", lambda comparison: (run, ("only",), ())
+    )
     for options in ({"recommended": True}, {"run_id": run}):
         out = tmp_path / next(iter(options))
         assert "flatters" not in (export_run(study("bert"), out=out, **options).folder / "README.md").read_text()

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ from tunebench.study.spec import RunSpec
 from tunebench.training.attempt import Attempt, Interrupted, TrainFunction
 
 if TYPE_CHECKING:
+    from tunebench.models.reference import ModelRef
     from tunebench.training.estimate import Estimate
 
 #: Times a run is tried again after its worker or node died.
@@ -68,7 +68,7 @@ class RayExecutor(Executor):
         self._joined = self._forced = False
         self._mailbox: Any = None
         self._shared: Any = None
-        self._sent: tuple[str, str] | None = None
+        self._sent: tuple[str, ...] | None = None
         self._memory: dict[str, int] = {}
         self._threads = 1
         self._calls: dict[str, _Call] = {}
@@ -111,7 +111,7 @@ class RayExecutor(Executor):
                 ray.shutdown()
 
     def prepare(self, dataset: TextDataset, specs: Sequence[RunSpec], estimates: Mapping[str, Estimate]) -> None:
-        """Put texts, tokens and model into the object store, once, and check that every run fits a node.
+        """Put texts, tokens and models into the object store, once, and check that every run fits a node.
 
         Raises:
             PlanError: A run fits no node.
@@ -121,9 +121,10 @@ class RayExecutor(Executor):
         self._memory = {run_id: estimate.memory_bytes for run_id, estimate in estimates.items()}
         if specs:
             ray_cluster.check_fits(self._need(max(specs, key=lambda spec: self._memory.get(spec.run_id, 0))))
-            content = (dataset.fingerprint, specs[0].model.fingerprint)
+            models = list({spec.model.source: spec.model for spec in specs}.values())
+            content = (dataset.fingerprint, *(model.fingerprint for model in models))
             if self._sent != content:
-                self._shared, self._sent = ray.put(_shared(dataset, specs[0])), content
+                self._shared, self._sent = ray.put(_shared(dataset, models)), content
 
     @property
     def train(self) -> TrainFunction:
@@ -334,24 +335,25 @@ class _OneAtATime:
         """It ends with the plan."""
 
 
-def _shared(dataset: TextDataset, spec: RunSpec) -> Shared:
-    """Collect what every run of a plan needs: one model, one data set."""
+def _shared(dataset: TextDataset, models: Sequence[ModelRef]) -> Shared:
+    """Collect what every run of a plan needs: one data set, and the plan's models."""
     from tunebench.data.text import by_side
     from tunebench.data.tokenizer import tokenizer_fingerprint
     from tunebench.data.tokens import texts_key, whole_tokens
     from tunebench.files import default_cache_dir
-    from tunebench.models.loading import load_tokenizer, model_folder
+    from tunebench.models.loading import is_local, load_tokenizer, model_folder
 
-    folder = model_folder(spec.model.source, spec.model.revision)
-    tokenizer = load_tokenizer(folder)
-    fingerprint = tokenizer_fingerprint(tokenizer)
-    tokens = {}
-    for texts in (side for split in dataset.splits.values() for side in by_side(split.texts)):
-        whole = whole_tokens(texts, tokenizer, fingerprint, default_cache_dir())
-        tokens[texts_key(texts, fingerprint)] = whole.arrays
-    files = None
-    if Path(spec.model.source).expanduser().is_dir():
-        files = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in _MODEL_FILES}
+    tokens, files = {}, {}
+    for model in models:
+        folder = model_folder(model.source, model.revision)
+        tokenizer = load_tokenizer(folder)
+        fingerprint = tokenizer_fingerprint(tokenizer)
+        for texts in (side for split in dataset.splits.values() for side in by_side(split.texts)):
+            whole = whole_tokens(texts, tokenizer, fingerprint, default_cache_dir())
+            tokens[texts_key(texts, fingerprint)] = whole.arrays
+        if is_local(model.source):
+            kept = (path for path in folder.iterdir() if path.suffix in _MODEL_FILES)
+            files[model.source] = {path.name: path.read_bytes() for path in kept}
     return Shared(dataset, tokens, files)
 
 

@@ -36,12 +36,12 @@ class Shared:
     Attributes:
         dataset: The texts.
         tokens: What :func:`tunebench.data.tokens.preload` takes.
-        model: The model's files by name, where it is a folder that other machines need not have.
+        models: By source, the files of each model that is a folder, which other machines need not have.
     """
 
     dataset: TextDataset
     tokens: Mapping[str, tuple[np.ndarray, np.ndarray]]
-    model: Mapping[str, bytes] | None
+    models: Mapping[str, Mapping[str, bytes]]
 
 
 class Mailbox:
@@ -115,7 +115,7 @@ def run_task(
         handler = _Relay(line)
         logging.getLogger().addHandler(handler)
         try:
-            here = _with_model(run, shared.model, Path(root) / "model")
+            here = _with_model(run, shared.models.get(run.model.source), Path(root) / "model")
             folder.begin(here)
             unpack(files, folder.path)
             preload(shared.tokens)

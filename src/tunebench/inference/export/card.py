@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tunebench.data.audit import describe_numbers
 from tunebench.files import write_text
@@ -18,6 +17,7 @@ from tunebench.store.imported import trained_here
 from tunebench.strategies import capabilities_of
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import TASKS, metric_label
+from tunebench.templates import markdown_environment
 
 if TYPE_CHECKING:
     from tunebench.data.reference import DataRef
@@ -61,16 +61,7 @@ def write_card(
         cut: How the run's texts were shortened; None where whole texts are read.
         name: What the model is called.
     """
-    environment = Environment(
-        loader=PackageLoader("tunebench", "inference/export"),
-        # Markdown, not HTML: what comes from outside goes through the md filter.
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["md"] = lambda value: escape_markdown(str(value))
+    environment = markdown_environment("inference/export")
     environment.filters["code"] = code_span
     environment.filters["size"] = file_size
     environment.filters["score"] = lambda value: "not defined" if value is None else f"{value:.4f}"
@@ -95,6 +86,7 @@ def write_card(
         judged=judged.record,
         again=source.measured is not None,
         facts=facts,
+        said=source.said,
         results=found,
         method=found[0].method,
         cut=cut,

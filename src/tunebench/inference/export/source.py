@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tunebench.analysis.analysis import analyse
+from tunebench.analysis.answer import answer_of
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
@@ -41,6 +42,7 @@ class ExportSource:
         texts: Those texts.
         recommended_among: Strategies that the study compared on the test part to recommend this one, itself
             included; none where it was not taken for that.
+        said: The recommendation in two sentences: what to choose, and how sure that is; none likewise.
         measured: The run whose scores stand for this one, which was trained again on all labels; None where the
             run has scores of its own.
     """
@@ -53,6 +55,7 @@ class ExportSource:
     chosen: np.ndarray
     texts: list[Text]
     recommended_among: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
     measured: ExportSource | None = None
 
 
@@ -74,10 +77,10 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
     study = store.study()
     if isinstance(study, ImportedStudy):
         raise ExportError("The runs of this study were imported, without their weights.", value=str(folder))
-    among: tuple[str, ...] = ()
+    among, said = (), ()  # type: tuple[str, ...], tuple[str, ...]
     if run_id is None:
         comparison = load_comparison(folder)
-        run_id, among = recommended_run(comparison) if recommended else (best_run(comparison), ())
+        run_id, among, said = recommended_run(comparison) if recommended else (best_run(comparison), (), ())
     run = store.run_folder(run_id)
     if not run.path.is_dir():
         known = [cell.spec.run_id for cell in store.cells() if cell.scored]
@@ -110,6 +113,7 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
         chosen=chosen,
         texts=_test_texts(study, record, predictions, chosen),
         recommended_among=among,
+        said=said,
     )
 
 
@@ -124,8 +128,8 @@ def best_run(comparison: Comparison) -> str:
     return _best(comparison.scored, comparison.name)
 
 
-def recommended_run(comparison: Comparison) -> tuple[str, tuple[str, ...]]:
-    """Return the run that a study recommends, and the strategies among which its own was.
+def recommended_run(comparison: Comparison) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Return the run that a study recommends, the strategies among which its own was, and the answer in words.
 
     The strategy is chosen by scores on the test part, which can then judge it no longer without flattery; among
     the strategy's seeds validation chooses.
@@ -134,11 +138,13 @@ def recommended_run(comparison: Comparison) -> tuple[str, tuple[str, ...]]:
         ExportError: As :func:`best_run`.
         StoreError: There is nothing to recommend from.
     """
-    found = recommend(analyse(comparison))
+    analysis = analyse(comparison)
+    found = recommend(analysis)
+    answer = answer_of(analysis, found)
     group = comparison.group(found.strategy, found.train_size)
     assert group is not None and group.selected is not None
     among = tuple(one.label for one in found.alternatives)
-    return _best(group.selected.scored, comparison.name), among
+    return _best(group.selected.scored, comparison.name), among, (answer.verdict, answer.trust)
 
 
 def _best(cells: tuple[Cell, ...], name: str) -> str:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.evidence import Entry
-from tunebench.report.figures.panels import NOTHING, finished, finished_with, panels_by_size
+from tunebench.report.figures.panels import NOTHING, finished, legend_of, panels_by_size
 from tunebench.report.figures.registry import register
 from tunebench.report.figures.style import GREY, new_figure, say_nothing_to_show, styles
 from tunebench.tasks.regression import QUANTILES
@@ -80,7 +80,7 @@ def residuals(analysis: Analysis) -> Figure:
         f"Lines: mean over the texts of each of up to {QUANTILES} parts of the true numbers, all seeds. Bands: the "
         "middle 80 % of them."
     ]
-    return finished_with(figure, comparison, look_of, notes)
+    return finished(figure, comparison, legend_of(comparison), notes)
 
 
 def _by_part(entry: Entry) -> tuple[np.ndarray, ...]:

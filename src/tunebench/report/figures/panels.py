@@ -8,14 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Comparison, Configuration
 from tunebench.analysis.warnings import OPTIMISTIC, not_shown
-from tunebench.report.figures.style import Style, footnote, legend_beside, new_figure
+from tunebench.report.figures.style import footnote, legend_beside, new_figure, styles
 
 #: A gap in a legend.
 BLANK = Line2D([], [], ls="", label="")
 
 
+#: What a bar is, in every figure.
+BARS = "Bars: 95 % intervals over test texts, and over seeds where there are several."
 #: Said in a panel without what it compares.
 NOTHING = "no selected run with test predictions"
 
@@ -77,6 +80,11 @@ def _panels_by_strategy(comparison: Comparison, xlabel: str, ylabel: str) -> tup
     return figure, panels
 
 
+def several_sizes(analysis: Analysis) -> bool:
+    """Tell whether a comparison has more than one training size."""
+    return len(analysis.comparison.sizes) > 1
+
+
 def finished(
     figure: Figure,
     comparison: Comparison,
@@ -85,20 +93,31 @@ def finished(
     *,
     scores: bool = True,
 ) -> Figure:
-    """Add the legend outside of the panels, and under everything what a reader must know."""
+    """Add the legend outside of the panels, and under everything what a reader must know.
+
+    Args:
+        figure: The figure, drawn.
+        comparison: What it shows.
+        entries: Of the legend; none where panels name what they hold.
+        notes: What explains the marks.
+        scores: Whether it shows scores, of which a reader must know how they were selected.
+    """
     if entries:
         legend_beside(figure, entries)
     lines = [*notes]
     if scores and comparison.selection == "test":
         lines.append(OPTIMISTIC)
-    if not all(single_line(comparison, label) for label in comparison.labels):
-        lines.append("Several learning rates per strategy, none chosen: each is shown.")
     if not any(axes.lines for axes in figure.axes):
         for axes in figure.axes:
             axes.tick_params(axis="y", left=False, labelleft=False)
     lines += not_shown(comparison)
     footnote(figure, lines)
     return figure
+
+
+def legend_of(comparison: Comparison) -> list[Line2D]:
+    """Return the legend of all strategies."""
+    return [style.line(label) for label, style in styles(comparison.labels).items()]
 
 
 def configurations_of(comparison: Comparison) -> Iterator[Configuration]:
@@ -115,13 +134,3 @@ def configs_shown(comparison: Comparison, label: str) -> list[Configuration]:
 def single_line(comparison: Comparison, label: str) -> bool:
     """Tell whether a strategy has one value a size; several learning rates are points, not a line."""
     return all(len(group.shown) == 1 for group in comparison.groups() if group.label == label)
-
-
-def finished_with(
-    figure: Figure, comparison: Comparison, look_of: dict[str, Style], notes: Sequence[str]
-) -> Figure:
-    """Add the legend, and under everything what a reader must know."""
-    legend_beside(figure, [style.line(label) for label, style in look_of.items()])
-    lines = [*notes, *([OPTIMISTIC] if comparison.selection == "test" else []), *not_shown(comparison)]
-    footnote(figure, lines)
-    return figure

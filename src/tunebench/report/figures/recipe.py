@@ -17,11 +17,18 @@ from matplotlib.transforms import ScaledTranslation
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Group
 from tunebench.analysis.evidence import Entry
-from tunebench.analysis.warnings import not_shown
 from tunebench.formatting import learning_rate
-from tunebench.report.figures.panels import NOTHING, finished_with, panels_by_size, panels_of_lines, too_many
+from tunebench.report.figures.panels import (
+    BARS,
+    NOTHING,
+    finished,
+    legend_of,
+    panels_by_size,
+    panels_of_lines,
+    too_many,
+)
 from tunebench.report.figures.registry import register
-from tunebench.report.figures.style import Style, footnote, say_nothing_to_show, styles
+from tunebench.report.figures.style import Style, say_nothing_to_show, styles
 from tunebench.store.imported import AnyRun
 from tunebench.tasks.metrics import Metric
 
@@ -112,7 +119,12 @@ class _RateLocator(FixedLocator):
         return kept
 
 
-@register("score_by_learning_rate", "Score by learning rate")
+def rates_differ(analysis: Analysis) -> bool:
+    """Tell whether several learning rates were run of a strategy."""
+    return any(len(group.tried) > 1 for group in analysis.comparison.groups())
+
+
+@register("score_by_learning_rate", "Score by learning rate", applies=rates_differ)
 def score_by_learning_rate(analysis: Analysis) -> Figure:
     """Draw the selection split's score against the learning rate; the chosen one ringed.
 
@@ -155,11 +167,7 @@ def score_by_learning_rate(analysis: Analysis) -> Figure:
     notes = _notes(list(found.values()), bottom, others=many)
     if unknown:
         notes.append(f"No learning rate, or none that is known: {', '.join(dict.fromkeys(unknown))}.")
-    if many:
-        footnote(figure, [*notes, *not_shown(comparison)])
-    else:
-        finished_with(figure, comparison, look_of, notes)
-    return figure
+    return finished(figure, comparison, [] if many else legend_of(comparison), notes, scores=False)
 
 
 def _notes(found: list[_Rates], bottom: float | None, *, others: bool) -> list[str]:
@@ -244,8 +252,7 @@ def score_by_truncation(analysis: Analysis) -> Figure:
         axes.set_xlim(-0.5, len(_CUTS) - 0.5)
         if not families:
             say_nothing_to_show(axes, NOTHING)
-    notes = ["Bars: 95 % intervals; Table 'Scores with their intervals' says what they hold."]
-    return finished_with(figure, comparison, shown, notes)
+    return finished(figure, comparison, [style.line(name) for name, style in shown.items()], [BARS])
 
 
 def _families(entries: list[Entry]) -> Iterator[list[Entry]]:

@@ -36,7 +36,6 @@ def loss_by_step(record: RunRecord) -> Figure | None:
     if record.selected is not None:
         axes.axvline(record.selected.step, color=GREY, lw=1, ls=":", label="scored checkpoint")
     axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
     label_thousands(axes, ticks=6)
     axes.set_xlabel("Training step")
     axes.set_ylabel(f"Loss ({record.task.loss_unit})")
@@ -58,7 +57,6 @@ def loss_by_epoch(record: RunRecord) -> Figure | None:
         )
     last = max([0.0, *map(float, epochs), *evaluation.epochs.tolist()])
     axes.set_xlim(0, (record.spec.epochs or last) + 0.1)
-    axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     axes.set_xlabel("Epoch")
     axes.set_ylabel(f"Loss ({record.task.loss_unit})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,16 @@ from tunebench.analysis.comparison import Comparison, Configuration, MeanOverSee
 from tunebench.analysis.log_history import binned, last_step, logged_series, mean_curve
 from tunebench.analysis.warnings import shared_machine
 from tunebench.formatting import learning_rate
+from tunebench.report.axis import domain
 from tunebench.report.figures.panels import (
+    BARS,
     BLANK,
     configs_shown,
     configurations_of,
     finished,
     panels_by_size,
     panels_of_lines,
+    several_sizes,
     single_line,
     too_many,
 )
@@ -34,6 +38,7 @@ from tunebench.report.figures.style import (
     say_nothing_to_show,
     styles,
 )
+from tunebench.stats import Interval
 from tunebench.tasks.metrics import DEFAULT_METRIC
 
 #: Points of a training loss curve: each is the mean of what was logged in its part of training.
@@ -69,12 +74,11 @@ def loss_curves(analysis: Analysis) -> Figure:
         if axes.lines:
             axes.set_xlim(0, 1.02)
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
-            axes.set_ylim(bottom=0)
         elif any(panels[config.label, config.train_size] is axes for config in configurations_of(comparison)):
             say_nothing_to_show(axes, "no loss logged")
         else:
             say_nothing_to_show(axes)
-    notes = [f"Training loss: means over {LOSS_POINTS} equal parts of training."]
+    notes = [f"Training loss: means over {LOSS_POINTS} equal parts of training.", *_all_rates(comparison)]
     if _several_seeds(comparison):
         notes.append("All lines: means over seeds.")
     split = comparison.selection if comparison.selection in ("validation", "test") else None
@@ -99,24 +103,34 @@ def _losses(config: Configuration) -> tuple[tuple[np.ndarray, np.ndarray], tuple
     return mean_curve(train)[:2], mean_curve(evaluation)[:2]
 
 
-@register("score_by_size", "Score by training size")
+@register("score_by_size", "Score by training size", applies=several_sizes)
 def score_by_size(analysis: Analysis) -> Figure:
     """Draw the score on the test split against training size, with published values hollow."""
     comparison = analysis.comparison
     metric = comparison.measure
-    return _by_size(
-        comparison, lambda config: config.summary(metric.name), metric.name, comparison.on_test, log=False
-    )
+
+    def points(config: Configuration) -> _Points | None:
+        found = config.summary(metric.name)
+        return None if found is None else _Points(found, analysis.interval(config, metric.name))
+
+    return _by_size(comparison, points, metric.name, comparison.on_test, log=False)
 
 
-@register("score_per_million_by_size", "Score per million trainable parameters")
+@register("score_per_million_by_size", "Score per million trainable parameters", applies=several_sizes)
 def score_per_million_by_size(analysis: Analysis) -> Figure:
     """Draw the score per million trainable parameters against training size, on a log axis."""
     comparison = analysis.comparison
     metric = comparison.measure
     heading = f"{metric.heading} per million\ntrainable parameters (log scale)"
     column = "per_million" if metric.name == DEFAULT_METRIC else ""
-    return _by_size(comparison, lambda config: config.per_million(metric.name), column, heading, log=True)
+
+    def points(config: Configuration) -> _Points | None:
+        found = config.per_million(metric.name)
+        score = analysis.interval(config, metric.name)
+        count = config.scored[0].row["trainable_params"] if found is not None else None
+        return None if found is None else _Points(found, score, 1e6 / count if count else 1.0)
+
+    return _by_size(comparison, points, column, heading, log=True)
 
 
 @register("score_by_step", "Score while training")
@@ -147,6 +161,7 @@ def score_by_step(analysis: Analysis) -> Figure:
             say_nothing_to_show(axes)
     entries = [look_of[label].line(label) for label in comparison.labels]
     notes = ["Lines: mean over seeds. Bands: smallest to largest."] if bands else []
+    notes += _all_rates(comparison)
     return finished(figure, comparison, entries, notes)
 
 
@@ -195,13 +210,30 @@ def score_by_train_time(analysis: Analysis) -> Figure:
         for size in comparison.sizes
     ]
     notes = ["Small dots: single seeds."] if _several_seeds(comparison) else []
-    notes += shared_machine(comparison)
+    notes += [*shared_machine(comparison), *_all_rates(comparison)]
     return finished(figure, comparison, [*entries, BLANK, *sizes], notes)
+
+
+@dataclass(frozen=True)
+class _Points:
+    """What stands at one size: single seeds, and the interval of their mean, in units of ``per``."""
+
+    seeds: MeanOverSeeds
+    interval: Interval | None
+    per: float = 1.0
+
+    @property
+    def middle(self) -> float:
+        return self.seeds.mean if self.interval is None else self.interval.estimate * self.per
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        return None if self.interval is None else (self.interval.low * self.per, self.interval.high * self.per)
 
 
 def _by_size(
     comparison: Comparison,
-    summarise: Callable[[Configuration], MeanOverSeeds | None],
+    summarise: Callable[[Configuration], _Points | None],
     published_as: str,
     ylabel: str,
     *,
@@ -214,6 +246,7 @@ def _by_size(
     step = min(0.08, 0.5 / len(comparison.labels))
     published: list[dict[str, Any]] = []
     zero: list[str] = []
+    shown: list[_Points] = []
     for index, label in enumerate(comparison.labels):
         style = look_of[label]
         shift = step * (index - (len(comparison.labels) - 1) / 2)
@@ -222,19 +255,21 @@ def _by_size(
             found = summarise(config)
             if found is None:
                 continue
-            if log and found.mean <= 0:
+            if log and found.middle <= 0:
                 zero.append(f"{label} at {config.train_size:,}")
                 continue
             x = position[config.train_size] + shift
-            path.append((x, found.mean))
+            path.append((x, found.middle))
+            shown.append(found)
             if not single_line(comparison, label):
                 words = learning_rate(config.learning_rate)
                 axes.annotate(words, path[-1], (7, 0), textcoords="offset points", va="center", fontsize=8)
-            if found.sd is not None:
-                axes.plot(
-                    [x] * len(found.values), found.values, ls="", marker=".", ms=4, color=style.color, alpha=0.6
-                )
-                axes.errorbar(x, found.mean, found.sd, color=style.color, capsize=2.5, lw=1, alpha=0.8)
+            values = found.seeds.values
+            if len(values) > 1:
+                axes.plot([x] * len(values), values, ls="", marker=".", ms=4, color=style.color, alpha=0.6)
+            if found.ends is not None:
+                bar = [[found.middle - found.ends[0]], [found.ends[1] - found.middle]]
+                axes.errorbar(x, found.middle, bar, color=style.color, capsize=2.5, lw=1, alpha=0.8)
             for report in (one for one in _published(comparison, config) if published_as in one):
                 hollow: dict[str, Any] = {
                     "ls": "",
@@ -257,18 +292,22 @@ def _by_size(
         say_nothing_to_show(axes, *(["every score is 0"] if zero else []))
     elif log:
         # A bar may reach to 0 and below, where a log axis ends.
-        low, high = axes.dataLim.minposy, axes.dataLim.ymax
+        middles = [found.middle for found in shown]
         axes.set_yscale("log")
-        axes.set_ylim(low / 1.6, high * 1.6)
+        axes.set_ylim(min(middles) / 1.6, max(middles) * 1.6)
         plain_log_ticks(axes.yaxis)
     else:
-        axes.margins(y=0.1)
+        marks = [value for found in shown for value in (found.middle, *found.seeds.values)]
+        marks += [report[published_as] for report in published]
+        axes.set_ylim(domain(marks, [found.ends for found in shown if found.ends is not None]))
     joined = {label: single_line(comparison, label) for label in comparison.labels}
     entries = [look_of[label].line(label, **({} if joined[label] else {"ls": ""})) for label in comparison.labels]
     if published:
         whose = comparison.publication
         entries += [BLANK, Line2D([], [], ls="", marker="o", mfc="none", mec=GREY, ms=8, label=f"{whose}: hollow")]
-    notes = ["Bars: standard deviation over seeds. Dots: single seeds."] if _several_seeds(comparison) else []
+    notes = [BARS] if any(found.ends is not None for found in shown) else []
+    notes += ["Dots: single seeds."] if _several_seeds(comparison) else []
+    notes += _all_rates(comparison)
     if zero:
         notes.append(f"Not shown, for a log axis has no 0: {', '.join(zero)}.")
     if any(report["differs"] for report in published):
@@ -287,6 +326,12 @@ def _histories(config: Configuration) -> Iterator[tuple[list[dict[str, Any]], in
 def _published(comparison: Comparison, config: Configuration) -> list[dict[str, Any]]:
     found = comparison.published(config.cells[0].spec)
     return [] if found is None else [found]
+
+
+def _all_rates(comparison: Comparison) -> list[str]:
+    if all(single_line(comparison, label) for label in comparison.labels):
+        return []
+    return ["Several learning rates per strategy, none chosen: each is shown."]
 
 
 def _several_seeds(comparison: Comparison) -> bool:

@@ -7,9 +7,17 @@ from matplotlib.figure import Figure
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.evidence import POINTS
-from tunebench.analysis.quality import ONLY_EXCLUSIVE
 from tunebench.analysis.warnings import OPTIMISTIC, not_shown
-from tunebench.report.figures.panels import NOTHING, finished_with, panels_by_size
+from tunebench.report.axis import domain
+from tunebench.report.figures.panels import (
+    BARS,
+    NOTHING,
+    finished,
+    legend_of,
+    panels_by_size,
+    panels_of_lines,
+    too_many,
+)
 from tunebench.report.figures.registry import register
 from tunebench.report.figures.style import (
     GREY,
@@ -18,7 +26,7 @@ from tunebench.report.figures.style import (
     say_nothing_to_show,
     styles,
 )
-from tunebench.stats import Refusal, score_at
+from tunebench.stats import Interval, Refusal, score_at
 
 
 @register("score_by_parameters", "Score by trainable parameters")
@@ -27,11 +35,13 @@ def score_by_parameters(analysis: Analysis) -> Figure:
     comparison = analysis.comparison
     figure, panels = panels_by_size(comparison, "Trainable parameters (log scale)", comparison.on_test)
     look_of = styles(comparison.labels)
+    drawn: list[Interval] = []
     for size, axes in panels.items():
         points = analysis.fronts.get((size, "trainable_params"), [])
         for point in points:
             style, score = look_of[point.config.label], analysis.interval(point.config, comparison.metric)
             assert score is not None
+            drawn.append(score)
             ends = [[score.estimate - score.low], [score.high - score.estimate]]
             axes.errorbar(
                 [point.cost], [score.estimate], ends, color=style.color, marker=style.marker, capsize=3, lw=1.2
@@ -43,11 +53,10 @@ def score_by_parameters(analysis: Analysis) -> Figure:
             axes.set_xscale("log")
         else:
             say_nothing_to_show(axes, NOTHING)
-    notes = [
-        "Bars: 95 % intervals; Table 'Scores with their intervals' says what they hold.",
-        "Dotted: Pareto front.",
-    ]
-    return finished_with(figure, comparison, look_of, notes)
+    if drawn:
+        middles = [score.estimate for score in drawn]
+        figure.axes[0].set_ylim(domain(middles, [(score.low, score.high) for score in drawn]))
+    return finished(figure, comparison, legend_of(comparison), [BARS, "Dotted: Pareto front."])
 
 
 @register("differences", "Differences of scores")
@@ -78,10 +87,14 @@ def differences(analysis: Analysis) -> Figure:
     unit = f" ({metric.difference_unit})" if metric.difference_unit else ""
     axes.set_xlabel(f"Difference of {metric.label} on test{unit}")
     axes.set_ylabel("Pair, labels")
-    if not pairs:
+    if pairs:
+        shown = [pair.difference.interval for pair in pairs]
+        low, high = domain([0.0, *(one.estimate for one in shown)], [(one.low, one.high) for one in shown])
+        axes.set_xlim(low * metric.scale, high * metric.scale)
+    else:
         say_nothing_to_show(axes, "fewer than two strategies with test predictions")
     lines = [
-        f"Grey: the margin, {metric.show_margin(comparison.margin)}. Bars: 95 % intervals. "
+        f"Grey: the margin, {metric.show_margin(comparison.margin)}. {BARS} A bar at the edge continues. "
         "Verdicts after Holm's correction."
     ]
     lines += [OPTIMISTIC] if comparison.selection == "test" else []
@@ -89,7 +102,12 @@ def differences(analysis: Analysis) -> Figure:
     return figure
 
 
-@register("learning_curves", "Score by labels, with fitted curves")
+def fitted(analysis: Analysis) -> bool:
+    """Tell whether a learning curve was fitted to some strategy's scores."""
+    return any(not isinstance(curve.fit, Refusal) for curve in analysis.curves)
+
+
+@register("learning_curves", "Score by labels, with fitted curves", applies=fitted)
 def learning_curves(analysis: Analysis) -> Figure:
     """Draw the score of single runs against labels, and the fitted power law with its 95 % band."""
     comparison = analysis.comparison
@@ -132,39 +150,39 @@ def learning_curves(analysis: Analysis) -> Figure:
     for reason, labels in refused.items():
         whose = "is fitted" if labels == comparison.labels else f"for {', '.join(labels)}"
         notes.append(f"No curve {whose} ({reason}).")
-    return finished_with(figure, comparison, look_of, notes)
+    return finished(figure, comparison, legend_of(comparison), notes)
 
 
-@register(
-    "reliability",
-    "Reliability of the probabilities",
-    applies=lambda analysis: analysis.comparison.task.labelled,
-)
+def calibrated(analysis: Analysis) -> bool:
+    """Tell whether a prediction has one confidence: of a text with one label."""
+    return analysis.comparison.task.labelled and analysis.comparison.task.exclusive
+
+
+@register("reliability", "Reliability of the probabilities", applies=calibrated)
 def reliability(analysis: Analysis) -> Figure:
-    """Draw how often predictions are right against their confidence, one panel a size; first seed."""
+    """Draw how often predictions are right against their confidence; first seed.
+
+    One panel a size; one a strategy where there are many.
+    """
     comparison = analysis.comparison
-    figure, panels = panels_by_size(comparison, "Confidence (mean of the bin)", "Share that is right")
+    figure, panels = panels_of_lines(comparison, "Confidence (mean of the bin)", "Share that is right")
     look_of = styles(comparison.labels)
-    for size, axes in panels.items():
-        calibrated = [(entry, found) for entry, found in analysis.calibrations if entry.train_size == size]
-        for entry, found in calibrated:
-            style = look_of[entry.label]
-            bins = [b for b in found[0].equal_mass.bins if b.confidence is not None and b.accuracy]
-            axes.plot(
-                [b.confidence for b in bins if b.confidence is not None],
-                [b.accuracy.estimate for b in bins if b.accuracy is not None],
-                color=style.color,
-                marker=style.marker,
-                ms=4,
-                ls=style.dashes,
-                lw=1,
-            )
-        if calibrated:
-            lowest = 1 / calibrated[0][0].classes
-            axes.plot([lowest, 1], [lowest, 1], color=GREY, ls=":", lw=1)
-        else:
-            say_nothing_to_show(axes, NOTHING if comparison.task.exclusive else "left out, see below")
+    for entry, found in analysis.calibrations:
+        style, axes = look_of[entry.label], panels[entry.label, entry.train_size]
+        bins = [b for b in found[0].equal_mass.bins if b.confidence is not None and b.accuracy]
+        axes.plot(
+            [b.confidence for b in bins if b.confidence is not None],
+            [b.accuracy.estimate for b in bins if b.accuracy is not None],
+            color=style.color,
+            marker=style.marker,
+            ms=4,
+            ls=style.dashes,
+            lw=1,
+        )
+        lowest = 1 / entry.classes
+        axes.plot([lowest, 1], [lowest, 1], color=GREY, ls=":", lw=1)
+    for axes in figure.axes:
+        if not axes.lines:
+            say_nothing_to_show(axes, "no test predictions")
     notes = ["Dotted: perfect calibration. 15 bins of equal numbers of texts, first seed."]
-    if not comparison.task.exclusive:
-        notes = [ONLY_EXCLUSIVE]
-    return finished_with(figure, comparison, look_of, notes)
+    return finished(figure, comparison, [] if too_many(comparison) else legend_of(comparison), notes)

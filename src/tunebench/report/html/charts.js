@@ -1,4 +1,4 @@
-// Charts: what a form's boxes leave is drawn, when it comes into view and whenever a box changes.
+// Charts: what the page's filter and a form's boxes leave is drawn, when it comes into view and whenever one changes.
 (() => {
   "use strict";
   const options = {
@@ -10,6 +10,9 @@
     // Errors only: a layer whose boxes are off is empty, of which Vega would warn.
     logLevel: 1,
   };
+  const filter = window.tunebenchFilter;
+  // More panels than these are not drawn at once; the filter chooses others.
+  const PANELS = 12;
 
   const unpack = (data) => data.rows ?? data.lines.flatMap(({ x, y, ...line }) =>
     x.map((value, i) => ({ ...line, x: value, y: y[i] })));
@@ -25,18 +28,21 @@
 
     const kept = () => {
       const chosen = new Map();
-      for (const field of form.querySelectorAll("fieldset")) {
+      for (const field of form?.querySelectorAll("fieldset") ?? []) {
         const boxes = [...field.querySelectorAll("input:checked")].map((box) => box.value);
         chosen.set(field.dataset.field, new Set(boxes));
       }
-      const view = form.elements.view?.value;
-      return rows.filter((row) => (view === undefined || row.view === view)
+      const view = form?.elements.view?.value;
+      return rows.filter((row) => (view === undefined || row.view === view) && filter.has(row.strategy, row.size)
         && [...chosen].every(([field, values]) => row[field] === undefined || values.has(String(row[field]))
           || row.kind === "diagonal" && field === "kind"));
     };
 
     const plot = async (into, values) => {
-      const spec = data.specs[form.elements.view?.value ?? ""];
+      const spec = { ...data.specs[form?.elements.view?.value ?? ""] };
+      // What is folded has no width yet; it is drawn for paper, and again when it is opened.
+      if (!into.clientWidth) spec.width = several ? 300 : 640;
+      place.dataset.folded = String(!into.clientWidth);
       into.setAttribute("role", "img");
       into.setAttribute("aria-label", spec.description);
       const { view } = await window.tunebenchEmbed(into, { ...spec, data: { values } }, options);
@@ -64,13 +70,14 @@
         place.append(into);
         await plot(into, values);
       } else {
-        const parts = [...new Set(values.map((row) => row[data.split]))].sort((a, b) => a - b);
+        const all = [...new Set(values.map((row) => row[data.split]))];
+        const parts = (data.split === "size" ? all.sort((a, b) => a - b) : all).slice(0, PANELS);
         // All panels stand before the first is drawn: what stands beside it decides its width.
         const rooms = parts.map((part) => {
-          const panel = document.createElement("div"), title = document.createElement("h3");
+          const panel = document.createElement("div"), title = document.createElement("h4");
           const into = document.createElement("div");
           panel.className = "panel";
-          title.textContent = `${part.toLocaleString("en")} examples`;
+          title.textContent = data.split === "size" ? `${part.toLocaleString("en")} labels` : part;
           into.className = "plot";
           panel.append(title, into);
           place.append(panel);
@@ -79,12 +86,23 @@
         for (const [i, part] of parts.entries()) {
           await plot(rooms[i], values.filter((row) => row[data.split] === part));
         }
+        if (parts.length < all.length) {
+          const line = document.createElement("p");
+          line.className = "soft";
+          line.textContent = `The first ${parts.length} of ${all.length} panels. The filter chooses others.`;
+          place.append(line);
+        }
       }
       place.dataset.drawn = String(Number(place.dataset.drawn ?? 0) + 1);
     };
 
-    form.addEventListener("change", draw);
-    form.addEventListener("submit", (event) => event.preventDefault());
+    form?.addEventListener("change", draw);
+    form?.addEventListener("submit", (event) => event.preventDefault());
+    // A chart that is not drawn yet will be drawn as the filter then stands.
+    filter.listen(() => { if (place.dataset.drawn) draw(); });
+    for (let fold = place.closest("details"); fold; fold = fold.parentElement.closest("details")) {
+      fold.addEventListener("toggle", () => { if (place.clientWidth && place.dataset.folded === "true") draw(); });
+    }
     return draw;
   };
 

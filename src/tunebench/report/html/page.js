@@ -29,6 +29,18 @@
   }, { rootMargin: "-10% 0px -70% 0px" });
   for (const section of document.querySelectorAll("main > section")) seen.observe(section);
 
+  // A link into a fold opens it.
+  const reveal = () => {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    for (let fold = target && (target.querySelector("details.fold") ?? target); fold; fold = fold.parentElement) {
+      if (fold.tagName === "DETAILS") fold.open = true;
+    }
+    if (target) target.scrollIntoView();
+  };
+  addEventListener("hashchange", reveal);
+  for (const link of document.querySelectorAll('a[href^="#"]')) link.addEventListener("click", () => setTimeout(reveal));
+  reveal();
+
   let closed = [];
   addEventListener("beforeprint", () => {
     closed = [...document.querySelectorAll("main details:not([open]):not(.run, .run details)")];

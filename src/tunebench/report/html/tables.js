@@ -22,6 +22,7 @@
   for (const table of document.querySelectorAll("table.sortable")) {
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, index) => {
+      if (head.classList.contains("axis")) return;
       const button = document.createElement("button");
       button.type = "button";
       button.append(...head.childNodes);
@@ -33,6 +34,25 @@
         sortBy(table, index, direction);
       });
     });
+  }
+
+  // A table that is wider than its room says so.
+  const hint = () => {
+    for (const line of document.querySelectorAll(".sideways")) {
+      const room = line.nextElementSibling;
+      line.hidden = room.scrollWidth <= room.clientWidth + 1;
+    }
+  };
+  document.addEventListener("toggle", hint, true);
+  addEventListener("resize", hint);
+  hint();
+
+  const all = document.getElementById("all-candidates");
+  if (all) {
+    const table = document.querySelector("table.candidates");
+    table.classList.add("short");
+    all.hidden = false;
+    all.addEventListener("click", () => { table.classList.remove("short"); all.hidden = true; });
   }
 
   for (const filter of document.querySelectorAll(".filter")) {

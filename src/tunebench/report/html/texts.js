@@ -9,6 +9,10 @@
   const list = document.getElementById("text-list"), count = document.getElementById("text-count");
   const more = document.getElementById("text-more");
   const lower = Object.fromEntries(Object.entries(data.texts).map(([row, text]) => [row, text.toLowerCase()]));
+  const filter = window.tunebenchFilter;
+  // A name in the list of series begins with its strategy, which the filter knows.
+  const strategy = (index) => data.strategies[index];
+  const chosen = () => data.series.filter((_, index) => filter.has(strategy(index)));
   let found = [], shown = 0;
 
   const make = (tag, className, ...children) => {
@@ -18,21 +22,19 @@
     return element;
   };
   const percent = (value) => `${(100 * value).toFixed(1)} %`;
-  // The strategy's mark, as the charts' switches show it.
-  const mark = (index) => document.querySelectorAll("#setup .plain .mark")[data.styles[index]]?.cloneNode(true) ?? "";
+  // The strategy's mark, as the list of strategies shows it.
+  const mark = (index) => document.querySelectorAll("#part-setup .plain .mark")[data.styles[index]]?.cloneNode(true) ?? "";
 
   const passes = (entry, wanted) => {
     if (wanted.size && String(entry.size) !== wanted.size) return false;
     if (wanted.label && String(entry.label) !== wanted.label) return false;
-    const names = wanted.pair ? wanted.pair.split(",").map((i) => data.series[Number(i)]) : data.series;
-    const verdicts = names.map((name) => entry.said[name]).filter(Boolean);
-    if (wanted.pair && verdicts.length < 2) return false;
-    const right = verdicts.map(([said]) => said === entry.label);
-    if (right.every(Boolean)) return false;
-    if (wanted.kind === "disagree" && !right.some(Boolean)) return false;
-    if (wanted.kind === "fail" && right.some(Boolean)) return false;
-    if (wanted.kind === "first" && !(right[0] && !right[1])) return false;
-    if (wanted.kind === "second" && !(!right[0] && right[1])) return false;
+    if (!filter.has(undefined, entry.size)) return false;
+    const verdicts = wanted.series.map((name) => [name, entry.said[name]?.[0] === entry.label]).filter(([name]) => entry.said[name]);
+    const right = verdicts.filter(([, good]) => good).map(([name]) => name);
+    if (right.length === verdicts.length) return false;
+    if (wanted.kind === "disagree" && !right.length) return false;
+    if (wanted.kind === "fail" && right.length) return false;
+    if (wanted.kind.startsWith("only ") && !(right.length === 1 && right[0] === wanted.kind.slice(5))) return false;
     return wanted.words.every((word) => lower[entry.row].includes(word));
   };
 
@@ -42,7 +44,7 @@
     const says = make("ul", "says");
     data.series.forEach((name, index) => {
       const verdict = entry.said[name];
-      if (!verdict) return;
+      if (!verdict || !filter.has(strategy(index))) return;
       const [said, sure, truth, right, seeds] = verdict;
       const good = said === entry.label;
       const words = [`${good ? "✓" : "✗"} ${data.names[said]} ${percent(sure)}`];
@@ -81,23 +83,24 @@
 
   const search = () => {
     const value = (name) => form.elements[name]?.value ?? "";
-    const pair = value("pair");
-    for (const kind of ["first", "second"]) {
-      const option = form.elements.kind.querySelector(`option[value="${kind}"]`);
-      if (!option) continue;
-      option.disabled = !pair;
-      const name = pair ? data.series[Number(pair.split(",")[kind === "first" ? 0 : 1])] : `the ${kind}`;
-      option.textContent = `only ${name} right`;
-    }
-    if (!pair && ["first", "second"].includes(value("kind"))) form.elements.kind.value = "";
     const words = value("words").toLowerCase().split(/\s+/).filter(Boolean);
-    const wanted = { size: value("size"), label: value("label"), kind: value("kind"), pair, words };
+    const wanted = { size: value("size"), label: value("label"), kind: value("kind"), series: chosen(), words };
     found = data.entries.filter((entry) => passes(entry, wanted));
     shown = 0;
     list.replaceChildren();
     show();
   };
 
+  // "Only this one right" is offered of each strategy that is shown.
+  const offer = () => {
+    const group = document.getElementById("text-only"), before = form.elements.kind.value;
+    const options = chosen().map((name) => new Option(`only ${name} right`, `only ${name}`));
+    group.replaceChildren(...(options.length > 1 ? options : []));
+    form.elements.kind.value = [...form.elements.kind.options].some((one) => one.value === before) ? before : "";
+    search();
+  };
+
+  filter.listen(offer);
   form.addEventListener("input", search);
   form.addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", () => {
@@ -106,5 +109,5 @@
     const first = list.children[next];
     if (first) { first.tabIndex = -1; first.focus(); }
   });
-  search();
+  offer();
 })();

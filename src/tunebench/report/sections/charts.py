@@ -1,36 +1,30 @@
-"""The charts: scores by size, against cost, losses during training; and the figures of the registry."""
+"""The charts: scores by size, against cost, losses during training."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from tunebench.analysis.comparison import Configuration
+from tunebench.analysis.costs import COSTS
 from tunebench.analysis.log_history import binned, last_step, logged_series, mean_curve
 from tunebench.report import vega
+from tunebench.report.axis import domain
 from tunebench.report.figures.scores import LOSS_POINTS
-from tunebench.report.sections.registry import section
+from tunebench.report.sections.registry import part
 from tunebench.report.source import Source
 
-#: Costs that may stand on the axis: column, title, and the size of the unit shown.
-COSTS: dict[str, tuple[str, float]] = {
-    "train_seconds": ("Training time without evaluation (min)", 60.0),
-    "peak_memory_bytes": ("Peak memory (GB)", 1e9),
-    "trainable_params": ("Trainable parameters (million)", 1e6),
-    "artifact_bytes": ("Size of stored weights (MB)", 1e6),
-}
 #: Up to so many points each has its size beside it.
 _FEW_POINTS = 14
-#: A picture above this many bytes as SVG is embedded as PNG instead.
-_LARGE_FIGURE = 250_000
+#: More strategies than these get a panel each where lines of all would be a knot.
+_FEW_LINES = 5
 
 
-@section("by_size", "Score by training size")
-def by_size(source: Source) -> dict[str, Any]:
-    """Return seeds, means with intervals, and published values, by score."""
+@part("by_size", "labels")
+def by_size(source: Source) -> dict[str, Any] | None:
+    """Return seeds, means with intervals, and published values, by score; nothing of a single size."""
     rows: list[dict[str, Any]] = []
     views = _scores(source)
     for name in views:
@@ -50,10 +44,11 @@ def by_size(source: Source) -> dict[str, Any]:
             if published is not None and name in published:
                 rows.append(base | {"kind": "published", "y": published[name]})
     sizes = [f"{size:,}" for size in source.comparison.sizes]
+    if not rows or len(sizes) < 2:
+        return None
     series = list(dict.fromkeys(source.series(config) for config in source.configs))
     return {
-        "empty": not rows,
-        "intervals": any("low" in row for row in rows),
+        "drawn": _labels(rows),
         "published": any(row["kind"] == "published" for row in rows),
         "views": views,
         "data": {
@@ -68,12 +63,13 @@ def by_size(source: Source) -> dict[str, Any]:
     }
 
 
-@section("cost", "Score against cost")
-def cost(source: Source) -> dict[str, Any]:
+@part("cost_chart", "cost")
+def cost(source: Source) -> dict[str, Any] | None:
     """Return the score against every cost, and which points no other beats in both."""
+    sizes = source.comparison.sizes
     rows: list[dict[str, Any]] = []
     specs, views = {}, {}
-    for name, (title, per) in COSTS.items():
+    for name, kind in COSTS.items():
         found = source.analysis.points(source.configs, name)
         if not found:
             continue
@@ -83,10 +79,11 @@ def cost(source: Source) -> dict[str, Any]:
                 "kind": "point",
                 **_key(source, point.config),
                 "n": len(point.config.scored),
-                "x": point.cost / per,
+                "x": point.cost / kind.per,
                 "y": point.score,
                 "front": point.on_front,
-                # Many numbers would lie on each other.
+                # What stands beside the mark; many words would lie on each other.
+                "words": f"{point.config.train_size:,}" if len(sizes) > 1 else source.series(point.config),
                 "named": point.on_front or len(found) <= _FEW_POINTS,
             }
             for point in found
@@ -95,25 +92,29 @@ def cost(source: Source) -> dict[str, Any]:
         path = sorted((point for point in points if point["front"]), key=lambda point: (point["x"], point["y"]))
         rows += points + [point | {"kind": "front"} for point in path]
         log = bool(x.min() > 0 and x.max() / x.min() > 8)
+        title = f"{kind.label} ({kind.unit})"
         views[name] = title
         specs[name] = vega.cost(
             source.comparison.labels,
             title + (", log scale" if log else ""),
             score=source.comparison.measure.heading,
-            sizes=source.comparison.sizes,
+            sizes=sizes,
             log=log,
         )
+    if not rows:
+        return None
     return {
-        "empty": not rows,
+        "drawn": _labels(rows),
         "views": views,
+        "several": len(sizes) > 1,
         "busy": any(c.record and c.record.timing and c.record.timing.contended for c in source.comparison.scored),
         "data": {"rows": rows, "specs": specs},
     }
 
 
-@section("loss", "Loss during training")
-def loss(source: Source) -> dict[str, Any]:
-    """Return training and evaluation losses of every seed and their means, one panel a size."""
+@part("loss", "measured", "Loss during training")
+def loss(source: Source) -> dict[str, Any] | None:
+    """Return training and evaluation losses of every seed and their means, in panels by size or by strategy."""
     lines: list[dict[str, Any]] = []
     for config in source.configs:
         key = _key(source, config)
@@ -124,31 +125,24 @@ def loss(source: Source) -> dict[str, Any]:
             mean_x, mean_y, *_ = mean_curve([(x, y) for _, x, y in curves], points=LOSS_POINTS)
             if len(mean_x):
                 lines.append(_line(key, kind, "mean", mean_x, mean_y))
-    top = max((max(line["y"]) for line in lines), default=1.0)
-    spec = vega.loss(source.comparison.labels, top, unit=source.comparison.task.loss_unit)
+    if not lines:
+        return None
+    values = [value for line in lines for value in line["y"]]
+    ends = (min(values), max(values))
+    spec = vega.loss(source.comparison.labels, ends, unit=source.comparison.task.loss_unit)
     return {
-        "empty": not lines,
+        "drawn": _labels(lines),
         "several": any(line["kind"] == "seed" for line in lines),
         "evaluated": any(line["part"] == "evaluation" for line in lines),
         "bins": LOSS_POINTS,
         "sizes": source.comparison.sizes,
-        "data": {"lines": lines, "split": "size", "specs": {"": spec}},
+        "data": {"lines": lines, **panels(lines), "specs": {"": spec}},
     }
 
 
-@section("figures", "Figures")
-def figures(source: Source) -> dict[str, Any]:
-    """Return every figure that applies as it was written beside the page."""
-    from tunebench.report.figures import figures_of
-
-    found = []
-    for name, maker in figures_of(source.analysis).items():
-        svg = source.folder / "figures" / f"{name}.svg"
-        path = svg if svg.stat().st_size <= _LARGE_FIGURE else svg.with_suffix(".png")
-        mime = "image/svg+xml" if path.suffix == ".svg" else "image/png"
-        content = base64.b64encode(path.read_bytes()).decode()
-        found.append({"name": name, "title": maker.title, "uri": f"data:{mime};base64,{content}"})
-    return {"figures": found}
+def panels(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Return what splits a chart of lines into panels: the size; with many strategies each has its own."""
+    return {"split": "size" if len(_labels(rows)) <= _FEW_LINES else "panel"}
 
 
 def _scores(source: Source) -> dict[str, str]:
@@ -163,18 +157,21 @@ def _key(source: Source, config: Configuration) -> dict[str, Any]:
     return {
         "strategy": config.label,
         "series": source.series(config),
+        "panel": f"{config.label}, {config.train_size:,} labels",
         "size": config.train_size,
         "at": f"{config.train_size:,}",
     }
 
 
 def _domain(rows: list[dict[str, Any]], view: str) -> tuple[float, float]:
-    """Return what the axis shows: all points, and of intervals as much again, since two seeds' may hold all."""
-    shown = [row["y"] for row in rows if row["view"] == view] or [0.0]
-    room = max(max(shown) - min(shown), 0.01)
-    low = min((row["low"] for row in rows if row["view"] == view and "low" in row), default=min(shown))
-    high = max((row["high"] for row in rows if row["view"] == view and "high" in row), default=max(shown))
-    return max(low, min(shown) - room / 2) - room / 20, min(high, max(shown) + room / 2) + room / 20
+    """Return what the axis of a score shows."""
+    here = [row for row in rows if row["view"] == view]
+    return domain([row["y"] for row in here] or [0.0], [(row["low"], row["high"]) for row in here if "low" in row])
+
+
+def _labels(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the strategies that a chart shows, for its legend."""
+    return list(dict.fromkeys(row["strategy"] for row in rows if "strategy" in row))
 
 
 def _training(config: Configuration) -> Iterator[tuple[int | None, np.ndarray, np.ndarray]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tunebench.analysis.errors import largest_errors
 from tunebench.errors import TunebenchError
-from tunebench.report.sections.registry import of_labels, section
+from tunebench.report.sections.registry import of_labels, part
 from tunebench.report.sections.texts import shortened, texts_of_test
 from tunebench.report.source import Source
 
@@ -14,12 +14,12 @@ from tunebench.report.source import Source
 _SHOWN = 50
 
 
-@section("errors", "Largest errors", applies=lambda source: not of_labels(source))
-def errors(source: Source) -> dict[str, Any]:
-    """Return the texts on which some strategy is furthest off, at the largest size."""
+@part("largest_errors", "errors", "Largest errors")
+def errors(source: Source) -> dict[str, Any] | None:
+    """Return the texts on which some strategy is furthest off, at the largest size; nothing of labels."""
     sizes = [entry.train_size for entry in source.analysis.entries]
-    if not sizes:
-        return {"missing": "No predictions are kept in this study's folder (runs/*/predictions.npz)."}
+    if of_labels(source) or not sizes:
+        return None
     entries = source.analysis.at(max(sizes))
     places = largest_errors(entries, _SHOWN)
     try:

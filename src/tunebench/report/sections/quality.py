@@ -10,7 +10,7 @@ from tunebench.analysis.comparison import Configuration
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.quality import ONLY_EXCLUSIVE, calibrations
 from tunebench.report import vega
-from tunebench.report.sections.registry import of_labels, section
+from tunebench.report.sections.registry import of_labels, part
 from tunebench.report.source import Predictions, Source
 from tunebench.stats.reliability import Calibration, calibration
 
@@ -20,9 +20,13 @@ _MATRIX_CLASSES = 12
 _LISTED = 15
 
 
-@section("confusion", "Confusion", applies=of_labels)
-def confusion(source: Source) -> dict[str, Any]:
+@part("confusion", "errors", "Which classes are confused")
+def confusion(source: Source) -> dict[str, Any] | None:
     """Return confusion matrices of the shown configurations, counts summed over seeds, by size."""
+    if not of_labels(source):
+        return None
+    if not source.comparison.task.exclusive:
+        return {"left_out": ONLY_EXCLUSIVE}
     names = source.comparison.cells[0].spec.data.label_names
     sizes: dict[int, list[dict[str, Any]]] = {}
     for config in source.configs:
@@ -39,22 +43,25 @@ def confusion(source: Source) -> dict[str, Any]:
         else:
             found |= {"largest": _largest(counts, share, names)}
         sizes.setdefault(config.train_size, []).append(found)
+    if not sizes:
+        return None
     return {
-        "left_out": None if source.comparison.task.exclusive else ONLY_EXCLUSIVE,
+        "left_out": None,
         "names": names,
         "sizes": dict(sorted(sizes.items(), reverse=True)),
         "matrix": len(names) <= _MATRIX_CLASSES,
     }
 
 
-@section("calibration", "Calibration", applies=of_labels)
-def calibrated(source: Source) -> dict[str, Any]:
-    """Return reliability diagrams of the shown configurations: seeds together, and each by itself."""
-    if not source.comparison.task.exclusive:
-        return {"left_out": ONLY_EXCLUSIVE}
+@part("calibration", "errors", "How far its probabilities can be believed")
+def calibrated(source: Source) -> dict[str, Any] | None:
+    """Return reliability diagrams, a panel for each strategy and size: seeds together, and each by itself."""
+    if not of_labels(source) or not source.comparison.task.exclusive:
+        return None  # of several labels the part on confusions says why
     rows: list[dict[str, Any]] = []
     for entry in filter(None, (_entry(source, config) for config in source.configs)):
         key = {"series": source.series(entry.config), "strategy": entry.label, "size": entry.train_size}
+        key |= {"panel": f"{key['series']}, {entry.train_size:,} labels"}
         several = len(entry.seeds) > 1
         if several:
             for seed, found in zip(entry.seeds, calibrations(entry), strict=True):
@@ -63,16 +70,15 @@ def calibrated(source: Source) -> dict[str, Any]:
         pooled = calibration(labels, logits, rng=np.random.default_rng(0), resamples=1)
         # Seeds score the same examples, so an interval that takes them for so many more would be too narrow.
         rows += [key | part | {"kind": "mean"} for part in _bins(pooled, interval=not several)]
-    sizes = sorted({row["size"] for row in rows})
-    low = min((row["x"] for row in rows), default=0.0)
-    rows += [{"kind": "diagonal", "size": size, "x": x, "y": x} for size in sizes for x in (low, 1.0)]
+    if not rows:
+        return None
+    low = min(row["x"] for row in rows)
+    places = {row["panel"]: {key: row[key] for key in ("panel", "strategy", "size")} for row in rows}
+    rows += [place | {"kind": "diagonal", "x": x, "y": x} for place in places.values() for x in (low, 1.0)]
     return {
-        "left_out": None,
-        "empty": not sizes,
         "missing": source.without_predictions,
         "several": any(row["kind"] == "seed" for row in rows),
-        "sizes": sizes,
-        "data": {"rows": rows, "specs": {"": vega.reliability(source.comparison.labels)}},
+        "data": {"rows": rows, "split": "panel", "specs": {"": vega.reliability(source.comparison.labels)}},
     }
 
 
@@ -91,12 +97,12 @@ def _entry(source: Source, config: Configuration) -> Entry | None:
 
 def _bins(found: Calibration, *, interval: bool = True) -> list[dict[str, Any]]:
     rows = []
-    for part in found.equal_mass.bins:
-        if part.confidence is None or part.accuracy is None:
+    for one in found.equal_mass.bins:
+        if one.confidence is None or one.accuracy is None:
             continue
-        row = {"count": part.count, "x": round(part.confidence, 4), "y": round(part.accuracy.estimate, 4)}
+        row = {"count": one.count, "x": round(one.confidence, 4), "y": round(one.accuracy.estimate, 4)}
         if interval:
-            row |= {"low": round(part.accuracy.low, 4), "high": round(part.accuracy.high, 4)}
+            row |= {"low": round(one.accuracy.low, 4), "high": round(one.accuracy.high, 4)}
         rows.append(row)
     return rows
 

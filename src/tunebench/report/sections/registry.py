@@ -1,4 +1,4 @@
-"""What a section of the HTML report is, and the registry all of them are found in."""
+"""What a part of the HTML report is, the registry all of them are found in, and the sections they fold into."""
 
 from __future__ import annotations
 
@@ -8,28 +8,68 @@ from typing import Any
 
 from tunebench.report.source import Source
 
-Build = Callable[[Source], dict[str, Any]]
+Build = Callable[[Source], dict[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a section; its template is ``html/sections/<name>.html.j2``.
+
+    Attributes:
+        section: A key of :data:`SECTIONS`.
+        title: Its heading; none where it begins its section.
+        build: Returns what the template is filled with, or None where there is nothing to show. A key ``data`` is
+            embedded as JSON for the page's script, under the part's name.
+    """
+
+    name: str
+    section: str
+    title: str | None
+    build: Build
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section; its template is ``html/sections/<name>.html.j2``.
+    """A section of the page.
 
     Attributes:
-        build: Returns what the template is filled with. A key ``data`` is embedded as JSON for the
-            page's script, under the section's name.
-        applies: Tells whether a study has what it is about; elsewhere it is left out.
+        title: Its heading.
+        tables: Tables of the registry that stand in it, in this order.
+        figures: Figures of the registry that stand in it.
     """
 
-    name: str
     title: str
-    build: Build
-    applies: Callable[[Source], bool] = lambda source: True
+    tables: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
 
 
-#: All sections by name, in the order of the page. A new one is a function under ``@section``, its module
-#: imported by the package, and a template.
-SECTIONS: dict[str, Section] = {}
+#: All parts by name, in the order of the page. A new one is a function under ``@part``, its module imported by the
+#: package, and a template.
+PARTS: dict[str, Part] = {}
+#: The sections in the order in which a reader asks.
+SECTIONS = {
+    "answer": Section("The answer"),
+    "sure": Section(
+        "How sure is it?",
+        ("scores", "intervals", "pairs", "variance", "tuning"),
+        ("differences", "score_by_learning_rate"),
+    ),
+    "cost": Section(
+        "What does it cost?",
+        ("front", "time", "cost", "score_per_million"),
+        ("score_by_train_time", "score_by_parameters", "score_per_million_by_size"),
+    ),
+    "labels": Section("Would more labels help?", ("learning_curve",), ("score_by_size", "learning_curves")),
+    "errors": Section(
+        "Where does it err?",
+        ("per_class", "errors", "calibration", "agreement"),
+        ("reliability", "predicted_against_true", "residuals"),
+    ),
+    "measured": Section("How was it measured?", ("data",), ("loss_curves", "score_by_step", "score_by_truncation")),
+    "runs": Section("Every run", ("runs",)),
+}
+#: Where tables and figures stand that no section names.
+OTHERS = "measured"
 
 
 def of_labels(source: Source) -> bool:
@@ -37,13 +77,21 @@ def of_labels(source: Source) -> bool:
     return source.comparison.task.labelled
 
 
-def section(
-    name: str, title: str, *, applies: Callable[[Source], bool] = lambda source: True
-) -> Callable[[Build], Build]:
-    """Add a function to the registry; see :class:`Section`."""
+def part(name: str, section: str, title: str | None = None) -> Callable[[Build], Build]:
+    """Add a function to the registry."""
 
     def add(build: Build) -> Build:
-        SECTIONS[name] = Section(name, title, build, applies)
+        PARTS[name] = Part(name, section, title, build)
         return build
 
     return add
+
+
+def section_of(kind: str, name: str) -> str:
+    """Return the section in which a table or figure stands.
+
+    Args:
+        kind: ``tables`` or ``figures``.
+        name: Its name in the registry.
+    """
+    return next((key for key, section in SECTIONS.items() if name in getattr(section, kind)), OTHERS)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tunebench.recipe import Recipe
 from tunebench.report.reproduce import as_yaml, data_of
-from tunebench.report.sections.registry import section
+from tunebench.report.sections.registry import part
 from tunebench.report.source import Source
 from tunebench.store.cell import Cell
 from tunebench.store.imported import trained_here
@@ -17,7 +17,7 @@ from tunebench.study.config import StrategyConfig, StudyConfig
 from tunebench.study.spec import RunSpec
 
 
-@section("runs", "Every run")
+@part("run_list", "runs")
 def runs(source: Source) -> dict[str, Any]:
     """Return the runs with spec and command, and the study file that makes all of them."""
     return {
@@ -49,8 +49,9 @@ def command(cell: Cell, study: StudyConfig | None) -> str:
     out = ["--out", f"again/{spec.run_id}"]
     if study is None:
         return shlex.join(["tunebench", "run", "run.yaml", *out])
+    own = {} if spec.model.source == study.model else {"model": spec.model.source}
     settings = {
-        "strategies": {spec.label: _strategy(spec)},
+        "strategies": {spec.label: _strategy(spec) | (own if STRATEGIES[spec.kind].uses_encoder else {})},
         "pairs": None,
         "search": {"method": "grid"},
         "train_sizes": [spec.train_size],

@@ -14,7 +14,7 @@ from tunebench.data.inputs import Inputs
 from tunebench.data.reference import DataConfig, DataRef
 from tunebench.data.text import Text, sides_of
 from tunebench.errors import TunebenchError
-from tunebench.report.sections.registry import of_labels, section
+from tunebench.report.sections.registry import of_labels, part
 from tunebench.report.source import Source
 
 #: How many entries the page holds at most, and how many characters of texts.
@@ -58,13 +58,15 @@ class Size:
         return np.array([verdict.said == self.labels for verdict in self.verdicts])
 
 
-@section("texts", "Where strategies disagree or fail", applies=of_labels)
-def texts(source: Source) -> dict[str, Any]:
-    """Return a choice of test texts that not every strategy gets right."""
+@part("texts", "errors", "Texts on which strategies disagree or fail")
+def texts(source: Source) -> dict[str, Any] | None:
+    """Return a choice of test texts that not every strategy gets right; nothing of runs without predictions."""
+    if not of_labels(source):
+        return None
     if not source.comparison.task.exclusive:
         return {"missing": ONLY_EXCLUSIVE + " What was predicted is in runs/*/predictions.npz."}
     if not source.predictions:
-        return {"missing": "No predictions are kept in this study's folder (runs/*/predictions.npz)."}
+        return None
     try:
         rows = texts_of_test(source)
     except TunebenchError as error:
@@ -76,16 +78,18 @@ def texts(source: Source) -> dict[str, Any]:
     strategies = {source.series(config): source.comparison.labels.index(config.label) for config in source.configs}
     return {
         "shown": len(entries),
-        "found": sum(int((~size.right.all(0)).sum()) for size in sizes),
+        "found": {size.train_size: int((~size.right.all(0)).sum()) for size in sizes},
         "tested": len(sizes[0].labels),
         "names": names,
         "series": series,
         "sizes": [size.train_size for size in sizes],
         "cut": _LONGEST,
+        "long": any(len(rows[row]) > _LONGEST for row in kept),
         "data": {
             "names": names,
             "series": series,
             "styles": [strategies[name] for name in series],
+            "strategies": [source.comparison.labels[strategies[name]] for name in series],
             "texts": {str(row): shortened(rows[row]) for row in sorted(kept)},
             "entries": entries,
         },

@@ -9,6 +9,7 @@ from __future__ import annotations
 # isort: off
 from tunebench.report.tables import scores  # noqa: F401
 from tunebench.report.tables import statistics  # noqa: F401
+from tunebench.report.tables import labels  # noqa: F401
 from tunebench.report.tables import numbers  # noqa: F401
 from tunebench.report.tables import runs  # noqa: F401
 from tunebench.report.tables.registry import TABLES, make_tables, tables_of

@@ -6,13 +6,13 @@ import csv
 import io
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.cells import cell_len
 
 from tunebench.analysis.comparison import MeanOverSeeds
-from tunebench.formatting import escape_markdown
+from tunebench.formatting import Units, escape_markdown, significant, unit_of
 from tunebench.stats import Interval
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class Column:
             :class:`~tunebench.stats.Interval` its estimate, then its ends.
         per: What values are divided by before people read them: the size of the unit. CSV keeps them.
         csv_only: Kept out of what people read.
+        units: Sizes and names of the units that the values may be shown in, each in the one that suits it, with
+            three significant digits; instead of ``unit``, ``show`` and ``per``.
     """
 
     key: str
@@ -87,6 +89,7 @@ class Column:
     show: Callable[[Any], str] = str
     per: float = 1.0
     csv_only: bool = False
+    units: Units = ()
 
     @property
     def title(self) -> str:
@@ -97,6 +100,9 @@ class Column:
         """Return a value as people read it, on one line."""
         if value is None:
             return UNDEFINED
+        if self.units:
+            size, name = unit_of(value.mean if isinstance(value, MeanOverSeeds) else value, self.units)
+            return f"{replace(self, units=(), show=significant(3), per=size).text(value)} {name}"
         if isinstance(value, MeanOverSeeds):
             mean = self.show(value.mean / self.per)
             digits = len(mean.partition(".")[2])
@@ -126,8 +132,9 @@ class ReportTable:
 
     @property
     def visible(self) -> tuple[Column, ...]:
-        """The columns people read."""
-        return tuple(column for column in self.columns if not column.csv_only)
+        """The columns people read, but for those in which no row has a value."""
+        known = {key for row in self.rows for key, value in row.items() if value is not None}
+        return tuple(c for c in self.columns if not c.csv_only and (c.key in known or not self.rows))
 
     def body(self) -> list[list[str]]:
         """Return the visible cells as text."""

@@ -17,7 +17,7 @@ from tunebench.analysis.warnings import (
     protocol_warnings,
     shared_machine,
 )
-from tunebench.formatting import fixed, integer, significant
+from tunebench.formatting import BYTES, OPERATIONS, SHORT_TIMES, TIMES, fixed, integer, significant
 from tunebench.report.tables.registry import (
     RATE,
     SEEDS,
@@ -44,6 +44,8 @@ from tunebench.tasks.metrics import ALWAYS_SHOWN, METRICS
 _NUMBERS = {"mean": "Mean", "sd": "SD", "minimum": "Smallest", "median": "Median", "maximum": "Largest"}
 #: Classes up to which the balance names every share.
 _MANY_CLASSES = 5
+#: Units of times that are given in minutes.
+_MINUTES = tuple((size / 60, name) for size, name in TIMES)
 
 
 @register("data")
@@ -125,14 +127,13 @@ def scores(analysis: Analysis) -> ReportTable:
 def time(analysis: Analysis) -> ReportTable:
     """Return minutes of training, of evaluation during it, and both together."""
     comparison = analysis.comparison
-    minutes = significant(3)
     columns = (
-        Column("train_minutes", "Training only", "min", show=minutes),
-        Column("eval_minutes", "Evaluation", "min", show=minutes),
-        Column("total_minutes", "Total", "min", show=minutes),
+        Column("train_minutes", "Training only", units=_MINUTES),
+        Column("eval_minutes", "Evaluation", units=_MINUTES),
+        Column("total_minutes", "Total", units=_MINUTES),
         Column("published_train_minutes", f"Training only, {comparison.publication}", "min", show=fixed(1)),
         Column("published_minutes", f"Total, {comparison.publication}", "min", show=fixed(1)),
-        Column("test_minutes", "Final test", "min", show=minutes, csv_only=True),
+        Column("test_minutes", "Final test", csv_only=True),
     )
 
     def values(config: Configuration, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,11 +164,11 @@ def cost(analysis: Analysis) -> ReportTable:
     """Return what training took besides minutes: operations, memory, bytes."""
     comparison = analysis.comparison
     columns = (
-        Column("seconds_per_step", "Step", "s", show=significant(3)),
-        Column("train_flops", "Training", "PFLOP", show=significant(3), per=1e15),
-        Column("trainer_total_flos", "Trainer's total_flos", "P", show=significant(3), per=1e15),
-        Column("peak_memory_bytes", "Peak memory", "GB", show=significant(3), per=1e9),
-        Column("artifact_bytes", "Weights saved", "MB", show=significant(3), per=1e6),
+        Column("seconds_per_step", "Step", units=SHORT_TIMES),
+        Column("train_flops", "Training", units=OPERATIONS),
+        Column("trainer_total_flos", "Trainer's total_flos", units=OPERATIONS),
+        Column("peak_memory_bytes", "Peak memory", units=BYTES),
+        Column("artifact_bytes", "Weights saved", units=BYTES),
     )
 
     def values(config: Configuration, report: Mapping[str, Any]) -> dict[str, Any]:

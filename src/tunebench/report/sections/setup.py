@@ -1,4 +1,4 @@
-"""The answer, what was compared, what to know before believing it, and the tables."""
+"""What was compared, by which recipe, on which machine."""
 
 from __future__ import annotations
 
@@ -7,32 +7,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tunebench.recipe import Recipe
-from tunebench.report.sections.registry import section
+from tunebench.report.sections.registry import part
 from tunebench.report.source import Source
-from tunebench.report.words import alternatives_table, listed
 from tunebench.store.imported import AnyRun, is_imported
 from tunebench.store.record import Environment
 
 
-@section("answer", "The answer")
-def answer(source: Source) -> dict[str, Any]:
-    """Return the recommendation, or what is missing for one."""
-    comparison = source.comparison
-    found = source.recommendation
-    said = (
-        {"answer": None, "why": found}
-        if isinstance(found, str)
-        else {"answer": found, "lists": listed(found), "alternatives": alternatives_table(found)}
-    )
-    return {
-        **said,
-        "complete": len(comparison.scored),
-        "planned": len(comparison.cells),
-        "seeds": len(known(cell.spec.seed for cell in comparison.cells)),
-    }
-
-
-@section("setup", "What was compared")
+@part("setup", "measured")
 def setup(source: Source) -> dict[str, Any]:
     """Return model, data, strategies, recipe and machine."""
     comparison = source.comparison
@@ -51,6 +32,7 @@ def setup(source: Source) -> dict[str, Any]:
     return {
         "description": source.study.description if source.study else "",
         "spec": comparison.cells[0].spec,
+        "models": comparison.models,
         "sizes": comparison.sizes,
         "seeds": known(cell.spec.seed for cell in comparison.cells),
         "strategies": strategies,
@@ -58,18 +40,6 @@ def setup(source: Source) -> dict[str, Any]:
         "machines": list(machines),
         "versions": records[0].environment.versions if records else {},
     }
-
-
-@section("warnings", "Before you believe a number")
-def warnings(source: Source) -> dict[str, Any]:
-    """Return what a reader must know."""
-    return {"warnings": source.analysis.warnings}
-
-
-@section("tables", "Tables")
-def tables(source: Source) -> dict[str, Any]:
-    """Return every table of the registry."""
-    return {"tables": source.tables}
 
 
 def known(values: Iterable[Any]) -> list[Any]:
@@ -82,7 +52,7 @@ def _machine(environment: Environment) -> Iterator[tuple[str, str]]:
     for key, value in facts.items():
         name = key.replace("_", " ")
         if value is None:
-            yield name, "not known"
+            continue
         elif isinstance(value, bool):
             yield name, "yes" if value else "no"
         elif isinstance(value, (list, tuple)):
@@ -91,6 +61,9 @@ def _machine(environment: Environment) -> Iterator[tuple[str, str]]:
             yield name.removesuffix(" bytes"), f"{value / 1e9:.1f} GB"
         else:
             yield name, str(value)
+    unknown = [key.replace("_", " ") for key, value in facts.items() if value is None]
+    if unknown:
+        yield _UNKNOWN, ", ".join(unknown)
 
 
 def _parameters(params: dict[str, Any]) -> Iterator[str]:
@@ -104,19 +77,26 @@ def _parameters(params: dict[str, Any]) -> Iterator[str]:
 
 #: What is shown of a setting that reaches no run.
 _NO_EFFECT = "without effect"
+_UNKNOWN = "not known"
 
 
 def _recipe(source: Source) -> list[tuple[str, str]]:
-    """Return the recipe: what most strategies have, then those that differ, by name."""
+    """Return the recipe: what most strategies have, then who differs; what is not known in one line."""
     comparison = source.comparison
-    rows = []
+    rows: list[tuple[str, str]] = []
+    alike: dict[str, list[str]] = {_UNKNOWN: [], _NO_EFFECT: []}
     for key in (*Recipe.model_fields, "optimizer", "evaluations_per_epoch"):
+        name = key.replace("_", " ")
         found = {(cell.spec.label, _setting(cell.spec, key)): None for cell in comparison.cells}
         found = {pair: None for pair in found if pair[1] != _NO_EFFECT} or found
         usual = Counter(value for _, value in found).most_common(1)[0][0]
-        others = [f"{label}: {value}" for label, value in found if value != usual]
-        rows.append((key.replace("_", " "), "; ".join([usual, *others])))
-    return rows
+        values = dict.fromkeys(value for _, value in found if value != usual)
+        others = [f"{', '.join(label for label, value in found if value == one)}: {one}" for one in values]
+        if usual in alike and not others:
+            alike[usual].append(name)
+        else:
+            rows.append((name, "; ".join([usual, *others])))
+    return rows + [(what, ", ".join(names)) for what, names in alike.items() if names]
 
 
 def _setting(spec: AnyRun, key: str) -> str:
@@ -125,7 +105,7 @@ def _setting(spec: AnyRun, key: str) -> str:
     value = getattr(spec, key)
     if value is None:
         if is_imported(spec):
-            return "not known"
+            return _UNKNOWN
         return "the model's own" if key == "attention_dropout" else "none"
     if isinstance(value, dict):
         return " ".join(f"{name} {number:g}" for name, number in value.items())

@@ -1,0 +1,205 @@
+"""The answer in a few lines, the same for the page, the terminal, the report in Markdown and the model card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tunebench.analysis.recommend import SURE, Alternative, Recommendation
+from tunebench.analysis.wording import show_interval
+from tunebench.formatting import BYTES, TIMES, learning_rate, listed, quantity
+from tunebench.stats import Refusal
+from tunebench.tasks.registry import TASKS
+
+if TYPE_CHECKING:
+    from tunebench.analysis.analysis import Analysis
+    from tunebench.analysis.pairs import Pair
+
+#: Strategies that the verdict names of each kind; more are counted.
+_NAMED = 3
+#: Characters of the first doubt that the line of trust holds.
+_LONGEST = 120
+#: How a strategy stands to the chosen one, in the order of the verdict.
+STANDINGS = ("better", "as good", "too close to call", "worse")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a strategy scores and costs.
+
+    Attributes:
+        score: With its 95 % interval.
+        seconds: Of training one run; None where that was not recorded.
+        bytes: Of the weights to keep; None likewise.
+    """
+
+    label: str
+    learning_rate: float | None
+    score: str
+    seconds: float | None
+    bytes: float | None
+
+    @property
+    def training(self) -> str | None:
+        """Time of training in words."""
+        return None if self.seconds is None else quantity(self.seconds, TIMES)
+
+    @property
+    def weights(self) -> str | None:
+        """Size of the weights in words."""
+        return None if self.bytes is None else quantity(self.bytes, BYTES)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A recommendation, said.
+
+    Attributes:
+        verdict: What to choose, and how the others stand to it, in one sentence.
+        metric: Name of the metric for people.
+        train_size: Labels of the runs that speak for it.
+        figures: Of the chosen strategy, and of the best of the others.
+        beside: The metrics that are always shown beside the one that decides.
+        trust: Whether the answer is conclusive, and the first doubt if it is not.
+        settling: What would settle what is open, and what that costs; None where nothing is known to.
+    """
+
+    verdict: str
+    metric: str
+    train_size: int
+    figures: tuple[Figures, ...]
+    beside: str
+    trust: str
+    settling: str | None
+
+    @property
+    def lines(self) -> list[str]:
+        """The answer for a terminal, about six lines."""
+        return [
+            self.verdict,
+            *map(self._line, self.figures),
+            self.beside,
+            self.trust,
+            *filter(None, [self.settling]),
+        ]
+
+    def _line(self, one: Figures) -> str:
+        costs = [
+            f"; {words} {what}"
+            for words, what in ((one.training, "to train"), (one.weights, "to keep"))
+            if words is not None
+        ]
+        rate = "" if one.learning_rate is None else f" at learning rate {learning_rate(one.learning_rate)}"
+        return f"  {one.label}: {self.metric} {one.score} with {self.train_size:,} labels{rate}{''.join(costs)}"
+
+
+def answer_of(analysis: Analysis, found: Recommendation) -> Answer:
+    """Put a recommendation into words.
+
+    Args:
+        analysis: What it was made from.
+        found: The recommendation.
+    """
+    chosen = next(one for one in found.alternatives if one.label == found.strategy)
+    others = [one for one in found.alternatives if one is not chosen]
+    return Answer(
+        verdict=verdict_of(found),
+        metric=TASKS[found.task].metrics[found.metric].label,
+        train_size=found.train_size,
+        figures=tuple(map(_figures, [chosen, *others[:1]])),
+        beside=found.beside,
+        trust=trust_of(found),
+        settling=None if found.conclusive else _settling(analysis, found),
+    )
+
+
+def verdict_of(found: Recommendation) -> str:
+    """Return what to choose and how the others stand to it, in one sentence."""
+    stand = standings(found)
+    margin = TASKS[found.task].metrics[found.metric].show_margin(found.margin)
+    words = {"as good": f"as good within {margin}", "better": "better, though by little"}
+    parts = [f"Choose {found.strategy}"]
+    for kind in STANDINGS:
+        labels = [label for label, standing in stand.items() if standing == kind]
+        if labels:
+            parts.append(f"{words.get(kind, kind)}: {listed(labels, _NAMED)}")
+    return "; ".join(parts if stand else [*parts, "nothing else was compared"]) + "."
+
+
+def standings(found: Recommendation) -> dict[str, str]:
+    """Return how each of the others stands to the chosen strategy, one of :data:`STANDINGS`, the best first."""
+    chosen = next(one for one in found.alternatives if one.label == found.strategy)
+    return {one.label: _standing(found, one, chosen) for one in found.alternatives if one is not chosen}
+
+
+def _standing(found: Recommendation, one: Alternative, chosen: Alternative) -> str:
+    if one.label in found.tie and chosen.label in found.tie:
+        return "as good"
+    if one.difference is not None:
+        return "worse" if one.difference.different and not one.difference.equivalent else "too close to call"
+    # The best has no difference from itself: the chosen one's from it says how the two stand.
+    return "better" if chosen.difference is not None and chosen.difference.different else "too close to call"
+
+
+def trust_of(found: Recommendation) -> str:
+    """Return how sure the answer is, in one line; what speaks against it first of all."""
+    if found.conclusive:
+        return f"Conclusive: {SURE[0].lower()}{SURE[1:]}"
+    more = len(found.doubts) - 1
+    rest = f" {more} more {'doubt' if more == 1 else 'doubts'}." if more else ""
+    return f"Not conclusive: {shortened(found.doubts[0])}{rest}"
+
+
+def shortened(sentence: str, limit: int = _LONGEST) -> str:
+    """Return a sentence that a line holds: a long one ends before its first bracket, or within a word's reach."""
+    if len(sentence) <= limit:
+        return sentence
+    before, bracket, _ = sentence[:limit].partition(" (")
+    return f"{(before if bracket else before.rsplit(' ', 1)[0]).rstrip(',;:')} …"
+
+
+def _figures(one: Alternative) -> Figures:
+    costs = one.costs
+    return Figures(
+        one.label,
+        one.learning_rate,
+        show_interval(one.interval),
+        costs.get("train_seconds"),
+        costs.get("artifact_bytes"),
+    )
+
+
+def _settling(analysis: Analysis, found: Recommendation) -> str | None:
+    """Return what would settle the strategies that are too close to call, with the training time it takes."""
+    open_ = [label for label, standing in standings(found).items() if standing == "too close to call"]
+    if not open_:
+        return None
+    seconds = {one.label: one.costs.get("train_seconds") for one in found.alternatives}
+    if min(one.seeds for one in found.alternatives if one.label in (found.strategy, *open_)) < 2:
+        again = [found.strategy, *open_]
+        return (
+            f"To learn more: one more seed of {listed(again, _NAMED)} shows how much seeds vary"
+            f"{_cost([seconds[label] for label in again])}."
+        )
+    pair = next(filter(None, (_pair(analysis, found, label) for label in open_)), None)
+    if pair is None or isinstance(pair.more_seeds, Refusal) or pair.more_seeds.more == 0:
+        return None
+    both = f"{pair.first.label} and {pair.second.label}"
+    more = pair.more_seeds.more
+    if more is None:
+        return f"To settle {both}: {pair.more_seeds.reason}; a larger test part might."
+    each = [seconds[pair.first.label], seconds[pair.second.label]]
+    seeds = f"{more} more {'seed' if more == 1 else 'seeds'} of each"
+    cost = _cost([None if one is None else one * more for one in each])
+    return f"To settle {both}: {seeds}, with an even chance{cost}."
+
+
+def _pair(analysis: Analysis, found: Recommendation, label: str) -> Pair | None:
+    wanted = {found.strategy, label}
+    here = (pair for pair in analysis.pairs if pair.first.train_size == found.train_size)
+    return next((pair for pair in here if {pair.first.label, pair.second.label} == wanted), None)
+
+
+def _cost(seconds: list[float | None]) -> str:
+    known = [one for one in seconds if one is not None]
+    return f", for about {quantity(sum(known), TIMES)} of training" if len(known) == len(seconds) else ""

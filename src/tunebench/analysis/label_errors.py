@@ -1,0 +1,61 @@
+"""Several labels a text: which labels are missed, what is given in their place, and which go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tunebench.analysis.evidence import Entry
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """How one label is decided on the test part; counts of texts, means over seeds.
+
+    Attributes:
+        texts: Texts that have the label.
+        found: Of these, those that are given it.
+        missed: Of these, those that are not.
+        wrong: Texts that are given it and do not have it.
+        instead: The label that is wrongly given most often where this one is missed; None where none is.
+        instead_texts: To how many texts.
+    """
+
+    texts: int
+    found: float
+    missed: float
+    wrong: float
+    instead: int | None
+    instead_texts: float
+
+
+def label_errors(entry: Entry) -> list[LabelErrors]:
+    """Return the errors of each label."""
+    truth, given = entry.labels[None] == 1, entry.predictions == 1
+    missed, wrong = truth & ~given, ~truth & given
+    seeds = len(given)
+    # For each pair: texts where the first is missed and the second wrongly given.
+    swapped = np.einsum("stl,stm->lm", missed.astype(np.int64), wrong.astype(np.int64)) / seeds
+    counts = [(part.sum((0, 1)) / seeds).tolist() for part in (truth & given, missed, wrong)]
+    return [
+        LabelErrors(
+            texts=int(entry.labels[:, label].sum()),
+            found=found,
+            missed=lost,
+            wrong=extra,
+            instead=int(row.argmax()) if row.any() else None,
+            instead_texts=float(row.max()),
+        )
+        for label, (found, lost, extra, row) in enumerate(zip(*counts, swapped, strict=True))
+    ]
+
+
+def together(entry: Entry) -> tuple[np.ndarray, np.ndarray]:
+    """Count the texts that have, and that are given, both of two labels.
+
+    Returns:
+        Two symmetric matrices ``(labels, labels)``; the second is the mean over seeds.
+    """
+    truth, given = entry.labels.astype(np.int64), entry.predictions.astype(np.int64)
+    return truth.T @ truth, np.einsum("stl,stm->lm", given, given) / len(given)

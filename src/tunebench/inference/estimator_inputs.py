@@ -1,0 +1,118 @@
+"""What the estimators take for texts, labels and numbers, as scikit-learn has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
+
+from tunebench.data.numbers import LARGEST, as_number
+from tunebench.data.text import Text, as_text, by_side, together
+from tunebench.errors import TunebenchError
+
+
+def refuse_unloadable(name: str, *, pairs: bool) -> None:
+    """Refuse, before anything is trained, a strategy whose models cannot be loaded, or cannot read these texts."""
+    from tunebench.strategies import STRATEGIES
+
+    strategy = STRATEGIES.get(name)
+    if strategy is not None and not strategy.exportable:
+        able = ", ".join(sorted(name for name, known in STRATEGIES.items() if known.exportable))
+        raise ValueError(f"strategy={name!r} cannot be loaded for predictions; allowed: {able}")
+    if strategy is not None and pairs and not strategy.reads_pairs:
+        raise ValueError(
+            f"strategy={name!r} reads single texts, and X holds pairs; put the two texts into one string"
+        )
+
+
+def texts_of(X: Any) -> list[Text]:
+    """Return X as texts, all strings or all pairs of strings."""
+    if isinstance(X, (str, bytes)):
+        raise ValueError("X is a single text; a sequence of texts is needed")
+    if not isinstance(X, Iterable) or isinstance(X, (Mapping, Set)):
+        raise ValueError(f"X is of type {type(X).__name__}; a sequence of texts is needed")
+    shape: tuple[int, ...] = getattr(X, "shape", None) or (0,)
+    if len(shape) == 2 and shape[1] == 2:
+        X = np.asarray(X, dtype=object).tolist()
+    elif len(shape) != 1:
+        raise ValueError(f"Expected a 1D sequence of texts, or two columns of pairs; got the shape {shape}")
+    texts: list[Text] = []
+    for position, value in enumerate(X):
+        text = as_text(value)
+        if text is None:
+            kind = "neither a string nor a pair of strings" if isinstance(value, (list, tuple)) else "not a string"
+            raise ValueError(f"X[{position}] is {kind}: {value!r}")
+        if texts and isinstance(text, str) != isinstance(texts[0], str):
+            raise ValueError(f"X[{position}] is {'a string' if isinstance(text, str) else 'a pair'}, unlike X[0]")
+        texts.append(text)
+    return texts
+
+
+def checked_texts(X: Any) -> list[Text]:
+    """Return X as texts that can be trained on.
+
+    Raises:
+        ValueError: There are none, or some are blank or not valid Unicode.
+    """
+    from tunebench.data.columns import check_texts
+
+    texts = texts_of(X)
+    if not texts:
+        raise ValueError("Found 0 sample(s) while a minimum of 2 is required: X is empty")
+    try:
+        return together([check_texts(side, where="X") for side in by_side(texts)])
+    except TunebenchError as error:
+        raise ValueError(str(error)) from None
+
+
+def class_labels(y: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels as indices, and the sorted classes."""
+    _check_missing(y)
+    check_classification_targets(y)
+    classes, labels = np.unique(_of_length(y, count), return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"y holds a single class ({classes.tolist()[0]!r}); two or more classes are needed")
+    return labels.astype(np.int64), classes
+
+
+def target_numbers(y: Any, count: int) -> np.ndarray:
+    """Return numbers as doubles."""
+    _check_missing(y)
+    values = _of_length(y, count)
+    found = [as_number(value) for value in values.tolist()]
+    odd = [place for place, number in enumerate(found) if number is None or isinstance(values[place], str)]
+    if odd:
+        raise ValueError(f"y[{odd[0]}] is not a number: {values.tolist()[odd[0]]!r}")
+    numbers = np.array(found, dtype=np.float64)
+    large = np.flatnonzero(~(np.abs(numbers) <= LARGEST))
+    if len(large):
+        raise ValueError(f"y[{large[0]}] is infinite or too large (above {LARGEST:g}): {numbers[large[0]]}")
+    return numbers
+
+
+def _of_length(y: Any, count: int) -> np.ndarray:
+    """Return y as an array with one value a text."""
+    values = np.asarray(y)
+    if values.ndim != 1:
+        raise ValueError(f"y should be a 1d array, got an array of shape {values.shape}")
+    if len(values) != count:
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: {count} and {len(values)}")
+    return values
+
+
+def _check_missing(y: Any) -> None:
+    """Refuse a missing y, and values that are None, NaN or another one that pandas takes for missing."""
+    import pandas as pd
+
+    if y is None:
+        raise ValueError("requires y to be passed, but the target y is None")
+    if np.ndim(y) != 1:
+        return
+    missing = np.flatnonzero(pd.isna(np.asarray(y, dtype=object)))
+    if len(missing):
+        raise ValueError(
+            f"y[{missing[0]}] is missing (None or NaN), and {len(missing)} of {len(y)} labels are; "
+            "remove these texts and labels"
+        )

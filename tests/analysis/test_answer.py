@@ -1,0 +1,109 @@
+"""The answer in words: what to choose, how the others stand to it, how sure it is, and what settling it costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from report.studies import make_difference, make_recommendation
+from tunebench.analysis.analysis import Analysis
+from tunebench.analysis.answer import STANDINGS, answer_of, shortened, standings, trust_of, verdict_of
+from tunebench.analysis.recommend import Recommendation
+from tunebench.stats import Refusal
+from tunebench.stats.decisions import Verdict
+from tunebench.stats.power import SeedsToSettle
+
+
+def with_verdicts(verdicts: dict[int, Verdict], count: int = 5, **changes: Any) -> Recommendation:
+    found = make_recommendation(count, **changes)
+    return replace(
+        found,
+        alternatives=tuple(
+            replace(one, difference=make_difference(verdicts[i]) if i in verdicts else one.difference)
+            for i, one in enumerate(found.alternatives)
+        ),
+    )
+
+
+def analysis_of(*pairs: Any) -> Analysis:
+    return cast(Analysis, SimpleNamespace(pairs=pairs))
+
+
+def pair(first: str, second: str, more: SeedsToSettle | Refusal, size: int = 1_000) -> Any:
+    return SimpleNamespace(
+        first=SimpleNamespace(label=first, train_size=size),
+        second=SimpleNamespace(label=second, train_size=size),
+        more_seeds=more,
+    )
+
+
+def test_the_verdict_names_what_to_choose_and_how_the_others_stand_to_it() -> None:
+    found = with_verdicts({1: "equivalent", 3: "different", 4: "different"}, tie=("c0", "c1"))
+    assert verdict_of(found) == "Choose c0; as good within 0.5 points: c1; too close to call: c2; worse: c3, c4."
+    assert verdict_of(make_recommendation(1)) == "Choose c0; nothing else was compared."
+    assert verdict_of(make_recommendation(9)).endswith("too close to call: c1, c2, c3 and 5 more.")
+
+
+def test_a_small_but_real_difference_is_as_good_and_the_best_is_better_than_a_cheaper_choice() -> None:
+    small: Verdict = "equivalent and different (small but real)"
+    assert standings(with_verdicts({1: small}, 2, tie=("c0", "c1"))) == {"c1": "as good"}
+    assert standings(with_verdicts({1: "different"}, 2, strategy="c1", prefer="cost")) == {"c0": "better"}
+    assert standings(with_verdicts({}, 2, strategy="c1", prefer="cost")) == {"c0": "too close to call"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 18, 60])
+def test_every_other_candidate_has_one_standing(count: int) -> None:
+    found = standings(make_recommendation(count))
+    assert list(found) == [f"c{i}" for i in range(1, count)]
+    assert set(found.values()) <= set(STANDINGS)
+
+
+def test_the_answer_is_a_few_lines_whatever_the_number_of_candidates() -> None:
+    doubts = ("Trained too little: c4 at 1,000 labels (150 steps, " + "and so on, " * 40, "another one", "a third")
+    for count in (2, 18, 60):
+        found = make_recommendation(count, conclusive=False, doubts=doubts, beside="Beside it, nothing.")
+        lines = answer_of(analysis_of(), found).lines
+        assert len(lines) <= 6 and all(len(line) < 250 for line in lines)
+        assert (
+            lines[1]
+            == "  c0: macro F1 0.9000 [0.8900, 0.9100] with 1,000 labels at learning rate 1e-4; 1.0 min to train"
+        )
+        assert "Not conclusive: Trained too little: c4 at 1,000 labels … 2 more doubts." in lines
+
+
+def test_a_sentence_that_fits_is_whole_and_a_longer_one_ends_at_a_word() -> None:
+    assert shortened("Short.") == "Short."
+    for text in ("word " * 60, "One thing (" + "x" * 300):
+        found = shortened(text, 40)
+        assert len(found) <= 42 and found.endswith(" …") and text.startswith(found.removesuffix(" …"))
+    assert trust_of(make_recommendation(2)).startswith("Conclusive")
+
+
+def test_what_settling_costs_is_the_training_time_of_the_seeds_it_takes() -> None:
+    found = make_recommendation(2, conclusive=False, doubts=("open",))
+
+    def settling(more: SeedsToSettle | Refusal, **where: Any) -> str | None:
+        return answer_of(analysis_of(pair("c1", "c0", more, **where)), found).settling
+
+    four = SeedsToSettle(6, 4, "different", "4 more seeds: an even chance", "seeds", 0.95)
+    assert (
+        settling(four)
+        == "To settle c1 and c0: 4 more seeds of each, with an even chance, for about 8.1 min of training."
+    )
+    never = SeedsToSettle(None, None, None, "no number of seeds would", "seeds", 0.95)
+    assert settling(never) == "To settle c1 and c0: no number of seeds would; a larger test part might."
+    assert settling(Refusal("why")) is settling(four, size=500) is None
+    single = replace(found, alternatives=tuple(replace(one, seeds=1) for one in found.alternatives))
+    said = answer_of(analysis_of(), single).settling
+    assert (
+        said == "To learn more: one more seed of c0, c1 shows how much seeds vary, for about 2.0 min of training."
+    )
+    unknown = replace(single, alternatives=tuple(replace(one, costs={}) for one in single.alternatives))
+    assert (
+        answer_of(analysis_of(), unknown).settling
+        == "To learn more: one more seed of c0, c1 shows how much seeds vary."
+    )
+    assert answer_of(analysis_of(), make_recommendation(2)).settling is None
