@@ -59,7 +59,9 @@ FEW_STEPS, ENOUGH_STEPS = 100, 300
 Selection = Literal["validation", "last", "test"]
 Precision = Literal["fp32", "bf16"]
 Engine = Literal["fast", "reference"]
-Schedule = Literal["linear", "cosine", "constant"]
+Schedule = Literal["linear", "cosine", "constant", "cosine_with_restarts"]
+#: ``adamw`` is the Trainer's default. All but ``adafactor`` and it come from bitsandbytes.
+Optimizer = Literal["adamw", "adafactor", "lion", "adamw_8bit", "lion_8bit"]
 #: What is kept of a text that is too long: its beginning, its end, or some of both.
 Truncation = Literal["head", "tail", "head_tail"]
 BatchOrder = Literal["random", "by_length"]
@@ -80,6 +82,9 @@ class Frozen(BaseModel):
 #: A setting that another one switches on; while that is off, this one enters no run's id.
 ONLY_HEAD_TAIL: dict[str, Any] = ADDED_LATER | {"only_with": {"truncation": "head_tail"}}
 ONLY_FAST: dict[str, Any] = ADDED_LATER | {"only_with": {"engine": "fast"}}
+
+
+ONLY_RESTARTS: dict[str, Any] = ADDED_LATER | {"only_with": {"schedule": "cosine_with_restarts"}}
 
 
 class Recipe(Frozen):
@@ -145,6 +150,34 @@ class Recipe(Frozen):
         json_schema_extra=ADDED_LATER,
         description="exponent of the focal loss, which lowers the loss of texts that are right already; 0 is "
         "cross-entropy",
+    )
+    gradient_accumulation: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        json_schema_extra=ADDED_LATER,
+        description="batches whose gradients make one optimisation step",
+    )
+    max_steps: int = Field(
+        default=0,
+        ge=0,
+        le=10_000_000,
+        json_schema_extra=ADDED_LATER,
+        description="most optimisation steps of a run, whatever epochs say; 0 is no limit",
+    )
+    warmup_steps: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        json_schema_extra=ADDED_LATER,
+        description="optimisation steps in which the learning rate rises; in place of warmup_ratio",
+    )
+    restarts: int = Field(
+        default=2,
+        ge=1,
+        le=100,
+        json_schema_extra=ONLY_RESTARTS,
+        description="how often the learning rate begins anew; for schedule: cosine_with_restarts only",
     )
     oversampling: bool = Field(
         default=False,

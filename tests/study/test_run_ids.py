@@ -41,7 +41,16 @@ OTHER: dict[str, Any] = {
     "class_weights": "balanced",
     "focal_gamma": 2.0,
     "oversampling": True,
+    "gradient_accumulation": 2,
+    "max_steps": 50,
+    "warmup_steps": 5,
+    "restarts": 3,
     "evaluations_per_epoch": 7,
+}
+#: Settings that are refused without another one.
+SWITCHED_ON_BY: dict[str, dict[str, Any]] = {
+    "head_share": {"truncation": "head_tail"},
+    "restarts": {"schedule": "cosine_with_restarts"},
 }
 #: What reaches the strategies that do not train in the Trainer's way, as their backends read it.
 REACHING = {
@@ -79,7 +88,7 @@ def test_another_value_is_known_of_every_setting() -> None:
 def test_an_id_changes_with_what_reaches_the_run_and_with_nothing_else(kind: str) -> None:
     reaching = REACHING.get(kind, set(OTHER))
     for key, value in OTHER.items():
-        given: dict[str, Any] = {"truncation": "head_tail"} if key == "head_share" else {}  # refused without
+        given = SWITCHED_ON_BY.get(key, {})
         before, after = make(kind, **given), make(kind, **given | {key: value})
         assert (before.run_id != after.run_id) == (key in reaching), key
         assert as_schema_1(before).run_id != as_schema_1(after).run_id, f"schema 1 made an id of {key}"

@@ -45,11 +45,11 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def config(model: Path, data: Path, **changes: Any) -> StudyConfig:
+def config(model: Path, place: Path, **changes: Any) -> StudyConfig:
     raw = {
         "name": "uneven",
         "model": str(model),
-        "data": str(data),
+        "data": str(place),
         "strategies": {"full": {"learning_rate": 1e-3}},
         "train_sizes": [100],
         "seeds": [1],

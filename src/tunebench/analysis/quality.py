@@ -46,6 +46,13 @@ def calibrations(entry: Entry) -> list[Calibration]:
     return [calibration(entry.labels, logits, rng=np.random.default_rng(SEED)) for logits in entry.logits]
 
 
+def temperatures(entry: Entry) -> list[float]:
+    """Return the temperature of each seed's run; none where probabilities were not scaled."""
+    found = {cell.spec.seed: cell.record.temperature for cell in entry.cells if cell.record is not None}
+    own = [found.get(seed) for seed in entry.seeds]
+    return [1.0 if one is None else one for one in own] if any(own) else []
+
+
 def mean_probabilities(entry: Entry) -> np.ndarray:
     """Return probabilities averaged over seeds, shape ``(n, classes)``."""
     if entry.labels.ndim > 1:

@@ -25,6 +25,7 @@ _NAMED = 5
 #: LoRA's learning rate over that of full fine-tuning that needs no remark.
 _NEAR_TEN = (4, 25)
 
+SCALED = "Probabilities are of logits divided by a temperature, chosen on validation for each run."
 OPTIMISTIC = "Selected on test: optimistic. The split that chose the checkpoints also gives the scores."
 
 OWN_VALIDATION = (
@@ -54,6 +55,7 @@ def warnings_of(comparison: Comparison, noise: Sequence[str]) -> list[str]:
         *_damaged(comparison),
         *_selection(comparison),
         *_thresholds(comparison),
+        *_temperature(comparison),
         *test_access(comparison),
         *_seeds(comparison),
         *_absent(comparison),
@@ -79,6 +81,7 @@ def protocol_warnings(comparison: Comparison) -> list[str]:
         *_damaged(comparison),
         *_selection(comparison),
         *_thresholds(comparison),
+        *_temperature(comparison),
         *test_access(comparison),
         *_seeds(comparison),
         *_absent(comparison),
@@ -111,6 +114,12 @@ def _thresholds(comparison: Comparison) -> list[str]:
     if any(found is not None for found in tuned):
         return ["A label is given above its own threshold, chosen on validation; scores on validation are at 0.5."]
     return ["A label is given where its probability is above 0.5."]
+
+
+def _temperature(comparison: Comparison) -> list[str]:
+    """Say that probabilities were scaled after training."""
+    scaled = [cell for cell in comparison.scored if cell.record and cell.record.temperature is not None]
+    return [f"{SCALED} Scores on validation are of the logits as they were."] if scaled else []
 
 
 def _selection(comparison: Comparison) -> list[str]:

@@ -102,15 +102,12 @@ def check_task(study: StudyConfig, task: Task) -> list[TunebenchError]:
                 fix=f"set metric: {task.default_metric}",
             )
         )
-    if study.thresholds == "tuned" and (not task.thresholded or study.selection != "validation"):
-        needs = "a validation part to choose on" if task.thresholded else "several labels a text"
-        errors.append(
-            ConfigError(
-                f"thresholds: tuned needs {needs}.",
-                value=f"selection: {study.selection}" if task.thresholded else task.label,
-                fix="remove thresholds" + (", or set selection: validation" if task.thresholded else ""),
-            )
-        )
+    if study.thresholds == "tuned":
+        needs = None if task.thresholded else "several labels a text"
+        errors += _chosen_on_validation("thresholds: tuned", study, task, needs)
+    if study.calibration == "temperature":
+        needs = None if task.labelled else "probabilities, and a number has none"
+        errors += _chosen_on_validation("calibration: temperature", study, task, needs)
     for label, config in study.strategies.items():
         strategy = STRATEGIES[config.kind]
         tasks = strategy.tasks
@@ -134,6 +131,29 @@ def check_task(study: StudyConfig, task: Task) -> list[TunebenchError]:
                 )
             )
     return errors
+
+
+def _chosen_on_validation(setting: str, study: StudyConfig, task: Task, needs: str | None) -> list[TunebenchError]:
+    """Return an error where nothing can be chosen on validation after training.
+
+    Args:
+        setting: What asks for it.
+        study: The study.
+        task: What is learned.
+        needs: What the task lacks for it; None where it lacks nothing.
+    """
+    remove = f"remove {setting.partition(':')[0]}"
+    if needs is not None:
+        return [ConfigError(f"{setting} needs {needs}.", value=task.label, fix=remove)]
+    if study.selection == "validation":
+        return []
+    return [
+        ConfigError(
+            f"{setting} needs a validation part to choose on.",
+            value=f"selection: {study.selection}",
+            fix=f"{remove}, or set selection: validation",
+        )
+    ]
 
 
 def check_runs(specs: Sequence[RunSpec], architectures: Mapping[str, Architecture]) -> list[TunebenchError]:
@@ -188,6 +208,15 @@ def check_processes(specs: Sequence[RunSpec], processes: int, device: str) -> No
                 value=f"batch_size: {size}",
                 allowed=f"a multiple of {processes}",
                 fix="change batch_size or --processes",
+            )
+        )
+    if any(spec.gradient_accumulation > 1 for spec in trained):
+        errors.append(
+            PlanError(
+                "Several processes share one batch a step; they do not accumulate gradients over more.",
+                value=f"processes: {processes}",
+                allowed="gradient_accumulation: 1, or one process",
+                fix="set a larger batch_size and gradient_accumulation: 1, or leave out --processes",
             )
         )
     if device == "cuda":

@@ -1,7 +1,8 @@
-"""What the recipe asks for about labels of unequal size, against the data and the strategies."""
+"""What the recipe asks for, against the data, the strategies and what is installed."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 
 from tunebench.data import TextDataset
@@ -17,7 +18,7 @@ _NOTED = ("class_weights", "focal_gamma", "oversampling")
 
 def check_recipes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchError]:
     """Return which weights name no label of the data, and what the task has no use for."""
-    errors: dict[str, TunebenchError] = {}
+    errors: dict[str, TunebenchError] = {error.what: error for error in _optimizer(study)}
     for label, config in study.strategies.items():
         recipe, idle = study.recipe_of(config), without_effect(config.kind)
         asked = [key for key in _NOTED if getattr(recipe, key) and key not in idle]
@@ -26,6 +27,20 @@ def check_recipes(study: StudyConfig, dataset: TextDataset) -> list[TunebenchErr
             error.what: error for error in _refusals(label, recipe, asked, dataset) if error.what not in errors
         }
     return list(errors.values())
+
+
+def _optimizer(study: StudyConfig) -> list[TunebenchError]:
+    reached = any("optimizer" not in without_effect(config.kind) for config in study.strategies.values())
+    if not reached or study.optimizer in ("adamw", "adafactor") or importlib.util.find_spec("bitsandbytes"):
+        return []
+    return [
+        PlanError(
+            f"optimizer: {study.optimizer} comes from bitsandbytes, which is not installed.",
+            value=study.optimizer,
+            allowed="adamw, adafactor",
+            fix="pip install bitsandbytes, or choose one of these",
+        )
+    ]
 
 
 def _refusals(label: str, recipe: Recipe, asked: list[str], dataset: TextDataset) -> list[TunebenchError]:

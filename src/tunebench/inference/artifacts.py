@@ -32,6 +32,7 @@ from tunebench.models.reference import ModelRef
 from tunebench.models.weights import tensor_shapes
 from tunebench.recipe import Recipe, Truncation
 from tunebench.store.imported import trained_here
+from tunebench.store.live import is_finite
 from tunebench.store.run_folder import RunFolder, is_run_id
 from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec
@@ -73,6 +74,7 @@ class Artifact:
         base: An adapter's base; None for the other formats.
         run: The run, where the folder is that of a run.
         inputs: What a text is; None where the folder does not say.
+        temperature: What logits are divided by; None for nothing.
         task: What was learned.
     """
 
@@ -86,6 +88,7 @@ class Artifact:
     base: ModelRef | None = None
     run: RunSpec | None = None
     inputs: Inputs | None = None
+    temperature: float | None = None
     task: Task = CLASSIFICATION
 
     @property
@@ -167,6 +170,7 @@ def _describe_run(folder: Path) -> Artifact:
         base=checked_base(spec.model) if wrapped else None,
         run=spec,
         task=record.task,
+        temperature=record.temperature,
         inputs=spec.data.inputs or ONE_TEXT,
     )
 
@@ -183,6 +187,7 @@ def _describe_linear(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         truncation="head",
         head_share=Recipe.model_fields["head_share"].default,
         task=linear.task,
+        temperature=linear.temperature,
         inputs=_inputs(facts, folder),
     )
 
@@ -248,6 +253,7 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         head_share=head_share,
         base=base,
         task=task,
+        temperature=_temperature(facts, folder),
         inputs=_inputs(facts, folder),
     )
 
@@ -303,6 +309,7 @@ def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Art
         truncation=truncation,
         head_share=head_share,
         task=task,
+        temperature=_temperature(facts, folder),
         inputs=_inputs(facts, folder),
     )
 
@@ -317,6 +324,18 @@ def _task(problem_type: str | None, facts: Mapping[str, Any], folder: Path) -> T
             value=f"{folder / EXPORT_FILE}: {facts['thresholds']}",
             allowed="numbers between 0 and 1, one a label, of a model of several labels a text",
         ) from None
+
+
+def _temperature(facts: Mapping[str, Any], folder: Path) -> float | None:
+    """Return what the logits of an export are divided by."""
+    found = facts.get("temperature")
+    if found is None or (is_finite(found) and found > 0):
+        return found
+    raise ModelError(
+        "The export names a temperature that is none.",
+        value=f"{folder / EXPORT_FILE}: {found}",
+        allowed="a number above 0, or null",
+    )
 
 
 def _configured_classes(config: Mapping[str, Any]) -> int:

@@ -19,6 +19,7 @@ from tunebench.inference.restore import merge_adapter, restore_model, restore_te
 from tunebench.inference.texts import checked_texts
 from tunebench.models.architectures import ARCHITECTURES, architecture_of
 from tunebench.models.loading import load_tokenizer
+from tunebench.tasks.temperature import tempered
 
 if TYPE_CHECKING:
     import torch
@@ -197,7 +198,7 @@ class Predictor:
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         for chosen in batches_by_length(lengths, batch_tokens=batch_tokens):
             logits[chosen] = self._forward(collator.pad([rows[i] for i in chosen]))
-        return logits
+        return tempered(logits, self.artifact.temperature)
 
     def predict(self, texts: Sequence[Text]) -> np.ndarray:
         """Return the name of the likeliest label of each text, ``(texts,)``; see :meth:`predict_logits`.
@@ -248,7 +249,7 @@ class TextPredictor(Predictor):
         """Return the logits of what :meth:`encode` gave; see :meth:`Predictor.predict_logits`."""
         if not len(rows):
             return np.empty((0, len(self.label_names)), dtype=np.float32)
-        return self.text_model.logits_of(rows, batch_tokens=batch_tokens)
+        return tempered(self.text_model.logits_of(rows, batch_tokens=batch_tokens), self.artifact.temperature)
 
 
 def predictor_of_run(artifact: Artifact) -> tuple[Predictor, Any, Path | None]:

@@ -117,6 +117,11 @@ class ImportedRun(Frozen):
     class_weights: None = None
     focal_gamma: None = None
     oversampling: None = None
+    gradient_accumulation: None = None
+    max_steps: None = None
+    warmup_steps: None = None
+    restarts: None = None
+    calibration: None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -202,7 +207,8 @@ class ImportedRun(Frozen):
 _IN_ID = frozenset(ImportedRun.model_fields) - {
     *("origin", "not_in_id", "label", "content"),
     *("copies", "base_head", "metric", "splits", "task", "thresholds"),
-    *("class_weights", "focal_gamma", "oversampling"),
+    *("class_weights", "focal_gamma", "oversampling", "calibration"),
+    *("gradient_accumulation", "max_steps", "warmup_steps", "restarts"),
 }
 
 

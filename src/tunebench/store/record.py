@@ -160,6 +160,11 @@ class RunRecord(Part):
         default=None,
         description="chosen on validation, one a label, above which it is given; None: 0.5, or a task without any",
     )
+    temperature: float | None = Field(
+        default=None,
+        description="chosen on validation; stored predictions and all probabilities are of logits divided by it. "
+        "None: of the logits as they are",
+    )
     imported: Provenance | None = Field(default=None, description="only of a run that was imported")
 
     @property

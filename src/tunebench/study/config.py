@@ -20,11 +20,12 @@ from pydantic import (
 )
 
 from tunebench.data.reference import Copies, DataConfig, SplitRef
-from tunebench.recipe import Frozen, Recipe, Selection, without_neutral
+from tunebench.recipe import Frozen, Optimizer, Recipe, Selection, without_neutral
 from tunebench.strategies import STRATEGIES
 from tunebench.study.models_axis import AT, with_models
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_names
+from tunebench.tasks.temperature import Calibration
 from tunebench.tasks.thresholds import Thresholds
 
 #: Of a strategy; with its model behind the sign.
@@ -151,6 +152,9 @@ _NOT_TOGETHER = (
 )
 
 
+_NO_RESTARTS = "has no effect without schedule: cosine_with_restarts; remove it, or set both"
+
+
 def _reaches(key: str, kind: str) -> bool:
     """Tell whether a setting of the recipe reaches a kind of strategy."""
     keys = STRATEGIES[kind].recipe_keys
@@ -229,7 +233,13 @@ class StudyConfig(Recipe):
         "label on validation",
     )
 
-    optimizer: Literal["adamw"] = "adamw"
+    calibration: Calibration = Field(
+        default="none",
+        description="temperature divides the logits by a number that is chosen on validation, so that "
+        "probabilities fit how often they are right",
+    )
+
+    optimizer: Optimizer = "adamw"
     evaluations_per_epoch: int = Field(default=2, ge=1, le=100)
 
     search: Search = Field(default_factory=Search)
@@ -290,6 +300,7 @@ class StudyConfig(Recipe):
         self._check_head_share()
         self._check_patience()
         self._check_losses()
+        self._check_steps()
         self._check_draws()
         self._check_cells()
         return self
@@ -383,6 +394,33 @@ class StudyConfig(Recipe):
                 both = (getattr(recipe, key) and _reaches(key, strategy.kind) for key in (first, second))
                 if all(both):
                     raise ValueError(f"{first} and {second} (strategy {label}) {why}; remove one of them")
+
+    def _check_steps(self) -> None:
+        """Refuse numbers of steps that contradict each other, and restarts of a schedule that has none."""
+        if self.restarts != Recipe.model_fields["restarts"].default and not any(
+            self.recipe_of(strategy).schedule == "cosine_with_restarts" for strategy in self.strategies.values()
+        ):
+            raise ValueError(f"restarts {_NO_RESTARTS}")
+        for label, strategy in self.strategies.items():
+            recipe = self.recipe_of(strategy)
+            if not _reaches("max_steps", strategy.kind):
+                continue
+            if "restarts" in strategy.recipe and recipe.schedule != "cosine_with_restarts":
+                raise ValueError(f"restarts (strategy {label}) {_NO_RESTARTS}")
+            if recipe.warmup_steps and recipe.warmup_ratio:
+                raise ValueError(
+                    f"warmup_steps and warmup_ratio (strategy {label}) say the same twice; remove one of them"
+                )
+            if 0 < recipe.max_steps < recipe.min_steps:
+                raise ValueError(
+                    f"max_steps: {recipe.max_steps} (strategy {label}) is below min_steps: {recipe.min_steps}; "
+                    "remove one of them"
+                )
+            if recipe.max_steps and recipe.warmup_steps >= recipe.max_steps:
+                raise ValueError(
+                    f"warmup_steps: {recipe.warmup_steps} (strategy {label}) leaves no step of max_steps: "
+                    f"{recipe.max_steps} at the full learning rate; lower it"
+                )
 
     def recipe_of(self, strategy: StrategyConfig) -> Recipe:
         """Return the recipe of one strategy: the study's, with what the strategy sets itself."""

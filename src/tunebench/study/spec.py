@@ -21,6 +21,7 @@ from tunebench.recipe import (
     ADDED_LATER,
     ONLY_FAST,
     ONLY_HEAD_TAIL,
+    ONLY_RESTARTS,
     BatchOrder,
     ClassWeights,
     Engine,
@@ -38,6 +39,7 @@ from tunebench.study.config import StudyConfig
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import TASKS
+from tunebench.tasks.temperature import Calibration
 from tunebench.tasks.thresholds import Thresholds
 
 #: Raised whenever the meaning of a spec changes; part of every run id. In schema 1 an id was made of all settings;
@@ -45,7 +47,9 @@ from tunebench.tasks.thresholds import Thresholds
 SCHEMA_VERSION = 2
 
 #: Fields that a run takes over from its study unchanged.
-_COMMON = frozenset({"copies", "selection", "evaluations_per_epoch", "optimizer", "metric", "thresholds"})
+_COMMON = frozenset(
+    {"copies", "selection", "evaluations_per_epoch", "optimizer", "metric", "thresholds", "calibration"}
+)
 
 
 class RunSpec(Frozen):
@@ -105,6 +109,10 @@ class RunSpec(Frozen):
     patience: int = Field(default=0, json_schema_extra=ADDED_LATER)
     class_weights: ClassWeights | None = Field(default=None, json_schema_extra=ADDED_LATER)
     focal_gamma: float = Field(default=0.0, json_schema_extra=ADDED_LATER)
+    gradient_accumulation: int = Field(default=1, json_schema_extra=ADDED_LATER)
+    max_steps: int = Field(default=0, json_schema_extra=ADDED_LATER)
+    warmup_steps: int = Field(default=0, json_schema_extra=ADDED_LATER)
+    restarts: int = Field(default=2, json_schema_extra=ONLY_RESTARTS)
     oversampling: bool = Field(default=False, json_schema_extra=ADDED_LATER)
     metric: str = Field(
         default=DEFAULT_METRIC,
@@ -112,6 +120,7 @@ class RunSpec(Frozen):
         description="selects the checkpoint and the learning rate",
     )
     thresholds: Thresholds = Field(default="fixed", json_schema_extra=ADDED_LATER)
+    calibration: Calibration = Field(default="none", json_schema_extra=ADDED_LATER)
     without_effect: tuple[str, ...] = Field(
         default=(),
         json_schema_extra=ADDED_LATER,
@@ -181,6 +190,16 @@ class RunSpec(Frozen):
     def epochs_at(self, steps_per_epoch: int) -> int:
         """Return the epochs that are planned: as many more than :attr:`epochs` as ``min_steps`` asks for."""
         return max(self.epochs, math.ceil(self.min_steps / steps_per_epoch))
+
+    @property
+    def texts_per_step(self) -> int:
+        """Texts that one optimisation step learns from."""
+        return self.batch_size * self.gradient_accumulation
+
+    def steps_at(self, steps_per_epoch: int) -> int:
+        """Return the optimisation steps that are planned, over all epochs."""
+        steps = steps_per_epoch * self.epochs_at(steps_per_epoch)
+        return min(steps, self.max_steps) if self.max_steps else steps
 
     @property
     def own_validation(self) -> bool:

@@ -17,7 +17,9 @@ from tunebench.machine.clock import Clock, ContentionMeter, median
 from tunebench.recipe import Engine
 from tunebench.store.live import Progress
 from tunebench.store.record import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing, now
+from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
+from tunebench.tasks.temperature import tempered, tuned_temperature
 from tunebench.tasks.thresholds import tuned_thresholds
 from tunebench.training.attempt import Attempt
 from tunebench.training.backend import Predicted
@@ -51,6 +53,7 @@ class Trained:
         packages: Whose versions the record names, beside those of every run.
         settings: What else the record says of the machine and the engine.
         world_size: Processes that trained together.
+        temperature: What the logits of the test part are divided by already; None for nothing.
         validated: Labels and logits of the validation texts, of the weights that are kept; None where there are
             none, or nobody asks.
     """
@@ -75,6 +78,24 @@ class Trained:
     settings: dict[str, Any] = field(default_factory=dict)
     world_size: int = 1
     validated: tuple[np.ndarray, np.ndarray] | None = None
+    temperature: float | None = None
+
+
+def asks_validation(spec: RunSpec) -> bool:
+    """Tell whether something is chosen on predictions of validation texts after training."""
+    return spec.thresholds == "tuned" or spec.calibration == "temperature"
+
+
+def temperature_of(spec: RunSpec, validated: tuple[np.ndarray, np.ndarray] | None) -> float | None:
+    """Return the temperature of a run; None where none is asked for, or nothing can choose it.
+
+    Args:
+        spec: The run.
+        validated: Labels and logits of validation texts.
+    """
+    if spec.calibration != "temperature" or validated is None:
+        return None
+    return tuned_temperature(TASKS[spec.task], *validated)
 
 
 class RunMeasurements:
@@ -125,9 +146,12 @@ class RunMeasurements:
         names, scores = dataset.label_names, None
         thresholds = None
         if spec.thresholds == "tuned" and trained.validated is not None:
-            thresholds = tuned_thresholds(*trained.validated)
+            truth, logits = trained.validated
+            thresholds = tuned_thresholds(truth, tempered(logits, trained.temperature))
         elif spec.thresholds == "tuned" and not trained.pruned and self._writes:
             attempt.folder.note("thresholds stay at 0.5: there are no predictions of validation texts")
+        if spec.calibration != "none" and trained.temperature is None and not trained.pruned and self._writes:
+            attempt.folder.note("probabilities are not scaled: there are no predictions of validation texts")
         if test is not None:
             scores = TASKS[spec.task].at(thresholds).score(test[1], test[0], names, spec.metric)
         return RunRecord(
@@ -147,6 +171,7 @@ class RunMeasurements:
             examples=describe_parts(dataset, parts),
             scores=scores,
             thresholds=thresholds,
+            temperature=trained.temperature,
             selected=trained.selected,
             timing=self._timing(trained, cpu_seconds, None if test is None else test[2]),
             cost=Cost(

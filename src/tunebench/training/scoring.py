@@ -10,6 +10,7 @@ from tunebench.machine.settings import Execution
 from tunebench.store.record import RunRecord, TestAccess, now
 from tunebench.store.run_folder import RunFolder
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.temperature import tempered
 from tunebench.training.parts import run_parts
 from tunebench.training.registry import backend_of
 
@@ -48,6 +49,7 @@ def score_run(
     devices.set_threads(devices.threads_of(execution))
     parts = run_parts(spec, dataset)
     logits, labels, seconds = backend_of(spec.kind).predict_test(spec, dataset, parts, folder, device)
+    logits = tempered(logits, record.temperature)
     folder.write_predictions(logits=logits, labels=labels, indices=parts.test)
     scored = record.model_copy(
         update={

@@ -35,9 +35,10 @@ _ABOVE_THRESHOLDS = (
     "",
     f'facts = json.loads(Path("PATH/{LINEAR_FILE}").read_text(encoding="utf-8"))',
     'known = list(zip(facts["label_names"], facts["thresholds"]))',
+    'temperature = facts.get("temperature") or 1',
     "# The sigmoid of a score is the label's probability.",
     "found = [",
-    "    [name for (name, least), score in zip(known, row) if 1 / (1 + exp(-score)) > least]",
+    "    [name for (name, least), score in zip(known, row) if 1 / (1 + exp(-score / temperature)) > least]",
     "    for row in scores",
     "]",
 )
@@ -54,7 +55,7 @@ class LinearExporter(Exporter):
 
     def write(self, model: Any, folder: Path, artifact: Artifact) -> None:
         """Write all files, the tokenizer included; see :meth:`Exporter.write`."""
-        write_linear(model, folder, artifact.label_names, artifact.task)
+        write_linear(model, folder, artifact.label_names, artifact.task, artifact.temperature)
 
     def how_to_load(self, artifact: Artifact, cut: Cut | None, folder: Path) -> str:
         """Return the lines for scikit-learn or Transformers; see :meth:`Exporter.how_to_load`."""

@@ -237,6 +237,7 @@ def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
         "seed": spec.seed,
         "label_names": list(spec.data.label_names),
         "thresholds": source.record.thresholds,
+        "temperature": source.record.temperature,
         "max_length": source.artifact.max_length,
         "truncation": None if source.artifact.max_length is None else spec.truncation,
         "head_share": spec.head_share if spec.truncation == "head_tail" else None,

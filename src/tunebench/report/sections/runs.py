@@ -93,6 +93,8 @@ def study_of_run(cell: Cell) -> StudyConfig | None:
         copies=spec.copies,
         selection=spec.selection,
         metric=spec.metric,
+        thresholds=spec.thresholds,
+        calibration=spec.calibration,
         evaluations_per_epoch=spec.evaluations_per_epoch,
     )
 

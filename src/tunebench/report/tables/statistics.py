@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Group, states
 from tunebench.analysis.costs import COSTS, cost_interval, cost_of
 from tunebench.analysis.evidence import Entry
-from tunebench.analysis.quality import ONLY_EXCLUSIVE
+from tunebench.analysis.quality import ONLY_EXCLUSIVE, calibrations, temperatures
 from tunebench.analysis.warnings import OPTIMISTIC, test_access, unequal_rates
 from tunebench.formatting import fixed, integer, learning_rate, p_value, signed, significant
 from tunebench.report.tables.registry import RATE, SELECTION, SIZE, STRATEGY, N, of_labels, register, score_columns
@@ -229,6 +232,28 @@ def _crossing(first: str, second: str, found: Any) -> str:
     return f"the curves cross near {_labels(found.size)} labels; below, {leads} leads"
 
 
+#: What probabilities were like before they were scaled.
+_BEFORE = (
+    Column("temperature", "Temperature", show=significant(3)),
+    Column("ece_unscaled", "ECE, equal mass, before scaling", show=fixed(4)),
+    Column("log_loss_unscaled", "Log loss before scaling", "nats", show=fixed(4)),
+)
+
+
+def _before_scaling(entry: Entry) -> dict[str, float]:
+    """Return the means over seeds of :data:`_BEFORE`; nothing where no probabilities were scaled."""
+    scales = temperatures(entry)
+    if not scales:
+        return {}
+    raw = replace(entry, logits=entry.logits * np.array(scales, dtype=np.float32)[:, None, None])
+    found = calibrations(raw)
+    return {
+        "temperature": statistics.fmean(scales),
+        "ece_unscaled": statistics.fmean(one.equal_mass.value for one in found),
+        "log_loss_unscaled": statistics.fmean(one.log_loss.estimate for one in found),
+    }
+
+
 @register("calibration", applies=of_labels)
 def calibration(analysis: Analysis) -> ReportTable:
     """Return how far probabilities can be believed: means over seeds."""
@@ -240,12 +265,14 @@ def calibration(analysis: Analysis) -> ReportTable:
         Column("ece_width", "ECE, equal width", show=fixed(4)),
         Column("brier", "Brier", show=fixed(4)),
         Column("log_loss", "Log loss", "nats", show=fixed(4)),
+        *(_BEFORE if any(map(temperatures, analysis.entries)) else ()),
         N,
     )
     rows = []
     for entry, found in analysis.calibrations:
         rows.append(
             key_of(entry)
+            | _before_scaling(entry)
             | {
                 "ece": statistics.fmean(one.equal_mass.value for one in found),
                 "if_calibrated": statistics.fmean(one.equal_mass.if_calibrated for one in found),

@@ -150,9 +150,9 @@ def estimate_encoder(
         measured: Whether the profile was measured.
     """
     rates, lengths = profile.rates, profile.lengths
-    steps_per_epoch = math.ceil(train / spec.batch_size)
-    epochs = spec.epochs_at(steps_per_epoch)
-    steps = steps_per_epoch * epochs
+    steps_per_epoch = math.ceil(train / spec.texts_per_step)
+    steps = spec.steps_at(steps_per_epoch)
+    epochs = steps / steps_per_epoch
     used = _prefix_use(spec, profile, kept, texts=trained_count(spec) + validation + spec.test_size)
     work = profile.workload if used is None else profile.workload.above(used.layers)
     flops = train * epochs * _mean(spec, profile.trained_lengths, work.step)

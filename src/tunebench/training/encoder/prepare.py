@@ -42,6 +42,15 @@ if TYPE_CHECKING:
     from tunebench.strategies import StepHook
 
 
+#: What the Trainer calls the optimisers.
+_OPTIMIZERS = {
+    "adafactor": "adafactor",
+    "lion": "lion_32bit",
+    "adamw_8bit": "adamw_bnb_8bit",
+    "lion_8bit": "lion_8bit",
+}
+
+
 @dataclass
 class Prepared:
     """A model ready to train, and what is known of it."""
@@ -140,18 +149,24 @@ def training_arguments(
         evaluates: Whether there is a split to select on.
         autocast: Whether the Trainer's own bf16 autocast is wanted.
     """
-    epochs = spec.epochs_at(steps_per_epoch)
-    total = steps_per_epoch * epochs
+    total = spec.steps_at(steps_per_epoch)
+    # What is at its usual value is left to the Trainer.
+    options: dict[str, Any] = {} if spec.optimizer == "adamw" else {"optim": _OPTIMIZERS[spec.optimizer]}
+    if spec.max_steps:
+        options["max_steps"] = total
+    if spec.schedule == "cosine_with_restarts":
+        options["lr_scheduler_kwargs"] = {"num_cycles": spec.restarts + 1}
     arguments = TrainingArguments(
         output_dir=str(output),
         seed=spec.seed,
-        num_train_epochs=epochs,
+        num_train_epochs=spec.epochs_at(steps_per_epoch),
+        gradient_accumulation_steps=spec.gradient_accumulation,
         per_device_train_batch_size=spec.batch_size // process_group.size(),
         per_device_eval_batch_size=spec.batch_size // process_group.size(),
         learning_rate=spec.learning_rate,
         weight_decay=spec.weight_decay,
         lr_scheduler_type=spec.schedule,
-        warmup_steps=math.ceil(total * spec.warmup_ratio),
+        warmup_steps=spec.warmup_steps or math.ceil(total * spec.warmup_ratio),
         max_grad_norm=spec.max_grad_norm,
         label_smoothing_factor=spec.label_smoothing,
         eval_strategy="steps" if evaluates else "no",
@@ -170,6 +185,7 @@ def training_arguments(
         # Among several processes: our parameters are all used, and each process's part is weighted by us.
         ddp_find_unused_parameters=False,
         average_tokens_across_devices=False,
+        **options,
     )
     # One process uses one device: left alone, the Trainer would spread each batch over all GPUs it sees, and
     # multiply the batch size by their number.

@@ -27,6 +27,7 @@ from tunebench.store.record import RunRecord, Selected
 from tunebench.store.run_folder import RunFolder
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
+from tunebench.tasks.temperature import tempered
 from tunebench.training.attempt import Attempt, Interrupted, Pruned
 from tunebench.training.backend import Predicted
 from tunebench.training.encoder.callbacks import RunContext
@@ -41,7 +42,7 @@ from tunebench.training.encoder.prepare import (
 from tunebench.training.encoder.trainer import EngineSetup, StudyTrainer
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.imbalance import label_weights, said_weights, texts_per_epoch
-from tunebench.training.measurements import RunMeasurements, Trained
+from tunebench.training.measurements import RunMeasurements, Trained, asks_validation, temperature_of
 from tunebench.training.parts import run_parts, trained_count, validation_count
 
 if TYPE_CHECKING:
@@ -91,17 +92,18 @@ def train(attempt: Attempt) -> RunRecord:
         process_group.barrier()  # the best weights are written by the first, and read by all
         selected = _select(spec, trainer, folder)
         test: Predicted | None = None
-        validated = None
+        validated = temperature = None
         if not pruned:
             restore_unit(prepared.model, prepared.architecture, trainer.context.scale)
             if prepared.fast is not None:
                 prepared.fast.refresh(everything=True)
             if process_group.is_first():
                 checkpoints.save_weights(folder.weights, prepared.model)
-            if spec.thresholds == "tuned" and selection_set is not None:
+            if asks_validation(spec) and selection_set is not None:
                 validated = selection_set.labels, trainer.logits(selection_set)
+                temperature = temperature_of(spec, validated)
             if attempt.scores_test:
-                test = _score(trainer, test_set)
+                test = _score(trainer, test_set, temperature)
                 if process_group.is_first():
                     folder.write_predictions(logits=test[0], labels=test[1], indices=parts.test)
         process_group.barrier()
@@ -127,6 +129,7 @@ def train(attempt: Attempt) -> RunRecord:
         | said_weights(weights, dataset.label_names),
         world_size=process_group.size(),
         validated=validated,
+        temperature=temperature,
     )
     return measured.finish(trained, dataset=dataset, parts=parts, test=test)
 
@@ -150,7 +153,7 @@ def _trainer(
 ) -> StudyTrainer:
     """Return the Trainer of a run, its trackers attached."""
     spec, (train_set, selection_set) = attempt.spec, sets
-    steps_per_epoch = math.ceil(len(train_set) / spec.batch_size)
+    steps_per_epoch = math.ceil(len(train_set) / spec.texts_per_step)
     arguments = training_arguments(
         spec,
         output=output,
@@ -189,7 +192,7 @@ def _trainer(
         ),
         loss=loss,
         multiplier=prepared.multiplier,
-        hook=prepared.step_hook(steps_per_epoch * spec.epochs_at(steps_per_epoch)),
+        hook=prepared.step_hook(spec.steps_at(steps_per_epoch)),
     )
     if process_group.is_first():
         for callback in attempt.callbacks(attempt.folder):
@@ -208,9 +211,9 @@ def _learn(trainer: StudyTrainer, folder: RunFolder) -> bool:
     return False
 
 
-def _score(trainer: StudyTrainer, test_set: TokenDataset) -> Predicted:
+def _score(trainer: StudyTrainer, test_set: TokenDataset, temperature: float | None) -> Predicted:
     start = time.monotonic()
-    logits = trainer.logits(test_set, phase="test")
+    logits = tempered(trainer.logits(test_set, phase="test"), temperature)
     return logits, test_set.labels, time.monotonic() - start
 
 

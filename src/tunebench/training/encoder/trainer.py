@@ -71,6 +71,8 @@ class StudyTrainer(Trainer):
         hook: What the strategy does at every step; its state goes into checkpoints.
     """
 
+    #: Whatever the model accepts: a loss is the mean of its batch.
+    loss_is_scaled_for_ga = False
     control: Any
     optimizer: Any
 
@@ -104,6 +106,7 @@ class StudyTrainer(Trainer):
         self.meters = Meters()
         #: Step of the best weights that the checkpoint on disk goes with.
         self._named: int | None = None
+        self._step_texts, self._batch_texts, self._first_of_step = 0, 0, True
         self.engine, self.context, self.collator, self.hook = engine, context, collator, hook
         self.workload = engine.workload
         self._metric = context.task.metrics[context.metric]
@@ -145,8 +148,15 @@ class StudyTrainer(Trainer):
 
     @property
     def _batch_size(self) -> int:
-        """Texts a step, over all processes."""
-        return int(self.args.train_batch_size) * process_group.size()
+        """Texts a step, over all processes and all batches of the step."""
+        batches = process_group.size() * int(self.args.gradient_accumulation_steps)
+        return int(self.args.train_batch_size) * batches
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """Remember how many texts the step has whose batches these are."""
+        batches, items = super().get_batch_samples(*args, **kwargs)
+        self._step_texts, self._first_of_step = sum(len(batch["labels"]) for batch in batches), True
+        return batches, items
 
     def get_train_dataloader(self) -> Any:
         """Share batches with the other processes, if there are any.
@@ -172,8 +182,15 @@ class StudyTrainer(Trainer):
         )
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        """Weight this process's part, so that the mean over processes is the mean over the batch's texts."""
+        """Weight a part of a step's texts, so that the mean over the parts is the mean over the texts.
+
+        A part is what one process computes, or one of several batches whose gradients add up.
+        """
         loss = super().compute_loss(*args, **kwargs)
+        if self.model.training and self.args.gradient_accumulation_steps > 1:
+            # The Trainer takes the mean over the step's batches, of which the last may have fewer texts.
+            share = self._batch_texts * self.current_gradient_accumulation_steps / self._step_texts
+            return (loss[0] * share, loss[1]) if isinstance(loss, tuple) else loss * share
         if process_group.size() == 1 or not self.model.training:
             return loss
         mine, whole = counted(self.state.global_step, texts=len(self.train_dataset), batch_size=self._batch_size)
@@ -182,9 +199,14 @@ class StudyTrainer(Trainer):
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Take the step, with masks tied to it, and count what it used."""
-        if self.engine.fast is not None:
+        if self.engine.fast is not None and self._first_of_step:
+            # The other batches of the step go on in the same stream of masks.
             self.engine.fast.start_step(self.state.global_step)
+        self._first_of_step = False
         texts, length = inputs["input_ids"].shape
+        if self.args.gradient_accumulation_steps > 1:
+            # A model that is told of the step's items would divide by them itself.
+            self._batch_texts, num_items_in_batch = texts, None
         tokens = int(inputs["attention_mask"].sum())
         if process_group.size() > 1:
             # Tied to the step, so that a resumed run draws the masks that it would have drawn.

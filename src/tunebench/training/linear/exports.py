@@ -10,6 +10,7 @@ from typing import Any
 
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import read_json, write_json
+from tunebench.store.live import is_finite
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.registry import TASKS
@@ -34,15 +35,23 @@ class LinearFacts:
         label_names: One name a class, in the order of the logits.
         settings: What else it takes to read the folder.
         task: What was learned.
+        temperature: What the logits are divided by; None for nothing.
     """
 
     features: str
     label_names: tuple[str, ...]
     settings: Mapping[str, Any]
     task: Task = CLASSIFICATION
+    temperature: float | None = None
 
 
-def write_linear(model: TextModel, folder: Path, label_names: tuple[str, ...], task: Task = CLASSIFICATION) -> None:
+def write_linear(
+    model: TextModel,
+    folder: Path,
+    label_names: tuple[str, ...],
+    task: Task = CLASSIFICATION,
+    temperature: float | None = None,
+) -> None:
     """Write a classifier into an empty folder.
 
     Args:
@@ -50,10 +59,13 @@ def write_linear(model: TextModel, folder: Path, label_names: tuple[str, ...], t
         folder: The folder.
         label_names: One name a class, in the order of the logits.
         task: What was learned.
+        temperature: What the logits are divided by; None for nothing.
     """
     facts = model.export(folder, LINEAR_WEIGHTS)
     if task.name != CLASSIFICATION.name:
         facts |= {"task": task.name, "thresholds": getattr(task.outputs, "thresholds", None)}
+    if temperature is not None:
+        facts |= {"temperature": temperature}
     whole = {"version": _VERSION, "features": model.features_name, "label_names": list(label_names)} | facts
     write_json(folder / LINEAR_FILE, whole)
 
@@ -71,6 +83,9 @@ def linear_facts(folder: Path) -> LinearFacts:
         task = TASKS[whole.pop("task", CLASSIFICATION.name)].at(whole.pop("thresholds", None))
         if not isinstance(names, list) or len(names) < (2 if task.labelled else 1):
             raise TypeError("label_names are two or more")
+        temperature = whole.pop("temperature", None)
+        if temperature is not None and not (is_finite(temperature) and temperature > 0):
+            raise TypeError("temperature is a number above 0")
     except (StoreError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The linear classifier's {LINEAR_FILE} is damaged: {error}", value=str(path)) from None
     if version != _VERSION or features not in _READERS:
@@ -80,7 +95,7 @@ def linear_facts(folder: Path) -> LinearFacts:
             allowed=f"version {_VERSION}, features {' or '.join(_READERS)}",
             fix="use the version of tunebench that wrote it",
         )
-    return LinearFacts(features, tuple(map(str, names)), whole, task)
+    return LinearFacts(features, tuple(map(str, names)), whole, task, temperature)
 
 
 def read_linear(folder: Path, *, device: str) -> TextModel:

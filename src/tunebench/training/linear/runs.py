@@ -20,12 +20,13 @@ from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.metrics import Metric
 from tunebench.tasks.registry import TASKS
+from tunebench.tasks.temperature import tempered
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
 from tunebench.training.imbalance import said_weights
 from tunebench.training.linear.choose import FOLDS, Choice, choose_by_cross_validation
 from tunebench.training.linear.logistic import require_classes
-from tunebench.training.measurements import RunMeasurements, Trained
+from tunebench.training.measurements import RunMeasurements, Trained, temperature_of
 from tunebench.training.parts import run_parts, split_of_test, split_of_validation
 
 
@@ -144,10 +145,12 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeRun, *, fits: int, de
 
     model, head = choice.model, choice.model.head
     weights = run.save(model, folder.path)
+    temperature = temperature_of(spec, choice.validated)
     test: Predicted | None = None
     if attempt.scores_test:
         split = split_of_test(dataset, parts)
         logits, seconds = run.logits(model, split, parts.test)
+        logits = tempered(logits, temperature)
         test = (logits, split.labels[parts.test], seconds)
         folder.write_predictions(logits=logits, labels=test[1], indices=parts.test)
     tokens, padded = run.tokens(choice)
@@ -166,6 +169,7 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeRun, *, fits: int, de
         packages=("scikit-learn",),
         settings=run.settings | said_weights(run.learner.weigh(run.learner.labels), dataset.label_names),
         validated=choice.validated,
+        temperature=temperature,
     )
     return measured.finish(trained, dataset=dataset, parts=parts, test=test)
 

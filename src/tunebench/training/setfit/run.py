@@ -29,6 +29,7 @@ from tunebench.store.run_folder import RunFolder, kept_bytes
 from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
+from tunebench.tasks.temperature import tempered
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
 from tunebench.training.embeddings.encoder import load_encoder
@@ -36,7 +37,7 @@ from tunebench.training.embeddings.model import EmbeddedText
 from tunebench.training.encoder.cost import OVERHEAD, cost_profile
 from tunebench.training.encoder.prepare import trainer_folder
 from tunebench.training.estimate import Estimate, EstimateContext
-from tunebench.training.measurements import RunMeasurements, Trained
+from tunebench.training.measurements import RunMeasurements, Trained, temperature_of
 from tunebench.training.parts import run_parts, scored_texts, trained_count, validation_count
 from tunebench.training.setfit.model import SentenceClassifier, autocast, sentence_encoder
 
@@ -66,13 +67,15 @@ def train(attempt: Attempt) -> RunRecord:
     measured.contention.stop()
 
     eval_start = time.monotonic()
-    best = None if selection is None else _judge(classifier, *selection, watch)
+    validated = None if selection is None else (selection[1], classifier.logits(_single(selection[0])))
+    best = None if validated is None else _judge(*validated, watch)
+    temperature = temperature_of(spec, validated)
     eval_seconds = time.monotonic() - eval_start
     classifier.save(folder.weights)
     test: Predicted | None = None
     if attempt.scores_test:
         test_start = time.monotonic()
-        logits = classifier.logits(_single(test_texts))
+        logits = tempered(classifier.logits(_single(test_texts)), temperature)
         test = (logits, truth, time.monotonic() - test_start)
         folder.write_predictions(logits=logits, labels=truth, indices=parts.test)
     encoder = sum(p.numel() for p in body.parameters() if p.requires_grad)
@@ -95,6 +98,8 @@ def train(attempt: Attempt) -> RunRecord:
         step_seconds=watch.step_seconds,
         packages=("setfit", "sentence-transformers", "scikit-learn"),
         settings={"autocast": spec.precision == "bf16"},
+        validated=validated,
+        temperature=temperature,
     )
     return measured.finish(trained, dataset=dataset, parts=parts, test=test)
 
@@ -264,12 +269,10 @@ def _quiet(trainer: Any) -> None:
         trainer.remove_callback(callback)
 
 
-def _judge(
-    classifier: SentenceClassifier, texts: Sequence[Text], labels: np.ndarray, watch: _Watch
-) -> float | None:
+def _judge(labels: np.ndarray, logits: np.ndarray, watch: _Watch) -> float | None:
     """Return the score on the selection split, and log it; None where the metric is not defined there."""
     task, metric = TASKS[watch.attempt.spec.task], watch.attempt.spec.metric
-    found = task.selection_metrics(labels, classifier.logits(_single(texts)), metric)
+    found = task.selection_metrics(labels, logits, metric)
     watch.history.append({"step": watch.steps, "epoch": 1.0} | {f"eval_{k}": v for k, v in found.items()})
     return found[metric] if np.isfinite(found[metric]) else None
 

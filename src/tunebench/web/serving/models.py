@@ -16,6 +16,7 @@ from tunebench.errors import ConfigError, ModelError
 from tunebench.inference.artifacts import Artifact, describe
 from tunebench.inference.predictor import Precision, Predictor, embedding_rows, from_model, load
 from tunebench.inference.restore import merge_adapter, restore_model
+from tunebench.tasks.temperature import tempered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -82,7 +83,9 @@ class Mixed(ModelGroup):
 
     def logits(self, rows: Sequence[np.ndarray], models: Sequence[LoadedModel]) -> list[np.ndarray]:
         """Compute one batch; see :meth:`ModelGroup.logits`."""
-        return self.stack.logits(self._collator.pad(rows), [model.member for model in models])
+        found = self.stack.logits(self._collator.pad(rows), [model.member for model in models])
+        scales = [model.predictor.artifact.temperature for model in models]
+        return [tempered(row[None], scale)[0] for row, scale in zip(found, scales, strict=True)]
 
 
 def load_models(
