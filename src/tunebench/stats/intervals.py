@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
-import scipy
+from scipy import special
 
 from tunebench.stats.joint_counts import (
     RESAMPLES,
@@ -98,8 +99,12 @@ def wilson_interval(hits: int, n: int, *, level: float = 0.95) -> Interval:
     check_level(level)
     if n < 1 or not 0 <= hits <= n:
         raise ValueError(f"hits must lie between 0 and n >= 1, got {hits} of {n}")
-    ends = scipy.stats.binomtest(int(hits), int(n)).proportion_ci(level, method="wilson")
-    return Interval(hits / n, float(ends.low), float(ends.high), level, "Wilson", "test examples", n_examples=n)
+    share, z = hits / n, float(special.ndtri((1 + level) / 2))
+    centre, scale = share + z**2 / (2 * n), 1 + z**2 / n
+    reach = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    # At 0 and n hits rounding could leave the range.
+    low, high = (0.0 if hits == 0 else (centre - reach) / scale), (1.0 if hits == n else (centre + reach) / scale)
+    return Interval(share, low, high, level, "Wilson", "test examples", n_examples=n)
 
 
 def seed_interval(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import optimize, special
+import scipy
+from scipy import special
 
 #: Independent estimates that add up to a variance: variance and degrees of freedom of each.
 Parts = tuple[tuple[float, float], ...]
@@ -54,7 +55,7 @@ def tail_of(parts: Parts, ratio: float) -> float:
             return -sum(weight * float(special.stdtrit(df, math.exp(tail))) for weight, df in weights) - size
 
         if beyond(low - 1e-9) > 0:
-            low = float(optimize.brentq(beyond, low - 1e-9, high + 1e-9, xtol=1e-12))
+            low = float(scipy.optimize.brentq(beyond, low - 1e-9, high + 1e-9, xtol=1e-12))
     found = math.exp(low)
     return 1 - found if ratio < 0 else found
 
