@@ -37,9 +37,15 @@ def mean_quantile(variances: np.ndarray, df: np.ndarray, tail: np.ndarray | floa
         variances: Shape ``(..., parts)``.
         df: Shape of ``variances``.
         tail: Of one side, shape ``(...)`` or one for all.
+
+    Returns:
+        Shape ``(...)``. Where nothing varies, any value does, since it multiplies a standard error of 0: all parts
+        count alike then.
     """
     quantiles = -special.stdtrit(df, np.asarray(tail)[..., None])
-    return np.asarray((variances * quantiles).sum(-1) / variances.sum(-1))
+    total = variances.sum(-1, keepdims=True)
+    weights = np.divide(variances, total, out=np.full(variances.shape, 1 / variances.shape[-1]), where=total > 0)
+    return np.asarray((weights * quantiles).sum(-1))
 
 
 def tail_of(parts: Parts, ratio: float) -> float:
