@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/quickstart
 
-.PHONY: help demo test lint types unit thorough docs layers faults fuzz scaling audit reports format clean
+.PHONY: help demo test lint types unit thorough docs layers faults fuzz scaling coverage audit reports format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -60,6 +60,9 @@ fuzz: $(VENV)/.dev ## Write and read odd tables for twenty minutes: nothing is l
 
 scaling: $(VENV)/.offline ## How cost grows with texts, length, parameters, runs, workers; docs/scaling.md
 	$(BIN)/tunebench bench --scaling --out docs/results/scaling
+
+coverage: $(VENV)/.offline ## How often intervals cover and decisions are wrong; docs/results/coverage.md
+	OMP_NUM_THREADS=1 $(BIN)/tunebench bench --statistics --out docs/results
 
 audit: $(VENV)/.dev ## Known weaknesses of what is installed, from an index that answers pip-audit
 	$(BIN)/pip-audit --skip-editable

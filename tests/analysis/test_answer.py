@@ -12,9 +12,8 @@ from report.studies import make_difference, make_recommendation
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.answer import STANDINGS, answer_of, shortened, standings, trust_of, verdict_of
 from tunebench.analysis.recommend import Recommendation
-from tunebench.stats import Refusal
+from tunebench.stats import Refusal, SeedsNeeded
 from tunebench.stats.decisions import Verdict
-from tunebench.stats.power import SeedsToSettle
 
 
 def with_verdicts(verdicts: dict[int, Verdict], count: int = 5, **changes: Any) -> Recommendation:
@@ -32,11 +31,11 @@ def analysis_of(*pairs: Any) -> Analysis:
     return cast(Analysis, SimpleNamespace(pairs=pairs))
 
 
-def pair(first: str, second: str, more: SeedsToSettle | Refusal, size: int = 1_000) -> Any:
+def pair(first: str, second: str, plan: SeedsNeeded | Refusal, size: int = 1_000) -> Any:
     return SimpleNamespace(
         first=SimpleNamespace(label=first, train_size=size),
         second=SimpleNamespace(label=second, train_size=size),
-        more_seeds=more,
+        new_study=plan,
     )
 
 
@@ -85,16 +84,17 @@ def test_a_sentence_that_fits_is_whole_and_a_longer_one_ends_at_a_word() -> None
 def test_what_settling_costs_is_the_training_time_of_the_seeds_it_takes() -> None:
     found = make_recommendation(2, conclusive=False, doubts=("open",))
 
-    def settling(more: SeedsToSettle | Refusal, **where: Any) -> str | None:
-        return answer_of(analysis_of(pair("c1", "c0", more, **where)), found).settling
+    def settling(plan: SeedsNeeded | Refusal, **where: Any) -> str | None:
+        return answer_of(analysis_of(pair("c1", "c0", plan, **where)), found).settling
 
-    four = SeedsToSettle(6, 4, "different", "4 more seeds: an even chance", "seeds", 0.95)
+    four = SeedsNeeded(4, 3, "4 seeds of each", 0.8, 0.05, "seeds")
     assert (
         settling(four)
-        == "To settle c1 and c0: 4 more seeds of each, with an even chance, for about 8.1 min of training."
+        == "To settle c1 and c0: a new study with 4 seeds of each (power 80%), for about 8.1 min of training."
     )
-    never = SeedsToSettle(None, None, None, "no number of seeds would", "seeds", 0.95)
-    assert settling(never) == "To settle c1 and c0: no number of seeds would; a larger test part might."
+    never = SeedsNeeded(None, None, "more than 100 seeds of each", 0.8, 0.05, "seeds")
+    said = settling(never)
+    assert said is not None and "more than 100 seeds of each; a larger test part" in said
     assert settling(Refusal("why")) is settling(four, size=500) is None
     single = replace(found, alternatives=tuple(replace(one, seeds=1) for one in found.alternatives))
     said = answer_of(analysis_of(), single).settling
@@ -107,3 +107,12 @@ def test_what_settling_costs_is_the_training_time_of_the_seeds_it_takes() -> Non
         == "To learn more: one more seed of c0, c1 shows how much seeds vary."
     )
     assert answer_of(analysis_of(), make_recommendation(2)).settling is None
+
+
+def test_a_difference_without_seeds_is_one_of_the_runs() -> None:
+    found = with_verdicts({1: "different"}, 2)
+    assert found.alternatives[1].difference is not None
+    runs = replace(found.alternatives[1].difference, over="test examples")
+    one_seed = replace(found, alternatives=(found.alternatives[0], replace(found.alternatives[1], difference=runs)))
+    assert standings(found) == {"c1": "worse"} and standings(one_seed) == {"c1": "worse in these runs"}
+    assert verdict_of(one_seed) == "Choose c0; worse in these runs: c1."

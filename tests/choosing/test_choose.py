@@ -81,7 +81,7 @@ def test_texts_in_memory_become_a_classifier_trained_on_all_of_them_and_the_call
     )
     assert f"{measured.row['macro_f1']:.4f}" in card
     assert set(found.predictor().predict(["a lovely film", "a dull film"])) <= set(labels)
-    assert 8 <= len(found.lines) <= 12 and found.lines[0].startswith("Use ")
+    assert 8 <= len(found.lines) <= 13 and found.lines[0].startswith("Choose ")
     # Once more: nothing is trained, and the answer is the same.
     monkeypatch.setattr("tunebench.training.registry.run_one", None)
     monkeypatch.setattr("tunebench.choosing.refit.run_one", None)
@@ -200,10 +200,48 @@ def test_texts_and_labels_are_equally_many() -> None:
         choose(["a", "b"])
 
 
-@pytest.mark.parametrize("label", [None, float("nan"), ["x", "y"]])
-def test_a_label_is_never_made_up(label: Any) -> None:
+@pytest.mark.parametrize(
+    "labels", [["x", None], ["x", float("nan")], ["x", ["x", "y"]], [["x"], "y"], [["x"], [1]]], ids=str
+)
+def test_a_label_is_never_made_up(labels: list[Any]) -> None:
     with pytest.raises(DataError, match="Label 2 is no label"):
-        choose(["a", "b"], ["x", label])
+        choose(["a", "b"], labels)
+
+
+@pytest.mark.parametrize("task", ["multi_label", "regression"])
+def test_several_labels_or_a_number_a_text_are_chosen_for_as_classes_are(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, task: str
+) -> None:
+    texts, classes = texts_of(reviews)
+    several = task == "multi_label"
+    labels: list[Any] = [
+        [name, "long"] if len(text) > 60 else [name] for text, name in zip(texts, classes, strict=True)
+    ]
+    numbers = [(name == "pos") + len(text) / 1000 for text, name in zip(texts, classes, strict=True)]
+    settings = ("strategies={tfidf: {}}", *SMALL[1:], f"data.task={task}")
+    told: list[str] = []
+    found = choose(
+        texts,
+        labels if several else numbers,
+        out=tmp_path / "c",
+        tell=told.append,
+        **options(tiny_model, settings=settings),
+    )
+    assert found.recommendation is not None and found.model is not None and not found.failed
+    assert found.recommendation.metric == ("macro_f1" if several else "spearman")
+    said = "any of 3 labels for each text" if several else "one number a text"
+    assert any(line.startswith(f"Task: {said}") and "decided by" in line for line in told)
+    (answer,) = found.predictor().predict(["a lovely film"])
+    assert answer == ("pos",) if several else 0.5 < float(answer) < 1.5
+    assert f"all {len(texts)} labels" in found.refit
+
+
+def test_a_metric_of_another_task_is_refused(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TunebenchError, match="There is no such metric for one label") as refused:
+        choose(str(reviews), metric="spearman", out=tmp_path / "c", **options(tiny_model))
+    assert "--metric macro_f1" in str(refused.value)
 
 
 def test_settings_of_one_call_do_not_reach_the_next() -> None:

@@ -160,3 +160,10 @@ def test_the_audit_describes_numbers_and_counts_no_classes(tmp_path: Path) -> No
     assert found.numbers == pytest.approx(
         {"mean": np.mean(VALUES), "sd": np.std(VALUES), "minimum": -4, "median": 1.625, "maximum": 7}
     )
+
+
+def test_texts_whose_number_differs_between_parts_are_counted(tmp_path: Path) -> None:
+    write(tmp_path, VALUES, "train.jsonl")
+    write(tmp_path, [3.6, *VALUES[1:]], "test.jsonl")
+    found = audit(load(tmp_path, task="regression"))
+    assert any("1 texts have another number in test than in train" in line for line in found.warnings)

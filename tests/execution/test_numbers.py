@@ -162,7 +162,7 @@ def test_exports_predict_the_numbers_of_their_run(study: Path, tmp_path: Path, k
         assert inspect_base(tmp_path / "out").use_of_head(keep=False, label_names=("a", "b")) == "fresh"
     code = card.partition("```python\n")[2].partition("```")[0].replace("PATH", str(tmp_path / "out"))
     space: dict[str, Any] = {}
-    exec(code.replace("classify([", "found = classify([").replace("a text", TEXTS[0]), space)
+    exec(code.replace("predict([", "found = predict([").replace("a text", TEXTS[0]), space)
     (value,) = space["found"]
     assert (value["score"] if format_ == "merged" else value) == pytest.approx(found[0], abs=0.1)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from markupsafe import escape
 
 from factories import HONEST, accuracy_alone, compare, make_cell
 from fakes import make_specs, make_study
@@ -19,6 +21,7 @@ from tunebench.analysis.answer import answer_of
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import Recommendation
+from tunebench.analysis.wording import show_together
 from tunebench.report.figures import FIGURES, figures_of
 from tunebench.report.page import render_page
 from tunebench.report.reproduce import study_of
@@ -58,6 +61,19 @@ def built(name: str, source: Source) -> dict[str, Any]:
     return found
 
 
+def imported(label: str) -> Comparison:
+    """Return a run that another script trained, of which little is known."""
+    cell = make_cell(**HONEST)
+    spec = ImportedRun(
+        label=label, content="c", train_size=5_000, epochs=3, model=ImportedModel(), data=ImportedData()
+    )
+    assert cell.record is not None
+    environment = cell.record.environment.model_copy(update={"device": None, "threads": None})
+    changes = {"spec": spec, "run_id": spec.run_id, "environment": environment}
+    theirs = Cell(spec, "complete", cell.record.model_copy(update=changes))
+    return Comparison.from_cells([theirs], name="imported")
+
+
 def ends(value: Interval) -> tuple[float, float, float]:
     return value.estimate, value.low, value.high
 
@@ -85,7 +101,12 @@ def test_a_point_has_one_interval_in_chart_table_figure_and_recommendation(
     assert largest == {one.label: ends(one.interval) for one in found.alternatives}
     assert largest == {row["label"]: ends(row["score"]) for row in built("answer", source)["chart"]["rows"]}
     middle, low, high = largest[found.strategy]
-    assert f"{middle:.4f} [{low:.4f}, {high:.4f}]" in answer_of(source.analysis, found).lines[1]
+    # The answer's first line says what was picked: its interval is wider, holds for all together, and says so.
+    entry = next(e for e in source.analysis.at(10_000) if e.label == found.strategy)
+    wide = entry.interval(level=1 - 0.05 / 2)
+    assert f"{middle:.4f} [{wide.low:.4f}, {wide.high:.4f}] (95 % for both together)" in found.sentence
+    assert show_together(wide, 2) in answer_of(source.analysis, found).lines[1]
+    assert wide.low < low < high < wide.high
     expected = sorted([low, high] for _, low, high in scores.values())
     for name in ("score_by_parameters", "score_by_size"):
         bars = [bar for axes in FIGURES[name](source.analysis).axes for bar in axes.containers]
@@ -126,16 +147,7 @@ def test_runs_without_a_confusion_matrix_are_left_out(tmp_path: Path, monkeypatc
 
 def test_what_is_not_known_of_an_imported_recipe_is_not_the_models_own(tmp_path: Path) -> None:
     cell = make_cell(**HONEST)
-    spec = ImportedRun(
-        label="theirs", content="c", train_size=5_000, epochs=3, model=ImportedModel(), data=ImportedData()
-    )
-    record = cell.record
-    assert record is not None
-    environment = record.environment.model_copy(update={"device": None, "threads": None})
-    changes = {"spec": spec, "run_id": spec.run_id, "environment": environment}
-    theirs = Comparison.from_cells(
-        [type(cell)(spec, "complete", record.model_copy(update=changes))], name="imported"
-    )
+    theirs = imported("theirs")
     found = built("setup", Source(analyse(theirs), tmp_path))
     recipe, (machine,) = dict(found["recipe"]), map(dict, found["machines"])
     assert recipe["epochs"] == "3" and {"batch size", "attention dropout"} <= set(recipe["not known"].split(", "))
@@ -194,7 +206,7 @@ def test_a_strategy_is_said_by_what_is_on_and_a_recipe_by_who_differs(tmp_path: 
 def test_every_part_table_and_figure_stands_in_a_section_that_is_there() -> None:
     assert {part.section for part in PARTS.values()} <= set(SECTIONS)
     named = [name for section in SECTIONS.values() for name in (*section.tables, *section.figures)]
-    assert sorted(named) == sorted([*TABLES, *FIGURES])
+    assert sorted(named) == sorted(set(named)) and set(named) <= {*TABLES, *FIGURES}
     assert section_of("tables", "of another package") in SECTIONS
 
 
@@ -225,3 +237,30 @@ def test_the_chart_of_candidates_holds_all_scores_whatever_their_number(count: i
     (wide,) = [row for row in found["rows"] if row["label"] == "c1"]
     assert "left" in wide["cut"]
     assert not any(row["cut"] for row in found["rows"] if row is not wide)
+
+
+def test_a_label_with_markup_stays_text_in_the_answer_the_filter_and_the_chart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = "<img src=x onerror='alert(1)'> \"--> {{ 7 * 7 }}"
+    comparison = imported(evil)
+    found = make_recommendation(1, strategy=evil, doubts=(evil,), conclusive=False, beside=evil)
+    found = replace(found, alternatives=(replace(found.alternatives[0], label=evil),))
+    monkeypatch.setattr(Source, "recommendation", found)
+    monkeypatch.setattr(Source, "predictions", {})
+    page = page_of(comparison, monkeypatch=monkeypatch, folder=tmp_path)
+    assert "<img src=x" not in page and "49" not in re.findall(r"<p class=\"verdict\">.*?</p>", page)[0]
+    for place in ("verdict", "trust open"):
+        assert str(escape(evil)) in re.findall(rf'<p class="{place}">.*?</p>', page)[0]
+    assert page.count(str(escape(evil))) > 8
+
+
+def test_imported_runs_without_predictions_show_no_empty_figure_or_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source(analyse(imported("theirs")), tmp_path)
+    assert {"reliability", "differences", "score_by_parameters"}.isdisjoint(figures_of(source.analysis))
+    page = page_of(source.comparison, monkeypatch=monkeypatch, folder=tmp_path)
+    assert "There is nothing to recommend from" in page and 'id="table-intervals"' not in page
+    for table in source.shown_tables:
+        assert all(any(row.get(column.key) is not None for row in table.rows) for column in table.visible)

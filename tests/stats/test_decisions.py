@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tunebench.stats import Difference, Interval, equivalence, holm, seed_difference
+from tunebench.stats import Difference, Interval, delta_difference, equivalence, holm, seed_difference
 from tunebench.stats.methods import bootstrap_p, percentile_ends
 
 
 def of_draws(draws: np.ndarray) -> Difference:
     estimate = float(draws.mean())
-    interval = Interval(estimate, *percentile_ends(draws, 0.95), 0.95, "bootstrap", "test examples", n_examples=9)
+    interval = Interval(estimate, *percentile_ends(draws, 0.95), 0.95, "bootstrap", "seeds and test examples", 9)
     return Difference(interval, bootstrap_p(draws), float(draws.std(ddof=1)), draws=draws)
 
 
@@ -46,6 +46,47 @@ def test_holm_holds_the_family_error_where_uncorrected_tests_do_not() -> None:
     families = rng.random((1500, 6))
     assert 0.03 <= np.mean([any(holm(row).rejected) for row in families]) <= 0.06
     assert np.mean((families <= 0.05).any(1)) > 0.2
+
+
+def test_holm_counts_comparisons_that_were_not_looked_at() -> None:
+    seen, all_of_them = [0.003, 0.2], [0.003, 0.2, *[1.0] * 8]
+    assert holm(seen, comparisons=10).p_values == pytest.approx(holm(all_of_them).p_values[:2])
+    with pytest.raises(ValueError, match="comparisons"):
+        holm(seen, comparisons=1)
+
+
+def test_equivalences_tested_together_are_corrected_and_their_intervals_wider() -> None:
+    scores = np.random.default_rng(0).normal(0, 1, 8), np.zeros(8)
+    alone, together = (equivalence(of_scores(*scores), margin=2.0, comparisons=n) for n in (1, 6))
+    assert together.tost_p == pytest.approx(min(1.0, 6 * alone.tost_p))
+    assert together.interval.level == pytest.approx(1 - 0.1 / 6)
+    for one in (alone, together):
+        assert one.equivalent == (-2 < one.interval.low and one.interval.high < 2)
+    with pytest.raises(ValueError, match="comparisons"):
+        equivalence(of_scores(*scores), margin=2.0, comparisons=0)
+
+
+@pytest.mark.parametrize("centre", [0.0, 0.8, -3.0])
+def test_the_chance_to_be_within_the_margin_is_that_of_the_posterior(centre: float) -> None:
+    scores = centre + np.random.default_rng(0).normal(0, 1, 6)
+    error = scores.std(ddof=1) / np.sqrt(6)
+    drawn = scores.mean() + error * np.random.default_rng(1).standard_t(5, 200_000)
+    found = equivalence(of_scores(scores, np.zeros(6)), margin=1.0)
+    assert found.within == pytest.approx((np.abs(drawn) < 1).mean(), abs=0.005)
+    bootstrapped = equivalence(of_draws(drawn[:1999]), margin=1.0).within
+    assert bootstrapped == pytest.approx((np.abs(drawn[:1999]) < 1).mean())
+
+
+def test_without_seeds_a_verdict_speaks_of_the_runs() -> None:
+    labels = np.arange(4_000) % 2
+    wrong = np.random.default_rng(0).uniform(size=(3, 4_000))
+    first, second, third = (
+        np.where(w < r, 1 - labels, labels) for w, r in zip(wrong, (0.1, 0.1, 0.3), strict=True)
+    )
+    found = [delta_difference(labels, first, other, classes=2) for other in (second, third)]
+    assert equivalence(found[0], margin=0.03).verdict == "equivalent on these runs"
+    assert equivalence(found[1], margin=0.03).verdict == "different on these runs"
+    assert "runs" in equivalence(found[1], margin=0.5).verdict
 
 
 @pytest.mark.parametrize("p_values", [[-0.1], [1.2], [float("nan")]])

@@ -34,7 +34,7 @@ from tunebench.stats import (
 )
 from tunebench.stats.intervals import _acceleration
 from tunebench.stats.joint_counts import influence, joint_counts, observed_scores
-from tunebench.stats.methods import bca_ends, bootstrap_p, crossed_parts, percentile_ends, resample_seeds
+from tunebench.stats.methods import LEAST, bca_ends, bootstrap_p, crossed_parts, percentile_ends, resample_seeds
 
 
 def holds(interval: Interval | Refusal, truth: float) -> bool:
@@ -189,15 +189,20 @@ def test_crossed_parts_are_the_textbook_components() -> None:
     shared = np.mean([covariance[i, j] for i in range(4) for j in range(4) if i != j])
     between, kept = crossed_parts(scores, covariance)
     assert kept == pytest.approx(shared)
-    assert between == pytest.approx(max(scores.var(ddof=1), np.trace(covariance) / 4 - shared))
+    assert between == ((pytest.approx(max(scores.var(ddof=1), LEAST * (np.trace(covariance) / 4 - shared))), 3.0),)
 
 
 def test_seeds_that_happen_to_agree_are_no_certainty() -> None:
     covariance = np.full((3, 3), 0.4) + 0.6 * np.eye(3)
-    assert crossed_parts(np.array([0.9, 0.9, 0.9]), covariance) == pytest.approx((0.6, 0.4))
-    assert crossed_parts(np.array([0.9, 1.9, 2.9]), covariance) == pytest.approx((1.0, 0.4))
+    parts = [crossed_parts(np.array(scores), covariance) for scores in ([0.9, 0.9, 0.9], [0.9, 1.9, 2.9])]
+    assert [part[0][0][0] for part in parts] == pytest.approx([LEAST * 0.6, 1.0])
+    assert [part[1] for part in parts] == pytest.approx([0.4, 0.4])
     # Errors on different examples: the shared part, taken from few examples, comes out negative.
-    assert crossed_parts(np.array([0.9, 0.9]), np.array([[1.0, -0.2], [-0.2, 1.0]])) == pytest.approx((1.2, 0))
+    (((own, df),), shared) = crossed_parts(np.array([0.9, 0.9]), np.array([[1.0, -0.2], [-0.2, 1.0]]))
+    assert (own, df, shared) == pytest.approx((LEAST * 1.2, 1, 0))
+    # Moderated parts are held to the same.
+    stretched = crossed_parts(np.array([0.9, 1.9, 2.9]), covariance, between=((0.01, 2.0), (0.02, 9.0)))[0]
+    assert stretched == ((pytest.approx(LEAST * 0.2), 2.0), (pytest.approx(LEAST * 0.4), 9.0))
 
 
 @pytest.mark.parametrize(("seeds", "seed_sd"), [(3, 0.1), (5, 0.15), (5, 0.4)])

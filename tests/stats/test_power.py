@@ -11,17 +11,17 @@ from tunebench.stats import (
     Difference,
     Interval,
     Refusal,
-    SeedsToSettle,
-    crossed_difference,
+    SeedsNeeded,
+    delta_difference,
     detectable_difference,
     detectable_on_examples,
     detectable_over_seeds,
     example_difference,
     mcnemar,
     seed_difference,
-    seeds_to_settle,
+    seeds_needed,
 )
-from tunebench.stats.paired import _from_t
+from tunebench.stats.paired import _from_parts
 
 
 def power_of_t(difference: float, sd: float, seeds: int, trials: int = 4000) -> float:
@@ -85,90 +85,69 @@ def test_detectable_difference_reads_the_error_of_the_comparison() -> None:
 
 
 def comparison(estimate: float, sd: float, seeds: int, example_variance: float = 0.0) -> Difference:
-    seed_variance = sd**2 / seeds
-    error = float(np.sqrt(seed_variance + example_variance))
-    return _from_t(
+    part = ((sd**2 / seeds, seeds - 1.0),)
+    return _from_parts(
         estimate,
-        error,
-        seeds - 1.0,
+        (*part, (example_variance, 1e9)),
         0.95,
         "t",
         "seeds and test examples",
         10**9,
         seeds,
-        (seed_variance, seeds - 1.0),
-        example_variance,
+        seed_parts=part,
+        example_variance=example_variance,
     )
 
 
-def slow_seeds(
-    estimate: float, sd: float, example_variance: float, margin: float | None, start: int, comparisons: int = 1
-) -> int:
-    """Search the number of seeds with the variance and degrees of freedom written out."""
-    for seeds in range(start, 1000):
-        between = sd**2 / seeds
-        total = between + example_variance
-        df = total**2 / (between**2 / (seeds - 1) + example_variance**2 / (10**9 - 1))
-        if stats.t.ppf(1 - 0.025 / comparisons, df) * total**0.5 < abs(estimate):
-            return seeds
-        if margin and abs(estimate) + stats.t.ppf(0.95, df) * total**0.5 < margin:
-            return seeds
-    raise AssertionError
+def shares_found(seeds: int, sd: float, example_variance: float, margin: float) -> tuple[float, float]:
+    """Simulate new comparisons: how often a difference of the margin is found, and none is shown to be none."""
+    rng = np.random.default_rng(0)
+    gaps = rng.normal(0, sd, (20_000, seeds)) + rng.normal(0, example_variance**0.5, (20_000, 1))
+    between = gaps.var(axis=1, ddof=1) / seeds
+    error = np.sqrt(between + example_variance)
+
+    def bound(tail: float) -> np.ndarray:
+        mean = between * stats.t.isf(tail, seeds - 1) + example_variance * stats.norm.isf(tail)
+        return np.asarray(mean / error)
+
+    found = np.abs(gaps.mean(1) + margin) > bound(0.025)
+    return float(found.mean()), float((np.abs(gaps.mean(1)) + bound(0.05) < margin).mean())
 
 
 @pytest.mark.parametrize(
-    ("estimate", "example_variance", "margin", "comparisons", "settles"),
-    [
-        (0.006, 0.0, None, 1, "different"),
-        (0.006, 0.0, None, 10, "different"),
-        (-0.006, 4e-6, None, 1, "different"),
-        (0.0005, 0.0, 0.005, 10, "equivalent"),
-        (-0.0005, 1e-6, 0.005, 1, "equivalent"),
-        (0.03, 0.0, None, 1, "different"),
-    ],
+    ("sd", "example_variance", "margin"), [(0.004, 0.0, 0.005), (0.003, 2e-6, 0.006), (0.002, 1e-6, 0.005)]
 )
-def test_seeds_to_settle_is_the_smallest_number_that_does(
-    estimate: float, example_variance: float, margin: float | None, comparisons: int, settles: str
+def test_a_new_comparison_with_the_seeds_needed_has_the_power(
+    sd: float, example_variance: float, margin: float
 ) -> None:
-    difference = comparison(estimate, 0.008, 3, example_variance)
-    result = seeds_to_settle(difference, margin=margin, comparisons=comparisons)
-    assert isinstance(result, SeedsToSettle)
-    expected = slow_seeds(estimate, 0.008, example_variance, margin, 3, comparisons)
-    assert (result.total, result.more, result.settles) == (expected, expected - 3, settles)
-    assert ("as it is" in result.reason) == (result.more == 0)
+    result = seeds_needed(comparison(0.02, sd, 3, example_variance), margin=margin)
+    assert isinstance(result, SeedsNeeded) and result.to_differ is not None and result.to_equal is not None
+    for place, seeds in ((0, result.to_differ), (1, result.to_equal)):
+        assert shares_found(seeds, sd, example_variance, margin)[place] >= 0.79
+        assert seeds == 2 or shares_found(seeds - 1, sd, example_variance, margin)[place] < 0.81
+    assert str(result.to_differ) in result.reason and str(result.to_equal) in result.reason
+
+
+def test_the_plan_does_not_depend_on_the_difference_that_was_seen() -> None:
+    plans = [seeds_needed(comparison(estimate, 0.008, 3, 1e-6), margin=0.01) for estimate in (0.0, 0.004, -0.02)]
+    assert plans[0] == plans[1] == plans[2]
 
 
 def test_no_number_of_seeds_outruns_the_test_examples() -> None:
-    result = seeds_to_settle(comparison(0.003, 0.008, 3, example_variance=4e-6), margin=0.002)
-    assert isinstance(result, SeedsToSettle)
-    assert (result.total, result.more, result.settles) == (None, None, None)
-    assert "no number of seeds" in result.reason and "0.0039" in result.reason
+    result = seeds_needed(comparison(0.003, 0.008, 3, example_variance=4e-6), margin=0.002)
+    assert isinstance(result, SeedsNeeded) and result.to_differ is result.to_equal is None
+    assert "more than 100" in result.reason and "0.0039" in result.reason
 
 
 def test_too_many_seeds_are_not_proposed() -> None:
-    result = seeds_to_settle(comparison(0.0004, 0.008, 3), cap=50)
-    assert isinstance(result, SeedsToSettle) and result.total is None and "more than 50" in result.reason
-
-
-def test_seeds_proposed_for_two_real_samples_hold_together() -> None:
-    rng = np.random.default_rng(1)
-    labels = np.arange(2000) % 2
-    runs = [
-        np.where(rng.random((3, 2000)) < 0.88 + 0.005 * rng.standard_normal((3, 1)), labels, 1 - labels)
-        for _ in range(2)
-    ]
-    for pairing in ("same seeds", "different seeds"):
-        difference = crossed_difference(labels, *runs, classes=2, pairing=pairing)  # type: ignore[arg-type]
-        assert isinstance(difference, Difference)
-        plan = seeds_to_settle(difference, margin=0.02)
-        assert isinstance(plan, SeedsToSettle) and plan.total is not None and plan.more == plan.total - 3
+    result = seeds_needed(comparison(0.0004, 0.008, 3), margin=0.003, cap=50)
+    assert isinstance(result, SeedsNeeded) and result.to_differ is None and "more than 50" in result.reason
 
 
 def test_an_interval_without_seeds_is_refused() -> None:
-    rng = np.random.default_rng(0)
     labels = np.arange(100) % 2
-    result = seeds_to_settle(example_difference(labels, labels, np.roll(labels, 1), classes=2, rng=rng))
-    assert isinstance(result, Refusal) and "how seeds vary" in result.reason
+    result = seeds_needed(delta_difference(labels, labels, np.roll(labels, 1), classes=2), margin=0.01)
+    assert isinstance(result, Refusal) and "how much seeds vary" in result.reason
 
 
 @pytest.mark.parametrize(
@@ -180,8 +159,8 @@ def test_an_interval_without_seeds_is_refused() -> None:
         lambda: detectable_over_seeds(0.0, 3),
         lambda: detectable_over_seeds(0.01, 3, power=0.04),
         lambda: detectable_over_seeds(0.01, 3, alpha=0.0),
-        lambda: seeds_to_settle(comparison(0.1, 0.1, 3), margin=0.0),
-        lambda: seeds_to_settle(comparison(0.1, 0.1, 3), comparisons=0.5),
+        lambda: seeds_needed(comparison(0.1, 0.1, 3), margin=0.0),
+        lambda: seeds_needed(comparison(0.1, 0.1, 3), margin=0.1, power=1.0),
     ],
 )
 def test_arguments_out_of_range_are_refused(call: object) -> None:

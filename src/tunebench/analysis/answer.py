@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunebench.analysis.recommend import SURE, Alternative, Recommendation
-from tunebench.analysis.wording import show_interval
+from tunebench.analysis.wording import show_interval, show_together
 from tunebench.formatting import BYTES, TIMES, learning_rate, listed, quantity
 from tunebench.stats import Refusal
 from tunebench.tasks.registry import TASKS
@@ -20,7 +20,7 @@ _NAMED = 3
 #: Characters of the first doubt that the line of trust holds.
 _LONGEST = 120
 #: How a strategy stands to the chosen one, in the order of the verdict.
-STANDINGS = ("better", "as good", "too close to call", "worse")
+STANDINGS = ("better", "as good", "too close to call", "worse in these runs", "worse")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Figures:
     """What a strategy scores and costs.
 
     Attributes:
-        score: With its 95 % interval.
+        score: With its 95 % interval, which holds for all strategies together: the best was picked among them.
         seconds: Of training one run; None where that was not recorded.
         bytes: Of the weights to keep; None likewise.
     """
@@ -106,7 +106,7 @@ def answer_of(analysis: Analysis, found: Recommendation) -> Answer:
         verdict=verdict_of(found),
         metric=TASKS[found.task].metrics[found.metric].label,
         train_size=found.train_size,
-        figures=tuple(map(_figures, [chosen, *others[:1]])),
+        figures=tuple(_figures(one, len(found.alternatives)) for one in [chosen, *others[:1]]),
         beside=found.beside,
         trust=trust_of(found),
         settling=None if found.conclusive else _settling(analysis, found),
@@ -136,7 +136,9 @@ def _standing(found: Recommendation, one: Alternative, chosen: Alternative) -> s
     if one.label in found.tie and chosen.label in found.tie:
         return "as good"
     if one.difference is not None:
-        return "worse" if one.difference.different and not one.difference.equivalent else "too close to call"
+        if not one.difference.different or one.difference.equivalent:
+            return "too close to call"
+        return "worse in these runs" if one.difference.over == "test examples" else "worse"
     # The best has no difference from itself: the chosen one's from it says how the two stand.
     return "better" if chosen.difference is not None and chosen.difference.different else "too close to call"
 
@@ -158,12 +160,12 @@ def shortened(sentence: str, limit: int = _LONGEST) -> str:
     return f"{(before if bracket else before.rsplit(' ', 1)[0]).rstrip(',;:')} …"
 
 
-def _figures(one: Alternative) -> Figures:
+def _figures(one: Alternative, strategies: int) -> Figures:
     costs = one.costs
     return Figures(
         one.label,
         one.learning_rate,
-        show_interval(one.interval),
+        show_interval(one.interval) if one.together is None else show_together(one.together, strategies),
         costs.get("train_seconds"),
         costs.get("artifact_bytes"),
     )
@@ -182,16 +184,15 @@ def _settling(analysis: Analysis, found: Recommendation) -> str | None:
             f"{_cost([seconds[label] for label in again])}."
         )
     pair = next(filter(None, (_pair(analysis, found, label) for label in open_)), None)
-    if pair is None or isinstance(pair.more_seeds, Refusal) or pair.more_seeds.more == 0:
+    if pair is None or isinstance(pair.new_study, Refusal):
         return None
-    both = f"{pair.first.label} and {pair.second.label}"
-    more = pair.more_seeds.more
-    if more is None:
-        return f"To settle {both}: {pair.more_seeds.reason}; a larger test part might."
+    both, plan = f"{pair.first.label} and {pair.second.label}", pair.new_study
+    if plan.to_differ is None or plan.to_equal is None:
+        return f"To settle {both}: a new study with {plan.reason}; a larger test part might take fewer."
+    needed = max(plan.to_differ, plan.to_equal)
     each = [seconds[pair.first.label], seconds[pair.second.label]]
-    seeds = f"{more} more {'seed' if more == 1 else 'seeds'} of each"
-    cost = _cost([None if one is None else one * more for one in each])
-    return f"To settle {both}: {seeds}, with an even chance{cost}."
+    cost = _cost([None if one is None else one * needed for one in each])
+    return f"To settle {both}: a new study with {needed} seeds of each (power {plan.power:.0%}){cost}."
 
 
 def _pair(analysis: Analysis, found: Recommendation, label: str) -> Pair | None:

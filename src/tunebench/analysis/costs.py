@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from tunebench.analysis.comparison import Configuration
+from tunebench.analysis.cost_noise import Noise, noise_of, times_of
 from tunebench.analysis.evidence import SEED, Entry, interval_of
-from tunebench.stats import Over, on_front, pareto_front, score_draws
+from tunebench.stats import Interval, Over, on_front, pareto_front, score_draws
 from tunebench.tasks.metrics import Metric
 
 Prefer = Literal["score", "cost", "size"]
@@ -27,18 +28,20 @@ class CostKind:
         label: Name for people.
         unit: Unit after dividing by ``per``.
         per: Size of the unit.
+        timed: Whether the same work takes another time in the next run.
     """
 
     columns: tuple[str, ...]
     label: str
     unit: str
     per: float = 1.0
+    timed: bool = False
 
 
 #: All kinds of cost by name; the smaller the better.
 COSTS: dict[str, CostKind] = {
-    "train_seconds": CostKind(("train_seconds",), "Training time", "min", 60),
-    "test_seconds": CostKind(("test_seconds",), "Inference time of the test part", "s"),
+    "train_seconds": CostKind(("train_seconds",), "Training time", "min", 60, timed=True),
+    "test_seconds": CostKind(("test_seconds",), "Inference time of the test part", "s", timed=True),
     "peak_memory_bytes": CostKind(("peak_memory_bytes",), "Peak memory", "GB", 1e9),
     "trainable_params": CostKind(("trainable_params",), "Trainable parameters", "M", 1e6),
     "artifact_bytes": CostKind(("artifact_bytes",), "Weights saved", "MB", 1e6),
@@ -66,8 +69,41 @@ class Point:
 
 
 def cost_of(entry: Entry, kind: str) -> float | None:
-    """Return the mean cost over seeds, or None where it was not recorded."""
+    """Return the mean cost over seeds, or None where it was not recorded.
+
+    Times of runs that shared the machine are left out, where there are others.
+    """
     return _mean_cost(entry.config, kind)
+
+
+def cost_interval(entry: Entry, kind: str, among: Sequence[Entry]) -> Interval | None:
+    """Return a time with its 95 % interval, from how times vary among the entries; None where nothing tells it."""
+    times = times_of(entry.config, COSTS[kind].columns) if COSTS[kind].timed else None
+    return None if times is None else _noise(among, kind).interval(times)
+
+
+def cheapest(entries: Sequence[Entry], kind: str, among: Sequence[Entry]) -> list[Entry]:
+    """Return the entries that cost least: those not shown to cost more than the one with the lowest mean.
+
+    Args:
+        entries: To choose from. All of them where no cost is known.
+        kind: A key of :data:`COSTS`.
+        among: All entries whose repeated runs tell how times vary.
+    """
+    known = [(entry, cost) for entry in entries if (cost := cost_of(entry, kind)) is not None]
+    if not known:
+        return list(entries)
+    least, cost = min(known, key=lambda one: one[1])
+    if not COSTS[kind].timed:
+        return [entry for entry, other in known if other == cost]
+    noise, best = _noise(among, kind), times_of(least.config, COSTS[kind].columns)
+    times = [(entry, times_of(entry.config, COSTS[kind].columns)) for entry, _ in known]
+    return [e for e, t in times if e is least or (t is not None and best is not None and not noise.dearer(t, best))]
+
+
+def _noise(entries: Sequence[Entry], kind: str) -> Noise:
+    found = [times_of(entry.config, COSTS[kind].columns) for entry in entries]
+    return noise_of(one for one in found if one is not None)
 
 
 def measure(configs: Sequence[tuple[Configuration, Entry | None]], kind: str, metric: Metric) -> list[Point]:
@@ -143,5 +179,8 @@ def _score(config: Configuration, entry: Entry | None, metric: Metric) -> float 
 
 
 def _mean_cost(config: Configuration, kind: str) -> float | None:
+    if COSTS[kind].timed:
+        times = times_of(config, COSTS[kind].columns)
+        return None if times is None else times.mean
     found = config.summary(*COSTS[kind].columns)
     return None if found is None else found.mean

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from tunebench.analysis.comparison import Comparison, Configuration, known_first
+from tunebench.analysis.peers import Peers
 from tunebench.errors import StoreError
 from tunebench.stats import Interval, Refusal, crossed_interval, example_interval, seed_interval
+from tunebench.stats.joint_counts import joint_counts, observed_scores
 from tunebench.store.cell import Cell
 from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS, Metric
@@ -36,6 +39,7 @@ class Entry:
         predictions: The same as predicted, a seed a row: shape ``(seeds, n)`` or ``(seeds, n, classes)``.
         logits: Shape ``(seeds, n, classes)``.
         metric: What it is compared by.
+        peers: The configurations of its size with the same seeds, itself included; None where it has one seed.
     """
 
     config: Configuration
@@ -44,7 +48,8 @@ class Entry:
     predictions: np.ndarray
     logits: np.ndarray
     metric: Metric = METRICS[DEFAULT_METRIC]
-    _intervals: dict[str, Interval] = field(default_factory=dict, init=False, repr=False)
+    peers: Peers | None = None
+    _intervals: dict[tuple[str, float], Interval] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -91,27 +96,39 @@ class Entry:
         """Return the :attr:`values` of some seeds."""
         return np.asarray(self.values[[self.seeds.index(seed) for seed in seeds]])
 
-    def interval(self, metric: Metric | None = None) -> Interval:
+    def interval(self, metric: Metric | None = None, *, level: float = 0.95) -> Interval:
         """Return the mean score with its interval: over seeds and test examples where there are seeds.
 
         With one seed it holds the test examples alone, and says so (``over``).
 
         Args:
             metric: What to score; by default the entry's own metric.
+            level: Confidence.
         """
         metric = metric or self.metric
-        if metric.name not in self._intervals:
-            self._intervals[metric.name] = self._interval(metric)
-        return self._intervals[metric.name]
+        key = metric.name, level
+        if key not in self._intervals:
+            self._intervals[key] = self._interval(metric, level)
+        return self._intervals[key]
 
-    def _interval(self, metric: Metric) -> Interval:
-        values = self.values if metric is self.metric else self._decoded(metric)
+    def seed_scores(self, metric: Metric) -> np.ndarray:
+        """Return the score of each seed on the test examples, shape ``(seeds,)``."""
+        return observed_scores(joint_counts(self.labels, self._of(metric), classes=self.classes), metric)
+
+    def _interval(self, metric: Metric, level: float) -> Interval:
+        values = self._of(metric)
         if len(self.seeds) > 1:
-            found = crossed_interval(self.labels, values, classes=self.classes, metric=metric)
+            between = None if self.peers is None else self.peers.of_score(self.label, metric)
+            found = crossed_interval(
+                self.labels, values, classes=self.classes, metric=metric, level=level, between=between
+            )
             if not isinstance(found, Refusal):
                 return found
         rng = np.random.default_rng(SEED)
-        return example_interval(self.labels, values, classes=self.classes, rng=rng, metric=metric)
+        return example_interval(self.labels, values, classes=self.classes, rng=rng, metric=metric, level=level)
+
+    def _of(self, metric: Metric) -> np.ndarray:
+        return self.values if metric is self.metric else self._decoded(metric)
 
     def _decoded(self, metric: Metric) -> np.ndarray:
         if metric.needs == "labels":
@@ -164,7 +181,23 @@ def collect(comparison: Comparison) -> list[Entry]:
         labels = comparison.task.outputs.truth(loaded[seeds[0]]["labels"])
         predicted = np.stack([tasks[seed].outputs.predicted(loaded[seed]["logits"]) for seed in seeds])
         found.append(Entry(config, seeds, labels, predicted, logits, comparison.measure))
-    return found
+    return _with_peers(found)
+
+
+def _with_peers(entries: Sequence[Entry]) -> list[Entry]:
+    """Let the entries of one size that have the same seeds know of each other."""
+    groups: dict[tuple[int, tuple[int | None, ...]], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault((entry.train_size, entry.seeds), []).append(entry)
+
+    def made(members: list[Entry]) -> Peers:
+        return Peers(
+            tuple(member.label for member in members),
+            lambda metric: np.stack([member.seed_scores(metric) for member in members]),
+        )
+
+    peers = {key: made(members) for key, members in groups.items() if len(key[1]) > 1 and None not in key[1]}
+    return [replace(entry, peers=peers.get((entry.train_size, entry.seeds))) for entry in entries]
 
 
 def undefined(comparison: Comparison) -> list[Cell]:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from tunebench.analysis.comparison import Comparison
-from tunebench.analysis.evidence import POINTS, SEED, Entry
+from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.stats import (
     Detectable,
     Difference,
     Equivalence,
     McNemar,
     Refusal,
-    SeedsToSettle,
+    SeedsNeeded,
     crossed_difference,
+    delta_difference,
     detectable_difference,
     equivalence,
-    example_difference,
     holm,
     mcnemar,
-    seeds_to_settle,
+    seeds_needed,
 )
 
-#: Resamples of a difference: so many that a p value multiplied for a hundred comparisons can still be small.
-_RESAMPLES = 19_999
 #: Up to so many strategies all pairs are compared; beyond, each with the best one.
 ALL_PAIRS = 5
 
@@ -38,11 +36,12 @@ class Pair:
 
     Attributes:
         difference: Of the metric, over seeds and test examples where both have two seeds or more.
-        p_holm: Two-sided p of no difference, corrected for all pairs of the comparison.
-        verdict: Equivalence within the study's margin, with the corrected p as "different".
+        p_holm: Two-sided p of no difference, corrected for all pairs of the comparison. Where a strategy has one
+            seed, it speaks of these runs on other test texts, and so does the verdict.
+        verdict: Equivalence within the study's margin, both it and "different" corrected for all pairs.
         detectable: The smallest difference a comparison like this one, and no other beside it, would have
             found (power 0.8).
-        more_seeds: What more seeds would do; a refusal where seeds say nothing.
+        new_study: Seeds that a new comparison of the two needs; a refusal where it is not known how seeds vary.
         same_examples: McNemar's test of the accuracies; only of labels and with one seed each, where it is exact.
     """
 
@@ -52,7 +51,7 @@ class Pair:
     p_holm: float
     verdict: Equivalence
     detectable: Detectable
-    more_seeds: SeedsToSettle | Refusal
+    new_study: SeedsNeeded | Refusal
     same_examples: McNemar | None
 
     @property
@@ -68,9 +67,12 @@ def compare_pairs(comparison: Comparison, entries: Sequence[Entry]) -> list[Pair
         comparison: Gives margin and, if declared, the pairs.
         entries: From :func:`~tunebench.analysis.evidence.collect`.
     """
-    chosen = [pair for size in comparison.sizes for pair in _at_size(comparison, entries, size)]
+    found = [_at_size(comparison, entries, size) for size in comparison.sizes]
+    chosen = [pair for pairs, _ in found for pair in pairs]
+    comparisons = sum(number for _, number in found)
     differences = [difference_of(first, second) for first, second in chosen]
-    corrected = holm([difference.p_value for difference in differences]).p_values
+    p_values = [difference.p_value for difference in differences]
+    corrected = holm(p_values, comparisons=comparisons).p_values
     margin = comparison.margin / POINTS
     return [
         Pair(
@@ -78,13 +80,9 @@ def compare_pairs(comparison: Comparison, entries: Sequence[Entry]) -> list[Pair
             second,
             difference,
             p,
-            equivalence(difference, margin=margin, p_value=p),
+            equivalence(difference, margin=margin, p_value=p, comparisons=comparisons),
             detectable_difference(difference),
-            seeds_to_settle(
-                difference,
-                margin=margin,
-                comparisons=times_corrected(difference.p_value, p, comparisons=len(chosen)),
-            ),
+            seeds_needed(difference, margin=margin),
             _mcnemar(first, second),
         )
         for (first, second), difference, p in zip(chosen, differences, corrected, strict=True)
@@ -95,16 +93,21 @@ def difference_of(first: Entry, second: Entry) -> Difference:
     """Return the difference of the metric, over as many sources of variation as the runs can carry.
 
     Where both have at least two seeds in common they are paired by seed; where they have seeds but not
-    the same, they are not; with a single seed only test examples are left, and the result says so.
+    the same, they are not; with a single seed only test examples are left, and the result says so. Where three
+    configurations or more have the same seeds, the variance between seeds is moderated by all of them.
     """
     shared = tuple(seed for seed in first.seeds if seed in second.seeds)
     if len(shared) > 1:
+        peers = first.peers if first.seeds == second.seeds else None
+        between = None if peers is None else peers.of_difference(first.label, second.label, first.metric)
         found = crossed_difference(
             first.labels,
             first.of_seeds(shared),
             second.of_seeds(shared),
             classes=first.classes,
             metric=first.metric,
+            between=between,
+            moderated=0 if between is None or peers is None else peers.count(first.metric),
         )
     else:
         found = crossed_difference(
@@ -117,40 +120,36 @@ def difference_of(first: Entry, second: Entry) -> Difference:
         )
     if not isinstance(found, Refusal):
         return found
-    rng = np.random.default_rng(SEED)
-    return example_difference(
-        first.labels,
-        first.values,
-        second.values,
-        classes=first.classes,
-        rng=rng,
-        metric=first.metric,
-        resamples=_RESAMPLES,
-    )
+    return delta_difference(first.labels, first.values, second.values, classes=first.classes, metric=first.metric)
 
 
-def times_corrected(p_value: float, corrected: float, *, comparisons: int) -> float:
-    """Return what a p value was multiplied by for the number of comparisons; that number where it came to 1."""
-    # At least 1: the two may come of one difference taken both ways round, and differ by rounding.
-    return max(1.0, corrected / p_value) if p_value > 0 and corrected < 1 else float(comparisons)
+def _at_size(comparison: Comparison, entries: Sequence[Entry], size: int) -> tuple[list[tuple[Entry, Entry]], int]:
+    """Return the pairs of a size, and how many comparisons they are to be corrected for.
 
-
-def _at_size(comparison: Comparison, entries: Sequence[Entry], size: int) -> Iterator[tuple[Entry, Entry]]:
+    Where each is compared with the best on the selection split, the test part had no say in which pairs these are.
+    Where the best on test is taken, any pair might have been picked, and all count.
+    """
     here = {entry.label: entry for entry in entries if entry.train_size == size}
     if comparison.pairs is not None:
-        yield from ((here[a], here[b]) for a, b in comparison.pairs if a in here and b in here)
-    elif len(here) <= ALL_PAIRS:
-        yield from combinations(here.values(), 2)
-    else:
-        best = max(here.values(), key=_merit)
-        yield from ((best, other) for other in here.values() if other is not best)
+        pairs = [(here[a], here[b]) for a, b in comparison.pairs if a in here and b in here]
+        return pairs, len(pairs)
+    if len(here) <= ALL_PAIRS:
+        pairs = list(combinations(here.values(), 2))
+        return pairs, len(pairs)
+    by_selection = {label: _selection_merit(entry) for label, entry in here.items()}
+    known = {label: merit for label, merit in by_selection.items() if merit is not None}
+    merits = known or {label: entry.metric.merit(entry.interval().estimate) for label, entry in here.items()}
+    best = here[max(merits, key=lambda label: merits[label])]
+    pairs = [(best, other) for other in here.values() if other is not best]
+    return pairs, len(pairs) if known else all_pairs(len(here))
 
 
-def _merit(entry: Entry) -> float:
-    """Rank strategies where not all pairs are compared: by the selection split if there is one."""
+def _selection_merit(entry: Entry) -> float | None:
+    """Rank a strategy by the selection split; None where that split gave no score, or is the test part."""
+    cells = entry.config.cells
     scores = list(entry.config.selection_scores().values())
-    known = float(np.mean(scores)) if scores and entry.selected_by_metric else entry.interval().estimate
-    return entry.metric.merit(known)
+    apart = all(cell.spec.selection == "validation" for cell in cells)
+    return entry.metric.merit(float(np.mean(scores))) if scores and entry.selected_by_metric and apart else None
 
 
 def _mcnemar(first: Entry, second: Entry) -> McNemar | None:
@@ -161,6 +160,6 @@ def _mcnemar(first: Entry, second: Entry) -> McNemar | None:
     return mcnemar(np.ones_like(hits[0]), *hits)
 
 
-def pairs_of_best(differences: dict[str, Difference]) -> int:
-    """Return how many pairs the best and the others make."""
-    return len(differences) * (len(differences) + 1) // 2
+def all_pairs(strategies: int) -> int:
+    """Return how many pairs so many strategies make."""
+    return strategies * (strategies - 1) // 2

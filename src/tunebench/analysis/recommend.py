@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
+from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cheapest, cost_of
+from tunebench.analysis.deciding import decide
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.metric_doubts import beside_of, metric_doubts
-from tunebench.analysis.pairs import difference_of, pairs_of_best
+from tunebench.analysis.pairs import all_pairs, difference_of
+from tunebench.analysis.tuning import close_choices
 from tunebench.analysis.undertraining import sentences
-from tunebench.analysis.wording import doubts_of, not_tried, reasons_of, sentence_of, would_change
+from tunebench.analysis.wording import (
+    close_rates,
+    doubts_of,
+    not_cleared,
+    not_tried,
+    reasons_of,
+    sentence_of,
+    together,
+    would_change,
+)
 from tunebench.errors import ConfigError, StoreError
 from tunebench.stats import Difference, Equivalence, Interval, equivalence
-from tunebench.tasks.metrics import Metric
 
 #: What is said of an answer without a doubt.
 SURE = "Nothing known speaks against it."
@@ -28,6 +39,7 @@ class Alternative:
         interval: Of its score.
         difference: Of its score minus the best one's, with the equivalence test; None for the best.
         costs: Mean costs by name, in their units; what was not recorded is missing.
+        together: The interval of its score that holds for all strategies together; None where there is no other.
     """
 
     label: str
@@ -36,6 +48,7 @@ class Alternative:
     interval: Interval
     difference: Equivalence | None
     costs: dict[str, float]
+    together: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +113,8 @@ def recommend(
     ``score``: the best score; where others are equal within the margin by two one-sided tests, it is a
     tie, and the one that trains fastest is recommended. ``cost`` and ``size`` turn the burden of proof
     round: of all that are not shown to be worse by more than the margin, the fastest to train or the
-    smallest to keep.
+    smallest to keep. That answer is conclusive only if the one chosen is shown to lose no more than the margin.
+    Where costs cannot be told apart, the better score decides.
 
     Args:
         analysis: Of the study.
@@ -127,18 +141,23 @@ def recommend(
     best, others = ranked[0], ranked[1:]
     differences = {entry.label: difference_of(entry, best) for entry in others}
     tests = _against(analysis, best, differences, margin / POINTS)
-    alternatives = tuple(_alternative(entry, tests.get(entry.label)) for entry in ranked)
-    tie = tuple(entry.label for entry in ranked if entry is best or tests[entry.label].equivalent)
-    worse = {name for name, test in tests.items() if _at_best(test.interval, metric) < -margin / POINTS}
-    pool = tie if prefer == "score" else tuple(entry.label for entry in ranked if entry.label not in worse)
-    spends = SPENDS[prefer]
-    chosen = min(
-        (entry for entry in ranked if entry.label in pool),
-        key=lambda entry: (_infinite(cost_of(entry, spends)), ranked.index(entry)),
+    alternatives = tuple(_alternative(entry, tests.get(entry.label), len(ranked)) for entry in ranked)
+    named = {entry.label: entry for entry in ranked}
+
+    def least(labels: Sequence[str]) -> list[str]:
+        return [
+            entry.label for entry in cheapest([named[label] for label in labels], SPENDS[prefer], analysis.entries)
+        ]
+
+    decision = decide(
+        list(named), tests, least, by_score=prefer == "score", higher_is_better=metric.higher_is_better
     )
+    chosen = named[decision.chosen]
     doubts = [
         *sentences([one for one in analysis.undertrained if one.train_size == chosen.train_size]),
+        *not_cleared(decision, chosen, tests, margin),
         *doubts_of(comparison, chosen, ranked, tests, margin),
+        *close_rates(chosen, ranked, tests, close_choices(comparison, chosen.train_size), margin),
         *metric_doubts(chosen, ranked, difference_of),
     ]
     return Recommendation(
@@ -148,10 +167,10 @@ def recommend(
         metric=metric.name,
         prefer=prefer,
         margin=margin,
-        sentence=sentence_of(chosen, best, tests, tie, prefer, margin),
+        sentence=sentence_of(decision, chosen, tests, prefer, margin),
         beside=beside_of(chosen, ranked),
         conclusive=not doubts,
-        tie=tie if len(tie) > 1 else (),
+        tie=decision.tie if len(decision.tie) > 1 else (),
         reasons=tuple(reasons_of(chosen, best, ranked, tests, margin)),
         doubts=tuple(doubts),
         not_tried=tuple(not_tried(comparison, ranked)),
@@ -188,34 +207,28 @@ def _at_size(entries: list[Entry], size: int | None) -> list[Entry]:
 def _against(
     analysis: Analysis, best: Entry, differences: dict[str, Difference], margin: float
 ) -> dict[str, Equivalence]:
-    """Test each difference from the best, with the corrected p that the table of pairs gives.
+    """Test each difference from the best, corrected for all pairs.
 
-    A pair that is not in the table was found by looking at the scores, where it might have been any: its p is
-    multiplied by the number of all pairs (Bonferroni).
+    The best was found by looking at the scores, where it might have been any, so all pairs count. Where the table
+    of pairs has them all, its corrected p is taken; else the p is multiplied by their number (Bonferroni). The
+    intervals hold for all pairs together.
     """
     table = {
-        frozenset((pair.first.label, pair.second.label)): pair.p_holm
+        frozenset((pair.first.label, pair.second.label)): pair
         for pair in analysis.pairs
         if pair.first.train_size == best.train_size
     }
+    number = all_pairs(len(differences) + 1)
     tests = {}
     for label, difference in differences.items():
-        p = table.get(frozenset((label, best.label)))
-        p = min(1.0, difference.p_value * pairs_of_best(differences)) if p is None else p
-        tests[label] = equivalence(difference, margin=margin, p_value=p)
+        pair = table.get(frozenset((label, best.label))) if len(table) == number else None
+        p = min(1.0, difference.p_value * number) if pair is None else pair.p_holm
+        comparisons = number if pair is None else pair.verdict.comparisons
+        tests[label] = equivalence(difference, margin=margin, p_value=p, comparisons=comparisons)
     return tests
 
 
-def _at_best(interval: Interval, metric: Metric) -> float:
-    """Return the end of a difference at which the first is best, positive where it is better."""
-    return interval.high if metric.higher_is_better else -interval.low
-
-
-def _infinite(value: float | None) -> float:
-    return float("inf") if value is None else value
-
-
-def _alternative(entry: Entry, test: Equivalence | None) -> Alternative:
+def _alternative(entry: Entry, test: Equivalence | None, strategies: int) -> Alternative:
     known = {kind: cost_of(entry, kind) for kind in COSTS}
     return Alternative(
         entry.label,
@@ -224,4 +237,5 @@ def _alternative(entry: Entry, test: Equivalence | None) -> Alternative:
         entry.interval(),
         test,
         {kind: value for kind, value in known.items() if value is not None},
+        together(entry, strategies) if strategies > 1 else None,
     )

@@ -7,7 +7,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tunebench.analysis.comparison import states
+from tunebench.analysis.cost_noise import shared_machine as machine_was_shared
+from tunebench.analysis.tuning import close_choices
 from tunebench.data.audit import absent_classes
+from tunebench.formatting import learning_rate
 from tunebench.recipe import Recipe
 from tunebench.store.imported import ImportedRun, is_imported
 from tunebench.study.spec import without_effect
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
     from tunebench.analysis.comparison import Comparison, Group
 
+#: Strategies that a sentence names.
+_NAMED = 5
 #: LoRA's learning rate over that of full fine-tuning that needs no remark.
 _NEAR_TEN = (4, 25)
 
@@ -179,7 +184,22 @@ def _learning_rates(comparison: Comparison) -> list[str]:
         lines.append(
             f"Best learning rate at the edge of those tried, so a better one may lie outside: {', '.join(edge)}."
         )
-    return lines + unequal_rates(groups)
+    return lines + _close(comparison) + unequal_rates(groups)
+
+
+def _close(comparison: Comparison) -> list[str]:
+    """Name the choices of a rate that the selection split does not settle."""
+    found = [
+        f"{one.group.label} at {one.group.train_size:,} ({learning_rate(one.runner_up.learning_rate)})"
+        for one in close_choices(comparison)
+    ]
+    if not found:
+        return []
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return [
+        f"Another learning rate is within two standard errors of the chosen one on {comparison.evaluated}: "
+        f"{', '.join(found[:_NAMED])}{more}. No interval here holds the choice of the rate."
+    ]
 
 
 def unequal_rates(groups: Sequence[Group]) -> list[str]:
@@ -270,9 +290,9 @@ def _data(comparison: Comparison) -> list[str]:
 
 def shared_machine(comparison: Comparison) -> list[str]:
     """Return what belongs beside times where runs shared the machine."""
-    timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
-    busy = sum(timing.contended is True or (timing.workers or 1) > 1 for timing in timings)
-    return [f"{busy} of {len(timings)} runs shared the machine; their times are too long."] if busy else []
+    timed = [cell for cell in comparison.scored if cell.record and cell.record.timing]
+    busy = sum(map(machine_was_shared, timed))
+    return [f"{busy} of {len(timed)} runs shared the machine; their times are too long."] if busy else []
 
 
 def _machine(comparison: Comparison) -> list[str]:

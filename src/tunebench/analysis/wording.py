@@ -6,14 +6,20 @@ from collections.abc import Sequence
 
 from tunebench.analysis.comparison import Comparison, Configuration, Group, states
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
-from tunebench.analysis.evidence import Entry
-from tunebench.analysis.pairs import pairs_of_best, times_corrected
+from tunebench.analysis.deciding import Decision
+from tunebench.analysis.evidence import POINTS, Entry
+from tunebench.analysis.tuning import CloseChoice
 from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access, unequal_rates
 from tunebench.formatting import learning_rate, significant
-from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, seeds_to_settle
+from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, seeds_needed
 from tunebench.strategies import STRATEGIES
 from tunebench.tasks.metrics import Metric
 
+#: What is said beside the seeds that a new study needs.
+PEEKING = (
+    "Seeds added to this study because it is open, and tested again, make false differences more frequent than "
+    "5 %: fix the number of seeds of a new study before its first run."
+)
 #: Strategies that the answer names one by one; more are counted.
 _NAMED = 3
 
@@ -21,6 +27,23 @@ _NAMED = 3
 def show_interval(interval: Interval) -> str:
     """Return a score with its interval: ``0.8812 [0.8741, 0.8880]``."""
     return f"{interval.estimate:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+
+
+def show_score(entry: Entry, strategies: int) -> str:
+    """Return a score with its interval; one picked among several has the interval that holds for all together."""
+    if strategies < 2:
+        return show_interval(entry.interval())
+    return show_together(together(entry, strategies), strategies)
+
+
+def together(entry: Entry, strategies: int) -> Interval:
+    """Return the interval of a score that holds for so many strategies together (Bonferroni)."""
+    return entry.interval(level=1 - 0.05 / strategies)
+
+
+def show_together(interval: Interval, strategies: int) -> str:
+    """Return a score with an interval that holds for so many strategies together."""
+    return f"{show_interval(interval)} (95 % for {'both' if strategies == 2 else f'all {strategies}'} together)"
 
 
 def show_difference(interval: Interval, metric: Metric) -> str:
@@ -47,35 +70,98 @@ def _name(entry: Entry) -> str:
 
 
 def sentence_of(
-    chosen: Entry,
-    best: Entry,
-    tests: dict[str, Equivalence],
-    tie: tuple[str, ...],
-    prefer: Prefer,
-    margin: float,
+    decision: Decision, chosen: Entry, tests: dict[str, Equivalence], prefer: Prefer, margin: float
 ) -> str:
-    """Return the answer in one sentence."""
-    metric, within = chosen.metric, chosen.metric.show_margin(margin)
-    head = (
-        f"Use {_name(chosen)}: {metric.label} {show_interval(chosen.interval())} with {chosen.train_size:,} labels"
-    )
-    if chosen is best and len(tie) == 1:
-        if not tests:
-            return f"{head}; nothing else was compared."
-        open_ = [label for label, test in tests.items() if test.verdict == "inconclusive"]
-        names = " and ".join(open_) if len(open_) <= _NAMED else f"{len(open_)} others"
+    """Return the answer in one sentence.
+
+    Args:
+        decision: Which one, and what stands against it.
+        chosen: What is recommended.
+        tests: The others against the best.
+        prefer: What matters most.
+        margin: Points that do not matter.
+    """
+    metric, within, label = chosen.metric, chosen.metric.show_margin(margin), chosen.label
+    head = f"Use {_name(chosen)}: {metric.label} {show_score(chosen, 1 + len(tests))}"
+    head += f" with {chosen.train_size:,} labels"
+    if not tests:
+        return f"{head}; nothing else was compared."
+    if label == decision.best and len(decision.tie) == 1 and prefer == "score":
+        open_ = decision.open
+        names = _listed(open_) if len(open_) <= _NAMED else f"{len(open_)} others"
         doubt = f"; {names} {'is' if len(open_) == 1 else 'are'} too close to call" if open_ else ""
         return f"{head}, the best of {1 + len(tests)}{doubt}."
-    goal = "keeps least" if prefer == "size" else "trains fastest"
+    goal = _goal(chosen, prefer, alone=len(decision.least) == 1)
+    if label in decision.tie and len(decision.tie) > 1:
+        others = _listed([other for other in decision.tie if other != label])
+        runs = " on these runs" if any(test.over == "test examples" for test in tests.values()) else ""
+        return f"{head}, equal to {others} within {within}{runs}; of these it {goal}."
+    if label == decision.best:
+        behind = f"of those not shown to be worse by more than {within}"
+        return f"{head}, the best of {1 + len(tests)}; {behind} it {goal}."
+    shown = "loses no more than" if decision.cleared else "was not shown to lose more than"
+    difference = show_difference(tests[label].interval, metric)
+    return f"{head}; it {goal}, and {shown} {within} against {decision.best} ({difference})."
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence: ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def _goal(chosen: Entry, prefer: Prefer, *, alone: bool) -> str:
+    """Say what a strategy was chosen for, among those that are good enough."""
     if cost_of(chosen, SPENDS[prefer]) is None:
-        goal = "scores best, as their costs are not known"
-    if chosen.label in tie:
-        others = " and ".join(label for label in tie if label != chosen.label)
-        return f"{head}, equal to {others} within {within}; of these it {goal}."
-    difference = show_difference(tests[chosen.label].interval, metric)
-    return (
-        f"{head}; it {goal}, and was not shown to be worse than {best.label} by more than {within} ({difference})."
-    )
+        return "scores best, as their costs are not known"
+    if alone:
+        return "keeps least" if prefer == "size" else "trains fastest"
+    return f"scores best of those that {'keep least' if prefer == 'size' else 'train as fast as any'}"
+
+
+def not_cleared(decision: Decision, chosen: Entry, tests: dict[str, Equivalence], margin: float) -> list[str]:
+    """Say where the strategy chosen for its cost may lose more than the margin."""
+    if decision.cleared:
+        return []
+    difference = show_difference(tests[chosen.label].interval, chosen.metric)
+    return [
+        f"{chosen.label} may be worse than {decision.best} by more than {chosen.metric.show_margin(margin)} "
+        f"({difference}): it was chosen for its cost."
+    ]
+
+
+def close_rates(
+    chosen: Entry,
+    ranked: Sequence[Entry],
+    tests: dict[str, Equivalence],
+    choices: Sequence[CloseChoice],
+    margin: float,
+) -> list[str]:
+    """Name the strategies that another learning rate, not told apart on the selection split, might carry past.
+
+    Args:
+        chosen: What is recommended.
+        ranked: All strategies of its size.
+        tests: The others against the best.
+        choices: Those whose runner-up is close.
+        margin: Points that do not matter, where strategies are equal.
+    """
+    gains = {choice.group.label: choice.gain for choice in choices}
+    metric, mine = chosen.metric, chosen.metric.merit(chosen.interval().estimate)
+    found = []
+    for entry in ranked:
+        if entry is chosen or entry.label not in gains or not entry.selected_by_metric:
+            continue
+        test = tests.get(entry.label) or tests.get(chosen.label)
+        spare = margin / POINTS if test is not None and test.equivalent else 0.0
+        if metric.merit(entry.interval().estimate) + gains[entry.label] > mine + spare:
+            found.append(entry.label)
+    if not found:
+        return []
+    names = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+    return [
+        f"The learning rate of {names} is not settled: on validation another one is within two standard errors, "
+        f"which may be worth more than the distance to {chosen.label}."
+    ]
 
 
 def reasons_of(
@@ -87,7 +173,7 @@ def reasons_of(
     for entry in ranked:
         if entry is chosen:
             continue
-        line = f"{_name(entry)}: {metric.label} {show_interval(entry.interval())}"
+        line = f"{_name(entry)}: {metric.label} {show_score(entry, len(ranked))}"
         line += f"; {show_costs(entry)}." if show_costs(entry) else "."
         lines.append(line)
     for label, test in tests.items():
@@ -96,10 +182,16 @@ def reasons_of(
             "different": "a difference",
             "equivalent and different (small but real)": f"a real difference, smaller than {within}",
             "inconclusive": "too close to call",
+            "equivalent on these runs": f"equal within {within} on these runs",
+            "different on these runs": "a difference of these runs, not shown of the strategies",
+            "equivalent and different on these runs (small but real)": "a difference of these runs, smaller than "
+            f"{within}",
         }[test.verdict]
+        together = f", for all {test.comparisons} pairs together" if test.comparisons > 1 else ""
         lines.append(
             f"{label} minus {best.label}: {show_difference(test.interval, metric)} "
-            f"({test.interval.level:.0%} interval over {test.over}, corrected p = {test.p_value:.2g}): {said}."
+            f"({1 - 2 * test.alpha:.0%} interval over {test.over}{together}, corrected p = {test.p_value:.2g}): "
+            f"{said}."
         )
     return lines
 
@@ -141,7 +233,7 @@ def doubts_of(
     if open_:
         lines.append(
             f"Too close to call against the best score: {', '.join(open_)} "
-            f"(margin {chosen.metric.show_margin(margin)}; see what more seeds would do)."
+            f"(margin {chosen.metric.show_margin(margin)}; see what a new study needs)."
         )
     return lines
 
@@ -181,7 +273,7 @@ def not_tried(comparison: Comparison, ranked: list[Entry]) -> list[str]:
     if len(ranked) > 1:
         lines.append(
             f"How the best of {len(ranked)} does on fresh texts: it was picked by its score on these, which "
-            "flatters it."
+            "flatters the score; the interval allows for that."
         )
     kinds = {cell.spec.kind for cell in comparison.cells}
     missing = [name for name in STRATEGIES if name not in kinds]
@@ -217,10 +309,11 @@ def would_change(
     lines = []
     for label, difference in differences.items():
         test = tests[label]
-        times = times_corrected(difference.p_value, test.p_value, comparisons=pairs_of_best(differences))
-        settle = seeds_to_settle(difference, margin=test.margin, comparisons=times)
-        if not isinstance(settle, Refusal) and settle.more != 0:
-            lines.append(f"{label} against {best.label}: {settle.reason}.")
+        plan = seeds_needed(difference, margin=test.margin)
+        if test.verdict == "inconclusive" and not isinstance(plan, Refusal):
+            lines.append(f"A new study of {label} against {best.label} needs {plan.reason}.")
+    if lines:
+        lines.append(PEEKING)
     for first, second, found in crossings:
         if not isinstance(found, Refusal):
             lines.append(crossing_sentence(first, second, found, train_size=best.train_size))

@@ -22,7 +22,7 @@ from tunebench.choosing.plan import Asked, Costs, Ready, plan_study, prepare
 from tunebench.choosing.refit import Refit, chosen_runs, open_refit, plan_refit, run_refit
 from tunebench.choosing.rule import CANDIDATES, MARGIN, OVERHEAD, Design
 from tunebench.choosing.words import data_lines, next_commands, plan_lines
-from tunebench.errors import ConfigError, DataError, StoreError
+from tunebench.errors import DataError, StoreError
 from tunebench.execution.display import Display, make_display
 from tunebench.execution.resolve import Request
 from tunebench.files import write_text
@@ -34,7 +34,6 @@ from tunebench.machine.settings import Execution
 from tunebench.store.imported import ImportedStudy
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
-from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
 
 if TYPE_CHECKING:
     from tunebench.inference.predictor import Predictor
@@ -139,11 +138,11 @@ class Options:
 
 def choose(
     data: str | Path | Sequence[str],
-    labels: Sequence[str | int] | None = None,
+    labels: Sequence[str | float | Sequence[str]] | None = None,
     *,
     budget: str | float = DEFAULT_BUDGET,
     model: str = "minilm",
-    metric: str = DEFAULT_METRIC,
+    metric: str | None = None,
     out: str | Path | None = None,
     refit: bool = True,
     settings: Sequence[str] = (),
@@ -157,10 +156,11 @@ def choose(
 
     Args:
         data: The texts; or, without labels, where they are: a packaged name, a file, a folder or a Hub name.
-        labels: The label of each text.
+        labels: The label of each text; or a list of labels for each; or a number for each, with the setting
+            ``data.task=regression``.
         budget: Time for everything, such as ``30m``, or seconds.
         model: The encoder.
-        metric: What decides.
+        metric: What decides; by default the metric of the data's task.
         out: Folder for everything; default ``out/choose-NAME``.
         refit: Train the chosen method on all labels in the end.
         settings: Settings of the study as ``KEY=VALUE``, as ``--set`` takes them.
@@ -187,8 +187,6 @@ def make_ready(asked: Asked, options: Options) -> Ready:
     Raises:
         TunebenchError: Everything that is wrong with them.
     """
-    if asked.metric not in METRICS:
-        raise ConfigError("There is no such metric.", value=asked.metric, allowed=", ".join(METRICS))
     said: set[str] = set()
 
     def tell(line: str) -> None:
@@ -286,7 +284,7 @@ def _finish(
 
 def _expectation(source: ExportSource, refit: Refit, found: Recommendation) -> str:
     """Say what was trained, and what score to expect of it."""
-    labels, metric = len(refit.dataset.train), METRICS[found.metric]
+    labels, metric = len(refit.dataset.train), refit.dataset.task.metric(found.metric)
     head = f"The model is {found.strategy}, trained again on all {labels:,} labels"
     if refit.measured and source.record.scores is not None:
         value = source.record.scores[metric.name]
@@ -372,7 +370,7 @@ def _begun(store: StudyStore, asked: Asked, ready: Ready) -> StudyConfig:
     pairs = {
         "data": (study.data.source, wanted.data.source),
         "model": (study.model, wanted.model),
-        "metric": (study.metric, wanted.metric),
+        "metric": (study.metric, ready.asked.metric),
     }
     differ = [f"{key}: {before} -> {after}" for key, (before, after) in pairs.items() if before != after]
     # The last training takes the data as it is read now: another column would be learned under the old names.
@@ -399,11 +397,15 @@ def default_folder(source: str) -> Path:
     return Path("out") / f"choose-{study_name(source)}"
 
 
-def _source(data: str | Path | Sequence[str], labels: Sequence[str | int] | None, out: str | Path | None) -> str:
+def _source(
+    data: str | Path | Sequence[str],
+    labels: Sequence[str | float | Sequence[str]] | None,
+    out: str | Path | None,
+) -> str:
     """Return where the data is; texts and labels in memory are written beside the study first.
 
     Raises:
-        DataError: Texts and labels are not equally many, or a label is missing or no single one.
+        DataError: Texts and labels are not equally many, or a label is missing.
     """
     if labels is None:
         if not isinstance(data, (str, Path)):
@@ -415,13 +417,26 @@ def _source(data: str | Path | Sequence[str], labels: Sequence[str | int] | None
             value="one text" if isinstance(data, (str, Path)) else f"{len(data)} texts, {len(labels)} labels",
             allowed="two lists of the same length",
         )
-    for number, label in enumerate(labels, start=1):
-        # NaN is a number that does not equal itself. A list would become one class of its own name.
-        if not isinstance(label, (str, Number, np.bool_)) or label != label:
-            raise DataError(f"Label {number} is no label.", value=label, allowed="a string or a number")
+    several = any(isinstance(label, _LISTS) for label in labels[:1])
+    written = [_written(label, number, several) for number, label in enumerate(labels, start=1)]
     place = Path("out/choose-texts" if out is None else out)
     path = place.with_name(f"{place.name}-data") / "train.jsonl"
-    rows = (json.dumps({"text": t, "label": str(label)}) for t, label in zip(data, labels, strict=True))
+    rows = (json.dumps({"text": text, "label": label}) for text, label in zip(data, written, strict=True))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, "\n".join(rows) + "\n")
     return str(path)
+
+
+#: What holds several labels of one text.
+_LISTS = (list, tuple, set, frozenset)
+
+
+def _written(label: Any, number: int, several: bool) -> str | list[str]:
+    """Return a label as it is written into a file, or several labels of one text."""
+    if several and isinstance(label, _LISTS) and all(isinstance(each, str) for each in label):
+        return sorted(label)
+    # NaN is a number that does not equal itself.
+    if several or not isinstance(label, (str, Number, np.bool_)) or label != label:
+        allowed = "a list of strings, as the first" if several else "a string or a number"
+        raise DataError(f"Label {number} is no label.", value=label, allowed=allowed)
+    return str(label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from tunebench.recipe import Engine, Precision
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
 from tunebench.study.yaml_file import check_study, set_key
-from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.base import Task
 
 #: Shares of the training subset that may validate: the first in which every part has every class.
 _FRACTIONS = (0.1, 0.15, 0.2, 0.3, 0.4)
@@ -44,7 +44,7 @@ class Asked:
     Attributes:
         data: Keys of the data, at least ``source``.
         model: The encoder.
-        metric: What decides.
+        metric: What decides; None for the default of the data's task.
         name: Of the study.
         refit: Whether the chosen method is trained again on all labels.
         settings: ``KEY=VALUE`` of the study, as ``--set`` takes them.
@@ -52,7 +52,7 @@ class Asked:
 
     data: dict[str, Any]
     model: str
-    metric: str
+    metric: str | None
     name: str
     refit: bool = True
     settings: tuple[str, ...] = ()
@@ -60,7 +60,8 @@ class Asked:
     def study(self, values: dict[str, Any]) -> StudyConfig:
         """Return a study of these keys, with what was asked for on top."""
         # A copy, since settings are written into it at any depth.
-        raw = deepcopy({"name": self.name, "model": self.model, "data": self.data, "metric": self.metric, **values})
+        metric = {} if self.metric is None else {"metric": self.metric}
+        raw = deepcopy({"name": self.name, "model": self.model, "data": self.data, **metric, **values})
         for setting in self.settings:
             set_key(raw, setting)
         return check_study(raw)
@@ -98,13 +99,7 @@ def prepare(asked: Asked, request: Request) -> Ready:
     """
     base: dict[str, Any] = {"strategies": CANDIDATES, "train_sizes": ["all"]}
     dataset = load_dataset(asked.study(base).data)
-    if dataset.task is not CLASSIFICATION:
-        raise ConfigError(
-            "choose knows data with one label for each text.",
-            value=f"task: {dataset.task.name}",
-            allowed=CLASSIFICATION.name,
-            fix="compare strategies with tunebench run",
-        )
+    asked = replace(asked, metric=_metric(asked, dataset.task))
     common: dict[str, Any] = {}
     sized = any(setting.partition("=")[0].strip() in ("test_size", "test_limit") for setting in asked.settings)
     if not sized and len(dataset.test or dataset.train) > TEST_LIMIT:
@@ -113,6 +108,20 @@ def prepare(asked: Asked, request: Request) -> Ready:
     resolved = resolve(asked.study(base | common), request)
     common["max_length"] = _max_length(resolved)
     return Ready(asked, resolved, request, common, _facts(resolved, asked))
+
+
+def _metric(asked: Asked, task: Task) -> str:
+    """Return the metric that decides."""
+    if asked.metric is None:
+        return task.default_metric
+    if asked.metric not in task.metrics:
+        raise ConfigError(
+            f"There is no such metric for {task.label}.",
+            value=asked.metric,
+            allowed=", ".join(task.metrics),
+            fix=f"--metric {task.default_metric}",
+        )
+    return asked.metric
 
 
 def _fraction(asked: Asked, base: dict[str, Any], dataset: TextDataset) -> dict[str, float]:

@@ -10,6 +10,8 @@ import yaml
 
 from tunebench.choosing.plan import Ready, token_lengths
 from tunebench.choosing.rule import Design
+from tunebench.data import TextDataset
+from tunebench.data.audit import describe_numbers
 from tunebench.formatting import duration, learning_rate, listed
 from tunebench.strategies import STRATEGIES
 
@@ -26,9 +28,6 @@ def data_lines(ready: Ready) -> list[str]:
     """Return what the data is taken for, and how to correct it."""
     dataset, study = ready.resolved.dataset, ready.resolved.study
     facts = ready.facts
-    counts = np.bincount(dataset.train.labels, minlength=len(dataset.label_names))
-    order = np.argsort(-counts)
-    named = listed(f"{dataset.label_names[i]} ({counts[i]:,})" for i in order)
     own = dataset.validation
     validation = (
         f"the data's own part ({len(own):,} texts)"
@@ -48,13 +47,32 @@ def data_lines(ready: Ready) -> list[str]:
         more = f" (--set max_length={_MORE_TOKENS} reads more)" if limit < _MORE_TOKENS else ""
         line += f"; {cut:.1%} are longer than {limit} and are cut{more}"
     return [
-        f"Task: one of {facts.classes} classes for each text; {facts.labels:,} labelled texts to learn from",
-        f"  classes: {named}",
+        f"Task: {_task(dataset)}; {facts.labels:,} labelled texts to learn from; decided by "
+        f"{dataset.task.metrics[study.metric].label}",
+        _learned(dataset),
         f"  validation: {validation}",
         f"  test: {test}",
         line,
         "  Not so? --text-column, --label-column and --set data.KEY=VALUE correct it.",
     ]
+
+
+def _task(dataset: TextDataset) -> str:
+    count = len(dataset.label_names)
+    if dataset.task.exclusive:
+        return f"one of {count} classes for each text"
+    return f"any of {count} labels for each text" if dataset.task.labelled else dataset.task.label
+
+
+def _learned(dataset: TextDataset) -> str:
+    """Say which labels there are and how often, or what numbers."""
+    labels, names = dataset.train.labels, dataset.label_names
+    if not dataset.task.labelled:
+        return f"  {names[0]}: {describe_numbers(dataset.task.summary(labels))}"
+    counts = dataset.task.counts(labels, len(names))
+    ordered = sorted(zip(names, counts, strict=True), key=lambda pair: -pair[1])
+    what = "classes" if dataset.task.exclusive else "labels"
+    return f"  {what}: {listed(f'{name} ({count:,})' for name, count in ordered)}"
 
 
 def plan_lines(study: StudyConfig, design: Design) -> list[str]:

@@ -11,7 +11,6 @@ from tunebench.cli.app import JsonOption, app, check_device
 from tunebench.cli.console import err, out, print_json, tell
 from tunebench.execution.display import make_display
 from tunebench.machine.settings import Execution
-from tunebench.tasks.metrics import DEFAULT_METRIC
 
 _EXAMPLES = (
     "Example: tunebench choose reviews.csv --budget 10m; "
@@ -26,7 +25,9 @@ def choose(
     ],
     budget: Annotated[str, typer.Option(help="Time for everything, such as 10m or 3h.")] = "30m",
     model: Annotated[str, typer.Option(help="The model: a packaged name, a folder or a Hub name.")] = "minilm",
-    metric: Annotated[str, typer.Option(help="The metric that decides, such as accuracy or mcc.")] = DEFAULT_METRIC,
+    metric: Annotated[
+        str | None, typer.Option(help="The metric that decides, such as accuracy or mcc; default that of the task.")
+    ] = None,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Folder for everything; default out/choose-NAME.")
     ] = None,

@@ -54,11 +54,12 @@ def data_audit(
             if lengths.truncated is not None:
                 line += f"; {lengths.truncated:.1%} longer than {max_length}, mean kept {lengths.mean_kept:,.1f}"
             out.print(line, markup=False)
-        out.print(f"  copies of earlier texts: {split.duplicates}; with another label: {split.conflicting}")
+        what = "number" if split.numbers else "label"
+        out.print(f"  copies of earlier texts: {split.duplicates}; with another {what}: {split.conflicting}")
     if found.test_in_train is not None:
         out.print(
             f"test texts that are also in train: {found.test_in_train}; "
-            f"with another label: {found.shared_conflicting}"
+            f"with another {what}: {found.shared_conflicting}"
         )
     if found.validation_in_train is not None:
         out.print(

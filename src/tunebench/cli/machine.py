@@ -57,8 +57,24 @@ def bench(
             "--scaling", help="Measure how cost grows with texts, text length, parameters, runs and workers."
         ),
     ] = False,
+    statistics: Annotated[
+        bool,
+        typer.Option(
+            "--statistics",
+            help="Count how often intervals cover and decisions are wrong, where the truth is known.",
+        ),
+    ] = False,
+    part: Annotated[
+        float,
+        typer.Option(help="With --statistics: share of the usual number of simulated studies.", min=0.001, max=10),
+    ] = 1.0,
     out_: Annotated[
-        Path | None, typer.Option("--out", help="With --scaling: folder for scaling.json and its figure.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="With --scaling: folder for scaling.json and its figure. With --statistics: folder for "
+            "coverage.json, which is continued where it was stopped, and coverage.md.",
+        ),
     ] = None,
     seconds: Annotated[float, typer.Option(help="Time to spend. At least two rounds are measured.", min=1)] = 420.0,
     threads: Annotated[
@@ -84,6 +100,10 @@ def bench(
         if out_ is not None:
             write_json(out_ / "scaling.json", values)
             save_scaling_figure(grown, out_ / "scaling")
+    elif statistics:
+        from tunebench.benchmarks.coverage import run_and_render
+
+        values, text = run_and_render(out_, part=part, tell=tell)
     elif prefix:
         from tunebench.benchmarks.prefix import render_prefix, run_prefix_bench
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tunebench.data.text import Text
 from tunebench.data.times import shown_time
 from tunebench.data.types import Split
@@ -65,7 +67,8 @@ def overlap_warnings(splits: Mapping[str, Split]) -> list[str]:
             meaning = _PAIRS[first, second]
             lines.append(f"{found.first} of {len(splits[first])} {first} texts are also in {second}; {meaning}")
         if found.conflicting:
-            lines.append(f"{found.conflicting} texts have another label in {first} than in {second}.")
+            what = "number" if np.issubdtype(splits[first].labels.dtype, np.floating) else "label"
+            lines.append(f"{found.conflicting} texts have another {what} in {first} than in {second}.")
     for (first, second), (groups, rows) in shared_groups(splits).items():
         every = len(set(splits[first].groups or ()))
         lines.append(

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from tunebench.study.config import StudyConfig
 
 
+#: Columns that say whose a row is.
+_NAMES = ("strategy", "train_size", "learning_rate", "seed", "seeds", "n", "selection")
+
+
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """What one run predicted on the test part.
@@ -72,7 +76,7 @@ class Source:
     def shown_tables(self) -> list[ReportTable]:
         """The tables that have something to show: no curve is fitted to one or two training sizes."""
         fitted = any(not isinstance(curve.fit, Refusal) for curve in self.analysis.curves)
-        return [table for table in self.tables if table.rows and (fitted or table.name != "learning_curve")]
+        return [table for table in self.tables if _says(table) and (fitted or table.name != "learning_curve")]
 
     @cached_property
     def study(self) -> StudyConfig | None:
@@ -119,6 +123,12 @@ class Source:
         group = self.comparison.group(config.label, config.train_size)
         several = group is not None and len(group.shown) > 1
         return f"{config.label}, rate {learning_rate(config.learning_rate)}" if several else config.label
+
+
+def _says(table: ReportTable) -> bool:
+    """Tell whether a table has a value beside what names its rows; that a run is complete is none."""
+    values = (value for row in table.rows for key, value in row.items() if key not in _NAMES)
+    return any(value not in (None, "complete") for value in values)
 
 
 def _read(cell: Cell, folder: Path) -> Predictions | None:

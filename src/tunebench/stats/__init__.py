@@ -19,23 +19,26 @@ from tunebench.stats.intervals import (
 from tunebench.stats.joint_counts import RESAMPLES
 from tunebench.stats.learning_curve import LearningCurve, fit_learning_curve
 from tunebench.stats.measures import ACCURACY, MACRO_F1, Measure
+from tunebench.stats.moderation import FEWEST, moderated_pairs, moderated_scores
 from tunebench.stats.paired import (
     crossed_bootstrap_difference,
     crossed_difference,
+    delta_difference,
     example_difference,
     seed_difference,
 )
 from tunebench.stats.pareto import Front, on_front, pareto_front, score_draws
 from tunebench.stats.power import (
     Detectable,
-    SeedsToSettle,
+    SeedsNeeded,
     detectable_difference,
     detectable_on_examples,
     detectable_over_seeds,
-    seeds_to_settle,
+    seeds_needed,
 )
 from tunebench.stats.reliability import Bin, Calibration, CalibrationError, calibration
 from tunebench.stats.results import Difference, Interval, Over, Pairing, Refusal
+from tunebench.stats.tails import Parts
 from tunebench.stats.variance import (
     Component,
     SamplingVariance,
@@ -47,6 +50,7 @@ from tunebench.stats.variance import (
 __all__ = [
     "ACCURACY",
     "EXTRAPOLATION",
+    "FEWEST",
     "MACRO_F1",
     "RESAMPLES",
     "Bin",
@@ -65,9 +69,10 @@ __all__ = [
     "Measure",
     "Over",
     "Pairing",
+    "Parts",
     "Refusal",
     "SamplingVariance",
-    "SeedsToSettle",
+    "SeedsNeeded",
     "Size",
     "VarianceShares",
     "Verdict",
@@ -77,6 +82,7 @@ __all__ = [
     "crossed_difference",
     "crossed_interval",
     "crossing_size",
+    "delta_difference",
     "detectable_difference",
     "detectable_on_examples",
     "detectable_over_seeds",
@@ -87,6 +93,8 @@ __all__ = [
     "holm",
     "labels_needed",
     "mcnemar",
+    "moderated_pairs",
+    "moderated_scores",
     "on_front",
     "pareto_front",
     "sampling_variance",
@@ -94,7 +102,7 @@ __all__ = [
     "score_draws",
     "seed_difference",
     "seed_interval",
-    "seeds_to_settle",
+    "seeds_needed",
     "variance_shares",
     "wilson_interval",
 ]

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import scipy
 
 from tunebench.stats.methods import percentile_ends, t_ends
 from tunebench.stats.results import Difference, Interval, Over, check_level, finite
+from tunebench.stats.tails import tail_of
 
-Verdict = Literal["equivalent", "different", "equivalent and different (small but real)", "inconclusive"]
+Verdict = Literal[
+    "equivalent",
+    "different",
+    "equivalent and different (small but real)",
+    "inconclusive",
+    "equivalent on these runs",
+    "different on these runs",
+    "equivalent and different on these runs (small but real)",
+]
+#: What can be said by (equivalent, different); with one seed, of the runs alone.
+_OF_STRATEGIES: dict[tuple[bool, bool], Verdict] = {
+    (True, True): "equivalent and different (small but real)",
+    (True, False): "equivalent",
+    (False, True): "different",
+    (False, False): "inconclusive",
+}
+_OF_RUNS: dict[tuple[bool, bool], Verdict] = {
+    (True, True): "equivalent and different on these runs (small but real)",
+    (True, False): "equivalent on these runs",
+    (False, True): "different on these runs",
+    (False, False): "inconclusive",
+}
 
 
 @dataclass(frozen=True)
@@ -35,13 +56,18 @@ class Equivalence:
     """Whether two strategies are as good as each other, within a margin.
 
     Attributes:
-        verdict: What can be said.
+        verdict: What can be said. Where the difference holds test examples alone, it speaks of these runs: other
+            seeds of the same strategies may differ otherwise.
         margin: Differences smaller than this do not matter.
-        alpha: Level of both tests.
-        interval: Of the difference, at ``1 - 2 alpha``: inside the margin is equivalence.
-        tost_p: The larger p of the two one-sided tests; at most ``alpha`` exactly for equivalence.
+        alpha: Level of both tests, for all comparisons together.
+        interval: Of the difference, at ``1 - 2 alpha / comparisons``: inside the margin is equivalence.
+        tost_p: The larger p of the two one-sided tests, times the number of comparisons; at most ``alpha`` exactly
+            for equivalence.
         p_value: Two-sided, of no difference, as used for "different".
         over: The source of variation that all of it holds.
+        comparisons: How many equivalences are tested together (Bonferroni).
+        within: Probability that the true difference lies within the margin, of this comparison by itself. The prior
+            takes all differences as equally likely before the study.
     """
 
     verdict: Verdict
@@ -51,6 +77,8 @@ class Equivalence:
     tost_p: float
     p_value: float
     over: Over
+    comparisons: int = 1
+    within: float | None = None
 
     @property
     def equivalent(self) -> bool:
@@ -63,7 +91,7 @@ class Equivalence:
         return self.p_value <= self.alpha
 
 
-def holm(p_values: Sequence[float] | np.ndarray, *, alpha: float = 0.05) -> Holm:
+def holm(p_values: Sequence[float] | np.ndarray, *, alpha: float = 0.05, comparisons: int | None = None) -> Holm:
     """Correct p values for their number by Holm's (1979) step-down method.
 
     The i-th smallest of m is multiplied by ``m - i + 1``, and none may fall below a smaller one's. Holds
@@ -72,9 +100,11 @@ def holm(p_values: Sequence[float] | np.ndarray, *, alpha: float = 0.05) -> Holm
     Args:
         p_values: One a comparison; leave out comparisons that were refused.
         alpha: Level for the whole family.
+        comparisons: Size of the family, where these are those of its members that were looked at after the data
+            told which; the others count as larger. By default the number of p values.
 
     Raises:
-        ValueError: A value is no probability.
+        ValueError: A value is no probability, or there are more of them than comparisons.
     """
     check_level(alpha, name="alpha")
     if not len(p_values):
@@ -82,20 +112,28 @@ def holm(p_values: Sequence[float] | np.ndarray, *, alpha: float = 0.05) -> Holm
     values = finite(p_values, name="p_values")
     if values.min() < 0 or values.max() > 1:
         raise ValueError("p_values must lie between 0 and 1")
+    size = len(values) if comparisons is None else comparisons
+    if size < len(values):
+        raise ValueError(f"comparisons must be at least the number of p_values, got {size} for {len(values)}")
     order = np.argsort(values, kind="stable")
-    steps = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1.0)
+    steps = np.minimum(np.maximum.accumulate(values[order] * (size - np.arange(len(values)))), 1.0)
     corrected = np.empty_like(values)
     corrected[order] = steps
     return Holm(tuple(corrected.tolist()), tuple((corrected <= alpha).tolist()), alpha)
 
 
 def equivalence(
-    difference: Difference, *, margin: float, alpha: float = 0.05, p_value: float | None = None
+    difference: Difference,
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    p_value: float | None = None,
+    comparisons: int = 1,
 ) -> Equivalence:
     """Decide by two one-sided tests (Schuirmann 1987) and the test of no difference.
 
     "No significant difference" is not "equal": equivalent means that the ``1 - 2 alpha`` interval lies
-    strictly inside ``(-margin, margin)``. The interval is Student's where the difference has degrees of
+    strictly inside ``(-margin, margin)``. The interval is Student's where the difference has parts with degrees of
     freedom, else that of its bootstrap draws.
 
     Args:
@@ -104,51 +142,56 @@ def equivalence(
         alpha: Level of each test.
         p_value: Two-sided p of no difference to use instead of the difference's own, as corrected by
             :func:`holm`.
+        comparisons: How many equivalences are tested together; each is tested at ``alpha / comparisons``.
 
     Raises:
-        ValueError: The margin is not positive, or a level is none.
+        ValueError: The margin is not positive, a level is none, or there is no comparison.
     """
     if not margin > 0:
         raise ValueError(f"margin must be positive, got {margin}")
     if not 0 < alpha < 0.5:
         raise ValueError(f"alpha must lie between 0 and 0.5, got {alpha}")
+    if comparisons < 1:
+        raise ValueError(f"comparisons must be at least 1, got {comparisons}")
     p_value = difference.p_value if p_value is None else p_value
-    low, high = _ends(difference, 1 - 2 * alpha)
-    tost_p = max(_one_sided(difference, -margin, "above"), _one_sided(difference, margin, "below"))
-    verdict: Verdict
-    match tost_p <= alpha, p_value <= alpha:
-        case True, True:
-            verdict = "equivalent and different (small but real)"
-        case True, False:
-            verdict = "equivalent"
-        case False, True:
-            verdict = "different"
-        case _:
-            verdict = "inconclusive"
-    seen = difference.interval
-    interval = Interval(
-        seen.estimate, low, high, 1 - 2 * alpha, seen.method, seen.over, seen.n_examples, seen.n_seeds
-    )
-    return Equivalence(verdict, margin, alpha, interval, tost_p, p_value, difference.over)
+    level = 1 - 2 * alpha / comparisons
+    one_sided = max(_one_sided(difference, -margin, "above"), _one_sided(difference, margin, "below"))
+    tost_p = min(1.0, one_sided * comparisons)
+    verdicts = _OF_RUNS if difference.over == "test examples" else _OF_STRATEGIES
+    verdict = verdicts[tost_p <= alpha, p_value <= alpha]
+    low, high = _ends(difference, level)
+    interval = replace(difference.interval, low=low, high=high, level=level)
+    within = _within(difference, margin)
+    return Equivalence(verdict, margin, alpha, interval, tost_p, p_value, difference.over, comparisons, within)
 
 
 def _ends(difference: Difference, level: float) -> tuple[float, float]:
-    if difference.degrees_of_freedom is not None:
-        return t_ends(difference.estimate, difference.standard_error, difference.degrees_of_freedom, level)
+    if difference.parts:
+        return t_ends(difference.estimate, difference.parts, level)
     return percentile_ends(_draws(difference), level)
 
 
 def _one_sided(difference: Difference, bound: float, side: Literal["above", "below"]) -> float:
     """Return p of "not on that side of the bound"."""
     sign = 1 if side == "above" else -1
-    if difference.degrees_of_freedom is not None:
-        distance = sign * (difference.estimate - bound) / difference.standard_error
-        return float(scipy.stats.t.sf(distance, difference.degrees_of_freedom))
+    if difference.parts:
+        return tail_of(difference.parts, sign * (difference.estimate - bound) / difference.standard_error)
     draws = _draws(difference)
     return float((1 + (sign * (draws - bound) <= 0).sum()) / (len(draws) + 1))
 
 
+def _within(difference: Difference, margin: float) -> float:
+    """Return the posterior probability of the margin under a flat prior: what lies between its two tails."""
+    if not difference.parts:
+        return float((np.abs(_draws(difference)) < margin).mean())
+    beyond = [
+        tail_of(difference.parts, (margin + side * difference.estimate) / difference.standard_error)
+        for side in (1, -1)
+    ]
+    return max(0.0, 1 - sum(beyond))
+
+
 def _draws(difference: Difference) -> np.ndarray:
     if difference.draws is None:
-        raise ValueError("the difference has neither degrees of freedom nor bootstrap draws")
+        raise ValueError("the difference has neither parts with degrees of freedom nor bootstrap draws")
     return difference.draws

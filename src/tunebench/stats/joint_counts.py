@@ -70,7 +70,7 @@ def joint_counts(labels: np.ndarray, predictions: np.ndarray, *, classes: int) -
     labels, predictions = np.asarray(labels), np.atleast_2d(np.asarray(predictions))
     if labels.ndim == 2:
         return _counts_of_sets(labels, predictions, classes=classes)
-    if _are_numbers(labels):
+    if classes == 1 and _are_numbers(labels):
         return _counts_of_numbers(labels, predictions)
     values = predictions.ndim == 3
     shape = (predictions.shape[1], predictions.shape[2] if values else classes)

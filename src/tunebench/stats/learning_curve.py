@@ -18,6 +18,8 @@ from tunebench.stats.results import Over, Refusal, finite
 EXPONENTS = (0.02, 2.0)
 #: Range of b in "variance between runs of n labels proportional to n^-b", uniform before seeing the runs.
 NOISE_SLOPES = (-1.0, 2.0)
+#: Where the noise is taken from if sizes were run more than once.
+BETWEEN = "between the runs of a size"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class LearningCurve:
         over: The source of variation of its intervals. Runs are taken as independent; the draw of the
             subset is held only as far as it changed from run to run, the test split not at all.
         draws: Ceiling, drop and exponent of each resample, shape ``(resamples, 3)``.
+        fit_p: p value of the test that the means follow a power law; None where there are too few sizes to test it,
+            or one run a size.
     """
 
     ceiling: float
@@ -50,6 +54,7 @@ class LearningCurve:
     method: str
     over: Over
     draws: np.ndarray = field(repr=False, compare=False)
+    fit_p: float | None = None
 
     @property
     def parameters(self) -> np.ndarray:
@@ -82,8 +87,8 @@ def fit_learning_curve(
         resamples: Number of resamples.
 
     Returns:
-        The curve, or a refusal: fewer than 3 sizes, nothing to take the noise from, or scores that fall
-        with size by more than noise.
+        The curve, or a refusal: fewer than 3 sizes, nothing to take the noise from, scores that fall with size by
+        more than noise, or means that lie off every power law by more than noise (F test of lack of fit at 1 %).
 
     Raises:
         ValueError: Shapes differ, a size is not positive, or a score is not finite.
@@ -102,7 +107,7 @@ def fit_learning_curve(
         squares = np.bincount(which, weights=(scores - means[which]) ** 2)
         if not squares.any():
             return Refusal("the runs of each size gave the same score: nothing tells noise from curve")
-        noise, slopes = "between the runs of a size", np.linspace(*NOISE_SLOPES, 41)
+        noise, slopes = BETWEEN, np.linspace(*NOISE_SLOPES, 41)
         scales, chances = _noise(x, squares, counts - 1, slopes)
     elif len(distinct) >= 5:
         df = len(distinct) - 3
@@ -118,6 +123,11 @@ def fit_learning_curve(
     if fall:
         return fall
     best = _fit(x, means[None], 1 / expected)
+    fit_p = _lack_of_fit(x, means, best, expected, df) if noise == BETWEEN else None
+    if fit_p is not None and fit_p < 0.01:
+        return Refusal(
+            f"the scores do not follow a power law (test of lack of fit, p = {fit_p:.2g}): no learning curve"
+        )
     drawn = rng.choice(len(slopes), size=resamples, p=chances)
     variances = scales[drawn, None] * x ** -slopes[drawn, None] / counts * df / rng.chisquare(df, (resamples, 1))
     errors = rng.standard_normal((resamples, len(x))) * np.sqrt(variances)
@@ -134,6 +144,7 @@ def fit_learning_curve(
         "power law, parametric bootstrap",
         "seeds",
         draws,
+        fit_p,
     )
 
 
@@ -206,6 +217,17 @@ def _linear(
     ceiling = np.where(inside, ceiling, np.where(first, 1.0, flat))
     drop = np.where(inside, drop, np.where(first, at_one, 0.0))
     return ceiling, drop, loss(ceiling, drop)
+
+
+def _lack_of_fit(
+    x: np.ndarray, means: np.ndarray, best: np.ndarray, variances: np.ndarray, df: int
+) -> float | None:
+    """Return p of means as far off the best curve as these; None with no more sizes than parameters."""
+    spare = len(x) - 3
+    if spare < 1:
+        return None
+    squares = float(((means - curve_values(best, x)[0]) ** 2 / variances).sum())
+    return float(scipy.stats.f.sf(squares / spare, spare, df))
 
 
 def _fall(sizes: np.ndarray, means: np.ndarray, errors: np.ndarray, df: int) -> Refusal | None:

@@ -8,7 +8,11 @@ import numpy as np
 import scipy
 
 from tunebench.stats.results import Refusal, check_level
+from tunebench.stats.tails import Parts, critical
 
+#: Share of what the examples do to each seed below which a variance between seeds cannot be. All of it would make
+#: tests of three seeds at 5 % reject in less than 1 %; with none of it, two seeds that agree would be a certainty.
+LEAST = 0.25
 #: Why nothing is said of seeds where there is one.
 ONE_SEED = Refusal("one seed: how much another would differ is not known")
 
@@ -54,10 +58,20 @@ def bootstrap_p(draws: np.ndarray, *, null: float = 0.0) -> float:
     return min(1.0, 2 * (1 + tail) / (len(draws) + 1))
 
 
-def t_ends(estimate: float, error: float, df: float, level: float) -> tuple[float, float]:
-    """Return ``estimate -+ t error`` for Student's t with ``df`` degrees of freedom."""
-    reach = float(scipy.stats.t.ppf((1 + level) / 2, df)) * error
+def t_ends(estimate: float, parts: Parts, level: float) -> tuple[float, float]:
+    """Return ``estimate -+ t error``: the error from its parts, t by the rule of Cochran and Cox."""
+    reach = critical(parts, (1 - level) / 2) * float(np.sqrt(sum(variance for variance, _ in parts)))
     return estimate - reach, estimate + reach
+
+
+def at_least(parts: Parts, variance: float) -> Parts:
+    """Stretch the parts of a variance that came out below what it cannot be below."""
+    found = sum(part for part, _ in parts)
+    if found >= variance:
+        return parts
+    if found <= 0:
+        return ((variance, min(df for _, df in parts)),)
+    return tuple((part * variance / found, df) for part, df in parts)
 
 
 def refuse_seeds(scores: np.ndarray) -> Refusal | None:
@@ -76,22 +90,33 @@ def mean_covariance(covariance: np.ndarray) -> float:
     return float(covariance.sum() - np.trace(covariance)) / (runs * (runs - 1))
 
 
-def crossed_parts(scores: np.ndarray, covariance: np.ndarray) -> tuple[float, float]:
+def crossed_parts(
+    scores: np.ndarray, covariance: np.ndarray, *, between: Parts | None = None
+) -> tuple[Parts, float]:
     """Split the variance of scores that S seeds reached on the same examples.
 
     Args:
         scores: Shape ``(S,)``.
         covariance: Of the scores under sampling of examples, shape ``(S, S)``.
+        between: Parts of the variance between seeds that take the place of the scores' own, as
+            :mod:`tunebench.stats.moderation` gives them.
 
     Returns:
-        The variance between seeds, and the example variance that all seeds share (the mean covariance of
-        two seeds). The first holds what the examples do to each seed by itself; where the few scores lie
-        closer together than even that alone would put them, that takes their place.
+        Parts of the variance between seeds, and the example variance that all seeds share (the mean covariance of
+        two seeds). The first hold what the examples do to each seed by itself. Few scores may lie closer together
+        than even that alone would put them, and a few that are equal are no certainty: the variance is never
+        taken as less than :data:`LEAST` of it.
     """
     seeds = len(scores)
     shared = mean_covariance(covariance)
-    own = np.trace(covariance) / seeds - shared
-    return float(max(scores.var(ddof=1), own)), float(max(shared, 0.0))
+    own = float(np.trace(covariance) / seeds - shared)
+    parts = ((float(scores.var(ddof=1)), seeds - 1.0),) if between is None else between
+    return at_least(parts, LEAST * own), float(max(shared, 0.0))
+
+
+def shrunk(parts: Parts, seeds: int) -> Parts:
+    """Return the parts of the variance of a mean over seeds."""
+    return tuple((variance / seeds, df) for variance, df in parts)
 
 
 def satterthwaite(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:

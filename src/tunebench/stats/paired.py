@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
-import scipy
 
 from tunebench.stats.joint_counts import (
     RESAMPLES,
@@ -25,6 +22,7 @@ from tunebench.stats.methods import (
     refuse_seeds,
     resample_seeds,
     satterthwaite,
+    shrunk,
     t_ends,
 )
 from tunebench.stats.results import (
@@ -36,6 +34,7 @@ from tunebench.stats.results import (
     check_level,
     finite,
 )
+from tunebench.stats.tails import Parts, two_sided
 
 _ONE_SEED = Refusal("one seed of a strategy: how much another would differ is not known")
 
@@ -80,6 +79,55 @@ def example_difference(
     return _from_draws(estimate, draws, level, name, "test examples", cells.n, min(runs))
 
 
+def delta_difference(
+    labels: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    classes: int,
+    metric: Measure = MACRO_F1,
+    level: float = 0.95,
+) -> Difference:
+    """Compare two scores over test examples by the delta method, paired; the trained models stay as they are.
+
+    The p value is a function of the data alone. That of :func:`example_difference` is a share of random draws: one
+    of .0001 needs a hundred thousand of them to be known to a tenth, and a correction multiplies its error.
+
+    Args:
+        labels: Integers of shape ``(n,)``.
+        first: Integers of shape ``(n,)``, or ``(runs, n)`` for the mean score of several runs.
+        second: As ``first``; the number of runs may differ.
+        classes: Number of classes.
+        metric: What to score.
+        level: Confidence.
+
+    Raises:
+        ValueError: The two are not predictions of the same test examples, or values do not fit.
+    """
+    check_level(level)
+    cells, contrast, runs = _both(labels, first, second, classes=classes)
+    covariance = score_covariance(cells, metric, contrast=contrast)
+    return delta_of_scores(observed_scores(cells, metric), covariance, contrast, cells.n, min(runs), level)
+
+
+def delta_of_scores(
+    scores: np.ndarray, covariance: np.ndarray, contrast: np.ndarray, n: int, runs: int = 1, level: float = 0.95
+) -> Difference:
+    """Return :func:`delta_difference` of scores that are known with their covariance over test examples.
+
+    Args:
+        scores: One a run.
+        covariance: Of the scores.
+        contrast: Weights of the scores in the difference.
+        n: Test examples.
+        runs: Runs of one strategy, the fewer of two.
+        level: Confidence.
+    """
+    parts = ((float(contrast @ covariance @ contrast), max(n - 1.0, 1.0)),)
+    name = "t (delta method, paired)"
+    return _from_parts(float(scores @ contrast), parts, level, name, "test examples", n, runs)
+
+
 def seed_difference(
     first: np.ndarray, second: np.ndarray, *, pairing: Pairing = "same seeds", level: float = 0.95
 ) -> Difference | Refusal:
@@ -108,12 +156,12 @@ def seed_difference(
     refusals = [refuse_seeds(sample) for sample in samples]
     if all(refusals):
         return Refusal("the difference is the same for every seed: there is no variation to learn from")
+    # Welch's test is Satterthwaite's by definition: its sum of two variances counts as one.
     error, df = satterthwaite([(float(s.var(ddof=1)) / len(s), len(s) - 1) for s in samples])
+    parts = ((error**2, df),)
     name = "t (paired by seed)" if pairing == "same seeds" else "t (Welch)"
     estimate = float(first.mean() - second.mean())
-    return _from_t(
-        estimate, error, df, level, name, "seeds", None, min(len(first), len(second)), (error**2, df), None
-    )
+    return _from_parts(estimate, parts, level, name, "seeds", None, min(len(first), len(second)), seed_parts=parts)
 
 
 def crossed_difference(
@@ -125,11 +173,14 @@ def crossed_difference(
     pairing: Pairing = "same seeds",
     metric: Measure = MACRO_F1,
     level: float = 0.95,
+    between: Parts | None = None,
+    moderated: int = 0,
 ) -> Difference | Refusal:
     """Compare two strategies over seeds and test examples by a t test; the comparison to prefer.
 
     The variance of the difference is the one between seeds, over their number, and the part of the
-    examples that all seeds share: see :func:`~tunebench.stats.intervals.crossed_interval`.
+    examples that all seeds share: see :func:`~tunebench.stats.intervals.crossed_interval`. The test is that of
+    Cochran and Cox: with 2 seeds and no other configurations to learn a variance from, it is conservative.
 
     Args:
         labels: Integers of shape ``(n,)``.
@@ -139,6 +190,10 @@ def crossed_difference(
         pairing: Whether the seeds are the same.
         metric: What to score.
         level: Confidence.
+        between: Parts of the variance between seeds of the difference of two runs of one seed, moderated by other
+            configurations (:func:`~tunebench.stats.moderation.moderated_pairs`); for the same seeds alone. None
+            takes these seeds' own.
+        moderated: How many configurations ``between`` comes from.
 
     Returns:
         The difference, or a refusal for a single seed.
@@ -153,29 +208,53 @@ def crossed_difference(
     if min(runs) < 2:
         return _ONE_SEED
     covariance = score_covariance(cells, metric, contrast=contrast)
-    scores, size = observed_scores(cells, metric), runs[0]
+    scores = observed_scores(cells, metric)
+    return crossed_of_scores(scores, covariance, runs, cells.n, pairing, level, between, moderated)
+
+
+def crossed_of_scores(
+    scores: np.ndarray,
+    covariance: np.ndarray,
+    runs: tuple[int, int],
+    n: int,
+    pairing: Pairing = "same seeds",
+    level: float = 0.95,
+    between: Parts | None = None,
+    moderated: int = 0,
+) -> Difference:
+    """Return :func:`crossed_difference` of scores that are known with their covariance over test examples.
+
+    Args:
+        scores: Of the first strategy's runs, then of the second's.
+        covariance: Of the scores under sampling of test examples.
+        runs: Runs of each, at least 2.
+        n: Test examples.
+        pairing: As there; so are the others.
+        level: Confidence.
+        between: Moderated parts.
+        moderated: How many configurations they come from.
+    """
+    size = runs[0]
     own, other, across = covariance[:size, :size], covariance[size:, size:], covariance[:size, size:]
     if pairing == "same seeds":
-        between, shared = crossed_parts(scores[:size] - scores[size:], own + other - across - across.T)
-        parts = [(between / size, size - 1)]
+        gaps = scores[:size] - scores[size:]
+        found, shared = crossed_parts(gaps, own + other - across - across.T, between=between)
+        seed_parts = shrunk(found, size)
     else:
         one, two = crossed_parts(scores[:size], own), crossed_parts(scores[size:], other)
-        parts = [(one[0] / runs[0], runs[0] - 1), (two[0] / runs[1], runs[1] - 1)]
+        seed_parts = (*shrunk(one[0], runs[0]), *shrunk(two[0], runs[1]))
         shared = max(one[1] + two[1] - 2 * float(across.mean()), 0.0)
-    seed_error, seed_df = satterthwaite(parts)
-    error, df = satterthwaite([*parts, (shared, max(cells.n - 1, 1))])
-    name = f"t (Satterthwaite, crossed, {pairing})"
-    return _from_t(
-        float(scores @ contrast),
-        error,
-        df,
+    return _from_parts(
+        float(scores[:size].mean() - scores[size:].mean()),
+        (*seed_parts, (shared, max(n - 1.0, 1.0))),
         level,
-        name,
+        f"t (crossed, {pairing}{', seed variance moderated' if moderated else ''})",
         "seeds and test examples",
-        cells.n,
+        n,
         min(runs),
-        (seed_error**2, seed_df),
-        shared,
+        seed_parts=seed_parts,
+        example_variance=shared,
+        moderated=moderated,
     )
 
 
@@ -242,18 +321,29 @@ def _from_draws(
     return Difference(interval, bootstrap_p(draws), float(draws.std(ddof=1)), draws=draws)
 
 
-def _from_t(
+def _from_parts(
     estimate: float,
-    error: float,
-    df: float,
+    parts: Parts,
     level: float,
     name: str,
-    over: Literal["seeds", "seeds and test examples"],
+    over: Over,
     n: int | None,
     seeds: int,
-    seed_part: tuple[float, float],
-    example_variance: float | None,
+    *,
+    seed_parts: Parts = (),
+    example_variance: float | None = None,
+    moderated: int = 0,
 ) -> Difference:
-    interval = Interval(estimate, *t_ends(estimate, error, df, level), level, name, over, n, seeds)
-    p_value = 2 * float(scipy.stats.t.sf(abs(estimate) / error, df))
-    return Difference(interval, p_value, error, df, *seed_part, example_variance)
+    error, df = satterthwaite(parts)
+    seed_error, seed_df = satterthwaite(seed_parts) if seed_parts else (None, None)
+    return Difference(
+        Interval(estimate, *t_ends(estimate, parts, level), level, name, over, n, seeds),
+        two_sided(parts, estimate / error),
+        error,
+        df,
+        None if seed_error is None else seed_error**2,
+        seed_df,
+        example_variance,
+        parts,
+        moderated,
+    )

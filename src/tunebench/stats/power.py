@@ -1,15 +1,16 @@
-"""What a study could have seen, and whether more seeds would settle it."""
+"""What a comparison could have seen, and how many seeds a new one needs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
 
 import numpy as np
 import scipy
 
-from tunebench.stats.methods import satterthwaite
 from tunebench.stats.results import Difference, Over, Refusal, check_level
+from tunebench.stats.tails import mean_quantile
 
 
 @dataclass(frozen=True)
@@ -32,24 +33,72 @@ class Detectable:
 
 
 @dataclass(frozen=True)
-class SeedsToSettle:
-    """How many seeds of each strategy would settle a comparison, if the estimates stay where they are.
+class SeedsNeeded:
+    """How many seeds a new comparison of the same two strategies needs, planned before its first run.
 
     Attributes:
-        total: Seeds of each strategy, those that have run included; None if no reasonable number would.
-        more: Seeds to add; 0 if it is settled, None with ``total``.
-        settles: What the interval would then show; None with ``total``.
+        to_differ: Seeds of each strategy with which a true difference as large as the margin is found; None if no
+            reasonable number would.
+        to_equal: Seeds with which two strategies without any difference are shown to be equal within the margin;
+            None if no reasonable number would.
         reason: In a sentence.
-        over: The source of variation of the interval that is to become narrow enough.
-        level: Its confidence for "different"; equivalence takes ``1 - 2 alpha``.
+        power: Chance of either.
+        alpha: Level of the tests.
+        over: The source of variation that the tests hold.
     """
 
-    total: int | None
-    more: int | None
-    settles: Literal["different", "equivalent"] | None
+    to_differ: int | None
+    to_equal: int | None
     reason: str
+    power: float
+    alpha: float
     over: Over
-    level: float
+
+
+@cache
+def _nodes() -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes and weights of a numerical integral over -1 to 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    return nodes, weights
+
+
+@dataclass(frozen=True)
+class _Variances:
+    """What the variance of a difference will be: the part that seeds shrink, and the one that they do not."""
+
+    seeds: float
+    seeds_df: float
+    rest: float
+    rest_df: float = np.inf
+
+    @property
+    def error(self) -> float:
+        return float(np.sqrt(self.seeds + self.rest))
+
+    def bounds(self, tail: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return half-widths of the interval that the comparison will see, and their chances.
+
+        The variance between seeds is estimated, so the half-width varies from one comparison to the next.
+        """
+        nodes, weights = _nodes()
+        if self.seeds and np.isfinite(self.seeds_df):
+            seen, df = scipy.stats.chi2.ppf((nodes + 1) / 2, self.seeds_df) / self.seeds_df, self.seeds_df
+        else:
+            seen, df, weights = np.ones(1), np.inf, np.full(1, 2.0)
+        variances = np.stack([self.seeds * seen, np.full_like(seen, self.rest)], -1)
+        quantiles = mean_quantile(variances, np.broadcast_to([df, self.rest_df], variances.shape), tail)
+        return quantiles * np.sqrt(variances.sum(-1)), weights / 2
+
+    def finds(self, difference: float, alpha: float) -> float:
+        """Return the chance that a two-sided test finds a true difference."""
+        bounds, chances = self.bounds(alpha / 2)
+        low, high = (-bounds - difference) / self.error, (bounds - difference) / self.error
+        return float(chances @ (scipy.stats.norm.cdf(low) + scipy.stats.norm.sf(high)))
+
+    def equates(self, margin: float, alpha: float) -> float:
+        """Return the chance that two one-sided tests show equality where there is no difference."""
+        bounds, chances = self.bounds(alpha)
+        return float(chances @ np.maximum(2 * scipy.stats.norm.cdf((margin - bounds) / self.error) - 1, 0.0))
 
 
 def detectable_on_examples(
@@ -110,111 +159,95 @@ def detectable_over_seeds(
     """
     if seeds < 2 or not seed_sd > 0 or not (example_variance is None or example_variance >= 0):
         raise ValueError("at least 2 seeds, a positive seed_sd and no negative example_variance are needed")
-    parts = [(seed_sd**2 / seeds, seeds - 1.0), (example_variance or 0.0, np.inf)]
+    variances = _Variances(seed_sd**2 / seeds, seeds - 1.0, example_variance or 0.0)
     over: Over = "seeds" if example_variance is None else "seeds and test examples"
-    return _detectable(*satterthwaite(parts), alpha, power, "t", over)
+    return _detectable(variances, alpha, power, "t", over)
 
 
 def detectable_difference(difference: Difference, *, alpha: float = 0.05, power: float = 0.8) -> Detectable:
     """Return the smallest difference that a comparison like this one finds, whatever it did find.
 
     Args:
-        difference: Only its standard error and degrees of freedom are used (bootstrap: normal).
+        difference: Only the variances are used (bootstrap: normal).
         alpha: Level of the test.
         power: Chance of finding the difference.
 
     Raises:
         ValueError: A level is none.
     """
-    df = np.inf if difference.degrees_of_freedom is None else difference.degrees_of_freedom
-    method = difference.interval.method
-    return _detectable(difference.standard_error, df, alpha, power, method, difference.over)
+    seeds, df = difference.seed_variance or 0.0, difference.seed_df or np.inf
+    variances = _Variances(seeds, df, max(difference.standard_error**2 - seeds, 0.0))
+    return _detectable(variances, alpha, power, difference.interval.method, difference.over)
 
 
-def seeds_to_settle(
-    difference: Difference,
-    *,
-    margin: float | None = None,
-    alpha: float = 0.05,
-    comparisons: float = 1.0,
-    cap: int = 100,
-) -> SeedsToSettle | Refusal:
-    """Say how many seeds would settle a comparison, if estimate and variances stay where they are.
+def seeds_needed(
+    difference: Difference, *, margin: float, alpha: float = 0.05, power: float = 0.8, cap: int = 100
+) -> SeedsNeeded | Refusal:
+    """Say how many seeds a new comparison of two strategies needs.
 
-    It is settled when the ``1 - alpha`` interval is narrow enough to exclude 0 (half-width below the
-    estimate), or the ``1 - 2 alpha`` interval to lie inside the margin (half-width below the margin less
-    the estimate). Seeds shrink ``seed_variance`` alone: what the test examples contribute stays, which is
-    why no number of seeds may do. Planned so, the next study has an even chance, not a certainty.
+    The plan takes the variances from this comparison and the difference from the question: as large as the margin,
+    or none at all. It does not take the difference from these data, since a plan made so stops where chance looks
+    good. Seeds shrink ``seed_variance`` alone: what the test examples contribute stays, which is why no number of
+    seeds may do.
 
     Args:
         difference: From :func:`~tunebench.stats.paired.seed_difference` or
             :func:`~tunebench.stats.paired.crossed_difference`.
-        margin: Differences smaller than this do not matter; None leaves equivalence out.
-        alpha: Level of the tests.
-        comparisons: What the p value of no difference is multiplied by, as one of several: the interval that
-            must exclude 0 is that of ``1 - alpha / comparisons``.
+        margin: Differences smaller than this do not matter.
+        alpha: Level of the tests of the new comparison, which compares these two alone.
+        power: Chance that it finds what is true.
         cap: More seeds than this are not proposed.
 
     Returns:
-        The number, or a refusal for a difference whose interval does not hold seeds.
+        The numbers, or a refusal for a difference whose interval does not hold seeds.
 
     Raises:
-        ValueError: The margin is not positive, a level is none, or ``comparisons`` is below 1.
+        ValueError: The margin is not positive, or a level is none.
     """
-    if margin is not None and not margin > 0:
+    if not margin > 0:
         raise ValueError(f"margin must be positive, got {margin}")
-    if not comparisons >= 1:
-        raise ValueError(f"comparisons must be at least 1, got {comparisons}")
     check_level(alpha, name="alpha")
-    two_sided = alpha / comparisons
-    seeds, over = difference.interval.n_seeds, difference.over
-    if difference.seed_variance is None or difference.seed_df is None or seeds is None:
-        return Refusal("this difference does not say how seeds vary: compare by a t test over seeds first")
-    size = abs(difference.estimate)
-    seed_variance, seed_df = difference.seed_variance, difference.seed_df
-    shared = difference.example_variance or 0.0
-    rest = max((difference.interval.n_examples or 0) - 1, 1)
+    check_level(power, name="power")
+    seeds = difference.interval.n_seeds
+    if difference.seed_variance is None or seeds is None:
+        return Refusal("one seed of a strategy: how much seeds vary is not known, run at least two of each")
+    single, shared = difference.seed_variance * seeds, difference.example_variance or 0.0
 
-    def settled(total: float) -> Literal["different", "equivalent"] | None:
-        growth = (total - 1) / (seeds - 1)
-        error, df = satterthwaite([(seed_variance * seeds / total, seed_df * growth), (shared, rest)])
-        if error * float(scipy.stats.t.ppf(1 - two_sided / 2, df)) < size:
-            return "different"
-        if margin is not None and error * float(scipy.stats.t.ppf(1 - alpha, df)) < margin - size:
-            return "equivalent"
-        return None
+    def planned(total: int) -> _Variances:
+        return _Variances(single / total, total - 1.0, shared)
 
-    for total in range(seeds, max(cap, seeds) + 1):
-        outcome = settled(total)
-        if outcome:
-            more = total - seeds
-            seeds_more = f"{more} more seed" if more == 1 else f"{more} more seeds"
-            reason = "it is settled as it is" if not more else f"{seeds_more}: an even chance to show it {outcome}"
-            return SeedsToSettle(total, more, outcome, reason, over, 1 - two_sided)
-    if shared and settled(1e12) is None:
-        left = np.sqrt(shared) * float(scipy.stats.norm.ppf(1 - two_sided / 2))
-        reason = f"no number of seeds would: the test examples alone leave +-{left:.4f}"
-    else:
-        reason = f"it would take more than {cap} seeds"
-    return SeedsToSettle(None, None, None, reason, over, 1 - two_sided)
+    def fewest(chance: Callable[[_Variances], float]) -> int | None:
+        low, high = 2, cap
+        if chance(planned(high)) < power:
+            return None
+        while low < high:  # more seeds never lower the chance
+            middle = (low + high) // 2
+            low, high = (low, middle) if chance(planned(middle)) >= power else (middle + 1, high)
+        return low
+
+    differ = fewest(lambda variances: variances.finds(margin, alpha))
+    equal = fewest(lambda variances: variances.equates(margin, alpha))
+    reason = _plan(differ, equal, shared, cap, power, alpha)
+    return SeedsNeeded(differ, equal, reason, power, alpha, difference.over)
 
 
-def _detectable(error: float, df: float, alpha: float, power: float, method: str, over: Over) -> Detectable:
+def _plan(differ: int | None, equal: int | None, shared: float, cap: int, power: float, alpha: float) -> str:
+    most = f"more than {cap}"
+    if differ is None and equal is None:
+        left = np.sqrt(shared) * float(scipy.stats.norm.ppf(1 - alpha / 2))
+        return f"{most} seeds of each: the test examples alone leave +-{left:.4f}"
+    return (
+        f"{most if differ is None else differ} seeds of each to find a difference as large as the margin, "
+        f"{most if equal is None else equal} to show equality if there is none (power {power:.0%})"
+    )
+
+
+def _detectable(variances: _Variances, alpha: float, power: float, method: str, over: Over) -> Detectable:
     check_level(alpha, name="alpha")
     if not alpha < power < 1:
         raise ValueError(f"power must lie between alpha and 1, got {power}")
-    bound = float(scipy.stats.t.ppf(1 - alpha / 2, df))
-    # Power of a t test is that of a normal one, averaged over the standard deviation that a study happens
-    # to see. (SciPy's noncentral t is NaN in the far tail that 2 or 3 seeds need.)
-    nodes, weights = np.polynomial.legendre.leggauss(200)
-    seen = np.ones(200) if np.isinf(df) else np.sqrt(scipy.stats.chi2.ppf((nodes + 1) / 2, df) / df)
-
-    def reached(shift: float) -> float:
-        found = scipy.stats.norm.sf(bound * seen - shift) + scipy.stats.norm.cdf(-bound * seen - shift)
-        return float(weights @ found / 2)
-
-    high = bound
-    while reached(high) < power:
+    high = variances.error
+    while variances.finds(high, alpha) < power:
         high *= 2
-    shift = float(scipy.optimize.brentq(lambda value: reached(value) - power, 0.0, high))
-    return Detectable(shift * error, power, alpha, method, over)
+    found = float(scipy.optimize.brentq(lambda value: variances.finds(value, alpha) - power, 0.0, high, rtol=1e-10))
+    return Detectable(found, power, alpha, method, over)

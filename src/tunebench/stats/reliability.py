@@ -158,5 +158,5 @@ def _error(
 
 def _mean(losses: np.ndarray, level: float) -> Interval:
     n, mean = len(losses), float(losses.mean())
-    low, high = t_ends(mean, float(losses.std(ddof=1) / np.sqrt(n)), n - 1, level)
+    low, high = t_ends(mean, ((float(losses.var(ddof=1)) / n, n - 1.0),), level)
     return Interval(mean, max(low, 0.0), high, level, "t", "test examples", n_examples=n)

@@ -13,6 +13,8 @@ from typing import Literal
 
 import numpy as np
 
+from tunebench.stats.tails import Parts
+
 Over = Literal["test examples", "seeds", "seeds and test examples"]
 #: ``same seeds``: row i of one strategy and row i of the other come from the same seed.
 Pairing = Literal["same seeds", "different seeds"]
@@ -67,10 +69,14 @@ class Difference:
         interval: Estimate and interval.
         p_value: Two-sided, of no difference; at most ``1 - level`` exactly when the interval excludes 0.
         standard_error: Standard deviation of the estimate under :attr:`over`.
-        degrees_of_freedom: Of the t distribution; None for a bootstrap, which has :attr:`draws`.
+        degrees_of_freedom: Of the standard error as a whole, after Satterthwaite; None for a bootstrap, which has
+            :attr:`draws`. Tests use the :attr:`parts`.
         seed_variance: Part of ``standard_error ** 2`` that more seeds shrink; None for test examples alone.
         seed_df: Degrees of freedom of :attr:`seed_variance`; None with it.
         example_variance: Part that only a larger test split shrinks; None for seeds alone.
+        parts: The independent estimates that ``standard_error ** 2`` is the sum of, with their degrees of freedom;
+            empty for a bootstrap.
+        moderated: How many configurations moderated the seed variance; 0 where it stands by itself.
         draws: Bootstrap draws of the difference; None for a t method.
     """
 
@@ -81,6 +87,8 @@ class Difference:
     seed_variance: float | None = None
     seed_df: float | None = None
     example_variance: float | None = None
+    parts: Parts = ()
+    moderated: int = 0
     draws: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _CALLS = {
     CLASSIFICATION.name: "classify([{}], truncation=True)  # without truncation, long texts are an error",
     MULTI_LABEL.name: "classify([{}], truncation=True, top_k=None)  # every label has its probability",
-    REGRESSION.name: 'classify([{}], truncation=True, function_to_apply="none")  # the score is the number',
+    REGRESSION.name: 'predict([{}], truncation=True, function_to_apply="none")  # the score is the number',
 }
 
 
@@ -65,11 +65,12 @@ class MergedExporter(Exporter):
             )
         pairs = artifact.reads_pairs
         text = '{"text": "a text", "text_pair": "its second text"}' if pairs else '"a text"'
+        call = _CALLS[artifact.task.name].format(text)
         return "\n".join(
             [
                 "from transformers import pipeline",
                 "",
-                'classify = pipeline("text-classification", model="PATH")',
-                _CALLS[artifact.task.name].format(text),
+                f'{call.partition("(")[0]} = pipeline("text-classification", model="PATH")',
+                call,
             ]
         )

@@ -29,7 +29,12 @@ from tunebench.report.figures.style import (
 from tunebench.stats import Interval, Refusal, score_at
 
 
-@register("score_by_parameters", "Score by trainable parameters")
+def predicted(analysis: Analysis) -> bool:
+    """Tell whether selected runs have test predictions, from which intervals are computed."""
+    return bool(analysis.entries)
+
+
+@register("score_by_parameters", "Score by trainable parameters", applies=predicted)
 def score_by_parameters(analysis: Analysis) -> Figure:
     """Draw the score on test with 95 % intervals against trainable parameters, one panel a size, with the front."""
     comparison = analysis.comparison
@@ -59,7 +64,7 @@ def score_by_parameters(analysis: Analysis) -> Figure:
     return finished(figure, comparison, legend_of(comparison), [BARS, "Dotted: Pareto front."])
 
 
-@register("differences", "Differences of scores")
+@register("differences", "Differences of scores", applies=lambda analysis: bool(analysis.pairs))
 def differences(analysis: Analysis) -> Figure:
     """Draw every compared pair's difference with its 95 % interval, and the margin of equivalence."""
     comparison = analysis.comparison
@@ -155,7 +160,7 @@ def learning_curves(analysis: Analysis) -> Figure:
 
 def calibrated(analysis: Analysis) -> bool:
     """Tell whether a prediction has one confidence: of a text with one label."""
-    return analysis.comparison.task.labelled and analysis.comparison.task.exclusive
+    return predicted(analysis) and analysis.comparison.task.labelled and analysis.comparison.task.exclusive
 
 
 @register("reliability", "Reliability of the probabilities", applies=calibrated)

@@ -62,7 +62,7 @@ SECTIONS = {
     "labels": Section("Would more labels help?", ("learning_curve",), ("score_by_size", "learning_curves")),
     "errors": Section(
         "Where does it err?",
-        ("per_class", "errors", "calibration", "agreement"),
+        ("per_class", "label_errors", "label_pairs", "errors", "calibration", "agreement"),
         ("reliability", "predicted_against_true", "residuals"),
     ),
     "measured": Section("How was it measured?", ("data",), ("loss_curves", "score_by_step", "score_by_truncation")),

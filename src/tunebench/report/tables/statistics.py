@@ -10,12 +10,13 @@ import numpy as np
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Group, states
-from tunebench.analysis.costs import COSTS, cost_of
+from tunebench.analysis.costs import COSTS, cost_interval, cost_of
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.quality import ONLY_EXCLUSIVE, calibrations, temperatures
 from tunebench.analysis.warnings import OPTIMISTIC, test_access, unequal_rates
 from tunebench.formatting import fixed, integer, learning_rate, p_value, signed, significant
 from tunebench.report.tables.registry import RATE, SELECTION, SIZE, STRATEGY, N, of_labels, register, score_columns
+from tunebench.report.tables.remarks import CURVE_HOLDS, counted_pairs, moderation_notes, seed_notes, winner_notes
 from tunebench.report.tables.render import Column, ReportTable
 from tunebench.stats import LearningCurve, Refusal, Size
 
@@ -84,7 +85,8 @@ def intervals(analysis: Analysis) -> ReportTable:
         else "none holds the draw of the training subset"
     )
     note = f"95 % intervals. What they hold is said in the row; {held}."
-    return with_predictions("intervals", "Scores with their intervals", analysis, columns, rows, note)
+    notes = [note, *winner_notes(analysis), *moderation_notes(analysis)]
+    return with_predictions("intervals", "Scores with their intervals", analysis, columns, rows, *notes)
 
 
 @register("pairs")
@@ -102,8 +104,9 @@ def pairs(analysis: Analysis) -> ReportTable:
         Column("p_holm", "p, Holm", show=p_value),
         Column("verdict", f"Within {margin}", align="left"),
         Column("tost_p", "p of equivalence", show=p_value),
+        Column("within", "Chance to be within", show="{:.0%}".format),
         Column("detectable", "Detectable", unit, show=fixed(digits), per=per),
-        Column("more_seeds", "More seeds", align="left"),
+        Column("new_study", "A new study needs", align="left"),
         Column("over", "Interval holds", align="left"),
         Column("mcnemar_p", "McNemar, exact p", show=p_value),
     )
@@ -116,8 +119,9 @@ def pairs(analysis: Analysis) -> ReportTable:
             "p_holm": pair.p_holm,
             "verdict": pair.verdict.verdict,
             "tost_p": pair.verdict.tost_p,
+            "within": pair.verdict.within,
             "detectable": pair.detectable.difference,
-            "more_seeds": pair.more_seeds.reason,
+            "new_study": pair.new_study.reason,
             "over": pair.difference.over,
             "mcnemar_p": None if pair.same_examples is None else pair.same_examples.exact_p,
         }
@@ -130,9 +134,13 @@ def pairs(analysis: Analysis) -> ReportTable:
         analysis,
         kept,
         rows,
-        "95 % intervals; p values corrected by Holm over this table. Equivalent: two one-sided tests at 5 % rule "
-        f"out a difference of {margin}. No significant difference is not equality.",
+        f"95 % intervals, each by itself; p values corrected by Holm over {counted_pairs(analysis, metric)}. "
+        "Equivalent: two one-sided tests at 5 %, corrected for as many (Bonferroni), rule out a difference of "
+        f"{margin}. No significant difference is not equality.",
+        f"Chance to be within {margin}: of one pair by itself, if all differences were equally likely before the "
+        "study.",
         "Detectable: the true difference that such a comparison, alone, finds with a power of 80 % at 5 %.",
+        *seed_notes(analysis),
     )
 
 
@@ -159,7 +167,7 @@ def front(analysis: Analysis) -> ReportTable:
         named = [
             f"{COSTS[kind].label.lower()} ({point.share:.0%})" for kind, point in points.items() if point.on_front
         ]
-        costs = {kind: cost_of(entry, kind) for kind in COSTS}
+        costs = {kind: cost_interval(entry, kind, analysis.entries) or cost_of(entry, kind) for kind in COSTS}
         rows.append(key_of(entry) | costs | {"score": entry.interval(), "fronts": "; ".join(named) or None})
     return with_predictions(
         "front",
@@ -169,6 +177,8 @@ def front(analysis: Analysis) -> ReportTable:
         rows,
         "On a front: nothing at this size scores as well for less. In brackets: in how many resamples of test "
         "examples, and of seeds where there are several, that holds; costs stay as measured.",
+        "Times with a 95 % interval where runs were repeated; runs that shared the machine are left out where "
+        "others did not.",
     )
 
 
@@ -197,7 +207,8 @@ def learning_curve(analysis: Analysis) -> ReportTable:
         )
     scored = metric.heading if metric.higher_is_better else f"1 - {metric.label}"
     notes = [
-        f"{scored} = ceiling - drop * (size / reference) ** -exponent; the interval is a parametric bootstrap's."
+        f"{scored} = ceiling - drop * (size / reference) ** -exponent; the interval is a parametric bootstrap's.",
+        CURVE_HOLDS,
     ]
     for first, second, found in analysis.crossings:
         notes.append(f"{first} and {second}: {_crossing(first, second, found)}.")

@@ -1,0 +1,85 @@
+"""How sure the choice of a learning rate is: the runner-up on the selection split, and what it might be worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tunebench.analysis.comparison import Comparison, Configuration, Group
+from tunebench.store.imported import is_imported
+from tunebench.tasks.metrics import Metric
+
+#: Standard errors on the selection split within which two rates count as not told apart.
+NEAR = 2.0
+#: Correlation of what two rates of one strategy get right, for the standard error of their difference. Runs of the
+#: committed studies correlate by 0.7 to 0.9; a lower value errs on the safe side.
+ALIKE = 0.5
+
+
+@dataclass(frozen=True)
+class CloseChoice:
+    """A chosen learning rate whose runner-up is not told apart from it.
+
+    Attributes:
+        group: The strategy at a size.
+        runner_up: The next rate.
+        gap: How far it is behind on the selection split.
+        error: Standard error of the gap.
+    """
+
+    group: Group
+    runner_up: Configuration
+    gap: float
+    error: float
+
+    @property
+    def gain(self) -> float:
+        """How much better than the chosen rate it may be: two standard errors less the gap."""
+        return NEAR * self.error - self.gap
+
+
+def close_choices(comparison: Comparison, size: int | None = None) -> list[CloseChoice]:
+    """Return the choices that another draw of the selection split might have made otherwise.
+
+    Args:
+        comparison: The study.
+        size: Training size; all by default.
+    """
+    groups = [group for group in comparison.groups() if size in (None, group.train_size)]
+    found = [_close(group, comparison.selecting) for group in groups if not is_imported(group.cells[0].spec)]
+    return [one for one in found if one is not None]
+
+
+def _close(group: Group, metric: Metric) -> CloseChoice | None:
+    chosen = group.selected
+    if chosen is None or chosen.cells[0].spec.selection != "validation":
+        return None
+    mine = chosen.selection_scores()
+    rivals = []
+    for config in group.configs:
+        theirs = config.selection_scores()
+        shared = sorted(set(mine) & set(theirs), key=str) if config is not chosen else []
+        if shared:
+            gaps = np.array([metric.merit(mine[draw]) - metric.merit(theirs[draw]) for draw in shared])
+            rivals.append((float(gaps.mean()), config, gaps, [mine[draw] for draw in shared]))
+    if not rivals:
+        return None
+    gap, runner_up, gaps, scores = min(rivals, key=lambda rival: rival[0])
+    error = _error(chosen, metric, gaps, scores)
+    return None if error is None or gap >= NEAR * error else CloseChoice(group, runner_up, gap, error)
+
+
+def _error(chosen: Configuration, metric: Metric, gaps: np.ndarray, scores: Sequence[float]) -> float | None:
+    """Return the standard error of a mean gap, of texts and seeds; None where neither is known."""
+    seeds = float(gaps.std(ddof=1) / math.sqrt(len(gaps))) if len(gaps) > 1 else None
+    found = [cell.record.examples.validation for cell in chosen.cells if cell.record and cell.record.examples]
+    counts = [count for count in found if count]
+    if metric.bounds != (0.0, 1.0) or not counts:
+        return seeds
+    score = min(max(float(np.mean(scores)), 0.0), 1.0)
+    draws = len({cell.spec.subset_seed for cell in chosen.cells[: len(gaps)]})
+    texts = math.sqrt(2 * (1 - ALIKE) * score * (1 - score) / (min(counts) * draws))
+    return math.hypot(texts, seeds or 0.0)

@@ -1,0 +1,118 @@
+"""What choosing a learning rate and adding seeds do to decisions, simulated on scores alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tunebench.analysis.tuning import ALIKE, NEAR
+from tunebench.benchmarks.populations import COMMITTED
+from tunebench.stats.tails import tails_of
+
+#: True scores of the rates of a list, in points below the best.
+RATES = (0.0, 0.3, 1.0, 3.0)
+#: Texts on which the rate is chosen, and on which strategies are compared.
+VALIDATION, TEST = 400, 2_500
+_SCORE = COMMITTED.accuracy
+
+
+def _texts(count: int, alike: float) -> float:
+    """Return the standard deviation that texts add to the difference of two scores, in points."""
+    return float(100 * np.sqrt(2 * (1 - alike) * _SCORE * (1 - _SCORE) / count))
+
+
+def chosen_rate(studies: int, *, seeds: int = 1) -> dict[str, Any]:
+    """Choose the best of four rates on validation: what is lost, and whether the warning stands.
+
+    Args:
+        studies: How many choices.
+        seeds: Runs of each rate.
+    """
+    rng = np.random.default_rng(1)
+    gaps, seen, _ = _choices(rng, studies, seeds)
+    chosen = seen.argmax(1)
+    ordered = -np.sort(-seen, axis=1)
+    texts = _texts(VALIDATION, ALIKE)
+    near = ordered[:, 0] - ordered[:, 1] < NEAR * texts
+    lost = -gaps[chosen]
+    return {
+        "regret in points": float(lost.mean()),
+        "another rate is better": float((lost > 0).mean()),
+        "warned": float(near.mean()),
+        "warned where another rate is better": float(near[lost > 0].mean()) if (lost > 0).any() else None,
+    }
+
+
+def two_tuned(studies: int, *, seeds: int = 3) -> dict[str, Any]:
+    """Compare two equal strategies, each at the rate that validation chose with one seed.
+
+    Args:
+        studies: How many comparisons.
+        seeds: Runs at the chosen rates, on test.
+    """
+    rng = np.random.default_rng(2)
+    truths, gains = [], []
+    for _ in range(2):
+        gaps, seen, _ = _choices(rng, studies, 1)
+        ordered = -np.sort(-seen, axis=1)
+        truths.append(gaps[seen.argmax(1)])
+        gains.append(NEAR * _texts(VALIDATION, ALIKE) - (ordered[:, 0] - ordered[:, 1]))
+    sd = 100 * COMMITTED.seed_sd * np.sqrt(2 * (1 - COMMITTED.alike))
+    texts = _texts(TEST, COMMITTED.other)
+    gaps = truths[0] - truths[1]
+    scores = gaps[:, None] + sd * rng.standard_normal((studies, seeds)) + texts * rng.standard_normal((studies, 1))
+    different = _p_values(scores, texts) <= 0.05
+    means = scores.mean(1)
+    # The warning names the strategy that is behind, where its next rate may be worth more than the distance.
+    behind = np.where(means > 0, gains[1], gains[0])
+    return {
+        "called different": float(different.mean()),
+        "called different, and no warning": float((different & (behind < np.abs(means))).mean()),
+    }
+
+
+def looks(studies: int, *, planned: tuple[int, ...] = (3, 5, 8)) -> dict[str, Any]:
+    """Test two equal strategies once, or again after more seeds whenever they are not found to differ.
+
+    Args:
+        studies: How many.
+        planned: Seeds at each look.
+    """
+    rng = np.random.default_rng(3)
+    sd, texts = 100 * COMMITTED.seed_sd * np.sqrt(2 * (1 - COMMITTED.alike)), _texts(TEST, COMMITTED.other)
+    scores = sd * rng.standard_normal((studies, planned[-1])) + texts * rng.standard_normal((studies, 1))
+    found = np.array([_p_values(scores[:, :seeds], texts) <= 0.05 for seeds in planned])
+    return {
+        **{f"different after {seeds} seeds": float(one.mean()) for seeds, one in zip(planned, found, strict=True)},
+        "different at any look": float(found.any(0).mean()),
+    }
+
+
+def _choices(rng: np.random.Generator, studies: int, seeds: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return true scores of the rates, and what validation shows of them, in points."""
+    gaps = -np.array(RATES)
+    # Each rate's own part of what texts add: two of them make the difference.
+    texts = _texts(VALIDATION, COMMITTED.same) / np.sqrt(2)
+    own = 100 * COMMITTED.seed_sd / np.sqrt(seeds)
+    shape = (studies, len(gaps))
+    return gaps, gaps + texts * rng.standard_normal(shape) + own * rng.standard_normal(shape), texts
+
+
+def _p_values(scores: np.ndarray, texts: float) -> np.ndarray:
+    """Return p of the mean of each row, whose columns are seeds, by the rule of the table of pairs."""
+    seeds = scores.shape[1]
+    between = scores.var(axis=1, ddof=1) / seeds
+    variances = np.stack([between, np.full_like(between, texts**2)], -1)
+    df = np.broadcast_to([seeds - 1.0, TEST - 1.0], variances.shape)
+    return 2 * tails_of(variances, df, np.abs(scores.mean(1)) / np.sqrt(variances.sum(1)))
+
+
+#: What is simulated, by name.
+RULES: dict[str, Callable[[int], dict[str, Any]]] = {
+    "choice of a rate, one seed": lambda studies: chosen_rate(studies, seeds=1),
+    "choice of a rate, three seeds": lambda studies: chosen_rate(studies, seeds=3),
+    "two equal strategies, each tuned once": two_tuned,
+    "looks after 3, 5 and 8 seeds": looks,
+}
