@@ -78,6 +78,21 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.csv and test.csv: one text in four is ``rare``, and its word is in others too."""
+    folder, rng = tmp_path_factory.mktemp("uneven"), np.random.default_rng(0)
+    filler = "the film was a story of two men in paris who met again after many years".split()
+    for name, count in (("train", 160), ("test", 80)):
+        lines = ["text,label"]
+        for i in range(count):
+            words = [str(word) for word in rng.choice(filler, size=6)]
+            words.insert(2, "plain" if i % 4 and rng.random() > 0.3 else "odd")
+            lines.append(f"{' '.join(words)} {i},{'usual' if i % 4 else 'rare'}")
+        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 #: Tests that look at pictures, below ``tests/``.
 DRAWN = ("report", "test_docs.py", "test_results.py", "test_contributing.py", "cli/test_cli.py")
 

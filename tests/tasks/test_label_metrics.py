@@ -158,7 +158,7 @@ def test_thresholds_move_predictions_and_nothing_else() -> None:
     for name in METRICS.known:
         same = task.metric(name)(labels, logits) == METRICS[name](labels, logits)
         assert same == (METRICS[name].needs != "labels"), name
-    with pytest.raises(ValueError, match="no thresholds"):
+    with pytest.raises(ValueError, match="one threshold"):
         CLASSIFICATION.at((0.5, 0.5))
 
 

@@ -26,24 +26,6 @@ from tunebench.training.imbalance import label_weights, oversampled, weighted_lo
 from tunebench.training.linear.logistic import fit_path
 from tunebench.training.registry import run_one
 
-RARE = 4
-
-
-@pytest.fixture(scope="module")
-def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write texts of which one in so many is of the rare class; its words are also in other texts."""
-    folder, rng = tmp_path_factory.mktemp("uneven"), np.random.default_rng(0)
-    filler = "the film was a story of two men in paris who met again after many years".split()
-    for name, count in (("train", 160), ("test", 80)):
-        lines = ["text,label"]
-        for i in range(count):
-            words = [str(word) for word in rng.choice(filler, size=6)]
-            rare = i % RARE == 0
-            words.insert(2, "odd" if rare or rng.random() < 0.3 else "plain")
-            lines.append(f"{' '.join(words)} {i},{'rare' if rare else 'usual'}")
-        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
-    return folder
-
 
 def config(model: Path, place: Path, **changes: Any) -> StudyConfig:
     raw = {

@@ -62,8 +62,8 @@ def mean_probabilities(entry: Entry) -> np.ndarray:
 
 
 def _answer(entry: Entry, probabilities: np.ndarray) -> np.ndarray:
-    """Return the answer of all seeds together: the likeliest class, or each label that most of them give."""
-    if entry.labels.ndim > 1:
+    """Return the answer of all seeds together: the likeliest class, or by thresholds what most of them give."""
+    if entry.labels.ndim > 1 or entry.config.cells[0].spec.thresholds == "tuned":
         return np.asarray(entry.predictions.mean(0) > 0.5, dtype=np.int64)
     return np.asarray(probabilities.argmax(1))
 

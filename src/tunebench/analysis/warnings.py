@@ -108,9 +108,15 @@ def _damaged(comparison: Comparison) -> list[str]:
 
 def _thresholds(comparison: Comparison) -> list[str]:
     """Say above which probability a label is given, where a text may have several."""
-    if not comparison.task.thresholded:
-        return []
     tuned = [cell.record.thresholds for cell in comparison.scored if cell.record is not None]
+    if not comparison.task.thresholded:
+        if not any(found is not None for found in tuned):
+            return []
+        second = comparison.cells[0].spec.data.label_names[1]
+        return [
+            f"A text is {second} where the probability of that is above a threshold, chosen on validation for each "
+            "run; scores on validation are at 0.5."
+        ]
     if any(found is not None for found in tuned):
         return ["A label is given above its own threshold, chosen on validation; scores on validation are at 0.5."]
     return ["A label is given where its probability is above 0.5."]

@@ -90,7 +90,7 @@ def check_strategies(study: StudyConfig, architectures: Mapping[str, Architectur
     return errors
 
 
-def check_task(study: StudyConfig, task: Task) -> list[TunebenchError]:
+def check_task(study: StudyConfig, task: Task, classes: int) -> list[TunebenchError]:
     """Return what the metric, the strategies and the recipe cannot do with a task."""
     errors: list[TunebenchError] = []
     if study.metric not in task.metrics:
@@ -103,7 +103,8 @@ def check_task(study: StudyConfig, task: Task) -> list[TunebenchError]:
             )
         )
     if study.thresholds == "tuned":
-        needs = None if task.thresholded else "several labels a text"
+        fits = task.thresholded or (task.exclusive and classes == 2)
+        needs = None if fits else "several labels a text, or two classes"
         errors += _chosen_on_validation("thresholds: tuned", study, task, needs)
     if study.calibration == "temperature":
         needs = None if task.labelled else "probabilities, and a number has none"

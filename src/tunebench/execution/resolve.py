@@ -124,7 +124,7 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
             tell(line)
         for line in recipe_remarks(study):
             tell(line)
-        errors += check_task(study, dataset.task)
+        errors += check_task(study, dataset.task, len(dataset.label_names))
         errors += check_recipes(study, dataset)
         errors += check_sizes(study, dataset, splits)
     names = {label: _name(study, label) for label in study.strategies}

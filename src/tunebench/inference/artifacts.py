@@ -322,7 +322,7 @@ def _task(problem_type: str | None, facts: Mapping[str, Any], folder: Path) -> T
         raise ModelError(
             "The export names thresholds that are none.",
             value=f"{folder / EXPORT_FILE}: {facts['thresholds']}",
-            allowed="numbers between 0 and 1, one a label, of a model of several labels a text",
+            allowed="numbers between 0 and 1: one a label of several labels a text, or one for two classes",
         ) from None
 
 

@@ -230,7 +230,7 @@ class StudyConfig(Recipe):
     thresholds: Thresholds = Field(
         default="fixed",
         description="of several labels a text: fixed gives those above 0.5; tuned chooses a threshold for each "
-        "label on validation",
+        "label on validation. Of two classes, tuned chooses one for the second",
     )
 
     calibration: Calibration = Field(

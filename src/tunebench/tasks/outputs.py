@@ -95,11 +95,37 @@ class Outputs(ABC):
 
 
 class OneLabel(Outputs):
-    """One label a text: an integer. The largest logit says which, and the softmax is its probability."""
+    """One label a text: an integer. The largest logit says which, and the softmax is its probability.
+
+    Args:
+        thresholds: Of two classes, the probability above which a text is of the second; None is 0.5.
+    """
+
+    def __init__(self, thresholds: tuple[float, ...] | None = None) -> None:
+        self.thresholds = thresholds
+        self._cut = np.float32(0) if thresholds is None else np.float32(logit(thresholds[0]))
+
+    def at(self, thresholds: tuple[float, ...]) -> OneLabel:
+        """Return the same outputs with another threshold; for two classes.
+
+        Raises:
+            ValueError: It is not one number between 0 and 1.
+        """
+        if len(thresholds) != 1 or not 0 < thresholds[0] < 1:
+            raise ValueError("two classes have one threshold, between 0 and 1")
+        return OneLabel(thresholds)
 
     def predicted(self, logits: np.ndarray) -> np.ndarray:
-        """Return the class of the largest logit, of shape ``(...,)``."""
-        return np.asarray(logits.argmax(-1))
+        """Return the class of the largest logit, or by the threshold; of shape ``(...,)``.
+
+        Raises:
+            ValueError: There is a threshold, and there are not two classes.
+        """
+        if self.thresholds is None:
+            return np.asarray(logits.argmax(-1))
+        if logits.shape[-1] != 2:
+            raise ValueError("a threshold is for two classes")
+        return np.asarray(logits[..., 1] - logits[..., 0] > self._cut, dtype=np.int64)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return the softmax; a text's probabilities sum to 1."""

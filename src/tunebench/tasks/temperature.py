@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from tunebench.tasks.base import Task
 
@@ -30,6 +29,9 @@ def tuned_temperature(task: Task, labels: np.ndarray, logits: np.ndarray) -> flo
         labels: Of texts that were not trained on.
         logits: Of shape ``(texts, labels)``.
     """
+    # Slow to import, and every study file is read with this module.
+    from scipy.optimize import minimize_scalar
+
     values, loss = np.asarray(logits, dtype=np.float64), task.metrics[task.loss]
     bound = float(np.log(_LARGEST))
     found = minimize_scalar(

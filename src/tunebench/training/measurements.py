@@ -20,7 +20,7 @@ from tunebench.store.record import Cost, Environment, Parameters, RunRecord, Sel
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
 from tunebench.tasks.temperature import tempered, tuned_temperature
-from tunebench.tasks.thresholds import tuned_thresholds
+from tunebench.tasks.thresholds import tuned_threshold, tuned_thresholds
 from tunebench.training.attempt import Attempt
 from tunebench.training.backend import Predicted
 from tunebench.training.parts import describe_parts
@@ -98,6 +98,23 @@ def temperature_of(spec: RunSpec, validated: tuple[np.ndarray, np.ndarray] | Non
     return tuned_temperature(TASKS[spec.task], *validated)
 
 
+def thresholds_of(
+    spec: RunSpec, labels: np.ndarray, logits: np.ndarray, temperature: float | None
+) -> tuple[float, ...]:
+    """Return the thresholds of a run: one a label, or that of the second of two classes.
+
+    Args:
+        spec: The run.
+        labels: Of validation texts.
+        logits: Of the same texts, as they were trained.
+        temperature: What they are divided by.
+    """
+    task, scaled = TASKS[spec.task], tempered(logits, temperature)
+    if task.thresholded:
+        return tuned_thresholds(labels, scaled)
+    return tuned_threshold(task, labels, scaled, spec.metric)
+
+
 class RunMeasurements:
     """Clock, memory and machine of one attempt, from its beginning to its record.
 
@@ -146,8 +163,7 @@ class RunMeasurements:
         names, scores = dataset.label_names, None
         thresholds = None
         if spec.thresholds == "tuned" and trained.validated is not None:
-            truth, logits = trained.validated
-            thresholds = tuned_thresholds(truth, tempered(logits, trained.temperature))
+            thresholds = thresholds_of(spec, *trained.validated, trained.temperature)
         elif spec.thresholds == "tuned" and not trained.pruned and self._writes:
             attempt.folder.note("thresholds stay at 0.5: there are no predictions of validation texts")
         if spec.calibration != "none" and trained.temperature is None and not trained.pruned and self._writes:

@@ -44,6 +44,18 @@ _ABOVE_THRESHOLDS = (
 )
 
 
+#: The same for one label a text, of two classes, with a threshold for the second.
+_ABOVE_ONE = (
+    "from math import exp",
+    "",
+    f'facts = json.loads(Path("PATH/{LINEAR_FILE}").read_text(encoding="utf-8"))',
+    'names, (least,) = facts["label_names"], facts["thresholds"]',
+    'temperature = facts.get("temperature") or 1',
+    "# The sigmoid of a score is the probability of the second class.",
+    "found = [names[int(1 / (1 + exp(-score / temperature)) > least)] for (score,) in scores]",
+)
+
+
 @register
 class LinearExporter(Exporter):
     """What a linear model needs to answer, in safetensors and JSON."""
@@ -76,9 +88,10 @@ def _naming(task: Task) -> tuple[str, ...]:
     """Return the lines that turn scores into labels or numbers."""
     if not task.labelled:
         return _NUMBERS
+    fixed = getattr(task.outputs, "thresholds", None) is None
     if task.exclusive:
-        return _LABELS
-    return _SEVERAL if getattr(task.outputs, "thresholds", None) is None else _ABOVE_THRESHOLDS
+        return _LABELS if fixed else _ABOVE_ONE
+    return _SEVERAL if fixed else _ABOVE_THRESHOLDS
 
 
 #: The terms of a pair, as :class:`~tunebench.training.linear.terms.Terms` gives them.

@@ -84,15 +84,15 @@ def calibrated(source: Source) -> dict[str, Any] | None:
 
 def _entry(source: Source, config: Configuration) -> Entry | None:
     """Return a configuration's runs with usable predictions, one per seed: of the first draw, as in the tables."""
-    runs: dict[int | None, Predictions] = {}
+    runs: dict[int | None, tuple[Predictions, np.ndarray]] = {}
     for cell in config.scored:
-        if cell.spec.run_id in source.predictions:
-            runs.setdefault(cell.spec.seed, source.predictions[cell.spec.run_id])
+        if cell.record is not None and (run := source.predictions.get(cell.spec.run_id)) is not None:
+            runs.setdefault(cell.spec.seed, (run, cell.record.task.outputs.predicted(run.logits)))
     if not runs:
         return None
-    logits = np.stack([run.logits for run in runs.values()])
-    labels = next(iter(runs.values())).labels
-    return Entry(config, tuple(runs), labels, source.comparison.task.outputs.predicted(logits), logits)
+    logits, predicted = (np.stack(part) for part in zip(*((r.logits, p) for r, p in runs.values()), strict=True))
+    labels = next(iter(runs.values()))[0].labels
+    return Entry(config, tuple(runs), labels, predicted, logits)
 
 
 def _bins(found: Calibration, *, interval: bool = True) -> list[dict[str, Any]]:

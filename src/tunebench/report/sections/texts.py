@@ -172,13 +172,16 @@ def _entry(size: Size, place: int) -> dict[str, Any]:
 
 
 def _verdict(source: Source, config: Configuration, labels: np.ndarray) -> Verdict | None:
-    stored = [source.predictions[c.spec.run_id] for c in config.scored if c.spec.run_id in source.predictions]
-    if not stored:
+    cells = [c for c in config.scored if c.record is not None and c.spec.run_id in source.predictions]
+    if not cells:
         return None
-    outputs = source.comparison.task.outputs
-    mean = np.mean([outputs.probabilities(run.logits.astype(np.float64)) for run in stored], axis=0)
-    right = np.sum([outputs.predicted(run.logits) == labels for run in stored], axis=0)
-    return Verdict(source.series(config), mean, mean.argmax(1), right, len(stored))
+    # Each with the thresholds of its own run.
+    stored = [(c.record.task.outputs, source.predictions[c.spec.run_id].logits) for c in cells if c.record]
+    mean = np.mean([outputs.probabilities(logits.astype(np.float64)) for outputs, logits in stored], axis=0)
+    predicted = np.stack([outputs.predicted(logits) for outputs, logits in stored])
+    tuned = config.cells[0].spec.thresholds == "tuned"
+    said = (predicted.mean(0) > 0.5).astype(np.int64) if tuned else mean.argmax(1)
+    return Verdict(source.series(config), mean, said, (predicted == labels).sum(0), len(stored))
 
 
 def texts_of_test(source: Source) -> dict[int, str]:

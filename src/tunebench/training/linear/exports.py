@@ -64,6 +64,8 @@ def write_linear(
     facts = model.export(folder, LINEAR_WEIGHTS)
     if task.name != CLASSIFICATION.name:
         facts |= {"task": task.name, "thresholds": getattr(task.outputs, "thresholds", None)}
+    elif (thresholds := getattr(task.outputs, "thresholds", None)) is not None:
+        facts |= {"thresholds": thresholds}
     if temperature is not None:
         facts |= {"temperature": temperature}
     whole = {"version": _VERSION, "features": model.features_name, "label_names": list(label_names)} | facts
