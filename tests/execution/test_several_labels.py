@@ -136,7 +136,7 @@ def test_tables_figures_and_report_are_made(study: Path) -> None:
         assert maker(analysis) is not None, name
     assert recommend(analysis).metric == "macro_f1"
     page = write_report(study, run_figures=False).read_text(encoding="utf-8")
-    assert page.count("a text may have several labels here") >= 3 and "Micro F1" in page
+    assert page.count("a text may have several labels here") >= 2 and "Micro F1" in page
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,6 @@ DATA: dict[str, bytes] = {
     "all-bytes.csv": bytes(range(256)) * 20,
     "zip.csv": b"PK\x03\x04" + bytes(100),
     "gzip.csv": b"\x1f\x8b\x08" + bytes(50),
-    "numbers-as-labels.csv": _lines("text,label", *[f"t{i},{i / 3}" for i in range(30)]),
     "ids-as-labels.csv": _lines("text,label", *[f"t{i},{i}" for i in range(30)]),
     "tiny.csv": _lines("text,label", "a,pos", "b,neg"),
     "one-line-labels.csv": b"text,label\n" + b'a,"two\nlines"\nb,neg\n' * 30,

@@ -22,6 +22,8 @@ from tunebench.tasks.regression import REGRESSION
 
 #: Up to so many different numbers with fractions, written as text, may be names of classes.
 _FEW = 10
+#: Two different numbers are two classes, or one of them is a mistake.
+_TWO = 2
 #: Usual names of a column of ratings.
 _RATINGS = ("rating", "ratings", "stars", "score", "grade", "points")
 
@@ -115,7 +117,7 @@ def _are_measured(numbers: Sequence[float], values: Sequence[Any]) -> bool:
     """Tell whether numbers have fractions as no names of classes have."""
     if all(number.is_integer() for number in numbers):
         return False
-    return not _are_texts(values) or len(set(numbers)) > _FEW
+    return len(set(numbers)) > (_FEW if _are_texts(values) else _TWO)
 
 
 def _rating_notes(numbers: Sequence[float], column: str) -> list[str]:
