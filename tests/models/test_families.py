@@ -178,7 +178,7 @@ def test_schedules_without_room_are_refused(given: dict[str, Any]) -> None:
         ("distilbert", {"prefix_tuning": None}, "distilbert does not accept keys and values"),
         ("modernbert", {"prefix_tuning": None}, "modernbert does not accept keys and values"),
         ("deberta-v2", {"prefix_tuning": None}, "deberta-v2 does not accept keys and values"),
-        ("bert", {"adalora": {"label_smoothing": 0.1}}, "label_smoothing: 0.1 replaces"),
+        ("bert", {"adalora": {"label_smoothing": 0.1}}, "label_smoothing: 0.1 would replace"),
     ],
 )
 def test_what_cannot_be_is_refused_in_the_plan(

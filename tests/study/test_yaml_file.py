@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -317,6 +318,7 @@ def test_missing_keys_are_all_named(tmp_path: Path) -> None:
         (b"[" * 4000, "deeply"),
         (b"a: \x00\n", "YAML"),
         (b"? [a, b]\n: 1\n", "key"),
+        (rb'{"name": "\ud83d"}', "half of a character"),
     ],
 )
 def test_files_that_are_no_study(tmp_path: Path, content: bytes, words: str) -> None:
@@ -374,3 +376,8 @@ def test_whatever_stands_under_a_key_is_accepted_or_explained(value: object, key
     except TunebenchError as error:
         parts = error.errors if isinstance(error, ErrorGroup) else [error]
         assert all(part.what.startswith((key, "study: ")) for part in parts)
+
+
+def test_characters_that_json_writes_as_two_escapes_are_read_as_one() -> None:
+    text = {"name": "\U0001f600 and \u00e9", "\U00010000": [1, "plain"]}
+    assert parse_yaml(json.dumps(text), where="x") == text

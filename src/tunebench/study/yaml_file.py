@@ -52,6 +52,20 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    """Return a text; JSON writes a character beyond 65,535 as two escapes, which YAML takes for two characters."""
+    text = str(loader.construct_scalar(node))
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise yaml.constructor.ConstructorError(
+            None, None, "half of a character (a lone surrogate)", node.start_mark
+        ) from None
+
+
+_Loader.add_constructor("tag:yaml.org,2002:str", _text)
+
+
 def presets() -> dict[str, Path]:
     """Return the presets that ship with the package, by name."""
     folder = Path(str(importlib.resources.files("tunebench.study") / "presets"))
