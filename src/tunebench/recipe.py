@@ -40,16 +40,23 @@ def as_recorded(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any
 
 def without_neutral(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     """Drop fields declared with :data:`ADDED_LATER` that have their neutral value, or that nothing switches on."""
-    neutral = neutral_values(model)
+    neutral, idle = neutral_values(model), switched_off(values, model)
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in idle and (name not in neutral or value != neutral[name])
+    }
 
-    def matters(name: str, value: Any) -> bool:
-        if name not in neutral:
-            return True
-        extra: Any = model.model_fields[name].json_schema_extra
-        switch = extra.get("only_with", {})
-        return bool(value != neutral[name] and all(values[other] == wanted for other, wanted in switch.items()))
 
-    return {name: value for name, value in values.items() if matters(name, value)}
+def switched_off(values: Mapping[str, Any], model: type[BaseModel]) -> set[str]:
+    """Return the fields that have an effect only with another value of some other field."""
+    known = model.model_fields.keys() & values.keys()
+    extras: dict[str, Any] = {name: model.model_fields[name].json_schema_extra or {} for name in known}
+    return {
+        name
+        for name, extra in extras.items()
+        if any(values[other] != wanted for other, wanted in extra.get("only_with", {}).items())
+    }
 
 
 #: A run with fewer steps than the first is doubted, and warned of. The second is what is advised: with warm-up and

@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import Any
 
-from tunebench.recipe import Recipe
+from tunebench.recipe import Recipe, switched_off
 from tunebench.report.reproduce import as_yaml, data_of
 from tunebench.report.sections.registry import part
 from tunebench.report.source import Source
@@ -103,8 +103,12 @@ def _strategy(spec: RunSpec) -> dict[str, Any]:
     """Return a strategy as a study file has it, with all of the recipe that reaches it."""
     strategy, own = STRATEGIES[spec.kind], {"kind": spec.kind, "params": spec.full_params}
     reaching = strategy.recipe_keys
-    recipe = {n: getattr(spec, n) for n in Recipe.model_fields if reaching is None or n in reaching}
-    if spec.truncation != "head_tail":
-        recipe.pop("head_share", None)  # without effect, and refused
+    # What another setting switches off has no effect, and is refused.
+    off = switched_off({name: getattr(spec, name) for name in Recipe.model_fields}, Recipe)
+    recipe = {
+        name: getattr(spec, name)
+        for name in Recipe.model_fields
+        if (reaching is None or name in reaching) and name not in off
+    }
     rate = {"learning_rate": spec.learning_rate} if strategy.tunes_learning_rate else {}
     return own | rate | ({"recipe": recipe} if recipe else {})
