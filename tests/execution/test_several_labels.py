@@ -17,7 +17,7 @@ from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
 from tunebench.api import run_study, write_report
 from tunebench.cli import app
-from tunebench.errors import ConfigError, TunebenchError
+from tunebench.errors import TunebenchError
 from tunebench.execution.plan import make_plan
 from tunebench.inference.export import export_run
 from tunebench.inference.predictor import load
@@ -262,11 +262,3 @@ def test_thresholds_need_a_validation_part(
     made = config(tiny_model("distilbert"), write_data(tmp_path), thresholds="tuned", **changes)
     with pytest.raises(TunebenchError, match="tuned needs a validation part"):
         make_plan(made, execution=Execution(device="cpu"), measure=False)
-
-
-def test_choose_says_that_it_is_for_one_label_a_text(tmp_path: Path) -> None:
-    rows = [{"text": f"a lovely film {i}", "labels": ["joy", "love"][: 1 + i % 2]} for i in range(20)]
-    path = tmp_path / "data.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    found = CliRunner().invoke(app, ["choose", str(path), "--budget", "5m"])
-    assert isinstance(found.exception, ConfigError) and "one label for each text" in str(found.exception)
