@@ -38,7 +38,7 @@ def test_every_side_is_measured(reviews: Path, tmp_path: Path) -> None:
         # Rounding to bf16 may turn a text or two; anything else would be another model.
         assert side["equal_predictions"] >= 0.95
         assert side["equal_predictions"] == 1 or name != "pipeline"
-        assert 0 <= side["macro_f1"] <= 1 and side["memory_bytes"] > 1e8
+        assert 0 <= side["score"] <= 1 and side["memory_bytes"] > 1e8
     assert found["throughput_ratio"]["pipeline"] == 1
     assert found["memory_ratio_8_adapters"] == pytest.approx(1, abs=0.3)
     text = render_serve(result)
