@@ -73,8 +73,8 @@ def test_models_are_compared_as_strategies_are(folder: Path) -> None:
     assert [s.model for s in again.strategies.values()] == [None, comparison.cells[1].spec.model.source, None]
 
 
-def test_it_resumes_with_nothing_to_do(study: StudyConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunebench.api._write_report", lambda comparison, folder, **options: folder)
+@pytest.mark.usefixtures("no_report")
+def test_it_resumes_with_nothing_to_do(study: StudyConfig, folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/record.json")}
     run_study(StudyStore.open(folder).study(), folder=folder, measure=False, execution=HERE)
     assert {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/record.json")} == before

@@ -20,6 +20,15 @@ from tunebench.files import default_cache_dir, local_path
 if TYPE_CHECKING:
     from tunebench.models.architectures import Architecture
 
+#: Patterns of the files that a tokenizer is read from.
+TOKENIZER_FILES = (
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+)
 _SOURCE = re.compile(r"(?P<model>.+):(?P<layers>[0-9]{1,4})")
 
 
@@ -45,6 +54,9 @@ def first_layers(folder: Path, layers: int, fingerprint: str) -> Path:
     Raises:
         ModelError: It does not have so many, or its files are damaged.
     """
+    kept = default_cache_dir() / "models" / f"{fingerprint}-{layers}"
+    if kept.is_dir():
+        return kept
     from transformers import AutoConfig
 
     from tunebench.models.architectures import architecture_of
@@ -58,9 +70,7 @@ def first_layers(folder: Path, layers: int, fingerprint: str) -> Path:
             allowed=f"1 to {architecture.num_layers - 1}; without a number, all {architecture.num_layers}",
             fix="change the number behind the colon",
         )
-    kept = default_cache_dir() / "models" / f"{fingerprint}-{layers}"
-    if not kept.is_dir():
-        _write(folder, kept, layers, architecture, config)
+    _write(folder, kept, layers, architecture, config)
     return kept
 
 
@@ -90,8 +100,7 @@ def _write(folder: Path, kept: Path, layers: int, architecture: Architecture, co
 
 def _beside_the_weights(folder: Path) -> Iterator[Path]:
     """Yield the files of the tokenizer."""
-    names = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
-    for name in names:
+    for name in TOKENIZER_FILES:
         yield from sorted(path for path in folder.glob(name) if path.is_file())
 
 

