@@ -114,10 +114,15 @@ def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(f"tunebench.report.figures.{module}.save", save)
 
 
+def leave_report_out(patch: pytest.MonkeyPatch) -> None:
+    """Do what :func:`no_report` does, for fixtures that live longer than a test."""
+    patch.setattr("tunebench.api._write_report", lambda comparison, folder, **options: folder)
+
+
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """``run_study`` leaves out tables, figures and report, which take longer than the runs of a tiny study."""
-    monkeypatch.setattr("tunebench.api._write_report", lambda comparison, folder, **options: folder)
+    leave_report_out(monkeypatch)
 
 
 @pytest.fixture(scope="module")

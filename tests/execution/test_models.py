@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import tunebench
+from conftest import leave_report_out
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
 from tunebench.api import dry_run_rows, run_study
@@ -50,7 +51,7 @@ def study(tiny_model: Callable[[str], Path], reviews: Path, cache: None) -> Stud
 def folder(study: StudyConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "study"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tunebench.api._write_report", lambda comparison, folder, **options: folder)
+        leave_report_out(patch)
         run_study(study, folder=folder, measure=False, execution=HERE)
     return folder
 

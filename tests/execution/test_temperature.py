@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import leave_report_out
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
 from tunebench.api import run_study
@@ -66,7 +67,7 @@ def studies(
     """Run one study with scaled probabilities, and the same without."""
     root, model = tmp_path_factory.mktemp("scaled"), tiny_model("distilbert")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("tunebench.api._write_report", lambda comparison, folder, **options: folder)
+        leave_report_out(patched)
         for name, changes in (("scaled", {}), ("plain", {"calibration": "none"})):
             made = config(model, noisy, **changes)
             run_study(made, folder=root / name, measure=False, execution=Execution(device="cpu", threads=1))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from conftest import leave_report_out
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
 from tunebench.api import run_study
@@ -47,7 +48,7 @@ def config(model: Path, place: Path, **changes: Any) -> StudyConfig:
 def study(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path], uneven: Path) -> Path:
     folder = tmp_path_factory.mktemp("tuned") / "study"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("tunebench.api._write_report", lambda comparison, folder, **options: folder)
+        leave_report_out(patched)
         made = config(tiny_model("distilbert"), uneven)
         run_study(made, folder=folder, measure=False, execution=Execution(device="cpu", threads=1))
     return folder

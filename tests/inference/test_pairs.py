@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 import tunebench
+from conftest import leave_report_out
 from tunebench.api import run_study
 from tunebench.cli import app
 from tunebench.data.text import Pair
@@ -64,7 +65,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, lively_model: Callable[[str]
         }
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tunebench.api._write_report", lambda comparison, folder, **options: folder)
+        leave_report_out(patch)
         result = run_study(config, folder, measure=False, display=PlainDisplay(io.StringIO()))
     assert not result.summary.failed
     return folder

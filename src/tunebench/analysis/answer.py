@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunebench.analysis.recommend import SURE, Alternative, Recommendation
-from tunebench.analysis.wording import show_interval, show_together
+from tunebench.analysis.wording import holds_for, show_interval
 from tunebench.formatting import BYTES, TIMES, learning_rate, listed, quantity
-from tunebench.stats import Refusal
+from tunebench.stats import Interval, Refusal
 from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
@@ -28,16 +28,24 @@ class Figures:
     """What a strategy scores and costs.
 
     Attributes:
-        score: With its 95 % interval, which holds for all strategies together: the best was picked among them.
+        interval: Of the score, at 95 %; where strategies were compared, for all of them together: the best was
+            picked among them.
+        holds_for: What the interval holds for, in words; empty for this strategy alone.
         seconds: Of training one run; None where that was not recorded.
         bytes: Of the weights to keep; None likewise.
     """
 
     label: str
     learning_rate: float | None
-    score: str
+    interval: Interval
+    holds_for: str
     seconds: float | None
     bytes: float | None
+
+    @property
+    def score(self) -> str:
+        """The score with its interval."""
+        return show_interval(self.interval) + (f" ({self.holds_for})" if self.holds_for else "")
 
     @property
     def training(self) -> str | None:
@@ -165,7 +173,8 @@ def _figures(one: Alternative, strategies: int) -> Figures:
     return Figures(
         one.label,
         one.learning_rate,
-        show_interval(one.interval) if one.together is None else show_together(one.together, strategies),
+        one.together or one.interval,
+        holds_for(strategies) if one.together else "",
         costs.get("train_seconds"),
         costs.get("artifact_bytes"),
     )

@@ -43,7 +43,12 @@ def together(entry: Entry, strategies: int) -> Interval:
 
 def show_together(interval: Interval, strategies: int) -> str:
     """Return a score with an interval that holds for so many strategies together."""
-    return f"{show_interval(interval)} (95 % for {'both' if strategies == 2 else f'all {strategies}'} together)"
+    return f"{show_interval(interval)} ({holds_for(strategies)})"
+
+
+def holds_for(strategies: int) -> str:
+    """Say what an interval of :func:`together` holds for."""
+    return f"95 % for {'both' if strategies == 2 else f'all {strategies}'} together"
 
 
 def show_difference(interval: Interval, metric: Metric) -> str:
