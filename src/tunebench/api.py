@@ -11,9 +11,11 @@ from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.data.reference import DataConfig
 from tunebench.errors import StoreError
+from tunebench.execution.looks import note_reading
 from tunebench.execution.study import StudyResult, audit_data, run_with
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
+from tunebench.study.looks import stages_of
 
 if TYPE_CHECKING:
     from tunebench.data.audit import Audit
@@ -95,6 +97,7 @@ def dry_run_rows(
         measure=measure,
         on_progress=tell,
     )
+    stages, seeds = stages_of(study), study.seeds
     return [
         {
             "run_id": run.spec.run_id,
@@ -105,6 +108,7 @@ def dry_run_rows(
             "truncation": run.spec.truncation,
             **vars(plan.estimates[run.spec.run_id]),
             "left_out": run.left_out,
+            "look": next(number for number, last in enumerate(stages, 1) if run.spec.seed in seeds[:last]),
         }
         for run in plan.runs
     ]
@@ -136,7 +140,9 @@ def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:
         folder: The study's folder.
         run_figures: Draw missing figures of single runs; by default if there are few runs.
     """
-    return _write_report(load_comparison(folder), folder, run_figures=run_figures)
+    comparison = load_comparison(folder)
+    note_reading(comparison, folder)
+    return _write_report(comparison, folder, run_figures=run_figures)
 
 
 def _write_report(comparison: Comparison, folder: Path, *, run_figures: bool | None = None) -> Path:

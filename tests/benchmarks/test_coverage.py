@@ -12,7 +12,7 @@ from tunebench.benchmarks import coverage
 from tunebench.benchmarks.coverage import Cell, run_cell, run_coverage
 from tunebench.benchmarks.drawn import Study
 from tunebench.benchmarks.populations import COMMITTED, SHARES, likeness_of, make_population
-from tunebench.benchmarks.rules import RULES
+from tunebench.benchmarks.rules import READINGS, RULES
 from tunebench.files import read_json
 from tunebench.stats import MACRO_F1, crossed_difference, crossed_interval
 
@@ -57,10 +57,11 @@ def test_the_short_form_keeps_its_promises(cell: Cell) -> None:
 
 def test_what_the_file_has_is_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid, told = (Cell(2, 1), Cell(2, 2)), []
+    monkeypatch.setattr(coverage, "READINGS", dict(list(READINGS.items())[:2]))
     first = run_coverage(tmp_path / "c.json", part=0.002, grid=grid[:1], n=100, tell=told.append)
     monkeypatch.setattr(coverage, "RULES", {})
     both = run_coverage(tmp_path / "c.json", part=0.002, grid=grid, n=100, tell=told.append)
-    assert len(told) == 2 + len(RULES) and set(both["cells"]) == {cell.name for cell in grid}
+    assert len(told) == 2 + len(RULES) + 2 and set(both["cells"]) == {cell.name for cell in grid}
     assert both["cells"][grid[0].name] == first["cells"][grid[0].name]
     assert read_json(tmp_path / "c.json") == both
     other = run_coverage(tmp_path / "c.json", part=0.003, grid=grid[:1], n=100)

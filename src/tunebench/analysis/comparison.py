@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 from tunebench.analysis.published import reference
 from tunebench.errors import StoreError
 from tunebench.models.reference import ModelRef
+from tunebench.stats import Anytime, Looks
 from tunebench.store.cell import Cell
+from tunebench.store.confirmation import Confirmation
 from tunebench.store.imported import AnyRun, ImportedData, ImportedModel, is_imported
+from tunebench.store.looks import LookEntry
 from tunebench.store.record import Status
+from tunebench.store.test_texts import LedgerNote
 from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import DEFAULT_METRIC, Metric
 from tunebench.tasks.registry import TASKS
@@ -77,6 +81,7 @@ PROTOCOL: dict[str, Callable[[AnyRun], Any]] = {
     "validation_fraction": lambda spec: spec.validation_fraction,
     "the draw of the test part": lambda spec: spec.test_draw,
     "test_size": lambda spec: spec.test_size,
+    "sealed part": lambda spec: None if is_imported(spec) else spec.sealed,
     "copies": lambda spec: spec.copies,
     "the data's own validation part, groups and times": lambda spec: spec.splits,
     "metric": lambda spec: spec.metric,
@@ -285,6 +290,11 @@ class Comparison:
         margin: Points (hundredths of the metric) within which two strategies count as equal; declared by the study.
         pairs: Labels to compare two by two; None leaves the choice to :mod:`tunebench.analysis.pairs`.
         reference: Name of the published values that stand beside the runs; None for none.
+        alpha: Level of the tests.
+        design: When the study is read; None where that is once, after all of its seeds.
+        looks: When it was read.
+        confirmation: What the sealed part of the test texts gave; None where it was not opened.
+        ledger: How often the test texts were scored by all studies; None where nobody counted.
     """
 
     name: str
@@ -295,6 +305,11 @@ class Comparison:
     margin: float = 0.5
     pairs: tuple[tuple[str, str], ...] | None = None
     reference: str | None = None
+    alpha: float = 0.05
+    design: Looks | Anytime | None = None
+    looks: tuple[LookEntry, ...] = ()
+    confirmation: Confirmation | None = None
+    ledger: LedgerNote | None = None
 
     @classmethod
     def from_cells(
@@ -308,6 +323,11 @@ class Comparison:
         margin: float = 0.5,
         pairs: Sequence[tuple[str, str]] | None = None,
         reference: str | None = None,
+        alpha: float = 0.05,
+        design: Looks | Anytime | None = None,
+        looks: Sequence[LookEntry] = (),
+        confirmation: Confirmation | None = None,
+        ledger: LedgerNote | None = None,
     ) -> Comparison:
         """Check that cells may stand in one table, and collect them.
 
@@ -320,6 +340,11 @@ class Comparison:
             margin: Points (hundredths of the metric) within which two strategies count as equal.
             pairs: Labels to compare two by two.
             reference: Name of the published values that stand beside the runs.
+            alpha: Level of the tests.
+            design: When the study is read.
+            looks: When it was read.
+            confirmation: What the sealed part of the test texts gave.
+            ledger: How often the test texts were scored.
 
         Raises:
             StoreError: There are no cells, one run stands there twice, a record is not its cell's or
@@ -348,6 +373,11 @@ class Comparison:
             margin,
             None if pairs is None else tuple(pairs),
             reference,
+            alpha,
+            design,
+            tuple(looks),
+            confirmation,
+            ledger,
         )
         for group in comparison.groups():
             _check_recipe(group)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tunebench.analysis.tuning import ALIKE, NEAR
 from tunebench.benchmarks.populations import COMMITTED
-from tunebench.stats.tails import tails_of
+from tunebench.stats import Anytime, Looks, nominal_tail
+from tunebench.stats.tails import mean_quantile, tails_of
 
 #: True scores of the rates of a list, in points below the best.
 RATES = (0.0, 0.3, 1.0, 3.0)
@@ -90,6 +92,66 @@ def looks(studies: int, *, planned: tuple[int, ...] = (3, 5, 8)) -> dict[str, An
     }
 
 
+@dataclass(frozen=True)
+class Reading:
+    """When two strategies are compared.
+
+    Attributes:
+        seeds: At each look.
+        design: What was declared; None where each look is tested as if it were the only one.
+        seed_points: Standard deviation over seeds of one strategy's score in points; by default that of the
+            committed studies.
+        texts: Whether test texts add to the noise; without them, seeds are all of it, and looks correlate least.
+    """
+
+    seeds: tuple[int, ...]
+    design: Looks | Anytime | None = None
+    seed_points: float = 100 * COMMITTED.seed_sd
+    texts: bool = True
+
+
+def read_often(reading: Reading, studies: int, *, difference: float = 1.0, margin: float = 2.0) -> dict[str, Any]:
+    """Compare two strategies at every look until there is an answer.
+
+    Args:
+        reading: When.
+        studies: How many comparisons of each kind.
+        difference: True difference, in points, that is to be found.
+        margin: Within it two strategies count as equal, in points.
+    """
+    rng = np.random.default_rng(4)
+    equal, _ = _read(reading, studies, rng, 0.0, margin)
+    _, apart = _read(reading, studies, rng, margin, margin)
+    found, _ = _read(reading, studies, rng, difference, margin)
+    first = np.where(found.any(0), np.array(reading.seeds)[found.argmax(0)], reading.seeds[-1])
+    return {
+        "different at any look": float(equal.any(0).mean()),
+        "called equal at any look": float(apart.any(0).mean()),
+        "found at any look": float(found.any(0).mean()),
+        "seeds on average": float(first.mean()),
+        "studies": studies,
+    }
+
+
+def _read(
+    reading: Reading, studies: int, rng: np.random.Generator, gap: float, margin: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where two strategies so far apart are called different, and where equal, by look and study."""
+    sd = reading.seed_points * np.sqrt(2 * (1 - COMMITTED.alike))
+    texts = _texts(TEST, COMMITTED.other) if reading.texts else 0.0
+    scores = gap + sd * rng.standard_normal((studies, reading.seeds[-1]))
+    scores += texts * rng.standard_normal((studies, 1))
+    different, equal = [], []
+    for seeds in reading.seeds:
+        mean, variances, df = _summed(scores[:, :seeds], texts)
+        look = None if reading.design is None else reading.design.at(seeds)
+        error = np.sqrt(variances.sum(-1))
+        two, one = (error * mean_quantile(variances, df, nominal_tail(look, tail)) for tail in (0.025, 0.05))
+        different.append(np.abs(mean) > two)
+        equal.append(np.abs(mean) + one < margin)
+    return np.array(different), np.array(equal)
+
+
 def _choices(rng: np.random.Generator, studies: int, seeds: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Return true scores of the rates, and what validation shows of them, in points."""
     gaps = -np.array(RATES)
@@ -102,11 +164,16 @@ def _choices(rng: np.random.Generator, studies: int, seeds: int) -> tuple[np.nda
 
 def _p_values(scores: np.ndarray, texts: float) -> np.ndarray:
     """Return p of the mean of each row, whose columns are seeds, by the rule of the table of pairs."""
+    mean, variances, df = _summed(scores, texts)
+    return 2 * tails_of(variances, df, np.abs(mean) / np.sqrt(variances.sum(1)))
+
+
+def _summed(scores: np.ndarray, texts: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean of each row, the parts of its variance, and their degrees of freedom."""
     seeds = scores.shape[1]
     between = scores.var(axis=1, ddof=1) / seeds
     variances = np.stack([between, np.full_like(between, texts**2)], -1)
-    df = np.broadcast_to([seeds - 1.0, TEST - 1.0], variances.shape)
-    return 2 * tails_of(variances, df, np.abs(scores.mean(1)) / np.sqrt(variances.sum(1)))
+    return scores.mean(1), variances, np.broadcast_to([seeds - 1.0, TEST - 1.0], variances.shape)
 
 
 #: What is simulated, by name.
@@ -115,4 +182,25 @@ RULES: dict[str, Callable[[int], dict[str, Any]]] = {
     "choice of a rate, three seeds": lambda studies: chosen_rate(studies, seeds=3),
     "two equal strategies, each tuned once": two_tuned,
     "looks after 3, 5 and 8 seeds": looks,
+}
+_ONE_BY_ONE, _FROM_THREE = tuple(range(2, 11)), tuple(range(3, 11))
+#: When a study may be read, by name.
+READINGS: dict[str, Reading] = {
+    f"{name}{noise}": replace(reading, **changes)
+    for name, reading in {
+        "once, after 10 seeds": Reading((10,)),
+        "not declared, after 3, 5 and 8 seeds": Reading((3, 5, 8)),
+        "not declared, after every seed from 2 to 10": Reading(_ONE_BY_ONE),
+        "looks after 5 and 10 seeds, O'Brien-Fleming": Reading((5, 10), Looks((5, 10))),
+        "looks after 5 and 10 seeds, Pocock": Reading((5, 10), Looks((5, 10), "pocock")),
+        "looks after 3, 5 and 8 seeds, O'Brien-Fleming": Reading((3, 5, 8), Looks((3, 5, 8))),
+        "looks after every seed from 3 to 10, Pocock": Reading(_FROM_THREE, Looks(_FROM_THREE, "pocock")),
+        "any time, up to 10 seeds": Reading(_ONE_BY_ONE, Anytime()),
+        "any time, up to 50 seeds": Reading(tuple(range(2, 51)), Anytime()),
+    }.items()
+    for noise, changes in {
+        "": {},
+        "; seeds 1 points": {"seed_points": 1.0},
+        "; seeds 1 points, no noise of texts": {"seed_points": 1.0, "texts": False},
+    }.items()
 }

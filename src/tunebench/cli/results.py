@@ -5,12 +5,26 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tunebench.cli.app import FolderArgument, JsonOption, app
 from tunebench.cli.console import out, print_json, print_rows, print_tables
+
+if TYPE_CHECKING:
+    from tunebench.analysis.comparison import Comparison
+
+
+def _read(folder: Path, *, metric: str | None = None) -> Comparison:
+    """Load a study's cells; that results were read before it had all its seeds is written down."""
+    from tunebench.analysis.load import load_comparison
+    from tunebench.execution.looks import note_reading
+
+    comparison = load_comparison(folder, metric=metric)
+    note_reading(comparison, folder)
+    return comparison
 
 
 @app.command(epilog="Example: tunebench results out/quickstart --csv > results.csv")
@@ -20,10 +34,9 @@ def results(
     csv_: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Print one row for each run, with everything that was measured."""
-    from tunebench.analysis.load import load_comparison
     from tunebench.report.tables.render import csv_cell
 
-    comparison = load_comparison(folder)
+    comparison = _read(folder)
     rows = comparison.rows()
     if json_:
         print_json(rows)
@@ -57,9 +70,7 @@ def tables(
     format_: Annotated[str, typer.Option("--format", help="text, markdown, csv or latex.")] = "text",
 ) -> None:
     """Print the tables of a study."""
-    from tunebench.analysis.load import load_comparison
-
-    print_tables(load_comparison(folder), names=names, style=format_)
+    print_tables(_read(folder), names=names, style=format_)
 
 
 @app.command(epilog="Example: tunebench recommend out/quickstart --prefer size --margin 1 --metric mcc")
@@ -82,11 +93,10 @@ def recommend(
 ) -> None:
     """Recommend a strategy, with the reasons, the doubts, and what would change the answer."""
     from tunebench.analysis.analysis import analyse
-    from tunebench.analysis.load import load_comparison
     from tunebench.analysis.recommend import recommend as decide
     from tunebench.report.words import recommendation_text
 
-    analysis = analyse(load_comparison(folder, metric=metric))
+    analysis = analyse(_read(folder, metric=metric))
     found = decide(analysis, prefer=prefer, margin=margin, size=size)  # type: ignore[arg-type]
     if json_:
         print_json(found.to_dict())

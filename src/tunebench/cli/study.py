@@ -108,6 +108,8 @@ def run(
             config, execution=execution, folder=folder, budget_seconds=seconds, measure=measure, tell=tell
         )
         _print_plan(rows, as_json=json_)
+        if not json_:
+            _print_looks(rows, config)
         if config.search.method == "halving" and not json_:
             more = len(config.draws) - 1
             out.print(f"At most: the search stops runs early. Then {more} more at each chosen learning rate.")
@@ -196,6 +198,22 @@ def discard_weights(
         out.print(
             f"Kept: those of {len(found.unscored)} runs that were not scored on test (--all deletes them, too)."
         )
+
+
+def _print_looks(rows: list[dict[str, Any]], study: StudyConfig) -> None:
+    """Print what a study costs up to each of its looks."""
+    from tunebench.study.looks import stages_of
+
+    stages = stages_of(study)
+    if len(stages) < 2:
+        return
+    costs = []
+    for number, seeds in enumerate(stages, 1):
+        kept = [row for row in rows if row["look"] <= number and not row["left_out"]]
+        costs.append(f"{seeds} seeds {duration(sum(row['seconds'] for row in kept))} ({len(kept)} runs)")
+    shown = costs if study.looks is not None else [costs[0], costs[-1]]
+    until = "to each look" if study.looks is not None else "to the first decision and to the last"
+    out.print(f"The study ends when it is decided. Cost up {until}: {'; '.join(shown)}", markup=False)
 
 
 def _print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:

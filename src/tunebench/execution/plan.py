@@ -13,6 +13,7 @@ from tunebench.execution.begun import begun_ids, begun_precision
 from tunebench.execution.budget import choose, equal_compute, order, stage
 from tunebench.execution.checks import available, check_disk, check_processes, check_runs, disk_need
 from tunebench.execution.estimates import estimate_plan
+from tunebench.execution.looks import check_declared
 from tunebench.execution.resolve import Request, Resolved, resolve, silent
 from tunebench.execution.step_remarks import step_remarks
 from tunebench.machine import devices
@@ -77,6 +78,7 @@ def plan_runs(
     *,
     spent_seconds: float = 0.0,
     chosen: Mapping[tuple[str, int], float] | None = None,
+    seeds: int | None = None,
 ) -> Plan:
     """Estimate every cell, order the cells, and leave out what the budget does not reach.
 
@@ -85,21 +87,23 @@ def plan_runs(
         request: How to plan.
         spent_seconds: What is gone of the budget already, on runs that are complete by now.
         chosen: Learning rates that a search has found so far, by strategy and size.
+        seeds: Plan so many of the seeds, up to a look of the study; all of them by default.
 
     Raises:
-        StoreError: The folder holds something else, or another study.
+        StoreError: The folder holds something else, another study, or one that declared other looks.
         PlanError: The disk is too small.
         TunebenchError: A run is refused.
     """
     study, dataset, folder = resolved.study, resolved.dataset, request.folder
     specs = _specs(resolved, request)
     raise_all(check_runs(specs, resolved.architectures))
-    specs = stage(study, specs, chosen or {})
+    specs = [spec for spec in stage(study, specs, chosen or {}) if spec.seed in study.seeds[:seeds]]
     check_processes(specs, request.execution.processes, devices.resolve_device(request.execution.device))
     done: set[str] = set()
     if folder is not None:
         # Before anything is measured: a folder that cannot be used is no reason to wait.
         store = StudyStore.check(folder, specs)
+        check_declared(study, folder)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
     estimates = estimate_plan(
         specs, dataset, request.execution, request.measure, request.tell, profiles=request.profiles

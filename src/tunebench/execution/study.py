@@ -10,13 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.data.reference import Copies
 from tunebench.errors import StoreError
+from tunebench.execution.looks import decided_at, note_added_seeds, note_reading, stages_left
 from tunebench.execution.runner import Summary
 from tunebench.files import set_aside, write_json
 from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.test_texts import TextsFile, text_hashes
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 
@@ -74,11 +78,15 @@ def run_with(
 
     folder, execution, tell = request.folder, request.execution, request.tell
     assert folder is not None
-    resolved = resolve(study, request)
-    plan, study = plan_runs(resolved, request), resolved.study
+    resolved, began = resolve(study, request), time.monotonic()
+    study = resolved.study
+    stages = stages_left(study, resolved.begun)
+    plan = plan_runs(resolved, request, seeds=stages[0])
     executor.prepare(plan.dataset, _open(plan), plan.estimates)
+    note_added_seeds(study, folder)
     store = StudyStore.create(folder, study, _planned(plan))
     _audit(store, plan, tell)
+    _hash_texts(store, plan)
     trackers = stack.enter_context(
         track_study(execution.trackers, study, store=store, display=display, tell=display.message)
     )
@@ -87,15 +95,23 @@ def run_with(
     )
     summary = Summary()
     if study.search.method == "halving":
-        summary, plan, job = _search(resolved, request, plan, job, executor)
+        summary, plan, job = _search(resolved, request, plan, job, executor, seeds=stages[0])
+    for seeds in stages:
+        if seeds != stages[0]:
+            plan, job = _planned_again(resolved, request, job, executor, seeds=seeds, began=began)
+        if not summary.interrupted:
+            rest = executor.run([spec for spec in _open(plan) if spec.run_id not in summary.failed], job)
+            ended = {*summary.complete, *summary.skipped}
+            rest.skipped = [run_id for run_id in rest.skipped if run_id not in ended]
+            summary.add(rest)
+        if not summary.interrupted:
+            score_selected(job.store, dataset=plan.dataset, execution=execution, unlock=unlock_test, tell=tell)
+        comparison = load_comparison(folder)
+        read_once = comparison.design is None
+        if summary.interrupted or read_once or decided_at(comparison, seeds, stages, folder, display.message):
+            break
     if not summary.interrupted:
-        rest = executor.run([spec for spec in _open(plan) if spec.run_id not in summary.failed], job)
-        ended = {*summary.complete, *summary.skipped}
-        rest.skipped = [run_id for run_id in rest.skipped if run_id not in ended]
-        summary.add(rest)
-    if not summary.interrupted:
-        score_selected(job.store, dataset=plan.dataset, execution=execution, unlock=unlock_test, tell=tell)
-    comparison = load_comparison(folder)
+        note_reading(comparison, folder)
     if not any(cell.status in ("pending", "running") for cell in comparison.cells):
         shutil.rmtree(store.prefixes, ignore_errors=True)
     report = write(comparison, folder)
@@ -104,14 +120,12 @@ def run_with(
 
 
 def _search(
-    resolved: Resolved, request: Request, plan: Plan, job: Job, executor: Executor
+    resolved: Resolved, request: Request, plan: Plan, job: Job, executor: Executor, *, seeds: int
 ) -> tuple[Summary, Plan, Job]:
-    """Run every rate with the first seed, and plan the other seeds at the chosen ones."""
-    from tunebench.execution.plan import plan_runs
-    from tunebench.execution.search import chosen_rates, run_search
+    """Run every rate with the first seed, and plan the other seeds at the chosen ones, up to so many."""
+    from tunebench.execution.search import run_search
 
-    study, folder = resolved.study, request.folder
-    assert folder is not None
+    study = resolved.study
     trials = [spec for spec in _open(plan) if spec.run_id in job.locked]
     began = time.monotonic()
     summary = run_search(trials, job, search=study.search)
@@ -119,10 +133,22 @@ def _search(
         return summary, plan, job
     # The budget goes by what was measured where seeds follow: what is derived may be far off.
     request = replace(request, measure=request.measure and len(study.draws) > 1)
-    plan = plan_runs(resolved, request, spent_seconds=time.monotonic() - began, chosen=chosen_rates(job.store))
+    return summary, *_planned_again(resolved, request, job, executor, seeds=seeds, began=began)
+
+
+def _planned_again(
+    resolved: Resolved, request: Request, job: Job, executor: Executor, *, seeds: int, began: float
+) -> tuple[Plan, Job]:
+    """Plan so many seeds, at the rates that a search has chosen, with what is left of the budget since it began."""
+    from tunebench.execution.plan import plan_runs
+    from tunebench.execution.search import chosen_rates
+
+    assert request.folder is not None
+    chosen = chosen_rates(job.store) if resolved.study.search.method == "halving" else {}
+    plan = plan_runs(resolved, request, spent_seconds=time.monotonic() - began, chosen=chosen, seeds=seeds)
     executor.prepare(plan.dataset, _open(plan), plan.estimates)
-    store = StudyStore.create(folder, study, _planned(plan))
-    return summary, plan, replace(job, store=store, estimates=_seconds(plan), locked=_locked(store))
+    store = StudyStore.create(request.folder, resolved.study, _planned(plan))
+    return plan, replace(job, store=store, estimates=_seconds(plan), locked=_locked(store))
 
 
 def _locked(store: StudyStore) -> frozenset[str]:
@@ -150,6 +176,19 @@ def _audit(store: StudyStore, plan: Plan, tell: Callable[[str], None]) -> None:
         together=study.copies,
     )
     write_json(store.audit_file, found.to_dict())
+
+
+def _hash_texts(store: StudyStore, plan: Plan) -> None:
+    """Write hashes of the test texts, the sealed ones included, unless that was done."""
+    from tunebench.training.parts import run_parts, split_of_test
+
+    file = TextsFile(store.folder)
+    if file.path.exists():
+        return
+    parts = run_parts(plan.runs[0].spec, plan.dataset)
+    rows = np.concatenate([parts.test, parts.sealed])
+    texts = split_of_test(plan.dataset, parts).texts
+    file.write(rows, text_hashes(texts[row] for row in rows))
 
 
 def _audited(store: StudyStore, tell: Callable[[str], None]) -> bool:

@@ -21,6 +21,7 @@ from tunebench.stats.learning_curve import LearningCurve, fit_learning_curve
 from tunebench.stats.measures import ACCURACY, MACRO_F1, Measure
 from tunebench.stats.moderation import FEWEST, moderated_pairs, moderated_scores
 from tunebench.stats.paired import (
+    at_look,
     crossed_bootstrap_difference,
     crossed_difference,
     delta_difference,
@@ -38,6 +39,7 @@ from tunebench.stats.power import (
 )
 from tunebench.stats.reliability import Bin, Calibration, CalibrationError, calibration
 from tunebench.stats.results import Difference, Interval, Over, Pairing, Refusal
+from tunebench.stats.sequential import Anytime, DeclaredLook, Look, Looks, Spending, nominal_tail
 from tunebench.stats.tails import Parts
 from tunebench.stats.variance import (
     Component,
@@ -53,11 +55,13 @@ __all__ = [
     "FEWEST",
     "MACRO_F1",
     "RESAMPLES",
+    "Anytime",
     "Bin",
     "Calibration",
     "CalibrationError",
     "Component",
     "Crossing",
+    "DeclaredLook",
     "Detectable",
     "Difference",
     "Equivalence",
@@ -65,6 +69,8 @@ __all__ = [
     "Holm",
     "Interval",
     "LearningCurve",
+    "Look",
+    "Looks",
     "McNemar",
     "Measure",
     "Over",
@@ -74,8 +80,10 @@ __all__ = [
     "SamplingVariance",
     "SeedsNeeded",
     "Size",
+    "Spending",
     "VarianceShares",
     "Verdict",
+    "at_look",
     "calibration",
     "crossed_bootstrap_difference",
     "crossed_bootstrap_interval",
@@ -95,6 +103,7 @@ __all__ = [
     "mcnemar",
     "moderated_pairs",
     "moderated_scores",
+    "nominal_tail",
     "on_front",
     "pareto_front",
     "sampling_variance",

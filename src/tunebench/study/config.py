@@ -21,7 +21,9 @@ from pydantic import (
 
 from tunebench.data.reference import Copies, DataConfig, SplitRef
 from tunebench.recipe import Frozen, Optimizer, Recipe, Selection, without_neutral
+from tunebench.stats.sequential import Spending
 from tunebench.strategies import STRATEGIES
+from tunebench.study.looks import check_looks
 from tunebench.study.models_axis import AT, with_models
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_names
@@ -213,6 +215,10 @@ class StudyConfig(Recipe):
         lt=2**31,
         description="draws the test part; unset, the seed of the first subset draws it",
     )
+    sealed: bool = Field(
+        default=False,
+        description="keep half of the test part for tunebench confirm, which opens it once",
+    )
     validation_fraction: float | None = Field(default=None, ge=0, lt=0.9)
     copies: Copies = Field(
         default="together",
@@ -245,6 +251,17 @@ class StudyConfig(Recipe):
     search: Search = Field(default_factory=Search)
     margin: float = Field(
         default=0.5, gt=0, le=100, description="hundredths of the metric (points) within which two are equal"
+    )
+    alpha: float = Field(
+        default=0.05, gt=0, lt=0.5, description="level of the tests, for all comparisons of a table and all looks"
+    )
+    looks: tuple[Annotated[int, Field(ge=3)], ...] | None = Field(
+        default=None, description="numbers of seeds after which the study is decided and may end"
+    )
+    spending: Spending = Field(default="obrien-fleming", description="how the looks share alpha")
+    design: Literal["fixed", "anytime"] = Field(
+        default="fixed",
+        description="anytime: tests and intervals hold after every seed together, so seeds may be added at will",
     )
     reference: Literal["paper"] | None = Field(
         default=None, description="published values to show beside runs of the same recipe"
@@ -303,12 +320,15 @@ class StudyConfig(Recipe):
         self._check_steps()
         self._check_draws()
         self._check_cells()
+        check_looks(self)
         return self
 
     def _check_parts(self) -> None:
         """Refuse sizes of the test and validation parts that contradict each other or the selection."""
         if self.test_size is not None and self.test_limit is not None:
             raise ValueError("test_size is exact, and test_limit the most: drop one of them")
+        if self.sealed and self.data.group_column is not None:
+            raise ValueError("sealed draws texts, not whole groups; remove sealed, or data.group_column")
         if self.selection == "test" and self.validation_fraction:
             raise ValueError("selection: test does not use a validation part; remove validation_fraction")
         if self.selection == "validation" and self.validation_fraction == 0:

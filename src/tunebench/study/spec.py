@@ -48,7 +48,7 @@ SCHEMA_VERSION = 2
 
 #: Fields that a run takes over from its study unchanged.
 _COMMON = frozenset(
-    {"copies", "selection", "evaluations_per_epoch", "optimizer", "metric", "thresholds", "calibration"}
+    {"copies", "selection", "sealed", "evaluations_per_epoch", "optimizer", "metric", "thresholds", "calibration"}
 )
 
 
@@ -76,6 +76,11 @@ class RunSpec(Frozen):
     )
     test_size: int
     validation_fraction: float
+    sealed: bool = Field(
+        default=False,
+        json_schema_extra=ADDED_LATER,
+        description="whether half of the test part is kept for the final confirmation",
+    )
     copies: Copies = Field(
         default="anywhere",
         json_schema_extra=ADDED_LATER,
