@@ -19,7 +19,7 @@ from tunebench.tasks.metrics import Metric
 #: What is said beside the seeds that a new study needs.
 PEEKING = (
     "Seeds added to this study because it is open, and tested again, make false differences more frequent than "
-    "5 %: fix the number of seeds of a new study before its first run, or declare looks."
+    "5 %: fix the number of seeds of a new study before its first run."
 )
 #: Strategies that the answer names one by one; more are counted.
 _NAMED = 3

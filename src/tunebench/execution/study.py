@@ -110,7 +110,7 @@ def run_with(
             score_selected(job.store, dataset=plan.dataset, execution=execution, unlock=unlock_test, tell=tell)
         comparison = load_comparison(folder)
         read_once = comparison.design is None
-        if summary.interrupted or read_once or decided_at(comparison, seeds, stages, folder, tell):
+        if summary.interrupted or read_once or decided_at(comparison, seeds, stages, folder, display.message):
             break
     if not summary.interrupted:
         note_reading(comparison, folder)
