@@ -26,6 +26,7 @@ from tunebench.benchmarks.drawn import LEVEL, MARGIN, Study, against_best, table
 from tunebench.benchmarks.populations import COMMITTED, Population, make_population
 from tunebench.benchmarks.rules import READINGS, RULES, read_often
 from tunebench.files import read_json, write_json, write_text
+from tunebench.machine.environment import describe
 from tunebench.stats import equivalence
 
 Tell = Callable[[str], None]
@@ -209,7 +210,7 @@ def run_coverage(
     settings = {"texts": n, "margin": MARGIN, "part": part, "likeness": COMMITTED.to_dict()}
     if found.get("settings") != settings:
         found = {"settings": settings}
-    found = {"cells": {}, "rules": {}, "readings": {}} | found
+    found = {"cells": {}, "rules": {}, "readings": {}} | found | {"machine": describe()}
     for kind, name, work in _work(grid, part, n):
         if name in found[kind]:
             continue

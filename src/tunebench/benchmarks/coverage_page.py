@@ -90,7 +90,8 @@ def coverage_page(found: Mapping[str, Any], *, behind: float, cells: int) -> str
         "# How often decisions are right",
         "",
         "`tunebench bench --statistics --out docs/results` draws studies whose true scores are known, and "
-        "decides them with the functions that reports use. This page and `coverage.json` are what it wrote.",
+        "decides them with the functions that reports use. This page and `coverage.json` are what it wrote on "
+        f"{found['machine']['cpu']}, {found['machine']['cores']} cores.",
         "",
         f"Test parts have {settings['texts']:,} texts, and strategies within {100 * settings['margin']:g} points "
         f"count as equal. Runs are alike as in the committed studies ({like['runs']} runs): they get "
@@ -106,7 +107,7 @@ def coverage_page(found: Mapping[str, Any], *, behind: float, cells: int) -> str
         lines += ["", f"## {heading}", "", words.format(behind=behind), "", *_table(found["cells"], names)]
     lines += ["", "## Outside the promise", "", *_misses(found["cells"])]
     lines += ["", "## Reading a study more than once", "", *_readings(found["readings"])]
-    lines += ["", "## Choosing a rate, and looking more than once", ""]
+    lines += ["", "## Choosing a rate, and looks at several strategies", ""]
     for name, counts in found["rules"].items():
         shown = "; ".join(f"{what} {_rule(what, value)}" for what, value in counts.items())
         lines.append(f"- **{name[0].upper()}{name[1:]}**: {shown}.")

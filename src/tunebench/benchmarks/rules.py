@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from tunebench.analysis.tuning import ALIKE, NEAR
-from tunebench.benchmarks.populations import COMMITTED
-from tunebench.stats import Anytime, Looks, nominal_tail
+from tunebench.benchmarks.drawn import Study
+from tunebench.benchmarks.populations import COMMITTED, make_population
+from tunebench.stats import Anytime, Looks, at_look, holm, nominal_tail
 from tunebench.stats.tails import mean_quantile, tails_of
 
 #: True scores of the rates of a list, in points below the best.
@@ -75,23 +77,6 @@ def two_tuned(studies: int, *, seeds: int = 3) -> dict[str, Any]:
     }
 
 
-def looks(studies: int, *, planned: tuple[int, ...] = (3, 5, 8)) -> dict[str, Any]:
-    """Test two equal strategies once, or again after more seeds whenever they are not found to differ.
-
-    Args:
-        studies: How many.
-        planned: Seeds at each look.
-    """
-    rng = np.random.default_rng(3)
-    sd, texts = 100 * COMMITTED.seed_sd * np.sqrt(2 * (1 - COMMITTED.alike)), _texts(TEST, COMMITTED.other)
-    scores = sd * rng.standard_normal((studies, planned[-1])) + texts * rng.standard_normal((studies, 1))
-    found = np.array([_p_values(scores[:, :seeds], texts) <= 0.05 for seeds in planned])
-    return {
-        **{f"different after {seeds} seeds": float(one.mean()) for seeds, one in zip(planned, found, strict=True)},
-        "different at any look": float(found.any(0).mean()),
-    }
-
-
 @dataclass(frozen=True)
 class Reading:
     """When two strategies are compared.
@@ -152,6 +137,29 @@ def _read(
     return np.array(different), np.array(equal)
 
 
+def six_strategies(studies: int) -> dict[str, Any]:
+    """Compare six equal strategies two by two at declared looks, by the table of pairs.
+
+    Args:
+        studies: A tenth of them is drawn, as all predictions are.
+    """
+    rng, design = np.random.default_rng(5), Looks((5, 10))
+    population = make_population([0.0] * 6, seed_points=1.0)
+    pairs = list(combinations(range(6), 2))
+    different, outside = [], []
+    for _ in range(max(2, studies // 10)):
+        study = Study.draw(population, design.seeds[-1], TEST, rng)
+        at = {seeds: study.first(seeds).differences(pairs) for seeds in design.seeds}
+        seen = [[at_look(one, design.at(seeds)) for one in found] for seeds, found in at.items()]
+        different.append(any(any(holm([one.p_value for one in found]).rejected) for found in seen))
+        first_pair = [found[0].interval for found in seen]
+        outside.append(any(not one.low <= 0 <= one.high for one in first_pair))
+    return {
+        "any pair different at any look": float(np.mean(different)),
+        "one pair's interval wrong at any look": float(np.mean(outside)),
+    }
+
+
 def _choices(rng: np.random.Generator, studies: int, seeds: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Return true scores of the rates, and what validation shows of them, in points."""
     gaps = -np.array(RATES)
@@ -181,7 +189,7 @@ RULES: dict[str, Callable[[int], dict[str, Any]]] = {
     "choice of a rate, one seed": lambda studies: chosen_rate(studies, seeds=1),
     "choice of a rate, three seeds": lambda studies: chosen_rate(studies, seeds=3),
     "two equal strategies, each tuned once": two_tuned,
-    "looks after 3, 5 and 8 seeds": looks,
+    "six equal strategies, looks after 5 and 10 seeds, seeds 1 points": six_strategies,
 }
 _ONE_BY_ONE, _FROM_THREE = tuple(range(2, 11)), tuple(range(3, 11))
 #: When a study may be read, by name.
