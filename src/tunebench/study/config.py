@@ -23,7 +23,7 @@ from tunebench.data.reference import Copies, DataConfig, SplitRef
 from tunebench.recipe import TUNABLE, Frozen, Optimizer, Recipe, Selection, without_neutral
 from tunebench.stats.sequential import Spending
 from tunebench.strategies import STRATEGIES
-from tunebench.study.looks import check_looks
+from tunebench.study.look_checks import check_looks
 from tunebench.study.models_axis import AT, with_models
 from tunebench.study.settings_axes import combinations, with_settings
 from tunebench.tasks.metrics import DEFAULT_METRIC
@@ -362,7 +362,8 @@ class StudyConfig(Recipe):
         self._check_steps()
         self._check_draws()
         self._check_cells()
-        check_looks(self)
+        spends = self.spending != type(self).model_fields["spending"].default
+        check_looks(self.looks, seeds=len(self.seeds), anytime=self.design == "anytime", spends=spends)
         return self
 
     def _check_parts(self) -> None:

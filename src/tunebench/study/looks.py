@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tunebench.stats.sequential import Anytime, Looks
-
-if TYPE_CHECKING:
-    from tunebench.study.config import StudyConfig
+from tunebench.study.config import StudyConfig
 
 #: Looks of a study without a fixed end: after every seed from this one on. Before it nothing can be shown at 5 %.
 FIRST_ANYTIME = 4
 #: Keys of a study that say when it is read.
 DESIGN_KEYS = ("design", "looks", "spending", "alpha")
-
-
-def check_looks(study: StudyConfig) -> None:
-    """Refuse looks that contradict the seeds or each other.
-
-    Raises:
-        ValueError: They do.
-    """
-    looks = study.looks
-    if looks is None:
-        if "spending" in study.model_fields_set and study.spending != type(study).model_fields["spending"].default:
-            raise ValueError("spending has no effect without looks; remove it, or declare looks: [5, 10]")
-        return
-    if study.design == "anytime":
-        raise ValueError("design: anytime reads the study after every seed, so it has no looks; remove one of them")
-    if list(looks) != sorted(set(looks)) or len(looks) < 2:
-        raise ValueError(
-            f"looks are numbers of seeds, at least two of them, ascending: [5, 10]; got {list(looks)}. A study "
-            "that is read once needs none"
-        )
-    if looks[-1] != len(study.seeds):
-        raise ValueError(
-            f"looks ends with {looks[-1]} seeds, but seeds lists {len(study.seeds)}; the last look is at all seeds"
-        )
 
 
 def design_of(study: StudyConfig) -> Looks | Anytime | None:
