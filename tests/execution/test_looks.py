@@ -60,7 +60,7 @@ def test_a_study_ends_at_the_look_that_decides_it(base: dict[str, Any], tmp_path
     assert not again.summary.complete and len(LookLog(tmp_path).read()) == 1
     # Tables, warnings and intervals say which look it is.
     analysis = analyse(load_comparison(tmp_path))
-    said = "Look 1 of 2, after 3 of at most 4 seeds (declared: 3, 4)"
+    said = "Look 1 of 2, after 3 of at most 4 seeds (declared: 3 and 4)"
     assert any(line.startswith(said) for line in analysis.warnings)
     for table in make_tables(analysis, ["scores", "pairs", "intervals"]):
         assert any(note.startswith(said) for note in table.notes), table.name

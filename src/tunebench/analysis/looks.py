@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunebench.formatting import listed, p_value
+from tunebench.formatting import p_value
 from tunebench.stats import Anytime, Looks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tunebench.analysis.comparison import Comparison
     from tunebench.analysis.evidence import Entry
 
@@ -47,7 +49,7 @@ def look_notes(comparison: Comparison) -> list[str]:
 
 
 def _place(design: Looks, seeds: int) -> str:
-    looks = listed([f"{one}" for one in design.seeds], len(design.seeds))
+    looks = _listed(design.seeds)
     last = design.seeds[-1]
     if seeds in design.seeds:
         number = design.seeds.index(seeds) + 1
@@ -125,5 +127,11 @@ def _earlier(comparison: Comparison, kind: str) -> list[int]:
     return sorted({look.seeds for look in comparison.looks if look.kind == kind and 0 < look.seeds < seeds})
 
 
-def _after(seeds: list[int]) -> str:
-    return f"after {listed([f'{one}' for one in seeds], 3)} {'seed' if seeds == [1] else 'seeds'}"
+def _after(seeds: Sequence[int]) -> str:
+    return f"after {_listed(seeds)} {'seed' if list(seeds) == [1] else 'seeds'}"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """Return numbers in a sentence: ``3, 5 and 8``."""
+    *before, last = map(str, numbers)
+    return f"{', '.join(before)} and {last}" if before else last
