@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunebench.formatting import p_value
 from tunebench.stats import Anytime, Looks
 
 if TYPE_CHECKING:
@@ -66,10 +65,10 @@ def _place(design: Looks, seeds: int) -> str:
 
 def _boundary(design: Looks, seeds: int, alpha: float) -> str:
     look = design.at(seeds)
-    z = design.boundary(look.number, alpha)
+    z, nominal = design.boundary(look.number, alpha), 2 * look.nominal(alpha / 2)
     return (
-        f"A single difference counts here if |z| is above {z:.2f}, or its own p below "
-        f"{p_value(2 * look.nominal(alpha / 2))} ({_NAMES[design.spending]} spending of {100 * alpha:g} %)."
+        f"A single difference counts here if its p, by itself, is below {nominal:.2g}, which is |z| above {z:.2f} "
+        f"({_NAMES[design.spending]} spending of {100 * alpha:g} %)."
     )
 
 
