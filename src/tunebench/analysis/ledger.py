@@ -173,7 +173,7 @@ def _scored(folder: Path) -> Scored | None:
 def _places(cell: Cell, rows: np.ndarray) -> list[int]:
     """Return a hash of each row of a data set: what stands for its text where that was not hashed."""
     fingerprint = cell.spec.data.fingerprint or cell.spec.data.source
-    return text_hashes((fingerprint, row) for row in rows.tolist()).tolist()
+    return [int(one) for one in text_hashes((fingerprint, row) for row in rows.tolist())]
 
 
 def note_counts(ledger: Ledger) -> None:

@@ -192,6 +192,11 @@ RULES: dict[str, Callable[[int], dict[str, Any]]] = {
     "six equal strategies, looks after 5 and 10 seeds, seeds 1 points": six_strategies,
 }
 _ONE_BY_ONE, _FROM_THREE = tuple(range(2, 11)), tuple(range(3, 11))
+_NOISES: dict[str, dict[str, Any]] = {
+    "": {},
+    "; seeds 1 points": {"seed_points": 1.0},
+    "; seeds 1 points, no noise of texts": {"seed_points": 1.0, "texts": False},
+}
 #: When a study may be read, by name.
 READINGS: dict[str, Reading] = {
     f"{name}{noise}": replace(reading, **changes)
@@ -206,9 +211,5 @@ READINGS: dict[str, Reading] = {
         "any time, up to 10 seeds": Reading(_ONE_BY_ONE, Anytime()),
         "any time, up to 50 seeds": Reading(tuple(range(2, 51)), Anytime()),
     }.items()
-    for noise, changes in {
-        "": {},
-        "; seeds 1 points": {"seed_points": 1.0},
-        "; seeds 1 points, no noise of texts": {"seed_points": 1.0, "texts": False},
-    }.items()
+    for noise, changes in _NOISES.items()
 }
