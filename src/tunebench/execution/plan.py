@@ -102,7 +102,7 @@ def plan_runs(
         store = StudyStore.check(folder, specs)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
     estimates = estimate_plan(
-        specs, dataset, request.execution, request.measure, request.tell, profiles=request.profiles
+        specs, dataset, request.execution, request.measure, request.tell, profiles=request.known.profiles
     )
     runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent_seconds)
     if study.search.budget == "compute":
