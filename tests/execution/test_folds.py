@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,7 @@ from tunebench.analysis.load import load_comparison
 from tunebench.api import run_study
 from tunebench.errors import TunebenchError
 from tunebench.execution.budget import order, reserved, stage
+from tunebench.execution.display import PlainDisplay
 from tunebench.execution.study import StudyResult
 from tunebench.inference.export.source import best_run
 from tunebench.machine.settings import Execution
@@ -287,7 +289,11 @@ def test_halving_stops_rates_in_the_first_fold_and_trains_on_all_texts_at_the_ch
         }
     )
     execution = Execution(device="cpu", threads=1)
-    result = run_study(study, folder=tmp_path / "out", measure=False, execution=execution)
+    stream = io.StringIO()
+    display = PlainDisplay(stream, interval=0.0)
+    result = run_study(study, folder=tmp_path / "out", measure=False, execution=execution, display=display)
+    # What a fold gave is its score on validation; its test part is never opened.
+    assert "s1-f2: validation macro F1 0.8750" in stream.getvalue()
     found = {(c.spec.label, c.spec.learning_rate, c.spec.seed, c.spec.fold): c for c in result.comparison.cells}
     assert {key[1:]: cell.status for key, cell in found.items() if key[0] == "full"} == {
         # In the first fold of the first seed one of three goes on; what is stopped runs in no other fold.
