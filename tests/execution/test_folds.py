@@ -78,10 +78,12 @@ def test_folds_choose_and_the_run_on_all_texts_is_scored(folder: Path) -> None:
     assert all(len([c for c in config.cells if c.is_fold]) == 3 for config in group.configs)
     # The best mean over folds is chosen, trained once on all texts, and alone scored.
     means = {
-        config.learning_rate: np.mean([c.row["selection_score"] for c in config.cells if c.is_fold])
+        config.learning_rate: fold_choice([c.record for c in config.cells if c.is_fold and c.record]).score
         for config in group.configs
     }
-    assert group.selected.learning_rate == max(means, key=lambda rate: means[rate])
+    assert None not in means.values()
+    assert {score for config in group.configs for score in config.selection_scores().values()} == {*means.values()}
+    assert group.selected.learning_rate == max(means, key=lambda rate: means[rate] or 0.0)
     (scored,) = [cell for cell in group.cells if cell.scored]
     record = scored.record
     assert scored.spec.fold == 0 and record is not None and record.selected is not None
