@@ -10,12 +10,15 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+import warm
 
 #: Seconds between two checkpoints: as often as a step takes, instead of five minutes.
 CHECKPOINT_SECONDS = 0.02
@@ -148,22 +151,22 @@ def often(seconds: float = CHECKPOINT_SECONDS) -> None:
     StudyTrainer.__init__ = hurried  # type: ignore[method-assign]
 
 
-if __name__ == "__main__":
+def start(
+    study: Path, out: Path, *more: str, environment: Mapping[str, str], told: Path | None = None
+) -> BaseProcess:
+    """Start the study in a warm process; ``told`` is a file for what it writes."""
+    return warm.start(run, study, out, *more, environment=environment, told=told)
+
+
+def run(study: object, out: object, *more: str) -> None:
+    """Be the command that runs a study, with a checkpoint every few steps and without a report."""
     import tunebench.api
-    from tunebench.cli import main
 
     often()
     # Its figures take longer than the runs, and are no subject here.
     tunebench.api._write_report = lambda comparison, folder, **options: folder / "report.html"
-    sys.argv = [
-        "tunebench",
-        "run",
-        sys.argv[1],
-        "--out",
-        sys.argv[2],
-        "--no-measure",
-        "--threads",
-        "1",
-        *sys.argv[3:],
-    ]
-    main()
+    warm.command(["run", study, "--out", out, "--no-measure", "--threads", "1", *more])
+
+
+if __name__ == "__main__":
+    run(*sys.argv[1:])

@@ -15,8 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+import warm
+from thorough import thorough
 from tunebench.api import run_study
 from tunebench.execution.display import PlainDisplay
+from tunebench.execution.executors import children as child_processes
 from tunebench.execution.study import StudyResult
 from tunebench.execution.tracking import study as tracking_study
 from tunebench.execution.tracking.base import metrics, without_secrets
@@ -193,7 +196,10 @@ def test_a_resumed_run_goes_on_in_its_own(
     assert len({(name, step) for name, step, _ in logged}) == len(logged)
 
 
-@pytest.mark.parametrize("elsewhere", [{"workers": 2}, {"executor": "ray"}], ids=["workers", "ray"])
+@pytest.mark.parametrize(
+    "elsewhere",
+    [pytest.param({"workers": 2}, id="workers"), pytest.param({"executor": "ray"}, id="ray", marks=thorough)],
+)
 def test_runs_in_other_processes_are_children_of_one_parent(
     client: Any,
     tiny_model: Callable[[str], Path],
@@ -201,7 +207,9 @@ def test_runs_in_other_processes_are_children_of_one_parent(
     tmp_path: Path,
     elsewhere: dict[str, Any],
     request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(child_processes, "CONTEXT", warm.WARM)
     name = request.node.callspec.id
     result, _ = run(study(name, tiny_model("distilbert"), reviews, seeds=[1, 2]), tmp_path, "mlflow", **elsewhere)
     parent, children = runs(client, name)
