@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import warm
@@ -104,6 +105,6 @@ def _run_limited(first: Path, study: Path, out: Path) -> None:
     """Run one study, and then another with 600 MB more than the process has by then."""
     with pytest.raises(SystemExit, match="0"):
         faulty.run(first, first.with_suffix(".out"))
-    size = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")) * 1024
+    size = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (size + 600 * 2**20,) * 2)
     faulty.run(study, out)

@@ -181,7 +181,7 @@ def test_a_missing_pooler_is_drawn_with_the_head_and_said(rewrite: Callable[...,
     def masked(tensors: Tensors) -> Tensors:
         kept = {name: x for name, x in without_new_head("bert")(tensors).items() if "pooler" not in name}
         old = {n.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): x for n, x in kept.items()}
-        return old | {"cls.predictions.bias": torch.zeros(30522)}
+        return old | {"cls.predictions.bias": torch.zeros(len(kept["bert.embeddings.word_embeddings.weight"]))}
 
     folder = rewrite("bert", masked)
     base = inspect_base(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +17,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from conftest import TINY
+from conftest import TINY, VOCABULARY, write_tokenizer
 from tunebench.models.architectures import ARCHITECTURES, architecture_of
-from tunebench.models.loading import model_folder
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -33,10 +31,9 @@ def lively(folder: Path, model_type: str, *, seed: int = 0) -> Path:
     """Write a tiny classifier whose answers differ from text to text."""
     torch.manual_seed(seed)
     options = TINY[model_type] | {"initializer_range": 0.3}
-    config = AutoConfig.for_model(model_type, vocab_size=30522, **options)
+    config = AutoConfig.for_model(model_type, vocab_size=VOCABULARY, **options)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
-        shutil.copy(model_folder("minilm") / name, folder / name)
+    write_tokenizer(folder)
     return folder
 
 
