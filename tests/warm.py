@@ -17,8 +17,16 @@ from typing import Any
 import psutil
 
 _SERVER = multiprocessing.get_context("forkserver")
+# Not the command line, whose console looks at the environment when it is imported.
 _SERVER.set_forkserver_preload(
-    ["tunebench.cli", "tunebench.training.encoder.run", "transformers.models.bert", "peft", "sklearn.metrics"]
+    [
+        "peft",
+        "sklearn.metrics",
+        "transformers.trainer",
+        "transformers.models.bert.modeling_bert",
+        "transformers.models.distilbert.modeling_distilbert",
+        "tunebench.training.encoder.run",
+    ]
 )
 
 
