@@ -31,20 +31,22 @@ WORDS = "awful boring dear dull hateful lovely rotten superb sweet usual".split(
 VOCABULARY = 4_000 + len(WORDS)
 
 
-def write_tokenizer(folder: Path) -> None:
-    """Write the packaged tokenizer with its first tokens and :data:`WORDS`; other words are spelled in pieces."""
+def write_tokenizer(folder: Path, *, whole: bool = False) -> None:
+    """Write the packaged tokenizer, whole or with its first tokens and :data:`WORDS`; it spells other words in pieces."""
     from tunebench.models.loading import model_folder
 
-    whole = model_folder("minilm")
-    raw = json.loads((whole / "tokenizer.json").read_text(encoding="utf-8"))
+    packaged = model_folder("minilm")
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+        shutil.copy(packaged / name, folder / name)
+    if whole:
+        return
+    raw = json.loads((packaged / "tokenizer.json").read_text(encoding="utf-8"))
     first = sorted(raw["model"]["vocab"], key=raw["model"]["vocab"].get)[: VOCABULARY - len(WORDS)]
     tokens = [*first, *WORDS]
     assert len(set(tokens)) == VOCABULARY
     raw["model"]["vocab"] = {token: number for number, token in enumerate(tokens)}
     (folder / "tokenizer.json").write_text(json.dumps(raw), encoding="utf-8")
     (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        shutil.copy(whole / name, folder / name)
 
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
@@ -101,6 +102,7 @@ def _alone(told: Path | None, target: Callable[..., Any], *arguments: Any) -> No
     from tunebench.execution.executors import children
 
     os.setsid()
+    warnings.simplefilter("ignore")  # what libraries deprecate is shown elsewhere
     children.CONTEXT = WARM  # type: ignore[assignment]
     if told is not None:
         with told.open("wb") as file:
