@@ -32,7 +32,12 @@ VOCABULARY = 4_000 + len(WORDS)
 
 
 def write_tokenizer(folder: Path, *, whole: bool = False) -> None:
-    """Write the packaged tokenizer, whole or with its first tokens and :data:`WORDS`; it spells other words in pieces."""
+    """Write the packaged tokenizer: whole, or its first tokens and :data:`WORDS`. It spells other words in pieces.
+
+    Args:
+        folder: Where, beside a model.
+        whole: Whether it has all its tokens.
+    """
     from tunebench.models.loading import model_folder
 
     packaged = model_folder("minilm")
