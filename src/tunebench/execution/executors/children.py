@@ -6,14 +6,13 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 #: What a child sends first; the parent answers with its work.
 READY = "ready"
 #: A child starts as a new Python: a fork would break the threads and the devices of its parent.
-CONTEXT: BaseContext = multiprocessing.get_context("spawn")
+CONTEXT = multiprocessing.get_context("spawn")
 
 
 def start_child(
