@@ -110,8 +110,8 @@ def predict(
 ) -> None:
     """Print the most likely label of each text, with its probability.
 
-    The answers come in the order of the texts. A model of several labels a text gives all of them, a model of numbers
-    the number.
+    The answers come in the order of the texts. A model of several labels a text prints all of them; a model of
+    numbers prints the number.
     """
     if json_:
         format_ = "jsonl"
