@@ -63,10 +63,11 @@ def command(words: Sequence[object]) -> None:
 
 
 def children_of(process: BaseProcess) -> list[psutil.Process]:
-    """Return the processes that a warm one has started: its siblings, as the server forks for all."""
-    server = psutil.Process(process.pid).parent()
+    """Return the processes that a warm one has started: its younger siblings, as the server forks for all."""
+    begun = psutil.Process(process.pid)
+    server = begun.parent()
     assert server is not None
-    return [child for child in server.children() if child.pid != process.pid]
+    return [child for child in server.children() if child.create_time() > begun.create_time()]
 
 
 class _Warm:
