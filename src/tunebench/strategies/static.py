@@ -1,0 +1,44 @@
+"""A vector for each token of an encoder's vocabulary, and a linear classifier on the mean of a text's tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from tunebench.strategies.base import LinearStrategy, StrategyParams, register
+from tunebench.strategies.embeddings import EmbeddingsParams
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from tunebench.models.architectures import Architecture
+    from tunebench.recipe import Recipe
+
+
+class StaticParams(EmbeddingsParams):
+    """Parameters of the static embeddings; ``pooling`` is that of each token, between the special tokens."""
+
+
+@register
+class Static(LinearStrategy):
+    """Send every token of the vocabulary through the encoder once, and fit a linear classifier on their means."""
+
+    name: ClassVar[str] = "static"
+    summary: ClassVar[str] = "no encoder at prediction: linear classifier on token vectors distilled from it once"
+    source: ClassVar[str] = "Tulkens and van Dongen 2024, Model2Vec, github.com/MinishLab/model2vec"
+    params: ClassVar[type[StrategyParams]] = StaticParams
+    backend: ClassVar[str] = "static"
+    trains: ClassVar[str] = "a linear classifier on static embeddings"
+    recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"class_weights"})
+
+    def run_refusal(
+        self,
+        params: Mapping[str, Any],
+        recipe: Recipe,
+        architecture: Architecture,
+        *,
+        train_size: int,
+        classes: int,
+    ) -> str | None:
+        """Refuse nothing: the encoder reads one token at a time."""
+        return None
