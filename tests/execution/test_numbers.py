@@ -60,6 +60,7 @@ def config(model: Path, data: Path, **changes: Any) -> StudyConfig:
             "lora": {"learning_rate": 1e-2},
             "tfidf": {"c": [1, 100]},
             "embeddings": {"c": [1, 100]},
+            "static": {"c": [1, 100], "head": "svm"},
         },
         "train_sizes": [48],
         "seeds": [1],
@@ -135,7 +136,7 @@ def test_tables_figures_and_report_show_numbers_and_no_classes(study: Path) -> N
 @pytest.mark.parametrize(
     ("kind", "format_"),
     mostly_thorough(
-        [("lora", "merged"), ("full", "onnx"), ("tfidf", "linear"), ("embeddings", "linear")],
+        [("lora", "merged"), ("full", "onnx"), ("tfidf", "linear"), ("embeddings", "linear"), ("static", "linear")],
         keep=lambda case: case[1] != "onnx",
     ),
 )

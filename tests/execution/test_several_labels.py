@@ -51,7 +51,12 @@ def config(model: Path, data: Path, **changes: Any) -> StudyConfig:
         "name": "several",
         "model": str(model),
         "data": {"source": str(data), "labels": {"none": "keep"}},
-        "strategies": {"full": {"learning_rate": 3e-3}, "lora": {"learning_rate": 1e-2}, "tfidf": {"c": [1, 100]}},
+        "strategies": {
+            "full": {"learning_rate": 3e-3},
+            "lora": {"learning_rate": 1e-2},
+            "tfidf": {"c": [1, 100]},
+            "static": {"c": [1, 100], "head": "svm"},
+        },
         "train_sizes": [60],
         "seeds": [1, 2],
         "max_length": 24,
@@ -91,7 +96,7 @@ def test_records_hold_the_scores_of_their_predictions(study: Path) -> None:
         assert record.scores["subset_accuracy"] == pytest.approx(right)
         assert [one.label for one in record.scores.per_class] == list(NAMES) and record.scores.confusion == []
         # A cross-validation trains on the validation part too.
-        parts = (60, 0) if cell.spec.kind == "tfidf" else (49, 11)
+        parts = (60, 0) if cell.spec.kind in ("tfidf", "static") else (49, 11)
         assert (record.examples.train, record.examples.validation) == parts
     # The words say it all.
     scores = {c.spec.kind: c.score("macro_f1") for c in StudyStore.open(study).cells()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
 
 from tunebench.strategies.base import LinearStrategy, StrategyParams, register
 from tunebench.strategies.embeddings import EmbeddingsParams
@@ -16,7 +18,13 @@ if TYPE_CHECKING:
 
 
 class StaticParams(EmbeddingsParams):
-    """Parameters of the static embeddings; ``pooling`` is that of each token, between the special tokens."""
+    """Parameters of the static embeddings."""
+
+    pooling: Literal["mean", "first"] = Field(
+        default="mean",
+        description="what stands for a token: the mean of its state and those of the special tokens around it, or "
+        "the state of the first special token",
+    )
 
 
 @register

@@ -62,7 +62,7 @@ class LinearExporter(Exporter):
     """What a linear model needs to answer, in safetensors and JSON."""
 
     name: ClassVar[Format] = "linear"
-    summary: ClassVar[str] = "linear model with its vocabulary or its encoder"
+    summary: ClassVar[str] = "linear model with its vocabulary, its token vectors or its encoder"
     tolerance: ClassVar[Tolerance] = Tolerance(1e-3, 0.99, 0.005)
     library: ClassVar[str] = "tunebench"
 
