@@ -123,6 +123,9 @@ class Strategy(ABC):
             train_size: Its number of labelled texts.
             classes: How many classes there are.
         """
+        if self.recipe_keys is not None and "max_length" not in self.recipe_keys:
+            # Of a text no more goes through the encoder at once than a token, if anything does.
+            return None
         virtual = self.virtual_tokens(params)
         needed = virtual + recipe.max_length
         if architecture.positions is None or needed <= architecture.positions:
@@ -256,18 +259,6 @@ class ClassicalStrategy(LinearStrategy):
     trains: ClassVar[str] = "a baseline without an encoder"
     uses_encoder: ClassVar[bool] = False
     recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"class_weights"})
-
-    def run_refusal(
-        self,
-        params: Mapping[str, Any],
-        recipe: Recipe,
-        architecture: Architecture,
-        *,
-        train_size: int,
-        classes: int,
-    ) -> str | None:
-        """Refuse nothing: whole texts are read, whatever the encoder can take."""
-        return None
 
 
 @cache

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from tunebench.strategies.base import LinearStrategy, StrategyParams, register
 from tunebench.strategies.embeddings import EmbeddingsParams
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
-    from tunebench.models.architectures import Architecture
-    from tunebench.recipe import Recipe
 
 
 class StaticParams(EmbeddingsParams):
@@ -38,15 +31,3 @@ class Static(LinearStrategy):
     backend: ClassVar[str] = "static"
     trains: ClassVar[str] = "a linear classifier on static embeddings"
     recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"class_weights"})
-
-    def run_refusal(
-        self,
-        params: Mapping[str, Any],
-        recipe: Recipe,
-        architecture: Architecture,
-        *,
-        train_size: int,
-        classes: int,
-    ) -> str | None:
-        """Refuse nothing: the encoder reads one token at a time."""
-        return None
