@@ -56,8 +56,10 @@ class LinearHead:
 
     def over(self, temperature: float) -> Self:
         """Return the function whose outputs are those of this one divided by a number."""
-        arrays = {name: (array / temperature).astype(np.float32) for name, array in self.arrays.items()}
-        return replace(self, **arrays)
+        coefficients, intercepts = (
+            (array / temperature).astype(np.float32) for array in (self.coefficients, self.intercepts)
+        )
+        return replace(self, coefficients=coefficients, intercepts=intercepts)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:

@@ -35,7 +35,7 @@ from tunebench.training.linear.vectors import (
     train_on_vectors,
 )
 from tunebench.training.static.model import StaticText
-from tunebench.training.static.table import Distilled, StaticTable, TableCache, distilled, token_rows
+from tunebench.training.static.table import Distilled, StaticTable, TableCache, distilled, table_rows, token_rows
 
 #: Tokens that are distilled to measure the time.
 _MEASURED = 512
@@ -137,7 +137,7 @@ def _profile(spec: RunSpec, context: EstimateContext) -> _Profile:
             begin = time.perf_counter()
             embedder.vectors(rows[:_MEASURED])
             seconds = (time.perf_counter() - begin) * len(ids) / len(rows[:_MEASURED])
-        context.profiles[key] = _Profile(1 + int(ids.max()), embedder.width, flops, seconds)
+        context.profiles[key] = _Profile(table_rows(embedder.tokenizer), embedder.width, flops, seconds)
     found: _Profile = context.profiles[key]
     return found
 

@@ -66,6 +66,11 @@ class StaticTable:
         return np.asarray(total, dtype=np.float32)
 
 
+def table_rows(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return how many rows a table has, so that it has one for any token of the vocabulary."""
+    return 1 + max(tokenizer.get_vocab().values())
+
+
 def token_rows(tokenizer: PreTrainedTokenizerBase) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return the ids of the tokens that texts have, ascending, and each between the special tokens of a text."""
     special = set(tokenizer.all_special_ids)
@@ -99,7 +104,7 @@ def distilled(embedder: Embedder, look: Look) -> np.ndarray:
         look(min(start + _SLICE, len(ids)), len(ids))
     share = 1 / np.arange(2, len(ids) + 2)
     share /= share.sum()
-    table = np.zeros((1 + int(ids.max()), embedder.width), dtype=np.float16)
+    table = np.zeros((table_rows(embedder.tokenizer), embedder.width), dtype=np.float16)
     table[ids] = (found - found.mean(axis=0)) * (_SIF / (_SIF + share))[:, None]
     return table
 
@@ -136,16 +141,16 @@ class TableCache:
     def read(self) -> Distilled | None:
         """Return the table; None where it is not there, or damaged."""
         try:
-            found = read_arrays(self.path, ("vectors", "seconds", "flops"))
+            found = read_arrays(self.path, ("vectors", "costs"))
         except StoreError:
             return None
-        return Distilled(found["vectors"], float(found["seconds"]), float(found["flops"]))
+        return Distilled(found["vectors"], *found["costs"].tolist())
 
     def write(self, table: Distilled) -> None:
         """Keep a table; where the cache cannot be written, say so."""
-        costs = {"seconds": np.array(table.seconds), "flops": np.array(table.flops)}
+        costs = np.array([table.seconds, table.flops])
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_arrays(self.path, {"vectors": table.vectors} | costs)
+            write_arrays(self.path, {"vectors": table.vectors, "costs": costs})
         except OSError as error:
             _LOG.warning("The cache of static embeddings cannot be written (%s); going on without it.", error)
