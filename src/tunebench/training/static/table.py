@@ -34,23 +34,26 @@ _SIF = 1e-4
 _UNUSED = re.compile(r"\[unused\d+\]")
 
 
-@dataclass(frozen=True, eq=False)
 class StaticTable:
     """The vectors of a vocabulary.
 
-    Attributes:
+    Methods may be called from several threads.
+
+    Args:
         vectors: fp16 ``(vocabulary, width)``; 0 for tokens that no text has.
-        tokenizer: Gives the tokens; its own from then on.
+        tokenizer: Gives the tokens; from then on the table's own.
     """
 
-    vectors: np.ndarray
-    tokenizer: PreTrainedTokenizerBase
+    def __init__(self, vectors: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.vectors, self.tokenizer = vectors, tokenizer
+        self._before, self._after = special_tokens(tokenizer)
+        # Ends the tokenizer's own truncation: from now on no call changes it, so threads may share it.
+        self.tokens(["a"])
 
     def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return the token ids of whole texts, without special tokens; int64."""
-        before, after = special_tokens(self.tokenizer)
         rows = (np.asarray(row, dtype=np.int64) for row in whole_ids(self.tokenizer, texts))
-        return [row[before : len(row) - after] for row in rows]
+        return [row[self._before : len(row) - self._after] for row in rows]
 
     def embed(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         """Return the means of the vectors of :meth:`tokens`, scaled to length 1; fp32 ``(texts, width)``."""
@@ -58,10 +61,10 @@ class StaticTable:
 
         columns = np.concatenate(rows) if len(rows) else np.empty(0, dtype=np.int64)
         offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+        used, places = np.unique(columns, return_inverse=True)
         # The length is 1 at the end, so the sum is as good as the mean.
-        counts = csr_matrix((np.ones(len(columns)), columns, offsets), shape=(len(rows), len(self.vectors)))
-        used = np.unique(columns)
-        total = counts[:, used] @ self.vectors[used].astype(np.float64)
+        counts = csr_matrix((np.ones(len(columns)), places, offsets), shape=(len(rows), len(used)))
+        total = counts @ self.vectors[used].astype(np.float64)
         total /= np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
         return np.asarray(total, dtype=np.float32)
 
