@@ -57,6 +57,8 @@ SWITCHED_ON_BY: dict[str, dict[str, Any]] = {
 REACHING = {
     "tfidf": {"class_weights"},
     "embeddings": {"max_length", "class_weights"},
+    "static": {"class_weights"},
+    "zero_shot": {"max_length"},
     "setfit": {"max_length", "precision"},
 }
 
