@@ -47,6 +47,7 @@ class ZeroShot(Strategy):
     tunes_learning_rate: ClassVar[bool] = False
     adapts_classifier: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False
+    trains_in_folds: ClassVar[bool] = False
     exportable: ClassVar[bool] = False
     reads_pairs: ClassVar[bool] = False
     tasks: ClassVar[frozenset[str]] = frozenset({"single_label", "multi_label"})
