@@ -71,7 +71,7 @@ class StaticTable:
 
 def table_rows(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return how many rows a table has, so that it has one for any token of the vocabulary."""
-    return 1 + max(tokenizer.get_vocab().values())
+    return 1 + max(int(token) for token in tokenizer.get_vocab().values())
 
 
 def token_rows(tokenizer: PreTrainedTokenizerBase) -> tuple[np.ndarray, list[np.ndarray]]:
