@@ -112,7 +112,7 @@ def test_a_model_is_distilled_once_and_every_run_counts_it(
     first, place = train(plan, tmp_path / "first")
     second, again = train(plan, tmp_path / "second")
     assert len(asked) == 1
-    assert [one.machine["static"]["distilled"] for one in (first, second)] == [True, False]
+    assert [one.environment.machine["static"]["distilled"] for one in (first, second)] == [True, False]
     assert np.array_equal(place.read_predictions()["logits"], again.read_predictions()["logits"])
     assert first.cost.train_flops == second.cost.train_flops
     (kept,) = (tmp_path / "cache" / "static").glob("*.safetensors")
