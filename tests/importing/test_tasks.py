@@ -11,9 +11,11 @@ from scipy import stats
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, f1_score, log_loss, mean_squared_error
 
-from importing.test_foreign import bring, make_state, only, write
+from importing.test_foreign import make_state, only, write
 from tunebench.analysis.analysis import analyse
-from tunebench.api import write_report
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.load import load_comparison
+from tunebench.api import import_runs, write_report
 from tunebench.errors import TunebenchError
 from tunebench.importing.tasks import VOCABULARIES
 from tunebench.report.figures import figures_of
@@ -34,6 +36,13 @@ def state_of(*metrics: dict[str, float]) -> dict[str, Any]:
     return state
 
 
+def bring(*folders: Path, said: tuple[str, ...] = ()) -> Comparison:
+    """Import folders, and return what was stored."""
+    out = folders[0].parent / "out"
+    import_runs(list(folders), folder=out, settings=["train_size=80", *said])
+    return load_comparison(out)
+
+
 def numbers() -> tuple[np.ndarray, np.ndarray]:
     """Return true and predicted numbers, as the Trainer's ``predict`` gives them."""
     rng = np.random.default_rng(0)
@@ -43,7 +52,7 @@ def numbers() -> tuple[np.ndarray, np.ndarray]:
 
 def labels_and_logits() -> tuple[np.ndarray, np.ndarray]:
     """Return labels as the loss wants them, and logits."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1)
     logits = rng.normal(-0.5, 2, (20, 3)).astype(np.float32)
     return (rng.random((20, 3)) < expit(logits)).astype(np.float32), logits
 
