@@ -195,8 +195,9 @@ def test_metrics_that_examples_log_are_read(tmp_path: Path, example: str) -> Non
     if config:
         write(folder, config=config)
     comparison = bring(folder, said=said)
-    _, record, _ = only(comparison)
+    _, record, remarks = only(comparison)
     assert record.scores is not None and comparison.metric == metric
+    assert ("not read" in remarks) == (example in ("a plain f1", "names that say it"))
     assert {k: v for k, v in record.scores.values.items() if v is not None} == pytest.approx(expected)
     make_tables(analyse(comparison))
 

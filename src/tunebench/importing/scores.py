@@ -244,6 +244,7 @@ def _scores(
 ) -> Scores | None:
     """Return the scores among metrics; None where there is none of them."""
     found = scored.values(values, prefix)
+    _note_unclear(values, scored, contents, source, prefix)
     for name, value in found.items():
         if value is not None and (wanted := _out_of_bounds(scored.task.metrics[name], value)):
             contents.notes.unusable(contents.path / source, name, value, wanted)
@@ -253,6 +254,18 @@ def _scores(
         scored.found["rmse"] = "the square root of the mean squared error"
     known = any(value is not None for value in found.values())
     return Scores(values=found, per_class=[], confusion=[]) if known else None
+
+
+def _note_unclear(values: dict[str, Any], scored: Scored, contents: Contents, source: str, prefix: str) -> None:
+    """Note metrics of several labels a text whose names do not say what they are."""
+    names = scored.vocabulary.unclear
+    if names and scored.plain_f1 is None:
+        names = ("f1", *names)
+    if unread := [name for name in names if values.get(prefix + name) is not None]:
+        contents.notes.add(
+            f"{source}: not read, since scripts mean several things by it: {', '.join(unread)}. Predictions in an "
+            f".npz file would tell{', and so would plain_f1: micro or macro' if 'f1' in unread else ''}."
+        )
 
 
 def _out_of_bounds(metric: Metric, value: float) -> str:

@@ -27,11 +27,13 @@ class Vocabulary:
         names: By tunebench's name, those of scripts, without the set's prefix; the first that is there counts.
         told_by: Metrics that beside the loss tell one evaluation from another.
         plain_f1: What a metric called just ``f1`` may be.
+        unclear: Names that mean different things in different scripts, and are not read.
     """
 
     names: Mapping[str, tuple[str, ...]]
     told_by: tuple[str, ...]
     plain_f1: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -56,8 +58,7 @@ class Vocabulary:
         return found
 
 
-#: By the task's name. Not read: names that mean different things in different scripts, such as the accuracy of
-#: several labels a text.
+#: By the task's name.
 VOCABULARIES = {
     CLASSIFICATION.name: Vocabulary(
         {"macro_f1": _MACRO_F1, "accuracy": ("accuracy",), "log_loss": ("loss",)},
@@ -76,6 +77,7 @@ VOCABULARIES = {
         },
         told_by=("macro_f1", "micro_f1", "samples_f1", "subset_accuracy"),
         plain_f1=("macro_f1", "micro_f1"),
+        unclear=("accuracy", "roc_auc", "precision", "recall"),
     ),
     REGRESSION.name: Vocabulary(
         {
