@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from tunebench.errors import StoreError
 from tunebench.recipe import Engine, Frozen, Precision, Schedule, Selection, Truncation
 from tunebench.strategies import capabilities_of
-from tunebench.study.spec import RunSpec
+from tunebench.study.spec import RunSpec, Setting
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import TASKS
@@ -119,10 +119,14 @@ class ImportedRun(Frozen):
     focal_gamma: None = None
     oversampling: None = None
     gradient_accumulation: None = None
+    gradient_checkpointing: None = None
     max_steps: None = None
     warmup_steps: None = None
     restarts: None = None
     calibration: None = None
+    folds: None = None
+    fold: None = None
+    tuned: tuple[()] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -182,6 +186,11 @@ class ImportedRun(Frozen):
     def selects_by(self) -> str:
         """The metric of the selection scores: the task's default where none is told, since that was read."""
         return self.metric or TASKS[self.task].default_metric
+
+    @property
+    def setting(self) -> Setting:
+        """What a search chooses; of an imported run no more than the learning rate."""
+        return (self.learning_rate,)
 
     @property
     def own_validation(self) -> bool:
@@ -251,7 +260,7 @@ class ImportedStudy(Frozen):
     description: str = ""
     metric: str = DEFAULT_METRIC
     reference: Literal["paper"] | None = None
-    margin: float = Field(default=0.5, gt=0, le=100)
+    margin: float = Field(default=0.5, gt=0)
     pairs: tuple[tuple[str, str], ...] | None = None
 
 
