@@ -60,6 +60,17 @@ def test_records_hold_numbers_and_scores_in_the_unit_of_the_data(study: Path) ->
     assert scores["tfidf"] is not None and scores["tfidf"] > 0.5
 
 
+def test_an_error_is_not_divided_by_parameters(study: Path) -> None:
+    tables = [
+        make_tables(analyse(load_comparison(study, metric=name)), ["score_per_million"])[0]
+        for name in ("r2", "mae")
+    ]
+    ratio, plain = tables
+    has = [any(column.key == "score_per_million" for column in table.columns) for table in tables]
+    assert has == [True, False] and "per million" in ratio.title
+    assert plain.title.startswith("Trainable parameters") and "a smaller value is better" in plain.notes[0]
+
+
 def test_tables_figures_and_report_show_numbers_and_no_classes(study: Path) -> None:
     analysis = analyse(load_comparison(study))
     tables = {table.name: table for table in make_tables(analysis)}

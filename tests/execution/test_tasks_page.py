@@ -25,6 +25,8 @@ from tunebench.tasks.registry import TASKS
 PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
 #: Studies by the column of their task.
 STUDIES = {"several labels a text": SEVERAL, "one number a text": NUMBERS}
+#: Words of refusals that do not name their setting.
+WORDS = {"keep_head": "always a new one", "label_smoothing": "not smoothed"}
 _NAME = re.compile("`(.+?)`")
 #: A value of each setting that some task may refuse.
 SETTINGS: dict[str, Any] = {
@@ -93,6 +95,7 @@ def test_settings_that_the_page_calls_refused_are_and_others_are_planned(
     for name, value in SETTINGS.items():
         changes = {name.partition(":")[0]: value, "strategies": ["full"], "seeds": [1]}
         if name in refused:
-            study.check_refused(model, tmp_path, "", changes)
+            key = name.partition(":")[0]
+            study.check_refused(model, tmp_path, WORDS.get(key, key), changes)
         elif name != "keep_head":  # which wants a base with a head for these labels
             make_plan(study.config(model, study.write_data(tmp_path), **changes), execution=here, measure=False)
