@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,10 @@ from tunebench.study.config import StudyConfig
 if TYPE_CHECKING:
     from tunebench.data.audit import Audit
     from tunebench.execution.display import Display
+    from tunebench.execution.suite import SuiteResult
+    from tunebench.store.study_folder import PlannedRun
+    from tunebench.study.suite import Suite
+    from tunebench.training.estimate import Estimate
 
 
 def run_study(
@@ -95,18 +100,89 @@ def dry_run_rows(
         measure=measure,
         on_progress=tell,
     )
+    return [_planned_row(run, plan.estimates[run.spec.run_id]) for run in plan.runs]
+
+
+def _planned_row(run: PlannedRun, estimate: Estimate) -> dict[str, Any]:
+    return {
+        "run_id": run.spec.run_id,
+        "strategy": run.spec.label,
+        "train_size": run.spec.train_size,
+        "learning_rate": run.spec.shown_learning_rate,
+        "seed": run.spec.seed,
+        "truncation": run.spec.truncation,
+        **vars(estimate),
+        "left_out": run.left_out,
+    }
+
+
+def run_suite(
+    suite: Suite,
+    folder: Path | str,
+    *,
+    execution: Execution | None = None,
+    display: Display | None = None,
+    budget_seconds: float | None = None,
+    measure: bool = True,
+    unlock_test: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> SuiteResult:
+    """Plan the studies of all data sets of a suite, run or resume them, and write the suite's report.
+
+    Args:
+        suite: The suite.
+        folder: Where everything is written.
+        execution: Device and threads; by default what the machine has.
+        display: Shows the progress; by default bars on a terminal, and plain lines elsewhere.
+        budget_seconds: Most seconds that all data sets may take together.
+        measure: Measure speed for the estimates.
+        unlock_test: Score a newly chosen learning rate although the test part was opened for another.
+        tell: Told what is being done.
+
+    Raises:
+        TunebenchError: Something is wrong with one of the data sets; raised before the first step of any.
+    """
+    from tunebench.execution.display import make_display
+    from tunebench.execution.resolve import Request
+    from tunebench.execution.suite import plan_suite, run_planned
+    from tunebench.store.suite_folder import SuiteStore
+
+    folder, execution = Path(folder), Execution() if execution is None else execution
+    display = make_display() if display is None else display
+    request = Request(execution=execution, budget_seconds=budget_seconds, measure=measure, tell=tell)
+    planned = plan_suite(suite, folder, request)
+    store = SuiteStore(folder)
+    if kept := store.create(suite, [one.member for one in planned]):
+        tell(f"the folder also holds {', '.join(kept)}, which the suite no longer names; they stay in its report")
+    result = run_planned(
+        planned,
+        store,
+        partial(run_study, execution=execution, display=display, unlock_test=unlock_test),
+        budget_seconds=budget_seconds,
+        measure=measure,
+        tell=tell,
+    )
+    return result
+
+
+def dry_run_suite(
+    suite: Suite,
+    *,
+    execution: Execution,
+    folder: Path,
+    budget_seconds: float | None,
+    measure: bool,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
+    """Check a suite and estimate every cell of every data set, writing nothing; see :func:`run_suite`."""
+    from tunebench.execution.resolve import Request
+    from tunebench.execution.suite import plan_suite
+
+    request = Request(execution=execution, budget_seconds=budget_seconds, measure=measure, tell=tell)
     return [
-        {
-            "run_id": run.spec.run_id,
-            "strategy": run.spec.label,
-            "train_size": run.spec.train_size,
-            "learning_rate": run.spec.shown_learning_rate,
-            "seed": run.spec.seed,
-            "truncation": run.spec.truncation,
-            **vars(plan.estimates[run.spec.run_id]),
-            "left_out": run.left_out,
-        }
-        for run in plan.runs
+        {"data_set": one.name, **_planned_row(run, one.estimates[run.spec.run_id])}
+        for one in plan_suite(suite, folder, request)
+        for run in one.runs
     ]
 
 

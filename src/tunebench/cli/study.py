@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from tunebench.machine.settings import Execution
 
 if TYPE_CHECKING:
     from tunebench.study.config import StudyConfig
+    from tunebench.study.suite import Suite
 
 
 @app.command(
@@ -81,11 +83,13 @@ def run(
     from tunebench.api import dry_run_rows, run_study
     from tunebench.formatting import parse_duration, parse_size
     from tunebench.report.words import closing_lines
-    from tunebench.study.yaml_file import load_study
+    from tunebench.study.suite import Suite, check_suite, is_suite
+    from tunebench.study.yaml_file import check_study, read_study
 
     changes = [name for name, value in (("--model", model), ("--data", data), ("--set", set_)) if value]
     begun = _begun_study(study, changes, out_dir)
-    config = begun or load_study(study, overrides=set_ or [], model=model, data=data)
+    raw = {} if begun else read_study(study, overrides=set_ or [], model=model, data=data)
+    config = begun or (check_suite(raw) if is_suite(raw) else check_study(raw))
     check_device(device)
     if executor not in (None, "serial", "processes", "ray"):
         raise typer.BadParameter(f"{executor!r}: allowed are serial, processes, ray", param_hint="--executor")
@@ -103,14 +107,27 @@ def run(
     )
     seconds = None if budget is None else parse_duration(budget)
     folder = Path(study) if begun else out_dir or Path("out") / config.name
+    if isinstance(config, Suite):
+        from tunebench.cli.suite import run_suite_command
+
+        run_suite_command(
+            config,
+            folder,
+            dry_run=dry_run,
+            json_=json_,
+            unlock_test=unlock_test,
+            execution=execution,
+            budget_seconds=seconds,
+            measure=measure,
+        )
+        return
     if dry_run:
         rows = dry_run_rows(
             config, execution=execution, folder=folder, budget_seconds=seconds, measure=measure, tell=tell
         )
-        _print_plan(rows, as_json=json_)
-        if config.search.method == "halving" and not json_:
-            more = len(config.draws) - 1
-            out.print(f"At most: the search stops runs early. Then {more} more at each chosen learning rate.")
+        print_plan(rows, as_json=json_)
+        if not json_:
+            print_search(config)
         return
     result = run_study(
         config,
@@ -135,22 +152,27 @@ def run(
         raise typer.Exit(1)
 
 
-def _begun_study(study: str, changes: list[str], out_dir: Path | None) -> StudyConfig | None:
-    """Return the study inside a folder that is given in a study's place; None where none is."""
+def _begun_study(study: str, changes: list[str], out_dir: Path | None) -> StudyConfig | Suite | None:
+    """Return the study or suite inside a folder that is given in a study's place; None where none is."""
     from tunebench.store.imported import ImportedStudy
     from tunebench.store.study_folder import StudyStore
+    from tunebench.store.suite_folder import SuiteStore
+    from tunebench.study.suite import load_suite
     from tunebench.study.yaml_file import presets
 
-    store = StudyStore(Path(study))
-    if study in presets() or not store.plan_file.exists():
+    store, suite = StudyStore(Path(study)), SuiteStore(Path(study))
+    if study in presets() or not (store.plan_file.exists() or suite.there):
         return None
     given = [*changes, *(["--out"] if out_dir is not None else [])]
+    file = suite.suite_file if suite.there else store.study_file
     if given:
         raise ConfigError(
             "A folder goes on with the study inside it, as it is.",
             value=" ".join(given),
-            fix=f"tunebench run {study}; or give {store.study_file} with these options",
+            fix=f"tunebench run {study}; or give {file} with these options",
         )
+    if suite.there:
+        return load_suite(str(suite.suite_file))
     found = store.study()
     if isinstance(found, ImportedStudy):
         raise StoreError("The folder holds imported runs; nothing can be trained in it.", value=study)
@@ -161,14 +183,19 @@ def _begun_study(study: str, changes: list[str], out_dir: Path | None) -> StudyC
 def status(folder: FolderArgument, json_: JsonOption = False) -> None:
     """Show the state of every run of a study."""
     from tunebench.store.study_folder import StudyStore
+    from tunebench.store.suite_folder import SuiteStore, suite_status
 
-    cells = StudyStore.open(folder).cells()
-    rows = [{"run_id": c.spec.run_id, "status": c.status, "error": c.row["error"]} for c in cells]
+    suite = SuiteStore(folder)
+    if suite.there:
+        rows = suite_status(suite)
+    else:
+        cells = StudyStore.open(folder).cells()
+        rows = [{"run_id": c.spec.run_id, "status": c.status, "error": c.row["error"]} for c in cells]
     if json_:
         print_json(rows)
         return
     print_rows(rows)
-    counts = {s: sum(c.status == s for c in cells) for s in dict.fromkeys(c.status for c in cells)}
+    counts = Counter(row["status"] for row in rows)
     out.print(", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items()))
 
 
@@ -198,13 +225,22 @@ def discard_weights(
         )
 
 
-def _print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+def print_search(study: StudyConfig) -> None:
+    """Say what a search adds to a plan."""
+    if study.search.method == "halving":
+        more = len(study.draws) - 1
+        out.print(f"At most: the search stops runs early. Then {more} more at each chosen learning rate.")
+
+
+def print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print every run of a plan with what it is estimated to take, and the total."""
     if as_json:
         print_json(rows)
         return
     cut = any(row["truncation"] != "head" for row in rows)
     shown = [
         {
+            **({"data set": row["data_set"]} if "data_set" in row else {}),
             "strategy": row["strategy"],
             "size": row["train_size"],
             "rate": None if row["learning_rate"] is None else f"{row['learning_rate']:g}",

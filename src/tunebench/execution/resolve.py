@@ -42,6 +42,7 @@ class Request:
         measure: Take a few steps of each way of training, for the estimates.
         tell: Told what is being done.
         profiles: What was measured of ways of training so far; a later plan measures only what is not there.
+        fit: Changes the study once the number of its training examples is known.
     """
 
     execution: Execution
@@ -50,6 +51,7 @@ class Request:
     measure: bool = True
     tell: Callable[[str], None] = silent
     profiles: dict[Any, Any] = field(default_factory=dict)
+    fit: Callable[[StudyConfig, int], StudyConfig] = lambda study, most: study
 
 
 class ResolvedModel(NamedTuple):
@@ -120,6 +122,7 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
         study = _with_metric(study, dataset.task, tell)
         splits = split_ref(dataset, validates=study.held_out_fraction > 0)
         most, scored = available(study, dataset, splits)
+        study = request.fit(study, most)
         for line in part_remarks(study, dataset, splits, most=most, test_size=scored):
             tell(line)
         for line in recipe_remarks(study):
