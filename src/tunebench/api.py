@@ -162,6 +162,7 @@ def run_suite(
         measure=measure,
         tell=tell,
     )
+    result.report = write_suite_report(folder)
     return result
 
 
@@ -213,6 +214,26 @@ def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:
         run_figures: Draw missing figures of single runs; by default if there are few runs.
     """
     return _write_report(load_comparison(folder), folder, run_figures=run_figures)
+
+
+def write_suite_report(folder: Path, *, studies: bool = False, run_figures: bool | None = None) -> Path:
+    """Write tables and ``report.html`` over the data sets of a suite, and return the latter's path.
+
+    Args:
+        folder: The suite's folder.
+        studies: Also write the reports of its studies again.
+        run_figures: Draw missing figures of their single runs; by default if there are few runs.
+    """
+    from tunebench.analysis.load_suite import load_suite_analysis
+    from tunebench.report.suite import write_suite
+    from tunebench.store.suite_folder import SuiteStore
+
+    for study in SuiteStore(folder).studies().values() if studies else ():
+        write_report(study, run_figures=run_figures)
+    try:
+        return write_suite(load_suite_analysis(folder), folder)
+    except OSError as error:
+        raise StoreError(f"The report cannot be written: {error}", value=str(folder)) from None
 
 
 def _write_report(comparison: Comparison, folder: Path, *, run_figures: bool | None = None) -> Path:

@@ -191,6 +191,13 @@ def test_a_folder_that_holds_something_else_is_refused(three: dict[str, str], tm
         plan_suite(make_suite(three), tmp_path, ask())
 
 
+def test_a_command_that_wants_a_study_names_those_of_the_suite(tmp_path: Path) -> None:
+    (tmp_path / "studies" / "trec").mkdir(parents=True)
+    (tmp_path / "studies" / "trec" / "plan.json").write_text("{}")
+    with pytest.raises(TunebenchError, match=r"name one below it: .*trec"):
+        StudyStore.open(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["../up", "a/b", "", "."])
 def test_names_read_back_stay_inside_the_folder(store: SuiteStore, name: str) -> None:
     store.folder.mkdir()

@@ -1,7 +1,7 @@
 """What the studies of a suite say together: each data set counts once, however many test texts it has.
 
-Everything here is computed from the :class:`~tunebench.analysis.analysis.Analysis` of each study, so that a data set
-has the same scores, differences and standings here as in its own report.
+Everything here is computed from the :class:`~tunebench.analysis.analysis.Analysis` of each study, so that a data
+set has the same scores, differences and standings here as in its own report.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunebench.cli.app import FolderArgument, JsonOption, StudyArgument, app, check_device
+from tunebench.cli.app import AnyFolderArgument, FolderArgument, JsonOption, StudyArgument, app, check_device
 from tunebench.cli.console import err, out, print_json, print_rows, tell
 from tunebench.errors import ConfigError, StoreError
 from tunebench.execution.display import make_display
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @app.command(
     epilog="Example: tunebench run quickstart --set epochs=2 --out out/quick --budget 30m; "
-    "tunebench run out/quick resumes it"
+    "tunebench run out/quick resumes it; tunebench run suite.yaml --dry-run"
 )
 def run(
     study: StudyArgument,
@@ -78,7 +78,10 @@ def run(
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Run a study, or resume it: complete runs are skipped, the others continue from their last checkpoint."""
+    """Run a study, or resume it: complete runs are skipped, the others continue from their last checkpoint.
+
+    A file whose data is a list is a suite: the same study on each data set, and an answer over all of them.
+    """
     from tunebench.analysis.analysis import analyse
     from tunebench.api import dry_run_rows, run_study
     from tunebench.formatting import parse_duration, parse_size
@@ -180,8 +183,8 @@ def _begun_study(study: str, changes: list[str], out_dir: Path | None) -> StudyC
 
 
 @app.command(epilog="Example: tunebench status out/quickstart --json")
-def status(folder: FolderArgument, json_: JsonOption = False) -> None:
-    """Show the state of every run of a study."""
+def status(folder: AnyFolderArgument, json_: JsonOption = False) -> None:
+    """Show the state of every run of a study, or of every data set of a suite."""
     from tunebench.store.study_folder import StudyStore
     from tunebench.store.suite_folder import SuiteStore, suite_status
 

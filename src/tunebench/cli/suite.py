@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tunebench.cli.console import err, print_json, tell
+from tunebench.cli.console import err, out, print_json, tell
 from tunebench.cli.study import print_plan, print_search
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def run_suite_command(
         how: Execution, budget and measuring, as :func:`tunebench.api.run_suite` takes them.
     """
     from tunebench.api import dry_run_suite, run_suite
+    from tunebench.report.suite.words import closing_of_suite
 
     if dry_run:
         print_plan(dry_run_suite(suite, folder=folder, tell=tell, **how), as_json=json_)
@@ -38,11 +39,32 @@ def run_suite_command(
     if json_:
         rows = [{"data_set": name, **row} for name, one in result.studies.items() for row in one.comparison.rows()]
         print_json(rows)
+    else:
+        for line in closing_of_suite(result.report, folder):
+            out.print(line, markup=False)
     if result.interrupted:
         raise typer.Exit(130)
     if result.failed or result.failed_runs:
         err.print(_failed(result.failed, result.failed_runs, folder), markup=False)
         raise typer.Exit(1)
+
+
+def recommend_over_data(
+    folder: Path, *, prefer: str, margin: float | None, metric: str | None, size: int | None, json_: bool
+) -> None:
+    """Print the answer of a suite over its data sets."""
+    from dataclasses import asdict
+
+    from tunebench.analysis.load_suite import load_suite_analysis
+    from tunebench.analysis.suite_words import suite_answer
+    from tunebench.report.suite.words import suite_text
+
+    suite = load_suite_analysis(folder, metric=metric, margin=margin)
+    answer = suite_answer(suite, size=None if size is None else str(size), prefer=prefer)  # type: ignore[arg-type]
+    if json_:
+        print_json(asdict(answer) | {"metric": suite.metric.name, "margin": suite.margin})
+    else:
+        out.print(suite_text(suite, answer), markup=False)
 
 
 def _failed(data_sets: dict[str, str], runs: int, folder: Path) -> str:

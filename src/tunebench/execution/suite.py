@@ -80,11 +80,13 @@ class SuiteResult:
         studies: What each data set's study gave, by name.
         failed: Data sets whose study did not end, with the reason's first line.
         interrupted: Whether it was stopped; the same command resumes it.
+        report: The written report over data sets; None before it is written.
     """
 
     studies: dict[str, StudyResult] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
+    report: Path | None = None
 
     @property
     def failed_runs(self) -> int:

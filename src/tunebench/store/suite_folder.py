@@ -101,6 +101,11 @@ class SuiteStore:
                 fix="tunebench run SUITE.yaml --out FOLDER writes it again",
             ) from None
 
+    def studies(self) -> dict[str, Path]:
+        """Return the folders of the studies that were begun, by data set."""
+        folders = {member.name: self.study_folder(member.name) for member in self.index().data_sets}
+        return {name: folder for name, folder in folders.items() if StudyStore(folder).plan_file.exists()}
+
     def check(self) -> None:
         """Check that a suite may go into the folder, writing nothing.
 
