@@ -21,7 +21,6 @@ from pydantic import TypeAdapter, ValidationError
 from tunebench.data.audit import Audit
 from tunebench.errors import ConfigError, StoreError
 from tunebench.files import is_held, read_json, read_regular, set_aside, stored_file, write_json, write_text
-from tunebench.formatting import listed
 from tunebench.recipe import Recipe, as_recorded
 from tunebench.store.cell import Cell
 from tunebench.store.imported import AnyRun, ImportedStudy, is_imported, parse_spec
@@ -92,13 +91,11 @@ class StudyStore:
         """
         store = cls(folder)
         if not store.plan_file.exists():
-            below = sorted(str(path.parent) for path in folder.glob("*/*/plan.json"))
+            below = ", ".join(sorted(str(path.parent) for path in folder.glob("*/*/plan.json"))[:3])
             raise StoreError(
                 "There is no study in this folder.",
                 value=str(folder),
-                fix=f"name one below it: {listed(below, 3)}"
-                if below
-                else "tunebench run STUDY --out FOLDER makes one",
+                fix=f"name one below it: {below}" if below else "tunebench run STUDY --out FOLDER makes one",
             )
         return store
 
