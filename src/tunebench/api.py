@@ -216,6 +216,29 @@ def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:
     return _write_report(load_comparison(folder), folder, run_figures=run_figures)
 
 
+def compare_studies(folders: Sequence[Path], out: Path) -> Path:
+    """Write a report with several finished studies side by side, and return its path.
+
+    Args:
+        folders: Of the studies, two or more.
+        out: Where tables, figures and report are written: a new folder, or that of an earlier comparison.
+
+    Raises:
+        StoreError: The studies differ in data or protocol, or ``out`` holds a study.
+    """
+    from tunebench.analysis.side_by_side import load_side_by_side
+    from tunebench.store.study_folder import StudyStore
+    from tunebench.store.suite_folder import SuiteStore
+
+    if StudyStore(out).plan_file.exists() or SuiteStore(out).there:
+        raise StoreError(
+            "This folder holds a study; a comparison of several needs its own.",
+            value=str(out),
+            fix="choose another --out",
+        )
+    return _write_report(load_side_by_side(folders), out, run_figures=False)
+
+
 def write_suite_report(folder: Path, *, studies: bool = False, run_figures: bool | None = None) -> Path:
     """Write tables and ``report.html`` over the data sets of a suite, and return the latter's path.
 
