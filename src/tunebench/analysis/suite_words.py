@@ -101,8 +101,14 @@ def pair_sentence(pair: PairOverData, metric: Metric) -> str:
     if isinstance(pair.mean, Refusal) or pair.test is None:
         return f"{pair.first} against {pair.second}: {counts}."
     mean = show_difference(pair.mean.as_difference().interval, metric)
-    sentence = f"{pair.first} minus {pair.second}: {mean} on average (p = {p_value(pair.test.p_value)}); {counts}."
+    sentence = f"{pair.first} minus {pair.second}: {mean} on average ({p_text(pair.test.p_value)}); {counts}."
     return f"{sentence}{predicted(pair.mean, metric)}"
+
+
+def p_text(value: float) -> str:
+    """Return a p value in a sentence: ``p = 0.012``, or ``p < 0.0001``."""
+    shown = p_value(value)
+    return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
 
 
 def predicted(mean: MetaMean, metric: Metric) -> str:
@@ -123,7 +129,7 @@ def spread_sentence(mean: MetaMean, metric: Metric) -> str | None:
     size = f"{found.tau * metric.scale:.{digits}f}{_unit(metric)}"
     return (
         f"The true difference varies between data sets with a standard deviation of {size}: {found.share:.0%} of "
-        f"the variance that is seen (p = {p_value(found.p_value)} for no variation)."
+        f"the variance that is seen ({p_text(found.p_value)} for no variation)."
     )
 
 

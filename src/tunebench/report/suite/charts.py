@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunebench.analysis.evidence import POINTS
 from tunebench.analysis.suite import AtSize, PairOverData
-from tunebench.analysis.suite_words import pair_sentence, spread_sentence
+from tunebench.analysis.suite_words import p_text, pair_sentence, spread_sentence
 from tunebench.analysis.wording import show_difference
-from tunebench.formatting import p_value
 from tunebench.report.axis import Axis, domain, ticks
 from tunebench.stats import Interval, MeanRanks, MetaMean, Refusal
 from tunebench.tasks.metrics import Metric
@@ -43,17 +42,34 @@ def forest(pair: PairOverData, metric: Metric, margin: float) -> dict[str, Any]:
     return found | _drawn(rows, found["mean"], intervals, metric, margin)
 
 
-def against_best(at: AtSize) -> dict[str, Any] | None:
-    """Return the chart of every other strategy's mean difference from the best; None where there is none."""
+def against_best(at: AtSize, standings: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the chart of every strategy's mean difference from the best; None where there is none.
+
+    Args:
+        at: All data sets at a size.
+        standings: How each other strategy stands to the best.
+    """
     best = at.best
     pairs = [] if best is None else [at.pair(label, best) for label in at.labels if label != best]
     known = [(pair, pair.mean) for pair in pairs if pair is not None and isinstance(pair.mean, MetaMean)]
-    if not known:
+    if best is None or not known:
         return None
     known.sort(key=lambda one: -at.metric.merit(one[1].estimate))
-    rows = [{"label": pair.first, "standing": "", **_mean(mean)} for pair, mean in known]
-    intervals = [row["interval"] for row in rows]
-    return {"best": best, "mean": None} | _drawn(rows, None, intervals, at.metric, at.margin)
+    rows = [_strategy(at, pair.first, standings[pair.first]) | _mean(mean) for pair, mean in known]
+    drawn = _drawn(rows, None, [row["interval"] for row in rows], at.metric, at.margin)
+    return {"best": _strategy(at, best, "the best mean"), "mean": None} | drawn
+
+
+def _strategy(at: AtSize, label: str, standing: str) -> dict[str, Any]:
+    """Return what is said of a strategy beside its bar; score and rank only where all data sets have it."""
+    place = at.everywhere.index(label) if label in at.everywhere else None
+    ranks = at.ranks
+    return {
+        "label": label,
+        "standing": standing,
+        "score": None if place is None else float(at.merits[:, place].mean()) * at.metric.sign,
+        "rank": None if place is None or isinstance(ranks, Refusal) else ranks.ranks[place],
+    }
 
 
 def heat(at: AtSize) -> dict[str, Any]:
@@ -97,10 +113,10 @@ def rank_diagram(at: AtSize) -> dict[str, Any]:
 
 
 def _ranks_said(found: MeanRanks) -> str:
-    p = p_value(found.p_value)
+    p = p_text(found.p_value)
     if found.different:
-        return f"{found.test}: the ranks differ by more than chance (p = {p}, {found.data_sets} data sets)."
-    return f"{found.test}: the ranks may differ by chance alone (p = {p}, {found.data_sets} data sets)."
+        return f"{found.test}: the ranks differ by more than chance ({p}, {found.data_sets} data sets)."
+    return f"{found.test}: the ranks may differ by chance alone ({p}, {found.data_sets} data sets)."
 
 
 def _mean(mean: MetaMean) -> dict[str, Any]:
@@ -138,5 +154,9 @@ def _drawn(
         "zero": axis(0.0),
         "margin": metric.show_margin(margin),
         "unit": metric.difference_unit,
-        "ticks": [(place, f"{tick * scale:+g}") for tick in ticks(low, high) if 4 < (place := axis(tick)) < 96],
+        "ticks": [
+            (place, f"{tick * scale:+g}" if tick else "0")
+            for tick in ticks(low, high)
+            if 4 < (place := axis(tick)) < 96
+        ],
     }

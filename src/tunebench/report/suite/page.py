@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebench.analysis.suite import AtSize, DataSet, SuiteAnalysis
-from tunebench.analysis.suite_words import suite_answer, with_labels
+from tunebench.analysis.suite_words import pair_sentence, suite_answer, with_labels
 from tunebench.report.frame import asset, page_environment, render
 from tunebench.report.suite.charts import against_best, forest, heat, rank_diagram
 from tunebench.report.suite.tables import suite_tables
@@ -55,25 +55,24 @@ def _size(suite: SuiteAnalysis, at: AtSize) -> dict[str, Any]:
     answer = suite_answer(suite, size=at.size)
     others = [label for label in answer.standings if label != at.best]
     pairs = [] if at.best is None else [at.pair(at.best, label) for label in others]
-    ranks = at.ranks
     return {
         "key": f"size-{at.size}",
         "title": with_labels(at.size).capitalize(),
         "answer": answer,
-        "summary": against_best(at),
+        "summary": against_best(at, answer.standings),
+        "runner_up": _runner_up(at, suite),
         "forests": [forest(pair, at.metric, at.margin) for pair in pairs if pair is not None],
         "heat": heat(at),
         "ranks": rank_diagram(at),
-        "strategies": [
-            {
-                "label": label,
-                "score": float(at.merits[:, at.everywhere.index(label)].mean()) * at.metric.sign,
-                "rank": None if not hasattr(ranks, "ranks") else ranks.ranks[at.everywhere.index(label)],
-                "standing": "the best mean" if label == at.best else answer.standings.get(label, ""),
-            }
-            for label in at.ranked
-        ],
     }
+
+
+def _runner_up(at: AtSize, suite: SuiteAnalysis) -> str | None:
+    """Return how the best stands to the next best mean; None where there is none."""
+    if len(at.ranked) < 2:
+        return None
+    pair = at.pair(at.ranked[0], at.ranked[1])
+    return None if pair is None else pair_sentence(pair, suite.metric)
 
 
 def _data_set(one: DataSet, size: str | None, folder: Path) -> dict[str, Any]:

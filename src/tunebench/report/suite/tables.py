@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tunebench.analysis.suite import AtSize, PairOverData, SuiteAnalysis
-from tunebench.analysis.suite_words import suite_answer, with_labels
+from tunebench.analysis.suite_words import p_text, suite_answer, with_labels
 from tunebench.errors import ConfigError
 from tunebench.formatting import fixed, integer, p_value, signed
 from tunebench.report.tables.registry import STRATEGY
@@ -210,7 +210,7 @@ def _ranks_note(at: AtSize) -> str:
     if isinstance(at.ranks, Refusal):
         return f"No mean ranks {where}: {at.ranks.reason}."
     found = at.ranks
-    text = f"Ranks {where}: {found.test} gives p = {p_value(found.p_value)} over {found.data_sets} data sets."
+    text = f"Ranks {where}: {found.test} gives {p_text(found.p_value)} over {found.data_sets} data sets."
     if found.critical_difference is None:
         return text
     return f"{text} Mean ranks that differ by more than {found.critical_difference:.2f} differ (Nemenyi)."
