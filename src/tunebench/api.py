@@ -239,6 +239,41 @@ def compare_studies(folders: Sequence[Path], out: Path) -> Path:
     return _write_report(load_side_by_side(folders), out, run_figures=False)
 
 
+def add_to_leaderboard(folder: Path, board: Path, *, by: str, url: str | None = None, note: str = "") -> list[str]:
+    """Add the selected runs of a study, or of all studies of a suite, to a leaderboard; return the entries' names.
+
+    Args:
+        folder: Of the study or the suite.
+        board: Of the leaderboard; made if there is none.
+        by: Who adds it.
+        url: Where more is to be read.
+        note: What a reader should know.
+
+    Raises:
+        TunebenchError: Nothing can be added, or what is said of it does not have the schema.
+    """
+    from tunebench.analysis.board import add_study
+    from tunebench.store.suite_folder import SuiteStore
+
+    suite = SuiteStore(folder)
+    studies = list(suite.studies().values()) if suite.there else [folder]
+    return [name for study in studies for name in add_study(study, board, by=by, url=url, note=note)]
+
+
+def write_leaderboard(board: Path, *, title: str | None = None) -> tuple[Path, dict[str, str]]:
+    """Write the page of a leaderboard; return its path, and why entries are left out.
+
+    Args:
+        board: The folder.
+        title: Of the page; by default the folder's name.
+    """
+    from tunebench.analysis.board import load_boards
+    from tunebench.report.board import write_board
+
+    boards, refused = load_boards(board)
+    return write_board(boards, refused, board, title=title or board.resolve().name), refused
+
+
 def write_suite_report(folder: Path, *, studies: bool = False, run_figures: bool | None = None) -> Path:
     """Write tables and ``report.html`` over the data sets of a suite, and return the latter's path.
 
