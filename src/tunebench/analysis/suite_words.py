@@ -212,10 +212,6 @@ def _limits(at: AtSize) -> list[str]:
             "over the other data sets."
             for label in partial
         ]
-        lines.append(
-            "The mean speaks of data sets like these. They were picked by hand, so what is like them is for the "
-            "reader to judge."
-        )
     single = [name for name, own in at.entries.items() if any(len(entry.seeds) < 2 for entry in own.values())]
     if single:
         lines.append(
@@ -230,6 +226,11 @@ def _limits(at: AtSize) -> list[str]:
         lines.append(
             f"The reports of {listed(doubted, _NAMED)} have doubts of their own, such as too few seeds or learning "
             "rates."
+        )
+    if number > 1:
+        lines.append(
+            "The mean speaks of data sets like these. They were picked by hand, so what is like them is for the "
+            "reader to judge."
         )
     return lines
 
