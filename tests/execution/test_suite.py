@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 import tunebench.api as api
 from tunebench.errors import TunebenchError
-from tunebench.execution.resolve import Request
+from tunebench.execution.plan import plan_runs
+from tunebench.execution.resolve import Request, resolve
 from tunebench.execution.runner import Summary
 from tunebench.execution.study import StudyResult
 from tunebench.execution.suite import plan_suite, run_planned, shares
@@ -113,11 +115,9 @@ def test_a_budget_takes_whole_blocks_over_all_data_sets(three: dict[str, str], t
     assert sum(part or 0.0 for part in parts.values()) <= first * 1.001
     # Each study, planned by itself within its share, chooses the same runs.
     for one in planned:
-        alone = api.dry_run_rows(
-            one.study, execution=HERE, folder=tmp_path / one.name, budget_seconds=parts[one.name], measure=False
-        )
-        own = {row["run_id"] for row in alone if row["left_out"] is None}
-        assert own == {run.spec.run_id for run in one.runs if run.left_out is None}
+        again = replace(one.request, budget_seconds=parts[one.name])
+        alone = plan_runs(resolve(one.study, again), again)
+        assert [run.left_out is None for run in alone.runs] == [run.left_out is None for run in one.runs]
 
 
 @pytest.fixture

@@ -87,12 +87,12 @@ def run(*words: str) -> Any:
 
 def test_commands_take_the_folder_of_a_suite(many: Path) -> None:
     said = run("status", str(many))
-    assert said.exit_code == 0 and "48 complete, 1 not begun" in said.output
+    assert said.exit_code == 0 and "96 complete, 1 not begun" in said.output
     said = run("recommend", str(many), "--size", "200")
     assert said.exit_code == 0 and "Over 6 data sets with 200 labels, choose" in said.output
     assert "What this cannot say:" in said.output
     said = run("tables", str(many), "mean_differences", "--format", "csv")
     assert said.exit_code == 0 and said.output.startswith("size,first,second,data_sets")
     said = run("results", str(many), "--csv")
-    assert said.exit_code == 0 and said.output.count("\n") == 6 * 8 + 1
+    assert said.exit_code == 0 and said.output.count("\n") == 6 * 16 + 1
     assert set(SUITE_TABLES) == {path.stem for path in (many / "tables").glob("*.csv")}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from tunebench.stats import Refusal, equivalence, random_effects
+from tunebench.stats import Heterogeneity, Refusal, equivalence, random_effects
 from tunebench.stats.meta_analysis import MetaMean, between_variance
 
 EFFECTS = np.array([0.041, -0.003, 0.090, 0.022, 0.061, 0.015])
@@ -23,24 +23,23 @@ def mean_of(effects: np.ndarray, variances: np.ndarray, **options: float) -> Met
     return found
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [1, 4, 9, 16])
 def test_it_is_what_statsmodels_computes(seed: int) -> None:
+    """Of seeds at which its iteration converges; at others, such as 0 and 2, it falls to no variance at all."""
     from statsmodels.stats.meta_analysis import combine_effects
 
     rng = np.random.default_rng(seed)
-    variances = rng.uniform(0.005, 0.03, 4 + seed) ** 2
-    effects = rng.normal(0.02, 0.05, 4 + seed)
+    k = 5 + seed % 4
+    variances = rng.uniform(0.005, 0.03, k) ** 2
+    effects = rng.normal(0.02, 0.05, k)
     ours = mean_of(effects, variances)
     theirs = combine_effects(effects, variances, method_re="iterated", use_t=True, atol=1e-12)
-    table = theirs.summary_frame().loc["random effect wls"]
-    assert ours.estimate == pytest.approx(table["eff"], abs=1e-7)
-    if theirs.scale_hksj_re >= 1:
-        assert [ours.standard_error, ours.low, ours.high] == pytest.approx(
-            list(table[["sd_eff", "ci_low", "ci_upp"]]), abs=1e-6
-        )
-    if not isinstance(ours.heterogeneity, Refusal):
-        assert ours.heterogeneity.q == pytest.approx(theirs.q)
-        assert ours.heterogeneity.tau**2 == pytest.approx(theirs.tau2, abs=1e-7)
+    assert isinstance(ours.heterogeneity, Heterogeneity) and theirs.tau2 > 0
+    assert ours.heterogeneity.tau**2 == pytest.approx(theirs.tau2, abs=1e-8)
+    assert ours.heterogeneity.q == pytest.approx(theirs.q)
+    assert ours.estimate == pytest.approx(theirs.mean_effect_re, abs=1e-7)
+    assert ours.standard_error == pytest.approx(theirs.sd_eff_w_re_hksj, abs=1e-7)
+    assert (ours.low, ours.high) == pytest.approx(theirs.conf_int(use_t=True)[3], abs=1e-6)
 
 
 def test_it_is_its_definition() -> None:

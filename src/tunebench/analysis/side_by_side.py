@@ -90,20 +90,23 @@ def _check_protocol(studies: Mapping[str, Comparison]) -> None:
 
 def _together(studies: Mapping[str, Comparison]) -> tuple[list[Cell], list[str]]:
     """Return the cells of all studies under labels that tell them apart, and what is to be said of them."""
-    counts = Counter(label for study in studies.values() for label in study.labels)
-    cells: list[Cell] = []
+    kept: list[tuple[str, str, list[Cell]]] = []
     notes: list[str] = []
-    runs: dict[str, dict[frozenset[str], str]] = {}
+    seen: dict[tuple[str, frozenset[str]], str] = {}
     for name, study in studies.items():
         for label in study.labels:
             own = [cell for cell in study.cells if cell.spec.label == label]
-            ids = frozenset(cell.spec.run_id for cell in own)
-            earlier = runs.setdefault(label, {}).get(ids)
-            if earlier is not None:
+            earlier = seen.setdefault((label, frozenset(cell.spec.run_id for cell in own)), name)
+            if earlier == name:
+                kept.append((name, label, own))
+            else:
                 notes.append(f"{label} is the same runs in {earlier} and {name}; it stands here once.")
-                continue
-            runs[label][ids] = name
-            cells += [_relabelled(cell, f"{label} ({name})") for cell in own] if counts[label] > 1 else own
+    counts = Counter(label for _, label, _ in kept)
+    cells = [
+        _relabelled(cell, f"{label} ({name})") if counts[label] > 1 else cell
+        for name, label, own in kept
+        for cell in own
+    ]
     return cells, notes
 
 

@@ -150,7 +150,7 @@ def _plan_one(name: str, study: StudyConfig, store: SuiteStore, request: Request
         return asked.model_copy(update={"train_sizes": sizes})
 
     own = replace(request, folder=store.study_folder(name), budget_seconds=None, tell=tell, profiles={}, fit=fit)
-    unmeasured = replace(own, measure=False, tell=silent)
+    unmeasured = replace(own, measure=False, tell=silent, profiles={})
     resolved = resolve(study, own)
     plan = plan_runs(resolved, unmeasured)
     done = _done(plan, own)

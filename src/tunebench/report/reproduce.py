@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
+from pydantic import ValidationError
 
 from tunebench.data.reference import DataConfig
 from tunebench.store.imported import is_imported
@@ -15,6 +16,8 @@ from tunebench.study.spec import without_effect
 from tunebench.tasks.classification import CLASSIFICATION
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tunebench.analysis.comparison import Comparison
     from tunebench.study.spec import RunSpec
 
@@ -45,32 +48,41 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
     heads = {spec.base_head for spec in specs} - {None}
     if len(heads) > 1:
         return None
-    strategies = {}
-    for label in comparison.labels:
-        own = [spec for spec in specs if spec.label == label]
-        if any((spec.kind, spec.params) != (own[0].kind, own[0].params) for spec in own):
-            return None
-        rates = tuple(dict.fromkeys(spec.learning_rate for spec in own))
-        strategies[label] = StrategyConfig(
-            kind=own[0].kind, learning_rate=rates, params=own[0].params, **_own_model(own[0], first)
-        )
+    by_label = {spec.label: (spec.kind, spec.params) for spec in specs}
+    if any((spec.kind, spec.params) != by_label[spec.label] for spec in specs):
+        return None
     draws = dict.fromkeys((spec.subset_seed, spec.seed) for spec in specs)
     seeds = tuple(dict.fromkeys(seed for _, seed in draws))
     paired = len(seeds) > 1 and all(subset == seed for subset, seed in draws)
-    return StudyConfig(
-        name=comparison.name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", comparison.name) else "study",
-        model=first.model.source,
-        model_revision=first.model.revision,
-        data=data,
-        strategies=strategies,
-        train_sizes=tuple(comparison.sizes),
-        seeds=seeds,
-        subset_seed="per_seed" if paired else tuple(dict.fromkeys(subset for subset, _ in draws)),
-        keep_head=heads == {"kept"},
-        validation_fraction=None if first.own_validation else first.validation_fraction,
-        test_seed=None if first.test_draw == first.subset_seed else first.test_draw,
-        **common,
-    )
+    try:
+        return StudyConfig(
+            name=comparison.name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", comparison.name) else "study",
+            model=first.model.source,
+            model_revision=first.model.revision,
+            data=data,
+            strategies=_strategies(comparison, specs),
+            train_sizes=tuple(comparison.sizes),
+            seeds=seeds,
+            subset_seed="per_seed" if paired else tuple(dict.fromkeys(subset for subset, _ in draws)),
+            keep_head=heads == {"kept"},
+            validation_fraction=None if first.own_validation else first.validation_fraction,
+            test_seed=None if first.test_draw == first.subset_seed else first.test_draw,
+            **common,
+        )
+    except ValidationError:
+        return None  # such as labels of several studies side by side
+
+
+def _strategies(comparison: Comparison, specs: Sequence[RunSpec]) -> dict[str, StrategyConfig]:
+    """Return the strategies of all cells, by label."""
+    found = {}
+    for label in comparison.labels:
+        own = [spec for spec in specs if spec.label == label]
+        rates = tuple(dict.fromkeys(spec.learning_rate for spec in own))
+        found[label] = StrategyConfig(
+            kind=own[0].kind, learning_rate=rates, params=own[0].params, **_own_model(own[0], specs[0])
+        )
+    return found
 
 
 def _own_model(spec: RunSpec, first: RunSpec) -> dict[str, Any]:
