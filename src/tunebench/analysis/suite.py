@@ -151,6 +151,11 @@ class AtSize:
         return tuple(self.everywhere[i] for i in order)
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """All strategies but the best: those that all data sets have by their mean score, then the rest."""
+        return (*self.ranked[1:], *(label for label in self.labels if label not in self.everywhere))
+
+    @property
     def best(self) -> str | None:
         """The strategy with the best mean score; None where no strategy is on all data sets."""
         return self.ranked[0] if self.everywhere else None
@@ -198,7 +203,7 @@ class AtSize:
     def tests(self) -> dict[str, Equivalence]:
         """The mean difference of each strategy from the best, where there is a mean."""
         best = self.best
-        found = {label: self.pair(label, best) for label in self.labels if label != best} if best else {}
+        found = {label: self.pair(label, best) for label in self.others} if best else {}
         return {label: pair.test for label, pair in found.items() if pair is not None and pair.test is not None}
 
     def costs(self, kind: str) -> dict[str, float]:

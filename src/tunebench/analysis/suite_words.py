@@ -76,7 +76,7 @@ def suite_answer(suite: SuiteAnalysis, *, size: str | None = None, prefer: Prefe
     best = at.best
     assert best is not None
     chosen = _choose(at, prefer)
-    stand = {label: _standing(at, label) for label in at.labels if label != best}
+    stand = {label: _standing(at, label) for label in at.others}
     pairs = [pair for label in stand if (pair := at.pair(best, label)) is not None]
     return SuiteAnswer(
         size,

@@ -50,7 +50,7 @@ def against_best(at: AtSize, standings: Mapping[str, str]) -> dict[str, Any] | N
         standings: How each other strategy stands to the best.
     """
     best = at.best
-    pairs = [] if best is None else [at.pair(label, best) for label in at.labels if label != best]
+    pairs = [] if best is None else [at.pair(label, best) for label in at.others]
     known = [(pair, pair.mean) for pair in pairs if pair is not None and isinstance(pair.mean, MetaMean)]
     if best is None or not known:
         return None

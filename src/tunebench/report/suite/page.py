@@ -53,8 +53,7 @@ def render_suite(suite: SuiteAnalysis, folder: Path) -> str:
 def _size(suite: SuiteAnalysis, at: AtSize) -> dict[str, Any]:
     """Return all charts of one training size."""
     answer = suite_answer(suite, size=at.size)
-    others = [label for label in answer.standings if label != at.best]
-    pairs = [] if at.best is None else [at.pair(at.best, label) for label in others]
+    pairs = [] if at.best is None else [at.pair(at.best, label) for label in at.others]
     return {
         "key": f"size-{at.size}",
         "title": with_labels(at.size).capitalize(),

@@ -63,7 +63,7 @@ def strategies(suite: SuiteAnalysis) -> ReportTable:
     for size, at in suite.at.items():
         stand = suite_answer(suite, size=size).standings
         ranks = at.ranks
-        for label in (*at.ranked, *(label for label in at.labels if label not in at.everywhere)):
+        for label in (*at.ranked[:1], *at.others):
             test = at.tests.get(label)
             ranked = isinstance(ranks, MeanRanks) and label in at.everywhere
             scores = [own[label].interval().estimate for own in at.entries.values() if label in own]
