@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tunebench.cli.app import AnyFolderArgument, FolderArgument, JsonOption, StudyArgument, app, check_device
 from tunebench.cli.console import err, out, print_json, print_rows, tell
+from tunebench.cli.plans import print_plan, print_search
 from tunebench.errors import ConfigError, StoreError
 from tunebench.execution.display import make_display
-from tunebench.formatting import duration
 from tunebench.machine.settings import Execution
 
 if TYPE_CHECKING:
@@ -225,47 +225,4 @@ def discard_weights(
     if found.unscored:
         out.print(
             f"Kept: those of {len(found.unscored)} runs that were not scored on test (--all deletes them, too)."
-        )
-
-
-def print_search(study: StudyConfig) -> None:
-    """Say what a search adds to a plan."""
-    if study.search.method == "halving":
-        more = len(study.draws) - 1
-        out.print(f"At most: the search stops runs early. Then {more} more at each chosen learning rate.")
-
-
-def print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print every run of a plan with what it is estimated to take, and the total."""
-    if as_json:
-        print_json(rows)
-        return
-    cut = any(row["truncation"] != "head" for row in rows)
-    shown = [
-        {
-            **({"data set": row["data_set"]} if "data_set" in row else {}),
-            "strategy": row["strategy"],
-            "size": row["train_size"],
-            "rate": None if row["learning_rate"] is None else f"{row['learning_rate']:g}",
-            "seed": str(row["seed"]),
-            **({"truncation": row["truncation"]} if cut else {}),
-            "steps": row["steps"],
-            "trainable": row["trainable_params"],
-            "time": duration(row["seconds"]),
-            "memory": f"{row['memory_bytes'] / 1e9:.1f} GB",
-            "disk": f"{row['disk_bytes'] / 1e6:.0f} MB",
-            "plan": "left out" if row["left_out"] else "run",
-        }
-        for row in rows
-    ]
-    print_rows(shown)
-    kept = [row for row in rows if not row["left_out"]]
-    total = sum(row["seconds"] for row in kept)
-    how = "measured here" if rows and rows[0]["measured"] else "estimated from the arithmetic"
-    out.print(f"{len(kept)} of {len(rows)} runs, about {duration(total)} ({how})")
-    prefixed = [row for row in kept if row["prefix_layers"] is not None]
-    if prefixed:
-        size = sum(row["prefix_bytes"] for row in prefixed) / 1e6
-        out.print(
-            f"{len(prefixed)} runs cache frozen layers on disk: about {size:.0f} MB until the study is complete"
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tunebench.cli.console import err, out, print_json, tell
-from tunebench.cli.study import print_plan, print_search
+from tunebench.cli.plans import print_plan, print_search
 
 if TYPE_CHECKING:
     from tunebench.study.suite import Suite
