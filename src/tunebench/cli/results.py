@@ -26,6 +26,7 @@ def results(
     from tunebench.analysis.load import load_comparison
     from tunebench.report.tables.render import csv_cell
 
+    keys: tuple[str, ...]
     if is_suite(folder):
         from tunebench.analysis.load_suite import suite_rows
 

@@ -19,7 +19,7 @@ _STANDING = {"better": "better", "equal": "equal", "worse": "worse", "open": "to
 
 def forest(pair: PairOverData, metric: Metric, margin: float) -> dict[str, Any]:
     """Return the chart of two strategies on every data set, their mean last."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "label": one.data_set.name,
             "interval": one.difference.interval,
@@ -74,17 +74,27 @@ def _strategy(at: AtSize, label: str, standing: str) -> dict[str, Any]:
 
 def heat(at: AtSize) -> dict[str, Any]:
     """Return the scores of strategies on data sets, each shaded by how near it is to the best of its data set."""
-    rows = []
-    most = 0.0
-    for name, own in at.entries.items():
-        scores = {label: entry.interval().estimate for label, entry in own.items()}
-        best = max(scores.values(), key=at.metric.merit)
-        behind = {label: abs(at.metric.merit(best) - at.metric.merit(value)) for label, value in scores.items()}
-        most = max(most, *behind.values())
-        rows.append({"label": name, "scores": scores, "behind": behind})
-    for row in rows:
-        row["shares"] = {label: round(1 - gap / most, 3) if most else 1.0 for label, gap in row["behind"].items()}
+    scores = {
+        name: {label: entry.interval().estimate for label, entry in own.items()} for name, own in at.entries.items()
+    }
+    behind = {name: _behind(own, at.metric) for name, own in scores.items()}
+    most = max(gap for own in behind.values() for gap in own.values())
+    rows = [
+        {
+            "label": name,
+            "scores": own,
+            "behind": behind[name],
+            "shares": {label: round(1 - gap / most, 3) if most else 1.0 for label, gap in behind[name].items()},
+        }
+        for name, own in scores.items()
+    ]
     return {"labels": at.labels, "rows": rows, "digits": 2 if at.metric.points else 4, "scale": at.metric.scale}
+
+
+def _behind(scores: Mapping[str, float], metric: Metric) -> dict[str, float]:
+    """Return how far each score is from the best of them."""
+    best = max(map(metric.merit, scores.values()))
+    return {label: best - metric.merit(value) for label, value in scores.items()}
 
 
 def rank_diagram(at: AtSize) -> dict[str, Any]:
