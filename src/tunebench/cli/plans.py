@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 def print_search(study: StudyConfig) -> None:
     """Say what a search adds to a plan."""
     if study.search.method == "halving":
-        more = len(study.draws) - 1
-        out.print(f"At most: the search stops runs early. Then {more} more at each chosen learning rate.")
+        then = f"Then {len(study.draws) - 1} more at each chosen setting."
+        if study.folds:
+            then = "Then the other folds and seeds, and the runs on all texts, at what it chooses."
+        out.print(f"At most: the search stops runs early. {then}")
 
 
 def print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -23,6 +25,8 @@ def print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    tuned = dict.fromkeys(name for row in rows for name in row["settings"])
+    folded = any(row["fold"] is not None for row in rows)
     cut = any(row["truncation"] != "head" for row in rows)
     shown = [
         {
@@ -30,7 +34,9 @@ def print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
             "strategy": row["strategy"],
             "size": row["train_size"],
             "rate": None if row["learning_rate"] is None else f"{row['learning_rate']:g}",
+            **{name: None if name not in row["settings"] else f"{row['settings'][name]:g}" for name in tuned},
             "seed": str(row["seed"]),
+            **({"fold": str(row["fold"])} if folded else {}),
             **({"truncation": row["truncation"]} if cut else {}),
             "steps": row["steps"],
             "trainable": row["trainable_params"],

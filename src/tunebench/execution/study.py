@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
@@ -21,8 +21,11 @@ from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 
 if TYPE_CHECKING:
+    from tunebench.data import TextDataset
     from tunebench.data.audit import Audit
     from tunebench.data.copies import HeldOutCopies
+    from tunebench.data.pair_rows import TokenRows
+    from tunebench.execution.budget import Chosen, Trial
     from tunebench.execution.display import Display
     from tunebench.execution.executors import Executor
     from tunebench.execution.plan import Plan
@@ -86,13 +89,14 @@ def run_with(
         store, plan.dataset, execution, trackers.display, executor.train, _seconds(plan), locked=_locked(store)
     )
     summary = Summary()
+    began = time.monotonic()
     if study.search.method == "halving":
         summary, plan, job = _search(resolved, request, plan, job, executor)
-    if not summary.interrupted:
-        rest = executor.run([spec for spec in _open(plan) if spec.run_id not in summary.failed], job)
-        ended = {*summary.complete, *summary.skipped}
-        rest.skipped = [run_id for run_id in rest.skipped if run_id not in ended]
-        summary.add(rest)
+    # What folds choose is trained behind them.
+    _run_open([spec for spec in _open(plan) if not spec.fold_runs], job, executor, summary)
+    if study.folds and not summary.interrupted:
+        plan, job = _plan_again(resolved, request, job, executor, began=began)
+        _run_open([spec for spec in _open(plan) if spec.fold_runs], job, executor, summary)
     if not summary.interrupted:
         score_selected(job.store, dataset=plan.dataset, execution=execution, unlock=unlock_test, tell=tell)
     comparison = load_comparison(folder)
@@ -106,23 +110,72 @@ def run_with(
 def _search(
     resolved: Resolved, request: Request, plan: Plan, job: Job, executor: Executor
 ) -> tuple[Summary, Plan, Job]:
-    """Run every rate with the first seed, and plan the other seeds at the chosen ones."""
-    from tunebench.execution.plan import plan_runs
-    from tunebench.execution.search import chosen_rates, run_search
+    """Run every rate with the first seed, and plan the other seeds at the chosen ones.
 
-    study, folder = resolved.study, request.folder
-    assert folder is not None
-    trials = [spec for spec in _open(plan) if spec.run_id in job.locked]
+    Of a cross-validation the search stops rates in the first fold; those that it does not stop run in all folds.
+    """
+    from tunebench.execution.search import run_search, survivors
+
+    study = resolved.study
+    several = {label for label, strategy in study.strategies.items() if len(study.settings_of(strategy)) > 1}
+    trials = [spec for spec in _open(plan) if spec.run_id in job.locked and spec.label in several]
     began = time.monotonic()
     summary = run_search(trials, job, search=study.search)
     if summary.interrupted:
         return summary, plan, job
-    # The budget goes by what was measured where seeds follow: what is derived may be far off.
-    request = replace(request, measure=request.measure and len(study.draws) > 1)
-    plan = plan_runs(resolved, request, spent_seconds=time.monotonic() - began, chosen=chosen_rates(job.store))
+    # The budget goes by what was measured where runs follow: what is derived may be far off.
+    request = replace(request, measure=request.measure and (len(study.draws) > 1 or study.folds > 0))
+    if study.folds:
+        going_on = survivors(job.store)
+        plan, job = _plan_again(resolved, request, job, executor, began=began, chosen={}, going_on=going_on)
+        folds = [spec for spec in _open(plan) if spec.fold and spec.draw == study.draws[0]]
+        _run_open(folds, job, executor, summary)
+        if summary.interrupted:
+            return summary, plan, job
+    plan, job = _plan_again(resolved, request, job, executor, began=began)
+    return summary, plan, job
+
+
+def _plan_again(
+    resolved: Resolved,
+    request: Request,
+    job: Job,
+    executor: Executor,
+    *,
+    began: float,
+    chosen: Chosen | None = None,
+    going_on: Collection[Trial] = (),
+) -> tuple[Plan, Job]:
+    """Plan what follows the runs so far: by default the runs at the settings that they choose."""
+    from tunebench.execution.plan import plan_runs
+    from tunebench.execution.search import chosen_settings
+
+    assert request.folder is not None
+    found = chosen_settings(job.store) if chosen is None else chosen
+    spent = time.monotonic() - began
+    plan = plan_runs(resolved, request, spent_seconds=spent, chosen=found, survivors=going_on)
+    plan = replace(plan, runs=tuple(_unless_a_fold_lacks(run, job.store) for run in plan.runs))
     executor.prepare(plan.dataset, _open(plan), plan.estimates)
-    store = StudyStore.create(folder, study, _planned(plan))
-    return summary, plan, replace(job, store=store, estimates=_seconds(plan), locked=_locked(store))
+    store = StudyStore.create(request.folder, resolved.study, _planned(plan))
+    return plan, replace(job, store=store, estimates=_seconds(plan), locked=_locked(store))
+
+
+def _unless_a_fold_lacks(run: PlannedRun, store: StudyStore) -> PlannedRun:
+    """Leave a run on all texts out while the folds that choose for it are not all complete."""
+    lacking = [one.run_id for one in run.spec.fold_runs if not store.run_folder(one.run_id).complete]
+    if not lacking or run.left_out is not None:
+        return run
+    return replace(run, left_out=f"left out: all folds choose together, and {lacking[0]} is not complete")
+
+
+def _run_open(specs: Sequence[RunSpec], job: Job, executor: Executor, summary: Summary) -> None:
+    """Run what has not failed before, and add what became of it to a summary."""
+    if summary.interrupted:
+        return
+    rest = executor.run([spec for spec in specs if spec.run_id not in summary.failed], job)
+    ended = {*summary.complete, *summary.skipped}
+    rest.skipped = [run_id for run_id in rest.skipped if run_id not in ended]
+    summary.add(rest)
 
 
 def _locked(store: StudyStore) -> frozenset[str]:
@@ -143,9 +196,8 @@ def _audit(store: StudyStore, plan: Plan, tell: Callable[[str], None]) -> None:
     study = plan.study
     found = audit_data(
         plan.dataset,
-        study.model,
+        study.models,
         study.max_length,
-        revision=study.model_revision,
         copies=_held_out(plan),
         together=study.copies,
     )
@@ -184,31 +236,39 @@ def _planned(plan: Plan) -> list[PlannedRun]:
 
 
 def audit_data(
-    dataset: Any,
-    model: str,
+    dataset: TextDataset,
+    models: Sequence[tuple[str, str | None]],
     max_length: int,
     *,
-    revision: str | None = None,
     copies: HeldOutCopies | None,
     together: Copies = "together",
 ) -> Audit:
-    """Audit a loaded data set, counting tokens with a model's tokenizer."""
-    from tunebench.data.audit import audit
+    """Audit a loaded data set, counting tokens with the tokenizer of each model, given as name and revision."""
+    from tunebench.data.audit import audit, other_lengths
     from tunebench.data.tokenizer import tokenizer_fingerprint
     from tunebench.data.tokens import tokenize
     from tunebench.files import default_cache_dir
     from tunebench.models.loading import load_tokenizer, model_folder
 
-    tokenizer = load_tokenizer(model_folder(model, revision))
-    fingerprint = tokenizer_fingerprint(tokenizer)
-    tokens = {
-        name: tokenize(
-            split.texts,
-            tokenizer=tokenizer,
-            tokenizer_fingerprint=fingerprint,
-            max_length=None,
-            cache_dir=default_cache_dir(),
-        )
-        for name, split in dataset.splits.items()
-    }
-    return audit(dataset, tokens=tokens, max_length=max_length, held_out=copies, copies=together)
+    counted: dict[str, tuple[str, dict[str, TokenRows]]] = {}
+    for model, revision in models:
+        tokenizer = load_tokenizer(model_folder(model, revision))
+        fingerprint = tokenizer_fingerprint(tokenizer)
+        if fingerprint in counted:
+            continue
+        tokens = {
+            name: tokenize(
+                split.texts,
+                tokenizer=tokenizer,
+                tokenizer_fingerprint=fingerprint,
+                max_length=None,
+                cache_dir=default_cache_dir(),
+            )
+            for name, split in dataset.splits.items()
+        }
+        counted[fingerprint] = model, tokens
+    (_, first), *others = counted.values()
+    found = audit(dataset, tokens=first, max_length=max_length, held_out=copies, copies=together)
+    if not others:
+        return found
+    return replace(found, warnings=[*found.warnings, *other_lengths(models[0][0], dict(others), max_length)])

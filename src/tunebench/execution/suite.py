@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from tunebench.errors import ConfigError, ErrorGroup, PlanError, TunebenchError, raise_all
 from tunebench.execution.budget import choose, order
 from tunebench.execution.checks import check_disk, disk_need
+from tunebench.execution.known import Known
 from tunebench.execution.plan import Plan, plan_runs
 from tunebench.execution.resolve import Request, resolve, silent
 from tunebench.execution.study import StudyResult
@@ -51,9 +52,15 @@ class PlannedStudy:
         return [r.spec for r in self.runs if r.left_out is None and r.spec.run_id not in self.done]
 
     @property
+    def reserved(self) -> float:
+        """Estimated time of runs that a search will plan, as far as they are known."""
+        planned = {run.spec.run_id for run in self.runs}
+        return sum(found.seconds for run_id, found in self.estimates.items() if run_id not in planned)
+
+    @property
     def seconds(self) -> float:
-        """Estimated time of what is to do."""
-        return sum(self.estimates[spec.run_id].seconds for spec in self.to_do)
+        """Estimated time of what is to do, with what is reserved."""
+        return sum(self.estimates[spec.run_id].seconds for spec in self.to_do) + self.reserved
 
 
 class RunStudy(Protocol):
@@ -67,7 +74,7 @@ class RunStudy(Protocol):
         budget_seconds: float | None,
         measure: bool,
         tell: Callable[[str], None],
-        profiles: dict[Any, Any] | None,
+        known: Known | None,
     ) -> StudyResult:
         """See there."""
 
@@ -149,8 +156,8 @@ def _plan_one(name: str, study: StudyConfig, store: SuiteStore, request: Request
             )
         return asked.model_copy(update={"train_sizes": sizes})
 
-    own = replace(request, folder=store.study_folder(name), budget_seconds=None, tell=tell, profiles={}, fit=fit)
-    unmeasured = replace(own, measure=False, tell=silent, profiles={})
+    own = replace(request, folder=store.study_folder(name), budget_seconds=None, tell=tell, known=Known(), fit=fit)
+    unmeasured = replace(own, measure=False, tell=silent, known=Known())
     resolved = resolve(study, own)
     plan = plan_runs(resolved, unmeasured)
     done = _done(plan, own)
@@ -158,7 +165,9 @@ def _plan_one(name: str, study: StudyConfig, store: SuiteStore, request: Request
     if any(run.spec.run_id not in done for run in plan.runs):
         plan = plan_runs(resolved, own)
     member = Member(name=name, sizes=stated, left_out=left_out)
-    return PlannedStudy(name, plan.study, member, plan.runs, plan.estimates, done, own, frozenset(told))
+    # What was read is let go: a suite may be larger than memory.
+    measured = replace(own, known=Known(own.known.profiles))
+    return PlannedStudy(name, plan.study, member, plan.runs, plan.estimates, done, measured, frozenset(told))
 
 
 def _not_there(study: StudyConfig, most: int) -> dict[str, str]:
@@ -221,7 +230,8 @@ def _within(planned: Sequence[PlannedStudy], budget: float) -> list[PlannedStudy
     estimates = {run_id: found for one in planned for run_id, found in one.estimates.items()}
     specs = order([run.spec for one in planned for run in one.runs])
     done = {run_id for one in planned for run_id in one.done}
-    chosen = {run.spec.run_id: run for run in choose(specs, estimates, budget, done=done)}
+    spent = sum(one.reserved for one in planned)
+    chosen = {run.spec.run_id: run for run in choose(specs, estimates, budget, done=done, spent=spent)}
     return [
         replace(
             one,
@@ -281,7 +291,7 @@ def run_planned(
                 budget_seconds=budgets[one.name],
                 measure=measure and bool(one.to_do),
                 tell=lambda line, one=one: None if line in one.told else tell(line),  # type: ignore[misc]
-                profiles=one.request.profiles,
+                known=one.request.known,
             )
         except Exception as error:
             store.fail(one.name, error)
