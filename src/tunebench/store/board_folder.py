@@ -19,7 +19,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from tunebench.errors import StoreError
 from tunebench.files import StoredFile, read_json, stored_file, write_json
 from tunebench.recipe import Part
-from tunebench.store.run_folder import RunFolder
+from tunebench.store.predictions import read_predictions, write_predictions
 from tunebench.tasks.registry import TASKS
 
 #: On one line, and without signs that turn the direction of what follows.
@@ -138,10 +138,12 @@ class BoardFolder:
         try:
             for number, (run, found) in enumerate(zip(entry.runs, predictions, strict=True)):
                 if found is not None:
-                    own = self._run(path, number)
-                    own.path.mkdir(parents=True, exist_ok=True)
-                    own.write_predictions(logits=found["logits"], labels=found["labels"], indices=found["indices"])
-                    run = run.model_copy(update={"predictions": stored_file(own.predictions)})
+                    file = _file(path, number)
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    write_predictions(
+                        file, logits=found["logits"], labels=found["labels"], indices=found["indices"]
+                    )
+                    run = run.model_copy(update={"predictions": stored_file(file)})
                 runs.append(run)
             # Last: an entry is there when all of it is.
             write_json(path / "entry.json", entry.model_copy(update={"runs": tuple(runs)}).model_dump(mode="json"))
@@ -187,10 +189,11 @@ class BoardFolder:
         if any(run.predictions is not None and run.predictions.bytes > _MOST_BYTES for run in entry.runs):
             raise StoreError(f"Its predictions are larger than {_MOST_BYTES:,} bytes.")
         return [
-            None if run.predictions is None else self._run(path, number).read_predictions(run.predictions)
+            None if run.predictions is None else read_predictions(_file(path, number), run.predictions)
             for number, run in enumerate(entry.runs)
         ]
 
-    @staticmethod
-    def _run(path: Path, number: int) -> RunFolder:
-        return RunFolder(path / f"run-{number}")
+
+def _file(path: Path, number: int) -> Path:
+    """Return where the predictions of a run of an entry lie."""
+    return path / f"run-{number}" / "predictions.npz"
