@@ -43,6 +43,7 @@ class Request:
         measure: Take a few steps of each way of training, for the estimates.
         tell: Told what is being done.
         known: What was read and measured so far; a later plan reads and measures only what is not there.
+        fit: Changes the study once the number of its training examples is known.
     """
 
     execution: Execution
@@ -51,6 +52,7 @@ class Request:
     measure: bool = True
     tell: Callable[[str], None] = silent
     known: Known = field(default_factory=Known)
+    fit: Callable[[StudyConfig, int], StudyConfig] = lambda study, most: study
 
 
 class ResolvedModel(NamedTuple):
@@ -121,6 +123,7 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
         study = _with_metric(study, dataset.task, tell)
         splits = split_ref(dataset, validates=study.validates)
         most, scored = available(study, dataset, splits)
+        study = request.fit(study, most)
         for line in part_remarks(study, dataset, splits, most=most, test_size=scored):
             tell(line)
         for line in recipe_remarks(study):

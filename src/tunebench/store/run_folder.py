@@ -7,10 +7,8 @@ in progress.
 from __future__ import annotations
 
 import errno
-import os
 import re
 import shutil
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +18,7 @@ from tunebench.errors import StoreError
 from tunebench.files import (
     StoredFile,
     append_line,
-    of_bytes,
     read_json,
-    read_regular,
     set_aside,
     stored_file,
     sync,
@@ -30,13 +26,12 @@ from tunebench.files import (
 )
 from tunebench.store.best_files import BestFiles
 from tunebench.store.imported import AnyRun
+from tunebench.store.predictions import read_predictions, write_predictions
 from tunebench.store.record import READABLE, RunRecord, now
 from tunebench.store.rescore import check_scores
 from tunebench.store.seal import seal, unseal
 from tunebench.study.spec import RunSpec
 
-#: Most bytes of predictions, unpacked: a million examples of five hundred classes.
-_MOST_BYTES = 2**31
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+@-]{0,150}-[0-9a-f]{16}")
 
 
@@ -86,12 +81,7 @@ class RunFolder:
             labels: ``(n,)``, or ``(n, labels)`` of several labels a text; of numbers doubles.
             indices: ``(n,)``, row numbers in the split the test part came from.
         """
-        temporary = self.path / f".predictions.{os.getpid()}.npz"
-        try:
-            np.savez_compressed(temporary, logits=logits, labels=labels, indices=indices)
-            os.replace(temporary, self.predictions)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_predictions(self.predictions, logits=logits, labels=labels, indices=indices)
 
     def read_predictions(self, expected: StoredFile | None = None) -> dict[str, np.ndarray]:
         """Return logits, labels and indices.
@@ -102,23 +92,7 @@ class RunFolder:
         Raises:
             StoreError: The file is missing, damaged, or another one.
         """
-        try:
-            # Read once: the bytes that are parsed are those that were checked.
-            raw = read_regular(self.predictions, limit=_MOST_BYTES if expected is None else expected.bytes)
-        except (OSError, StoreError) as error:
-            why = error.what if isinstance(error, StoreError) else error.strerror
-            raise StoreError(f"The predictions cannot be read: {why}", value=str(self.predictions)) from None
-        if expected is not None and of_bytes(raw) != expected:
-            raise StoreError("A file of a complete run is damaged.", value=str(self.predictions))
-        try:
-            with np.load(BytesIO(raw), allow_pickle=False) as stored:
-                # What a few bytes can claim to unpack to has no bound.
-                if sum(part.file_size for part in stored.zip.infolist()) > _MOST_BYTES:
-                    raise ValueError("they are larger than any that are written")
-                return {name: stored[name] for name in ("logits", "labels", "indices")}
-        except Exception as error:
-            # zipfile, zlib and NumPy's parser raise errors without a common base for damage.
-            raise StoreError(f"The predictions cannot be read: {error}", value=str(self.predictions)) from None
+        return read_predictions(self.predictions, expected)
 
     def has_predictions(self, record: RunRecord) -> bool:
         """Tell whether the run keeps its predictions; a file that the record does not name is not the run's."""

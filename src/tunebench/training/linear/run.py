@@ -111,6 +111,15 @@ class _Tfidf(LinearRun):
 
 
 def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
+    """Estimate a run by fitting a few hundred texts; once for all plans that share what was measured."""
+    key = ("linear", spec.run_id, context.measure)
+    if key not in context.profiles:
+        context.profiles[key] = _estimated(spec, context)
+    found: Estimate = context.profiles[key]
+    return found
+
+
+def _estimated(spec: RunSpec, context: EstimateContext) -> Estimate:
     """Estimate a run by fitting a few hundred texts for real.
 
     Features grow with the number of texts by a power law (Heaps), taken from two samples; time grows
