@@ -21,7 +21,7 @@ from tunebench.choosing.rule import MARGIN, OVERHEAD, Design
 from tunebench.choosing.texts import write_texts
 from tunebench.choosing.words import data_lines, next_commands, plan_lines
 from tunebench.errors import DataError, StoreError
-from tunebench.execution.display import Display, make_display
+from tunebench.execution.display import JobDisplay, make_display
 from tunebench.execution.resolve import Request
 from tunebench.formatting import command, file_size, listed, parse_duration
 from tunebench.inference.artifacts import EXPORT_FILE
@@ -129,8 +129,13 @@ class Options:
     budget: float
     folder: Path
     execution: Execution = field(default_factory=Execution)
-    display: Display | None = None
+    display: JobDisplay | None = None
     tell: Callable[[str], None] = lambda line: None
+
+    def doing(self, line: str) -> None:
+        """Say what is being done."""
+        if self.display is not None:
+            self.display.stage(line)
 
 
 def choose(
@@ -144,7 +149,7 @@ def choose(
     refit: bool = True,
     settings: Sequence[str] = (),
     execution: Execution | None = None,
-    display: Display | None = None,
+    display: JobDisplay | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Chosen:
     """Find the method that suits labelled texts, train it on all of them, and export it.
@@ -162,7 +167,7 @@ def choose(
         refit: Train the chosen method on all labels in the end.
         settings: Settings of the study as ``KEY=VALUE``, as ``--set`` takes them.
         execution: Device and threads.
-        display: Shows the progress; by default bars on a terminal, and plain lines elsewhere.
+        display: Shows the progress; by default a live view on a terminal, and plain lines elsewhere.
         tell: Told what is being done.
 
     Returns:
@@ -183,7 +188,8 @@ def choose(
     name = study_name(source) if labels is None else study_name(folder.name.removeprefix("choose-"))
     asked = Asked({"source": source}, models, metric, name, refit, tuple(settings))
     seconds = parse_duration(budget) if isinstance(budget, str) else float(budget)
-    return choose_for(asked, Options(seconds, folder, execution or Execution(), display, tell))
+    shown = make_display(budget=seconds) if display is None else display
+    return choose_for(asked, Options(seconds, folder, execution or Execution(), shown, tell))
 
 
 def make_ready(asked: Asked, options: Options) -> Ready:
@@ -200,7 +206,7 @@ def make_ready(asked: Asked, options: Options) -> Ready:
             said.add(line)
             options.tell(line)
 
-    request = Request(execution=options.execution, tell=tell)
+    request = Request(execution=options.execution, tell=tell, doing=options.doing)
     ready = prepare(asked, request)
     for line in data_lines(ready):
         tell(line)
@@ -209,6 +215,14 @@ def make_ready(asked: Asked, options: Options) -> Ready:
 
 def choose_for(asked: Asked, options: Options) -> Chosen:
     """Do all of it; see :func:`choose`."""
+    try:
+        return _choose(asked, options)
+    finally:
+        if options.display is not None:
+            options.display.stop()
+
+
+def _choose(asked: Asked, options: Options) -> Chosen:
     began = time.monotonic()
     # Before anything is read: a folder that cannot be used is no reason to wait.
     store = StudyStore.check(options.folder, [])
@@ -268,7 +282,7 @@ def _finish(
     done: Chosen, refit: Refit, study: StudyConfig, comparison: Comparison, options: Options, seconds: float
 ) -> Chosen:
     """Train the chosen method on all labels, and export that."""
-    options.tell(f"training {refit.spec.label} on all {len(refit.dataset.train):,} labels")
+    options.doing(f"training {refit.spec.label} on all {len(refit.dataset.train):,} labels")
     place = _refit_folder(options)
     forget_other_refit(place, refit.spec.run_id, options.tell)
     display = options.display or make_display()
@@ -284,7 +298,7 @@ def _finish(
     source = open_refit(refit, place, study_folder=options.folder, run_id=run_id, among=among, said=said)
     if not _is_export_of(model, refit.spec.run_id):
         _clear(model)
-        export_source(source, out=model, title=_title(study, found), tell=options.tell)
+        export_source(source, out=model, title=_title(study, found), tell=options.doing)
     return replace(done, model=model, refit=_expectation(source, refit, found))
 
 
@@ -331,7 +345,7 @@ def _export_chosen(comparison: Comparison, title: str, options: Options) -> Path
     run_id, *_ = recommended_run(comparison)
     if not _is_export_of(model, run_id):
         _clear(model)
-        export_run(options.folder, out=model, recommended=True, title=title, tell=options.tell)
+        export_run(options.folder, out=model, recommended=True, title=title, tell=options.doing)
     return model
 
 

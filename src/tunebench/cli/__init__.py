@@ -18,6 +18,7 @@ from tunebench.errors import TunebenchError
 from tunebench.cli import choose  # noqa: F401
 from tunebench.cli import study  # noqa: F401
 from tunebench.cli import results  # noqa: F401
+from tunebench.cli import labels  # noqa: F401
 from tunebench.cli import watch  # noqa: F401
 from tunebench.cli import importing  # noqa: F401
 from tunebench.cli import data  # noqa: F401

@@ -9,7 +9,7 @@ import typer
 
 from tunebench.analysis.analysis import analyse
 from tunebench.cli.app import JsonOption, app
-from tunebench.cli.console import out, print_json, print_tables
+from tunebench.cli.console import out, print_json, print_tables, tell
 from tunebench.formatting import command
 
 
@@ -35,7 +35,7 @@ def import_(
     """Import runs of other Trainer scripts as a study. Unknown settings stay null."""
     from tunebench.api import import_runs
 
-    comparison = import_runs(folders, folder=out_dir, settings=set_ or [])
+    comparison = import_runs(folders, folder=out_dir, settings=set_ or [], tell=tell)
     if json_:
         print_json(comparison.rows())
         return

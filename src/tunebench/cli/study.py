@@ -112,6 +112,7 @@ def run(
             more = len(config.draws) - 1
             out.print(f"At most: the search stops runs early. Then {more} more at each chosen learning rate.")
         return
+    display = make_display(budget=seconds, silent=json_)
     result = run_study(
         config,
         folder=folder,
@@ -119,8 +120,8 @@ def run(
         budget_seconds=seconds,
         measure=measure,
         unlock_test=unlock_test,
-        display=make_display(),
-        tell=tell,
+        display=display,
+        tell=display.message,
     )
     if json_:
         print_json(result.comparison.rows())

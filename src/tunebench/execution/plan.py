@@ -67,6 +67,7 @@ def make_plan(
         budget_seconds=budget_seconds,
         measure=measure,
         tell=on_progress or silent,
+        doing=on_progress or silent,
     )
     return plan_runs(resolve(study, request), request)
 
@@ -102,7 +103,7 @@ def plan_runs(
         store = StudyStore.check(folder, specs)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
     estimates = estimate_plan(
-        specs, dataset, request.execution, request.measure, request.tell, profiles=request.known.profiles
+        specs, dataset, request.execution, request.measure, request.doing, profiles=request.known.profiles
     )
     runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent_seconds)
     if study.search.budget == "compute":
