@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TextIO, cast
 
@@ -51,10 +51,13 @@ class Candidate:
             return self.left_out[0] if self.left_out else "left out"
         skipped = f", {len(self.left_out)} left out" if self.left_out else ""
         if self.current is not None:
-            return f"training {min(ended + 1, total)} of {total}: {describe(self.current, short=True)}{failed}"
+            # The best score has a column of its own.
+            doing = describe(replace(self.current, best=None), short=True)
+            return f"training {min(ended + 1, total)} of {total}: {doing}{failed}"
         if ended >= total:
             return f"done{failed}{skipped}"
-        return f"waiting, {ended} of {total} done{failed}" if ended else f"waiting, {total} to do"
+        waits = f"waiting, {ended} of {total} done" if ended else f"waiting, {total} to do"
+        return f"{waits}{failed}{skipped}"
 
 
 class LiveView:
@@ -147,8 +150,12 @@ class LiveView:
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-        table.add_column("candidate", no_wrap=True, overflow="ellipsis", header_style="dim")
-        table.add_column("validation", justify="right", no_wrap=True, header_style="dim")
+        # Where the terminal is narrow, the state gives way first.
+        longest = max(map(len, self._rows), default=0)
+        table.add_column(
+            "candidate", no_wrap=True, overflow="ellipsis", header_style="dim", min_width=min(max(9, longest), 16)
+        )
+        table.add_column("validation", justify="right", no_wrap=True, header_style="dim", min_width=10)
         table.add_column("state", no_wrap=True, overflow="ellipsis", ratio=1, header_style="dim")
         # A copy: the view is drawn by a thread of its own.
         rows = list(self._rows.items())
