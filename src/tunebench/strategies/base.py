@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tunebench.models.architectures import Architecture
     from tunebench.recipe import Recipe
+    from tunebench.tasks.base import Task
 
 
 #: Settings of a whole study that reach only strategies which train step by step, as the Trainer does.
@@ -83,6 +84,8 @@ class Strategy(ABC):
     data_parallel: ClassVar[bool] = True
     #: Whether the trained model can be exported, and opened by a predictor.
     exportable: ClassVar[bool] = True
+    #: Whether the folds of a cross-validation train it. What chooses by one of its own needs no other.
+    trains_in_folds: ClassVar[bool] = True
     #: Whether it is for a handful of labels, so that their draw decides most of the score.
     for_few_labels: ClassVar[bool] = False
     #: Names of the tasks that it can learn; None for all.
@@ -131,6 +134,10 @@ class Strategy(ABC):
             f"{before}max_length {recipe.max_length} need {needed} positions, "
             f"and the model has {architecture.positions}"
         )
+
+    def learns(self, task: Task) -> bool:
+        """Return whether it can learn a task; :attr:`tasks_reason` says why not."""
+        return self.tasks is None or task.name in self.tasks
 
     def virtual_tokens(self, params: Mapping[str, Any]) -> int:
         """Return how many positions are taken before a text's own tokens.
@@ -217,6 +224,7 @@ class LinearStrategy(Strategy):
     tunes_learning_rate: ClassVar[bool] = False
     adapts_classifier: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False
+    trains_in_folds: ClassVar[bool] = False
     #: A spec has to hold one; it is never shown, and no other value is accepted.
     default_learning_rate: ClassVar[float] = 1.0
 
