@@ -17,7 +17,9 @@ import yaml
 from typer.testing import CliRunner
 
 import tunebench
-from tunebench.choosing.job import Chosen, choose, forget_other_refit, study_name
+from tunebench.choosing.chosen import Chosen
+from tunebench.choosing.exports import forget_other_refit
+from tunebench.choosing.job import choose, study_name
 from tunebench.choosing.plan import Asked, Ready, prepare
 from tunebench.choosing.rule import CANDIDATES
 from tunebench.choosing.texts import write_texts

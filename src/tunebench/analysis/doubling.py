@@ -30,6 +30,11 @@ class Doubling:
     then: Interval | Refusal
 
     @property
+    def known(self) -> bool:
+        """Whether it can be said."""
+        return not isinstance(self.then, Refusal)
+
+    @property
     def sentence(self) -> str:
         """The answer, with its interval and what it rests on."""
         if isinstance(self.then, Refusal):

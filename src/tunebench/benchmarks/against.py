@@ -7,6 +7,7 @@ one it does to the others. No side finds embeddings of an earlier one: each has 
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import statistics

@@ -2,116 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from tunebench.analysis.analysis import analyse
-from tunebench.analysis.answer import Answer, answer_of
+from tunebench.analysis.answer import answer_of
 from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.doubling import doublings
 from tunebench.analysis.recommend import Recommendation, recommend
 from tunebench.api import run_study
+from tunebench.choosing.chosen import Chosen
+from tunebench.choosing.exports import export_chosen, export_refit, forget_other_refit
 from tunebench.choosing.plan import Asked, Costs, Ready, plan_study, prepare
 from tunebench.choosing.refit import Refit, chosen_runs, open_refit, plan_refit, run_refit
 from tunebench.choosing.rule import MARGIN, OVERHEAD, Design
 from tunebench.choosing.texts import write_texts
-from tunebench.choosing.words import data_lines, next_commands, plan_lines
+from tunebench.choosing.words import data_lines, plan_lines
 from tunebench.errors import DataError, StoreError
 from tunebench.execution.display import JobDisplay, make_display
 from tunebench.execution.resolve import Request
-from tunebench.formatting import command, file_size, listed, parse_duration
-from tunebench.inference.artifacts import EXPORT_FILE
+from tunebench.formatting import command, listed, parse_duration
 from tunebench.inference.export.source import ExportSource, recommended_run
-from tunebench.inference.export.write import export_run, export_source
 from tunebench.machine.settings import Execution
 from tunebench.store.imported import ImportedStudy
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 
-if TYPE_CHECKING:
-    from tunebench.inference.predictor import Predictor
-
 #: Time for everything, where nobody says.
 DEFAULT_BUDGET = "30m"
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The answer, and what was made of it.
-
-    Attributes:
-        folder: The study with everything.
-        report: Its report.
-        recommendation: The answer with reasons and doubts; None where the study was interrupted before one.
-        model: The exported classifier; None where there is none yet.
-        refit: What was trained last, and what score to expect, in a sentence or two.
-        interrupted: Whether it was stopped; the same call resumes it.
-        failed: Runs that failed.
-        left_out: Candidates that were not compared.
-        pairs: Whether the classifier reads pairs of texts.
-        answer: The recommendation in a few sentences; None with it.
-    """
-
-    folder: Path
-    report: Path
-    recommendation: Recommendation | None
-    model: Path | None
-    refit: str = ""
-    interrupted: bool = False
-    failed: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    pairs: bool = False
-    answer: Answer | None = None
-
-    @property
-    def lines(self) -> list[str]:
-        """The answer, its trust, and the next commands, in about ten lines."""
-        found = [] if self.answer is None else self.answer.lines
-        if self.left_out:
-            found.append(
-                f"Not compared, as the budget had no room: {listed(self.left_out)}. A larger --budget in a new "
-                "folder (--out) would tell."
-            )
-        if self.refit:
-            found.append(self.refit)
-        if self.model is not None:
-            size = sum(path.stat().st_size for path in self.model.iterdir() if path.is_file())
-            found.append(f"Model: {self.model} ({file_size(size)})")
-        return [
-            *found,
-            f"Report: {self.report}",
-            "Next:",
-            *next_commands(self.folder, self.model, pairs=self.pairs),
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {
-            "folder": str(self.folder),
-            "report": str(self.report),
-            "model": None if self.model is None else str(self.model),
-            "refit": self.refit or None,
-            "interrupted": self.interrupted,
-            "failed": list(self.failed),
-            "left_out": list(self.left_out),
-            "recommendation": None if self.recommendation is None else self.recommendation.to_dict(),
-        }
-
-    def predictor(self) -> Predictor:
-        """Return the exported classifier, loaded.
-
-        Raises:
-            StoreError: There is none.
-        """
-        from tunebench.inference.predictor import load
-
-        if self.model is None:
-            raise StoreError("No classifier was exported.", value=str(self.folder), fix="call choose again")
-        return load(self.model)
 
 
 @dataclass(frozen=True)
@@ -261,11 +183,14 @@ def _choose(asked: Asked, options: Options) -> Chosen:
         return done
     analysis = analyse(result.comparison)
     found = recommend(analysis)
-    done = replace(done, recommendation=found, answer=answer_of(analysis, found))
+    more = next((one.sentence for one in doublings(analysis) if one.label == found.strategy and one.known), "")
+    done = replace(done, recommendation=found, answer=answer_of(analysis, found), more_labels=more)
     spent = time.monotonic() - began
+    as_it_is = partial(
+        export_chosen, result.comparison, options.folder, title=_title(study, found), tell=options.doing
+    )
     if not asked.refit:
-        model = _export_chosen(result.comparison, _title(study, found), options)
-        return replace(done, model=model, refit=_without_refit(found))
+        return replace(done, model=as_it_is(), refit=_without_refit(found))
     refit = plan_refit(chosen_runs(result.comparison, found), ready.resolved.dataset)
     seconds = costs(found.strategy, len(refit.dataset.train))
     trained = StudyStore(_refit_folder(options)).run_folder(refit.spec.run_id).complete
@@ -274,7 +199,7 @@ def _choose(asked: Asked, options: Options) -> Chosen:
             "The budget is spent, so the model was not trained again on all "
             f"{len(refit.dataset.train):,} labels; the same command does that now."
         )
-        return replace(done, model=_export_chosen(result.comparison, _title(study, found), options), refit=why)
+        return replace(done, model=as_it_is(), refit=why)
     return _finish(done, refit, study, result.comparison, options, seconds)
 
 
@@ -293,12 +218,10 @@ def _finish(
         failed = f"The last training on all labels failed: {command('status', place)}"
         return replace(done, failed=(*done.failed, *summary.failed), refit=failed)
     run_id, among, said = recommended_run(comparison)
-    model, found = options.folder / "model", done.recommendation
+    found = done.recommendation
     assert found is not None
     source = open_refit(refit, place, study_folder=options.folder, run_id=run_id, among=among, said=said)
-    if not _is_export_of(model, refit.spec.run_id):
-        _clear(model)
-        export_source(source, out=model, title=_title(study, found), tell=options.doing)
+    model = export_refit(source, options.folder, title=_title(study, found), tell=options.doing)
     return replace(done, model=model, refit=_expectation(source, refit, found))
 
 
@@ -337,42 +260,6 @@ def _title(study: StudyConfig, found: Recommendation) -> str:
 
 def _refit_folder(options: Options) -> Path:
     return options.folder / "refit"
-
-
-def _export_chosen(comparison: Comparison, title: str, options: Options) -> Path:
-    """Export the best run of the recommended strategy as it is, unless that is exported already."""
-    model = options.folder / "model"
-    run_id, *_ = recommended_run(comparison)
-    if not _is_export_of(model, run_id):
-        _clear(model)
-        export_run(options.folder, out=model, recommended=True, title=title, tell=options.doing)
-    return model
-
-
-def forget_other_refit(place: Path, run_id: str, tell: Callable[[str], None]) -> None:
-    """Remove a last training that is not this one: a resumed study may have another answer, or other epochs."""
-    import shutil
-
-    begun = [spec.run_id for spec in StudyStore(place).begun()]
-    if begun and run_id not in begun:
-        tell("the study's answer has changed since the last training, so that is done again")
-        shutil.rmtree(place)
-
-
-def _is_export_of(model: Path, run_id: str) -> bool:
-    try:
-        facts = json.loads((model / EXPORT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(facts, dict) and facts.get("run_id") == run_id
-
-
-def _clear(model: Path) -> None:
-    """Take an export of ours away that another one replaces; anything else is left, and refused by the export."""
-    import shutil
-
-    if (model / EXPORT_FILE).exists():
-        shutil.rmtree(model)
 
 
 def _say_plan(study: StudyConfig, design: Design, tell: Callable[[str], None]) -> None:

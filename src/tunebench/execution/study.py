@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -199,7 +198,7 @@ def _outline(plan: Plan, store: StudyStore) -> Outline:
         return record.selected.score if record is not None and record.selected is not None else None
 
     done = [run.spec.run_id for run in plan.runs if store.run_folder(run.spec.run_id).complete]
-    return Outline(plan.runs, done, score_of, partial(max, key=metric.merit))
+    return Outline(plan.runs, done, score_of, lambda one, other: max(one, other, key=metric.merit))
 
 
 def _locked(store: StudyStore) -> frozenset[str]:

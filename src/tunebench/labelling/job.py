@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -276,7 +276,7 @@ def _shown(text: Text) -> str:
     return "\n".join(sides_of(text))
 
 
-def _csv(rows: tuple[Any, ...], kind: type) -> str:
+def _csv(rows: Sequence[Any], kind: Any) -> str:
     stream = io.StringIO()
     names = [field.name for field in fields(kind)]
     writer = csv.writer(stream, lineterminator="\n")
