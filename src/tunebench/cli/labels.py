@@ -29,6 +29,12 @@ def labels(
     column: Annotated[
         str | None, typer.Option(help="With --unlabelled: name of the text column; default that of the study.")
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="With --unlabelled: names of several columns, such as premise,hypothesis; default those of the study."
+        ),
+    ] = None,
     count: Annotated[int, typer.Option(help="With --unlabelled: how many texts to propose.", min=1)] = 100,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Folder for the files; default labels in the study's folder.")
@@ -49,7 +55,7 @@ def labels(
         found = study_labels(
             folder,
             unlabelled=unlabelled,
-            column=column,
+            columns=_columns(column, columns),
             count=count,
             out=out_dir,
             execution=Execution(device=device, threads=threads),
@@ -62,6 +68,12 @@ def labels(
         return
     for line in _lines(found):
         out.print(line, markup=False)
+
+
+def _columns(column: str | None, columns: str | None) -> list[str] | None:
+    if column is not None and columns is not None:
+        raise typer.BadParameter("--column and --columns both name the texts; drop one of them")
+    return [column] if column is not None else None if columns is None else columns.split(",")
 
 
 def _lines(found: LabelsFound) -> list[str]:

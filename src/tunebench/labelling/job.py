@@ -103,7 +103,7 @@ def study_labels(
     folder: Path | str,
     *,
     unlabelled: Path | None = None,
-    column: str | None = None,
+    columns: Sequence[str] | None = None,
     count: int = NEXT_TEXTS,
     out: Path | None = None,
     execution: Execution | None = None,
@@ -114,7 +114,7 @@ def study_labels(
     Args:
         folder: A study's folder, of ``run`` or ``choose``.
         unlabelled: A table of texts without labels.
-        column: Its column of texts; by default that of the study, or a usual name.
+        columns: Its columns of texts; by default those of the study, or a usual name.
         count: Texts to propose.
         out: Where the files go; by default ``labels`` in the study's folder.
         execution: Device and threads.
@@ -137,7 +137,7 @@ def study_labels(
         why = f"confident learning is for one label a text, and the task is {dataset.task.label}"
         _refuse_unlabelled(unlabelled, why)
         return LabelsFound(comparison.name, found, 0, (), why, None, (), ())
-    others = None if unlabelled is None else _read_unlabelled(unlabelled, column, dataset, study)
+    others = None if unlabelled is None else _read_unlabelled(unlabelled, columns, dataset, study)
     labelled = _judge(study, dataset, execution, doing)
     suspects = _suspects(labelled)
     files = [place / "suspects.csv", place / "suspects.html"]
@@ -221,12 +221,12 @@ def _suspects(labelled: _Labelled) -> tuple[Suspect, ...]:
 
 
 def _read_unlabelled(
-    path: Path, column: str | None, dataset: TextDataset, study: StudyConfig
+    path: Path, named: Sequence[str] | None, dataset: TextDataset, study: StudyConfig
 ) -> tuple[list[tuple[int, Text]], tuple[str, ...]]:
     """Return the texts of a table with their rows, and what is passed over."""
     table = read_table(path)
     own = study.data.text_column
-    wanted = [column] if column is not None else [own] if own in table.columns and own is not None else None
+    wanted = [own] if named is None and own is not None and own in table.columns else named
     inputs = columns_of(dataset.inputs, table.columns, wanted)
     columns = [table.values(name) for name in inputs.columns]
     sound = [
