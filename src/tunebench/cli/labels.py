@@ -32,7 +32,8 @@ def labels(
     columns: Annotated[
         str | None,
         typer.Option(
-            help="With --unlabelled: names of several columns, such as premise,hypothesis; default those of the study."
+            help="With --unlabelled: names of several columns, such as premise,hypothesis; default those of the "
+            "study."
         ),
     ] = None,
     count: Annotated[int, typer.Option(help="With --unlabelled: how many texts to propose.", min=1)] = 100,
