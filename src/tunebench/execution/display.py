@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -190,7 +191,7 @@ class SilentDisplay(PlainDisplay):
 
 
 def make_display(*, budget: float | None = None, silent: bool = False) -> JobDisplay:
-    """Return the live view on a terminal, else plain lines.
+    """Return the live view on a terminal whose cursor moves, else plain lines.
 
     Args:
         budget: Seconds that the job may take; None for no limit.
@@ -200,7 +201,8 @@ def make_display(*, budget: float | None = None, silent: bool = False) -> JobDis
 
     if silent:
         return SilentDisplay()
-    return LiveView(budget=budget) if sys.stderr.isatty() else PlainDisplay()
+    moves = sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+    return LiveView(budget=budget) if moves else PlainDisplay()
 
 
 def describe(progress: Progress, *, short: bool = False) -> str:
