@@ -226,7 +226,7 @@ def run_against(
             with tempfile.TemporaryDirectory() as place, _own_cache(Path(place) / "cache"):
                 devices.set_threads(threads)
                 texts = [learned[0][row] for row in rows]
-                exam = Exam(texts, names, unseen[0], folder, seconds, threads, Path(place))
+                exam = Exam(texts, names, list(unseen[0]), folder, seconds, threads, Path(place))
                 began = time.monotonic()
                 said = side(exam)
                 spent[name].append(time.monotonic() - began)
@@ -274,7 +274,7 @@ def _count(labels: int | None, there: int, data: str) -> int:
     return there if labels is None else labels
 
 
-_Part = tuple[list[Any], np.ndarray]
+_Part = tuple[Sequence[Any], np.ndarray]
 
 
 def _parts(dataset: TextDataset) -> tuple[_Part, _Part]:

@@ -240,7 +240,7 @@ def _batch_of_steps(contents: Contents, values: Values, train_size: int) -> int 
         return None
     if "per_second" in values.found.get("train_size", ""):
         return None
-    an_epoch = steps // epochs
+    an_epoch: int = steps // epochs
     low = -(-train_size // an_epoch)
     high = -(-train_size // (an_epoch - 1)) - 1 if an_epoch > 1 else low
     powers = [2**power for power in range(20) if low <= 2**power <= high]

@@ -206,18 +206,22 @@ def _judge(
 
 def _suspects(labelled: _Labelled) -> tuple[Suspect, ...]:
     found = find_suspects(labelled.judged.probabilities, labelled.labels)
-    names, probabilities = labelled.dataset.label_names, labelled.judged.probabilities
-    return tuple(
-        Suspect(
-            *labelled.places[row],
-            _shown(labelled.texts[row]),
-            names[labelled.labels[row]],
-            names[likely],
-            round(float(probabilities[row, labelled.labels[row]]), 4),
-            round(float(probabilities[row, likely]), 4),
+    names, suspects = labelled.dataset.label_names, []
+    for row, likely in zip(map(int, found.rows), map(int, found.likely), strict=True):
+        part, number = labelled.places[row]
+        given, of_each = int(labelled.labels[row]), labelled.judged.probabilities[row]
+        suspects.append(
+            Suspect(
+                part=part,
+                row=number,
+                text=_shown(labelled.texts[row]),
+                label=names[given],
+                likely=names[likely],
+                probability=round(float(of_each[given]), 4),
+                likely_probability=round(float(of_each[likely]), 4),
+            )
         )
-        for row, likely in zip(found.rows.tolist(), found.likely.tolist(), strict=True)
-    )
+    return tuple(suspects)
 
 
 def _read_unlabelled(
@@ -244,7 +248,8 @@ def _next(
     labelled: _Labelled, rows: list[tuple[int, Text]], notes: tuple[str, ...], count: int
 ) -> tuple[tuple[NextText, ...], tuple[str, ...]]:
     """Return the texts to label next, and what was passed over."""
-    seen, kept = set(labelled.texts), {}
+    seen = set(labelled.texts)
+    kept: dict[Text, int] = {}
     known = sum(text in seen for _, text in rows)
     for row, text in rows:
         if text not in seen:
