@@ -18,7 +18,7 @@ from tunebench.study.config import StudyConfig
 
 if TYPE_CHECKING:
     from tunebench.data.audit import Audit
-    from tunebench.execution.display import Display
+    from tunebench.execution.display import JobDisplay
     from tunebench.execution.known import Known
     from tunebench.execution.suite import SuiteResult
     from tunebench.store.study_folder import PlannedRun
@@ -31,7 +31,7 @@ def run_study(
     folder: Path | str,
     *,
     execution: Execution | None = None,
-    display: Display | None = None,
+    display: JobDisplay | None = None,
     budget_seconds: float | None = None,
     measure: bool = True,
     unlock_test: bool = False,
@@ -44,7 +44,7 @@ def run_study(
         study: The study.
         folder: Where everything is written.
         execution: Device and threads; by default what the machine has.
-        display: Shows the progress; by default bars on a terminal, and plain lines elsewhere.
+        display: Shows the progress; by default a live view on a terminal, and plain lines elsewhere.
         budget_seconds: Most seconds it may take; runs that do not fit are left out, and named.
         measure: Measure speed for the estimates.
         unlock_test: Score a newly chosen learning rate although the test part was opened for another.
@@ -62,21 +62,24 @@ def run_study(
 
     execution = Execution() if execution is None else execution
     check_trackers(execution.trackers)
+    shown = make_display(budget=budget_seconds) if display is None else display
     request = Request(
         execution=execution,
         folder=Path(folder),
         budget_seconds=budget_seconds,
         measure=measure,
         tell=tell,
+        doing=shown.stage,
         known=Known() if known is None else known,
     )
     with make_executor(execution) as executor, ExitStack() as open_until_the_end:
+        open_until_the_end.callback(shown.stop)
         return run_with(
             study,
             request,
             executor,
             open_until_the_end,
-            display=make_display() if display is None else display,
+            display=shown,
             unlock_test=unlock_test,
             write=lambda comparison, place: _write_report(comparison, place, run_figures=True),
         )
@@ -191,13 +194,20 @@ def dry_run_suite(
     ]
 
 
-def import_runs(folders: Sequence[Path], *, folder: Path, settings: Sequence[str] = ()) -> Comparison:
+def import_runs(
+    folders: Sequence[Path],
+    *,
+    folder: Path,
+    settings: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda line: None,
+) -> Comparison:
     """Import output folders of other Trainer scripts as a study; see docs/importing.md.
 
     Args:
         folders: One for each run.
         folder: The study's folder: a new one, or an empty one.
         settings: What the folders do not say, as ``KEY=VALUE`` or ``FOLDER:KEY=VALUE``.
+        tell: Told which folders are passed over, as they hold nothing of a run.
 
     Returns:
         The comparison of all runs.
@@ -207,7 +217,7 @@ def import_runs(folders: Sequence[Path], *, folder: Path, settings: Sequence[str
     """
     from tunebench.importing import import_folders
 
-    return import_folders(folders, out=folder, settings=settings)
+    return import_folders(folders, out=folder, settings=settings, tell=tell)
 
 
 def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:

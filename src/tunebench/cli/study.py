@@ -133,6 +133,7 @@ def run(
         if not json_:
             print_search(config)
         return
+    display = make_display(budget=seconds, silent=json_)
     result = run_study(
         config,
         folder=folder,
@@ -140,8 +141,8 @@ def run(
         budget_seconds=seconds,
         measure=measure,
         unlock_test=unlock_test,
-        display=make_display(),
-        tell=tell,
+        display=display,
+        tell=display.message,
     )
     if json_:
         print_json(result.comparison.rows())

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol, TextIO, cast
-
-from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn
-from rich.progress import Progress as Bars
+from dataclasses import dataclass
+from typing import Any, Protocol, TextIO
 
 from tunebench.formatting import duration
 from tunebench.store.live import Progress
+from tunebench.store.study_folder import PlannedRun
 
 
 class Display(Protocol):
@@ -33,6 +32,33 @@ class Display(Protocol):
 
     def stop(self) -> None:
         """End."""
+
+
+class JobDisplay(Display, Protocol):
+    """Receives the progress of a whole job: what the runner does, and what comes before and after it."""
+
+    def stage(self, line: str) -> None:
+        """The job does something else now."""
+
+    def outline(self, plan: Outline) -> None:
+        """A plan is made."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A plan, as a display shows it.
+
+    Attributes:
+        runs: Its runs, those left out marked.
+        done: Ids of the runs that are complete already.
+        score_of: Returns the best validation score of a run that has ended; None where it has none.
+        better: Returns the better of two scores.
+    """
+
+    runs: Sequence[PlannedRun]
+    done: Sequence[str]
+    score_of: Callable[[str], float | None]
+    better: Callable[[float, float], float]
 
 
 class TimeLeft:
@@ -69,7 +95,7 @@ class TimeLeft:
         return max(0.0, sum(self._open.values()) * factor - gone)
 
 
-class _MayGo:
+class MayGo:
     """A stream whose reader may go, as a terminal that closes: what cannot be written is dropped.
 
     A run must not fail because nobody reads how it goes; the signal that says so comes after the failed write.
@@ -102,11 +128,18 @@ class PlainDisplay:
     """
 
     def __init__(self, stream: TextIO | None = None, *, interval: float = 30.0) -> None:
-        self._stream = _MayGo(stream or sys.stderr)
+        self._stream = MayGo(stream or sys.stderr)
         self._interval = interval
         self._last = 0.0
         self._left = TimeLeft({})
         self._done, self._total = 0, 0
+
+    def stage(self, line: str) -> None:
+        """Write it."""
+        self.message(line)
+
+    def outline(self, plan: Outline) -> None:
+        """Nothing: the lines of the runs say it one by one."""
 
     def start(self, estimates: Mapping[str, float]) -> None:
         """Say how much there is to do."""
@@ -141,64 +174,35 @@ class PlainDisplay:
         return f"{duration(self._left.seconds())} left"
 
 
-class RichDisplay:
-    """One bar for the grid and one for the current run, with time left."""
+class SilentDisplay(PlainDisplay):
+    """Says only what nobody may miss, such as that a run failed: for output that a program reads."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(file=cast("TextIO", _MayGo(sys.stderr)))
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[info]}"))
-        self._bars = Bars(*columns, console=self._console)
-        self._grid: TaskID | None = None
-        self._run: TaskID | None = None
-        self._left = TimeLeft({})
+    def stage(self, line: str) -> None:
+        """Nothing."""
 
     def start(self, estimates: Mapping[str, float]) -> None:
-        """Show the bars."""
-        self._left = TimeLeft(estimates)
-        for task in self._bars.task_ids:  # of the search, where the chosen rates follow
-            self._bars.remove_task(task)
-        self._bars.start()
-        self._grid = self._bars.add_task("grid", total=len(estimates), info="")
-        self._run = self._bars.add_task("run", total=1, info="")
-        self._refresh()
+        """Nothing."""
 
     def update(self, progress: Progress) -> None:
-        """Move the bars."""
-        self._left.begin(progress.run_id)
-        if self._run is not None:
-            self._bars.update(
-                self._run,
-                description=progress.run_id.rsplit("-", 1)[0],
-                completed=progress.step,
-                total=progress.total or None,
-                info=describe(progress, short=True),
-            )
-        self._refresh()
+        """Nothing."""
 
     def finish(self, run_id: str, line: str) -> None:
-        """Advance the grid."""
-        self._left.end(run_id)
-        if self._grid is not None:
-            self._bars.advance(self._grid)
-        self._refresh()
-        self.message(line)
-
-    def message(self, line: str) -> None:
-        """Print above the bars."""
-        self._bars.console.print(line, highlight=False, markup=False)
-
-    def stop(self) -> None:
-        """Take the bars away."""
-        self._bars.stop()
-
-    def _refresh(self) -> None:
-        if self._grid is not None:
-            self._bars.update(self._grid, info=f"{duration(self._left.seconds())} left")
+        """Nothing; the command says which runs failed."""
 
 
-def make_display() -> Display:
-    """Return the live display on a terminal, else plain lines."""
-    return RichDisplay() if sys.stderr.isatty() else PlainDisplay()
+def make_display(*, budget: float | None = None, silent: bool = False) -> JobDisplay:
+    """Return the live view on a terminal whose cursor moves, else plain lines.
+
+    Args:
+        budget: Seconds that the job may take; None for no limit.
+        silent: Show no progress.
+    """
+    from tunebench.execution.live_view import LiveView
+
+    if silent:
+        return SilentDisplay()
+    moves = sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+    return LiveView(budget=budget) if moves else PlainDisplay()
 
 
 def describe(progress: Progress, *, short: bool = False) -> str:

@@ -42,6 +42,10 @@ _ARRAYS = {
 }
 
 
+class NothingHereError(StoreError):
+    """A folder holds nothing of a run."""
+
+
 @dataclass
 class Contents:
     """Everything a folder tells; what it does not hold is None or empty.
@@ -162,7 +166,7 @@ def read_folder(path: Path) -> Contents:
             raise StoreError("The file is not text in UTF-8.", value=f"{file}: {error}") from None
     if found.log is None and not found.metrics and not found.has_predictions:
         noted = "".join(f"\n           {sentence}" for sentence in found.notes.sentences)
-        raise StoreError(
+        raise NothingHereError(
             f"This folder holds no files of a Trainer script: {path}{noted}",
             allowed=f"trainer_state.json, log_history.json, {', '.join(_METRICS)}, or labels and predictions in "
             "an .npz file",
