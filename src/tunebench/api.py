@@ -12,9 +12,11 @@ from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.data.reference import DataConfig
 from tunebench.errors import StoreError
+from tunebench.execution.looks import note_reading
 from tunebench.execution.study import StudyResult, audit_data, run_with
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
+from tunebench.study.looks import stages_of
 
 if TYPE_CHECKING:
     from tunebench.data.audit import Audit
@@ -105,10 +107,11 @@ def dry_run_rows(
         measure=measure,
         on_progress=tell,
     )
-    return [_planned_row(run, plan.estimates[run.spec.run_id]) for run in plan.runs]
+    return [_planned_row(study, run, plan.estimates[run.spec.run_id]) for run in plan.runs]
 
 
-def _planned_row(run: PlannedRun, estimate: Estimate) -> dict[str, Any]:
+def _planned_row(study: StudyConfig, run: PlannedRun, estimate: Estimate) -> dict[str, Any]:
+    stages = enumerate(stages_of(study), 1)
     return {
         "run_id": run.spec.run_id,
         "strategy": run.spec.label,
@@ -120,6 +123,7 @@ def _planned_row(run: PlannedRun, estimate: Estimate) -> dict[str, Any]:
         "truncation": run.spec.truncation,
         **vars(estimate),
         "left_out": run.left_out,
+        "look": next(number for number, last in stages if run.spec.seed in study.seeds[:last]),
     }
 
 
@@ -128,7 +132,7 @@ def run_suite(
     folder: Path | str,
     *,
     execution: Execution | None = None,
-    display: Display | None = None,
+    display: JobDisplay | None = None,
     budget_seconds: float | None = None,
     measure: bool = True,
     unlock_test: bool = False,
@@ -188,7 +192,7 @@ def dry_run_suite(
 
     request = Request(execution=execution, budget_seconds=budget_seconds, measure=measure, tell=tell)
     return [
-        {"data_set": one.name, **_planned_row(run, one.estimates[run.spec.run_id])}
+        {"data_set": one.name, **_planned_row(one.study, run, one.estimates[run.spec.run_id])}
         for one in plan_suite(suite, folder, request)
         for run in one.runs
     ]
@@ -227,7 +231,9 @@ def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:
         folder: The study's folder.
         run_figures: Draw missing figures of single runs; by default if there are few runs.
     """
-    return _write_report(load_comparison(folder), folder, run_figures=run_figures)
+    comparison = load_comparison(folder)
+    note_reading(comparison, folder)
+    return _write_report(comparison, folder, run_figures=run_figures)
 
 
 def compare_studies(folders: Sequence[Path], out: Path) -> Path:

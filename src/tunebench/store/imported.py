@@ -262,6 +262,7 @@ class ImportedStudy(Frozen):
     reference: Literal["paper"] | None = None
     margin: float = Field(default=0.5, gt=0)
     pairs: tuple[tuple[str, str], ...] | None = None
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
 
 
 class Provenance(BaseModel):
