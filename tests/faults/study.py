@@ -23,33 +23,40 @@ STRATEGIES: dict[str, Any] = {
     "full": {"learning_rate": 3e-3},
     "lora": {"placement": "attention", "rank": 4, "learning_rate": 5e-3, "dropout": 0.1},
 }
+_WORDS = "the film was a story of two men in paris who met again after many years".split()
+_DIGITS = [mark + digit for mark in ("", "##") for digit in "0123456789"]
+_VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "great", "awful", *_WORDS, *_DIGITS]
 
 
-def make(folder: Path, **changes: Any) -> Path:
+def make(folder: Path, *, small: bool = False, **changes: Any) -> Path:
     """Write model, texts and ``study.yaml`` into a folder, and return the study's path.
 
     Args:
         folder: Where.
+        small: Give the model a vocabulary of these texts alone, which makes all its files small.
         changes: Keys of the study to set.
     """
     import torch
-    from transformers import AutoModelForSequenceClassification, BertConfig
+    from transformers import AutoModelForSequenceClassification, BertConfig, BertTokenizer
 
     from tunebench.models.loading import model_folder
 
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    config = BertConfig(vocab_size=30522, **sizes)
+    config = BertConfig(vocab_size=len(_VOCABULARY) if small else 30522, **sizes)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder / "model")
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
-        shutil.copy(model_folder("minilm") / name, folder / "model" / name)
+    if small:
+        (folder / "model" / "vocab.txt").write_text("\n".join(_VOCABULARY) + "\n")
+        BertTokenizer(str(folder / "model" / "vocab.txt")).save_pretrained(folder / "model")
+    else:
+        for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+            shutil.copy(model_folder("minilm") / name, folder / "model" / name)
     generator = np.random.default_rng(0)
-    filler = "the film was a story of two men in paris who met again after many years".split()
     for name, count in (("train", 80), ("test", 30)):
         lines = ["text,label"]
         for i in range(count):
-            words = [*generator.choice(filler, size=generator.integers(4, 12)), "great" if i % 2 else "awful"]
+            words = [*generator.choice(_WORDS, size=generator.integers(4, 12)), "great" if i % 2 else "awful"]
             lines.append(f"{' '.join(words)} {i},{'pos' if i % 2 else 'neg'}")
         (folder / "data").mkdir(exist_ok=True)
         (folder / "data" / f"{name}.csv").write_text("\n".join(lines) + "\n")
@@ -99,16 +106,18 @@ def results(out: Path) -> dict[str, dict[str, Any]]:
     for planned in store.planned():
         folder = store.run_folder(planned.spec.run_id)
         record = folder.read()
-        if record is None or record.status != "complete":
+        if record is None or record.status not in ("complete", "pruned"):
             continue
         folder.verify(record)
-        stored = folder.read_predictions()
+        stored = folder.read_predictions() if folder.has_predictions(record) else {}
         raw = record.model_dump(mode="json")
         cost = raw["cost"] or {}
         found[planned.spec.run_id] = {
+            "status": raw["status"],
             "scores": raw["scores"],
+            "looks": len(raw["test_access"]),
             "selected": raw["selected"],
-            "weights": raw["files"]["weights.safetensors"]["sha256"],
+            "weights": raw["files"].get("weights.safetensors"),
             "predictions": {name: values.tobytes() for name, values in stored.items()},
             "counts": [cost.get(name) for name in ("tokens", "tokens_padded", "train_flops")],
             "losses": [
