@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, MultiLabelBinarizer
 from sklearn.utils import estimator_checks
 
 from tunebench import TextClassifier, TextRegressor
@@ -239,3 +240,26 @@ def test_numbers_are_learned_in_their_unit(lively_model: Callable[[str], Path], 
 def test_numbers_that_cannot_be_learned_are_a_value_error(y: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TextRegressor().fit(["a film", "another"], y)
+
+
+@pytest.mark.parametrize("strategy", ["full", "tfidf"])
+def test_several_labels_a_text_are_a_matrix(make: Make, strategy: str) -> None:
+    labels = [(("good",) if i % 2 else ("bad",)) + (("even",) if i % 4 < 2 else ()) for i in range(24)]
+    texts = [f"{text} {'even' if i % 4 < 2 else 'odd'}" for i, text in enumerate(X)]
+    y = MultiLabelBinarizer().fit_transform(labels)
+    model = make(strategy=strategy, learning_rate=3e-3 if strategy == "full" else None, epochs=15).fit(texts, y)
+    assert model.classes_.tolist() == [0, 1, 2]
+    shares = model.predict_proba(texts)
+    assert np.array_equal(model.predict(texts), shares > 0.5)
+    assert model.score(texts, y) == np.mean((model.predict(texts) == y).all(1)) > 0.7
+    named = make(strategy="tfidf", learning_rate=None).fit(texts, pd.DataFrame(y, columns=["bad", "even", "good"]))
+    assert named.classes_.tolist() == ["bad", "even", "good"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "y"),
+    [(TextRegressor, np.linspace(0, 1, 24)), (TextClassifier, np.eye(24, 3, dtype=int))],
+)
+def test_a_strategy_that_cannot_learn_this_is_refused_before_training(kind: type[Any], y: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"strategy='setfit' cannot learn .*; allowed: .*tfidf"):
+        kind(strategy="setfit").fit(X, y)

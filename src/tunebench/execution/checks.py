@@ -111,9 +111,8 @@ def check_task(study: StudyConfig, task: Task, classes: int) -> list[TunebenchEr
         errors += _chosen_on_validation("calibration: temperature", study, task, needs)
     for label, config in study.strategies.items():
         strategy = STRATEGIES[config.kind]
-        tasks = strategy.tasks
-        if tasks is not None and task.name not in tasks:
-            able = [name for name, found in STRATEGIES.items() if found.tasks is None or task.name in found.tasks]
+        if not strategy.learns(task):
+            able = [name for name, found in STRATEGIES.items() if found.learns(task)]
             errors.append(
                 PlanError(
                     f"Strategy {label!r} cannot learn {task.label}: {strategy.tasks_reason}.",

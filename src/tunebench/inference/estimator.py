@@ -5,23 +5,27 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from tunebench.data.text import Pair, Text
 from tunebench.errors import TunebenchError
 from tunebench.inference.estimator_inputs import (
+    check_missing,
     checked_texts,
     class_labels,
+    label_matrix,
     refuse_unloadable,
     target_numbers,
     texts_of,
 )
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.multi_label import MULTI_LABEL
 from tunebench.tasks.regression import REGRESSION
 
 if TYPE_CHECKING:
@@ -37,10 +41,6 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
         predictor_: The trained :class:`~tunebench.inference.predictor.Predictor`.
         record_: The :class:`~tunebench.store.record.RunRecord` of the training.
     """
-
-    _task: ClassVar[Task]
-    #: What selects a checkpoint where there is a validation part.
-    _metric: ClassVar[str]
 
     def __init__(
         self,
@@ -70,10 +70,11 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
         self.threads = threads
         self.random_state = random_state
 
-    def _fit(self, dataset: TextDataset) -> None:
-        """Train on a data set of these texts."""
+    def _fit(self, dataset: TextDataset, metric: str) -> None:
+        """Train on a data set of these texts; the metric selects a checkpoint where there is a validation part."""
+        refuse_unloadable(self.strategy, dataset.task, pairs=dataset.inputs is not None)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        spec = self._spec(dataset, seed)
+        spec = self._spec(dataset, seed, metric)
         with tempfile.TemporaryDirectory(prefix="tunebench-") as place:
             self.record_, self.predictor_ = self._train(spec, dataset, Path(place))
 
@@ -85,7 +86,7 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
         except TunebenchError as error:
             raise ValueError(str(error)) from None
 
-    def _spec(self, dataset: TextDataset, seed: int) -> RunSpec:
+    def _spec(self, dataset: TextDataset, seed: int, metric: str) -> RunSpec:
         """Resolve the parameters as a study of one run would be."""
         from pydantic import ValidationError
 
@@ -107,7 +108,7 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
                     "seeds": [seed],
                     "selection": "validation" if self.validation_fraction else "last",
                     "validation_fraction": self.validation_fraction,
-                    "metric": self._metric,
+                    "metric": metric,
                     "epochs": self.epochs,
                     "batch_size": self.batch_size,
                     "max_length": self.max_length,
@@ -134,7 +135,7 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
             test_examples=len(dataset.test),
             precision={"fast": native, "reference": "fp32"},
             base_head=base.use_of_head(keep=False, label_names=dataset.label_names),
-            task=self._task.name,
+            task=dataset.task.name,
         )
         return spec
 
@@ -197,20 +198,25 @@ class TextClassifier(ClassifierMixin, _TextEstimator):  # type: ignore[misc]
             new one at each fit.
 
     Attributes:
-        classes_: The labels of ``y``, sorted.
+        classes_: The labels of ``y``, sorted; of a matrix, the numbers or names of its columns.
+        task_: What was learned: one label a text, or several.
         predictor_: The trained :class:`~tunebench.inference.predictor.Predictor`.
         record_: The :class:`~tunebench.store.record.RunRecord` of the training; its test scores mean nothing.
     """
 
-    _task: ClassVar[Task] = CLASSIFICATION
-    _metric: ClassVar[str] = CLASSIFICATION.default_metric
+    def __sklearn_tags__(self) -> Any:
+        """Say that several labels a text can be learned."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
     def fit(self, X: Sequence[Text], y: Sequence[Any]) -> TextClassifier:
         """Train.
 
         Args:
             X: Texts, or pairs of texts, none of them blank.
-            y: One label per text; two classes or more.
+            y: One label per text, of two classes or more. For several labels a text, a 0/1 matrix
+                ``(texts, labels)``, as scikit-learn's ``MultiLabelBinarizer`` makes it.
 
         Returns:
             The estimator itself.
@@ -220,28 +226,39 @@ class TextClassifier(ClassifierMixin, _TextEstimator):  # type: ignore[misc]
             TunebenchError: The encoder cannot be found or adapted.
         """
         texts = checked_texts(X)
-        labels, classes = class_labels(y, len(texts))
-        refuse_unloadable(self.strategy, pairs=not isinstance(texts[0], str))
-        # The first text of each class.
-        tested = np.array([int(np.argmax(labels == i)) for i in range(len(classes))])
-        self._fit(_dataset(texts, labels, tuple(map(str, classes)), tested, self._task))
-        self.classes_ = classes
+        check_missing(y)
+        if type_of_target(y) == "multilabel-indicator":
+            task: Task = MULTI_LABEL
+            labels, classes = label_matrix(y, len(texts))
+            tested = np.arange(min(2, len(texts)))
+        else:
+            task = CLASSIFICATION
+            labels, classes = class_labels(y, len(texts))
+            # The first text of each class.
+            tested = np.array([int(np.argmax(labels == i)) for i in range(len(classes))])
+        self._fit(_dataset(texts, labels, tuple(map(str, classes)), tested, task), task.default_metric)
+        self.task_, self.classes_ = task, classes
         return self
 
     def predict(self, X: Sequence[Text]) -> np.ndarray:
         """Return the most likely class of each text, of shape ``(texts,)`` and the type of ``y``.
 
+        Where the classifier was fitted on several labels a text, return a 0/1 matrix ``(texts, labels)``: a label
+        is given where its probability is above 0.5.
+
         Raises:
             NotFittedError: :meth:`fit` has not been called.
             ValueError: A text is not a string, or not valid Unicode; or it is a pair, or none, unlike in training.
         """
-        best = CLASSIFICATION.outputs.predicted(self._logits(X))
-        found: np.ndarray = self.classes_[best]
+        logits = self._logits(X)
+        predicted = self.task_.outputs.predicted(logits)
+        found: np.ndarray = self.classes_[predicted] if self.task_.exclusive else predicted.astype(np.int64)
         return found
 
     def predict_proba(self, X: Sequence[Text]) -> np.ndarray:
         """Return probabilities, float32 ``(texts, classes)``, in the order of ``classes_``; see :meth:`predict`."""
-        return CLASSIFICATION.outputs.probabilities(self._logits(X))
+        logits = self._logits(X)
+        return self.task_.outputs.probabilities(logits)
 
 
 class TextRegressor(RegressorMixin, _TextEstimator):  # type: ignore[misc]
@@ -254,9 +271,6 @@ class TextRegressor(RegressorMixin, _TextEstimator):  # type: ignore[misc]
         predictor_: The trained :class:`~tunebench.inference.predictor.Predictor`.
         record_: The :class:`~tunebench.store.record.RunRecord` of the training; its test scores mean nothing.
     """
-
-    _task: ClassVar[Task] = REGRESSION
-    _metric: ClassVar[str] = REGRESSION.loss
 
     def fit(self, X: Sequence[Text], y: Sequence[float]) -> TextRegressor:
         """Train.
@@ -274,8 +288,7 @@ class TextRegressor(RegressorMixin, _TextEstimator):  # type: ignore[misc]
         """
         texts = checked_texts(X)
         numbers = target_numbers(y, len(texts))
-        refuse_unloadable(self.strategy, pairs=not isinstance(texts[0], str))
-        self._fit(_dataset(texts, numbers, ("y",), np.arange(min(2, len(texts))), self._task))
+        self._fit(_dataset(texts, numbers, ("y",), np.arange(min(2, len(texts))), REGRESSION), REGRESSION.loss)
         return self
 
     def predict(self, X: Sequence[Text]) -> np.ndarray:

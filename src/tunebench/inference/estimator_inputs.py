@@ -11,10 +11,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from tunebench.data.numbers import LARGEST, as_number
 from tunebench.data.text import Text, as_text, by_side, together
 from tunebench.errors import TunebenchError
+from tunebench.tasks.base import Task
 
 
-def refuse_unloadable(name: str, *, pairs: bool) -> None:
-    """Refuse, before anything is trained, a strategy whose models cannot be loaded, or cannot read these texts."""
+def refuse_unloadable(name: str, task: Task, *, pairs: bool) -> None:
+    """Refuse, before training, a strategy that cannot learn the task, read such texts, or be loaded afterwards."""
     from tunebench.strategies import STRATEGIES
 
     strategy = STRATEGIES.get(name)
@@ -25,6 +26,9 @@ def refuse_unloadable(name: str, *, pairs: bool) -> None:
         raise ValueError(
             f"strategy={name!r} reads single texts, and X holds pairs; put the two texts into one string"
         )
+    if strategy is not None and not strategy.learns(task):
+        able = ", ".join(sorted(name for name, known in STRATEGIES.items() if known.learns(task)))
+        raise ValueError(f"strategy={name!r} cannot learn {task.label}: {strategy.tasks_reason}; allowed: {able}")
 
 
 def texts_of(X: Any) -> list[Text]:
@@ -69,7 +73,6 @@ def checked_texts(X: Any) -> list[Text]:
 
 def class_labels(y: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return labels as indices, and the sorted classes."""
-    _check_missing(y)
     check_classification_targets(y)
     classes, labels = np.unique(_of_length(y, count), return_inverse=True)
     if len(classes) < 2:
@@ -77,9 +80,20 @@ def class_labels(y: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     return labels.astype(np.int64), classes
 
 
+def label_matrix(y: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return several labels a text as a 0/1 matrix, and the names of its columns, or their numbers."""
+    columns = getattr(y, "columns", None)
+    values = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
+    _check_length(values, count)
+    if not np.isin(values, (0, 1)).all():
+        raise ValueError("y is a matrix whose values are not all 0 or 1")
+    classes = np.arange(values.shape[1]) if columns is None else np.asarray(columns)
+    return values.astype(np.int8), classes
+
+
 def target_numbers(y: Any, count: int) -> np.ndarray:
     """Return numbers as doubles."""
-    _check_missing(y)
+    check_missing(y)
     values = _of_length(y, count)
     found = [as_number(value) for value in values.tolist()]
     odd = [place for place, number in enumerate(found) if number is None or isinstance(values[place], str)]
@@ -97,12 +111,16 @@ def _of_length(y: Any, count: int) -> np.ndarray:
     values = np.asarray(y)
     if values.ndim != 1:
         raise ValueError(f"y should be a 1d array, got an array of shape {values.shape}")
-    if len(values) != count:
-        raise ValueError(f"Found input variables with inconsistent numbers of samples: {count} and {len(values)}")
+    _check_length(values, count)
     return values
 
 
-def _check_missing(y: Any) -> None:
+def _check_length(values: np.ndarray, count: int) -> None:
+    if len(values) != count:
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: {count} and {len(values)}")
+
+
+def check_missing(y: Any) -> None:
     """Refuse a missing y, and values that are None, NaN or another one that pandas takes for missing."""
     import pandas as pd
 

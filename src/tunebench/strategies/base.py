@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tunebench.models.architectures import Architecture
     from tunebench.recipe import Recipe
+    from tunebench.tasks.base import Task
 
 
 #: Settings of a whole study that reach only strategies which train step by step, as the Trainer does.
@@ -131,6 +132,10 @@ class Strategy(ABC):
             f"{before}max_length {recipe.max_length} need {needed} positions, "
             f"and the model has {architecture.positions}"
         )
+
+    def learns(self, task: Task) -> bool:
+        """Return whether it can learn a task; :attr:`tasks_reason` says why not."""
+        return self.tasks is None or task.name in self.tasks
 
     def virtual_tokens(self, params: Mapping[str, Any]) -> int:
         """Return how many positions are taken before a text's own tokens.

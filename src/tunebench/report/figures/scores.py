@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
@@ -231,6 +232,15 @@ class _Points:
         return None if self.interval is None else (self.interval.low * self.per, self.interval.high * self.per)
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """What a figure by size shows: points, published values, and what a log axis leaves out."""
+
+    points: list[_Points] = field(default_factory=list)
+    published: list[dict[str, Any]] = field(default_factory=list)
+    zero: list[str] = field(default_factory=list)
+
+
 def _by_size(
     comparison: Comparison,
     summarise: Callable[[Configuration], _Points | None],
@@ -239,82 +249,100 @@ def _by_size(
     *,
     log: bool,
 ) -> Figure:
+    """Draw values against training size; ``published_as`` is the column of the published ones."""
     figure = new_figure(8.2, 4.4)
     axes = figure.subplots()
-    look_of = styles(comparison.labels)
-    position = {size: i for i, size in enumerate(comparison.sizes)}
+    drawn = _Drawn()
     step = min(0.08, 0.5 / len(comparison.labels))
-    published: list[dict[str, Any]] = []
-    zero: list[str] = []
-    shown: list[_Points] = []
     for index, label in enumerate(comparison.labels):
-        style = look_of[label]
         shift = step * (index - (len(comparison.labels) - 1) / 2)
-        path = []
-        for config in configs_shown(comparison, label):
-            found = summarise(config)
-            if found is None:
-                continue
-            if log and found.middle <= 0:
-                zero.append(f"{label} at {config.train_size:,}")
-                continue
-            x = position[config.train_size] + shift
-            path.append((x, found.middle))
-            shown.append(found)
-            if not single_line(comparison, label):
-                words = learning_rate(config.learning_rate)
-                axes.annotate(words, path[-1], (7, 0), textcoords="offset points", va="center", fontsize=8)
-            values = found.seeds.values
-            if len(values) > 1:
-                axes.plot([x] * len(values), values, ls="", marker=".", ms=4, color=style.color, alpha=0.6)
-            if found.ends is not None:
-                bar = [[found.middle - found.ends[0]], [found.ends[1] - found.middle]]
-                axes.errorbar(x, found.middle, bar, color=style.color, capsize=2.5, lw=1, alpha=0.8)
-            for report in (one for one in _published(comparison, config) if published_as in one):
-                hollow: dict[str, Any] = {
-                    "ls": "",
-                    "marker": style.marker,
-                    "mfc": "none",
-                    "mec": style.color,
-                    "ms": 9,
-                }
-                axes.plot([x], [report[published_as]], **hollow, zorder=4)
-                published.append(report)
-        if path:
-            dashes = style.dashes if single_line(comparison, label) else ""
-            axes.plot(*zip(*path, strict=True), color=style.color, marker=style.marker, ls=dashes)
-    axes.xaxis.set_major_locator(FixedLocator(list(position.values())))
-    axes.set_xticks(list(position.values()), [f"{size:,}" for size in position])
-    axes.set_xlim(-0.5, len(position) - 0.5)
+        _draw_strategy(axes, comparison, label, summarise, published_as, drawn, shift=shift, log=log)
+    axes.xaxis.set_major_locator(FixedLocator(list(range(len(comparison.sizes)))))
+    axes.set_xticks(list(range(len(comparison.sizes))), [f"{size:,}" for size in comparison.sizes])
+    axes.set_xlim(-0.5, len(comparison.sizes) - 0.5)
     axes.set_xlabel("Training size (examples)")
     axes.set_ylabel(ylabel)
     if not axes.lines:
-        say_nothing_to_show(axes, *(["every score is 0"] if zero else []))
+        say_nothing_to_show(axes, *(["every score is 0"] if drawn.zero else []))
     elif log:
         # A bar may reach to 0 and below, where a log axis ends.
-        middles = [found.middle for found in shown]
+        middles = [found.middle for found in drawn.points]
         axes.set_yscale("log")
         axes.set_ylim(min(middles) / 1.6, max(middles) * 1.6)
         plain_log_ticks(axes.yaxis)
     else:
-        marks = [value for found in shown for value in (found.middle, *found.seeds.values)]
-        marks += [report[published_as] for report in published]
-        axes.set_ylim(domain(marks, [found.ends for found in shown if found.ends is not None]))
-    joined = {label: single_line(comparison, label) for label in comparison.labels}
-    entries = [look_of[label].line(label, **({} if joined[label] else {"ls": ""})) for label in comparison.labels]
-    if published:
-        whose = comparison.publication
-        entries += [BLANK, Line2D([], [], ls="", marker="o", mfc="none", mec=GREY, ms=8, label=f"{whose}: hollow")]
-    notes = [BARS] if any(found.ends is not None for found in shown) else []
+        marks = [value for found in drawn.points for value in (found.middle, *found.seeds.values)]
+        marks += [report[published_as] for report in drawn.published]
+        axes.set_ylim(domain(marks, [found.ends for found in drawn.points if found.ends is not None]))
+    return finished(figure, comparison, _entries(comparison, drawn), _notes(comparison, drawn))
+
+
+def _draw_strategy(
+    axes: Axes,
+    comparison: Comparison,
+    label: str,
+    summarise: Callable[[Configuration], _Points | None],
+    published_as: str,
+    drawn: _Drawn,
+    *,
+    shift: float,
+    log: bool,
+) -> None:
+    """Draw one strategy at all sizes: a line of means, their bars, single seeds, and published values hollow."""
+    style = styles(comparison.labels)[label]
+    joined = single_line(comparison, label)
+    path = []
+    for config in configs_shown(comparison, label):
+        found = summarise(config)
+        if found is None:
+            continue
+        if log and found.middle <= 0:
+            drawn.zero.append(f"{label} at {config.train_size:,}")
+            continue
+        x = comparison.sizes.index(config.train_size) + shift
+        path.append((x, found.middle))
+        drawn.points.append(found)
+        if not joined:
+            words = learning_rate(config.learning_rate)
+            axes.annotate(words, path[-1], (7, 0), textcoords="offset points", va="center", fontsize=8)
+        values = found.seeds.values
+        if len(values) > 1:
+            axes.plot([x] * len(values), values, ls="", marker=".", ms=4, color=style.color, alpha=0.6)
+        if found.ends is not None:
+            bar = [[found.middle - found.ends[0]], [found.ends[1] - found.middle]]
+            axes.errorbar(x, found.middle, bar, color=style.color, capsize=2.5, lw=1, alpha=0.8)
+        for report in (one for one in _published(comparison, config) if published_as in one):
+            hollow: dict[str, Any] = {"marker": style.marker, "mfc": "none", "mec": style.color, "ms": 9}
+            axes.plot([x], [report[published_as]], ls="", **hollow, zorder=4)
+            drawn.published.append(report)
+    if path:
+        dashes = style.dashes if joined else ""
+        axes.plot(*zip(*path, strict=True), color=style.color, marker=style.marker, ls=dashes)
+
+
+def _entries(comparison: Comparison, drawn: _Drawn) -> list[Line2D]:
+    """Return the legend of a figure by size."""
+    look_of = styles(comparison.labels)
+    unjoined = {label: {} if single_line(comparison, label) else {"ls": ""} for label in comparison.labels}
+    entries = [look_of[label].line(label, **unjoined[label]) for label in comparison.labels]
+    if drawn.published:
+        words = f"{comparison.publication}: hollow"
+        entries += [BLANK, Line2D([], [], ls="", marker="o", mfc="none", mec=GREY, ms=8, label=words)]
+    return entries
+
+
+def _notes(comparison: Comparison, drawn: _Drawn) -> list[str]:
+    """Return what explains the marks of a figure by size."""
+    notes = [BARS] if any(found.ends is not None for found in drawn.points) else []
     notes += ["Dots: single seeds."] if _several_seeds(comparison) else []
     notes += _all_rates(comparison)
-    if zero:
-        notes.append(f"Not shown, for a log axis has no 0: {', '.join(zero)}.")
-    if any(report["differs"] for report in published):
+    if drawn.zero:
+        notes.append(f"Not shown, for a log axis has no 0: {', '.join(drawn.zero)}.")
+    if any(report["differs"] for report in drawn.published):
         notes.append(
             "The published runs share the recipe, not the protocol: the table of scores says what differs."
         )
-    return finished(figure, comparison, entries, notes)
+    return notes
 
 
 def _histories(config: Configuration) -> Iterator[tuple[list[dict[str, Any]], int]]:

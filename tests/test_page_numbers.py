@@ -1,0 +1,55 @@
+"""Intervals that pages quote are those of the committed studies, as computed today."""
+
+from __future__ import annotations
+
+import re
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+from tunebench.analysis.evidence import POINTS, collect
+from tunebench.analysis.load import load_comparison
+from tunebench.analysis.pairs import difference_of
+from tunebench.stats import equivalence
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = ["findings.md", "paper.md", "speed.md", "design/engine.md", "../README.md"]
+#: Studies whose pairs a page compares one by one, at 90 %; their reports have them corrected for all pairs.
+ONE_BY_ONE = ["methods", "without-regret"]
+INTERVAL = re.compile(r"\[([+-]?\d+\.\d+),\s+([+-]?\d+\.\d+)\]")
+
+
+def quoted(text: str) -> set[tuple[str, str]]:
+    found = INTERVAL.findall(text.replace("\\[", "[").replace("\\]", "]"))
+    return {(str(low), str(high)) for low, high in found}
+
+
+def mirrored(intervals: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """The same differences, taken the other way round."""
+    swap = str.maketrans("+-", "-+")
+    return {(high.translate(swap), low.translate(swap)) for low, high in intervals if low[0] in "+-"}
+
+
+def one_by_one(study: str) -> set[tuple[str, str]]:
+    comparison = load_comparison(DOCS / "results" / study)
+    found = set()
+    for first, second in permutations(collect(comparison), 2):
+        difference = difference_of(first, second)
+        interval = equivalence(difference, margin=0.005, p_value=difference.p_value, comparisons=1).interval
+        found.add((f"{interval.low * POINTS:+.2f}", f"{interval.high * POINTS:+.2f}"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def computed() -> set[tuple[str, str]]:
+    reports = [path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("results/*/report.md"))]
+    found = set().union(*map(quoted, reports))
+    return found | mirrored(found) | set().union(*map(one_by_one, ONE_BY_ONE))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_intervals_of_a_page_are_those_of_a_study(page: str, computed: set[tuple[str, str]]) -> None:
+    intervals = quoted((DOCS / page).read_text(encoding="utf-8"))
+    assert intervals
+    assert intervals - computed == set()
