@@ -16,16 +16,19 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from multiprocessing import forkserver, popen_forkserver
+from multiprocessing import connection, forkserver, popen_forkserver, resource_tracker
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import psutil
+
+from faults import study
 
 #: Seconds after which a study that should end by itself hangs, and those its children have to end after it.
 LIMIT, FAREWELL = 900.0, 120.0
@@ -150,14 +153,32 @@ def warm_up(modules: Iterable[str]) -> None:
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)  # before the forks: a pool of threads does not survive one
-    known = []
     for name in modules:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
-            known.append(name)
-    multiprocessing.set_forkserver_preload([*known, "faults.hurried"])
-    forkserver.ensure_running()
+    study.often()
     gc.freeze()  # what is imported is never garbage: a collection need not look at it
+    _serve_forks()
+
+
+def _serve_forks() -> None:
+    """Start a fork server that is itself a fork of this process, so that it need not import anything again."""
+    server: Any = forkserver._forkserver
+    resource_tracker.ensure_running()
+    listener, (alive, ours) = socket.socket(socket.AF_UNIX), os.pipe()
+    address = connection.arbitrary_address("AF_UNIX")  # type: ignore[attr-defined]
+    listener.bind(address)
+    listener.listen()
+    pid = os.fork()
+    if not pid:
+        os.close(ours)
+        try:
+            forkserver.main(listener.fileno(), alive, [])  # never returns
+        finally:
+            os._exit(1)
+    os.close(alive)
+    listener.close()
+    server._forkserver_address, server._forkserver_alive_fd, server._forkserver_pid = address, ours, pid
 
 
 def loaded_modules(path: Path) -> list[str]:

@@ -63,6 +63,17 @@ class Target:
         found = [bytes([number, 0]) + content for number, content in enumerate(self._contents)]
         return [*found, *(bytes([number, 2, *range(number, 40)]) for number in range(len(self.files)))]
 
+    def refusal(self) -> str | None:
+        """Read the folder as it is, and return the message with which it is refused; None where it is not."""
+        from tunebench.errors import TunebenchError
+
+        _forget()
+        try:
+            self._reader.read(self.folder)
+        except TunebenchError as error:
+            return str(error)
+        return None
+
     def read(self, data: bytes) -> str | None:
         """Damage a file as the input says, read, and return the place of a finding; its traceback is the cause."""
         choices = Choices(data)

@@ -10,8 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from faults import study as faulty
-
 #: Two learning rates a strategy: their runs are trained first, and the test part is opened for the chosen ones.
 RATES = {
     "strategies": {
@@ -21,8 +19,9 @@ RATES = {
     "train_sizes": [40],
     "selection": "validation",
     "engine": "reference",
+    "epochs": 1,
 }
-HALVING = RATES | {"search": {"method": "halving", "reduction": 2}, "seeds": [1, 2], "epochs": 4}
+HALVING = RATES | {"search": {"method": "halving", "reduction": 2}, "seeds": [1, 2], "epochs": 3}
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "one process, fast engine": Kind(60, {"engine": "fast"}),
-    "one process, reference engine": Kind(40, {"engine": "reference"}),
+    "one process, fast engine": Kind(60, {"engine": "fast", "epochs": 2}),
+    "one process, reference engine": Kind(40, {"engine": "reference", "epochs": 2}),
     "two processes started on one study": Kind(50, RATES, starts=2),
     "two workers": Kind(80, RATES, {"workers": 2}),
     "search over learning rates, test part locked": Kind(50, RATES),
@@ -70,7 +69,7 @@ KINDS: dict[str, Kind] = {
     ),
     "two processes train each run": Kind(
         50,
-        {"engine": "reference", "train_sizes": [40]},
+        {"engine": "reference", "train_sizes": [40], "epochs": 2},
         {"processes": 2},
         may_fail=True,
     ),
@@ -106,13 +105,12 @@ def job(study: Path, out: Path, kind: Kind, *, only_train: bool = False) -> Call
 
 
 def _prepare(out: Path, *, only_train: bool) -> None:
-    """Change this process: checkpoints often, no figures, and every look at a locked test part is written down."""
+    """Change this process: no figures, and every look at a locked test part is written down."""
     import tunebench.api
     from tunebench.execution import test_part
     from tunebench.store.run_folder import RunFolder
     from tunebench.training import scoring
 
-    faulty.often()
     # Figures take longer than the runs, and are made from the records whenever they are asked for.
     tunebench.api._write_report = lambda comparison, folder, **options: folder
     if only_train:

@@ -130,9 +130,14 @@ def _read_adapter(folder: Path) -> None:
 
 
 def _make_linear(folder: Path) -> None:
-    """A linear classifier."""
-    facts = {"version": 1, "features": "tfidf", "label_names": ["no", "yes"], "thresholds": None}
-    (folder / "linear.json").write_text(json.dumps(facts | {"temperature": 1.0, "terms": ["great", "awful"]}))
+    """An exported linear classifier."""
+    from tunebench.tasks.classification import CLASSIFICATION
+    from tunebench.training.linear.exports import write_linear
+    from tunebench.training.linear.logistic import stored_head
+    from tunebench.training.linear.model import LinearText
+
+    head = stored_head({"coefficients": np.array([[1.0, -1.0]]), "intercepts": np.zeros(1)}, CLASSIFICATION)
+    write_linear(LinearText(("great", "awful"), np.ones(2), head, 1), folder, ("no", "yes"), temperature=1.5)
 
 
 def _read_linear(folder: Path) -> None:
@@ -265,14 +270,17 @@ def _read_request(folder: Path) -> None:
 
 
 def _all(*calls: Callable[[], Any]) -> None:
-    """Make every call; each may refuse."""
+    """Make every call, also after one that refuses; the first refusal is raised in the end."""
     from tunebench.errors import TunebenchError
 
+    refused = []
     for call in calls:
         try:
             call()
         except TunebenchError as error:
-            str(error)
+            refused.append(error)
+    if refused:
+        raise refused[0]
 
 
 READERS: dict[str, Reader] = {
