@@ -63,6 +63,9 @@ def switched_off(values: Mapping[str, Any], model: type[BaseModel]) -> set[str]:
 #: a fitting rate, more steps changed MiniLM's scores little (docs/choose.md).
 FEW_STEPS, ENOUGH_STEPS = 100, 300
 
+#: Settings that a strategy may list for the search, beside its learning rates.
+TUNABLE = ("batch_size", "epochs", "weight_decay", "warmup_ratio")
+
 Selection = Literal["validation", "last", "test"]
 Precision = Literal["fp32", "bf16"]
 Engine = Literal["fast", "reference"]
@@ -164,6 +167,12 @@ class Recipe(Frozen):
         le=1024,
         json_schema_extra=ADDED_LATER,
         description="batches whose gradients make one optimisation step",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        json_schema_extra=ADDED_LATER,
+        description="keep only the input of each layer for the backward pass, and compute the rest again: less "
+        "memory, more time, the same result",
     )
     max_steps: int = Field(
         default=0,

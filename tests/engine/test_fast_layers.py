@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from thorough import mostly_thorough
 from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.fast import ops
@@ -350,3 +351,31 @@ def test_every_fast_family_names_modules_that_exist(tiny_model: Callable[[str], 
         layer = model.get_submodule(architecture.layers)[0]  # type: ignore[index]
         for field in ("query", "key", "value", "attention_output", "attention_norm", "up", "down", "output_norm"):
             assert isinstance(layer.get_submodule(getattr(names, field)), torch.nn.Module)
+
+
+@pytest.mark.parametrize("family", mostly_thorough(FAMILIES, keep=lambda family: family == "distilbert"))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_recomputed_layers_give_the_same_gradients_and_keep_less(
+    tiny_model: Callable[[str], Path], family: str, dtype: torch.dtype
+) -> None:
+    found = []
+    for recomputes in (False, True):
+        model, architecture = build(tiny_model(family), "lora everywhere", dropout=True)
+        fast = FastEncoder(model, architecture, seed=4, dtype=dtype, recomputes=recomputes)
+        fast.start_step(7)
+        kept = [0]
+
+        def keep(tensor: torch.Tensor, kept: list[int] = kept) -> torch.Tensor:
+            kept[0] += tensor.numel() * tensor.element_size()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = model(**batch()).loss
+        loss.backward()
+        # The next batch of the step draws other masks, the same ones with and without.
+        after, _ = fast.masks.keep((64,), 0.5)
+        found.append((loss, gradients(model), after, kept[0]))
+    (loss, wanted, stream, everything), (again, same, went_on, little) = found
+    assert torch.equal(loss, again) and torch.equal(stream, went_on)
+    assert wanted.keys() == same.keys() and all(torch.equal(wanted[name], same[name]) for name in wanted)
+    assert little < everything / 2

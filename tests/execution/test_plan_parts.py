@@ -233,3 +233,40 @@ def test_runs_select_on_the_own_part_and_everything_says_so(model: str, tmp_path
     assert all("validation part that the data brings" in notes for notes in tables.values())
     again = study_of(comparison)
     assert again is not None and again.data.validation == "own" and again.validation_fraction is None
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("texts", [10, 14, 40])
+def test_a_plan_says_when_macro_f1_rests_on_few_texts(tmp_path: Path, model: str, texts: int) -> None:
+    source = write(tmp_path / "data", train=60, test=texts)
+    _, told = plan(model, source, train_sizes=[40])
+    count = texts // 2
+    if count >= 10:
+        assert "macro F1 counts every class alike" not in told
+        return
+    assert f"fewer than 10 texts of 0 ({count}), 1 ({count})" in told
+
+    # As far as one more right text can move the F1 of a class, whatever is right and wrong already.
+    def f1(right: int, wrong: int) -> float:
+        return 2 * right / (right + wrong + count)
+
+    most = max(f1(right + 1, wrong) - f1(right, wrong) for right in range(count) for wrong in range(5))
+    assert f"move macro F1 by up to {100 * most / 2:.1f} points" in told
+    assert "macro F1 counts" not in plan(model, source, train_sizes=[40], metric="accuracy")[1]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_margin_is_in_points_or_in_the_unit_of_the_metric(tmp_path: Path, model: str) -> None:
+    folder = tmp_path / "numbers"
+    folder.mkdir()
+    for part, count in {"train": 120, "test": 20}.items():
+        rows = [{"text": f"{part} {i}", "label": 1000.5 * i} for i in range(count)]
+        (folder / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, told = plan(model, str(folder), train_sizes=[100], metric="mae", margin=500_000)
+    assert "differ by less than 5000 target units (margin: 500000, in hundredths)" in told
+    classes = write(tmp_path / "classes", train=60, test=20)
+    for data, size, metric in ((str(folder), 100, "spearman"), (classes, 40, "macro_f1")):
+        assert "differ by less than" not in plan(model, data, train_sizes=[size], metric=metric)[1]
+        with pytest.raises(TunebenchError, match="The margin is out of range") as raised:
+            plan(model, data, train_sizes=[size], metric=metric, margin=101)
+        assert "above 0, up to 100" in str(raised.value)

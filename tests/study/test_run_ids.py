@@ -42,6 +42,7 @@ OTHER: dict[str, Any] = {
     "focal_gamma": 2.0,
     "oversampling": True,
     "gradient_accumulation": 2,
+    "gradient_checkpointing": True,
     "max_steps": 50,
     "warmup_steps": 5,
     "restarts": 3,

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from thorough import mostly_thorough
 from tunebench.errors import TunebenchError
-from tunebench.execution.checks import check_processes
 from tunebench.execution.plan import make_plan
 from tunebench.machine.settings import Execution
 from tunebench.store.record import RunRecord
@@ -159,11 +159,41 @@ def test_settings_that_contradict_each_other_have_a_message(settings: tuple[str,
         load_study("quickstart", overrides=settings)
 
 
+@pytest.mark.parametrize(
+    ("family", "engine", "kind"),
+    mostly_thorough(
+        [
+            ("distilbert", "fast", "lora"),
+            ("bert", "reference", "full"),
+            ("bert", "fast", "full"),
+            ("modernbert", "fast", "full"),
+        ],
+        keep=lambda case: case[2] == "lora" or case[1] == "reference",
+    ),
+)
+def test_gradient_checkpointing_gives_the_same_result_with_dropout(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, family: str, engine: str, kind: str
+) -> None:
+    found = []
+    for recomputed in (False, True):
+        changes = {"engine": engine, "gradient_checkpointing": recomputed, "train_sizes": [60], "batch_size": 16}
+        study = config(tiny_model(family), reviews, strategies={kind: {"learning_rate": 1e-3}}, **changes)
+        found.append(trained(study, tmp_path))
+    (plain, kept, _), (again, folder, _) = found
+    assert plain.run_id != again.run_id
+    losses = [[entry["loss"] for entry in record.log_history if "loss" in entry] for record in (plain, again)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+    first, second = (folder.read_predictions()["logits"] for folder in (kept, folder))
+    np.testing.assert_allclose(first, second, atol=1e-5)
+    # The record says which layers computed again, and counts it.
+    assert plain.cost and again.cost and plain.cost.train_flops and again.cost.train_flops
+    assert 1.1 < again.cost.train_flops / plain.cost.train_flops < 1.5
+    said = again.environment.machine["gradient_checkpointing"]
+    assert said == ("fast layers" if again.environment.machine["fast_layers"] else "Transformers' layers")
+    assert "gradient_checkpointing" not in plain.environment.machine
+
+
 def test_what_is_not_there_is_refused_with_its_reason(tiny_model: Callable[[str], Path], reviews: Path) -> None:
     if importlib.util.find_spec("bitsandbytes") is None:
         with pytest.raises(TunebenchError, match="lion comes from bitsandbytes, which is not installed"):
             make_plan(config(tiny_model("distilbert"), reviews, optimizer="lion"), execution=CPU, measure=False)
-    study = config(tiny_model("distilbert"), reviews, gradient_accumulation=2)
-    (run,) = make_plan(study, execution=CPU, measure=False).runs
-    with pytest.raises(TunebenchError, match="they do not accumulate gradients"):
-        check_processes([run.spec], 2, "cpu")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunebench.analysis.published import reference
 from tunebench.errors import StoreError
+from tunebench.formatting import learning_rate
 from tunebench.models.reference import ModelRef
 from tunebench.store.cell import Cell
 from tunebench.store.imported import AnyRun, ImportedData, ImportedModel, is_imported
@@ -78,6 +79,7 @@ PROTOCOL: dict[str, Callable[[AnyRun], Any]] = {
     "the draw of the test part": lambda spec: spec.test_draw,
     "test_size": lambda spec: spec.test_size,
     "copies": lambda spec: spec.copies,
+    "folds of the cross-validation": lambda spec: spec.folds or None,
     "the data's own validation part, groups and times": lambda spec: spec.splits,
     "metric": lambda spec: spec.metric,
 }
@@ -106,17 +108,44 @@ class MeanOverSeeds:
 
 @dataclass(frozen=True)
 class Configuration:
-    """The runs of one strategy at one size and one learning rate: they differ in seed and subset draw only."""
+    """The runs of one strategy at one size and one setting: they differ in seed and subset draw only.
+
+    A setting is a learning rate, with a value of whatever else the study searches.
+    """
 
     label: str
     train_size: int
     learning_rate: float | None
     cells: tuple[Cell, ...]
+    #: What else the strategy's settings differ in.
+    tuned: tuple[str, ...] = ()
 
     @property
     def shown_learning_rate(self) -> float | None:
         """The learning rate; None where the strategy has none."""
         return self.cells[0].spec.shown_learning_rate
+
+    @property
+    def others(self) -> str | None:
+        """What is searched beside the learning rate, in words; None where nothing else is."""
+        spec = self.cells[0].spec
+        return ", ".join(f"{name.replace('_', ' ')} {getattr(spec, name):g}" for name in self.tuned) or None
+
+    @property
+    def setting(self) -> str:
+        """The learning rate and what else is searched, in words."""
+        rate = None if self.shown_learning_rate is None else learning_rate(self.shown_learning_rate)
+        return ", ".join(filter(None, [rate, self.others])) or "not known"
+
+    @property
+    def runs(self) -> tuple[Cell, ...]:
+        """Cells that are there to be scored: all but those of the folds of a cross-validation."""
+        return tuple(cell for cell in self.cells if not cell.is_fold)
+
+    @property
+    def judging(self) -> tuple[Cell, ...]:
+        """Cells whose scores on the selection split choose: those of folds, or else all."""
+        return tuple(cell for cell in self.cells if cell.is_fold) or self.cells
 
     @cached_property
     def scored(self) -> tuple[Cell, ...]:
@@ -131,7 +160,7 @@ class Configuration:
     @property
     def unscored(self) -> dict[Status, tuple[Cell, ...]]:
         """Cells without scores, by status."""
-        left = [cell for cell in self.cells if not cell.scored]
+        left = [cell for cell in self.cells if not cell.scored and not (cell.is_fold and cell.trained)]
         return {s: tuple(c for c in left if c.status == s) for s in dict.fromkeys(c.status for c in left)}
 
     @property
@@ -169,9 +198,15 @@ class Configuration:
         return MeanOverSeeds(values) if values else None
 
     def selection_scores(self) -> dict[Draw, float]:
-        """Return the score on the selection split by subset draw and seed, where there is one."""
-        found = {cell.draw: cell.row["selection_score"] for cell in self.cells if cell.trained}
-        return {draw: score for draw, score in found.items() if score is not None}
+        """Return the score on the selection split by subset draw and seed, where there is one.
+
+        Of a cross-validation it is the mean over folds, where all of them are trained.
+        """
+        found: dict[Draw, list[float | None]] = {}
+        for cell in self.judging:
+            found.setdefault(cell.draw, []).append(cell.row["selection_score"] if cell.trained else None)
+        known = {draw: [score for score in scores if score is not None] for draw, scores in found.items()}
+        return {draw: statistics.fmean(known[draw]) for draw in found if len(known[draw]) == len(found[draw])}
 
 
 @dataclass(frozen=True)
@@ -179,7 +214,7 @@ class Group:
     """All runs of one strategy at one size.
 
     Attributes:
-        configs: One a learning rate, ascending.
+        configs: One a setting, ascending by learning rate.
         selected: The configuration with the best mean selection score, see :func:`select_configuration`; None where
             nothing can choose among several.
     """
@@ -196,7 +231,7 @@ class Group:
 
     @property
     def tried(self) -> tuple[float | None, ...]:
-        """Learning rates at which a run has come to an end, ascending: what was left out was not tried."""
+        """The learning rate of each setting of which a run has come to an end, ascending."""
         return tuple(config.learning_rate for config in self.configs if config.tried)
 
     @property
@@ -206,17 +241,23 @@ class Group:
 
     @property
     def not_chosen(self) -> tuple[Cell, ...]:
-        """Cells without scores because another learning rate was chosen: no gap in the study."""
+        """Cells without scores because they only chose, or were not chosen: no gap in the study."""
         if self.selected is None:
             return ()
         others = [cell for config in self.configs if config is not self.selected for cell in config.cells]
-        return tuple(c for c in others if not c.scored and c.status in ("complete", "pruned", "pending"))
+        passed = [c for c in others if not c.scored and c.status in ("complete", "pruned", "pending")]
+        return (*(cell for cell in self.selected.cells if cell.is_fold and cell.trained), *passed)
 
     @property
     def at_edge(self) -> bool:
         """Whether the best of several rates is the smallest or largest tried: the range was too narrow."""
-        rates = self.tried
+        rates = list(dict.fromkeys(self.tried))
         return len(rates) > 1 and self.selected is not None and self.selected.learning_rate in (rates[0], rates[-1])
+
+    @property
+    def searched(self) -> str:
+        """What a search chooses among, in words."""
+        return "settings" if any(config.tuned for config in self.configs) else "learning rates"
 
 
 def states(cells: Sequence[Cell]) -> str:
@@ -226,11 +267,16 @@ def states(cells: Sequence[Cell]) -> str:
 
 
 def configurations_of(cells: Sequence[Cell]) -> tuple[Configuration, ...]:
-    """Return the runs of a strategy at a size by learning rate, ascending."""
-    rates = known_first({cell.spec.learning_rate for cell in cells})
+    """Return the runs of a strategy at a size by setting, ascending by learning rate."""
+    settings = dict.fromkeys(cell.spec.setting for cell in cells)
     label, size = cells[0].spec.label, cells[0].spec.train_size
+    rates = known_first({setting[0] for setting in settings})
+    tuned = tuple(dict.fromkeys(name for cell in cells for name in cell.spec.tuned))
     return tuple(
-        Configuration(label, size, rate, tuple(c for c in cells if c.spec.learning_rate == rate)) for rate in rates
+        Configuration(label, size, rate, tuple(c for c in cells if c.spec.setting == setting), tuned)
+        for rate in rates
+        for setting in settings
+        if setting[0] == rate
     )
 
 
@@ -240,7 +286,7 @@ def known_first(values: Iterable[Any]) -> list[Any]:
 
 
 def select_configuration(configs: Sequence[Configuration]) -> Configuration | None:
-    """Choose a learning rate by the mean score on the selection split.
+    """Choose a setting by the mean score on the selection split.
 
     A draw is a subset and a seed. Rates at which a run failed are passed over as long as another one is left:
     the mean over the draws that happened to survive would flatter them. Only draws that were planned for every
@@ -415,6 +461,11 @@ class Comparison:
         return "not known" if "not known" in found else found.pop()
 
     @property
+    def searched(self) -> str:
+        """What is searched of the strategies, in words."""
+        return "settings" if any(cell.spec.tuned for cell in self.cells) else "learning rates"
+
+    @property
     def evaluated(self) -> str:
         """What was evaluated during training, in words; nothing is said of what is not known."""
         names = {"last": "the selection split", "not known": "the evaluated split"}
@@ -471,7 +522,8 @@ def _check_recipe(group: Group) -> None:
     first, *others = [cell.spec.effective for cell in group.cells]
     for other in others:
         # That the test part is the same is checked for all runs together.
-        axes = ("seed", "subset_seed", "test_seed", "learning_rate")
+        tuned = {name for cell in group.cells for name in cell.spec.tuned}
+        axes = {"seed", "subset_seed", "test_seed", "learning_rate", "fold", *tuned}
         differ = [k for k in first | other if first.get(k) != other.get(k) and k not in axes]
         if differ:
             raise StoreError(

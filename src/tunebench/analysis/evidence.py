@@ -209,6 +209,6 @@ def undefined(comparison: Comparison) -> list[Cell]:
 
 def _one_a_seed(config: Configuration) -> list[Cell]:
     """Return the scored cells with predictions, one a seed: of its only subset draw, or else of the first."""
-    crossed = len({cell.spec.seed for cell in config.cells}) < len(config.cells)
+    crossed = len({cell.spec.seed for cell in config.runs}) < len(config.runs)
     first = config.cells[0].spec.subset_seed
     return [c for c in config.scored if c.predictions is not None and (not crossed or c.spec.subset_seed == first)]

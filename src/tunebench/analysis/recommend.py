@@ -132,10 +132,8 @@ def recommend(
     metric = comparison.measure
     if prefer not in SPENDS:
         raise ConfigError("There is no such preference.", value=prefer, allowed=", ".join(SPENDS))
-    if not 0 < margin <= 100:
-        raise ConfigError(
-            "The margin is out of range.", value=margin, allowed="points of the metric, above 0, up to 100"
-        )
+    if not metric.allows_margin(margin):
+        raise ConfigError("The margin is out of range.", value=margin, allowed=metric.margins)
     entries = _at_size(analysis.entries, size)
     ranked = sorted(entries, key=lambda entry: -metric.merit(entry.interval().estimate))
     best, others = ranked[0], ranked[1:]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunebench.analysis.comparison import Comparison, Configuration, Group
+from tunebench.analysis.comparison import Comparison, Configuration, Draw, Group
 from tunebench.store.imported import is_imported
 from tunebench.tasks.metrics import Metric
 
@@ -75,11 +75,16 @@ def _close(group: Group, metric: Metric) -> CloseChoice | None:
 def _error(chosen: Configuration, metric: Metric, gaps: np.ndarray, scores: Sequence[float]) -> float | None:
     """Return the standard error of a mean gap, of texts and seeds; None where neither is known."""
     seeds = float(gaps.std(ddof=1) / math.sqrt(len(gaps))) if len(gaps) > 1 else None
-    found = [cell.record.examples.validation for cell in chosen.cells if cell.record and cell.record.examples]
-    counts = [count for count in found if count]
+    # The folds of a cross-validation judge all texts together.
+    held_out: dict[Draw, int] = {}
+    for cell in chosen.cells:
+        if cell.record and cell.record.examples and cell.record.examples.validation:
+            held_out[cell.draw] = held_out.get(cell.draw, 0) + cell.record.examples.validation
+    counts = list(held_out.values())
     if metric.bounds != (0.0, 1.0) or not counts:
         return seeds
     score = min(max(float(np.mean(scores)), 0.0), 1.0)
-    draws = len({cell.spec.subset_seed for cell in chosen.cells[: len(gaps)]})
+    compared = list(dict.fromkeys(cell.draw for cell in chosen.cells))[: len(gaps)]
+    draws = len({subset for subset, _ in compared})
     texts = math.sqrt(2 * (1 - ALIKE) * score * (1 - score) / (min(counts) * draws))
     return math.hypot(texts, seeds or 0.0)

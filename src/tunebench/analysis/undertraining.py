@@ -14,6 +14,7 @@ from tunebench.recipe import ENOUGH_STEPS, FEW_STEPS
 from tunebench.stats import Difference
 from tunebench.store.record import RunRecord
 from tunebench.strategies import capabilities_of
+from tunebench.study.spec import RunSpec
 
 #: Shares of the loss of guessing from which on a model has learned nothing: after many steps, and after few.
 NOTHING_LEARNED, LITTLE_LEARNED = 0.9, 0.75
@@ -211,7 +212,11 @@ def _end_loss(record: RunRecord) -> float | None:
 def _best_is_last(record: RunRecord) -> bool:
     """Whether validation chose the last of several checkpoints."""
     chosen = record.selected
-    if chosen is None or chosen.by != "validation":
+    if chosen is None or chosen.by not in ("validation", "folds"):
         return False
+    if chosen.by == "folds":
+        # The run stops where the mean curve of the folds was best.
+        steps = round(chosen.step / chosen.epoch) if chosen.epoch else chosen.step
+        return isinstance(record.spec, RunSpec) and chosen.step >= record.spec.steps_at(steps)
     evaluations = logged_series(record.log_history, f"eval_{record.spec.selects_by}")
     return len(evaluations) > 1 and chosen.step == int(evaluations.steps[-1])

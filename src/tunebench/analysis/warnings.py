@@ -10,7 +10,6 @@ from tunebench.analysis.comparison import states
 from tunebench.analysis.cost_noise import shared_machine as machine_was_shared
 from tunebench.analysis.tuning import close_choices
 from tunebench.data.audit import absent_classes
-from tunebench.formatting import learning_rate
 from tunebench.recipe import Recipe
 from tunebench.store.imported import ImportedRun, is_imported
 from tunebench.study.spec import without_effect
@@ -31,6 +30,11 @@ OPTIMISTIC = "Selected on test: optimistic. The split that chose the checkpoints
 OWN_VALIDATION = (
     "Selected on the validation part that the data brings: its labels come on top of the dataset size, which holds "
     "training texts alone."
+)
+
+FOLDS = (
+    "Selected by {folds}-fold cross-validation. The scores are of runs on all texts of the dataset size, with the "
+    "learning rate and the share of steps that were best in the mean over folds."
 )
 
 UNKNOWN_SELECTION = (
@@ -129,6 +133,9 @@ def _temperature(comparison: Comparison) -> list[str]:
 
 
 def _selection(comparison: Comparison) -> list[str]:
+    folds = comparison.cells[0].spec.folds
+    if folds:
+        return [FOLDS.format(folds=folds)]
     if comparison.selection == "validation" and any(cell.spec.own_validation for cell in comparison.cells):
         return [OWN_VALIDATION]
     return {"test": [OPTIMISTIC], "not known": [UNKNOWN_SELECTION]}.get(comparison.selection, [])
@@ -165,7 +172,9 @@ def _learning_rates(comparison: Comparison) -> list[str]:
     groups = [group for group in comparison.groups() if group.configs[0].shown_learning_rate is not None]
     labels = list(dict.fromkeys(group.label for group in groups))
     lines = []
-    single = [name for name in labels if all(len(g.tried or g.configs) == 1 for g in groups if g.label == name)]
+    single = [
+        name for name in labels if all(len(set(g.tried or g.configs)) == 1 for g in groups if g.label == name)
+    ]
     if single:
         whose = "per strategy" if len(single) == len(labels) else f"for {', '.join(single)}"
         lines.append(
@@ -174,11 +183,11 @@ def _learning_rates(comparison: Comparison) -> list[str]:
     several = [group for group in groups if len(group.configs) > 1]
     if any(group.selected is not None for group in several):
         lines.append(
-            f"Where several learning rates were run, the one with the best mean {comparison.selecting.label} on "
-            f"{comparison.evaluated} is shown; the others are in the table of runs."
+            f"Where several {comparison.searched} were run, the one with the best mean "
+            f"{comparison.selecting.label} on {comparison.evaluated} is shown; the others are in the table of runs."
         )
     if any(group.selected is None and any(config.scored for config in group.configs) for group in several):
-        lines.append("Several learning rates and no selection score: all are shown, none was chosen.")
+        lines.append(f"Several {comparison.searched} and no selection score: all are shown, none was chosen.")
     edge = [f"{g.label} at {g.train_size:,}" for g in several if g.at_edge]
     if edge:
         lines.append(
@@ -190,15 +199,17 @@ def _learning_rates(comparison: Comparison) -> list[str]:
 def _close(comparison: Comparison) -> list[str]:
     """Name the choices of a rate that the selection split does not settle."""
     found = [
-        f"{one.group.label} at {one.group.train_size:,} ({learning_rate(one.runner_up.learning_rate)})"
+        f"{one.group.label} at {one.group.train_size:,} ({one.runner_up.setting})"
         for one in close_choices(comparison)
     ]
     if not found:
         return []
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    what = comparison.searched.removesuffix("s")
     return [
-        f"Another learning rate is within two standard errors of the chosen one on {comparison.evaluated}: "
-        f"{', '.join(found[:_NAMED])}{more}. No interval here holds the choice of the rate."
+        f"Another {what} is within two standard errors of the chosen one on {comparison.evaluated}: "
+        f"{', '.join(found[:_NAMED])}{more}. No interval here holds the choice of the "
+        f"{'setting' if what == 'setting' else 'rate'}."
     ]
 
 
@@ -208,7 +219,8 @@ def unequal_rates(groups: Sequence[Group]) -> list[str]:
     if len(set(tried.values())) < 2:
         return []
     counts = ", ".join(f"{label} {number}" for label, number in tried.items())
-    return [f"Strategies were tuned with unequal numbers of learning rates: {counts}."]
+    what = "settings" if any(group.searched == "settings" for group in groups) else "learning rates"
+    return [f"Strategies were tuned with unequal numbers of {what}: {counts}."]
 
 
 def _ratio(comparison: Comparison) -> list[str]:
@@ -235,6 +247,7 @@ def _ratio(comparison: Comparison) -> list[str]:
 
 def _recipes(comparison: Comparison) -> list[str]:
     axes = {"schema_version", "kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
+    axes |= {"fold"}
     # What does not reach a run is no difference of recipes.
     specs = [{**c.spec.identity, **dict.fromkeys(without_effect(c.spec.kind))} for c in comparison.cells]
     # What is not known of an imported run is no difference; _imported names it.
@@ -327,10 +340,17 @@ def _missing(comparison: Comparison) -> list[str]:
     lines = []
     if left:
         lines.append(f"{len(left)} of {len(comparison.cells)} runs have no score ({states(left)}).")
+    folds = [cell for cell in passed_over if cell.is_fold]
+    if folds:
+        lines.append(
+            f"{len(folds)} runs of folds have no test score: they choose learning rate and steps. The runs on all "
+            "texts are scored."
+        )
+    passed_over = [cell for cell in passed_over if not cell.is_fold]
     if passed_over:
         lines.append(
-            f"{len(passed_over)} runs at learning rates that were not chosen have no test score: the test part is "
-            "scored for the chosen ones only."
+            f"{len(passed_over)} runs at {comparison.searched} that were not chosen have no test score: the test "
+            "part is scored for the chosen ones only."
         )
     return lines
 
@@ -338,7 +358,7 @@ def _missing(comparison: Comparison) -> list[str]:
 def test_access(comparison: Comparison) -> list[str]:
     """Say where more than one learning rate of a strategy was scored on test, so that a reader may pick."""
     several = [
-        f"{group.label} at {group.train_size:,} ({count} learning rates)"
+        f"{group.label} at {group.train_size:,} ({count} {comparison.searched})"
         for group in comparison.groups()
         if comparison.selection == "validation" and (count := sum(config.opened for config in group.configs)) > 1
     ]

@@ -10,7 +10,7 @@ from tunebench.analysis.deciding import Decision
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.tuning import CloseChoice
 from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access, unequal_rates
-from tunebench.formatting import learning_rate, significant
+from tunebench.formatting import significant
 from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, seeds_needed
 from tunebench.strategies import STRATEGIES
 from tunebench.tasks.metrics import Metric
@@ -71,7 +71,7 @@ def show_costs(entry: Entry) -> str:
 
 def _name(entry: Entry) -> str:
     rate = entry.config.shown_learning_rate
-    return entry.label if rate is None else f"{entry.label} (learning rate {learning_rate(rate)})"
+    return entry.label if rate is None else f"{entry.label} (learning rate {entry.config.setting})"
 
 
 def sentence_of(
@@ -163,8 +163,9 @@ def close_rates(
     if not found:
         return []
     names = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+    what = "setting" if any(entry.config.tuned for entry in ranked) else "learning rate"
     return [
-        f"The learning rate of {names} is not settled: on validation another one is within two standard errors, "
+        f"The {what} of {names} is not settled: on validation another one is within two standard errors, "
         f"which may be worth more than the distance to {chosen.label}."
     ]
 
@@ -227,7 +228,7 @@ def doubts_of(
             f"The best learning rate of {', '.join(edge)} lies at the edge of those tried, so a better one may lie "
             "outside: the comparison is inconclusive until it is searched."
         )
-    single = [g.label for g in groups if len(g.tried) == 1 and g.configs[0].shown_learning_rate is not None]
+    single = [g.label for g in groups if len(set(g.tried)) == 1 and g.configs[0].shown_learning_rate is not None]
     if single:
         lines.append(
             f"One learning rate for {', '.join(single)}: what looks like a difference of strategies may be one of "
@@ -251,18 +252,13 @@ def _missing(groups: list[Group], ranked: list[Entry]) -> list[str]:
     if silent:
         lines.append(f"Not compared, as no test score is there: {', '.join(silent)}.")
     for label, entry in entries.items():
-        lost = [cell for cell in entry.config.cells if not cell.scored]
+        lost = [cell for cell in entry.config.runs if not cell.scored]
         if lost:
             lines.append(
-                f"{label}: {len(lost)} of {len(entry.config.cells)} runs at its learning rate have no score "
+                f"{label}: {len(lost)} of {len(entry.config.runs)} runs at its learning rate have no score "
                 f"({states(lost)}), and those that have one may not speak for them."
             )
-    open_ = [
-        f"{g.label} at {learning_rate(config.learning_rate)}"
-        for g in groups
-        for config in g.configs
-        if _to_come(config)
-    ]
+    open_ = [f"{g.label} at {config.setting}" for g in groups for config in g.configs if _to_come(config)]
     if open_:
         lines.append(f"Still to come, and may be chosen instead: {', '.join(open_)}.")
     return lines

@@ -73,6 +73,7 @@ def plan_refit(runs: Configuration, dataset: TextDataset) -> Refit:
         "test_seed": None,
         "test_size": 0 if every.test is None else len(every.test),
         "validation_fraction": 0.0,
+        "folds": 0,
         "copies": "anywhere",
         "splits": None,
         "selection": "last",

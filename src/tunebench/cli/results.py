@@ -70,7 +70,9 @@ def recommend(
     ] = "score",
     margin: Annotated[
         float | None,
-        typer.Option(help="Equivalence margin in points of the metric; default the margin of the study."),
+        typer.Option(
+            help="Equivalence margin in points of the metric, or hundredths of its unit; default the study's."
+        ),
     ] = None,
     metric: Annotated[
         str | None, typer.Option(help="Metric to decide by; default the metric of the study.")

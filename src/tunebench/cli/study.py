@@ -109,8 +109,10 @@ def run(
         )
         _print_plan(rows, as_json=json_)
         if config.search.method == "halving" and not json_:
-            more = len(config.draws) - 1
-            out.print(f"At most: the search stops runs early. Then {more} more at each chosen learning rate.")
+            then = f"Then {len(config.draws) - 1} more at each chosen setting."
+            if config.folds:
+                then = "Then the other folds and seeds, and the runs on all texts, at what it chooses."
+            out.print(f"At most: the search stops runs early. {then}")
         return
     result = run_study(
         config,
@@ -202,13 +204,17 @@ def _print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    tuned = dict.fromkeys(name for row in rows for name in row["settings"])
+    folded = any(row["fold"] is not None for row in rows)
     cut = any(row["truncation"] != "head" for row in rows)
     shown = [
         {
             "strategy": row["strategy"],
             "size": row["train_size"],
             "rate": None if row["learning_rate"] is None else f"{row['learning_rate']:g}",
+            **{name: None if name not in row["settings"] else f"{row['settings'][name]:g}" for name in tuned},
             "seed": str(row["seed"]),
+            **({"fold": str(row["fold"])} if folded else {}),
             **({"truncation": row["truncation"]} if cut else {}),
             "steps": row["steps"],
             "trainable": row["trainable_params"],

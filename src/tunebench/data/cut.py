@@ -22,6 +22,8 @@ class Cut:
         test_seed: Draws the test part; None: the subset's seed does.
         validation_fraction: Share of each class of the training subset that validates.
         test_size: Texts to score.
+        folds: Parts that the training subset is cut into for a cross-validation; 0 for none.
+        fold: The one that validates, from 1; 0 for none.
     """
 
     splits: SplitRef | None
@@ -30,6 +32,8 @@ class Cut:
     test_seed: int | None
     validation_fraction: float
     test_size: int
+    folds: int = 0
+    fold: int = 0
 
     def parts(self, dataset: TextDataset, train_size: int) -> Parts:
         """Return the parts of a training size; see :meth:`~tunebench.data.splits.Draw.cut`.
@@ -38,7 +42,9 @@ class Cut:
             DataError: A size does not fit the data.
         """
         own = dataset.validation if self.splits is not None and self.splits.validation is not None else None
-        return self._draw(dataset).cut(train_size, None if own is None else len(own))
+        return self._draw(dataset).cut(
+            train_size, None if own is None else len(own), folds=self.folds, fold=self.fold
+        )
 
     def most(self, dataset: TextDataset) -> int:
         """Return the largest training size.

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tunebench.data.folds import copies_apart, cut_folds
 from tunebench.data.held_out import hold_out, interleaved, shuffled
 from tunebench.data.rules import SplitRules
 from tunebench.data.split_checks import (
@@ -76,6 +77,7 @@ class Draw:
         names: Of the classes of the training split, by number.
         fraction: Share of each class that validates.
         rules: What the draw respects.
+        seed: Of the subset.
         rows: Rows that neither test nor are left out for the test part, in shuffled order.
         order: Of these, the rows that may train or validate; a subset is the first n of them.
         chosen: Which of ``order`` validate.
@@ -88,6 +90,7 @@ class Draw:
     names: Mapping[int, Any]
     fraction: Fraction
     rules: SplitRules
+    seed: int
     rows: np.ndarray
     order: np.ndarray
     chosen: np.ndarray
@@ -95,13 +98,15 @@ class Draw:
     test_from: Literal["train", "test"]
     left_out: np.ndarray
 
-    def cut(self, train_size: int, own_validation: int | None = None) -> Parts:
+    def cut(self, train_size: int, own_validation: int | None = None, *, folds: int = 0, fold: int = 0) -> Parts:
         """Cut the parts of a training size.
 
         Args:
             train_size: Labels the run may use, those for validation included.
             own_validation: Texts of the validation part that the data brings, if that selects. They are no labels
                 of the training subset.
+            folds: Parts that the subset is cut into for a cross-validation; 0 for none.
+            fold: The one that validates, from 1; 0 for none, so that all texts train.
 
         Raises:
             DataError: The size is larger than the data, or too small to hold every class in every part.
@@ -119,12 +124,18 @@ class Draw:
                 again=self._with_fraction,
             )
         subset, chosen = self.order[:train_size], self.chosen[:train_size]
+        apart = np.zeros(len(subset), dtype=bool)
+        if folds:
+            rules = self.rules
+            number = cut_folds(subset, self.labels, folds=folds, seed=self.seed, rules=rules, names=self.names)
+            chosen = number == fold
+            apart = copies_apart(subset, chosen, rules)
         return Parts(
-            train=subset[~chosen],
+            train=subset[~chosen & ~apart],
             validation=subset[chosen] if own_validation is None else np.arange(own_validation),
             test=self.test,
             test_from=self.test_from,
-            left_out=self.left_out,
+            left_out=np.union1d(self.left_out, subset[apart]) if apart.any() else self.left_out,
             validation_from="train" if own_validation is None else "validation",
         )
 
@@ -209,6 +220,7 @@ def draw_parts(
         names={int(label): names[label] for label in np.unique(train_labels)} if one_each else {},
         fraction=fraction,
         rules=rules,
+        seed=subset_seed,
         rows=order,
         order=order[~apart],
         chosen=chosen[~apart],
@@ -226,10 +238,7 @@ def _sides(
     A row may not if a row of another group that validates holds the same text.
     """
     chosen = choose_validation(labels, order, fraction, rules)
-    if rules.group_of is None or rules.copies_of is None:
-        return chosen, np.zeros(len(order), dtype=bool)
-    text = rules.copies_of[order]
-    return chosen, ~chosen & np.isin(text, text[chosen])
+    return chosen, copies_apart(order, chosen, rules)
 
 
 def _draw_test(labels: np.ndarray, seed: int, size: int, names: Names | None) -> np.ndarray:

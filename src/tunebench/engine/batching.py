@@ -233,15 +233,18 @@ class SharedBatches(Sampler[list[int]]):
             yield batch[process_group.part_of(len(batch))] or batch[:1]
 
 
-def counted(step: int, *, texts: int, batch_size: int) -> tuple[int, int]:
-    """Return how many texts of a step's batch count in this process, and how many in all.
+def counted(step: int, *, texts: int, batch_size: int, batches: int = 1, number: int = 0) -> tuple[int, int]:
+    """Return how many texts of a batch count in this process, and how many its step has in all.
 
     Args:
         step: Optimisation steps done before.
         texts: Texts an epoch.
         batch_size: Texts a batch, over all processes.
+        batches: Batches a step; the last step of an epoch may have fewer.
+        number: Which batch of the step, from 0.
     """
-    steps = -(-texts // batch_size)
-    whole = batch_size if step % steps < steps - 1 else texts - (steps - 1) * batch_size
-    part = process_group.part_of(whole)
+    a_step = batch_size * batches
+    steps = -(-texts // a_step)
+    whole = a_step if step % steps < steps - 1 else texts - (steps - 1) * a_step
+    part = process_group.part_of(min(batch_size, whole - number * batch_size))
     return part.stop - part.start, whole

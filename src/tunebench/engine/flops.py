@@ -48,6 +48,7 @@ class Workload:
             is wanted: its keys and values.
         prompt: Virtual tokens that go through every layer before a text's own.
         prefix: Virtual keys and values that every layer attends to besides.
+        recomputes: Whether the backward pass computes the layers' outputs again.
     """
 
     layers: tuple[Work, ...]
@@ -55,6 +56,7 @@ class Workload:
     key_value: Work
     prompt: int = 0
     prefix: int = 0
+    recomputes: bool = False
 
     def above(self, layers: int) -> Workload:
         """Return the work that is left when the outputs of the bottom layers are there already."""
@@ -87,7 +89,8 @@ class Workload:
         if first_token_only:
             total -= (length - 1) * (self.layers[-1].linear_backward - self.key_value.linear_backward)
             total -= (length - 1) * keys * self.layers[-1].attention_backward
-        return forward + texts * (total + self.head.linear_backward)
+        again = forward - texts * self.head.linear if self.recomputes else 0.0
+        return forward + again + texts * (total + self.head.linear_backward)
 
 
 def count(model: nn.Module, architecture: Architecture) -> Workload:

@@ -8,41 +8,77 @@ from typing import TYPE_CHECKING
 from tunebench.store.study_folder import PlannedRun
 from tunebench.strategies import capabilities_of
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import RunSpec
+from tunebench.study.spec import RunSpec, Setting
 
 if TYPE_CHECKING:
     from tunebench.training.estimate import Estimate
 
 
-def stage(study: StudyConfig, specs: Sequence[RunSpec], chosen: Mapping[tuple[str, int], float]) -> list[RunSpec]:
-    """Return the cells a search can run by now: all rates with the first seed, the other seeds where it chose.
+#: Strategy, training size and setting.
+Trial = tuple[str, int, Setting]
+#: Settings that were chosen, by strategy and training size.
+Chosen = Mapping[tuple[str, int], Setting]
 
-    Without halving that is every cell.
+
+def stage(
+    study: StudyConfig,
+    specs: Sequence[RunSpec],
+    chosen: Chosen,
+    survivors: Collection[Trial] = (),
+) -> list[RunSpec]:
+    """Return the cells that can run by now.
+
+    Of several settings, a grid runs all. Halving runs all with the first seed, of a cross-validation with its first
+    fold, and the other folds of those that survive. The other seeds, and the run on all texts after a
+    cross-validation, follow at the chosen setting.
+
+    Args:
+        study: The study.
+        specs: Every cell.
+        chosen: Settings that are chosen so far.
+        survivors: What halving did not stop in the first fold.
     """
-    if study.search.method == "grid":
-        return list(specs)
-    single = {label for label, strategy in study.strategies.items() if len(strategy.learning_rate) == 1}
-    first = study.draws[0]
-    return [
-        spec
-        for spec in specs
-        if spec.label in single
-        or (spec.subset_seed, spec.seed) == first
-        or chosen.get((spec.label, spec.train_size)) == spec.learning_rate
-    ]
+    single = {label for label, strategy in study.strategies.items() if len(study.settings_of(strategy)) == 1}
+    grid, first = study.search.method == "grid", study.draws[0]
+
+    def ready(spec: RunSpec) -> bool:
+        if spec.label in single or chosen.get((spec.label, spec.train_size)) == spec.setting:
+            return True
+        if spec.fold_runs:
+            return False
+        searched = spec.draw == first and (
+            spec.fold <= 1 or (spec.label, spec.train_size, spec.setting) in survivors
+        )
+        return grid or searched
+
+    return [spec for spec in specs if ready(spec)]
+
+
+def reserved(study: StudyConfig, specs: Sequence[RunSpec], staged: Sequence[RunSpec]) -> list[RunSpec]:
+    """Return the runs that a cross-validation still needs for any score, at one setting of each strategy.
+
+    They are those of the first seed, whose setting is not chosen yet: a budget must have room for them.
+    """
+    there = {(spec.label, spec.train_size, spec.fold) for spec in staged if spec.draw == study.draws[0]}
+    found: dict[tuple[str, int, int], RunSpec] = {}
+    for spec in specs:
+        key = (spec.label, spec.train_size, spec.fold)
+        if spec.folds and spec.draw == study.draws[0] and key not in there:
+            found.setdefault(key, spec)
+    return list(found.values())
 
 
 def equal_compute(runs: Sequence[PlannedRun], estimates: Mapping[str, Estimate]) -> list[PlannedRun]:
-    """Leave out the outermost learning rates of strategies whose trials would take more operations than others'.
+    """Leave out the outermost settings of strategies whose trials would take more operations than others'.
 
-    Per seed and size, every strategy gets the operations that the cheapest one needs for all its rates. What has
-    no encoder has no rate to tune, and takes next to nothing: it is no measure for the others.
+    Per seed, size and fold, every strategy gets the operations that the cheapest one needs for all its
+    settings. What has no encoder has nothing to tune, and takes next to nothing: it is no measure for the others.
     """
-    blocks: dict[tuple[int, int, int], dict[str, list[PlannedRun]]] = {}
+    blocks: dict[tuple[int, ...], dict[str, list[PlannedRun]]] = {}
     for run in runs:
         spec = run.spec
         if run.left_out is None and capabilities_of(spec.kind).tunes_learning_rate:
-            block = blocks.setdefault((spec.subset_seed, spec.seed, spec.train_size), {})
+            block = blocks.setdefault((spec.subset_seed, spec.seed, spec.train_size, spec.fold), {})
             block.setdefault(run.spec.label, []).append(run)
     over: dict[str, str] = {}
     for block in blocks.values():
@@ -62,22 +98,30 @@ def order(specs: Sequence[RunSpec]) -> list[RunSpec]:
     """Order cells so that a stop at any time leaves the most useful comparison.
 
     All strategies at the smallest size with the first seed come first, then the next size, then the
-    next seed. Learning rates go from the middle of their range outward, one of each strategy in turn.
+    next seed. Learning rates go from the middle of their range outward, one of each strategy in turn; so do the
+    settings of a rate, in the order in which they are listed.
     """
     draws = dict.fromkeys((spec.subset_seed, spec.seed) for spec in specs)
     place = {draw: number for number, draw in enumerate(draws)}
-    rates: dict[str, list[float]] = {}
+    settings: dict[str, dict[float, dict[Setting, None]]] = {}
     for spec in specs:
-        rates.setdefault(spec.label, [])
-        if spec.learning_rate not in rates[spec.label]:
-            rates[spec.label].append(spec.learning_rate)
-    # The turn at which a strategy tries a rate: 0 for the middle one, then outward, the smaller first.
+        rates = settings.setdefault(spec.label, {})
+        rates.setdefault(spec.learning_rate, {})[spec.setting] = None
+    # The turn at which a strategy tries a setting: 0 for the middle rate, then outward, the smaller first. All
+    # rates have their first setting before one has its second.
     turn = {
-        (label, rate): number
-        for label, values in rates.items()
-        for number, rate in enumerate(_middle_outward(sorted(values)))
+        (label, setting): (place, number)
+        for label, rates in settings.items()
+        for number, rate in enumerate(_middle_outward(sorted(rates)))
+        for place, setting in enumerate(rates[rate])
     }
-    return sorted(specs, key=lambda s: (place[s.subset_seed, s.seed], s.train_size, turn[s.label, s.learning_rate]))
+
+    def rank(spec: RunSpec) -> tuple[int, ...]:
+        # The run on all texts comes after the folds that choose for it.
+        fold = spec.fold or spec.folds + 1
+        return place[spec.draw], spec.train_size, *turn[spec.label, spec.setting], fold
+
+    return sorted(specs, key=rank)
 
 
 def _middle_outward(values: list[float]) -> list[float]:

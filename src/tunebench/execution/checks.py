@@ -58,8 +58,22 @@ def cuts_of(study: StudyConfig, splits: SplitRef | None, test_size: int) -> list
             test_seed=study.shared_test_seed,
             validation_fraction=study.drawn_fraction(splits),
             test_size=test_size,
+            folds=study.folds,
         )
         for subset_seed in dict.fromkeys(subset for subset, _ in study.draws)
+    ]
+
+
+def check_folds(study: StudyConfig, dataset: TextDataset) -> list[TunebenchError]:
+    """Return an error where folds meet a validation part that the data brings."""
+    if not study.folds or dataset.validation is None:
+        return []
+    return [
+        ConfigError(
+            "The data brings a validation part of its own, and the study asks for folds.",
+            value=f"validation: {{folds: {study.folds}}}, {len(dataset.validation):,} validation texts",
+            fix="set data.validation: drawn, which passes that part over; or remove validation",
+        )
     ]
 
 
@@ -101,6 +115,11 @@ def check_task(study: StudyConfig, task: Task, classes: int) -> list[TunebenchEr
                 allowed=", ".join(task.metrics),
                 fix=f"set metric: {task.default_metric}",
             )
+        )
+    elif not task.metrics[study.metric].allows_margin(study.margin):
+        margins = task.metrics[study.metric].margins
+        errors.append(
+            ConfigError("The margin is out of range.", value=f"margin: {study.margin:g}", allowed=margins)
         )
     if study.thresholds == "tuned":
         fits = task.thresholded or (task.exclusive and classes == 2)
@@ -208,15 +227,6 @@ def check_processes(specs: Sequence[RunSpec], processes: int, device: str) -> No
                 value=f"batch_size: {size}",
                 allowed=f"a multiple of {processes}",
                 fix="change batch_size or --processes",
-            )
-        )
-    if any(spec.gradient_accumulation > 1 for spec in trained):
-        errors.append(
-            PlanError(
-                "Several processes share one batch a step; they do not accumulate gradients over more.",
-                value=f"processes: {processes}",
-                allowed="gradient_accumulation: 1, or one process",
-                fix="set a larger batch_size and gradient_accumulation: 1, or leave out --processes",
             )
         )
     if device == "cuda":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from tunebench.data import TextDataset
+from tunebench.data.audit import FEW_EXAMPLES
 from tunebench.data.copies import held_out_copies
 from tunebench.data.reference import SplitRef
 from tunebench.errors import TunebenchError
 from tunebench.execution.checks import cuts_of
 from tunebench.formatting import listed
 from tunebench.study.config import StudyConfig
+from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.training.parts import split_of_test, split_of_validation
 
 
@@ -29,6 +31,47 @@ def part_remarks(
         *_test(study, dataset, splits, test_size),
         *_groups(study, dataset, splits, most=most, test_size=test_size),
         *_lacking(study, dataset, splits, most=most, test_size=test_size),
+        *_rare(study, dataset, splits, most=most, test_size=test_size),
+        *_margin(study, dataset),
+    ]
+
+
+def _margin(study: StudyConfig, dataset: TextDataset) -> list[str]:
+    """Say what the margin is in the unit of the metric, where it is no number of points."""
+    metric = dataset.task.metrics.get(study.metric)
+    if metric is None or metric.points:
+        return []
+    return [
+        f"note: two strategies are equal if they differ by less than {metric.show_margin(study.margin)} "
+        f"(margin: {study.margin:g}, in hundredths)."
+    ]
+
+
+def _rare(
+    study: StudyConfig, dataset: TextDataset, splits: SplitRef | None, *, most: int, test_size: int
+) -> list[str]:
+    """Say that macro F1 rests on classes of which few texts are scored; of several draws, in the first."""
+    if study.metric != DEFAULT_METRIC or not dataset.task.labelled:
+        return []
+    size = study.train_sizes[0]
+    try:
+        parts = cuts_of(study, splits, test_size)[0].parts(dataset, most if size == "all" else size)
+    except TunebenchError:
+        return []  # said where sizes are checked
+    names = dataset.label_names
+    counts = dataset.task.counts(split_of_test(dataset, parts).labels[parts.test], len(names))
+    few = sorted((count, name) for name, count in zip(names, counts, strict=True) if 0 < count < FEW_EXAMPLES)
+    if not few:
+        return []
+    rarest = few[0][0]
+    listing = listed([f"{name} ({count})" for count, name in few], 5)
+    what = "class" if dataset.task.exclusive else "label"
+    # F1 of a class with n texts is 2 TP / (TP + FP + n), which rises most from no right text to one.
+    step = 100 * 2 / (rarest + 1) / len(names)
+    return [
+        f"note: macro F1 counts every {what} alike, and the test part has fewer than {FEW_EXAMPLES} texts of "
+        f"{listing}. One text of the rarest can move macro F1 by up to {step:.1f} points. Score more test texts, "
+        f"or set another metric, such as {'accuracy' if dataset.task.exclusive else 'micro_f1'}."
     ]
 
 
@@ -68,7 +111,7 @@ def _validation(study: StudyConfig, dataset: TextDataset) -> list[str]:
     own = dataset.validation
     if own is None:
         return []
-    if not study.held_out_fraction:
+    if not study.validates:
         return [
             f"note: the data's own validation part ({len(own):,} texts) is not used, as nothing selects on it "
             f"(selection: {study.selection})."

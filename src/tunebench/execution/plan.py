@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from tunebench.data import TextDataset
 from tunebench.errors import raise_all
 from tunebench.execution.begun import begun_ids, begun_precision
-from tunebench.execution.budget import choose, equal_compute, order, stage
+from tunebench.execution.budget import Chosen, Trial, choose, equal_compute, order, reserved, stage
 from tunebench.execution.checks import available, check_disk, check_processes, check_runs, disk_need
 from tunebench.execution.estimates import estimate_plan
 from tunebench.execution.resolve import Request, Resolved, resolve, silent
-from tunebench.execution.step_remarks import step_remarks
+from tunebench.execution.step_remarks import fold_remarks, step_remarks
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
 from tunebench.store.study_folder import PlannedRun, StudyStore
@@ -76,7 +76,8 @@ def plan_runs(
     request: Request,
     *,
     spent_seconds: float = 0.0,
-    chosen: Mapping[tuple[str, int], float] | None = None,
+    chosen: Chosen | None = None,
+    survivors: Collection[Trial] = (),
 ) -> Plan:
     """Estimate every cell, order the cells, and leave out what the budget does not reach.
 
@@ -84,7 +85,8 @@ def plan_runs(
         resolved: Model and data.
         request: How to plan.
         spent_seconds: What is gone of the budget already, on runs that are complete by now.
-        chosen: Learning rates that a search has found so far, by strategy and size.
+        chosen: Settings that are chosen so far; None before anything ran.
+        survivors: What halving did not stop in the first fold of a cross-validation.
 
     Raises:
         StoreError: The folder holds something else, or another study.
@@ -94,7 +96,8 @@ def plan_runs(
     study, dataset, folder = resolved.study, resolved.dataset, request.folder
     specs = _specs(resolved, request)
     raise_all(check_runs(specs, resolved.architectures))
-    specs = stage(study, specs, chosen or {})
+    every, specs = specs, stage(study, specs, chosen or {}, survivors)
+    later = reserved(study, every, specs)
     check_processes(specs, request.execution.processes, devices.resolve_device(request.execution.device))
     done: set[str] = set()
     if folder is not None:
@@ -102,13 +105,14 @@ def plan_runs(
         store = StudyStore.check(folder, specs)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
     estimates = estimate_plan(
-        specs, dataset, request.execution, request.measure, request.tell, profiles=request.profiles
+        [*specs, *later], dataset, request.execution, request.measure, request.tell, profiles=request.profiles
     )
-    runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent_seconds)
+    spent = spent_seconds + sum(estimates[spec.run_id].seconds for spec in later)
+    runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent)
     if study.search.budget == "compute":
         runs = equal_compute(runs, estimates)
     if chosen is None:  # else it was said before the search
-        for line in step_remarks(runs, estimates):
+        for line in [*step_remarks(runs, estimates), *fold_remarks(study, runs)]:
             request.tell(line)
     if folder is not None:
         to_do = [r.spec for r in runs if r.left_out is None and r.spec.run_id not in done]

@@ -12,7 +12,7 @@ from tunebench.data.reference import DataRef, SplitRef
 from tunebench.data.rules import split_ref
 from tunebench.errors import TunebenchError, raise_all
 from tunebench.execution.begun import begun_copies, begun_data, begun_params, begun_runs, begun_validation
-from tunebench.execution.checks import available, check_sizes, check_strategies, check_task
+from tunebench.execution.checks import available, check_folds, check_sizes, check_strategies, check_task
 from tunebench.execution.part_remarks import part_remarks
 from tunebench.execution.recipe_checks import check_recipes, recipe_remarks
 from tunebench.machine.settings import Execution
@@ -118,12 +118,13 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
         errors.append(error)
     if dataset is not None:
         study = _with_metric(study, dataset.task, tell)
-        splits = split_ref(dataset, validates=study.held_out_fraction > 0)
+        splits = split_ref(dataset, validates=study.validates)
         most, scored = available(study, dataset, splits)
         for line in part_remarks(study, dataset, splits, most=most, test_size=scored):
             tell(line)
         for line in recipe_remarks(study):
             tell(line)
+        errors += check_folds(study, dataset)
         errors += check_task(study, dataset.task, len(dataset.label_names))
         errors += check_recipes(study, dataset)
         errors += check_sizes(study, dataset, splits)

@@ -16,6 +16,7 @@ from tunebench.execution.signals import stop_on_signals
 from tunebench.execution.tracking.in_run import run_callbacks
 from tunebench.formatting import duration
 from tunebench.machine.settings import Execution
+from tunebench.store.folds import FoldChoice, fold_choice
 from tunebench.store.live import LiveFile, Progress
 from tunebench.store.record import Environment, Failure, RunRecord, Status, now
 from tunebench.store.study_folder import StudyStore
@@ -61,7 +62,14 @@ class Job:
             prune=self.prune,
             callbacks=partial(run_callbacks, self.execution.trackers),
             scores_test=spec.run_id not in self.locked,
+            folds=self._fold_choice(spec),
         )
+
+    def _fold_choice(self, spec: RunSpec) -> FoldChoice | None:
+        """Return what the folds chose for a run on all texts; None for any other run."""
+        found = [self.store.run_folder(one.run_id).read() for one in spec.fold_runs]
+        records = [record for record in found if record is not None]
+        return fold_choice(records) if records else None
 
 
 @dataclass

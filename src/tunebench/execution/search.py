@@ -14,13 +14,14 @@ from dataclasses import replace
 from itertools import groupby
 
 from tunebench.analysis.comparison import configurations_of, select_configuration
+from tunebench.execution.budget import Trial
 from tunebench.execution.display import Display
 from tunebench.execution.runner import Job, Summary, run_plan
 from tunebench.execution.signals import stop_on_signals
 from tunebench.store.record import RunRecord
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import Search
-from tunebench.study.spec import RunSpec
+from tunebench.study.spec import RunSpec, Setting
 from tunebench.tasks.metrics import Metric
 from tunebench.tasks.registry import TASKS
 
@@ -121,13 +122,22 @@ class _Part:
         """The search ends the display."""
 
 
-def chosen_rates(store: StudyStore) -> dict[tuple[str, int], float]:
-    """Return the learning rate that validation chose, by strategy and size."""
-    found: dict[tuple[str, int], float] = {}
+def survivors(store: StudyStore) -> set[Trial]:
+    """Return what halving did not stop: strategy, size and setting of the first folds that went to their end."""
+    return {
+        (cell.spec.label, cell.spec.train_size, cell.spec.setting)
+        for cell in store.cells()
+        if cell.spec.fold == 1 and cell.trained
+    }
+
+
+def chosen_settings(store: StudyStore) -> dict[tuple[str, int], Setting]:
+    """Return the setting that validation chose, by strategy and size."""
+    found: dict[tuple[str, int], Setting] = {}
     cells = store.cells()
     for key in dict.fromkeys((cell.spec.label, cell.spec.train_size) for cell in cells):
         mine = [cell for cell in cells if (cell.spec.label, cell.spec.train_size) == key]
         best = select_configuration(configurations_of(mine))
-        if best is not None and best.learning_rate is not None and best.selection_scores():
-            found[key] = best.learning_rate
+        if best is not None and best.selection_scores():
+            found[key] = best.cells[0].spec.setting
     return found

@@ -6,11 +6,36 @@ from collections.abc import Mapping, Sequence
 
 from tunebench.recipe import ENOUGH_STEPS, FEW_STEPS
 from tunebench.store.study_folder import PlannedRun
-from tunebench.strategies import capabilities_of
+from tunebench.strategies import STRATEGIES, capabilities_of
+from tunebench.study.config import StudyConfig
 from tunebench.training.estimate import Estimate
 
 #: Strategies and sizes that the remark names.
 _NAMED = 5
+
+
+def fold_remarks(study: StudyConfig, runs: Sequence[PlannedRun]) -> list[str]:
+    """Return a line on what a cross-validation trains, and what follows it; nothing without one.
+
+    Args:
+        study: The study.
+        runs: The plan.
+    """
+    if not study.folds:
+        return []
+    line = (
+        f"note: {study.folds}-fold cross-validation: each fold validates once, which chooses learning rate and "
+        "steps. Then each strategy, size and seed is trained on all texts, and that run is scored on test."
+    )
+    planned = {(r.spec.label, r.spec.train_size, *r.spec.draw) for r in runs if not r.spec.fold}
+    folds = [r.spec for r in runs if r.spec.fold]
+    waiting = {(spec.label, spec.train_size, *spec.draw) for spec in folds} - planned
+    if waiting:
+        line += f" {len(waiting)} of these runs are not in the plan yet: their learning rate is chosen first."
+    alone = [label for label, one in study.strategies.items() if not STRATEGIES[one.kind].trains_in_folds]
+    if alone:
+        line += f" {', '.join(alone)}: trained once on all texts, since a cross-validation is part of it."
+    return [line]
 
 
 def step_remarks(runs: Sequence[PlannedRun], estimates: Mapping[str, Estimate]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from tunebench.study.spec import RunSpec
 if TYPE_CHECKING:
     from tunebench.data.audit import Audit
     from tunebench.data.copies import HeldOutCopies
+    from tunebench.execution.budget import Chosen, Trial
     from tunebench.execution.display import Display
     from tunebench.execution.executors import Executor
     from tunebench.execution.plan import Plan
@@ -86,13 +87,14 @@ def run_with(
         store, plan.dataset, execution, trackers.display, executor.train, _seconds(plan), locked=_locked(store)
     )
     summary = Summary()
+    began = time.monotonic()
     if study.search.method == "halving":
         summary, plan, job = _search(resolved, request, plan, job, executor)
-    if not summary.interrupted:
-        rest = executor.run([spec for spec in _open(plan) if spec.run_id not in summary.failed], job)
-        ended = {*summary.complete, *summary.skipped}
-        rest.skipped = [run_id for run_id in rest.skipped if run_id not in ended]
-        summary.add(rest)
+    # What folds choose is trained behind them.
+    _run_open([spec for spec in _open(plan) if not spec.fold_runs], job, executor, summary)
+    if study.folds and not summary.interrupted:
+        plan, job = _plan_again(resolved, request, job, executor, began=began)
+        _run_open([spec for spec in _open(plan) if spec.fold_runs], job, executor, summary)
     if not summary.interrupted:
         score_selected(job.store, dataset=plan.dataset, execution=execution, unlock=unlock_test, tell=tell)
     comparison = load_comparison(folder)
@@ -106,23 +108,72 @@ def run_with(
 def _search(
     resolved: Resolved, request: Request, plan: Plan, job: Job, executor: Executor
 ) -> tuple[Summary, Plan, Job]:
-    """Run every rate with the first seed, and plan the other seeds at the chosen ones."""
-    from tunebench.execution.plan import plan_runs
-    from tunebench.execution.search import chosen_rates, run_search
+    """Run every rate with the first seed, and plan the other seeds at the chosen ones.
 
-    study, folder = resolved.study, request.folder
-    assert folder is not None
-    trials = [spec for spec in _open(plan) if spec.run_id in job.locked]
+    Of a cross-validation the search stops rates in the first fold; those that it does not stop run in all folds.
+    """
+    from tunebench.execution.search import run_search, survivors
+
+    study = resolved.study
+    several = {label for label, strategy in study.strategies.items() if len(study.settings_of(strategy)) > 1}
+    trials = [spec for spec in _open(plan) if spec.run_id in job.locked and spec.label in several]
     began = time.monotonic()
     summary = run_search(trials, job, search=study.search)
     if summary.interrupted:
         return summary, plan, job
-    # The budget goes by what was measured where seeds follow: what is derived may be far off.
-    request = replace(request, measure=request.measure and len(study.draws) > 1)
-    plan = plan_runs(resolved, request, spent_seconds=time.monotonic() - began, chosen=chosen_rates(job.store))
+    # The budget goes by what was measured where runs follow: what is derived may be far off.
+    request = replace(request, measure=request.measure and (len(study.draws) > 1 or study.folds > 0))
+    if study.folds:
+        going_on = survivors(job.store)
+        plan, job = _plan_again(resolved, request, job, executor, began=began, chosen={}, going_on=going_on)
+        folds = [spec for spec in _open(plan) if spec.fold and spec.draw == study.draws[0]]
+        _run_open(folds, job, executor, summary)
+        if summary.interrupted:
+            return summary, plan, job
+    plan, job = _plan_again(resolved, request, job, executor, began=began)
+    return summary, plan, job
+
+
+def _plan_again(
+    resolved: Resolved,
+    request: Request,
+    job: Job,
+    executor: Executor,
+    *,
+    began: float,
+    chosen: Chosen | None = None,
+    going_on: Collection[Trial] = (),
+) -> tuple[Plan, Job]:
+    """Plan what follows the runs so far: by default the runs at the settings that they choose."""
+    from tunebench.execution.plan import plan_runs
+    from tunebench.execution.search import chosen_settings
+
+    assert request.folder is not None
+    found = chosen_settings(job.store) if chosen is None else chosen
+    spent = time.monotonic() - began
+    plan = plan_runs(resolved, request, spent_seconds=spent, chosen=found, survivors=going_on)
+    plan = replace(plan, runs=tuple(_unless_a_fold_lacks(run, job.store) for run in plan.runs))
     executor.prepare(plan.dataset, _open(plan), plan.estimates)
-    store = StudyStore.create(folder, study, _planned(plan))
-    return summary, plan, replace(job, store=store, estimates=_seconds(plan), locked=_locked(store))
+    store = StudyStore.create(request.folder, resolved.study, _planned(plan))
+    return plan, replace(job, store=store, estimates=_seconds(plan), locked=_locked(store))
+
+
+def _unless_a_fold_lacks(run: PlannedRun, store: StudyStore) -> PlannedRun:
+    """Leave a run on all texts out while the folds that choose for it are not all complete."""
+    lacking = [one.run_id for one in run.spec.fold_runs if not store.run_folder(one.run_id).complete]
+    if not lacking or run.left_out is not None:
+        return run
+    return replace(run, left_out=f"left out: all folds choose together, and {lacking[0]} is not complete")
+
+
+def _run_open(specs: Sequence[RunSpec], job: Job, executor: Executor, summary: Summary) -> None:
+    """Run what has not failed before, and add what became of it to a summary."""
+    if summary.interrupted:
+        return
+    rest = executor.run([spec for spec in specs if spec.run_id not in summary.failed], job)
+    ended = {*summary.complete, *summary.skipped}
+    rest.skipped = [run_id for run_id in rest.skipped if run_id not in ended]
+    summary.add(rest)
 
 
 def _locked(store: StudyStore) -> frozenset[str]:

@@ -11,18 +11,18 @@ from tunebench.errors import PlanError
 from tunebench.machine.settings import Execution
 from tunebench.store.imported import trained_here
 from tunebench.store.study_folder import StudyStore
-from tunebench.study.spec import RunSpec
+from tunebench.study.spec import RunSpec, Setting
 from tunebench.training.scoring import score_run
 
 
 def locked_runs(specs: list[RunSpec]) -> frozenset[str]:
-    """Return the runs whose test part stays locked until validation has chosen among learning rates."""
-    rates: dict[tuple[str, int], set[float]] = {}
+    """Return the runs whose test part stays locked until validation has chosen, and those of folds, for good."""
+    settings: dict[tuple[str, int], set[Setting]] = {}
     for spec in specs:
-        rates.setdefault((spec.label, spec.train_size), set()).add(spec.learning_rate)
-    several = {key for key, found in rates.items() if len(found) > 1}
+        settings.setdefault((spec.label, spec.train_size), set()).add(spec.setting)
+    several = {key for key, found in settings.items() if len(found) > 1}
     chosen = [s for s in specs if s.selection == "validation" and (s.label, s.train_size) in several]
-    return frozenset(spec.run_id for spec in chosen)
+    return frozenset(spec.run_id for spec in [*chosen, *(spec for spec in specs if spec.fold)])
 
 
 def score_selected(
@@ -63,7 +63,7 @@ def _score_selected(
     for group in load_comparison(store.folder).groups():
         if group.selected is None or not _settled(group):
             continue
-        cells = [cell for cell in group.selected.cells if cell.trained and not cell.scored]
+        cells = [cell for cell in group.selected.cells if cell.trained and not cell.scored and not cell.is_fold]
         opened = [config for config in group.configs if config is not group.selected and config.opened]
         if cells and opened and not unlock:
             refused.append(f"{group.label} at {group.train_size:,}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +11,7 @@ import yaml
 from tunebench.data.reference import DataConfig
 from tunebench.store.imported import is_imported
 from tunebench.strategies import STRATEGIES
-from tunebench.study.config import StrategyConfig, StudyConfig
+from tunebench.study.config import StrategyConfig, StudyConfig, Validation
 from tunebench.study.spec import without_effect
 from tunebench.tasks.classification import CLASSIFICATION
 
@@ -32,14 +33,15 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
     first = specs[0]
     axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
     axes |= {"schema_version", "without_effect", "model", "base_head", "data", "task", "splits"}
-    axes |= {"validation_fraction"}
+    axes |= {"validation_fraction", "folds", "fold", "tuned"}
     # What does not reach a run may stand otherwise in it.
-    settings = [spec.model_dump(exclude=axes | without_effect(spec.kind)) for spec in specs]
+    settings = [spec.model_dump(exclude=axes | {*spec.tuned} | without_effect(spec.kind)) for spec in specs]
     common = {key: value for each in settings for key, value in each.items()}
     data = data_of(first)
     if data is None or any(common[key] != value for each in settings for key, value in each.items()):
         return None
-    if any((spec.splits, spec.validation_fraction) != (first.splits, first.validation_fraction) for spec in specs):
+    parts = {(spec.splits, spec.validation_fraction, spec.folds) for spec in specs}
+    if len(parts) > 1:
         return None
     # What has no encoder has no head to keep.
     heads = {spec.base_head for spec in specs} - {None}
@@ -51,8 +53,12 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         if any((spec.kind, spec.params) != (own[0].kind, own[0].params) for spec in own):
             return None
         rates = tuple(dict.fromkeys(spec.learning_rate for spec in own))
+        tuned = dict.fromkeys(name for spec in own for name in spec.tuned)
+        lists = {name: tuple(dict.fromkeys(getattr(spec, name) for spec in own)) for name in tuned}
+        if len({spec.setting for spec in own}) < len(rates) * math.prod(map(len, lists.values())):
+            return None  # some of the combinations were drawn
         strategies[label] = StrategyConfig(
-            kind=own[0].kind, learning_rate=rates, params=own[0].params, **_own_model(own[0], first)
+            kind=own[0].kind, learning_rate=rates, params=own[0].params, axes=lists, **_own_model(own[0], first)
         )
     draws = dict.fromkeys((spec.subset_seed, spec.seed) for spec in specs)
     seeds = tuple(dict.fromkeys(seed for _, seed in draws))
@@ -67,7 +73,8 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         seeds=seeds,
         subset_seed="per_seed" if paired else tuple(dict.fromkeys(subset for subset, _ in draws)),
         keep_head=heads == {"kept"},
-        validation_fraction=None if first.own_validation else first.validation_fraction,
+        validation_fraction=None if first.own_validation or first.folds else first.validation_fraction,
+        validation=Validation(folds=first.folds) if first.folds else None,
         test_seed=None if first.test_draw == first.subset_seed else first.test_draw,
         **common,
     )
@@ -94,6 +101,9 @@ def as_yaml(study: StudyConfig) -> str:
     """Return a study as a study file; what is not set is left out, and so are the defaults of data."""
     raw = study.model_dump(mode="json", exclude_none=True)
     raw["data"] = study.data.model_dump(mode="json", exclude_defaults=True)
+    for strategy in raw["strategies"].values():
+        if not strategy["axes"]:
+            del strategy["axes"]
     if not study.keep_head:
         del raw["keep_head"]
     return yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)

@@ -13,7 +13,6 @@ from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Comparison, Configuration
 from tunebench.analysis.recommend import Recommendation, recommended
 from tunebench.errors import StoreError
-from tunebench.formatting import learning_rate
 from tunebench.report.reproduce import study_of
 from tunebench.report.tables import ReportTable, make_tables
 from tunebench.stats import Refusal
@@ -122,7 +121,7 @@ class Source:
         """Name a configuration within its size: its strategy, with the learning rate if several are shown."""
         group = self.comparison.group(config.label, config.train_size)
         several = group is not None and len(group.shown) > 1
-        return f"{config.label}, rate {learning_rate(config.learning_rate)}" if several else config.label
+        return f"{config.label}, rate {config.setting}" if several else config.label
 
 
 def _says(table: ReportTable) -> bool:

@@ -68,6 +68,11 @@ class Cell:
         return self.spec.subset_seed, self.spec.seed
 
     @property
+    def is_fold(self) -> bool:
+        """Whether it is a run of one fold of a cross-validation, which selects and is never scored on test."""
+        return bool(self.spec.fold)
+
+    @property
     def damaged(self) -> bool:
         """Whether what is stored of the run cannot be used; :attr:`note` says why."""
         return self.status == "failed" and self.record is None

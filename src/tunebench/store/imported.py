@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from tunebench.errors import StoreError
 from tunebench.recipe import Engine, Frozen, Precision, Schedule, Selection, Truncation
 from tunebench.strategies import capabilities_of
-from tunebench.study.spec import RunSpec
+from tunebench.study.spec import RunSpec, Setting
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import DEFAULT_METRIC
 
@@ -118,10 +118,14 @@ class ImportedRun(Frozen):
     focal_gamma: None = None
     oversampling: None = None
     gradient_accumulation: None = None
+    gradient_checkpointing: None = None
     max_steps: None = None
     warmup_steps: None = None
     restarts: None = None
     calibration: None = None
+    folds: None = None
+    fold: None = None
+    tuned: tuple[()] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -181,6 +185,11 @@ class ImportedRun(Frozen):
     def selects_by(self) -> str:
         """The metric of the selection scores: macro F1 where none is told, since it was read."""
         return self.metric or DEFAULT_METRIC
+
+    @property
+    def setting(self) -> Setting:
+        """What a search chooses; of an imported run no more than the learning rate."""
+        return (self.learning_rate,)
 
     @property
     def own_validation(self) -> bool:
@@ -250,7 +259,7 @@ class ImportedStudy(Frozen):
     description: str = ""
     metric: str = DEFAULT_METRIC
     reference: Literal["paper"] | None = None
-    margin: float = Field(default=0.5, gt=0, le=100)
+    margin: float = Field(default=0.5, gt=0)
     pairs: tuple[tuple[str, str], ...] | None = None
 
 

@@ -17,6 +17,7 @@ _NOT_SHARED = frozenset(
     {
         *("schema_version", "label", "without_effect", "splits", "copies", *Recipe.model_fields),
         *("kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"),
+        *("fold", "tuned"),
     }
 )
 
@@ -38,6 +39,7 @@ def check_mixing(stored: Sequence[RunSpec], specs: Sequence[RunSpec], folder: Pa
     both = [key for key in after if key in before]
     changes = [f"{key}: {before[key]} -> {after[key]}" for key in both if before[key] != after[key]]
     meanings = {spec.label: _meaning(spec) for spec in stored}
+    tuned = {(spec.label, key) for spec in (*stored, *specs) for key in spec.tuned}
     labels = {_content(spec): spec.label for spec in stored}
     for spec in {s.label: s for s in specs}.values():
         known, new = meanings.get(spec.label), _meaning(spec)
@@ -45,7 +47,7 @@ def check_mixing(stored: Sequence[RunSpec], specs: Sequence[RunSpec], folder: Pa
             changes += [
                 f"strategy {spec.label}: {key}: {known.get(key)} -> {new.get(key)}"
                 for key in known | new
-                if known.get(key) != new.get(key)
+                if known.get(key) != new.get(key) and (spec.label, key) not in tuned
             ]
     for spec in specs:
         label = labels.get(_content(spec), spec.label)

@@ -72,7 +72,7 @@ class Examples(Part):
 class Selected(Part):
     """Which checkpoint was scored, and why."""
 
-    by: str = Field(description="'validation', 'last', 'test', or 'not known' of an imported run")
+    by: str = Field(description="'validation', 'last', 'test', 'folds', or 'not known' of an imported run")
     step: int
     epoch: float | None = Field(description=NONE_WHERE_IMPORTED)
     score: float | None = Field(

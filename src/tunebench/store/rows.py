@@ -40,6 +40,7 @@ def to_row(spec: AnyRun, *, status: Status, record: RunRecord | None = None) -> 
         "seed": spec.seed,
         "learning_rate": spec.shown_learning_rate,
         "selection": spec.selection,
+        "fold": spec.fold or None,
         **recipe,
         "head_share": spec.head_share if recipe["truncation"] == "head_tail" else None,
         "trainable_params": trainable,

@@ -84,6 +84,8 @@ class Strategy(ABC):
     data_parallel: ClassVar[bool] = True
     #: Whether the trained model can be exported, and opened by a predictor.
     exportable: ClassVar[bool] = True
+    #: Whether the folds of a cross-validation train it. What chooses by one of its own needs no other.
+    trains_in_folds: ClassVar[bool] = True
     #: Whether it is for a handful of labels, so that their draw decides most of the score.
     for_few_labels: ClassVar[bool] = False
     #: Names of the tasks that it can learn; None for all.
@@ -222,6 +224,7 @@ class LinearStrategy(Strategy):
     tunes_learning_rate: ClassVar[bool] = False
     adapts_classifier: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False
+    trains_in_folds: ClassVar[bool] = False
     #: A spec has to hold one; it is never shown, and no other value is accepted.
     default_learning_rate: ClassVar[float] = 1.0
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tunebench.models.architectures import Architecture
+    from tunebench.recipe import Recipe
 
 #: Families whose Transformers encoder takes keys and values from outside, which is how PEFT gives a prefix.
 _TAKE_KEYS = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra"})
@@ -59,6 +60,20 @@ class PrefixTuning(_VirtualTokens):
         if architecture.model_type not in _TAKE_KEYS:
             return f"the encoder of {architecture.model_type} does not accept keys and values from outside"
         return None
+
+    def run_refusal(
+        self,
+        params: Mapping[str, Any],
+        recipe: Recipe,
+        architecture: Architecture,
+        *,
+        train_size: int,
+        classes: int,
+    ) -> str | None:
+        """Refuse layers that are computed again; see :meth:`Strategy.run_refusal`."""
+        if recipe.gradient_checkpointing:
+            return "with gradient_checkpointing, Transformers' layers leave the learned keys and values out"
+        return super().run_refusal(params, recipe, architecture, train_size=train_size, classes=classes)
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
         """Wrap the model with a PEFT prefix; see :meth:`Strategy.prepare`."""

@@ -20,9 +20,10 @@ from pydantic import (
 )
 
 from tunebench.data.reference import Copies, DataConfig, SplitRef
-from tunebench.recipe import Frozen, Optimizer, Recipe, Selection, without_neutral
+from tunebench.recipe import TUNABLE, Frozen, Optimizer, Recipe, Selection, without_neutral
 from tunebench.strategies import STRATEGIES
 from tunebench.study.models_axis import AT, with_models
+from tunebench.study.settings_axes import combinations, with_settings
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_names
 from tunebench.tasks.temperature import Calibration
@@ -75,6 +76,8 @@ class StrategyConfig(Frozen):
     model_revision: str | None = None
     #: What differs from the study's :class:`Recipe`.
     recipe: dict[str, Any] = Field(default_factory=dict)
+    #: Lists of the recipe: every combination with the learning rates is tried.
+    axes: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _only_what_has_effect(self) -> StrategyConfig:
@@ -86,7 +89,7 @@ class StrategyConfig(Frozen):
         if self.model is None and self.model_revision is not None:
             raise ValueError("model_revision is that of a strategy's own model; give the key model too")
         reaching = strategy.recipe_keys
-        if reaching is not None and (idle := [key for key in self.recipe if key not in reaching]):
+        if reaching is not None and (idle := [key for key in (*self.recipe, *self.axes) if key not in reaching]):
             known = sorted(reaching.intersection(Recipe.model_fields))
             only = f" (only {', '.join(known)} {'do' if len(known) > 1 else 'does'})" if known else ""
             raise ValueError(f"these have no effect on {self.kind}{only}; remove them: {', '.join(idle)}")
@@ -104,6 +107,10 @@ class StrategyConfig(Frozen):
         keys = ("kind", "learning_rate", "model", "model_revision")
         own = {key: fields.pop(key) for key in keys if key in fields}
         recipe = {key: fields.pop(key) for key in Recipe.model_fields if key in fields}
+        axes = {key: recipe.pop(key) for key in TUNABLE if isinstance(recipe.get(key), (list, tuple))}
+        if axes or "axes" in fields:
+            stored = fields.pop("axes", {})
+            own["axes"] = stored | axes if isinstance(stored, dict) else stored
         if recipe or "recipe" in fields:
             stored = fields.pop("recipe", {})
             own["recipe"] = stored | recipe if isinstance(stored, dict) else stored
@@ -129,6 +136,21 @@ class StrategyConfig(Frozen):
         if kind is None or not isinstance(value, dict):
             return value
         return STRATEGIES[kind].params.model_validate(value).model_dump(mode="json")
+
+    @field_validator("axes", mode="before")
+    @classmethod
+    def _values_of_recipe(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        for key, values in value.items():
+            if key not in TUNABLE:
+                raise ValueError(f"{key} cannot be a list; lists are for {', '.join(TUNABLE)}")
+            if not isinstance(values, (list, tuple)) or not values or len(set(map(str, values))) < len(values):
+                raise ValueError(f"{key} is a list of different values; got {values!r}")
+        return {
+            key: tuple(Recipe.model_validate({key: each}).model_dump()[key] for each in values)
+            for key, values in value.items()
+        }
 
     @field_validator("recipe", mode="before")
     @classmethod
@@ -162,18 +184,35 @@ def _reaches(key: str, kind: str) -> bool:
 
 
 class Search(Frozen):
-    """How the learning rate of each strategy is chosen, always on validation.
+    """How the learning rate of each strategy, and what else it lists, is chosen, always on validation.
 
-    ``grid`` runs every rate with every seed. ``halving`` runs every rate with the first seed, stops early
-    those that fall behind at the ``first_look``-th evaluation, and at ``reduction`` times that, and so on
-    (successive halving), and runs the other seeds at the chosen rate only.
+    A setting is a learning rate, with a value of every other list. ``grid`` runs every setting with every seed.
+    ``halving`` runs every setting with the first seed, stops early those that fall behind at the ``first_look``-th
+    evaluation, and at ``reduction`` times that, and so on (successive halving), and runs the other seeds at the
+    chosen setting only.
     """
 
     method: Literal["grid", "halving"] = "grid"
     reduction: int = Field(default=3, ge=2, le=10, description="one in this many runs continues at an evaluation")
     first_look: int = Field(default=1, ge=1, le=100, description="evaluation at which runs are first compared")
+    trials: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="most settings of a strategy that are tried, drawn at random; unset, all combinations",
+    )
     budget: Literal["trials", "compute"] | None = Field(
         default=None, description="what is equal for all strategies; unset, nothing is promised"
+    )
+
+
+class Validation(Frozen):
+    """A cross-validation in place of one validation part, for small data; see docs/data.md."""
+
+    folds: int = Field(
+        ge=2,
+        le=20,
+        description="parts of each training subset; each validates once, and then all texts are trained on",
     )
 
 
@@ -214,6 +253,7 @@ class StudyConfig(Recipe):
         description="draws the test part; unset, the seed of the first subset draws it",
     )
     validation_fraction: float | None = Field(default=None, ge=0, lt=0.9)
+    validation: Validation | None = Field(default=None, description="cross-validation, as in {folds: 5}")
     copies: Copies = Field(
         default="together",
         description="together: copies of a test or validation text are never in train; anywhere: the draw "
@@ -244,7 +284,9 @@ class StudyConfig(Recipe):
 
     search: Search = Field(default_factory=Search)
     margin: float = Field(
-        default=0.5, gt=0, le=100, description="hundredths of the metric (points) within which two are equal"
+        default=0.5,
+        gt=0,
+        description="points of the metric, or hundredths of its unit, within which two are equal",
     )
     reference: Literal["paper"] | None = Field(
         default=None, description="published values to show beside runs of the same recipe"
@@ -256,7 +298,7 @@ class StudyConfig(Recipe):
     @model_validator(mode="before")
     @classmethod
     def _models_from_yaml(cls, raw: Any) -> Any:
-        return with_models(raw) if isinstance(raw, dict) else raw
+        return with_settings(with_models(raw)) if isinstance(raw, dict) else raw
 
     @field_validator("data", mode="before")
     @classmethod
@@ -313,17 +355,43 @@ class StudyConfig(Recipe):
             raise ValueError("selection: test does not use a validation part; remove validation_fraction")
         if self.selection == "validation" and self.validation_fraction == 0:
             raise ValueError("selection: validation needs a validation part; remove validation_fraction: 0")
+        if self.validation is not None:
+            self._check_folds()
+
+    def _check_folds(self) -> None:
+        """Refuse folds beside another validation part, and what would need one after the last training."""
+        if self.selection != "validation":
+            raise ValueError(
+                f"validation.folds selects by cross-validation, and selection: {self.selection} does not; remove "
+                "one of them"
+            )
+        if self.validation_fraction:
+            raise ValueError(
+                "validation_fraction and validation.folds are two validation parts; remove one of them"
+            )
+        for name, value in (("thresholds", "tuned"), ("calibration", "temperature")):
+            if getattr(self, name) == value:
+                raise ValueError(
+                    f"{name}: {value} is chosen on validation texts after training, and with validation.folds the "
+                    f"last training takes all texts; remove {name} or validation"
+                )
+        for label, strategy in self.strategies.items():
+            if strategy.params.get("choose_by") == "selection":
+                raise ValueError(
+                    f"choose_by: selection (strategy {label}) needs a validation part, and with validation.folds "
+                    "there is none; remove it: C is then chosen by cross-validation"
+                )
 
     def _check_search(self) -> None:
         """Refuse a search that cannot keep what it promises, or has nothing to choose on."""
         counts = {
-            label: len(strategy.learning_rate)
+            label: len(self.settings_of(strategy))
             for label, strategy in self.strategies.items()
             if STRATEGIES[strategy.kind].tunes_learning_rate
         }
         if self.search.budget == "trials" and len(set(counts.values())) > 1:
             raise ValueError(
-                "search.budget: trials promises every strategy the same number of learning rates; they have "
+                f"search.budget: trials promises every strategy the same number of {self.searched}; they have "
                 + ", ".join(f"{label} {count}" for label, count in counts.items())
             )
         if self.search.method == "halving" and self.selection != "validation":
@@ -352,8 +420,8 @@ class StudyConfig(Recipe):
         """Refuse two strategies that give the same run."""
         cells: dict[str, str] = {}
         for label, strategy in self.strategies.items():
-            for rate in strategy.learning_rate:
-                recipe = without_neutral(self.recipe_of(strategy).model_dump(mode="json"), Recipe)
+            for rate, chosen in self.settings_of(strategy):
+                recipe = without_neutral(self.recipe_of(strategy, chosen).model_dump(mode="json"), Recipe)
                 own = [strategy.kind, strategy.model, strategy.model_revision]
                 key = json.dumps([*own, rate, strategy.params, recipe], sort_keys=True)
                 if key in cells:
@@ -401,8 +469,12 @@ class StudyConfig(Recipe):
             self.recipe_of(strategy).schedule == "cosine_with_restarts" for strategy in self.strategies.values()
         ):
             raise ValueError(f"restarts {_NO_RESTARTS}")
-        for label, strategy in self.strategies.items():
-            recipe = self.recipe_of(strategy)
+        recipes = [
+            (label, strategy, self.recipe_of(strategy, chosen))
+            for label, strategy in self.strategies.items()
+            for _, chosen in self.settings_of(strategy)
+        ]
+        for label, strategy, recipe in recipes:
             if not _reaches("max_steps", strategy.kind):
                 continue
             if "restarts" in strategy.recipe and recipe.schedule != "cosine_with_restarts":
@@ -422,9 +494,24 @@ class StudyConfig(Recipe):
                     f"{recipe.max_steps} at the full learning rate; lower it"
                 )
 
-    def recipe_of(self, strategy: StrategyConfig) -> Recipe:
-        """Return the recipe of one strategy: the study's, with what the strategy sets itself."""
-        return Recipe.model_validate(self.model_dump(include=set(Recipe.model_fields)) | strategy.recipe)
+    def recipe_of(self, strategy: StrategyConfig, chosen: dict[str, Any] | None = None) -> Recipe:
+        """Return the recipe of one strategy: the study's, with what the strategy sets itself.
+
+        Args:
+            strategy: One of the study's.
+            chosen: A value of each of its lists; by default the first.
+        """
+        values = chosen or {key: values[0] for key, values in strategy.axes.items()}
+        return Recipe.model_validate(self.model_dump(include=set(Recipe.model_fields)) | strategy.recipe | values)
+
+    def settings_of(self, strategy: StrategyConfig) -> list[tuple[float, dict[str, Any]]]:
+        """Return the settings of a strategy that are tried: learning rate, and a value of each of its lists."""
+        return combinations(strategy.learning_rate, strategy.axes, self.search.trials)
+
+    @property
+    def searched(self) -> str:
+        """What is searched, in words."""
+        return "settings" if any(strategy.axes for strategy in self.strategies.values()) else "learning rates"
 
     @property
     def draws(self) -> tuple[tuple[int, int], ...]:
@@ -446,6 +533,16 @@ class StudyConfig(Recipe):
         """Seed that draws the test part of every run."""
         return self.draws[0][0] if self.shared_test_seed is None else self.shared_test_seed
 
+    @property
+    def folds(self) -> int:
+        """Folds of the cross-validation; 0 without one."""
+        return 0 if self.validation is None else self.validation.folds
+
+    @property
+    def validates(self) -> bool:
+        """Whether anything validates."""
+        return self.held_out_fraction > 0 or self.folds > 0
+
     def drawn_fraction(self, splits: SplitRef | None) -> float:
         """Return the share of each training subset that validates: none where the data's own part does."""
         return 0.0 if splits is not None and splits.validation is not None else self.held_out_fraction
@@ -454,8 +551,10 @@ class StudyConfig(Recipe):
     def held_out_fraction(self) -> float:
         """Share of each training subset that is set aside for validation, unless the data brings such a part.
 
-        It is 0 where nothing selects on it.
+        It is 0 where nothing selects on it, and where folds validate.
         """
+        if self.folds:
+            return 0.0
         if self.validation_fraction is not None:
             return self.validation_fraction
         return 0.1 if self.selection == "validation" else 0.0

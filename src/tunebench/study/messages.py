@@ -187,8 +187,7 @@ def _schema_at(path: tuple[Any, ...], raw: dict[str, Any]) -> dict[str, Any]:
             root, path = (strategy.params.model_json_schema() if strategy else {}), inner
     here: dict[str, Any] = root
     for part in path:
-        if "$ref" in here:
-            here = root["$defs"][here["$ref"].rsplit("/", 1)[1]]
+        here = _followed(here, root)
         if isinstance(part, int):
             here = next((option["items"] for option in (here, *here.get("anyOf", ())) if "items" in option), {})
         else:
@@ -197,7 +196,15 @@ def _schema_at(path: tuple[Any, ...], raw: dict[str, Any]) -> dict[str, Any]:
             here = here.get("properties", {}).get(part, others)
         if not isinstance(here, dict):
             return {}
-    return root["$defs"][here["$ref"].rsplit("/", 1)[1]] if "$ref" in here else here
+    return _followed(here, root)
+
+
+def _followed(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    """Return what a schema refers to, also where it may be left out; itself where it is no reference."""
+    options = [option for option in schema.get("anyOf", ()) if option.get("type") != "null"]
+    target = options[0] if len(options) == 1 else schema
+    found: dict[str, Any] = root["$defs"][target["$ref"].rsplit("/", 1)[1]] if "$ref" in target else schema
+    return found
 
 
 def _describe(schema: dict[str, Any]) -> str | None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from itertools import product
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +23,7 @@ from tunebench.recipe import (
     ONLY_FAST,
     ONLY_HEAD_TAIL,
     ONLY_RESTARTS,
+    TUNABLE,
     BatchOrder,
     ClassWeights,
     Engine,
@@ -45,6 +47,9 @@ from tunebench.tasks.thresholds import Thresholds
 #: Raised whenever the meaning of a spec changes; part of every run id. In schema 1 an id was made of all settings;
 #: in schema 2 it is made of those that reach the run. Both are read.
 SCHEMA_VERSION = 2
+
+#: Learning rate, and the values of :data:`~tunebench.recipe.TUNABLE`.
+Setting = tuple[float | None, ...]
 
 #: Fields that a run takes over from its study unchanged.
 _COMMON = frozenset(
@@ -86,6 +91,16 @@ class RunSpec(Frozen):
         json_schema_extra=ADDED_LATER,
         description="what the parts rest on besides texts and labels: an own validation part, groups, times",
     )
+    folds: int = Field(
+        default=0,
+        json_schema_extra=ADDED_LATER,
+        description="parts that the training subset is cut into for a cross-validation; 0 is none",
+    )
+    fold: int = Field(
+        default=0,
+        json_schema_extra=ADDED_LATER,
+        description="the part that validates, from 1; 0 with folds: all texts train",
+    )
     selection: Selection
     max_length: int
     epochs: int
@@ -110,6 +125,7 @@ class RunSpec(Frozen):
     class_weights: ClassWeights | None = Field(default=None, json_schema_extra=ADDED_LATER)
     focal_gamma: float = Field(default=0.0, json_schema_extra=ADDED_LATER)
     gradient_accumulation: int = Field(default=1, json_schema_extra=ADDED_LATER)
+    gradient_checkpointing: bool = Field(default=False, json_schema_extra=ADDED_LATER)
     max_steps: int = Field(default=0, json_schema_extra=ADDED_LATER)
     warmup_steps: int = Field(default=0, json_schema_extra=ADDED_LATER)
     restarts: int = Field(default=2, json_schema_extra=ONLY_RESTARTS)
@@ -121,6 +137,11 @@ class RunSpec(Frozen):
     )
     thresholds: Thresholds = Field(default="fixed", json_schema_extra=ADDED_LATER)
     calibration: Calibration = Field(default="none", json_schema_extra=ADDED_LATER)
+    tuned: tuple[str, ...] = Field(
+        default=(),
+        json_schema_extra=ADDED_LATER,
+        description="settings of the recipe that the study searches beside the learning rate; no part of the id",
+    )
     without_effect: tuple[str, ...] = Field(
         default=(),
         json_schema_extra=ADDED_LATER,
@@ -148,7 +169,7 @@ class RunSpec(Frozen):
         where it changes nothing, so that older records keep their ids. The spec itself says what does not reach
         the run: the id stays the same where the strategy is not installed, or declares something else today.
         """
-        spec = self.model_dump(mode="json", exclude={"label", "without_effect"})
+        spec = self.model_dump(mode="json", exclude={"label", "without_effect", "tuned"})
         spec = without_neutral(spec, type(self))
         if self.test_seed == self.subset_seed:
             # As without it: with one draw nothing is shared, and a study may get a second one later.
@@ -207,6 +228,23 @@ class RunSpec(Frozen):
         return self.splits is not None and self.splits.validation is not None
 
     @property
+    def setting(self) -> Setting:
+        """What a search chooses: the learning rate, and the values of :data:`~tunebench.recipe.TUNABLE`."""
+        return (self.learning_rate, *(getattr(self, name) for name in TUNABLE))
+
+    @property
+    def draw(self) -> tuple[int, int]:
+        """Subset draw and seed: what runs of one configuration differ in."""
+        return self.subset_seed, self.seed
+
+    @property
+    def fold_runs(self) -> list[RunSpec]:
+        """The runs of a cross-validation that choose for this one; none where nothing of the kind does."""
+        if not self.folds or self.fold or not capabilities_of(self.kind).trains_in_folds:
+            return []
+        return [self.model_copy(update={"fold": number}) for number in range(1, self.folds + 1)]
+
+    @property
     def test_draw(self) -> int:
         """The seed that draws the test part."""
         return self.subset_seed if self.test_seed is None else self.test_seed
@@ -222,7 +260,8 @@ class RunSpec(Frozen):
         canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
         rate = "" if self.shown_learning_rate is None else f"-lr{self.learning_rate:g}"
-        return f"{self.label}-n{self.train_size}{rate}-s{self.seed}-{digest}"
+        fold = f"-f{self.fold}" if self.fold else ""
+        return f"{self.label}-n{self.train_size}{rate}-s{self.seed}{fold}-{digest}"
 
 
 def without_effect(kind: str | None) -> frozenset[str]:
@@ -265,19 +304,21 @@ def expand(
         task: What is learned.
 
     Yields:
-        Specs by subset draw, then seed, then size, then strategy, then learning rate.
+        Specs by subset draw, then seed, then size, then strategy, then setting, then fold; the run on all
+        texts after a cross-validation is the last.
     """
     common = study.model_dump(include=set(_COMMON))
-    recipes = {label: study.recipe_of(strategy) for label, strategy in study.strategies.items()}
     test_seed = study.shared_test_seed
     for subset_seed, seed in study.draws:
         for size in study.train_sizes:
             for label, strategy in study.strategies.items():
-                recipe = recipes[label].model_dump(exclude={"precision"})
-                wanted, idle = recipes[label].precision, without_effect(strategy.kind)
-                engine = "fast" if "engine" in idle else recipes[label].engine
+                recipe = study.recipe_of(strategy)
+                wanted, idle = recipe.precision, without_effect(strategy.kind)
+                engine = "fast" if "engine" in idle else recipe.engine
                 used = own_models.get(label, UsedModel(model, base_head))
-                for rate in strategy.learning_rate:
+                in_folds = capabilities_of(strategy.kind).trains_in_folds
+                folds = [*range(1, study.folds + 1), 0] if in_folds else [0]
+                for (rate, chosen), fold in product(study.settings_of(strategy), folds):
                     yield RunSpec(
                         label=label,
                         kind=strategy.kind,
@@ -292,10 +333,13 @@ def expand(
                         task=task,
                         test_size=test_examples,
                         validation_fraction=study.drawn_fraction(splits),
+                        folds=study.folds,
+                        fold=fold,
                         splits=splits,
                         base_head=None if "base_head" in idle else used.head,
                         precision=precision[engine] if wanted == "auto" else wanted,
+                        tuned=tuple(strategy.axes),
                         without_effect=tuple(sorted(idle)),
                         **common,
-                        **recipe,
+                        **(recipe.model_dump(exclude={"precision"}) | chosen),
                     )

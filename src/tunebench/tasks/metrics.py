@@ -6,6 +6,7 @@ group ``tunebench.metrics`` that names a :class:`Metric`; see ``examples/extendi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -136,6 +137,17 @@ class Metric:
     def difference_unit(self) -> str:
         """Unit of a difference as it is shown; empty where there is none."""
         return "points" if self.points else self.unit or ""
+
+    def allows_margin(self, margin: float) -> bool:
+        """Tell whether a margin, in hundredths of the metric, makes sense: points end at 100, and units do not."""
+        return 0 < margin < math.inf and (margin <= 100 or not self.points)
+
+    @property
+    def margins(self) -> str:
+        """Which margins make sense, in words."""
+        if self.points:
+            return f"points of {self.label}, above 0, up to 100"
+        return f"hundredths of {self.label}, above 0: 100 is {' '.join(filter(None, ('1', self.unit)))}"
 
     def show_margin(self, margin: float) -> str:
         """Return a margin, given in hundredths of the metric, with its unit."""

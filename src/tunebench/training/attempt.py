@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from tunebench.data import TextDataset
 from tunebench.machine.settings import Execution
+from tunebench.store.folds import FoldChoice
 from tunebench.store.live import Progress
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
@@ -50,6 +51,7 @@ class Attempt:
         callbacks: Makes callbacks for the Trainer, such as trackers, in the process that trains. Backends without
             a Trainer of their own leave it alone.
         scores_test: Whether the run is scored on the test part. If not, the test part stays locked.
+        folds: What the folds of a cross-validation chose for this run; None where it is no run after one.
     """
 
     spec: RunSpec
@@ -61,6 +63,7 @@ class Attempt:
     prune: Callable[[list[float]], bool] | None = None
     callbacks: Callable[[RunFolder], Sequence[Any]] = _no_callbacks
     scores_test: bool = True
+    folds: FoldChoice | None = None
 
 
 class TrainFunction(Protocol):

@@ -26,6 +26,8 @@ def run_parts(spec: RunSpec, dataset: TextDataset) -> Parts:
         test_seed=spec.test_seed,
         validation_fraction=spec.validation_fraction,
         test_size=spec.test_size,
+        folds=spec.folds,
+        fold=spec.fold,
     )
     return cut.parts(dataset, spec.train_size)
 
@@ -34,12 +36,17 @@ def validation_count(spec: RunSpec, dataset: TextDataset) -> int:
     """Return how many texts validate, or about how many where they are a share of the training subset."""
     if spec.own_validation and dataset.validation is not None:
         return len(dataset.validation)
-    return round(spec.train_size * spec.validation_fraction)
+    return round(spec.train_size * _held_out(spec))
 
 
 def trained_count(spec: RunSpec) -> int:
     """Return about how many texts train: those of the subset that do not validate."""
-    return spec.train_size - round(spec.train_size * spec.validation_fraction)
+    return spec.train_size - round(spec.train_size * _held_out(spec))
+
+
+def _held_out(spec: RunSpec) -> float:
+    """Return the share of the training subset that validates."""
+    return 1 / spec.folds if spec.fold else spec.validation_fraction
 
 
 def split_of_validation(dataset: TextDataset, parts: Parts) -> Split:

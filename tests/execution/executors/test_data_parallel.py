@@ -37,8 +37,16 @@ from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 
 
-@given(texts=st.integers(1, 60), share=st.integers(1, 5), size=st.integers(1, 4), epoch=st.integers(0, 2))
-def test_the_processes_together_see_the_batches_of_one(texts: int, share: int, size: int, epoch: int) -> None:
+@given(
+    texts=st.integers(1, 60),
+    share=st.integers(1, 5),
+    size=st.integers(1, 4),
+    epoch=st.integers(0, 2),
+    batches=st.integers(1, 3),
+)
+def test_the_processes_together_see_the_batches_of_one(
+    texts: int, share: int, size: int, epoch: int, batches: int
+) -> None:
     lengths, batch_size = np.arange(texts) % 7 + 1, share * size
     order = EpochSampler(lengths, batch_size=batch_size, seed=3, grouped=2)
     order.set_epoch(epoch)
@@ -49,18 +57,31 @@ def test_the_processes_together_see_the_batches_of_one(texts: int, share: int, s
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(process_group, "size", lambda: size)
             patch.setattr(process_group, "rank", lambda rank=rank: rank)
-            batches = SharedBatches(
+            shared = SharedBatches(
                 EpochSampler(lengths, batch_size=batch_size, seed=3, grouped=2), texts=texts, batch_size=batch_size
             )
-            batches.batch_sampler.set_epoch(epoch)
-            parts.append(list(batches))
-            assert len(parts[-1]) == len(batches) == len(whole)
-            steps = range(len(whole) * epoch, len(whole) * (epoch + 1))
-            counts.append([counted(step, texts=texts, batch_size=batch_size) for step in steps])
+            shared.batch_sampler.set_epoch(epoch)
+            parts.append(list(shared))
+            assert len(parts[-1]) == len(shared) == len(whole)
+            # A step adds the gradients of some batches up, the last one of an epoch those that are left.
+            steps = -(-len(whole) // batches)
+            counts.append(
+                [
+                    counted(
+                        steps * epoch + place // batches,
+                        texts=texts,
+                        batch_size=batch_size,
+                        batches=batches,
+                        number=place % batches,
+                    )
+                    for place in range(len(whole))
+                ]
+            )
     for number, batch in enumerate(whole):
         seen = [parts[rank][number][: counts[rank][number][0]] for rank in range(size)]
         assert [index for part in seen for index in part] == batch
-        assert {counts[rank][number][1] for rank in range(size)} == {len(batch)}
+        first = number // batches * batches
+        assert {counts[rank][number][1] for rank in range(size)} == {sum(map(len, whole[first : first + batches]))}
         assert all(parts[rank][number] for rank in range(size))
         assert max(map(len, seen)) - min(map(len, seen)) <= 1
 
@@ -125,8 +146,12 @@ ALIKE: dict[str, dict[str, Any]] = {
 CLOSE = {"full": 1e-5, "lora": 1e-2}
 
 
-@pytest.mark.parametrize("label", mostly_thorough(CLOSE, keep=lambda label: label == "full"))
-def test_two_processes_end_where_one_does(steady_model: Path, reviews: Path, tmp_path: Path, label: str) -> None:
+@pytest.mark.parametrize(
+    "label, batches", mostly_thorough([("full", 3), ("full", 1), ("lora", 1)], keep=lambda case: case[1] == 3)
+)
+def test_two_processes_end_where_one_does(
+    steady_model: Path, reviews: Path, tmp_path: Path, label: str, batches: int
+) -> None:
     # 57 texts: the last batch of an epoch is a single text, and one process has none.
     config = study(
         steady_model,
@@ -134,6 +159,7 @@ def test_two_processes_end_where_one_does(steady_model: Path, reviews: Path, tmp
         train_sizes=[57],
         selection="last",
         validation_fraction=0,
+        gradient_accumulation=batches,
         strategies={label: ALIKE[label]},
     )
     alone = run(config, tmp_path / "one")[1]
@@ -150,7 +176,7 @@ def test_two_processes_end_where_one_does(steady_model: Path, reviews: Path, tmp
         )
         apart = sum(float((first[name] - second[name]).square().sum()) for name in first) ** 0.5
         steps = len(one.record.timing.step_seconds) if one.record.timing else 0
-        assert steps == 16
+        assert steps == 2 * -(-8 // batches)
         # AdamW moves a weight by about the learning rate a step.
         way = one.spec.learning_rate * steps * sum(tensor.numel() for tensor in first.values()) ** 0.5
         assert apart / way < CLOSE[one.spec.label]

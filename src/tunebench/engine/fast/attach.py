@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer
+from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer, Recomputed
 from tunebench.engine.fast.linears import OwnForwards, StackedLinear
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
@@ -35,6 +35,7 @@ class FastEncoder:
         first_token_only: The head reads the first token only (true of all supported families, unless
             their hidden states are pooled).
         library_attention: Evaluate with PyTorch's own attention; by default where that is faster.
+        recomputes: Keep only the input of each layer for the backward pass (gradient checkpointing).
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class FastEncoder:
         dtype: torch.dtype,
         first_token_only: bool = True,
         library_attention: bool | None = None,
+        recomputes: bool = False,
     ) -> None:
         self.masks = MaskStream(seed, stream=stream)
         names = LAYER_NAMES[architecture.model_type]
@@ -71,7 +73,7 @@ class FastEncoder:
         ]
         self._swapped: list[nn.Module] = []
         for fast in self.layers:
-            self._swap(fast.layer, fast.forward)
+            self._swap(fast.layer, Recomputed(fast).forward if recomputes else fast.forward)
         replaced = {module for layer in stack for module in layer.modules()} - set(self.own_forwards)
         for module in unwrapped.modules():
             if isinstance(module, nn.Dropout) and module not in replaced:
@@ -122,7 +124,13 @@ class FastEncoder:
 
 
 def attach(
-    model: nn.Module, architecture: Architecture, dtype: torch.dtype, *, seed: int, stream: int = 0
+    model: nn.Module,
+    architecture: Architecture,
+    dtype: torch.dtype,
+    *,
+    seed: int,
+    stream: int = 0,
+    recomputes: bool = False,
 ) -> tuple[FastEncoder | None, torch.dtype | None]:
     """Give a model on a CPU its fast layers, or say what type autocast should compute in instead.
 
@@ -130,7 +138,8 @@ def attach(
         The fast layers, or None; and the autocast type, or None where the layers or plain fp32 do.
     """
     if supports(architecture, model) is None:
-        return FastEncoder(model, architecture, seed=seed, stream=stream, dtype=dtype), None
+        fast = FastEncoder(model, architecture, seed=seed, stream=stream, dtype=dtype, recomputes=recomputes)
+        return fast, None
     return None, None if dtype == torch.float32 else dtype
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from tunebench.engine.fast.linears import OwnForwards, StackedLinear, linears_for
 from tunebench.engine.fast.masks import MaskStream
@@ -226,6 +227,38 @@ class FastLayer:
         # fp32 weights over bf16 input: PyTorch accumulates in fp32 and returns the input's type.
         assert isinstance(norm, nn.LayerNorm)
         return functional.layer_norm(total, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+
+class Recomputed:
+    """A layer that keeps only its input for the backward pass, and then computes the rest again.
+
+    Transformers' layers checkpoint inside the ``forward`` that a fast layer stands in for.
+
+    Args:
+        fast: The layer.
+    """
+
+    def __init__(self, fast: FastLayer) -> None:
+        self.fast = fast
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Run the layer; see :meth:`FastLayer.forward`."""
+        fast = self.fast
+        if not (fast.layer.training and torch.is_grad_enabled()):
+            return fast.forward(hidden_states, *args, **kwargs)
+        state, first = fast.masks.state, True
+
+        def run(*given: Any, **named: Any) -> Tensor:
+            nonlocal first
+            if first:
+                first = False
+                return fast.forward(*given, **named)
+            # PyTorch restores its own generator; the masks come from ours.
+            with fast.masks.replayed(state):
+                return fast.forward(*given, **named)
+
+        found: Tensor = checkpoint(run, hidden_states, *args, use_reentrant=False, **kwargs)
+        return found
 
 
 def _dropout_p(layer: nn.Module, name: str | None) -> float:

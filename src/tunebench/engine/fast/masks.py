@@ -12,6 +12,10 @@ of the rate that was really used.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -39,6 +43,21 @@ class MaskStream:
     def start_step(self, step: int) -> None:
         """Restart the stream for an optimisation step."""
         self._generator = np.random.Generator(np.random.SFC64([self._seed, step, *self._stream]))
+
+    @contextmanager
+    def replayed(self, state: Any) -> Iterator[None]:
+        """Draw again what was drawn from a state on; then go on where the stream was."""
+        bits = self._generator.bit_generator
+        now, bits.state = bits.state, state
+        try:
+            yield
+        finally:
+            bits.state = now
+
+    @property
+    def state(self) -> Any:
+        """Where the stream is, for :meth:`replayed`."""
+        return self._generator.bit_generator.state
 
     @staticmethod
     def drops(p: float) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from tunebench.data import TextDataset
 from tunebench.machine.settings import Execution
+from tunebench.store.folds import FoldChoice
 from tunebench.store.live import Progress
 from tunebench.store.record import Environment
 from tunebench.store.run_folder import RunFolder
@@ -37,16 +38,18 @@ class Orders:
         asks: Whether the sender decides, at every evaluation, if the run is given up.
         callbacks: Makes the Trainer's callbacks, there.
         scores_test: Whether the run is scored on the test part.
+        folds: What the folds of a cross-validation chose for the run.
     """
 
     asks: bool
     callbacks: Callable[[RunFolder], Sequence[Any]]
     scores_test: bool
+    folds: FoldChoice | None
 
     @classmethod
     def of(cls, attempt: Attempt) -> Orders:
         """Return an attempt's."""
-        return cls(attempt.prune is not None, attempt.callbacks, attempt.scores_test)
+        return cls(attempt.prune is not None, attempt.callbacks, attempt.scores_test, attempt.folds)
 
     def attempt(
         self, spec: RunSpec, dataset: TextDataset, folder: RunFolder, execution: Execution, line: Line
@@ -70,6 +73,7 @@ class Orders:
             prune=line.prune if self.asks else None,
             callbacks=self.callbacks,
             scores_test=self.scores_test,
+            folds=self.folds,
         )
 
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.comparison import Group
+from tunebench.analysis.comparison import Configuration, Group
 from tunebench.analysis.evidence import Entry
 from tunebench.formatting import learning_rate
 from tunebench.report.figures.panels import (
@@ -57,11 +57,11 @@ class _Rates:
     def of(cls, group: Group, metric: Metric) -> _Rates:
         """Collect them; a strategy without a learning rate, or one that is not known, has none."""
         found = cls([], [], [], [])
-        for config in group.configs:
+        for config in _best_of_each_rate(group, metric):
             rate = config.shown_learning_rate
             if rate is None:
                 continue
-            scores = [(c.status, c.row["selection_score"]) for c in config.cells]
+            scores = [(c.status, c.row["selection_score"]) for c in config.judging]
             whole = [value for status, value in scores if status == "complete" and value is not None]
             early = [value for status, value in scores if status == "pruned" and value is not None]
             if whole:
@@ -97,6 +97,21 @@ class _Rates:
                 axes.plot(*zip(*points, strict=True), color=color, **look)
 
 
+def _best_of_each_rate(group: Group, metric: Metric) -> list[Configuration]:
+    """Return one configuration a learning rate: where other settings are searched too, the chosen or the best."""
+    found: dict[float | None, Configuration] = {}
+
+    def merit(config: Configuration) -> tuple[bool, float]:
+        scores = list(config.selection_scores().values())
+        return config is group.selected, metric.merit(float(np.mean(scores))) if scores else -np.inf
+
+    for config in group.configs:
+        before = found.get(config.learning_rate)
+        if before is None or merit(config) > merit(before):
+            found[config.learning_rate] = config
+    return list(found.values())
+
+
 class _RateLocator(FixedLocator):
     """Ticks of a panel at learning rates, but for those whose labels would run into the one before."""
 
@@ -121,7 +136,7 @@ class _RateLocator(FixedLocator):
 
 def rates_differ(analysis: Analysis) -> bool:
     """Tell whether several learning rates were run of a strategy."""
-    return any(len(group.tried) > 1 for group in analysis.comparison.groups())
+    return any(len(set(group.tried)) > 1 for group in analysis.comparison.groups())
 
 
 @register("score_by_learning_rate", "Score by learning rate", applies=rates_differ)

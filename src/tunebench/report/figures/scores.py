@@ -16,7 +16,6 @@ from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Comparison, Configuration, MeanOverSeeds
 from tunebench.analysis.log_history import binned, last_step, logged_series, mean_curve
 from tunebench.analysis.warnings import shared_machine
-from tunebench.formatting import learning_rate
 from tunebench.report.axis import domain
 from tunebench.report.figures.panels import (
     BARS,
@@ -303,7 +302,7 @@ def _draw_strategy(
         path.append((x, found.middle))
         drawn.points.append(found)
         if not joined:
-            words = learning_rate(config.learning_rate)
+            words = config.setting
             axes.annotate(words, path[-1], (7, 0), textcoords="offset points", va="center", fontsize=8)
         values = found.seeds.values
         if len(values) > 1:

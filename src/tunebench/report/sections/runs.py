@@ -13,7 +13,7 @@ from tunebench.report.source import Source
 from tunebench.store.cell import Cell
 from tunebench.store.imported import trained_here
 from tunebench.strategies import STRATEGIES
-from tunebench.study.config import StrategyConfig, StudyConfig
+from tunebench.study.config import StrategyConfig, StudyConfig, Validation
 from tunebench.study.spec import RunSpec
 
 
@@ -89,7 +89,8 @@ def study_of_run(cell: Cell) -> StudyConfig | None:
         test_size=spec.test_size,
         test_seed=spec.test_seed,
         keep_head=spec.base_head == "kept",
-        validation_fraction=None if spec.own_validation else spec.validation_fraction,
+        validation_fraction=None if spec.own_validation or spec.folds else spec.validation_fraction,
+        validation=Validation(folds=spec.folds) if spec.folds else None,
         copies=spec.copies,
         selection=spec.selection,
         metric=spec.metric,

@@ -34,6 +34,8 @@ def _some(words: str, limit: int = 4) -> str:
 STRATEGY = Column("strategy", "Strategy", align="left")
 SIZE = Column("train_size", "Size", show=integer)
 RATE = Column("learning_rate", "Rate", show=learning_rate)
+#: What is searched beside the learning rate; only where something is.
+SETTING = Column("setting", "Other settings", align="left")
 N = Column("n", "n")
 STATUS = Column("status", "Status", align="left", show=plain_words)
 SEEDS = Column("seeds", "Seeds", align="left", show=_some)

@@ -8,6 +8,7 @@ from tunebench.formatting import fixed, integer
 from tunebench.report.tables.registry import (
     RATE,
     SELECTION,
+    SETTING,
     SIZE,
     STRATEGY,
     loss_column,
@@ -24,11 +25,15 @@ from tunebench.report.tables.render import Column, ReportTable
 def runs(analysis: Analysis) -> ReportTable:
     """Return one row per run, with its status and, where there is one, its error."""
     comparison = analysis.comparison
+    configs = [config for group in comparison.groups() for config in group.configs if config.tuned]
+    others = {cell.spec.run_id: config.others for config in configs for cell in config.cells}
     columns = (
         STRATEGY,
         SIZE,
         RATE,
+        *([SETTING] if others else []),
         Column("seed", "Seed"),
+        *([Column("fold", "Fold")] if any(cell.is_fold for cell in comparison.cells) else []),
         Column("status", "Status", align="left", show=plain_words),
         selection_score(comparison),
         *score_columns(comparison),
@@ -41,6 +46,7 @@ def runs(analysis: Analysis) -> ReportTable:
     )
     names = [column.key for column in score_columns(comparison)]
     rows = [cell.row | {name: cell.value(name) for name in names} for cell in comparison.cells]
+    rows = [row | {"setting": others.get(row["run_id"])} for row in rows] if others else rows
     title = "Runs"
     return made("runs", title, columns, rows, comparison, protocol_warnings(comparison))
 

@@ -22,6 +22,7 @@ from tunebench.report.tables.registry import (
     RATE,
     SEEDS,
     SELECTION,
+    SETTING,
     SIZE,
     STATUS,
     STRATEGY,
@@ -58,7 +59,7 @@ def data(analysis: Analysis) -> ReportTable:
         rows.append({"split": f"{split} (whole)", **_audited(audited, names)})
     tests: list[tuple[str, dict[str, Any]]] = []
     for size in comparison.sizes:
-        cells = [cell for cell in comparison.cells if cell.spec.train_size == size]
+        cells = [cell for cell in comparison.cells if cell.spec.train_size == size and not cell.is_fold]
         examples = next((c.record.examples for c in cells if c.record and c.record.examples), None)
         status = states(cells)
         if examples is None:
@@ -251,25 +252,35 @@ def _result(
             if config.scored:
                 report = _published(comparison, config) or {}
                 differs |= dict.fromkeys(report.get("differs", ()))
-                rate = {"learning_rate": config.shown_learning_rate}
-                rows.append({**key, **rate, **_runs(config.scored, "complete"), **values(config, report)})
+                rows.append(
+                    {**key, **_chosen(config), **_runs(config.scored, "complete"), **values(config, report)}
+                )
         for config in group.configs:
             for status, cells in config.unscored.items():
                 cells = tuple(cell for cell in cells if cell not in group.not_chosen)
                 if cells:
-                    rows.append({**key, "learning_rate": config.shown_learning_rate, **_runs(cells, status)})
+                    rows.append({**key, **_chosen(config), **_runs(cells, status)})
     several = len({cell.spec.seed for cell in comparison.cells}) > 1
     # Which seeds a row stands for matters where some of them are missing.
-    seeds = replace(SEEDS, csv_only=not several or len(comparison.scored) == len(comparison.cells))
-    all_columns = (STRATEGY, SIZE, RATE, *columns, N, seeds, STATUS, SELECTION)
+    seeds = replace(
+        SEEDS, csv_only=not several or len(comparison.scored) == sum(not cell.is_fold for cell in comparison.cells)
+    )
+    searched = [SETTING] if comparison.searched == "settings" else []
+    all_columns = (STRATEGY, SIZE, RATE, *searched, *columns, N, seeds, STATUS, SELECTION)
     said = [*(notes or []), *protocol_warnings(comparison)]
-    if any(len(config.cells) > 1 for group in comparison.groups() for config in group.configs):
+    if any(len(config.runs) > 1 for group in comparison.groups() for config in group.configs):
         said.append("Where n > 1: mean ± standard deviation over n seeds.")
     if differs:
         said.append(
             f"The published values stand beside runs of the same recipe that differ in: {'; '.join(differs)}."
         )
     return made(name, title, all_columns, rows, comparison, said)
+
+
+def _chosen(config: Configuration) -> dict[str, Any]:
+    """Return the setting; what is searched beside the learning rate only where something is."""
+    rate = {"learning_rate": config.shown_learning_rate}
+    return rate | ({"setting": config.others} if config.tuned else {})
 
 
 def _runs(cells: tuple[Cell, ...], status: str) -> dict[str, Any]:

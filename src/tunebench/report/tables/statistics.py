@@ -15,7 +15,17 @@ from tunebench.analysis.evidence import Entry
 from tunebench.analysis.quality import ONLY_EXCLUSIVE, calibrations, temperatures
 from tunebench.analysis.warnings import OPTIMISTIC, test_access, unequal_rates
 from tunebench.formatting import fixed, integer, learning_rate, p_value, signed, significant
-from tunebench.report.tables.registry import RATE, SELECTION, SIZE, STRATEGY, N, of_labels, register, score_columns
+from tunebench.report.tables.registry import (
+    RATE,
+    SELECTION,
+    SETTING,
+    SIZE,
+    STRATEGY,
+    N,
+    of_labels,
+    register,
+    score_columns,
+)
 from tunebench.report.tables.remarks import CURVE_HOLDS, counted_pairs, moderation_notes, seed_notes, winner_notes
 from tunebench.report.tables.render import Column, ReportTable
 from tunebench.stats import LearningCurve, Refusal, Size
@@ -400,11 +410,13 @@ def variance(analysis: Analysis) -> ReportTable:
 def tuning(analysis: Analysis) -> ReportTable:
     """Return what was spent on choosing a learning rate, and whether the best one lies at the edge."""
     comparison = analysis.comparison
+    searched = comparison.searched == "settings"
     columns = (
         STRATEGY,
         SIZE,
-        Column("tried", "Rates tried", align="left"),
+        Column("tried", f"{'Settings' if searched else 'Rates'} tried", align="left"),
         Column("learning_rate", "Chosen", show=learning_rate),
+        *([SETTING] if searched else []),
         Column("edge", "At the edge", align="left"),
         Column("runs", "Runs", show=integer),
         Column("pruned", "Stopped early", show=integer),
@@ -422,6 +434,7 @@ def tuning(analysis: Analysis) -> ReportTable:
                 "train_size": group.train_size,
                 "tried": None if group.configs[0].shown_learning_rate is None else _rates(group),
                 "learning_rate": None if group.selected is None else group.selected.shown_learning_rate,
+                **({"setting": group.selected.others if group.selected else None} if searched else {}),
                 "edge": "yes" if group.at_edge else None,
                 "runs": len(records),
                 "pruned": sum(record.status == "pruned" for record in records),
@@ -435,4 +448,5 @@ def tuning(analysis: Analysis) -> ReportTable:
 
 
 def _rates(group: Group) -> str:
-    return ", ".join(map(learning_rate, group.tried)) or "none yet"
+    rates = ", ".join(map(learning_rate, dict.fromkeys(group.tried))) or "none yet"
+    return f"{len(group.tried)}; rates {rates}" if group.searched == "settings" else rates

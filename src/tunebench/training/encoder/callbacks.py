@@ -66,6 +66,7 @@ class RunContext:
         prune: Given the score of every evaluation so far, says whether to give the run up; None never does.
         clock: Runs since this attempt at the run began.
         contention: Runs while steps are taken.
+        last_step: Step after which training stops, although the schedule goes on; None for the schedule's end.
         checkpoint_seconds: At most this much work is lost by a kill.
     """
 
@@ -81,6 +82,7 @@ class RunContext:
     prune: Callable[[list[float]], bool] | None = None
     clock: Clock = field(default_factory=Clock)
     contention: ContentionMeter = field(default_factory=ContentionMeter)
+    last_step: int | None = None
     checkpoint_seconds: float = 300.0
 
 
@@ -141,7 +143,9 @@ class Loop(TrainerCallback):
         # The first process's clock decides for all.
         due = process_group.is_first() and now - self._saved > self.context.checkpoint_seconds
         stop, save = process_group.any_of(self.context.stop(), due)
-        if stop and state.global_step < state.max_steps:
+        if self.context.last_step is not None and state.global_step >= self.context.last_step:
+            control.should_training_stop = True
+        elif stop and state.global_step < state.max_steps:
             self.stopping = control.should_save = True
         elif save:
             control.should_save = True

@@ -117,6 +117,7 @@ def cost_profile(spec: RunSpec, context: EstimateContext) -> CostProfile:
     key = (
         *(spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision, spec.batches),
         *(spec.attention_dropout, spec.frozen_dropout, spec.batch_size, spec.max_length),
+        spec.gradient_checkpointing,
     )
     if key not in context.profiles:
         context.tell(f"{'measuring' if context.measure else 'counting'} {spec.label}")
@@ -160,7 +161,7 @@ def estimate_encoder(
     above = _mean(spec, lengths, work.forward) / _mean(spec, lengths, profile.workload.forward)
     selection = {"validation": validation, "test": spec.test_size, "last": validation}[spec.selection]
     interval = evaluation_interval(spec, steps_per_epoch)
-    scored = selection * math.ceil(steps / interval) + spec.test_size
+    scored = selection * math.ceil(steps / interval) + (0 if spec.fold else spec.test_size)
     seconds = OVERHEAD + flops * rates.seconds_per_flop + scored * above * rates.eval_seconds_per_text
     if used is not None:
         seconds += used.new_texts * used.flops_per_text * rates.seconds_per_flop
@@ -253,7 +254,11 @@ def _assume(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collato
     # attention probabilities with their mask.
     length = float(np.max(sample.lengths))
     per_token = 24 * config.hidden_size + 3 * config.num_attention_heads * length
-    activations = spec.batch_size * length * config.num_hidden_layers * per_token * width
+    kept = config.num_hidden_layers * per_token
+    if spec.gradient_checkpointing:
+        # The input of every layer, and all of the one that is computed again.
+        kept = config.num_hidden_layers * config.hidden_size + per_token
+    activations = spec.batch_size * length * kept * width
     total = ready.parameters.total
     assert total is not None, "counted when the model was prepared"
     weights = 4 * total + 12 * ready.parameters.trainable

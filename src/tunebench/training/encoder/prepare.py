@@ -6,7 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from tunebench.engine.frozen_layers import FrozenPrefix, frozen_layers
 from tunebench.engine.learning_rates import Multiplier
 from tunebench.files import default_cache_dir
 from tunebench.machine import devices
-from tunebench.models.architectures import Architecture, architecture_of, count_parameters
+from tunebench.models.architectures import Architecture, architecture_of, count_parameters, unwrap
 from tunebench.models.loading import load_classifier, load_tokenizer, model_folder
 from tunebench.store.record import Parameters
 from tunebench.strategies import STRATEGIES
@@ -111,9 +111,20 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     fast, autocast = None, None
     if spec.engine == "fast" and device == "cpu":
         dtype = devices.compute_type(spec.precision)
-        fast, autocast = attach(model, architecture, dtype, seed=spec.seed, stream=process_group.rank())
+        fast, autocast = attach(
+            model,
+            architecture,
+            dtype,
+            seed=spec.seed,
+            stream=process_group.rank(),
+            recomputes=spec.gradient_checkpointing,
+        )
     elif spec.precision == "bf16":
         autocast = torch.bfloat16
+    if spec.gradient_checkpointing:
+        workload = replace(workload, recomputes=True)
+        if fast is None:
+            unwrap(model).activation_checkpointing_enable({"use_reentrant": False})
     prefix, layers = None, frozen_layers(model, architecture)
     if not spec.frozen_dropout and layers:
         # After the fast layers, which it stands in front of.

@@ -90,14 +90,14 @@ def train(attempt: Attempt) -> RunRecord:
         )
         pruned = _learn(trainer, folder)
         process_group.barrier()  # the best weights are written by the first, and read by all
-        selected = _select(spec, trainer, folder)
+        selected = _select(attempt, trainer)
         test: Predicted | None = None
         validated = temperature = None
         if not pruned:
             restore_unit(prepared.model, prepared.architecture, trainer.context.scale)
             if prepared.fast is not None:
                 prepared.fast.refresh(everything=True)
-            if process_group.is_first():
+            if process_group.is_first() and not spec.fold:
                 checkpoints.save_weights(folder.weights, prepared.model)
             if asks_validation(spec) and selection_set is not None:
                 validated = selection_set.labels, trainer.logits(selection_set)
@@ -111,7 +111,8 @@ def train(attempt: Attempt) -> RunRecord:
     trained = Trained(
         parameters=prepared.parameters,
         selected=selected,
-        weights=[] if pruned else [folder.weights],
+        # A fold chooses, and is never scored or exported.
+        weights=[] if pruned or spec.fold else [folder.weights],
         train_seconds=meters.train_seconds,
         eval_seconds=meters.eval_seconds,
         tokens=meters.tokens,
@@ -189,6 +190,7 @@ def _trainer(
             prune=attempt.prune,
             clock=measured.clock,
             contention=measured.contention,
+            last_step=_last_step(attempt, steps_per_epoch),
         ),
         loss=loss,
         multiplier=prepared.multiplier,
@@ -198,6 +200,13 @@ def _trainer(
         for callback in attempt.callbacks(attempt.folder):
             trainer.add_callback(callback)
     return trainer
+
+
+def _last_step(attempt: Attempt, steps_per_epoch: int) -> int | None:
+    """Return the step after which the folds of a cross-validation say that training stops."""
+    if attempt.folds is None or attempt.folds.share is None:
+        return None
+    return max(1, round(attempt.folds.share * attempt.spec.steps_at(steps_per_epoch)))
 
 
 def _learn(trainer: StudyTrainer, folder: RunFolder) -> bool:
@@ -226,6 +235,8 @@ def _settings(
         "fast_layers": prepared.fast is not None,
         "autocast": prepared.autocast is not None,
     }
+    if spec.gradient_checkpointing:
+        settings["gradient_checkpointing"] = "Transformers' layers" if prepared.fast is None else "fast layers"
     if prefix is not None:
         settings["frozen_prefix"] = prefix
     base = inspect_base(model_folder(spec.model.source, spec.model.revision))
@@ -301,9 +312,12 @@ def _fill_prefix(
     return said
 
 
-def _select(spec: RunSpec, trainer: StudyTrainer, folder: RunFolder) -> Selected:
+def _select(attempt: Attempt, trainer: StudyTrainer) -> Selected:
     """Load the weights that the selection rule names into the model."""
-    meters = trainer.meters
+    spec, folder, meters = attempt.spec, attempt.folder, trainer.meters
+    if attempt.folds is not None:
+        step, epoch = trainer.state.global_step, float(trainer.state.epoch or 0)
+        return Selected(by="folds", step=step, epoch=epoch, score=attempt.folds.score)
     if spec.selection == "last" or meters.best_step is None or meters.best_epoch is None:
         return Selected(
             by="last", step=trainer.state.global_step, epoch=float(trainer.state.epoch or 0), score=None

@@ -109,7 +109,7 @@ class StudyTrainer(Trainer):
         self.meters = Meters()
         #: Step of the best weights that the checkpoint on disk goes with.
         self._named: int | None = None
-        self._step_texts, self._batch_texts, self._first_of_step = 0, 0, True
+        self._step_texts, self._batch_texts, self._batch = 0, 0, 0
         self.engine, self.context, self.collator, self.hook = engine, context, collator, hook
         self.workload = engine.workload
         self._metric = context.task.metrics[context.metric]
@@ -155,10 +155,27 @@ class StudyTrainer(Trainer):
         batches = process_group.size() * int(self.args.gradient_accumulation_steps)
         return int(self.args.train_batch_size) * batches
 
+    @property
+    def _shared_batch(self) -> int:
+        """Texts a batch, over all processes."""
+        return int(self.args.train_batch_size) * process_group.size()
+
+    def _counted(self) -> tuple[int, int]:
+        """Return how many texts of the batch count in this process, and how many its step has in all processes."""
+        if process_group.size() == 1:
+            return self._batch_texts, self._step_texts
+        return counted(
+            self.state.global_step,
+            texts=len(self.train_dataset),
+            batch_size=self._shared_batch,
+            batches=int(self.args.gradient_accumulation_steps),
+            number=self._batch,
+        )
+
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """Remember how many texts the step has whose batches these are."""
         batches, items = super().get_batch_samples(*args, **kwargs)
-        self._step_texts, self._first_of_step = sum(len(batch["labels"]) for batch in batches), True
+        self._step_texts, self._batch = sum(len(batch["labels"]) for batch in batches), 0
         return batches, items
 
     def get_train_dataloader(self) -> Any:
@@ -176,7 +193,7 @@ class StudyTrainer(Trainer):
             if self.engine.own
             else SeedableRandomSampler(dataset, data_seed=self.engine.seed)
         )
-        batches = SharedBatches(sampler, texts=len(dataset), batch_size=self._batch_size)
+        batches = SharedBatches(sampler, texts=len(dataset), batch_size=self._shared_batch)
         return DataLoader(
             dataset,
             batch_sampler=batches,
@@ -190,34 +207,33 @@ class StudyTrainer(Trainer):
         A part is what one process computes, or one of several batches whose gradients add up.
         """
         loss = super().compute_loss(*args, **kwargs)
-        if self.model.training and self.args.gradient_accumulation_steps > 1:
-            # The Trainer takes the mean over the step's batches, of which the last may have fewer texts.
-            share = self._batch_texts * self.current_gradient_accumulation_steps / self._step_texts
-            return (loss[0] * share, loss[1]) if isinstance(loss, tuple) else loss * share
-        if process_group.size() == 1 or not self.model.training:
+        alone = process_group.size() == 1 and self.args.gradient_accumulation_steps == 1
+        if alone or not self.model.training:
             return loss
-        mine, whole = counted(self.state.global_step, texts=len(self.train_dataset), batch_size=self._batch_size)
-        weight = mine * process_group.size() / whole
-        return (loss[0] * weight, loss[1]) if isinstance(loss, tuple) else loss * weight
+        # The means that follow, over the step's batches and over the processes, weigh all parts alike.
+        mine, whole = self._counted()
+        share = mine * process_group.size() * self.current_gradient_accumulation_steps / whole
+        return (loss[0] * share, loss[1]) if isinstance(loss, tuple) else loss * share
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Take the step, with masks tied to it, and count what it used."""
-        if self.engine.fast is not None and self._first_of_step:
+        if self.engine.fast is not None and not self._batch:
             # The other batches of the step go on in the same stream of masks.
             self.engine.fast.start_step(self.state.global_step)
-        self._first_of_step = False
         texts, length = inputs["input_ids"].shape
+        self._batch_texts = texts
         if self.args.gradient_accumulation_steps > 1:
             # A model that is told of the step's items would divide by them itself.
-            self._batch_texts, num_items_in_batch = texts, None
+            num_items_in_batch = None
         tokens = int(inputs["attention_mask"].sum())
         if process_group.size() > 1:
             # Tied to the step, so that a resumed run draws the masks that it would have drawn.
-            key = np.random.SeedSequence([self.engine.seed, self.state.global_step, process_group.rank()])
+            place = [self.state.global_step, process_group.rank(), *([self._batch] if self._batch else [])]
+            key = np.random.SeedSequence([self.engine.seed, *place])
             torch.manual_seed(int(key.generate_state(1)[0]))
-            mine, _ = counted(self.state.global_step, texts=len(self.train_dataset), batch_size=self._batch_size)
-            tokens = tokens if mine else 0
+            tokens = tokens if self._counted()[0] else 0
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        self._batch += 1
         shapes = [(texts, length)] if self.engine.fast is None else self.engine.fast.packing.shapes(texts, length)
         padded = sum(some * width for some, width in shapes)
         flops = sum(self.workload.step(texts=some, length=width) for some, width in shapes)

@@ -75,6 +75,8 @@ def labelled_parts(spec: RunSpec, dataset: TextDataset) -> tuple[Parts, np.ndarr
     trained on as well, and every strategy of a study is given the same labels. A validation part that the data
     brings is not trained on.
 
+    With the folds of a study every label is judged, by the cross-validation that chooses C.
+
     Returns:
         The parts, and positions in their ``train``; none where nothing is selected on such a part.
     """
@@ -82,7 +84,8 @@ def labelled_parts(spec: RunSpec, dataset: TextDataset) -> tuple[Parts, np.ndarr
     if parts.validation_from == "validation":
         return parts, none
     rows = np.concatenate([parts.train, parts.validation])
-    judged = np.arange(len(parts.train), len(rows)) if spec.selection == "validation" else none
+    first = 0 if spec.folds else len(parts.train)
+    judged = np.arange(first, len(rows)) if spec.selection == "validation" else none
     return replace(parts, train=rows, validation=parts.validation[:0]), judged
 
 

@@ -71,7 +71,8 @@ def train(attempt: Attempt) -> RunRecord:
     best = None if validated is None else _judge(*validated, watch)
     temperature = temperature_of(spec, validated)
     eval_seconds = time.monotonic() - eval_start
-    classifier.save(folder.weights)
+    if not spec.fold:
+        classifier.save(folder.weights)
     test: Predicted | None = None
     if attempt.scores_test:
         test_start = time.monotonic()
@@ -87,8 +88,8 @@ def train(attempt: Attempt) -> RunRecord:
             adapter=encoder,
             head=head,
         ),
-        selected=Selected(by="last" if best is None else spec.selection, step=watch.steps, epoch=1.0, score=best),
-        weights=[folder.weights],
+        selected=_selected(attempt, watch.steps, best),
+        weights=[] if spec.fold else [folder.weights],
         train_seconds=train_seconds,
         eval_seconds=eval_seconds,
         tokens=watch.tokens,
@@ -102,6 +103,13 @@ def train(attempt: Attempt) -> RunRecord:
         temperature=temperature,
     )
     return measured.finish(trained, dataset=dataset, parts=parts, test=test)
+
+
+def _selected(attempt: Attempt, steps: int, score: float | None) -> Selected:
+    """Return what was scored: the last weights, in any case."""
+    if attempt.folds is not None:
+        return Selected(by="folds", step=steps, epoch=1.0, score=attempt.folds.score)
+    return Selected(by="last" if score is None else attempt.spec.selection, step=steps, epoch=1.0, score=score)
 
 
 def _single(texts: Sequence[Text]) -> list[str]:

@@ -199,6 +199,7 @@ def _bare(planned: StoredRun) -> dict[str, Any]:
         "size": spec.train_size,
         "rate": spec.shown_learning_rate,
         "seed": spec.seed,
+        "detail": _detail(planned),
         "subset_seed": spec.subset_seed,
         "state": "pending",
         "resumable": False,
@@ -206,6 +207,15 @@ def _bare(planned: StoredRun) -> dict[str, Any]:
         **dict.fromkeys(unknown),
         **_standing(None, "pending"),
     }
+
+
+def _detail(planned: StoredRun) -> str | None:
+    """Return what tells the runs of a seed and a learning rate apart: other settings, and the fold."""
+    spec = planned.spec
+    words = [f"{name.replace('_', ' ')} {getattr(spec, name):g}" for name in spec.tuned]
+    if spec.folds:
+        words.append(f"fold {spec.fold} of {spec.folds}" if spec.fold else "all texts")
+    return ", ".join(words) or None
 
 
 def _state(planned: StoredRun, record: RunRecord | None, *, running: bool) -> str:

@@ -66,5 +66,6 @@ export function shortName(run) {
   const parts = [run.label, `n ${whole(run.size)}`];
   if (run.rate !== null) parts.push(rate(run.rate).replace("learning rate", "lr"));
   if (run.seed !== null) parts.push(`seed ${run.seed}`);
+  if (run.detail) parts.push(run.detail);
   return parts.join(" · ");
 }

@@ -35,7 +35,7 @@ export class Grid {
 
   cell(run) {
     const parts = {
-      state: el("span"), seed: el("span", { class: "seed" }, run.seed === null ? "seed not known" : `seed ${run.seed}`),
+      state: el("span"), seed: el("span", { class: "seed" }, [run.seed === null ? "seed not known" : `seed ${run.seed}`, run.detail].filter(Boolean).join(", ")),
       value: el("span", { class: "value" }), bar: el("progress", { max: "1", value: "0", hidden: true, "aria-label": "steps done" }),
     };
     const button = el("button", { type: "button", "aria-pressed": "false", "data-run": run.id, click: () => this.choose(run.id) }, parts.state, parts.seed, parts.value, parts.bar);
