@@ -135,9 +135,10 @@ def _make_linear(folder: Path) -> None:
     from tunebench.training.linear.exports import write_linear
     from tunebench.training.linear.heads import stored_head
     from tunebench.training.linear.model import LinearText
+    from tunebench.training.linear.terms import Terms
 
     head = stored_head({"coefficients": np.array([[1.0, -1.0]]), "intercepts": np.zeros(1)}, CLASSIFICATION)
-    write_linear(LinearText(("great", "awful"), np.ones(2), head, 1), folder, ("no", "yes"), temperature=1.5)
+    write_linear(LinearText(("great", "awful"), np.ones(2), head, Terms(1)), folder, ("no", "yes"), temperature=1.5)
 
 
 def _read_linear(folder: Path) -> None:
