@@ -171,8 +171,8 @@ class BoardFolder:
                 continue
             try:
                 found[path.name] = BoardEntry.model_validate(read_json(path / "entry.json"))
-            except StoreError as error:
-                refused[path.name] = error.what
+            except StoreError:  # its own words name a path of this machine
+                refused[path.name] = "its entry.json is missing, or cannot be read"
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"])
