@@ -65,7 +65,7 @@ def test_equivalence_over_seeds_is_that_of_statsmodels(study: Analysis) -> None:
 def test_holms_correction_of_a_published_table_is_that_of_statsmodels(study: Analysis) -> None:
     p_values = [pair.difference.p_value for pair in study.pairs]
     theirs = multipletests(p_values, method="holm")[1]
-    assert len(p_values) > 4
+    assert len(p_values) > 1
     assert [pair.p_holm for pair in study.pairs] == pytest.approx(theirs)
 
 
