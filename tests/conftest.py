@@ -25,6 +25,15 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_core() -> Iterator[None]:
+    """Compute with one thread, also where a run would take all cores: in tiny models threads wait for each other."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tunebench.machine.devices.usable_cores", lambda: 1)
+        yield
+
+
 #: Words of the tests' texts that are not among the packaged tokenizer's first.
 WORDS = "awful boring dear dull hateful lovely rotten superb sweet usual".split()
 #: Tokens of a tiny model. To load, hash and train all 30,522 takes longer than a short run.

@@ -23,12 +23,6 @@ from conftest import TINY, VOCABULARY, write_tokenizer
 from tunebench.models.architectures import ARCHITECTURES, architecture_of
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    """Several threads only wait for each other on models this small."""
-    torch.set_num_threads(1)
-
-
 def lively(folder: Path, model_type: str, *, seed: int = 0) -> Path:
     """Write a tiny classifier whose answers differ from text to text."""
     torch.manual_seed(seed)
