@@ -27,7 +27,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_core() -> Iterator[None]:
-    """Compute with one thread, also where a run would take all cores: tiny models gain nothing from more."""
+    """Compute with one thread, also where a run would take all cores: tiny models would only wait for threads."""
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tunebench.machine.devices.usable_cores", lambda: 1)
