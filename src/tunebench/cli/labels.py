@@ -13,7 +13,7 @@ from tunebench.cli.console import out, print_json
 from tunebench.machine.settings import Execution
 
 if TYPE_CHECKING:
-    from tunebench.labelling.job import LabelsFound
+    from tunebench.labelling.found import LabelsFound
 
 #: Suspects that are printed; the files hold all.
 _PRINTED = 5

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tunebench.analysis.analysis import analyse
-from tunebench.analysis.doubling import Doubling, doublings
+from tunebench.analysis.doubling import doublings
 from tunebench.analysis.load import load_comparison
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.columns import is_empty
@@ -22,6 +22,7 @@ from tunebench.data.text import Text, sides_of
 from tunebench.errors import DataError, StoreError
 from tunebench.files import write_text
 from tunebench.inference.stream import columns_of
+from tunebench.labelling.found import LabelsFound, NextText, Suspect
 from tunebench.labelling.next_texts import choose_next, margins_of
 from tunebench.labelling.page import suspects_page
 from tunebench.labelling.probabilities import OutOfFold, embed, out_of_fold, predict
@@ -35,55 +36,6 @@ from tunebench.study.config import StudyConfig
 
 #: Texts that are proposed to be labelled next.
 NEXT_TEXTS = 100
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """A label that is likely wrong; ``row`` counts from 1 in the part, as it was read."""
-
-    part: str
-    row: int
-    text: str
-    label: str
-    likely: str
-    probability: float
-    likely_probability: float
-
-
-@dataclass(frozen=True)
-class NextText:
-    """A text to label next; ``row`` counts from 1 in the file of unlabelled texts."""
-
-    row: int
-    text: str
-    likely: str
-    probability: float
-    margin: float
-
-
-@dataclass(frozen=True)
-class LabelsFound:
-    """What is known of the labels of a study.
-
-    Attributes:
-        study: Its name.
-        doublings: What twice the labels would bring, by strategy.
-        texts: Labelled texts that were looked at.
-        suspects: Labels that are likely wrong, the most suspicious first.
-        refused: Why labels were not looked at; empty where they were.
-        next_texts: Texts to label next, the least certain first; None where no file was given.
-        passed_over: Texts of that file that were passed over, and why.
-        files: What was written.
-    """
-
-    study: str
-    doublings: tuple[Doubling, ...]
-    texts: int
-    suspects: tuple[Suspect, ...]
-    refused: str
-    next_texts: tuple[NextText, ...] | None
-    passed_over: tuple[str, ...]
-    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
