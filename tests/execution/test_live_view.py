@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from fakes import make_specs, make_study
-from tunebench.execution.display import Outline, SilentDisplay, make_display
+from tunebench.execution.display import SilentDisplay, make_display
+from tunebench.execution.display_parts import Outline
 from tunebench.execution.live_view import LiveView
 from tunebench.machine import load
 from tunebench.machine.settings import Execution

@@ -18,7 +18,8 @@ import pytest
 import fakes
 from fakes import STEPS, make_study, steps_taken
 from tunebench.errors import StoreError
-from tunebench.execution.display import PlainDisplay, TimeLeft
+from tunebench.execution.display import PlainDisplay
+from tunebench.execution.display_parts import TimeLeft
 from tunebench.execution.live_view import LiveView
 from tunebench.execution.signals import STOP_SIGNALS, stop_on_signals
 from tunebench.store.live import Progress

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import get_scheduler
 
@@ -32,6 +32,7 @@ def logged(
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shift", [0, 1])
+@settings(deadline=None, max_examples=25)
 @given(total=st.integers(12, 120), share=st.sampled_from([0.0, 0.1, 0.3]), every=st.integers(1, 12), data=st.data())
 def test_what_is_told_is_what_was_scheduled(
     name: str, shift: int, total: int, share: float, every: int, data: st.DataObject

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -18,7 +18,8 @@ from tunebench.analysis.doubling import Doubling
 from tunebench.api import run_study
 from tunebench.cli.app import app
 from tunebench.errors import DataError, StoreError
-from tunebench.labelling.job import Suspect, study_labels
+from tunebench.labelling.found import Suspect
+from tunebench.labelling.job import study_labels
 from tunebench.labelling.next_texts import choose_next, margins_of
 from tunebench.labelling.page import suspects_page
 from tunebench.labelling.probabilities import out_of_fold, predict
@@ -35,6 +36,7 @@ def blobs(count: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
     return (np.eye(classes)[labels] + rng.normal(0, 0.25, (count, classes))).astype(np.float32), labels
 
 
+@settings(deadline=None)
 @given(st.integers(2, 5), st.integers(5, 40), st.randoms(use_true_random=False))
 def test_suspects_are_those_of_the_definition(classes: int, texts: int, random: Any) -> None:
     rng = np.random.default_rng(random.randrange(2**32))
@@ -61,7 +63,7 @@ def test_planted_wrong_labels_come_first() -> None:
     judged = out_of_fold(vectors, given, np.arange(600))
     found = find_suspects(judged.probabilities, given)
     hits = np.isin(found.rows, wrong)
-    assert hits[:20].mean() >= 0.9 and hits.sum() >= 25
+    assert hits[:20].mean() >= 0.9 and hits.sum() >= 20
     first = found.rows[:20][hits[:20]]
     assert (found.likely[:20][hits[:20]] == labels[first]).mean() >= 0.9, "and what they look like is the truth"
 
@@ -158,10 +160,7 @@ def test_a_study_is_looked_at_from_the_command_line(
     assert found["texts"] == 80 and found["doublings"][0]["labels"] is None
     assert "cannot be said" in found["doublings"][0]["sentence"]
     assert len(found["next_texts"]) == 1 and found["next_texts"][0]["text"] in ("a strange film", "another one")
-    assert [note.split(" ", 1)[1] for note in found["passed_over"][-2:]] == [
-        "texts have a label in the study",
-        "texts are copies of others in the file",
-    ]
+    assert found["passed_over"][-2:] == ["1 already labelled in the study", "1 copies of others in the file"]
     with (folder / "labels" / "suspects.csv").open(newline="") as stream:
         assert [row["text"] for row in csv.DictReader(stream)] == [one["text"] for one in found["suspects"]]
     ended = CliRunner().invoke(app, arguments)

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tunebench.execution.display import MayGo, Outline, TimeLeft, describe
+from tunebench.execution.display_parts import MayGo, Outline, TimeLeft, describe
 from tunebench.formatting import duration
 from tunebench.store.live import Progress
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from tunebench.data.copies import HeldOutCopies
     from tunebench.data.pair_rows import TokenRows
     from tunebench.execution.budget import Chosen, Trial
-    from tunebench.execution.display import JobDisplay, Outline
+    from tunebench.execution.display import JobDisplay
+    from tunebench.execution.display_parts import Outline
     from tunebench.execution.executors import Executor
     from tunebench.execution.plan import Plan
     from tunebench.execution.resolve import Request, Resolved
@@ -207,7 +208,7 @@ def _run_open(specs: Sequence[RunSpec], job: Job, executor: Executor, summary: S
 
 def _outline(plan: Plan, store: StudyStore) -> Outline:
     """Return the plan as a display shows it."""
-    from tunebench.execution.display import Outline
+    from tunebench.execution.display_parts import Outline
 
     metric = plan.dataset.task.metrics[plan.study.metric]
 

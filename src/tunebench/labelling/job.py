@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tunebench.analysis.analysis import analyse
-from tunebench.analysis.doubling import Doubling, doublings
+from tunebench.analysis.doubling import doublings
 from tunebench.analysis.load import load_comparison
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.columns import is_empty
@@ -22,6 +22,7 @@ from tunebench.data.text import Text, sides_of
 from tunebench.errors import DataError, StoreError
 from tunebench.files import write_text
 from tunebench.inference.stream import columns_of
+from tunebench.labelling.found import LabelsFound, NextText, Suspect
 from tunebench.labelling.next_texts import choose_next, margins_of
 from tunebench.labelling.page import suspects_page
 from tunebench.labelling.probabilities import OutOfFold, embed, out_of_fold, predict
@@ -35,55 +36,6 @@ from tunebench.study.config import StudyConfig
 
 #: Texts that are proposed to be labelled next.
 NEXT_TEXTS = 100
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """A label that is likely wrong; ``row`` counts from 1 in the part, as it was read."""
-
-    part: str
-    row: int
-    text: str
-    label: str
-    likely: str
-    probability: float
-    likely_probability: float
-
-
-@dataclass(frozen=True)
-class NextText:
-    """A text to label next; ``row`` counts from 1 in the file of unlabelled texts."""
-
-    row: int
-    text: str
-    likely: str
-    probability: float
-    margin: float
-
-
-@dataclass(frozen=True)
-class LabelsFound:
-    """What is known of the labels of a study.
-
-    Attributes:
-        study: Its name.
-        doublings: What twice the labels would bring, by strategy.
-        texts: Labelled texts that were looked at.
-        suspects: Labels that are likely wrong, the most suspicious first.
-        refused: Why labels were not looked at; empty where they were.
-        next_texts: Texts to label next, the least certain first; None where no file was given.
-        passed_over: Texts of that file that were passed over, and why.
-        files: What was written.
-    """
-
-    study: str
-    doublings: tuple[Doubling, ...]
-    texts: int
-    suspects: tuple[Suspect, ...]
-    refused: str
-    next_texts: tuple[NextText, ...] | None
-    passed_over: tuple[str, ...]
-    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -240,7 +192,7 @@ def _read_unlabelled(
     ]
     texts = inputs.texts([[each[row] for row in sound] for each in columns])
     left = table.rows - len(sound)
-    notes = (f"{left} of {table.rows} rows have no text",) if left else ()
+    notes = (f"{left} of {table.rows} rows without a text",) if left else ()
     return [(row + 1, text) for row, text in zip(sound, texts, strict=True)], notes
 
 
@@ -255,8 +207,8 @@ def _next(
         if text not in seen:
             kept.setdefault(text, row)
     copies = len(rows) - known - len(kept)
-    notes = (*notes, *([f"{known} texts have a label in the study"] if known else []))
-    notes = (*notes, *([f"{copies} texts are copies of others in the file"] if copies else []))
+    notes = (*notes, *([f"{known} already labelled in the study"] if known else []))
+    notes = (*notes, *([f"{copies} copies of others in the file"] if copies else []))
     if not kept:
         raise DataError("No text of the file is new.", value="; ".join(notes) or "it has no rows")
     texts = list(kept)

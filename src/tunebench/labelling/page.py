@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 if TYPE_CHECKING:
-    from tunebench.labelling.job import Suspect
+    from tunebench.labelling.found import Suspect
 
 
 def suspects_page(name: str, suspects: Sequence[Suspect], label_names: Sequence[str], texts: int) -> str:
