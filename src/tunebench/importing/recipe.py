@@ -243,7 +243,7 @@ def _batch_of_steps(contents: Contents, values: Values, train_size: int) -> int 
     an_epoch: int = steps // epochs
     low = -(-train_size // an_epoch)
     high = -(-train_size // (an_epoch - 1)) - 1 if an_epoch > 1 else low
-    powers = [2**power for power in range(20) if low <= 2**power <= high]
+    powers = [1 << power for power in range(20) if low <= 1 << power <= high]
     if low == high:
         contents.notes.add(
             f"a batch of {low} texts was derived: {steps:,} steps in {epochs} epochs of {train_size:,} texts."
