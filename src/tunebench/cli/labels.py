@@ -94,7 +94,8 @@ def _lines(found: LabelsFound) -> list[str]:
         lines.append("Which texts to label next?")
         count = len(found.next_texts)
         lines.append(f"  {count:,} texts that the model is least sure of, spread over what they are about")
-        lines += [f"  {note}" for note in found.passed_over]
+        if found.passed_over:
+            lines.append(f"  Passed over: {'; '.join(found.passed_over)}")
     return [*lines, "Files:", *(f"  {path}" for path in found.files)]
 
 

@@ -192,7 +192,7 @@ def _read_unlabelled(
     ]
     texts = inputs.texts([[each[row] for row in sound] for each in columns])
     left = table.rows - len(sound)
-    notes = (f"{left} of {table.rows} rows have no text",) if left else ()
+    notes = (f"{left} of {table.rows} rows without a text",) if left else ()
     return [(row + 1, text) for row, text in zip(sound, texts, strict=True)], notes
 
 
@@ -207,8 +207,8 @@ def _next(
         if text not in seen:
             kept.setdefault(text, row)
     copies = len(rows) - known - len(kept)
-    notes = (*notes, *([f"{known} texts have a label in the study"] if known else []))
-    notes = (*notes, *([f"{copies} texts are copies of others in the file"] if copies else []))
+    notes = (*notes, *([f"{known} already labelled in the study"] if known else []))
+    notes = (*notes, *([f"{copies} copies of others in the file"] if copies else []))
     if not kept:
         raise DataError("No text of the file is new.", value="; ".join(notes) or "it has no rows")
     texts = list(kept)

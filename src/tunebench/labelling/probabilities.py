@@ -76,7 +76,9 @@ def out_of_fold(vectors: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, 
 
     classes = int(labels.max()) + 1
     found = np.zeros((len(_GRID), len(labels), classes))
-    parts = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    # No more parts than the most frequent class has texts.
+    count = max(2, min(FOLDS, int(np.bincount(labels).max())))
+    parts = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class may have fewer texts than there are parts
         splits = list(parts.split(vectors, labels, groups))
