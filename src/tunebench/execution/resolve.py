@@ -112,7 +112,7 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
         TunebenchError: Everything that is wrong with models, data and sizes, together.
     """
     tell, begun = request.tell, begun_runs(request.folder)
-    if request.known.first and (remark := load_remark(request.execution)):
+    if request.measure and request.known.first and (remark := load_remark(request.execution)):
         tell(remark)
     request.known.first = False
     study = begun_params(begun_copies(study, begun, tell), begun, tell)
