@@ -28,11 +28,11 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_strategies_of_both_studies_are_compared_on_the_same_texts(studies: list[Path]) -> None:
     both = load_side_by_side(studies)
-    assert both.labels == ["full", "lora (one)", "lora-r2", "lora (two)"]
+    assert both.labels == ["full", "lora.one", "lora-r2", "lora.two"]
     pairs = {(p.first.label, p.second.label): p for p in analyse(both).pairs}
     assert len(pairs) == 6
     own = {(p.first.label, p.second.label): p for p in analyse(load_comparison(studies[0])).pairs}
-    assert pairs["full", "lora (one)"].difference.estimate == own["full", "lora"].difference.estimate
+    assert pairs["full", "lora.one"].difference.estimate == own["full", "lora"].difference.estimate
     # Across studies it is paired by the seeds that both have.
     assert pairs["full", "lora-r2"].difference.interval.n_seeds == 2
     assert recommend(analyse(both)).strategy == "full"
@@ -66,4 +66,4 @@ def test_the_report_does_not_go_into_a_study(studies: list[Path], tmp_path: Path
     with pytest.raises(StoreError, match="needs its own"):
         compare_studies(studies, studies[0])
     page = compare_studies(studies, tmp_path / "both").read_text(encoding="utf-8")
-    assert "lora (two)" in page and "tunebench export" not in page
+    assert "lora.two" in page and "tunebench export" not in page

@@ -12,13 +12,14 @@ from tunebench.analysis.load import load_comparison
 from tunebench.errors import ConfigError, StoreError
 from tunebench.formatting import listed
 from tunebench.store.cell import Cell
+from tunebench.study.models_axis import AT
 
 
 def load_side_by_side(folders: Sequence[Path]) -> Comparison:
     """Load several studies as one comparison.
 
-    A strategy keeps its label; where two studies have the same label, the study's name stands behind it. A strategy
-    that is the very same runs in two studies stands there once.
+    A strategy keeps its label; where two studies have the same label, the study's name stands behind it, as in
+    ``lora.monday``. A strategy that is the very same runs in two studies stands there once.
 
     Args:
         folders: Of the studies, two or more.
@@ -103,11 +104,17 @@ def _together(studies: Mapping[str, Comparison]) -> tuple[list[Cell], list[str]]
                 notes.append(f"{label} is the same runs in {earlier} and {name}; it stands here once.")
     counts = Counter(label for _, label, _ in kept)
     cells = [
-        _relabelled(cell, f"{label} ({name})") if counts[label] > 1 else cell
+        _relabelled(cell, _of_study(label, name)) if counts[label] > 1 else cell
         for name, label, own in kept
         for cell in own
     ]
     return cells, notes
+
+
+def _of_study(label: str, study: str) -> str:
+    """Return the label of a strategy of one of several studies: ``lora.monday``, ``lora.monday@minilm``."""
+    strategy, at, model = label.partition(AT)
+    return f"{strategy[:24]}.{study}"[:40] + at + model
 
 
 def _relabelled(cell: Cell, label: str) -> Cell:

@@ -73,7 +73,7 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
             **common,
         )
     except ValidationError:
-        return None  # such as labels of several studies side by side
+        return None  # such as one strategy of several studies side by side
 
 
 def _strategies(comparison: Comparison, specs: Sequence[RunSpec]) -> dict[str, StrategyConfig] | None:
