@@ -15,7 +15,7 @@ from tunebench.store.imported import ImportedStudy
 from tunebench.store.looks import LookLog
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
-from tunebench.study.looks import declared, stages_of
+from tunebench.study.looks import declared, design_of, stages_of
 from tunebench.study.spec import RunSpec
 
 
@@ -53,7 +53,7 @@ def check_declared(study: StudyConfig, folder: Path) -> None:
 def note_added_seeds(study: StudyConfig, folder: Path) -> None:
     """Write down that seeds are added to a study whose results are there, where no design allows for it."""
     stored = _stored(folder)
-    if stored is None or len(stages_of(study)) > 1 or set(study.seeds) <= set(stored.seeds):
+    if stored is None or design_of(study) is not None or set(study.seeds) <= set(stored.seeds):
         return
     if _has_results(folder) and (seeds := seeds_seen(load_comparison(folder))):
         LookLog(folder).add("added", seeds=seeds, planned=len(stored.seeds))
