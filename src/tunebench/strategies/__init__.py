@@ -26,7 +26,6 @@ from tunebench.strategies.prompts import PrefixTuning, PromptTuning
 from tunebench.strategies.setfit import SetFit, SetFitParams
 from tunebench.strategies.static import Static, StaticParams
 from tunebench.strategies.tfidf import Tfidf, TfidfParams
-from tunebench.strategies.zero_shot import ZeroShot, ZeroShotParams
 
 __all__ = [
     "IA3",
@@ -58,7 +57,5 @@ __all__ = [
     "Tfidf",
     "TfidfParams",
     "VeRA",
-    "ZeroShot",
-    "ZeroShotParams",
     "capabilities_of",
 ]

@@ -1,1 +1,0 @@
-"""Labels as sentences that a text entails or not, without training."""
