@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from conftest import leave_report_out
 from execution.task_studies import TaskStudy
 from tunebench.api import run_study
 from tunebench.machine.settings import Execution
@@ -15,7 +16,10 @@ from tunebench.machine.settings import Execution
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Callable[..., Path]:
-    """Return a function that runs a study of a task, with changes of settings, and gives its folder; once each."""
+    """Return a function that runs a study of a task, with changes of settings, and gives its folder; once each.
+
+    The reports are left out.
+    """
     made: dict[str, Path] = {}
 
     def run(study: TaskStudy, **changes: Any) -> Path:
@@ -25,7 +29,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str]
             data = root / "data"
             data.mkdir()
             config = study.config(tiny_model("distilbert"), study.write_data(data), **changes)
-            run_study(config, folder=root / "study", measure=False, execution=Execution(device="cpu", threads=1))
+            with pytest.MonkeyPatch.context() as patch:
+                leave_report_out(patch)
+                run_study(
+                    config, folder=root / "study", measure=False, execution=Execution(device="cpu", threads=1)
+                )
             made[key] = root / "study"
         return made[key]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import expit, log_softmax
+import scipy
 
 from tunebench.stats.intervals import wilson_interval
 from tunebench.stats.methods import t_ends
@@ -145,7 +145,7 @@ class _Decisions:
 def _one_label(labels: np.ndarray, logits: np.ndarray) -> _Decisions:
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise ValueError(f"labels must be integers from 0 to {logits.shape[1] - 1}")
-    logs = log_softmax(logits, axis=1)
+    logs = scipy.special.log_softmax(logits, axis=1)
     probabilities = np.exp(logs)
     truth = np.eye(logits.shape[1])[labels]
     return _Decisions(
@@ -159,7 +159,7 @@ def _one_label(labels: np.ndarray, logits: np.ndarray) -> _Decisions:
 def _several_labels(labels: np.ndarray, logits: np.ndarray) -> _Decisions:
     if not np.isin(labels, (0, 1)).all():
         raise ValueError("labels of shape (n, classes) must be 0 or 1")
-    probabilities = expit(logits)
+    probabilities = scipy.special.expit(logits)
     return _Decisions(
         probabilities.ravel(),
         labels.ravel() == 1,
