@@ -16,7 +16,10 @@ from tunebench.machine.settings import Execution
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Callable[..., Path]:
-    """Return a function that runs a study of a task, with changes of settings, and gives its folder; once each."""
+    """Return a function that runs a study of a task, with changes of settings, and gives its folder; once each.
+
+    The reports are left out.
+    """
     made: dict[str, Path] = {}
 
     def run(study: TaskStudy, **changes: Any) -> Path:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.analysis.evidence import Entry
 from tunebench.analysis.label_errors import worst_texts
 from tunebench.analysis.quality import answer_of, mean_probabilities
 from tunebench.errors import TunebenchError
@@ -22,7 +21,7 @@ _SHOWN = 50
 def label_texts(source: Source) -> dict[str, Any] | None:
     """Return the texts with the largest errors of some strategy, at the largest size; nothing of other tasks."""
     sizes = [entry.train_size for entry in source.analysis.entries]
-    if not of_labels(source) or source.comparison.task.exclusive or not sizes:
+    if not of_labels(source) or source.comparison.task.exclusive or not sizes or not source.predictions:
         return None
     entries = source.analysis.at(max(sizes))
     places, wrong = worst_texts(entries, _SHOWN)
@@ -45,7 +44,7 @@ def label_texts(source: Source) -> dict[str, Any] | None:
                 "text": shortened(texts.get(int(indices[place]), "")),
                 "true": [names[label] for label in np.flatnonzero(entries[0].labels[place])],
                 "said": [
-                    (label, _decisions(entries[0], place, given[place], shares[place], names))
+                    (label, _decisions(entries[0].labels[place] == 1, given[place] == 1, shares[place], names))
                     for label, given, shares in said
                 ],
             }
@@ -55,11 +54,10 @@ def label_texts(source: Source) -> dict[str, Any] | None:
 
 
 def _decisions(
-    entry: Entry, place: int, given: np.ndarray, shares: np.ndarray, names: tuple[str, ...]
+    truth: np.ndarray, given: np.ndarray, shares: np.ndarray, names: tuple[str, ...]
 ) -> list[tuple[str, str, float]]:
     """Return found, wrongly given and missed labels of a text, each with its probability, likeliest first."""
-    truth = entry.labels[place] == 1
-    kinds = (("found", truth & (given == 1)), ("wrong", ~truth & (given == 1)), ("missed", truth & (given == 0)))
+    kinds = (("found", truth & given), ("wrong", ~truth & given), ("missed", truth & ~given))
     return [
         (kind, names[label], float(shares[label]))
         for kind, chosen in kinds
