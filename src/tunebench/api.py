@@ -18,6 +18,7 @@ from tunebench.study.config import StudyConfig
 if TYPE_CHECKING:
     from tunebench.data.audit import Audit
     from tunebench.execution.display import Display
+    from tunebench.execution.known import Known
 
 
 def run_study(
@@ -30,7 +31,7 @@ def run_study(
     measure: bool = True,
     unlock_test: bool = False,
     tell: Callable[[str], None] = lambda line: None,
-    profiles: dict[Any, Any] | None = None,
+    known: Known | None = None,
 ) -> StudyResult:
     """Plan a study, run or resume it, and write tables, figures and report.
 
@@ -43,13 +44,14 @@ def run_study(
         measure: Measure speed for the estimates.
         unlock_test: Score a newly chosen learning rate although the test part was opened for another.
         tell: Told what is being done before training begins.
-        profiles: Earlier measurements of speed on the same data, used instead of new ones; new ones are added.
+        known: What was read and measured of the same data before; what is new is added.
 
     Raises:
         TunebenchError: Something is wrong; raised before the first step.
     """
     from tunebench.execution.display import make_display
     from tunebench.execution.executors import make_executor
+    from tunebench.execution.known import Known
     from tunebench.execution.resolve import Request
     from tunebench.execution.tracking import check_trackers
 
@@ -61,7 +63,7 @@ def run_study(
         budget_seconds=budget_seconds,
         measure=measure,
         tell=tell,
-        profiles={} if profiles is None else profiles,
+        known=Known() if known is None else known,
     )
     with make_executor(execution) as executor, ExitStack() as open_until_the_end:
         return run_with(
@@ -172,4 +174,6 @@ def audit_source(source: str | DataConfig, *, model: str, max_length: int) -> Au
     seed = StudyConfig.model_fields["subset_seed"].get_default()[0]
     splits = split_ref(dataset, validates=True)
     count = test_count(dataset, size=None, limit=None, seed=seed, splits=splits, copies="together")
-    return audit_data(dataset, model, max_length, copies=held_out_copies(dataset, seed, count, splits=splits))
+    return audit_data(
+        dataset, [(model, None)], max_length, copies=held_out_copies(dataset, seed, count, splits=splits)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterable
 
 from tunebench.errors import ConfigError
@@ -78,6 +79,11 @@ def listed(names: Iterable[str], limit: int = 10) -> str:
     every = list(names)
     shown = ", ".join(name if len(name) <= 40 else name[:37] + "..." for name in every[:limit])
     return shown if len(every) <= limit else f"{shown} and {len(every) - limit} more"
+
+
+def command(*words: object) -> str:
+    """Return a tunebench command as it may be typed into a shell: words with blanks or signs are quoted."""
+    return shlex.join(["tunebench", *map(str, words)])
 
 
 def integer(value: float) -> str:

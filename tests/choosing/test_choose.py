@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -17,8 +20,11 @@ import tunebench
 from tunebench.choosing.job import Chosen, choose, forget_other_refit, study_name
 from tunebench.choosing.plan import Asked, Ready, prepare
 from tunebench.choosing.rule import CANDIDATES
+from tunebench.choosing.texts import write_texts
 from tunebench.choosing.words import data_lines, next_commands
 from tunebench.cli.app import app
+from tunebench.data import load_dataset
+from tunebench.data.reference import DataConfig
 from tunebench.errors import DataError, StoreError, TunebenchError
 from tunebench.execution.resolve import Request
 from tunebench.execution.runner import Summary
@@ -73,6 +79,7 @@ def test_texts_in_memory_become_a_classifier_trained_on_all_of_them_and_the_call
     assert facts["train_size"] == len(texts) and facts["measured_on_fewer_labels"]
     assert "cannot be measured" in found.refit and f"all {len(texts)} labels" in found.refit
     card = (found.model / "README.md").read_text()
+    assert f"# c-{found.recommendation.strategy}\n" in card, "called after the data and the method"
     assert f"trained on all {len(texts)} labelled texts" in card
     measured = next(
         cell
@@ -208,6 +215,37 @@ def test_a_label_is_never_made_up(labels: list[Any]) -> None:
         choose(["a", "b"], labels)
 
 
+def test_texts_of_another_study_are_refused_before_its_file_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError):
+        choose(["a", "b"], ["x", "y"], out=tmp_path / "other")
+    assert not (tmp_path / "other-data").exists()
+    write_texts(["a", "b"], ["x", "y"], tmp_path / "c")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "plan.json").write_text("{}")
+    path = tmp_path / "c-data" / "train.jsonl"
+    before = path.read_text()
+    with pytest.raises(StoreError, match="other texts or labels"):
+        choose(["a", "b"], ["x", "x"], out=tmp_path / "c")
+    assert path.read_text() == before
+    assert write_texts(["a", "b"], ["x", "y"], tmp_path / "c") == str(path)
+
+
+def test_a_number_beside_its_spelling_is_said_to_be_the_same_label(tmp_path: Path) -> None:
+    path = write_texts([f"text {i}" for i in range(6)], [1, "1", 2, np.int64(2), True, "True"], tmp_path / "c")
+    with pytest.raises(DataError, match="mix strings and integers"):
+        load_dataset(DataConfig(source=path))
+    path = write_texts([f"text {i}" for i in range(6)], [1, "1", 2, np.int64(2), 1.0, 2], tmp_path / "c")
+    data = load_dataset(DataConfig(source=path))
+    assert data.label_names == ("1", "2")
+    assert any('are the same labels: 1 and "1".' in note for note in data.reading.notes)
+    path = write_texts([f"text {i}" for i in range(4)], [True, "True", "False", np.bool_(False)], tmp_path / "c")
+    assert any(
+        "are the same labels: False, True." in n for n in load_dataset(DataConfig(source=path)).reading.notes
+    )
+
+
 @pytest.mark.parametrize("task", ["multi_label", "regression"])
 def test_several_labels_or_a_number_a_text_are_chosen_for_as_classes_are(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, task: str
@@ -246,8 +284,8 @@ def test_a_metric_of_another_task_is_refused(
 
 def test_settings_of_one_call_do_not_reach_the_next() -> None:
     before = deepcopy(CANDIDATES)
-    asked = Asked({"source": "x.csv"}, "minilm", "macro_f1", "x", settings=("strategies.lora.rank=4",))
-    study = asked.study({"strategies": CANDIDATES, "train_sizes": ["all"]})
+    asked = Asked({"source": "x.csv"}, ("minilm",), "macro_f1", "x", settings=("strategies.lora.rank=4",))
+    study = asked.everything()
     assert study.strategies["lora"].params["rank"] == 4 and before == CANDIDATES
 
 
@@ -272,11 +310,10 @@ def rare_data(place: Path, rare: int) -> str:
 def test_a_rare_class_enlarges_the_validation_part_and_one_that_is_too_rare_is_named(
     tiny_model: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    request = Request(execution=Execution(device="cpu", threads=1), measure=False)
-
     def ready(rare: int) -> Ready:
+        request = Request(execution=Execution(device="cpu", threads=1), measure=False)
         data = {"source": rare_data(tmp_path, rare)}
-        return prepare(Asked(data, str(tiny_model("distilbert")), "macro_f1", "films"), request)
+        return prepare(Asked(data, (str(tiny_model("distilbert")),), "macro_f1", "films"), request)
 
     assert "validation_fraction" not in ready(40).common
     few = ready(8)
@@ -287,3 +324,17 @@ def test_a_rare_class_enlarges_the_validation_part_and_one_that_is_too_rare_is_n
     assert any("longer than 4 and are cut (--set" in line for line in data_lines(replace(few, asked=asked)))
     with pytest.raises(DataError, match="class strange"):
         ready(1)
+
+
+def test_commands_are_quoted_for_a_shell_wherever_they_are_printed() -> None:
+    lines = next_commands(Path("my films"), Path("my films/model"))
+    assert [shlex.split(line)[2] for line in lines] == ["my films/model", "my films/model", "my films"]
+    source = Path(tunebench.__file__).parent
+    typed = re.compile(r"f[\"'].*\btunebench [a-z][a-z-]*(?= )[^\"'`]*\{")
+    wrong = [
+        f"{path.name}: {line.strip()}"
+        for path in source.rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if typed.search(line)
+    ]
+    assert not wrong, "formatting.command quotes what is put into a command"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunebench.choosing import rule
-from tunebench.choosing.rule import CANDIDATES, Cost, Design, Facts, Shape, design, rates_of, total, usable_seconds
+from tunebench.choosing.rule import CANDIDATES, Cost, Design, Facts, Shape, design, total, usable_seconds
 from tunebench.errors import PlanError
 from tunebench.formatting import parse_duration
 from tunebench.study.config import StudyConfig
@@ -22,7 +23,9 @@ BUDGETS = ["10m", "30m", "3h", "10h"]
 
 
 def facts_of(labels: int, classes: int, *, refit: bool = True) -> Facts:
-    return Facts(labels, classes, min(labels, max(100, 10 * classes)), 384, round(1.25 * labels) if refit else None)
+    return Facts(
+        labels, classes, min(labels, max(100, 10 * classes)), {"m": 384}, round(1.25 * labels) if refit else None
+    )
 
 
 def cost_of(facts: Facts, speed: float = 1.0) -> Cost:
@@ -141,9 +144,10 @@ def test_seeds_are_not_bought_where_they_change_nothing() -> None:
 
 
 def test_rates_lie_around_the_middle_and_the_middle_one_is_run_first() -> None:
-    assert rates_of("full", 1, 384) == [1e-4]
-    assert rates_of("full", 3, 384) == [5e-5, 1e-4, 2e-4]
-    assert rates_of("lora", 5, 768) == [1.25e-4, 2.5e-4, 5e-4, 1e-3, 2e-3]
+    narrow, wide = (replace(facts_of(1_000, 2), widths={"m": width}) for width in (384, 768))
+    assert narrow.rates("full", 1) == [1e-4]
+    assert narrow.rates("full", 3) == [5e-5, 1e-4, 2e-4]
+    assert wide.rates("lora", 5) == [1.25e-4, 2.5e-4, 5e-4, 1e-3, 2e-3]
 
 
 @given(labels=st.integers(100, 100_000), classes=st.integers(2, 100))
@@ -158,3 +162,57 @@ def test_runs_have_enough_steps_and_the_search_looks_after_the_warm_up(labels: i
     assert 10 <= evaluations
     assert settings["search"]["first_look"] / evaluations > settings["warmup_ratio"]
     assert settings["patience"] >= 3
+
+
+def test_with_several_models_each_method_with_an_encoder_is_a_candidate_with_each_and_the_dearest_goes_first() -> (
+    None
+):
+    facts = replace(facts_of(1_000, 2, refit=False), widths={"hub/narrow": 384, "wide": 768})
+    assert list(facts.candidates) == [
+        "tfidf",
+        *(f"{method}@{name}" for method in ("embeddings", "lora", "full") for name in ("narrow", "wide")),
+    ]
+    slower = {"narrow": 1.0, "wide": 2.5}
+
+    def cost(label: str, size: int) -> float:
+        method, _, name = label.partition("@")
+        return cost_of(facts)(method, size) * slower.get(name, 1.0)
+
+    by_cost = sorted(facts.candidates, key=lambda label: cost(label, 1_000))
+    assert by_cost.index("full@narrow") < by_cost.index("lora@wide"), "or the order would be that of the methods"
+    counts = set()
+    for minutes in (3, 6, 10, 60):
+        found = design(facts, cost, 60 * minutes)
+        assert list(found.shape.labels) == by_cost[: len(found.shape.labels)]
+        counts.add(len(found.shape.labels))
+    assert len(counts) > 1, "the budgets differ in what they have room for"
+    study = study_of(found)
+    assert study.strategies["full@wide"].model == "wide" and study.strategies["tfidf"].model is None
+    rates = {name: study.strategies[f"full@{name}"].learning_rate for name in slower}
+    assert max(rates["wide"]) < max(rates["narrow"]), "a wider encoder takes smaller rates"
+
+
+def test_several_models_are_candidates_with_each_method_and_the_dearest_goes_first() -> None:
+    facts = replace(facts_of(1_000, 2, refit=False), widths={"hub/narrow": 384, "wide": 768})
+    assert list(facts.candidates) == [
+        "tfidf",
+        *(f"{method}@{name}" for method in ("embeddings", "lora", "full") for name in ("narrow", "wide")),
+    ]
+    slower = {"narrow": 1.0, "wide": 2.5}
+
+    def cost(label: str, size: int) -> float:
+        method, _, name = label.partition("@")
+        return cost_of(facts)(method, size) * slower.get(name, 1.0)
+
+    by_cost = sorted(facts.candidates, key=lambda label: cost(label, 1_000))
+    assert by_cost.index("full@narrow") < by_cost.index("lora@wide"), "or the order would be that of the methods"
+    counts = set()
+    for minutes in (3, 6, 10, 60):
+        found = design(facts, cost, 60 * minutes)
+        assert list(found.shape.labels) == by_cost[: len(found.shape.labels)]
+        counts.add(len(found.shape.labels))
+    assert len(counts) > 1, "the budgets differ in what they have room for"
+    study = study_of(found)
+    assert study.strategies["full@wide"].model == "wide" and study.strategies["tfidf"].model is None
+    rates = {name: study.strategies[f"full@{name}"].learning_rate for name in slower}
+    assert max(rates["wide"]) < max(rates["narrow"]), "a wider encoder takes smaller rates"

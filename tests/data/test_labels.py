@@ -143,7 +143,8 @@ def test_values_of_parquet_count_as_what_they_hold(
 
 def test_several_spellings_of_a_class_are_noted_once() -> None:
     assert _of("1", "1.0", "0").notes == ("train: '1' and '1.0' are one class, '1'.",)
-    assert find_classes([1, "1", 0], where="train").notes == (), "they look the same"
+    (note,) = find_classes([1, "1", 0], where="train").notes
+    assert note == 'train: numbers and texts that spell them are the same labels: 1 and "1".'
 
 
 # --- missing labels and values that are none ----------------------------------------------------

@@ -172,7 +172,11 @@ def _learning_rates(comparison: Comparison) -> list[str]:
     groups = [group for group in comparison.groups() if group.configs[0].shown_learning_rate is not None]
     labels = list(dict.fromkeys(group.label for group in groups))
     lines = []
-    single = [name for name in labels if all(len(_rates(group)) == 1 for group in groups if group.label == name)]
+    single = [
+        name
+        for name in labels
+        if all((len(set(g.tried)) or len(g.configs)) == 1 for g in groups if g.label == name)
+    ]
     if single:
         whose = "per strategy" if len(single) == len(labels) else f"for {', '.join(single)}"
         lines.append(
@@ -192,11 +196,6 @@ def _learning_rates(comparison: Comparison) -> list[str]:
             f"Best learning rate at the edge of those tried, so a better one may lie outside: {', '.join(edge)}."
         )
     return lines + _close(comparison) + unequal_rates(groups)
-
-
-def _rates(group: Group) -> set[float | None]:
-    """Return the learning rates that were tried; before a run has come to an end, those that are planned."""
-    return set(group.tried or [config.learning_rate for config in group.configs])
 
 
 def _close(comparison: Comparison) -> list[str]:

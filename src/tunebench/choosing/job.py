@@ -7,11 +7,8 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.answer import Answer, answer_of
@@ -20,13 +17,13 @@ from tunebench.analysis.recommend import Recommendation, recommend
 from tunebench.api import run_study
 from tunebench.choosing.plan import Asked, Costs, Ready, plan_study, prepare
 from tunebench.choosing.refit import Refit, chosen_runs, open_refit, plan_refit, run_refit
-from tunebench.choosing.rule import CANDIDATES, MARGIN, OVERHEAD, Design
+from tunebench.choosing.rule import MARGIN, OVERHEAD, Design
+from tunebench.choosing.texts import write_texts
 from tunebench.choosing.words import data_lines, next_commands, plan_lines
 from tunebench.errors import DataError, StoreError
 from tunebench.execution.display import Display, make_display
 from tunebench.execution.resolve import Request
-from tunebench.files import write_text
-from tunebench.formatting import file_size, parse_duration
+from tunebench.formatting import command, file_size, listed, parse_duration
 from tunebench.inference.artifacts import EXPORT_FILE
 from tunebench.inference.export.source import ExportSource, recommended_run
 from tunebench.inference.export.write import export_run, export_source
@@ -76,7 +73,7 @@ class Chosen:
         found = [] if self.answer is None else self.answer.lines
         if self.left_out:
             found.append(
-                f"Not compared, as the budget had no room: {', '.join(self.left_out)}. A larger --budget in a new "
+                f"Not compared, as the budget had no room: {listed(self.left_out)}. A larger --budget in a new "
                 "folder (--out) would tell."
             )
         if self.refit:
@@ -141,7 +138,7 @@ def choose(
     labels: Sequence[str | float | Sequence[str]] | None = None,
     *,
     budget: str | float = DEFAULT_BUDGET,
-    model: str = "minilm",
+    model: str | Sequence[str] = "minilm",
     metric: str | None = None,
     out: str | Path | None = None,
     refit: bool = True,
@@ -159,7 +156,7 @@ def choose(
         labels: The label of each text; or a list of labels for each; or a number for each, with the setting
             ``data.task=regression``.
         budget: Time for everything, such as ``30m``, or seconds.
-        model: The encoder.
+        model: The encoder, or several of them to compare.
         metric: What decides; by default the metric of the data's task.
         out: Folder for everything; default ``out/choose-NAME``.
         refit: Train the chosen method on all labels in the end.
@@ -174,9 +171,17 @@ def choose(
     Raises:
         TunebenchError: Something is wrong; raised before anything is trained.
     """
-    source = _source(data, labels, out)
-    folder = default_folder(source) if out is None else Path(out)
-    asked = Asked({"source": source}, model, metric, study_name(source), refit, tuple(settings))
+    if labels is not None:
+        folder = Path("out/choose-texts" if out is None else out)
+        source = write_texts(data, labels, folder)  # type: ignore[arg-type]  # a path is refused there
+    elif isinstance(data, (str, Path)):
+        source = str(data)
+        folder = default_folder(source) if out is None else Path(out)
+    else:
+        raise DataError("Texts need labels.", value=f"{len(data)} texts", fix="choose(texts, labels, ...)")
+    models = (model,) if isinstance(model, str) else tuple(model)
+    name = study_name(source) if labels is None else study_name(folder.name.removeprefix("choose-"))
+    asked = Asked({"source": source}, models, metric, name, refit, tuple(settings))
     seconds = parse_duration(budget) if isinstance(budget, str) else float(budget)
     return choose_for(asked, Options(seconds, folder, execution or Execution(), display, tell))
 
@@ -205,14 +210,14 @@ def make_ready(asked: Asked, options: Options) -> Ready:
 def choose_for(asked: Asked, options: Options) -> Chosen:
     """Do all of it; see :func:`choose`."""
     began = time.monotonic()
-    store = StudyStore(options.folder)
+    # Before anything is read: a folder that cannot be used is no reason to wait.
+    store = StudyStore.check(options.folder, [])
     begun = store.plan_file.exists()
     ready = make_ready(asked, options)
     if begun:
         study = _begun(store, asked, ready)
         options.tell(f"Resuming the study in {options.folder}; its plan stays as it is.")
     else:
-        StudyStore.check(options.folder, [])
         study, design = plan_study(ready, options.budget)
         _say_plan(study, design, options.tell)
     costs = Costs(ready)
@@ -226,7 +231,7 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
         display=options.display or make_display(),
         budget_seconds=max(1.0, left),
         tell=ready.request.tell,
-        profiles=ready.request.profiles,
+        known=ready.request.known,
     )
     done = Chosen(
         options.folder,
@@ -235,7 +240,7 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
         None,
         interrupted=result.summary.interrupted,
         failed=tuple(result.summary.failed),
-        left_out=() if _named_strategies(asked) else tuple(c for c in CANDIDATES if c not in study.strategies),
+        left_out=() if _named_strategies(asked) else _not_compared(ready, study),
         pairs=inputs is not None and inputs.pair,
     )
     if result.summary.interrupted:
@@ -245,7 +250,8 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
     done = replace(done, recommendation=found, answer=answer_of(analysis, found))
     spent = time.monotonic() - began
     if not asked.refit:
-        return replace(done, model=_export_chosen(result.comparison, options), refit=_without_refit(found))
+        model = _export_chosen(result.comparison, _title(study, found), options)
+        return replace(done, model=model, refit=_without_refit(found))
     refit = plan_refit(chosen_runs(result.comparison, found), ready.resolved.dataset)
     seconds = costs(found.strategy, len(refit.dataset.train))
     trained = StudyStore(_refit_folder(options)).run_folder(refit.spec.run_id).complete
@@ -254,7 +260,7 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
             "The budget is spent, so the model was not trained again on all "
             f"{len(refit.dataset.train):,} labels; the same command does that now."
         )
-        return replace(done, model=_export_chosen(result.comparison, options), refit=why)
+        return replace(done, model=_export_chosen(result.comparison, _title(study, found), options), refit=why)
     return _finish(done, refit, study, result.comparison, options, seconds)
 
 
@@ -270,16 +276,16 @@ def _finish(
     if summary.interrupted:
         return replace(done, interrupted=True)
     if summary.failed:
-        failed = "The last training on all labels failed: tunebench status " + str(place)
+        failed = f"The last training on all labels failed: {command('status', place)}"
         return replace(done, failed=(*done.failed, *summary.failed), refit=failed)
     run_id, among, said = recommended_run(comparison)
-    model = options.folder / "model"
+    model, found = options.folder / "model", done.recommendation
+    assert found is not None
     source = open_refit(refit, place, study_folder=options.folder, run_id=run_id, among=among, said=said)
     if not _is_export_of(model, refit.spec.run_id):
         _clear(model)
-        export_source(source, out=model, tell=options.tell)
-    assert done.recommendation is not None
-    return replace(done, model=model, refit=_expectation(source, refit, done.recommendation))
+        export_source(source, out=model, title=_title(study, found), tell=options.tell)
+    return replace(done, model=model, refit=_expectation(source, refit, found))
 
 
 def _expectation(source: ExportSource, refit: Refit, found: Recommendation) -> str:
@@ -297,6 +303,10 @@ def _expectation(source: ExportSource, refit: Refit, found: Recommendation) -> s
     )
 
 
+def _not_compared(ready: Ready, study: StudyConfig) -> tuple[str, ...]:
+    return tuple(label for label in ready.facts.candidates if label not in study.strategies)
+
+
 def _named_strategies(asked: Asked) -> bool:
     """Whether the user named the strategies, and left the others out on purpose."""
     return any(setting.partition("=")[0].strip() == "strategies" for setting in asked.settings)
@@ -306,17 +316,22 @@ def _without_refit(found: Recommendation) -> str:
     return f"The model is the best run of {found.strategy}, trained on {found.train_size:,} labels or less."
 
 
+def _title(study: StudyConfig, found: Recommendation) -> str:
+    """Return what the model card calls the model: after the data and the method."""
+    return f"{study.name}-{found.strategy}"
+
+
 def _refit_folder(options: Options) -> Path:
     return options.folder / "refit"
 
 
-def _export_chosen(comparison: Comparison, options: Options) -> Path:
+def _export_chosen(comparison: Comparison, title: str, options: Options) -> Path:
     """Export the best run of the recommended strategy as it is, unless that is exported already."""
     model = options.folder / "model"
     run_id, *_ = recommended_run(comparison)
     if not _is_export_of(model, run_id):
         _clear(model)
-        export_run(options.folder, out=model, recommended=True, tell=options.tell)
+        export_run(options.folder, out=model, recommended=True, title=title, tell=options.tell)
     return model
 
 
@@ -372,6 +387,9 @@ def _begun(store: StudyStore, asked: Asked, ready: Ready) -> StudyConfig:
         "model": (study.model, wanted.model),
         "metric": (study.metric, ready.asked.metric),
     }
+    others = [model for model, _ in study.models if model not in asked.models]
+    if others:
+        pairs["models"] = (listed(model for model, _ in study.models), listed(asked.models))
     differ = [f"{key}: {before} -> {after}" for key, (before, after) in pairs.items() if before != after]
     # The last training takes the data as it is read now: another column would be learned under the old names.
     stored, now = {spec.data.fingerprint for spec in store.trainable()}, ready.resolved.dataset.fingerprint
@@ -395,48 +413,3 @@ def study_name(source: str) -> str:
 def default_folder(source: str) -> Path:
     """Return where everything goes unless the user says where."""
     return Path("out") / f"choose-{study_name(source)}"
-
-
-def _source(
-    data: str | Path | Sequence[str],
-    labels: Sequence[str | float | Sequence[str]] | None,
-    out: str | Path | None,
-) -> str:
-    """Return where the data is; texts and labels in memory are written beside the study first.
-
-    Raises:
-        DataError: Texts and labels are not equally many, or a label is missing.
-    """
-    if labels is None:
-        if not isinstance(data, (str, Path)):
-            raise DataError("Texts need labels.", value=f"{len(data)} texts", fix="choose(texts, labels, ...)")
-        return str(data)
-    if isinstance(data, (str, Path)) or len(data) != len(labels):
-        raise DataError(
-            "Each text needs one label.",
-            value="one text" if isinstance(data, (str, Path)) else f"{len(data)} texts, {len(labels)} labels",
-            allowed="two lists of the same length",
-        )
-    several = any(isinstance(label, _LISTS) for label in labels[:1])
-    written = [_written(label, number, several) for number, label in enumerate(labels, start=1)]
-    place = Path("out/choose-texts" if out is None else out)
-    path = place.with_name(f"{place.name}-data") / "train.jsonl"
-    rows = (json.dumps({"text": text, "label": label}) for text, label in zip(data, written, strict=True))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, "\n".join(rows) + "\n")
-    return str(path)
-
-
-#: What holds several labels of one text.
-_LISTS = (list, tuple, set, frozenset)
-
-
-def _written(label: Any, number: int, several: bool) -> str | list[str]:
-    """Return a label as it is written into a file, or several labels of one text."""
-    if several and isinstance(label, _LISTS) and all(isinstance(each, str) for each in label):
-        return sorted(label)
-    # NaN is a number that does not equal itself.
-    if several or not isinstance(label, (str, Number, np.bool_)) or label != label:
-        allowed = "a list of strings, as the first" if several else "a string or a number"
-        raise DataError(f"Label {number} is no label.", value=label, allowed=allowed)
-    return str(label)

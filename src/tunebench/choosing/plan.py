@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.choosing.rule import CANDIDATES, Design, Facts, Shape, design, settings_of
-from tunebench.data import TextDataset, load_dataset
+from tunebench.choosing.rule import Design, Facts, Shape, candidates_of, design, settings_of
+from tunebench.data import TextDataset
 from tunebench.data.rules import split_ref
 from tunebench.data.tokenizer import tokenizer_fingerprint
 from tunebench.data.tokens import tokenize
@@ -43,7 +43,7 @@ class Asked:
 
     Attributes:
         data: Keys of the data, at least ``source``.
-        model: The encoder.
+        models: The encoders.
         metric: What decides; None for the default of the data's task.
         name: Of the study.
         refit: Whether the chosen method is trained again on all labels.
@@ -51,7 +51,7 @@ class Asked:
     """
 
     data: dict[str, Any]
-    model: str
+    models: tuple[str, ...]
     metric: str | None
     name: str
     refit: bool = True
@@ -61,10 +61,20 @@ class Asked:
         """Return a study of these keys, with what was asked for on top."""
         # A copy, since settings are written into it at any depth.
         metric = {} if self.metric is None else {"metric": self.metric}
-        raw = deepcopy({"name": self.name, "model": self.model, "data": self.data, **metric, **values})
+        model = {"model": self.models[0]} if len(self.models) == 1 else {"models": list(self.models)}
+        raw = deepcopy({"name": self.name, **model, "data": self.data, **metric, **values})
         for setting in self.settings:
             set_key(raw, setting)
         return check_study(raw)
+
+    def everything(self, **values: Any) -> StudyConfig:
+        """Return the study of all candidates on all labels, with more keys."""
+        try:
+            candidates = candidates_of(self.models)
+        except ValueError as error:  # two models are called the same
+            raise ConfigError(f"{error}.", value=", ".join(self.models), fix="rename one of the folders") from None
+        strategies = {label: candidate.settings for label, candidate in candidates.items()}
+        return self.study({"strategies": strategies, "train_sizes": ["all"], **values})
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,7 @@ class Ready:
     @property
     def max_length(self) -> int:
         """Tokens that are read of a text: as the rule has it, or as the user set it."""
-        return self.asked.study({"strategies": CANDIDATES, "train_sizes": ["all"], **self.common}).max_length
+        return self.asked.everything(**self.common).max_length
 
 
 def prepare(asked: Asked, request: Request) -> Ready:
@@ -97,15 +107,14 @@ def prepare(asked: Asked, request: Request) -> Ready:
     Raises:
         TunebenchError: Everything that is wrong with them.
     """
-    base: dict[str, Any] = {"strategies": CANDIDATES, "train_sizes": ["all"]}
-    dataset = load_dataset(asked.study(base).data)
+    dataset = request.known.dataset(asked.everything().data)
     asked = replace(asked, metric=_metric(asked, dataset.task))
     common: dict[str, Any] = {}
     sized = any(setting.partition("=")[0].strip() in ("test_size", "test_limit") for setting in asked.settings)
     if not sized and len(dataset.test or dataset.train) > TEST_LIMIT:
         common["test_limit"] = TEST_LIMIT
-    common |= _fraction(asked, base | common, dataset)
-    resolved = resolve(asked.study(base | common), request)
+    common |= _fraction(asked, common, dataset)
+    resolved = resolve(asked.everything(**common), request)
     common["max_length"] = _max_length(resolved)
     return Ready(asked, resolved, request, common, _facts(resolved, asked))
 
@@ -124,13 +133,13 @@ def _metric(asked: Asked, task: Task) -> str:
     return asked.metric
 
 
-def _fraction(asked: Asked, base: dict[str, Any], dataset: TextDataset) -> dict[str, float]:
+def _fraction(asked: Asked, common: dict[str, Any], dataset: TextDataset) -> dict[str, float]:
     """Return the share that validates, where the default would leave a rare class out of a part."""
     splits = split_ref(dataset, validates=True)
     wrong: list[TunebenchError] = []
     for fraction in _FRACTIONS:
         setting = {} if fraction == _FRACTIONS[0] else {"validation_fraction": fraction}
-        errors = check_sizes(asked.study(base | setting), dataset, splits)
+        errors = check_sizes(asked.everything(**common, **setting), dataset, splits)
         if not errors:
             return setting
         wrong = wrong or errors
@@ -140,23 +149,24 @@ def _fraction(asked: Asked, base: dict[str, Any], dataset: TextDataset) -> dict[
 
 def _max_length(resolved: Resolved) -> int:
     """Return how many tokens are read: as many as the longest text has, within limits."""
-    longest = int(token_lengths(resolved).max(initial=0))
-    positions = resolved.model.architecture.positions or _LONGEST
-    return min(_LONGEST, positions, max(_SHORTEST, _STEP * math.ceil(longest / _STEP)))
+    longest = max(int(lengths.max(initial=0)) for lengths in token_lengths(resolved).values())
+    positions = [each.positions for each in resolved.architectures.values() if each.positions]
+    return min(_LONGEST, *positions, max(_SHORTEST, _STEP * math.ceil(longest / _STEP)))
 
 
-def token_lengths(resolved: Resolved) -> np.ndarray:
-    """Return the tokens of all texts of the training split."""
-    tokenizer = load_tokenizer(model_folder(resolved.study.model, resolved.study.model_revision))
-    fingerprint, texts = tokenizer_fingerprint(tokenizer), resolved.dataset.train.texts
-    found = tokenize(
-        texts,
-        tokenizer=tokenizer,
-        tokenizer_fingerprint=fingerprint,
-        max_length=None,
-        cache_dir=default_cache_dir(),
-    )
-    return found.lengths
+def token_lengths(resolved: Resolved) -> dict[str, np.ndarray]:
+    """Return the tokens of all texts of the training split, by model."""
+    found = {}
+    for model, revision in resolved.study.models:
+        tokenizer = load_tokenizer(model_folder(model, revision))
+        found[model] = tokenize(
+            resolved.dataset.train.texts,
+            tokenizer=tokenizer,
+            tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
+            max_length=None,
+            cache_dir=default_cache_dir(),
+        ).lengths
+    return found
 
 
 def _facts(resolved: Resolved, asked: Asked) -> Facts:
@@ -165,13 +175,15 @@ def _facts(resolved: Resolved, asked: Asked) -> Facts:
     study, dataset = resolved.study, resolved.dataset
     labels, _ = available(study, dataset, resolved.splits)
     classes = len(dataset.label_names)
-    folder = model_folder(study.model, study.model_revision)
+    configs = {
+        model: AutoConfig.from_pretrained(model_folder(model), local_files_only=True) for model in asked.models
+    }
     own = 0 if dataset.validation is None else len(dataset.validation)
     return Facts(
         labels=labels,
         classes=classes,
         least=min(labels, max(_least(resolved, labels), _FEWEST, _FEWEST_PER_CLASS * classes)),
-        hidden_size=int(AutoConfig.from_pretrained(folder, local_files_only=True).hidden_size),
+        widths={model: int(config.hidden_size) for model, config in configs.items()},
         refit_labels=len(dataset.train) + own if asked.refit else None,
     )
 
@@ -221,7 +233,7 @@ class Costs:
                 execution=request.execution,
                 measure=request.measure,
                 on_progress=request.tell,
-                profiles=request.profiles,
+                profiles=request.known.profiles,
             )
             self._known[label, size] = found[spec.run_id].seconds
         return self._known[label, size]
@@ -229,7 +241,8 @@ class Costs:
     def _spec(self, label: str, size: int) -> RunSpec:
         ready = self.ready
         resolved, execution = ready.resolved, ready.request.execution
-        known = label if label in CANDIDATES else list(CANDIDATES)[-1]
+        every = ready.facts.candidates
+        known = label if label in every else list(every)[-1]
         settings = settings_of(Shape((known,), size), ready.facts) | {"train_sizes": [size]}
         study = ready.asked.study({**ready.common, **settings})
         train, test = available(study, resolved.dataset, resolved.splits)
@@ -245,6 +258,7 @@ class Costs:
                 test_examples=test,
                 precision=precision,
                 base_head=resolved.model.used.head,
+                own_models={name: model.used for name, model in resolved.own_models.items()},
                 splits=resolved.splits,
                 task=resolved.dataset.task.name,
             )

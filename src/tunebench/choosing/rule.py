@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from tunebench.errors import PlanError
 from tunebench.formatting import duration
 from tunebench.recipe import ENOUGH_STEPS
 from tunebench.strategies import STRATEGIES
+from tunebench.study.models_axis import AT, model_names
 
 #: Seconds of one run of a candidate (its label) on so many labels.
 Cost = Callable[[str, int], float]
 
-#: Candidates from cheap to dear: label and strategy.
+#: Methods from cheap to dear: label and strategy.
 CANDIDATES: dict[str, dict[str, Any]] = {
     "tfidf": {"kind": "tfidf"},
     "embeddings": {"kind": "embeddings"},
@@ -49,6 +51,40 @@ _UPGRADES: tuple[dict[str, Any], ...] = (
 MARGIN, OVERHEAD = 1.15, 30.0
 
 
+class Candidate(NamedTuple):
+    """A method, with one of the models.
+
+    Attributes:
+        settings: Its strategy, as in a study file.
+        method: A key of :data:`CANDIDATES`.
+        model: The encoder; of a method without one, the first.
+    """
+
+    settings: dict[str, Any]
+    method: str
+    model: str
+
+    @property
+    def middles(self) -> tuple[float, float] | None:
+        """Its middle learning rates, of narrow and of wide encoders; None where it has no rate."""
+        return _MIDDLE.get(self.method)
+
+
+def candidates_of(models: Sequence[str]) -> dict[str, Candidate]:
+    """Return the candidates by label, method by method: each with each of the models.
+
+    With several models, labels are ``method@model``; a method without an encoder is there once.
+    """
+    found, names = {}, model_names(models)
+    for method, settings in CANDIDATES.items():
+        if len(names) == 1 or not STRATEGIES[settings["kind"]].uses_encoder:
+            found[method] = Candidate(dict(settings), method, models[0])
+            continue
+        for model, name in names.items():
+            found[f"{method}{AT}{name}"] = Candidate({**settings, "model": model}, method, model)
+    return found
+
+
 @dataclass(frozen=True)
 class Facts:
     """What the rule needs to know of the data and the model.
@@ -57,15 +93,26 @@ class Facts:
         labels: Labelled texts to learn from, those that validate included.
         classes: How many classes there are.
         least: The smallest training size in which every part has every class.
-        hidden_size: Of the encoder.
+        widths: Hidden size of each encoder, by the model's name.
         refit_labels: Labelled texts of the last training; None where there is none.
     """
 
     labels: int
     classes: int
     least: int
-    hidden_size: int
+    widths: Mapping[str, int]
     refit_labels: int | None
+
+    @cached_property
+    def candidates(self) -> dict[str, Candidate]:
+        """All candidates, by label."""
+        return candidates_of(list(self.widths))
+
+    def rates(self, label: str, count: int) -> list[float]:
+        """Return learning rates of a candidate that has one, by the width of its encoder."""
+        candidate = self.candidates[label]
+        assert candidate.middles is not None
+        return rates_around(candidate.middles[self.widths[candidate.model] > _NARROW], count)
 
     @property
     def min_steps(self) -> int:
@@ -118,7 +165,7 @@ class Design:
     left_out: tuple[str, ...]
 
 
-def design(facts: Facts, cost: Cost, budget: float, *, candidates: Sequence[str] = tuple(CANDIDATES)) -> Design:
+def design(facts: Facts, cost: Cost, budget: float, *, candidates: Sequence[str] | None = None) -> Design:
     """Return the largest study of the rule that fits a budget.
 
     Candidates come first, from cheap to dear; then the labels at which they are compared; then learning rates,
@@ -129,22 +176,22 @@ def design(facts: Facts, cost: Cost, budget: float, *, candidates: Sequence[str]
         facts: Of data and model.
         cost: Estimates one run.
         budget: Seconds for everything.
-        candidates: Labels, from cheap to dear.
+        candidates: Labels, from cheap to dear; by default all.
 
     Raises:
         PlanError: Not even the cheapest candidate fits.
     """
     usable = usable_seconds(budget)
+    candidates = _cheap_to_dear(facts, cost) if candidates is None else candidates
     kept, left_out = _admitted(facts, cost, usable, candidates)
     shape = _largest(facts, cost, usable, kept)
     if shape is None:
         raise _too_small(facts, cost, budget, candidates)
-    left_out += [_no_room(label) for label in kept if label not in shape.labels]
+    left_out += [_no_room(label, facts) for label in kept if label not in shape.labels]
     if shape.size < facts.labels:
         left_out.append(f"The candidates are compared at {shape.size:,} of {facts.labels:,} labels.")
     # Another seed changes nothing of what is fitted without one.
-    tuned = set(shape.labels) & set(_MIDDLE)
-    for upgrade in _UPGRADES if tuned else ({"curve": True},):
+    for upgrade in _UPGRADES if _has_rates(shape, facts) else ({"curve": True},):
         larger = replace(shape, **upgrade)
         if total(larger, facts, cost) > usable:
             left_out.append(_not_bought(upgrade))
@@ -167,16 +214,15 @@ def total(shape: Shape, facts: Facts, cost: Cost) -> float:
     seconds = 0.0
     for size in shape.sizes(facts.least):
         for label in shape.labels:
-            runs = (shape.rates if label in _MIDDLE else 1) + shape.seeds - 1
+            runs = (shape.rates if facts.candidates[label].middles else 1) + shape.seeds - 1
             seconds += runs * cost(label, size)
     if facts.refit_labels is not None:
         seconds += max(cost(label, facts.refit_labels) for label in shape.labels)
     return seconds
 
 
-def rates_of(label: str, count: int, hidden_size: int) -> list[float]:
+def rates_around(middle: float, count: int) -> list[float]:
     """Return learning rates around the middle one, each twice the one before."""
-    middle = _MIDDLE[label][hidden_size > _NARROW]
     return [float(f"{middle * 2.0**power:.3g}") for power in range(-(count // 2), count // 2 + 1)]
 
 
@@ -187,9 +233,9 @@ def settings_of(shape: Shape, facts: Facts) -> dict[str, Any]:
     evaluations = epochs * per_epoch
     strategies = {}
     for label in shape.labels:
-        strategies[label] = dict(CANDIDATES[label])
-        if label in _MIDDLE:
-            strategies[label]["learning_rate"] = rates_of(label, shape.rates, facts.hidden_size)
+        strategies[label] = dict(facts.candidates[label].settings)
+        if facts.candidates[label].middles:
+            strategies[label]["learning_rate"] = facts.rates(label, shape.rates)
     search = {"method": "halving", "first_look": max(1, round(_FIRST_LOOK * evaluations))}
     return {
         "strategies": strategies,
@@ -202,8 +248,18 @@ def settings_of(shape: Shape, facts: Facts) -> dict[str, Any]:
         "warmup_ratio": WARMUP,
         "batch_size": BATCH_SIZE,
         "evaluations_per_epoch": per_epoch,
-        **({"search": search} if shape.rates > 1 and set(shape.labels) & set(_MIDDLE) else {}),
+        **({"search": search} if shape.rates > 1 and _has_rates(shape, facts) else {}),
     }
+
+
+def _has_rates(shape: Shape, facts: Facts) -> bool:
+    return any(facts.candidates[label].middles for label in shape.labels)
+
+
+def _cheap_to_dear(facts: Facts, cost: Cost) -> list[str]:
+    """Return all candidates; with several models the cheap ones of one come before the dear ones of another."""
+    labels = list(facts.candidates)
+    return labels if len(facts.widths) == 1 else sorted(labels, key=lambda label: cost(label, facts.labels))
 
 
 def _admitted(facts: Facts, cost: Cost, usable: float, candidates: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -249,8 +305,9 @@ def _too_small(facts: Facts, cost: Cost, budget: float, candidates: Sequence[str
     )
 
 
-def _no_room(label: str) -> str:
-    return f"{label} is left out: {STRATEGIES[CANDIDATES[label]['kind']].summary}; the budget has no room for it."
+def _no_room(label: str, facts: Facts) -> str:
+    summary = STRATEGIES[facts.candidates[label].settings["kind"]].summary
+    return f"{label} is left out: {summary}; the budget has no room for it."
 
 
 def _not_bought(upgrade: dict[str, Any]) -> str:

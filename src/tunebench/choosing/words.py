@@ -12,7 +12,7 @@ from tunebench.choosing.plan import Ready, token_lengths
 from tunebench.choosing.rule import Design
 from tunebench.data import TextDataset
 from tunebench.data.audit import describe_numbers
-from tunebench.formatting import duration, learning_rate, listed
+from tunebench.formatting import command, duration, learning_rate, listed
 from tunebench.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -39,22 +39,30 @@ def data_lines(ready: Ready) -> list[str]:
         if dataset.test is not None
         else f"held out of the texts, which leaves {facts.labels:,} of {len(dataset.train):,} to learn from"
     )
-    lengths = token_lengths(ready.resolved)
-    limit = ready.max_length
-    line = f"  lengths: median {np.median(lengths):,.0f} tokens, longest {lengths.max():,}"
-    cut = float((lengths > limit).mean())
-    if cut > _MUCH_CUT:
-        more = f" (--set max_length={_MORE_TOKENS} reads more)" if limit < _MORE_TOKENS else ""
-        line += f"; {cut:.1%} are longer than {limit} and are cut{more}"
     return [
         f"Task: {_task(dataset)}; {facts.labels:,} labelled texts to learn from; decided by "
         f"{dataset.task.metrics[study.metric].label}",
         _learned(dataset),
         f"  validation: {validation}",
         f"  test: {test}",
-        line,
+        *_lengths(ready),
         "  Not so? --text-column, --label-column and --set data.KEY=VALUE correct it.",
     ]
+
+
+def _lengths(ready: Ready) -> list[str]:
+    """Say how long the texts are for each model, and how many are cut."""
+    limit, lines = ready.max_length, []
+    found = token_lengths(ready.resolved)
+    for model, lengths in found.items():
+        whose = f" ({Path(model).name})" if len(found) > 1 else ""
+        line = f"  lengths{whose}: median {np.median(lengths):,.0f} tokens, longest {lengths.max():,}"
+        cut = float((lengths > limit).mean())
+        if cut > _MUCH_CUT:
+            more = f" (--set max_length={_MORE_TOKENS} reads more)" if limit < _MORE_TOKENS else ""
+            line += f"; {cut:.1%} are longer than {limit} and are cut{more}"
+        lines.append(line)
+    return lines
 
 
 def _task(dataset: TextDataset) -> str:
@@ -111,6 +119,8 @@ def _strategy(study: StudyConfig, label: str) -> dict[str, object]:
     strategy = STRATEGIES[config.kind]
     default = strategy.params().model_dump(mode="json")
     found: dict[str, object] = {} if config.kind == label else {"kind": config.kind}
+    if config.model is not None:
+        found["model"] = config.model
     found |= {key: value for key, value in config.params.items() if value != default.get(key)}
     if strategy.tunes_learning_rate:
         found["learning_rate"] = list(config.learning_rate)
@@ -122,5 +132,5 @@ def next_commands(folder: Path, model: Path | None, *, pairs: bool = False) -> l
     lines = []
     if model is not None:
         second = ' "its second text"' if pairs else ""
-        lines += [f'  tunebench predict {model} "a text of yours"{second}', f"  tunebench serve {model}"]
-    return [*lines, f"  tunebench recommend {folder}"]
+        lines += [f'  {command("predict", model)} "a text of yours"{second}', f"  {command('serve', model)}"]
+    return [*lines, f"  {command('recommend', folder)}"]

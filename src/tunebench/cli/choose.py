@@ -24,7 +24,13 @@ def choose(
         str, typer.Argument(help="The data: a packaged name, a file, a folder or a Hub name.", metavar="DATA")
     ],
     budget: Annotated[str, typer.Option(help="Time for everything, such as 10m or 3h.")] = "30m",
-    model: Annotated[str, typer.Option(help="The model: a packaged name, a folder or a Hub name.")] = "minilm",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The model: a packaged name, a folder or a Hub name; default minilm. Repeated, the models are "
+            "compared."
+        ),
+    ] = None,
     metric: Annotated[
         str | None, typer.Option(help="The metric that decides, such as accuracy or mcc; default that of the task.")
     ] = None,
@@ -56,13 +62,13 @@ def choose(
     from tunebench.choosing.job import Options, choose_for, default_folder, make_ready, study_name
     from tunebench.choosing.plan import Asked, plan_study
     from tunebench.choosing.words import plan_yaml
-    from tunebench.formatting import parse_duration
+    from tunebench.formatting import command, parse_duration
 
     check_device(device)
     named = {"source": data, "text_column": text_column, "label_column": label_column}
     asked = Asked(
         {key: value for key, value in named.items() if value is not None},
-        model,
+        tuple(dict.fromkeys(model or ["minilm"])),
         metric,
         study_name(data),
         refit,
@@ -88,5 +94,5 @@ def choose(
         err.print("stopped; the same command resumes it", markup=False)
         raise typer.Exit(130)
     if found.failed:
-        err.print(f"{len(found.failed)} runs failed: tunebench status {found.folder}", markup=False)
+        err.print(f"{len(found.failed)} runs failed: {command('status', found.folder)}", markup=False)
         raise typer.Exit(1)

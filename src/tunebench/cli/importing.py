@@ -10,6 +10,7 @@ import typer
 from tunebench.analysis.analysis import analyse
 from tunebench.cli.app import JsonOption, app
 from tunebench.cli.console import out, print_json, print_tables
+from tunebench.formatting import command
 
 
 @app.command(
@@ -41,4 +42,4 @@ def import_(
     print_tables(comparison, names=["scores", "time", "score_per_million"], style="text")
     for line in analyse(comparison).warnings:
         out.print(f"note: {line}", markup=False)
-    out.print(f"{len(comparison.cells)} runs imported; next: tunebench report {out_dir}", markup=False)
+    out.print(f"{len(comparison.cells)} runs imported; next: {command('report', out_dir)}", markup=False)

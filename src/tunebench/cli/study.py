@@ -12,7 +12,7 @@ from tunebench.cli.app import FolderArgument, JsonOption, StudyArgument, app, ch
 from tunebench.cli.console import err, out, print_json, print_rows, tell
 from tunebench.errors import ConfigError, StoreError
 from tunebench.execution.display import make_display
-from tunebench.formatting import duration
+from tunebench.formatting import command, duration
 from tunebench.machine.settings import Execution
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def run(
     if summary.interrupted:
         raise typer.Exit(130)
     if summary.failed:
-        err.print(f"{len(summary.failed)} runs failed: tunebench status {folder}", markup=False)
+        err.print(f"{len(summary.failed)} runs failed: {command('status', folder)}", markup=False)
         raise typer.Exit(1)
 
 
@@ -151,7 +151,7 @@ def _begun_study(study: str, changes: list[str], out_dir: Path | None) -> StudyC
         raise ConfigError(
             "A folder goes on with the study inside it, as it is.",
             value=" ".join(given),
-            fix=f"tunebench run {study}; or give {store.study_file} with these options",
+            fix=f"{command('run', study)}; or give {store.study_file} with these options",
         )
     found = store.study()
     if isinstance(found, ImportedStudy):

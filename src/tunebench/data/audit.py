@@ -256,6 +256,26 @@ def _warnings(splits: Mapping[str, SplitAudit], max_length: int | None) -> list[
     return lines if absent is None else [*lines, f"test: {absent}"]
 
 
+def other_lengths(first: str, others: Mapping[str, Mapping[str, TokenRows]], max_length: int) -> list[str]:
+    """Say whose tokens an audit counts, and which texts the tokenizers of other models make too long.
+
+    Args:
+        first: The model whose tokenizer counted.
+        others: Tokenised texts by model and split.
+        max_length: Tokens that training will keep.
+    """
+    lines = [f"The numbers of tokens are those of {first}; the tokenizer of another model counts otherwise."]
+    for model, parts in others.items():
+        for name, rows in parts.items():
+            longer = float((rows.lengths > max_length).mean())
+            if longer > _MUCH_TRUNCATION:
+                lines.append(
+                    f"{name}: with the tokenizer of {model}, {longer:.1%} of the texts are longer than "
+                    f"{max_length} tokens and are cut."
+                )
+    return lines
+
+
 def describe_numbers(numbers: Mapping[str, float]) -> str:
     """Write the numbers of a part as :attr:`SplitAudit.numbers` has them, on a line."""
     mean, sd, low, middle, high = (f"{numbers[key]:.4g}" for key in ("mean", "sd", "minimum", "median", "maximum"))

@@ -191,6 +191,10 @@ def clean_labels(
             fix="change data.labels, or name another label column: data.label_column",
         )
     kept, notes = _merged(list(labels.values()), choices, where)
+    truths = {str(bool(value)) for value in values if isinstance(value, (bool, np.bool_))}
+    words = sorted(truths & {value.strip() for value in values if isinstance(value, str)})
+    if words:
+        notes.append(f"{where}: truth values and the words for them are the same labels: {listed(words)}.")
     return Labels(kept, list(labels), found, tuple(left_out), tuple(notes))
 
 
@@ -243,6 +247,12 @@ def find_classes(
         # 1 and "1" look the same, and are one spelling.
         if len(spelled := sorted({shown(label) for label in same})) > 1
     ]
+    both = [name for name, same in groups.items() if {type(label) for label in same} == {int, str}]
+    if both:
+        notes.append(
+            f"{where}: numbers and texts that spell them are the same labels: "
+            f"{listed(map(_number_and_text, both), 4)}."
+        )
     if by_likeness:
         groups, merged = _by_likeness(groups, counts, where)
         notes += merged
@@ -457,6 +467,10 @@ def _by_likeness(
             others = ", ".join(f"{shown(name)} ({often[name]})" for name in names if name != best)
             notes.append(f"{where}: {others} count as {shown(best)} (data.labels.merge: alike).")
     return merged, notes
+
+
+def _number_and_text(name: Label) -> str:
+    return f'{name} and "{name}"'
 
 
 def _check_number(groups: Mapping[Label, Any], labels: Sequence[Label], where: str) -> None:

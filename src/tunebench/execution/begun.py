@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tunebench.data import TextDataset, load_dataset
+from tunebench.data import TextDataset
+from tunebench.execution.known import Known
 from tunebench.machine import devices
 from tunebench.recipe import Engine, Precision, neutral_values
 from tunebench.store.study_folder import StudyStore
@@ -74,13 +75,13 @@ def begun_copies(study: StudyConfig, begun: _Begun, tell: _Tell) -> StudyConfig:
     return study.model_copy(update={"copies": copies})
 
 
-def begun_data(study: StudyConfig, begun: _Begun) -> TextDataset:
+def begun_data(study: StudyConfig, begun: _Begun, known: Known) -> TextDataset:
     """Return the data, with the columns of texts that its folder's runs have where the study names none."""
-    return load_dataset(study.data, recorded=begun[0].data if begun else None)
+    return known.dataset(study.data, begun[0].data if begun else None)
 
 
 def begun_validation(
-    study: StudyConfig, dataset: TextDataset, begun: _Begun, tell: _Tell
+    study: StudyConfig, dataset: TextDataset, begun: _Begun, *, known: Known, tell: _Tell
 ) -> tuple[StudyConfig, TextDataset]:
     """Return study and data with the validation part that its folder's runs have, where the study does not say.
 
@@ -96,7 +97,7 @@ def begun_validation(
         "drawn; new, it would use the data's own part)"
     )
     data = study.data.model_copy(update={"validation": "drawn"})
-    return study.model_copy(update={"data": data}), load_dataset(data, recorded=begun[0].data)
+    return study.model_copy(update={"data": data}), known.dataset(data, begun[0].data)
 
 
 def begun_params(study: StudyConfig, begun: _Begun, tell: _Tell) -> StudyConfig:

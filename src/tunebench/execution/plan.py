@@ -105,7 +105,12 @@ def plan_runs(
         store = StudyStore.check(folder, specs)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
     estimates = estimate_plan(
-        [*specs, *later], dataset, request.execution, request.measure, request.tell, profiles=request.profiles
+        [*specs, *later],
+        dataset,
+        request.execution,
+        request.measure,
+        request.tell,
+        profiles=request.known.profiles,
     )
     spent = spent_seconds + sum(estimates[spec.run_id].seconds for spec in later)
     runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent)

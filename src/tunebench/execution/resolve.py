@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tunebench.data import TextDataset
 from tunebench.data.reference import DataRef, SplitRef
@@ -13,6 +13,7 @@ from tunebench.data.rules import split_ref
 from tunebench.errors import TunebenchError, raise_all
 from tunebench.execution.begun import begun_copies, begun_data, begun_params, begun_runs, begun_validation
 from tunebench.execution.checks import available, check_folds, check_sizes, check_strategies, check_task
+from tunebench.execution.known import Known
 from tunebench.execution.part_remarks import part_remarks
 from tunebench.execution.recipe_checks import check_recipes, recipe_remarks
 from tunebench.machine.settings import Execution
@@ -41,7 +42,7 @@ class Request:
         budget_seconds: What does not fit is left out, whole comparisons at a time.
         measure: Take a few steps of each way of training, for the estimates.
         tell: Told what is being done.
-        profiles: What was measured of ways of training so far; a later plan measures only what is not there.
+        known: What was read and measured so far; a later plan reads and measures only what is not there.
     """
 
     execution: Execution
@@ -49,7 +50,7 @@ class Request:
     budget_seconds: float | None = None
     measure: bool = True
     tell: Callable[[str], None] = silent
-    profiles: dict[Any, Any] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
 
 
 class ResolvedModel(NamedTuple):
@@ -113,7 +114,7 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
     dataset = splits = None
     loaded = _load_models(study, errors)
     try:
-        study, dataset = _read_data(study, begun, tell)
+        study, dataset = _read_data(study, begun, request)
     except TunebenchError as error:
         errors.append(error)
     if dataset is not None:
@@ -163,7 +164,7 @@ def _name(study: StudyConfig, label: str | None = None) -> _Name:
 def _load_models(study: StudyConfig, errors: list[TunebenchError]) -> dict[_Name, _Loaded]:
     """Load what is read of each model before training; what is wrong with one is added to the errors."""
     found = {}
-    for name in dict.fromkeys([_name(study), *(_name(study, label) for label in study.strategies)]):
+    for name in study.models:
         try:
             ref, folder = resolve_model(*name), model_folder(*name)
             load_tokenizer(folder)
@@ -201,12 +202,11 @@ def _with_metric(study: StudyConfig, task: Task, tell: Callable[[str], None]) ->
     return study.model_copy(update={"metric": task.default_metric})
 
 
-def _read_data(
-    study: StudyConfig, begun: Sequence[RunSpec], tell: Callable[[str], None]
-) -> tuple[StudyConfig, TextDataset]:
+def _read_data(study: StudyConfig, begun: Sequence[RunSpec], request: Request) -> tuple[StudyConfig, TextDataset]:
     """Read the data and say how it was read; of a folder's study, with the validation part that its runs have."""
-    tell("reading the data")
-    study, dataset = begun_validation(study, begun_data(study, begun), begun, tell)
+    request.tell("reading the data")
+    dataset = begun_data(study, begun, request.known)
+    study, dataset = begun_validation(study, dataset, begun, known=request.known, tell=request.tell)
     for line in dataset.reading.lines():
-        tell(line)
+        request.tell(line)
     return study, dataset

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
@@ -21,8 +21,10 @@ from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 
 if TYPE_CHECKING:
+    from tunebench.data import TextDataset
     from tunebench.data.audit import Audit
     from tunebench.data.copies import HeldOutCopies
+    from tunebench.data.pair_rows import TokenRows
     from tunebench.execution.budget import Chosen, Trial
     from tunebench.execution.display import Display
     from tunebench.execution.executors import Executor
@@ -194,9 +196,8 @@ def _audit(store: StudyStore, plan: Plan, tell: Callable[[str], None]) -> None:
     study = plan.study
     found = audit_data(
         plan.dataset,
-        study.model,
+        study.models,
         study.max_length,
-        revision=study.model_revision,
         copies=_held_out(plan),
         together=study.copies,
     )
@@ -235,31 +236,39 @@ def _planned(plan: Plan) -> list[PlannedRun]:
 
 
 def audit_data(
-    dataset: Any,
-    model: str,
+    dataset: TextDataset,
+    models: Sequence[tuple[str, str | None]],
     max_length: int,
     *,
-    revision: str | None = None,
     copies: HeldOutCopies | None,
     together: Copies = "together",
 ) -> Audit:
-    """Audit a loaded data set, counting tokens with a model's tokenizer."""
-    from tunebench.data.audit import audit
+    """Audit a loaded data set, counting tokens with the tokenizer of each model, given as name and revision."""
+    from tunebench.data.audit import audit, other_lengths
     from tunebench.data.tokenizer import tokenizer_fingerprint
     from tunebench.data.tokens import tokenize
     from tunebench.files import default_cache_dir
     from tunebench.models.loading import load_tokenizer, model_folder
 
-    tokenizer = load_tokenizer(model_folder(model, revision))
-    fingerprint = tokenizer_fingerprint(tokenizer)
-    tokens = {
-        name: tokenize(
-            split.texts,
-            tokenizer=tokenizer,
-            tokenizer_fingerprint=fingerprint,
-            max_length=None,
-            cache_dir=default_cache_dir(),
-        )
-        for name, split in dataset.splits.items()
-    }
-    return audit(dataset, tokens=tokens, max_length=max_length, held_out=copies, copies=together)
+    counted: dict[str, tuple[str, dict[str, TokenRows]]] = {}
+    for model, revision in models:
+        tokenizer = load_tokenizer(model_folder(model, revision))
+        fingerprint = tokenizer_fingerprint(tokenizer)
+        if fingerprint in counted:
+            continue
+        tokens = {
+            name: tokenize(
+                split.texts,
+                tokenizer=tokenizer,
+                tokenizer_fingerprint=fingerprint,
+                max_length=None,
+                cache_dir=default_cache_dir(),
+            )
+            for name, split in dataset.splits.items()
+        }
+        counted[fingerprint] = model, tokens
+    (_, first), *others = counted.values()
+    found = audit(dataset, tokens=first, max_length=max_length, held_out=copies, copies=together)
+    if not others:
+        return found
+    return replace(found, warnings=[*found.warnings, *other_lengths(models[0][0], dict(others), max_length)])

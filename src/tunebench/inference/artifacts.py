@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from tunebench.data.inputs import ONE_TEXT, Inputs
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import local_path, read_foreign_object
+from tunebench.formatting import command
 from tunebench.models.architectures import usable_positions
 from tunebench.models.bounds import check_bounds, check_patterns
 from tunebench.models.checks import (
@@ -455,7 +456,7 @@ def _not_a_classifier(folder: Path, source: str) -> ModelError:
             "This is the folder of a study, which holds many models.",
             value=str(folder),
             allowed="the folder of one run (DIR/runs/RUN_ID), or an export",
-            fix=f"tunebench export {folder} --out PATH",
+            fix=command("export", folder, "--out", "PATH"),
         )
     refuse_trainer_output(folder, source)
     for name in PICKLED:

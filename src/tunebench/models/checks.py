@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import read_foreign_object
+from tunebench.formatting import command
 from tunebench.models.architectures import ARCHITECTURES, unknown_architecture
 from tunebench.models.weights import INDEX_FILE, SINGLE_FILE, few_of
 
@@ -215,7 +216,7 @@ def lacking_head(folder: Path, missing: list[str], is_new_head: Callable[[str], 
             "reading a pickle runs code.",
             value=str(folder),
             fix="use the setfit library: SetFitModel.from_pretrained(folder); its encoder can be trained here: "
-            f"tunebench run STUDY --model {folder}",
+            + command("run", "STUDY", "--model", folder),
         )
     if all(is_new_head(name) for name in missing):
         what = f"This is an encoder without a classification head ({few_of(missing)}), so it predicts no classes."
@@ -224,6 +225,6 @@ def lacking_head(folder: Path, missing: list[str], is_new_head: Callable[[str], 
     return ModelError(
         what,
         value=str(folder),
-        fix=f"train it first: tunebench run STUDY --model {folder}; or save the whole classifier again with "
-        "save_pretrained()",
+        fix=f"train it first: {command('run', 'STUDY', '--model', folder)}; or save the whole classifier "
+        "again with save_pretrained()",
     )

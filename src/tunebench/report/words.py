@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tunebench.analysis.answer import answer_of, standings
 from tunebench.analysis.recommend import recommended
-from tunebench.formatting import BYTES, TIMES, fixed, learning_rate, signed
+from tunebench.formatting import BYTES, TIMES, command, fixed, learning_rate, signed
 from tunebench.report.tables.render import Column, ReportTable, to_text
 from tunebench.tasks.registry import TASKS
 
@@ -40,13 +40,13 @@ def closing_lines(analysis: Analysis, folder: Path, report: Path) -> list[str]:
     found = recommended(analysis)
     said = isinstance(found, str)
     lines = [found] if isinstance(found, str) else answer_of(analysis, found).lines
-    lines += [f"Report: {report}", "Next:", f"  tunebench recommend {folder}"]
+    lines += [f"Report: {report}", "Next:", f"  {command('recommend', folder)}"]
     return lines if said else [*lines, f"  {export_command(str(folder))}"]
 
 
 def export_command(folder: str, *, out: str = "model") -> str:
     """Return the command that exports what is recommended."""
-    return f"tunebench export {folder} --recommended --out {out}"
+    return command("export", folder, "--recommended", "--out", out)
 
 
 def alternatives_table(found: Recommendation) -> ReportTable:

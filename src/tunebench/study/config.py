@@ -548,6 +548,12 @@ class StudyConfig(Recipe):
         return 0.0 if splits is not None and splits.validation is not None else self.held_out_fraction
 
     @property
+    def models(self) -> list[tuple[str, str | None]]:
+        """Every model with its revision: the study's, then those of single strategies."""
+        own = [(each.model, each.model_revision) for each in self.strategies.values() if each.model is not None]
+        return list(dict.fromkeys([(self.model, self.model_revision), *own]))
+
+    @property
     def held_out_fraction(self) -> float:
         """Share of each training subset that is set aside for validation, unless the data brings such a part.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from tunebench.strategies import STRATEGIES
@@ -31,7 +32,7 @@ def with_models(raw: dict[str, Any]) -> dict[str, Any]:
     if "model" in raw:
         raise ValueError("model and models are both given; drop one of them")
     models = _checked(raw["models"], "models")
-    names = _names(models)
+    names = model_names(models)
     study = {key: value for key, value in raw.items() if key != "models"} | {"model": models[0]}
     given = study.get("strategies")
     if isinstance(given, (list, tuple)):
@@ -58,8 +59,12 @@ def _checked(value: Any, where: str) -> list[str]:
     return list(value)
 
 
-def _names(models: list[str]) -> dict[str, str]:
-    """Return what labels call each model: the last part of its name, of safe characters."""
+def model_names(models: Sequence[str]) -> dict[str, str]:
+    """Return what labels call each model: the last part of its name, of safe characters.
+
+    Raises:
+        ValueError: Two would be called the same.
+    """
     names = {}
     for model in models:
         last = model.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]

@@ -14,6 +14,7 @@ from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
 from tunebench.errors import DataError, ExportError, StoreError
+from tunebench.formatting import command
 from tunebench.inference.artifacts import Artifact, describe
 from tunebench.inference.export.check import chosen_texts
 from tunebench.store.cell import Cell
@@ -88,7 +89,7 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
             "The study has no such run.",
             value=run_id,
             allowed=", ".join(known[:6]) or "none is complete",
-            fix=f"tunebench status {folder} lists them",
+            fix=f"{command('status', folder)} lists them",
         )
     artifact = describe(run.path)
     record = run.read()

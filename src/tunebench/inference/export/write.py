@@ -55,6 +55,7 @@ def export_run(
     run_id: str | None = None,
     recommended: bool = False,
     texts: int = CHECKED_TEXTS,
+    title: str | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Exported:
     """Export a run of a study, and check it against the run.
@@ -67,6 +68,7 @@ def export_run(
         run_id: The run; None for the best on validation, by the study's metric.
         recommended: Export a run of the recommended strategy, which is chosen by scores on the test part.
         texts: Texts of the test part to compare on.
+        title: What the model card calls it; by default the name of its folder.
         tell: Called with a line for each step.
 
     Raises:
@@ -80,13 +82,21 @@ def export_run(
         raise ConfigError("Either a run is named, or the recommended one is taken.", value=run_id)
     check_place(out)
     source = open_source(study, run_id=run_id, recommended=recommended, texts=texts)
-    return export_source(source, out=out, format=format, tell=tell)
+    return export_source(source, out=out, format=format, title=title, tell=tell)
 
 
 def export_source(
-    source: ExportSource, *, out: Path, format: str | None = None, tell: Callable[[str], None] = lambda line: None
+    source: ExportSource,
+    *,
+    out: Path,
+    format: str | None = None,
+    title: str | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Exported:
-    """Export a run that was opened, and check it against the run; see :func:`export_run`."""
+    """Export a run that was opened, and check it against the run; see :func:`export_run`.
+
+    ``title`` is what the model card calls it; by default the name of its folder.
+    """
     from safetensors import SafetensorError
 
     check_place(out)
@@ -96,7 +106,7 @@ def export_source(
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        facts = _write(source, exporter, temporary, out.name, tell)
+        facts = _write(source, exporter, temporary, title or out.name, tell)
         if out.exists():
             out.rmdir()
         os.replace(temporary, out)
