@@ -79,7 +79,7 @@ def _read_watched(folder: Path) -> None:
     since = folder / "since"
     study.state(since.read_text(errors="surrogateescape") if since.exists() else state["version"])
     for row in state["runs"]:
-        found = study.planned(row["run_id"])
+        found = study.planned(row["id"])
         assert found is not None
         json.dumps(_finite(describe_run(*found)), allow_nan=False).encode()
 
@@ -166,7 +166,7 @@ def _make_import(folder: Path) -> None:
     }.items():
         (run / name).write_text(json.dumps(value))
     np.savez(run / "predictions.npz", logits=np.zeros((4, 2), np.float32), labels=np.array([0, 1, 0, 1]))
-    (run / "tunebench.yaml").write_text("label: mine\ntrain_size: 80\nseed: 1\n")
+    (run / "tunebench.yaml").write_text("strategy: mine\ntrain_size: 80\nseed: 1\n")
 
 
 def _read_import(folder: Path) -> None:

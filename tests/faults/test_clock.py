@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import time
@@ -67,7 +68,7 @@ def test_no_duration_is_negative_or_longer_than_the_study(
         load_study(str(study)),
         tmp_path / "out",
         execution=Execution(device="cpu", threads=1),
-        display=PlainDisplay(open("/dev/null", "w"), interval=0.0),
+        display=PlainDisplay(io.StringIO(), interval=0.0),
         measure=False,
         budget_seconds=3600,
     )

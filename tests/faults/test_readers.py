@@ -13,8 +13,8 @@ from faults.fuzz_readers import Target
 from faults.readers import READERS
 from thorough import mostly_thorough
 
-#: Damaged inputs of each reader; those that build models take longer.
-_INPUTS = {"model": 6, "adapter": 6}
+#: Damaged inputs of each reader; those that build models or make tables take longer.
+_INPUTS = {"model": 6, "adapter": 6, "study": 6, "watch": 8}
 #: What stands where a file should hold an object.
 _OTHER: list[Any] = [[], "text", 1, None]
 
@@ -26,7 +26,7 @@ def test_damage_is_refused_or_read(name: str, tmp_path: Path, monkeypatch: pytes
     inputs = [bytes([number, 0]) for number in range(len(target.files))]
     inputs += [
         bytes([generator.randrange(256), generator.randrange(1, 4)]) + generator.randbytes(40)
-        for _ in range(_INPUTS.get(name, 25))
+        for _ in range(_INPUTS.get(name, 16))
     ]
     found = {data.hex(): place for data in inputs if (place := target.read(data)) is not None}
     assert found == {}

@@ -25,7 +25,7 @@ FORMATS = ("jsonl", "csv", "parquet")
 #: Megabytes of text that are read, and that are audited: tokenising takes a second for one or two of them.
 READ, AUDITED = (25, 100, 500), (25, 100)
 #: Words of a text, on average; rows that are written at a time.
-_WORDS, _ROWS = 230, 2_000
+_WORDS, _ROWS = 230, 500
 _SYLLABLES = "ba den fil go kar lem mi nor pas ri sto ta ul ven wo za".split()
 
 
@@ -66,7 +66,8 @@ def write_made_up(path: Path, megabytes: float) -> int:
 def _texts() -> Iterator[list[str]]:
     """Yield lists of different texts, whose words are as unequally frequent as those of a language."""
     generator = np.random.default_rng(0)
-    words = np.array(["".join(generator.choice(_SYLLABLES, size=generator.integers(1, 4))) for _ in range(20_000)])
+    parts = generator.choice(_SYLLABLES, size=(20_000, 3))
+    words = np.array(["".join(row[: 1 + i % 3]) for i, row in enumerate(parts)])
     weights = 1 / np.arange(1, len(words) + 1)
     number = 0
     while True:

@@ -91,7 +91,7 @@ def linear_facts(folder: Path) -> LinearFacts:
             raise TypeError("temperature is a number above 0")
     except (StoreError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The linear classifier's {LINEAR_FILE} is damaged: {error}", value=str(path)) from None
-    if version != _VERSION or features not in _READERS:
+    if version != _VERSION or not isinstance(features, str) or features not in _READERS:
         raise ModelError(
             "The folder holds a linear classifier of another version.",
             value=f"{path}: version {version}, features {features}",

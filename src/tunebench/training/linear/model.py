@@ -108,8 +108,11 @@ class LinearText:
         """
         vocabulary = read_json(folder / VOCABULARY)
         arrays = read_arrays(folder / weights, ("idf", "coefficients", "intercepts"))
-        fits = isinstance(vocabulary, list) and len({len(vocabulary), len(arrays["idf"])}) == 1
-        if not fits or arrays["coefficients"].shape[1:] != arrays["idf"].shape:
+        terms = isinstance(vocabulary, list) and all(isinstance(term, str) for term in vocabulary)
+        if not terms or len(set(vocabulary)) < len(vocabulary):
+            raise StoreError("The vocabulary is no list of different terms.", value=str(folder / VOCABULARY))
+        shape = arrays["coefficients"].shape
+        if arrays["idf"].shape != (len(vocabulary),) or shape != (*arrays["intercepts"].shape, len(vocabulary)):
             raise StoreError("Vocabulary and weights do not belong together.", value=str(folder))
         return cls(tuple(vocabulary), arrays["idf"], stored_head(arrays, task), terms)
 
