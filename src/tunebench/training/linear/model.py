@@ -108,8 +108,8 @@ class LinearText:
         """
         vocabulary = read_json(folder / VOCABULARY)
         arrays = read_arrays(folder / weights, ("idf", "coefficients", "intercepts"))
-        terms = isinstance(vocabulary, list) and all(isinstance(term, str) for term in vocabulary)
-        if not terms or len(set(vocabulary)) < len(vocabulary):
+        named = isinstance(vocabulary, list) and all(isinstance(term, str) for term in vocabulary)
+        if not named or len(set(vocabulary)) < len(vocabulary):
             raise StoreError("The vocabulary is no list of different terms.", value=str(folder / VOCABULARY))
         shape = arrays["coefficients"].shape
         if arrays["idf"].shape != (len(vocabulary),) or shape != (*arrays["intercepts"].shape, len(vocabulary)):
