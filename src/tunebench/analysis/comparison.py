@@ -77,6 +77,7 @@ def check_coordinates(specs: Sequence[AnyRun]) -> None:
 #: What all cells of a comparison share; tables never mix values of runs that differ here. What is not known
 #: of an imported run is ``None``: it may stand beside others, which is said, and is averaged with none.
 PROTOCOL: dict[str, Callable[[AnyRun], Any]] = {
+    "task": lambda spec: TASKS[spec.task].label,
     "data (fingerprint)": lambda spec: spec.data.fingerprint,
     **IMPORTED_PROTOCOL,
     "selection": lambda spec: spec.selection,

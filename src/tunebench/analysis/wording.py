@@ -268,7 +268,12 @@ def _missing(groups: list[Group], ranked: list[Entry]) -> list[str]:
                 f"{label}: {len(lost)} of {len(entry.config.runs)} runs at its learning rate have no score "
                 f"({states(lost)}), and those that have one may not speak for them."
             )
-    open_ = [f"{g.label} at {config.setting}" for g in groups for config in g.configs if _to_come(config)]
+    open_ = [
+        g.label if config.shown_learning_rate is None else f"{g.label} at {config.setting}"
+        for g in groups
+        for config in g.configs
+        if _to_come(config)
+    ]
     if open_:
         lines.append(f"Still to come, and may be chosen instead: {', '.join(open_)}.")
     return lines

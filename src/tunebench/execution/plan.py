@@ -68,6 +68,7 @@ def make_plan(
         budget_seconds=budget_seconds,
         measure=measure,
         tell=on_progress or silent,
+        doing=on_progress or silent,
     )
     return plan_runs(resolve(study, request), request)
 
@@ -113,7 +114,7 @@ def plan_runs(
         dataset,
         request.execution,
         request.measure,
-        request.tell,
+        request.doing,
         profiles=request.known.profiles,
     )
     spent = spent_seconds + sum(estimates[spec.run_id].seconds for spec in later)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from tunebench.data.copies import HeldOutCopies
     from tunebench.data.pair_rows import TokenRows
     from tunebench.execution.budget import Chosen, Trial
-    from tunebench.execution.display import Display
+    from tunebench.execution.display import JobDisplay
+    from tunebench.execution.display_parts import Outline
     from tunebench.execution.executors import Executor
     from tunebench.execution.plan import Plan
     from tunebench.execution.resolve import Request, Resolved
@@ -58,7 +59,7 @@ def run_with(
     executor: Executor,
     stack: ExitStack,
     *,
-    display: Display,
+    display: JobDisplay,
     unlock_test: bool,
     write: Callable[[Comparison, Path], Path],
 ) -> StudyResult:
@@ -88,8 +89,9 @@ def run_with(
     executor.prepare(plan.dataset, _open(plan), plan.estimates)
     note_added_seeds(study, folder)
     store = StudyStore.create(folder, study, _planned(plan))
-    _audit(store, plan, tell)
+    _audit(store, plan, request.doing)
     _hash_texts(store, plan)
+    display.outline(_outline(plan, store))
     trackers = stack.enter_context(
         track_study(execution.trackers, study, store=store, display=display, tell=display.message)
     )
@@ -98,26 +100,33 @@ def run_with(
     )
     summary = Summary()
     began = time.monotonic()
+    display.stage("training the candidates")
     if study.search.method == "halving":
         summary, plan, job = _search(resolved, request, plan, job, executor, seeds=stages[0])
+        display.outline(_outline(plan, job.store))
     for seeds in stages:
         if seeds != stages[0]:
             plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=seeds)
+            display.outline(_outline(plan, job.store))
         # What folds choose is trained behind them.
         _run_open([spec for spec in _open(plan) if not spec.fold_runs], job, executor, summary)
         if study.folds and not summary.interrupted:
             plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=seeds)
+            display.outline(_outline(plan, job.store))
             _run_open([spec for spec in _open(plan) if spec.fold_runs], job, executor, summary)
         if not summary.interrupted:
+            display.stage("scoring on the test part")
             score_selected(job.store, dataset=plan.dataset, execution=execution, unlock=unlock_test, tell=tell)
         comparison = load_comparison(folder)
         read_once = comparison.design is None
         if summary.interrupted or read_once or decided_at(comparison, seeds, stages, folder, display.message):
             break
+        display.stage("training the candidates")
     if not summary.interrupted:
         note_reading(comparison, folder)
     if not any(cell.status in ("pending", "running") for cell in comparison.cells):
         shutil.rmtree(store.prefixes, ignore_errors=True)
+    display.stage("writing the report")
     report = write(comparison, folder)
     trackers.wrap_up(summary, files=[store.study_file, store.plan_file, report])
     return StudyResult(comparison, report, summary)
@@ -195,6 +204,23 @@ def _run_open(specs: Sequence[RunSpec], job: Job, executor: Executor, summary: S
     ended = {*summary.complete, *summary.skipped}
     rest.skipped = [run_id for run_id in rest.skipped if run_id not in ended]
     summary.add(rest)
+
+
+def _outline(plan: Plan, store: StudyStore) -> Outline:
+    """Return the plan as a display shows it."""
+    from tunebench.execution.display_parts import Outline
+
+    metric = plan.dataset.task.metrics[plan.study.metric]
+
+    def score_of(run_id: str) -> float | None:
+        try:
+            record = store.run_folder(run_id).read()
+        except StoreError:  # damaged; whoever trains it says so
+            return None
+        return record.selected.score if record is not None and record.selected is not None else None
+
+    done = [run.spec.run_id for run in plan.runs if store.run_folder(run.spec.run_id).complete]
+    return Outline(plan.runs, done, score_of, lambda one, other: max(one, other, key=metric.merit))
 
 
 def _locked(store: StudyStore) -> frozenset[str]:

@@ -19,6 +19,7 @@ from tunebench.stats.intervals import (
 from tunebench.stats.joint_counts import RESAMPLES
 from tunebench.stats.learning_curve import LearningCurve, fit_learning_curve
 from tunebench.stats.measures import ACCURACY, MACRO_F1, Measure
+from tunebench.stats.meta_analysis import FEWEST_DATA_SETS, Heterogeneity, MetaMean, random_effects
 from tunebench.stats.moderation import FEWEST, moderated_pairs, moderated_scores
 from tunebench.stats.paired import (
     at_look,
@@ -37,6 +38,7 @@ from tunebench.stats.power import (
     detectable_over_seeds,
     seeds_needed,
 )
+from tunebench.stats.ranks import MeanRanks, critical_difference, mean_ranks
 from tunebench.stats.reliability import Bin, Calibration, CalibrationError, calibration
 from tunebench.stats.results import Difference, Interval, Over, Pairing, Refusal
 from tunebench.stats.sequential import Anytime, DeclaredLook, Look, Looks, Spending, nominal_tail
@@ -53,6 +55,7 @@ __all__ = [
     "ACCURACY",
     "EXTRAPOLATION",
     "FEWEST",
+    "FEWEST_DATA_SETS",
     "MACRO_F1",
     "RESAMPLES",
     "Anytime",
@@ -66,13 +69,16 @@ __all__ = [
     "Difference",
     "Equivalence",
     "Front",
+    "Heterogeneity",
     "Holm",
     "Interval",
     "LearningCurve",
     "Look",
     "Looks",
     "McNemar",
+    "MeanRanks",
     "Measure",
+    "MetaMean",
     "Over",
     "Pairing",
     "Parts",
@@ -85,6 +91,7 @@ __all__ = [
     "Verdict",
     "at_look",
     "calibration",
+    "critical_difference",
     "crossed_bootstrap_difference",
     "crossed_bootstrap_interval",
     "crossed_difference",
@@ -101,11 +108,13 @@ __all__ = [
     "holm",
     "labels_needed",
     "mcnemar",
+    "mean_ranks",
     "moderated_pairs",
     "moderated_scores",
     "nominal_tail",
     "on_front",
     "pareto_front",
+    "random_effects",
     "sampling_variance",
     "score_at",
     "score_draws",

@@ -3,7 +3,8 @@
 An interval over test examples answers "what if other reviews had been in the test split, the trained
 models staying as they are"; one over seeds "what if the training had been repeated, the test split
 staying as it is"; only one over both speaks of the strategy. None of them holds the draw of the
-training subset: see :mod:`tunebench.stats.variance`.
+training subset: see :mod:`tunebench.stats.variance`. One over data sets answers "what if other data sets like
+these had been taken".
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from tunebench.stats.sequential import Look
 from tunebench.stats.tails import Parts
 
-Over = Literal["test examples", "seeds", "seeds and test examples"]
+Over = Literal["test examples", "seeds", "seeds and test examples", "data sets"]
 #: ``same seeds``: row i of one strategy and row i of the other come from the same seed.
 Pairing = Literal["same seeds", "different seeds"]
 

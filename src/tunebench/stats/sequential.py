@@ -22,7 +22,7 @@ from functools import cache, cached_property
 from typing import Literal, Protocol
 
 import numpy as np
-from scipy import special
+import scipy
 
 #: Named after the tests whose boundaries they come close to.
 Spending = Literal["obrien-fleming", "pocock"]
@@ -60,7 +60,7 @@ def spent(share: np.ndarray | float, tail: np.ndarray | float, spending: Spendin
     """
     if spending == "pocock":
         return np.asarray(tail * np.log1p((np.e - 1) * share))
-    return np.asarray(2 * special.ndtr(special.ndtri(np.asarray(tail) / 2) / np.sqrt(share)))
+    return np.asarray(2 * scipy.special.ndtr(scipy.special.ndtri(np.asarray(tail) / 2) / np.sqrt(share)))
 
 
 def boundaries(
@@ -85,7 +85,7 @@ def boundaries(
     shares = np.asarray(seeds, dtype=np.float64) / seeds[-1]
     used = spent(shares[:, None], wanted, spending)
     each = np.maximum(np.diff(used, axis=0, prepend=0.0), 1e-300)
-    found = [-special.ndtri(each[0])]
+    found = [-scipy.special.ndtri(each[0])]
     # On the scale of a Brownian motion whose time is the share of seeds.
     places, weights = _nodes(found[0] * np.sqrt(shares[0]), shares[0])
     density = np.exp(-(places**2) / (2 * shares[0])) / np.sqrt(2 * np.pi * shares[0]) * weights
@@ -114,7 +114,7 @@ def _solve(places: np.ndarray, density: np.ndarray, step: float, chances: np.nda
     low, high = np.full(len(chances), -10.0), np.full(len(chances), 40.0)
     for _ in range(50):
         middle = (low + high) / 2
-        above = (density * special.ndtr((places - middle[:, None]) / step)).sum(-1) > chances
+        above = (density * scipy.special.ndtr((places - middle[:, None]) / step)).sum(-1) > chances
         low, high = np.where(above, middle, low), np.where(above, high, middle)
     return np.asarray((low + high) / 2)
 
@@ -143,7 +143,7 @@ class Looks:
 @cache
 def _tables(seeds: tuple[int, ...], spending: Spending) -> np.ndarray:
     """Return logarithms of the nominal tails, shape ``(looks, len(_TAILS))``."""
-    found = special.log_ndtr(-boundaries(seeds, np.exp(_TAILS), spending=spending))
+    found = scipy.special.log_ndtr(-boundaries(seeds, np.exp(_TAILS), spending=spending))
     return np.asarray(np.maximum.accumulate(np.maximum(found, np.log(_SMALLEST)), axis=1))
 
 
@@ -208,13 +208,14 @@ class AnytimeLook:
         if ratio * self._shrinks >= 1:  # so few seeds cannot show it, however far they are from 0
             return _SMALLEST
         square = (ratio - 1) / (1 - ratio * self._shrinks)
-        return max(float(special.stdtr(self.seeds - 1, -np.sqrt((self.seeds - 1) * square))), _SMALLEST)
+        return max(float(scipy.special.stdtr(self.seeds - 1, -np.sqrt((self.seeds - 1) * square))), _SMALLEST)
 
     def overall(self, nominal: float) -> float:
         """Return the tail of the whole design that one at this look stands for."""
         if self.seeds < 2:
             return 0.5
-        square = float(special.stdtrit(self.seeds - 1, max(min(nominal, 0.5), _SMALLEST))) ** 2 / (self.seeds - 1)
+        quantile = float(scipy.special.stdtrit(self.seeds - 1, max(min(nominal, 0.5), _SMALLEST)))
+        square = quantile**2 / (self.seeds - 1)
         ratio = self._shrinks**0.5 * ((1 + square) / (1 + square * self._shrinks)) ** (self.seeds / 2)
         return min(0.5, 0.5 / ratio) if nominal <= 0.5 else nominal
 

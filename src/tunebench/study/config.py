@@ -25,7 +25,7 @@ from tunebench.stats.sequential import Spending
 from tunebench.strategies import STRATEGIES
 from tunebench.study.look_checks import check_looks
 from tunebench.study.models_axis import AT, with_models
-from tunebench.study.settings_axes import combinations, with_settings
+from tunebench.study.settings_axes import combinations, repeats, with_settings
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_names
 from tunebench.tasks.temperature import Calibration
@@ -147,7 +147,7 @@ class StrategyConfig(Frozen):
         for key, values in value.items():
             if key not in TUNABLE:
                 raise ValueError(f"{key} cannot be a list; lists are for {', '.join(TUNABLE)}")
-            if not isinstance(values, (list, tuple)) or not values or len(set(map(str, values))) < len(values):
+            if not isinstance(values, (list, tuple)) or repeats(values):
                 raise ValueError(f"{key} is a list of different values; got {values!r}")
         return {
             key: tuple(Recipe.model_validate({key: each}).model_dump()[key] for each in values)

@@ -235,7 +235,8 @@ class RunSpec(Frozen):
     @property
     def setting(self) -> Setting:
         """What a search chooses: the learning rate, and the values of :data:`~tunebench.recipe.TUNABLE`."""
-        return (self.learning_rate, *(getattr(self, name) for name in TUNABLE))
+        idle = without_effect(self.kind)
+        return (self.learning_rate, *(None if name in idle else getattr(self, name) for name in TUNABLE))
 
     @property
     def draw(self) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from tunebench.analysis.comparison import Group, states
 from tunebench.analysis.costs import COSTS, cost_interval, cost_of
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.looks import added_seeds, look_notes, read_early
-from tunebench.analysis.quality import ONLY_EXCLUSIVE, calibrations, temperatures
+from tunebench.analysis.quality import calibrations, temperatures
 from tunebench.analysis.warnings import OPTIMISTIC, test_access, unequal_rates
 from tunebench.formatting import fixed, integer, learning_rate, p_value, signed, significant
 from tunebench.report.tables.registry import (
@@ -294,12 +294,13 @@ def calibration(analysis: Analysis) -> ReportTable:
         )
     note = (
         "ECE: expected calibration error, 15 bins. A perfectly calibrated classifier stays below the next column "
+        "in 95 % of samples."
     )
-    note += "in 95 % of samples."
     if not analysis.comparison.task.exclusive:
-        said = f"{ONLY_EXCLUSIVE} The metrics ece and brier take each label by itself."
-        title = f"Calibration: {analysis.comparison.title}"
-        return ReportTable("calibration", title, columns, (), (said,))
+        note += (
+            " Every label of every text counts as a decision of its own, and the decisions of all labels are "
+            "pooled. The bound takes them for independent. Brier and log loss are means over labels."
+        )
     return with_predictions("calibration", "Calibration", analysis, columns, rows, note)
 
 
