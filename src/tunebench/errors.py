@@ -103,9 +103,18 @@ def raise_all(errors: Sequence[TunebenchError]) -> None:
         raise ErrorGroup(errors)
 
 
+#: Letters that more than one name is likely to begin with.
+_STEM = 3
+
+
 def did_you_mean(value: object, known: Iterable[object]) -> str | None:
-    """Return a fix that names the nearest of the known names; None where none is near."""
-    close = get_close_matches(str(value), [str(name) for name in known], n=1)
+    """Return a fix that names the nearest of the known names; None where none is near.
+
+    A name that only goes on where the value ends is nearest.
+    """
+    names = [str(name) for name in known]
+    longer = [name for name in names if len(str(value)) > _STEM and name.startswith(str(value))]
+    close = longer or get_close_matches(str(value), names, n=1)
     return f"did you mean {close[0]!r}?" if close else None
 
 

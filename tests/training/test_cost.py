@@ -35,6 +35,19 @@ def test_the_estimate_counts_what_the_run_counts(
     assert found.train_flops == pytest.approx(record.cost.train_flops, rel=0.05)
 
 
+def test_layers_that_are_computed_again_need_less_memory_and_more_operations(
+    tiny_model: Callable[[str], Path], reviews: Path
+) -> None:
+    found = []
+    for recomputed in (False, True):
+        spec, dataset = make_spec(tiny_model("bert"), reviews, gradient_checkpointing=recomputed)
+        execution = Execution(device="cpu", threads=1)
+        found.append(estimate_runs([spec], dataset=dataset, execution=execution, measure=False)[spec.run_id])
+    plain, again = found
+    assert again.memory_bytes < plain.memory_bytes and again.seconds > plain.seconds
+    assert 1.2 < again.train_flops / plain.train_flops < 1.4
+
+
 def test_the_measured_batch_is_the_middle_or_everything() -> None:
     texts = np.arange(10)
     assert _middle(texts, 4).tolist() == [3, 4, 5, 6]

@@ -13,8 +13,9 @@ from tunebench.errors import StoreError
 from tunebench.formatting import learning_rate
 from tunebench.models.reference import ModelRef
 from tunebench.store.cell import Cell
+from tunebench.store.folds import fold_choice
 from tunebench.store.imported import AnyRun, ImportedData, ImportedModel, is_imported
-from tunebench.store.record import Status
+from tunebench.store.record import RunRecord, Status
 from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import DEFAULT_METRIC, Metric
 from tunebench.tasks.registry import TASKS
@@ -200,13 +201,17 @@ class Configuration:
     def selection_scores(self) -> dict[Draw, float]:
         """Return the score on the selection split by subset draw and seed, where there is one.
 
-        Of a cross-validation it is the mean over folds, where all of them are trained.
+        Of a cross-validation it is the best of the mean curve, where all folds are trained.
         """
-        found: dict[Draw, list[float | None]] = {}
-        for cell in self.judging:
-            found.setdefault(cell.draw, []).append(cell.row["selection_score"] if cell.trained else None)
-        known = {draw: [score for score in scores if score is not None] for draw, scores in found.items()}
-        return {draw: statistics.fmean(known[draw]) for draw in found if len(known[draw]) == len(found[draw])}
+        trained = {cell.draw: cell.row["selection_score"] for cell in self.cells if cell.trained}
+        folds: dict[Draw, list[RunRecord | None]] = {}
+        for cell in self.cells:
+            if cell.is_fold:
+                folds.setdefault(cell.draw, []).append(cell.record if cell.trained else None)
+        for draw, found in folds.items():
+            records = [record for record in found if record is not None]
+            trained[draw] = fold_choice(records).score if len(records) == len(found) else None
+        return {draw: score for draw, score in trained.items() if score is not None}
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,9 @@ def _learning_rates(comparison: Comparison) -> list[str]:
     labels = list(dict.fromkeys(group.label for group in groups))
     lines = []
     single = [
-        name for name in labels if all(len(set(g.tried or g.configs)) == 1 for g in groups if g.label == name)
+        name
+        for name in labels
+        if all((len(set(g.tried)) or len(g.configs)) == 1 for g in groups if g.label == name)
     ]
     if single:
         whose = "per strategy" if len(single) == len(labels) else f"for {', '.join(single)}"

@@ -250,8 +250,10 @@ def _line(record: RunRecord) -> str:
     if scores is not None:
         value = scores[metric.name]
         found = f"{metric.label} {'not defined' if value is None else f'{value:.4f}'}"
+    best = record.selected.score if record.selected else None
+    if record.spec.fold and best is not None:
+        found = f"validation {metric.label} {best:.4f}"
     if record.status == "pruned":
-        best = record.selected.score if record.selected else None
         found = "stopped early" if best is None else f"stopped early, validation {metric.label} {best:.4f}"
     took = f", {duration(timing.wall_seconds)}" if timing and timing.wall_seconds is not None else ""
     return f"{record.run_id.rsplit('-', 1)[0]}: {found}{took}"

@@ -1,14 +1,15 @@
 """What the folds of a cross-validation choose for the run on all texts.
 
-Each fold validates once a run that trains on the other folds. The learning rate with the best mean over folds is
-chosen. Then one run a seed trains on all texts with that rate, and this run alone is scored on the test part and
-exported (Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, section 7.10). The runs of
-folds are never scored on test. An average over them would score models that nobody gets. They also share texts, so
-no unbiased estimate of the variance of such an average exists (Bengio and Grandvalet 2004, JMLR 5). With one scored
-run a seed, intervals and tests over seeds are those of any other study.
+Each fold validates once a run that trains on the other folds. Their curves are averaged, and the learning rate
+whose mean curve comes to the best score is chosen. Then one run a seed trains on all texts with that rate. This
+run alone is scored on the test part and exported (Hastie, Tibshirani and Friedman 2009, The Elements of
+Statistical Learning, section 7.10). The runs of folds are never scored on test. An average over them would
+score models that nobody gets. They also share texts, so no unbiased estimate of the variance of such an average
+exists (Bengio and Grandvalet 2004, JMLR 5, 1089). With one scored run a seed, intervals and tests over seeds
+are those of any other study.
 
 The run on all texts has no validation part to choose a checkpoint on. It stops at the share of its steps at which
-the mean curve of the folds was best.
+the mean curve was best.
 """
 
 from __future__ import annotations

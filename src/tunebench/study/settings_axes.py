@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from tunebench.recipe import TUNABLE
+from pydantic import ValidationError
+
+from tunebench.recipe import TUNABLE, Recipe
 from tunebench.strategies import STRATEGIES
 
 
@@ -20,9 +22,9 @@ def with_settings(raw: dict[str, Any]) -> dict[str, Any]:
         raw: A study as YAML has it, its models written out already.
 
     Raises:
-        ValueError: A list reaches no strategy.
+        ValueError: A list reaches no strategy, or holds what its key cannot be.
     """
-    lists = {key: raw[key] for key in TUNABLE if isinstance(raw.get(key), (list, tuple))}
+    lists = {key: _checked(key, raw[key]) for key in TUNABLE if isinstance(raw.get(key), (list, tuple))}
     given = raw.get("strategies")
     if isinstance(given, (list, tuple)):
         given = {label: None for label in given}
@@ -43,6 +45,18 @@ def with_settings(raw: dict[str, Any]) -> dict[str, Any]:
     if idle := [key for key in lists if key not in used]:
         raise ValueError(f"{', '.join(idle)}: no strategy has this setting; remove the list")
     return {key: value for key, value in raw.items() if key not in lists} | {"strategies": strategies}
+
+
+def _checked(key: str, values: Sequence[Any]) -> list[Any]:
+    """Return the values of a list, each of which the key can be."""
+    if not values or len(set(map(str, values))) < len(values):
+        raise ValueError(f"{key} is a list of different values; got {list(values)!r}")
+    for value in values:
+        try:
+            Recipe.model_validate({key: value})
+        except ValidationError as error:
+            raise ValueError(f"{key} cannot be {value!r}: {error.errors()[0]['msg'].lower()}") from None
+    return list(values)
 
 
 def combinations(
