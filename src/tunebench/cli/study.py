@@ -13,9 +13,7 @@ from tunebench.cli.app import AnyFolderArgument, FolderArgument, JsonOption, Stu
 from tunebench.cli.console import err, out, print_json, print_rows, tell
 from tunebench.cli.plans import print_plan, print_search
 from tunebench.errors import ConfigError, StoreError
-from tunebench.execution.display import make_display
 from tunebench.formatting import command
-from tunebench.machine.settings import Execution
 
 if TYPE_CHECKING:
     from tunebench.study.config import StudyConfig
@@ -85,7 +83,9 @@ def run(
     """
     from tunebench.analysis.analysis import analyse
     from tunebench.api import dry_run_rows, run_study
+    from tunebench.execution.display import make_display
     from tunebench.formatting import parse_duration, parse_size
+    from tunebench.machine.settings import Execution
     from tunebench.report.words import closing_lines
     from tunebench.study.suite import Suite, check_suite, is_suite
     from tunebench.study.yaml_file import check_study, read_study
@@ -194,7 +194,7 @@ def status(folder: AnyFolderArgument, json_: JsonOption = False) -> None:
         rows = suite_status(suite)
     else:
         cells = StudyStore.open(folder).cells()
-        rows = [{"run_id": c.spec.run_id, "status": c.status, "error": c.row["error"]} for c in cells]
+        rows = [{"run_id": c.spec.run_id, "status": c.status, "error": c.reason} for c in cells]
     if json_:
         print_json(rows)
         return

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
-from tunebench.report import vega
+from tunebench.report import vega_script
 from tunebench.report.frame import asset, embed_json, page_environment, render
 from tunebench.report.sections import PARTS, SECTIONS, section_of
 from tunebench.report.source import Source
@@ -36,7 +36,7 @@ def render_page(source: Source) -> str:
     environment.globals["comparison"] = comparison
     found = {name: context for name, part in PARTS.items() if (context := part.build(source)) is not None}
     figures = _figures(source)
-    scripts = [asset("theme.js"), vega.script(), *(asset(name) for name in _SCRIPTS[1:])]
+    scripts = [asset("theme.js"), vega_script.script(), *(asset(name) for name in _SCRIPTS[1:])]
     return render(
         environment,
         "page.html.j2",
