@@ -20,7 +20,8 @@ store
 training analysis
 execution inference report importing
 web api
-benchmarks choosing
+choosing labelling
+benchmarks
 cli
 """
 LEVEL = {place: level for level, line in enumerate(ORDER.strip().splitlines()) for place in line.split()}

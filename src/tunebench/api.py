@@ -12,13 +12,15 @@ from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.data.reference import DataConfig
 from tunebench.errors import StoreError
+from tunebench.execution.looks import note_reading
 from tunebench.execution.study import StudyResult, audit_data, run_with
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
+from tunebench.study.looks import stages_of
 
 if TYPE_CHECKING:
     from tunebench.data.audit import Audit
-    from tunebench.execution.display import Display
+    from tunebench.execution.display import JobDisplay
     from tunebench.execution.known import Known
     from tunebench.execution.suite import SuiteResult
     from tunebench.store.study_folder import PlannedRun
@@ -31,7 +33,7 @@ def run_study(
     folder: Path | str,
     *,
     execution: Execution | None = None,
-    display: Display | None = None,
+    display: JobDisplay | None = None,
     budget_seconds: float | None = None,
     measure: bool = True,
     unlock_test: bool = False,
@@ -44,7 +46,7 @@ def run_study(
         study: The study.
         folder: Where everything is written.
         execution: Device and threads; by default what the machine has.
-        display: Shows the progress; by default bars on a terminal, and plain lines elsewhere.
+        display: Shows the progress; by default a live view on a terminal, and plain lines elsewhere.
         budget_seconds: Most seconds it may take; runs that do not fit are left out, and named.
         measure: Measure speed for the estimates.
         unlock_test: Score a newly chosen learning rate although the test part was opened for another.
@@ -62,21 +64,24 @@ def run_study(
 
     execution = Execution() if execution is None else execution
     check_trackers(execution.trackers)
+    shown = make_display(budget=budget_seconds) if display is None else display
     request = Request(
         execution=execution,
         folder=Path(folder),
         budget_seconds=budget_seconds,
         measure=measure,
         tell=tell,
+        doing=shown.stage,
         known=Known() if known is None else known,
     )
     with make_executor(execution) as executor, ExitStack() as open_until_the_end:
+        open_until_the_end.callback(shown.stop)
         return run_with(
             study,
             request,
             executor,
             open_until_the_end,
-            display=make_display() if display is None else display,
+            display=shown,
             unlock_test=unlock_test,
             write=lambda comparison, place: _write_report(comparison, place, run_figures=True),
         )
@@ -102,10 +107,11 @@ def dry_run_rows(
         measure=measure,
         on_progress=tell,
     )
-    return [_planned_row(run, plan.estimates[run.spec.run_id]) for run in plan.runs]
+    return [_planned_row(study, run, plan.estimates[run.spec.run_id]) for run in plan.runs]
 
 
-def _planned_row(run: PlannedRun, estimate: Estimate) -> dict[str, Any]:
+def _planned_row(study: StudyConfig, run: PlannedRun, estimate: Estimate) -> dict[str, Any]:
+    stages = enumerate(stages_of(study), 1)
     return {
         "run_id": run.spec.run_id,
         "strategy": run.spec.label,
@@ -117,6 +123,7 @@ def _planned_row(run: PlannedRun, estimate: Estimate) -> dict[str, Any]:
         "truncation": run.spec.truncation,
         **vars(estimate),
         "left_out": run.left_out,
+        "look": next(number for number, last in stages if run.spec.seed in study.seeds[:last]),
     }
 
 
@@ -125,7 +132,7 @@ def run_suite(
     folder: Path | str,
     *,
     execution: Execution | None = None,
-    display: Display | None = None,
+    display: JobDisplay | None = None,
     budget_seconds: float | None = None,
     measure: bool = True,
     unlock_test: bool = False,
@@ -185,19 +192,26 @@ def dry_run_suite(
 
     request = Request(execution=execution, budget_seconds=budget_seconds, measure=measure, tell=tell)
     return [
-        {"data_set": one.name, **_planned_row(run, one.estimates[run.spec.run_id])}
+        {"data_set": one.name, **_planned_row(one.study, run, one.estimates[run.spec.run_id])}
         for one in plan_suite(suite, folder, request)
         for run in one.runs
     ]
 
 
-def import_runs(folders: Sequence[Path], *, folder: Path, settings: Sequence[str] = ()) -> Comparison:
+def import_runs(
+    folders: Sequence[Path],
+    *,
+    folder: Path,
+    settings: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda line: None,
+) -> Comparison:
     """Import output folders of other Trainer scripts as a study; see docs/importing.md.
 
     Args:
         folders: One for each run.
         folder: The study's folder: a new one, or an empty one.
         settings: What the folders do not say, as ``KEY=VALUE`` or ``FOLDER:KEY=VALUE``.
+        tell: Told which folders are passed over, as they hold nothing of a run.
 
     Returns:
         The comparison of all runs.
@@ -207,7 +221,7 @@ def import_runs(folders: Sequence[Path], *, folder: Path, settings: Sequence[str
     """
     from tunebench.importing import import_folders
 
-    return import_folders(folders, out=folder, settings=settings)
+    return import_folders(folders, out=folder, settings=settings, tell=tell)
 
 
 def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:
@@ -217,7 +231,9 @@ def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:
         folder: The study's folder.
         run_figures: Draw missing figures of single runs; by default if there are few runs.
     """
-    return _write_report(load_comparison(folder), folder, run_figures=run_figures)
+    comparison = load_comparison(folder)
+    note_reading(comparison, folder)
+    return _write_report(comparison, folder, run_figures=run_figures)
 
 
 def compare_studies(folders: Sequence[Path], out: Path) -> Path:

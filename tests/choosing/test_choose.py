@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -17,7 +18,9 @@ import yaml
 from typer.testing import CliRunner
 
 import tunebench
-from tunebench.choosing.job import Chosen, choose, forget_other_refit, study_name
+from tunebench.choosing.chosen import Chosen
+from tunebench.choosing.exports import forget_other_refit
+from tunebench.choosing.job import choose, study_name
 from tunebench.choosing.plan import Asked, Ready, prepare
 from tunebench.choosing.rule import CANDIDATES
 from tunebench.choosing.texts import write_texts
@@ -178,6 +181,26 @@ def test_the_plan_is_a_study_that_run_takes(
     assert study.strategies["lora"].params["placement"] == "all_linear"
     assert ended.stdout.startswith("# Plan: ") and yaml.safe_load(ended.stdout)["min_steps"] == 300
     assert not (tmp_path / "c").exists()
+
+
+def test_several_models_are_planned_and_the_lengths_are_those_of_each(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    models = [shutil.copytree(tiny_model(family), tmp_path / f"own-{family}") for family in ("distilbert", "bert")]
+    named = [word for model in models for word in ("--model", str(model))]
+    place = ["--budget", "3h", "--out", str(tmp_path / "c"), "--plan"]
+    ended = CliRunner().invoke(app, ["choose", str(reviews), *named, *place])
+    assert ended.exit_code == 0, ended.output
+    path = tmp_path / "study.yaml"
+    path.write_text(ended.stdout, encoding="utf-8")
+    study = load_study(str(path))
+    labels = {
+        f"{kind}@own-{family}" for kind in ("embeddings", "lora", "full") for family in ("distilbert", "bert")
+    }
+    assert set(study.strategies) == {"tfidf", *labels}
+    assert study.model == str(models[0]) and study.strategies["full@own-bert"].model == str(models[1])
+    assert {model for model, _ in study.models} == {str(model) for model in models}
+    assert all(f"lengths (own-{family})" in ended.stderr for family in ("distilbert", "bert"))
 
 
 @pytest.mark.parametrize(

@@ -164,34 +164,6 @@ def test_runs_have_enough_steps_and_the_search_looks_after_the_warm_up(labels: i
     assert settings["patience"] >= 3
 
 
-def test_with_several_models_each_method_with_an_encoder_is_a_candidate_with_each_and_the_dearest_goes_first() -> (
-    None
-):
-    facts = replace(facts_of(1_000, 2, refit=False), widths={"hub/narrow": 384, "wide": 768})
-    assert list(facts.candidates) == [
-        "tfidf",
-        *(f"{method}@{name}" for method in ("embeddings", "lora", "full") for name in ("narrow", "wide")),
-    ]
-    slower = {"narrow": 1.0, "wide": 2.5}
-
-    def cost(label: str, size: int) -> float:
-        method, _, name = label.partition("@")
-        return cost_of(facts)(method, size) * slower.get(name, 1.0)
-
-    by_cost = sorted(facts.candidates, key=lambda label: cost(label, 1_000))
-    assert by_cost.index("full@narrow") < by_cost.index("lora@wide"), "or the order would be that of the methods"
-    counts = set()
-    for minutes in (3, 6, 10, 60):
-        found = design(facts, cost, 60 * minutes)
-        assert list(found.shape.labels) == by_cost[: len(found.shape.labels)]
-        counts.add(len(found.shape.labels))
-    assert len(counts) > 1, "the budgets differ in what they have room for"
-    study = study_of(found)
-    assert study.strategies["full@wide"].model == "wide" and study.strategies["tfidf"].model is None
-    rates = {name: study.strategies[f"full@{name}"].learning_rate for name in slower}
-    assert max(rates["wide"]) < max(rates["narrow"]), "a wider encoder takes smaller rates"
-
-
 def test_several_models_are_candidates_with_each_method_and_the_dearest_goes_first() -> None:
     facts = replace(facts_of(1_000, 2, refit=False), widths={"hub/narrow": 384, "wide": 768})
     assert list(facts.candidates) == [

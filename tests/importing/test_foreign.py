@@ -146,18 +146,20 @@ def test_what_is_nan_is_counted_and_said_in_tables_and_on_the_command_line(tmp_p
     result = CliRunner().invoke(cli.app, args)
     assert result.exit_code == 0
     _, record, remarks = only(bring(tmp_path / "run"))
-    assert remarks == (
+    remark, derived = remarks.splitlines()
+    assert "a batch of 16 texts was derived" in derived
+    assert remark == (
         "run: trainer_state.json holds NaN or infinity, which counts as not known: "
         "loss (2 times), eval_loss (2 times), best_metric."
     )
-    assert f"note: {remarks}" in result.output
+    assert f"note: {remark}" in result.output
     assert record.scores is not None
     assert (record.scores["accuracy"], record.scores["log_loss"]) == (pytest.approx(0.85), None)
     assert [entry["loss"] for entry in record.log_history if "loss" in entry] == [0.7000000000000001, None, None]
     for table in make_tables(analyse(load_comparison(tmp_path / "out")), ["macro_f1", "time", "runs"]):
-        assert remarks in table.notes
+        assert remark in table.notes
     report = write_report(tmp_path / "out").with_name("report.md").read_text()
-    assert remarks in report.replace("\\", "")
+    assert remark in report.replace("\\", "")
 
 
 def test_scores_of_nan_are_null_and_none_is_taken_from_elsewhere(tmp_path: Path) -> None:
@@ -396,7 +398,8 @@ def test_metrics_with_underscores_are_of_no_set(tmp_path: Path) -> None:
         if "eval_loss" in entry:
             entry |= {"eval_hinge_loss": 0.2, "eval_inference_runtime": 0.1, "eval_validation_score": 1.0}
     _, record, remarks = only(bring(write(tmp_path / "run", trainer_state=state)))
-    assert record.scores is not None and record.scores["accuracy"] == pytest.approx(0.85) and remarks == ""
+    assert record.scores is not None and record.scores["accuracy"] == pytest.approx(0.85)
+    assert "hinge" not in remarks and "inference" not in remarks and "validation" not in remarks
 
 
 # Streams ------------------------------------------------------------------------------------------------
@@ -451,7 +454,8 @@ def test_the_parameters_of_autotrain_are_read_and_mentioned(tmp_path: Path) -> N
         ({"batch_size": 8}, None, "15 steps do not fit 80 texts"),
         ({"batch_size": 8, "gradient_accumulation": 2}, 16, ""),
         ({"auto_find_batch_size": True}, None, "free to lower it"),
-        ({"batch_size": "auto"}, None, "batch_size is 'auto'"),
+        # Steps, texts and epochs leave 16 to 19.
+        ({"batch_size": "auto"}, 16, "batch_size is 'auto'"),
     ],
 )
 def test_the_batch_size_of_autotrain_counts_where_the_steps_fit(
@@ -468,7 +472,7 @@ def test_the_batch_size_of_autotrain_counts_where_the_steps_fit(
 def test_nothing_is_claimed_that_no_folder_tells(tmp_path: Path) -> None:
     """Every field of a run's recipe and protocol is None where nothing gives it, whatever fields there are."""
     spec, _, _ = only(bring(write(tmp_path / "run", all_results={"test_loss": 0.5})))
-    told = {"schema_version", "label", "params", "train_size", "model", "data", "task", "without_effect"}
+    told = {"schema_version", "label", "params", "train_size", "model", "data", "task", "without_effect", "tuned"}
     assert {name: getattr(spec, name) for name in RunSpec.model_fields if name not in told} == dict.fromkeys(
         set(RunSpec.model_fields) - told
     )
@@ -570,3 +574,37 @@ def test_rates_are_said_to_be_compared_on_what_is_known(tmp_path: Path) -> None:
     lines = " ".join(analyse(comparison).warnings)
     assert "best mean macro F1 on the evaluated split is shown" in lines
     assert all(isinstance(cell, Cell) for cell in comparison.cells)
+
+
+def test_folders_that_hold_nothing_are_passed_over_with_a_line(tmp_path: Path) -> None:
+    write(tmp_path / "run", trainer_state=make_state())
+    (tmp_path / "logs").mkdir()
+    told: list[str] = []
+    folders = [tmp_path / "logs", tmp_path / "run"]
+    found = import_runs(folders, folder=tmp_path / "out", settings=["train_size=80"], tell=told.append)
+    assert len(found.cells) == 1
+    (line,) = told
+    assert line.startswith(f"note: {tmp_path / 'logs'} was passed over") and line.count("\n") == 0
+
+
+def test_rates_that_the_logs_imply_show_a_small_ratio_of_learning_rates(tmp_path: Path) -> None:
+    folders = []
+    for kind, peak in (("full", 5e-5), ("lora", 1e-4)):
+        state = make_state(total_flos=peak)
+        for entry in state["log_history"]:
+            if "learning_rate" in entry:
+                entry["learning_rate"] = peak * (15 - entry["step"]) / 15
+        folders.append(write(tmp_path / kind, trainer_state=state))
+    comparison = bring(*folders, said=("full:kind=full", "lora:kind=lora"))
+    assert [cell.spec.learning_rate for cell in comparison.cells] == [pytest.approx(5e-5), pytest.approx(1e-4)]
+    lines = " ".join(analyse(comparison).warnings)
+    assert "lora ran at 2 times the learning rate of full fine-tuning" in lines
+    assert "the learning rate 5e-05 and the schedule linear, with no warm-up in the log, were derived" in lines
+    # A statement stands, and what the log shows is said.
+    write(tmp_path / "other", trainer_state=state)
+    spec, _, remarks = only(bring_alone(tmp_path / "other", "learning_rate=2e-4"))
+    assert spec.learning_rate == 2e-4 and "the learning rate 0.0002 is stated, though all 3 logged rates" in remarks
+
+
+def bring_alone(folder: Path, *said: str) -> Comparison:
+    return import_runs([folder], folder=folder.parent / "alone", settings=["train_size=80", *said])

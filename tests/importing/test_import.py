@@ -163,7 +163,9 @@ def test_records_hold_what_the_trainer_left(theirs: Path) -> None:
         assert record.scores["accuracy"] == accuracy_score(labels, logits.argmax(1))
         assert record.scores["macro_f1"] == pytest.approx(f1_score(labels, logits.argmax(1), average="macro"))
         assert (spec.label, spec.train_size, spec.test_size, spec.epochs) == (name, TRAIN, TEST, EPOCHS)
-        assert (spec.seed, spec.learning_rate, spec.batch_size) == (None, None, None)
+        rate = 5e-3 if name == "lora" else 1e-3
+        assert (spec.seed, spec.learning_rate, spec.schedule) == (None, pytest.approx(rate), "linear")
+        assert any("were derived: all" in remark for remark in record.imported.remarks)
         log = json.loads(
             (theirs / name / ("log_history.json" if name == "lora" else "trainer_state.json")).read_text()
         )

@@ -2,116 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from tunebench.analysis.analysis import analyse
-from tunebench.analysis.answer import Answer, answer_of
+from tunebench.analysis.answer import answer_of
 from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.doubling import doublings
 from tunebench.analysis.recommend import Recommendation, recommend
 from tunebench.api import run_study
+from tunebench.choosing.chosen import Chosen
+from tunebench.choosing.exports import export_chosen, export_refit, forget_other_refit
 from tunebench.choosing.plan import Asked, Costs, Ready, plan_study, prepare
 from tunebench.choosing.refit import Refit, chosen_runs, open_refit, plan_refit, run_refit
 from tunebench.choosing.rule import MARGIN, OVERHEAD, Design
 from tunebench.choosing.texts import write_texts
-from tunebench.choosing.words import data_lines, next_commands, plan_lines
+from tunebench.choosing.words import data_lines, plan_lines
 from tunebench.errors import DataError, StoreError
-from tunebench.execution.display import Display, make_display
+from tunebench.execution.display import JobDisplay, make_display
 from tunebench.execution.resolve import Request
-from tunebench.formatting import command, file_size, listed, parse_duration
-from tunebench.inference.artifacts import EXPORT_FILE
+from tunebench.formatting import command, listed, parse_duration
 from tunebench.inference.export.source import ExportSource, recommended_run
-from tunebench.inference.export.write import export_run, export_source
 from tunebench.machine.settings import Execution
 from tunebench.store.imported import ImportedStudy
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 
-if TYPE_CHECKING:
-    from tunebench.inference.predictor import Predictor
-
 #: Time for everything, where nobody says.
 DEFAULT_BUDGET = "30m"
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The answer, and what was made of it.
-
-    Attributes:
-        folder: The study with everything.
-        report: Its report.
-        recommendation: The answer with reasons and doubts; None where the study was interrupted before one.
-        model: The exported classifier; None where there is none yet.
-        refit: What was trained last, and what score to expect, in a sentence or two.
-        interrupted: Whether it was stopped; the same call resumes it.
-        failed: Runs that failed.
-        left_out: Candidates that were not compared.
-        pairs: Whether the classifier reads pairs of texts.
-        answer: The recommendation in a few sentences; None with it.
-    """
-
-    folder: Path
-    report: Path
-    recommendation: Recommendation | None
-    model: Path | None
-    refit: str = ""
-    interrupted: bool = False
-    failed: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    pairs: bool = False
-    answer: Answer | None = None
-
-    @property
-    def lines(self) -> list[str]:
-        """The answer, its trust, and the next commands, in about ten lines."""
-        found = [] if self.answer is None else self.answer.lines
-        if self.left_out:
-            found.append(
-                f"Not compared, as the budget had no room: {listed(self.left_out)}. A larger --budget in a new "
-                "folder (--out) would tell."
-            )
-        if self.refit:
-            found.append(self.refit)
-        if self.model is not None:
-            size = sum(path.stat().st_size for path in self.model.iterdir() if path.is_file())
-            found.append(f"Model: {self.model} ({file_size(size)})")
-        return [
-            *found,
-            f"Report: {self.report}",
-            "Next:",
-            *next_commands(self.folder, self.model, pairs=self.pairs),
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {
-            "folder": str(self.folder),
-            "report": str(self.report),
-            "model": None if self.model is None else str(self.model),
-            "refit": self.refit or None,
-            "interrupted": self.interrupted,
-            "failed": list(self.failed),
-            "left_out": list(self.left_out),
-            "recommendation": None if self.recommendation is None else self.recommendation.to_dict(),
-        }
-
-    def predictor(self) -> Predictor:
-        """Return the exported classifier, loaded.
-
-        Raises:
-            StoreError: There is none.
-        """
-        from tunebench.inference.predictor import load
-
-        if self.model is None:
-            raise StoreError("No classifier was exported.", value=str(self.folder), fix="call choose again")
-        return load(self.model)
 
 
 @dataclass(frozen=True)
@@ -129,8 +51,13 @@ class Options:
     budget: float
     folder: Path
     execution: Execution = field(default_factory=Execution)
-    display: Display | None = None
+    display: JobDisplay | None = None
     tell: Callable[[str], None] = lambda line: None
+
+    def doing(self, line: str) -> None:
+        """Say what is being done."""
+        if self.display is not None:
+            self.display.stage(line)
 
 
 def choose(
@@ -144,7 +71,7 @@ def choose(
     refit: bool = True,
     settings: Sequence[str] = (),
     execution: Execution | None = None,
-    display: Display | None = None,
+    display: JobDisplay | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Chosen:
     """Find the method that suits labelled texts, train it on all of them, and export it.
@@ -162,7 +89,7 @@ def choose(
         refit: Train the chosen method on all labels in the end.
         settings: Settings of the study as ``KEY=VALUE``, as ``--set`` takes them.
         execution: Device and threads.
-        display: Shows the progress; by default bars on a terminal, and plain lines elsewhere.
+        display: Shows the progress; by default a live view on a terminal, and plain lines elsewhere.
         tell: Told what is being done.
 
     Returns:
@@ -183,7 +110,8 @@ def choose(
     name = study_name(source) if labels is None else study_name(folder.name.removeprefix("choose-"))
     asked = Asked({"source": source}, models, metric, name, refit, tuple(settings))
     seconds = parse_duration(budget) if isinstance(budget, str) else float(budget)
-    return choose_for(asked, Options(seconds, folder, execution or Execution(), display, tell))
+    shown = make_display(budget=seconds) if display is None else display
+    return choose_for(asked, Options(seconds, folder, execution or Execution(), shown, tell))
 
 
 def make_ready(asked: Asked, options: Options) -> Ready:
@@ -200,7 +128,7 @@ def make_ready(asked: Asked, options: Options) -> Ready:
             said.add(line)
             options.tell(line)
 
-    request = Request(execution=options.execution, tell=tell)
+    request = Request(execution=options.execution, tell=tell, doing=options.doing)
     ready = prepare(asked, request)
     for line in data_lines(ready):
         tell(line)
@@ -209,6 +137,14 @@ def make_ready(asked: Asked, options: Options) -> Ready:
 
 def choose_for(asked: Asked, options: Options) -> Chosen:
     """Do all of it; see :func:`choose`."""
+    try:
+        return _choose(asked, options)
+    finally:
+        if options.display is not None:
+            options.display.stop()
+
+
+def _choose(asked: Asked, options: Options) -> Chosen:
     began = time.monotonic()
     # Before anything is read: a folder that cannot be used is no reason to wait.
     store = StudyStore.check(options.folder, [])
@@ -247,11 +183,14 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
         return done
     analysis = analyse(result.comparison)
     found = recommend(analysis)
-    done = replace(done, recommendation=found, answer=answer_of(analysis, found))
+    more = next((one.sentence for one in doublings(analysis) if one.label == found.strategy and one.known), "")
+    done = replace(done, recommendation=found, answer=answer_of(analysis, found), more_labels=more)
     spent = time.monotonic() - began
+    as_it_is = partial(
+        export_chosen, result.comparison, options.folder, title=_title(study, found), tell=options.doing
+    )
     if not asked.refit:
-        model = _export_chosen(result.comparison, _title(study, found), options)
-        return replace(done, model=model, refit=_without_refit(found))
+        return replace(done, model=as_it_is(), refit=_without_refit(found))
     refit = plan_refit(chosen_runs(result.comparison, found), ready.resolved.dataset)
     seconds = costs(found.strategy, len(refit.dataset.train))
     trained = StudyStore(_refit_folder(options)).run_folder(refit.spec.run_id).complete
@@ -260,7 +199,7 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
             "The budget is spent, so the model was not trained again on all "
             f"{len(refit.dataset.train):,} labels; the same command does that now."
         )
-        return replace(done, model=_export_chosen(result.comparison, _title(study, found), options), refit=why)
+        return replace(done, model=as_it_is(), refit=why)
     return _finish(done, refit, study, result.comparison, options, seconds)
 
 
@@ -268,7 +207,7 @@ def _finish(
     done: Chosen, refit: Refit, study: StudyConfig, comparison: Comparison, options: Options, seconds: float
 ) -> Chosen:
     """Train the chosen method on all labels, and export that."""
-    options.tell(f"training {refit.spec.label} on all {len(refit.dataset.train):,} labels")
+    options.doing(f"training {refit.spec.label} on all {len(refit.dataset.train):,} labels")
     place = _refit_folder(options)
     forget_other_refit(place, refit.spec.run_id, options.tell)
     display = options.display or make_display()
@@ -279,12 +218,10 @@ def _finish(
         failed = f"The last training on all labels failed: {command('status', place)}"
         return replace(done, failed=(*done.failed, *summary.failed), refit=failed)
     run_id, among, said = recommended_run(comparison)
-    model, found = options.folder / "model", done.recommendation
+    found = done.recommendation
     assert found is not None
     source = open_refit(refit, place, study_folder=options.folder, run_id=run_id, among=among, said=said)
-    if not _is_export_of(model, refit.spec.run_id):
-        _clear(model)
-        export_source(source, out=model, title=_title(study, found), tell=options.tell)
+    model = export_refit(source, options.folder, title=_title(study, found), tell=options.doing)
     return replace(done, model=model, refit=_expectation(source, refit, found))
 
 
@@ -323,42 +260,6 @@ def _title(study: StudyConfig, found: Recommendation) -> str:
 
 def _refit_folder(options: Options) -> Path:
     return options.folder / "refit"
-
-
-def _export_chosen(comparison: Comparison, title: str, options: Options) -> Path:
-    """Export the best run of the recommended strategy as it is, unless that is exported already."""
-    model = options.folder / "model"
-    run_id, *_ = recommended_run(comparison)
-    if not _is_export_of(model, run_id):
-        _clear(model)
-        export_run(options.folder, out=model, recommended=True, title=title, tell=options.tell)
-    return model
-
-
-def forget_other_refit(place: Path, run_id: str, tell: Callable[[str], None]) -> None:
-    """Remove a last training that is not this one: a resumed study may have another answer, or other epochs."""
-    import shutil
-
-    begun = [spec.run_id for spec in StudyStore(place).begun()]
-    if begun and run_id not in begun:
-        tell("the study's answer has changed since the last training, so that is done again")
-        shutil.rmtree(place)
-
-
-def _is_export_of(model: Path, run_id: str) -> bool:
-    try:
-        facts = json.loads((model / EXPORT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(facts, dict) and facts.get("run_id") == run_id
-
-
-def _clear(model: Path) -> None:
-    """Take an export of ours away that another one replaces; anything else is left, and refused by the export."""
-    import shutil
-
-    if (model / EXPORT_FILE).exists():
-        shutil.rmtree(model)
 
 
 def _say_plan(study: StudyConfig, design: Design, tell: Callable[[str], None]) -> None:

@@ -232,7 +232,7 @@ class Costs:
                 dataset=resolved.dataset,
                 execution=request.execution,
                 measure=request.measure,
-                on_progress=request.tell,
+                on_progress=request.doing,
                 profiles=request.known.profiles,
             )
             self._known[label, size] = found[spec.run_id].seconds

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tunebench.cli.app import JsonOption, app, check_device
-from tunebench.cli.console import err, out, print_json, tell
+from tunebench.cli.console import err, out, print_json
 
 _EXAMPLES = (
     "Example: tunebench choose reviews.csv --budget 10m; "
@@ -60,7 +60,7 @@ def choose(
     from tunebench.choosing.job import Options, choose_for, default_folder, make_ready, study_name
     from tunebench.choosing.plan import Asked, plan_study
     from tunebench.choosing.words import plan_yaml
-    from tunebench.execution.display import make_display
+    from tunebench.execution.display import PlainDisplay, make_display
     from tunebench.formatting import command, parse_duration
     from tunebench.machine.settings import Execution
 
@@ -74,12 +74,15 @@ def choose(
         refit,
         tuple(set_ or ()),
     )
+    seconds = parse_duration(budget)
+    # With --plan nothing is trained, and the plan is all that is printed.
+    display = PlainDisplay() if plan else make_display(budget=seconds, silent=json_)
     options = Options(
-        budget=parse_duration(budget),
+        budget=seconds,
         folder=out_dir or default_folder(data),
         execution=Execution(device=device, threads=threads),
-        display=make_display(),
-        tell=tell,
+        display=display,
+        tell=display.message,
     )
     if plan:
         out.print(plan_yaml(*plan_study(make_ready(asked, options), options.budget)), markup=False, end="")

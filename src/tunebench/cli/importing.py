@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tunebench.cli.app import JsonOption, app
-from tunebench.cli.console import out, print_json, print_tables
+from tunebench.cli.console import out, print_json, print_tables, tell
 from tunebench.formatting import command
 
 
@@ -36,7 +36,7 @@ def import_(
     from tunebench.api import import_runs
     from tunebench.report.tables import make_tables
 
-    comparison = import_runs(folders, folder=out_dir, settings=set_ or [])
+    comparison = import_runs(folders, folder=out_dir, settings=set_ or [], tell=tell)
     if json_:
         print_json(comparison.rows())
         return

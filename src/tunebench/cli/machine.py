@@ -35,7 +35,8 @@ def bench(
     model: Annotated[
         str | None,
         typer.Option(
-            help="distilbert, minilm or a model folder; default distilbert, with --serve and --scaling minilm."
+            help="distilbert, minilm or a model folder; default distilbert, and minilm with --serve, --scaling and "
+            "--choose."
         ),
     ] = None,
     grid: Annotated[
@@ -64,6 +65,25 @@ def bench(
             help="Count how often intervals cover and decisions are wrong, where the truth is known.",
         ),
     ] = False,
+    choose: Annotated[
+        str | None,
+        typer.Option(
+            "--choose",
+            help="Measure what choose gives for its time on this data, beside TF-IDF and embeddings with a "
+            "logistic regression.",
+            metavar="DATA",
+        ),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="With --choose: also autogluon, where it is installed. May be repeated."),
+    ] = None,
+    labels: Annotated[
+        int | None, typer.Option(help="With --choose: number of labelled texts; default all.", min=2)
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(help="With --choose: how often; each round draws other labels.", min=1, max=100)
+    ] = 1,
     part: Annotated[
         float,
         typer.Option(help="With --statistics: share of the usual number of simulated studies.", min=0.001, max=10),
@@ -76,7 +96,12 @@ def bench(
             "coverage.json, which is continued where it was stopped, and coverage.md.",
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Time to spend. At least two rounds are measured.", min=1)] = 420.0,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            help="Time to spend. At least two rounds are measured. With --choose: time limit of each side.", min=1
+        ),
+    ] = 420.0,
     threads: Annotated[
         int | None, typer.Option(help="Number of threads; default all cores.", min=1, max=1024)
     ] = None,
@@ -86,7 +111,23 @@ def bench(
     json_: JsonOption = False,
 ) -> None:
     """Measure training and evaluation against a plain Trainer script, in one session."""
-    if serve:
+    if choose is not None:
+        from tunebench.benchmarks.against import render_against, run_against
+
+        compared = run_against(
+            choose,
+            others=tuple(dict.fromkeys(against or ())),
+            model=model or "minilm",
+            labels=labels,
+            seconds=seconds,
+            rounds=rounds,
+            threads=threads,
+            tell=tell,
+        )
+        values, text = compared.to_dict(), render_against(compared)
+    elif against or labels is not None or rounds > 1:
+        raise typer.BadParameter("--against, --labels and --rounds go with --choose", param_hint="--choose")
+    elif serve:
         from tunebench.benchmarks.serving import render_serve, run_serve_bench
 
         served = run_serve_bench(model or "minilm", seconds=seconds, threads=threads, tell=tell)

@@ -20,6 +20,22 @@ def print_search(study: StudyConfig) -> None:
         out.print(f"At most: the search stops runs early. {then}")
 
 
+def print_looks(rows: list[dict[str, Any]], study: StudyConfig) -> None:
+    """Print what a study costs up to each of its looks."""
+    from tunebench.study.looks import stages_of
+
+    stages = stages_of(study)
+    if len(stages) < 2:
+        return
+    costs = []
+    for number, seeds in enumerate(stages, 1):
+        kept = [row for row in rows if row["look"] <= number and not row["left_out"]]
+        costs.append(f"{seeds} seeds {duration(sum(row['seconds'] for row in kept))} ({len(kept)} runs)")
+    shown = costs if study.looks is not None else [costs[0], costs[-1]]
+    until = "to each look" if study.looks is not None else "to the first decision and to the last"
+    out.print(f"The study ends when it is decided. Cost up {until}: {'; '.join(shown)}", markup=False)
+
+
 def print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     """Print every run of a plan with what it is estimated to take, and the total."""
     if as_json:

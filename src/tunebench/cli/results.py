@@ -5,15 +5,29 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tunebench.cli.app import AnyFolderArgument, JsonOption, app, is_suite
 from tunebench.cli.console import out, print_json, print_rows, print_tables
 
+if TYPE_CHECKING:
+    from tunebench.analysis.comparison import Comparison
+
 #: Columns of results that people read.
 _KEYS = ("strategy", "train_size", "learning_rate", "seed", "status", "metric", "score")
+
+
+def _read(folder: Path, *, metric: str | None = None) -> Comparison:
+    """Load a study's cells; that results were read before it had all its seeds is written down."""
+    from tunebench.analysis.load import load_comparison
+    from tunebench.execution.looks import note_reading
+
+    comparison = load_comparison(folder, metric=metric)
+    note_reading(comparison, folder)
+    return comparison
 
 
 @app.command(epilog="Example: tunebench results out/quickstart --csv > results.csv")
@@ -23,7 +37,6 @@ def results(
     csv_: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Print one row for each run, with everything that was measured."""
-    from tunebench.analysis.load import load_comparison
     from tunebench.report.tables.render import csv_cell
 
     keys: tuple[str, ...]
@@ -32,7 +45,7 @@ def results(
 
         rows, keys = suite_rows(folder), ("data_set", *_KEYS)
     else:
-        comparison = load_comparison(folder)
+        comparison = _read(folder)
         rows, keys = comparison.rows(), (*_KEYS, comparison.task.always_shown[-1], "test_loss")
     if json_:
         print_json(rows)
@@ -56,7 +69,6 @@ def tables(
 ) -> None:
     """Print the tables of a study, or those of a suite over its data sets."""
     from tunebench.analysis.analysis import analyse
-    from tunebench.analysis.load import load_comparison
     from tunebench.report.tables import make_tables
     from tunebench.report.tables.render import RENDERERS
 
@@ -68,7 +80,7 @@ def tables(
 
         print_tables(suite_tables(load_suite_analysis(folder), names), style=format_)
     else:
-        print_tables(make_tables(analyse(load_comparison(folder)), names), style=format_)
+        print_tables(make_tables(analyse(_read(folder)), names), style=format_)
 
 
 @app.command(epilog="Example: tunebench recommend out/quickstart --prefer size --margin 1 --metric mcc")
@@ -104,11 +116,10 @@ def recommend(
         recommend_over_data(folder, prefer=prefer, margin=margin, metric=metric, size=size, json_=json_)
         return
     from tunebench.analysis.analysis import analyse
-    from tunebench.analysis.load import load_comparison
     from tunebench.analysis.recommend import recommend as decide
     from tunebench.report.words import recommendation_text
 
-    analysis = analyse(load_comparison(folder, metric=metric))
+    analysis = analyse(_read(folder, metric=metric))
     found = decide(analysis, prefer=prefer, margin=margin, size=size)  # type: ignore[arg-type]
     if json_:
         print_json(found.to_dict())

@@ -11,7 +11,7 @@ import typer
 
 from tunebench.cli.app import AnyFolderArgument, FolderArgument, JsonOption, StudyArgument, app, check_device
 from tunebench.cli.console import err, out, print_json, print_rows, tell
-from tunebench.cli.plans import print_plan, print_search
+from tunebench.cli.plans import print_looks, print_plan, print_search
 from tunebench.errors import ConfigError, StoreError
 from tunebench.formatting import command
 
@@ -131,8 +131,10 @@ def run(
         )
         print_plan(rows, as_json=json_)
         if not json_:
+            print_looks(rows, config)
             print_search(config)
         return
+    display = make_display(budget=seconds, silent=json_)
     result = run_study(
         config,
         folder=folder,
@@ -140,8 +142,8 @@ def run(
         budget_seconds=seconds,
         measure=measure,
         unlock_test=unlock_test,
-        display=make_display(),
-        tell=tell,
+        display=display,
+        tell=display.message,
     )
     if json_:
         print_json(result.comparison.rows())

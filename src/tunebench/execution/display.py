@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any, Protocol, TextIO, cast
+from typing import Protocol, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn
-from rich.progress import Progress as Bars
-
+from tunebench.execution.display_parts import MayGo, Outline, TimeLeft, describe
+from tunebench.execution.live_view import LiveView
 from tunebench.formatting import duration
 from tunebench.store.live import Progress
 
@@ -35,62 +33,14 @@ class Display(Protocol):
         """End."""
 
 
-class TimeLeft:
-    """Time left for a grid: estimates, scaled by how long the finished ones really took.
+class JobDisplay(Display, Protocol):
+    """Receives the progress of a whole job: what the runner does, and what comes before and after it."""
 
-    Args:
-        estimates: Seconds by run id.
-    """
+    def stage(self, line: str) -> None:
+        """The job does something else now."""
 
-    def __init__(self, estimates: Mapping[str, float]) -> None:
-        self._open = dict(estimates)
-        self._estimated = self._taken = 0.0
-        self._started: dict[str, float] = {}
-
-    def begin(self, run_id: str) -> None:
-        """A run begins."""
-        self._started.setdefault(run_id, time.monotonic())
-
-    def end(self, run_id: str) -> None:
-        """A run ended."""
-        estimate = self._open.pop(run_id, None)
-        begun = self._started.pop(run_id, None)
-        if estimate is not None and begun is not None:
-            self._estimated += estimate
-            self._taken += time.monotonic() - begun
-
-    def seconds(self) -> float:
-        """Return the seconds left."""
-        factor = self._taken / self._estimated if self._estimated > 0 else 1.0
-        now = time.monotonic()
-        gone = sum(
-            min(now - begun, self._open.get(run_id, 0.0) * factor) for run_id, begun in self._started.items()
-        )
-        return max(0.0, sum(self._open.values()) * factor - gone)
-
-
-class _MayGo:
-    """A stream whose reader may go, as a terminal that closes: what cannot be written is dropped.
-
-    A run must not fail because nobody reads how it goes; the signal that says so comes after the failed write.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Write, if that can be done."""
-        with suppress(OSError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush, if that can be done."""
-        with suppress(OSError):
-            self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+    def outline(self, plan: Outline) -> None:
+        """A plan is made."""
 
 
 class PlainDisplay:
@@ -102,11 +52,18 @@ class PlainDisplay:
     """
 
     def __init__(self, stream: TextIO | None = None, *, interval: float = 30.0) -> None:
-        self._stream = _MayGo(stream or sys.stderr)
+        self._stream = MayGo(stream or sys.stderr)
         self._interval = interval
         self._last = 0.0
         self._left = TimeLeft({})
         self._done, self._total = 0, 0
+
+    def stage(self, line: str) -> None:
+        """Write it."""
+        self.message(line)
+
+    def outline(self, plan: Outline) -> None:
+        """Nothing: the lines of the runs say it one by one."""
 
     def start(self, estimates: Mapping[str, float]) -> None:
         """Say how much there is to do."""
@@ -141,72 +98,30 @@ class PlainDisplay:
         return f"{duration(self._left.seconds())} left"
 
 
-class RichDisplay:
-    """One bar for the grid and one for the current run, with time left."""
+class SilentDisplay(PlainDisplay):
+    """Says only what nobody may miss, such as that a run failed: for output that a program reads."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(file=cast("TextIO", _MayGo(sys.stderr)))
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[info]}"))
-        self._bars = Bars(*columns, console=self._console)
-        self._grid: TaskID | None = None
-        self._run: TaskID | None = None
-        self._left = TimeLeft({})
+    def stage(self, line: str) -> None:
+        """Nothing."""
 
     def start(self, estimates: Mapping[str, float]) -> None:
-        """Show the bars."""
-        self._left = TimeLeft(estimates)
-        for task in self._bars.task_ids:  # of the search, where the chosen rates follow
-            self._bars.remove_task(task)
-        self._bars.start()
-        self._grid = self._bars.add_task("grid", total=len(estimates), info="")
-        self._run = self._bars.add_task("run", total=1, info="")
-        self._refresh()
+        """Nothing."""
 
     def update(self, progress: Progress) -> None:
-        """Move the bars."""
-        self._left.begin(progress.run_id)
-        if self._run is not None:
-            self._bars.update(
-                self._run,
-                description=progress.run_id.rsplit("-", 1)[0],
-                completed=progress.step,
-                total=progress.total or None,
-                info=describe(progress, short=True),
-            )
-        self._refresh()
+        """Nothing."""
 
     def finish(self, run_id: str, line: str) -> None:
-        """Advance the grid."""
-        self._left.end(run_id)
-        if self._grid is not None:
-            self._bars.advance(self._grid)
-        self._refresh()
-        self.message(line)
-
-    def message(self, line: str) -> None:
-        """Print above the bars."""
-        self._bars.console.print(line, highlight=False, markup=False)
-
-    def stop(self) -> None:
-        """Take the bars away."""
-        self._bars.stop()
-
-    def _refresh(self) -> None:
-        if self._grid is not None:
-            self._bars.update(self._grid, info=f"{duration(self._left.seconds())} left")
+        """Nothing; the command says which runs failed."""
 
 
-def make_display() -> Display:
-    """Return the live display on a terminal, else plain lines."""
-    return RichDisplay() if sys.stderr.isatty() else PlainDisplay()
+def make_display(*, budget: float | None = None, silent: bool = False) -> JobDisplay:
+    """Return the live view on a terminal whose cursor moves, else plain lines.
 
-
-def describe(progress: Progress, *, short: bool = False) -> str:
-    """Describe a run's progress in one line."""
-    parts = [] if short else [progress.run_id.rsplit("-", 1)[0]]
-    parts.append(f"{progress.phase} {progress.step:,}/{progress.total:,}" if progress.total else progress.phase)
-    if progress.loss is not None:
-        parts.append(f"loss {progress.loss:.3f}")
-    if progress.best is not None:
-        parts.append(f"best {progress.best:.4f}")
-    return ", ".join(parts)
+    Args:
+        budget: Seconds that the job may take; None for no limit.
+        silent: Show no progress.
+    """
+    if silent:
+        return SilentDisplay()
+    moves = sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+    return LiveView(budget=budget) if moves else PlainDisplay()

@@ -15,9 +15,11 @@ class Known:
 
     Attributes:
         profiles: Speed of each way of training that was measured.
+        first: Whether nothing has been read or measured yet.
     """
 
     profiles: dict[Any, Any] = field(default_factory=dict)
+    first: bool = True
     _datasets: dict[tuple[str, str | None], TextDataset] = field(default_factory=dict, repr=False)
 
     def dataset(self, config: DataConfig, recorded: DataRef | None = None) -> TextDataset:

@@ -16,6 +16,7 @@ from tunebench.execution.checks import available, check_folds, check_sizes, chec
 from tunebench.execution.known import Known
 from tunebench.execution.part_remarks import part_remarks
 from tunebench.execution.recipe_checks import check_recipes, recipe_remarks
+from tunebench.machine.load import load_remark
 from tunebench.machine.settings import Execution
 from tunebench.models.loading import inspect_base, load_architecture, load_tokenizer, model_folder, resolve_model
 from tunebench.models.reference import ModelRef, UsedModel
@@ -41,7 +42,8 @@ class Request:
         folder: Where it is or will be written; None where nothing will be.
         budget_seconds: What does not fit is left out, whole comparisons at a time.
         measure: Take a few steps of each way of training, for the estimates.
-        tell: Told what is being done.
+        tell: Told what there is to say of data, models and plan.
+        doing: Told what is being done.
         known: What was read and measured so far; a later plan reads and measures only what is not there.
         fit: Changes the study once the number of its training examples is known.
     """
@@ -51,6 +53,7 @@ class Request:
     budget_seconds: float | None = None
     measure: bool = True
     tell: Callable[[str], None] = silent
+    doing: Callable[[str], None] = silent
     known: Known = field(default_factory=Known)
     fit: Callable[[StudyConfig, int], StudyConfig] = lambda study, most: study
 
@@ -111,6 +114,9 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
         TunebenchError: Everything that is wrong with models, data and sizes, together.
     """
     tell, begun = request.tell, begun_runs(request.folder)
+    if request.measure and request.known.first and (remark := load_remark(request.execution)):
+        tell(remark)
+    request.known.first = False
     study = begun_params(begun_copies(study, begun, tell), begun, tell)
     errors: list[TunebenchError] = []
     dataset = splits = None
@@ -207,7 +213,7 @@ def _with_metric(study: StudyConfig, task: Task, tell: Callable[[str], None]) ->
 
 def _read_data(study: StudyConfig, begun: Sequence[RunSpec], request: Request) -> tuple[StudyConfig, TextDataset]:
     """Read the data and say how it was read; of a folder's study, with the validation part that its runs have."""
-    request.tell("reading the data")
+    request.doing("reading the data")
     dataset = begun_data(study, begun, request.known)
     study, dataset = begun_validation(study, dataset, begun, known=request.known, tell=request.tell)
     for line in dataset.reading.lines():

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tunebench.analysis.comparison import Comparison
 from tunebench.errors import StoreError, TunebenchError, raise_all
 from tunebench.importing.build import build_record
-from tunebench.importing.folder import read_folder
+from tunebench.importing.folder import NothingHereError, read_folder
 from tunebench.importing.stated import parse_setting, read_stated
 from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedStudy, is_imported
+from tunebench.store.record import RunRecord
 from tunebench.store.study_folder import StudyStore
 
 __all__ = ["import_folders"]
 
 
-def import_folders(folders: Sequence[Path], *, out: Path, settings: Sequence[str] = ()) -> Comparison:
+def import_folders(
+    folders: Sequence[Path],
+    *,
+    out: Path,
+    settings: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda line: None,
+) -> Comparison:
     """Make a study of folders that Trainer scripts left: one run a folder.
 
     Everything is read and checked before anything is written; what a folder does not tell, and nobody
@@ -29,6 +36,7 @@ def import_folders(folders: Sequence[Path], *, out: Path, settings: Sequence[str
         out: Where the study goes: a new folder, or an empty one.
         settings: ``KEY=VALUE`` for all folders, ``FOLDER:KEY=VALUE`` for one; the keys are those of
             :class:`~tunebench.importing.stated.Stated`.
+        tell: Told which folders are passed over, as they hold nothing of a run.
 
     Returns:
         The comparison of all runs.
@@ -40,7 +48,9 @@ def import_folders(folders: Sequence[Path], *, out: Path, settings: Sequence[str
     names = {name for folder in folders for name in (str(folder), folder.name)}
     for setting in settings:
         parse_setting(setting, names)
-    runs, errors = [], []
+    runs = []
+    errors: list[TunebenchError] = []
+    empty: dict[Path, NothingHereError] = {}
     for folder in folders:
         try:
             contents = read_folder(folder)
@@ -48,15 +58,33 @@ def import_folders(folders: Sequence[Path], *, out: Path, settings: Sequence[str
                 folder, contents.sidecar, where=contents.sidecar_path, settings=settings, names=names
             )
             runs.append(build_record(contents, stated))
+        except NothingHereError as error:
+            empty[folder] = error
         except TunebenchError as error:
             errors.append(error)
-    raise_all(errors)
-    _check_contents(folders, [record.spec.content for record, _ in runs if is_imported(record.spec)])
+    raise_all([*errors, *([] if runs else empty.values())])
+    for folder, why in empty.items():
+        tell(f"note: {folder} was passed over: {why.what[0].lower()}{why.what[1:].splitlines()[0]}")
+    _check_contents(
+        [folder for folder in folders if folder not in empty],
+        [record.spec.content for record, _ in runs if is_imported(record.spec)],
+    )
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", out.resolve().name).lstrip("_.-")[:64] or "imported"
     # Before anything is written: runs that do not belong together are refused here.
-    comparison = Comparison.from_cells([Cell(r.spec, r.status, r) for r, _ in runs], name=name)
-    StudyStore.create_imported(out, ImportedStudy(name=name), runs)
+    metric = _metric([record for record, _ in runs])
+    comparison = Comparison.from_cells([Cell(r.spec, r.status, r) for r, _ in runs], name=name, metric=metric)
+    StudyStore.create_imported(out, ImportedStudy(name=name, metric=metric), runs)
     return comparison
+
+
+def _metric(records: Sequence[RunRecord]) -> str:
+    """Return the metric to compare runs by: the task's default, else the first that is known of all of them."""
+    task = records[0].task
+    known = [name for name in task.built_in if all(r.scores and r.scores[name] is not None for r in records)]
+    anywhere = any(r.scores and r.scores[task.default_metric] is not None for r in records)
+    if anywhere or not known:
+        return task.default_metric
+    return next((name for name in task.always_shown if name in known), known[0])
 
 
 def _check_places(folders: Sequence[Path], out: Path) -> None:

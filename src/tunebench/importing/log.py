@@ -64,6 +64,15 @@ class Log:
         return next((entry for entry in reversed(self.after) if entry.get(SET, PLAIN) == name), None)
 
     @property
+    def rates(self) -> list[tuple[int, float]]:
+        """Every logged learning rate with its step."""
+        return [
+            (int(entry["step"]), entry["learning_rate"])
+            for entry in self.entries
+            if entry.get("learning_rate") is not None and entry.get("step") is not None
+        ]
+
+    @property
     def highest_rate(self) -> float | None:
         """The highest learning rate logged; the highest that was used is at least this."""
         rates = [entry["learning_rate"] for entry in self.entries if entry.get("learning_rate") is not None]

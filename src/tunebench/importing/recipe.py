@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, get_args
 
 from tunebench.errors import ConfigError
 from tunebench.importing.folder import Contents
+from tunebench.importing.schedule import Derived, derive_schedule
 from tunebench.importing.values import Values
 from tunebench.recipe import Schedule
 
@@ -48,16 +50,45 @@ def settle_recipe(contents: Contents, values: Values) -> None:
         (contents.number(auto, "warmup_ratio", auto_path), auto_from),
     )
     values.settle("max_length", (contents.number(auto, "max_seq_length", auto_path, whole=True), auto_from))
+    derived = derive_rates(contents, values)
+    told = _schedule(raw.get("lr_scheduler_type")), _schedule(auto.get("scheduler"))
+    follows = derived.schedule if derived is not None and told == (None, None) else None
     values.settle(
         "schedule",
-        (_schedule(raw.get("lr_scheduler_type")), args_from),
-        (_schedule(auto.get("scheduler")), auto_from),
+        (told[0], args_from),
+        (told[1], auto_from),
+        (None if "schedule" in values.stated else follows, _rates_of(contents)),
     )
     values.settle(
         "optimizer", (_optimizer(raw.get("optim")), args_from), (_optimizer(auto.get("optimizer")), auto_from)
     )
     values.settle("precision", (_precision(raw), args_from), (_mixed(auto), auto_from))
     _model(contents, values)
+
+
+def derive_rates(contents: Contents, values: Values) -> Derived | None:
+    """Return the schedule on which all logged rates lie, if there is one.
+
+    Where somebody states another rate, the statement stands, and is noted.
+    """
+    if contents.log is None:
+        return None
+    total = contents.state.get("max_steps") or contents.log.summary.get("step")
+    steps = contents.number(contents.arguments, "warmup_steps", contents.arguments_path, whole=True)
+    ratio = contents.number(contents.arguments, "warmup_ratio", contents.arguments_path)
+    known = steps or (math.ceil(ratio * total) if ratio and total else None)
+    found = derive_schedule(contents.log.rates, int(total) if total and total > 0 else None, warmup=known)
+    stated = values.stated.get("learning_rate")
+    if found is not None and stated is not None and not math.isclose(stated, found.peak, rel_tol=1e-5):
+        contents.notes.add(
+            f"the learning rate {stated:g} is stated, though all {found.points} logged rates lie on the schedule "
+            f"{found.schedule} with the peak {found.peak:g}."
+        )
+    return found
+
+
+def _rates_of(contents: Contents) -> str:
+    return f"{contents.log_from} (logged learning rates)"
 
 
 def _epochs(contents: Contents) -> Iterable[tuple[int | None, str]]:
@@ -140,19 +171,26 @@ def _mention_autotrain(contents: Contents) -> None:
 
 
 def settle_learning_rate(contents: Contents, values: Values) -> float | None:
-    """Return the peak rate; a log holds only the rates of logged steps, which warm-up may have left behind.
+    """Return the peak rate.
+
+    Where no file names it, it follows from the logged rates if all of them lie on one schedule.
 
     Raises:
         StoreError: Two files contradict each other.
         ConfigError: It is below one that was logged.
     """
+    asked = contents.number(contents.arguments, "learning_rate", contents.arguments_path)
+    ordered = contents.number(contents.autotrain, "lr", contents.autotrain_path)
+    derived = None
+    if asked is None and ordered is None and values.stated.get("learning_rate") is None:
+        derived = derive_rates(contents, values)
+    if derived is not None:
+        contents.notes.add(derived.sentence)
     rate: float | None = values.settle(
         "learning_rate",
-        (
-            contents.number(contents.arguments, "learning_rate", contents.arguments_path),
-            contents.arguments_path.name,
-        ),
-        (contents.number(contents.autotrain, "lr", contents.autotrain_path), contents.autotrain_path.name),
+        (asked, contents.arguments_path.name),
+        (ordered, contents.autotrain_path.name),
+        (None if derived is None else derived.peak, _rates_of(contents)),
     )
     logged = contents.log.highest_rate if contents.log else None
     if rate is not None and logged is not None and logged > rate * (1 + 1e-6):
@@ -176,7 +214,8 @@ def settle_batch_size(contents: Contents, values: Values, train_size: int) -> No
     batch = contents.number(raw, "batch_size", path, whole=True)
     accumulated = contents.number(raw, "gradient_accumulation", path, whole=True) or 1
     if not batch or batch < 1 or accumulated < 1:
-        values.settle("batch_size")
+        found = _batch_of_steps(contents, values, train_size)
+        values.settle("batch_size", (found, f"{contents.state_path.name} (steps, texts and epochs)"))
         return
     texts = batch * accumulated
     steps, epochs = contents.state.get("max_steps"), values.known["epochs"]
@@ -189,3 +228,31 @@ def settle_batch_size(contents: Contents, values: Values, train_size: int) -> No
         contents.notes.add(f"the batch size is not known: {path.name} says {texts}, but {why}.")
         texts = 0
     values.settle("batch_size", (texts or None, path.name))
+
+
+def _batch_of_steps(contents: Contents, values: Values, train_size: int) -> int | None:
+    """Return the texts of a step, if steps, texts and epochs leave one number, or one power of two.
+
+    Texts that were themselves derived from rounded speeds leave too many.
+    """
+    steps, epochs = contents.state.get("max_steps"), values.known["epochs"]
+    if not steps or steps < 1 or not epochs or steps % epochs or values.stated.get("batch_size") is not None:
+        return None
+    if "per_second" in values.found.get("train_size", ""):
+        return None
+    an_epoch: int = steps // epochs
+    low = -(-train_size // an_epoch)
+    high = -(-train_size // (an_epoch - 1)) - 1 if an_epoch > 1 else low
+    powers = [1 << power for power in range(20) if low <= 1 << power <= high]
+    if low == high:
+        contents.notes.add(
+            f"a batch of {low} texts was derived: {steps:,} steps in {epochs} epochs of {train_size:,} texts."
+        )
+        return low
+    if len(powers) != 1:
+        return None
+    contents.notes.add(
+        f"a batch of {powers[0]} texts was derived: {steps:,} steps in {epochs} epochs of {train_size:,} texts "
+        f"leave {low} to {high}, with one power of two."
+    )
+    return powers[0]

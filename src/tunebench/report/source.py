@@ -137,7 +137,7 @@ def _read(cell: Cell) -> Predictions | None:
     except StoreError:
         return None
     shape = (len(read.labels), len(cell.spec.data.label_names))
-    fits = read.logits.shape == shape and read.indices.shape == read.labels.shape and shape[0] > 1
+    fits = read.logits.shape == shape and read.indices.shape == shape[:1] and shape[0] > 1
     return read if fits and np.isfinite(read.logits).all() else None
 
 

@@ -22,6 +22,7 @@ from tunebench.stats.measures import ACCURACY, MACRO_F1, Measure
 from tunebench.stats.meta_analysis import FEWEST_DATA_SETS, Heterogeneity, MetaMean, random_effects
 from tunebench.stats.moderation import FEWEST, moderated_pairs, moderated_scores
 from tunebench.stats.paired import (
+    at_look,
     crossed_bootstrap_difference,
     crossed_difference,
     delta_difference,
@@ -40,6 +41,7 @@ from tunebench.stats.power import (
 from tunebench.stats.ranks import MeanRanks, critical_difference, mean_ranks
 from tunebench.stats.reliability import Bin, Calibration, CalibrationError, calibration
 from tunebench.stats.results import Difference, Interval, Over, Pairing, Refusal
+from tunebench.stats.sequential import Anytime, DeclaredLook, Look, Looks, Spending, nominal_tail
 from tunebench.stats.tails import Parts
 from tunebench.stats.variance import (
     Component,
@@ -56,11 +58,13 @@ __all__ = [
     "FEWEST_DATA_SETS",
     "MACRO_F1",
     "RESAMPLES",
+    "Anytime",
     "Bin",
     "Calibration",
     "CalibrationError",
     "Component",
     "Crossing",
+    "DeclaredLook",
     "Detectable",
     "Difference",
     "Equivalence",
@@ -69,6 +73,8 @@ __all__ = [
     "Holm",
     "Interval",
     "LearningCurve",
+    "Look",
+    "Looks",
     "McNemar",
     "MeanRanks",
     "Measure",
@@ -80,8 +86,10 @@ __all__ = [
     "SamplingVariance",
     "SeedsNeeded",
     "Size",
+    "Spending",
     "VarianceShares",
     "Verdict",
+    "at_look",
     "calibration",
     "critical_difference",
     "crossed_bootstrap_difference",
@@ -103,6 +111,7 @@ __all__ = [
     "mean_ranks",
     "moderated_pairs",
     "moderated_scores",
+    "nominal_tail",
     "on_front",
     "pareto_front",
     "random_effects",

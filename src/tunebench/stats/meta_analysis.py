@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
-from scipy import special
 
 from tunebench.stats.results import Difference, Interval, Refusal, check_level, finite
 
@@ -112,7 +111,7 @@ def random_effects(effects: np.ndarray, variances: np.ndarray, *, level: float =
     mean = float(weights @ effects) / total
     stretch = float(weights @ (effects - mean) ** 2) / (k - 1)
     error = math.sqrt(max(1.0, stretch) / total)
-    reach = float(special.stdtrit(k - 1, (1 + level) / 2)) * error
+    reach = float(scipy.special.stdtrit(k - 1, (1 + level) / 2)) * error
     return MetaMean(
         mean,
         mean - reach,
@@ -120,7 +119,7 @@ def random_effects(effects: np.ndarray, variances: np.ndarray, *, level: float =
         level,
         error,
         k - 1,
-        float(2 * special.stdtr(k - 1, -abs(mean) / error)),
+        float(2 * scipy.special.stdtr(k - 1, -abs(mean) / error)),
         tuple((weights / total).tolist()),
         _heterogeneity(effects, variances, tau2),
         _prediction(mean, error, tau2, k, level),
@@ -155,12 +154,12 @@ def _heterogeneity(effects: np.ndarray, variances: np.ndarray, tau2: float) -> H
     weights = 1 / variances
     q = float(weights @ (effects - weights @ effects / weights.sum()) ** 2)
     typical = (k - 1) * weights.sum() / (weights.sum() ** 2 - (weights**2).sum())
-    return Heterogeneity(math.sqrt(tau2), float(tau2 / (tau2 + typical)), q, float(special.chdtrc(k - 1, q)))
+    return Heterogeneity(math.sqrt(tau2), float(tau2 / (tau2 + typical)), q, float(scipy.special.chdtrc(k - 1, q)))
 
 
 def _prediction(mean: float, error: float, tau2: float, k: int, level: float) -> tuple[float, float] | Refusal:
     """Return where the true effect on another data set lies (Higgins, Thompson and Spiegelhalter 2009)."""
     if k < FEWEST_DATA_SETS:
         return Refusal(f"{k} data sets are too few to predict another ({FEWEST_DATA_SETS} are needed)")
-    reach = float(special.stdtrit(k - 2, (1 + level) / 2)) * math.sqrt(tau2 + error**2)
+    reach = float(scipy.special.stdtrit(k - 2, (1 + level) / 2)) * math.sqrt(tau2 + error**2)
     return mean - reach, mean + reach

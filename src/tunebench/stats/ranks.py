@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
-from scipy import special
 
 from tunebench.stats.meta_analysis import FEWEST_DATA_SETS
 from tunebench.stats.results import Refusal, check_level, finite
@@ -97,7 +96,7 @@ def friedman(ranks: np.ndarray) -> float:
     if chi2 >= most * (1 - 1e-12):
         return 0.0 if n < 2 else math.factorial(k) ** (1 - n)  # the same order everywhere: one of k!^(n-1)
     ratio = (n - 1) * chi2 / (most - chi2)
-    return float(special.fdtrc(k - 1, (k - 1) * (n - 1), ratio))
+    return float(scipy.special.fdtrc(k - 1, (k - 1) * (n - 1), ratio))
 
 
 def critical_difference(strategies: int, data_sets: int, *, alpha: float = 0.05) -> float:

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from tunebench.stats.sequential import Look
 from tunebench.stats.tails import Parts
 
 Over = Literal["test examples", "seeds", "seeds and test examples", "data sets"]
@@ -78,6 +79,8 @@ class Difference:
         parts: The independent estimates that ``standard_error ** 2`` is the sum of, with their degrees of freedom;
             empty for a bootstrap.
         moderated: How many configurations moderated the seed variance; 0 where it stands by itself.
+        look: The look of a design that is read more than once; interval and p value are then of the whole design.
+            None for a comparison that is read once.
         draws: Bootstrap draws of the difference; None for a t method.
     """
 
@@ -90,6 +93,7 @@ class Difference:
     example_variance: float | None = None
     parts: Parts = ()
     moderated: int = 0
+    look: Look | None = None
     draws: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -68,10 +68,14 @@ class RunFolder:
     def begin(self, spec: AnyRun) -> None:
         """Make the folder, remove what a kill left half written, and write down what will run in it."""
         self.path.mkdir(parents=True, exist_ok=True)
+        self._remove_halves()
+        write_json(self.spec, spec.model_dump(mode="json"))
+
+    def _remove_halves(self) -> None:
+        """Remove files that a kill left half written; only the holder of the run's lock may."""
         for left in self.path.glob(".*"):
             if left.is_file():
                 left.unlink(missing_ok=True)
-        write_json(self.spec, spec.model_dump(mode="json"))
 
     def write_predictions(self, *, logits: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> None:
         """Write what was predicted on the test part.
@@ -123,7 +127,11 @@ class RunFolder:
         self.tidy()
 
     def tidy(self) -> None:
-        """Remove what a complete run does not need; a kill right after the commit leaves it behind."""
+        """Remove what a complete run does not need; a kill right after the commit leaves it behind.
+
+        A kill while the run was scored on the test part leaves halves too, and the run is not begun again.
+        """
+        self._remove_halves()
         self.failure.unlink(missing_ok=True)
         self.live.unlink(missing_ok=True)
         self.best.keep()

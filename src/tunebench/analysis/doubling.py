@@ -1,0 +1,70 @@
+"""What twice the labels would bring, read off the fitted learning curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tunebench.stats import Interval, Refusal, score_at
+
+if TYPE_CHECKING:
+    from tunebench.analysis.analysis import Analysis
+
+
+@dataclass(frozen=True)
+class Doubling:
+    """A strategy at twice the labels.
+
+    Attributes:
+        label: The strategy.
+        metric: Name of the metric, as people read it.
+        labels: The most labels that it was run with; None where it has no score.
+        now: Its score there, on the curve; None where there is no curve.
+        then: Its score at twice the labels with its interval, or why it cannot be said.
+    """
+
+    label: str
+    metric: str
+    labels: int | None
+    now: float | None
+    then: Interval | Refusal
+
+    @property
+    def known(self) -> bool:
+        """Whether it can be said."""
+        return not isinstance(self.then, Refusal)
+
+    @property
+    def sentence(self) -> str:
+        """The answer, with its interval and what it rests on."""
+        if isinstance(self.then, Refusal):
+            return f"{self.label}: what twice the labels would bring cannot be said: {self.then.reason}."
+        assert self.labels is not None and self.now is not None
+        low, high = self.then.low, self.then.high
+        said = (
+            f"{self.label}: {2 * self.labels:,} labels instead of {self.labels:,} are expected to change "
+            f"{self.metric} from {self.now:.4f} to {self.then.estimate:.4f} [{low:.4f}, {high:.4f}]."
+        )
+        if low <= self.now <= high:
+            said += " The interval holds the present score, so more labels may bring nothing."
+        return said
+
+
+def doublings(analysis: Analysis) -> tuple[Doubling, ...]:
+    """Return what twice the labels would bring to each strategy, along its power law.
+
+    A curve that does not fit its own scores is refused, as everywhere.
+    """
+    metric, found = analysis.comparison.measure, []
+    for curve in analysis.curves:
+        if isinstance(curve.fit, Refusal):
+            found.append(Doubling(curve.label, metric.label, None, None, curve.fit))
+            continue
+        largest = curve.fit.sizes[-1]
+        now, then = score_at(curve.fit, largest), score_at(curve.fit, 2 * largest)
+        assert isinstance(now, Interval)
+        if isinstance(then, Interval):
+            ends = sorted(metric.rising(end) for end in (then.low, then.high))
+            then = replace(then, estimate=metric.rising(then.estimate), low=ends[0], high=ends[1])
+        found.append(Doubling(curve.label, metric.label, largest, metric.rising(now.estimate), then))
+    return tuple(found)

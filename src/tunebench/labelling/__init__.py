@@ -1,0 +1,1 @@
+"""``tunebench labels``: what more labels would bring, which labels are likely wrong, which texts to label next."""
