@@ -199,7 +199,7 @@ def suite_status(store: SuiteStore) -> list[dict[str, Any]]:
         failure, own = store.failure(member.name), StudyStore(store.study_folder(member.name))
         if own.plan_file.exists():
             for cell in own.cells():
-                found = {"run_id": cell.spec.run_id, "status": cell.status, "error": cell.row["error"]}
+                found = {"run_id": cell.spec.run_id, "status": cell.status, "error": cell.reason}
                 rows.append({"data_set": member.name, **found})
         elif failure is None:
             rows.append({"data_set": member.name, "run_id": None, "status": "not begun", "error": None})
