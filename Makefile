@@ -37,11 +37,14 @@ types: $(VENV)/.dev ## mypy --strict
 	$(BIN)/mypy
 
 # A thread a worker: tiny models gain nothing from more, and two workers would wait for each other's.
+# Bytecode is kept also where the environment forbids it: compiling the tests takes a worker half a minute.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+
 unit: $(VENV)/.dev ## pytest, on up to four cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(PYTEST)
 
 thorough: $(VENV)/.dev ## pytest, with the cases that make test leaves out
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m ""
+	$(PYTEST) -m ""
 
 docs: $(VENV)/.docs ## Build the docs into site/; every warning is an error
 	$(BIN)/sphinx-build -W --keep-going --quiet -b html docs site

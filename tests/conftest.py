@@ -1,8 +1,9 @@
-"""Tiny random models of every supported architecture, with a real tokenizer beside them."""
+"""Tiny random models of every supported architecture, with a real but small tokenizer beside them."""
 
 from __future__ import annotations
 
 import gc
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,8 +25,46 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_core() -> Iterator[None]:
+    """Compute with one thread, also where a run would take all cores: tiny models would only wait for threads."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tunebench.machine.devices.usable_cores", lambda: 1)
+        yield
+
+
+#: Words of the tests' texts that are not among the packaged tokenizer's first.
+WORDS = "awful boring dear dull hateful lovely rotten superb sweet usual".split()
+#: Tokens of a tiny model. To load, hash and train all 30,522 takes longer than a short run.
+VOCABULARY = 4_000 + len(WORDS)
+
+
+def write_tokenizer(folder: Path, *, whole: bool = False) -> None:
+    """Write the packaged tokenizer: whole, or its first tokens and :data:`WORDS`. It spells other words in pieces.
+
+    Args:
+        folder: Where, beside a model.
+        whole: Whether it has all its tokens.
+    """
+    from tunebench.models.loading import model_folder
+
+    packaged = model_folder("minilm")
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+        shutil.copy(packaged / name, folder / name)
+    if whole:
+        return
+    raw = json.loads((packaged / "tokenizer.json").read_text(encoding="utf-8"))
+    first = sorted(raw["model"]["vocab"], key=raw["model"]["vocab"].get)[: VOCABULARY - len(WORDS)]
+    tokens = [*first, *WORDS]
+    assert len(set(tokens)) == VOCABULARY
+    raw["model"]["vocab"] = {token: number for number, token in enumerate(tokens)}
+    (folder / "tokenizer.json").write_text(json.dumps(raw), encoding="utf-8")
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+
+
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-#: Constructor arguments of a two-layer model of each family; the vocabulary is the packaged tokenizer's.
+#: Constructor arguments of a two-layer model of each family.
 TINY: dict[str, dict[str, object]] = {
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
     "bert": SIZES,
@@ -43,19 +82,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     """Return a function that gives the folder of a tiny model of a family, made once a session."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    from tunebench.models.loading import model_folder
-
     root = tmp_path_factory.mktemp("models")
-    tokenizer = model_folder("minilm")
 
     def build(model_type: str) -> Path:
         folder = root / model_type
         if not folder.exists():
             torch.manual_seed(0)
-            config = AutoConfig.for_model(model_type, vocab_size=30522, **TINY[model_type])
+            config = AutoConfig.for_model(model_type, vocab_size=VOCABULARY, **TINY[model_type])
             AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-            for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
-                shutil.copy(tokenizer / name, folder / name)
+            write_tokenizer(folder)
         return folder
 
     return build

@@ -12,15 +12,28 @@ import pytest
 from report.studies import make_study_folder
 
 HEAVY = {"torch", "transformers", "peft", "accelerate", "datasets", "sklearn", "optuna", "tokenizers"}
-#: Runs the command line with its arguments, then says on a line of its own what was imported.
+#: Runs commands, a JSON list of their words, and then says on a line of its own what was imported.
 RUN = """
-import sys
+import json, sys
 from tunebench import cli
-try:
-    cli.main()
-finally:
-    print("\\nimported", *sorted(sys.modules))
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:] = words
+    try:
+        cli.main()
+    except SystemExit as ended:
+        assert not ended.code, (words, ended.code)
+print("\\nimported", *sorted(sys.modules))
 """
+
+
+def imported_by(*commands: list[str]) -> set[str]:
+    """Return the names of the modules that are there after some commands."""
+    words = [sys.executable, "-c", RUN, json.dumps(commands)]
+    done = subprocess.run(words, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = set(done.stdout.splitlines()[-1].split())
+    assert "tunebench.cli" in found
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -36,27 +49,30 @@ def trainer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", ["report", "recommend", "tables", "results", "status", "import", "--help"])
-def test_reading_imports_nothing_that_trains(command: str, trainer_folder: Path, tmp_path: Path) -> None:
-    if command == "import":
-        known = ["data=imdb", "train_size=5000", "seed=1", "model=bert-base-uncased", "kind=full"]
-        words = [str(trainer_folder), "--out", str(tmp_path / "out"), *(w for k in known for w in ("--set", k))]
-    elif command == "--help":
-        words = []
-    else:
-        words = [str(make_study_folder(tmp_path, sizes=(500,)))]
-        words += ["--no-run-figures"] if command == "report" else []
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, command, *words], capture_output=True, text=True, encoding="utf-8"
+def test_help_imports_nothing_that_commands_work_with() -> None:
+    working = {"numpy", "pydantic", "scipy", "yaml", "tunebench.study", "tunebench.analysis", "tunebench.execution"}
+    assert not imported_by(["--version"], ["--help"]) & (HEAVY | working)
+
+
+def test_results_are_read_without_what_trains_draws_or_reads_texts(tmp_path: Path) -> None:
+    folder = str(make_study_folder(tmp_path, sizes=(500,)))
+    found = imported_by(*([command, folder] for command in ("status", "results", "tables", "recommend")))
+    assert not found & (HEAVY | {"jinja2", "matplotlib", "pandas", "pyarrow", "tunebench.data.load"})
+
+
+def test_reports_and_imports_need_nothing_that_trains(trainer_folder: Path, tmp_path: Path) -> None:
+    known = ["data=imdb", "train_size=5000", "seed=1", "model=bert-base-uncased", "kind=full"]
+    stated = [word for setting in known for word in ("--set", setting)]
+    folder = str(make_study_folder(tmp_path, sizes=(500,)))
+    found = imported_by(
+        ["report", folder, "--no-run-figures"],
+        ["import", str(trainer_folder), "--out", str(tmp_path / "out"), *stated],
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    imported = set(done.stdout.splitlines()[-1].split())
-    assert "tunebench.cli" in imported
-    assert not imported & HEAVY
+    assert not found & HEAVY
 
 
-def test_importing_the_tables_leaves_scipys_distributions_for_when_they_are_needed() -> None:
-    """They take most of a second."""
-    code = "import sys, tunebench.report.tables, tunebench.analysis.recommend; print('scipy.stats' in sys.modules)"
+def test_importing_the_tables_leaves_scipys_parts_for_when_they_are_needed() -> None:
+    """They take most of a second, so modules import scipy, which loads each part when it is first used."""
+    code = "import sys, tunebench.report.tables, tunebench.analysis.recommend; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert not {"scipy.special", "scipy.stats", "scipy.optimize"} & set(done.stdout.split())

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 import factories
-from faults.commands import Ended, refused, tunebench
+from faults.commands import refused, tunebench
 from thorough import thorough
 from tunebench import __version__, cli
 from tunebench.analysis.analysis import analyse
@@ -269,9 +269,13 @@ def test_bad_input_is_one_clear_message_and_exit_code_two(
 
 
 @pytest.mark.parametrize("args", [("--model", "distilbert-base-uncased"), ("--data", "stanfordnlp/imdb")])
-def test_what_is_on_the_hub_only_is_named_where_there_is_no_hub(args: tuple[str, str], tmp_path: Path) -> None:
-    result = process("run", "quickstart", *args, "--out", str(tmp_path / "out"))
-    assert (problem := refused(Ended(result.returncode, result.stdout, result.stderr), ["Hub"])) == "", problem
+def test_what_is_on_the_hub_only_is_named_where_there_is_no_hub(
+    args: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ended = tunebench("run", "quickstart", *args, "--out", tmp_path / "out")
+    assert (problem := refused(ended, ["Hub"])) == "", problem
     assert list(tmp_path.iterdir()) == []
 
 

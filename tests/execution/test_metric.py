@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from conftest import leave_report_out
 from factories import HONEST, compare, make_cell
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import select_configuration
@@ -50,7 +51,9 @@ def by_loss(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str]
         }
     )
     folder = tmp_path_factory.mktemp("metric") / "study"
-    run_study(study, folder=folder, measure=False, execution=Execution(device="cpu", threads=1))
+    with pytest.MonkeyPatch.context() as patch:
+        leave_report_out(patch)
+        run_study(study, folder=folder, measure=False, execution=Execution(device="cpu", threads=1))
     return folder
 
 

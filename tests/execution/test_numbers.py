@@ -12,11 +12,12 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
+from conftest import leave_report_out
 from thorough import mostly_thorough
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
-from tunebench.api import run_study
+from tunebench.api import run_study, write_report
 from tunebench.cli import app
 from tunebench.errors import ConfigError, TunebenchError
 from tunebench.execution.plan import make_plan
@@ -78,7 +79,9 @@ def study(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], 
     data = root / "data"
     data.mkdir()
     made = config(tiny_model("distilbert"), write_data(data))
-    run_study(made, folder=root / "study", measure=False, execution=Execution(device="cpu", threads=1))
+    with pytest.MonkeyPatch.context() as patch:
+        leave_report_out(patch)
+        run_study(made, folder=root / "study", measure=False, execution=Execution(device="cpu", threads=1))
     return root / "study"
 
 
@@ -126,7 +129,7 @@ def test_tables_figures_and_report_show_numbers_and_no_classes(study: Path) -> N
     figures = figures_of(analysis)
     assert {"predicted_against_true", "residuals"} <= set(figures) and "reliability" not in figures
     assert recommend(analysis).metric == "spearman"
-    page = (study / "report.html").read_text(encoding="utf-8")
+    page = write_report(study, run_figures=False).read_text(encoding="utf-8")
     assert "Largest errors" in page and "true year" in page
     for words in ("Confusion", "Calibration", "classes:", "probabilit", "accuracy", "Macro F1", "nats"):
         assert words not in page.partition("<script")[2].partition("<body>")[2].partition("<script")[0], words

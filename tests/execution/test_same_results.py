@@ -24,7 +24,7 @@ STORED = Path(__file__).with_name("same_results.json")
 def _run(folder: Path) -> dict[str, list[list[float]]]:
     """Run the study, and return the test logits of each run by strategy, size and seed."""
     changes: dict[str, Any] = {"train_sizes": [40, 80], "seeds": [1, 2], "epochs": 1, "precision": "fp32"}
-    study = load_study(str(faulty.make(folder / "input", **changes)))
+    study = load_study(str(faulty.make(folder / "input", whole_vocabulary=True, **changes)))
     run_study(study, folder=folder / "out", measure=False, execution=Execution(device="cpu", threads=1))
     found = {}
     for path in sorted((folder / "out" / "runs").glob("*/predictions.npz")):

@@ -174,8 +174,8 @@ def run(config: StudyConfig, folder: Path, **options: Any) -> StudyResult:
 def test_the_test_part_is_opened_once_and_only_for_what_validation_chose(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
 ) -> None:
-    model = tiny_model("distilbert")
-    config = study(model, reviews, search={"method": "grid"}, seeds=[1])
+    model, short = tiny_model("distilbert"), {"seeds": [1], "train_sizes": [60], "epochs": 2}
+    config = study(model, reviews, search={"method": "grid"}, **short)
     result = run(config, tmp_path / "a")
     cells = {cell.spec.learning_rate: cell for cell in result.comparison.cells}
     chosen, other = cells[3e-3], cells[1e-6]
@@ -184,7 +184,7 @@ def test_the_test_part_is_opened_once_and_only_for_what_validation_chose(
     assert other.trained and other.record and other.record.scores is None and not other.record.test_access
     assert other.predictions is None
     # What the lock gave is what scoring at the end of training gives.
-    alone = run(study(model, reviews, seeds=[1], strategies={"full": {"learning_rate": 3e-3}}), tmp_path / "b")
+    alone = run(study(model, reviews, strategies={"full": {"learning_rate": 3e-3}}, **short), tmp_path / "b")
     (single,) = alone.comparison.cells
     assert single.spec.run_id == chosen.spec.run_id and single.predictions and chosen.predictions
     assert np.array_equal(single.predictions()["logits"], chosen.predictions()["logits"])
@@ -194,9 +194,8 @@ def test_the_test_part_is_opened_once_and_only_for_what_validation_chose(
     records = {cell.spec.learning_rate: cell.record for cell in again.comparison.cells}
     assert records[3e-3] is not None and records[3e-3].test_access == before
     # A better rate that comes later would mean a second look.
-    more = study(
-        model, reviews, seeds=[1], search={"method": "grid"}, strategies={"full": {"learning_rate": [1e-6]}}
-    )
+    strategies = {"full": {"learning_rate": [1e-6]}}
+    more = study(model, reviews, search={"method": "grid"}, strategies=strategies, **short)
     first = run(more, tmp_path / "c")
     assert first.comparison.cells[0].scored
     with pytest.raises(PlanError, match="already scored for another"):
@@ -204,7 +203,7 @@ def test_the_test_part_is_opened_once_and_only_for_what_validation_chose(
     assert [cell.scored for cell in load_comparison(tmp_path / "c").cells].count(True) == 1
     opened = run(config, tmp_path / "c", unlock_test=True)
     assert all(cell.scored for cell in opened.comparison.cells)
-    assert any("scored more than once for: full at 120" in line for line in analyse(opened.comparison).warnings)
+    assert any("scored more than once for: full at 60" in line for line in analyse(opened.comparison).warnings)
 
 
 def test_halving_runs_the_other_seeds_at_the_chosen_rate_only(
@@ -212,7 +211,8 @@ def test_halving_runs_the_other_seeds_at_the_chosen_rate_only(
 ) -> None:
     # The middle one is tried first and learns; the smallest does not, and is given up.
     rates = [1e-6, 3e-3, 5e-3]
-    config = study(tiny_model("distilbert"), reviews, strategies={"full": {"learning_rate": rates}})
+    changes = {"strategies": {"full": {"learning_rate": rates}}, "train_sizes": [60]}
+    config = study(tiny_model("distilbert"), reviews, **changes)
     result = run(config, tmp_path)
     found = {(c.spec.learning_rate, c.spec.seed): c.status for c in result.comparison.cells}
     (chosen,) = (rate for rate, seed in found if seed == 2)
@@ -224,7 +224,7 @@ def test_halving_runs_the_other_seeds_at_the_chosen_rate_only(
     for cell in result.comparison.cells:
         if cell.status == "pruned":
             assert cell.record and cell.record.timing and not cell.record.files
-            assert len(cell.record.timing.step_seconds) < 84
+            assert len(cell.record.timing.step_seconds) < 42
     assert len(set(result.summary.complete)) == len(result.summary.complete) == 4 and not result.summary.skipped
     again = run(config, tmp_path).summary
     assert again.complete == [] and sorted(again.skipped) == sorted(result.summary.complete)

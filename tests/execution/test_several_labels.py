@@ -12,6 +12,7 @@ import pytest
 from scipy.special import expit
 from typer.testing import CliRunner
 
+from conftest import leave_report_out
 from tunebench.analysis.analysis import Analysis, analyse
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
@@ -70,7 +71,9 @@ def study(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], 
     data.mkdir()
     folder = root / "study"
     made = config(tiny_model("distilbert"), write_data(data))
-    run_study(made, folder=folder, measure=False, execution=Execution(device="cpu", threads=1))
+    with pytest.MonkeyPatch.context() as patch:
+        leave_report_out(patch)
+        run_study(made, folder=folder, measure=False, execution=Execution(device="cpu", threads=1))
     return folder
 
 
@@ -219,7 +222,9 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], 
     data.mkdir()
     strategies = {"full": {"learning_rate": 1e-3}, "tfidf": {"c": [0.01]}}
     made = config(tiny_model("distilbert"), write_data(data), strategies=strategies, seeds=[1], thresholds="tuned")
-    run_study(made, folder=root / "study", measure=False, execution=Execution(device="cpu", threads=1))
+    with pytest.MonkeyPatch.context() as patch:
+        leave_report_out(patch)
+        run_study(made, folder=root / "study", measure=False, execution=Execution(device="cpu", threads=1))
     return root / "study"
 
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+import warm
+from conftest import VOCABULARY, write_tokenizer
 
 #: Seconds between two checkpoints: as often as a step takes, instead of five minutes.
 CHECKPOINT_SECONDS = 0.02
@@ -25,25 +28,23 @@ STRATEGIES: dict[str, Any] = {
 }
 
 
-def make(folder: Path, **changes: Any) -> Path:
+def make(folder: Path, *, whole_vocabulary: bool = False, **changes: Any) -> Path:
     """Write model, texts and ``study.yaml`` into a folder, and return the study's path.
 
     Args:
         folder: Where.
+        whole_vocabulary: Whether the model has all tokens of the packaged tokenizer.
         changes: Keys of the study to set.
     """
     import torch
     from transformers import AutoModelForSequenceClassification, BertConfig
 
-    from tunebench.models.loading import model_folder
-
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    config = BertConfig(vocab_size=30522, **sizes)
+    config = BertConfig(vocab_size=30522 if whole_vocabulary else VOCABULARY, **sizes)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder / "model")
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
-        shutil.copy(model_folder("minilm") / name, folder / "model" / name)
+    write_tokenizer(folder / "model", whole=whole_vocabulary)
     generator = np.random.default_rng(0)
     filler = "the film was a story of two men in paris who met again after many years".split()
     for name, count in (("train", 80), ("test", 30)):
@@ -148,22 +149,22 @@ def often(seconds: float = CHECKPOINT_SECONDS) -> None:
     StudyTrainer.__init__ = hurried  # type: ignore[method-assign]
 
 
-if __name__ == "__main__":
+def start(
+    study: Path, out: Path, *more: str, environment: Mapping[str, str], told: Path | None = None
+) -> BaseProcess:
+    """Start the study in a warm process; ``told`` is a file for what it writes."""
+    return warm.start(run, study, out, *more, environment=environment, told=told)
+
+
+def run(study: object, out: object, *more: str) -> None:
+    """Be the command that runs a study, with a checkpoint every few steps and without a report."""
     import tunebench.api
-    from tunebench.cli import main
 
     often()
     # Its figures take longer than the runs, and are no subject here.
     tunebench.api._write_report = lambda comparison, folder, **options: folder / "report.html"
-    sys.argv = [
-        "tunebench",
-        "run",
-        sys.argv[1],
-        "--out",
-        sys.argv[2],
-        "--no-measure",
-        "--threads",
-        "1",
-        *sys.argv[3:],
-    ]
-    main()
+    warm.command(["run", study, "--out", out, "--no-measure", "--threads", "1", *more])
+
+
+if __name__ == "__main__":
+    run(*sys.argv[1:])

@@ -7,6 +7,7 @@ a run that began to train would fail the test.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import shutil
@@ -21,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faults.commands import Ended, contents, refused, tunebench
+from thorough import mostly_thorough
 from tunebench.data.load import load_dataset
 from tunebench.data.reference import DataConfig
 from tunebench.errors import TunebenchError
@@ -50,15 +52,20 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], 
         yield root
 
 
+@pytest.fixture(scope="module")
+def untouched(place: Path) -> dict[str, str]:
+    """What the folder holds, now and after every test."""
+    return contents(place)
+
+
 @pytest.fixture
-def refuses(place: Path) -> Callable[..., Ended]:
+def refuses(place: Path, untouched: dict[str, str]) -> Callable[..., Ended]:
     """Return a function that runs a command which has to be refused, and looks at the folder afterwards."""
 
     def check(*args: object, words: tuple[str, ...] = ()) -> Ended:
-        before = contents(place)
         ended = tunebench(*args)
         assert (problem := refused(ended, words)) == "", problem
-        assert contents(place) == before
+        assert contents(place) == untouched
         return ended
 
     return check
@@ -407,15 +414,21 @@ def test_amounts_beyond_all_bounds(number: str, option: str, refuses: Callable[.
     refuses("run", "good.yaml", "--out", "new", option.format(number))
 
 
-@pytest.mark.parametrize("name", ["\x00", "a\x00b", LONG, "", " ", "\ud800", "é/ü", "a/../../b", "-", "a b"])
+NAMES = ["\x00", "a\x00b", LONG, "", " ", "\ud800", "é/ü", "a/../../b", "-", "a b"]
+TAKING = [
+    "run {}", "run good.yaml --model={}", "run good.yaml --data={}", "status {}", "results {}", "tables {}",
+    "report {}", "recommend {}", "predict {} x", "export {} --out new", "import {} --out new",
+    "data audit {}", "strategies {}", "strategies --model={}",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "command",
-    [
-        "run {}", "run good.yaml --model={}", "run good.yaml --data={}", "status {}", "results {}", "tables {}",
-        "report {}", "recommend {}", "predict {} x", "export {} --out new", "import {} --out new",
-        "data audit {}", "strategies {}", "strategies --model={}",
-    ],
-)  # fmt: skip
+    ("command", "name"),
+    mostly_thorough(
+        itertools.product(TAKING, NAMES),
+        keep=lambda case: case[0] in ("run {}", "run good.yaml --model={}") or case[1] in ("\x00", LONG, "\ud800"),
+    ),
+)
 def test_names_that_no_file_has(command: str, name: str, refuses: Callable[..., Ended]) -> None:
     refuses(*[part.format(name) for part in command.split()])
 

@@ -20,6 +20,7 @@ from torch import nn
 import fakes
 from fakes import STEPS, make_study
 from faults.commands import contents, tunebench
+from thorough import thorough
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.errors import StoreError
 from tunebench.store.record import RunRecord
@@ -220,23 +221,25 @@ def test_a_damaged_file_of_a_study_is_named_by_every_command(tmp_path: Path, nam
     raw = (done / name).read_bytes()
     damages = damaged(raw) | {"null": b"null", "list": b"[]", "text": b'"x"', "number": b"3"}
     damages.pop("bit")
-    for content in damages.values():
+    for kind, content in damages.items():
         (done / name).write_bytes(content)
         before = contents(done)
-        for command in ("results", "tables", "recommend", "report"):
+        # All of them read a study's files in one way.
+        for command in ("results", "tables", "recommend", "report") if kind == "half" else ("results",):
             ended = tunebench(command, done)
             assert (ended.code, ended.crash) == (2, ""), ended.crash
             assert name in ended.err
         assert contents(done) == before
 
 
-def test_any_value_anywhere_in_the_json_files_of_a_study_gives_no_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [4, pytest.param(40, marks=thorough)])
+def test_any_value_anywhere_in_the_json_files_of_a_study_gives_no_traceback(tmp_path: Path, times: int) -> None:
     done = tmp_path / "done"
     shutil.copytree(Path(__file__).parents[2] / "docs" / "results" / "quickstart", done)
     generator = random.Random(0)
     for path in (done / "plan.json", done / "audit.json", min(done.glob("runs/*/record.json"))):
         raw = path.read_text()
-        for _ in range(12):
+        for _ in range(times):
             value: Any = json.loads(raw)
             here, depth = value, generator.randint(0, 5)
             while isinstance(here, (dict, list)) and here:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import warm
 from faults import study as faulty
+from faults.kills import run_kills
 
 
 def test_killed_again_and_again_a_study_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
     # In a process of its own: the forks want one without threads, which pytest's is not by now.
-    script = (
-        "import json, sys; from pathlib import Path; from faults.kills import run_kills\n"
-        "tally, runs = run_kills(Path(sys.argv[1]), kills=4, per_study=4, seed=7, train_sizes=[40], epochs=2)\n"
-        "print(json.dumps([tally.kills, tally.runs_compared, tally.wrong, runs]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)],
-        env=faulty.environment(tmp_path / "cache") | {"HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    kills, compared, wrong, runs = json.loads(done.stdout.splitlines()[-1])
+    environment = faulty.environment(tmp_path / "cache") | {"HF_HUB_OFFLINE": "1"}
+    told, found = tmp_path / "told.txt", tmp_path / "found.json"
+    process = warm.start(_kill_often, tmp_path, found, environment=environment, told=told)
+    process.join()
+    assert process.exitcode == 0, told.read_text()[-3000:]
+    kills, compared, wrong, runs = json.loads(found.read_text())
     assert wrong == []
     assert kills >= 4
     assert len(runs) == 2
     assert compared >= 2
+
+
+def _kill_often(root: Path, found: Path) -> None:
+    tally, runs = run_kills(root, kills=4, per_study=4, seed=7, train_sizes=[40], epochs=2)
+    found.write_text(json.dumps([tally.kills, tally.runs_compared, tally.wrong, runs]))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+import warm
 from faults import study as faulty
 from tunebench.store.study_folder import StudyStore
 
@@ -52,17 +54,17 @@ def test_a_disk_that_fills_up_costs_no_finished_run_and_leaves_a_study_that_goes
     strategies = dict(reversed(faulty.STRATEGIES.items()))
     study = faulty.make(tmp_path / "input", strategies=strategies, train_sizes=[40], epochs=1)
     environment = faulty.environment(tmp_path / "cache") | {"HF_HUB_OFFLINE": "1"}
-    subprocess.run(faulty.command(study, tmp_path / "whole"), env=environment, check=True, capture_output=True)
-    out = disk / "out"
-    process = subprocess.Popen(
-        faulty.command(study, out), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    while process.poll() is None and not list(out.glob("runs/*/record.json")):
+    whole = faulty.start(study, tmp_path / "whole", environment=environment)
+    whole.join()
+    out, told = disk / "out", tmp_path / "told.txt"
+    process = faulty.start(study, out, environment=environment, told=told)
+    while process.is_alive() and not list(out.glob("runs/*/record.json")):
         time.sleep(0.02)
     # From here on a checkpoint has no room: others have taken what the plan found free.
     resize(disk, str(used(disk) + 300_000))
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode != 0
+    process.join(300)
+    said = told.read_text()
+    assert process.exitcode not in (0, None)
     assert "No space left on device" in said, said
     assert "Traceback" not in said, said
     kept = faulty.results(out)
@@ -71,7 +73,9 @@ def test_a_disk_that_fills_up_costs_no_finished_run_and_leaves_a_study_that_goes
     assert all(run == expected[run_id] for run_id, run in kept.items())
 
     resize(disk, "8g")
-    subprocess.run(faulty.command(study, out), env=environment, check=True, capture_output=True)
+    again = faulty.start(study, out, environment=environment, told=told)
+    again.join()
+    assert again.exitcode == 0, told.read_text()
     assert faulty.results(out) == expected
     assert faulty.leftovers(out) == []
 
@@ -81,32 +85,26 @@ def test_a_run_that_hits_the_memory_limit_is_a_record_and_the_next_one_trains(tm
         "greedy": {"kind": "full", "learning_rate": 1e-3, "batch_size": 64},
         "modest": {"kind": "full", "learning_rate": 1e-3, "batch_size": 2},
     }
-    first = _long_texts(tmp_path / "first", strategies={"modest": strategies["modest"]})
-    study = _long_texts(tmp_path / "input", strategies=strategies)
     # The limit is set after a first study: what is left is for one run, not for what a process keeps from then
     # on, such as libraries, generated code, and an arena of 64 MB for each thread of as many as there are cores.
-    script = (
-        "import resource, sys\n"
-        "from tunebench import api, cli\n"
-        "api._write_report = lambda comparison, folder, **options: folder / 'report.html'\n"
-        "first, *rest = sys.argv[1:]\n"
-        "sys.argv[1:] = ['run', first, '--out', first + '.out', *rest[3:]]\n"
-        "try: cli.main()\n"
-        "except SystemExit as ended: assert not ended.code, ended\n"
-        "size = next(int(l.split()[1]) * 1024 for l in open('/proc/self/status') if l.startswith('VmSize'))\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (size + 600 * 2**20,) * 2)\n"
-        "sys.argv[1:] = ['run', *rest]\n"
-        "cli.main()"
-    )
-    args = (first, study, "--out", tmp_path / "out", "--no-measure", "--threads", "1")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, *map(str, args)],
-        env=faulty.environment(tmp_path / "cache") | {"HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    states = {cell.spec.label: cell.status for cell in StudyStore.open(tmp_path / "out").cells()}
-    assert states == {"greedy": "out_of_memory", "modest": "complete"}, done.stderr
-    assert done.returncode not in (0, 2)
-    assert "out of memory" in done.stderr
+    first = _long_texts(tmp_path / "first", strategies={"modest": strategies["modest"]})
+    study = _long_texts(tmp_path / "input", strategies=strategies)
+    told, out = tmp_path / "told.txt", tmp_path / "out"
+    environment = faulty.environment(tmp_path / "cache") | {"HF_HUB_OFFLINE": "1"}
+    process = warm.start(_run_limited, first, study, out, environment=environment, told=told)
+    process.join()
+    said = told.read_text()
+    assert "Traceback" not in said, said
+    states = {cell.spec.label: cell.status for cell in StudyStore.open(out).cells()}
+    assert states == {"greedy": "out_of_memory", "modest": "complete"}, said
+    assert process.exitcode not in (0, 2)
+    assert "out of memory" in said
+
+
+def _run_limited(first: Path, study: Path, out: Path) -> None:
+    """Run one study, and then another with 600 MB more than the process has by then."""
+    with pytest.raises(SystemExit, match="0"):
+        faulty.run(first, first.with_suffix(".out"))
+    size = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (size + 600 * 2**20,) * 2)
+    faulty.run(study, out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY
+from conftest import TINY, VOCABULARY, write_tokenizer
 from tunebench.execution.display import PlainDisplay
 from tunebench.execution.plan import make_plan
 from tunebench.execution.runner import Job, run_plan
 from tunebench.machine.settings import Execution
-from tunebench.models.loading import model_folder
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.training.registry import run_one
@@ -88,10 +86,9 @@ def lively_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
             layers = {"n_layers": 1} if model_type == "distilbert" else {"num_hidden_layers": 1}
             options = TINY[model_type] | layers | {"initializer_range": 0.3}
             names = {0: "negative", 1: "positive"}
-            config = AutoConfig.for_model(model_type, vocab_size=30522, id2label=names, **options)
+            config = AutoConfig.for_model(model_type, vocab_size=VOCABULARY, id2label=names, **options)
             AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-            for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
-                shutil.copy(model_folder("minilm") / name, folder / name)
+            write_tokenizer(folder)
         return folder
 
     return build

@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tunebench
+from faults import commands
 from inference.conftest import run_of
 from tunebench import cli
 from tunebench.errors import DataError, TunebenchError
@@ -165,11 +163,8 @@ def test_requests_that_make_no_sense(lively_model: Model, words: list[str]) -> N
 
 
 def test_user_errors_have_no_traceback(lively_model: Model) -> None:
-    command = [sys.executable, "-m", "tunebench.cli", "predict", str(lively_model("bert")), "-"]
-    run = subprocess.run(command, input=b"fine\n\xff\n", capture_output=True, env=os.environ | {"COLUMNS": "200"})
-    assert run.returncode == 2
-    assert b"Line 2 is not valid Unicode" in run.stderr
-    assert b"Traceback" not in run.stderr
+    ended = commands.tunebench("predict", lively_model("bert"), "-", stdin=b"fine\n\xff\n")
+    assert (problem := commands.refused(ended, ["Line 2 is not valid Unicode"])) == "", problem
 
 
 def test_export_and_its_dry_run(study: Callable[[str], Path], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
+from thorough import thorough
 from tunebench.stats import (
     Crossing,
     Interval,
@@ -98,7 +99,12 @@ def test_the_order_of_runs_is_no_matter_and_the_seed_is_all() -> None:
 
 @pytest.mark.parametrize(
     ("sizes", "runs", "fade"),
-    [(SIZES, 3, 0.0), (SIZES, 3, 0.5), (SIZES, 1, 0.0), (np.array([5000, 10000, 25000]), 4, 0.0)],
+    [
+        (SIZES, 3, 0.5),
+        (np.array([5000, 10000, 25000]), 4, 0.0),
+        pytest.param(SIZES, 3, 0.0, marks=thorough),
+        pytest.param(SIZES, 1, 0.0, marks=thorough),
+    ],
 )
 def test_scores_and_sizes_read_off_the_curve_cover(sizes: np.ndarray, runs: int, fade: float) -> None:
     rng = np.random.default_rng(3)

@@ -51,7 +51,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora-gaussian": ("lora", {"dropout": 0.0, "init": "gaussian", "placement": "attention"}),
 }
 #: Where the tests' common learning rate goes too far on tiny random models.
-RATES = {"prompt": 2e-4, "prompt-random": 1e-3}
+RATES = {"prompt": 2e-4, "prompt-random": 3e-4}
 CASES = [(variant, family) for variant in VARIANTS for family in TINY]
 
 
@@ -84,7 +84,7 @@ def stir_biases(model: torch.nn.Module) -> None:
 
 def batch() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(1000, 20_000, (6, 12), generator=generator)
+    ids = torch.randint(1000, 4_000, (6, 12), generator=generator)
     ids[:, 0] = 101
     mask = torch.ones_like(ids)
     mask[3:, 9:] = 0

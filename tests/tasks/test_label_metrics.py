@@ -129,12 +129,12 @@ def test_thresholds_are_those_of_the_best_f1_of_each_label() -> None:
     assert found[3] == found[4] == 0.5  # all texts have the one label, and none the other
     shares = expit(logits.astype(np.float64))
     for label in range(3):
-        tried = {
-            cut: sk.f1_score(labels[:, label], shares[:, label] > cut) for cut in np.linspace(0.001, 0.999, 999)
-        }
-        mine = sk.f1_score(labels[:, label], shares[:, label] > found[label])
-        assert mine >= max(tried.values()) - 1e-12
-        nearest = min(abs(cut - 0.5) for cut, score in tried.items() if score > mine - 1e-12)
+        cuts, truth = np.linspace(0.001, 0.999, 999), labels[:, label] == 1
+        given = shares[:, label] > cuts[:, None]
+        tried = 2 * (given & truth).sum(1) / (given.sum(1) + truth.sum())
+        mine = sk.f1_score(truth, shares[:, label] > found[label])
+        assert mine >= tried.max() - 1e-12
+        nearest = np.abs(cuts - 0.5)[tried > mine - 1e-12].min()
         assert abs(found[label] - 0.5) <= nearest + 0.1
 
 

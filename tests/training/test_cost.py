@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from thorough import mostly_thorough
 from training.test_encoder import make_spec, train
 from tunebench.execution.estimates import estimate_runs
 from tunebench.machine.settings import Execution
@@ -16,13 +17,16 @@ from tunebench.training.encoder.cost import _middle
 
 @pytest.mark.parametrize(
     ("family", "recipe"),
-    [
-        ("bert", {}),
-        ("bert", {"batches": "by_length"}),
-        ("bert", {"engine": "reference"}),
-        ("modernbert", {}),
-        ("modernbert", {"batches": "by_length"}),
-    ],
+    mostly_thorough(
+        [
+            ("bert", {}),
+            ("bert", {"batches": "by_length"}),
+            ("bert", {"engine": "reference"}),
+            ("modernbert", {}),
+            ("modernbert", {"batches": "by_length"}),
+        ],
+        keep=lambda case: case in (("bert", {"engine": "reference"}), ("modernbert", {"batches": "by_length"})),
+    ),
 )
 def test_the_estimate_counts_what_the_run_counts(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, family: str, recipe: dict[str, str]

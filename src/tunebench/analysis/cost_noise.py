@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy
 
 from tunebench.analysis.comparison import Configuration
 from tunebench.stats import Interval
@@ -93,7 +93,7 @@ class Noise:
 
     @property
     def _reach(self) -> float:
-        return float(-special.stdtrit(self.df, 0.025))
+        return float(-scipy.special.stdtrit(self.df, 0.025))
 
 
 def noise_of(times: Iterable[Times]) -> Noise:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
+import scipy
 
 from tunebench.analysis.evidence import SEED, Entry
 from tunebench.stats import Calibration, calibration
@@ -57,8 +57,8 @@ def mean_probabilities(entry: Entry) -> np.ndarray:
     """Return probabilities averaged over seeds, shape ``(n, classes)``."""
     if entry.labels.ndim > 1:
         return np.asarray(entry.metric.outputs.probabilities(entry.logits.astype(np.float64)).mean(0))
-    logs = log_softmax(entry.logits.astype(np.float64), axis=2)
-    return np.asarray(np.exp(logsumexp(logs, axis=0) - np.log(len(logs))))
+    logs = scipy.special.log_softmax(entry.logits.astype(np.float64), axis=2)
+    return np.asarray(np.exp(scipy.special.logsumexp(logs, axis=0) - np.log(len(logs))))
 
 
 def _answer(entry: Entry, probabilities: np.ndarray) -> np.ndarray:

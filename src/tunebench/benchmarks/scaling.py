@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.benchmarks.training import BATCH, WAYS, build_model, our_trainer, review_lengths
+from tunebench.benchmarks.training import BATCH, TOKENS, WAYS, build_model, our_trainer, review_lengths
 from tunebench.data.tokenizer import tokenizer_fingerprint
 from tunebench.data.tokens import TokenizedTexts, tokenize
 from tunebench.engine.flops import count
@@ -199,7 +199,7 @@ def _by_parameters(shapes: Sequence[tuple[int, int]], precision: str, tell: Tell
 def _equal(length: int, steps: int = 3) -> TokenizedTexts:
     """Make texts of one length, for so many steps."""
     number = steps * BATCH
-    ids = np.random.default_rng(0).integers(1000, 20_000, size=number * length).astype(np.int32)
+    ids = np.random.default_rng(0).integers(*TOKENS, size=number * length).astype(np.int32)
     return TokenizedTexts(ids, np.arange(number + 1) * length)
 
 

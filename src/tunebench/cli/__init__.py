@@ -14,7 +14,8 @@ from tunebench.cli.streams import finish_streams, prepare_streams
 from tunebench.errors import TunebenchError
 
 # isort: off
-# Each module adds its commands to the tree, in the order that ``--help`` shows.
+# Each module adds its commands to the tree, in the order that ``--help`` shows. What a command works with is
+# imported when it runs, so that help and each command start as fast as they can.
 from tunebench.cli import choose  # noqa: F401
 from tunebench.cli import study  # noqa: F401
 from tunebench.cli import results  # noqa: F401

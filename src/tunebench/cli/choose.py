@@ -9,8 +9,6 @@ import typer
 
 from tunebench.cli.app import JsonOption, app, check_device
 from tunebench.cli.console import err, out, print_json
-from tunebench.execution.display import PlainDisplay, make_display
-from tunebench.machine.settings import Execution
 
 _EXAMPLES = (
     "Example: tunebench choose reviews.csv --budget 10m; "
@@ -62,7 +60,9 @@ def choose(
     from tunebench.choosing.job import Options, choose_for, default_folder, make_ready, study_name
     from tunebench.choosing.plan import Asked, plan_study
     from tunebench.choosing.words import plan_yaml
+    from tunebench.execution.display import PlainDisplay, make_display
     from tunebench.formatting import command, parse_duration
+    from tunebench.machine.settings import Execution
 
     check_device(device)
     named = {"source": data, "text_column": text_column, "label_column": label_column}

@@ -13,7 +13,7 @@ from tunebench.cli.console import out, print_json
 @data_app.command("audit", epilog="Example: tunebench data audit imdb-reviews --max-length 256")
 def data_audit(
     source: Annotated[
-        str, typer.Argument(help="The data: a packaged name, a file, a folder or a Hub name.", metavar="D")
+        str, typer.Argument(help="The data: a packaged name, a file, a folder or a Hub name.", metavar="DATA")
     ],
     model: Annotated[str, typer.Option(help="Model whose tokenizer counts the tokens.")] = "minilm",
     max_length: Annotated[int, typer.Option(help="Number of tokens that training would keep.", min=4)] = 256,

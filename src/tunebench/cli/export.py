@@ -108,7 +108,11 @@ def predict(
     threads: Annotated[int | None, typer.Option(help="Number of threads.", min=1, max=1024)] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
 ) -> None:
-    """Print the most likely label and its probability for each text, in order; or all its labels, or its number."""
+    """Print the most likely label of each text, with its probability.
+
+    The answers come in the order of the texts. A model of several labels a text prints all of them; a model of
+    numbers prints the number.
+    """
     if json_:
         format_ = "jsonl"
     if format_ not in ("jsonl", "csv"):

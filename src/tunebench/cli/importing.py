@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from tunebench.analysis.analysis import analyse
 from tunebench.cli.app import JsonOption, app
 from tunebench.cli.console import out, print_json, print_tables, tell
 from tunebench.formatting import command
@@ -33,6 +32,7 @@ def import_(
     json_: JsonOption = False,
 ) -> None:
     """Import runs of other Trainer scripts as a study. Unknown settings stay null."""
+    from tunebench.analysis.analysis import analyse
     from tunebench.api import import_runs
 
     comparison = import_runs(folders, folder=out_dir, settings=set_ or [], tell=tell)

@@ -10,7 +10,6 @@ import typer
 
 from tunebench.cli.app import FolderArgument, JsonOption, app, check_device
 from tunebench.cli.console import out, print_json
-from tunebench.machine.settings import Execution
 
 if TYPE_CHECKING:
     from tunebench.labelling.found import LabelsFound
@@ -49,6 +48,7 @@ def labels(
     """Say what twice the labels would bring, which labels are likely wrong, and which texts to label next."""
     from tunebench.execution.display import make_display
     from tunebench.labelling.job import study_labels
+    from tunebench.machine.settings import Execution
 
     check_device(device)
     display = make_display(silent=json_)

@@ -16,7 +16,7 @@ def strategies(
     model: Annotated[str | None, typer.Option(help="Also show what each strategy trains on this model.")] = None,
     json_: JsonOption = False,
 ) -> None:
-    """List the strategies: summary, parameters, defaults, source, and what they train on a model."""
+    """List the strategies with their parameters, defaults and sources."""
     from tunebench.strategies.describe import describe_strategies
 
     found = describe_strategies(name, model=model)

@@ -11,9 +11,7 @@ import typer
 from tunebench.cli.app import FolderArgument, JsonOption, StudyArgument, app, check_device
 from tunebench.cli.console import err, out, print_json, print_rows, tell
 from tunebench.errors import ConfigError, StoreError
-from tunebench.execution.display import make_display
 from tunebench.formatting import command, duration
-from tunebench.machine.settings import Execution
 
 if TYPE_CHECKING:
     from tunebench.study.config import StudyConfig
@@ -79,7 +77,9 @@ def run(
     """Run a study, or resume it: complete runs are skipped, the others continue from their last checkpoint."""
     from tunebench.analysis.analysis import analyse
     from tunebench.api import dry_run_rows, run_study
+    from tunebench.execution.display import make_display
     from tunebench.formatting import parse_duration, parse_size
+    from tunebench.machine.settings import Execution
     from tunebench.report.words import closing_lines
     from tunebench.study.yaml_file import load_study
 
@@ -166,7 +166,7 @@ def status(folder: FolderArgument, json_: JsonOption = False) -> None:
     from tunebench.store.study_folder import StudyStore
 
     cells = StudyStore.open(folder).cells()
-    rows = [{"run_id": c.spec.run_id, "status": c.status, "error": c.row["error"]} for c in cells]
+    rows = [{"run_id": c.spec.run_id, "status": c.status, "error": c.reason} for c in cells]
     if json_:
         print_json(rows)
         return

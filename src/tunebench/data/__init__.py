@@ -5,8 +5,27 @@ To add a packaged one: an entry in :data:`DATASETS`; the tests run over it.
 
 from __future__ import annotations
 
-from tunebench.data.load import load_dataset
-from tunebench.data.packaged import DATASETS, PackagedDataset
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from tunebench.data.types import Split, TextDataset
 
+if TYPE_CHECKING:
+    from tunebench.data.load import load_dataset
+    from tunebench.data.packaged import DATASETS, PackagedDataset
+
 __all__ = ["DATASETS", "PackagedDataset", "Split", "TextDataset", "load_dataset"]
+
+#: What reads data sets, loaded on first use: whoever reads results reads none.
+_READERS = {
+    "DATASETS": "tunebench.data.packaged",
+    "PackagedDataset": "tunebench.data.packaged",
+    "load_dataset": "tunebench.data.load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _READERS:
+        raise AttributeError(f"module 'tunebench.data' has no attribute {name!r}")
+    return getattr(importlib.import_module(_READERS[name]), name)

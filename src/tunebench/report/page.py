@@ -16,7 +16,7 @@ from markupsafe import Markup
 from tunebench import __version__
 from tunebench.analysis.comparison import MeanOverSeeds
 from tunebench.formatting import learning_rate
-from tunebench.report import vega
+from tunebench.report import vega, vega_script
 from tunebench.report.sections import PARTS, SECTIONS, section_of
 from tunebench.report.source import Source
 from tunebench.report.tables.render import ReportTable, to_csv
@@ -47,7 +47,7 @@ def render_page(source: Source) -> str:
     environment = _environment(source)
     found = {name: context for name, part in PARTS.items() if (context := part.build(source)) is not None}
     figures = _figures(source)
-    scripts = [_asset("theme.js"), vega.script(), *(_asset(name) for name in _SCRIPTS[1:])]
+    scripts = [_asset("theme.js"), vega_script.script(), *(_asset(name) for name in _SCRIPTS[1:])]
     return environment.get_template("page.html.j2").render(
         title=source.comparison.title,
         version=__version__,

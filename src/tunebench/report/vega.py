@@ -1,4 +1,4 @@
-"""The charts' specifications in Vega-Lite, and the script that draws them.
+"""The charts' specifications in Vega-Lite; :mod:`tunebench.report.vega_script` draws them.
 
 Colours are CSS variables, so that the page's theme reaches into the pictures; a strategy has a marker
 besides its colour.
@@ -6,7 +6,6 @@ besides its colour.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,39 +15,6 @@ SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross"
 COLORS = 8
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-
-
-def script() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script without network access.
-
-    It comes from vl-convert-python; assembling it takes seconds, so it is kept in the cache by version.
-    """
-    from importlib.metadata import version
-
-    from tunebench.errors import StoreError
-    from tunebench.files import default_cache_dir, read_regular, write_text
-
-    cached = default_cache_dir() / f"vega-{version('vl-convert-python')}.js"
-    try:
-        found = read_regular(cached, limit=2**26).decode("utf-8")
-        if found.endswith(_END):
-            return found
-    except (OSError, StoreError, UnicodeDecodeError):
-        pass
-    import vl_convert
-
-    # Assignments are all of the library that the page sees; a script element must not be closed inside.
-    bundle = vl_convert.javascript_bundle("window.tunebenchEmbed = vegaEmbed;")
-    made = re.sub(r"</(?=script)", r"<\\/", bundle, flags=re.IGNORECASE).replace("<!--", r"<\!--") + _END
-    try:
-        write_text(cached, made)
-    except OSError:
-        pass  # a cache that cannot be written costs seconds, nothing else
-    return made
-
-
-#: Marks a script that was written whole.
-_END = "\n/* end of the chart library */\n"
 
 
 def by_size(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy
 
 from tunebench.stats.results import Interval, check_level
 
@@ -59,10 +59,10 @@ def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray, *, level:
     one = int(((first == labels) & (second != labels)).sum())
     other = int(((first != labels) & (second == labels)).sum())
     fewer, both = min(one, other), one + other
-    tail = float(special.bdtr(fewer, both, 0.5))
+    tail = float(scipy.special.bdtr(fewer, both, 0.5))
     centre = (one - other) / (n + 2)
     share = (one + other + 2) / (n + 2)
-    reach = float(special.ndtri((1 + level) / 2)) * np.sqrt((share - centre**2) / (n + 2))
+    reach = float(scipy.special.ndtri((1 + level) / 2)) * np.sqrt((share - centre**2) / (n + 2))
     interval = Interval(
         (one - other) / n,
         float(max(centre - reach, -1.0)),
@@ -72,6 +72,6 @@ def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray, *, level:
         "test examples",
         n_examples=n,
     )
-    exactly = tail - (float(special.bdtr(fewer - 1, both, 0.5)) if fewer else 0.0)
+    exactly = tail - (float(scipy.special.bdtr(fewer - 1, both, 0.5)) if fewer else 0.0)
     mid = 2 * tail - exactly
     return McNemar(one, other, both / n, min(1.0, 2 * tail), min(1.0, mid), interval)

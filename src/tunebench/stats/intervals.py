@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 import numpy as np
-from scipy import special
+import scipy
 
 from tunebench.stats.joint_counts import (
     RESAMPLES,
@@ -99,7 +99,7 @@ def wilson_interval(hits: int, n: int, *, level: float = 0.95) -> Interval:
     check_level(level)
     if n < 1 or not 0 <= hits <= n:
         raise ValueError(f"hits must lie between 0 and n >= 1, got {hits} of {n}")
-    share, z = hits / n, float(special.ndtri((1 + level) / 2))
+    share, z = hits / n, float(scipy.special.ndtri((1 + level) / 2))
     centre, scale = share + z**2 / (2 * n), 1 + z**2 / n
     reach = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
     # At 0 and n hits rounding could leave the range.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import special
+import scipy
 
 from tunebench.stats.joint_counts import RESAMPLES
 from tunebench.stats.results import Over, Refusal, finite
@@ -227,13 +227,13 @@ def _lack_of_fit(
     if spare < 1:
         return None
     squares = float(((means - curve_values(best, x)[0]) ** 2 / variances).sum())
-    return float(special.fdtrc(spare, df, squares / spare))
+    return float(scipy.special.fdtrc(spare, df, squares / spare))
 
 
 def _fall(sizes: np.ndarray, means: np.ndarray, errors: np.ndarray, df: int) -> Refusal | None:
     """Refuse scores that fall from one size to a larger one; 5 % for all pairs together (Bonferroni)."""
     first, second = np.triu_indices(len(sizes), 1)
-    bound = float(special.stdtrit(df, 1 - 0.05 / len(first))) * np.hypot(errors[first], errors[second])
+    bound = float(scipy.special.stdtrit(df, 1 - 0.05 / len(first))) * np.hypot(errors[first], errors[second])
     excess = means[first] - means[second] - bound
     worst = int(np.argmax(excess))
     if excess[worst] <= 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special
+import scipy
 
 from tunebench.stats.results import Refusal, check_level
 from tunebench.stats.tails import Parts, critical
@@ -42,9 +42,9 @@ def bca_ends(draws: np.ndarray, level: float, *, estimate: float, acceleration: 
     """
     check_level(level)
     below = ((draws < estimate).mean() + (draws <= estimate).mean()) / 2
-    z0 = special.ndtri(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws)))
-    z = z0 + special.ndtri([(1 - level) / 2, (1 + level) / 2])
-    quantiles = special.ndtr(z0 + z / (1 - acceleration * z))
+    z0 = scipy.special.ndtri(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws)))
+    z = z0 + scipy.special.ndtri([(1 - level) / 2, (1 + level) / 2])
+    quantiles = scipy.special.ndtr(z0 + z / (1 - acceleration * z))
     low, high = np.quantile(draws, quantiles, method="weibull")
     return float(low), float(high)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy
 
 from tunebench.stats.tails import Parts
 
@@ -50,12 +50,12 @@ def fit_pool(variances: np.ndarray, df: float, *, most: float, overlap: float = 
         most: Degrees of freedom of all together.
         overlap: Mean correlation of their logarithms, which makes them differ less than independent ones.
     """
-    logs = np.log(variances) - special.digamma(df / 2) + np.log(df / 2)
-    spread = float(logs.var(ddof=1)) / (1 - overlap) - float(special.polygamma(1, df / 2))
+    logs = np.log(variances) - scipy.special.digamma(df / 2) + np.log(df / 2)
+    spread = float(logs.var(ddof=1)) / (1 - overlap) - float(scipy.special.polygamma(1, df / 2))
     if spread <= 0:
         return Pool(float(variances.mean()), np.inf, most)
     prior = 2 * _trigamma_inverse(spread)
-    middle = float(np.exp(logs.mean() + special.digamma(prior / 2) - np.log(prior / 2)))
+    middle = float(np.exp(logs.mean() + scipy.special.digamma(prior / 2) - np.log(prior / 2)))
     return Pool(middle, prior, most)
 
 
@@ -115,8 +115,8 @@ def _trigamma_inverse(value: float) -> float:
     """Solve ``trigamma(x) = value`` by Newton's method (Smyth 2004, appendix)."""
     x = 0.5 + 1 / value
     for _ in range(50):
-        trigamma = float(special.polygamma(1, x))
-        step = trigamma * (1 - trigamma / value) / float(special.polygamma(2, x))
+        trigamma = float(scipy.special.polygamma(1, x))
+        step = trigamma * (1 - trigamma / value) / float(scipy.special.polygamma(2, x))
         x += step
         if -step / x < 1e-9:
             break

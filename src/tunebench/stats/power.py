@@ -8,7 +8,6 @@ from functools import cache
 
 import numpy as np
 import scipy
-from scipy import special
 
 from tunebench.stats.results import Difference, Over, Refusal, check_level
 from tunebench.stats.tails import mean_quantile
@@ -83,7 +82,8 @@ class _Variances:
         """
         nodes, weights = _nodes()
         if self.seeds and np.isfinite(self.seeds_df):
-            seen, df = 2 * special.gammaincinv(self.seeds_df / 2, (nodes + 1) / 2) / self.seeds_df, self.seeds_df
+            df = self.seeds_df
+            seen = 2 * scipy.special.gammaincinv(df / 2, (nodes + 1) / 2) / df
         else:
             seen, df, weights = np.ones(1), np.inf, np.full(1, 2.0)
         variances = np.stack([self.seeds * seen, np.full_like(seen, self.rest)], -1)
@@ -94,12 +94,12 @@ class _Variances:
         """Return the chance that a two-sided test finds a true difference."""
         bounds, chances = self.bounds(alpha / 2)
         low, high = (-bounds - difference) / self.error, (bounds - difference) / self.error
-        return float(chances @ (special.ndtr(low) + special.ndtr(-high)))
+        return float(chances @ (scipy.special.ndtr(low) + scipy.special.ndtr(-high)))
 
     def equates(self, margin: float, alpha: float) -> float:
         """Return the chance that two one-sided tests show equality where there is no difference."""
         bounds, chances = self.bounds(alpha)
-        return float(chances @ np.maximum(2 * special.ndtr((margin - bounds) / self.error) - 1, 0.0))
+        return float(chances @ np.maximum(2 * scipy.special.ndtr((margin - bounds) / self.error) - 1, 0.0))
 
 
 def detectable_on_examples(
@@ -126,8 +126,8 @@ def detectable_on_examples(
     check_level(power, name="power")
     if n < 1 or not 0 <= discordance <= 1:
         raise ValueError(f"n >= 1 and discordance between 0 and 1 are needed, got {n} and {discordance}")
-    z = float(special.ndtri(1 - alpha / 2)) * np.sqrt(discordance)
-    z_power = float(special.ndtri(power))
+    z = float(scipy.special.ndtri(1 - alpha / 2)) * np.sqrt(discordance)
+    z_power = float(scipy.special.ndtri(power))
     root = z * z * n - (n + z_power**2) * (z * z - z_power**2 * discordance)
     difference = float((z * np.sqrt(n) + np.sign(z_power) * np.sqrt(max(root, 0.0))) / (n + z_power**2))
     if discordance == 0 or root < 0 or difference > discordance:
@@ -235,7 +235,7 @@ def seeds_needed(
 def _plan(differ: int | None, equal: int | None, shared: float, cap: int, power: float, alpha: float) -> str:
     most = f"more than {cap}"
     if differ is None and equal is None:
-        left = np.sqrt(shared) * float(special.ndtri(1 - alpha / 2))
+        left = np.sqrt(shared) * float(scipy.special.ndtri(1 - alpha / 2))
         return f"{most} seeds of each: the test examples alone leave +-{left:.4f}"
     return (
         f"{most if differ is None else differ} seeds of each to find a difference as large as the margin, "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import log_softmax
+import scipy
 
 from tunebench.stats.intervals import wilson_interval
 from tunebench.stats.methods import t_ends
@@ -107,7 +107,7 @@ def calibration(
         )
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise ValueError(f"labels must be integers from 0 to {logits.shape[1] - 1}")
-    logs = log_softmax(logits, axis=1)
+    logs = scipy.special.log_softmax(logits, axis=1)
     probabilities = np.exp(logs)
     truth = np.eye(logits.shape[1])[labels]
     confidence = np.minimum(probabilities.max(1), 1.0)

@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 import scipy
-from scipy import special
 
 #: Independent estimates that add up to a variance: variance and degrees of freedom of each.
 Parts = tuple[tuple[float, float], ...]
@@ -42,7 +41,7 @@ def mean_quantile(variances: np.ndarray, df: np.ndarray, tail: np.ndarray | floa
         Shape ``(...)``. Where nothing varies, any value does, since it multiplies a standard error of 0: all parts
         count alike then.
     """
-    quantiles = -special.stdtrit(df, np.asarray(tail)[..., None])
+    quantiles = -scipy.special.stdtrit(df, np.asarray(tail)[..., None])
     total = variances.sum(-1, keepdims=True)
     weights = np.divide(variances, total, out=np.full(variances.shape, 1 / variances.shape[-1]), where=total > 0)
     return np.asarray((weights * quantiles).sum(-1))
@@ -53,12 +52,12 @@ def tail_of(parts: Parts, ratio: float) -> float:
     size, total = abs(ratio), sum(variance for variance, _ in parts)
     weights = [(variance / total, df) for variance, df in parts if variance > 0]
     # The parts' own tails enclose the answer, as their quantiles enclose their mean.
-    own = [max(float(special.stdtr(df, -size)), _SMALLEST) for _, df in weights]
+    own = [max(float(scipy.special.stdtr(df, -size)), _SMALLEST) for _, df in weights]
     low, high = math.log(min(own)), math.log(max(own))
     if high - low > 1e-13:
 
         def beyond(tail: float) -> float:
-            return -sum(weight * float(special.stdtrit(df, math.exp(tail))) for weight, df in weights) - size
+            return -sum(weight * float(scipy.special.stdtrit(df, math.exp(tail))) for weight, df in weights) - size
 
         if beyond(low - 1e-9) > 0:
             low = float(scipy.optimize.brentq(beyond, low - 1e-9, high + 1e-9, xtol=1e-12))
@@ -75,7 +74,7 @@ def tails_of(variances: np.ndarray, df: np.ndarray, ratios: np.ndarray) -> np.nd
         ratios: Shape ``(sums,)``.
     """
     size = np.abs(ratios)
-    own = np.maximum(special.stdtr(df, -size[:, None]), _SMALLEST)
+    own = np.maximum(scipy.special.stdtr(df, -size[:, None]), _SMALLEST)
     held = np.where(variances > 0, own, own.max(-1, keepdims=True))
     low, high = np.log(np.minimum(held.min(-1), own.max(-1))), np.log(own.max(-1))
     for _ in range(50):

@@ -36,8 +36,13 @@ class Cell:
     def row(self) -> dict[str, Any]:
         """The cell as a flat row of :func:`~tunebench.store.rows.to_row`; do not change it."""
         row = to_row(self.spec, status=self.status, record=self.record)
-        row["error"] = row["error"] or self.note
+        row["error"] = self.reason
         return row
+
+    @property
+    def reason(self) -> str | None:
+        """Why there are no results, where that is known."""
+        return self.record.error.message if self.record and self.record.error else self.note
 
     def value(self, column: str) -> Any:
         """Return a column of :attr:`row`; of a metric what the record holds, or else what its predictions give."""

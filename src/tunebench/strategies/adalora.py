@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, model_validator
 
 from tunebench.strategies.base import StepHook, Strategy, StrategyParams, register
-from tunebench.strategies.lora import Placement, refuse_targets, wrap
+from tunebench.strategies.lora import Placement, refuse_targets
+from tunebench.strategies.wrapping import wrap_layers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +78,7 @@ class AdaLoRA(Strategy):
         """Wrap the model with a PEFT AdaLoRA adapter; see :meth:`Strategy.prepare`."""
         from peft import AdaLoraConfig
 
-        return wrap(
+        return wrap_layers(
             model,
             AdaLoraConfig,
             architecture,

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from tunebench.strategies.base import Strategy, StrategyParams, register
 from tunebench.strategies.frozen import NoParams
-from tunebench.strategies.lora import Placement, refuse_targets, wrap
+from tunebench.strategies.lora import Placement, refuse_targets
+from tunebench.strategies.wrapping import wrap_layers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,7 +60,7 @@ class IA3(Strategy):
 
         down = architecture.mlp[-1]
         names = (architecture.key or "", architecture.value or "", down)
-        return wrap(
+        return wrap_layers(
             model,
             IA3Config,
             architecture,
@@ -86,7 +87,7 @@ class VeRA(Strategy):
         """Wrap the model with a PEFT VeRA adapter; see :meth:`Strategy.prepare`."""
         from peft import VeraConfig
 
-        return wrap(
+        return wrap_layers(
             model,
             VeraConfig,
             architecture,
@@ -115,7 +116,7 @@ class OFT(Strategy):
         """Wrap the model with a PEFT OFT adapter; see :meth:`Strategy.prepare`."""
         from peft import OFTConfig
 
-        return wrap(
+        return wrap_layers(
             model,
             OFTConfig,
             architecture,

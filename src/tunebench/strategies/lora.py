@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tunebench.recipe import ADDED_LATER
 from tunebench.strategies.base import Strategy, StrategyParams, register
+from tunebench.strategies.wrapping import wrap_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +66,7 @@ class LoRA(Strategy):
         variants: dict[str, Any] = {"use_rslora": params.rslora, "use_dora": params.dora}
         if params.init not in ("default", "eva"):
             variants["init_lora_weights"] = params.init
-        return wrap(
+        return wrap_layers(
             model,
             LoraConfig,
             architecture,
@@ -89,41 +90,6 @@ class LoRA(Strategy):
         config.eva_config = EvaConfig(rho=1.0, use_label_mask=False)
         # Processes that train together each see all batches, and arrive at the same.
         initialize_lora_eva_weights(model.eval(), batches, show_progress_bar=False, gather_distributed_inputs=False)
-
-
-def wrap(
-    model: nn.Module,
-    config: Any,
-    architecture: Architecture,
-    *,
-    placement: Any,
-    top_layers: int | None = None,
-    **options: Any,
-) -> nn.Module:
-    """Wrap a classifier with a PEFT adapter on some linear layers, its head trained in full.
-
-    Args:
-        model: The classifier.
-        config: PEFT's class of configurations.
-        architecture: The family.
-        placement: Where the adapter goes.
-        top_layers: In how many layers, from the top; None for all.
-        options: Passed to the configuration.
-    """
-    from peft import TaskType, get_peft_model
-
-    adapted: nn.Module = get_peft_model(
-        model,
-        config(
-            task_type=TaskType.SEQ_CLS,
-            target_modules=list(architecture.projections(placement, top_layers=top_layers)),
-            # Named one by one: PEFT would train DistilBERT's pre_classifier only because its name
-            # happens to end in "classifier" (peft#3755).
-            modules_to_save=list(architecture.head),
-            **options,
-        ),
-    )
-    return adapted
 
 
 def refuse_targets(placement: Any, top_layers: int | None, architecture: Architecture) -> str | None:

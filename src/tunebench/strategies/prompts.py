@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from tunebench.strategies.base import Strategy, StrategyParams, register
+from tunebench.strategies.wrapping import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +80,7 @@ class PrefixTuning(_VirtualTokens):
         """Wrap the model with a PEFT prefix; see :meth:`Strategy.prepare`."""
         from peft import PrefixTuningConfig
 
-        return _wrap(model, PrefixTuningConfig, architecture, params)
+        return wrap(model, PrefixTuningConfig, architecture, **_options(model, architecture, params))
 
 
 @register
@@ -98,24 +99,18 @@ class PromptTuning(_VirtualTokens):
 
         init = {"vocabulary": "SAMPLE_VOCAB", "random": "RANDOM"}[params.init]
         embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
-        # ELECTRA's may be narrower than its layers.
-        width = int(embeddings.embedding_dim)
-        return _wrap(model, PromptTuningConfig, architecture, params, token_dim=width, prompt_tuning_init=init)
+        options = _options(model, architecture, params) | {"prompt_tuning_init": init}
+        # ELECTRA's embeddings may be narrower than its layers.
+        options["token_dim"] = int(embeddings.embedding_dim)
+        return wrap(model, PromptTuningConfig, architecture, **options)
 
 
-def _wrap(model: Any, config: Any, architecture: Architecture, params: Any, **options: Any) -> nn.Module:
-    from peft import TaskType, get_peft_model
-
-    adapted: nn.Module = get_peft_model(
-        model,
-        config(
-            task_type=TaskType.SEQ_CLS,
-            num_virtual_tokens=params.virtual_tokens,
-            num_layers=architecture.num_layers,
-            num_attention_heads=model.config.num_attention_heads,
-            # PEFT looks for a size under names that DistilBERT does not use.
-            **{"token_dim": model.config.hidden_size, **options},
-            modules_to_save=list(architecture.head),
-        ),
-    )
-    return adapted
+def _options(model: Any, architecture: Architecture, params: Any) -> dict[str, Any]:
+    """Return what both configurations need to know of a model."""
+    return {
+        "num_virtual_tokens": params.virtual_tokens,
+        "num_layers": architecture.num_layers,
+        "num_attention_heads": model.config.num_attention_heads,
+        # PEFT looks for a size under names that DistilBERT does not use.
+        "token_dim": model.config.hidden_size,
+    }

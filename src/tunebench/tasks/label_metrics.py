@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from tunebench.registry import Registry
 from tunebench.stats import label_measures
@@ -48,7 +48,7 @@ def _squares(labels: np.ndarray, probabilities: np.ndarray, classes: int) -> np.
 
 def _calibration_gaps(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return each decision's bin of probability, and whether the label is there minus its probability."""
-    shares = expit(np.asarray(logits, dtype=np.float64))
+    shares = scipy.special.expit(np.asarray(logits, dtype=np.float64))
     return bins_of(shares), labels - shares
 
 

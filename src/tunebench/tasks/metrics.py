@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import log_softmax, softmax
+import scipy
 
 from tunebench.registry import Registry
 from tunebench.stats import measures
@@ -223,7 +223,7 @@ def _log_losses(labels: np.ndarray, logits: np.ndarray, classes: int) -> np.ndar
 
     They come from the logits: clipping probabilities would cap what a confident error costs.
     """
-    return np.asarray(-log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels])
+    return np.asarray(-scipy.special.log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels])
 
 
 def _ranked(weighted: WeightedScore) -> MetricFunction:
@@ -251,7 +251,7 @@ def bins_of(shares: np.ndarray) -> np.ndarray:
 
 def _calibration_gaps(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return each example's bin of confidence, and whether it is right minus its confidence."""
-    confidence = np.minimum(softmax(logits.astype(np.float64), axis=1).max(1), 1.0)
+    confidence = np.minimum(scipy.special.softmax(logits.astype(np.float64), axis=1).max(1), 1.0)
     hits = logits.argmax(1) == labels  # two logits may differ where their probabilities do not
     return bins_of(confidence), hits - confidence
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import entr
+import scipy
 
 from tunebench.tasks.base import Task
 from tunebench.tasks.label_metrics import LABEL_BUILT_IN, LABEL_METRICS
@@ -47,7 +47,7 @@ class MultiLabel(Task):
     def guessing_loss(self, labels: np.ndarray, classes: int) -> float:
         """Return the loss of giving each label the probability of its share among the texts."""
         shares = labels.mean(0)
-        return float((entr(shares) + entr(1 - shares)).mean())
+        return float((scipy.special.entr(shares) + scipy.special.entr(1 - shares)).mean())
 
     def confusion(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Return no row: a text that is given the wrong label does not say which one it took the place of."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
-from scipy.special import expit, logit, softmax
+import scipy
 
 #: What a metric's function is given beside the labels.
 Needs = Literal["labels", "probabilities", "logits"]
@@ -103,7 +103,7 @@ class OneLabel(Outputs):
 
     def __init__(self, thresholds: tuple[float, ...] | None = None) -> None:
         self.thresholds = thresholds
-        self._cut = np.float32(0) if thresholds is None else np.float32(logit(thresholds[0]))
+        self._cut = np.float32(0) if thresholds is None else np.float32(scipy.special.logit(thresholds[0]))
 
     def at(self, thresholds: tuple[float, ...]) -> OneLabel:
         """Return the same outputs with another threshold; for two classes.
@@ -129,7 +129,7 @@ class OneLabel(Outputs):
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return the softmax; a text's probabilities sum to 1."""
-        return np.asarray(softmax(logits, axis=-1))
+        return np.asarray(scipy.special.softmax(logits, axis=-1))
 
     def of_truth(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Return the probability of each text's class."""
@@ -160,7 +160,9 @@ class SeveralLabels(Outputs):
 
     def __init__(self, thresholds: tuple[float, ...] | None = None) -> None:
         self.thresholds = thresholds
-        self._cuts = np.float32(0) if thresholds is None else logit(np.asarray(thresholds)).astype(np.float32)
+        self._cuts = (
+            np.float32(0) if thresholds is None else scipy.special.logit(np.asarray(thresholds)).astype(np.float32)
+        )
 
     def at(self, thresholds: tuple[float, ...]) -> SeveralLabels:
         """Return the same outputs with other thresholds."""
@@ -172,7 +174,7 @@ class SeveralLabels(Outputs):
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return the sigmoid; a text's probabilities do not sum to 1."""
-        return np.asarray(expit(logits))
+        return np.asarray(scipy.special.expit(logits))
 
     def right(self, labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Tell for each text whether all its labels are right, ``(..., n)``."""

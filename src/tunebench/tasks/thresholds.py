@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from tunebench.tasks.base import Task
 
@@ -32,7 +32,7 @@ def tuned_thresholds(labels: np.ndarray, logits: np.ndarray) -> tuple[float, ...
     found = []
     for truth, values in zip(np.asarray(labels).T, np.asarray(logits, dtype=np.float64).T, strict=True):
         if 0 < truth.sum() < len(truth):
-            found.append(float(expit(np.clip(_best_cut(truth, values), -_LARGEST_CUT, _LARGEST_CUT))))
+            found.append(float(scipy.special.expit(np.clip(_best_cut(truth, values), -_LARGEST_CUT, _LARGEST_CUT))))
         else:
             found.append(HALF)
     return tuple(found)
@@ -69,6 +69,7 @@ def tuned_threshold(task: Task, labels: np.ndarray, logits: np.ndarray, metric: 
     cuts = np.concatenate([[0.0], middle[places], [distinct[0] - 1, distinct[-1] + 1]])
     cuts = np.clip(cuts, -_LARGEST_CUT, _LARGEST_CUT)
     # Nearest to 0 first: of equal scores it is kept.
-    found = [(HALF,), *((float(expit(cut)),) for cut in cuts[np.argsort(np.abs(cuts), kind="stable")])]
+    nearest = cuts[np.argsort(np.abs(cuts), kind="stable")]
+    found = [(HALF,), *((float(scipy.special.expit(cut)),) for cut in nearest)]
     scores = [score.merit(task.at(one).metric(score.name)(labels, logits)) for one in found]
     return found[int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))]

@@ -6,10 +6,9 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+import warm
 from thorough import mostly_thorough
 from tunebench.engine import process_group
 from tunebench.engine.batching import EpochSampler, SharedBatches, counted
 from tunebench.errors import ConfigError, PlanError
 from tunebench.execution.display import PlainDisplay
-from tunebench.execution.executors import make_executor
+from tunebench.execution.executors import children, make_executor
 from tunebench.execution.plan import make_plan
 from tunebench.execution.runner import Job, Summary
 from tunebench.machine.settings import Execution
@@ -231,6 +231,12 @@ def lively(model: Path, data: Path, **more: Any) -> StudyConfig:
     return study(model, data, batch_size=2, epochs=4, train_sizes=[60], evaluations_per_epoch=1, **more)
 
 
+@pytest.fixture
+def warm_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children start warm; how they start otherwise is shown where two processes end where one does."""
+    monkeypatch.setattr(children, "CONTEXT", warm.WARM)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path_factory: pytest.TempPathFactory
@@ -249,7 +255,9 @@ def undisturbed(
             os.kill(second.pid, signal.SIGKILL)
 
     config = lively(tiny_model("distilbert"), reviews, seeds=[1, 2])
-    return run(config, folder, display=Watching(kill), processes=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(children, "CONTEXT", warm.WARM)
+        return run(config, folder, display=Watching(kill), processes=2)
 
 
 def test_a_killed_process_fails_its_run_and_no_other(undisturbed: tuple[Summary, list[Cell]]) -> None:
@@ -263,68 +271,61 @@ def test_a_killed_process_fails_its_run_and_no_other(undisturbed: tuple[Summary,
     assert not psutil.Process().children() or all("rank" not in p.name() for p in psutil.Process().children())
 
 
+#: A command, its children, and a file with what it writes.
+Command = tuple[BaseProcess, list[psutil.Process], Path]
+
+
 @pytest.fixture
-def command(
-    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
-) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    """Start the same study's second run on the command line; returns when it trains."""
+def command(tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path) -> Iterator[Callable[[], Command]]:
+    """Start the same study's second run on the command line; returns it and its children when they train."""
     import yaml
 
-    path = tmp_path / "study.yaml"
+    path, out, told = tmp_path / "study.yaml", tmp_path / "out", tmp_path / "told.txt"
     config = lively(tiny_model("distilbert"), reviews, seeds=[2])
     path.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
-    words = ["run", str(path), "--out", str(tmp_path / "out"), "--processes", "2", "--threads", "1"]
-    started: list[subprocess.Popen[str]] = []
+    words = ["run", path, "--out", out, "--processes", "2", "--threads", "1", "--device", "cpu", "--no-measure"]
+    started: list[psutil.Process] = []
 
-    def start() -> subprocess.Popen[str]:
-        for live in (tmp_path / "out" / "runs").glob("*/progress.json"):
+    def start() -> Command:
+        for live in out.glob("runs/*/progress.json"):
             live.unlink()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tunebench.cli", *words, "--device", "cpu", "--no-measure"],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        started.append(process)
-        while process.poll() is None:
-            lives = [read_live(live) for live in (tmp_path / "out" / "runs").glob("*/progress.json")]
+        process = warm.start(warm.command, words, told=told)
+        started.append(psutil.Process(process.pid))
+        while process.is_alive():
+            lives = [read_live(live) for live in out.glob("runs/*/progress.json")]
             if any(live is not None and live.phase == "train" for live in lives):
-                return process
+                ranks = warm.children_of(process)
+                started.extend(ranks)
+                return process, ranks, told
             time.sleep(0.05)
-        assert process.stderr is not None
-        raise AssertionError(process.stderr.read())
+        raise AssertionError(told.read_text())
 
     yield start
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
+    for left in started:
+        if left.is_running():
+            left.kill()
 
 
 def test_killed_or_interrupted_nothing_is_left_and_it_resumes_to_the_same_end(
-    command: Callable[[], subprocess.Popen[str]],
+    command: Callable[[], Command],
     undisturbed: tuple[Summary, list[Cell]],
     tiny_model: Callable[[str], Path],
     reviews: Path,
     tmp_path: Path,
+    warm_children: None,
 ) -> None:
-    process = command()
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert len(children) >= 2
+    process, ranks, _ = command()
+    assert len(ranks) == 2
     process.kill()
-    _, alive = psutil.wait_procs(children, timeout=60)
+    _, alive = psutil.wait_procs(ranks, timeout=60)
     assert not alive
-    process = command()
-    children = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.stderr is not None
-    said = process.stderr.read()
-    assert process.wait(120) == 130, said
-    assert "Traceback" not in said and "run the same command again" in said
-    _, alive = psutil.wait_procs(children, timeout=60)
+    process, ranks, told = command()
+    for number in (process.pid, *(rank.pid for rank in ranks)):  # as a terminal does
+        os.kill(number, signal.SIGINT)
+    process.join(120)
+    assert process.exitcode == 130, told.read_text()
+    assert "Traceback" not in told.read_text() and "run the same command again" in told.read_text()
+    _, alive = psutil.wait_procs(ranks, timeout=60)
     assert not alive
     (checkpoint,) = (tmp_path / "out" / "runs").glob("*/checkpoint/step-*")
     _, (cell,) = run(lively(tiny_model("distilbert"), reviews, seeds=[2]), tmp_path / "out", processes=2)

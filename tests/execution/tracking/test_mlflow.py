@@ -15,8 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+import warm
+from thorough import thorough
 from tunebench.api import run_study
 from tunebench.execution.display import PlainDisplay
+from tunebench.execution.executors import children as child_processes
 from tunebench.execution.study import StudyResult
 from tunebench.execution.tracking import study as tracking_study
 from tunebench.execution.tracking.base import metrics, without_secrets
@@ -151,6 +154,7 @@ def test_the_server_holds_every_runs_recipe_curves_scores_and_record(
     assert {name: history(client, child) for name, child in again.items()} == before
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_resumed_run_goes_on_in_its_own(
     client: Any,
     tiny_model: Callable[[str], Path],
@@ -193,7 +197,11 @@ def test_a_resumed_run_goes_on_in_its_own(
     assert len({(name, step) for name, step, _ in logged}) == len(logged)
 
 
-@pytest.mark.parametrize("elsewhere", [{"workers": 2}, {"executor": "ray"}], ids=["workers", "ray"])
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize(
+    "elsewhere",
+    [pytest.param({"workers": 2}, id="workers"), pytest.param({"executor": "ray"}, id="ray", marks=thorough)],
+)
 def test_runs_in_other_processes_are_children_of_one_parent(
     client: Any,
     tiny_model: Callable[[str], Path],
@@ -201,7 +209,9 @@ def test_runs_in_other_processes_are_children_of_one_parent(
     tmp_path: Path,
     elsewhere: dict[str, Any],
     request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(child_processes, "CONTEXT", warm.WARM)
     name = request.node.callspec.id
     result, _ = run(study(name, tiny_model("distilbert"), reviews, seeds=[1, 2]), tmp_path, "mlflow", **elsewhere)
     parent, children = runs(client, name)
@@ -213,6 +223,7 @@ def test_runs_in_other_processes_are_children_of_one_parent(
         assert set(expected(cell.record)) <= set(history(client, child)) and child.info.status == "FINISHED"
 
 
+@pytest.mark.usefixtures("no_report")
 def test_failures_are_there_and_named(
     client: Any,
     tiny_model: Callable[[str], Path],
@@ -238,6 +249,7 @@ def test_failures_are_there_and_named(
     assert "failure.json" in {file.path for file in client.list_artifacts(children[failed].info.run_id)}
 
 
+@pytest.mark.usefixtures("no_report")
 def test_without_an_address_it_is_a_database_in_the_studys_folder(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +271,7 @@ def test_without_an_address_it_is_a_database_in_the_studys_folder(
     local._tracking_client.store.engine.dispose()
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_server_that_is_down_is_told_once_and_stops_nothing(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +283,7 @@ def test_a_server_that_is_down_is_told_once_and_stops_nothing(
     assert told.count("tracker mlflow failed") == 1 and "secret" not in told
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_server_that_falls_silent_is_not_waited_for(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +307,7 @@ def test_a_server_that_falls_silent_is_not_waited_for(
     assert told.count("tracker mlflow failed") == 1 and "no answer" in told
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_server_that_dies_during_the_study_ends_only_the_tracking(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

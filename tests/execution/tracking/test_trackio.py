@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import os
-import subprocess
-import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+import warm
+from tunebench import api
+from tunebench.execution import runner
+from tunebench.execution.display import PlainDisplay
 from tunebench.execution.tracking.base import metrics
+from tunebench.machine.settings import Execution
+from tunebench.study.config import StudyConfig
 
 pytest.importorskip("trackio")
 
-#: A study of two seeds, the first attempt of which is stopped after a few steps.
-SCRIPT = """
-import sys
-from pathlib import Path
-from tunebench.execution import runner
-from tunebench import api
-from tunebench.machine.settings import Execution; from tunebench.study.config import StudyConfig
-from tunebench.execution.display import PlainDisplay
 
-model, data, out, stops = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
-settings = {"name": "films", "model": model, "data": data, "strategies": {"lora": {"learning_rate": 3e-3}},
-            "train_sizes": [40], "max_length": 24, "epochs": 1, "batch_size": 8, "seeds": [1, 2]}
-if stops:
-    class Stopping:
-        asked = iter([False] * stops + [True] * 50)
-        def __init__(self, display): pass
-        def __enter__(self): return lambda: next(self.asked)
-        def __exit__(self, *_): pass
-    runner.stop_on_signals = Stopping
-api._write_report = lambda comparison, folder, **options: folder / "study.yaml"  # figures take longer than the runs
-api.run_study(StudyConfig.model_validate(settings), folder=out, measure=False,
-          execution=Execution(device="cpu", threads=1, trackers=("trackio",)), display=PlainDisplay(interval=0.0))
-"""
+def _run(model: Path, data: Path, out: Path, stops: int) -> None:
+    """Run a study of two seeds; the first attempt is stopped after a few steps."""
+    settings = {
+        "name": "films",
+        "model": str(model),
+        "data": str(data),
+        "strategies": {"lora": {"learning_rate": 3e-3}},
+        "train_sizes": [40],
+        "max_length": 24,
+        "epochs": 1,
+        "batch_size": 8,
+        "seeds": [1, 2],
+    }
+    asked = itertools.chain([False] * stops, itertools.repeat(stops > 0))
+    runner.stop_on_signals = lambda display: nullcontext(lambda: next(asked))  # type: ignore[assignment]
+    api._write_report = lambda comparison, folder, **options: folder  # figures take longer than the runs
+    told = io.StringIO()
+    api.run_study(
+        StudyConfig.model_validate(settings),
+        folder=out,
+        measure=False,
+        execution=Execution(device="cpu", threads=1, trackers=("trackio",)),
+        display=PlainDisplay(told, interval=0.0),
+    )
+    assert "tracker trackio failed" not in told.getvalue()
 
 
 def test_a_project_holds_every_run_once_and_prints_nothing(
@@ -46,14 +56,14 @@ def test_a_project_holds_every_run_once_and_prints_nothing(
 
     from tunebench.store.study_folder import StudyStore
 
-    place, model = tmp_path / "trackio", tiny_model("distilbert")
-    for stops in ("4", "0"):
-        words = [sys.executable, "-c", SCRIPT, str(model), str(reviews), str(tmp_path / "s"), stops]
-        done = subprocess.run(
-            words, env=os.environ | {"TRACKIO_DIR": str(place)}, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout == "" and "tracker trackio failed" not in done.stderr
+    place, told = tmp_path / "trackio", tmp_path / "told.txt"
+    environment = os.environ | {"TRACKIO_DIR": str(place)}
+    for stops in (4, 0):
+        # In processes of their own: Trackio keeps its folder and its project for as long as one lives.
+        model, out = tiny_model("distilbert"), tmp_path / "s"
+        process = warm.start(_run, model, reviews, out, stops, environment=environment, told=told)
+        process.join()
+        assert (process.exitcode, told.read_text()) == (0, "")
     (database,) = place.glob("films*.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SQLiteStorage, "get_project_db_path", staticmethod(lambda project: database))

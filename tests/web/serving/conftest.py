@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import subprocess
-import sys
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -18,25 +18,18 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from conftest import TINY
+import warm
+from conftest import TINY, VOCABULARY, write_tokenizer
 from tunebench.models.architectures import ARCHITECTURES, architecture_of
-from tunebench.models.loading import model_folder
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    """Several threads only wait for each other on models this small."""
-    torch.set_num_threads(1)
 
 
 def lively(folder: Path, model_type: str, *, seed: int = 0) -> Path:
     """Write a tiny classifier whose answers differ from text to text."""
     torch.manual_seed(seed)
     options = TINY[model_type] | {"initializer_range": 0.3}
-    config = AutoConfig.for_model(model_type, vocab_size=30522, **options)
+    config = AutoConfig.for_model(model_type, vocab_size=VOCABULARY, **options)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
-        shutil.copy(model_folder("minilm") / name, folder / name)
+    write_tokenizer(folder)
     return folder
 
 
@@ -90,40 +83,35 @@ class Served:
 
     Attributes:
         url: Where it listens.
-        process: The process.
     """
 
-    def __init__(self, url: str, process: subprocess.Popen[str]) -> None:
-        self.url, self.process = url, process
+    def __init__(self, url: str, process: BaseProcess, told: Path) -> None:
+        self.url, self._process, self._told = url, process, told
 
-    def stop(self) -> tuple[int, str]:
-        """End it as an operator does; return its exit code and what else it said."""
-        self.process.send_signal(signal.SIGTERM)
-        _, said = self.process.communicate(timeout=60)
-        return self.process.returncode, said
+    def stop(self) -> tuple[int | None, str]:
+        """End it as an operator does; return its exit code and what it said."""
+        self._process.terminate()
+        self._process.join(60)
+        return self._process.exitcode, self._told.read_text()
 
 
 @contextmanager
 def serving(*args: str) -> Iterator[Served]:
     """Run ``tunebench serve`` on a free port until the block ends."""
-    command = [sys.executable, "-m", "tunebench.cli", "serve", *args, "--port", "0", "--threads", "1"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
-    )
-    try:
-        assert process.stderr is not None
-        said = []
-        for line in process.stderr:
-            said.append(line)
-            if line.startswith("listening: "):
-                yield Served(line.split()[1], process)
-                return
-        raise AssertionError(f"the server did not start: {''.join(said)}")
-    finally:
-        if process.poll() is None:
+    with TemporaryDirectory(prefix="tunebench-") as folder:
+        told = Path(folder) / "told.txt"
+        told.touch()
+        words = ["serve", *args, "--port", "0", "--threads", "1"]
+        process = warm.start(warm.command, words, environment=environment, told=told)
+        try:
+            while (said := re.search(r"^listening: (\S+)$", told.read_text(), re.M)) is None:
+                assert process.is_alive(), f"the server did not start: {told.read_text()}"
+                time.sleep(0.02)
+            yield Served(said[1], process, told)
+        finally:
             process.kill()
-        process.communicate()
+            process.join()
 
 
 @pytest.fixture(scope="session")

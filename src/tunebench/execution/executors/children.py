@@ -11,6 +11,8 @@ from typing import Any
 
 #: What a child sends first; the parent answers with its work.
 READY = "ready"
+#: A child starts as a new Python: a fork would break the threads and the devices of its parent.
+CONTEXT = multiprocessing.get_context("spawn")
 
 
 def start_child(
@@ -29,10 +31,9 @@ def start_child(
         name: Of the process.
         daemon: Whether it is ended with its parent. One that is not watches its parent itself.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
+    ours, theirs = CONTEXT.Pipe()
     try:
-        process = context.Process(target=target, args=(theirs, *arguments), name=name, daemon=daemon)
+        process = CONTEXT.Process(target=target, args=(theirs, *arguments), name=name, daemon=daemon)
         with _may_have_children():
             process.start()
     except BaseException:

@@ -235,7 +235,7 @@ def _sample(spec: RunSpec, dataset: TextDataset) -> tuple[TokenRows, Collator]:
 @functools.cache
 def _products(precision: str) -> float:
     """Return a quick look at the rate of products (GFLOP/s), taken once a process: a guess needs no more."""
-    return environment.gemm_gflops(precision, size=1024, repeats=3)
+    return environment.gemm_gflops(precision, size=512, repeats=3)
 
 
 def assumed_rate(precision: str, engine: str, device: str) -> float:
