@@ -5,10 +5,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/quickstart
 
-.PHONY: help demo test lint types unit thorough docs layers faults fuzz scaling coverage audit reports format clean
+.PHONY: help demo test lint types unit thorough docs layers faults fuzz fuzz-readers scaling reading coverage audit reports format clean
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(VENV)/.offline: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -55,11 +55,20 @@ layers: $(VENV)/.docs ## Draw the layers of the package from its imports
 reports: $(VENV)/.offline ## Rebuild tables, figures and report of every committed result
 	for study in docs/results/*/study.yaml; do $(BIN)/tunebench report $$(dirname $$study) --no-run-figures || exit 1; done
 
-faults: $(VENV)/.dev ## Kill studies a hundred times, resume them, compare; docs/reliability.md
-	PYTHONPATH=tests nice -n 10 $(BIN)/python -W ignore -m faults.kills --kills 100 --out docs/results/reliability.json
+# Resumes from the file of results: remove it to begin anew.
+faults: $(VENV)/.dev ## Kill studies five hundred times, resume them, compare; docs/reliability.md
+	PYTHONPATH=tests OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python -W ignore -m faults.kills --out docs/results/reliability.json
 
 fuzz: $(VENV)/.dev ## Write and read odd tables for twenty minutes: nothing is lost without a word
 	PYTHONPATH=tests nice -n 10 $(BIN)/python -W ignore -m faults.fuzz_data --minutes 20 --out docs/results/fuzz-data.json
+
+fuzz-readers: $(VENV)/.dev ## Fuzz every reader of stored files for an hour, guided by coverage (installs atheris)
+	$(BIN)/pip install --quiet -c constraints.txt atheris
+	PYTHONPATH=tests OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python -W ignore -m faults.fuzz_readers --minutes 60 \
+		--corpus $${XDG_CACHE_HOME:-$$HOME/.cache}/tunebench-fuzz --out docs/results/fuzz-readers.json
+
+reading: $(VENV)/.offline ## Time and memory of reading and auditing 25, 100 and 500 MB; docs/scaling.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m tunebench.benchmarks.reading --out docs/results/reading.json
 
 scaling: $(VENV)/.offline ## How cost grows with texts, length, parameters, runs, workers; docs/scaling.md
 	$(BIN)/tunebench bench --scaling --out docs/results/scaling

@@ -22,7 +22,9 @@ _PUBLIC = {
     "load_comparison": "tunebench.analysis.load",
     "load_dataset": "tunebench.data",
     "load_study": "tunebench.study.yaml_file",
+    "load_suite": "tunebench.study.suite",
     "run_study": "tunebench.api",
+    "run_suite": "tunebench.api",
     "write_report": "tunebench.api",
 }
 
@@ -40,7 +42,9 @@ __all__ = [
     "load_comparison",
     "load_dataset",
     "load_study",
+    "load_suite",
     "run_study",
+    "run_suite",
     "write_report",
 ]
 

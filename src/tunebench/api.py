@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,20 @@ from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.data.reference import DataConfig
 from tunebench.errors import StoreError
+from tunebench.execution.looks import note_reading
 from tunebench.execution.study import StudyResult, audit_data, run_with
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
+from tunebench.study.looks import stages_of
 
 if TYPE_CHECKING:
     from tunebench.data.audit import Audit
     from tunebench.execution.display import JobDisplay
     from tunebench.execution.known import Known
+    from tunebench.execution.suite import SuiteResult
+    from tunebench.store.study_folder import PlannedRun
+    from tunebench.study.suite import Suite
+    from tunebench.training.estimate import Estimate
 
 
 def run_study(
@@ -100,20 +107,94 @@ def dry_run_rows(
         measure=measure,
         on_progress=tell,
     )
+    return [_planned_row(study, run, plan.estimates[run.spec.run_id]) for run in plan.runs]
+
+
+def _planned_row(study: StudyConfig, run: PlannedRun, estimate: Estimate) -> dict[str, Any]:
+    stages = enumerate(stages_of(study), 1)
+    return {
+        "run_id": run.spec.run_id,
+        "strategy": run.spec.label,
+        "train_size": run.spec.train_size,
+        "learning_rate": run.spec.shown_learning_rate,
+        "settings": {name: getattr(run.spec, name) for name in run.spec.tuned},
+        "seed": run.spec.seed,
+        "fold": None if not run.spec.folds else run.spec.fold or "all",
+        "truncation": run.spec.truncation,
+        **vars(estimate),
+        "left_out": run.left_out,
+        "look": next(number for number, last in stages if run.spec.seed in study.seeds[:last]),
+    }
+
+
+def run_suite(
+    suite: Suite,
+    folder: Path | str,
+    *,
+    execution: Execution | None = None,
+    display: JobDisplay | None = None,
+    budget_seconds: float | None = None,
+    measure: bool = True,
+    unlock_test: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> SuiteResult:
+    """Plan the studies of all data sets of a suite, run or resume them, and write the suite's report.
+
+    Args:
+        suite: The suite.
+        folder: Where everything is written.
+        execution: Device and threads; by default what the machine has.
+        display: Shows the progress; by default bars on a terminal, and plain lines elsewhere.
+        budget_seconds: Most seconds that all data sets may take together.
+        measure: Measure speed for the estimates.
+        unlock_test: Score a newly chosen learning rate although the test part was opened for another.
+        tell: Told what is being done.
+
+    Raises:
+        TunebenchError: Something is wrong with one of the data sets; raised before the first step of any.
+    """
+    from tunebench.execution.display import make_display
+    from tunebench.execution.resolve import Request
+    from tunebench.execution.suite import plan_suite, run_planned
+    from tunebench.store.suite_folder import SuiteStore
+
+    folder, execution = Path(folder), Execution() if execution is None else execution
+    display = make_display() if display is None else display
+    request = Request(execution=execution, budget_seconds=budget_seconds, measure=measure, tell=tell)
+    planned = plan_suite(suite, folder, request)
+    store = SuiteStore(folder)
+    if kept := store.create(suite, [one.member for one in planned]):
+        tell(f"the folder also holds {', '.join(kept)}, which the suite no longer names; they stay in its report")
+    result = run_planned(
+        planned,
+        store,
+        partial(run_study, execution=execution, display=display, unlock_test=unlock_test),
+        budget_seconds=budget_seconds,
+        measure=measure,
+        tell=tell,
+    )
+    result.report = write_suite_report(folder)
+    return result
+
+
+def dry_run_suite(
+    suite: Suite,
+    *,
+    execution: Execution,
+    folder: Path,
+    budget_seconds: float | None,
+    measure: bool,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
+    """Check a suite and estimate every cell of every data set, writing nothing; see :func:`run_suite`."""
+    from tunebench.execution.resolve import Request
+    from tunebench.execution.suite import plan_suite
+
+    request = Request(execution=execution, budget_seconds=budget_seconds, measure=measure, tell=tell)
     return [
-        {
-            "run_id": run.spec.run_id,
-            "strategy": run.spec.label,
-            "train_size": run.spec.train_size,
-            "learning_rate": run.spec.shown_learning_rate,
-            "settings": {name: getattr(run.spec, name) for name in run.spec.tuned},
-            "seed": run.spec.seed,
-            "fold": None if not run.spec.folds else run.spec.fold or "all",
-            "truncation": run.spec.truncation,
-            **vars(plan.estimates[run.spec.run_id]),
-            "left_out": run.left_out,
-        }
-        for run in plan.runs
+        {"data_set": one.name, **_planned_row(one.study, run, one.estimates[run.spec.run_id])}
+        for one in plan_suite(suite, folder, request)
+        for run in one.runs
     ]
 
 
@@ -150,7 +231,87 @@ def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:
         folder: The study's folder.
         run_figures: Draw missing figures of single runs; by default if there are few runs.
     """
-    return _write_report(load_comparison(folder), folder, run_figures=run_figures)
+    comparison = load_comparison(folder)
+    note_reading(comparison, folder)
+    return _write_report(comparison, folder, run_figures=run_figures)
+
+
+def compare_studies(folders: Sequence[Path], out: Path) -> Path:
+    """Write a report with several finished studies side by side, and return its path.
+
+    Args:
+        folders: Of the studies, two or more.
+        out: Where tables, figures and report are written: a new folder, or that of an earlier comparison.
+
+    Raises:
+        StoreError: The studies differ in data or protocol, or ``out`` holds a study.
+    """
+    from tunebench.analysis.side_by_side import load_side_by_side
+    from tunebench.store.study_folder import StudyStore
+    from tunebench.store.suite_folder import SuiteStore
+
+    if StudyStore(out).plan_file.exists() or SuiteStore(out).there:
+        raise StoreError(
+            "This folder holds a study; a comparison of several needs its own.",
+            value=str(out),
+            fix="choose another --out",
+        )
+    return _write_report(load_side_by_side(folders), out, run_figures=False)
+
+
+def add_to_leaderboard(folder: Path, board: Path, *, by: str, url: str | None = None, note: str = "") -> list[str]:
+    """Add the selected runs of a study, or of all studies of a suite, to a leaderboard; return the entries' names.
+
+    Args:
+        folder: Of the study or the suite.
+        board: Of the leaderboard; made if there is none.
+        by: Who adds it.
+        url: Where more is to be read.
+        note: What a reader should know.
+
+    Raises:
+        TunebenchError: Nothing can be added, or what is said of it does not have the schema.
+    """
+    from tunebench.analysis.board import add_study
+    from tunebench.store.suite_folder import SuiteStore
+
+    suite = SuiteStore(folder)
+    studies = list(suite.studies().values()) if suite.there else [folder]
+    return [name for study in studies for name in add_study(study, board, by=by, url=url, note=note)]
+
+
+def write_leaderboard(board: Path, *, title: str | None = None) -> tuple[Path, dict[str, str]]:
+    """Write the page of a leaderboard; return its path, and why entries are left out.
+
+    Args:
+        board: The folder.
+        title: Of the page; by default the folder's name.
+    """
+    from tunebench.analysis.board import load_boards
+    from tunebench.report.board import write_board
+
+    boards, refused = load_boards(board)
+    return write_board(boards, refused, board, title=title or board.resolve().name), refused
+
+
+def write_suite_report(folder: Path, *, studies: bool = False, run_figures: bool | None = None) -> Path:
+    """Write tables and ``report.html`` over the data sets of a suite, and return the latter's path.
+
+    Args:
+        folder: The suite's folder.
+        studies: Also write the reports of its studies again.
+        run_figures: Draw missing figures of their single runs; by default if there are few runs.
+    """
+    from tunebench.analysis.load_suite import load_suite_analysis
+    from tunebench.report.suite import write_suite
+    from tunebench.store.suite_folder import SuiteStore
+
+    for study in SuiteStore(folder).studies().values() if studies else ():
+        write_report(study, run_figures=run_figures)
+    try:
+        return write_suite(load_suite_analysis(folder), folder)
+    except OSError as error:
+        raise StoreError(f"The report cannot be written: {error}", value=str(folder)) from None
 
 
 def _write_report(comparison: Comparison, folder: Path, *, run_figures: bool | None = None) -> Path:

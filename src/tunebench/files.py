@@ -189,6 +189,20 @@ def read_foreign_json(path: Path, *, limit: int = 2**26) -> Any:
     return _read_json(path, links=True, limit=limit)
 
 
+def read_foreign_object(path: Path, *, limit: int = 2**26) -> dict[str, Any]:
+    """Read a JSON object of a model's folder; see :func:`read_foreign_json`.
+
+    Raises:
+        StoreError: As there, or it is another value.
+    """
+    found = read_foreign_json(path, limit=limit)
+    if not isinstance(found, dict):
+        raise StoreError(
+            "The file holds no JSON object.", value=f"{path}: {type(found).__name__}", allowed="an object: {...}"
+        )
+    return found
+
+
 def _read_json(path: Path, *, links: bool, limit: int) -> Any:
     try:
         return json.loads(read_regular(path, links=links, limit=limit).decode("utf-8"))

@@ -49,14 +49,19 @@ def without_neutral(values: dict[str, Any], model: type[BaseModel]) -> dict[str,
 
 
 def switched_off(values: Mapping[str, Any], model: type[BaseModel]) -> set[str]:
-    """Return the fields that have an effect only with another value of some other field."""
-    known = model.model_fields.keys() & values.keys()
-    extras: dict[str, Any] = {name: model.model_fields[name].json_schema_extra or {} for name in known}
-    return {
-        name
-        for name, extra in extras.items()
-        if any(values[other] != wanted for other, wanted in extra.get("only_with", {}).items())
-    }
+    """Return the fields that have an effect only with another value of some other field.
+
+    A field says so by ``only_with``: the other field, and its value or a list of its values.
+    """
+    neutral, found = neutral_values(model), set()
+    for name in model.model_fields.keys() & values.keys():
+        extra: Any = model.model_fields[name].json_schema_extra or {}
+        for other, wanted in extra.get("only_with", {}).items():
+            # A record from before there was the other field lacks it.
+            value = values.get(other, neutral.get(other))
+            if value not in (wanted if isinstance(wanted, list) else [wanted]):
+                found.add(name)
+    return found
 
 
 #: A run with fewer steps than the first is doubted, and warned of. The second is what is advised: with warm-up and

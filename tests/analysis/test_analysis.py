@@ -42,6 +42,15 @@ def config(label: str, rate: float, *, seeds: tuple[int, ...] = SEEDS, **spec: A
     ]
 
 
+def test_what_is_still_to_come_is_named_with_its_rate_where_it_has_one() -> None:
+    to_come = [
+        make_cell("tfidf", kind="tfidf", status="pending", seed=1, **HONEST),
+        make_cell("lora", status="pending", seed=1, **HONEST),
+    ]
+    found = recommend(analyse(compare(config("full", 0.10) + to_come)))
+    assert "Still to come, and may be chosen instead: tfidf, lora at 1e-4." in found.doubts
+
+
 def test_a_difference_is_that_of_the_mean_scores() -> None:
     comparison = compare(config("full", 0.10) + config("lora", 0.15))
     (pair,) = analyse(comparison).pairs

@@ -12,11 +12,16 @@ from tunebench.benchmarks import coverage
 from tunebench.benchmarks.coverage import Cell, run_cell, run_coverage
 from tunebench.benchmarks.drawn import Study
 from tunebench.benchmarks.populations import COMMITTED, SHARES, likeness_of, make_population
-from tunebench.benchmarks.rules import RULES
+from tunebench.benchmarks.rules import READINGS, RULES, read_often
 from tunebench.files import read_json
 from tunebench.stats import MACRO_F1, crossed_difference, crossed_interval
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
+
+
+ONCE_AND_OFTEN = [
+    f"{read}; seeds 1 points" for read in ("once, after 10 seeds", "not declared, after every seed from 2 to 10")
+]
 
 
 def test_the_populations_are_like_the_committed_studies() -> None:
@@ -42,6 +47,9 @@ def test_a_study_that_was_drawn_is_decided_as_reports_decide() -> None:
     theirs = crossed_difference(study.labels, *study.predictions, classes=2, metric=MACRO_F1)
     assert (mine.interval.low, mine.interval.high) == pytest.approx((theirs.interval.low, theirs.interval.high))
     assert mine.p_value == pytest.approx(theirs.p_value)
+    (early,) = study.first(2).differences([(0, 1)])
+    two = crossed_difference(study.labels, *study.predictions[:, :2], classes=2, metric=MACRO_F1)
+    assert early.p_value == pytest.approx(two.p_value)
     one = crossed_interval(study.labels, study.predictions[0], classes=2, metric=MACRO_F1)
     assert study.interval(0).high == pytest.approx(one.high)
 
@@ -57,10 +65,11 @@ def test_the_short_form_keeps_its_promises(cell: Cell) -> None:
 
 def test_what_the_file_has_is_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid, told = (Cell(2, 1), Cell(2, 2)), []
+    monkeypatch.setattr(coverage, "READINGS", dict(list(READINGS.items())[:2]))
     first = run_coverage(tmp_path / "c.json", part=0.002, grid=grid[:1], n=100, tell=told.append)
     monkeypatch.setattr(coverage, "RULES", {})
     both = run_coverage(tmp_path / "c.json", part=0.002, grid=grid, n=100, tell=told.append)
-    assert len(told) == 2 + len(RULES) and set(both["cells"]) == {cell.name for cell in grid}
+    assert len(told) == 2 + len(RULES) + 2 and set(both["cells"]) == {cell.name for cell in grid}
     assert both["cells"][grid[0].name] == first["cells"][grid[0].name]
     assert read_json(tmp_path / "c.json") == both
     other = run_coverage(tmp_path / "c.json", part=0.003, grid=grid[:1], n=100)
@@ -68,8 +77,9 @@ def test_what_the_file_has_is_not_drawn_again(tmp_path: Path, monkeypatch: pytes
 
 
 def test_peeking_costs_and_a_choice_on_validation_is_warned_of() -> None:
-    looks = RULES["looks after 3, 5 and 8 seeds"](3_000)
-    assert looks["different at any look"] > looks["different after 3 seeds"]
+    looks = {name: read_often(READINGS[name], 3_000)["different at any look"] for name in ONCE_AND_OFTEN}
+    assert looks[ONCE_AND_OFTEN[0]] < 0.06 < looks[ONCE_AND_OFTEN[1]]
+    assert RULES["six equal strategies, looks after 5 and 10 seeds, seeds 1 points"](40)
     tuned = RULES["two equal strategies, each tuned once"](2_000)
     assert tuned["called different, and no warning"] < 0.06 < tuned["called different"]
     choice = RULES["choice of a rate, one seed"](2_000)

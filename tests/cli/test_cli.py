@@ -46,7 +46,7 @@ def process(*args: str) -> subprocess.CompletedProcess[str]:
 
 def commands() -> list[list[str]]:
     found = [[command.name or command.callback.__name__] for command in cli.app.registered_commands]  # type: ignore[union-attr]
-    return [*found, ["data", "audit"]]
+    return [*found, ["data", "audit"], ["leaderboard", "add"], ["leaderboard", "render"]]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)

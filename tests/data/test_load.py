@@ -198,6 +198,14 @@ def test_columns_used_and_passed_over_are_named(tmp_path: Path) -> None:
     assert "column 'id' (neither texts nor labels)" in found
 
 
+def test_columns_that_may_be_another_label_come_with_the_setting(tmp_path: Path) -> None:
+    text = "text,label,target,how sure,age,seen\na,x,p,0.5,30,nan\nb,y,q,2,41,1.5\n"
+    found = _account(tmp_path, text, label_column="label")
+    assert "column 'target' ('label' is the label; --set data.label_column=target reads this one instead)" in found
+    assert "'label' is the label; --set data.label_column='how sure' predicts its numbers instead" in found
+    assert "2 columns: 'age', 'seen' (neither texts nor labels)" in found
+
+
 def test_column_that_is_not_found_comes_with_a_likely_one(tmp_path: Path) -> None:
     rows = [f"{'good' if i % 2 else 'bad'},it was a day like day {i},{i}" for i in range(20)]
     with pytest.raises(ErrorGroup, match="No column looks like the text column") as caught:

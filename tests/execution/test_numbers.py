@@ -12,14 +12,14 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from conftest import leave_report_out
+from execution.task_studies import MEAN, NUMBERS, run_of
 from thorough import mostly_thorough
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
-from tunebench.api import run_study, write_report
+from tunebench.api import write_report
 from tunebench.cli import app
-from tunebench.errors import ConfigError, TunebenchError
+from tunebench.errors import ConfigError
 from tunebench.execution.plan import make_plan
 from tunebench.inference.export import export_run
 from tunebench.inference.predictor import load
@@ -28,66 +28,14 @@ from tunebench.models.loading import inspect_base
 from tunebench.report.figures import figures_of
 from tunebench.report.tables import make_tables
 from tunebench.store.study_folder import StudyStore
-from tunebench.study.config import StudyConfig
 from tunebench.web.serving.app import _predictions
 
-#: Far from 0 and 1, so that a number on another scale than the data's cannot pass for one.
-MEAN = 2000.0
 TEXTS = ["lovely lovely film in paris", "awful awful film in paris"]
 
 
-def write_data(folder: Path) -> Path:
-    """Write texts whose number is the mean and ten for each good word, less ten for each bad one."""
-    rng = np.random.default_rng(0)
-    filler = "the film was a story of two men in paris".split()
-    for name, count in (("train", 100), ("test", 40)):
-        lines = []
-        for number in range(count):
-            good, bad = rng.integers(0, 4, 2)
-            words = [*rng.choice(filler, 5), *["lovely"] * good, *["awful"] * bad, str(number)]
-            value = MEAN + 10.0 * (good - bad) + round(float(rng.normal()), 2)
-            lines.append(json.dumps({"text": " ".join(rng.permutation(words)), "year": value}))
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
-
-
-def config(model: Path, data: Path, **changes: Any) -> StudyConfig:
-    raw = {
-        "name": "numbers",
-        "model": str(model),
-        "data": {"source": str(data), "label_column": "year"},
-        "strategies": {
-            "full": {"learning_rate": 3e-3},
-            "lora": {"learning_rate": 1e-2},
-            "tfidf": {"c": [1, 100]},
-            "embeddings": {"c": [1, 100]},
-        },
-        "train_sizes": [48],
-        "seeds": [1],
-        "max_length": 24,
-        "epochs": 2,
-        "batch_size": 8,
-        "validation_fraction": 0.2,
-        "precision": "fp32",
-    }
-    return StudyConfig.model_validate(raw | changes)
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Path:
-    root = tmp_path_factory.mktemp("numbers")
-    data = root / "data"
-    data.mkdir()
-    made = config(tiny_model("distilbert"), write_data(data))
-    with pytest.MonkeyPatch.context() as patch:
-        leave_report_out(patch)
-        run_study(made, folder=root / "study", measure=False, execution=Execution(device="cpu", threads=1))
-    return root / "study"
-
-
-def run_of(study: Path, kind: str) -> Path:
-    store = StudyStore.open(study)
-    return store.run_folder(next(c.spec.run_id for c in store.cells() if c.spec.kind == kind)).path
+@pytest.fixture
+def study(trained: Callable[..., Path]) -> Path:
+    return trained(NUMBERS)
 
 
 def test_records_hold_numbers_and_scores_in_the_unit_of_the_data(study: Path) -> None:
@@ -111,6 +59,17 @@ def test_records_hold_numbers_and_scores_in_the_unit_of_the_data(study: Path) ->
         assert all(loss < 5 for loss in losses) and bool(losses) == (record.spec.kind in ("full", "lora"))
     scores = {c.spec.kind: c.score("spearman") for c in StudyStore.open(study).cells()}
     assert scores["tfidf"] is not None and scores["tfidf"] > 0.5
+
+
+def test_an_error_is_not_divided_by_parameters(study: Path) -> None:
+    tables = [
+        make_tables(analyse(load_comparison(study, metric=name)), ["score_per_million"])[0]
+        for name in ("r2", "mae")
+    ]
+    ratio, plain = tables
+    has = [any(column.key == "score_per_million" for column in table.columns) for table in tables]
+    assert has == [True, False] and "per million" in ratio.title
+    assert plain.title.startswith("Trainable parameters") and "a smaller value is better" in plain.notes[0]
 
 
 def test_tables_figures_and_report_show_numbers_and_no_classes(study: Path) -> None:
@@ -138,7 +97,7 @@ def test_tables_figures_and_report_show_numbers_and_no_classes(study: Path) -> N
 @pytest.mark.parametrize(
     ("kind", "format_"),
     mostly_thorough(
-        [("lora", "merged"), ("full", "onnx"), ("tfidf", "linear"), ("embeddings", "linear")],
+        [("lora", "merged"), ("full", "onnx"), ("tfidf", "linear"), ("embeddings", "linear"), ("static", "linear")],
         keep=lambda case: case[1] != "onnx",
     ),
 )
@@ -199,17 +158,15 @@ def test_predict_and_serve_answer_with_the_number(study: Path) -> None:
 def test_what_does_not_go_with_numbers_is_refused_first(
     tiny_model: Callable[[str], Path], tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    made = config(tiny_model("distilbert"), write_data(tmp_path), **changes)
-    with pytest.raises(TunebenchError, match=message):
-        make_plan(made, execution=Execution(device="cpu"), measure=False)
+    NUMBERS.check_refused(tiny_model("distilbert"), tmp_path, message, changes)
 
 
 def test_a_study_that_names_a_metric_keeps_it(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
     said: list[str] = []
     options: dict[str, Any] = {"execution": Execution(device="cpu"), "measure": False, "on_progress": said.append}
-    data = write_data(tmp_path)
+    data = NUMBERS.write_data(tmp_path)
     for metric, noted in (({"metric": "rmse"}, 0), ({}, 1)):
         said.clear()
-        plan = make_plan(config(tiny_model("distilbert"), data, strategies=["tfidf"], **metric), **options)
+        plan = make_plan(NUMBERS.config(tiny_model("distilbert"), data, strategies=["tfidf"], **metric), **options)
         assert plan.study.metric == plan.runs[0].spec.metric == metric.get("metric", "spearman")
         assert sum("the metric is spearman, the default for one number a text" in line for line in said) == noted

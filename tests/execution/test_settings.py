@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 import fakes
 from conftest import leave_report_out
-from factories import compare, make_cell
+from factories import HONEST, compare, make_cell
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
 from tunebench.api import run_study
@@ -67,6 +67,8 @@ def test_a_list_of_the_study_is_that_of_every_strategy_that_it_reaches() -> None
         ({"strategies": {"full": {"batch_size": [16, 16]}}}, "batch_size is a list of different values"),
         ({"strategies": {"full": {"batch_size": []}}}, "batch_size is a list of different values"),
         ({"strategies": {"full": {"batch_size": [16, 0]}}}, "greater than or equal to 1"),
+        ({"warmup_ratio": [0, 0.0]}, "warmup_ratio is a list of different values"),
+        ({"batch_size": [16, 0]}, "batch_size cannot be 0: input should be greater"),
         ({"strategies": {"full": {"max_length": [16, 32]}}}, "max_length"),
         ({"strategies": {"full": {"warmup_steps": 3, "warmup_ratio": [0, 0.1]}}}, "say the same twice"),
         (
@@ -160,6 +162,14 @@ def test_runs_that_differ_in_what_is_not_searched_are_still_refused() -> None:
     cells = [make_cell("full", size=1000, batch_size=size) for size in (16, 32)]
     with pytest.raises(StoreError, match="they differ in batch_size"):
         compare(cells)
+
+
+def test_what_does_not_reach_a_strategy_makes_no_setting_of_it() -> None:
+    cells = [
+        make_cell("tfidf", kind="tfidf", size=1000, seed=seed, batch_size=16 * seed, **HONEST) for seed in (1, 2)
+    ]
+    group = compare(cells).group("tfidf", 1000)
+    assert group is not None and [len(config.cells) for config in group.configs] == [2]
 
 
 def test_a_study_may_get_lists_later() -> None:

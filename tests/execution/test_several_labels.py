@@ -12,74 +12,29 @@ import pytest
 from scipy.special import expit
 from typer.testing import CliRunner
 
-from conftest import leave_report_out
+from execution.task_studies import SEVERAL, WORDS, run_of
 from tunebench.analysis.analysis import Analysis, analyse
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
-from tunebench.api import run_study, write_report
+from tunebench.api import write_report
 from tunebench.cli import app
-from tunebench.errors import TunebenchError
 from tunebench.execution.plan import make_plan
 from tunebench.inference.export import export_run
 from tunebench.inference.predictor import load
 from tunebench.machine.settings import Execution
 from tunebench.report.figures import figures_of
+from tunebench.report.sections import PARTS
+from tunebench.report.source import Source
 from tunebench.report.tables import ReportTable, make_tables
 from tunebench.store.study_folder import StudyStore
-from tunebench.study.config import StudyConfig
 from tunebench.web.serving.app import _predictions
 
-WORDS = {"anger": "awful hateful".split(), "joy": "lovely superb".split(), "love": "dear sweet".split()}
 NAMES = tuple(WORDS)
 
 
-def write_data(folder: Path) -> Path:
-    """Write texts whose labels show in their words; some have several labels, and a few none."""
-    rng = np.random.default_rng(0)
-    filler = "the film was a story of two men in paris who met again".split()
-    for name, count in (("train", 120), ("test", 60)):
-        lines = []
-        for number in range(count):
-            labels = [label for label in NAMES if rng.random() < 0.45]
-            words = [*rng.choice(filler, size=6), *(str(rng.choice(WORDS[label])) for label in labels), str(number)]
-            lines.append(json.dumps({"text": " ".join(words), "labels": labels}))
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
-
-
-def config(model: Path, data: Path, **changes: Any) -> StudyConfig:
-    raw = {
-        "name": "several",
-        "model": str(model),
-        "data": {"source": str(data), "labels": {"none": "keep"}},
-        "strategies": {"full": {"learning_rate": 3e-3}, "lora": {"learning_rate": 1e-2}, "tfidf": {"c": [1, 100]}},
-        "train_sizes": [60],
-        "seeds": [1, 2],
-        "max_length": 24,
-        "epochs": 2,
-        "batch_size": 8,
-        "validation_fraction": 0.2,
-        "precision": "fp32",
-    }
-    return StudyConfig.model_validate(raw | changes)
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Path:
-    root = tmp_path_factory.mktemp("several")
-    data = root / "data"
-    data.mkdir()
-    folder = root / "study"
-    made = config(tiny_model("distilbert"), write_data(data))
-    with pytest.MonkeyPatch.context() as patch:
-        leave_report_out(patch)
-        run_study(made, folder=folder, measure=False, execution=Execution(device="cpu", threads=1))
-    return folder
-
-
-def run_of(study: Path, kind: str) -> Path:
-    store = StudyStore.open(study)
-    return store.run_folder(next(c.spec.run_id for c in store.cells() if c.spec.kind == kind)).path
+@pytest.fixture
+def study(trained: Callable[..., Path]) -> Path:
+    return trained(SEVERAL)
 
 
 def test_records_hold_the_scores_of_their_predictions(study: Path) -> None:
@@ -94,7 +49,7 @@ def test_records_hold_the_scores_of_their_predictions(study: Path) -> None:
         assert record.scores["subset_accuracy"] == pytest.approx(right)
         assert [one.label for one in record.scores.per_class] == list(NAMES) and record.scores.confusion == []
         # A cross-validation trains on the validation part too.
-        parts = (60, 0) if cell.spec.kind == "tfidf" else (49, 11)
+        parts = (60, 0) if cell.spec.kind in ("tfidf", "static") else (49, 11)
         assert (record.examples.train, record.examples.validation) == parts
     # The words say it all.
     scores = {c.spec.kind: c.score("macro_f1") for c in StudyStore.open(study).cells()}
@@ -125,12 +80,21 @@ def check_errors_by_label(analysis: Analysis, tables: dict[str, ReportTable]) ->
             assert row["given"] == pytest.approx(sum(both <= given for _, given in texts) / len(entry.seeds))
 
 
+def check_calibration(analysis: Analysis, table: ReportTable) -> None:
+    """Compare the table with the metrics of the runs, which take all decisions together too."""
+    for entry, row in zip(analysis.entries, table.rows, strict=True):
+        scores = [cell.record.scores for cell in entry.cells if cell.record and cell.record.scores]
+        for column, metric in (("ece_width", "ece"), ("brier", "brier"), ("log_loss", "log_loss")):
+            assert row[column] == pytest.approx(np.mean([one[metric] for one in scores]), rel=1e-5)
+    assert any("all labels are pooled" in note for note in table.notes)
+
+
 def test_tables_figures_and_report_are_made(study: Path) -> None:
     analysis = analyse(load_comparison(study))
     tables = {table.name: table for table in make_tables(analysis)}
     assert [column.header for column in tables["scores"].columns][3:5] == ["Macro F1", "Micro F1"]
     assert {row["label"] for row in tables["per_class"].rows} == set(NAMES)
-    assert not tables["calibration"].rows and "several labels" in tables["calibration"].notes[0]
+    check_calibration(analysis, tables["calibration"])
     assert len(tables["pairs"].rows) == 3 and tables["agreement"].rows
     check_errors_by_label(analysis, tables)
     samples = {row["split"]: row["samples"] for row in tables["data"].rows}
@@ -138,8 +102,28 @@ def test_tables_figures_and_report_are_made(study: Path) -> None:
     for name, maker in figures_of(analysis).items():
         assert maker(analysis) is not None, name
     assert recommend(analysis).metric == "macro_f1"
+    assert "reliability" in figures_of(analysis)
     page = write_report(study, run_figures=False).read_text(encoding="utf-8")
-    assert page.count("a text may have several labels here") >= 2 and "Micro F1" in page
+    assert "no label is taken for another" in page and "Micro F1" in page and "Share that has the label" in page
+
+
+def test_the_report_lists_the_texts_with_the_largest_errors(study: Path) -> None:
+    source = Source(analyse(load_comparison(study)), study)
+    found = PARTS["label_texts"].build(source)
+    assert found is not None and found["without_texts"] is None and PARTS["texts"].build(source) is None
+    entries = source.analysis.entries
+    labels = entries[0].labels
+    # More than half of two seeds are both.
+    right = [(entry.predictions.all(0) == labels).all(1) for entry in entries]
+    assert found["wrong"] == int((~np.all(right, axis=0)).sum()) and len(found["rows"]) == min(found["wrong"], 50)
+    rows = (study.parent / "data" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    for row in found["rows"]:
+        text = json.loads(rows[row["row"] - 1])
+        assert (row["text"], row["true"]) == (text["text"], sorted(text["labels"]))
+        for entry, (label, decisions) in zip(entries, row["said"], strict=True):
+            assert label == entry.label and len({name for _, name, _ in decisions}) == len(decisions)
+            of = {kind: {name for k, name, _ in decisions if k == kind} for kind in ("found", "wrong", "missed")}
+            assert of["found"] | of["missed"] == set(text["labels"]) and not of["wrong"] & set(text["labels"])
 
 
 @pytest.mark.parametrize(
@@ -195,19 +179,17 @@ def test_predict_and_serve_answer_with_all_labels(study: Path) -> None:
 def test_what_does_not_go_with_several_labels_is_refused_first(
     tiny_model: Callable[[str], Path], tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    made = config(tiny_model("distilbert"), write_data(tmp_path), **changes)
-    with pytest.raises(TunebenchError, match=message):
-        make_plan(made, execution=Execution(device="cpu"), measure=False)
+    SEVERAL.check_refused(tiny_model("distilbert"), tmp_path, message, changes)
 
 
 def test_the_plan_names_labels_that_a_part_lacks(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
-    write_data(tmp_path)
+    SEVERAL.write_data(tmp_path)
     train = tmp_path / "train.jsonl"
     rare = "".join(json.dumps({"text": f"a rare thing {i}", "labels": ["pride"]}) + "\n" for i in range(2))
     train.write_text(train.read_text(encoding="utf-8") + rare, encoding="utf-8")
     said: list[str] = []
     make_plan(
-        config(tiny_model("distilbert"), tmp_path, strategies=["tfidf"]),
+        SEVERAL.config(tiny_model("distilbert"), tmp_path, strategies=["tfidf"]),
         execution=Execution(device="cpu"),
         measure=False,
         on_progress=said.append,
@@ -215,17 +197,10 @@ def test_the_plan_names_labels_that_a_part_lacks(tiny_model: Callable[[str], Pat
     assert any("the test part has no text with pride" in line for line in said)
 
 
-@pytest.fixture(scope="module")
-def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Path:
-    root = tmp_path_factory.mktemp("tuned")
-    data = root / "data"
-    data.mkdir()
+@pytest.fixture
+def tuned(trained: Callable[..., Path]) -> Path:
     strategies = {"full": {"learning_rate": 1e-3}, "tfidf": {"c": [0.01]}}
-    made = config(tiny_model("distilbert"), write_data(data), strategies=strategies, seeds=[1], thresholds="tuned")
-    with pytest.MonkeyPatch.context() as patch:
-        leave_report_out(patch)
-        run_study(made, folder=root / "study", measure=False, execution=Execution(device="cpu", threads=1))
-    return root / "study"
+    return trained(SEVERAL, strategies=strategies, seeds=[1], thresholds="tuned")
 
 
 def test_tuned_thresholds_are_kept_scored_and_exported(tuned: Path, tmp_path: Path) -> None:
@@ -260,10 +235,6 @@ def test_the_code_of_a_linear_card_knows_tuned_thresholds(tuned: Path, tmp_path:
     assert space["found"] == [list(load(out).predict(["the film was lovely and dear"])[0])]
 
 
-@pytest.mark.parametrize("changes", [{"selection": "last", "validation_fraction": 0}])
-def test_thresholds_need_a_validation_part(
-    tiny_model: Callable[[str], Path], tmp_path: Path, changes: dict[str, Any]
-) -> None:
-    made = config(tiny_model("distilbert"), write_data(tmp_path), thresholds="tuned", **changes)
-    with pytest.raises(TunebenchError, match="tuned needs a validation part"):
-        make_plan(made, execution=Execution(device="cpu"), measure=False)
+def test_thresholds_need_a_validation_part(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    changes = {"thresholds": "tuned", "selection": "last", "validation_fraction": 0}
+    SEVERAL.check_refused(tiny_model("distilbert"), tmp_path, "tuned needs a validation part", changes)

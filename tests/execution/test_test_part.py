@@ -112,6 +112,8 @@ def test_a_look_is_written_down_before_it_is_taken(tmp_path: Path, looks: list[L
 
     def killed(folder: Path) -> None:
         assert [access.why for access in record_at(store, GOOD).test_access] == ["chosen on validation"]
+        for name in (".predictions.1.npz", ".record.json.1.tmp"):
+            (folder / name).write_bytes(b"half")
         raise KeyboardInterrupt
 
     looks.append(killed)
@@ -125,6 +127,7 @@ def test_a_look_is_written_down_before_it_is_taken(tmp_path: Path, looks: list[L
     whole = record_at(store, GOOD)
     assert whole.scores is not None and whole.test_access == cut.test_access
     assert "the look before was cut short" in store.run_folder(cut.run_id).log.read_text()
+    assert not list(store.run_folder(cut.run_id).path.glob(".*")), "half-written files are left"
 
 
 def test_a_look_that_was_cut_short_locks_other_rates(tmp_path: Path, looks: list[Look]) -> None:

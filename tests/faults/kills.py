@@ -1,285 +1,148 @@
-"""Kill a study with SIGKILL again and again, resume it each time, and compare with an undisturbed one.
+"""Kill studies with SIGKILL again and again, resume them each time, and compare with undisturbed ones.
 
-``python -m faults.kills --kills 100 --out docs/results/reliability.json`` is ``make faults``.
-
-To find every moment often, and not only the long start of Python, a process that has been warmed up is
-forked for each attempt: the child runs the study, and the parent kills it after a seeded random time. The
-times are drawn over the whole length of an undisturbed run of what is left, with extra weight on the moments
-right after files appear (a checkpoint, a commit).
+``python -m faults.kills --out docs/results/reliability.json`` is ``make faults``. It takes each kind of
+:mod:`faults.kinds` in turn, and then what needs programs of its own: workers that start as a user's do
+(:mod:`faults.worker_kills`) and a Ray cluster (:mod:`faults.ray_kills`). The file is written after every study, and
+the same command resumes from it.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib
 import json
+import math
 import os
 import random
-import shutil
-import signal
 import sys
 import tempfile
 import time
-import warnings
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
+from faults import forks, kinds, ray_kills, worker_kills
 from faults import study as faulty
+from faults.killer import Killer, Tally
+from faults.kinds import KINDS
+
+#: Kills of one study, before it may end.
+PER_STUDY = 10
+#: Kinds that need programs of their own, with their kills. Ray comes last: after it, nothing can be forked.
+PROGRAMS: dict[str, tuple[int, Callable[[Path, random.Random, Tally], None]]] = {
+    "workers that start as a user's do": (30, worker_kills.run_study),
+    "a Ray cluster": (40, ray_kills.run_study),
+}
 
 
-@dataclass
-class Tally:
-    """What was done, and what was wrong at the end.
+def warm_up(root: Path) -> None:
+    """Import what studies of all kinds need, once."""
+    os.environ["TUNEBENCH_CACHE"] = str(root / "cache")
+    kind = KINDS["search by halving, test part locked"]
+    out, modules = root / "warm-up", root / "modules.json"
+    work = kinds.job(faulty.make(root / "input", **kind.study), out, kind)
+    kinds.begin(out, None)
 
-    Attributes:
-        kills: SIGKILLs that hit a living process.
-        studies: Studies that were run to their end.
-        moments: What the killed process was doing, by what lay on the disk.
-        resumed: Runs that ended after going on from a checkpoint.
-        wrong: What differed from the undisturbed study; empty when all is well.
-    """
+    def and_tell() -> int:
+        code = work()
+        forks.write_modules(modules)
+        return code
 
-    kills: int = 0
-    studies: int = 0
-    runs_compared: int = 0
-    resumed: int = 0
-    moments: Counter[str] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)
-
-
-def fork_run(study: Path, out: Path) -> int:
-    """Start the study in a fork of this process, and return its process id."""
-    process = os.fork()
-    if process:
-        return process
-    # Only the child gets here, and it never returns.
-    code = 1
-    try:
-        os.setsid()
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        with (out.parent / f"{out.name}.err").open("w") as errors:
-            os.dup2(errors.fileno(), 2)
-        code = _run(study, out)
-        (out.parent / "modules.json").write_text(json.dumps(sorted(sys.modules)))
-    finally:
-        os._exit(code)
+    driver = forks.Driver("warm-up", root, and_tell)
+    if not driver.wait() or driver.code:
+        raise RuntimeError(f"the undisturbed study failed: {driver.said}")
+    forks.warm_up(forks.loaded_modules(modules))
 
 
-def _run(study: Path, out: Path) -> int:
-    import tunebench.api
-    from tunebench.api import run_study
-    from tunebench.execution.display import PlainDisplay
-    from tunebench.machine.settings import Execution
-    from tunebench.study.yaml_file import load_study
-
-    faulty.often()
-    # Figures take longer than the runs, and are made from the records whenever they are asked for.
-    tunebench.api._write_report = lambda comparison, folder, **options: folder
-    result = run_study(
-        load_study(str(study)),
-        folder=out,
-        execution=Execution(device="cpu", threads=1),
-        display=PlainDisplay(open(os.devnull, "w"), interval=60.0),
-        measure=False,
-    )
-    return 130 if result.summary.interrupted else int(bool(result.summary.failed))
-
-
-def wait(process: int) -> int:
-    """Wait for a child, and return its exit code, negative for a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-def moment(out: Path) -> str:
-    """Tell from the disk what a process was doing when it was killed."""
-    runs = out / "runs"
-    if not (out / "plan.json").exists():
-        return "planning"
-    if list(runs.glob("*/checkpoint/.tmp-*")):
-        return "writing a checkpoint"
-    if (
-        list(runs.glob("*/.*.tmp"))
-        or list(runs.glob("*/.predictions*"))
-        or list(runs.glob("*/.trainer_state.json"))
-    ):
-        return "writing a file"
-    begun = [path.parent for path in runs.glob("*/spec.json")]
-    committed = [path for path in begun if (path / "record.json").exists()]
-    if any((path / "checkpoint").exists() or list(path.glob("best*.safetensors")) for path in committed):
-        return "between commit and tidying"
-    if any((path / "predictions.npz").exists() and path not in committed for path in begun):
-        return "between results and commit"
-    if any(list(path.glob("checkpoint/step-*")) for path in begun):
-        return "training, with a checkpoint"
-    if len(begun) > len(committed):
-        return "training, without a checkpoint"
-    return "between runs, or writing the report"
-
-
-def kill_often(
-    study: Path, out: Path, *, kills: int, seconds: float, generator: random.Random, tally: Tally
-) -> None:
-    """Run one study to its end through a number of kills, each at a random moment.
-
-    Args:
-        study: The study's file.
-        out: Its folder.
-        kills: How many.
-        seconds: How long the undisturbed study took.
-        generator: Draws the moments.
-        tally: Counts.
-    """
-    done = 0
-    while done < kills:
-        process = fork_run(study, out)
-        if generator.random() < 0.5:
-            time.sleep(generator.uniform(0.0, seconds))
-        else:
-            _wait_for_something_new(out, process, generator)
-        ended, status = os.waitpid(process, os.WNOHANG)
-        if ended:  # it was through before the moment came
-            code = os.waitstatus_to_exitcode(status)
-            if code:
-                tally.wrong.append(f"{out.name}: it ended by itself with exit code {code}: {_errors(out)}")
-                return
-            return
-        os.kill(process, signal.SIGKILL)
-        wait(process)
-        tally.moments[moment(out)] += 1
-        tally.kills += 1
-        done += 1
-    if code := wait(fork_run(study, out)):
-        tally.wrong.append(f"{out.name}: the last resumption ended with exit code {code}: {_errors(out)}")
-
-
-def _wait_for_something_new(out: Path, process: int, generator: random.Random) -> None:
-    """Wait until a chosen kind of file appears anew, and a little longer."""
-    pattern = generator.choice(
-        ["*/checkpoint/.tmp-*", "*/checkpoint/step-*", "*/predictions.npz", "*/record.json", "*/best-*.safetensors"]
-    )
-    before = set((out / "runs").glob(pattern))
-    limit = time.monotonic() + 20
-    while not set((out / "runs").glob(pattern)) - before and time.monotonic() < limit:
-        if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            return
-        time.sleep(0.0005)
-    time.sleep(generator.choice([0.0, generator.uniform(0, 0.005), generator.uniform(0, 0.05)]))
-
-
-def _errors(out: Path) -> str:
-    with contextlib.suppress(OSError):
-        return (out.parent / f"{out.name}.err").read_text()[-1500:]
-    return ""
-
-
-def compare(whole: dict[str, dict[str, Any]], out: Path, tally: Tally) -> None:
-    """Note every difference between a disturbed study and the undisturbed one."""
-    from tunebench.store.study_folder import StudyStore
-
-    tally.studies += 1
-    found = faulty.results(out)
-    if found.keys() != whole.keys():
-        tally.wrong.append(
-            f"{out.name}: runs lost {whole.keys() - found.keys()}, too many {found.keys() - whole.keys()}"
-        )
-    for run_id in whole.keys() & found.keys():
-        tally.runs_compared += 1
-        for part, value in whole[run_id].items():
-            if found[run_id][part] != value:
-                tally.wrong.append(f"{out.name}: {run_id}: other {part}")
-        record = StudyStore.open(out).run_folder(run_id).read()
-        tally.resumed += bool(record and record.timing and record.timing.resumed)
-    if odd := faulty.leftovers(out):
-        tally.wrong.append(f"{out.name}: left behind: {odd}")
-
-
-def run_kills(root: Path, *, kills: int, per_study: int, seed: int, **changes: Any) -> tuple[Tally, list[str]]:
-    """Run studies through kills until so many have hit.
+def run_kind(
+    root: Path,
+    name: str,
+    *,
+    kills: int,
+    per_study: int = PER_STUDY,
+    seed: int = 0,
+    tally: Tally | None = None,
+    write: Callable[[Tally], None] = lambda tally: None,
+    deadline: float = math.inf,
+    **changes: Any,
+) -> Tally:
+    """Run studies of a kind through kills until so many have hit; :func:`warm_up` comes first.
 
     Args:
         root: A folder for everything.
-        kills: SIGKILLs in all, at least.
+        name: Of the kind.
+        kills: In all, at least.
         per_study: Of these, on one study.
         seed: Of the moments.
+        tally: What was done before.
+        write: Called with the counts after every study.
+        deadline: No study begins after it, by the monotonic clock.
         changes: Keys of the study to set.
-
-    Returns:
-        What came of it, and the ids of the undisturbed runs.
     """
-    os.environ["TUNEBENCH_CACHE"] = str(root / "cache")
-    import torch
-
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)  # before the forks: a pool of threads does not survive one
-    path = faulty.make(root / "input", **changes)
-    if wait(fork_run(path, root / "warm")):  # fills the cache, so that the time below is what the others take
-        raise RuntimeError(f"the undisturbed study failed: {_errors(root / 'warm')}")
-    for module in json.loads((root / "modules.json").read_text()):
-        with contextlib.suppress(Exception):
-            importlib.import_module(module)  # once, so that a fork begins with the study and not with imports
-    begin = time.monotonic()
-    if wait(fork_run(path, root / "whole")):
-        raise RuntimeError(f"the undisturbed study failed: {_errors(root / 'whole')}")
-    seconds = time.monotonic() - begin
-    tally, generator = Tally(), random.Random(seed)
-    whole = faulty.results(root / "whole")
-    number = 0
-    while tally.kills < kills and not tally.wrong:
-        number += 1
-        out = root / f"cut-{number}"
-        some = min(per_study, kills - tally.kills)
-        kill_often(path, out, kills=some, seconds=seconds, generator=generator, tally=tally)
-        if not tally.wrong:
-            compare(whole, out, tally)
-        shutil.rmtree(out)
-        sys.stderr.write(f"study {number}: {tally.kills} kills so far, {len(tally.wrong)} wrong\n")
-    return tally, sorted(whole)
+    tally = tally or Tally()
+    if tally.kills >= kills or tally.wrong or time.monotonic() >= deadline:
+        return tally
+    program = PROGRAMS.get(name)
+    killer = None if program else Killer(root / name.replace(" ", "-"), KINDS[name], **changes)
+    while tally.kills < kills and not tally.wrong and time.monotonic() < deadline:
+        generator = random.Random(f"{seed} {name} {tally.studies}")
+        if killer is not None:
+            killer.study(tally.studies + 1, min(per_study, kills - tally.kills), generator, tally)
+        elif program is not None:
+            with tempfile.TemporaryDirectory(dir=root) as place:
+                program[1](Path(place), generator, tally)
+        write(tally)
+    return tally
 
 
 def main() -> None:
     """Run the long form and write its summary."""
+    names = {name: kind.kills for name, kind in KINDS.items()} | {name: part[0] for name, part in PROGRAMS.items()}
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--per-study", type=int, default=10)
+    parser.add_argument("--share", type=float, default=1.0, help="of the kills of every kind")
+    parser.add_argument("--only", action="append", choices=list(names), help="a kind; may be repeated")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="the summary; kinds it tells of are resumed")
+    parser.add_argument("--root", type=Path, help="where studies are written; what is wrong stays there")
+    parser.add_argument("--minutes", type=float, help="stop after the study that is under way by then")
     options = parser.parse_args()
-    summary: dict[str, Any] = {
-        "command": f"python -m faults.kills --kills {options.kills} --per-study {options.per_study} "
-        f"--seed {options.seed}",
-        "engines": {},
-    }
-    engines = ("fast", "reference")
-    for number, engine in enumerate(engines):
-        with tempfile.TemporaryDirectory(prefix="tunebench-faults-") as root:
-            share = -(-options.kills // len(engines))
-            tally, runs = run_kills(
-                Path(root),
-                kills=share,
-                per_study=options.per_study,
-                seed=options.seed + number,
-                engine=engine,
-            )
-        summary["engines"][engine] = {
-            "kills": tally.kills,
-            "studies": tally.studies,
-            "runs_a_study": len(runs),
-            "runs_compared": tally.runs_compared,
-            "runs_resumed_from_a_checkpoint": tally.resumed,
-            "moments": dict(sorted(tally.moments.items())),
-            "wrong": tally.wrong,
+    deadline = math.inf if options.minutes is None else time.monotonic() + 60 * options.minutes
+    root = options.root or Path(tempfile.mkdtemp(prefix="tunebench-faults-"))
+    command = f"python -m faults.kills --share {options.share:g} --seed {options.seed}"
+    warm_up(root)
+    for name in options.only or names:
+
+        def write(tally: Tally, name: str = name) -> None:
+            _write(options.out, command, name, tally)
+            sys.stderr.write(f"{name}: {tally.kills} kills so far, {len(tally.wrong)} wrong\n")
+
+        told = _read(options.out).get(name)
+        tally = Tally() if told is None else Tally.of(told)
+        kills = math.ceil(names[name] * options.share)
+        run_kind(root, name, kills=kills, seed=options.seed, tally=tally, write=write, deadline=deadline)
+    wrong = [line for part in _read(options.out).values() for line in part["wrong"]]
+    sys.stderr.write("".join(f"{line}\n" for line in wrong))
+    sys.exit(int(bool(wrong)))
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """Return what a summary tells of each kind."""
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text())["kinds"] if path.exists() else {}
+    return found
+
+
+def _write(path: Path, command: str, name: str, tally: Tally) -> None:
+    """Write one kind into the summary; other calls may write other kinds at the same time."""
+    with FileLock(path.with_suffix(".lock")):
+        parts = _read(path) | {name: tally.told()}
+        summary = {
+            "command": command,
+            **{key: sum(part[key] for part in parts.values()) for key in ("kills", "studies", "runs_compared")},
+            "wrong": sum(len(part["wrong"]) for part in parts.values()),
+            "kinds": parts,
         }
-        summary["kills"] = sum(part["kills"] for part in summary["engines"].values())
-        summary["wrong"] = sum(len(part["wrong"]) for part in summary["engines"].values())
-        text = json.dumps(summary, indent=1) + "\n"
-        if options.out is not None:
-            options.out.write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
-    sys.exit(int(summary["wrong"] > 0 or summary["kills"] < options.kills))
+        path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -100,16 +100,18 @@ def results(out: Path) -> dict[str, dict[str, Any]]:
     for planned in store.planned():
         folder = store.run_folder(planned.spec.run_id)
         record = folder.read()
-        if record is None or record.status != "complete":
+        if record is None or record.status not in ("complete", "pruned"):
             continue
         folder.verify(record)
-        stored = folder.read_predictions()
+        stored = folder.read_predictions() if folder.has_predictions(record) else {}
         raw = record.model_dump(mode="json")
         cost = raw["cost"] or {}
         found[planned.spec.run_id] = {
+            "status": raw["status"],
             "scores": raw["scores"],
+            "looks": len(raw["test_access"]),
             "selected": raw["selected"],
-            "weights": raw["files"]["weights.safetensors"]["sha256"],
+            "weights": raw["files"].get("weights.safetensors"),
             "predictions": {name: values.tobytes() for name, values in stored.items()},
             "counts": [cost.get(name) for name in ("tokens", "tokens_padded", "train_flops")],
             "losses": [

@@ -207,6 +207,6 @@ def test_predictions_that_unpack_without_bound_are_refused(tmp_path: Path, monke
     run.path.mkdir()
     run.write_predictions(logits=np.zeros((9_000, 2)), labels=np.zeros(9_000, int), indices=np.arange(9_000))
     assert run.predictions.stat().st_size < 100_000
-    monkeypatch.setattr("tunebench.store.run_folder._MOST_BYTES", 100_000)
+    monkeypatch.setattr("tunebench.store.predictions._MOST_BYTES", 100_000)
     with pytest.raises(StoreError, match="larger than any that are written"):
         run.read_predictions(stored_file(run.predictions))

@@ -472,7 +472,7 @@ def test_the_batch_size_of_autotrain_counts_where_the_steps_fit(
 def test_nothing_is_claimed_that_no_folder_tells(tmp_path: Path) -> None:
     """Every field of a run's recipe and protocol is None where nothing gives it, whatever fields there are."""
     spec, _, _ = only(bring(write(tmp_path / "run", all_results={"test_loss": 0.5})))
-    told = {"schema_version", "label", "params", "train_size", "model", "data", "task", "without_effect"}
+    told = {"schema_version", "label", "params", "train_size", "model", "data", "task", "without_effect", "tuned"}
     assert {name: getattr(spec, name) for name in RunSpec.model_fields if name not in told} == dict.fromkeys(
         set(RunSpec.model_fields) - told
     )

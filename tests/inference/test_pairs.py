@@ -56,7 +56,14 @@ def study(tmp_path_factory: pytest.TempPathFactory, lively_model: Callable[[str]
             "name": "pairs",
             "model": str(lively_model("bert")),
             "data": str(data),
-            "strategies": {"full": {"learning_rate": 1e-3}, "lora": None, "tfidf": None, "embeddings": None},
+            "strategies": {
+                "full": {"learning_rate": 1e-3},
+                "lora": None,
+                "tfidf": None,
+                "both": {"kind": "tfidf", "analyzer": "both", "c": [1.0]},
+                "embeddings": None,
+                "static": {"c": [1.0]},
+            },
             "train_sizes": [60],
             "epochs": 1,
             "batch_size": 16,
@@ -123,7 +130,7 @@ def test_exports_predict_as_their_run(study: Path, tmp_path: Path, kind: str, fo
     assert "`premise` and `hypothesis`" in card and "its second text" in card
 
 
-@pytest.mark.parametrize("kind", ["tfidf", "embeddings"])
+@pytest.mark.parametrize("kind", ["tfidf", "both", "embeddings", "static"])
 def test_linear_card_loads_the_export_without_tunebench(
     study: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,19 +55,31 @@ def make_study_folder(
     seeds: Sequence[int] = (1, 2),
     statuses: Sequence[Status] = ("complete",),
     name: str = "made-up",
+    texts: int = 60,
+    skill: Mapping[str, float] | None = None,
 ) -> Path:
     """Write a study; of the runs, every k-th has the k-th status.
 
     Errors are many and differ by strategy and seed; the evil review is one that every run gets wrong.
+
+    Args:
+        root: Where data and study are written.
+        labels: Strategies.
+        sizes: Training sizes.
+        seeds: Seeds.
+        statuses: Of the runs.
+        name: Of the study.
+        texts: Of the training and of the test part.
+        skill: How far from chance strategies are; by default all alike.
     """
-    config = write_data(root / "data")
+    config = write_data(root / "data", texts=texts)
     dataset = load_dataset(config)
     assert dataset.test is not None
     reference = DataRef(
         source=config.source, fingerprint=dataset.fingerprint, label_names=tuple(dataset.label_names)
     )
     specs = [
-        make_spec(label, size=size, seed=seed, data=reference, **COMMON)
+        make_spec(label, size=size, seed=seed, data=reference, **COMMON | {"test_size": texts})
         for seed in seeds
         for size in sizes
         for label in labels
@@ -94,7 +106,7 @@ def make_study_folder(
     for number, spec in enumerate(specs):
         status = statuses[number % len(statuses)]
         if status == "complete":
-            _complete(folder, spec, dataset.test.labels)
+            _complete(folder, spec, dataset.test.labels, (skill or {}).get(spec.label, 1.6), name)
         elif status in ("failed", "out_of_memory"):
             run = RunFolder(folder / "runs" / spec.run_id)
             write_json(run.failure, make_record(spec, status=status).model_dump(mode="json"))
@@ -126,12 +138,13 @@ def make_difference(verdict: Verdict) -> Equivalence:
     return Equivalence(verdict, 0.005, 0.05, interval, 0.01 if close else 0.5, 0.01 if real else 0.5, "seeds")
 
 
-def _complete(folder: Path, spec: RunSpec, labels: np.ndarray) -> None:
+def _complete(folder: Path, spec: RunSpec, labels: np.ndarray, skill: float, name: str) -> None:
     run = RunFolder(folder / "runs" / spec.run_id)
     run.path.mkdir(parents=True)
-    rng = np.random.default_rng([spec.seed, spec.train_size, *spec.label.encode()])
+    salt = [] if name == "made-up" else list(name.encode())
+    rng = np.random.default_rng([spec.seed, spec.train_size, *spec.label.encode(), *salt])
     logits = rng.normal(0, 1.2, (len(labels), 2))
-    logits[np.arange(len(labels)), labels] += 1.6
+    logits[np.arange(len(labels)), labels] += skill
     logits[0] = [-2.0, 2.0]  # the first is of class 0
     run.write_predictions(
         logits=logits.astype(np.float32), labels=labels.astype(np.int64), indices=np.arange(len(labels))

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from sklearn.metrics import brier_score_loss, log_loss
 
 from tunebench.stats import Calibration, CalibrationError, calibration
@@ -76,6 +76,36 @@ def test_brier_and_log_loss_are_sklearns(classes: int) -> None:
         assert found.brier.estimate == pytest.approx(2 * brier_score_loss(labels, probabilities[:, 1]))
     assert found.log_loss.estimate == pytest.approx(log_loss(labels, probabilities, labels=range(classes)))
     assert found.over == found.brier.over == found.log_loss.over == "test examples"
+
+
+def test_several_labels_are_one_decision_for_each_label_of_each_text() -> None:
+    rng = np.random.default_rng(7)
+    logits = 2 * rng.standard_normal((90, 4)) - 1
+    labels = (rng.random((90, 4)) < expit(logits)).astype(int)
+    found = run(labels, 2 * logits)
+    # The same decisions as texts of two classes, whose confidence is that of the label.
+    shares, total = expit(2 * logits), 0.0
+    for low, high in itertools.pairwise(i / 10 for i in range(11)):
+        inside = (low < shares) & (shares <= high)
+        if inside.any():
+            total += inside.sum() / inside.size * abs(labels[inside].mean() - shares[inside].mean())
+    assert found.equal_width.value == pytest.approx(total)
+    assert sum(b.count for b in found.equal_mass.bins) == 360 and found.n_examples == 90 and not found.exclusive
+    assert found.brier.estimate == pytest.approx(
+        np.mean([brier_score_loss(labels[:, i], shares[:, i]) for i in range(4)])
+    )
+    assert found.log_loss.estimate == pytest.approx(
+        np.mean([log_loss(labels[:, i], shares[:, i], labels=[0, 1]) for i in range(4)])
+    )
+    with pytest.raises(ValueError, match="must be 0 or 1"):
+        run(labels + 1, logits)
+
+
+def test_draws_in_blocks_are_the_draws_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, logits = sample(np.random.default_rng(8), 101)
+    whole = run(labels, logits)
+    monkeypatch.setattr("tunebench.stats.reliability._AT_ONCE", 707)
+    assert run(labels, logits) == whole
 
 
 def test_loss_intervals_cover() -> None:

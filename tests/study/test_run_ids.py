@@ -57,6 +57,7 @@ SWITCHED_ON_BY: dict[str, dict[str, Any]] = {
 REACHING = {
     "tfidf": {"class_weights"},
     "embeddings": {"max_length", "class_weights"},
+    "static": {"class_weights"},
     "setfit": {"max_length", "precision"},
 }
 

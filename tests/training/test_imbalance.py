@@ -23,7 +23,7 @@ from tunebench.study.config import StudyConfig
 from tunebench.study.yaml_file import load_study
 from tunebench.training.attempt import Attempt
 from tunebench.training.imbalance import label_weights, oversampled, weighted_log_loss
-from tunebench.training.linear.logistic import fit_path
+from tunebench.training.linear.fit import fit_path
 from tunebench.training.registry import run_one
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
-from scipy.special import softmax
-from sklearn.feature_extraction.text import TfidfVectorizer
+from scipy.special import expit, softmax
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score, log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC, LinearSVR
 from typer.testing import CliRunner
 
 from tunebench import load
@@ -43,8 +44,10 @@ from tunebench.tasks.metrics import METRICS
 from tunebench.tasks.regression import REGRESSION
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.linear.choose import choose_by_cross_validation, stratified_folds
-from tunebench.training.linear.logistic import fit_path, stored_head
+from tunebench.training.linear.fit import fit_path
+from tunebench.training.linear.heads import stored_head
 from tunebench.training.linear.model import LinearText, TfidfLearner, fit_linear_text
+from tunebench.training.linear.terms import Terms
 from tunebench.training.parts import run_parts
 from tunebench.training.registry import run_one
 
@@ -130,7 +133,7 @@ def test_a_cross_validated_run_trains_on_its_labels_alone_and_is_judged_by_the_o
     record, folder = train(spec, dataset, tmp_path)
     assert record.examples is not None and record.selected is not None
     assert (record.examples.train, record.examples.validation) == (120, len(own))
-    model = LinearText.load(folder.path, ngrams=spec.params["ngrams"])
+    model = LinearText.load(folder.path, terms=Terms(spec.params["ngrams"]))
     logits = model.logits(model.features(own.texts))
     expected = f1_score(own.labels, logits.argmax(1), average="macro")
     assert record.selected.by == "cross_validation" and record.selected.score == pytest.approx(expected)
@@ -268,7 +271,7 @@ def test_few_texts_of_a_class_still_give_a_choice() -> None:
     words = {0: "good fine lovely", 1: "bad dull awful", 2: "odd"}
     labels = np.array([0] * 12 + [1] * 12 + [2])
     texts = [f"{words[label]} film {i % 3}" for i, label in enumerate(labels)]
-    learner = TfidfLearner(texts, labels, classes=3, ngrams=1, min_documents=1)
+    learner = TfidfLearner(texts, labels, classes=3, terms=Terms(1), min_documents=1)
     none = np.empty(0, dtype=np.int64)
     choose = partial(
         choose_by_cross_validation,
@@ -281,7 +284,7 @@ def test_few_texts_of_a_class_still_give_a_choice() -> None:
     found = choose(learner, (0.1, 1.0, 10.0))
     assert found.model.head.coefficients.shape[0] == 3
     assert all(np.isfinite(entry["cv_loss"]) for entry in found.history)
-    lonely = TfidfLearner(texts[-2:], labels[-2:] - 1, classes=2, ngrams=1, min_documents=1)
+    lonely = TfidfLearner(texts[-2:], labels[-2:] - 1, classes=2, terms=Terms(1), min_documents=1)
     alone = choose(lonely, (0.1, 1.0, 10.0))
     assert alone.model.head.setting == 1.0 and len(alone.history) == 1
 
@@ -336,7 +339,7 @@ def test_the_record_adds_up_and_the_stored_files_are_the_model(
     assert set(record.files) == {"weights.safetensors", "vocabulary.json", "predictions.npz"}
     names = {path.name for path in folder.path.iterdir()}
     assert not [name for name in names if name.endswith((".pkl", ".joblib", ".pickle"))]
-    loaded = LinearText.load(folder.path, ngrams=spec.params["ngrams"])
+    loaded = LinearText.load(folder.path, terms=Terms(spec.params["ngrams"]))
     assert dataset.test is not None
     stored = folder.read_predictions()
     texts = [dataset.test.texts[i] for i in stored["indices"]]
@@ -363,7 +366,7 @@ def test_a_damaged_vocabulary_is_found(reviews: Callable[[int], Path], tmp_path:
     words = json.loads((folder.path / "vocabulary.json").read_text())
     (folder.path / "vocabulary.json").write_text(json.dumps(words[:-1]))
     with pytest.raises(StoreError, match="do not belong together"):
-        LinearText.load(folder.path, ngrams=2)
+        LinearText.load(folder.path, terms=Terms(2))
 
 
 def test_an_interrupted_run_begins_again_and_ends_the_same(reviews: Callable[[int], Path], tmp_path: Path) -> None:
@@ -392,12 +395,12 @@ def test_a_run_is_estimated_where_no_smaller_sample_holds_all_classes(
 
 def test_texts_without_features_and_missing_classes_are_user_errors() -> None:
     labels = np.array([0, 1])
-    options = {"classes": 2, "ngrams": 2, "min_documents": 2, "grid": (1.0,)}
+    options = {"classes": 2, "terms": Terms(2), "min_documents": 2, "grid": (1.0,)}
     with pytest.raises(DataError, match="the most frequent one is in 1") as caught:
         fit_linear_text(["one thing", "another"], labels, **options)  # type: ignore[arg-type]
     assert "set min_documents: 1" in str(caught.value)
     for least in (1, 2):
-        with pytest.raises(DataError, match="No training text holds a word") as caught:
+        with pytest.raises(DataError, match="No training text holds a word \\(") as caught:
             fit_linear_text(["\U0001f600 !", "a b ?"], labels, **(options | {"min_documents": least}))  # type: ignore[arg-type]
         assert "min_documents" not in str(caught.value)
     with pytest.raises(DataError, match="lacks a class"):
@@ -499,3 +502,97 @@ def test_numbers_get_the_ridge_regression_of_scikit_learn(sparse: bool) -> None:
         assert found.shape == (60, 1) and found[:, 0] == pytest.approx(expected, abs=0.01)
         again = stored_head(head.arrays, REGRESSION)
         assert (again.logits(features) == found).all() and head.parameters == 9
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_an_svm_on_characters_answers_as_scikit_learns_and_its_probabilities_fit_held_out_texts(
+    reviews: Callable[[int], Path], tmp_path: Path, classes: int
+) -> None:
+    """Against scikit-learn's own pipeline, and a temperature that is found by trying many."""
+    strategy = {"head": "svm", "analyzer": "char_wb", "char_ngrams": 3, "c": [0.1, 1.0]}
+    spec, dataset = make_spec(reviews(classes), strategy)
+    record, folder = train(spec, dataset, tmp_path)
+    parts = run_parts(spec, dataset)
+    rows = np.concatenate([parts.train, parts.validation])
+    texts, labels = [dataset.train.texts[i] for i in rows], dataset.train.labels[rows]
+    folds, losses, models = StratifiedKFold(5, shuffle=True, random_state=0), {}, {}
+    for c in (0.1, 1.0):
+        models[c] = make_pipeline(
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 3), sublinear_tf=True, min_df=2),
+            LinearSVC(C=c, dual=False),
+        )
+        held = cross_val_predict(models[c], texts, labels, cv=folds, method="decision_function")
+        tried = np.exp(np.linspace(-3, 1, 81))
+        losses[c] = min((log_loss(labels, of_decisions(held / t)), float(t)) for t in tried)
+    best = min(losses, key=lambda c: losses[c][0])
+    for entry in record.log_history:
+        loss, temperature = losses[entry["c"]]
+        assert entry["cv_loss"] == pytest.approx(loss, rel=3e-3)
+        assert entry["temperature"] == pytest.approx(temperature, rel=0.05)
+    assert dataset.test is not None
+    decisions = models[best].fit(texts, labels).decision_function([dataset.test.texts[i] for i in parts.test])
+    logits = folder.read_predictions()["logits"]
+    assert np.array_equal(logits.argmax(1), of_decisions(decisions).argmax(1))
+    assert np.abs(softmax(logits, axis=1) - of_decisions(decisions / losses[best][1])).max() < 0.01
+
+
+def of_decisions(decisions: np.ndarray) -> np.ndarray:
+    """Return the probabilities of decision values that are log odds."""
+    if decisions.ndim == 2:
+        return np.asarray(softmax(decisions, axis=1))
+    return np.stack([expit(-decisions), expit(decisions)], axis=1)
+
+
+def test_an_svm_without_texts_to_choose_on_keeps_its_decision_values(
+    reviews: Callable[[int], Path], tmp_path: Path
+) -> None:
+    strategy = {"head": "svm", "choose_by": "selection"}
+    spec, dataset = make_spec(reviews(2), strategy, selection="last", validation_fraction=0.0)
+    record, folder = train(spec, dataset, tmp_path)
+    (entry,) = record.log_history
+    assert "temperature" not in entry
+    parts = run_parts(spec, dataset)
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2), LinearSVC(C=entry["c"], dual=False)
+    ).fit([dataset.train.texts[i] for i in parts.train], dataset.train.labels[parts.train])
+    assert dataset.test is not None
+    expected = model.decision_function([dataset.test.texts[i] for i in parts.test])
+    logits = folder.read_predictions()["logits"]
+    assert logits[:, 1] - logits[:, 0] == pytest.approx(expected, abs=1e-3)
+
+
+def test_numbers_get_the_support_vector_regression_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 8)).astype(np.float32)
+    numbers = 3 * features[:, 0] + rng.normal(size=60)
+    size, shift = numbers.std(), numbers.mean()
+    for head in fit_path(features, numbers, (0.1, 10.0), head="svm"):
+        assert head.setting is not None and head.converged
+        options = {"epsilon": 0.1, "loss": "squared_epsilon_insensitive", "dual": False}
+        model = LinearSVR(C=head.setting, **options).fit(features, (numbers - shift) / size)
+        expected = model.predict(features) * size + shift
+        assert head.logits(features)[:, 0] == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("text", ["A Fine film, a fine cast", "", "\U0001f600 ok", "caf\u00e9 42"])
+def test_terms_are_those_of_scikit_learn(text: str) -> None:
+    words = CountVectorizer(ngram_range=(1, 2)).build_analyzer()(text)
+    characters = CountVectorizer(analyzer="char_wb", ngram_range=(2, 4)).build_analyzer()(text)
+    assert Terms(2)(text) == words
+    assert Terms(2, "char_wb", 4)(text) == characters
+    both = Terms(2, "both", 4)
+    assert sorted(both(text)) == sorted([*words, *(f"#{run}" for run in characters)])
+    assert Terms.stored(json.loads(json.dumps(both.settings))) == both
+    assert Terms.stored({"ngrams": 3}) == Terms(3)
+
+
+def test_what_cannot_reach_a_run_is_in_no_id(reviews: Callable[[int], Path]) -> None:
+    def run_id(**strategy: Any) -> str:
+        return make_spec(reviews(2), strategy)[0].run_id
+
+    plain = run_id()
+    assert run_id(head="logistic", analyzer="word") == plain == run_id(char_ngrams=3)
+    characters = run_id(analyzer="char_wb")
+    assert len({plain, characters, run_id(head="svm"), run_id(analyzer="both")}) == 4
+    assert run_id(analyzer="char_wb", ngrams=1) == characters != run_id(analyzer="char_wb", char_ngrams=3)
+    assert run_id(ngrams=1) != plain and run_id(analyzer="both", ngrams=1) != run_id(analyzer="both")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tunebench.analysis.looks import next_look
 from tunebench.analysis.recommend import SURE, Alternative, Recommendation
 from tunebench.analysis.wording import holds_for, show_interval
 from tunebench.formatting import BYTES, TIMES, learning_rate, listed, quantity
@@ -70,6 +71,7 @@ class Answer:
         beside: The metrics that are always shown beside the one that decides.
         trust: Whether the answer is conclusive, and the first doubt if it is not.
         settling: What would settle what is open, and what that costs; None where nothing is known to.
+        confirmed: What the sealed part of the test texts says; None where there is none.
     """
 
     verdict: str
@@ -79,6 +81,7 @@ class Answer:
     beside: str
     trust: str
     settling: str | None
+    confirmed: str | None = None
 
     @property
     def lines(self) -> list[str]:
@@ -88,7 +91,7 @@ class Answer:
             *map(self._line, self.figures),
             self.beside,
             self.trust,
-            *filter(None, [self.settling]),
+            *filter(None, [self.settling, self.confirmed]),
         ]
 
     def _line(self, one: Figures) -> str:
@@ -118,6 +121,7 @@ def answer_of(analysis: Analysis, found: Recommendation) -> Answer:
         beside=found.beside,
         trust=trust_of(found),
         settling=None if found.conclusive else _settling(analysis, found),
+        confirmed=found.confirmed,
     )
 
 
@@ -185,6 +189,9 @@ def _settling(analysis: Analysis, found: Recommendation) -> str | None:
     open_ = [label for label, standing in standings(found).items() if standing == "too close to call"]
     if not open_:
         return None
+    entry = next(one for one in analysis.at(found.train_size) if one.label == found.strategy)
+    if (ahead := next_look(entry)) is not None:
+        return ahead
     seconds = {one.label: one.costs.get("train_seconds") for one in found.alternatives}
     if min(one.seeds for one in found.alternatives if one.label in (found.strategy, *open_)) < 2:
         again = [found.strategy, *open_]

@@ -12,10 +12,14 @@ from tunebench.analysis.published import reference
 from tunebench.errors import StoreError
 from tunebench.formatting import learning_rate
 from tunebench.models.reference import ModelRef
+from tunebench.stats import Anytime, Looks
 from tunebench.store.cell import Cell
+from tunebench.store.confirmation import Confirmation
 from tunebench.store.folds import fold_choice
 from tunebench.store.imported import AnyRun, ImportedData, ImportedModel, is_imported
+from tunebench.store.looks import LookEntry
 from tunebench.store.record import RunRecord, Status
+from tunebench.store.test_texts import LedgerNote
 from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import DEFAULT_METRIC, Metric
 from tunebench.tasks.registry import TASKS
@@ -73,12 +77,14 @@ def check_coordinates(specs: Sequence[AnyRun]) -> None:
 #: What all cells of a comparison share; tables never mix values of runs that differ here. What is not known
 #: of an imported run is ``None``: it may stand beside others, which is said, and is averaged with none.
 PROTOCOL: dict[str, Callable[[AnyRun], Any]] = {
+    "task": lambda spec: TASKS[spec.task].label,
     "data (fingerprint)": lambda spec: spec.data.fingerprint,
     **IMPORTED_PROTOCOL,
     "selection": lambda spec: spec.selection,
     "validation_fraction": lambda spec: spec.validation_fraction,
     "the draw of the test part": lambda spec: spec.test_draw,
     "test_size": lambda spec: spec.test_size,
+    "sealed part": lambda spec: None if is_imported(spec) else spec.sealed,
     "copies": lambda spec: spec.copies,
     "folds of the cross-validation": lambda spec: spec.folds or None,
     "the data's own validation part, groups and times": lambda spec: spec.splits,
@@ -336,6 +342,11 @@ class Comparison:
         margin: Points (hundredths of the metric) within which two strategies count as equal; declared by the study.
         pairs: Labels to compare two by two; None leaves the choice to :mod:`tunebench.analysis.pairs`.
         reference: Name of the published values that stand beside the runs; None for none.
+        alpha: Level of the tests.
+        design: When the study is read; None where that is once, after all of its seeds.
+        looks: When it was read.
+        confirmation: What the sealed part of the test texts gave; None where it was not opened.
+        ledger: How often the test texts were scored by all studies; None where nobody counted.
     """
 
     name: str
@@ -346,6 +357,11 @@ class Comparison:
     margin: float = 0.5
     pairs: tuple[tuple[str, str], ...] | None = None
     reference: str | None = None
+    alpha: float = 0.05
+    design: Looks | Anytime | None = None
+    looks: tuple[LookEntry, ...] = ()
+    confirmation: Confirmation | None = None
+    ledger: LedgerNote | None = None
 
     @classmethod
     def from_cells(
@@ -359,6 +375,11 @@ class Comparison:
         margin: float = 0.5,
         pairs: Sequence[tuple[str, str]] | None = None,
         reference: str | None = None,
+        alpha: float = 0.05,
+        design: Looks | Anytime | None = None,
+        looks: Sequence[LookEntry] = (),
+        confirmation: Confirmation | None = None,
+        ledger: LedgerNote | None = None,
     ) -> Comparison:
         """Check that cells may stand in one table, and collect them.
 
@@ -371,6 +392,11 @@ class Comparison:
             margin: Points (hundredths of the metric) within which two strategies count as equal.
             pairs: Labels to compare two by two.
             reference: Name of the published values that stand beside the runs.
+            alpha: Level of the tests.
+            design: When the study is read.
+            looks: When it was read.
+            confirmation: What the sealed part of the test texts gave.
+            ledger: How often the test texts were scored.
 
         Raises:
             StoreError: There are no cells, one run stands there twice, a record is not its cell's or
@@ -399,6 +425,11 @@ class Comparison:
             margin,
             None if pairs is None else tuple(pairs),
             reference,
+            alpha,
+            design,
+            tuple(looks),
+            confirmation,
+            ledger,
         )
         for group in comparison.groups():
             _check_recipe(group)

@@ -73,7 +73,7 @@ def cost_of(entry: Entry, kind: str) -> float | None:
 
     Times of runs that shared the machine are left out, where there are others.
     """
-    return _mean_cost(entry.config, kind)
+    return cost_of_config(entry.config, kind)
 
 
 def cost_interval(entry: Entry, kind: str, among: Sequence[Entry]) -> Interval | None:
@@ -117,7 +117,8 @@ def measure(configs: Sequence[tuple[Configuration, Entry | None]], kind: str, me
     known = [
         (config, entry, score, cost)
         for config, entry in configs
-        if (score := _score(config, entry, metric)) is not None and (cost := _mean_cost(config, kind)) is not None
+        if (score := _score(config, entry, metric)) is not None
+        and (cost := cost_of_config(config, kind)) is not None
     ]
     if not known:
         return []
@@ -178,7 +179,8 @@ def _score(config: Configuration, entry: Entry | None, metric: Metric) -> float 
     return found.estimate if found is not None else None if mean is None else mean.mean
 
 
-def _mean_cost(config: Configuration, kind: str) -> float | None:
+def cost_of_config(config: Configuration, kind: str) -> float | None:
+    """Return the mean cost over the runs of a configuration; see :func:`cost_of`."""
     if COSTS[kind].timed:
         times = times_of(config, COSTS[kind].columns)
         return None if times is None else times.mean

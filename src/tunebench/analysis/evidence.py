@@ -11,7 +11,16 @@ import numpy as np
 from tunebench.analysis.comparison import Comparison, Configuration, known_first
 from tunebench.analysis.peers import Peers
 from tunebench.errors import StoreError
-from tunebench.stats import Interval, Refusal, crossed_interval, example_interval, seed_interval
+from tunebench.stats import (
+    Anytime,
+    Interval,
+    Look,
+    Looks,
+    Refusal,
+    crossed_interval,
+    example_interval,
+    seed_interval,
+)
 from tunebench.stats.joint_counts import joint_counts, observed_scores
 from tunebench.store.cell import Cell
 from tunebench.tasks.base import Task
@@ -40,6 +49,7 @@ class Entry:
         logits: Shape ``(seeds, n, classes)``.
         metric: What it is compared by.
         peers: The configurations of its size with the same seeds, itself included; None where it has one seed.
+        design: When its study is read; None where that is once.
     """
 
     config: Configuration
@@ -49,6 +59,7 @@ class Entry:
     logits: np.ndarray
     metric: Metric = METRICS[DEFAULT_METRIC]
     peers: Peers | None = None
+    design: Looks | Anytime | None = None
     _intervals: dict[tuple[str, float], Interval] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -92,6 +103,10 @@ class Entry:
         """What the metric scores: classes ``(seeds, n)``, or one value a class ``(seeds, n, classes)``."""
         return self._decoded(self.metric)
 
+    def look(self, seeds: int) -> Look | None:
+        """Return the look of the study's design at so many seeds; None where it is read once."""
+        return None if self.design is None or seeds < 2 else self.design.at(seeds)
+
     def of_seeds(self, seeds: tuple[int | None, ...]) -> np.ndarray:
         """Return the :attr:`values` of some seeds."""
         return np.asarray(self.values[[self.seeds.index(seed) for seed in seeds]])
@@ -99,7 +114,8 @@ class Entry:
     def interval(self, metric: Metric | None = None, *, level: float = 0.95) -> Interval:
         """Return the mean score with its interval: over seeds and test examples where there are seeds.
 
-        With one seed it holds the test examples alone, and says so (``over``).
+        With one seed it holds the test examples alone, and says so (``over``). Where a study is read more than
+        once, it is a repeated confidence interval: all of them together, over the looks, hold the mean.
 
         Args:
             metric: What to score; by default the entry's own metric.
@@ -120,7 +136,13 @@ class Entry:
         if len(self.seeds) > 1:
             between = None if self.peers is None else self.peers.of_score(self.label, metric)
             found = crossed_interval(
-                self.labels, values, classes=self.classes, metric=metric, level=level, between=between
+                self.labels,
+                values,
+                classes=self.classes,
+                metric=metric,
+                level=level,
+                between=between,
+                look=self.look(len(self.seeds)),
             )
             if not isinstance(found, Refusal):
                 return found
@@ -180,7 +202,7 @@ def collect(comparison: Comparison) -> list[Entry]:
         logits = np.stack([loaded[seed]["logits"] for seed in seeds])
         labels = comparison.task.outputs.truth(loaded[seeds[0]]["labels"])
         predicted = np.stack([tasks[seed].outputs.predicted(loaded[seed]["logits"]) for seed in seeds])
-        found.append(Entry(config, seeds, labels, predicted, logits, comparison.measure))
+        found.append(Entry(config, seeds, labels, predicted, logits, comparison.measure, design=comparison.design))
     return _with_peers(found)
 
 

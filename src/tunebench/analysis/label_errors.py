@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tunebench.analysis.evidence import Entry
+from tunebench.analysis.quality import answer_of, mean_probabilities
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,23 @@ def label_errors(entry: Entry) -> list[LabelErrors]:
         )
         for label, (found, lost, extra, row) in enumerate(zip(*counts, swapped, strict=True))
     ]
+
+
+def worst_texts(entries: Sequence[Entry], count: int) -> tuple[np.ndarray, int]:
+    """Return the positions of the test texts with the largest errors, and how many have one.
+
+    Texts that all strategies get right in all labels are left out. The others are in order of the largest log loss
+    that a strategy has on them, by its mean probabilities.
+    """
+    truth = entries[0].labels == 1
+    losses, wrong = [], np.zeros(len(truth), dtype=bool)
+    for entry in entries:
+        mine = (answer_of(entry) != truth).any(1)
+        of_truth = np.where(truth, shares := mean_probabilities(entry), 1 - shares)
+        losses.append(np.where(mine, -np.log(np.maximum(of_truth, np.finfo(float).tiny)).mean(1), 0.0))
+        wrong |= mine
+    order = np.argsort(-np.max(losses, axis=0), kind="stable")
+    return order[wrong[order]][:count], int(wrong.sum())
 
 
 def together(entry: Entry) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,12 @@ from pathlib import Path
 
 from tunebench.analysis.comparison import Comparison
 from tunebench.errors import ConfigError, did_you_mean
+from tunebench.store.confirmation import ConfirmationFile
+from tunebench.store.imported import ImportedStudy
+from tunebench.store.looks import LookLog
 from tunebench.store.study_folder import StudyStore
+from tunebench.store.test_texts import read_note
+from tunebench.study.looks import design_of
 from tunebench.tasks.registry import TASKS
 
 
@@ -36,4 +41,9 @@ def load_comparison(folder: Path, *, metric: str | None = None) -> Comparison:
         margin=study.margin,
         pairs=study.pairs,
         reference=study.reference,
+        alpha=study.alpha,
+        design=None if isinstance(study, ImportedStudy) else design_of(study),
+        looks=LookLog(folder).read(),
+        confirmation=ConfirmationFile(folder).read(),
+        ledger=read_note(folder),
     )

@@ -17,12 +17,14 @@ from tunebench.stats import (
     McNemar,
     Refusal,
     SeedsNeeded,
+    at_look,
     crossed_difference,
     delta_difference,
     detectable_difference,
     equivalence,
     holm,
     mcnemar,
+    nominal_tail,
     seeds_needed,
 )
 
@@ -73,16 +75,16 @@ def compare_pairs(comparison: Comparison, entries: Sequence[Entry]) -> list[Pair
     differences = [difference_of(first, second) for first, second in chosen]
     p_values = [difference.p_value for difference in differences]
     corrected = holm(p_values, comparisons=comparisons).p_values
-    margin = comparison.margin / POINTS
+    margin, alpha = comparison.margin / POINTS, comparison.alpha
     return [
         Pair(
             first,
             second,
             difference,
             p,
-            equivalence(difference, margin=margin, p_value=p, comparisons=comparisons),
-            detectable_difference(difference),
-            seeds_needed(difference, margin=margin),
+            equivalence(difference, margin=margin, alpha=alpha, p_value=p, comparisons=comparisons),
+            detectable_difference(difference, alpha=2 * nominal_tail(difference.look, alpha / 2)),
+            seeds_needed(difference, margin=margin, alpha=alpha),
             _mcnemar(first, second),
         )
         for (first, second), difference, p in zip(chosen, differences, corrected, strict=True)
@@ -94,7 +96,8 @@ def difference_of(first: Entry, second: Entry) -> Difference:
 
     Where both have at least two seeds in common they are paired by seed; where they have seeds but not
     the same, they are not; with a single seed only test examples are left, and the result says so. Where three
-    configurations or more have the same seeds, the variance between seeds is moderated by all of them.
+    configurations or more have the same seeds, the variance between seeds is moderated by all of them. Where the
+    study is read more than once, interval and p value are of the whole design.
     """
     shared = tuple(seed for seed in first.seeds if seed in second.seeds)
     if len(shared) > 1:
@@ -119,7 +122,7 @@ def difference_of(first: Entry, second: Entry) -> Difference:
             metric=first.metric,
         )
     if not isinstance(found, Refusal):
-        return found
+        return at_look(found, first.look(found.interval.n_seeds or 0), first.metric.bounds)
     return delta_difference(first.labels, first.values, second.values, classes=first.classes, metric=first.metric)
 
 

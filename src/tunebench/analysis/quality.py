@@ -9,13 +9,7 @@ import numpy as np
 import scipy
 
 from tunebench.analysis.evidence import SEED, Entry
-from tunebench.stats import Calibration, calibration
-
-#: Why the calibration of confidences, confusions and single texts are left out for several labels a text.
-ONLY_EXCLUSIVE = (
-    "Left out: a text may have several labels here, so a prediction has no single confidence, and no label is "
-    "taken for another."
-)
+from tunebench.stats import Bin, Calibration, calibration
 
 
 @dataclass(frozen=True)
@@ -40,10 +34,20 @@ class Agreement:
 
 
 def calibrations(entry: Entry) -> list[Calibration]:
-    """Return the calibration of each seed's run on the test part; none where there is no single confidence."""
-    if not entry.task.exclusive:
+    """Return the calibration of each seed's run on the test part; none of numbers, which have no probabilities."""
+    if not entry.task.labelled:
         return []
     return [calibration(entry.labels, logits, rng=np.random.default_rng(SEED)) for logits in entry.logits]
+
+
+def shown_bins(found: Calibration) -> tuple[Bin, ...]:
+    """Return the bins that a reliability diagram shows, without empty ones.
+
+    Most probabilities of several labels a text are near 0. Bins of equal numbers would all lie there, so theirs
+    are of equal width.
+    """
+    error = found.equal_mass if found.exclusive else found.equal_width
+    return tuple(one for one in error.bins if one.count)
 
 
 def temperatures(entry: Entry) -> list[float]:
@@ -61,11 +65,16 @@ def mean_probabilities(entry: Entry) -> np.ndarray:
     return np.asarray(np.exp(scipy.special.logsumexp(logs, axis=0) - np.log(len(logs))))
 
 
-def _answer(entry: Entry, probabilities: np.ndarray) -> np.ndarray:
-    """Return the answer of all seeds together: the likeliest class, or by thresholds what most of them give."""
+def answer_of(entry: Entry, probabilities: np.ndarray | None = None) -> np.ndarray:
+    """Return the answer of all seeds together: the likeliest class, or by thresholds what most of them give.
+
+    Args:
+        entry: The runs.
+        probabilities: Their :func:`mean_probabilities`, if they are known.
+    """
     if entry.labels.ndim > 1 or entry.config.cells[0].spec.thresholds == "tuned":
         return np.asarray(entry.predictions.mean(0) > 0.5, dtype=np.int64)
-    return np.asarray(probabilities.argmax(1))
+    return np.asarray((mean_probabilities(entry) if probabilities is None else probabilities).argmax(1))
 
 
 def agreement(entries: Sequence[Entry]) -> Agreement | None:
@@ -75,7 +84,7 @@ def agreement(entries: Sequence[Entry]) -> Agreement | None:
     labels = entries[0].labels
     probabilities = np.stack([mean_probabilities(entry) for entry in entries])
     outputs = entries[0].metric.outputs
-    answers = np.stack([_answer(entry, shares) for entry, shares in zip(entries, probabilities, strict=True)])
+    answers = np.stack([answer_of(entry, shares) for entry, shares in zip(entries, probabilities, strict=True)])
     right, truth = outputs.right(labels, answers), outputs.of_truth(labels, probabilities)
     wrong = np.flatnonzero(~right.any(0))
     mixed = np.flatnonzero(~outputs.right(answers[0], answers).all(0))

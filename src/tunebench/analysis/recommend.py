@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tunebench.analysis.analysis import Analysis
+from tunebench.analysis.confirmed import confirmation_of
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cheapest, cost_of
 from tunebench.analysis.deciding import decide
 from tunebench.analysis.evidence import POINTS, Entry
@@ -69,6 +70,7 @@ class Recommendation:
         would_change: What would change the answer.
         alternatives: All strategies at that size, best first.
         task: Name of the task, which says what the metric is.
+        confirmed: What the sealed part of the test texts says, or that it is still sealed; None without one.
     """
 
     strategy: str
@@ -87,6 +89,7 @@ class Recommendation:
     would_change: tuple[str, ...]
     alternatives: tuple[Alternative, ...]
     task: str = "single_label"
+    confirmed: str | None = None
 
     @property
     def trust(self) -> str:
@@ -138,7 +141,7 @@ def recommend(
     ranked = sorted(entries, key=lambda entry: -metric.merit(entry.interval().estimate))
     best, others = ranked[0], ranked[1:]
     differences = {entry.label: difference_of(entry, best) for entry in others}
-    tests = _against(analysis, best, differences, margin / POINTS)
+    tests = against(analysis, best, differences, margin / POINTS)
     alternatives = tuple(_alternative(entry, tests.get(entry.label), len(ranked)) for entry in ranked)
     named = {entry.label: entry for entry in ranked}
 
@@ -175,6 +178,7 @@ def recommend(
         would_change=tuple(would_change(analysis.crossings, best, differences, tests)),
         alternatives=alternatives,
         task=comparison.task.name,
+        confirmed=confirmation_of(comparison, chosen.label, chosen.train_size),
     )
 
 
@@ -202,7 +206,7 @@ def _at_size(entries: list[Entry], size: int | None) -> list[Entry]:
     return [entry for entry in entries if entry.train_size == size]
 
 
-def _against(
+def against(
     analysis: Analysis, best: Entry, differences: dict[str, Difference], margin: float
 ) -> dict[str, Equivalence]:
     """Test each difference from the best, corrected for all pairs.
@@ -222,7 +226,9 @@ def _against(
         pair = table.get(frozenset((label, best.label))) if len(table) == number else None
         p = min(1.0, difference.p_value * number) if pair is None else pair.p_holm
         comparisons = number if pair is None else pair.verdict.comparisons
-        tests[label] = equivalence(difference, margin=margin, p_value=p, comparisons=comparisons)
+        tests[label] = equivalence(
+            difference, margin=margin, alpha=analysis.comparison.alpha, p_value=p, comparisons=comparisons
+        )
     return tests
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tunebench.analysis.comparison import states
 from tunebench.analysis.cost_noise import shared_machine as machine_was_shared
+from tunebench.analysis.looks import added_seeds, look_notes, read_early
 from tunebench.analysis.tuning import close_choices
 from tunebench.data.audit import absent_classes
 from tunebench.recipe import Recipe
@@ -61,6 +62,8 @@ def warnings_of(comparison: Comparison, noise: Sequence[str]) -> list[str]:
         *_thresholds(comparison),
         *_temperature(comparison),
         *test_access(comparison),
+        *_ledger(comparison),
+        *_looks(comparison),
         *_seeds(comparison),
         *_absent(comparison),
         *_learning_rates(comparison),
@@ -87,6 +90,8 @@ def protocol_warnings(comparison: Comparison) -> list[str]:
         *_thresholds(comparison),
         *_temperature(comparison),
         *test_access(comparison),
+        *_ledger(comparison),
+        *_looks(comparison),
         *_seeds(comparison),
         *_absent(comparison),
         *_learning_rates(comparison),
@@ -141,6 +146,23 @@ def _selection(comparison: Comparison) -> list[str]:
     return {"test": [OPTIMISTIC], "not known": [UNKNOWN_SELECTION]}.get(comparison.selection, [])
 
 
+def _ledger(comparison: Comparison) -> list[str]:
+    """Say how often the test texts of a study were scored, where a ledger has counted it."""
+    note = comparison.ledger
+    if note is None:
+        return []
+    return [
+        f"These {note.texts:,} test texts, or some of them, were scored by {note.runs} runs of {note.studies} "
+        f"{'study' if note.studies == 1 else 'studies'} (ledger of {note.time[:10]}). What was learned from them "
+        "flatters later studies that chose by it."
+    ]
+
+
+def _looks(comparison: Comparison) -> list[str]:
+    """Say by which design the study is read, and where it was read otherwise."""
+    return [*added_seeds(comparison), *read_early(comparison), *look_notes(comparison)]
+
+
 def _seeds(comparison: Comparison) -> list[str]:
     imported = [spec for cell in comparison.cells if is_imported(spec := cell.spec)]
     alone = all(len(config.cells) == 1 for group in comparison.groups() for config in group.configs)
@@ -149,7 +171,8 @@ def _seeds(comparison: Comparison) -> list[str]:
     line = "Single seed: how much scores vary over seeds is not known, and a small difference may be luck"
     found = [c.record.scores["accuracy"] for c in comparison.scored if c.record and c.record.scores]
     scores = [value for value in found if value is not None]
-    size = comparison.cells[0].spec.test_size
+    counted = [c.record.examples.test for c in comparison.scored if c.record and c.record.examples]
+    size = counted[0] if counted else comparison.cells[0].spec.test_size
     if not scores or size is None:
         return [f"{line}."]
     # Binomial standard error of one accuracy, the largest of the table.

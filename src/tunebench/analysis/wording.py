@@ -8,6 +8,7 @@ from tunebench.analysis.comparison import Comparison, Configuration, Group, stat
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
 from tunebench.analysis.deciding import Decision
 from tunebench.analysis.evidence import POINTS, Entry
+from tunebench.analysis.looks import added_seeds, between_looks, next_look
 from tunebench.analysis.tuning import CloseChoice
 from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access, unequal_rates
 from tunebench.formatting import significant
@@ -183,23 +184,32 @@ def reasons_of(
         line += f"; {show_costs(entry)}." if show_costs(entry) else "."
         lines.append(line)
     for label, test in tests.items():
-        said = {
-            "equivalent": f"equal within {within}",
-            "different": "a difference",
-            "equivalent and different (small but real)": f"a real difference, smaller than {within}",
-            "inconclusive": "too close to call",
-            "equivalent on these runs": f"equal within {within} on these runs",
-            "different on these runs": "a difference of these runs, not shown of the strategies",
-            "equivalent and different on these runs (small but real)": "a difference of these runs, smaller than "
-            f"{within}",
-        }[test.verdict]
         together = f", for all {test.comparisons} pairs together" if test.comparisons > 1 else ""
         lines.append(
             f"{label} minus {best.label}: {show_difference(test.interval, metric)} "
             f"({1 - 2 * test.alpha:.0%} interval over {test.over}{together}, corrected p = {test.p_value:.2g}): "
-            f"{said}."
+            f"{said_of(test, within)}."
         )
     return lines
+
+
+def said_of(test: Equivalence, within: str) -> str:
+    """Return a verdict in words.
+
+    Args:
+        test: The test.
+        within: Its margin, as shown.
+    """
+    return {
+        "equivalent": f"equal within {within}",
+        "different": "a difference",
+        "equivalent and different (small but real)": f"a real difference, smaller than {within}",
+        "inconclusive": "too close to call",
+        "equivalent on these runs": f"equal within {within} on these runs",
+        "different on these runs": "a difference of these runs, not shown of the strategies",
+        "equivalent and different on these runs (small but real)": "a difference of these runs, smaller than "
+        f"{within}",
+    }[test.verdict]
 
 
 def doubts_of(
@@ -215,7 +225,7 @@ def doubts_of(
         lines.append("Checkpoints were selected on test, so all scores are optimistic.")
     if comparison.selection == "not known":
         lines.append(UNKNOWN_SELECTION)
-    lines += test_access(comparison)
+    lines += [*test_access(comparison), *between_looks(comparison), *added_seeds(comparison)]
     groups = [g for g in comparison.groups() if g.train_size == chosen.train_size]
     lines += _missing(groups, ranked)
     if min(len(entry.seeds) for entry in ranked) < 2:
@@ -258,7 +268,12 @@ def _missing(groups: list[Group], ranked: list[Entry]) -> list[str]:
                 f"{label}: {len(lost)} of {len(entry.config.runs)} runs at its learning rate have no score "
                 f"({states(lost)}), and those that have one may not speak for them."
             )
-    open_ = [f"{g.label} at {config.setting}" for g in groups for config in g.configs if _to_come(config)]
+    open_ = [
+        g.label if config.shown_learning_rate is None else f"{g.label} at {config.setting}"
+        for g in groups
+        for config in g.configs
+        if _to_come(config)
+    ]
     if open_:
         lines.append(f"Still to come, and may be chosen instead: {', '.join(open_)}.")
     return lines
@@ -308,12 +323,15 @@ def would_change(
 ) -> list[str]:
     """Return what would change the answer, one sentence each."""
     lines = []
-    for label, difference in differences.items():
+    ahead = next_look(best)
+    if ahead is not None and any(test.verdict == "inconclusive" for test in tests.values()):
+        lines.append(ahead)
+    for label, difference in differences.items() if ahead is None else ():
         test = tests[label]
-        plan = seeds_needed(difference, margin=test.margin)
+        plan = seeds_needed(difference, margin=test.margin, alpha=test.alpha)
         if test.verdict == "inconclusive" and not isinstance(plan, Refusal):
             lines.append(f"A new study of {label} against {best.label} needs {plan.reason}.")
-    if lines:
+    if lines and ahead is None:
         lines.append(PEEKING)
     for first, second, found in crossings:
         if not isinstance(found, Refusal):

@@ -24,8 +24,9 @@ from tunebench.analysis.pairs import ALL_PAIRS
 from tunebench.benchmarks.coverage_page import coverage_page
 from tunebench.benchmarks.drawn import LEVEL, MARGIN, Study, against_best, table_of_pairs
 from tunebench.benchmarks.populations import COMMITTED, Population, make_population
-from tunebench.benchmarks.rules import RULES
+from tunebench.benchmarks.rules import READINGS, RULES, read_often
 from tunebench.files import read_json, write_json, write_text
+from tunebench.machine.environment import describe
 from tunebench.stats import equivalence
 
 Tell = Callable[[str], None]
@@ -208,7 +209,8 @@ def run_coverage(
     found = read_json(out) if out.exists() else {}
     settings = {"texts": n, "margin": MARGIN, "part": part, "likeness": COMMITTED.to_dict()}
     if found.get("settings") != settings:
-        found = {"settings": settings, "cells": {}, "rules": {}}
+        found = {"settings": settings}
+    found = {"cells": {}, "rules": {}, "readings": {}} | found | {"machine": describe()}
     for kind, name, work in _work(grid, part, n):
         if name in found[kind]:
             continue
@@ -239,6 +241,8 @@ def run_and_render(
 def _work(grid: Sequence[Cell], part: float, n: int) -> Iterator[tuple[str, str, Callable[[], Any]]]:
     for name, rule in RULES.items():
         yield "rules", name, partial(rule, max(2, round(4_000 * part)))
+    for name, reading in READINGS.items():
+        yield "readings", name, partial(read_often, reading, max(2, round(20_000 * part)))
     for cell in grid:
         studies = max(2, round(STUDIES[cell.strategies] * part))
         yield "cells", cell.name, partial(run_cell, cell, studies=studies, n=n)

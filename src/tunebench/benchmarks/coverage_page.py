@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -64,6 +65,8 @@ TABLES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ),
     ),
 )
+#: The most of the studies that are called different, or equal, at any look; of those whose looks were declared.
+READING_PROMISE = 0.06
 #: A share misses its promise where it is outside by more standard errors than this.
 _LUCK = 2.0
 
@@ -87,7 +90,8 @@ def coverage_page(found: Mapping[str, Any], *, behind: float, cells: int) -> str
         "# How often decisions are right",
         "",
         "`tunebench bench --statistics --out docs/results` draws studies whose true scores are known, and "
-        "decides them with the functions that reports use. This page and `coverage.json` are what it wrote.",
+        "decides them with the functions that reports use. This page and `coverage.json` are what it wrote on "
+        f"{found['machine']['cpu']}, {found['machine']['cores']} cores.",
         "",
         f"Test parts have {settings['texts']:,} texts, and strategies within {100 * settings['margin']:g} points "
         f"count as equal. Runs are alike as in the committed studies ({like['runs']} runs): they get "
@@ -102,14 +106,14 @@ def coverage_page(found: Mapping[str, Any], *, behind: float, cells: int) -> str
     for heading, words, names in TABLES:
         lines += ["", f"## {heading}", "", words.format(behind=behind), "", *_table(found["cells"], names)]
     lines += ["", "## Outside the promise", "", *_misses(found["cells"])]
-    lines += ["", "## Choosing a rate, and looking more than once", ""]
+    lines += ["", "## Reading a study more than once", "", *_readings(found["readings"])]
+    lines += ["", "## Choosing a rate, and looks at several strategies", ""]
     for name, counts in found["rules"].items():
         shown = "; ".join(f"{what} {_rule(what, value)}" for what, value in counts.items())
         lines.append(f"- **{name[0].upper()}{name[1:]}**: {shown}.")
     lines += [
         "",
-        "Adding seeds whenever a comparison is open, and testing again, makes false differences more frequent "
-        "than one test does. Two equal strategies whose rates were chosen with one run each on 400 texts are "
+        "Two equal strategies whose rates were chosen with one run each on 400 texts are "
         "called different too often, since no interval holds that choice; the warning that the choice is not "
         "settled stands in most of these cases.",
     ]
@@ -125,6 +129,36 @@ def _unfinished(found: Mapping[str, Any], cells: int) -> list[str]:
             f"{part:.0%} of the usual number of studies were drawn of each kind, so that shares are coarse."
         )
     return [" ".join(lines), ""] if lines else []
+
+
+def _readings(readings: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return the table of designs: what each costs in errors, and what it saves."""
+    lines = [
+        "Two strategies are compared after each of several numbers of seeds, until there is an answer. Columns: "
+        "how often equal ones are called different at any look; how often two whose scores differ by exactly the "
+        "margin are called equal at any look; how often a true difference of 1 point is found; and after how many "
+        "seeds, on average, such a study ends. Promised where looks are declared, and where a study may be read at "
+        f"any time: at most {READING_PROMISE:.0%} of either error. Where looks are not declared, each is tested as "
+        "if it were the only one. *Seeds 1 points*: scores vary over seeds by a whole point. *No noise of texts*: "
+        "nothing else adds to the noise, and repeated looks do most harm.",
+        "",
+        "| read | falsely different | falsely equal | found | seeds |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, one in readings.items():
+        errors = [
+            _error(name, one[f"{what} at any look"], one["studies"]) for what in ("different", "called equal")
+        ]
+        found = f"{100 * one['found at any look']:.1f} | {one['seeds on average']:.1f}"
+        lines.append(f"| {name} | {' | '.join(errors)} | {found} |")
+    return lines
+
+
+def _error(name: str, share: float, studies: float) -> str:
+    error = math.sqrt(max(share * (1 - share), 1 / studies) / studies)
+    declared = not name.startswith("not declared")
+    text = f"{100 * share:.1f}"
+    return f"**{text}**" if declared and share > READING_PROMISE + _LUCK * error else text
 
 
 def _rule(what: str, value: float | None) -> str:

@@ -59,6 +59,19 @@ class Study:
         covariance = found @ found.T / n**2
         return cls(scores.reshape(shape), covariance, labels, predictions, effects, population.classes)
 
+    def first(self, seeds: int) -> Study:
+        """Return the study as it was when it had so many seeds."""
+        count, total = self.scores.shape
+        covariance = self.covariance.reshape(count, total, count, total)[:, :seeds, :, :seeds]
+        return Study(
+            self.scores[:, :seeds],
+            covariance.reshape(count * seeds, count * seeds),
+            self.labels,
+            self.predictions[:, :seeds],
+            self.effects[:, :seeds],
+            self.classes,
+        )
+
     @property
     def means(self) -> np.ndarray:
         """Mean score of each strategy."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from tunebench.analysis.tuning import ALIKE, NEAR
-from tunebench.benchmarks.populations import COMMITTED
-from tunebench.stats.tails import tails_of
+from tunebench.benchmarks.drawn import Study
+from tunebench.benchmarks.populations import COMMITTED, make_population
+from tunebench.stats import Anytime, Looks, at_look, holm, nominal_tail
+from tunebench.stats.tails import mean_quantile, tails_of
 
 #: True scores of the rates of a list, in points below the best.
 RATES = (0.0, 0.3, 1.0, 3.0)
@@ -73,20 +77,86 @@ def two_tuned(studies: int, *, seeds: int = 3) -> dict[str, Any]:
     }
 
 
-def looks(studies: int, *, planned: tuple[int, ...] = (3, 5, 8)) -> dict[str, Any]:
-    """Test two equal strategies once, or again after more seeds whenever they are not found to differ.
+@dataclass(frozen=True)
+class Reading:
+    """When two strategies are compared.
+
+    Attributes:
+        seeds: At each look.
+        design: What was declared; None where each look is tested as if it were the only one.
+        seed_points: Standard deviation over seeds of one strategy's score in points; by default that of the
+            committed studies.
+        texts: Whether test texts add to the noise; without them, seeds are all of it, and looks correlate least.
+    """
+
+    seeds: tuple[int, ...]
+    design: Looks | Anytime | None = None
+    seed_points: float = 100 * COMMITTED.seed_sd
+    texts: bool = True
+
+
+def read_often(reading: Reading, studies: int, *, difference: float = 1.0, margin: float = 2.0) -> dict[str, Any]:
+    """Compare two strategies at every look until there is an answer.
 
     Args:
-        studies: How many.
-        planned: Seeds at each look.
+        reading: When.
+        studies: How many comparisons of each kind.
+        difference: True difference, in points, that is to be found.
+        margin: Within it two strategies count as equal, in points.
     """
-    rng = np.random.default_rng(3)
-    sd, texts = 100 * COMMITTED.seed_sd * np.sqrt(2 * (1 - COMMITTED.alike)), _texts(TEST, COMMITTED.other)
-    scores = sd * rng.standard_normal((studies, planned[-1])) + texts * rng.standard_normal((studies, 1))
-    found = np.array([_p_values(scores[:, :seeds], texts) <= 0.05 for seeds in planned])
+    rng = np.random.default_rng(4)
+    equal, _ = _read(reading, studies, rng, 0.0, margin)
+    _, apart = _read(reading, studies, rng, margin, margin)
+    found, _ = _read(reading, studies, rng, difference, margin)
+    first = np.where(found.any(0), np.array(reading.seeds)[found.argmax(0)], reading.seeds[-1])
     return {
-        **{f"different after {seeds} seeds": float(one.mean()) for seeds, one in zip(planned, found, strict=True)},
-        "different at any look": float(found.any(0).mean()),
+        "different at any look": float(equal.any(0).mean()),
+        "called equal at any look": float(apart.any(0).mean()),
+        "found at any look": float(found.any(0).mean()),
+        "seeds on average": float(first.mean()),
+        "studies": studies,
+    }
+
+
+def _read(
+    reading: Reading, studies: int, rng: np.random.Generator, gap: float, margin: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where two strategies so far apart are called different, and where equal, by look and study."""
+    sd = reading.seed_points * np.sqrt(2 * (1 - COMMITTED.alike))
+    texts = _texts(TEST, COMMITTED.other) if reading.texts else 0.0
+    scores = gap + sd * rng.standard_normal((studies, reading.seeds[-1]))
+    scores += texts * rng.standard_normal((studies, 1))
+    different, equal = [], []
+    for seeds in reading.seeds:
+        mean, variances, df = _summed(scores[:, :seeds], texts)
+        look = None if reading.design is None else reading.design.at(seeds)
+        error = np.sqrt(variances.sum(-1))
+        two, one = (error * mean_quantile(variances, df, nominal_tail(look, tail)) for tail in (0.025, 0.05))
+        different.append(np.abs(mean) > two)
+        equal.append(np.abs(mean) + one < margin)
+    return np.array(different), np.array(equal)
+
+
+def six_strategies(studies: int) -> dict[str, Any]:
+    """Compare six equal strategies two by two at declared looks, by the table of pairs.
+
+    Args:
+        studies: A tenth of them is drawn, as all predictions are.
+    """
+    rng, design = np.random.default_rng(5), Looks((5, 10))
+    population = make_population([0.0] * 6, seed_points=1.0)
+    pairs = list(combinations(range(6), 2))
+    different, outside = [], []
+    for _ in range(max(2, studies // 10)):
+        study = Study.draw(population, design.seeds[-1], TEST, rng)
+        at = {seeds: study.first(seeds).differences(pairs) for seeds in design.seeds}
+        seen = [[at_look(one, design.at(seeds)) for one in found] for seeds, found in at.items()]
+        different.append(any(any(holm([one.p_value for one in found]).rejected) for found in seen))
+        first_pair = [found[0].interval for found in seen]
+        outside.append(any(not one.low <= 0 <= one.high for one in first_pair))
+    return {
+        "any pair different at any look": float(np.mean(different)),
+        "one pair's interval wrong at any look": float(np.mean(outside)),
     }
 
 
@@ -102,11 +172,16 @@ def _choices(rng: np.random.Generator, studies: int, seeds: int) -> tuple[np.nda
 
 def _p_values(scores: np.ndarray, texts: float) -> np.ndarray:
     """Return p of the mean of each row, whose columns are seeds, by the rule of the table of pairs."""
+    mean, variances, df = _summed(scores, texts)
+    return 2 * tails_of(variances, df, np.abs(mean) / np.sqrt(variances.sum(1)))
+
+
+def _summed(scores: np.ndarray, texts: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean of each row, the parts of its variance, and their degrees of freedom."""
     seeds = scores.shape[1]
     between = scores.var(axis=1, ddof=1) / seeds
     variances = np.stack([between, np.full_like(between, texts**2)], -1)
-    df = np.broadcast_to([seeds - 1.0, TEST - 1.0], variances.shape)
-    return 2 * tails_of(variances, df, np.abs(scores.mean(1)) / np.sqrt(variances.sum(1)))
+    return scores.mean(1), variances, np.broadcast_to([seeds - 1.0, TEST - 1.0], variances.shape)
 
 
 #: What is simulated, by name.
@@ -114,5 +189,27 @@ RULES: dict[str, Callable[[int], dict[str, Any]]] = {
     "choice of a rate, one seed": lambda studies: chosen_rate(studies, seeds=1),
     "choice of a rate, three seeds": lambda studies: chosen_rate(studies, seeds=3),
     "two equal strategies, each tuned once": two_tuned,
-    "looks after 3, 5 and 8 seeds": looks,
+    "six equal strategies, looks after 5 and 10 seeds, seeds 1 points": six_strategies,
+}
+_ONE_BY_ONE, _FROM_THREE = tuple(range(2, 11)), tuple(range(3, 11))
+_NOISES: dict[str, dict[str, Any]] = {
+    "": {},
+    "; seeds 1 points": {"seed_points": 1.0},
+    "; seeds 1 points, no noise of texts": {"seed_points": 1.0, "texts": False},
+}
+#: When a study may be read, by name.
+READINGS: dict[str, Reading] = {
+    f"{name}{noise}": replace(reading, **changes)
+    for name, reading in {
+        "once, after 10 seeds": Reading((10,)),
+        "not declared, after 3, 5 and 8 seeds": Reading((3, 5, 8)),
+        "not declared, after every seed from 2 to 10": Reading(_ONE_BY_ONE),
+        "looks after 5 and 10 seeds, O'Brien-Fleming": Reading((5, 10), Looks((5, 10))),
+        "looks after 5 and 10 seeds, Pocock": Reading((5, 10), Looks((5, 10), "pocock")),
+        "looks after 3, 5 and 8 seeds, O'Brien-Fleming": Reading((3, 5, 8), Looks((3, 5, 8))),
+        "looks after every seed from 3 to 10, Pocock": Reading(_FROM_THREE, Looks(_FROM_THREE, "pocock")),
+        "any time, up to 10 seeds": Reading(_ONE_BY_ONE, Anytime()),
+        "any time, up to 50 seeds": Reading(tuple(range(2, 51)), Anytime()),
+    }.items()
+    for noise, changes in _NOISES.items()
 }

@@ -19,7 +19,10 @@ from tunebench.errors import TunebenchError
 from tunebench.cli import choose  # noqa: F401
 from tunebench.cli import study  # noqa: F401
 from tunebench.cli import results  # noqa: F401
+from tunebench.cli import compare  # noqa: F401
+from tunebench.cli import leaderboard  # noqa: F401
 from tunebench.cli import labels  # noqa: F401
+from tunebench.cli import test_part  # noqa: F401
 from tunebench.cli import watch  # noqa: F401
 from tunebench.cli import importing  # noqa: F401
 from tunebench.cli import data  # noqa: F401

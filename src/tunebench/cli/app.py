@@ -18,9 +18,13 @@ data_app = typer.Typer(no_args_is_help=True, help="Check a data set before train
 app.add_typer(data_app, name="data")
 
 StudyArgument = Annotated[
-    str, typer.Argument(help="The name of a preset, a YAML file, or the folder of a study.", metavar="STUDY")
+    str,
+    typer.Argument(
+        help="The name of a preset, a YAML file, or the folder of a study or of a suite.", metavar="STUDY"
+    ),
 ]
 FolderArgument = Annotated[Path, typer.Argument(help="The folder of a study.", metavar="DIR")]
+AnyFolderArgument = Annotated[Path, typer.Argument(help="The folder of a study or of a suite.", metavar="DIR")]
 TokenOption = Annotated[
     str | None,
     typer.Option(
@@ -34,6 +38,13 @@ AllowedHostOption = Annotated[
     typer.Option(help="Host name that requests may have, without a port; may be repeated.", metavar="NAME"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def is_suite(folder: Path) -> bool:
+    """Tell whether a folder holds a suite."""
+    from tunebench.store.suite_folder import SuiteStore
+
+    return SuiteStore(folder).there
 
 
 def check_device(device: str) -> None:

@@ -6,7 +6,6 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
@@ -14,7 +13,9 @@ from rich.table import Table as RichTable
 from tunebench.cli.streams import is_terminal
 
 if TYPE_CHECKING:
-    from tunebench.analysis.comparison import Comparison
+    from collections.abc import Iterable
+
+    from tunebench.report.tables.render import ReportTable
 
 out = Console(highlight=False, soft_wrap=not is_terminal())
 err = Console(stderr=True, highlight=False)
@@ -30,15 +31,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def print_tables(comparison: Comparison, *, names: list[str] | None, style: str) -> None:
-    """Print tables of a comparison as text, Markdown or CSV."""
-    from tunebench.analysis.analysis import analyse
-    from tunebench.report.tables import make_tables
+def print_tables(tables: Iterable[ReportTable], *, style: str) -> None:
+    """Print tables as text, Markdown, CSV or LaTeX."""
     from tunebench.report.tables.render import RENDERERS, to_rich
 
-    if style not in RENDERERS:
-        raise typer.BadParameter(f"{style!r}: allowed are {', '.join(RENDERERS)}", param_hint="--format")
-    for table in make_tables(analyse(comparison), names):
+    for table in tables:
         if style == "text" and is_terminal():
             out.print(to_rich(table), "")
         else:

@@ -27,7 +27,7 @@ def data_audit(
 ) -> None:
     """Show what was read of a data set. Count its classes, lengths, truncated texts and duplicates."""
     from tunebench.api import audit_source
-    from tunebench.data.audit import describe_numbers
+    from tunebench.data.audit import describe_labels, describe_numbers
     from tunebench.study.yaml_file import load_data_config
 
     config = load_data_config(source, text_column=text_column, label_column=label_column, overrides=set_ or [])
@@ -38,12 +38,10 @@ def data_audit(
     for line in found.reading:
         out.print(line, markup=False)
     for name, split in found.splits.items():
-        balance = ", ".join(f"{label} {n:,} ({split.share[label]:.1%})" for label, n in split.per_class.items())
-        if split.numbers:
-            balance = describe_numbers(split.numbers)
+        balance = describe_numbers(split.numbers) if split.numbers else describe_labels(split)
         out.print(f"{name}: {split.examples:,} {'pairs' if split.sides else 'texts'}; {balance}", markup=False)
         if split.labels_per_text is not None:
-            counts = "; ".join(f"{number}: {texts:,} texts" for number, texts in split.labels_per_text.items())
+            counts = ", ".join(f"{number} in {texts:,}" for number, texts in split.labels_per_text.items())
             out.print(f"  labels per text: {counts}")
         sides = [(f"characters of {column!r}", lengths) for column, lengths in split.sides.items()]
         for unit, lengths in [*(sides or [("characters", split.characters)]), ("tokens", split.tokens)]:

@@ -34,12 +34,14 @@ def import_(
     """Import runs of other Trainer scripts as a study. Unknown settings stay null."""
     from tunebench.analysis.analysis import analyse
     from tunebench.api import import_runs
+    from tunebench.report.tables import make_tables
 
     comparison = import_runs(folders, folder=out_dir, settings=set_ or [], tell=tell)
     if json_:
         print_json(comparison.rows())
         return
-    print_tables(comparison, names=["scores", "time", "score_per_million"], style="text")
-    for line in analyse(comparison).warnings:
+    analysis = analyse(comparison)
+    print_tables(make_tables(analysis, ["scores", "time", "score_per_million"]), style="text")
+    for line in analysis.warnings:
         out.print(f"note: {line}", markup=False)
     out.print(f"{len(comparison.cells)} runs imported; next: {command('report', out_dir)}", markup=False)

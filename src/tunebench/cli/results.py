@@ -5,26 +5,48 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunebench.cli.app import FolderArgument, JsonOption, app
+from tunebench.cli.app import AnyFolderArgument, JsonOption, app, is_suite
 from tunebench.cli.console import out, print_json, print_rows, print_tables
+
+if TYPE_CHECKING:
+    from tunebench.analysis.comparison import Comparison
+
+#: Columns of results that people read.
+_KEYS = ("strategy", "train_size", "learning_rate", "seed", "status", "metric", "score")
+
+
+def _read(folder: Path, *, metric: str | None = None) -> Comparison:
+    """Load a study's cells; that results were read before it had all its seeds is written down."""
+    from tunebench.analysis.load import load_comparison
+    from tunebench.execution.looks import note_reading
+
+    comparison = load_comparison(folder, metric=metric)
+    note_reading(comparison, folder)
+    return comparison
 
 
 @app.command(epilog="Example: tunebench results out/quickstart --csv > results.csv")
 def results(
-    folder: FolderArgument,
+    folder: AnyFolderArgument,
     json_: JsonOption = False,
     csv_: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Print one row for each run, with everything that was measured."""
-    from tunebench.analysis.load import load_comparison
     from tunebench.report.tables.render import csv_cell
 
-    comparison = load_comparison(folder)
-    rows = comparison.rows()
+    keys: tuple[str, ...]
+    if is_suite(folder):
+        from tunebench.analysis.load_suite import suite_rows
+
+        rows, keys = suite_rows(folder), ("data_set", *_KEYS)
+    else:
+        comparison = _read(folder)
+        rows, keys = comparison.rows(), (*_KEYS, comparison.task.always_shown[-1], "test_loss")
     if json_:
         print_json(rows)
     elif csv_:
@@ -36,35 +58,34 @@ def results(
             {k: json.dumps(v) if isinstance(v, dict) else csv_cell(v) for k, v in row.items()} for row in rows
         )
     else:
-        keys = (
-            "strategy",
-            "train_size",
-            "learning_rate",
-            "seed",
-            "status",
-            "metric",
-            "score",
-            comparison.task.always_shown[-1],
-            "test_loss",
-        )
         print_rows([{k: row[k] for k in (*keys, "train_seconds", "trainable_params")} for row in rows])
 
 
 @app.command(epilog="Example: tunebench tables out/quickstart --format markdown scores time")
 def tables(
-    folder: FolderArgument,
+    folder: AnyFolderArgument,
     names: Annotated[list[str] | None, typer.Argument(help="Names of tables; default all.")] = None,
     format_: Annotated[str, typer.Option("--format", help="text, markdown, csv or latex.")] = "text",
 ) -> None:
-    """Print the tables of a study."""
-    from tunebench.analysis.load import load_comparison
+    """Print the tables of a study, or those of a suite over its data sets."""
+    from tunebench.analysis.analysis import analyse
+    from tunebench.report.tables import make_tables
+    from tunebench.report.tables.render import RENDERERS
 
-    print_tables(load_comparison(folder), names=names, style=format_)
+    if format_ not in RENDERERS:
+        raise typer.BadParameter(f"{format_!r}: allowed are {', '.join(RENDERERS)}", param_hint="--format")
+    if is_suite(folder):
+        from tunebench.analysis.load_suite import load_suite_analysis
+        from tunebench.report.suite.tables import suite_tables
+
+        print_tables(suite_tables(load_suite_analysis(folder), names), style=format_)
+    else:
+        print_tables(make_tables(analyse(_read(folder)), names), style=format_)
 
 
 @app.command(epilog="Example: tunebench recommend out/quickstart --prefer size --margin 1 --metric mcc")
 def recommend(
-    folder: FolderArgument,
+    folder: AnyFolderArgument,
     prefer: Annotated[
         str, typer.Option(help="What to prefer: score, cost (training time) or size (stored weights).")
     ] = "score",
@@ -78,17 +99,27 @@ def recommend(
         str | None, typer.Option(help="Metric to decide by; default the metric of the study.")
     ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Training size to decide at; default the largest with the most strategies.")
+        int | None,
+        typer.Option(
+            help="Training size to decide at; default the largest with the most strategies (of a suite: data sets)."
+        ),
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Recommend a strategy, with the reasons, the doubts, and what would change the answer."""
+    """Recommend a strategy, with the reasons, the doubts, and what would change the answer.
+
+    Of a suite, the answer is over its data sets.
+    """
+    if is_suite(folder):
+        from tunebench.cli.suite import recommend_over_data
+
+        recommend_over_data(folder, prefer=prefer, margin=margin, metric=metric, size=size, json_=json_)
+        return
     from tunebench.analysis.analysis import analyse
-    from tunebench.analysis.load import load_comparison
     from tunebench.analysis.recommend import recommend as decide
     from tunebench.report.words import recommendation_text
 
-    analysis = analyse(load_comparison(folder, metric=metric))
+    analysis = analyse(_read(folder, metric=metric))
     found = decide(analysis, prefer=prefer, margin=margin, size=size)  # type: ignore[arg-type]
     if json_:
         print_json(found.to_dict())
@@ -98,15 +129,21 @@ def recommend(
 
 @app.command(epilog="Example: tunebench report out/quickstart")
 def report(
-    folder: FolderArgument,
+    folder: AnyFolderArgument,
     run_figures: Annotated[
         bool | None,
         typer.Option(help="Also draw the figures of single runs; default if there are at most 24 runs."),
     ] = None,
 ) -> None:
-    """Write report.html, report.md, the tables (text, Markdown, CSV, LaTeX) and the figures of a study again."""
-    from tunebench.api import write_report
+    """Write report.html, report.md, the tables (text, Markdown, CSV, LaTeX) and the figures of a study again.
 
+    Of a suite, also those of the studies of its data sets.
+    """
+    from tunebench.api import write_report, write_suite_report
+
+    if is_suite(folder):
+        out.print(f"Report: {write_suite_report(folder, studies=True, run_figures=run_figures)}", markup=False)
+        return
     out.print(f"Report: {write_report(folder, run_figures=run_figures)}", markup=False)
 
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunebench.cli.app import FolderArgument, JsonOption, StudyArgument, app, check_device
+from tunebench.cli.app import AnyFolderArgument, FolderArgument, JsonOption, StudyArgument, app, check_device
 from tunebench.cli.console import err, out, print_json, print_rows, tell
+from tunebench.cli.plans import print_looks, print_plan, print_search
 from tunebench.errors import ConfigError, StoreError
-from tunebench.formatting import command, duration
+from tunebench.formatting import command
 
 if TYPE_CHECKING:
     from tunebench.study.config import StudyConfig
+    from tunebench.study.suite import Suite
 
 
 @app.command(
     epilog="Example: tunebench run quickstart --set epochs=2 --out out/quick --budget 30m; "
-    "tunebench run out/quick resumes it"
+    "tunebench run out/quick resumes it; tunebench run suite.yaml --dry-run"
 )
 def run(
     study: StudyArgument,
@@ -74,18 +77,23 @@ def run(
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Run a study, or resume it: complete runs are skipped, the others continue from their last checkpoint."""
+    """Run a study, or resume it: complete runs are skipped, the others continue from their last checkpoint.
+
+    A file whose data is a list is a suite: the same study on each data set, and an answer over all of them.
+    """
     from tunebench.analysis.analysis import analyse
     from tunebench.api import dry_run_rows, run_study
     from tunebench.execution.display import make_display
     from tunebench.formatting import parse_duration, parse_size
     from tunebench.machine.settings import Execution
     from tunebench.report.words import closing_lines
-    from tunebench.study.yaml_file import load_study
+    from tunebench.study.suite import Suite, check_suite, is_suite
+    from tunebench.study.yaml_file import check_study, read_study
 
     changes = [name for name, value in (("--model", model), ("--data", data), ("--set", set_)) if value]
     begun = _begun_study(study, changes, out_dir)
-    config = begun or load_study(study, overrides=set_ or [], model=model, data=data)
+    raw = {} if begun else read_study(study, overrides=set_ or [], model=model, data=data)
+    config = begun or (check_suite(raw) if is_suite(raw) else check_study(raw))
     check_device(device)
     if executor not in (None, "serial", "processes", "ray"):
         raise typer.BadParameter(f"{executor!r}: allowed are serial, processes, ray", param_hint="--executor")
@@ -103,16 +111,28 @@ def run(
     )
     seconds = None if budget is None else parse_duration(budget)
     folder = Path(study) if begun else out_dir or Path("out") / config.name
+    if isinstance(config, Suite):
+        from tunebench.cli.suite import run_suite_command
+
+        run_suite_command(
+            config,
+            folder,
+            dry_run=dry_run,
+            json_=json_,
+            unlock_test=unlock_test,
+            execution=execution,
+            budget_seconds=seconds,
+            measure=measure,
+        )
+        return
     if dry_run:
         rows = dry_run_rows(
             config, execution=execution, folder=folder, budget_seconds=seconds, measure=measure, tell=tell
         )
-        _print_plan(rows, as_json=json_)
-        if config.search.method == "halving" and not json_:
-            then = f"Then {len(config.draws) - 1} more at each chosen setting."
-            if config.folds:
-                then = "Then the other folds and seeds, and the runs on all texts, at what it chooses."
-            out.print(f"At most: the search stops runs early. {then}")
+        print_plan(rows, as_json=json_)
+        if not json_:
+            print_looks(rows, config)
+            print_search(config)
         return
     display = make_display(budget=seconds, silent=json_)
     result = run_study(
@@ -138,22 +158,27 @@ def run(
         raise typer.Exit(1)
 
 
-def _begun_study(study: str, changes: list[str], out_dir: Path | None) -> StudyConfig | None:
-    """Return the study inside a folder that is given in a study's place; None where none is."""
+def _begun_study(study: str, changes: list[str], out_dir: Path | None) -> StudyConfig | Suite | None:
+    """Return the study or suite inside a folder that is given in a study's place; None where none is."""
     from tunebench.store.imported import ImportedStudy
     from tunebench.store.study_folder import StudyStore
+    from tunebench.store.suite_folder import SuiteStore
+    from tunebench.study.suite import load_suite
     from tunebench.study.yaml_file import presets
 
-    store = StudyStore(Path(study))
-    if study in presets() or not store.plan_file.exists():
+    store, suite = StudyStore(Path(study)), SuiteStore(Path(study))
+    if study in presets() or not (store.plan_file.exists() or suite.there):
         return None
     given = [*changes, *(["--out"] if out_dir is not None else [])]
+    file = suite.suite_file if suite.there else store.study_file
     if given:
         raise ConfigError(
             "A folder goes on with the study inside it, as it is.",
             value=" ".join(given),
-            fix=f"{command('run', study)}; or give {store.study_file} with these options",
+            fix=f"{command('run', study)}; or give {file} with these options",
         )
+    if suite.there:
+        return load_suite(str(suite.suite_file))
     found = store.study()
     if isinstance(found, ImportedStudy):
         raise StoreError("The folder holds imported runs; nothing can be trained in it.", value=study)
@@ -161,17 +186,22 @@ def _begun_study(study: str, changes: list[str], out_dir: Path | None) -> StudyC
 
 
 @app.command(epilog="Example: tunebench status out/quickstart --json")
-def status(folder: FolderArgument, json_: JsonOption = False) -> None:
-    """Show the state of every run of a study."""
+def status(folder: AnyFolderArgument, json_: JsonOption = False) -> None:
+    """Show the state of every run of a study, or of every data set of a suite."""
     from tunebench.store.study_folder import StudyStore
+    from tunebench.store.suite_folder import SuiteStore, suite_status
 
-    cells = StudyStore.open(folder).cells()
-    rows = [{"run_id": c.spec.run_id, "status": c.status, "error": c.reason} for c in cells]
+    suite = SuiteStore(folder)
+    if suite.there:
+        rows = suite_status(suite)
+    else:
+        cells = StudyStore.open(folder).cells()
+        rows = [{"run_id": c.spec.run_id, "status": c.status, "error": c.reason} for c in cells]
     if json_:
         print_json(rows)
         return
     print_rows(rows)
-    counts = {s: sum(c.status == s for c in cells) for s in dict.fromkeys(c.status for c in cells)}
+    counts = Counter(row["status"] for row in rows)
     out.print(", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items()))
 
 
@@ -198,42 +228,4 @@ def discard_weights(
     if found.unscored:
         out.print(
             f"Kept: those of {len(found.unscored)} runs that were not scored on test (--all deletes them, too)."
-        )
-
-
-def _print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    if as_json:
-        print_json(rows)
-        return
-    tuned = dict.fromkeys(name for row in rows for name in row["settings"])
-    folded = any(row["fold"] is not None for row in rows)
-    cut = any(row["truncation"] != "head" for row in rows)
-    shown = [
-        {
-            "strategy": row["strategy"],
-            "size": row["train_size"],
-            "rate": None if row["learning_rate"] is None else f"{row['learning_rate']:g}",
-            **{name: None if name not in row["settings"] else f"{row['settings'][name]:g}" for name in tuned},
-            "seed": str(row["seed"]),
-            **({"fold": str(row["fold"])} if folded else {}),
-            **({"truncation": row["truncation"]} if cut else {}),
-            "steps": row["steps"],
-            "trainable": row["trainable_params"],
-            "time": duration(row["seconds"]),
-            "memory": f"{row['memory_bytes'] / 1e9:.1f} GB",
-            "disk": f"{row['disk_bytes'] / 1e6:.0f} MB",
-            "plan": "left out" if row["left_out"] else "run",
-        }
-        for row in rows
-    ]
-    print_rows(shown)
-    kept = [row for row in rows if not row["left_out"]]
-    total = sum(row["seconds"] for row in kept)
-    how = "measured here" if rows and rows[0]["measured"] else "estimated from the arithmetic"
-    out.print(f"{len(kept)} of {len(rows)} runs, about {duration(total)} ({how})")
-    prefixed = [row for row in kept if row["prefix_layers"] is not None]
-    if prefixed:
-        size = sum(row["prefix_bytes"] for row in prefixed) / 1e6
-        out.print(
-            f"{len(prefixed)} runs cache frozen layers on disk: about {size:.0f} MB until the study is complete"
         )

@@ -24,6 +24,8 @@ NEAR_CONSTANT = 0.95
 FEW_EXAMPLES = 10
 #: Truncation of a smaller share is not worth a warning.
 _MUCH_TRUNCATION = 0.1
+#: More labels than this are not counted one by one on a line.
+_MOST_LABELS = 30
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,16 @@ def _warnings(splits: Mapping[str, SplitAudit], max_length: int | None) -> list[
         )
     absent = absent_classes(splits["test"].per_class) if "test" in splits else None
     return lines if absent is None else [*lines, f"test: {absent}"]
+
+
+def describe_labels(split: SplitAudit) -> str:
+    """Write how many texts have each label, on a line; of many labels the least and the most."""
+    said = {label: f"{label} {n:,} ({split.share[label]:.1%})" for label, n in split.per_class.items()}
+    if len(said) <= _MOST_LABELS:
+        return ", ".join(said.values())
+    by_count = sorted(split.per_class, key=lambda label: split.per_class[label])
+    least, most = (", ".join(said[label] for label in part) for part in (by_count[:3], by_count[:-4:-1]))
+    return f"{len(said)} labels; most texts: {most}; fewest: {least}; all of them: --json"
 
 
 def other_lengths(first: str, others: Mapping[str, Mapping[str, TokenRows]], max_length: int) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from tunebench.data.inputs import Inputs
 from tunebench.data.labels import LONGEST_LABEL
+from tunebench.data.numbers import as_number
 from tunebench.data.part_names import part_named
 from tunebench.data.reading import PassedOver, named_rows
 from tunebench.data.table import Table
@@ -196,10 +197,24 @@ def unused_columns(
             why += f"; --set data.split_column={shlex.quote(name)} puts each row into its part"
         found.append(PassedOver(f"column {name!r}", why))
         rest.remove(name)
+    for name in [name for name in rest if name in train.columns]:
+        usual = name.lower() in LABEL_NAMES
+        if usual or _has_fractions(train.values(name)):
+            what = "reads this one instead" if usual else "predicts its numbers instead"
+            why = f"{columns.label!r} is the label; --set data.label_column={shlex.quote(name)} {what}"
+            found.append(PassedOver(f"column {name!r}", why))
+            rest.remove(name)
     if rest:
         what = f"column {rest[0]!r}" if len(rest) == 1 else f"{len(rest)} columns: {listed(map(repr, rest))}"
         found.append(PassedOver(what, "neither texts nor labels"))
     return found
+
+
+def _has_fractions(values: Sequence[Any]) -> bool:
+    """Tell whether the first values are all numbers, some of them with a fraction."""
+    numbers = [as_number(value) for value in values[:_GUESSED_FROM]]
+    whole = [number is not None and (number.is_integer() or not math.isfinite(number)) for number in numbers]
+    return None not in numbers and not all(whole)
 
 
 def _guess(table: Table) -> tuple[str, str] | None:

@@ -52,6 +52,7 @@ class Parts:
         left_out: Into the training split: rows that hold a text or are of a group of another part, and have no
             place in that part. They neither train nor select nor test.
         validation_from: Where ``validation`` points.
+        sealed: As ``test``: texts of the test part that are kept for the final confirmation.
     """
 
     train: np.ndarray
@@ -60,6 +61,7 @@ class Parts:
     test_from: Literal["train", "test"]
     left_out: np.ndarray = field(default_factory=_nothing)
     validation_from: Literal["train", "validation"] = "train"
+    sealed: np.ndarray = field(default_factory=_nothing)
 
     @property
     def test_held_out(self) -> bool:

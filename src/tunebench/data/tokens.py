@@ -304,7 +304,8 @@ def _read(folder: Path, texts: int) -> TokenizedTexts | None:
         offsets = np.load(folder / "offsets.npy", allow_pickle=False)
         ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
         expected = (folder / "sha256").read_text()
-    except (OSError, ValueError, EOFError):
+    except Exception:
+        # NumPy's reader of a damaged header raises errors without a common base, Python's tokenizer's among them.
         return None
     sound = offsets.shape == (texts + 1,) and offsets.dtype == np.int64 and ids.dtype == np.int32
     return TokenizedTexts(ids, offsets) if sound and _checksum(ids, offsets) == expected else None

@@ -13,6 +13,7 @@ from tunebench.execution.begun import begun_ids, begun_precision
 from tunebench.execution.budget import Chosen, Trial, choose, equal_compute, order, reserved, stage
 from tunebench.execution.checks import available, check_disk, check_processes, check_runs, disk_need
 from tunebench.execution.estimates import estimate_plan
+from tunebench.execution.looks import check_declared
 from tunebench.execution.resolve import Request, Resolved, resolve, silent
 from tunebench.execution.step_remarks import fold_remarks, step_remarks
 from tunebench.machine import devices
@@ -79,6 +80,7 @@ def plan_runs(
     spent_seconds: float = 0.0,
     chosen: Chosen | None = None,
     survivors: Collection[Trial] = (),
+    seeds: int | None = None,
 ) -> Plan:
     """Estimate every cell, order the cells, and leave out what the budget does not reach.
 
@@ -88,14 +90,15 @@ def plan_runs(
         spent_seconds: What is gone of the budget already, on runs that are complete by now.
         chosen: Settings that are chosen so far; None before anything ran.
         survivors: What halving did not stop in the first fold of a cross-validation.
+        seeds: Plan so many of the seeds, up to a look of the study; all of them by default.
 
     Raises:
-        StoreError: The folder holds something else, or another study.
+        StoreError: The folder holds something else, another study, or one that declared other looks.
         PlanError: The disk is too small.
         TunebenchError: A run is refused.
     """
     study, dataset, folder = resolved.study, resolved.dataset, request.folder
-    specs = _specs(resolved, request)
+    specs = [spec for spec in _specs(resolved, request) if spec.seed in study.seeds[:seeds]]
     raise_all(check_runs(specs, resolved.architectures))
     every, specs = specs, stage(study, specs, chosen or {}, survivors)
     later = reserved(study, every, specs)
@@ -104,6 +107,7 @@ def plan_runs(
     if folder is not None:
         # Before anything is measured: a folder that cannot be used is no reason to wait.
         store = StudyStore.check(folder, specs)
+        check_declared(study, folder)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
     estimates = estimate_plan(
         [*specs, *later],

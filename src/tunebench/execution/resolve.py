@@ -45,6 +45,7 @@ class Request:
         tell: Told what there is to say of data, models and plan.
         doing: Told what is being done.
         known: What was read and measured so far; a later plan reads and measures only what is not there.
+        fit: Changes the study once the number of its training examples is known.
     """
 
     execution: Execution
@@ -54,6 +55,7 @@ class Request:
     tell: Callable[[str], None] = silent
     doing: Callable[[str], None] = silent
     known: Known = field(default_factory=Known)
+    fit: Callable[[StudyConfig, int], StudyConfig] = lambda study, most: study
 
 
 class ResolvedModel(NamedTuple):
@@ -127,6 +129,7 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
         study = _with_metric(study, dataset.task, tell)
         splits = split_ref(dataset, validates=study.validates)
         most, scored = available(study, dataset, splits)
+        study = request.fit(study, most)
         for line in part_remarks(study, dataset, splits, most=most, test_size=scored):
             tell(line)
         for line in recipe_remarks(study):

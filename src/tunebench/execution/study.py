@@ -10,13 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.data.reference import Copies
 from tunebench.errors import StoreError
+from tunebench.execution.looks import decided_at, note_added_seeds, note_reading, stages_left
 from tunebench.execution.runner import Summary
 from tunebench.files import set_aside, write_json
 from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.test_texts import TextsFile, text_hashes
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 
@@ -79,10 +83,14 @@ def run_with(
     folder, execution, tell = request.folder, request.execution, request.tell
     assert folder is not None
     resolved = resolve(study, request)
-    plan, study = plan_runs(resolved, request), resolved.study
+    study = resolved.study
+    stages = stages_left(study, resolved.begun)
+    plan = plan_runs(resolved, request, seeds=stages[0])
     executor.prepare(plan.dataset, _open(plan), plan.estimates)
+    note_added_seeds(study, folder)
     store = StudyStore.create(folder, study, _planned(plan))
     _audit(store, plan, request.doing)
+    _hash_texts(store, plan)
     display.outline(_outline(plan, store))
     trackers = stack.enter_context(
         track_study(execution.trackers, study, store=store, display=display, tell=display.message)
@@ -94,18 +102,28 @@ def run_with(
     began = time.monotonic()
     display.stage("training the candidates")
     if study.search.method == "halving":
-        summary, plan, job = _search(resolved, request, plan, job, executor)
+        summary, plan, job = _search(resolved, request, plan, job, executor, seeds=stages[0])
         display.outline(_outline(plan, job.store))
-    # What folds choose is trained behind them.
-    _run_open([spec for spec in _open(plan) if not spec.fold_runs], job, executor, summary)
-    if study.folds and not summary.interrupted:
-        plan, job = _plan_again(resolved, request, job, executor, began=began)
-        display.outline(_outline(plan, job.store))
-        _run_open([spec for spec in _open(plan) if spec.fold_runs], job, executor, summary)
+    for seeds in stages:
+        if seeds != stages[0]:
+            plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=seeds)
+            display.outline(_outline(plan, job.store))
+        # What folds choose is trained behind them.
+        _run_open([spec for spec in _open(plan) if not spec.fold_runs], job, executor, summary)
+        if study.folds and not summary.interrupted:
+            plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=seeds)
+            display.outline(_outline(plan, job.store))
+            _run_open([spec for spec in _open(plan) if spec.fold_runs], job, executor, summary)
+        if not summary.interrupted:
+            display.stage("scoring on the test part")
+            score_selected(job.store, dataset=plan.dataset, execution=execution, unlock=unlock_test, tell=tell)
+        comparison = load_comparison(folder)
+        read_once = comparison.design is None
+        if summary.interrupted or read_once or decided_at(comparison, seeds, stages, folder, display.message):
+            break
+        display.stage("training the candidates")
     if not summary.interrupted:
-        display.stage("scoring on the test part")
-        score_selected(job.store, dataset=plan.dataset, execution=execution, unlock=unlock_test, tell=tell)
-    comparison = load_comparison(folder)
+        note_reading(comparison, folder)
     if not any(cell.status in ("pending", "running") for cell in comparison.cells):
         shutil.rmtree(store.prefixes, ignore_errors=True)
     display.stage("writing the report")
@@ -115,9 +133,9 @@ def run_with(
 
 
 def _search(
-    resolved: Resolved, request: Request, plan: Plan, job: Job, executor: Executor
+    resolved: Resolved, request: Request, plan: Plan, job: Job, executor: Executor, *, seeds: int
 ) -> tuple[Summary, Plan, Job]:
-    """Run every rate with the first seed, and plan the other seeds at the chosen ones.
+    """Run every rate with the first seed, and plan the other seeds at the chosen ones, up to so many.
 
     Of a cross-validation the search stops rates in the first fold; those that it does not stop run in all folds.
     """
@@ -134,12 +152,14 @@ def _search(
     request = replace(request, measure=request.measure and (len(study.draws) > 1 or study.folds > 0))
     if study.folds:
         going_on = survivors(job.store)
-        plan, job = _plan_again(resolved, request, job, executor, began=began, chosen={}, going_on=going_on)
+        plan, job = _plan_again(
+            resolved, request, job, executor, began=began, seeds=seeds, chosen={}, going_on=going_on
+        )
         folds = [spec for spec in _open(plan) if spec.fold and spec.draw == study.draws[0]]
         _run_open(folds, job, executor, summary)
         if summary.interrupted:
             return summary, plan, job
-    plan, job = _plan_again(resolved, request, job, executor, began=began)
+    plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=seeds)
     return summary, plan, job
 
 
@@ -150,17 +170,18 @@ def _plan_again(
     executor: Executor,
     *,
     began: float,
+    seeds: int,
     chosen: Chosen | None = None,
     going_on: Collection[Trial] = (),
 ) -> tuple[Plan, Job]:
-    """Plan what follows the runs so far: by default the runs at the settings that they choose."""
+    """Plan what follows the runs so far, up to so many seeds: by default at the settings that they choose."""
     from tunebench.execution.plan import plan_runs
     from tunebench.execution.search import chosen_settings
 
     assert request.folder is not None
     found = chosen_settings(job.store) if chosen is None else chosen
     spent = time.monotonic() - began
-    plan = plan_runs(resolved, request, spent_seconds=spent, chosen=found, survivors=going_on)
+    plan = plan_runs(resolved, request, spent_seconds=spent, chosen=found, survivors=going_on, seeds=seeds)
     plan = replace(plan, runs=tuple(_unless_a_fold_lacks(run, job.store) for run in plan.runs))
     executor.prepare(plan.dataset, _open(plan), plan.estimates)
     store = StudyStore.create(request.folder, resolved.study, _planned(plan))
@@ -226,6 +247,19 @@ def _audit(store: StudyStore, plan: Plan, tell: Callable[[str], None]) -> None:
         together=study.copies,
     )
     write_json(store.audit_file, found.to_dict())
+
+
+def _hash_texts(store: StudyStore, plan: Plan) -> None:
+    """Write hashes of the test texts, the sealed ones included, unless that was done."""
+    from tunebench.training.parts import run_parts, split_of_test
+
+    file = TextsFile(store.folder)
+    if file.path.exists():
+        return
+    parts = run_parts(plan.runs[0].spec, plan.dataset)
+    rows = np.concatenate([parts.test, parts.sealed])
+    texts = split_of_test(plan.dataset, parts).texts
+    file.write(rows, text_hashes(texts[row] for row in rows))
 
 
 def _audited(store: StudyStore, tell: Callable[[str], None]) -> bool:

@@ -13,6 +13,7 @@ from tunebench.importing.folder import NothingHereError, read_folder
 from tunebench.importing.stated import parse_setting, read_stated
 from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedStudy, is_imported
+from tunebench.store.record import RunRecord
 from tunebench.store.study_folder import StudyStore
 
 __all__ = ["import_folders"]
@@ -70,9 +71,20 @@ def import_folders(
     )
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", out.resolve().name).lstrip("_.-")[:64] or "imported"
     # Before anything is written: runs that do not belong together are refused here.
-    comparison = Comparison.from_cells([Cell(r.spec, r.status, r) for r, _ in runs], name=name)
-    StudyStore.create_imported(out, ImportedStudy(name=name), runs)
+    metric = _metric([record for record, _ in runs])
+    comparison = Comparison.from_cells([Cell(r.spec, r.status, r) for r, _ in runs], name=name, metric=metric)
+    StudyStore.create_imported(out, ImportedStudy(name=name, metric=metric), runs)
     return comparison
+
+
+def _metric(records: Sequence[RunRecord]) -> str:
+    """Return the metric to compare runs by: the task's default, else the first that is known of all of them."""
+    task = records[0].task
+    known = [name for name in task.built_in if all(r.scores and r.scores[name] is not None for r in records)]
+    anywhere = any(r.scores and r.scores[task.default_metric] is not None for r in records)
+    if anywhere or not known:
+        return task.default_metric
+    return next((name for name in task.always_shown if name in known), known[0])
 
 
 def _check_places(folders: Sequence[Path], out: Path) -> None:

@@ -14,9 +14,11 @@ from tunebench.importing.files import sha256_of
 from tunebench.importing.folder import Contents
 from tunebench.importing.log import times, train_size
 from tunebench.importing.names import label_names
+from tunebench.importing.predictions import settle_arrays
 from tunebench.importing.recipe import settle_batch_size, settle_learning_rate, settle_recipe
 from tunebench.importing.scores import Scored, score_run
 from tunebench.importing.stated import Stated
+from tunebench.importing.tasks import settle_task
 from tunebench.importing.values import Values
 from tunebench.store.imported import DETAILS, ImportedData, ImportedModel, ImportedRun, Provenance
 from tunebench.store.record import Cost, Environment, Examples, Parameters, RunRecord, Selected, Timing
@@ -42,8 +44,10 @@ def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[st
         ConfigError: A statement contradicts the folder.
     """
     values = Values(stated.given, str(contents.path))
-    names, named = label_names(contents, values)
-    scored = score_run(contents, names=names, stated=stated)
+    task = settle_task(contents, values)
+    names, named = label_names(contents, values, task)
+    settle_arrays(contents, task)
+    scored = score_run(contents, task=task, names=names, stated=stated)
     if not names and scored.classes:
         names = tuple(str(i) for i in range(scored.classes))
     settle_recipe(contents, values)
@@ -67,6 +71,7 @@ def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[st
         data=ImportedData(
             source=values.settle("data"), label_names=names, named=named, test_labels=_fingerprint(contents.labels)
         ),
+        task=task.name,
         **{name: values.known.get(name, values.stated.get(name)) for name in DETAILS},
     )
     timing, remarks = _timing(contents, scored)
@@ -105,7 +110,8 @@ def _label(contents: Contents, stated: Stated) -> str:
 def _fingerprint(labels: np.ndarray | None) -> str | None:
     if labels is None:
         return None
-    return hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").tobytes()).hexdigest()
+    stored = "<i8" if np.issubdtype(labels.dtype, np.integer) else "<f8"
+    return hashlib.sha256(np.ascontiguousarray(labels, dtype=stored).tobytes()).hexdigest()
 
 
 def _strategy(contents: Contents, values: Values) -> tuple[str | None, dict[str, Any]]:
@@ -181,8 +187,10 @@ def _parameters(contents: Contents, values: Values, kind: str | None) -> Paramet
 
 def _examples(spec: ImportedRun, contents: Contents, scored: Scored) -> Examples:
     counts: list[int] = []
+    numbers: dict[str, float] = {}
     if contents.labels is not None and scored.classes:
-        counts = np.bincount(contents.labels, minlength=scored.classes).tolist()
+        counts = scored.task.counts(contents.labels, scored.classes)
+        numbers = scored.task.summary(contents.labels)
     return Examples(
         train=spec.train_size,
         validation=None,
@@ -191,6 +199,7 @@ def _examples(spec: ImportedRun, contents: Contents, scored: Scored) -> Examples
         validation_per_class=[],
         test_per_class=counts,
         test_held_out=False,
+        numbers={"test": numbers} if numbers else {},
     )
 
 
@@ -198,7 +207,7 @@ def _selected(spec: ImportedRun, scored: Scored) -> Selected | None:
     if scored.step is None:
         return None
     by = spec.selection or "not known"
-    return Selected(by=by, step=scored.step, epoch=scored.epoch, score=scored.selection_f1)
+    return Selected(by=by, step=scored.step, epoch=scored.epoch, score=scored.selection_score)
 
 
 def _timing(contents: Contents, scored: Scored) -> tuple[Timing | None, list[str]]:

@@ -63,8 +63,10 @@ class Contents:
         config: ``config.json`` of the model.
         adapter: ``adapter_config.json``.
         counts: Values a tensor of the trained weights holds; ``weights_from`` names their file.
-        labels: True classes, shape ``(n,)``.
-        predictions: Predicted classes, shape ``(n,)``.
+        arrays: Arrays of predictions by what their name says they are, each with its place.
+        labels: True classes or numbers, shape ``(n,)``; of several labels a text 0 and 1, shape ``(n, labels)``.
+            This and what follows is None until the task is known (:mod:`~tunebench.importing.predictions`).
+        predictions: The same as predicted.
         logits: Shape ``(n, classes)``, if they are logits and not probabilities.
         probabilities: Shape ``(n, classes)``.
         sidecar: The user's ``tunebench.yaml``, as text.
@@ -90,6 +92,7 @@ class Contents:
     counts: dict[str, int] = field(default_factory=dict)
     weights_from: str = ""
     weight_bytes: int | None = None
+    arrays: dict[str, tuple[np.ndarray, str]] = field(default_factory=dict)
     labels: np.ndarray | None = None
     predictions: np.ndarray | None = None
     logits: np.ndarray | None = None
@@ -101,6 +104,11 @@ class Contents:
 
     def __post_init__(self) -> None:
         self.notes = Notes(self.path)
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether there are labels, and something that was predicted."""
+        return "labels" in self.arrays and len(self.arrays) > 1
 
     def number(self, raw: dict[str, Any], key: str, path: Path, *, whole: bool = False) -> Any:
         """Return a number of an object that was read; see :func:`~tunebench.importing.files.number`."""
@@ -156,7 +164,7 @@ def read_folder(path: Path) -> Contents:
             found.sidecar, found.sidecar_path = found.take(file).read_text(encoding="utf-8-sig"), file
         except (UnicodeDecodeError, OSError) as error:
             raise StoreError("The file is not text in UTF-8.", value=f"{file}: {error}") from None
-    if found.log is None and not found.metrics and found.labels is None:
+    if found.log is None and not found.metrics and not found.has_predictions:
         noted = "".join(f"\n           {sentence}" for sentence in found.notes.sentences)
         raise NothingHereError(
             f"This folder holds no files of a Trainer script: {path}{noted}",
@@ -280,83 +288,7 @@ def _read_arrays(found: Contents, paths: Sequence[Path]) -> None:
                         fix="keep one of them in the folder",
                     )
                 arrays[kind] = (stored[name], where)
-    # A PredictionOutput of the Trainer calls its logits predictions.
-    if "predictions" in arrays and arrays["predictions"][0].ndim == 2 and "logits" not in arrays:
-        arrays["logits"] = arrays.pop("predictions")
-    if "labels" not in arrays or len(arrays) < 2:
-        return
-    found.arrays_from = arrays["labels"][1].removeprefix(f"{found.path}/")
-    labels = found.labels = _classes(*arrays["labels"])
-    for kind in ("logits", "probabilities"):
-        if kind in arrays:
-            _set_scores(found, kind, *arrays[kind], count=len(labels))
-    if "predictions" in arrays:
-        found.predictions = _classes(*arrays["predictions"])
-        _same_length(found.predictions, labels, arrays["predictions"][1])
-    _check_classes(found)
-
-
-def _classes(values: np.ndarray, where: str) -> np.ndarray:
-    if values.ndim != 1 or not len(values) or not np.issubdtype(values.dtype, np.integer):
-        raise StoreError(
-            "Labels and predicted classes must be whole numbers, one per example.",
-            value=f"{where}: {values.dtype} of shape {values.shape}",
-        )
-    if values.min() < 0 or values.max() >= 100_000:
-        raise StoreError("A class is out of range.", value=f"{where}: {values.min()} to {values.max()}")
-    return values.astype(np.int64)
-
-
-def _same_length(values: np.ndarray, labels: np.ndarray, where: str) -> None:
-    if len(values) != len(labels):
-        raise StoreError(
-            "Labels and predictions differ in length.", value=f"{where}: {len(values)}, labels: {len(labels)}"
-        )
-
-
-def _set_scores(found: Contents, kind: str, values: np.ndarray, where: str, *, count: int) -> None:
-    if values.ndim != 2 or values.shape[1] < 2 or not np.issubdtype(values.dtype, np.floating):
-        raise StoreError(
-            "Logits must be floats of the shape (examples, classes).",
-            value=f"{where}: {values.dtype} of shape {values.shape}",
-        )
-    if len(values) != count:
-        raise StoreError(
-            "Labels and predictions differ in length.", value=f"{where}: {len(values)}, labels: {count}"
-        )
-    if not np.isfinite(values).all():
-        rows = int((~np.isfinite(values).all(1)).sum())
-        found.notes.add(f"{Path(where).name} was passed over: {rows} of {count} rows hold NaN or infinity.")
-        return
-    sums = values.astype(np.float64).sum(1)
-    # Some scripts save the softmax under the name of logits; a log loss of it would be another number.
-    if kind == "probabilities" or (values.min() >= 0 and values.max() <= 1 and np.allclose(sums, 1, atol=1e-3)):
-        found.probabilities = values.astype(np.float32)
-    else:
-        found.logits = values.astype(np.float32)
-
-
-def _check_classes(found: Contents) -> None:
-    labels = found.labels
-    assert labels is not None
-    for values in (found.logits, found.probabilities):
-        if values is None:
-            continue
-        highest = max(labels.max(), -1 if found.predictions is None else found.predictions.max())
-        if highest >= values.shape[1]:
-            raise StoreError(
-                "A label or prediction is not one of the classes.",
-                value=f"{found.path / found.arrays_from}: {highest}",
-                allowed=f"0 to {values.shape[1] - 1}, as many as the logits have columns",
-            )
-        said = values.argmax(1)
-        if found.predictions is not None and (said != found.predictions).any():
-            raise StoreError(
-                "The predicted classes differ from those of the logits.",
-                value=f"{found.path / found.arrays_from}: {int((said != found.predictions).sum())} differ",
-                fix="keep only those that belong to the scored weights",
-            )
-        found.predictions = said
+    found.arrays = arrays
 
 
 def _inside(folder: Path, path: Path) -> str:

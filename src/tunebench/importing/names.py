@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from tunebench.errors import ConfigError
 from tunebench.importing.folder import Contents
 from tunebench.importing.values import Values
+from tunebench.tasks.base import Task
+
+#: The name of predicted numbers that nothing names.
+NUMBER = "number"
 
 
-def label_names(contents: Contents, values: Values) -> tuple[tuple[str, ...], bool]:
+def label_names(contents: Contents, values: Values, task: Task) -> tuple[tuple[str, ...], bool]:
     """Return the names of the classes, or their numbers; and whether they are names.
+
+    A number to predict has one name.
 
     Args:
         contents: The folder.
         values: Holds what is stated, and records what is found.
+        task: What was learned.
 
     Raises:
         ConfigError: A statement contradicts the folder.
@@ -28,13 +36,26 @@ def label_names(contents: Contents, values: Values) -> tuple[tuple[str, ...], bo
         return tuple(values.settle("label_names", (list(found), contents.config_path.name))), True
     stated = values.settle("label_names")
     if stated is not None:
+        _check_number(stated, task)
         if found is not None and len(found) != len(stated):
             raise ConfigError(
                 "The number of stated class names is not the model's number of classes.",
                 value=f"{contents.config_path}: {len(found)} classes; stated: {', '.join(stated)}",
             )
         return tuple(stated), True
+    if not task.labelled:
+        return (NUMBER,), False
     return (tuple(str(i) for i in range(len(found))), False) if found is not None else ((), False)
+
+
+def _check_number(stated: Sequence[str], task: Task) -> None:
+    """Refuse more than one name of a number, and less than two of labels."""
+    if task.labelled == (len(stated) == 1):
+        raise ConfigError(
+            "label_names does not fit what is predicted.",
+            value=f"{', '.join(stated)}; {task.label}",
+            allowed="one name" if not task.labelled else "at least two names",
+        )
 
 
 def _configured(contents: Contents) -> tuple[str, ...] | None:

@@ -14,14 +14,14 @@ from tunebench.importing.folder import Contents
 from tunebench.importing.log import examples_processed
 from tunebench.importing.sets import PLAIN, SET, Sets, prefix_of, set_names, tell_apart, with_set
 from tunebench.importing.stated import Stated
+from tunebench.importing.tasks import VOCABULARIES, Vocabulary
+from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
-from tunebench.tasks.metrics import ALWAYS_SHOWN, DEFAULT_METRIC, METRICS
+from tunebench.tasks.metrics import Metric
 from tunebench.tasks.scores import Scores
 
-#: Names of metrics, without the split's prefix, that say which F1 they are.
-_MACRO = (DEFAULT_METRIC, "f1_macro", "macro-f1", "f1-macro")
-#: Metrics of which one must be there for a prefix to be that of an evaluation.
-_SCORES = ("accuracy", "f1", "loss", *_MACRO)
+#: Largest difference at which a metric of a file is that of the predictions: many scripts round.
+_ROUNDED = 5e-4
 
 
 @dataclass
@@ -29,22 +29,26 @@ class Scored:
     """Scores, and where they come from.
 
     Attributes:
+        task: What was learned.
         sets: The sets that were evaluated.
+        plain_f1: The metric that is called just ``f1``; None where that is not known.
         classes: How many classes there are; None if not known.
         step: Step of the scored weights, where an evaluation of the log gave the same scores.
-        selection_f1: Macro F1 at this step, of the set that is shown.
+        selection_score: The task's default metric at this step, of the set that is shown.
         selection: What chose the scored weights, with the reason; None and no reason where no score shows it.
         seconds: The scoring took.
         test_sizes: Numbers of scored examples, each with its source.
-        history: The log, its macro F1 under tunebench's name.
+        history: The log, its metrics under tunebench's names.
     """
 
+    task: Task = CLASSIFICATION
     sets: Sets = field(default_factory=Sets)
+    plain_f1: str | None = None
     scores: Scores | None = None
     classes: int | None = None
     step: int | None = None
     epoch: float | None = None
-    selection_f1: float | None = None
+    selection_score: float | None = None
     selection: tuple[str | None, str] = (None, "")
     seconds: float | None = None
     test_sizes: list[tuple[int | None, str]] = field(default_factory=list)
@@ -52,44 +56,48 @@ class Scored:
     remarks: list[str] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What scripts call the metrics of the task."""
+        return VOCABULARIES[self.task.name]
 
-def score_run(contents: Contents, *, names: tuple[str, ...], stated: Stated) -> Scored:
+    def values(self, logged: dict[str, Any], prefix: str = "") -> dict[str, float | None]:
+        """Return metrics by tunebench's names; see :meth:`~tunebench.importing.tasks.Vocabulary.values`."""
+        return self.vocabulary.values(logged, plain_f1=self.plain_f1, prefix=prefix)
+
+
+def score_run(contents: Contents, *, task: Task, names: tuple[str, ...], stated: Stated) -> Scored:
     """Collect the scores of a run.
 
     Args:
         contents: The folder.
+        task: What was learned.
         names: Class names, or numbers; empty where nothing tells how many classes there are.
-        stated: ``plain_f1`` says that a metric called ``f1`` is macro F1; ``test_set`` and ``validation_set``
-            say which set is which.
+        stated: ``plain_f1`` says which F1 a metric called ``f1`` is; ``test_set`` and ``validation_set`` say which
+            set is which.
 
     Raises:
         StoreError: Predictions that do not fit the classes, or whose number of classes is not known.
         ConfigError: A stated set was not evaluated.
     """
-    plain_f1: str | None = stated.plain_f1
-    scored = Scored(sets=_sets(contents, stated))
+    scored = Scored(task, sets=_sets(contents, stated))
+    if stated.plain_f1 is not None:
+        scored.plain_f1 = f"{stated.plain_f1}_f1"
     _from_predictions(contents, names, scored)
     values = scored.scores
-    entry = _final_metrics(contents, scored.sets)
-    if plain_f1 is None and values is not None and entry is not None and _is_macro(values, entry[0]):
-        plain_f1 = "macro"
-        scored.found["plain_f1"] = "the metric called f1 is the macro F1 of the predictions"
+    entry = _final_metrics(contents, scored)
+    if scored.plain_f1 is None and values is not None and entry is not None:
+        _tell_f1(values, entry[0], scored)
     if values is None and entry is not None:
-        _from_metrics(contents, entry, plain_f1, scored)
+        _from_metrics(contents, entry, scored)
     elif values is None:
-        _from_log(contents, plain_f1, scored)
+        _from_log(contents, scored)
     if entry is not None:
         _size_and_time(entry, scored)
-        if values is not None and (said := entry[0].get("accuracy")) is not None:
-            own = values["accuracy"]
-            assert own is not None
-            if not math.isclose(said, own, abs_tol=5e-4):
-                scored.remarks.append(
-                    f"Of {contents.path.resolve().name} the metrics and the predictions differ in accuracy "
-                    f"({said:.4f} and {own:.4f}); the predictions are used."
-                )
-    _scored_step(contents, plain_f1, scored)
-    _curves(contents, plain_f1, scored, scored.selection[0] or stated.selection)
+        if values is not None:
+            _compare(contents, values, entry[0], scored)
+    _scored_step(contents, scored)
+    _curves(contents, scored, scored.selection[0] or stated.selection)
     if said := _sets_in_words(scored):
         contents.notes.add(said)
     return scored
@@ -128,10 +136,12 @@ def _sets_in_words(scored: Scored) -> str:
 
 
 def _from_predictions(contents: Contents, names: tuple[str, ...], scored: Scored) -> None:
-    labels, predicted = contents.labels, contents.predictions
+    labels, predicted, task = contents.labels, contents.predictions, scored.task
     if labels is None or predicted is None:
         return
     wide = contents.logits if contents.logits is not None else contents.probabilities
+    if wide is None and not task.exclusive:
+        wide = predicted
     classes = len(names) if wide is None else wide.shape[1]
     where = contents.path / contents.arrays_from
     if not classes:
@@ -140,7 +150,7 @@ def _from_predictions(contents: Contents, names: tuple[str, ...], scored: Scored
             value=str(where),
             fix=f"state them: --set {contents.path.name}:label_names=[...] (or tunebench.yaml in the folder)",
         )
-    highest = int(max(labels.max(), predicted.max()))
+    highest = int(max(labels.max(), predicted.max())) if task.exclusive else 0
     if (names and len(names) != classes) or highest >= classes:
         raise StoreError(
             "A label or prediction is not one of the classes.",
@@ -149,93 +159,128 @@ def _from_predictions(contents: Contents, names: tuple[str, ...], scored: Scored
         )
     # Scores come from one place; where only classes are known, stand-ins for logits give what needs no more.
     logits = wide if wide is not None else np.eye(classes, dtype=np.float32)[predicted]
-    found = CLASSIFICATION.score(labels, logits, names or tuple(str(i) for i in range(classes)))
+    if contents.logits is None and not task.exclusive:
+        logits = np.where(predicted, 1, -1).astype(np.float32)
+    found = task.score(labels, logits, names or tuple(str(i) for i in range(classes)))
     if contents.logits is None:
-        known = {name: value for name, value in found.values.items() if METRICS[name].needs == "labels"}
+        known = {name: value for name, value in found.values.items() if task.metrics[name].needs == "labels"}
         found = found.model_copy(update={"values": dict.fromkeys(found.values) | known})
     scored.scores, scored.classes = found, classes
     scored.found["scores"] = contents.arrays_from
     scored.test_sizes.append((len(labels), contents.arrays_from))
 
 
-def _final_metrics(contents: Contents, sets: Sets) -> tuple[dict[str, Any], str] | None:
+def _final_metrics(contents: Contents, scored: Scored) -> tuple[dict[str, Any], str] | None:
     """Return the metrics of one split, without their prefix, and where they stand.
 
     The split that was kept for the end comes first. Of several sets only the test set's are the run's.
     """
+    sets, known = scored.sets, scored.vocabulary.all_names
     own = [prefix_of(sets.test, contents.metrics)] if sets.test else []
     others = [] if sets.several and PLAIN not in sets.names else ["eval_"]
     if sets.several and sets.test is None:
         others = []
     for prefix in ("test_", "predict_", *own, *others):
         names = [name for name in contents.metrics if name.startswith(prefix)]
-        if any(name.removeprefix(prefix) in _SCORES for name in names):
+        if any(name.removeprefix(prefix) in known for name in names):
             found = {name.removeprefix(prefix): contents.metrics[name] for name in names}
             return found, f"{contents.metrics_from[names[0]]}: {prefix}*"
-    bare = [name for name in contents.metrics if name in ("accuracy", "f1", *_MACRO)]
+    bare = [name for name in contents.metrics if name in known and name != "loss"]
     if not bare:
         return None
     return {name: contents.metrics[name] for name in bare}, contents.metrics_from[bare[0]]
 
 
-def _is_macro(values: Scores, metrics: dict[str, Any]) -> bool:
-    """Tell whether a metric called ``f1`` is macro F1: it equals that of the predictions, and no other average."""
+def _tell_f1(values: Scores, metrics: dict[str, Any], scored: Scored) -> None:
+    """Tell which F1 a metric called ``f1`` is: it equals that one of the predictions, and no other average."""
     said = metrics.get("f1")
-    macro = values[DEFAULT_METRIC]
-    if said is None or macro is None or not math.isclose(said, macro, abs_tol=1e-9):
-        return False
-    others = [values["accuracy"], *(one.f1 for one in values.per_class)]
-    return not any(other is not None and math.isclose(said, other, abs_tol=1e-9) for other in others)
+    if said is None:
+        return
+    metrics_of = scored.task.metrics
+    averages = {name: value for name, value in values.values.items() if metrics_of[name].needs == "labels"}
+    averages |= {f"F1 of {one.label}": one.f1 for one in values.per_class}
+    same = [name for name, own in averages.items() if own is not None and math.isclose(said, own, abs_tol=1e-9)]
+    if len(same) == 1 and same[0] in scored.vocabulary.plain_f1:
+        scored.plain_f1 = same[0]
+        label = metrics_of[same[0]].label
+        scored.found["plain_f1"] = f"the metric called f1 is the {label} of the predictions"
 
 
-def _macro(values: dict[str, Any], plain_f1: str | None, prefix: str = "") -> float | None:
-    names = (*_MACRO, "f1") if plain_f1 == "macro" else _MACRO
-    return next((values[prefix + name] for name in names if values.get(prefix + name) is not None), None)
+def _compare(contents: Contents, own: Scores, metrics: dict[str, Any], scored: Scored) -> None:
+    """Say where metrics differ from those of the predictions; a loss may be of another kind."""
+    for name, said in scored.values({key: value for key, value in metrics.items() if key != "loss"}).items():
+        value = own[name]
+        if said is None or value is None or math.isclose(said, value, rel_tol=_ROUNDED, abs_tol=_ROUNDED):
+            continue
+        scored.remarks.append(
+            f"Of {contents.path.resolve().name} the metrics and the predictions differ in "
+            f"{scored.task.metrics[name].label} ({said:.4f} and {value:.4f}); the predictions are used."
+        )
 
 
-def _curves(contents: Contents, plain_f1: str | None, scored: Scored, selection: str | None) -> None:
-    """Keep the log, and macro F1 at the scored step, of the set that chose, or else of the validation set."""
+def _curves(contents: Contents, scored: Scored, selection: str | None) -> None:
+    """Keep the log, and the score at the scored step, of the set that chose, or else of the validation set."""
     if contents.log is None:
         return
     shown = scored.sets.test if selection == "test" or scored.sets.validation is None else scored.sets.validation
-    scored.history = [_drawn(entry, shown, plain_f1) for entry in contents.log.entries]
+    scored.history = [_drawn(entry, shown, scored) for entry in contents.log.entries]
     at_step = [entry for entry in contents.log.during(shown) if entry["step"] == scored.step]
     if at_step:
-        scored.selection_f1 = _macro(at_step[-1], plain_f1, "eval_")
+        scored.selection_score = scored.values(at_step[-1], "eval_")[scored.task.default_metric]
 
 
-def _drawn(entry: dict[str, Any], shown: str | None, plain_f1: str | None) -> dict[str, Any]:
-    """Return an entry of the log; metrics of the set that is shown have names without it."""
+def _drawn(entry: dict[str, Any], shown: str | None, scored: Scored) -> dict[str, Any]:
+    """Return an entry of the log; metrics of the set that is shown have names without it, and tunebench's own."""
     if SET in entry and entry[SET] != shown:
         return with_set(entry)
     entry = {key: value for key, value in entry.items() if key != SET}
-    found = _macro(entry, plain_f1, "eval_")
-    return entry if found is None else entry | {f"eval_{DEFAULT_METRIC}": found}
+    found = scored.values(entry, "eval_")
+    del found[scored.task.loss]
+    return entry | {f"eval_{name}": value for name, value in found.items() if value is not None}
 
 
 def _scores(
-    values: dict[str, Any], plain_f1: str | None, contents: Contents, source: str, prefix: str = ""
+    values: dict[str, Any], scored: Scored, contents: Contents, source: str, prefix: str = ""
 ) -> Scores | None:
     """Return the scores among metrics; None where there is none of them."""
-    found = {
-        DEFAULT_METRIC: _macro(values, plain_f1, prefix),
-        "accuracy": values.get(f"{prefix}accuracy"),
-        "log_loss": values.get(f"{prefix}loss"),
-    }
-    for name in ALWAYS_SHOWN:
-        value = found[name]
-        if value is not None and not 0 <= value <= 1:
-            contents.notes.unusable(contents.path / source, name, value, "a share of 1 (is it percent?)")
+    found = scored.values(values, prefix)
+    _note_unclear(values, scored, contents, source, prefix)
+    for name, value in found.items():
+        if value is not None and (wanted := _out_of_bounds(scored.task.metrics[name], value)):
+            contents.notes.unusable(contents.path / source, name, value, wanted)
             found[name] = None
+    if scored.task.labelled is False and found["rmse"] is None and found["mse"] is not None:
+        found["rmse"] = math.sqrt(found["mse"])
+        scored.found["rmse"] = "the square root of the mean squared error"
     known = any(value is not None for value in found.values())
     return Scores(values=found, per_class=[], confusion=[]) if known else None
 
 
-def _from_metrics(
-    contents: Contents, entry: tuple[dict[str, Any], str], plain_f1: str | None, scored: Scored
-) -> None:
+def _note_unclear(values: dict[str, Any], scored: Scored, contents: Contents, source: str, prefix: str) -> None:
+    """Note metrics of several labels a text whose names do not say what they are."""
+    names = scored.vocabulary.unclear
+    if names and scored.plain_f1 is None:
+        names = ("f1", *names)
+    if unread := [name for name in names if values.get(prefix + name) is not None]:
+        contents.notes.add(
+            f"{source}: not read, since scripts mean several things by it: {', '.join(unread)}. Predictions in an "
+            f".npz file would tell{', and so would plain_f1: micro or macro' if 'f1' in unread else ''}."
+        )
+
+
+def _out_of_bounds(metric: Metric, value: float) -> str:
+    """Return what a metric should be; empty where the value may be one."""
+    low, high = metric.bounds
+    if (low is None or value >= low) and (high is None or value <= high):
+        return ""
+    if low is None or high is None:
+        return f"at least {low:g}" if high is None else f"at most {high:g}"
+    return "a share of 1 (is it percent?)" if low == 0 else f"from {low:g} to {high:g} (is it percent?)"
+
+
+def _from_metrics(contents: Contents, entry: tuple[dict[str, Any], str], scored: Scored) -> None:
     values, source = entry
-    scored.scores = _scores(values, plain_f1, contents, source)
+    scored.scores = _scores(values, scored, contents, source)
     if scored.scores is not None:
         scored.found["scores"] = source
 
@@ -248,7 +293,7 @@ def _best_step(contents: Contents) -> int | None:
     return best
 
 
-def _from_log(contents: Contents, plain_f1: str | None, scored: Scored) -> None:
+def _from_log(contents: Contents, scored: Scored) -> None:
     """Take the evaluation after training, or that of the best checkpoint, or the last one."""
     name = scored.sets.test
     if contents.log is None or name is None:
@@ -263,7 +308,7 @@ def _from_log(contents: Contents, plain_f1: str | None, scored: Scored) -> None:
         chosen, what = at_best[-1], "the evaluation of the best checkpoint"
     else:
         chosen, what = during[-1], "the last evaluation"
-    scored.scores = _scores(chosen, plain_f1, contents, contents.log_from, "eval_")
+    scored.scores = _scores(chosen, scored, contents, contents.log_from, "eval_")
     scored.test_sizes.append((examples_processed(chosen, "eval"), contents.log_from))
     if scored.scores is None:
         return
@@ -310,7 +355,7 @@ def _size_and_time(entry: tuple[dict[str, Any], str], scored: Scored) -> None:
         scored.test_sizes.append((examples_processed(timed, "eval"), source))
 
 
-def _scored_step(contents: Contents, plain_f1: str | None, scored: Scored) -> None:
+def _scored_step(contents: Contents, scored: Scored) -> None:
     """Find the evaluation during training that gave the very scores of the end.
 
     If one did, the split that was evaluated is the split that is scored. If training went on after it, the
@@ -336,12 +381,17 @@ def _scored_step(contents: Contents, plain_f1: str | None, scored: Scored) -> No
 
 def _matching(contents: Contents, scored: Scored) -> Iterator[dict[str, Any]]:
     assert contents.log is not None and scored.scores is not None
+    loss, told_by = scored.task.loss, scored.vocabulary.told_by
     for entry in contents.log.during(scored.sets.test):
-        pairs = [
-            (entry.get("eval_accuracy"), scored.scores["accuracy"], 1e-7),
-            (entry.get("eval_loss"), scored.scores["log_loss"], 1e-4),
-        ]
-        known = [(a, b, tolerance) for a, b, tolerance in pairs if a is not None and b is not None]
-        # An accuracy alone is often the same at two steps.
-        if len(known) == 2 and all(math.isclose(a, b, rel_tol=tolerance) for a, b, tolerance in known):
+        found = {name: (value, scored.scores[name]) for name, value in scored.values(entry, "eval_").items()}
+        found[loss] = entry.get("eval_loss"), scored.scores[loss]
+        pairs = {name: (a, b) for name, (a, b) in found.items() if a is not None and b is not None}
+        # An accuracy alone is often the same at two steps. Numbers that are sums over texts are rounded.
+        precise = 1e-7 if scored.task.labelled else 1e-5
+        tolerances = {loss: 1e-4} | {name: precise for name in told_by if name in pairs}
+        if (
+            loss in pairs
+            and len(tolerances) > 1
+            and all(math.isclose(*pairs[name], rel_tol=tolerance) for name, tolerance in tolerances.items())
+        ):
             yield entry

@@ -22,8 +22,9 @@ class Stated(Frozen):
     Attributes:
         strategy: What the run is called in tables.
         kind: A kind of strategy that tunebench knows, or a word for another one.
-        plain_f1: Says that a metric called just ``f1`` is macro F1.
-        label_names: Class names, in the order of their numbers.
+        task: What was learned of a text.
+        plain_f1: Says which F1 a metric called just ``f1`` is.
+        label_names: Class names, in the order of their numbers; of a number to predict, its name.
         test_set: Name of the evaluated set whose scores are the run's, where several were evaluated.
         validation_set: Name of the evaluated set that is the validation part.
     """
@@ -35,8 +36,9 @@ class Stated(Frozen):
     learning_rate: float | None = Field(default=None, gt=0, le=10)
     model: str | None = Field(default=None, min_length=1)
     data: str | None = Field(default=None, min_length=1)
-    label_names: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(default=None, min_length=2)
-    plain_f1: Literal["macro"] | None = None
+    label_names: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(default=None, min_length=1)
+    task: Literal["single_label", "multi_label", "regression"] | None = None
+    plain_f1: Literal["macro", "micro"] | None = None
     test_set: str | None = Field(default=None, min_length=1)
     validation_set: str | None = Field(default=None, min_length=1)
     trainable_params: int | None = Field(default=None, ge=0)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from tunebench.data.inputs import ONE_TEXT, Inputs
 from tunebench.errors import ModelError, StoreError
-from tunebench.files import local_path, read_foreign_json
+from tunebench.files import local_path, read_foreign_object
 from tunebench.formatting import command
 from tunebench.models.architectures import usable_positions
 from tunebench.models.bounds import check_bounds, check_patterns
@@ -211,7 +211,7 @@ def checked_base(expected: ModelRef) -> ModelRef:
 
 
 def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
-    config = read_foreign_json(folder / ADAPTER_CONFIG)
+    config = read_foreign_object(folder / ADAPTER_CONFIG)
     source = config.get("base_model_name_or_path")
     if not isinstance(source, str) or not source:
         raise ModelError(
@@ -227,15 +227,16 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         )
     stated = facts.get("base")
     if stated is not None:
-        base = checked_base(ModelRef.model_validate(stated))
+        base = checked_base(_stated_base(stated, folder))
     else:
-        base = _named_base(folder, source, config.get("revision"))
+        revision = config.get("revision")
+        base = _named_base(folder, source, revision if isinstance(revision, str) else None)
     base_folder = model_folder(base.source, base.revision)
     check_patterns(
         folder, (name for file in sorted(base_folder.glob("*.safetensors")) for name in tensor_shapes(file))
     )
-    base_config = read_foreign_json(base_folder / "config.json")
-    own = read_foreign_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    base_config = read_foreign_object(base_folder / "config.json")
+    own = read_foreign_object(folder / "config.json") if (folder / "config.json").exists() else {}
     task = _task((own or base_config).get("problem_type"), facts, folder)
     classes = _head_classes(tensor_shapes(folder / ADAPTER_WEIGHTS))
     names = _label_names(own) or _label_names(base_config)
@@ -249,13 +250,37 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         name=folder.name,
         format="adapter",
         label_names=_checked_names(names or ("LABEL_0", "LABEL_1"), task, folder),
-        max_length=_max_length(tokens, base_config, virtual_tokens=config.get("num_virtual_tokens") or 0),
+        max_length=_max_length(tokens, base_config, virtual_tokens=_virtual_tokens(config, folder)),
         truncation=truncation,
         head_share=head_share,
         base=base,
         task=task,
         temperature=_temperature(facts, folder),
         inputs=_inputs(facts, folder),
+    )
+
+
+def _stated_base(stated: Any, folder: Path) -> ModelRef:
+    """Return the base that an export of ours names."""
+    try:
+        return ModelRef.model_validate(stated)
+    except ValidationError:
+        raise ModelError(
+            "The export names a base that is none.",
+            value=f"{folder / EXPORT_FILE}: {stated}",
+            fix="use the version of tunebench that wrote it",
+        ) from None
+
+
+def _virtual_tokens(config: Mapping[str, Any], folder: Path) -> int:
+    """Return how many tokens an adapter puts before a text."""
+    count = config.get("num_virtual_tokens") or 0
+    if isinstance(count, int) and count >= 0:
+        return count
+    raise ModelError(
+        "The adapter's number of virtual tokens is none.",
+        value=f"{folder / ADAPTER_CONFIG}: num_virtual_tokens: {count}",
+        allowed="a whole number, 0 or more",
     )
 
 
@@ -281,7 +306,7 @@ def _head_classes(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
 def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Artifact:
     if not (folder / "config.json").exists():
         raise ModelError("There is no config.json, which holds the label names.", value=str(folder))
-    config = read_foreign_json(folder / "config.json")
+    config = read_foreign_object(folder / "config.json")
     task = _task(config.get("problem_type"), facts, folder)
     check_tokenizer_files(folder, str(folder))
     names = _label_names(config)
@@ -417,13 +442,12 @@ def _inputs(facts: Mapping[str, Any], folder: Path) -> Inputs | None:
 
 def _tokenizer_config(folder: Path) -> Mapping[str, Any]:
     file = folder / "tokenizer_config.json"
-    return read_foreign_json(file) if file.exists() else {}
+    return read_foreign_object(file) if file.exists() else {}
 
 
 def _export_facts(folder: Path) -> Mapping[str, Any]:
     file = folder / EXPORT_FILE
-    facts = read_foreign_json(file) if file.exists() else {}
-    return facts if isinstance(facts, dict) else {}
+    return read_foreign_object(file) if file.exists() else {}
 
 
 def _not_a_classifier(folder: Path, source: str) -> ModelError:

@@ -15,7 +15,7 @@ from tunebench.models.loading import load_tokenizer, model_folder, resolve_model
 from tunebench.training.embeddings.cache import EmbeddingCache
 from tunebench.training.embeddings.encoder import Embedder, load_encoder
 from tunebench.training.embeddings.pairs import features
-from tunebench.training.linear.logistic import fit_path
+from tunebench.training.linear.fit import fit_path
 
 #: Parts of the cross-validation, and the values of C among which its log loss decides.
 FOLDS = 5

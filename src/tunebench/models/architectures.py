@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tunebench.errors import ModelError
+from tunebench.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 #: Positions that RoBERTa's kind leaves unused: counting starts behind the padding id.
 _OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert"})
@@ -177,6 +178,25 @@ _FAMILIES = (
 ARCHITECTURES = {family.model_type: family for family in _FAMILIES}
 
 
+def load_configuration(folder: Path, **changes: Any) -> Any:
+    """Return the Transformers configuration of a folder.
+
+    Args:
+        folder: The folder.
+        changes: Keys to set.
+
+    Raises:
+        ModelError: It is missing or not sound.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes)
+    except Exception as error:
+        # Its checks of values have types of their own, and values it does not check fail in any way.
+        raise ModelError(f"The configuration cannot be loaded: {first_line(error)}", value=str(folder)) from None
+
+
 def architecture_of(config: Any) -> Architecture:
     """Return the module names for a loaded Transformers configuration.
 
@@ -197,8 +217,9 @@ def usable_positions(config: Mapping[str, Any]) -> int | None:
         return None  # DeBERTa's are relative then, and counted in buckets
     if not isinstance(positions, int) or positions <= 0:
         return None
-    unused = (config.get("pad_token_id") or 0) + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
-    return positions - unused
+    padding = config.get("pad_token_id")
+    unused = (padding if isinstance(padding, int) else 0) + 1
+    return positions - (unused if config.get("model_type") in _OFFSET_POSITIONS else 0)
 
 
 def unknown_architecture(model_type: str) -> ModelError:

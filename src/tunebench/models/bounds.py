@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebench.errors import ModelError, StoreError
-from tunebench.files import read_foreign_json
+from tunebench.files import read_foreign_object
 from tunebench.models.weights import tensor_shapes
 
 #: Most bytes of a file of text in a model's folder. The largest tokenizers of encoders have 17 MB.
@@ -224,10 +224,9 @@ def check_patterns(adapter: Path, names: Iterable[str]) -> None:
 def _read(path: Path) -> Mapping[str, Any]:
     """Return a JSON object; empty where there is none, which those who need it say."""
     try:
-        found = read_foreign_json(path, limit=TEXT_BYTES) if path.exists() else {}
+        return read_foreign_object(path, limit=TEXT_BYTES) if path.exists() else {}
     except StoreError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _numbers(value: Any, place: str = "") -> Iterator[tuple[str, int]]:

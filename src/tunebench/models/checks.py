@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunebench.errors import ModelError, StoreError
-from tunebench.files import read_foreign_json
+from tunebench.files import read_foreign_object
 from tunebench.formatting import command
 from tunebench.models.architectures import ARCHITECTURES, unknown_architecture
 from tunebench.models.weights import INDEX_FILE, SINGLE_FILE, few_of
@@ -40,9 +40,9 @@ def check_model_folder(folder: Path, source: str) -> None:
     """
     refuse_other_folders(folder, source)
     try:
-        config = read_foreign_json(folder / "config.json")
+        config = read_foreign_object(folder / "config.json")
         model_type, classes = config.get("model_type"), config.get("architectures")
-    except (StoreError, AttributeError):
+    except StoreError:
         raise ModelError(
             "The model has no readable config.json.",
             value=source,
@@ -64,8 +64,7 @@ def refuse_other_folders(folder: Path, source: str) -> None:
         ModelError: It says what the folder is, and what to name instead.
     """
     if (folder / ADAPTER_CONFIG).exists() and not _has_weights(folder):
-        config = read_foreign_json(folder / ADAPTER_CONFIG)
-        base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+        base = read_foreign_object(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
         raise ModelError(
             "This is a PEFT adapter for another model. A whole model is needed.",
             value=source,
@@ -102,8 +101,8 @@ def refuse_trainer_output(folder: Path, source: str) -> None:
 def _best_checkpoint(folder: Path) -> str | None:
     """Return the name of the checkpoint that a Trainer found best, as its last checkpoint says."""
     try:
-        best = read_foreign_json(folder / "trainer_state.json").get("best_model_checkpoint")
-    except (StoreError, AttributeError):
+        best = read_foreign_object(folder / "trainer_state.json").get("best_model_checkpoint")
+    except StoreError:
         return None
     # Where it was trained, which need not be this machine.
     return re.split(r"[/\\]", best)[-1] if isinstance(best, str) and best else None

@@ -57,11 +57,9 @@ def first_layers(folder: Path, layers: int, fingerprint: str) -> Path:
     kept = default_cache_dir() / "models" / f"{fingerprint}-{layers}"
     if kept.is_dir():
         return kept
-    from transformers import AutoConfig
+    from tunebench.models.architectures import architecture_of, load_configuration
 
-    from tunebench.models.architectures import architecture_of
-
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config = load_configuration(folder)
     architecture = architecture_of(config)
     if not 0 < layers < architecture.num_layers:
         raise ModelError(

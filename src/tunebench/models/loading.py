@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebench.errors import MissingExtraError, ModelError, StoreError, first_line
-from tunebench.files import local_path, read_foreign_json
-from tunebench.models.architectures import Architecture, architecture_of
+from tunebench.files import local_path, read_foreign_object
+from tunebench.models.architectures import Architecture, architecture_of, load_configuration
 from tunebench.models.bounds import Entry, check_bounds, entries_of
 from tunebench.models.checks import PICKLED_HEAD, check_model_folder, check_token_ids, check_tokenizer_files
 from tunebench.models.first_layers import TOKENIZER_FILES, first_layers, split_source
@@ -42,21 +42,7 @@ def load_architecture(folder: Path) -> Architecture:
     Raises:
         ModelError: If there is no configuration, or the family is not supported.
     """
-    return architecture_of(_configuration(folder))
-
-
-def _configuration(folder: Path, **changes: Any) -> Any:
-    """Return the Transformers configuration of a folder.
-
-    Raises:
-        ModelError: It is missing or not sound.
-    """
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"The configuration cannot be loaded: {first_line(error)}", value=str(folder)) from None
+    return architecture_of(load_configuration(folder))
 
 
 def model_folder(source: str, revision: str | None = None) -> Path:
@@ -166,8 +152,8 @@ def load_tokenizer(folder: Path, *, rows: int | None = None) -> PreTrainedTokeni
 
 def _configured_rows(folder: Path) -> int | None:
     try:
-        rows = read_foreign_json(folder / "config.json").get("vocab_size")
-    except (StoreError, AttributeError):
+        rows = read_foreign_object(folder / "config.json").get("vocab_size")
+    except StoreError:
         return None
     return rows if isinstance(rows, int) else None
 
@@ -177,7 +163,7 @@ def _has_segments(folder: Path) -> bool:
     if not (folder / "config.json").exists():
         return True
     try:
-        config = _configuration(folder)
+        config = load_configuration(folder)
     except ModelError:
         return True  # for whoever loads the model to say
     return bool((getattr(config, "type_vocab_size", None) or 0) > 1)
@@ -303,7 +289,7 @@ def _classifier_config(
             # With the number of outputs: Transformers checks one against the other.
             "problem_type": problem_type,
         }
-    config = _configuration(folder, **changes)
+    config = load_configuration(folder, **changes)
     if config.model_type == "modernbert":
         config.reference_compile = False
     return config
@@ -325,7 +311,6 @@ def _load(
         ModelError: Something outside the head is missing or has another shape.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
     options: dict[str, Any] = {"state_dict": tensors} if tensors is not None else {"use_safetensors": True}
@@ -345,7 +330,10 @@ def _load(
             output_loading_info=True,
             **options,
         )
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Values of a configuration that nothing checks fail anywhere in the library that builds the model.
         raise ModelError(f"The model cannot be loaded: {first_line(error)}", value=str(folder)) from None
     if "state_dict" in options:
         # As if it came from the folder, which is what PEFT writes down for an adapter's base.

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from tunebench.errors import ModelError
-from tunebench.files import read_foreign_json
+from tunebench.files import read_foreign_object
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.registry import task_of
 
@@ -112,8 +112,7 @@ def _files(folder: Path) -> tuple[Path, ...]:
             value=", ".join(sorted(path.name for path in folder.glob("*.safetensors"))) or str(folder),
             fix=f"rename the file to {SINGLE_FILE}",
         )
-    index = read_foreign_json(folder / INDEX_FILE)
-    shards = index.get("weight_map") if isinstance(index, dict) else None
+    shards = read_foreign_object(folder / INDEX_FILE).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         raise ModelError("The index of the weights names no files.", value=str(folder / INDEX_FILE))
     names = sorted({str(name) for name in shards.values()})

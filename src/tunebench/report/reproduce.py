@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
+from pydantic import ValidationError
 
 from tunebench.data.reference import DataConfig
 from tunebench.store.imported import is_imported
@@ -16,6 +17,8 @@ from tunebench.study.spec import without_effect
 from tunebench.tasks.classification import CLASSIFICATION
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tunebench.analysis.comparison import Comparison
     from tunebench.study.spec import RunSpec
 
@@ -47,7 +50,35 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
     heads = {spec.base_head for spec in specs} - {None}
     if len(heads) > 1:
         return None
-    strategies = {}
+    strategies = _strategies(comparison, specs)
+    draws = dict.fromkeys((spec.subset_seed, spec.seed) for spec in specs)
+    seeds = tuple(dict.fromkeys(seed for _, seed in draws))
+    paired = len(seeds) > 1 and all(subset == seed for subset, seed in draws)
+    if strategies is None:
+        return None
+    try:
+        return StudyConfig(
+            name=comparison.name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", comparison.name) else "study",
+            model=first.model.source,
+            model_revision=first.model.revision,
+            data=data,
+            strategies=strategies,
+            train_sizes=tuple(comparison.sizes),
+            seeds=seeds,
+            subset_seed="per_seed" if paired else tuple(dict.fromkeys(subset for subset, _ in draws)),
+            keep_head=heads == {"kept"},
+            validation_fraction=None if first.own_validation or first.folds else first.validation_fraction,
+            validation=Validation(folds=first.folds) if first.folds else None,
+            test_seed=None if first.test_draw == first.subset_seed else first.test_draw,
+            **common,
+        )
+    except ValidationError:
+        return None  # such as one strategy of several studies side by side
+
+
+def _strategies(comparison: Comparison, specs: Sequence[RunSpec]) -> dict[str, StrategyConfig] | None:
+    """Return the strategies of all cells by label; None where the cells of a label are no grid of one."""
+    found = {}
     for label in comparison.labels:
         own = [spec for spec in specs if spec.label == label]
         if any((spec.kind, spec.params) != (own[0].kind, own[0].params) for spec in own):
@@ -57,27 +88,10 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
         lists = {name: tuple(dict.fromkeys(getattr(spec, name) for spec in own)) for name in tuned}
         if len({spec.setting for spec in own}) < len(rates) * math.prod(map(len, lists.values())):
             return None  # some of the combinations were drawn
-        strategies[label] = StrategyConfig(
-            kind=own[0].kind, learning_rate=rates, params=own[0].params, axes=lists, **_own_model(own[0], first)
+        found[label] = StrategyConfig(
+            kind=own[0].kind, learning_rate=rates, params=own[0].params, axes=lists, **_own_model(own[0], specs[0])
         )
-    draws = dict.fromkeys((spec.subset_seed, spec.seed) for spec in specs)
-    seeds = tuple(dict.fromkeys(seed for _, seed in draws))
-    paired = len(seeds) > 1 and all(subset == seed for subset, seed in draws)
-    return StudyConfig(
-        name=comparison.name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", comparison.name) else "study",
-        model=first.model.source,
-        model_revision=first.model.revision,
-        data=data,
-        strategies=strategies,
-        train_sizes=tuple(comparison.sizes),
-        seeds=seeds,
-        subset_seed="per_seed" if paired else tuple(dict.fromkeys(subset for subset, _ in draws)),
-        keep_head=heads == {"kept"},
-        validation_fraction=None if first.own_validation or first.folds else first.validation_fraction,
-        validation=Validation(folds=first.folds) if first.folds else None,
-        test_seed=None if first.test_draw == first.subset_seed else first.test_draw,
-        **common,
-    )
+    return found
 
 
 def _own_model(spec: RunSpec, first: RunSpec) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from tunebench.report.tables import ReportTable, make_tables
 from tunebench.stats import Refusal
 from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported
-from tunebench.store.run_folder import RunFolder
 from tunebench.store.study_folder import StudyStore
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ class Source:
         """The usable stored predictions of the shown configurations, by run id, all of one test part."""
         found: dict[str, Predictions] = {}
         for cell in (cell for config in self.configs for cell in config.scored):
-            read = _read(cell, self.folder)
+            read = _read(cell)
             first = next(iter(found.values()), read)
             if read is not None and first is not None and _same_test_part(read, first):
                 found[cell.spec.run_id] = read
@@ -130,18 +129,15 @@ def _says(table: ReportTable) -> bool:
     return any(value not in (None, "complete") for value in values)
 
 
-def _read(cell: Cell, folder: Path) -> Predictions | None:
-    if cell.record is None:
-        return None
-    run = RunFolder(folder / "runs" / cell.spec.run_id)
-    if not run.has_predictions(cell.record):
+def _read(cell: Cell) -> Predictions | None:
+    if cell.predictions is None:
         return None
     try:
-        read = Predictions(**run.read_predictions(cell.record.files[run.predictions.name]))
+        read = Predictions(**cell.predictions())
     except StoreError:
         return None
     shape = (len(read.labels), len(cell.spec.data.label_names))
-    fits = read.logits.shape == shape and read.indices.shape == read.labels.shape and shape[0] > 1
+    fits = read.logits.shape == shape and read.indices.shape == shape[:1] and shape[0] > 1
     return read if fits and np.isfinite(read.logits).all() else None
 
 

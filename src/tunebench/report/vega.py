@@ -237,23 +237,33 @@ def loss(labels: Sequence[str], domain: tuple[float, float], *, unit: str) -> di
     )
 
 
-def reliability(labels: Sequence[str]) -> dict[str, Any]:
-    """Return accuracy by confidence in bins; a calibrated model's line is the diagonal."""
+def reliability(labels: Sequence[str], *, exclusive: bool) -> dict[str, Any]:
+    """Return accuracy by confidence in bins; a calibrated model's line is the diagonal.
+
+    Args:
+        labels: Strategies.
+        exclusive: Whether a text has one label; else each label of each text has a confidence.
+    """
+    sure, share, right = (
+        ("Mean confidence of the bin", "Share predicted correctly", "Correct")
+        if exclusive
+        else ("Mean probability of the bin", "Share that has the label", "Has the label")
+    )
     x = {
         "field": "x",
         "type": "quantitative",
-        "title": "Mean confidence of the bin",
+        "title": sure,
         "scale": {"zero": False, "domainMax": 1},
     }
     y = {
         "field": "y",
         "type": "quantitative",
-        "title": "Share predicted correctly",
+        "title": share,
         "scale": {"zero": False, "domainMax": 1},
     }
     said = [
-        *(_tip("series", "Strategy"), _tip("seed", "Seed"), _tip("count", "Examples", "quantitative", ",")),
-        *(_tip("x", "Confidence", "quantitative", ".3f"), _tip("y", "Correct", "quantitative", ".3f")),
+        *(_tip("series", "Strategy"), _tip("seed", "Seed"), _tip("count", "Decisions", "quantitative", ",")),
+        *(_tip("x", "Confidence", "quantitative", ".3f"), _tip("y", right, "quantitative", ".3f")),
         *(_tip("low", "Interval from", "quantitative", ".3f"), _tip("high", "to", "quantitative", ".3f")),
     ]
     detail = [{"field": "series"}, {"field": "seed"}, {"field": "kind"}]
@@ -303,7 +313,7 @@ def reliability(labels: Sequence[str]) -> dict[str, Any]:
                 tooltip=said,
             ),
         ],
-        "Share predicted correctly by confidence",
+        f"{share} by confidence",
         height=230,
     )
 

@@ -19,8 +19,10 @@ from tunebench.stats.intervals import (
 from tunebench.stats.joint_counts import RESAMPLES
 from tunebench.stats.learning_curve import LearningCurve, fit_learning_curve
 from tunebench.stats.measures import ACCURACY, MACRO_F1, Measure
+from tunebench.stats.meta_analysis import FEWEST_DATA_SETS, Heterogeneity, MetaMean, random_effects
 from tunebench.stats.moderation import FEWEST, moderated_pairs, moderated_scores
 from tunebench.stats.paired import (
+    at_look,
     crossed_bootstrap_difference,
     crossed_difference,
     delta_difference,
@@ -36,8 +38,10 @@ from tunebench.stats.power import (
     detectable_over_seeds,
     seeds_needed,
 )
+from tunebench.stats.ranks import MeanRanks, critical_difference, mean_ranks
 from tunebench.stats.reliability import Bin, Calibration, CalibrationError, calibration
 from tunebench.stats.results import Difference, Interval, Over, Pairing, Refusal
+from tunebench.stats.sequential import Anytime, DeclaredLook, Look, Looks, Spending, nominal_tail
 from tunebench.stats.tails import Parts
 from tunebench.stats.variance import (
     Component,
@@ -51,22 +55,30 @@ __all__ = [
     "ACCURACY",
     "EXTRAPOLATION",
     "FEWEST",
+    "FEWEST_DATA_SETS",
     "MACRO_F1",
     "RESAMPLES",
+    "Anytime",
     "Bin",
     "Calibration",
     "CalibrationError",
     "Component",
     "Crossing",
+    "DeclaredLook",
     "Detectable",
     "Difference",
     "Equivalence",
     "Front",
+    "Heterogeneity",
     "Holm",
     "Interval",
     "LearningCurve",
+    "Look",
+    "Looks",
     "McNemar",
+    "MeanRanks",
     "Measure",
+    "MetaMean",
     "Over",
     "Pairing",
     "Parts",
@@ -74,9 +86,12 @@ __all__ = [
     "SamplingVariance",
     "SeedsNeeded",
     "Size",
+    "Spending",
     "VarianceShares",
     "Verdict",
+    "at_look",
     "calibration",
+    "critical_difference",
     "crossed_bootstrap_difference",
     "crossed_bootstrap_interval",
     "crossed_difference",
@@ -93,10 +108,13 @@ __all__ = [
     "holm",
     "labels_needed",
     "mcnemar",
+    "mean_ranks",
     "moderated_pairs",
     "moderated_scores",
+    "nominal_tail",
     "on_front",
     "pareto_front",
+    "random_effects",
     "sampling_variance",
     "score_at",
     "score_draws",

@@ -10,6 +10,7 @@ import numpy as np
 
 from tunebench.stats.methods import percentile_ends, t_ends
 from tunebench.stats.results import Difference, Interval, Over, check_level, finite
+from tunebench.stats.sequential import overall_tail
 from tunebench.stats.tails import tail_of
 
 Verdict = Literal[
@@ -134,7 +135,7 @@ def equivalence(
 
     "No significant difference" is not "equal": equivalent means that the ``1 - 2 alpha`` interval lies
     strictly inside ``(-margin, margin)``. The interval is Student's where the difference has parts with degrees of
-    freedom, else that of its bootstrap draws.
+    freedom, else that of its bootstrap draws. At a look of a design, tests and interval are of the whole design.
 
     Args:
         difference: From any of the comparisons of :mod:`tunebench.stats.paired`.
@@ -167,7 +168,7 @@ def equivalence(
 
 def _ends(difference: Difference, level: float) -> tuple[float, float]:
     if difference.parts:
-        return t_ends(difference.estimate, difference.parts, level)
+        return t_ends(difference.estimate, difference.parts, level, difference.look)
     return percentile_ends(_draws(difference), level)
 
 
@@ -175,7 +176,8 @@ def _one_sided(difference: Difference, bound: float, side: Literal["above", "bel
     """Return p of "not on that side of the bound"."""
     sign = 1 if side == "above" else -1
     if difference.parts:
-        return tail_of(difference.parts, sign * (difference.estimate - bound) / difference.standard_error)
+        tail = tail_of(difference.parts, sign * (difference.estimate - bound) / difference.standard_error)
+        return overall_tail(difference.look, tail)
     draws = _draws(difference)
     return float((1 + (sign * (draws - bound) <= 0).sum()) / (len(draws) + 1))
 

@@ -31,6 +31,7 @@ from tunebench.stats.methods import (
     t_ends,
 )
 from tunebench.stats.results import Interval, Refusal, check_level, finite
+from tunebench.stats.sequential import REPEATED, Look
 from tunebench.stats.tails import Parts
 
 
@@ -142,6 +143,7 @@ def crossed_interval(
     metric: Measure = MACRO_F1,
     level: float = 0.95,
     between: Parts | None = None,
+    look: Look | None = None,
 ) -> Interval | Refusal:
     """Return a t interval of the mean score over seeds and test examples.
 
@@ -160,6 +162,8 @@ def crossed_interval(
         level: Confidence.
         between: Parts of the variance between seeds of one run's score, moderated by other configurations
             (:func:`~tunebench.stats.moderation.moderated_scores`); None takes these seeds' own.
+        look: The look of a design that is read more than once: the interval is then a repeated confidence
+            interval, whose level is that of all looks together.
 
     Returns:
         The interval, cut to the metric's bounds, or a refusal for a single seed.
@@ -173,7 +177,7 @@ def crossed_interval(
     if seeds < 2:
         return ONE_SEED
     covariance = score_covariance(cells, metric, contrast=np.full(seeds, 1 / seeds))
-    return crossed_interval_of(scores, covariance, cells.n, metric.bounds, level, between)
+    return crossed_interval_of(scores, covariance, cells.n, metric.bounds, level, between, look)
 
 
 def crossed_interval_of(
@@ -183,6 +187,7 @@ def crossed_interval_of(
     bounds: tuple[float | None, float | None] = (None, None),
     level: float = 0.95,
     between: Parts | None = None,
+    look: Look | None = None,
 ) -> Interval:
     """Return :func:`crossed_interval` of scores that are known with their covariance over test examples.
 
@@ -193,12 +198,14 @@ def crossed_interval_of(
         bounds: Range that the score cannot leave.
         level: Confidence.
         between: Moderated parts of the variance between seeds.
+        look: Of a design that is read more than once.
     """
     parts, shared = crossed_parts(scores, covariance, between=between)
     estimate, seeds = float(scores.mean()), len(scores)
-    low, high = t_ends(estimate, (*shrunk(parts, seeds), (shared, max(n - 1.0, 1.0))), level)
+    low, high = t_ends(estimate, (*shrunk(parts, seeds), (shared, max(n - 1.0, 1.0))), level, look)
     low, high = _cut(low, high, bounds)
     name = "t (crossed)" if between is None else "t (crossed, seed variance moderated)"
+    name += "" if look is None else REPEATED
     return Interval(estimate, low, high, level, name, "seeds and test examples", n, seeds)
 
 

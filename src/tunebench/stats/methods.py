@@ -8,6 +8,7 @@ import numpy as np
 import scipy
 
 from tunebench.stats.results import Refusal, check_level
+from tunebench.stats.sequential import Look, nominal_tail
 from tunebench.stats.tails import Parts, critical
 
 #: Share of what the examples do to each seed below which a variance between seeds cannot be. All of it would make
@@ -58,9 +59,13 @@ def bootstrap_p(draws: np.ndarray, *, null: float = 0.0) -> float:
     return min(1.0, 2 * (1 + tail) / (len(draws) + 1))
 
 
-def t_ends(estimate: float, parts: Parts, level: float) -> tuple[float, float]:
-    """Return ``estimate -+ t error``: the error from its parts, t by the rule of Cochran and Cox."""
-    reach = critical(parts, (1 - level) / 2) * float(np.sqrt(sum(variance for variance, _ in parts)))
+def t_ends(estimate: float, parts: Parts, level: float, look: Look | None = None) -> tuple[float, float]:
+    """Return ``estimate -+ t error``: the error from its parts, t by the rule of Cochran and Cox.
+
+    At a look, the level is that of the whole design.
+    """
+    error = float(np.sqrt(sum(variance for variance, _ in parts)))
+    reach = critical(parts, nominal_tail(look, (1 - level) / 2)) * error
     return estimate - reach, estimate + reach
 
 

@@ -3,7 +3,8 @@
 An interval over test examples answers "what if other reviews had been in the test split, the trained
 models staying as they are"; one over seeds "what if the training had been repeated, the test split
 staying as it is"; only one over both speaks of the strategy. None of them holds the draw of the
-training subset: see :mod:`tunebench.stats.variance`.
+training subset: see :mod:`tunebench.stats.variance`. One over data sets answers "what if other data sets like
+these had been taken".
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Literal
 
 import numpy as np
 
+from tunebench.stats.sequential import Look
 from tunebench.stats.tails import Parts
 
-Over = Literal["test examples", "seeds", "seeds and test examples"]
+Over = Literal["test examples", "seeds", "seeds and test examples", "data sets"]
 #: ``same seeds``: row i of one strategy and row i of the other come from the same seed.
 Pairing = Literal["same seeds", "different seeds"]
 
@@ -77,6 +79,8 @@ class Difference:
         parts: The independent estimates that ``standard_error ** 2`` is the sum of, with their degrees of freedom;
             empty for a bootstrap.
         moderated: How many configurations moderated the seed variance; 0 where it stands by itself.
+        look: The look of a design that is read more than once; interval and p value are then of the whole design.
+            None for a comparison that is read once.
         draws: Bootstrap draws of the difference; None for a t method.
     """
 
@@ -89,6 +93,7 @@ class Difference:
     example_variance: float | None = None
     parts: Parts = ()
     moderated: int = 0
+    look: Look | None = None
     draws: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property

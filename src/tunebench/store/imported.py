@@ -18,6 +18,7 @@ from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec, Setting
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import DEFAULT_METRIC
+from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -183,8 +184,8 @@ class ImportedRun(Frozen):
 
     @property
     def selects_by(self) -> str:
-        """The metric of the selection scores: macro F1 where none is told, since it was read."""
-        return self.metric or DEFAULT_METRIC
+        """The metric of the selection scores: the task's default where none is told, since that was read."""
+        return self.metric or TASKS[self.task].default_metric
 
     @property
     def setting(self) -> Setting:
@@ -261,6 +262,7 @@ class ImportedStudy(Frozen):
     reference: Literal["paper"] | None = None
     margin: float = Field(default=0.5, gt=0)
     pairs: tuple[tuple[str, str], ...] | None = None
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
 
 
 class Provenance(BaseModel):

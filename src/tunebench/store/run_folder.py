@@ -7,10 +7,8 @@ in progress.
 from __future__ import annotations
 
 import errno
-import os
 import re
 import shutil
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +18,7 @@ from tunebench.errors import StoreError
 from tunebench.files import (
     StoredFile,
     append_line,
-    of_bytes,
     read_json,
-    read_regular,
     set_aside,
     stored_file,
     sync,
@@ -30,13 +26,12 @@ from tunebench.files import (
 )
 from tunebench.store.best_files import BestFiles
 from tunebench.store.imported import AnyRun
+from tunebench.store.predictions import read_predictions, write_predictions
 from tunebench.store.record import READABLE, RunRecord, now
 from tunebench.store.rescore import check_scores
 from tunebench.store.seal import seal, unseal
 from tunebench.study.spec import RunSpec
 
-#: Most bytes of predictions, unpacked: a million examples of five hundred classes.
-_MOST_BYTES = 2**31
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+@-]{0,150}-[0-9a-f]{16}")
 
 
@@ -73,10 +68,14 @@ class RunFolder:
     def begin(self, spec: AnyRun) -> None:
         """Make the folder, remove what a kill left half written, and write down what will run in it."""
         self.path.mkdir(parents=True, exist_ok=True)
+        self._remove_halves()
+        write_json(self.spec, spec.model_dump(mode="json"))
+
+    def _remove_halves(self) -> None:
+        """Remove files that a kill left half written; only the holder of the run's lock may."""
         for left in self.path.glob(".*"):
             if left.is_file():
                 left.unlink(missing_ok=True)
-        write_json(self.spec, spec.model_dump(mode="json"))
 
     def write_predictions(self, *, logits: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> None:
         """Write what was predicted on the test part.
@@ -86,12 +85,7 @@ class RunFolder:
             labels: ``(n,)``, or ``(n, labels)`` of several labels a text; of numbers doubles.
             indices: ``(n,)``, row numbers in the split the test part came from.
         """
-        temporary = self.path / f".predictions.{os.getpid()}.npz"
-        try:
-            np.savez_compressed(temporary, logits=logits, labels=labels, indices=indices)
-            os.replace(temporary, self.predictions)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_predictions(self.predictions, logits=logits, labels=labels, indices=indices)
 
     def read_predictions(self, expected: StoredFile | None = None) -> dict[str, np.ndarray]:
         """Return logits, labels and indices.
@@ -102,23 +96,7 @@ class RunFolder:
         Raises:
             StoreError: The file is missing, damaged, or another one.
         """
-        try:
-            # Read once: the bytes that are parsed are those that were checked.
-            raw = read_regular(self.predictions, limit=_MOST_BYTES if expected is None else expected.bytes)
-        except (OSError, StoreError) as error:
-            why = error.what if isinstance(error, StoreError) else error.strerror
-            raise StoreError(f"The predictions cannot be read: {why}", value=str(self.predictions)) from None
-        if expected is not None and of_bytes(raw) != expected:
-            raise StoreError("A file of a complete run is damaged.", value=str(self.predictions))
-        try:
-            with np.load(BytesIO(raw), allow_pickle=False) as stored:
-                # What a few bytes can claim to unpack to has no bound.
-                if sum(part.file_size for part in stored.zip.infolist()) > _MOST_BYTES:
-                    raise ValueError("they are larger than any that are written")
-                return {name: stored[name] for name in ("logits", "labels", "indices")}
-        except Exception as error:
-            # zipfile, zlib and NumPy's parser raise errors without a common base for damage.
-            raise StoreError(f"The predictions cannot be read: {error}", value=str(self.predictions)) from None
+        return read_predictions(self.predictions, expected)
 
     def has_predictions(self, record: RunRecord) -> bool:
         """Tell whether the run keeps its predictions; a file that the record does not name is not the run's."""
@@ -149,7 +127,11 @@ class RunFolder:
         self.tidy()
 
     def tidy(self) -> None:
-        """Remove what a complete run does not need; a kill right after the commit leaves it behind."""
+        """Remove what a complete run does not need; a kill right after the commit leaves it behind.
+
+        A kill while the run was scored on the test part leaves halves too, and the run is not begun again.
+        """
+        self._remove_halves()
         self.failure.unlink(missing_ok=True)
         self.live.unlink(missing_ok=True)
         self.best.keep()

@@ -91,10 +91,11 @@ class StudyStore:
         """
         store = cls(folder)
         if not store.plan_file.exists():
+            below = ", ".join(sorted(str(path.parent) for path in folder.glob("*/*/plan.json"))[:3])
             raise StoreError(
                 "There is no study in this folder.",
                 value=str(folder),
-                fix="tunebench run STUDY --out FOLDER makes one",
+                fix=f"name one below it: {below}" if below else "tunebench run STUDY --out FOLDER makes one",
             )
         return store
 

@@ -24,6 +24,7 @@ from tunebench.strategies.full import FullFineTuning, FullParams
 from tunebench.strategies.lora import LoRA, LoraParams
 from tunebench.strategies.prompts import PrefixTuning, PromptTuning
 from tunebench.strategies.setfit import SetFit, SetFitParams
+from tunebench.strategies.static import Static, StaticParams
 from tunebench.strategies.tfidf import Tfidf, TfidfParams
 
 __all__ = [
@@ -48,6 +49,8 @@ __all__ = [
     "PromptTuning",
     "SetFit",
     "SetFitParams",
+    "Static",
+    "StaticParams",
     "StepHook",
     "Strategy",
     "StrategyParams",

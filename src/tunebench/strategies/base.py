@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from tunebench.recipe import Frozen
+from tunebench.recipe import ADDED_LATER, Frozen
 from tunebench.registry import Registry
 
 if TYPE_CHECKING:
@@ -125,6 +125,9 @@ class Strategy(ABC):
             train_size: Its number of labelled texts.
             classes: How many classes there are.
         """
+        if self.recipe_keys is not None and "max_length" not in self.recipe_keys:
+            # Of a text no more goes through the encoder at once than a token, if anything does.
+            return None
         virtual = self.virtual_tokens(params)
         needed = virtual + recipe.max_length
         if architecture.positions is None or needed <= architecture.positions:
@@ -197,9 +200,19 @@ class Strategy(ABC):
         """
 
 
-class LinearParams(StrategyParams):
-    """Parameters of a logistic regression on fixed features."""
+#: What is fitted on fixed features.
+Head = Literal["logistic", "svm"]
 
+
+class LinearParams(StrategyParams):
+    """Parameters of a linear function of fixed features."""
+
+    head: Head = Field(
+        default="logistic",
+        json_schema_extra=ADDED_LATER,
+        description="what is fitted: logistic regression, for numbers ridge regression; or svm, a linear support "
+        "vector machine",
+    )
     c: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(0.01, 0.1, 1.0, 10.0, 100.0),
         min_length=1,
@@ -215,7 +228,7 @@ class LinearParams(StrategyParams):
 
 
 class LinearStrategy(Strategy):
-    """A logistic regression on features that training does not change.
+    """A linear function of features that training does not change.
 
     It has no learning rate. :mod:`tunebench.training.linear.runs` fits it.
     """
@@ -249,18 +262,6 @@ class ClassicalStrategy(LinearStrategy):
     trains: ClassVar[str] = "a baseline without an encoder"
     uses_encoder: ClassVar[bool] = False
     recipe_keys: ClassVar[frozenset[str] | None] = frozenset({"class_weights"})
-
-    def run_refusal(
-        self,
-        params: Mapping[str, Any],
-        recipe: Recipe,
-        architecture: Architecture,
-        *,
-        train_size: int,
-        classes: int,
-    ) -> str | None:
-        """Refuse nothing: whole texts are read, whatever the encoder can take."""
-        return None
 
 
 @cache

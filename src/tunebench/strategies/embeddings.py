@@ -1,4 +1,4 @@
-"""A frozen encoder and a logistic regression on its embeddings."""
+"""A frozen encoder and a linear classifier on its embeddings."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class EmbeddingsParams(LinearParams):
 
 @register
 class Embeddings(LinearStrategy):
-    """Embed every text once with the frozen encoder, and fit a logistic regression on the embeddings."""
+    """Embed every text once with the frozen encoder, and fit a linear classifier on the embeddings."""
 
     name: ClassVar[str] = "embeddings"
-    summary: ClassVar[str] = "frozen encoder: logistic regression on embeddings of whole texts, computed once"
+    summary: ClassVar[str] = "frozen encoder: linear classifier on embeddings of whole texts, computed once"
     source: ClassVar[str] = "Reimers and Gurevych 2019, arXiv:1908.10084"
     params: ClassVar[type[StrategyParams]] = EmbeddingsParams
     backend: ClassVar[str] = "embeddings"

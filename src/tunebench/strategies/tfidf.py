@@ -1,4 +1,4 @@
-"""The baseline without a transformer: TF-IDF and logistic regression."""
+"""The baseline without a transformer: TF-IDF and a linear classifier."""
 
 from __future__ import annotations
 
@@ -6,14 +6,35 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from tunebench.recipe import added_later
+from tunebench.recipe import ADDED_LATER, added_later
 from tunebench.strategies.base import ClassicalStrategy, LinearParams, StrategyParams, register
+
+#: What TF-IDF counts.
+Analyzer = Literal["word", "char_wb", "both"]
 
 
 class TfidfParams(LinearParams):
     """Parameters of the baseline."""
 
-    ngrams: int = Field(default=2, ge=1, le=5, description="longest run of words that is a feature")
+    analyzer: Analyzer = Field(
+        default="word",
+        json_schema_extra=ADDED_LATER,
+        description="what is a feature: runs of words; char_wb, runs of 2 or more characters of a word; or both",
+    )
+    ngrams: int = Field(
+        default=2,
+        ge=1,
+        le=5,
+        json_schema_extra={"only_with": {"analyzer": ["word", "both"]}},
+        description="longest run of words that is a feature",
+    )
+    char_ngrams: int = Field(
+        default=5,
+        ge=2,
+        le=10,
+        json_schema_extra=ADDED_LATER | {"only_with": {"analyzer": ["char_wb", "both"]}},
+        description="longest run of characters that is a feature",
+    )
     min_documents: int = Field(default=2, ge=1, description="training texts that must hold a feature")
     choose_by: Literal["cross_validation", "selection"] = Field(
         default="cross_validation",
@@ -25,9 +46,9 @@ class TfidfParams(LinearParams):
 
 @register
 class Tfidf(ClassicalStrategy):
-    """Weigh words and word pairs by TF-IDF, and fit a logistic regression on them."""
+    """Weigh words and word pairs, or runs of characters, by TF-IDF, and fit a linear classifier on them."""
 
     name: ClassVar[str] = "tfidf"
-    summary: ClassVar[str] = "no encoder: TF-IDF of words and word pairs, logistic regression; reads whole texts"
+    summary: ClassVar[str] = "no encoder: TF-IDF of words or characters, linear classifier; reads whole texts"
     source: ClassVar[str] = "Manning, Raghavan and Schuetze 2008, Introduction to Information Retrieval, ch. 6"
     params: ClassVar[type[StrategyParams]] = TfidfParams

@@ -21,9 +21,11 @@ from pydantic import (
 
 from tunebench.data.reference import Copies, DataConfig, SplitRef
 from tunebench.recipe import TUNABLE, Frozen, Optimizer, Recipe, Selection, without_neutral
+from tunebench.stats.sequential import Spending
 from tunebench.strategies import STRATEGIES
+from tunebench.study.look_checks import check_looks
 from tunebench.study.models_axis import AT, with_models
-from tunebench.study.settings_axes import combinations, with_settings
+from tunebench.study.settings_axes import combinations, repeats, with_settings
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_names
 from tunebench.tasks.temperature import Calibration
@@ -145,7 +147,7 @@ class StrategyConfig(Frozen):
         for key, values in value.items():
             if key not in TUNABLE:
                 raise ValueError(f"{key} cannot be a list; lists are for {', '.join(TUNABLE)}")
-            if not isinstance(values, (list, tuple)) or not values or len(set(map(str, values))) < len(values):
+            if not isinstance(values, (list, tuple)) or repeats(values):
                 raise ValueError(f"{key} is a list of different values; got {values!r}")
         return {
             key: tuple(Recipe.model_validate({key: each}).model_dump()[key] for each in values)
@@ -252,6 +254,10 @@ class StudyConfig(Recipe):
         lt=2**31,
         description="draws the test part; unset, the seed of the first subset draws it",
     )
+    sealed: bool = Field(
+        default=False,
+        description="keep half of the test part for tunebench confirm, which opens it once",
+    )
     validation_fraction: float | None = Field(default=None, ge=0, lt=0.9)
     validation: Validation | None = Field(default=None, description="cross-validation, as in {folds: 5}")
     copies: Copies = Field(
@@ -287,6 +293,17 @@ class StudyConfig(Recipe):
         default=0.5,
         gt=0,
         description="points of the metric, or hundredths of its unit, within which two are equal",
+    )
+    alpha: float = Field(
+        default=0.05, gt=0, lt=0.5, description="level of the tests, for all comparisons of a table and all looks"
+    )
+    looks: tuple[Annotated[int, Field(ge=3)], ...] | None = Field(
+        default=None, description="numbers of seeds after which the study is decided and may end"
+    )
+    spending: Spending = Field(default="obrien-fleming", description="how the looks share alpha")
+    design: Literal["fixed", "anytime"] = Field(
+        default="fixed",
+        description="anytime: tests and intervals hold after every seed together, so seeds may be added at will",
     )
     reference: Literal["paper"] | None = Field(
         default=None, description="published values to show beside runs of the same recipe"
@@ -345,12 +362,16 @@ class StudyConfig(Recipe):
         self._check_steps()
         self._check_draws()
         self._check_cells()
+        spends = self.spending != type(self).model_fields["spending"].default
+        check_looks(self.looks, seeds=len(self.seeds), anytime=self.design == "anytime", spends=spends)
         return self
 
     def _check_parts(self) -> None:
         """Refuse sizes of the test and validation parts that contradict each other or the selection."""
         if self.test_size is not None and self.test_limit is not None:
             raise ValueError("test_size is exact, and test_limit the most: drop one of them")
+        if self.sealed and self.data.group_column is not None:
+            raise ValueError("sealed draws texts, not whole groups; remove sealed, or data.group_column")
         if self.selection == "test" and self.validation_fraction:
             raise ValueError("selection: test does not use a validation part; remove validation_fraction")
         if self.selection == "validation" and self.validation_fraction == 0:

@@ -47,9 +47,14 @@ def with_settings(raw: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in raw.items() if key not in lists} | {"strategies": strategies}
 
 
+def repeats(values: Sequence[Any]) -> bool:
+    """Tell whether a list holds a value twice, or none."""
+    return not values or any(value in values[:place] for place, value in enumerate(values))
+
+
 def _checked(key: str, values: Sequence[Any]) -> list[Any]:
     """Return the values of a list, each of which the key can be."""
-    if not values or len(set(map(str, values))) < len(values):
+    if repeats(values):
         raise ValueError(f"{key} is a list of different values; got {list(values)!r}")
     for value in values:
         try:

@@ -53,7 +53,7 @@ Setting = tuple[float | None, ...]
 
 #: Fields that a run takes over from its study unchanged.
 _COMMON = frozenset(
-    {"copies", "selection", "evaluations_per_epoch", "optimizer", "metric", "thresholds", "calibration"}
+    {"copies", "selection", "sealed", "evaluations_per_epoch", "optimizer", "metric", "thresholds", "calibration"}
 )
 
 
@@ -81,6 +81,11 @@ class RunSpec(Frozen):
     )
     test_size: int
     validation_fraction: float
+    sealed: bool = Field(
+        default=False,
+        json_schema_extra=ADDED_LATER,
+        description="whether half of the test part is kept for the final confirmation",
+    )
     copies: Copies = Field(
         default="anywhere",
         json_schema_extra=ADDED_LATER,
@@ -230,7 +235,8 @@ class RunSpec(Frozen):
     @property
     def setting(self) -> Setting:
         """What a search chooses: the learning rate, and the values of :data:`~tunebench.recipe.TUNABLE`."""
-        return (self.learning_rate, *(getattr(self, name) for name in TUNABLE))
+        idle = without_effect(self.kind)
+        return (self.learning_rate, *(None if name in idle else getattr(self, name) for name in TUNABLE))
 
     @property
     def draw(self) -> tuple[int, int]:

@@ -75,7 +75,25 @@ def presets() -> dict[str, Path]:
 def load_study(
     name_or_path: str, *, overrides: Sequence[str] = (), model: str | None = None, data: str | None = None
 ) -> StudyConfig:
-    """Load and check a study.
+    """Load and check a study; see :func:`read_study` for the arguments.
+
+    Raises:
+        ConfigError: Everything that is wrong, together.
+    """
+    raw = read_study(name_or_path, overrides=overrides, model=model, data=data)
+    if isinstance(raw.get("data"), list):
+        raise ConfigError(
+            "This file holds a suite: its data is a list.",
+            value=name_or_path,
+            fix="read it with tunebench.load_suite, and run it with tunebench.run_suite or tunebench run",
+        )
+    return check_study(raw)
+
+
+def read_study(
+    name_or_path: str, *, overrides: Sequence[str] = (), model: str | None = None, data: str | None = None
+) -> dict[str, Any]:
+    """Read a study as plain values that are not checked yet.
 
     Args:
         name_or_path: A preset's name, or a YAML file.
@@ -85,7 +103,7 @@ def load_study(
             test size then is the most that is scored, unless an override sets it.
 
     Raises:
-        ConfigError: Everything that is wrong, together.
+        ConfigError: There is no such file, or it holds no mapping.
     """
     known = presets()
     path = known.get(name_or_path) or local_path(name_or_path)
@@ -96,6 +114,27 @@ def load_study(
             allowed=f"{', '.join(known)}; or the path of a YAML file",
             fix=did_you_mean(name_or_path, known),
         )
+    raw = _read_mapping(path)
+    raw.setdefault("name", path.stem)
+    if model is not None:
+        raw["model"] = model
+        for other in ("model_revision", "models"):
+            raw.pop(other, None)
+    own_source = _source(raw)
+    if data is not None:
+        given = raw.get("data")
+        columns = given if isinstance(given, dict) else {}
+        raw["data"] = {k: v for k, v in columns.items() if k not in ("revision", "subset")} | {"source": data}
+    # Last, so that --set can say more about a model or data given beside it.
+    for override in overrides:
+        set_key(raw, override)
+    if name_or_path in known and _source(raw) != own_source:
+        _limit_test(raw, overrides)
+    return raw
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    """Return what a study file holds."""
     try:
         raw = parse_yaml(path.read_text(encoding="utf-8"), where=str(path))
     except UnicodeDecodeError as error:
@@ -113,24 +152,9 @@ def load_study(
             f"The study file is {found}.",
             value=str(path),
             allowed="a mapping of keys to values, as in the presets",
-            fix=f"start from the preset {next(iter(known))!r}",
+            fix=f"start from the preset {next(iter(presets()))!r}",
         )
-    raw.setdefault("name", path.stem)
-    if model is not None:
-        raw["model"] = model
-        for other in ("model_revision", "models"):
-            raw.pop(other, None)
-    own_source = _source(raw)
-    if data is not None:
-        given = raw.get("data")
-        columns = given if isinstance(given, dict) else {}
-        raw["data"] = {k: v for k, v in columns.items() if k not in ("revision", "subset")} | {"source": data}
-    # Last, so that --set can say more about a model or data given beside it.
-    for override in overrides:
-        set_key(raw, override)
-    if name_or_path in known and _source(raw) != own_source:
-        _limit_test(raw, overrides)
-    return check_study(raw)
+    return raw
 
 
 def _source(raw: dict[str, Any]) -> Any:

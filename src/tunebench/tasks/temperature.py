@@ -5,12 +5,15 @@ Probabilities then fit how often they are right; which label wins stays the same
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 
 from tunebench.tasks.base import Task
 
+#: The loss of labels and logits.
+Loss = Callable[[np.ndarray, np.ndarray], float]
 #: Whether the probabilities of a trained run are scaled.
 Calibration = Literal["none", "temperature"]
 #: Temperatures lie between the reciprocal and this.
@@ -19,7 +22,7 @@ _LARGEST = 20.0
 _EDGE = 0.01
 
 
-def tuned_temperature(task: Task, labels: np.ndarray, logits: np.ndarray) -> float:
+def tuned_temperature(task: Task, labels: np.ndarray, logits: np.ndarray, loss: Loss | None = None) -> float:
     """Return the temperature with the smallest loss on these texts; 1 where none is better.
 
     Where all texts are right, the smaller the better: such texts say nothing of the temperature, and it is 1.
@@ -28,16 +31,17 @@ def tuned_temperature(task: Task, labels: np.ndarray, logits: np.ndarray) -> flo
         task: What was learned.
         labels: Of texts that were not trained on.
         logits: Of shape ``(texts, labels)``.
+        loss: A loss of labels and logits; by default the task's.
     """
     # Slow to import, and every study file is read with this module.
     from scipy.optimize import minimize_scalar
 
-    values, loss = np.asarray(logits, dtype=np.float64), task.metrics[task.loss]
+    values, lossy = np.asarray(logits, dtype=np.float64), loss or task.metrics[task.loss]
     bound = float(np.log(_LARGEST))
     found = minimize_scalar(
-        lambda place: loss(labels, values / np.exp(place)), bounds=(-bound, bound), method="bounded"
+        lambda place: lossy(labels, values / np.exp(place)), bounds=(-bound, bound), method="bounded"
     )
-    better = found.fun < loss(labels, values) and found.x > -bound + _EDGE
+    better = found.fun < lossy(labels, values) and found.x > -bound + _EDGE
     return float(np.exp(found.x)) if better else 1.0
 
 

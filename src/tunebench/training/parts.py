@@ -9,6 +9,7 @@ import numpy as np
 
 from tunebench.data import Split, TextDataset
 from tunebench.data.cut import Cut
+from tunebench.data.sealed import seal_half
 from tunebench.data.splits import Parts
 from tunebench.data.text import Text
 from tunebench.store.record import Examples
@@ -29,7 +30,8 @@ def run_parts(spec: RunSpec, dataset: TextDataset) -> Parts:
         folds=spec.folds,
         fold=spec.fold,
     )
-    return cut.parts(dataset, spec.train_size)
+    parts = cut.parts(dataset, spec.train_size)
+    return seal_half(parts, dataset, spec.test_draw) if spec.sealed else parts
 
 
 def validation_count(spec: RunSpec, dataset: TextDataset) -> int:

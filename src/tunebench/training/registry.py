@@ -15,6 +15,7 @@ BACKENDS = {
     "encoder": "tunebench.training.encoder.run",
     "linear": "tunebench.training.linear.run",
     "embeddings": "tunebench.training.embeddings.run",
+    "static": "tunebench.training.static.run",
     "setfit": "tunebench.training.setfit.run",
 }
 

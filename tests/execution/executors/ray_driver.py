@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -33,5 +34,6 @@ def run(
 
 if __name__ == "__main__":
     target, address, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-    summary = run(target, fakes.make_study(), address or None, seconds=seconds)
+    changes = json.loads(sys.argv[4]) if len(sys.argv) > 4 else {}
+    summary = run(target, fakes.make_study(**changes), address or None, seconds=seconds)
     sys.exit(130 if summary.interrupted else 1 if summary.failed else 0)

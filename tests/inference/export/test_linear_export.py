@@ -24,11 +24,14 @@ from tunebench.store.study_folder import StudyStore
 from tunebench.web.serving.batching import MicroBatcher
 from tunebench.web.serving.models import load_models
 
-LABELS = ("tfidf", "embeddings", "first", "setfit")
+LABELS = ("tfidf", "characters", "both", "embeddings", "first", "static", "setfit")
 STRATEGIES: dict[str, Any] = {
     "tfidf": {"min_documents": 1},
+    "characters": {"kind": "tfidf", "analyzer": "char_wb", "char_ngrams": 3, "head": "svm", "c": [1.0]},
+    "both": {"kind": "tfidf", "analyzer": "both", "c": [1.0]},
     "embeddings": {"max_length": 8},
-    "first": {"kind": "embeddings", "pooling": "first"},
+    "first": {"kind": "embeddings", "pooling": "first", "head": "svm", "c": [1.0]},
+    "static": {},
     "setfit": {"iterations": 1, "learning_rate": 1e-3},
     "full": {"learning_rate": 2e-3},
 }
@@ -102,7 +105,7 @@ def test_the_card_loads_it_without_tunebench(
     assert f"the folder holds {file_size(exported(label).facts['check']['bytes'])}." in card.text.replace(
         "The", "the"
     )
-    assert ("base model" in spoken) == (label != "tfidf")
+    assert ("base model" in spoken) == (label not in ("tfidf", "characters", "both"))
     assert ("whole texts are read" in spoken) == (label != "setfit")
     assert ("learning rate" in spoken) == (label == "setfit")
 
@@ -182,7 +185,7 @@ def test_damage_and_a_precision_that_does_not_apply_are_user_errors(
     broken(lambda folder: (folder / "model.safetensors").unlink(), "embeddings")
 
 
-@pytest.mark.parametrize("strategy", ["tfidf", "embeddings"])
+@pytest.mark.parametrize("strategy", ["tfidf", "embeddings", "static"])
 def test_a_scikit_learn_classifier_of_them(
     lively_model: Callable[[str], Path], strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunebench.inference.export.base import Exporter, Tolerance, register
 from tunebench.training.linear.exports import LINEAR_FILE, LINEAR_WEIGHTS, linear_facts, write_linear
+from tunebench.training.linear.terms import MARK, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +62,7 @@ class LinearExporter(Exporter):
     """What a linear model needs to answer, in safetensors and JSON."""
 
     name: ClassVar[Format] = "linear"
-    summary: ClassVar[str] = "linear model with its vocabulary or its encoder"
+    summary: ClassVar[str] = "linear model with its vocabulary, its token vectors or its encoder"
     tolerance: ClassVar[Tolerance] = Tolerance(1e-3, 0.99, 0.005)
     library: ClassVar[str] = "tunebench"
 
@@ -72,11 +73,7 @@ class LinearExporter(Exporter):
     def how_to_load(self, artifact: Artifact, cut: Cut | None, folder: Path) -> str:
         """Return the lines for scikit-learn or Transformers; see :meth:`Exporter.how_to_load`."""
         facts = linear_facts(folder)
-        pairs = artifact.reads_pairs
-        if facts.features == "tfidf":
-            lines = _tfidf(facts.settings, pairs=pairs)
-        else:
-            lines = _embeddings(facts.settings, folder, pairs=pairs)
+        lines = _LINES[facts.features](facts.settings, folder, pairs=artifact.reads_pairs)
         return "\n".join([*lines, *_naming(facts.task)])
 
 
@@ -98,7 +95,7 @@ def _naming(task: Task) -> tuple[str, ...]:
 _PAIR_TERMS = (
     "",
     "def terms(pair):",
-    "    first, second = map(words, pair)",
+    "    first, second = map(terms_of, pair)",
     "    both = set(first) & set(second)",
     "    shares = [10 * len(both) // max(1, len(set(side))) for side in (first, second)]",
     "    return [",
@@ -112,9 +109,16 @@ _PAIR_TERMS = (
 )
 
 
-def _tfidf(settings: Mapping[str, Any], *, pairs: bool) -> list[str]:
-    ngrams = f"ngram_range=(1, {settings['ngrams']})"
-    words = [f"words = TfidfVectorizer({ngrams}).build_analyzer()", *_PAIR_TERMS] if pairs else []
+def _tfidf(settings: Mapping[str, Any], folder: Path, *, pairs: bool) -> list[str]:
+    terms = Terms.stored(settings)
+    words = f"ngram_range=(1, {terms.ngrams})"
+    characters = f'analyzer="char_wb", ngram_range=(2, {terms.char_ngrams})'
+    options, made = {"word": (words, []), "char_wb": (characters, []), "both": ("analyzer=terms_of", _both(terms))}[
+        terms.analyzer
+    ]
+    if pairs:
+        made = made or [f"terms_of = TfidfVectorizer({options}).build_analyzer()"]
+        options, made = "analyzer=terms", [*made, *_PAIR_TERMS]
     text = '("a text", "its second text")' if pairs else '"a text"'
     return [
         "import json",
@@ -124,14 +128,28 @@ def _tfidf(settings: Mapping[str, Any], *, pairs: bool) -> list[str]:
         "from sklearn.feature_extraction.text import TfidfVectorizer",
         "",
         f'weights = load_file("PATH/{LINEAR_WEIGHTS}")',
-        *words,
+        *made,
         "vectorizer = TfidfVectorizer(",
-        "    analyzer=terms," if pairs else f"    {ngrams},",
+        f"    {options},",
         "    sublinear_tf=True,",
         '    vocabulary=json.loads(Path("PATH/vocabulary.json").read_text(encoding="utf-8")),',
         ")",
         'vectorizer.idf_ = weights["idf"]',
         f'scores = vectorizer.transform([{text}]) @ weights["coefficients"].T + weights["intercepts"]',
+    ]
+
+
+def _both(terms: Terms) -> list[str]:
+    """Return the lines for the terms of a text where words and characters are counted."""
+    return [
+        f"words = TfidfVectorizer(ngram_range=(1, {terms.ngrams})).build_analyzer()",
+        f'runs = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, {terms.char_ngrams})).build_analyzer()',
+        "",
+        "",
+        "def terms_of(text):",
+        f'    return [*words(text), *("{MARK}" + run for run in runs(text))]',
+        "",
+        "",
     ]
 
 
@@ -150,7 +168,7 @@ def _embeddings(settings: Mapping[str, Any], folder: Path, *, pairs: bool) -> li
     note = "  # of a longer text the first window" if settings["windows"] else ""
     texts = '["a text", "its second text"]' if pairs else '["a text"]'
     if pairs:
-        pooled += ["u, v = vectors[:1], vectors[1:]", "vectors = torch.cat([u, v, (u - v).abs(), u * v], dim=1)"]
+        pooled += [_PAIR_FEATURES, "vectors = torch.cat([u, v, (u - v).abs(), u * v], dim=1)"]
     return [
         "import json",
         "from pathlib import Path",
@@ -168,6 +186,35 @@ def _embeddings(settings: Mapping[str, Any], folder: Path, *, pairs: bool) -> li
         *pooled,
         'scores = vectors @ weights["coefficients"].T + weights["intercepts"]',
     ]
+
+
+#: Of pairs: what :func:`tunebench.training.embeddings.pairs.features` makes of two vectors.
+_PAIR_FEATURES = "u, v = vectors[:1], vectors[1:]"
+
+
+def _static(settings: Mapping[str, Any], folder: Path, *, pairs: bool) -> list[str]:
+    texts = '["a text", "its second text"]' if pairs else '["a text"]'
+    joined = [_PAIR_FEATURES, "vectors = np.hstack([u, v, abs(u - v), u * v])"] if pairs else []
+    return [
+        "import json",
+        "from pathlib import Path",
+        "",
+        "import numpy as np",
+        "from safetensors.numpy import load_file",
+        "from transformers import AutoTokenizer",
+        "",
+        'tokenizer = AutoTokenizer.from_pretrained("PATH")',
+        f'weights = load_file("PATH/{LINEAR_WEIGHTS}")',
+        f'tokens = tokenizer({texts}, add_special_tokens=False)["input_ids"]',
+        'vectors = np.stack([weights["vectors"][row].astype("float32").sum(axis=0) for row in tokens])',
+        "vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)",
+        *joined,
+        'scores = vectors @ weights["coefficients"].T + weights["intercepts"]',
+    ]
+
+
+#: The lines that give ``scores``, by what the features are made of.
+_LINES = {"tfidf": _tfidf, "embeddings": _embeddings, "static": _static}
 
 
 def _has_pooler(model_type: str) -> bool:

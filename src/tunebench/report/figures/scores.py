@@ -116,7 +116,12 @@ def score_by_size(analysis: Analysis) -> Figure:
     return _by_size(comparison, points, metric.name, comparison.on_test, log=False)
 
 
-@register("score_per_million_by_size", "Score per million trainable parameters", applies=several_sizes)
+def _has_ratio(analysis: Analysis) -> bool:
+    """Tell whether a score may be divided by parameters: an error may not, since both should be small."""
+    return several_sizes(analysis) and analysis.comparison.measure.direction == "max"
+
+
+@register("score_per_million_by_size", "Score per million trainable parameters", applies=_has_ratio)
 def score_per_million_by_size(analysis: Analysis) -> Figure:
     """Draw the score per million trainable parameters against training size, on a log axis."""
     comparison = analysis.comparison

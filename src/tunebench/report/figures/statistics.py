@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.evidence import POINTS
+from tunebench.analysis.quality import shown_bins
 from tunebench.analysis.warnings import OPTIMISTIC, not_shown
 from tunebench.report.axis import domain
 from tunebench.report.figures.panels import (
@@ -159,22 +160,25 @@ def learning_curves(analysis: Analysis) -> Figure:
 
 
 def calibrated(analysis: Analysis) -> bool:
-    """Tell whether a prediction has one confidence: of a text with one label."""
-    return predicted(analysis) and analysis.comparison.task.labelled and analysis.comparison.task.exclusive
+    """Tell whether predictions have probabilities: those of labels."""
+    return predicted(analysis) and analysis.comparison.task.labelled
 
 
 @register("reliability", "Reliability of the probabilities", applies=calibrated)
 def reliability(analysis: Analysis) -> Figure:
     """Draw how often predictions are right against their confidence; first seed.
 
-    One panel a size; one a strategy where there are many.
+    One panel a size; one a strategy where there are many. Of several labels a text: how often a label is there,
+    against its probability.
     """
     comparison = analysis.comparison
-    figure, panels = panels_of_lines(comparison, "Confidence (mean of the bin)", "Share that is right")
+    exclusive = comparison.task.exclusive
+    x, y = ("Confidence", "Share that is right") if exclusive else ("Probability", "Share that has the label")
+    figure, panels = panels_of_lines(comparison, f"{x} (mean of the bin)", y)
     look_of = styles(comparison.labels)
     for entry, found in analysis.calibrations:
         style, axes = look_of[entry.label], panels[entry.label, entry.train_size]
-        bins = [b for b in found[0].equal_mass.bins if b.confidence is not None and b.accuracy]
+        bins = shown_bins(found[0])
         axes.plot(
             [b.confidence for b in bins if b.confidence is not None],
             [b.accuracy.estimate for b in bins if b.accuracy is not None],
@@ -184,10 +188,11 @@ def reliability(analysis: Analysis) -> Figure:
             ls=style.dashes,
             lw=1,
         )
-        lowest = 1 / entry.classes
+        lowest = 1 / entry.classes if exclusive else 0.0
         axes.plot([lowest, 1], [lowest, 1], color=GREY, ls=":", lw=1)
     for axes in figure.axes:
         if not axes.lines:
             say_nothing_to_show(axes, "no test predictions")
-    notes = ["Dotted: perfect calibration. 15 bins of equal numbers of texts, first seed."]
+    cut = "15 bins of equal numbers of texts" if exclusive else "All labels together, 15 bins of equal width"
+    notes = [f"Dotted: perfect calibration. {cut}, first seed."]
     return finished(figure, comparison, [] if too_many(comparison) else legend_of(comparison), notes)

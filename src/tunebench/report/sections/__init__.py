@@ -7,6 +7,7 @@ from tunebench.report.sections import answer  # noqa: F401
 from tunebench.report.sections import charts  # noqa: F401
 from tunebench.report.sections import quality  # noqa: F401
 from tunebench.report.sections import texts  # noqa: F401
+from tunebench.report.sections import label_texts  # noqa: F401
 from tunebench.report.sections import numbers  # noqa: F401
 from tunebench.report.sections import setup  # noqa: F401
 from tunebench.report.sections import runs  # noqa: F401

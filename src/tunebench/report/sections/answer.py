@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from matplotlib.ticker import MaxNLocator
-
 from tunebench.analysis.answer import answer_of, standings
 from tunebench.analysis.evidence import POINTS
 from tunebench.analysis.recommend import Alternative, Recommendation
 from tunebench.analysis.warnings import not_shown
 from tunebench.formatting import BYTES, TIMES, quantity
-from tunebench.report.axis import domain
+from tunebench.report.axis import Axis, domain, ticks
 from tunebench.report.sections.registry import part
 from tunebench.report.source import Source
 from tunebench.report.words import beyond, export_command
@@ -34,8 +32,7 @@ def answer(source: Source) -> dict[str, Any]:
         "answer": said,
         "conclusive": found.conclusive,
         "chosen": found.strategy,
-        "command": export_command(".", out="recommended"),
-        "imported": source.imported,
+        "command": None if source.study is None else export_command(".", out="recommended"),
         "chart": candidates(found),
         "rows_shown": _ROWS,
         "missing": missing,
@@ -52,13 +49,13 @@ def candidates(found: Recommendation) -> dict[str, Any]:
     scores = [one.interval for one in found.alternatives]
     shown = [best - margin, best + margin, *(one.estimate for one in scores)]
     low, high = domain(shown, [(one.low, one.high) for one in scores])
-    place = _Axis(low, high)
+    place = Axis(low, high)
     return {
         "metric": metric,
         "margin": metric.show_margin(found.margin),
         "band": place.span(best - margin, best + margin),
         # A word at the edge would run into its neighbour's.
-        "ticks": [(at, f"{tick:g}") for tick in _ticks(low, high) if 5 < (at := place(tick)) < 95],
+        "ticks": [(at, f"{tick:g}") for tick in ticks(low, high) if 5 < (at := place(tick)) < 95],
         "rows": [
             {
                 "label": one.label,
@@ -75,25 +72,6 @@ def candidates(found: Recommendation) -> dict[str, Any]:
             for one in found.alternatives
         ],
     }
-
-
-class _Axis:
-    """Places on an axis in percent, within it."""
-
-    def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = low, high
-
-    def __call__(self, value: float) -> float:
-        return round(100 * min(1.0, max(0.0, (value - self.low) / (self.high - self.low))), 2)
-
-    def span(self, low: float, high: float) -> tuple[float, float]:
-        """Return where a span begins, and how wide it is."""
-        return self(low), round(self(high) - self(low), 2)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    found = (round(float(tick), 10) for tick in MaxNLocator(4).tick_values(low, high))
-    return [tick for tick in found if low <= tick <= high]
 
 
 def _cut(one: Alternative, low: float, high: float) -> Iterator[tuple[str, bool]]:

@@ -18,7 +18,7 @@ _SHOWN = 50
 def errors(source: Source) -> dict[str, Any] | None:
     """Return the texts on which some strategy is furthest off, at the largest size; nothing of labels."""
     sizes = [entry.train_size for entry in source.analysis.entries]
-    if of_labels(source) or not sizes:
+    if of_labels(source) or not sizes or not source.predictions:
         return None
     entries = source.analysis.at(max(sizes))
     places = largest_errors(entries, _SHOWN)

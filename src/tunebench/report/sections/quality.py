@@ -8,12 +8,14 @@ import numpy as np
 
 from tunebench.analysis.comparison import Configuration
 from tunebench.analysis.evidence import Entry
-from tunebench.analysis.quality import ONLY_EXCLUSIVE, calibrations
+from tunebench.analysis.quality import calibrations, shown_bins
 from tunebench.report import vega
 from tunebench.report.sections.registry import of_labels, part
 from tunebench.report.source import Predictions, Source
 from tunebench.stats.reliability import Calibration, calibration
 
+#: Why confusions are left out for several labels a text.
+_ONLY_EXCLUSIVE = "Left out: a text may have several labels here, so no label is taken for another."
 #: Above so many classes the largest confusions are listed instead of a matrix.
 _MATRIX_CLASSES = 12
 #: How many of them.
@@ -26,7 +28,7 @@ def confusion(source: Source) -> dict[str, Any] | None:
     if not of_labels(source):
         return None
     if not source.comparison.task.exclusive:
-        return {"left_out": ONLY_EXCLUSIVE}
+        return {"left_out": _ONLY_EXCLUSIVE}
     names = source.comparison.cells[0].spec.data.label_names
     sizes: dict[int, list[dict[str, Any]]] = {}
     for config in source.configs:
@@ -56,8 +58,9 @@ def confusion(source: Source) -> dict[str, Any] | None:
 @part("calibration", "errors", "How far its probabilities can be believed")
 def calibrated(source: Source) -> dict[str, Any] | None:
     """Return reliability diagrams, a panel for each strategy and size: seeds together, and each by itself."""
-    if not of_labels(source) or not source.comparison.task.exclusive:
-        return None  # of several labels the part on confusions says why
+    if not of_labels(source):
+        return None
+    exclusive = source.comparison.task.exclusive
     rows: list[dict[str, Any]] = []
     for entry in filter(None, (_entry(source, config) for config in source.configs)):
         key = {"series": source.series(entry.config), "strategy": entry.label, "size": entry.train_size}
@@ -66,7 +69,7 @@ def calibrated(source: Source) -> dict[str, Any] | None:
         if several:
             for seed, found in zip(entry.seeds, calibrations(entry), strict=True):
                 rows += [key | part | {"kind": "seed", "seed": str(seed)} for part in _bins(found)]
-        labels, logits = np.tile(entry.labels, len(entry.seeds)), np.concatenate(entry.logits)
+        labels, logits = np.concatenate([entry.labels] * len(entry.seeds)), np.concatenate(entry.logits)
         pooled = calibration(labels, logits, rng=np.random.default_rng(0), resamples=1)
         # Seeds score the same examples, so an interval that takes them for so many more would be too narrow.
         rows += [key | part | {"kind": "mean"} for part in _bins(pooled, interval=not several)]
@@ -74,11 +77,17 @@ def calibrated(source: Source) -> dict[str, Any] | None:
         return None
     low = min(row["x"] for row in rows)
     places = {row["panel"]: {key: row[key] for key in ("panel", "strategy", "size")} for row in rows}
-    rows += [place | {"kind": "diagonal", "x": x, "y": x} for place in places.values() for x in (low, 1.0)]
+    ends = (low, 1.0) if exclusive else (0.0, 1.0)
+    rows += [place | {"kind": "diagonal", "x": x, "y": x} for place in places.values() for x in ends]
     return {
         "missing": source.without_predictions,
+        "exclusive": exclusive,
         "several": any(row["kind"] == "seed" for row in rows),
-        "data": {"rows": rows, "split": "panel", "specs": {"": vega.reliability(source.comparison.labels)}},
+        "data": {
+            "rows": rows,
+            "split": "panel",
+            "specs": {"": vega.reliability(source.comparison.labels, exclusive=exclusive)},
+        },
     }
 
 
@@ -97,7 +106,7 @@ def _entry(source: Source, config: Configuration) -> Entry | None:
 
 def _bins(found: Calibration, *, interval: bool = True) -> list[dict[str, Any]]:
     rows = []
-    for one in found.equal_mass.bins:
+    for one in shown_bins(found):
         if one.confidence is None or one.accuracy is None:
             continue
         row = {"count": one.count, "x": round(one.confidence, 4), "y": round(one.accuracy.estimate, 4)}

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tunebench.analysis.comparison import Configuration
-from tunebench.analysis.quality import ONLY_EXCLUSIVE
 from tunebench.data import load_dataset
 from tunebench.data.inputs import Inputs
 from tunebench.data.reference import DataConfig, DataRef
@@ -61,11 +60,7 @@ class Size:
 @part("texts", "errors", "Texts on which strategies disagree or fail")
 def texts(source: Source) -> dict[str, Any] | None:
     """Return a choice of test texts that not every strategy gets right; nothing of runs without predictions."""
-    if not of_labels(source):
-        return None
-    if not source.comparison.task.exclusive:
-        return {"missing": ONLY_EXCLUSIVE + " What was predicted is in runs/*/predictions.npz."}
-    if not source.predictions:
+    if not of_labels(source) or not source.comparison.task.exclusive or not source.predictions:
         return None
     try:
         rows = texts_of_test(source)

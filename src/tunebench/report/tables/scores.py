@@ -202,6 +202,10 @@ def score_per_million(analysis: Analysis) -> ReportTable:
         Column("trainable_params", "Trainable", show=integer),
         Column("adapter_params", "of these encoder or adapter", show=integer),
         Column("head_params", "of these head", show=integer),
+    )
+    # An error that is divided by parameters says nothing: both should be small.
+    larger = metric.direction == "max"
+    ratios = (
         Column("score_per_million", f"{metric.short_heading} per M trainable", show=ratio),
         Column("published_per_million", f"Macro F1 per M, {comparison.publication}", show="{:g}".format),
     )
@@ -210,22 +214,25 @@ def score_per_million(analysis: Analysis) -> ReportTable:
 
     def values(config: Configuration, report: Mapping[str, Any]) -> dict[str, Any]:
         row = config.scored[0].row
-        counts = {column.key: row[column.key] for column in columns[:3]}
+        counts = {column.key: row[column.key] for column in columns}
         if not capabilities_of(row["kind"]).uses_encoder:
             classical[config.label] = None
         elif counts["trainable_params"] and counts["head_params"]:
             shares[config.label] = counts["head_params"] / counts["trainable_params"]
-        return counts | {
+        found = {
             "score_per_million": config.per_million(metric.name),
             "published_per_million": report.get("per_million"),
         }
+        return counts | (found if larger else {})
 
-    title = f"{metric.heading} per million trainable parameters"
-    made = _result("score_per_million", title, comparison, columns, values)
+    title = f"{metric.heading} per million trainable parameters" if larger else "Trainable parameters"
+    made = _result("score_per_million", title, comparison, columns + (ratios if larger else ()), values)
     mostly = [f"{label} {share:.0%}" for label, share in shares.items() if share > 0.1]
     notes = [
         "The ratio misleads: every strategy trains the classification head, so beside a small adapter it mostly "
         "measures the size of the head."
+        if larger
+        else f"No ratio: of {metric.label} a smaller value is better."
     ]
     if mostly:
         notes.append(f"Share of the head in what is trained here: {', '.join(mostly)}.")

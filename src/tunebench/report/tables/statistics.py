@@ -12,7 +12,8 @@ from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Group, states
 from tunebench.analysis.costs import COSTS, cost_interval, cost_of
 from tunebench.analysis.evidence import Entry
-from tunebench.analysis.quality import ONLY_EXCLUSIVE, calibrations, temperatures
+from tunebench.analysis.looks import added_seeds, look_notes, read_early
+from tunebench.analysis.quality import calibrations, temperatures
 from tunebench.analysis.warnings import OPTIMISTIC, test_access, unequal_rates
 from tunebench.formatting import fixed, integer, learning_rate, p_value, signed, significant
 from tunebench.report.tables.registry import (
@@ -44,7 +45,7 @@ def with_predictions(
     """Finish a table of what stored predictions say; where there are none, it says so."""
     comparison = analysis.comparison
     said = [OPTIMISTIC] if comparison.selection == "test" else []
-    said += test_access(comparison)
+    said += [*test_access(comparison), *added_seeds(comparison), *read_early(comparison), *look_notes(comparison)]
     said += [*(notes if rows else (_NO_PREDICTIONS,)), *_absent(analysis)]
     rows = [row | {"selection": comparison.selection} for row in rows]
     columns = (*columns, SELECTION)
@@ -105,7 +106,7 @@ def pairs(analysis: Analysis) -> ReportTable:
     comparison = analysis.comparison
     metric = comparison.measure
     unit, per, margin = metric.difference_unit or None, 1 / metric.scale, metric.show_margin(comparison.margin)
-    digits = 2 if metric.points else 4
+    digits, level = 2 if metric.points else 4, f"{100 * comparison.alpha:g} %"
     columns = (
         SIZE,
         Column("first", "First", align="left"),
@@ -145,11 +146,11 @@ def pairs(analysis: Analysis) -> ReportTable:
         kept,
         rows,
         f"95 % intervals, each by itself; p values corrected by Holm over {counted_pairs(analysis, metric)}. "
-        "Equivalent: two one-sided tests at 5 %, corrected for as many (Bonferroni), rule out a difference of "
+        f"Equivalent: two one-sided tests at {level}, corrected for as many (Bonferroni), rule out a difference of "
         f"{margin}. No significant difference is not equality.",
         f"Chance to be within {margin}: of one pair by itself, if all differences were equally likely before the "
         "study.",
-        "Detectable: the true difference that such a comparison, alone, finds with a power of 80 % at 5 %.",
+        f"Detectable: the true difference that such a comparison, alone, finds with a power of 80 % at {level}.",
         *seed_notes(analysis),
     )
 
@@ -293,12 +294,13 @@ def calibration(analysis: Analysis) -> ReportTable:
         )
     note = (
         "ECE: expected calibration error, 15 bins. A perfectly calibrated classifier stays below the next column "
+        "in 95 % of samples."
     )
-    note += "in 95 % of samples."
     if not analysis.comparison.task.exclusive:
-        said = f"{ONLY_EXCLUSIVE} The metrics ece and brier take each label by itself."
-        title = f"Calibration: {analysis.comparison.title}"
-        return ReportTable("calibration", title, columns, (), (said,))
+        note += (
+            " Every label of every text counts as a decision of its own, and the decisions of all labels are "
+            "pooled. The bound takes them for independent. Brier and log loss are means over labels."
+        )
     return with_predictions("calibration", "Calibration", analysis, columns, rows, note)
 
 

@@ -9,8 +9,6 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from tunebench.engine.frozen_cache import PrefixStore, text_key
 from tunebench.errors import StoreError
 from tunebench.files import default_cache_dir, read_json, write_json
 from tunebench.training.embeddings.encoder import Embedder
+from tunebench.training.linear.vectors import Embedded, Look
 
 _LOG = logging.getLogger(__name__)
 #: Part of the key; raised when what is written changes.
@@ -30,25 +29,6 @@ _SLICE = 100_000
 #: Only the free space on the disk limits the cache.
 _NO_LIMIT = 1 << 62
 _SPEED = "pace.json"
-
-#: Told how many texts are done and how many there are; may raise.
-Look = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """Vectors of texts, and what they took.
-
-    Attributes:
-        vectors: fp32 ``(texts, width)``.
-        computed: Texts that went through the encoder now.
-        seconds: Time that the encoder takes for all the texts: those that were there already count at the fastest
-            speed at which texts were computed.
-    """
-
-    vectors: np.ndarray
-    computed: int
-    seconds: float
 
 
 class EmbeddingCache:
@@ -71,6 +51,7 @@ class EmbeddingCache:
     def embed(self, texts: TokenizedTexts, look: Look = lambda done, total: None) -> Embedded:
         """Return the vectors of whole texts; what is missing is computed and kept.
 
+        Texts that were there already count at the fastest speed at which texts were computed.
         Where the cache cannot be written, nothing is kept.
 
         Args:

@@ -14,7 +14,7 @@ from tunebench.data.tokens import Cut
 from tunebench.tasks.base import Task
 from tunebench.training.embeddings.encoder import Embedder, load_encoder
 from tunebench.training.embeddings.pairs import features, one_row, sides_of_row
-from tunebench.training.linear.logistic import LinearHead, read_arrays, stored_head, write_arrays
+from tunebench.training.linear.heads import LinearHead, read_arrays, stored_head, write_arrays
 
 _FACTS = ("pooling", "max_length", "normalised", "windows")
 

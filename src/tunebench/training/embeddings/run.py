@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tunebench.data import Split, TextDataset
+from tunebench.data import TextDataset
 from tunebench.data.splits import Parts
 from tunebench.data.text import Text, by_side
 from tunebench.data.tokenizer import tokenizer_fingerprint
@@ -26,23 +25,22 @@ from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
 from tunebench.training.attempt import Attempt
 from tunebench.training.backend import Predicted
-from tunebench.training.embeddings.cache import Embedded, EmbeddingCache, Look
+from tunebench.training.embeddings.cache import EmbeddingCache
 from tunebench.training.embeddings.encoder import FIXED_BATCH, Embedder, fixed_widths, load_encoder
 from tunebench.training.embeddings.model import EmbeddedText
 from tunebench.training.embeddings.pairs import feature_count, features
 from tunebench.training.encoder.cost import OVERHEAD, assumed_rate
 from tunebench.training.estimate import Estimate, EstimateContext
-from tunebench.training.imbalance import Weigh, weigher
-from tunebench.training.linear.choose import Choice
-from tunebench.training.linear.logistic import LinearHead, fit_path, read_arrays, stored_head, write_arrays
-from tunebench.training.linear.runs import (
-    LinearRun,
-    cross_validated,
-    fits_planned,
-    labelled_parts,
-    train_linear,
+from tunebench.training.linear.runs import fits_planned
+from tunebench.training.linear.vectors import (
+    Embedded,
+    Look,
+    Work,
+    load_head,
+    predict_on_vectors,
+    train_on_vectors,
 )
-from tunebench.training.parts import split_of_test, validation_count
+from tunebench.training.parts import validation_count
 
 #: Texts whose lengths stand for the data set's, and how many of them are embedded to measure the time.
 _SAMPLE, _MEASURED = 512, 64
@@ -83,14 +81,20 @@ class _FrozenEncoder:
             sum(side.seconds for side in sides),
         )
 
-    def logits(
-        self, head: LinearHead, split: Split, rows: np.ndarray, look: Look = lambda done, total: None
-    ) -> tuple[np.ndarray, float]:
-        """Return the logits of some texts of a split, and the seconds that embedding and regression take."""
-        found = self.embed(split.texts, rows, look)
-        begin = time.monotonic()
-        logits = head.logits(found.vectors)
-        return logits, found.seconds + time.monotonic() - begin
+    @property
+    def parameters(self) -> int:
+        """Number of the encoder's parameters."""
+        return self.embedder.parameters
+
+    def work(self, texts: Sequence[Text], rows: np.ndarray) -> Work:
+        """Say what went through the encoder, each text once."""
+        windows = self.window_lengths([side.take(rows) for side in self.tokens(texts, default_cache_dir())])
+        padded, flops = self.forward(windows)
+        return Work(int(windows.sum()), padded, flops)
+
+    def said(self, found: Embedded) -> dict[str, Any]:
+        """Return what the record says: how many texts went through the encoder in this run."""
+        return {"embeddings": {"texts": len(found.vectors), "computed": found.computed}}
 
     def window_lengths(self, sides: Sequence[TokenizedTexts]) -> np.ndarray:
         """Return the tokens of all windows of texts."""
@@ -108,88 +112,9 @@ class _FrozenEncoder:
 
 
 def train(attempt: Attempt) -> RunRecord:
-    """Embed, fit, choose C, score once, and describe; see :func:`tunebench.training.linear.runs.train_linear`.
-
-    Time and operations of the encoder count for the labelled texts, each once, also where the cache held them.
-    """
-    parts, judged = labelled_parts(attempt.spec, attempt.dataset)
-    fits = fits_planned(attempt.spec.strategy_params.c)
+    """Embed, fit, choose C, score once, and describe; see :mod:`tunebench.training.linear.vectors`."""
     device = devices.resolve_device(attempt.execution.device)
-    make = partial(_Embeddings, judged=judged, device=device)
-    return train_linear(attempt, parts, make, fits=fits, device=device)
-
-
-class _Learner:
-    """Fits on rows of one matrix; see :class:`~tunebench.training.linear.choose.Learner`."""
-
-    def __init__(self, vectors: np.ndarray, labels: np.ndarray, classes: int, weigh: Weigh) -> None:
-        self.vectors, self.labels, self.classes, self.weigh = vectors, labels, classes, weigh
-
-    def fits(self, rows: np.ndarray, grid: Sequence[float]) -> Any:
-        """Fit one regression a value of C on some of the texts."""
-        for head in fit_path(self.vectors[rows], self.labels[rows], grid, self.weigh(self.labels[rows])):
-            yield _Fitted(head)
-
-    def features(self, model: Any, rows: np.ndarray) -> np.ndarray:
-        """Return the embeddings of some of the texts."""
-        return np.asarray(self.vectors[rows])
-
-
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    """A regression on embeddings that are there."""
-
-    head: LinearHead
-
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """Return the fp32 logits of embeddings."""
-        return self.head.logits(features)
-
-
-class _Embeddings(LinearRun):
-    """Frozen embeddings; see :class:`~tunebench.training.linear.runs.LinearRun`."""
-
-    def __init__(
-        self,
-        attempt: Attempt,
-        parts: Parts,
-        look: Callable[[str, int, int], None],
-        *,
-        judged: np.ndarray,
-        device: str,
-    ) -> None:
-        self.spec, self.dataset, self.parts, self.judged = attempt.spec, attempt.dataset, parts, judged
-        self.encoder = _FrozenEncoder.of(self.spec, device)
-        self.frozen = self.encoder.embedder.parameters
-        self._look = partial(look, "prepare")
-        train = self.dataset.train
-        found = self.encoder.embed(train.texts, parts.train, self._look)
-        self.seconds = found.seconds
-        self.settings = {"embeddings": {"texts": len(parts.train), "computed": found.computed}}
-        labels, classes = train.labels[parts.train], len(self.spec.data.label_names)
-        self.learner = _Learner(found.vectors, labels, classes, weigher(self.spec))
-        sides = [side.take(parts.train) for side in self.encoder.tokens(train.texts, default_cache_dir())]
-        windows = self.encoder.window_lengths(sides)
-        padded, self.flops = self.encoder.forward(windows)
-        self._tokens = int(windows.sum()), padded
-
-    def choose(self, tick: Callable[[], None]) -> Choice:
-        """Choose C by cross-validation."""
-        return cross_validated(self.learner, self.spec, self.dataset, self.parts, self.judged, tick)
-
-    def logits(self, model: Any, split: Split, rows: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return the logits of some texts of a split, and their time as if none had been embedded before."""
-        return self.encoder.logits(model.head, split, rows, self._look)
-
-    def tokens(self, choice: Choice) -> tuple[int, int]:
-        """Return what went through the encoder, each text once."""
-        return self._tokens
-
-    def save(self, model: Any, folder: Path) -> Sequence[Path]:
-        """Write the regression; the encoder is that of the study."""
-        path = RunFolder(folder).weights
-        write_arrays(path, model.head.arrays)
-        return [path]
+    return train_on_vectors(attempt, lambda spec, look: _FrozenEncoder.of(spec, device), device=device)
 
 
 @dataclass(frozen=True)
@@ -272,13 +197,9 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
 
 def load(spec: RunSpec, folder: RunFolder, *, device: str) -> EmbeddedText:
     """Return the classifier, with the study's encoder."""
-    head = stored_head(read_arrays(folder.weights, ("coefficients", "intercepts")), TASKS[spec.task])
-    return EmbeddedText(_FrozenEncoder.of(spec, device).embedder, head)
+    return EmbeddedText(_FrozenEncoder.of(spec, device).embedder, load_head(spec, folder))
 
 
 def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
-    """Return the test part's logits and labels, and the seconds; with the stored regression."""
-    head = stored_head(read_arrays(folder.weights, ("coefficients", "intercepts")), TASKS[spec.task])
-    split = split_of_test(dataset, parts)
-    logits, seconds = _FrozenEncoder.of(spec, device).logits(head, split, parts.test)
-    return logits, split.labels[parts.test], seconds
+    """Return the test part's logits and labels, and the seconds; with the stored linear function."""
+    return predict_on_vectors(spec, dataset, parts, folder, _FrozenEncoder.of(spec, device))

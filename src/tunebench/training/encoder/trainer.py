@@ -27,6 +27,9 @@ from tunebench.store.live import Progress
 from tunebench.training.attempt import Pruned
 from tunebench.training.encoder.callbacks import Loop, Meters, RunContext
 
+#: How the names end of what the Trainer logs of time.
+_BY_THE_CLOCK = ("_runtime", "_per_second", "_model_preparation_time")
+
 if TYPE_CHECKING:
     from tunebench.engine.fast.attach import FastEncoder
     from tunebench.engine.flops import Workload
@@ -263,6 +266,13 @@ class StudyTrainer(Trainer):
             autocast=self.engine.autocast,
             on_batch=tell,
         )
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log all but what the Trainer measures with the system's clock, which may be set while a run trains.
+
+        A clock that was set back makes its durations and rates negative. The run's own are in :attr:`meters`.
+        """
+        super().log({key: value for key, value in logs.items() if not key.endswith(_BY_THE_CLOCK)}, *args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Score the selection split, keep the best weights, log ``eval_*``."""

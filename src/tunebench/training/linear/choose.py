@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,10 +13,12 @@ import numpy as np
 from tunebench.data.held_out import interleaved
 from tunebench.data.text import Text
 from tunebench.errors import DataError
+from tunebench.strategies.base import Head
 from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import Metric
+from tunebench.tasks.temperature import Loss, tuned_temperature
 from tunebench.training.imbalance import Weigh, weighted_log_loss
-from tunebench.training.linear.logistic import LinearHead
+from tunebench.training.linear.heads import LinearHead
 
 #: Parts of the labelled texts in a cross-validation.
 FOLDS = 5
@@ -45,11 +47,13 @@ class Learner(Protocol):
     Attributes:
         labels: Of the texts, as the task has them.
         classes: Number of classes.
+        head: What is fitted.
         weigh: Gives the weight of each label from the labels that are fitted on, or None.
     """
 
     labels: np.ndarray
     classes: int
+    head: Head
     weigh: Weigh
 
     def fits(self, rows: np.ndarray, grid: Sequence[float]) -> Iterator[Any]:
@@ -141,9 +145,13 @@ def choose_on_selection(
         # The same for all: they share the vocabulary.
         features = model.features(selection[0]) if features is None else features
         logits = model.logits(features)
+        temperature = _temperature(learner, task, selection[1], logits)
+        if temperature is not None:
+            model = _over(model, temperature)
+            logits = model.logits(features)
         scores = task.selection_metrics(selection[1], logits, metric.name)
         found.eval_seconds += time.monotonic() - begin
-        found.history.append(_entry(model.head) | logged(scores))
+        found.history.append(_entry(model.head, temperature) | logged(scores))
         if found.model is None or metric.better(scores[metric.name], found.score):
             found.model, found.validated = model, (selection[1], logits)
             found.score = found.history[-1][f"selection_{metric.name}"]
@@ -172,8 +180,9 @@ def choose_by_cross_validation(
         tick: Told of every fit.
     """
     found, everything = Choice("cross_validation"), np.arange(len(learner.labels))
-    setting, best = unchosen(grid), np.inf
-    folds = _folds(learner, grid, groups, task) if len(grid) > 1 or len(judged) else []
+    setting, temperature, best = unchosen(grid), None, np.inf
+    scales = _scales(learner, task)
+    folds = _folds(learner, grid, groups, task) if len(grid) > 1 or len(judged) or scales else []
     for c in grid if folds else ():
         heads, logits = [], np.full((len(everything), learner.classes), np.nan, dtype=np.float32)
         for fold in folds:
@@ -184,8 +193,9 @@ def choose_by_cross_validation(
             begin = time.monotonic()
             logits[fold.held] = fold.logits(model)
             found.eval_seconds += time.monotonic() - begin
-        loss = _loss(folds, learner, logits, task)
-        entry = _entry(max(heads, key=lambda head: head.iterations)) | {"cv_loss": loss}
+        loss, divisor = _held_out(folds, learner, logits, task)
+        logits = logits if divisor is None else logits / np.float32(divisor)
+        entry = _entry(max(heads, key=lambda head: head.iterations), divisor) | {"cv_loss": loss}
         validated = None
         # A fold may be left out, and then its texts have no prediction.
         if len(judged) and not np.isnan(logits[judged]).any():
@@ -194,10 +204,12 @@ def choose_by_cross_validation(
         found.history.append(entry)
         if loss < best:
             best, setting, found.score = loss, c, entry.get(f"selection_{metric.name}")
-            found.validated = validated
+            temperature, found.validated = divisor, validated
     (found.model,) = learner.fits(everything, (setting,))
     tick()
     found.count(found.model.head)
+    if temperature is not None:
+        found.model = _over(found.model, temperature)
     found.history = found.history or [_entry(found.model.head)]
     return found
 
@@ -286,19 +298,52 @@ def stratified_folds(labels: np.ndarray, groups: np.ndarray | None = None, count
     return [np.flatnonzero(fold_of[member] == number) for number in range(count)]
 
 
-def _loss(folds: Sequence[_Fold], learner: Learner, logits: np.ndarray, task: Task) -> float:
-    """Return the mean of the task's loss, weighted as the fits are.
+def _held_out(
+    folds: Sequence[_Fold], learner: Learner, logits: np.ndarray, task: Task
+) -> tuple[float, float | None]:
+    """Return the mean of the task's loss, weighted as the fits are, and what :func:`_temperature` gives.
 
     A text whose class its fold did not train says nothing about C, and is left out.
     """
-    labels = learner.labels
-    rows = np.concatenate([fold.held[task.known(labels[fold.held], fold.present)] for fold in folds])
+    rows = np.concatenate([fold.held[task.known(learner.labels[fold.held], fold.present)] for fold in folds])
     if not len(rows):
-        return float("inf")
-    weights = learner.weigh(labels)
-    if weights is not None:
-        return weighted_log_loss(labels[rows], logits[rows], weights)
-    return task.metrics[task.loss](labels[rows], logits[rows])
+        return float("inf"), None
+    labels, logits = learner.labels[rows], logits[rows]
+    temperature = _temperature(learner, task, labels, logits)
+    return _loss(learner, task)(labels, logits if temperature is None else logits / temperature), temperature
+
+
+def _loss(learner: Learner, task: Task) -> Loss:
+    """Return the loss that the fits lower: the task's, weighted as they are."""
+    weights = learner.weigh(learner.labels)
+    if weights is None:
+        return task.metrics[task.loss]
+    return lambda labels, logits: weighted_log_loss(labels, logits, weights)
+
+
+def _scales(learner: Learner, task: Task) -> bool:
+    """Say whether the outputs of the fits are no log odds, but decision values of classes."""
+    return learner.head == "svm" and task.labelled
+
+
+def _temperature(learner: Learner, task: Task, labels: np.ndarray, logits: np.ndarray) -> float | None:
+    """Return what decision values are divided by, so that they have the least loss as log odds.
+
+    Args:
+        learner: What fitted.
+        task: What is learned.
+        labels: Of texts that were not fitted on.
+        logits: Of these texts.
+
+    Returns:
+        A temperature; None where the outputs are log odds, or numbers.
+    """
+    return tuned_temperature(task, labels, logits, _loss(learner, task)) if _scales(learner, task) else None
+
+
+def _over(model: Any, temperature: float) -> Any:
+    """Return a model whose outputs are divided by a temperature."""
+    return replace(model, head=model.head.over(temperature))
 
 
 def logged(scores: dict[str, float]) -> dict[str, float | None]:
@@ -306,10 +351,11 @@ def logged(scores: dict[str, float]) -> dict[str, float | None]:
     return {f"selection_{name}": value if np.isfinite(value) else None for name, value in scores.items()}
 
 
-def _entry(head: LinearHead) -> dict[str, Any]:
-    return {
+def _entry(head: LinearHead, temperature: float | None = None) -> dict[str, Any]:
+    found = {
         "step": head.iterations,
         "epoch": float(head.iterations),
         "c": head.setting,
         "converged": head.converged,
     }
+    return found if temperature is None else found | {"temperature": temperature}

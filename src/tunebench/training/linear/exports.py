@@ -23,6 +23,7 @@ _VERSION = 1
 _READERS = {
     "tfidf": ("tunebench.training.linear.model", "LinearText"),
     "embeddings": ("tunebench.training.embeddings.model", "EmbeddedText"),
+    "static": ("tunebench.training.static.model", "StaticText"),
 }
 
 
@@ -31,7 +32,7 @@ class LinearFacts:
     """What ``linear.json`` says.
 
     Attributes:
-        features: What the features are made of: ``tfidf`` or ``embeddings``.
+        features: What the features are made of, a key of :data:`_READERS`.
         label_names: One name a class, in the order of the logits.
         settings: What else it takes to read the folder.
         task: What was learned.
@@ -90,11 +91,11 @@ def linear_facts(folder: Path) -> LinearFacts:
             raise TypeError("temperature is a number above 0")
     except (StoreError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The linear classifier's {LINEAR_FILE} is damaged: {error}", value=str(path)) from None
-    if version != _VERSION or features not in _READERS:
+    if version != _VERSION or not isinstance(features, str) or features not in _READERS:
         raise ModelError(
             "The folder holds a linear classifier of another version.",
             value=f"{path}: version {version}, features {features}",
-            allowed=f"version {_VERSION}, features {' or '.join(_READERS)}",
+            allowed=f"version {_VERSION}, features {', '.join(_READERS)}",
             fix="use the version of tunebench that wrote it",
         )
     return LinearFacts(features, tuple(map(str, names)), whole, task, temperature)

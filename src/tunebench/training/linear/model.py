@@ -17,17 +17,12 @@ from tunebench.data.text import Text
 from tunebench.data.tokens import Cut
 from tunebench.errors import DataError, StoreError
 from tunebench.files import read_json, write_text
+from tunebench.strategies.base import Head
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.training.imbalance import Weigh, unweighted
-from tunebench.training.linear.logistic import (
-    LinearHead,
-    fit_path,
-    read_arrays,
-    require_classes,
-    stored_head,
-    write_arrays,
-)
+from tunebench.training.linear.fit import fit_path
+from tunebench.training.linear.heads import LinearHead, read_arrays, require_classes, stored_head, write_arrays
 from tunebench.training.linear.terms import Terms
 
 WEIGHTS, VOCABULARY = "weights.safetensors", "vocabulary.json"
@@ -38,16 +33,16 @@ class LinearText:
     """A linear classifier of texts.
 
     Attributes:
-        vocabulary: Features, one or several words each, in the order of the columns.
+        vocabulary: Features, terms each, in the order of the columns.
         idf: fp32 ``(features,)``. Counted from the texts, not trained.
         head: The function of the features.
-        ngrams: Longest run of words that is a feature.
+        terms: Gives the terms of a text.
     """
 
     vocabulary: tuple[str, ...]
     idf: np.ndarray
     head: LinearHead
-    ngrams: int
+    terms: Terms
 
     #: Whole texts are read.
     max_length: ClassVar[int | None] = None
@@ -57,13 +52,9 @@ class LinearText:
     @cached_property
     def _fixed(self) -> Any:
         """The vectorizer of this vocabulary; making it takes longer than a text."""
-        vectorizer = _vectorizer(self.ngrams, vocabulary=self.vocabulary)
+        vectorizer = _vectorizer(self.terms, vocabulary=self.vocabulary)
         vectorizer.idf_ = self.idf
         return vectorizer
-
-    @cached_property
-    def _analyzer(self) -> Any:
-        return self._fixed.build_analyzer()
 
     def features(self, texts: Sequence[Text]) -> Any:
         """Return the TF-IDF rows of texts as a sparse fp32 matrix ``(texts, features)``."""
@@ -81,7 +72,7 @@ class LinearText:
         """Return the columns of the features that each text holds, repeated as they are in it; int64."""
         columns = self._fixed.vocabulary_
         return [
-            np.array([columns[term] for term in self._analyzer(text) if term in columns], dtype=np.int64)
+            np.array([columns[term] for term in self.terms(text) if term in columns], dtype=np.int64)
             for text in texts
         ]
 
@@ -109,7 +100,7 @@ class LinearText:
         write_text(folder / VOCABULARY, json.dumps(self.vocabulary, ensure_ascii=False) + "\n")
 
     @classmethod
-    def load(cls, folder: Path, *, ngrams: int, task: Task = CLASSIFICATION, weights: str = WEIGHTS) -> LinearText:
+    def load(cls, folder: Path, *, terms: Terms, task: Task = CLASSIFICATION, weights: str = WEIGHTS) -> LinearText:
         """Read a model back.
 
         Raises:
@@ -117,26 +108,29 @@ class LinearText:
         """
         vocabulary = read_json(folder / VOCABULARY)
         arrays = read_arrays(folder / weights, ("idf", "coefficients", "intercepts"))
-        fits = isinstance(vocabulary, list) and len({len(vocabulary), len(arrays["idf"])}) == 1
-        if not fits or arrays["coefficients"].shape[1:] != arrays["idf"].shape:
+        named = isinstance(vocabulary, list) and all(isinstance(term, str) for term in vocabulary)
+        if not named or len(set(vocabulary)) < len(vocabulary):
+            raise StoreError("The vocabulary is no list of different terms.", value=str(folder / VOCABULARY))
+        shape = arrays["coefficients"].shape
+        if arrays["idf"].shape != (len(vocabulary),) or shape != (*arrays["intercepts"].shape, len(vocabulary)):
             raise StoreError("Vocabulary and weights do not belong together.", value=str(folder))
-        return cls(tuple(vocabulary), arrays["idf"], stored_head(arrays, task), ngrams)
+        return cls(tuple(vocabulary), arrays["idf"], stored_head(arrays, task), terms)
 
     def export(self, folder: Path, weights: str) -> dict[str, Any]:
         """Write everything into a folder of its own, and return what it takes to read it."""
         self._write(folder, weights)
-        return {"ngrams": self.ngrams}
+        return self.terms.settings
 
     @classmethod
     def read_export(
         cls, folder: Path, weights: str, facts: Mapping[str, Any], *, task: Task, device: str
     ) -> LinearText:
         """Read what :meth:`export` wrote; it computes on the CPU, whatever the device."""
-        return cls.load(folder, ngrams=int(facts["ngrams"]), task=task, weights=weights)
+        return cls.load(folder, terms=Terms.stored(facts), task=task, weights=weights)
 
 
 class TfidfLearner:
-    """Fits TF-IDF and a logistic regression on some of a run's labelled texts.
+    """Fits TF-IDF and a linear function of it on some of a run's labelled texts.
 
     Term frequencies enter as ``1 + ln(tf)``, rows have Euclidean length 1 (scikit-learn's smoothed idf).
 
@@ -144,8 +138,9 @@ class TfidfLearner:
         texts: The labelled texts.
         labels: Integers of shape ``(texts,)``, or 0/1 ``(texts, labels)``, or doubles ``(texts,)``.
         classes: Number of classes, or of labels.
-        ngrams: Longest run of words that is a feature.
+        terms: Gives the terms of a text.
         min_documents: Texts that must hold a feature.
+        head: What is fitted.
         weigh: Gives the weight of each label from the labels that are fitted on, or None.
     """
 
@@ -155,33 +150,34 @@ class TfidfLearner:
         labels: np.ndarray,
         *,
         classes: int,
-        ngrams: int,
+        terms: Terms,
         min_documents: int,
+        head: Head = "logistic",
         weigh: Weigh = unweighted,
     ) -> None:
-        self.texts, self.labels, self.classes, self.weigh = texts, labels, classes, weigh
-        self._ngrams, self._min_documents = ngrams, min_documents
+        self.texts, self.labels, self.classes, self.head, self.weigh = texts, labels, classes, head, weigh
+        self._terms, self._min_documents = terms, min_documents
 
     def fits(self, rows: np.ndarray, grid: Sequence[float]) -> Iterator[LinearText]:
-        """Count the features of some texts once, and fit one regression a value of C, each when asked for.
+        """Count the features of some texts once, and fit one function a value of C, each when asked for.
 
         Raises:
             DataError: No feature is left.
         """
         begin = time.monotonic()
-        vectorizer = _vectorizer(self._ngrams, min_df=self._min_documents)
+        vectorizer = _vectorizer(self._terms, min_df=self._min_documents)
         texts = [self.texts[i] for i in rows]
         try:
             matrix = vectorizer.fit_transform(texts)
         except ValueError:
-            raise _no_features(texts, ngrams=self._ngrams, min_documents=self._min_documents) from None
+            raise _no_features(texts, self._terms, min_documents=self._min_documents) from None
         counting = time.monotonic() - begin
         vocabulary = tuple(vectorizer.get_feature_names_out().tolist())
         idf = vectorizer.idf_.astype(np.float32)
-        for head in fit_path(matrix, self.labels[rows], grid, self.weigh(self.labels[rows])):
+        for head in fit_path(matrix, self.labels[rows], grid, self.weigh(self.labels[rows]), self.head):
             # The counting is part of the first fit.
             head, counting = replace(head, seconds=head.seconds + counting), 0.0
-            yield LinearText(vocabulary, idf, head, self._ngrams)
+            yield LinearText(vocabulary, idf, head, self._terms)
 
     def features(self, model: LinearText, rows: np.ndarray) -> Any:
         """Return a model's features of some of the texts."""
@@ -193,48 +189,49 @@ def fit_linear_text(
     labels: np.ndarray,
     *,
     classes: int,
-    ngrams: int,
+    terms: Terms,
     min_documents: int,
     grid: Sequence[float],
+    head: Head = "logistic",
 ) -> list[LinearText]:
-    """Count the features of texts once, and fit one logistic regression a C; see :class:`TfidfLearner`.
+    """Count the features of texts once, and fit one linear function a C; see :class:`TfidfLearner`.
 
     Args:
         texts: Training texts.
         labels: Integers of shape ``(texts,)``, every class among them; or 0/1 of shape ``(texts, labels)``.
         classes: Number of classes, or of labels.
-        ngrams: Longest run of words that is a feature.
+        terms: Gives the terms of a text.
         min_documents: Training texts that must hold a feature.
         grid: Values of C.
+        head: What is fitted.
 
     Raises:
         DataError: No feature is left, or a class is missing.
     """
     require_classes(labels, classes)
-    learner = TfidfLearner(texts, labels, classes=classes, ngrams=ngrams, min_documents=min_documents)
+    learner = TfidfLearner(texts, labels, classes=classes, terms=terms, min_documents=min_documents, head=head)
     return list(learner.fits(np.arange(len(labels)), grid))
 
 
-def _no_features(texts: Sequence[Text], *, ngrams: int, min_documents: int) -> DataError:
-    """Return the error for texts that leave no feature: without a word, or without one in enough of them."""
-    terms = Terms(ngrams)
+def _no_features(texts: Sequence[Text], terms: Terms, *, min_documents: int) -> DataError:
+    """Return the error for texts that leave no feature: without a term, or without one in enough of them."""
     counted = Counter(term for text in texts for term in set(terms(text)))
     if not counted:
         return DataError(
-            "No training text holds a word that TF-IDF could count: two or more letters or digits in a row.",
+            f"No training text holds {terms.described} that TF-IDF could count.",
             value=texts[0],
             fix="drop the strategies of the kind tfidf: they cannot tell such texts apart",
         )
     most = max(counted.values())
     return DataError(
-        f"No word is in as many training texts as min_documents asks for; the most frequent one is in {most}.",
+        f"No feature is in as many training texts as min_documents asks for; the most frequent one is in {most}.",
         value=f"min_documents: {min_documents}",
         allowed=f"at most {most} with these texts",
         fix=f"set min_documents: {most}, or a larger training size",
     )
 
 
-def _vectorizer(ngrams: int, **options: Any) -> Any:
+def _vectorizer(terms: Terms, **options: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(analyzer=Terms(ngrams), sublinear_tf=True, dtype=np.float32, **options)
+    return TfidfVectorizer(analyzer=terms, sublinear_tf=True, dtype=np.float32, **options)

@@ -22,9 +22,10 @@ from tunebench.training.backend import Predicted
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.imbalance import weigher
 from tunebench.training.linear.choose import FOLDS, Choice, choose_on_selection, unchosen
-from tunebench.training.linear.logistic import require_classes
+from tunebench.training.linear.heads import require_classes
 from tunebench.training.linear.model import LinearText, TfidfLearner, fit_linear_text
 from tunebench.training.linear.runs import LinearRun, cross_validated, fits_planned, labelled_parts, train_linear
+from tunebench.training.linear.terms import Terms
 from tunebench.training.parts import run_parts, scored_texts
 
 #: Texts on which an estimate fits for real.
@@ -66,8 +67,9 @@ class _Tfidf(LinearRun):
             self.texts,
             self.dataset.train.labels[parts.train],
             classes=len(self.spec.data.label_names),
-            ngrams=params.ngrams,
+            terms=Terms.of(params),
             min_documents=params.min_documents,
+            head=params.head,
             weigh=weigher(self.spec),
         )
 
@@ -109,6 +111,15 @@ class _Tfidf(LinearRun):
 
 
 def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
+    """Estimate a run by fitting a few hundred texts; once for all plans that share what was measured."""
+    key = ("linear", spec.run_id, context.measure)
+    if key not in context.profiles:
+        context.profiles[key] = _estimated(spec, context)
+    found: Estimate = context.profiles[key]
+    return found
+
+
+def _estimated(spec: RunSpec, context: EstimateContext) -> Estimate:
     """Estimate a run by fitting a few hundred texts for real.
 
     Features grow with the number of texts by a power law (Heaps), taken from two samples; time grows
@@ -134,7 +145,7 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     labels = dataset.train.labels[parts.train[chosen]]
 
     def fit(texts: Sequence[Text], labels: np.ndarray, grid: Sequence[float]) -> list[LinearText]:
-        options = {"ngrams": params.ngrams, "min_documents": params.min_documents}
+        options = {"terms": Terms.of(params), "min_documents": params.min_documents, "head": params.head}
         return fit_linear_text(texts, labels, classes=classes, grid=grid, **options)
 
     begin = time.monotonic()
@@ -179,7 +190,7 @@ def _balanced(strata: np.ndarray, count: int) -> np.ndarray:
 
 def load(spec: RunSpec, folder: RunFolder, *, device: str) -> LinearText:
     """Return the fitted model; it computes on the CPU, whatever the device."""
-    return LinearText.load(folder.path, ngrams=spec.strategy_params.ngrams, task=TASKS[spec.task])
+    return LinearText.load(folder.path, terms=Terms.of(spec.strategy_params), task=TASKS[spec.task])
 
 
 def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:

@@ -25,7 +25,7 @@ from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
 from tunebench.training.imbalance import said_weights
 from tunebench.training.linear.choose import FOLDS, Choice, choose_by_cross_validation
-from tunebench.training.linear.logistic import require_classes
+from tunebench.training.linear.heads import require_classes
 from tunebench.training.measurements import RunMeasurements, Trained, temperature_of
 from tunebench.training.parts import run_parts, split_of_test, split_of_validation
 

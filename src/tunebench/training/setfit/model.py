@@ -18,7 +18,7 @@ from tunebench.models.weights import stored_weights
 from tunebench.study.spec import RunSpec
 from tunebench.training.embeddings.encoder import Embedder
 from tunebench.training.embeddings.model import EmbeddedText
-from tunebench.training.linear.logistic import Logistic, class_logits
+from tunebench.training.linear.heads import ClassHead, class_logits
 
 _BODY = "body."
 _COEFFICIENTS, _INTERCEPTS = "head.coefficients", "head.intercepts"
@@ -66,7 +66,7 @@ class SentenceClassifier:
             windows=False,
             device=self.body.device.type,
         )
-        return EmbeddedText(embedder, Logistic(self.coefficients, self.intercepts))
+        return EmbeddedText(embedder, ClassHead(self.coefficients, self.intercepts))
 
     def save(self, path: Path) -> None:
         """Write body and head to one safetensors file, by rename.

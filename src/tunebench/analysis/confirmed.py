@@ -1,0 +1,42 @@
+"""What the sealed part of the test texts says of a recommendation, or that it is still sealed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tunebench.tasks.registry import TASKS
+
+if TYPE_CHECKING:
+    from tunebench.analysis.comparison import Comparison
+
+
+def confirmation_of(comparison: Comparison, strategy: str, train_size: int) -> str | None:
+    """Say what the sealed part gave; None where a study has none.
+
+    Args:
+        comparison: The study.
+        strategy: What is recommended today.
+        train_size: At which size.
+    """
+    found = comparison.confirmation
+    if found is None:
+        still = "Half of the test texts are still sealed: tunebench confirm opens them, once."
+        return still if _sealed(comparison) else None
+    if found.score is None:
+        return (
+            f"The sealed texts were opened for {found.strategy}, and the scoring was cut short: tunebench confirm "
+            "completes it."
+        )
+    metric = TASKS[comparison.cells[0].spec.task].metrics[found.metric]
+    line = (
+        f"Confirmed on {found.texts:,} sealed texts, opened once ({found.time[:10]}): {found.strategy} at "
+        f"{found.train_size:,} labels has {metric.label} {found.score:.4f} [{found.low:.4f}, {found.high:.4f}] "
+        f"(over {found.over}); on the open test part it has {found.on_test:.4f}."
+    )
+    if (found.strategy, found.train_size) != (strategy, train_size):
+        line += f" That says nothing of {strategy} at {train_size:,} labels, which is recommended now."
+    return line
+
+
+def _sealed(comparison: Comparison) -> bool:
+    return any(getattr(cell.spec, "sealed", False) for cell in comparison.cells)

@@ -1,0 +1,300 @@
+"""What the studies of a suite say together: each data set counts once, however many test texts it has.
+
+Everything here is computed from the :class:`~tunebench.analysis.analysis.Analysis` of each study, so that a data
+set has the same scores, differences and standings here as in its own report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from tunebench.analysis.analysis import Analysis
+from tunebench.analysis.costs import cost_of
+from tunebench.analysis.evidence import POINTS, Entry
+from tunebench.analysis.pairs import ALL_PAIRS, all_pairs, difference_of
+from tunebench.analysis.recommend import Recommendation, recommended
+from tunebench.stats import (
+    Difference,
+    Equivalence,
+    MeanRanks,
+    MetaMean,
+    Refusal,
+    equivalence,
+    holm,
+    mean_ranks,
+    random_effects,
+)
+from tunebench.tasks.metrics import Metric
+
+#: How the first of two strategies stands on a data set, tested there and corrected for all its pairs.
+Standing = Literal["better", "equal", "worse", "open"]
+STANDINGS: tuple[Standing, ...] = ("better", "equal", "worse", "open")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set of a suite.
+
+    Attributes:
+        name: Its name.
+        sizes: Labels that each stated training size comes to.
+        left_out: Why a stated training size is left out.
+        analysis: Of its study; None where it has none that can be read.
+        why: Why it has none, or what kept it from ending.
+    """
+
+    name: str
+    sizes: Mapping[str, int]
+    left_out: Mapping[str, str]
+    analysis: Analysis | None
+    why: str | None = None
+
+    def at(self, size: str) -> dict[str, Entry]:
+        """Return the entries of a stated size by strategy; empty where there are none."""
+        if self.analysis is None or size not in self.sizes:
+            return {}
+        return {entry.label: entry for entry in self.analysis.at(self.sizes[size])}
+
+    @cached_property
+    def answer(self) -> Recommendation | str:
+        """What its own study recommends, or why it recommends nothing."""
+        return self.why or "there is no study" if self.analysis is None else recommended(self.analysis)
+
+
+@dataclass(frozen=True)
+class OnDataSet:
+    """Two strategies on one data set.
+
+    Attributes:
+        difference: The first minus the second.
+        standing: Of the first, as the data set's own report has it.
+    """
+
+    data_set: DataSet
+    difference: Difference
+    standing: Standing
+
+
+@dataclass(frozen=True)
+class PairOverData:
+    """Two strategies at a stated size on all data sets that have both; differences are the first minus the second.
+
+    Attributes:
+        on: One a data set.
+        mean: Over data sets; a refusal for one data set.
+        test: Of the mean, against no difference and against the margin, corrected for all pairs of the size; None
+            without a mean.
+    """
+
+    first: str
+    second: str
+    on: tuple[OnDataSet, ...]
+    mean: MetaMean | Refusal
+    test: Equivalence | None
+
+    @property
+    def counts(self) -> dict[Standing, int]:
+        """On how many data sets the first is better, equal within the margin, worse, or too close to call."""
+        return {standing: sum(one.standing == standing for one in self.on) for standing in STANDINGS}
+
+
+@dataclass(frozen=True, eq=False)
+class AtSize:
+    """All data sets at one stated training size.
+
+    Attributes:
+        size: As the suite states it: a number, or ``all``.
+        data_sets: Those with scores at this size.
+        metric: What is compared.
+        margin: Points within which two strategies are equal.
+    """
+
+    size: str
+    data_sets: tuple[DataSet, ...]
+    metric: Metric
+    margin: float
+
+    @cached_property
+    def entries(self) -> dict[str, dict[str, Entry]]:
+        """Entries by data set, then strategy."""
+        return {one.name: one.at(self.size) for one in self.data_sets}
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Strategies with a score on any data set."""
+        return tuple(dict.fromkeys(label for found in self.entries.values() for label in found))
+
+    @cached_property
+    def everywhere(self) -> tuple[str, ...]:
+        """Strategies with a score on all of the data sets, which alone are ranked."""
+        return tuple(label for label in self.labels if all(label in found for found in self.entries.values()))
+
+    @cached_property
+    def merits(self) -> np.ndarray:
+        """Scores for which more is better, shape ``(data sets, strategies everywhere)``."""
+        rows = [
+            [self.metric.merit(found[label].interval().estimate) for label in self.everywhere]
+            for found in self.entries.values()
+        ]
+        return np.array(rows, dtype=np.float64).reshape(len(self.data_sets), len(self.everywhere))
+
+    @cached_property
+    def ranked(self) -> tuple[str, ...]:
+        """The strategies that all data sets have, the best mean score first."""
+        order = np.argsort(-self.merits.mean(0), kind="stable")
+        return tuple(self.everywhere[i] for i in order)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """All strategies but the best: those that all data sets have by their mean score, then the rest."""
+        return (*self.ranked[1:], *(label for label in self.labels if label not in self.everywhere))
+
+    @property
+    def best(self) -> str | None:
+        """The strategy with the best mean score; None where no strategy is on all data sets."""
+        return self.ranked[0] if self.everywhere else None
+
+    @cached_property
+    def ranks(self) -> MeanRanks | Refusal:
+        """Mean ranks of the strategies that all data sets have."""
+        if not self.everywhere:
+            return Refusal("no strategy has scores on all data sets")
+        return mean_ranks(self.merits)
+
+    @cached_property
+    def pairs(self) -> list[PairOverData]:
+        """Strategies two by two; where they are many, each with the best one."""
+        every = list(combinations(self.labels, 2))
+        if len(self.labels) > ALL_PAIRS and self.best is not None:
+            every = [(self.best, label) for label in self.labels if label != self.best]
+        found = [(pair, on) for pair in every if (on := self._on(*pair))]
+        means = [self._mean(on) for _, on in found]
+        p_values = [mean.p_value for mean in means if isinstance(mean, MetaMean)]
+        number = all_pairs(len(self.labels))
+        corrected = iter(holm(p_values, comparisons=number).p_values)
+        return [
+            PairOverData(
+                *pair, on, mean, None if isinstance(mean, Refusal) else self._test(mean, next(corrected), number)
+            )
+            for (pair, on), mean in zip(found, means, strict=True)
+        ]
+
+    def pair(self, first: str, second: str) -> PairOverData | None:
+        """Return two strategies compared in this order; None where no data set has both."""
+        for one in self.pairs:
+            if (one.first, one.second) == (first, second):
+                return one
+            if (one.first, one.second) == (second, first):
+                on = self._on(first, second)
+                mean = self._mean(on)
+                p = None if one.test is None else one.test.p_value
+                number = all_pairs(len(self.labels))
+                test = None if isinstance(mean, Refusal) or p is None else self._test(mean, p, number)
+                return PairOverData(first, second, on, mean, test)
+        return None
+
+    @cached_property
+    def tests(self) -> dict[str, Equivalence]:
+        """The mean difference of each strategy from the best, where there is a mean."""
+        best = self.best
+        found = {label: self.pair(label, best) for label in self.others} if best else {}
+        return {label: pair.test for label, pair in found.items() if pair is not None and pair.test is not None}
+
+    def costs(self, kind: str) -> dict[str, float]:
+        """Return the mean cost over data sets of each strategy that all have, where it is known on all."""
+        found = {label: [cost_of(own[label], kind) for own in self.entries.values()] for label in self.everywhere}
+        return {label: float(np.mean(values)) for label, values in found.items() if None not in values}  # type: ignore[arg-type]
+
+    def _on(self, first: str, second: str) -> tuple[OnDataSet, ...]:
+        found = []
+        for one in self.data_sets:
+            own = self.entries[one.name]
+            if first in own and second in own:
+                difference = difference_of(own[first], own[second])
+                found.append(OnDataSet(one, difference, self._standing(one, own, first, second, difference)))
+        return tuple(found)
+
+    def _standing(
+        self, one: DataSet, own: Mapping[str, Entry], first: str, second: str, difference: Difference
+    ) -> Standing:
+        """Return how the first stands, by the data set's own table of pairs where it has the two."""
+        assert one.analysis is not None
+        wanted = {own[first].label, own[second].label}
+        table = [pair for pair in one.analysis.pairs if pair.first.train_size == own[first].train_size]
+        known = next((pair for pair in table if {pair.first.label, pair.second.label} == wanted), None)
+        number = all_pairs(len(own))
+        p = min(1.0, difference.p_value * number) if known is None else known.p_holm
+        comparisons = number if known is None else known.verdict.comparisons
+        test = equivalence(difference, margin=self.margin / POINTS, p_value=p, comparisons=comparisons)
+        if test.equivalent:
+            return "equal"
+        if not test.different:
+            return "open"
+        return "better" if self.metric.merit(difference.estimate) > 0 else "worse"
+
+    def _mean(self, on: Sequence[OnDataSet]) -> MetaMean | Refusal:
+        effects = np.array([one.difference.estimate for one in on])
+        return random_effects(effects, np.array([one.difference.standard_error**2 for one in on]))
+
+    def _test(self, mean: MetaMean, p_value: float, comparisons: int) -> Equivalence:
+        margin = self.margin / POINTS
+        return equivalence(mean.as_difference(), margin=margin, p_value=p_value, comparisons=comparisons)
+
+
+@dataclass(frozen=True, eq=False)
+class SuiteAnalysis:
+    """All that the report, the tables and the recommendation of a suite need.
+
+    Attributes:
+        name: The suite's name.
+        description: What the user says of it.
+        data_sets: In the order of the suite.
+        metric: What is compared.
+        margin: Points within which two strategies are equal.
+    """
+
+    name: str
+    description: str
+    data_sets: tuple[DataSet, ...]
+    metric: Metric
+    margin: float
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Strategies in the order of the studies."""
+        found = (one.analysis.comparison.labels for one in self.data_sets if one.analysis is not None)
+        return list(dict.fromkeys(label for labels in found for label in labels))
+
+    @cached_property
+    def sizes(self) -> list[str]:
+        """Stated training sizes, ascending, ``all`` last."""
+        found = {size for one in self.data_sets for size in (*one.sizes, *one.left_out)}
+        return sorted(found, key=lambda size: (size == "all", 0 if size == "all" else int(size)))
+
+    @cached_property
+    def at(self) -> dict[str, AtSize]:
+        """All data sets at each stated size at which one has scores."""
+        found = {}
+        for size in self.sizes:
+            there = tuple(one for one in self.data_sets if one.at(size))
+            if there:
+                found[size] = AtSize(size, there, self.metric, self.margin)
+        return found
+
+    @property
+    def deciding_size(self) -> str | None:
+        """The stated size to decide at: the largest of those with the most data sets; None without any scores."""
+        sizes = list(self.at)
+        return max(sizes, key=lambda size: (len(self.at[size].data_sets), sizes.index(size)), default=None)
+
+    @property
+    def missing(self) -> tuple[DataSet, ...]:
+        """Data sets without any score."""
+        there = {one.name for at in self.at.values() for one in at.data_sets}
+        return tuple(one for one in self.data_sets if one.name not in there)

@@ -1,0 +1,76 @@
+"""How a plan is printed, of a study or of a suite."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tunebench.cli.console import out, print_json, print_rows
+from tunebench.formatting import duration
+
+if TYPE_CHECKING:
+    from tunebench.study.config import StudyConfig
+
+
+def print_search(study: StudyConfig) -> None:
+    """Say what a search adds to a plan."""
+    if study.search.method == "halving":
+        then = f"Then {len(study.draws) - 1} more at each chosen setting."
+        if study.folds:
+            then = "Then the other folds and seeds, and the runs on all texts, at what it chooses."
+        out.print(f"At most: the search stops runs early. {then}")
+
+
+def print_looks(rows: list[dict[str, Any]], study: StudyConfig) -> None:
+    """Print what a study costs up to each of its looks."""
+    from tunebench.study.looks import stages_of
+
+    stages = stages_of(study)
+    if len(stages) < 2:
+        return
+    costs = []
+    for number, seeds in enumerate(stages, 1):
+        kept = [row for row in rows if row["look"] <= number and not row["left_out"]]
+        costs.append(f"{seeds} seeds {duration(sum(row['seconds'] for row in kept))} ({len(kept)} runs)")
+    shown = costs if study.looks is not None else [costs[0], costs[-1]]
+    until = "to each look" if study.looks is not None else "to the first decision and to the last"
+    out.print(f"The study ends when it is decided. Cost up {until}: {'; '.join(shown)}", markup=False)
+
+
+def print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print every run of a plan with what it is estimated to take, and the total."""
+    if as_json:
+        print_json(rows)
+        return
+    tuned = dict.fromkeys(name for row in rows for name in row["settings"])
+    folded = any(row["fold"] is not None for row in rows)
+    cut = any(row["truncation"] != "head" for row in rows)
+    shown = [
+        {
+            **({"data set": row["data_set"]} if "data_set" in row else {}),
+            "strategy": row["strategy"],
+            "size": row["train_size"],
+            "rate": None if row["learning_rate"] is None else f"{row['learning_rate']:g}",
+            **{name: None if name not in row["settings"] else f"{row['settings'][name]:g}" for name in tuned},
+            "seed": str(row["seed"]),
+            **({"fold": str(row["fold"])} if folded else {}),
+            **({"truncation": row["truncation"]} if cut else {}),
+            "steps": row["steps"],
+            "trainable": row["trainable_params"],
+            "time": duration(row["seconds"]),
+            "memory": f"{row['memory_bytes'] / 1e9:.1f} GB",
+            "disk": f"{row['disk_bytes'] / 1e6:.0f} MB",
+            "plan": "left out" if row["left_out"] else "run",
+        }
+        for row in rows
+    ]
+    print_rows(shown)
+    kept = [row for row in rows if not row["left_out"]]
+    total = sum(row["seconds"] for row in kept)
+    how = "measured here" if rows and rows[0]["measured"] else "estimated from the arithmetic"
+    out.print(f"{len(kept)} of {len(rows)} runs, about {duration(total)} ({how})")
+    prefixed = [row for row in kept if row["prefix_layers"] is not None]
+    if prefixed:
+        size = sum(row["prefix_bytes"] for row in prefixed) / 1e6
+        out.print(
+            f"{len(prefixed)} runs cache frozen layers on disk: about {size:.0f} MB until the study is complete"
+        )

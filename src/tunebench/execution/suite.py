@@ -1,0 +1,306 @@
+"""A suite from its plan to its finished studies: all data sets are planned before the first of them trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from tunebench.errors import ConfigError, ErrorGroup, PlanError, TunebenchError, raise_all
+from tunebench.execution.budget import choose, order
+from tunebench.execution.checks import check_disk, disk_need
+from tunebench.execution.known import Known
+from tunebench.execution.plan import Plan, plan_runs
+from tunebench.execution.resolve import Request, resolve, silent
+from tunebench.execution.study import StudyResult
+from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.suite_folder import Member, SuiteStore
+from tunebench.study.config import StudyConfig
+from tunebench.study.spec import RunSpec
+from tunebench.study.suite import Suite, of_data_sets
+from tunebench.training.estimate import Estimate
+
+
+@dataclass(frozen=True)
+class PlannedStudy:
+    """The study of a data set, ready to run.
+
+    Attributes:
+        name: The data set.
+        study: Its study, without the training sizes that the data does not have.
+        member: What the suite's index says of it.
+        runs: Its runs in their order, those that the budget leaves out marked.
+        estimates: By run id.
+        done: Ids of runs that are complete.
+        request: How it was planned; holds what was measured.
+        told: What was said while it was planned.
+    """
+
+    name: str
+    study: StudyConfig
+    member: Member
+    runs: tuple[PlannedRun, ...]
+    estimates: Mapping[str, Estimate]
+    done: frozenset[str]
+    request: Request
+    told: frozenset[str]
+
+    @property
+    def to_do(self) -> list[RunSpec]:
+        """The runs that are neither complete nor left out."""
+        return [r.spec for r in self.runs if r.left_out is None and r.spec.run_id not in self.done]
+
+    @property
+    def reserved(self) -> float:
+        """Estimated time of runs that a search will plan, as far as they are known."""
+        planned = {run.spec.run_id for run in self.runs}
+        return sum(found.seconds for run_id, found in self.estimates.items() if run_id not in planned)
+
+    @property
+    def seconds(self) -> float:
+        """Estimated time of what is to do, with what is reserved."""
+        return sum(self.estimates[spec.run_id].seconds for spec in self.to_do) + self.reserved
+
+
+class RunStudy(Protocol):
+    """Runs or resumes one study; :func:`tunebench.api.run_study` is one."""
+
+    def __call__(
+        self,
+        study: StudyConfig,
+        folder: Path | str,
+        *,
+        budget_seconds: float | None,
+        measure: bool,
+        tell: Callable[[str], None],
+        known: Known | None,
+    ) -> StudyResult:
+        """See there."""
+
+
+@dataclass
+class SuiteResult:
+    """What became of a suite.
+
+    Attributes:
+        studies: What each data set's study gave, by name.
+        failed: Data sets whose study did not end, with the reason's first line.
+        interrupted: Whether it was stopped; the same command resumes it.
+        report: The written report over data sets; None before it is written.
+    """
+
+    studies: dict[str, StudyResult] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+    report: Path | None = None
+
+    @property
+    def failed_runs(self) -> int:
+        """How many runs failed in studies that ended."""
+        return sum(len(result.summary.failed) for result in self.studies.values())
+
+
+def plan_suite(suite: Suite, folder: Path, request: Request) -> list[PlannedStudy]:
+    """Resolve, check and estimate the studies of all data sets.
+
+    Args:
+        suite: The suite.
+        folder: Where it is or will be written.
+        request: How to plan, with the budget for all data sets together; its folder is not used.
+
+    Raises:
+        StoreError: The folder holds something else.
+        PlanError: The disk is too small for all of them.
+        TunebenchError: Everything that is wrong with any data set, together.
+    """
+    store = SuiteStore(folder)
+    store.check()
+    planned: list[PlannedStudy] = []
+    errors: dict[str, list[TunebenchError]] = {}
+    for name, study in suite.studies.items():
+        try:
+            planned.append(_plan_one(name, study, store, request))
+        except TunebenchError as error:
+            errors[name] = error.errors if isinstance(error, ErrorGroup) else [error]
+    raise_all(of_data_sets(errors, len(suite.studies)))
+    _check_metrics(planned)
+    _check_different(planned)
+    if request.budget_seconds is not None:
+        planned = _within(planned, request.budget_seconds)
+    check_disk(folder, sum(disk_need(one.to_do, one.estimates) for one in planned if one.to_do))
+    return planned
+
+
+def _plan_one(name: str, study: StudyConfig, store: SuiteStore, request: Request) -> PlannedStudy:
+    """Plan the study of one data set, without the sizes that it does not have."""
+    left_out: dict[str, str] = {}
+    stated: dict[str, int] = {}
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        request.tell(f"{name}: {line}")
+
+    def fit(asked: StudyConfig, most: int) -> StudyConfig:
+        left_out.update(_not_there(asked, most))
+        for size, reason in left_out.items():
+            tell(f"the training size {size} is left out: {reason}")
+        sizes = tuple(size for size in asked.train_sizes if str(size) not in left_out)
+        stated.update({str(size): most if size == "all" else size for size in sizes})
+        if not sizes:
+            raise ConfigError(
+                f"The data has {most:,} texts to train on, fewer than every training size of the suite.",
+                value=list(asked.train_sizes),
+                fix="give it train_sizes of its own in the list of data, or remove it there",
+            )
+        return asked.model_copy(update={"train_sizes": sizes})
+
+    own = replace(request, folder=store.study_folder(name), budget_seconds=None, tell=tell, known=Known(), fit=fit)
+    unmeasured = replace(own, measure=False, tell=silent, known=Known())
+    resolved = resolve(study, own)
+    plan = plan_runs(resolved, unmeasured)
+    done = _done(plan, own)
+    # To measure takes seconds for each way of training: only where something is to be trained.
+    if any(run.spec.run_id not in done for run in plan.runs):
+        plan = plan_runs(resolved, own)
+    member = Member(name=name, sizes=stated, left_out=left_out)
+    # What was read is let go: a suite may be larger than memory.
+    measured = replace(own, known=Known(own.known.profiles))
+    return PlannedStudy(name, plan.study, member, plan.runs, plan.estimates, done, measured, frozenset(told))
+
+
+def _not_there(study: StudyConfig, most: int) -> dict[str, str]:
+    """Return why training sizes of a study are left out, by the size as it is stated."""
+    found = {}
+    for size in study.train_sizes:
+        if size == "all":
+            continue
+        if size > most:
+            found[str(size)] = f"the data has {most:,} texts to train on"
+        elif size == most and "all" in study.train_sizes:
+            found[str(size)] = "it is the same as all"
+    return found
+
+
+def _done(plan: Plan, request: Request) -> frozenset[str]:
+    assert request.folder is not None
+    store = StudyStore(request.folder)
+    return frozenset(run.spec.run_id for run in plan.runs if store.run_folder(run.spec.run_id).complete)
+
+
+def _check_metrics(planned: Sequence[PlannedStudy]) -> None:
+    """Refuse data sets whose differences have no common unit.
+
+    Raises:
+        PlanError: They have different metrics, because the default of their tasks differs.
+    """
+    metrics = {one.name: one.study.metric for one in planned}
+    if len(set(metrics.values())) > 1:
+        raise PlanError(
+            "The data sets have different metrics, so their differences cannot be put together.",
+            value=", ".join(f"{name}: {metric}" for name, metric in metrics.items()),
+            fix="set one metric that all their tasks have, or make a suite for each task",
+        )
+
+
+def _check_different(planned: Sequence[PlannedStudy]) -> None:
+    """Refuse a data set that is there twice: it would count as two.
+
+    Raises:
+        PlanError: Two of them hold the same texts and labels.
+    """
+    seen: dict[str, str] = {}
+    for one in planned:
+        other = seen.setdefault(one.runs[0].spec.data.fingerprint, one.name)
+        if other != one.name:
+            raise PlanError(
+                "Two data sets of the suite hold the same texts and labels, and would count as two.",
+                value=f"{other}, {one.name}",
+                fix="remove one of them from the list of data",
+            )
+
+
+def _within(planned: Sequence[PlannedStudy], budget: float) -> list[PlannedStudy]:
+    """Mark what a budget over all data sets leaves out.
+
+    Runs are taken in blocks of one seed and training size over all data sets, so that what was paid for can be
+    compared everywhere.
+    """
+    estimates = {run_id: found for one in planned for run_id, found in one.estimates.items()}
+    specs = order([run.spec for one in planned for run in one.runs])
+    done = {run_id for one in planned for run_id in one.done}
+    spent = sum(one.reserved for one in planned)
+    chosen = {run.spec.run_id: run for run in choose(specs, estimates, budget, done=done, spent=spent)}
+    return [
+        replace(
+            one,
+            # What a study leaves out by itself, such as search.budget, stays left out.
+            runs=tuple(chosen[run.spec.run_id] if run.left_out is None else run for run in one.runs),
+        )
+        for one in planned
+    ]
+
+
+def shares(planned: Sequence[PlannedStudy], budget: float | None) -> dict[str, float | None]:
+    """Return the part of a budget that each study may take; None where there is no budget.
+
+    It is what its chosen runs are estimated to take. A search for learning rates plans more runs when it ends, so
+    what is left of the budget goes to the studies that have one, by what their runs take.
+    """
+    if budget is None:
+        return {one.name: None for one in planned}
+    total = sum(one.seconds for one in planned)
+    searching = [one for one in planned if one.study.search.method == "halving" and one.to_do]
+    spare, weight = max(0.0, budget - total), sum(one.seconds for one in searching)
+    return {
+        # A millionth more: sums of the same numbers in another order differ in their last digits.
+        one.name: one.seconds * (1 + 1e-6) + (spare * one.seconds / weight if one in searching and weight else 0.0)
+        for one in planned
+    }
+
+
+def run_planned(
+    planned: Sequence[PlannedStudy],
+    store: SuiteStore,
+    run: RunStudy,
+    *,
+    budget_seconds: float | None,
+    measure: bool,
+    tell: Callable[[str], None],
+) -> SuiteResult:
+    """Run or resume the study of each data set, one after the other.
+
+    What goes wrong with a data set is written down, and the next one begins. A stop ends all.
+
+    Args:
+        planned: From :func:`plan_suite`.
+        store: The suite's folder, with its index.
+        run: Runs one study.
+        budget_seconds: Of all data sets together.
+        measure: Measure the speed for estimates that are made during a search.
+        tell: Told what is being done.
+    """
+    result, budgets = SuiteResult(), shares(planned, budget_seconds)
+    for number, one in enumerate(planned, start=1):
+        tell(f"data set {number} of {len(planned)}: {one.name}")
+        try:
+            found = run(
+                one.study,
+                store.study_folder(one.name),
+                budget_seconds=budgets[one.name],
+                measure=measure and bool(one.to_do),
+                tell=lambda line, one=one: None if line in one.told else tell(line),  # type: ignore[misc]
+                known=one.request.known,
+            )
+        except Exception as error:
+            store.fail(one.name, error)
+            result.failed[one.name] = str(error).splitlines()[0] if str(error) else type(error).__name__
+            tell(f"{one.name} failed: {result.failed[one.name]}")
+            continue
+        store.forget_failure(one.name)
+        result.studies[one.name] = found
+        if found.summary.interrupted:
+            result.interrupted = True
+            break
+    return result

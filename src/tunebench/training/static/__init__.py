@@ -1,0 +1,1 @@
+"""Linear classifiers on static embeddings, which need no encoder to predict."""

@@ -1,0 +1,69 @@
+"""Several studies as one comparison: what may stand side by side, and what is refused with the reason."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from report.studies import make_study_folder
+from tunebench.analysis.analysis import analyse
+from tunebench.analysis.load import load_comparison
+from tunebench.analysis.recommend import recommend
+from tunebench.analysis.side_by_side import load_side_by_side
+from tunebench.api import compare_studies
+from tunebench.errors import ConfigError, StoreError
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two studies of the same data: full and lora, and lora-r2 and lora with other seeds."""
+    root = tmp_path_factory.mktemp("studies")
+    first = make_study_folder(root, sizes=[200], name="one", skill={"full": 2.4})
+    first = first.rename(root / "one")
+    second = make_study_folder(root, labels=("lora-r2", "lora"), sizes=[200], seeds=(1, 2, 3), name="two")
+    return [first, second.rename(root / "two")]
+
+
+def test_strategies_of_both_studies_are_compared_on_the_same_texts(studies: list[Path]) -> None:
+    both = load_side_by_side(studies)
+    assert both.labels == ["full", "lora.one", "lora-r2", "lora.two"]
+    pairs = {(p.first.label, p.second.label): p for p in analyse(both).pairs}
+    assert len(pairs) == 6
+    own = {(p.first.label, p.second.label): p for p in analyse(load_comparison(studies[0])).pairs}
+    assert pairs["full", "lora.one"].difference.estimate == own["full", "lora"].difference.estimate
+    # Across studies it is paired by the seeds that both have.
+    assert pairs["full", "lora-r2"].difference.interval.n_seeds == 2
+    assert recommend(analyse(both)).strategy == "full"
+    assert any("were not planned together" in note for note in both.notes)
+
+
+def test_the_same_runs_in_two_studies_stand_there_once(studies: list[Path], tmp_path: Path) -> None:
+    shutil.copytree(studies[0], tmp_path / "copy")
+    both = load_side_by_side([studies[0], tmp_path / "copy"])
+    assert both.labels == ["full", "lora"]
+    assert "full is the same runs in one and copy; it stands here once." in both.notes
+
+
+def test_other_data_test_parts_and_metrics_are_refused_with_the_reason(studies: list[Path], tmp_path: Path) -> None:
+    other = make_study_folder(tmp_path, sizes=[200], name="other", texts=40)
+    with pytest.raises(StoreError) as caught:
+        load_side_by_side([studies[0], other])
+    text = str(caught.value)
+    assert "data (fingerprint) (one: " in text and "test_size (one: 60, other: 40)" in text
+    assert "make a suite" in text
+
+
+def test_too_few_folders_and_the_same_one_twice(studies: list[Path]) -> None:
+    with pytest.raises(ConfigError, match="two studies or more"):
+        load_side_by_side(studies[:1])
+    with pytest.raises(ConfigError, match="named twice"):
+        load_side_by_side([studies[0], studies[0] / "."])
+
+
+def test_the_report_does_not_go_into_a_study(studies: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="needs its own"):
+        compare_studies(studies, studies[0])
+    page = compare_studies(studies, tmp_path / "both").read_text(encoding="utf-8")
+    assert "lora.two" in page and "tunebench export" not in page

@@ -1,0 +1,98 @@
+"""The page of a suite in a real browser, with few and with many data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from report.suites import make_suite_folder
+from report.test_page import DESKTOP, PHONE, Open, opened  # noqa: F401
+from tunebench import cli
+from tunebench.analysis.load_suite import load_suite_analysis
+from tunebench.api import write_suite_report
+from tunebench.errors import ConfigError
+from tunebench.report.suite.tables import SUITE_TABLES, suite_tables
+from tunebench.report.tables.render import RENDERERS
+from tunebench.store.suite_folder import Member
+
+LABELS = ("full", "lora", "lora-r2", "lora-mlp")
+EVIL = "<script>window.hacked = 1</script> & {{ 7 * 7 }}"
+
+
+def skills(number: int) -> dict[str, dict[str, float]]:
+    return {
+        f"data-set-{i}": {label: 0.6 + 0.1 * ((i * 7 + j * 3) % 5) + 0.2 * j for j, label in enumerate(LABELS)}
+        for i in range(number)
+    }
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    gone = Member(name="gone", sizes={"200": 200}, left_out={"1000": EVIL})
+    folder = make_suite_folder(tmp_path_factory.mktemp("many"), skills(6), sizes=(200, 1000), members=[gone])
+    write_suite_report(folder)
+    (folder / "studies" / "data-set-0" / "report.html").write_text("<p>a study</p>")
+    write_suite_report(folder)
+    return folder
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_few_data_sets_fit_and_say_what_is_missing(
+    opened: Open,  # noqa: F811
+    tmp_path: Path,
+    size: dict[str, int],
+    number: int,
+) -> None:
+    page = opened(write_suite_report(make_suite_folder(tmp_path, skills(number))), size)
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert ("are too few for mean ranks" in page.content()) == (number == 2)
+    assert page.locator(".ranks").count() == 0
+
+
+def test_many_data_sets(opened: Open, many: Path) -> None:  # noqa: F811
+    page = opened(many / "report.html", PHONE)
+    page.evaluate("document.querySelectorAll('main details').forEach((fold) => { fold.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert page.locator(".verdict").first.inner_text().startswith("Over 6 data sets with 1,000 labels, choose ")
+    assert page.locator("#size-1000 .forest:not(.ranks) tbody tr").count() == 3 * 6
+    assert page.locator(".ranks").count() == 2
+    links = {link.get_attribute("href") for link in page.locator("main a").all()}
+    assert "studies/data-set-0/report.html" in links and "studies/data-set-1/report.html" not in links
+    assert page.evaluate("window.hacked") is None
+    assert EVIL in page.locator("#data-sets").inner_text()
+
+
+def test_it_is_the_same_to_the_byte_when_it_is_made_again(many: Path) -> None:
+    before = (many / "report.html").read_bytes()
+    write_suite_report(many)
+    assert (many / "report.html").read_bytes() == before
+
+
+@pytest.mark.parametrize("style", RENDERERS)
+def test_tables_are_written_in_every_format(many: Path, style: str) -> None:
+    for table in suite_tables(load_suite_analysis(many)):
+        assert table.rows
+        assert RENDERERS[style](table)
+    with pytest.raises(ConfigError, match="no such table"):
+        suite_tables(load_suite_analysis(many), ["nothing"])
+
+
+def run(*words: str) -> Any:
+    return CliRunner().invoke(cli.app, list(words))
+
+
+def test_commands_take_the_folder_of_a_suite(many: Path) -> None:
+    said = run("status", str(many))
+    assert said.exit_code == 0 and "96 complete, 1 not begun" in said.output
+    said = run("recommend", str(many), "--size", "200")
+    assert said.exit_code == 0 and "Over 6 data sets with 200 labels, choose" in said.output
+    assert "What this cannot say:" in said.output
+    said = run("tables", str(many), "mean_differences", "--format", "csv")
+    assert said.exit_code == 0 and said.output.startswith("size,first,second,data_sets")
+    said = run("results", str(many), "--csv")
+    assert said.exit_code == 0 and said.output.count("\n") == 6 * 16 + 1
+    assert set(SUITE_TABLES) == {path.stem for path in (many / "tables").glob("*.csv")}
