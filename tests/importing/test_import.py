@@ -323,11 +323,6 @@ PAIR = ("lora", "lora-b")
     [
         (["strategy=lora", "learning_rate=5e-3"], "the seed is not known"),
         (["strategy=lora", "learning_rate=5e-3", "lora:seed=1"], "the seed is not known"),
-        (["strategy=lora", "lora:seed=1", "lora-b:seed=2"], "the learning rate is not known"),
-        (
-            ["strategy=lora", "lora:seed=1", "lora-b:seed=2", "lora:learning_rate=5e-3"],
-            "the learning rate is not known",
-        ),
         (["strategy=lora", "learning_rate=5e-3", "seed=1"], "count as two seeds"),
         (
             ["strategy=lora", "learning_rate=5e-3", "lora:seed=1", "lora-b:seed=2", "lora:weight_decay=0.1"],
@@ -341,6 +336,16 @@ PAIR = ("lora", "lora-b")
 def test_nothing_is_averaged_that_does_not_belong_together(theirs: Path, settings: list[str], message: str) -> None:
     twin(theirs)
     assert message in refused(theirs, *settings, folders=PAIR)
+
+
+@pytest.mark.parametrize("stated", [[], ["lora:learning_rate=5e-3"]])
+def test_nothing_is_averaged_whose_learning_rate_is_unknown(theirs: Path, stated: list[str]) -> None:
+    twin(theirs)
+    for name in PAIR:
+        path = theirs / name / "log_history.json"
+        rewrite(path, lambda log: [{k: v for k, v in entry.items() if k != "learning_rate"} for entry in log])
+    settings = ("strategy=lora", "lora:seed=1", "lora-b:seed=2", *stated)
+    assert "the learning rate is not known" in refused(theirs, *settings, folders=PAIR)
 
 
 def test_known_seeds_are_averaged(theirs: Path) -> None:

@@ -51,11 +51,20 @@ def test_it_is_told_with_the_warm_up_that_is_logged_and_not_without(name: str) -
     found = derive_schedule(logged(name, 100, 20, 5), 100)
     assert found is not None and (found.warmup, found.peak) == (20, pytest.approx(3e-5))
     assert "3e-05" in found.sentence and "after 20 steps of warm-up" in found.sentence
-    none = derive_schedule(logged(name, 100, 0, 10), 100)
-    assert none is not None and "no warm-up in the log" in none.sentence
+    none = derive_schedule(logged(name, 469, 0, 10), 469)
+    assert none is not None and none.peak == pytest.approx(3e-5) and "no warm-up in the log" in none.sentence
+    assert none.only_round == (name == "linear")
+    # Of a line, only this warm-up has a round peak.
     hidden = derive_schedule(logged(name, 100, 15, 20), 100)
-    # A constant rate is its own peak; the others have left theirs behind before the first logged step.
-    assert (hidden is None) == (name != "constant_with_warmup")
+    assert hidden is not None and hidden.peak == pytest.approx(3e-5)
+
+
+def test_a_line_that_several_round_peaks_explain_tells_no_rate() -> None:
+    """Steps 5 to 55 fall from 1e-4 to 0; so do steps 0 to 55 from 1.1e-4, and the log begins at step 7."""
+    points = logged("linear", 55, 5, 7, peak=1e-4)
+    assert derive_schedule(points, 55) is None
+    known = derive_schedule(points, 55, warmup=5)
+    assert known is not None and known.peak == pytest.approx(1e-4)
 
 
 def test_too_few_rates_and_rates_of_another_schedule_tell_nothing() -> None:

@@ -138,6 +138,11 @@ def test_thresholds_are_those_of_the_best_f1_of_each_label() -> None:
         assert abs(found[label] - 0.5) <= nearest + 0.1
 
 
+def test_a_label_whose_probability_is_the_same_for_all_texts_keeps_one_half() -> None:
+    """Nothing was learned of it; giving it to all texts would have the best F1."""
+    assert tuned_thresholds(np.array([[1], [0], [0]]), np.full((3, 1), -6.0)) == (0.5,)
+
+
 def test_thresholds_of_many_texts_take_little_memory() -> None:
     rng = np.random.default_rng(0)
     labels, logits = rng.integers(0, 2, (20_000, 1), dtype=np.int8), rng.normal(size=(20_000, 1))

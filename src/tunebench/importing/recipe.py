@@ -77,6 +77,8 @@ def derive_rates(contents: Contents, values: Values) -> Derived | None:
     steps = contents.number(contents.arguments, "warmup_steps", contents.arguments_path, whole=True)
     ratio = contents.number(contents.arguments, "warmup_ratio", contents.arguments_path)
     known = steps or (math.ceil(ratio * total) if ratio and total else None)
+    if known is None and 0 in (steps, ratio):
+        known = 0
     found = derive_schedule(contents.log.rates, int(total) if total and total > 0 else None, warmup=known)
     stated = values.stated.get("learning_rate")
     if found is not None and stated is not None and not math.isclose(stated, found.peak, rel_tol=1e-5):

@@ -14,7 +14,7 @@ import numpy as np
 FEWEST = 3
 #: A rate lies on a schedule if it is off by no larger share: what floats lose, and no more.
 _EXACT = 1e-6
-#: Digits of a peak rate that somebody would choose; with more, a warm-up that no log shows is likely.
+#: Digits of a peak rate that somebody would choose.
 _DIGITS = 3
 #: Steps between a step and the rate that is logged for it: newer and older versions of the Trainer.
 _SHIFTS = (0, 1)
@@ -29,12 +29,14 @@ class Derived:
         peak: The highest rate of the schedule.
         warmup: Steps of warm-up.
         points: Logged rates that lie on it.
+        only_round: Whether other lengths of warm-up would fit too, with peaks of more than three digits.
     """
 
     schedule: str
     peak: float
     warmup: int
     points: int
+    only_round: bool = False
 
     @property
     def sentence(self) -> str:
@@ -42,7 +44,8 @@ class Derived:
         warm = f"after {self.warmup:,} steps of warm-up" if self.warmup else "with no warm-up in the log"
         return (
             f"the learning rate {self.peak:g} and the schedule {self.schedule}, {warm}, were derived: all "
-            f"{self.points} logged rates lie on it."
+            f"{self.points} logged rates lie on it"
+            + (f"; another warm-up would need a peak of more than {_DIGITS} digits." if self.only_round else ".")
         )
 
 
@@ -70,9 +73,10 @@ def derive_schedule(
                 peak = _peak(_shape(schedule, steps - shift, total or 0, warm), rates)
                 if peak is not None:
                     found.setdefault((schedule, warm), peak)
-    if warmup is None:
-        # A warm-up that ended before the first logged rate leaves no trace but, perhaps, an odd peak.
-        found = {key: peak for key, peak in found.items() if key[1] or _is_round(peak)}
+    hidden = warmup is None and int(rates.argmax()) == 0
+    if hidden:
+        # A falling line fits after any warm-up that ended before it was first logged, each with another peak.
+        found = {key: peak for key, peak in found.items() if key[0] != "linear" or _is_round(peak)}
     schedules = {schedule for schedule, _ in found}
     if len(schedules) != 1:
         return None
@@ -82,7 +86,7 @@ def derive_schedule(
     if len(peaks) != 1:
         return None
     (_, warm), *_ = found
-    return Derived(schedule, peaks.pop(), warm, len(steps))
+    return Derived(schedule, peaks.pop(), warm, len(steps), only_round=hidden and schedule == "linear")
 
 
 def _warmups(steps: np.ndarray, rates: np.ndarray, warmup: int | None) -> range:
@@ -91,7 +95,7 @@ def _warmups(steps: np.ndarray, rates: np.ndarray, warmup: int | None) -> range:
         return range(warmup, warmup + 1)
     highest = int(rates.argmax())
     if highest == 0:
-        return range(1)
+        return range(int(steps[0]) + 1)
     return range(int(steps[highest - 1]), int(steps[min(highest + 1, len(steps) - 1)]) + 1)
 
 

@@ -125,6 +125,7 @@ class ImportedRun(Frozen):
     restarts: None = None
     calibration: None = None
     folds: None = None
+    sealed: None = None
     fold: None = None
     tuned: tuple[()] = ()
 

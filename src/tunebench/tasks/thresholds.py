@@ -23,7 +23,7 @@ def tuned_thresholds(labels: np.ndarray, logits: np.ndarray) -> tuple[float, ...
     """Return for each label the threshold with the best F1 on these texts; of equal ones the nearest to 0.5.
 
     A threshold lies in the middle between two neighbouring logits. A label that no text has, or all have, keeps
-    0.5.
+    0.5; so does one whose logit is the same for all texts, as that of a label without a text to train on may be.
 
     Args:
         labels: 0/1 of shape ``(n, labels)``.
@@ -31,7 +31,7 @@ def tuned_thresholds(labels: np.ndarray, logits: np.ndarray) -> tuple[float, ...
     """
     found = []
     for truth, values in zip(np.asarray(labels).T, np.asarray(logits, dtype=np.float64).T, strict=True):
-        if 0 < truth.sum() < len(truth):
+        if 0 < truth.sum() < len(truth) and np.ptp(values) > 0:
             found.append(float(scipy.special.expit(np.clip(_best_cut(truth, values), -_LARGEST_CUT, _LARGEST_CUT))))
         else:
             found.append(HALF)
