@@ -28,7 +28,8 @@ def with_verdicts(verdicts: dict[int, Verdict], count: int = 5, **changes: Any) 
 
 
 def analysis_of(*pairs: Any) -> Analysis:
-    return cast(Analysis, SimpleNamespace(pairs=pairs))
+    entry = SimpleNamespace(label="c0", design=None, seeds=(1,))
+    return cast(Analysis, SimpleNamespace(pairs=pairs, at=lambda size: [entry]))
 
 
 def pair(first: str, second: str, plan: SeedsNeeded | Refusal, size: int = 1_000) -> Any:

@@ -95,7 +95,7 @@ def test_tables_figures_and_report_are_made(study: Path) -> None:
     assert [column.header for column in tables["scores"].columns][3:5] == ["Macro F1", "Micro F1"]
     assert {row["label"] for row in tables["per_class"].rows} == set(NAMES)
     check_calibration(analysis, tables["calibration"])
-    assert len(tables["pairs"].rows) == 3 and tables["agreement"].rows
+    assert len(tables["pairs"].rows) == 6 and tables["agreement"].rows
     check_errors_by_label(analysis, tables)
     samples = {row["split"]: row["samples"] for row in tables["data"].rows}
     assert samples == {"train (whole)": 120, "test (whole)": 60, "train": 49, "validation": 11, "test": 60}

@@ -213,7 +213,7 @@ def test_pairs_are_learned_from_lists_arrays_and_frames(tiny_model: Callable[[st
 @pytest.mark.parametrize("options", [{}, {"strategy": "tfidf", "strategy_params": {"c": [1.0, 100.0]}}])
 def test_numbers_are_learned_in_their_unit(lively_model: Callable[[str], Path], options: dict[str, Any]) -> None:
     numbers = np.array([2010.0 if "superb" in text else 1990.0 for text in X]) + np.arange(24) / 24
-    settings: dict[str, Any] = {"strategy": "full", "learning_rate": 3e-3, "epochs": 8, "batch_size": 8} | options
+    settings: dict[str, Any] = {"strategy": "full", "learning_rate": 3e-3, "epochs": 14, "batch_size": 8} | options
     if options:
         settings |= {"learning_rate": None}
     model = TextRegressor(model=str(lively_model("bert")), max_length=16, device="cpu", threads=1, **settings)

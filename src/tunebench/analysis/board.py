@@ -20,7 +20,7 @@ from tunebench.errors import ConfigError, StoreError
 from tunebench.stats import Interval, Refusal, crossed_interval, example_interval
 from tunebench.store.board_folder import BoardEntry, BoardFolder, BoardProvenance, BoardRun, test_part_of
 from tunebench.store.cell import Cell
-from tunebench.store.imported import is_imported
+from tunebench.store.imported import is_imported, trained_here
 from tunebench.store.record import now
 from tunebench.tasks.metrics import Metric
 from tunebench.tasks.registry import TASKS
@@ -132,8 +132,7 @@ def _entry(
 ) -> tuple[BoardEntry, list[dict[str, np.ndarray] | None]]:
     cells = [cell for cell in config.scored if cell.predictions is not None]
     predictions = [cell.predictions() for cell in cells if cell.predictions is not None]
-    spec = cells[0].spec
-    assert not is_imported(spec)
+    spec = trained_here(cells[0].spec)
     entry = BoardEntry(
         strategy=config.label,
         kind=spec.kind,

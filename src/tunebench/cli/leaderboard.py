@@ -9,6 +9,7 @@ import typer
 
 from tunebench.cli.app import AnyFolderArgument, app
 from tunebench.cli.console import out
+from tunebench.formatting import command
 
 board_app = typer.Typer(no_args_is_help=True, help="A folder of results that others can add to, and its page.")
 app.add_typer(board_app, name="leaderboard")
@@ -29,7 +30,7 @@ def add(
 
     for name in add_to_leaderboard(folder, board, by=by, url=url, note=note):
         out.print(f"added {name}", markup=False)
-    out.print(f"Next: tunebench leaderboard render {board}", markup=False)
+    out.print(f"Next: {command('leaderboard', 'render', board)}", markup=False)
 
 
 @board_app.command(epilog="Example: tunebench leaderboard render board --title 'Reviews'")

@@ -39,14 +39,13 @@ def results(
     """Print one row for each run, with everything that was measured."""
     from tunebench.report.tables.render import csv_cell
 
-    keys: tuple[str, ...]
-    if is_suite(folder):
+    comparison = None if is_suite(folder) else _read(folder)
+    if comparison is None:
         from tunebench.analysis.load_suite import suite_rows
 
-        rows, keys = suite_rows(folder), ("data_set", *_KEYS)
+        rows = suite_rows(folder)
     else:
-        comparison = _read(folder)
-        rows, keys = comparison.rows(), (*_KEYS, comparison.task.always_shown[-1], "test_loss")
+        rows = comparison.rows()
     if json_:
         print_json(rows)
     elif csv_:
@@ -58,6 +57,9 @@ def results(
             {k: json.dumps(v) if isinstance(v, dict) else csv_cell(v) for k, v in row.items()} for row in rows
         )
     else:
+        keys: tuple[str, ...] = ("data_set", *_KEYS)
+        if comparison is not None:
+            keys = (*_KEYS, comparison.task.always_shown[-1], "test_loss")
         print_rows([{k: row[k] for k in (*keys, "train_seconds", "trainable_params")} for row in rows])
 
 

@@ -9,6 +9,7 @@ import typer
 
 from tunebench.cli.console import err, out, print_json, tell
 from tunebench.cli.plans import print_plan, print_search
+from tunebench.formatting import command
 
 if TYPE_CHECKING:
     from tunebench.study.suite import Suite
@@ -70,4 +71,4 @@ def recommend_over_data(
 def _failed(data_sets: dict[str, str], runs: int, folder: Path) -> str:
     parts = [f"{len(data_sets)} data sets failed ({', '.join(data_sets)})"] if data_sets else []
     parts += [f"{runs} runs failed"] if runs else []
-    return f"{' and '.join(parts)}: tunebench status {folder}"
+    return f"{' and '.join(parts)}: {command('status', folder)}"

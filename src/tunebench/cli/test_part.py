@@ -9,6 +9,7 @@ import typer
 
 from tunebench.cli.app import FolderArgument, JsonOption, app, check_device
 from tunebench.cli.console import out, print_json, print_rows, tell
+from tunebench.formatting import command
 
 
 @app.command(epilog="Example: tunebench confirm out/mine")
@@ -31,7 +32,7 @@ def confirm(
         return
     said = confirmation_of(load_comparison(folder), found.strategy, found.train_size)
     out.print(said, markup=False)
-    out.print(f"The report shows it too: tunebench report {folder}", markup=False)
+    out.print(f"The report shows it too: {command('report', folder)}", markup=False)
 
 
 @app.command(epilog="Example: tunebench ledger out docs/results --note")

@@ -15,6 +15,7 @@ from tunebench.analysis.recommend import recommend
 from tunebench.data import TextDataset
 from tunebench.errors import StoreError
 from tunebench.execution.resolve import Request, resolve
+from tunebench.formatting import command
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
 from tunebench.store.confirmation import Confirmation, ConfirmationFile
@@ -64,7 +65,7 @@ def _confirm(
         raise StoreError(
             "The sealed part was opened before. It opens once: a second look would choose by it.",
             value=f"{opened.time}, for {opened.strategy}",
-            fix=f"tunebench recommend {store.folder} shows what it gave",
+            fix=f"{command('recommend', store.folder)} shows what it gave",
         )
     entry = _recommended(analysis) if opened is None else _opened_for(analysis, opened)
     for cell in entry.cells:

@@ -25,8 +25,8 @@ class Known:
     def dataset(self, config: DataConfig, recorded: DataRef | None = None) -> TextDataset:
         """Return a data set, read once; the arguments are those of :func:`~tunebench.data.load.load_dataset`."""
         # Of what is recorded only the columns of texts matter.
-        columns = None if recorded is None or recorded.inputs is None else recorded.inputs.model_dump_json()
-        key = config.model_dump_json(), f"recorded: {columns}" if recorded is not None else None
+        columns = None if recorded is None or recorded.inputs is None else repr(recorded.inputs)
+        key = repr(config), f"recorded: {columns}" if recorded is not None else None
         if key not in self._datasets:
             self._datasets[key] = load_dataset(config, recorded=recorded)
         return self._datasets[key]

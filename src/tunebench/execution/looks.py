@@ -11,6 +11,7 @@ from tunebench.analysis.load import load_comparison
 from tunebench.analysis.looks import seeds_seen
 from tunebench.analysis.outcome import outcome_of
 from tunebench.errors import StoreError
+from tunebench.formatting import command
 from tunebench.store.imported import ImportedStudy
 from tunebench.store.looks import LookLog
 from tunebench.store.study_folder import StudyStore
@@ -92,7 +93,8 @@ def decided_at(
     chosen = [group.selected for group in comparison.groups()]
     if any(config is None or len({cell.spec.seed for cell in config.scored}) < seeds for config in chosen):
         tell(
-            f"{where}: not all strategies have so many scores, so nothing is decided; see tunebench status {folder}"
+            f"{where}: not all strategies have so many scores, so nothing is decided; "
+            f"see {command('status', folder)}"
         )
         return True
     found = outcome_of(analyse(comparison))

@@ -26,7 +26,7 @@ def with_settings(raw: dict[str, Any]) -> dict[str, Any]:
     """
     lists = {key: _checked(key, raw[key]) for key in TUNABLE if isinstance(raw.get(key), (list, tuple))}
     given = raw.get("strategies")
-    if isinstance(given, (list, tuple)):
+    if isinstance(given, (list, tuple)) and all(isinstance(label, str) for label in given):
         given = {label: None for label in given}
     if not lists or not isinstance(given, dict):
         return raw

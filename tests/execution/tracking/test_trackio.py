@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,9 @@ from tunebench.execution.tracking.base import metrics
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
 
-pytest.importorskip("trackio")
+# Not imported here: it reads TRACKIO_DIR once, and the processes below import this file before that is set.
+if find_spec("trackio") is None:
+    pytest.skip("trackio is not installed", allow_module_level=True)
 
 
 def _run(model: Path, data: Path, out: Path, stops: int) -> None:

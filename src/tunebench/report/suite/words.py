@@ -7,6 +7,7 @@ from pathlib import Path
 from tunebench.analysis.load_suite import load_suite_analysis
 from tunebench.analysis.suite import SuiteAnalysis
 from tunebench.analysis.suite_words import SuiteAnswer, suite_answer
+from tunebench.formatting import command
 from tunebench.report.suite.tables import strategies
 from tunebench.report.tables.render import to_text
 
@@ -26,7 +27,7 @@ def closing_of_suite(report: Path | None, folder: Path) -> list[str]:
     answer = suite_answer(load_suite_analysis(folder))
     first = answer.limits[:1]
     more = len(answer.limits) - 1
-    rest = [f"  and {more} more: tunebench recommend {folder}"] if more > 0 else []
+    rest = [f"  and {more} more: {command('recommend', folder)}"] if more > 0 else []
     written = [] if report is None else [f"Report: {report}"]
     return [
         answer.verdict,
