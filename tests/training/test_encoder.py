@@ -94,7 +94,8 @@ def stop_after(steps: int) -> Callable[[], bool]:
 def test_a_run_learns_and_its_record_adds_up(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, strategy: str, engine: str
 ) -> None:
-    spec, dataset = make_spec(tiny_model("distilbert"), reviews, strategy, engine=engine, epochs=9)
+    epochs = 14
+    spec, dataset = make_spec(tiny_model("distilbert"), reviews, strategy, engine=engine, epochs=epochs)
     record, folder, seen = train(spec, dataset, tmp_path)
     assert record.status == "complete"
     assert RunRecord.model_validate(json.loads(record.model_dump_json())) == record
@@ -105,17 +106,17 @@ def test_a_run_learns_and_its_record_adds_up(
     assert (record.parameters.total == record.parameters.trainable) == (strategy == "full")
     assert (record.examples.train, record.examples.validation, record.examples.test) == (108, 12, 60)
     assert sum(map(sum, record.scores.confusion)) == 60
-    steps = math.ceil(108 / 8) * 9
+    steps = math.ceil(108 / 8) * epochs
     assert len(record.timing.step_seconds) == steps
     assert record.timing.train_seconds == pytest.approx(sum(record.timing.step_seconds), abs=0.01 * steps)
     assert record.timing.wall_seconds >= record.timing.train_seconds + record.timing.eval_seconds
     assert record.cost.tokens <= record.cost.tokens_padded
     if engine == "reference":
-        assert record.cost.tokens_padded == 108 * 9 * 24
+        assert record.cost.tokens_padded == 108 * epochs * 24
     else:
         assert record.cost.tokens_padded < 1.1 * record.cost.tokens
     evaluations = [entry for entry in record.log_history if "eval_macro_f1" in entry]
-    assert len(evaluations) == 9 * 2
+    assert len(evaluations) == epochs * 2
     assert record.selected.by == "validation"
     best = max(evaluations, key=lambda entry: entry["eval_macro_f1"])
     assert (record.selected.step, record.selected.score) == (best["step"], best["eval_macro_f1"])
