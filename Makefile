@@ -57,7 +57,7 @@ reports: $(VENV)/.offline ## Rebuild tables, figures and report of every committ
 
 # Resumes from the file of results: remove it to begin anew.
 faults: $(VENV)/.dev ## Kill studies five hundred times, resume them, compare; docs/reliability.md
-	PYTHONPATH=tests OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python -W ignore -m faults.kills --out docs/results/reliability.json
+	PYTHONPATH=tests OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python -W ignore -m faults.kills --out docs/results/kills.json
 
 fuzz: $(VENV)/.dev ## Write and read odd tables for twenty minutes: nothing is lost without a word
 	PYTHONPATH=tests nice -n 10 $(BIN)/python -W ignore -m faults.fuzz_data --minutes 20 --out docs/results/fuzz-data.json

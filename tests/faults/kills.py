@@ -1,6 +1,6 @@
 """Kill studies with SIGKILL again and again, resume them each time, and compare with undisturbed ones.
 
-``python -m faults.kills --out docs/results/reliability.json`` is ``make faults``. It takes each kind of
+``python -m faults.kills --out docs/results/kills.json`` is ``make faults``. It takes each kind of
 :mod:`faults.kinds` in turn, and then what needs programs of its own: workers that start as a user's do
 (:mod:`faults.worker_kills`) and a Ray cluster (:mod:`faults.ray_kills`). The file is written after every study, and
 the same command resumes from it.

@@ -64,8 +64,9 @@ def _few_tested(chosen: Entry) -> list[str]:
     if not few:
         return []
     shown = ", ".join(f"{name} ({n})" for n, name in sorted(few)[:_NAMED])
-    more = f" and {len(few) - _NAMED} more classes" if len(few) > _NAMED else ""
+    noun = "classes" if chosen.task.exclusive else "labels"
+    more = f" and {len(few) - _NAMED} more {noun}" if len(few) > _NAMED else ""
     return [
-        f"Macro F1 weighs all classes alike, and the test part has fewer than {FEW_TESTED} texts of {shown}{more}: "
+        f"Macro F1 weighs all {noun} alike, and the test part has fewer than {FEW_TESTED} texts of {shown}{more}: "
         "a few texts decide much of it."
     ]
