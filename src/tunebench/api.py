@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebench.analysis.comparison import Comparison
-from tunebench.analysis.load import load_comparison
 from tunebench.data.reference import DataConfig
 from tunebench.errors import StoreError
-from tunebench.execution.looks import note_reading
+from tunebench.execution.looks import read_results
 from tunebench.execution.study import StudyResult, audit_data, run_with
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
@@ -144,7 +143,7 @@ def run_suite(
         suite: The suite.
         folder: Where everything is written.
         execution: Device and threads; by default what the machine has.
-        display: Shows the progress; by default bars on a terminal, and plain lines elsewhere.
+        display: Shows the progress; by default a live view on a terminal, and plain lines elsewhere.
         budget_seconds: Most seconds that all data sets may take together.
         measure: Measure speed for the estimates.
         unlock_test: Score a newly chosen learning rate although the test part was opened for another.
@@ -231,9 +230,7 @@ def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:
         folder: The study's folder.
         run_figures: Draw missing figures of single runs; by default if there are few runs.
     """
-    comparison = load_comparison(folder)
-    note_reading(comparison, folder)
-    return _write_report(comparison, folder, run_figures=run_figures)
+    return _write_report(read_results(folder), folder, run_figures=run_figures)
 
 
 def compare_studies(folders: Sequence[Path], out: Path) -> Path:

@@ -99,7 +99,7 @@ def test_results_have_the_promised_columns(finished: tuple[Path, Path]) -> None:
 def test_results_in_csv_hold_no_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
     row = {"error": "=1+1", "difference": -0.5, "per_class": {"-": -1}, "label": "-0.3", "seed": None}
     comparison = type("It", (), {"rows": lambda self: [row]})()
-    monkeypatch.setattr("tunebench.cli.results._read", lambda folder: comparison)
+    monkeypatch.setattr("tunebench.execution.looks.read_results", lambda folder: comparison)
     (found,) = csv.DictReader(io.StringIO(tunebench("results", ".", "--csv").out))
     assert list(found.values()) == ["'=1+1", "-0.5", '{"-": -1}', "-0.3", ""]
 
@@ -107,7 +107,7 @@ def test_results_in_csv_hold_no_formulas(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_results_in_csv_have_every_column_of_some_run(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"status": "failed"}, {"status": "complete", "theirs": 0.5}]
     comparison = type("It", (), {"rows": lambda self: rows})()
-    monkeypatch.setattr("tunebench.cli.results._read", lambda folder: comparison)
+    monkeypatch.setattr("tunebench.execution.looks.read_results", lambda folder: comparison)
     assert tunebench("results", ".", "--csv").out == "status,theirs\nfailed,\ncomplete,0.5\n"
 
 

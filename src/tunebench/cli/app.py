@@ -37,6 +37,8 @@ AllowedHostOption = Annotated[
     list[str] | None,
     typer.Option(help="Host name that requests may have, without a port; may be repeated.", metavar="NAME"),
 ]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+ThreadsOption = Annotated[int | None, typer.Option(help="Number of threads; default all cores.", min=1, max=1024)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tunebench.cli.app import JsonOption, app, check_device
+from tunebench.cli.app import DeviceOption, JsonOption, ThreadsOption, app, check_device
 from tunebench.cli.console import err, out, print_json
 
 _EXAMPLES = (
@@ -47,10 +47,8 @@ def choose(
         bool, typer.Option("--plan", help="Print the study as YAML, to keep, edit and run. Train nothing.")
     ] = False,
     refit: Annotated[bool, typer.Option(help="Train the chosen method on all labels in the end.")] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="Number of threads; default all cores.", min=1, max=1024)
-    ] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Find the method that suits your labelled texts, train it on all of them, and export it.

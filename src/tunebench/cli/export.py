@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tunebench.cli.app import FolderArgument, JsonOption, app
+from tunebench.cli.app import DeviceOption, FolderArgument, JsonOption, app
 from tunebench.cli.console import out, print_json, print_rows, tell
 from tunebench.formatting import file_size
 
@@ -104,7 +104,7 @@ def predict(
     ] = None,
     format_: Annotated[str, typer.Option("--format", help="Output format: jsonl or csv.")] = "jsonl",
     json_: Annotated[bool, typer.Option("--json", help="Same as --format jsonl.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: DeviceOption = "auto",
     threads: Annotated[int | None, typer.Option(help="Number of threads.", min=1, max=1024)] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunebench.cli.app import FolderArgument, JsonOption, app, check_device
+from tunebench.cli.app import DeviceOption, FolderArgument, JsonOption, ThreadsOption, app, check_device
 from tunebench.cli.console import out, print_json
 
 if TYPE_CHECKING:
@@ -39,10 +39,8 @@ def labels(
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Folder for the files; default labels in the study's folder.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="Number of threads; default all cores.", min=1, max=1024)
-    ] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Say what twice the labels would bring, which labels are likely wrong, and which texts to label next."""

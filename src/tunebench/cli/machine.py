@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tunebench import __version__
-from tunebench.cli.app import JsonOption, app
+from tunebench.cli.app import JsonOption, ThreadsOption, app
 from tunebench.cli.console import out, print_json, tell
 
 
@@ -102,9 +102,7 @@ def bench(
             help="Time to spend. At least two rounds are measured. With --choose: time limit of each side.", min=1
         ),
     ] = 420.0,
-    threads: Annotated[
-        int | None, typer.Option(help="Number of threads; default all cores.", min=1, max=1024)
-    ] = None,
+    threads: ThreadsOption = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show where the time of a tunebench training step goes.")
     ] = False,

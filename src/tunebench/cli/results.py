@@ -5,29 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tunebench.cli.app import AnyFolderArgument, JsonOption, app, is_suite
 from tunebench.cli.console import out, print_json, print_rows, print_tables
 
-if TYPE_CHECKING:
-    from tunebench.analysis.comparison import Comparison
-
 #: Columns of results that people read.
 _KEYS = ("strategy", "train_size", "learning_rate", "seed", "status", "metric", "score")
-
-
-def _read(folder: Path, *, metric: str | None = None) -> Comparison:
-    """Load a study's cells; that results were read before it had all its seeds is written down."""
-    from tunebench.analysis.load import load_comparison
-    from tunebench.execution.looks import note_reading
-
-    comparison = load_comparison(folder, metric=metric)
-    note_reading(comparison, folder)
-    return comparison
 
 
 @app.command(epilog="Example: tunebench results out/quickstart --csv > results.csv")
@@ -37,9 +23,10 @@ def results(
     csv_: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Print one row for each run, with everything that was measured."""
+    from tunebench.execution.looks import read_results
     from tunebench.report.tables.render import csv_cell
 
-    comparison = None if is_suite(folder) else _read(folder)
+    comparison = None if is_suite(folder) else read_results(folder)
     if comparison is None:
         from tunebench.analysis.load_suite import suite_rows
 
@@ -71,6 +58,7 @@ def tables(
 ) -> None:
     """Print the tables of a study, or those of a suite over its data sets."""
     from tunebench.analysis.analysis import analyse
+    from tunebench.execution.looks import read_results
     from tunebench.report.tables import make_tables
     from tunebench.report.tables.render import RENDERERS
 
@@ -82,7 +70,7 @@ def tables(
 
         print_tables(suite_tables(load_suite_analysis(folder), names), style=format_)
     else:
-        print_tables(make_tables(analyse(_read(folder)), names), style=format_)
+        print_tables(make_tables(analyse(read_results(folder)), names), style=format_)
 
 
 @app.command(epilog="Example: tunebench recommend out/quickstart --prefer size --margin 1 --metric mcc")
@@ -119,9 +107,10 @@ def recommend(
         return
     from tunebench.analysis.analysis import analyse
     from tunebench.analysis.recommend import recommend as decide
+    from tunebench.execution.looks import read_results
     from tunebench.report.words import recommendation_text
 
-    analysis = analyse(_read(folder, metric=metric))
+    analysis = analyse(read_results(folder, metric=metric))
     found = decide(analysis, prefer=prefer, margin=margin, size=size)  # type: ignore[arg-type]
     if json_:
         print_json(found.to_dict())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tunebench.cli.app import AllowedHostOption, TokenOption, app
+from tunebench.cli.app import AllowedHostOption, DeviceOption, TokenOption, app
 from tunebench.cli.console import tell
 
 
@@ -22,7 +22,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one.", min=0, max=65535)] = 8000,
     token: TokenOption = None,
     allowed_host: AllowedHostOption = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: DeviceOption = "auto",
     threads: Annotated[int | None, typer.Option(help="Number of threads; default all cores.", min=1)] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     max_texts: Annotated[int, typer.Option(help="Maximum number of texts in a request.", min=1)] = 64,

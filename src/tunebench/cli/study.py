@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunebench.cli.app import AnyFolderArgument, FolderArgument, JsonOption, StudyArgument, app, check_device
+from tunebench.cli.app import (
+    AnyFolderArgument,
+    DeviceOption,
+    FolderArgument,
+    JsonOption,
+    StudyArgument,
+    app,
+    check_device,
+)
 from tunebench.cli.console import err, out, print_json, print_rows, tell
 from tunebench.cli.plans import print_looks, print_plan, print_search
 from tunebench.errors import ConfigError, StoreError
@@ -41,7 +49,7 @@ def run(
     budget: Annotated[
         str | None, typer.Option(help="Time limit, such as 3h or 90m. Runs that do not fit are left out.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: DeviceOption = "auto",
     threads: Annotated[
         int | None, typer.Option(help="Threads for each run; default its share of the cores.", min=1, max=1024)
     ] = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tunebench.cli.app import FolderArgument, JsonOption, app, check_device
+from tunebench.cli.app import DeviceOption, FolderArgument, JsonOption, app, check_device
 from tunebench.cli.console import out, print_json, print_rows, tell
 from tunebench.formatting import command
 
@@ -15,7 +15,7 @@ from tunebench.formatting import command
 @app.command(epilog="Example: tunebench confirm out/mine")
 def confirm(
     folder: FolderArgument,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: DeviceOption = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads; default all cores.", min=1, max=1024)] = None,
     json_: JsonOption = False,
 ) -> None:

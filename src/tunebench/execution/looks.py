@@ -60,6 +60,13 @@ def note_added_seeds(study: StudyConfig, folder: Path) -> None:
         LookLog(folder).add("added", seeds=seeds, planned=len(stored.seeds))
 
 
+def read_results(folder: Path, *, metric: str | None = None) -> Comparison:
+    """Load a study's cells for somebody who reads them, which is written down; see :func:`note_reading`."""
+    comparison = load_comparison(folder, metric=metric)
+    note_reading(comparison, folder)
+    return comparison
+
+
 def note_reading(comparison: Comparison, folder: Path) -> None:
     """Write down that results were read while seeds were still to come, where that can be written.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+from tunebench.templates import html_environment, policy_hash
 
 if TYPE_CHECKING:
     from tunebench.labelling.found import Suspect
@@ -24,13 +23,7 @@ def suspects_page(name: str, suspects: Sequence[Suspect], label_names: Sequence[
         label_names: In the order of the data.
         texts: How many labels were looked at.
     """
-    environment = Environment(
-        loader=PackageLoader("tunebench", "labelling"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment("labelling")
     counts = Counter(suspect.label for suspect in suspects)
     style, script = (environment.get_template(f"suspects.{kind}").render().strip() for kind in ("css", "js"))
     return environment.get_template("suspects.html.j2").render(
@@ -41,9 +34,6 @@ def suspects_page(name: str, suspects: Sequence[Suspect], label_names: Sequence[
         # Both are files of the package, and hold nothing from outside.
         style=Markup(style),
         script=Markup(script),
-        policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}",
+        policy="default-src 'none'; img-src data:; "
+        f"style-src {policy_hash(style)}; script-src {policy_hash(script)}",
     )
-
-
-def _digest(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

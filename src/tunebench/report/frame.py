@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from tunebench import __version__
@@ -17,6 +16,7 @@ from tunebench.analysis.comparison import MeanOverSeeds
 from tunebench.formatting import learning_rate
 from tunebench.report import vega
 from tunebench.report.tables.render import ReportTable, to_csv
+from tunebench.templates import html_environment, policy_hash
 
 #: Columns that say whose a row is, which stay where all rows are alike in them.
 _NAMES = ("strategy", "first", "second")
@@ -59,13 +59,7 @@ def page_environment(labels: Sequence[str], *, title: str, said: Sequence[str] =
         title: Of the page; tables need not repeat it.
         said: Sentences that stand elsewhere on the page, and not below a table again.
     """
-    environment = Environment(
-        loader=PackageLoader("tunebench", "report/html"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment("report/html")
     environment.filters |= {
         "rate": learning_rate,
         "known": lambda value: "not known" if value is None else value,
@@ -124,11 +118,10 @@ def _csv_uri(text: str) -> str:
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     return "; ".join(
         [
             "default-src 'none'",
-            "script-src " + " ".join(f"'sha256-{found}'" for found in hashes),
+            "script-src " + " ".join(map(policy_hash, scripts)),
             # The chart library places its styles itself.
             "style-src 'unsafe-inline'",
             "img-src data:",

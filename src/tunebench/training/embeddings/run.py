@@ -33,6 +33,8 @@ from tunebench.training.encoder.cost import OVERHEAD, assumed_rate
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.linear.runs import fits_planned
 from tunebench.training.linear.vectors import (
+    ITERATIONS,
+    SOLVER_RATE,
     Embedded,
     Look,
     Work,
@@ -44,8 +46,6 @@ from tunebench.training.parts import validation_count
 
 #: Texts whose lengths stand for the data set's, and how many of them are embedded to measure the time.
 _SAMPLE, _MEASURED = 512, 64
-#: Iterations of the solver, and operations a second in its products, where an estimate has to assume them.
-_ITERATIONS, _SOLVER_RATE = 60, 3e9
 
 
 @dataclass(eq=False)
@@ -170,7 +170,7 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     rows = TASKS[spec.task].linear_rows(classes)
     head = rows * (profile.width + 1)
     fits = fits_planned(grid)
-    solving = 4.0 * spec.train_size * profile.width * rows * _ITERATIONS * fits
+    solving = 4.0 * spec.train_size * profile.width * rows * ITERATIONS * fits
     # What earlier runs of the plan embed is there: subsets are nested, and share their test part.
     kept = ("embedded", spec.model.fingerprint, spec.strategy_params.pooling, spec.max_length)
     wanted: dict[tuple[object, ...], int] = {
@@ -184,11 +184,11 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
         fresh += max(0, count - context.embedded.get(key, 0))
         context.embedded[key] = max(count, context.embedded.get(key, 0))
     return Estimate(
-        steps=_ITERATIONS,
+        steps=ITERATIONS,
         trainable_params=head,
         total_params=profile.parameters + head,
         train_flops=spec.train_size * profile.flops + solving,
-        seconds=OVERHEAD + fresh * profile.seconds + 0.01 * fits + solving / _SOLVER_RATE,
+        seconds=OVERHEAD + fresh * profile.seconds + 0.01 * fits + solving / SOLVER_RATE,
         measured=context.measure,
         memory_bytes=int(500e6 + 4 * profile.parameters + 16 * profile.width * spec.train_size),
         disk_bytes=kept_bytes(spec, head),

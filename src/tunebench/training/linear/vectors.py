@@ -28,6 +28,9 @@ from tunebench.training.linear.heads import LinearHead, read_arrays, stored_head
 from tunebench.training.linear.runs import LinearRun, cross_validated, fits_planned, labelled_parts, train_linear
 from tunebench.training.parts import split_of_test
 
+#: Iterations of the solver, and operations a second in its products, where an estimate has to assume them.
+ITERATIONS, SOLVER_RATE = 60, 3e9
+
 #: Told how many are done and how many there are; may raise.
 Look = Callable[[int, int], None]
 

@@ -27,6 +27,8 @@ from tunebench.training.encoder.cost import OVERHEAD, assumed_rate
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.linear.runs import fits_planned
 from tunebench.training.linear.vectors import (
+    ITERATIONS,
+    SOLVER_RATE,
     Embedded,
     Look,
     Work,
@@ -39,8 +41,8 @@ from tunebench.training.static.table import Distilled, StaticTable, TableCache, 
 
 #: Tokens that are distilled to measure the time.
 _MEASURED = 512
-#: What an estimate assumes: iterations of the solver, operations a second in its products, and seconds a text.
-_ITERATIONS, _SOLVER_RATE, _SECONDS_PER_TEXT = 60, 3e9, 2e-4
+#: Seconds a text that an estimate assumes.
+_SECONDS_PER_TEXT = 2e-4
 
 
 def _embedder(spec: RunSpec, device: str) -> tuple[Embedder, float]:
@@ -148,12 +150,12 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     rows, fits = TASKS[spec.task].linear_rows(classes), fits_planned(spec.strategy_params.c)
     width = feature_count(profile.width, len(by_side(context.dataset.train.texts[:1])))
     head, table = rows * (width + 1), profile.tokens * profile.width
-    solving = 4.0 * spec.train_size * width * rows * _ITERATIONS * fits
+    solving = 4.0 * spec.train_size * width * rows * ITERATIONS * fits
     key = ("distilled", spec.model.fingerprint, spec.strategy_params.pooling)
     fresh, context.embedded[key] = 1 - context.embedded.get(key, 0), 1
     texts = spec.train_size + spec.test_size
     return Estimate(
-        steps=_ITERATIONS,
+        steps=ITERATIONS,
         trainable_params=head,
         total_params=table + head,
         train_flops=profile.flops + solving,
@@ -161,7 +163,7 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
         + fresh * profile.seconds
         + texts * _SECONDS_PER_TEXT
         + 0.01 * fits
-        + solving / _SOLVER_RATE,
+        + solving / SOLVER_RATE,
         measured=context.measure,
         memory_bytes=int(800e6 + 8 * table + 16 * width * spec.train_size),
         disk_bytes=kept_bytes(spec, head),
