@@ -458,6 +458,20 @@ def test_a_baseline_whose_seeds_agree_neither_gives_nor_takes_a_variance() -> No
     assert found.entries[0].peers.count(found.comparison.measure) == 3
 
 
+def test_runs_that_take_the_masks_of_others_neither_give_nor_take_a_variance() -> None:
+    taking = config("again", 0.105, kind="full", randomness="fast_engine")
+    alone, found = analyse(compare(six())), analyse(compare(six() + taking))
+    differences = {(p.first.label, p.second.label): p.difference for p in found.pairs}
+    for (first, second), difference in differences.items():
+        assert difference.moderated == (0 if "again" in (first, second) else 6)
+    known = {(p.first.label, p.second.label): p.difference for p in alone.pairs}
+    same = known.keys() & differences.keys()
+    assert same and all(known[pair].standard_error == differences[pair].standard_error for pair in same)
+    (table,) = make_tables(found, ["pairs"])
+    assert any("takes the fast engine's randomness" in note for note in table.notes)
+    assert not any("fewer than three" in note for note in table.notes)
+
+
 def test_the_score_of_the_recommended_one_of_several_has_the_wider_interval() -> None:
     found = analyse(compare(six()))
     chosen = recommend(found)

@@ -176,7 +176,12 @@ _NOT_TOGETHER = (
 )
 
 
-_NO_RESTARTS = "has no effect without schedule: cosine_with_restarts; remove it, or set both"
+#: Settings that have no effect without another one.
+_NEEDS = {
+    "head_share": "truncation: head_tail",
+    "restarts": "schedule: cosine_with_restarts",
+    "randomness": "engine: reference",
+}
 
 
 def _reaches(key: str, kind: str) -> bool:
@@ -356,7 +361,7 @@ class StudyConfig(Recipe):
         self._check_parts()
         self._check_search()
         self._check_pairs()
-        self._check_head_share()
+        self._check_switched_off()
         self._check_patience()
         self._check_losses()
         self._check_steps()
@@ -449,18 +454,16 @@ class StudyConfig(Recipe):
                     raise ValueError(f"strategies {cells[key]!r} and {label!r} hold the same run twice")
                 cells[key] = label
 
-    def _check_head_share(self) -> None:
-        """Refuse a share that no text is cut by."""
-        kept = {label: self.recipe_of(strategy).truncation for label, strategy in self.strategies.items()}
-        idle = [
-            label for label, s in self.strategies.items() if "head_share" in s.recipe and kept[label] != "head_tail"
-        ]
-        everywhere = self.head_share != Recipe.model_fields["head_share"].default
-        if idle or (everywhere and "head_tail" not in kept.values()):
-            where = f" (strategy {', '.join(idle)})" if idle else ""
-            raise ValueError(
-                f"head_share{where} has no effect without truncation: head_tail; remove it, or set both"
-            )
+    def _check_switched_off(self) -> None:
+        """Refuse settings that have no effect without another one, in a strategy or everywhere."""
+        for key, needs in _NEEDS.items():
+            other, value = needs.split(": ")
+            fits = {label: getattr(self.recipe_of(s), other) == value for label, s in self.strategies.items()}
+            idle = [label for label, s in self.strategies.items() if key in s.recipe and not fits[label]]
+            everywhere = getattr(self, key) != Recipe.model_fields[key].default
+            if idle or (everywhere and not any(fits.values())):
+                where = f" (strategy {', '.join(idle)})" if idle else ""
+                raise ValueError(f"{key}{where} has no effect without {needs}; remove it, or set both")
 
     def _check_patience(self) -> None:
         """Refuse to stop early where no validation part says when."""
@@ -485,11 +488,7 @@ class StudyConfig(Recipe):
                     raise ValueError(f"{first} and {second} (strategy {label}) {why}; remove one of them")
 
     def _check_steps(self) -> None:
-        """Refuse numbers of steps that contradict each other, and restarts of a schedule that has none."""
-        if self.restarts != Recipe.model_fields["restarts"].default and not any(
-            self.recipe_of(strategy).schedule == "cosine_with_restarts" for strategy in self.strategies.values()
-        ):
-            raise ValueError(f"restarts {_NO_RESTARTS}")
+        """Refuse numbers of steps that contradict each other."""
         recipes = [
             (label, strategy, self.recipe_of(strategy, chosen))
             for label, strategy in self.strategies.items()
@@ -498,8 +497,6 @@ class StudyConfig(Recipe):
         for label, strategy, recipe in recipes:
             if not _reaches("max_steps", strategy.kind):
                 continue
-            if "restarts" in strategy.recipe and recipe.schedule != "cosine_with_restarts":
-                raise ValueError(f"restarts (strategy {label}) {_NO_RESTARTS}")
             if recipe.warmup_steps and recipe.warmup_ratio:
                 raise ValueError(
                     f"warmup_steps and warmup_ratio (strategy {label}) say the same twice; remove one of them"

@@ -175,7 +175,8 @@ def _trainer(
             fast=prepared.fast,
             autocast=prepared.autocast,
             own=spec.engine == "fast",
-            by_length=spec.batches == "by_length",
+            by_length=spec.engine == "fast" and spec.batches == "by_length",
+            shared=prepared.shared,
         ),
         context=RunContext(
             run_id=spec.run_id,
