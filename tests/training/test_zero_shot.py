@@ -43,7 +43,7 @@ def nli(tiny_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
         )
         with torch.no_grad():
             for parameter in model.parameters():
-                parameter.normal_(std=0.2)
+                parameter.normal_(std=0.8)
         model.save_pretrained(folder)
         AutoTokenizer.from_pretrained(base).save_pretrained(folder)
         return folder
@@ -92,7 +92,7 @@ def config(reviews: Path, model: Path, **strategy: Any) -> StudyConfig:
             "model": str(model),
             "data": str(reviews),
             "strategies": {"zero_shot": strategy, "tfidf": {"c": [1.0]}},
-            "train_sizes": [20, 40],
+            "train_sizes": [30, 40],
             "max_length": 32,
         }
     )
