@@ -15,6 +15,7 @@ from tunebench.analysis.evidence import Entry
 from tunebench.analysis.looks import added_seeds, look_notes, read_early
 from tunebench.analysis.quality import calibrations, temperatures
 from tunebench.analysis.warnings import OPTIMISTIC, test_access, unequal_rates
+from tunebench.analysis.wording import show_plan
 from tunebench.formatting import fixed, integer, learning_rate, p_value, signed, significant
 from tunebench.report.tables.registry import (
     RATE,
@@ -132,7 +133,7 @@ def pairs(analysis: Analysis) -> ReportTable:
             "tost_p": pair.verdict.tost_p,
             "within": pair.verdict.within,
             "detectable": pair.detectable.difference,
-            "new_study": pair.new_study.reason,
+            "new_study": show_plan(pair.new_study, metric),
             "over": pair.difference.over,
             "mcnemar_p": None if pair.same_examples is None else pair.same_examples.exact_p,
         }
