@@ -64,7 +64,7 @@ def rows(lengths: Sequence[int]) -> list[np.ndarray]:
 def train(
     folder: Path, way: str, engine: str, *, checkpointing: bool = False, frozen_dropout: bool = True
 ) -> tuple[list[float], torch.Tensor]:
-    """Take a step for each of the lengths; return the losses, and the trained weights at the end."""
+    """Take a step for each of the lengths; return the losses, and how far the trained weights moved."""
     model, architecture = build(folder, way)
     fast: FastEncoder | None = None
     drawn: FastEncoder | SharedMasks | None = None
@@ -79,6 +79,7 @@ def train(
         below = frozen_layers(model, architecture)
         FrozenPrefix(model, architecture, layers=below, fast=fast, autocast=None, fingerprint="f")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    start = [parameter.detach().clone() for parameter in trained]
     optimizer, losses = torch.optim.SGD(trained, lr=0.1, momentum=0.9), []
     for step, lengths in enumerate(LENGTHS):
         if drawn is not None:
@@ -90,17 +91,18 @@ def train(
         if fast is not None:
             fast.refresh()
         losses.append(loss.item())
-    return losses, torch.cat([parameter.detach().flatten() for parameter in trained])
+    moved = [parameter.detach() - before for parameter, before in zip(trained, start, strict=True)]
+    return losses, torch.cat([part.flatten() for part in moved])
 
 
 def check_alike(folder: Path, way: str, **options: Any) -> None:
     """Hold that the engines differ by rounding with the same masks, and by more with their own."""
-    losses, weights = train(folder, way, "fast", **options)
-    found, end = train(folder, way, "reference", **options)
-    np.testing.assert_allclose(found, losses, rtol=2e-6)
-    assert (end - weights).norm() <= 2e-6 * weights.norm()
+    losses, moved = train(folder, way, "fast", **options)
+    found, also = train(folder, way, "reference", **options)
+    np.testing.assert_allclose(found, losses, rtol=1e-6)
+    assert (also - moved).norm() <= 1e-4 * moved.norm()
     others, _ = train(folder, way, "own masks", **options)
-    assert all(abs(other - loss) > 1e-4 * loss for other, loss in zip(others, losses, strict=True))
+    assert max(abs(other - loss) for other, loss in zip(others, losses, strict=True)) > 1e-3
 
 
 #: Ways that show something of their own.
@@ -156,7 +158,7 @@ def test_as_much_is_dropped_as_asked_and_nothing_of_padding(p: float, first_only
     masks = MaskStream(7)
     asked = read & (torch.arange(MAX_LENGTH) == 0) if first_only else read
     for keep, scale, drawn in (
-        (*batch.of_tokens(masks, 500, p, first_only=first_only), asked[..., None]),
+        (*batch.of_tokens(masks, 500, p, "first" if first_only else "packed"), asked[..., None]),
         (
             *batch.of_attention(masks, heads, p, first_only=first_only),
             asked[:, None, :, None] & read[:, None, None, :],

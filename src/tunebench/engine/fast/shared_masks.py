@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,10 @@ from tunebench.models.pooling import pools_by_hooks
 
 if TYPE_CHECKING:
     from tunebench.models.architectures import Architecture
+
+#: The rows that the fast engine computes: of the embeddings all, of the layers the packed ones, and of the last
+#: layer each text's first token.
+Rows = Literal["padded", "packed", "first"]
 
 
 class SharedMasks:
@@ -58,14 +62,18 @@ class SharedMasks:
         self._states: dict[nn.Module, Any] = {}
         self._swapped: list[nn.Module] = []
         self._hook = model.register_forward_pre_hook(self._begin, with_kwargs=True)
-        firsts = self._of_first_tokens(stack[-1], [names.key, names.value]) if self._first_only else set()
+        rows: dict[nn.Module, Rows] = {module: "packed" for layer in stack for module in layer.modules()}
+        if self._first_only:
+            read = [stack[-1].get_submodule(name) for name in (names.key, names.value)]
+            others = {inner for module in read for inner in module.modules()}
+            rows |= {module: "first" for module in stack[-1].modules() if module not in others}
         for layer in stack:
             attention = layer.get_submodule(names.attention)
             self._swap(attention, self._attend(attention, first_only=self._first_only and layer is stack[-1]))
             self._swap(layer, self._replay(layer))
         for module in unwrapped.modules():
             if isinstance(module, nn.Dropout):
-                self._swap(module, self._drop(module, first_only=module in firsts))
+                self._swap(module, self._drop(module, rows.get(module, "padded")))
 
     def start_step(self, step: int) -> None:
         """Tie the masks that follow to an optimisation step."""
@@ -81,12 +89,6 @@ class SharedMasks:
     def _swap(self, module: nn.Module, forward: Callable[..., Any]) -> None:
         module.forward = forward
         self._swapped.append(module)
-
-    @staticmethod
-    def _of_first_tokens(layer: nn.Module, of_all: list[str]) -> set[nn.Module]:
-        """Return the modules of the last layer of which the fast engine computes the first token only."""
-        others = {inner for name in of_all for inner in layer.get_submodule(name).modules()}
-        return set(layer.modules()) - others
 
     def _begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self._states.clear()
@@ -116,13 +118,8 @@ class SharedMasks:
 
         return forward
 
-    def _drop(self, module: nn.Dropout, *, first_only: bool) -> Callable[[Tensor], Tensor]:
-        """Return the forward of a dropout module.
-
-        Args:
-            module: The module.
-            first_only: The fast engine computes the first token of each text only.
-        """
+    def _drop(self, module: nn.Dropout, rows: Rows) -> Callable[[Tensor], Tensor]:
+        """Return the forward of a dropout module, whose mask the fast engine draws for some rows."""
 
         def forward(x: Tensor) -> Tensor:
             if not module.training or not self.masks.drops(module.p):
@@ -131,7 +128,7 @@ class SharedMasks:
                 keep, scale = self.masks.keep(tuple(x.shape), module.p)
                 assert keep is not None
                 return _dropped(x, keep.bool(), scale)
-            keep, scale = self._now.of_tokens(self.masks, x.shape[2], module.p, first_only=first_only)
+            keep, scale = self._now.of_tokens(self.masks, x.shape[2], module.p, rows)
             return _dropped(x, keep, scale)
 
         return forward
@@ -172,16 +169,18 @@ class PaddedBatch:
     tokens: int
     padded: int
 
-    def of_tokens(self, masks: MaskStream, width: int, p: float, *, first_only: bool) -> tuple[Tensor, float]:
+    def of_tokens(self, masks: MaskStream, width: int, p: float, rows: Rows) -> tuple[Tensor, float]:
         """Draw the mask of activations; return it as ``(B, S, width)``, and its scale."""
-        rows = self.layout.firsts if first_only else self.layout.rows
-        drawn, scale = masks.keep((len(rows), width), p)
+        count = {"padded": self.texts * self.tokens, "packed": len(self.layout.rows), "first": self.texts}[rows]
+        drawn, scale = masks.keep((count, width), p)
         assert drawn is not None
-        kept = torch.ones(self.texts, self.padded, width, dtype=torch.bool)
-        if first_only:
-            kept[:, 0] = drawn[self.layout.back].bool()
+        kept, found = torch.ones(self.texts, self.padded, width, dtype=torch.bool), drawn.bool()
+        if rows == "padded":
+            kept[:, : self.tokens] = found.view(self.texts, self.tokens, width)
+        elif rows == "packed":
+            kept[self.layout.rows // self.tokens, self.layout.rows % self.tokens] = found
         else:
-            kept[rows // self.tokens, rows % self.tokens] = drawn.bool()
+            kept[:, 0] = found[self.layout.back]
         return kept, scale
 
     def of_attention(self, masks: MaskStream, heads: int, p: float, *, first_only: bool) -> tuple[Tensor, float]:
