@@ -74,7 +74,8 @@ def train(
     elif engine == "reference":
         drawn = SharedMasks(model, architecture, seed=5, max_length=MAX_LENGTH)
     if checkpointing and fast is None:
-        unwrap(model).activation_checkpointing_enable({"use_reentrant": False})
+        replays = {"context_fn": drawn.contexts} if isinstance(drawn, SharedMasks) else {}
+        unwrap(model).activation_checkpointing_enable({"use_reentrant": False} | replays)
     if not frozen_dropout:
         below = frozen_layers(model, architecture)
         FrozenPrefix(model, architecture, layers=below, fast=fast, autocast=None, fingerprint="f")

@@ -49,7 +49,7 @@ def test_a_strategy_without_an_engine_and_one_of_the_fast_engine_are_no_concern(
 @pytest.mark.parametrize(
     ("kind", "changes", "family", "device", "why", "fix"),
     [
-        ("prefix_tuning", {}, "bert", "cpu", "not supported for prefix_tuning", "or choose one of full, "),
+        ("prefix_tuning", {}, "bert", "cpu", "not supported for prefix_tuning", "or choose one of lora, "),
         ("oft", {}, "bert", "cpu", "not supported for oft", "remove randomness"),
         ("full", {}, "modernbert", "cpu", "modernbert has no fast layers", "choose a model of distilbert, bert, "),
         ("full", {}, "bert", "cuda", "this study runs on cuda", "add --device cpu"),
@@ -70,6 +70,7 @@ def test_the_plan_asks(tiny_model: Callable[[str], Path], reviews: Path) -> None
     study = make_study(
         model=str(tiny_model("modernbert")),
         data=str(reviews),
+        train_sizes=[40],
         strategies={"full": {"engine": "reference", "randomness": "fast_engine"}},
     )
     with pytest.raises(PlanError, match="modernbert has no fast layers"):

@@ -224,10 +224,11 @@ def test_the_reference_engine_takes_masks_and_order_of_the_fast_engine(
         losses.append([entry["loss"] for entry in record.log_history if "loss" in entry])
         logits.append(folder.read_predictions()["logits"])
     assert len(losses[0]) > 3
-    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
-    np.testing.assert_allclose(logits[1], logits[0], atol=2e-4)
-    assert max(abs(a - b) for a, b in zip(losses[0], losses[2], strict=True)) > 1e-2
-    assert abs(logits[2] - logits[0]).max() > 1e-3
+    same, other = (max(abs(a - b) for a, b in zip(losses[0], found, strict=True)) for found in losses[1:])
+    assert same < 2e-5 and other > 1e-3
+    # Adam makes whole steps of gradients that are nothing but rounding, so that weights part a little.
+    same, other = (abs(logits[0] - found).max() for found in logits[1:])
+    assert same < 2e-4 and other > 1e-3
 
 
 def test_masks_of_the_fast_engine_are_those_of_the_step_that_is_resumed(

@@ -223,7 +223,8 @@ class RunSpec(Frozen):
     @property
     def takes_fast_draws(self) -> bool:
         """Whether the reference engine takes the fast engine's dropout masks and order of texts."""
-        return self.engine == "reference" and self.randomness == "fast_engine"
+        reaches = "randomness" not in self.without_effect
+        return reaches and self.engine == "reference" and self.randomness == "fast_engine"
 
     @property
     def texts_per_step(self) -> int:

@@ -8,6 +8,7 @@ the padded batch. Padding keeps every element; nothing reads it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,7 +60,6 @@ class SharedMasks:
         self._first_only = not pools_by_hooks(model)
         self._heads = int(getattr(stack[0].get_submodule(names.attention), names.heads))
         self._batch: PaddedBatch | None = None
-        self._states: dict[nn.Module, Any] = {}
         self._swapped: list[nn.Module] = []
         self._hook = model.register_forward_pre_hook(self._begin, with_kwargs=True)
         rows: dict[nn.Module, Rows] = {module: "packed" for layer in stack for module in layer.modules()}
@@ -70,7 +70,6 @@ class SharedMasks:
         for layer in stack:
             attention = layer.get_submodule(names.attention)
             self._swap(attention, self._attend(attention, first_only=self._first_only and layer is stack[-1]))
-            self._swap(layer, self._replay(layer))
         for module in unwrapped.modules():
             if isinstance(module, nn.Dropout):
                 self._swap(module, self._drop(module, rows.get(module, "padded")))
@@ -78,6 +77,13 @@ class SharedMasks:
     def start_step(self, step: int) -> None:
         """Tie the masks that follow to an optimisation step."""
         self.masks.start_step(step)
+
+    def contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Return the contexts of a layer under gradient checkpointing: what is computed again has the same masks.
+
+        For ``context_fn`` of PyTorch's checkpointing, which restores its own generator alone.
+        """
+        return nullcontext(), self.masks.replayed(self.masks.state)
 
     def detach(self) -> None:
         """Give every module its own ``forward`` back."""
@@ -91,7 +97,6 @@ class SharedMasks:
         self._swapped.append(module)
 
     def _begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        self._states.clear()
         self._batch = None
         if not module.training:
             return
@@ -104,19 +109,6 @@ class SharedMasks:
         else:
             layout = unpacked(len(keys), tokens)
         self._batch = PaddedBatch(layout, texts=len(keys), tokens=tokens, padded=mask.shape[1])
-
-    def _replay(self, layer: nn.Module) -> Callable[..., Any]:
-        """Return a layer's forward that draws its masks again where gradient checkpointing computes it again."""
-        inner = layer.forward
-
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            if layer not in self._states:
-                self._states[layer] = self.masks.state
-                return inner(*args, **kwargs)
-            with self.masks.replayed(self._states[layer]):
-                return inner(*args, **kwargs)
-
-        return forward
 
     def _drop(self, module: nn.Dropout, rows: Rows) -> Callable[[Tensor], Tensor]:
         """Return the forward of a dropout module, whose mask the fast engine draws for some rows."""

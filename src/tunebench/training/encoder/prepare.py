@@ -131,7 +131,8 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     if spec.gradient_checkpointing:
         workload = replace(workload, recomputes=True)
         if fast is None:
-            unwrap(model).activation_checkpointing_enable({"use_reentrant": False})
+            replays = {} if shared is None else {"context_fn": shared.contexts}
+            unwrap(model).activation_checkpointing_enable({"use_reentrant": False} | replays)
     prefix, layers = None, frozen_layers(model, architecture)
     if not spec.frozen_dropout and layers:
         # After the fast layers, which it stands in front of.
