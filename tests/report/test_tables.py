@@ -17,7 +17,8 @@ from rich.console import Console
 
 from factories import HONEST, compare, make_cell, make_grid
 from tunebench.analysis.analysis import analyse
-from tunebench.analysis.comparison import Comparison, MeanOverSeeds
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import MeanOverSeeds
 from tunebench.analysis.published import reference
 from tunebench.errors import ConfigError
 from tunebench.formatting import escape_markdown, learning_rate, p_value, significant

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tunebench.analysis.comparison import states
+from tunebench.analysis.configuration import states
 from tunebench.analysis.cost_noise import shared_machine as machine_was_shared
 from tunebench.analysis.looks import added_seeds, look_notes, read_early
 from tunebench.analysis.tuning import close_choices
@@ -18,7 +18,8 @@ from tunebench.study.spec import without_effect
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tunebench.analysis.comparison import Comparison, Group
+    from tunebench.analysis.comparison import Comparison
+    from tunebench.analysis.configuration import Group
 
 #: Strategies that a sentence names.
 _NAMED = 5

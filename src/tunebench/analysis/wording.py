@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tunebench.analysis.comparison import Comparison, Configuration, Group, states
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration, Group, states
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
 from tunebench.analysis.deciding import Decision
 from tunebench.analysis.evidence import POINTS, Entry

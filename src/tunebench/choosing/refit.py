@@ -9,7 +9,8 @@ from statistics import fmean
 
 import numpy as np
 
-from tunebench.analysis.comparison import Comparison, Configuration
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.log_history import last_step
 from tunebench.analysis.recommend import Recommendation
 from tunebench.data import Split, TextDataset

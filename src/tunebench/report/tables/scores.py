@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.comparison import Comparison, Configuration, MeanOverSeeds, states
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration, MeanOverSeeds, states
 from tunebench.analysis.published import reference
 from tunebench.analysis.warnings import (
     OPTIMISTIC,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.comparison import Group, states
+from tunebench.analysis.configuration import Group, states
 from tunebench.analysis.costs import COSTS, cost_interval, cost_of
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.looks import added_seeds, look_notes, read_early
