@@ -22,7 +22,8 @@ from tunebench.data.rules import SplitRules
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.execution.display import PlainDisplay
 from tunebench.machine.settings import Execution
-from tunebench.study.config import StrategyConfig, StudyConfig
+from tunebench.study.config import StudyConfig
+from tunebench.study.strategy_config import StrategyConfig
 from tunebench.tasks.metrics import METRICS
 
 
