@@ -13,11 +13,11 @@ import numpy as np
 
 from tunebench.errors import ConfigError, ExportError, StoreError, first_line
 from tunebench.files import write_json
-from tunebench.inference.artifacts import EXPORT_FILE
 from tunebench.inference.export.base import EXPORTERS, Exporter
 from tunebench.inference.export.card import write_card
 from tunebench.inference.export.check import ExportCheck, agreement, latency_ms
 from tunebench.inference.export.source import ExportSource, open_source
+from tunebench.inference.stated_facts import EXPORT_FILE
 from tunebench.strategies import capabilities_of
 
 if TYPE_CHECKING:
