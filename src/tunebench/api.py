@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tunebench.execution.display import JobDisplay
     from tunebench.execution.known import Known
     from tunebench.execution.suite import SuiteResult
-    from tunebench.store.study_folder import PlannedRun
+    from tunebench.store.plan_file import PlannedRun
     from tunebench.study.suite import Suite
     from tunebench.training.estimate import Estimate
 

@@ -258,7 +258,8 @@ def _one_run(model: str, place: Path) -> Path:
 def _copies(template: Path, folder: Path, number: int) -> Path:
     """Make a study of one run under so many seeds, and return its folder."""
     from tunebench.files import stored_file
-    from tunebench.store.study_folder import PlannedRun, StudyStore
+    from tunebench.store.plan_file import PlannedRun
+    from tunebench.store.study_folder import StudyStore
     from tunebench.study.config import StudyConfig
 
     source = StudyStore.open(template)

@@ -19,7 +19,8 @@ from tunebench.errors import StoreError
 from tunebench.execution.looks import decided_at, note_added_seeds, note_reading, stages_left
 from tunebench.execution.runner import Summary
 from tunebench.files import set_aside, write_json
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.plan_file import PlannedRun
+from tunebench.store.study_folder import StudyStore
 from tunebench.store.test_texts import TextsFile, text_hashes
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
