@@ -149,7 +149,7 @@ def test_a_study_is_audited_with_the_revision_that_it_trains(
         asked.append(revision)
         return tiny_model("distilbert")
 
-    monkeypatch.setattr("tunebench.models.loading._hub_snapshot", snapshot)
+    monkeypatch.setattr("tunebench.models.sources._hub_snapshot", snapshot)
     study = StudyConfig(
         name="s",
         model="acme/encoder",

@@ -23,7 +23,9 @@ from tunebench.data.tokens import TokenizedTexts, tokenize
 from tunebench.engine.flops import count
 from tunebench.machine import devices, environment, memory
 from tunebench.models.architectures import Architecture, architecture_of
-from tunebench.models.loading import load_architecture, load_tokenizer, model_folder
+from tunebench.models.loading import load_architecture
+from tunebench.models.sources import model_folder
+from tunebench.models.tokenizer import load_tokenizer
 
 Tell = Callable[[str], None]
 

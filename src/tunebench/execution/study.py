@@ -307,7 +307,8 @@ def audit_data(
     from tunebench.data.tokenizer import tokenizer_fingerprint
     from tunebench.data.tokens import tokenize
     from tunebench.files import default_cache_dir
-    from tunebench.models.loading import load_tokenizer, model_folder
+    from tunebench.models.sources import model_folder
+    from tunebench.models.tokenizer import load_tokenizer
 
     counted: dict[str, tuple[str, dict[str, TokenRows]]] = {}
     for model, revision in models:

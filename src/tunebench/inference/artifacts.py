@@ -37,8 +37,8 @@ from tunebench.models.checks import (
     pickled_weights,
     refuse_trainer_output,
 )
-from tunebench.models.loading import model_folder, resolve_model
 from tunebench.models.reference import ModelRef
+from tunebench.models.sources import model_folder, resolve_model
 from tunebench.models.weights import tensor_shapes
 from tunebench.recipe import Recipe, Truncation
 from tunebench.store.imported import trained_here

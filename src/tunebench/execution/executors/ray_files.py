@@ -45,7 +45,8 @@ def shared_inputs(dataset: TextDataset, models: Sequence[ModelRef]) -> Shared:
     from tunebench.data.tokenizer import tokenizer_fingerprint
     from tunebench.data.tokens import texts_key, whole_tokens
     from tunebench.files import default_cache_dir
-    from tunebench.models.loading import is_local, load_tokenizer, model_folder
+    from tunebench.models.sources import is_local, model_folder
+    from tunebench.models.tokenizer import load_tokenizer
 
     tokens, files = {}, {}
     for model in models:

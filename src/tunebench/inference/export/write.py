@@ -187,7 +187,7 @@ def _write(
 
 
 def _write_tokenizer(tokens: Path, folder: Path, source: ExportSource) -> None:
-    from tunebench.models.loading import load_tokenizer
+    from tunebench.models.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(tokens)
     tokenizer.model_max_length = source.artifact.max_length
