@@ -59,6 +59,7 @@ REACHING = {
     "tfidf": {"class_weights"},
     "embeddings": {"max_length", "class_weights"},
     "static": {"class_weights"},
+    "zero_shot": {"max_length"},
     "setfit": {"max_length", "precision"},
 }
 

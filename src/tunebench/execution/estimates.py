@@ -40,7 +40,13 @@ def estimate_plan(
     }
 
 
-def estimate_runs(
+def estimate_runs(specs: Sequence[RunSpec], **options: Any) -> dict[str, Estimate]:
+    """Return the estimates of :func:`estimate_each` by run id."""
+    found = estimate_each(specs, **options)
+    return {spec.run_id: one for spec, one in zip(specs, found, strict=True)}
+
+
+def estimate_each(
     specs: Sequence[RunSpec],
     *,
     dataset: TextDataset,
@@ -48,8 +54,8 @@ def estimate_runs(
     measure: bool,
     on_progress: Callable[[str], None] | None = None,
     profiles: dict[Any, Any] | None = None,
-) -> dict[str, Estimate]:
-    """Estimate every run of a plan.
+) -> list[Estimate]:
+    """Estimate runs, one after the other: a later one finds what an earlier one has kept.
 
     Args:
         specs: The runs.
@@ -60,7 +66,7 @@ def estimate_runs(
         profiles: What was measured before on the same data; what is measured now is added.
 
     Returns:
-        Estimates by run id.
+        An estimate for each run.
 
     Raises:
         ModelError: If a model and a strategy do not go together.
@@ -76,4 +82,4 @@ def estimate_runs(
         kept=KeptPrefixes(execution.prefix_cache),
         profiles={} if profiles is None else profiles,
     )
-    return {spec.run_id: backend_of(spec.kind).estimate(spec, context) for spec in specs}
+    return [backend_of(spec.kind).estimate(spec, context) for spec in specs]

@@ -157,9 +157,15 @@ def _describe_run(folder: Path) -> Artifact:
             value=f"{folder.name}: {'no record yet' if record is None else record.status}",
             fix="tunebench run STUDY --out FOLDER resumes it",
         )
-    run.require_weights(record)
     spec = trained_here(record.spec)
     strategy = capabilities_of(spec.kind)
+    if not strategy.exportable:
+        raise ModelError(
+            "What this strategy trains cannot be loaded or exported.",
+            value=f"{folder.name}: {strategy.name} trains {strategy.trains}",
+            fix="choose the run of another strategy",
+        )
+    run.require_weights(record)
     wrapped = any(name.startswith(_PEFT_PREFIX) for name in tensor_shapes(run.weights))
     stored: Format = "adapter" if wrapped else "merged" if strategy.adapts_classifier else "linear"
     return Artifact(

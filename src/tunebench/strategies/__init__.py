@@ -26,6 +26,7 @@ from tunebench.strategies.prompts import PrefixTuning, PromptTuning
 from tunebench.strategies.setfit import SetFit, SetFitParams
 from tunebench.strategies.static import Static, StaticParams
 from tunebench.strategies.tfidf import Tfidf, TfidfParams
+from tunebench.strategies.zero_shot import ZeroShot, ZeroShotParams
 
 __all__ = [
     "IA3",
@@ -57,5 +58,7 @@ __all__ = [
     "Tfidf",
     "TfidfParams",
     "VeRA",
+    "ZeroShot",
+    "ZeroShotParams",
     "capabilities_of",
 ]

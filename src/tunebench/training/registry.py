@@ -16,6 +16,7 @@ BACKENDS = {
     "linear": "tunebench.training.linear.run",
     "embeddings": "tunebench.training.embeddings.run",
     "static": "tunebench.training.static.run",
+    "zero_shot": "tunebench.training.zero_shot.run",
     "setfit": "tunebench.training.setfit.run",
 }
 

@@ -148,15 +148,16 @@ def _estimated(spec: RunSpec, context: EstimateContext) -> Estimate:
         options = {"terms": Terms.of(params), "min_documents": params.min_documents, "head": params.head}
         return fit_linear_text(texts, labels, classes=classes, grid=grid, **options)
 
+    growth = len(parts.train) / len(texts)
+    half = _balanced(dataset.task.strata(labels), max(classes, len(texts) // 2))
+    # The first fit also loads the library, so it is not the one that is timed.
+    fewer = fit([texts[i] for i in half], labels[half], settings[:1])[0]
     begin = time.monotonic()
     models = fit(texts, labels, settings)
     seconds = repeats * (time.monotonic() - begin)
     begin = time.monotonic()
     models[0].features(texts)
     per_text = (time.monotonic() - begin) / len(texts)
-    growth = len(parts.train) / len(texts)
-    half = _balanced(dataset.task.strata(labels), max(classes, len(texts) // 2))
-    fewer = fit([texts[i] for i in half], labels[half], settings[:1])[0]
     sizes = models[0].head.parameters, fewer.head.parameters
     # With so many classes that no smaller sample holds them all, the usual exponent of Heaps' law.
     smaller = len(half) < len(texts)

@@ -1,0 +1,1 @@
+"""Labels as sentences that a text entails or not, without training."""
