@@ -10,8 +10,9 @@ from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
 from tunebench.analysis.deciding import Decision
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.looks import added_seeds, between_looks, next_look
+from tunebench.analysis.rate_warnings import unequal_rates
 from tunebench.analysis.tuning import CloseChoice
-from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access, unequal_rates
+from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access
 from tunebench.formatting import significant
 from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, seeds_needed
 from tunebench.strategies import STRATEGIES
