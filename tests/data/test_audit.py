@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tunebench.api import run_study
 from tunebench.data import Split, TextDataset
-from tunebench.data.audit import absent_classes, audit
+from tunebench.data.audit import audit
+from tunebench.data.audit_result import absent_classes
 from tunebench.data.copies import held_out_copies
 from tunebench.data.held_out import hold_out
 from tunebench.data.reference import DataConfig

@@ -83,7 +83,7 @@ class Comparison:
         Args:
             cells: The plan.
             name: The study's name.
-            audit: :meth:`tunebench.data.audit.Audit.to_dict` of its data.
+            audit: :meth:`tunebench.data.audit_result.Audit.to_dict` of its data.
             notes: Further remarks for tables and reports.
             metric: Name of the metric to speak of; by default the one that the runs were selected by.
             margin: Points (hundredths of the metric) within which two strategies count as equal.

@@ -9,7 +9,7 @@ from tunebench.analysis.configuration import states
 from tunebench.analysis.looks import added_seeds, look_notes, read_early
 from tunebench.analysis.rate_warnings import lora_ratio, rate_warnings
 from tunebench.analysis.time_warnings import TRAIN_RUNTIME, time_warnings
-from tunebench.data.audit import absent_classes
+from tunebench.data.audit_result import absent_classes
 from tunebench.recipe import Recipe
 from tunebench.store.imported import ImportedRun, is_imported
 from tunebench.study.spec import without_effect

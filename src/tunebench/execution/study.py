@@ -27,7 +27,7 @@ from tunebench.study.spec import RunSpec
 
 if TYPE_CHECKING:
     from tunebench.data import TextDataset
-    from tunebench.data.audit import Audit
+    from tunebench.data.audit_result import Audit
     from tunebench.data.copies import HeldOutCopies
     from tunebench.data.pair_rows import TokenRows
     from tunebench.execution.budget import Chosen, Trial

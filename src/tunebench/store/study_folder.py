@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from tunebench.data.audit import Audit
+from tunebench.data.audit_result import Audit
 from tunebench.errors import StoreError
 from tunebench.files import read_json, set_aside, stored_file
 from tunebench.store.cell import Cell
