@@ -69,7 +69,7 @@ def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[st
         seed=values.known["seed"],
         model=ImportedModel(source=values.known["model"]),
         data=ImportedData(
-            source=values.settle("data"), label_names=names, named=named, test_labels=_fingerprint(contents.labels)
+            source=values.settle("data"), label_names=names, named=named, test_labels=fingerprint(contents.labels)
         ),
         task=task.name,
         **{name: values.known.get(name, values.stated.get(name)) for name in DETAILS},
@@ -107,7 +107,8 @@ def _label(contents: Contents, stated: Stated) -> str:
     return re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r"[^A-Za-z0-9_.-]+", "-", name))[:40] or "run"
 
 
-def _fingerprint(labels: np.ndarray | None) -> str | None:
+def fingerprint(labels: np.ndarray | None) -> str | None:
+    """Return sha256 over the labels of scored texts, in their order; None where they are not known."""
     if labels is None:
         return None
     stored = "<i8" if np.issubdtype(labels.dtype, np.integer) else "<f8"
@@ -251,6 +252,7 @@ def _cost(contents: Contents) -> Cost | None:
 
 
 def _predictions(contents: Contents) -> dict[str, np.ndarray] | None:
-    if contents.labels is None or contents.logits is None:
+    if contents.labels is None or contents.predictions is None:
         return None
-    return {"logits": contents.logits, "labels": contents.labels, "indices": np.arange(len(contents.labels))}
+    told = {"predicted": contents.predictions} if contents.logits is None else {"logits": contents.logits}
+    return told | {"labels": contents.labels, "indices": np.arange(len(contents.labels))}

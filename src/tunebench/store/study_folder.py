@@ -156,7 +156,7 @@ class StudyStore:
             )
         if stored := store.begun():
             ours = [spec for spec in stored if not is_imported(spec)]
-            if len(ours) < len(stored):
+            if not ours:
                 raise StoreError(
                     "The folder holds imported runs; nothing can be trained in it.",
                     value=str(folder),
@@ -204,13 +204,45 @@ class StudyStore:
             ) from None
         return store
 
+    def join_imported(
+        self, runs: Sequence[tuple[RunRecord, dict[str, np.ndarray] | None]], *, label: str
+    ) -> tuple[Path, ...]:
+        """Let imported runs of one label join the study; they take the place of those that have the label now.
+
+        Args:
+            runs: As for :meth:`create_imported`.
+            label: Their label, which no run has that was trained here.
+
+        Returns:
+            Where the folders went whose place they take.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
+        try:
+            self._locks.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._locks / "plan.lock"):
+                planned = self.planned()
+                old = {p.spec.run_id for p in planned if is_imported(p.spec) and p.spec.label == label}
+                aside = tuple(set_aside(self.run_folder(run_id).path, "replaced") for run_id in sorted(old))
+                for record, predictions in runs:
+                    self._add_imported(record, predictions)
+                kept = [p for p in planned if p.spec.run_id not in old]
+                self._write_plan(self.study().name, [*kept, *(StoredRun(record.spec) for record, _ in runs)])
+        except OSError as error:
+            raise StoreError(f"The folder cannot be written: {error.strerror}", value=str(self.folder)) from None
+        return aside
+
     def _write(self, study: StudyConfig | ImportedStudy, planned: Sequence[StoredRun]) -> None:
         """Write study and plan."""
         write_text(self.study_file, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+        self._write_plan(study.name, planned)
+
+    def _write_plan(self, name: str, planned: Sequence[StoredRun]) -> None:
         cells = [
             {"spec": p.spec.model_dump(mode="json"), "left_out": p.left_out, "seconds": p.seconds} for p in planned
         ]
-        write_json(self.plan_file, {"schema_version": SCHEMA_VERSION, "name": study.name, "cells": cells})
+        write_json(self.plan_file, {"schema_version": SCHEMA_VERSION, "name": name, "cells": cells})
 
     def _add_imported(self, record: RunRecord, predictions: dict[str, np.ndarray] | None) -> None:
         run = self.run_folder(record.run_id)

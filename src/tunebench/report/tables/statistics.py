@@ -10,7 +10,7 @@ import numpy as np
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Group, states
-from tunebench.analysis.costs import COSTS, cost_interval, cost_of
+from tunebench.analysis.costs import COSTS, cost_interval, cost_of, kinds_of, unit_of
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.looks import added_seeds, look_notes, read_early
 from tunebench.analysis.quality import calibrations, temperatures
@@ -163,7 +163,10 @@ def front(analysis: Analysis) -> ReportTable:
         STRATEGY,
         SIZE,
         Column("score", metric.heading, metric.unit, show=fixed(4)),
-        *(Column(kind, cost.label, cost.unit, show=significant(3), per=cost.per) for kind, cost in COSTS.items()),
+        *(
+            Column(kind, cost.label, unit_of(kind, analysis.comparison) or None, show=significant(3), per=cost.per)
+            for kind, cost in kinds_of(analysis.comparison).items()
+        ),
         Column("fronts", "On the front of", align="left"),
     )
     rows = []
@@ -254,7 +257,7 @@ _BEFORE = (
 def _before_scaling(entry: Entry) -> dict[str, float]:
     """Return the means over seeds of :data:`_BEFORE`; nothing where no probabilities were scaled."""
     scales = temperatures(entry)
-    if not scales:
+    if not scales or entry.logits is None:
         return {}
     raw = replace(entry, logits=entry.logits * np.array(scales, dtype=np.float32)[:, None, None])
     found = calibrations(raw)
