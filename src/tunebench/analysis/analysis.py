@@ -126,8 +126,8 @@ class Analysis:
         if bare:
             labels = list(dict.fromkeys(cell.spec.label for cell in bare))
             lines.append(
-                f"{metric.heading} needs probabilities, which are not known of {_some(labels)}. What has none is left "
-                "out of all comparisons."
+                f"{metric.heading} needs probabilities, which are not known of {_some(labels)}. What has none is "
+                "left out of all comparisons."
             )
         cells = [cell for cell in cells if cell not in bare]
         if not cells:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunebench.analysis.costs import unit_of
+from tunebench.analysis.doubling import more_labels
 from tunebench.analysis.looks import next_look
 from tunebench.analysis.recommend import SURE, Alternative, Recommendation
 from tunebench.analysis.wording import holds_for, show_interval
@@ -78,6 +79,7 @@ class Answer:
         settling: What would settle what is open, and what that costs; None where nothing is known to.
         confirmed: What the sealed part of the test texts says; None where there is none.
         not_exported: Why what is chosen cannot be exported; None where it can be.
+        more_labels: What twice the labels would bring to it; None where too few sizes were run to tell.
     """
 
     verdict: str
@@ -89,6 +91,7 @@ class Answer:
     settling: str | None
     confirmed: str | None = None
     not_exported: str | None = None
+    more_labels: str | None = None
 
     @property
     def lines(self) -> list[str]:
@@ -98,7 +101,7 @@ class Answer:
             *map(self._line, self.figures),
             self.beside,
             self.trust,
-            *filter(None, [self.settling, self.confirmed, self.not_exported]),
+            *filter(None, [self.settling, self.more_labels, self.confirmed, self.not_exported]),
         ]
 
     def _line(self, one: Figures) -> str:
@@ -138,6 +141,7 @@ def answer_of(analysis: Analysis, found: Recommendation) -> Answer:
         settling=None if found.conclusive else _settling(analysis, found),
         confirmed=found.confirmed,
         not_exported=found.not_exported,
+        more_labels=more_labels(analysis, found.strategy),
     )
 
 

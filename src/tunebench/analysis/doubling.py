@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tunebench.stats import Interval, Refusal, score_at
+from tunebench.stats import LEAST_SIZES, Interval, Refusal, score_at
+from tunebench.store.imported import is_answers
 
 if TYPE_CHECKING:
     from tunebench.analysis.analysis import Analysis
@@ -48,6 +49,21 @@ class Doubling:
         if low <= self.now <= high:
             said += " The interval holds the present score, so more labels may bring nothing."
         return said
+
+
+def more_labels(analysis: Analysis, strategy: str) -> str | None:
+    """Say in one sentence what twice the labels would bring to a strategy.
+
+    Returns:
+        The sentence, which says why where the curve does not fit; None of a study with fewer sizes than a curve
+        takes, and of the answers of another model, which no label changes.
+    """
+    comparison = analysis.comparison
+    if len(comparison.sizes) < LEAST_SIZES or any(
+        cell.spec.label == strategy and is_answers(cell.spec) for cell in comparison.cells
+    ):
+        return None
+    return next((one.sentence for one in doublings(analysis) if one.label == strategy), None)
 
 
 def doublings(analysis: Analysis) -> tuple[Doubling, ...]:

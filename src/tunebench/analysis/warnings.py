@@ -300,16 +300,15 @@ def _imported(comparison: Comparison) -> list[str]:
     lines = []
     if answered:
         lines.append(
-            f"Answers of another model, imported as a file: {', '.join(answered)}. They do not depend on the number "
+            f"Answers of another model, read from a file: {', '.join(answered)}. They do not depend on the number "
             "of labels, so the same answers stand at every size. How they were obtained, and what they cost, is as "
             "whoever imported them states it."
         )
     specs = [spec for spec in specs if not is_answers(spec)]
     if not specs:
         return lines
-    lines.append(
-        f"{len(specs)} of {len(comparison.cells)} runs were imported: other scripts trained and scored them."
-    )
+    every = len(comparison.cells)
+    lines.append(f"{len(specs)} of {every} runs were imported: other scripts trained and scored them.")
     unknown = dict.fromkeys(name for spec in specs for name in spec.unknown)
     if unknown:
         names = ", ".join(name.replace("_", " ") for name in unknown)

@@ -12,7 +12,6 @@ from pathlib import Path
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.answer import answer_of
 from tunebench.analysis.comparison import Comparison
-from tunebench.analysis.doubling import doublings
 from tunebench.analysis.recommend import Recommendation, recommend
 from tunebench.api import run_study
 from tunebench.choosing.chosen import Chosen
@@ -183,8 +182,7 @@ def _choose(asked: Asked, options: Options) -> Chosen:
         return done
     analysis = analyse(result.comparison)
     found = recommend(analysis)
-    more = next((one.sentence for one in doublings(analysis) if one.label == found.strategy and one.known), "")
-    done = replace(done, recommendation=found, answer=answer_of(analysis, found), more_labels=more)
+    done = replace(done, recommendation=found, answer=answer_of(analysis, found))
     spent = time.monotonic() - began
     as_it_is = partial(
         export_chosen, result.comparison, options.folder, title=_title(study, found), tell=options.doing

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tunebench.errors import StoreError
+from tunebench.importing.family import head_parameters, settle_family
 from tunebench.importing.files import sha256_of
 from tunebench.importing.folder import Contents
 from tunebench.importing.log import times, train_size
@@ -47,6 +48,7 @@ def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[st
     task = settle_task(contents, values)
     names, named = label_names(contents, values, task)
     settle_arrays(contents, task)
+    settle_family(contents, values)
     scored = score_run(contents, task=task, names=names, stated=stated)
     if not names and scored.classes:
         names = tuple(str(i) for i in range(scored.classes))
@@ -177,12 +179,16 @@ def _parameters(contents: Contents, values: Values, kind: str | None) -> Paramet
     if trainable is None:
         return None
     of_adapter = total is not None and trainable == total and adapter is not None
+    head = trainable - (adapter or 0) if of_adapter else None
+    if kind == "full" and trainable == total:
+        head = head_parameters(contents)
+        adapter, of_adapter = trainable - (head or 0), head is not None
     return Parameters(
         # The base model's own parameters are not in an adapter's folder.
         total=None if contents.adapter else total,
         trainable=trainable,
         adapter=values.settle("adapter_params", (adapter if of_adapter else None, source)),
-        head=values.settle("head_params", (trainable - (adapter or 0) if of_adapter else None, source)),
+        head=values.settle("head_params", (head, source)),
     )
 
 
