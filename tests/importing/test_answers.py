@@ -216,7 +216,7 @@ def test_answers_stand_in_tests_costs_and_report_and_are_not_exported(study: Pat
     found = recommend(analysis)
     assert found.strategy == "gpt" and "The best that can be: " in (found.not_exported or "")
     lines = answer_of(analysis, found).lines
-    assert any("without training here; 1 min, 3.00 EUR for these answers" in line for line in lines), lines
+    assert any("without training here; 1.0 min, 3.00 EUR for these answers" in line for line in lines), lines
     assert not any(
         "export" in line for line in closing_lines(analysis, study, study / "report.html") if "tune" in line
     )

@@ -151,6 +151,7 @@ def _choose(asked: Asked, options: Options) -> Chosen:
     ready = make_ready(asked, options)
     if begun:
         study = _begun(store, asked, ready)
+        ready.request.known.timings.load(options.folder)
         options.tell(f"Resuming the study in {options.folder}; its plan stays as it is.")
     else:
         study, design = plan_study(ready, options.budget)

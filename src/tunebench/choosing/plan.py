@@ -234,6 +234,7 @@ class Costs:
                 measure=request.measure,
                 on_progress=request.doing,
                 profiles=request.known.profiles,
+                timings=request.known.timings,
             )
             self._known[label, size] = found[spec.run_id].seconds
         return self._known[label, size]
