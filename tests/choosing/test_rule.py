@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -31,9 +32,14 @@ def facts_of(labels: int, classes: int, *, refit: bool = True) -> Facts:
 def cost_of(facts: Facts, speed: float = 1.0) -> Cost:
     """Costs with the passes that the rule plans: encoders take epochs, the others look at a text a few times."""
 
-    def cost(label: str, size: int) -> float:
-        passes = facts.epochs(size) if label in ("lora", "full") else 1
-        return (4 + EACH[label] * size * passes) / speed
+    def cost(label: str, sizes: Sequence[int], epochs: int) -> list[float]:
+        found, embedded = [], 0
+        for size in sizes:
+            passes = facts.epochs(size, epochs) if label in ("lora", "full") else 1
+            texts = max(0, size - embedded) if label == "embeddings" else size
+            embedded = max(embedded, size)
+            found.append((4 + EACH[label] * texts * passes) / speed)
+        return found
 
     return cost
 
@@ -56,13 +62,13 @@ def test_every_run_of_the_plan_and_the_last_training_fit_the_budget(labels: int,
     found = design(facts, cost, seconds)
     study = study_of(found)
     # The slow definition: every cell that could run, were no rate stopped early, and the dearest last training.
-    spent = 0.0
-    for size in study.train_sizes:
-        assert isinstance(size, int)
-        for label, strategy in study.strategies.items():
-            spent += (len(strategy.learning_rate) + len(study.seeds) - 1) * cost(label, size)
+    spent, last = 0.0, []
     assert facts.refit_labels is not None
-    spent += max(cost(label, facts.refit_labels) for label in study.strategies)
+    for label, strategy in study.strategies.items():
+        *each, refit = cost(label, [*map(int, study.train_sizes), facts.refit_labels], study.epochs)
+        spent += (len(strategy.learning_rate) + len(study.seeds) - 1) * sum(each)
+        last.append(refit if found.shape.refit else 0.0)
+    spent += max(last)
     assert rule.MARGIN * spent + rule.OVERHEAD <= seconds
     missing = set(CANDIDATES) - set(study.strategies)
     assert all(any(line.startswith(f"{label} is left out") for line in found.left_out) for label in missing)
@@ -92,8 +98,9 @@ def test_a_larger_budget_compares_no_fewer_candidates(
     one, other = small.shape, large.shape
     assert len(other.labels) >= len(one.labels)
     if other.labels == one.labels:
-        assert other.size >= one.size
-        if other.size == one.size:
+        shapes = [(shape.refit, shape.epochs, shape.size) for shape in (one, other)]
+        assert shapes[0] <= shapes[1]
+        if shapes[0] == shapes[1]:
             assert (other.rates, other.seeds, other.curve) >= (one.rates, one.seeds, one.curve) or other == one
 
 
@@ -103,8 +110,9 @@ def test_the_first_shape_is_the_best_of_all_that_fit(labels: int, classes: int, 
     cost, usable = cost_of(facts), usable_seconds(60 * minutes)
     names = list(CANDIDATES)
     shapes = [
-        Shape(tuple(names[:count]), labels // share)
+        Shape(tuple(names[:count]), labels // share, epochs)
         for count in range(1, len(names) + 1)
+        for epochs in (1, 2, 3)
         for share in (1, 2, 4, 8)
         if labels // share >= facts.least
     ]
@@ -113,9 +121,14 @@ def test_the_first_shape_is_the_best_of_all_that_fit(labels: int, classes: int, 
     if not fitting:
         assert found is None
         return
-    best = max(fitting, key=lambda shape: (len(shape.labels), shape.size))
+    best = max(fitting, key=lambda shape: (len(shape.labels), shape.epochs, shape.size))
     assert found is not None
-    assert (found.shape.labels, found.shape.size) == (best.labels, best.size)
+    assert (found.shape.labels, found.shape.epochs, found.shape.size) == (best.labels, best.epochs, best.size)
+
+
+def test_what_is_spent_already_is_no_part_of_the_budget() -> None:
+    facts = facts_of(1_000, 2)
+    assert design(facts, cost_of(facts), 600, spent=300).shape == design(facts, cost_of(facts), 300).shape
 
 
 @pytest.mark.parametrize("refit", [True, False])
@@ -133,7 +146,36 @@ def test_a_budget_that_is_too_small_is_refused_with_one_that_works(refit: bool) 
 def test_what_cannot_be_trained_on_all_labels_is_named_and_not_compared() -> None:
     found = tried(100_000, 2, parse_duration("30m"))
     assert found is not None and "full" not in found.shape.labels
-    assert any("to train it on all 125,000 labels takes about" in line for line in found.left_out)
+    assert any("a run on all 100,000 labels takes at least about" in line for line in found.left_out)
+
+
+def budget_for(seconds: float) -> float:
+    return rule.OVERHEAD + rule.MARGIN * seconds
+
+
+def test_fewer_epochs_are_better_than_a_candidate_less() -> None:
+    facts = facts_of(20_000, 2)
+    whole = cost_of(facts)("full", [25_000], 3)[0]
+    found = design(facts, cost_of(facts), budget_for(whole))
+    assert found.shape.labels == tuple(CANDIDATES) and found.settings["epochs"] == found.shape.epochs < 3
+    assert any(line.startswith(f"Runs have {found.shape.epochs} epoch") for line in found.left_out)
+
+
+def test_no_last_training_is_better_than_a_candidate_less() -> None:
+    # So few labels that every run takes the fewest steps, and a last training as long as the comparison.
+    facts = facts_of(2_000, 2)
+    once = sum(cost_of(facts)(label, [2_000], 1)[0] for label in CANDIDATES)
+    found = design(facts, cost_of(facts), budget_for(once))
+    assert found.shape == Shape(tuple(CANDIDATES), 2_000, found.shape.epochs, refit=False)
+    assert any("train the chosen method again on all labels" in line for line in found.left_out)
+    twice = once + cost_of(facts)("full", [2_000, facts.refit_labels or 0], 3)[1]
+    assert design(facts, cost_of(facts), budget_for(twice)).shape.refit
+
+
+def test_texts_are_embedded_once_whatever_the_number_of_sizes() -> None:
+    facts = facts_of(8_000, 2, refit=False)
+    one, curve = (Shape(("embeddings",), 8_000, curve=several) for several in (False, True))
+    assert total(curve, facts, cost_of(facts)) == pytest.approx(total(one, facts, cost_of(facts)) + 2 * 4)
 
 
 def test_seeds_are_not_bought_where_they_change_nothing() -> None:
@@ -172,11 +214,11 @@ def test_several_models_are_candidates_with_each_method_and_the_dearest_goes_fir
     ]
     slower = {"narrow": 1.0, "wide": 2.5}
 
-    def cost(label: str, size: int) -> float:
+    def cost(label: str, sizes: Sequence[int], epochs: int) -> list[float]:
         method, _, name = label.partition("@")
-        return cost_of(facts)(method, size) * slower.get(name, 1.0)
+        return [seconds * slower.get(name, 1.0) for seconds in cost_of(facts)(method, sizes, epochs)]
 
-    by_cost = sorted(facts.candidates, key=lambda label: cost(label, 1_000))
+    by_cost = sorted(facts.candidates, key=lambda label: cost(label, [1_000], 3)[0])
     assert by_cost.index("full@narrow") < by_cost.index("lora@wide"), "or the order would be that of the methods"
     counts = set()
     for minutes in (3, 6, 10, 60):

@@ -295,6 +295,16 @@ def test_a_page_of_1_to_200_runs_is_usable(
     runs = page.locator("#run-list > details")
     assert runs.count() == len(labels) * len(sizes) * len(seeds)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    if len(labels) > 1:
+        # The page clips what is too wide, so the longest of these words would end at its edge unseen.
+        places = page.locator(".candidates td.standing")
+        places.first.evaluate("(cell) => { cell.textContent = 'worse in these runs' }")
+        edge = page.locator(".candidates").first.bounding_box()
+        inside = places.first.evaluate(
+            "(cell) => { const words = document.createRange(); words.selectNodeContents(cell);"
+            " return words.getBoundingClientRect().right }"
+        )
+        assert edge is not None and inside <= edge["x"] + edge["width"] + 1
     if len(seeds) > 1:
         page.locator("[data-filter=run-list] input").fill("lora seed 3")
         assert 0 < page.locator("#run-list > details:visible").count() < runs.count()

@@ -149,15 +149,17 @@ def _choose(asked: Asked, options: Options) -> Chosen:
     store = StudyStore.check(options.folder, [])
     begun = store.plan_file.exists()
     ready = make_ready(asked, options)
+    costs, last = Costs(ready), 0.0
     if begun:
+        # What is left to do is less than the budget had room for.
         study = _begun(store, asked, ready)
         ready.request.known.timings.load(options.folder)
         options.tell(f"Resuming the study in {options.folder}; its plan stays as it is.")
     else:
         study, design = plan_study(ready, options.budget)
         _say_plan(study, design, options.tell)
-    costs = Costs(ready)
-    last = _last_seconds(study, costs, ready)
+        if design.shape.refit:
+            last = max(costs.last(label, study) for label in study.strategies)
     left = options.budget - (time.monotonic() - began) - OVERHEAD - last * MARGIN
     inputs = ready.resolved.dataset.inputs
     result = run_study(
@@ -191,7 +193,7 @@ def _choose(asked: Asked, options: Options) -> Chosen:
     if not asked.refit:
         return replace(done, model=as_it_is(), refit=_without_refit(found))
     refit = plan_refit(chosen_runs(result.comparison, found), ready.resolved.dataset)
-    seconds = costs(found.strategy, len(refit.dataset.train))
+    seconds = costs.last(found.strategy, study)
     trained = StudyStore(_refit_folder(options)).run_folder(refit.spec.run_id).complete
     if not trained and spent + seconds > options.budget:
         why = (
@@ -264,12 +266,6 @@ def _refit_folder(options: Options) -> Path:
 def _say_plan(study: StudyConfig, design: Design, tell: Callable[[str], None]) -> None:
     for line in plan_lines(study, design):
         tell(line)
-
-
-def _last_seconds(study: StudyConfig, costs: Costs, ready: Ready) -> float:
-    """Return what the last training takes at most."""
-    labels = ready.facts.refit_labels
-    return 0.0 if labels is None else max(costs(label, labels) for label in study.strategies)
 
 
 def _begun(store: StudyStore, asked: Asked, ready: Ready) -> StudyConfig:

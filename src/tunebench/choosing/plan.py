@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from tunebench.choosing.rule import Design, Facts, Shape, candidates_of, design, settings_of
+from tunebench.choosing.rule import EPOCHS, Design, Facts, Shape, candidates_of, design, settings_of
 from tunebench.data import TextDataset
 from tunebench.data.rules import split_ref
 from tunebench.data.tokenizer import tokenizer_fingerprint
 from tunebench.data.tokens import tokenize
 from tunebench.errors import ConfigError, TunebenchError, raise_all
 from tunebench.execution.checks import available, check_sizes
-from tunebench.execution.estimates import estimate_runs
+from tunebench.execution.estimates import estimate_each
 from tunebench.execution.resolve import Request, Resolved, resolve
 from tunebench.files import default_cache_dir
 from tunebench.machine import devices
@@ -87,6 +89,7 @@ class Ready:
         request: How it is planned; keeps what was measured.
         common: Keys that all studies on this data have.
         facts: What the rule needs to know.
+        began: When reading began, on the monotonic clock: a budget counts from here.
     """
 
     asked: Asked
@@ -94,6 +97,7 @@ class Ready:
     request: Request
     common: dict[str, Any]
     facts: Facts
+    began: float
 
     @property
     def max_length(self) -> int:
@@ -107,6 +111,7 @@ def prepare(asked: Asked, request: Request) -> Ready:
     Raises:
         TunebenchError: Everything that is wrong with them.
     """
+    began = time.monotonic()
     dataset = request.known.dataset(asked.everything().data)
     asked = replace(asked, metric=_metric(asked, dataset.task))
     common: dict[str, Any] = {}
@@ -116,7 +121,7 @@ def prepare(asked: Asked, request: Request) -> Ready:
     common |= _fraction(asked, common, dataset)
     resolved = resolve(asked.everything(**common), request)
     common["max_length"] = _max_length(resolved)
-    return Ready(asked, resolved, request, common, _facts(resolved, asked))
+    return Ready(asked, resolved, request, common, _facts(resolved, asked), began)
 
 
 def _metric(asked: Asked, task: Task) -> str:
@@ -205,7 +210,11 @@ def plan_study(ready: Ready, budget: float) -> tuple[StudyConfig, Design]:
     Raises:
         PlanError: Nothing fits.
     """
-    found = design(ready.facts, Costs(ready), budget)
+    costs = Costs(ready)
+    # What is measured is kept; it takes time, which the budget has no more.
+    for label in ready.facts.candidates:
+        costs(label, [ready.facts.labels], EPOCHS[0])
+    found = design(ready.facts, costs, budget, spent=time.monotonic() - ready.began)
     description = "Made by tunebench choose: candidates, rates, sizes and seeds by rule."
     study = ready.asked.study({"description": description, **ready.common, **found.settings})
     raise_all(check_sizes(study, ready.resolved.dataset, ready.resolved.splits))
@@ -217,34 +226,41 @@ class Costs:
     """Seconds of one run, from the estimates that plans use; the rule's :data:`~tunebench.choosing.rule.Cost`."""
 
     ready: Ready
-    _known: dict[tuple[str, int], float] = field(default_factory=dict)
+    _known: dict[tuple[str, tuple[int, ...], int], list[float]] = field(default_factory=dict)
 
-    def __call__(self, label: str, size: int) -> float:
-        """Return the seconds of a candidate on so many labels, more than can train in the study included."""
-        most = self.ready.facts.labels
-        if size > most:
-            return self(label, most) * size / most
-        if (label, size) not in self._known:
-            request, resolved = self.ready.request, self.ready.resolved
-            spec = self._spec(label, size)
-            found = estimate_runs(
-                [spec],
-                dataset=resolved.dataset,
+    def __call__(self, label: str, sizes: Sequence[int], epochs: int) -> list[float]:
+        """Return the seconds of a candidate's runs, on more labels than can train in the study included."""
+        key = label, tuple(sizes), epochs
+        if key not in self._known:
+            request, most = self.ready.request, self.ready.facts.labels
+            found = estimate_each(
+                [self._spec(label, min(size, most), epochs) for size in sizes],
+                dataset=self.ready.resolved.dataset,
                 execution=request.execution,
                 measure=request.measure,
                 on_progress=request.doing,
                 profiles=request.known.profiles,
                 timings=request.known.timings,
             )
-            self._known[label, size] = found[spec.run_id].seconds
-        return self._known[label, size]
+            self._known[key] = [
+                one.seconds * size / min(size, most) for one, size in zip(found, sizes, strict=True)
+            ]
+        return self._known[key]
 
-    def _spec(self, label: str, size: int) -> RunSpec:
+    def last(self, label: str, study: StudyConfig) -> float:
+        """Return the seconds of the last training of a candidate on all labels, after a study."""
+        facts = self.ready.facts
+        if facts.refit_labels is None:
+            return 0.0
+        sizes = [facts.labels if isinstance(size, str) else size for size in study.train_sizes]
+        return self(label, [*sizes, facts.refit_labels], study.epochs)[-1]
+
+    def _spec(self, label: str, size: int, epochs: int) -> RunSpec:
         ready = self.ready
         resolved, execution = ready.resolved, ready.request.execution
         every = ready.facts.candidates
         known = label if label in every else list(every)[-1]
-        settings = settings_of(Shape((known,), size), ready.facts) | {"train_sizes": [size]}
+        settings = settings_of(Shape((known,), size, epochs), ready.facts) | {"train_sizes": [size]}
         study = ready.asked.study({**ready.common, **settings})
         train, test = available(study, resolved.dataset, resolved.splits)
         device = devices.resolve_device(execution.device)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Any, NamedTuple
 
 from tunebench.errors import PlanError
@@ -14,8 +15,9 @@ from tunebench.recipe import ENOUGH_STEPS
 from tunebench.strategies import STRATEGIES
 from tunebench.study.models_axis import AT, model_names
 
-#: Seconds of one run of a candidate (its label) on so many labels.
-Cost = Callable[[str, int], float]
+#: Seconds of the runs of a candidate (its label) on so many labels, one size after the other, with so many epochs.
+#: A later run finds what an earlier one has kept.
+Cost = Callable[[str, Sequence[int], int], Sequence[float]]
 
 #: Methods from cheap to dear: label and strategy.
 CANDIDATES: dict[str, dict[str, Any]] = {
@@ -28,7 +30,9 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 _NARROW = 512
 _MIDDLE = {"lora": (1e-3, 5e-4), "full": (1e-4, 5e-5)}
 
-EPOCHS, BATCH_SIZE, WARMUP = 3, 32, 0.1
+#: Epochs, the first that fits the budget; ``min_steps`` still holds.
+EPOCHS = (3, 2, 1)
+BATCH_SIZE, WARMUP = 32, 0.1
 #: Steps for each class, where there are many classes.
 _STEPS_PER_CLASS = 10
 #: Evaluations of a run, about; from which share of them on runs are compared, and after which without a better
@@ -119,9 +123,9 @@ class Facts:
         """Steps that a run has at least."""
         return max(ENOUGH_STEPS, _STEPS_PER_CLASS * self.classes)
 
-    def epochs(self, size: int) -> int:
-        """Return the epochs of a run on so many labels."""
-        return max(EPOCHS, math.ceil(self.min_steps / math.ceil(size / BATCH_SIZE)))
+    def epochs(self, size: int, epochs: int) -> int:
+        """Return the epochs of a run on so many labels: those planned, or as many as ``min_steps`` takes."""
+        return max(epochs, math.ceil(self.min_steps / math.ceil(size / BATCH_SIZE)))
 
 
 @dataclass(frozen=True)
@@ -131,16 +135,20 @@ class Shape:
     Attributes:
         labels: Candidates.
         size: Labels at which they are compared.
+        epochs: Epochs of each run, where ``min_steps`` does not ask for more.
         rates: Learning rates of each that has one.
         seeds: Seeds.
         curve: Whether there are smaller sizes for a learning curve.
+        refit: Whether the budget has room for the last training on all labels.
     """
 
     labels: tuple[str, ...]
     size: int
+    epochs: int = EPOCHS[0]
     rates: int = 1
     seeds: int = 1
     curve: bool = False
+    refit: bool = True
 
     def sizes(self, least: int) -> list[int]:
         """Return the training sizes, ascending."""
@@ -165,29 +173,35 @@ class Design:
     left_out: tuple[str, ...]
 
 
-def design(facts: Facts, cost: Cost, budget: float, *, candidates: Sequence[str] | None = None) -> Design:
+def design(
+    facts: Facts, cost: Cost, budget: float, *, spent: float = 0.0, candidates: Sequence[str] | None = None
+) -> Design:
     """Return the largest study of the rule that fits a budget.
 
-    Candidates come first, from cheap to dear; then the labels at which they are compared; then learning rates,
-    seeds and a learning curve. A candidate whose last training on all labels would take more than half the budget
-    is left out, as nobody could have it.
+    Candidates come first, from cheap to dear; then the last training on all labels; then epochs; then the labels at
+    which candidates are compared; then learning rates, seeds and a learning curve.
 
     Args:
         facts: Of data and model.
         cost: Estimates one run.
         budget: Seconds for everything.
+        spent: Seconds of it that are gone.
         candidates: Labels, from cheap to dear; by default all.
 
     Raises:
         PlanError: Not even the cheapest candidate fits.
     """
-    usable = usable_seconds(budget)
+    usable = usable_seconds(budget - spent)
     candidates = _cheap_to_dear(facts, cost) if candidates is None else candidates
-    kept, left_out = _admitted(facts, cost, usable, candidates)
-    shape = _largest(facts, cost, usable, kept)
+    shape = _largest(facts, cost, usable, candidates)
     if shape is None:
-        raise _too_small(facts, cost, budget, candidates)
-    left_out += [_no_room(label, facts) for label in kept if label not in shape.labels]
+        raise _too_small(facts, cost, budget, spent, candidates)
+    left_out = [_no_room(label, facts, cost, usable) for label in candidates if label not in shape.labels]
+    if facts.refit_labels is not None and not shape.refit:
+        left_out.append("There may be no time to train the chosen method again on all labels.")
+    if shape.epochs < EPOCHS[0] and _has_rates(shape, facts):
+        epochs = f"{shape.epochs} {'epoch' if shape.epochs == 1 else 'epochs'}"
+        left_out.append(f"Runs have {epochs} instead of {EPOCHS[0]}, where that makes enough steps.")
     if shape.size < facts.labels:
         left_out.append(f"The candidates are compared at {shape.size:,} of {facts.labels:,} labels.")
     # Another seed changes nothing of what is fitted without one.
@@ -211,14 +225,15 @@ def total(shape: Shape, facts: Facts, cost: Cost) -> float:
 
     Halving stops most rates early; each is counted whole, so the study takes no more than this.
     """
-    seconds = 0.0
-    for size in shape.sizes(facts.least):
-        for label in shape.labels:
-            runs = (shape.rates if facts.candidates[label].middles else 1) + shape.seeds - 1
-            seconds += runs * cost(label, size)
-    if facts.refit_labels is not None:
-        seconds += max(cost(label, facts.refit_labels) for label in shape.labels)
-    return seconds
+    sizes = shape.sizes(facts.least)
+    last = [facts.refit_labels] if shape.refit and facts.refit_labels is not None else []
+    spent, dearest = 0.0, 0.0
+    for label in shape.labels:
+        seconds = cost(label, [*sizes, *last], shape.epochs)
+        runs = (shape.rates if facts.candidates[label].middles else 1) + shape.seeds - 1
+        spent += runs * sum(seconds[: len(sizes)])
+        dearest = max(dearest, sum(seconds[len(sizes) :]))
+    return spent + dearest
 
 
 def rates_around(middle: float, count: int) -> list[float]:
@@ -228,7 +243,7 @@ def rates_around(middle: float, count: int) -> list[float]:
 
 def settings_of(shape: Shape, facts: Facts) -> dict[str, Any]:
     """Return the keys of a study file."""
-    epochs = facts.epochs(shape.size)
+    epochs = facts.epochs(shape.size, shape.epochs)
     per_epoch = math.ceil(_EVALUATIONS / epochs)
     evaluations = epochs * per_epoch
     strategies = {}
@@ -242,7 +257,7 @@ def settings_of(shape: Shape, facts: Facts) -> dict[str, Any]:
         "train_sizes": shape.sizes(facts.least),
         "seeds": list(range(1, shape.seeds + 1)),
         "selection": "validation",
-        "epochs": EPOCHS,
+        "epochs": shape.epochs,
         "min_steps": facts.min_steps,
         "patience": max(3, round(_PATIENCE * evaluations)),
         "warmup_ratio": WARMUP,
@@ -259,42 +274,39 @@ def _has_rates(shape: Shape, facts: Facts) -> bool:
 def _cheap_to_dear(facts: Facts, cost: Cost) -> list[str]:
     """Return all candidates; with several models the cheap ones of one come before the dear ones of another."""
     labels = list(facts.candidates)
-    return labels if len(facts.widths) == 1 else sorted(labels, key=lambda label: cost(label, facts.labels))
+    if len(facts.widths) == 1:
+        return labels
+    return sorted(labels, key=lambda label: cost(label, [facts.labels], EPOCHS[0])[0])
 
 
-def _admitted(facts: Facts, cost: Cost, usable: float, candidates: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the candidates that could be trained on all labels in the end, and why the others could not."""
-    if facts.refit_labels is None:
-        return list(candidates), []
-    kept, left_out = [], []
-    for label in candidates:
-        seconds = cost(label, facts.refit_labels)
-        if seconds <= usable / 2:
-            kept.append(label)
-        else:
-            left_out.append(
-                f"{label} is left out: to train it on all {facts.refit_labels:,} labels takes about "
-                f"{duration(seconds)}."
-            )
-    return kept, left_out
-
-
-def _largest(facts: Facts, cost: Cost, usable: float, kept: Sequence[str]) -> Shape | None:
-    sizes = [facts.labels // share for share in _SHARES]
-    for count in range(len(kept), 0, -1):
-        for size in [size for size in sizes if size >= facts.least]:
-            shape = Shape(tuple(kept[:count]), size)
+def _largest(facts: Facts, cost: Cost, usable: float, candidates: Sequence[str]) -> Shape | None:
+    sizes = [size for size in (facts.labels // share for share in _SHARES) if size >= facts.least]
+    for count in range(len(candidates), 0, -1):
+        labels = tuple(candidates[:count])
+        whole = [Shape(labels, size, epochs) for epochs, size in product(EPOCHS, sizes)]
+        # Without a last training only runs on all labels are of use.
+        alone = [Shape(labels, facts.labels, epochs, refit=False) for epochs in EPOCHS]
+        for shape in [*whole, *alone]:
             if total(shape, facts, cost) <= usable:
                 return shape
     return None
 
 
-def _too_small(facts: Facts, cost: Cost, budget: float, candidates: Sequence[str]) -> PlanError:
+def _too_small(facts: Facts, cost: Cost, budget: float, spent: float, candidates: Sequence[str]) -> PlanError:
     cheapest = candidates[0]
     size = max(facts.least, facts.labels // _SHARES[-1])
-    last = 0.0 if facts.refit_labels is None else cost(cheapest, facts.refit_labels)
-    # Its last training may take half the budget.
-    needed = OVERHEAD + MARGIN * max(cost(cheapest, size) + last, 2 * last)
+    needed = (
+        spent
+        + OVERHEAD
+        + MARGIN
+        * min(
+            total(shape, facts, cost)
+            for shape in (
+                Shape((cheapest,), size, EPOCHS[-1]),
+                Shape((cheapest,), facts.labels, EPOCHS[-1], refit=False),
+            )
+        )
+    )
     return PlanError(
         "The budget is too small for anything.",
         value=f"--budget {duration(budget)}",
@@ -305,7 +317,12 @@ def _too_small(facts: Facts, cost: Cost, budget: float, candidates: Sequence[str
     )
 
 
-def _no_room(label: str, facts: Facts) -> str:
+def _no_room(label: str, facts: Facts, cost: Cost, usable: float) -> str:
+    (seconds,) = cost(label, [facts.labels], EPOCHS[-1])
+    if seconds > usable / 2:
+        return (
+            f"{label} is left out: a run on all {facts.labels:,} labels takes at least about {duration(seconds)}."
+        )
     summary = STRATEGIES[facts.candidates[label].settings["kind"]].summary
     return f"{label} is left out: {summary}; the budget has no room for it."
 

@@ -43,7 +43,13 @@ def estimate_plan(
     }
 
 
-def estimate_runs(
+def estimate_runs(specs: Sequence[RunSpec], **options: Any) -> dict[str, Estimate]:
+    """Return the estimates of :func:`estimate_each` by run id."""
+    found = estimate_each(specs, **options)
+    return {spec.run_id: one for spec, one in zip(specs, found, strict=True)}
+
+
+def estimate_each(
     specs: Sequence[RunSpec],
     *,
     dataset: TextDataset,
@@ -52,8 +58,8 @@ def estimate_runs(
     on_progress: Callable[[str], None] | None = None,
     profiles: dict[Any, Any] | None = None,
     timings: Timings | None = None,
-) -> dict[str, Estimate]:
-    """Estimate every run of a plan.
+) -> list[Estimate]:
+    """Estimate runs, one after the other: a later one finds what an earlier one has kept.
 
     Args:
         specs: The runs.
@@ -65,7 +71,7 @@ def estimate_runs(
         timings: The same as numbers, which a study's folder keeps.
 
     Returns:
-        Estimates by run id.
+        An estimate for each run.
 
     Raises:
         ModelError: If a model and a strategy do not go together.
@@ -82,4 +88,4 @@ def estimate_runs(
         profiles={} if profiles is None else profiles,
         timings=Timings() if timings is None else timings,
     )
-    return {spec.run_id: backend_of(spec.kind).estimate(spec, context) for spec in specs}
+    return [backend_of(spec.kind).estimate(spec, context) for spec in specs]

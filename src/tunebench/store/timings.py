@@ -1,4 +1,4 @@
-"""What ways of training took when they were measured: kept in a study's folder, so that resuming measures nothing."""
+"""What ways of training took when they were measured: kept in a study's folder, for its resumption."""
 
 from __future__ import annotations
 

@@ -92,16 +92,16 @@ class EstimateContext:
     embedded: dict[Any, int] = field(default_factory=dict)
     timings: Timings = field(default_factory=Timings)
 
-    def measured(self, key: tuple[Any, ...], label: str, measure: Callable[[], Numbers]) -> Numbers:
+    def measured(self, key: tuple[Any, ...], label: str | None, measure: Callable[[], Numbers]) -> Numbers:
         """Return what was measured before on this machine and data; else say so, and measure.
 
         Args:
             key: What else it depends on.
-            label: The strategy, for the line that says so.
+            label: The strategy, for the line that says so; None where it takes a moment.
             measure: Measures.
         """
         where = (environment.describe(), environment.versions(), self.device, devices.threads_of(self.execution))
         whole = (*where, self.dataset.fingerprint, *key)
-        if not self.timings.known(whole):
+        if label is not None and not self.timings.known(whole):
             self.tell(f"measuring {label}")
         return self.timings.measured(whole, measure)

@@ -35,9 +35,9 @@ from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.linear.runs import fits_planned
 from tunebench.training.linear.vectors import (
     ITERATIONS,
-    SOLVER_RATE,
     Embedded,
     Look,
+    Solving,
     Work,
     load_head,
     predict_on_vectors,
@@ -175,8 +175,7 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     profile, classes, grid = _profile(spec, context), len(spec.data.label_names), spec.strategy_params.c
     rows = TASKS[spec.task].linear_rows(classes)
     head = rows * (profile.width + 1)
-    fits = fits_planned(grid)
-    solving = 4.0 * spec.train_size * profile.width * rows * ITERATIONS * fits
+    solving = Solving.of(spec.train_size, profile.width, rows, fits_planned(grid))
     # What earlier runs of the plan embed is there: subsets are nested, and share their test part.
     kept = ("embedded", spec.model.fingerprint, spec.strategy_params.pooling, spec.max_length)
     wanted: dict[tuple[object, ...], int] = {
@@ -193,8 +192,8 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
         steps=ITERATIONS,
         trainable_params=head,
         total_params=profile.parameters + head,
-        train_flops=spec.train_size * profile.flops + solving,
-        seconds=OVERHEAD + fresh * profile.seconds + 0.01 * fits + solving / SOLVER_RATE,
+        train_flops=spec.train_size * profile.flops + solving.flops,
+        seconds=OVERHEAD + fresh * profile.seconds + solving.seconds,
         measured=context.measure,
         memory_bytes=int(500e6 + 4 * profile.parameters + 16 * profile.width * spec.train_size),
         disk_bytes=kept_bytes(spec, head),

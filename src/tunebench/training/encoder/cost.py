@@ -42,6 +42,9 @@ _SAMPLE = 512
 #: Share of the machine's product rate that training reaches when nothing was measured: what MiniLM
 #: reached on 2 cores with AVX512-BF16.
 _EFFICIENCY = {"fast": 0.65, "reference": 0.4}
+#: Steps that are measured: at least, at most, and for how many seconds beyond the fewest. Others may use the cores
+#: for a moment.
+_FEWEST_STEPS, _MOST_STEPS, _STEPS_SECONDS = 3, 10, 4.0
 #: Seconds a run takes beside steps and evaluations: loading, tokenised data, writing.
 OVERHEAD = 4.0
 
@@ -283,7 +286,7 @@ def _middle(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _measure(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collator, device: str) -> Rates:
-    """Take three training steps and score one batch, and keep the best times; then a step of the longest texts."""
+    """Take a few training steps, score a few texts twice, and keep the best times; then a step of the longest."""
     memory.reset_peak_memory()
     task = TASKS[spec.task]
     model = ready.model.to(device)
@@ -313,11 +316,20 @@ def _measure(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collat
     # One length stands for all: close to the mean, as batches are on average once their padding is left out.
     order = np.argsort(sample.lengths)
     middle = _middle(order, spec.batch_size)
-    best = min(seconds / flops for seconds, flops in (step(number, middle) for number in range(3)))
+    best, begin = math.inf, time.perf_counter()
+    for number in range(_MOST_STEPS):
+        seconds, flops = step(number, middle)
+        best = min(best, seconds / flops)
+        if number + 1 >= _FEWEST_STEPS and time.perf_counter() - begin > _STEPS_SECONDS:
+            break
     # Memory is what the longest batch needs.
-    step(3, order[-spec.batch_size :])
-    start = time.perf_counter()
+    step(_MOST_STEPS, order[-spec.batch_size :])
     scored = sample.take(np.arange(min(64, len(sample))))
-    predict_logits(model, scored, collator=collator, device=device, fast=ready.fast, autocast=ready.autocast)
-    per_text = (time.perf_counter() - start) / len(scored)
+    per_text = min(_seconds_to_score(ready, model, scored, collator, device) for _ in range(2)) / len(scored)
     return Rates(best, per_text, memory.peak_memory_bytes(device))
+
+
+def _seconds_to_score(ready: Prepared, model: Any, texts: TokenRows, collator: Collator, device: str) -> float:
+    start = time.perf_counter()
+    predict_logits(model, texts, collator=collator, device=device, fast=ready.fast, autocast=ready.autocast)
+    return time.perf_counter() - start

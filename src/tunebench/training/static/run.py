@@ -29,9 +29,9 @@ from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.linear.runs import fits_planned
 from tunebench.training.linear.vectors import (
     ITERATIONS,
-    SOLVER_RATE,
     Embedded,
     Look,
+    Solving,
     Work,
     load_head,
     predict_on_vectors,
@@ -153,10 +153,10 @@ def _profile(spec: RunSpec, context: EstimateContext) -> _Profile:
 def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     """Estimate a run: the encoder is distilled once in a plan, and the fits are small beside that."""
     profile, classes = _profile(spec, context), len(spec.data.label_names)
-    rows, fits = TASKS[spec.task].linear_rows(classes), fits_planned(spec.strategy_params.c)
+    rows = TASKS[spec.task].linear_rows(classes)
     width = feature_count(profile.width, len(by_side(context.dataset.train.texts[:1])))
     head, table = rows * (width + 1), profile.tokens * profile.width
-    solving = 4.0 * spec.train_size * width * rows * ITERATIONS * fits
+    solving = Solving.of(spec.train_size, width, rows, fits_planned(spec.strategy_params.c))
     key = ("distilled", spec.model.fingerprint, spec.strategy_params.pooling)
     fresh, context.embedded[key] = 1 - context.embedded.get(key, 0), 1
     texts = spec.train_size + spec.test_size
@@ -164,12 +164,8 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
         steps=ITERATIONS,
         trainable_params=head,
         total_params=table + head,
-        train_flops=profile.flops + solving,
-        seconds=OVERHEAD
-        + fresh * profile.seconds
-        + texts * _SECONDS_PER_TEXT
-        + 0.01 * fits
-        + solving / SOLVER_RATE,
+        train_flops=profile.flops + solving.flops,
+        seconds=OVERHEAD + fresh * profile.seconds + texts * _SECONDS_PER_TEXT + solving.seconds,
         measured=context.measure,
         memory_bytes=int(800e6 + 8 * table + 16 * width * spec.train_size),
         disk_bytes=kept_bytes(spec, head),
