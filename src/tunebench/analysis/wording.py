@@ -142,8 +142,11 @@ def not_exported(chosen: Entry, ranked: Sequence[Entry]) -> str | None:
     """Say why what is recommended cannot be exported, and which of the others can; None where it can be."""
     if can_be_exported(chosen):
         return None
-    answered = is_answers(chosen.cells[0].spec)
-    why = "its answers were imported, so there is no model of it here" if answered else "it has no model to export"
+    spec = chosen.cells[0].spec
+    if is_answers(spec):
+        why = "its answers were imported, so there is no model of it here"
+    else:
+        why = "its weights were not imported" if is_imported(spec) else "it trains nothing"
     others = [entry for entry in ranked if can_be_exported(entry)]
     best = f" The best that can be: {others[0].label}." if others else ""
     return f"{chosen.label} cannot be exported: {why}.{best}"
