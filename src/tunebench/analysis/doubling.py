@@ -58,10 +58,7 @@ def more_labels(analysis: Analysis, strategy: str) -> str | None:
         The sentence, which says why where the curve does not fit; None of a study with fewer sizes than a curve
         takes, and of the answers of another model, which no label changes.
     """
-    comparison = analysis.comparison
-    if len(comparison.sizes) < LEAST_SIZES or any(
-        cell.spec.label == strategy and is_answers(cell.spec) for cell in comparison.cells
-    ):
+    if len(analysis.comparison.sizes) < LEAST_SIZES:
         return None
     return next((one.sentence for one in doublings(analysis) if one.label == strategy), None)
 
@@ -69,10 +66,12 @@ def more_labels(analysis: Analysis, strategy: str) -> str | None:
 def doublings(analysis: Analysis) -> tuple[Doubling, ...]:
     """Return what twice the labels would bring to each strategy, along its power law.
 
-    A curve that does not fit its own scores is refused, as everywhere.
+    No label changes the answers of another model, which are left out. A curve that does not fit its own scores is
+    refused, as everywhere.
     """
     metric, found = analysis.comparison.measure, []
-    for curve in analysis.curves:
+    answers = {cell.spec.label for cell in analysis.comparison.cells if is_answers(cell.spec)}
+    for curve in (curve for curve in analysis.curves if curve.label not in answers):
         if isinstance(curve.fit, Refusal):
             found.append(Doubling(curve.label, metric.label, None, None, curve.fit))
             continue

@@ -186,6 +186,9 @@ def _choose(asked: Asked, options: Options) -> Chosen:
     analysis = analyse(result.comparison)
     found = recommend(analysis)
     done = replace(done, recommendation=found, answer=answer_of(analysis, found))
+    if found.not_exported is not None:
+        # Answers that joined the study meanwhile: there is nothing to train again.
+        return done
     spent = time.monotonic() - began
     as_it_is = partial(
         export_chosen, result.comparison, options.folder, title=_title(study, found), tell=options.doing
