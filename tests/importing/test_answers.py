@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -249,10 +250,9 @@ def test_the_commands_of_the_docs_run(study: Path, tmp_path: Path, monkeypatch: 
         line for block in re.findall(r"```console\n(.*?)```", section, re.DOTALL) for line in block.splitlines()
     ]
     monkeypatch.chdir(tmp_path)
-    study.rename((tmp_path / "out").joinpath("study") if not (tmp_path / "out").mkdir() else study)
+    (tmp_path / "out").mkdir()
+    study.rename(tmp_path / "out" / "study")
     for line in lines[:3]:
-        import shlex
-
         result = CliRunner().invoke(cli.app, shlex.split(line)[1:])
         assert result.exit_code == 0, result.output
         if "test-texts" in line:
