@@ -71,6 +71,7 @@ def test_unknown_name_lists_the_packaged_ones() -> None:
     with pytest.raises(DataError, match="no such data set") as caught:
         _load("imdb-review")
     assert all(name in str(caught.value) for name in DATASETS)
+    assert f"looked in {Path.cwd()}" in str(caught.value), "a stored study may name a folder that is elsewhere"
 
 
 def test_packaged_names_come_before_paths_and_paths_before_the_hub(

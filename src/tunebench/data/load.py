@@ -222,6 +222,8 @@ def _read(config: DataConfig) -> RawData:
             "There is no such data set.",
             value=source,
             allowed=f"{', '.join(DATASETS)}; a file or folder; a name on the Hub (owner/name)",
+            # A stored study names its data as it was given, and may be used from elsewhere.
+            fix=f"check the name, or call the command where the data is (looked in {path.parent.resolve()})",
         )
     _refuse_unused([(key, getattr(config, key), "files") for key in ReadOptions.model_fields])
     validation = config.validation != "drawn"

@@ -25,6 +25,7 @@ from inference.conftest import run_of, run_tiny
 from thorough import mostly_thorough
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.answer import answer_of
+from tunebench.analysis.evidence import collect
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
 from tunebench.data import load_dataset
@@ -287,6 +288,9 @@ def test_the_card_is_valid_on_the_hub_and_has_the_runs_scores(study: Study, made
         assert f"## {heading}" in card.text
     low, high = map(float, re.findall(r"macro F1 \| [\d.]+ \| ([\d.]+) to ([\d.]+)", card.text)[0])
     assert low <= run.scores["macro_f1"] <= high
+    (entry,) = [entry for entry in collect(load_comparison(study("bert"))) if entry.label == "lora-all"]
+    table = entry.interval()
+    assert table.n_seeds == 1 and (low, high) == (round(table.low, 4), round(table.high, 4))
     assert str(Path(exported.facts["base"]["source"]).parent) not in card.content
 
 

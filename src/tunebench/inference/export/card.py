@@ -100,8 +100,10 @@ def write_card(
 def results(source: ExportSource) -> list[Result]:
     """Return the scores of the run's whole test part, from its stored predictions.
 
-    The study's metric and those that stand beside it; what is not defined for these predictions is left out.
+    The study's metric and those that stand beside it; what is not defined for these predictions is left out. The
+    intervals are those that the study's tables have for a single run.
     """
+    from tunebench.analysis.evidence import SEED
     from tunebench.stats import example_interval
 
     found, spec = [], source.record.spec
@@ -112,7 +114,7 @@ def results(source: ExportSource) -> list[Result]:
             source.labels,
             metric.decode(source.logits)[None],
             classes=source.logits.shape[1],
-            rng=np.random.default_rng(0),
+            rng=np.random.default_rng(SEED),
             metric=metric,
         )
         found.append(Result(name, metric.label, interval.estimate, interval.low, interval.high, interval.method))
