@@ -67,7 +67,8 @@ def settle_family(contents: Contents, values: Values) -> None:
             fix="remove the one that does not belong to this run",
         )
     said = [*_family(contents)]
-    if told := head or labels:
+    # A number of names alone says nothing new.
+    if told := head or (labels if said else None):
         outputs = "1 output" if told[0] == 1 else f"{told[0]} outputs"
         said.append(f"its head has {outputs} ({told[1]})")
         values.found.setdefault("head", told[1])
