@@ -47,7 +47,7 @@ def write_tokenizer(folder: Path, *, whole: bool = False) -> None:
         folder: Where, beside a model.
         whole: Whether it has all its tokens.
     """
-    from tunebench.models.loading import model_folder
+    from tunebench.models.sources import model_folder
 
     packaged = model_folder("minilm")
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.data.reference import DataRef
 from tunebench.models.reference import ModelRef
@@ -215,6 +216,11 @@ def make_grid(
 def compare(cells: Sequence[Cell], **options: Any) -> Comparison:
     """Return a comparison of cells."""
     return Comparison.from_cells(cells, name=options.pop("name", "study"), **options)
+
+
+def warned(comparison: Comparison, words: str) -> bool:
+    """Tell whether a warning of the comparison holds these words."""
+    return any(words in line for line in analyse(comparison).warnings)
 
 
 #: Spec changes for the honest protocol.

@@ -20,9 +20,10 @@ from tunebench.files import stored_file
 from tunebench.machine.settings import Execution
 from tunebench.models.reference import ModelRef
 from tunebench.store.live import Progress
+from tunebench.store.plan_file import PlannedRun
 from tunebench.store.record import Environment, RunRecord
 from tunebench.store.run_folder import RunFolder
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
 from tunebench.training.attempt import Attempt, Interrupted

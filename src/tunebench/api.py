@@ -21,13 +21,13 @@ from tunebench.study.config import StudyConfig
 from tunebench.study.looks import stages_of
 
 if TYPE_CHECKING:
-    from tunebench.data.audit import Audit
+    from tunebench.data.audit_result import Audit
     from tunebench.execution.display import JobDisplay
     from tunebench.execution.known import Known
     from tunebench.execution.suite import SuiteResult
     from tunebench.importing.join import Joined
     from tunebench.importing.matching import Match
-    from tunebench.store.study_folder import PlannedRun
+    from tunebench.store.plan_file import PlannedRun
     from tunebench.study.suite import Suite
     from tunebench.training.estimate import Estimate
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tunebench.api import run_study
 from tunebench.data import Split, TextDataset
-from tunebench.data.audit import absent_classes, audit
+from tunebench.data.audit import audit
+from tunebench.data.audit_result import absent_classes
 from tunebench.data.copies import held_out_copies
 from tunebench.data.held_out import hold_out
 from tunebench.data.reference import DataConfig
@@ -22,7 +23,8 @@ from tunebench.data.rules import SplitRules
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.execution.display import PlainDisplay
 from tunebench.machine.settings import Execution
-from tunebench.study.config import StrategyConfig, StudyConfig
+from tunebench.study.config import StudyConfig
+from tunebench.study.strategy_config import StrategyConfig
 from tunebench.tasks.metrics import METRICS
 
 
@@ -148,7 +150,7 @@ def test_a_study_is_audited_with_the_revision_that_it_trains(
         asked.append(revision)
         return tiny_model("distilbert")
 
-    monkeypatch.setattr("tunebench.models.loading._hub_snapshot", snapshot)
+    monkeypatch.setattr("tunebench.models.sources._hub_snapshot", snapshot)
     study = StudyConfig(
         name="s",
         model="acme/encoder",

@@ -18,7 +18,8 @@ from tunebench.data.text import Pair
 from tunebench.data.tokenizer import tokenizer_fingerprint
 from tunebench.data.tokens import TokenizedTexts, tokenize
 from tunebench.files import default_cache_dir
-from tunebench.models.loading import load_tokenizer, model_folder
+from tunebench.models.sources import model_folder
+from tunebench.models.tokenizer import load_tokenizer
 
 TEXTS = ["a good film", "", "bad", "word " * 40, "ünï 😀 [SEP]"] * 3
 

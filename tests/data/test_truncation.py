@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerFast
 from tunebench.data.tokenizer import special_tokens, tokenizer_fingerprint
 from tunebench.data.tokens import Cut, TokenizedTexts, tokenize
 from tunebench.errors import ModelError
-from tunebench.models.loading import load_tokenizer, model_folder
+from tunebench.models.sources import model_folder
+from tunebench.models.tokenizer import load_tokenizer
 
 CORPUS = ["the film was a story of two men", "great lovely superb moving fine", "ünï 😀 été \n\t  x"] * 3
 

@@ -19,7 +19,8 @@ from tunebench.engine.batching import Collator
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.frozen_layers import FrozenPrefix
 from tunebench.models.architectures import architecture_of
-from tunebench.models.loading import load_classifier, load_tokenizer
+from tunebench.models.loading import load_classifier
+from tunebench.models.tokenizer import load_tokenizer
 from tunebench.strategies import STRATEGIES
 
 PAIRS = [

@@ -15,7 +15,7 @@ from tunebench.execution.live_view import LiveView
 from tunebench.machine import load
 from tunebench.machine.settings import Execution
 from tunebench.store.live import Progress
-from tunebench.store.study_folder import PlannedRun
+from tunebench.store.plan_file import PlannedRun
 
 
 def view_of(

@@ -19,7 +19,8 @@ from tunebench.execution.plan import Plan, make_plan
 from tunebench.formatting import parse_duration
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.plan_file import PlannedRun
+from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 from tunebench.study.yaml_file import load_study, presets

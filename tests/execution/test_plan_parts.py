@@ -19,7 +19,8 @@ from tunebench.execution.plan import Plan, make_plan
 from tunebench.machine.settings import Execution
 from tunebench.report.reproduce import study_of
 from tunebench.report.tables import make_tables
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.plan_file import PlannedRun
+from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 from tunebench.training.estimate import Estimate

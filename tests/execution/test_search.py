@@ -24,8 +24,9 @@ from tunebench.execution.runner import Job
 from tunebench.execution.search import Trials, chosen_settings, run_search
 from tunebench.execution.study import StudyResult
 from tunebench.machine.settings import Execution
+from tunebench.store.plan_file import PlannedRun
 from tunebench.store.record import RunRecord, Selected
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import Search, StudyConfig
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.metrics import METRICS

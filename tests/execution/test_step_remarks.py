@@ -6,7 +6,7 @@ from execution.test_plan import estimate
 from factories import make_spec
 from tunebench.execution.step_remarks import step_remarks
 from tunebench.recipe import ENOUGH_STEPS, FEW_STEPS
-from tunebench.store.study_folder import PlannedRun
+from tunebench.store.plan_file import PlannedRun
 
 
 def test_runs_with_few_steps_are_named_with_what_to_set() -> None:

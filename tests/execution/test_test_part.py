@@ -15,8 +15,9 @@ import fakes
 from tunebench.errors import PlanError, StoreError
 from tunebench.execution.test_part import score_selected
 from tunebench.machine.settings import Execution
+from tunebench.store.plan_file import PlannedRun
 from tunebench.store.record import RunRecord, Selected, Timing
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.study_folder import StudyStore
 from tunebench.training import scoring
 from tunebench.training.scoring import score_run
 

@@ -99,7 +99,8 @@ def _make_model(folder: Path) -> None:
 
 def _read_model(folder: Path) -> None:
     from tunebench.inference.predictor import load
-    from tunebench.models.loading import load_architecture, resolve_model
+    from tunebench.models.loading import load_architecture
+    from tunebench.models.sources import resolve_model
 
     _all(
         lambda: resolve_model(str(folder)),
@@ -204,7 +205,7 @@ def _tokenizer(found: list[Any] = []) -> Any:  # noqa: B006 - made once
     if not found:
         from tempfile import TemporaryDirectory
 
-        from tunebench.models.loading import load_tokenizer
+        from tunebench.models.tokenizer import load_tokenizer
 
         with TemporaryDirectory() as place:
             _make_model(Path(place) / "model")

@@ -17,7 +17,9 @@ import pytest
 import fakes
 from faults.commands import refused, tunebench
 from tunebench.errors import ConfigError, StoreError
-from tunebench.models.loading import load_classifier, load_tokenizer, resolve_model
+from tunebench.models.loading import load_classifier
+from tunebench.models.sources import resolve_model
+from tunebench.models.tokenizer import load_tokenizer
 from tunebench.store.record import RunRecord
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.yaml_file import parse_yaml

@@ -19,7 +19,7 @@ from conftest import TINY
 from tunebench.errors import ModelError
 from tunebench.models import bounds
 from tunebench.models.bounds import check_bounds, check_patterns
-from tunebench.models.loading import model_folder, resolve_model
+from tunebench.models.sources import model_folder, resolve_model
 
 Model = Callable[[str], Path]
 

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 import tunebench
 from tunebench.errors import ModelError
 from tunebench.inference.artifacts import describe
-from tunebench.models.loading import load_tokenizer, resolve_model
+from tunebench.models.sources import resolve_model
+from tunebench.models.tokenizer import load_tokenizer
 from tunebench.web.serving.models import load_models
 
 Model = Callable[[str], Path]

@@ -14,7 +14,9 @@ from conftest import TINY
 from thorough import mostly_thorough
 from tunebench.errors import ModelError
 from tunebench.models.first_layers import split_source
-from tunebench.models.loading import load_architecture, load_classifier, load_tokenizer, model_folder, resolve_model
+from tunebench.models.loading import load_architecture, load_classifier
+from tunebench.models.sources import model_folder, resolve_model
+from tunebench.models.tokenizer import load_tokenizer
 
 Tiny = Callable[[str], Path]
 

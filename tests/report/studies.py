@@ -16,9 +16,10 @@ from tunebench.data.reference import DataConfig, DataRef
 from tunebench.files import stored_file, write_json
 from tunebench.stats import Equivalence, Interval
 from tunebench.stats.decisions import Verdict
+from tunebench.store.plan_file import PlannedRun
 from tunebench.store.record import Status
 from tunebench.store.run_folder import RunFolder
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.classification import CLASSIFICATION

@@ -17,7 +17,8 @@ from rich.console import Console
 
 from factories import HONEST, compare, make_cell, make_grid
 from tunebench.analysis.analysis import analyse
-from tunebench.analysis.comparison import Comparison, MeanOverSeeds
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import MeanOverSeeds
 from tunebench.analysis.published import reference
 from tunebench.errors import ConfigError
 from tunebench.formatting import escape_markdown, learning_rate, p_value, significant
@@ -167,7 +168,9 @@ def test_only_the_chosen_rate_is_shown_and_every_rate_stands_among_the_runs() ->
     assert [row["learning_rate"] for row in table("runs", comparison).rows] == list(rates)
 
 
-@pytest.mark.parametrize("name", [name for name in OF_LABELS if not TABLES[name].__module__.endswith("statistics")])
+@pytest.mark.parametrize(
+    "name", [name for name in OF_LABELS if TABLES[name].__module__.endswith(("scores", "labels", "runs"))]
+)
 def test_a_failure_at_a_rate_that_was_not_chosen_is_shown_too(name: str) -> None:
     cells = [make_cell(learning_rate=1e-5), make_cell(learning_rate=3e-3, status="failed")]
     text = to_text(table(name, compare(cells)))

@@ -12,10 +12,11 @@ from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_json, write_text
+from tunebench.store.plan_file import PlannedRun
 from tunebench.store.record import Failure, RunRecord
 from tunebench.store.run_folder import RunFolder
 from tunebench.store.seal import unseal
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.study_folder import StudyStore
 from tunebench.study.spec import RunSpec
 
 
@@ -294,7 +295,7 @@ def test_a_plan_is_not_written_while_another_process_writes_one(tmp_path: Path) 
             return original(self, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tunebench.store.study_folder.FileLock", Spy)
+        patch.setattr("tunebench.store.locks.FileLock", Spy)
         make_store(tmp_path, make_study())
     assert "plan.lock" in seen
 

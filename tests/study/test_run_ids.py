@@ -14,7 +14,8 @@ from tunebench.errors import StoreError
 from tunebench.execution.begun import begun_ids, begun_precision
 from tunebench.models.reference import ModelRef
 from tunebench.recipe import Recipe
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.plan_file import PlannedRun
+from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand

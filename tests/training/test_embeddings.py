@@ -25,7 +25,8 @@ from tunebench.errors import ConfigError, PlanError
 from tunebench.execution.estimates import estimate_runs
 from tunebench.execution.plan import make_plan
 from tunebench.machine.settings import Execution
-from tunebench.models.loading import load_tokenizer, resolve_model
+from tunebench.models.sources import resolve_model
+from tunebench.models.tokenizer import load_tokenizer
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
 from tunebench.study.config import StudyConfig

@@ -24,7 +24,8 @@ from tunebench.data.splits import Parts
 from tunebench.engine.checkpoint import latest_checkpoint, load_weights, read_state
 from tunebench.execution.estimates import estimate_runs
 from tunebench.machine.settings import Execution
-from tunebench.models.loading import load_tokenizer, model_folder, resolve_model
+from tunebench.models.sources import model_folder, resolve_model
+from tunebench.models.tokenizer import load_tokenizer
 from tunebench.store.live import Progress
 from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.store.run_folder import RunFolder

@@ -23,7 +23,7 @@ from tunebench.execution.estimates import estimate_runs
 from tunebench.formatting import parse_size
 from tunebench.machine.settings import Execution
 from tunebench.models.architectures import Architecture
-from tunebench.models.loading import resolve_model
+from tunebench.models.sources import resolve_model
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
 from tunebench.strategies import STRATEGIES, Strategy, StrategyParams

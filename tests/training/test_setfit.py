@@ -20,7 +20,7 @@ from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataConfig, DataRef
 from tunebench.errors import ConfigError, MissingExtraError, PlanError, StoreError
 from tunebench.machine.settings import Execution
-from tunebench.models.loading import resolve_model
+from tunebench.models.sources import resolve_model
 from tunebench.store.live import Progress
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from tunebench.analysis.comparison import Comparison, Configuration
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.costs import Point, fronts, measure
 from tunebench.analysis.curves import Curve, crossings, curves
 from tunebench.analysis.evidence import Entry, collect, interval_of, only_predicted, undefined

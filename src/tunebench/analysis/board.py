@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from tunebench import __version__
 from tunebench.analysis.analysis import analyse
-from tunebench.analysis.comparison import Comparison, Configuration
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.costs import cost_of_config
 from tunebench.analysis.evidence import SEED
 from tunebench.analysis.load import load_comparison

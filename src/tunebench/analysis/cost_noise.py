@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from tunebench.analysis.comparison import Configuration
+from tunebench.analysis.configuration import Configuration
 from tunebench.stats import Interval
 from tunebench.store.cell import Cell
 

@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from tunebench.analysis.comparison import Comparison, Configuration
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.cost_noise import Noise, noise_of, times_of
 from tunebench.analysis.evidence import SEED, Entry, interval_of
 from tunebench.stats import Interval, Over, on_front, pareto_front, score_draws

@@ -8,7 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from tunebench.analysis.comparison import Comparison, Configuration, known_first
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration, known_first
 from tunebench.analysis.peers import Peers
 from tunebench.errors import StoreError
 from tunebench.stats import (

@@ -10,6 +10,7 @@ import scipy
 
 from tunebench.analysis.evidence import SEED, Entry
 from tunebench.stats import Bin, Calibration, calibration
+from tunebench.stats.softmax import log_softmax
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def mean_probabilities(entry: Entry) -> np.ndarray:
         return votes(entry.predictions, entry.classes)
     if entry.labels.ndim > 1:
         return np.asarray(entry.metric.outputs.probabilities(entry.logits.astype(np.float64)).mean(0))
-    logs = scipy.special.log_softmax(entry.logits.astype(np.float64), axis=2)
+    logs = log_softmax(entry.logits.astype(np.float64), axis=2)
     return np.asarray(np.exp(scipy.special.logsumexp(logs, axis=0) - np.log(len(logs))))
 
 

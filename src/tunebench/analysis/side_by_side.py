@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tunebench.analysis.comparison import PROTOCOL, Comparison
+from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
+from tunebench.analysis.protocol import PROTOCOL
 from tunebench.errors import ConfigError, StoreError
 from tunebench.formatting import listed
 from tunebench.store.cell import Cell

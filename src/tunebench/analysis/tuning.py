@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunebench.analysis.comparison import Comparison, Configuration, Draw, Group
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration, Draw, Group
 from tunebench.store.imported import is_imported
 from tunebench.tasks.metrics import Metric
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from tunebench.analysis.comparison import states
-from tunebench.analysis.cost_noise import shared_machine as machine_was_shared
+from tunebench.analysis.configuration import states
 from tunebench.analysis.looks import added_seeds, look_notes, read_early
-from tunebench.analysis.tuning import close_choices
-from tunebench.data.audit import absent_classes
+from tunebench.analysis.rate_warnings import lora_ratio, rate_warnings
+from tunebench.analysis.time_warnings import TRAIN_RUNTIME, time_warnings
+from tunebench.data.audit_result import absent_classes
 from tunebench.recipe import Recipe
 from tunebench.store.imported import ImportedRun, is_answers, is_imported
 from tunebench.study.spec import without_effect
@@ -18,12 +17,8 @@ from tunebench.study.spec import without_effect
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tunebench.analysis.comparison import Comparison, Group
+    from tunebench.analysis.comparison import Comparison
 
-#: Strategies that a sentence names.
-_NAMED = 5
-#: LoRA's learning rate over that of full fine-tuning that needs no remark.
-_NEAR_TEN = (4, 25)
 
 SCALED = "Probabilities are of logits divided by a temperature, chosen on validation for each run."
 OPTIMISTIC = "Selected on test: optimistic. The split that chose the checkpoints also gives the scores."
@@ -41,11 +36,6 @@ FOLDS = (
 UNKNOWN_SELECTION = (
     "How checkpoints were chosen is not known of every run: if the split that gives the scores chose them, "
     "the scores are optimistic."
-)
-#: How training time is told apart in what a Trainer logs.
-TRAIN_RUNTIME = (
-    "The Trainer's train_runtime includes the evaluations: training only is train_runtime less the eval_runtime "
-    "of the evaluations logged before it, and still holds checkpoints and logging."
 )
 
 
@@ -66,14 +56,14 @@ def warnings_of(comparison: Comparison, noise: Sequence[str]) -> list[str]:
         *_looks(comparison),
         *_seeds(comparison),
         *_absent(comparison),
-        *_learning_rates(comparison),
-        *_ratio(comparison),
+        *rate_warnings(comparison),
+        *lora_ratio(comparison),
         *noise,
         *_recipes(comparison),
         *_kept_heads(comparison),
         *_imported(comparison),
         *_data(comparison),
-        *_machine(comparison),
+        *time_warnings(comparison),
         *_missing(comparison),
     ]
 
@@ -94,7 +84,7 @@ def protocol_warnings(comparison: Comparison) -> list[str]:
         *_looks(comparison),
         *_seeds(comparison),
         *_absent(comparison),
-        *_learning_rates(comparison),
+        *rate_warnings(comparison),
         *_remarks(comparison),
     ]
 
@@ -191,85 +181,6 @@ def _absent(comparison: Comparison) -> list[str]:
     return [f"In the test part {line}" for line in found if line]
 
 
-def _learning_rates(comparison: Comparison) -> list[str]:
-    groups = [group for group in comparison.groups() if group.configs[0].shown_learning_rate is not None]
-    labels = list(dict.fromkeys(group.label for group in groups))
-    lines = []
-    single = [
-        name
-        for name in labels
-        if all((len(set(g.tried)) or len(g.configs)) == 1 for g in groups if g.label == name)
-    ]
-    if single:
-        whose = "per strategy" if len(single) == len(labels) else f"for {', '.join(single)}"
-        lines.append(
-            f"One learning rate {whose}: what looks like a difference of strategies may be one of learning rates."
-        )
-    several = [group for group in groups if len(group.configs) > 1]
-    if any(group.selected is not None for group in several):
-        lines.append(
-            f"Where several {comparison.searched} were run, the one with the best mean "
-            f"{comparison.selecting.label} on {comparison.evaluated} is shown; the others are in the table of runs."
-        )
-    if any(group.selected is None and any(config.scored for config in group.configs) for group in several):
-        lines.append(f"Several {comparison.searched} and no selection score: all are shown, none was chosen.")
-    edge = [f"{g.label} at {g.train_size:,}" for g in several if g.at_edge]
-    if edge:
-        lines.append(
-            f"Best learning rate at the edge of those tried, so a better one may lie outside: {', '.join(edge)}."
-        )
-    return lines + _close(comparison) + unequal_rates(groups)
-
-
-def _close(comparison: Comparison) -> list[str]:
-    """Name the choices of a rate that the selection split does not settle."""
-    found = [
-        f"{one.group.label} at {one.group.train_size:,} ({one.runner_up.setting})"
-        for one in close_choices(comparison)
-    ]
-    if not found:
-        return []
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    what = comparison.searched.removesuffix("s")
-    return [
-        f"Another {what} is within two standard errors of the chosen one on {comparison.evaluated}: "
-        f"{', '.join(found[:_NAMED])}{more}. No interval here holds the choice of the "
-        f"{'setting' if what == 'setting' else 'rate'}."
-    ]
-
-
-def unequal_rates(groups: Sequence[Group]) -> list[str]:
-    """Say where strategies that have a learning rate were tuned with unequal numbers of them."""
-    tried = {g.label: len(g.tried) for g in groups if g.tried and g.configs[0].shown_learning_rate is not None}
-    if len(set(tried.values())) < 2:
-        return []
-    counts = ", ".join(f"{label} {number}" for label, number in tried.items())
-    what = "settings" if any(group.searched == "settings" for group in groups) else "learning rates"
-    return [f"Strategies were tuned with unequal numbers of {what}: {counts}."]
-
-
-def _ratio(comparison: Comparison) -> list[str]:
-    """Warn where LoRA's learning rate is far from ten times that of full fine-tuning."""
-    lines = []
-    for size in comparison.sizes:
-        chosen = {
-            group.label: (group.cells[0].spec.kind, rate)
-            for group in comparison.groups()
-            if group.train_size == size and group.selected and (rate := group.selected.learning_rate) is not None
-        }
-        full = [rate for kind, rate in chosen.values() if kind == "full"]
-        if not full:
-            continue
-        for label, (kind, rate) in chosen.items():
-            ratio = rate / min(full)
-            if kind == "lora" and not _NEAR_TEN[0] <= ratio <= _NEAR_TEN[1]:
-                lines.append(
-                    f"{label} ran at {ratio:.3g} times the learning rate of full fine-tuning; where both were "
-                    "tuned, about ten times was best (LoRA Without Regret, 2025)."
-                )
-    return list(dict.fromkeys(lines))
-
-
 def _recipes(comparison: Comparison) -> list[str]:
     axes = {"schema_version", "kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
     axes |= {"fold"}
@@ -335,39 +246,6 @@ def _data(comparison: Comparison) -> list[str]:
     if any(c.record.examples.test_held_out for c in comparison.scored if c.record and c.record.examples):
         lines.append("The data has no test split: a part of the training data was held out for testing.")
     return lines + list((comparison.audit or {}).get("warnings", []))
-
-
-def shared_machine(comparison: Comparison) -> list[str]:
-    """Return what belongs beside times where runs shared the machine."""
-    timed = [cell for cell in comparison.scored if cell.record and cell.record.timing]
-    busy = sum(map(machine_was_shared, timed))
-    return [f"{busy} of {len(timed)} runs shared the machine; their times are too long."] if busy else []
-
-
-def _machine(comparison: Comparison) -> list[str]:
-    lines = shared_machine(comparison)
-    timings = [c.record.timing for c in comparison.scored if c.record and c.record.timing]
-    known = [c.record.environment.world_size for c in comparison.scored if c.record]
-    sizes = Counter(size for size in known if size is not None)
-    if len(sizes) > 1:
-        found = ", ".join(f"{runs} by {size}" for size, runs in sorted(sizes.items()))
-        lines.append(f"Not all runs were trained by equally many processes ({found}), and their times show it.")
-    kept = [timing.prefix_seconds for timing in timings if timing.prefix_seconds is not None]
-    return lines + ([prefix_remark(kept, len(timings))] if kept else [])
-
-
-def prefix_remark(seconds: Sequence[float], runs: int) -> str:
-    """Say what kept outputs of frozen layers mean for the times.
-
-    Args:
-        seconds: Seconds of computing them, of each run that used them.
-        runs: Runs in all.
-    """
-    return (
-        f"{len(seconds)} of {runs} runs took their frozen layers from disk: their training times leave out the "
-        f"{sum(seconds):.0f} s in which these were computed, once for all of them; the operations of that count "
-        "in the run that came first."
-    )
 
 
 def _missing(comparison: Comparison) -> list[str]:

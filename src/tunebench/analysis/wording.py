@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tunebench.analysis.comparison import Comparison, Configuration, Group, states
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration, Group, states
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
 from tunebench.analysis.deciding import Decision
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.looks import added_seeds, between_looks, next_look
+from tunebench.analysis.rate_warnings import unequal_rates
 from tunebench.analysis.tuning import CloseChoice
-from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access, unequal_rates
+from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access
 from tunebench.formatting import significant
 from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, seeds_needed
 from tunebench.store.imported import is_answers, is_imported

@@ -30,7 +30,7 @@ from tunebench.execution.display import SilentDisplay
 from tunebench.labelling.probabilities import embed
 from tunebench.machine import devices, environment
 from tunebench.machine.settings import Execution
-from tunebench.models.loading import model_folder
+from tunebench.models.sources import model_folder
 from tunebench.stats import Interval, example_interval
 from tunebench.tasks.base import Task
 

@@ -93,7 +93,8 @@ def measure(path: Path, *, audited: bool, model: str) -> dict[str, Any]:
     from tunebench.data.reference import DataConfig
     from tunebench.data.tokenizer import tokenizer_fingerprint
     from tunebench.data.tokens import tokenize
-    from tunebench.models.loading import load_tokenizer, model_folder
+    from tunebench.models.sources import model_folder
+    from tunebench.models.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(model_folder(model)) if audited else None
     memory.reset_peak_memory()

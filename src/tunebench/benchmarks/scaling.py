@@ -23,7 +23,9 @@ from tunebench.data.tokens import TokenizedTexts, tokenize
 from tunebench.engine.flops import count
 from tunebench.machine import devices, environment, memory
 from tunebench.models.architectures import Architecture, architecture_of
-from tunebench.models.loading import load_architecture, load_tokenizer, model_folder
+from tunebench.models.loading import load_architecture
+from tunebench.models.sources import model_folder
+from tunebench.models.tokenizer import load_tokenizer
 
 Tell = Callable[[str], None]
 
@@ -258,7 +260,8 @@ def _one_run(model: str, place: Path) -> Path:
 def _copies(template: Path, folder: Path, number: int) -> Path:
     """Make a study of one run under so many seeds, and return its folder."""
     from tunebench.files import stored_file
-    from tunebench.store.study_folder import PlannedRun, StudyStore
+    from tunebench.store.plan_file import PlannedRun
+    from tunebench.store.study_folder import StudyStore
     from tunebench.study.config import StudyConfig
 
     source = StudyStore.open(template)

@@ -27,7 +27,8 @@ from tunebench.engine.flops import Workload, count
 from tunebench.machine import devices, environment
 from tunebench.machine.memory import keep_memory, peak_memory_bytes, release_memory, reset_peak_memory
 from tunebench.models.architectures import Architecture, architecture_of
-from tunebench.models.loading import load_classifier, model_folder
+from tunebench.models.loading import load_classifier
+from tunebench.models.sources import model_folder
 from tunebench.store.best_files import BestFiles
 from tunebench.strategies import STRATEGIES
 from tunebench.training.encoder.callbacks import RunContext

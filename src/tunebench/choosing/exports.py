@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tunebench.analysis.comparison import Comparison
-from tunebench.inference.artifacts import EXPORT_FILE
 from tunebench.inference.export.source import ExportSource, recommended_run
 from tunebench.inference.export.write import export_run, export_source
+from tunebench.inference.stated_facts import EXPORT_FILE
 from tunebench.store.study_folder import StudyStore
 
 

@@ -22,7 +22,8 @@ from tunebench.execution.estimates import estimate_each
 from tunebench.execution.resolve import Request, Resolved, resolve
 from tunebench.files import default_cache_dir
 from tunebench.machine import devices
-from tunebench.models.loading import load_tokenizer, model_folder
+from tunebench.models.sources import model_folder
+from tunebench.models.tokenizer import load_tokenizer
 from tunebench.recipe import Engine, Precision
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand

@@ -9,7 +9,8 @@ from statistics import fmean
 
 import numpy as np
 
-from tunebench.analysis.comparison import Comparison, Configuration
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.log_history import last_step
 from tunebench.analysis.recommend import Recommendation
 from tunebench.data import Split, TextDataset
@@ -21,8 +22,9 @@ from tunebench.inference.export.write import CHECKED_TEXTS
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
 from tunebench.store.imported import trained_here
+from tunebench.store.plan_file import PlannedRun
 from tunebench.store.record import RunRecord
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import capabilities_of
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec

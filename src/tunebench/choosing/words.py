@@ -11,7 +11,7 @@ import yaml
 from tunebench.choosing.plan import Ready, token_lengths
 from tunebench.choosing.rule import Design
 from tunebench.data import TextDataset
-from tunebench.data.audit import describe_numbers
+from tunebench.data.audit_result import describe_numbers
 from tunebench.formatting import command, duration, learning_rate, listed
 from tunebench.strategies import STRATEGIES
 

@@ -28,7 +28,7 @@ def data_audit(
 ) -> None:
     """Show what was read of a data set. Count its classes, lengths, truncated texts and duplicates."""
     from tunebench.api import audit_source
-    from tunebench.data.audit import describe_labels, describe_numbers
+    from tunebench.data.audit_result import describe_labels, describe_numbers
     from tunebench.study.yaml_file import load_data_config
 
     config = load_data_config(source, text_column=text_column, label_column=label_column, overrides=set_ or [])

@@ -20,6 +20,27 @@ from tunebench.cli.app import (
 )
 from tunebench.cli.console import err, out, print_json, print_rows, tell
 from tunebench.cli.plans import print_looks, print_plan, print_search
+from tunebench.cli.run_options import (
+    BudgetOption,
+    DataOption,
+    DryRunOption,
+    ExecutorOption,
+    KeepMemoryOption,
+    MeasureOption,
+    ModelOption,
+    OutOption,
+    PlanOptions,
+    PrefixCacheOption,
+    ProcessesOption,
+    RayAddressOption,
+    RunOptions,
+    RunThreadsOption,
+    SetOption,
+    TrackerOption,
+    UnlockTestOption,
+    WorkersOption,
+    check_executor,
+)
 from tunebench.errors import ConfigError, StoreError
 from tunebench.formatting import command
 
@@ -34,67 +55,31 @@ if TYPE_CHECKING:
 )
 def run(
     study: StudyArgument,
-    model: Annotated[str | None, typer.Option(help="The model: a packaged name, a folder or a Hub name.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="The data: a packaged name, a file, a folder or a Hub name.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting of the study: epochs=2, data.text_column=review."),
-    ] = None,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the results; default out/NAME.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the study and estimate its cost. Train nothing.")
-    ] = False,
-    budget: Annotated[
-        str | None, typer.Option(help="Time limit, such as 3h or 90m. Runs that do not fit are left out.")
-    ] = None,
+    model: ModelOption = None,
+    data: DataOption = None,
+    set_: SetOption = None,
+    out_dir: OutOption = None,
+    dry_run: DryRunOption = False,
+    budget: BudgetOption = None,
     device: DeviceOption = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="Threads for each run; default its share of the cores.", min=1, max=1024)
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(help="Number of runs that train at the same time. They share the cores.", min=1, max=1024)
-    ] = 1,
-    processes: Annotated[
-        int, typer.Option(help="Number of processes for each run (data parallel).", min=1, max=1024)
-    ] = 1,
-    executor: Annotated[
-        str | None, typer.Option(help="serial, processes or ray; default processes if --workers is above 1.")
-    ] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(help="Address of a Ray cluster; default a new one on this machine.", metavar="HOST:PORT"),
-    ] = None,
-    tracker: Annotated[
-        list[str] | None, typer.Option(help="Also log to tensorboard, mlflow or trackio. May be repeated.")
-    ] = None,
-    measure: Annotated[bool, typer.Option(help="Measure the speed of this machine for the estimates.")] = True,
-    unlock_test: Annotated[
-        bool,
-        typer.Option("--unlock-test", help="Allow a second look at the test part. Every table then reports it."),
-    ] = False,
-    prefix_cache: Annotated[
-        str, typer.Option(help="Disk space for cached outputs of frozen layers, such as 2GB, or off.")
-    ] = "2GB",
-    keep_memory: Annotated[
-        bool | None,
-        typer.Option(
-            help="Keep freed memory for the next step: faster, same results; default with the fast engine."
-        ),
-    ] = None,
+    threads: RunThreadsOption = None,
+    workers: WorkersOption = 1,
+    processes: ProcessesOption = 1,
+    executor: ExecutorOption = None,
+    ray_address: RayAddressOption = None,
+    tracker: TrackerOption = None,
+    measure: MeasureOption = True,
+    unlock_test: UnlockTestOption = False,
+    prefix_cache: PrefixCacheOption = "2GB",
+    keep_memory: KeepMemoryOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Run a study, or resume it: complete runs are skipped, the others continue from their last checkpoint.
 
     A file whose data is a list is a suite: the same study on each data set, and an answer over all of them.
     """
-    from tunebench.analysis.analysis import analyse
-    from tunebench.api import dry_run_rows, run_study
-    from tunebench.execution.display import make_display
     from tunebench.formatting import parse_duration, parse_size
     from tunebench.machine.settings import Execution
-    from tunebench.report.words import closing_lines
     from tunebench.study.suite import Suite, check_suite, is_suite
     from tunebench.study.yaml_file import check_study, read_study
 
@@ -103,9 +88,7 @@ def run(
     raw = {} if begun else read_study(study, overrides=set_ or [], model=model, data=data)
     config = begun or (check_suite(raw) if is_suite(raw) else check_study(raw))
     check_device(device)
-    if executor not in (None, "serial", "processes", "ray"):
-        raise typer.BadParameter(f"{executor!r}: allowed are serial, processes, ray", param_hint="--executor")
-    kept = parse_size(prefix_cache)
+    check_executor(executor)
     execution = Execution(
         device=device,
         threads=threads,
@@ -114,46 +97,51 @@ def run(
         executor=executor,
         ray_address=ray_address,
         trackers=tuple(dict.fromkeys(tracker or ())),
-        prefix_cache=kept,
+        prefix_cache=parse_size(prefix_cache),
         keep_memory=keep_memory,
     )
     seconds = None if budget is None else parse_duration(budget)
+    plan: PlanOptions = {"execution": execution, "budget_seconds": seconds, "measure": measure}
+    options = RunOptions(plan, unlock_test, dry_run, json_)
     folder = Path(study) if begun else out_dir or Path("out") / config.name
     if isinstance(config, Suite):
         from tunebench.cli.suite import run_suite_command
 
-        run_suite_command(
-            config,
-            folder,
-            dry_run=dry_run,
-            json_=json_,
-            unlock_test=unlock_test,
-            execution=execution,
-            budget_seconds=seconds,
-            measure=measure,
-        )
-        return
-    if dry_run:
-        rows = dry_run_rows(
-            config, execution=execution, folder=folder, budget_seconds=seconds, measure=measure, tell=tell
-        )
-        print_plan(rows, as_json=json_)
-        if not json_:
-            print_looks(rows, config)
-            print_search(config)
-        return
-    display = make_display(budget=seconds, silent=json_)
+        run_suite_command(config, folder, options)
+    elif dry_run:
+        _print_plan(config, folder, options)
+    else:
+        _run_study(config, folder, options)
+
+
+def _print_plan(study: StudyConfig, folder: Path, options: RunOptions) -> None:
+    """Print the plan of a study."""
+    from tunebench.api import dry_run_rows
+
+    rows = dry_run_rows(study, folder=folder, tell=tell, **options.plan)
+    print_plan(rows, as_json=options.json)
+    if not options.json:
+        print_looks(rows, study)
+        print_search(study)
+
+
+def _run_study(study: StudyConfig, folder: Path, options: RunOptions) -> None:
+    """Run a study, and say how it ended."""
+    from tunebench.analysis.analysis import analyse
+    from tunebench.api import run_study
+    from tunebench.execution.display import make_display
+    from tunebench.report.words import closing_lines
+
+    display = make_display(budget=options.plan["budget_seconds"], silent=options.json)
     result = run_study(
-        config,
+        study,
         folder=folder,
-        execution=execution,
-        budget_seconds=seconds,
-        measure=measure,
-        unlock_test=unlock_test,
+        unlock_test=options.unlock_test,
         display=display,
         tell=display.message,
+        **options.plan,
     )
-    if json_:
+    if options.json:
         print_json(result.comparison.rows())
     else:
         for line in closing_lines(analyse(result.comparison), folder, result.report):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,32 +12,28 @@ from tunebench.cli.plans import print_plan, print_search
 from tunebench.formatting import command
 
 if TYPE_CHECKING:
+    from tunebench.cli.run_options import RunOptions
     from tunebench.study.suite import Suite
 
 
-def run_suite_command(
-    suite: Suite, folder: Path, *, dry_run: bool, json_: bool, unlock_test: bool, **how: Any
-) -> None:
+def run_suite_command(suite: Suite, folder: Path, options: RunOptions) -> None:
     """Run a suite or resume it, or print its plan.
 
     Args:
         suite: The suite.
         folder: Where it is written.
-        dry_run: Print the plan alone.
-        json_: Print JSON.
-        unlock_test: Allow a second look at the test parts.
-        how: Execution, budget and measuring, as :func:`tunebench.api.run_suite` takes them.
+        options: How it is run.
     """
     from tunebench.api import dry_run_suite, run_suite
     from tunebench.report.suite.words import closing_of_suite
 
-    if dry_run:
-        print_plan(dry_run_suite(suite, folder=folder, tell=tell, **how), as_json=json_)
-        if not json_:
+    if options.dry_run:
+        print_plan(dry_run_suite(suite, folder=folder, tell=tell, **options.plan), as_json=options.json)
+        if not options.json:
             print_search(next(iter(suite.studies.values())))
         return
-    result = run_suite(suite, folder, unlock_test=unlock_test, tell=tell, **how)
-    if json_:
+    result = run_suite(suite, folder, unlock_test=options.unlock_test, tell=tell, **options.plan)
+    if options.json:
         rows = [{"data_set": name, **row} for name, one in result.studies.items() for row in one.comparison.rows()]
         print_json(rows)
     else:

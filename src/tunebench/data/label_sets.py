@@ -7,18 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.data.labels import (
-    Classes,
-    KeptLabels,
-    Label,
-    Labels,
-    clean_labels,
-    encode_labels,
-    is_called,
-    is_list,
-    is_missing,
-    rows_left_out,
-)
+from tunebench.data.classes import Classes, Label, encode_labels
+from tunebench.data.labels import KeptLabels, Labels, clean_labels, is_called, is_list, is_missing, rows_left_out
 from tunebench.data.reading import named_rows
 from tunebench.data.reference import DataConfig, LabelChoices
 from tunebench.data.table import Table

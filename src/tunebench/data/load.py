@@ -9,10 +9,11 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from tunebench.data.classes import Classes, Label
 from tunebench.data.columns import Columns, find_columns, unused_columns
 from tunebench.data.hub import read_hub
 from tunebench.data.inputs import Inputs
-from tunebench.data.labels import Classes, Label, check_choices, is_missing
+from tunebench.data.labels import check_choices, is_missing
 from tunebench.data.more_columns import check_named, column_notes, named_columns
 from tunebench.data.packaged import DATASETS
 from tunebench.data.part_names import PARTS

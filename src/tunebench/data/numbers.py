@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.data.labels import Classes, KeptLabels, Label, is_list, is_missing, rows_left_out
+from tunebench.data.classes import Classes, Label
+from tunebench.data.labels import KeptLabels, is_list, is_missing, rows_left_out
 from tunebench.data.reading import PassedOver, named_rows
 from tunebench.data.reference import LabelChoices
 from tunebench.errors import DataError, TunebenchError, raise_all

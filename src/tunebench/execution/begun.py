@@ -12,8 +12,9 @@ from tunebench.machine import devices
 from tunebench.recipe import Engine, Precision, neutral_values
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
-from tunebench.study.config import StrategyConfig, StudyConfig
+from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, without_effect
+from tunebench.study.strategy_config import StrategyConfig
 
 _Tell = Callable[[str], None]
 #: The runs that the folder of a study holds already.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tunebench.store.study_folder import PlannedRun
+from tunebench.store.plan_file import PlannedRun
 from tunebench.strategies import capabilities_of
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, Setting

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from tunebench.store.live import Progress
-from tunebench.store.study_folder import PlannedRun
+from tunebench.store.plan_file import PlannedRun
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from tunebench.execution.resolve import Request, Resolved, resolve, silent
 from tunebench.execution.step_remarks import fold_remarks, step_remarks
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.plan_file import PlannedRun
+from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
 

@@ -18,8 +18,10 @@ from tunebench.execution.part_remarks import part_remarks
 from tunebench.execution.recipe_checks import check_recipes, recipe_remarks
 from tunebench.machine.load import load_remark
 from tunebench.machine.settings import Execution
-from tunebench.models.loading import inspect_base, load_architecture, load_tokenizer, model_folder, resolve_model
+from tunebench.models.loading import inspect_base, load_architecture
 from tunebench.models.reference import ModelRef, UsedModel
+from tunebench.models.sources import model_folder, resolve_model
+from tunebench.models.tokenizer import load_tokenizer
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tunebench.recipe import ENOUGH_STEPS, FEW_STEPS
-from tunebench.store.study_folder import PlannedRun
+from tunebench.store.plan_file import PlannedRun
 from tunebench.strategies import STRATEGIES, capabilities_of
 from tunebench.study.config import StudyConfig
 from tunebench.training.estimate import Estimate

@@ -19,14 +19,15 @@ from tunebench.errors import StoreError
 from tunebench.execution.looks import decided_at, note_added_seeds, note_reading, stages_left
 from tunebench.execution.runner import Summary
 from tunebench.files import set_aside, write_json
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.plan_file import PlannedRun
+from tunebench.store.study_folder import StudyStore
 from tunebench.store.test_texts import TextsFile, text_hashes
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 
 if TYPE_CHECKING:
     from tunebench.data import TextDataset
-    from tunebench.data.audit import Audit
+    from tunebench.data.audit_result import Audit
     from tunebench.data.copies import HeldOutCopies
     from tunebench.data.pair_rows import TokenRows
     from tunebench.execution.budget import Chosen, Trial
@@ -308,7 +309,8 @@ def audit_data(
     from tunebench.data.tokenizer import tokenizer_fingerprint
     from tunebench.data.tokens import tokenize
     from tunebench.files import default_cache_dir
-    from tunebench.models.loading import load_tokenizer, model_folder
+    from tunebench.models.sources import model_folder
+    from tunebench.models.tokenizer import load_tokenizer
 
     counted: dict[str, tuple[str, dict[str, TokenRows]]] = {}
     for model, revision in models:

@@ -14,7 +14,8 @@ from tunebench.execution.known import Known
 from tunebench.execution.plan import Plan, plan_runs
 from tunebench.execution.resolve import Request, resolve, silent
 from tunebench.execution.study import StudyResult
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.plan_file import PlannedRun
+from tunebench.store.study_folder import StudyStore
 from tunebench.store.suite_folder import Member, SuiteStore
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tunebench.analysis.comparison import Group
+from tunebench.analysis.configuration import Group
 from tunebench.analysis.load import load_comparison
 from tunebench.data import TextDataset
 from tunebench.errors import PlanError

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tunebench.data.labels import whole_number
+from tunebench.data.classes import whole_number
 from tunebench.data.reading import named_rows
 from tunebench.data.table import Table
 from tunebench.data.text import sides_of

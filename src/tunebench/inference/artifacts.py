@@ -12,13 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
-
 from tunebench.data.inputs import ONE_TEXT, Inputs
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import local_path, read_foreign_object
 from tunebench.formatting import command
-from tunebench.models.architectures import usable_positions
+from tunebench.inference.stated_facts import (
+    checked_names,
+    configured_classes,
+    export_facts,
+    label_names,
+    stated_base,
+    stated_inputs,
+    stated_length,
+    stated_task,
+    stated_temperature,
+    stated_truncation,
+)
 from tunebench.models.bounds import check_bounds, check_patterns
 from tunebench.models.checks import (
     ADAPTER_CONFIG,
@@ -28,19 +37,16 @@ from tunebench.models.checks import (
     pickled_weights,
     refuse_trainer_output,
 )
-from tunebench.models.loading import model_folder, resolve_model
 from tunebench.models.reference import ModelRef
+from tunebench.models.sources import model_folder, resolve_model
 from tunebench.models.weights import tensor_shapes
 from tunebench.recipe import Recipe, Truncation
 from tunebench.store.imported import trained_here
-from tunebench.store.live import is_finite
 from tunebench.store.run_folder import RunFolder, is_run_id
 from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
-from tunebench.tasks.registry import task_of
-from tunebench.tasks.regression import REGRESSION
 from tunebench.training.linear.exports import LINEAR_FILE, LINEAR_WEIGHTS, linear_facts
 
 if TYPE_CHECKING:
@@ -48,16 +54,12 @@ if TYPE_CHECKING:
 
 Format = Literal["adapter", "merged", "linear", "onnx", "onnx-int8"]
 
-#: File in every folder that ``tunebench export`` writes.
-EXPORT_FILE = "export.json"
 #: Names of the graphs, as Optimum writes them too.
 ONNX_FILES: dict[Format, str] = {"onnx": "model.onnx", "onnx-int8": "model_quantized.onnx"}
 #: PEFT puts this before the names of a wrapped model's parameters.
 _PEFT_PREFIX = "base_model."
 #: Last layer of the supported heads; its rows are the classes.
 _OUTPUT_LAYER = re.compile(r"(?:^|\.)(?:classifier|score)(?:\.out_proj)?(?:\.modules_to_save(?:\.\w+)?)?\.weight$")
-_NO_LIMIT = 1_000_000
-_DEFAULT_LENGTH = 512
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def describe(path: str | Path) -> Artifact:
     check_bounds(folder)
     if is_run_id(folder.name) and (folder / "spec.json").exists():
         return _describe_run(folder)
-    facts = _export_facts(folder)
+    facts = export_facts(folder)
     if (folder / LINEAR_FILE).exists():
         return _describe_linear(folder, facts)
     if (folder / ADAPTER_CONFIG).exists():
@@ -195,7 +197,7 @@ def _describe_linear(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         head_share=Recipe.model_fields["head_share"].default,
         task=linear.task,
         temperature=linear.temperature,
-        inputs=_inputs(facts, folder),
+        inputs=stated_inputs(facts, folder),
     )
 
 
@@ -233,7 +235,7 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         )
     stated = facts.get("base")
     if stated is not None:
-        base = checked_base(_stated_base(stated, folder))
+        base = checked_base(stated_base(stated, folder))
     else:
         revision = config.get("revision")
         base = _named_base(folder, source, revision if isinstance(revision, str) else None)
@@ -243,39 +245,27 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
     )
     base_config = read_foreign_object(base_folder / "config.json")
     own = read_foreign_object(folder / "config.json") if (folder / "config.json").exists() else {}
-    task = _task((own or base_config).get("problem_type"), facts, folder)
+    task = stated_task((own or base_config).get("problem_type"), facts, folder)
     classes = _head_classes(tensor_shapes(folder / ADAPTER_WEIGHTS))
-    names = _label_names(own) or _label_names(base_config)
+    names = label_names(own) or label_names(base_config)
     if classes is not None and (names is None or len(names) != classes):
         names = tuple(f"LABEL_{i}" for i in range(classes))
     tokens = folder if (folder / "tokenizer_config.json").exists() else model_folder(base.source, base.revision)
     check_tokenizer_files(tokens, str(tokens))
-    truncation, head_share = _truncation(facts, tokens)
+    truncation, head_share = stated_truncation(facts, tokens)
     return Artifact(
         path=folder,
         name=folder.name,
         format="adapter",
-        label_names=_checked_names(names or ("LABEL_0", "LABEL_1"), task, folder),
-        max_length=_max_length(tokens, base_config, virtual_tokens=_virtual_tokens(config, folder)),
+        label_names=checked_names(names or ("LABEL_0", "LABEL_1"), task, folder),
+        max_length=stated_length(tokens, base_config, virtual_tokens=_virtual_tokens(config, folder)),
         truncation=truncation,
         head_share=head_share,
         base=base,
         task=task,
-        temperature=_temperature(facts, folder),
-        inputs=_inputs(facts, folder),
+        temperature=stated_temperature(facts, folder),
+        inputs=stated_inputs(facts, folder),
     )
-
-
-def _stated_base(stated: Any, folder: Path) -> ModelRef:
-    """Return the base that an export of ours names."""
-    try:
-        return ModelRef.model_validate(stated)
-    except ValidationError:
-        raise ModelError(
-            "The export names a base that is none.",
-            value=f"{folder / EXPORT_FILE}: {stated}",
-            fix="use the version of tunebench that wrote it",
-        ) from None
 
 
 def _virtual_tokens(config: Mapping[str, Any], folder: Path) -> int:
@@ -313,147 +303,37 @@ def _describe_plain(folder: Path, kind: Format, facts: Mapping[str, Any]) -> Art
     if not (folder / "config.json").exists():
         raise ModelError("There is no config.json, which holds the label names.", value=str(folder))
     config = read_foreign_object(folder / "config.json")
-    task = _task(config.get("problem_type"), facts, folder)
+    task = stated_task(config.get("problem_type"), facts, folder)
     check_tokenizer_files(folder, str(folder))
-    names = _label_names(config)
+    names = label_names(config)
     if names is not None:
-        _checked_names(names, task, folder)
+        checked_names(names, task, folder)
     classes = None
     if kind == "merged":
         stored = [tensor_shapes(file) for file in sorted(folder.glob("*.safetensors"))]
         classes = _head_classes({name: shape for shapes in stored for name, shape in shapes.items()})
     if names is None:
         # As Transformers calls them; what it takes as their number where there is no head, no answer depends on.
-        names = tuple(f"LABEL_{i}" for i in range(classes or _configured_classes(config)))
+        names = tuple(f"LABEL_{i}" for i in range(classes or configured_classes(config)))
     elif classes is not None and len(names) != classes:
         raise ModelError(
             f"config.json names {len(names)} classes, and the head has {classes}.",
             value=f"{folder}: {', '.join(names)}",
             fix=f"name all {classes} in id2label of its config.json",
         )
-    truncation, head_share = _truncation(facts, folder)
+    truncation, head_share = stated_truncation(facts, folder)
     return Artifact(
         path=folder,
         name=folder.name,
         format=kind,
-        label_names=_checked_names(names, task, folder),
-        max_length=_max_length(folder, config),
+        label_names=checked_names(names, task, folder),
+        max_length=stated_length(folder, config),
         truncation=truncation,
         head_share=head_share,
         task=task,
-        temperature=_temperature(facts, folder),
-        inputs=_inputs(facts, folder),
+        temperature=stated_temperature(facts, folder),
+        inputs=stated_inputs(facts, folder),
     )
-
-
-def _task(problem_type: str | None, facts: Mapping[str, Any], folder: Path) -> Task:
-    """Return what was learned, with the thresholds that an export names."""
-    try:
-        return task_of(problem_type).at(facts.get("thresholds"))
-    except (TypeError, ValueError):
-        raise ModelError(
-            "The export names thresholds that are none.",
-            value=f"{folder / EXPORT_FILE}: {facts['thresholds']}",
-            allowed="numbers between 0 and 1: one a label of several labels a text, or one for two classes",
-        ) from None
-
-
-def _temperature(facts: Mapping[str, Any], folder: Path) -> float | None:
-    """Return what the logits of an export are divided by."""
-    found = facts.get("temperature")
-    if found is None or (is_finite(found) and found > 0):
-        return found
-    raise ModelError(
-        "The export names a temperature that is none.",
-        value=f"{folder / EXPORT_FILE}: {found}",
-        allowed="a number above 0, or null",
-    )
-
-
-def _configured_classes(config: Mapping[str, Any]) -> int:
-    count = config.get("num_labels")
-    return count if isinstance(count, int) and count > 0 else 2
-
-
-def _checked_names(names: tuple[str, ...], task: Task, folder: Path) -> tuple[str, ...]:
-    """Return the names of a model's outputs, which are as many as its task has."""
-    if task.labelled and len(names) < 2:
-        raise ModelError(
-            "This model has a single output; it is not a classifier.",
-            value=str(folder),
-            fix=f'if it predicts numbers, write "problem_type": "{REGRESSION.problem_type}" into its config.json',
-        )
-    if not task.labelled and len(names) > 1:
-        raise ModelError(
-            f"This model predicts {len(names)} numbers for each text.",
-            value=f"{folder}: {', '.join(names)}",
-            allowed="one number",
-            fix="use it with Transformers",
-        )
-    return names
-
-
-def _label_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
-    names = config.get("id2label")
-    if not isinstance(names, dict) or not names:
-        return None
-    try:
-        return tuple(str(names[key]) for key in sorted(names, key=int))
-    except ValueError:
-        return None
-
-
-def _max_length(folder: Path, config: Mapping[str, Any], *, virtual_tokens: int = 0) -> int:
-    """Return the tokenizer's limit, or what the positions left by virtual tokens allow where that is less."""
-    limit = _tokenizer_config(folder).get("model_max_length")
-    limits = [int(limit)] if isinstance(limit, (int, float)) and 0 < limit < _NO_LIMIT else []
-    positions = usable_positions(config)
-    if positions is not None:
-        limits.append(positions - virtual_tokens)
-    return min(limits, default=_DEFAULT_LENGTH)
-
-
-def _truncation(facts: Mapping[str, Any], tokens: Path) -> tuple[Truncation, float]:
-    """Return what is read of a long text: as the export says, else as the tokenizer itself would cut."""
-    stated = {name: facts[name] for name in ("truncation", "head_share") if facts.get(name) is not None}
-    # Exports without the two are older than their being kept, and say that the beginning is read.
-    if not facts and _tokenizer_config(tokens).get("truncation_side") == "left":
-        stated = {"truncation": "tail"}
-    try:
-        recipe = Recipe.model_validate(stated)
-    except ValidationError:
-        raise ModelError(
-            "The export names an unknown way to shorten texts.",
-            value=f"{EXPORT_FILE}: {stated}",
-            allowed="truncation: head, tail or head_tail; head_share: more than 0, less than 1",
-            fix="use the version of tunebench that wrote it",
-        ) from None
-    return recipe.truncation, recipe.head_share
-
-
-def _inputs(facts: Mapping[str, Any], folder: Path) -> Inputs | None:
-    """Return what a text is: as the export says, and not known of folders of others."""
-    if not facts:
-        return None
-    stated = facts.get("inputs")
-    try:
-        return ONE_TEXT if stated is None else Inputs.model_validate(stated)
-    except ValidationError:
-        raise ModelError(
-            "The export names columns of texts that cannot be understood.",
-            value=f"{EXPORT_FILE}: {stated}",
-            fix="use the version of tunebench that wrote it",
-        ) from None
-
-
-def _tokenizer_config(folder: Path) -> Mapping[str, Any]:
-    file = folder / "tokenizer_config.json"
-    return read_foreign_object(file) if file.exists() else {}
-
-
-def _export_facts(folder: Path) -> Mapping[str, Any]:
-    file = folder / EXPORT_FILE
-    return read_foreign_object(file) if file.exists() else {}
 
 
 def _not_a_classifier(folder: Path, source: str) -> ModelError:

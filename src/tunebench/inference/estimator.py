@@ -92,7 +92,8 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
 
         from tunebench.data.reference import DataRef
         from tunebench.machine import devices
-        from tunebench.models.loading import inspect_base, model_folder, resolve_model
+        from tunebench.models.loading import inspect_base
+        from tunebench.models.sources import model_folder, resolve_model
         from tunebench.study.config import StudyConfig
         from tunebench.study.spec import expand
 

@@ -18,7 +18,7 @@ from tunebench.inference.artifacts import Artifact, Format, describe
 from tunebench.inference.restore import merge_adapter, restore_model, restore_text_model
 from tunebench.inference.texts import checked_texts
 from tunebench.models.architectures import ARCHITECTURES, architecture_of
-from tunebench.models.loading import load_tokenizer
+from tunebench.models.tokenizer import load_tokenizer
 from tunebench.tasks.temperature import tempered
 
 if TYPE_CHECKING:

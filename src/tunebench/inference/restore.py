@@ -15,7 +15,8 @@ from tunebench.errors import ModelError, first_line
 from tunebench.inference.artifacts import Artifact
 from tunebench.models.architectures import architecture_of
 from tunebench.models.checks import lacking_head
-from tunebench.models.loading import load_stored, model_folder
+from tunebench.models.loading import load_stored
+from tunebench.models.sources import model_folder
 from tunebench.models.weights import tensor_shapes
 from tunebench.strategies import capabilities_of
 from tunebench.training.linear.exports import read_linear

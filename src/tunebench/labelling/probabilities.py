@@ -11,7 +11,8 @@ from tunebench.data.text import Text, by_side
 from tunebench.data.tokenizer import tokenizer_fingerprint
 from tunebench.data.tokens import whole_tokens
 from tunebench.files import default_cache_dir
-from tunebench.models.loading import load_tokenizer, model_folder, resolve_model
+from tunebench.models.sources import model_folder, resolve_model
+from tunebench.models.tokenizer import load_tokenizer
 from tunebench.training.embeddings.cache import EmbeddingCache
 from tunebench.training.embeddings.encoder import Embedder, load_encoder
 from tunebench.training.embeddings.pairs import features

@@ -261,3 +261,11 @@ def count_parameters(model: Any, architecture: Architecture) -> tuple[int, int, 
         elif parameter.requires_grad:
             adapter += parameter.numel()
     return total, adapter, head
+
+
+def quiet_transformers() -> None:
+    """Silence load reports: a fresh head is what we asked for, and the progress display is ours."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

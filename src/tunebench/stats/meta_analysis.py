@@ -15,6 +15,7 @@ import numpy as np
 import scipy
 
 from tunebench.stats.results import Difference, Interval, Refusal, check_level, finite
+from tunebench.stats.roots import root
 
 #: Data sets from which on a variance between them, a prediction and ranks are spoken of.
 FEWEST_DATA_SETS = 5
@@ -144,7 +145,7 @@ def between_variance(effects: np.ndarray, variances: np.ndarray) -> float:
     high = float(np.ptp(effects)) ** 2
     while excess(high) > 0:
         high *= 2
-    return float(scipy.optimize.brentq(excess, 0.0, high, xtol=1e-14))
+    return root(excess, 0.0, high, xtol=1e-14)
 
 
 def _heterogeneity(effects: np.ndarray, variances: np.ndarray, tau2: float) -> Heterogeneity | Refusal:

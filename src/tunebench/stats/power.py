@@ -10,6 +10,7 @@ import numpy as np
 import scipy
 
 from tunebench.stats.results import Difference, Over, Refusal, check_level
+from tunebench.stats.roots import root
 from tunebench.stats.tails import mean_quantile
 
 
@@ -250,5 +251,5 @@ def _detectable(variances: _Variances, alpha: float, power: float, method: str, 
     high = variances.error
     while variances.finds(high, alpha) < power:
         high *= 2
-    found = float(scipy.optimize.brentq(lambda value: variances.finds(value, alpha) - power, 0.0, high, rtol=1e-10))
+    found = root(lambda value: variances.finds(value, alpha) - power, 0.0, high, xtol=1e-10 * high)
     return Detectable(found, power, alpha, method, over)

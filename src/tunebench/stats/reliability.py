@@ -16,6 +16,7 @@ import scipy
 from tunebench.stats.intervals import wilson_interval
 from tunebench.stats.methods import t_ends
 from tunebench.stats.results import Interval, Over, check_level, finite
+from tunebench.stats.softmax import log_softmax
 
 Scheme = Literal["equal width", "equal mass"]
 #: Most draws that are in memory at once.
@@ -145,7 +146,7 @@ class _Decisions:
 def _one_label(labels: np.ndarray, logits: np.ndarray) -> _Decisions:
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise ValueError(f"labels must be integers from 0 to {logits.shape[1] - 1}")
-    logs = scipy.special.log_softmax(logits, axis=1)
+    logs = log_softmax(logits, axis=1)
     probabilities = np.exp(logs)
     truth = np.eye(logits.shape[1])[labels]
     return _Decisions(

@@ -12,6 +12,8 @@ import math
 import numpy as np
 import scipy
 
+from tunebench.stats.roots import root
+
 #: Independent estimates that add up to a variance: variance and degrees of freedom of each.
 Parts = tuple[tuple[float, float], ...]
 #: No tail is given as smaller: the quantiles of smaller ones cannot be computed for all degrees of freedom.
@@ -60,7 +62,7 @@ def tail_of(parts: Parts, ratio: float) -> float:
             return -sum(weight * float(scipy.special.stdtrit(df, math.exp(tail))) for weight, df in weights) - size
 
         if beyond(low - 1e-9) > 0:
-            low = float(scipy.optimize.brentq(beyond, low - 1e-9, high + 1e-9, xtol=1e-12))
+            low = root(beyond, low - 1e-9, high + 1e-9, xtol=1e-12)
     found = math.exp(low)
     return 1 - found if ratio < 0 else found
 

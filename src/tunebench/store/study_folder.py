@@ -6,63 +6,32 @@ Everything read back is checked, and what is damaged is named and set aside, not
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import yaml
-from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from tunebench.data.audit import Audit
-from tunebench.errors import ConfigError, StoreError
-from tunebench.files import is_held, read_json, read_regular, set_aside, stored_file, write_json, write_text
-from tunebench.recipe import Recipe, as_recorded
+from tunebench.data.audit_result import Audit
+from tunebench.errors import StoreError
+from tunebench.files import read_json, set_aside, stored_file
 from tunebench.store.cell import Cell
 from tunebench.store.imported import AnyRun, ImportedStudy, is_imported, parse_spec
+from tunebench.store.locks import RunLocks
 from tunebench.store.mixing import check_mixing
+from tunebench.store.output_folder import refuse_file, refuse_others, writing
+from tunebench.store.plan_file import PlannedRun, StoredRun, read_plan, write_plan
 from tunebench.store.record import RunRecord, Status
 from tunebench.store.run_folder import RunFolder, is_run_id
-from tunebench.strategies import STRATEGIES
+from tunebench.store.study_file import read_stored_study, write_study
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import SCHEMA_VERSION, RunSpec
-from tunebench.study.yaml_file import parse_yaml
-from tunebench.tasks.registry import metric_names
+from tunebench.study.spec import RunSpec
 
 if TYPE_CHECKING:
     import numpy as np
-
-#: What a stored study ran with where it does not say: recipe keys that came later, as in records without them.
-_BEFORE = {
-    key: RunSpec.model_fields[key].default
-    for key in Recipe.model_fields
-    if key in RunSpec.model_fields and not RunSpec.model_fields[key].is_required()
-}
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """A cell of the plan as stored.
-
-    Attributes:
-        left_out: Why the budget leaves it out; None when it is to be run.
-        seconds: What it was estimated to take when it was planned; None where nobody did.
-    """
-
-    spec: AnyRun
-    left_out: str | None = None
-    seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class PlannedRun(StoredRun):
-    """A cell that can be trained."""
-
-    spec: RunSpec
 
 
 class StudyStore:
@@ -78,7 +47,7 @@ class StudyStore:
         self.plan_file = folder / "plan.json"
         self.audit_file = folder / "audit.json"
         self.runs = folder / "runs"
-        self._locks = folder / "runs" / ".locks"
+        self._locks = RunLocks(folder)
         #: Outputs of frozen layers, shared by all runs; gone when the study is complete.
         self.prefixes = folder / "runs" / ".prefix"
 
@@ -110,15 +79,9 @@ class StudyStore:
             StoreError: The folder holds something else, another study, or cannot be written.
         """
         store = cls.check(folder, [p.spec for p in planned])
-        try:
-            store._locks.mkdir(parents=True, exist_ok=True)
-            # Two processes may begin one study at the same time: the second one extends the first one's plan.
-            with FileLock(store._locks / "plan.lock"):
-                store._write(study, store._extend(planned))
-        except OSError as error:
-            raise StoreError(
-                f"The folder cannot be written: {error.strerror}", value=str(folder), fix="choose another --out"
-            ) from None
+        # Two processes may begin one study at the same time: the second one extends the first one's plan.
+        with writing(folder), store._locks.plan():
+            store._write(study, store._extend(planned))
         return store
 
     @classmethod
@@ -136,8 +99,7 @@ class StudyStore:
             StoreError: The folder holds something else, or cells that these must not be mixed with.
         """
         store = cls(folder)
-        if folder.exists() and not folder.is_dir():
-            raise StoreError("This is a file, not a folder.", value=str(folder), fix="choose another --out")
+        refuse_file(folder)
         existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
             raise StoreError(
@@ -147,13 +109,7 @@ class StudyStore:
                 fix="choose another --out",
             )
         others = [] if store._begun() or not folder.exists() else [p.name for p in folder.iterdir()]
-        if others:
-            raise StoreError(
-                "The folder holds something else.",
-                value=f"{folder}: {', '.join(sorted(others)[:5])}",
-                allowed="an empty folder, a new one, or that of the same study",
-                fix="choose another --out",
-            )
+        refuse_others(folder, others, kind="study")
         if stored := store.begun():
             ours = [spec for spec in stored if not is_imported(spec)]
             if not ours:
@@ -188,20 +144,16 @@ class StudyStore:
                 fix="choose another --out",
             )
         parent = folder.resolve().parent
-        try:
+        # Beside its place and then renamed: a kill leaves no half of an import.
+        with writing(folder):
             parent.mkdir(parents=True, exist_ok=True)
-            # Beside its place and then renamed: a kill leaves no half of an import.
             with TemporaryDirectory(dir=parent, prefix=f".{folder.name}.") as temporary:
                 made = cls(Path(temporary) / folder.name)
-                made._locks.mkdir(parents=True)
+                made._locks.make()
                 for record, predictions in runs:
                     made._add_imported(record, predictions)
                 made._write(study, [StoredRun(record.spec) for record, _ in runs])
                 os.replace(made.folder, folder.resolve())
-        except OSError as error:
-            raise StoreError(
-                f"The folder cannot be written: {error.strerror}", value=str(folder), fix="choose another --out"
-            ) from None
         return store
 
     def join_imported(
@@ -220,29 +172,23 @@ class StudyStore:
             StoreError: The folder cannot be written.
         """
         try:
-            self._locks.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._locks / "plan.lock"):
+            with self._locks.plan():
                 planned = self.planned()
                 old = {p.spec.run_id for p in planned if is_imported(p.spec) and p.spec.label == label}
                 aside = tuple(set_aside(self.run_folder(run_id).path, "replaced") for run_id in sorted(old))
                 for record, predictions in runs:
                     self._add_imported(record, predictions)
                 kept = [p for p in planned if p.spec.run_id not in old]
-                self._write_plan(self.study().name, [*kept, *(StoredRun(record.spec) for record, _ in runs)])
+                joined = [StoredRun(record.spec) for record, _ in runs]
+                write_plan(self.plan_file, self.study().name, [*kept, *joined])
         except OSError as error:
             raise StoreError(f"The folder cannot be written: {error.strerror}", value=str(self.folder)) from None
         return aside
 
     def _write(self, study: StudyConfig | ImportedStudy, planned: Sequence[StoredRun]) -> None:
         """Write study and plan."""
-        write_text(self.study_file, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-        self._write_plan(study.name, planned)
-
-    def _write_plan(self, name: str, planned: Sequence[StoredRun]) -> None:
-        cells = [
-            {"spec": p.spec.model_dump(mode="json"), "left_out": p.left_out, "seconds": p.seconds} for p in planned
-        ]
-        write_json(self.plan_file, {"schema_version": SCHEMA_VERSION, "name": name, "cells": cells})
+        write_study(self.study_file, study)
+        write_plan(self.plan_file, study.name, planned)
 
     def _add_imported(self, record: RunRecord, predictions: dict[str, np.ndarray] | None) -> None:
         run = self.run_folder(record.run_id)
@@ -254,7 +200,7 @@ class StudyStore:
 
     def _begun(self) -> bool:
         """Tell whether this is a study's folder, if only one whose making was cut short."""
-        return self.plan_file.exists() or self.study_file.exists() or self._locks.is_dir()
+        return self.plan_file.exists() or self.study_file.exists() or self._locks.there
 
     def _extend(self, planned: Sequence[PlannedRun]) -> list[StoredRun]:
         """Keep the stored plan's other cells, behind these; a damaged plan is set aside."""
@@ -300,34 +246,7 @@ class StudyStore:
         Raises:
             StoreError: It is damaged, or a strategy or the metric of it is not installed.
         """
-        try:
-            raw = parse_yaml(read_regular(self.study_file, limit=2**24).decode("utf-8"), where=str(self.study_file))
-        except (OSError, StoreError, ConfigError, UnicodeDecodeError) as error:
-            raise self._damaged(error) from None
-        try:
-            if isinstance(raw, dict) and raw.get("origin") == "imported":
-                return ImportedStudy.model_validate(raw)
-            return StudyConfig.model_validate(_as_stored(raw) if isinstance(raw, dict) else raw)
-        except ValidationError as error:
-            places = [(item["loc"], item["input"]) for item in error.errors()]
-            kinds = {str(kind) for loc, kind in places if (loc[:1], loc[-1:]) == (("strategies",), ("kind",))}
-            metrics = {str(name) for loc, name in places if loc == ("metric",)}
-            for what, unknown, known in (("strategy", kinds, STRATEGIES), ("metric", metrics, metric_names())):
-                if unknown - {*known}:
-                    raise StoreError(
-                        f"The study in {self.folder} uses a {what} that is not installed here.",
-                        value=", ".join(sorted(unknown)),
-                        allowed=", ".join(known),
-                        fix="install the package that adds it",
-                    ) from None
-            raise self._damaged(error) from None
-
-    def _damaged(self, error: Exception) -> StoreError:
-        return StoreError(
-            f"The stored study is damaged: {str(error).splitlines()[0]}",
-            value=str(self.study_file),
-            fix="tunebench run STUDY --out FOLDER writes it anew",
-        )
+        return read_stored_study(self.study_file)
 
     def planned(self) -> list[StoredRun]:
         """Return the cells of the plan, in its order.
@@ -335,20 +254,7 @@ class StudyStore:
         Raises:
             StoreError: The plan is damaged.
         """
-        raw = read_json(self.plan_file)
-        try:
-            cells = [StoredRun(parse_spec(c["spec"]), c["left_out"], c.get("seconds")) for c in raw["cells"]]
-            if any(not isinstance(cell.left_out, (str, type(None))) for cell in cells):
-                raise TypeError("a reason is text")
-            if any(not isinstance(cell.seconds, (int, float, type(None))) for cell in cells):
-                raise TypeError("seconds are a number")
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise StoreError(
-                "The stored plan is damaged.",
-                value=str(self.plan_file),
-                fix="tunebench run STUDY --out FOLDER sets it aside and makes it anew",
-            ) from None
-        return cells
+        return read_plan(self.plan_file)
 
     def audit(self) -> dict[str, Any] | None:
         """Return the stored audit of the data as plain values; None where there is none.
@@ -381,53 +287,21 @@ class StudyStore:
             raise StoreError("This is no run id.", value=run_id)
         return RunFolder(self.runs / run_id)
 
-    @contextmanager
-    def locked(self, run_id: str) -> Iterator[bool]:
-        """Hold a run's lock, or yield False when another process does. The kernel frees it on a kill.
+    def locked(self, run_id: str) -> AbstractContextManager[bool]:
+        """Hold a run's lock; see :meth:`RunLocks.run`.
 
         Raises:
-            StoreError: The study's folder was moved or removed meanwhile. A new one would hold no study.
+            StoreError: The study's folder was moved or removed meanwhile, or the id is none.
         """
-        if not self.folder.is_dir():
-            raise StoreError(
-                "The study's folder is no longer there.",
-                value=str(self.folder),
-                fix="run the same command with --out and the folder's new place; complete runs are kept",
-            )
-        self._locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._locks / f"{self.run_folder(run_id).path.name}.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+        return self._locks.run(self.run_folder(run_id).path.name)
 
-    @contextmanager
-    def test_part_locked(self, *, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the lock under which runs are chosen for the test part; wait for another process that has it.
-
-        Args:
-            waits: Called before waiting.
-        """
-        self._locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._locks / "test.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waits()
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+    def test_part_locked(self, *, waits: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
+        """Hold the lock under which runs are chosen for the test part; see :meth:`RunLocks.test_part`."""
+        return self._locks.test_part(waits)
 
     def is_running(self, run_id: str) -> bool:
         """Tell whether a live process works on a run."""
-        return is_held(self._locks / f"{run_id}.lock")
+        return self._locks.is_held(run_id)
 
     def cells(self) -> list[Cell]:
         """Return every planned cell with its state and record, for tables and figures.
@@ -459,15 +333,3 @@ class StudyStore:
         if record is not None:
             return record.status
         return "left_out" if planned.left_out else "pending"
-
-
-def _as_stored(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored study with what came after it as it was before."""
-    found = _BEFORE | raw
-    strategies = raw.get("strategies")
-    for label, given in strategies.items() if isinstance(strategies, dict) else ():
-        kind = STRATEGIES.get(str(given.get("kind"))) if isinstance(given, dict) else None
-        if kind is not None and isinstance(given.get("params"), dict):
-            params = as_recorded(given["params"], kind.params)
-            found["strategies"] = found["strategies"] | {label: given | {"params": params}}
-    return found

@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_json, write_text
 from tunebench.recipe import Part
+from tunebench.store.output_folder import refuse_file, refuse_others, writing
 from tunebench.store.record import Failure, now
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.suite import NAME, Suite
@@ -112,18 +113,11 @@ class SuiteStore:
         Raises:
             StoreError: The folder holds something else.
         """
-        if self.folder.exists() and not self.folder.is_dir():
-            raise StoreError("This is a file, not a folder.", value=str(self.folder), fix="choose another --out")
+        refuse_file(self.folder)
         if self.there or not self.folder.exists():
             return
-        others = sorted(path.name for path in self.folder.iterdir() if path not in (self.suite_file, self._studies))
-        if others:
-            raise StoreError(
-                "The folder holds something else.",
-                value=f"{self.folder}: {', '.join(others[:5])}",
-                allowed="an empty folder, a new one, or that of the same suite",
-                fix="choose another --out",
-            )
+        others = [path.name for path in self.folder.iterdir() if path not in (self.suite_file, self._studies)]
+        refuse_others(self.folder, others, kind="suite")
 
     def create(self, suite: Suite, members: Sequence[Member]) -> list[str]:
         """Write file and index of a suite.
@@ -139,16 +133,10 @@ class SuiteStore:
         entries = {entry["name"]: entry for entry in self._entries()}
         data = [*suite.raw["data"], *(entries[member.name] for member in kept if member.name in entries)]
         index = SuiteIndex(name=suite.name, description=suite.description, data_sets=[*members, *kept])
-        try:
+        with writing(self.folder):
             text = yaml.safe_dump({**suite.raw, "data": data}, sort_keys=False, allow_unicode=True)
             write_text(self.suite_file, text)
             write_json(self.index_file, index.model_dump(mode="json"))
-        except OSError as error:
-            raise StoreError(
-                f"The folder cannot be written: {error.strerror}",
-                value=str(self.folder),
-                fix="choose another --out",
-            ) from None
         return [member.name for member in kept]
 
     def _entries(self) -> list[dict[str, Any]]:

@@ -58,7 +58,8 @@ def _type(schema: dict[str, Any]) -> str:
 
 def _on(strategy: Strategy, model: str) -> dict[str, Any]:
     from tunebench.models.architectures import count_parameters
-    from tunebench.models.loading import load_architecture, load_classifier, model_folder
+    from tunebench.models.loading import load_architecture, load_classifier
+    from tunebench.models.sources import model_folder
 
     empty = {"model": model, "trainable": None, "adapter": None, "head": None, "total": None, "share": None}
     if not strategy.adapts_classifier:

@@ -11,21 +11,17 @@ import re
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tunebench.data.reference import Copies, DataConfig, SplitRef
-from tunebench.recipe import TUNABLE, Frozen, Optimizer, Recipe, Selection, without_neutral
+from tunebench.recipe import Frozen, Optimizer, Recipe, Selection, without_neutral
 from tunebench.stats.sequential import Spending
 from tunebench.strategies import STRATEGIES
 from tunebench.study.look_checks import check_looks
 from tunebench.study.models_axis import AT, with_models
-from tunebench.study.settings_axes import combinations, repeats, with_settings
+from tunebench.study.recipe_checks import Setting, check_recipes
+from tunebench.study.settings_axes import combinations, with_settings
+from tunebench.study.strategy_config import StrategyConfig, with_kind
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_names
 from tunebench.tasks.temperature import Calibration
@@ -34,155 +30,11 @@ from tunebench.tasks.thresholds import Thresholds
 #: Of a strategy; with its model behind the sign.
 _LABEL = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,39}}({AT}[A-Za-z0-9_.-]{{1,60}})?")
 
-
-def _expand_learning_rates(value: Any) -> Any:
-    """Accept a number, a list, or ``{multiples_of: base, values: [...]}``."""
-    if isinstance(value, dict):
-        if set(value) != {"multiples_of", "values"} or not isinstance(value["values"], list):
-            raise ValueError("a mapping of learning rates needs exactly the keys multiples_of and values")
-        try:
-            base = float(value["multiples_of"])
-            # 12 significant digits: 3 * 5e-5 is written 0.00015, not 0.00015000000000000001.
-            return [float(f"{base * float(multiple):.12g}") for multiple in value["values"]]
-        except (TypeError, ValueError, OverflowError):
-            raise ValueError("multiples_of is a number, and values is a list of numbers") from None
-    return value if isinstance(value, (list, tuple)) else [value]
-
-
-LearningRates = Annotated[
-    tuple[Annotated[float, Field(gt=0, le=10)], ...],
-    BeforeValidator(_expand_learning_rates),
-    Field(min_length=1),
-]
-
-
 #: Seeds that draw the training subset: one or several, each with every seed; or each seed draws its own.
 SubsetSeeds = Annotated[
     Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] | Literal["per_seed"],
     BeforeValidator(lambda value: value if isinstance(value, (list, tuple, str)) else [value]),
 ]
-
-
-class StrategyConfig(Frozen):
-    """One strategy of a study: its kind, its learning rates, its own parameters and recipe.
-
-    In YAML parameters and recipe stand beside the other keys:
-    ``{kind: lora, learning_rate: 5e-4, rank: 16, epochs: 6}``.
-    """
-
-    kind: str
-    learning_rate: LearningRates
-    params: dict[str, Any] = Field(default_factory=dict, validate_default=True)
-    #: The model it trains, where that is not the study's.
-    model: str | None = None
-    model_revision: str | None = None
-    #: What differs from the study's :class:`Recipe`.
-    recipe: dict[str, Any] = Field(default_factory=dict)
-    #: Lists of the recipe: every combination with the learning rates is tried.
-    axes: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _only_what_has_effect(self) -> StrategyConfig:
-        strategy = STRATEGIES[self.kind]
-        if not strategy.tunes_learning_rate and self.learning_rate != (strategy.default_learning_rate,):
-            raise ValueError(f"{self.kind} has no learning rate; remove the key learning_rate")
-        if self.model is not None and not strategy.uses_encoder:
-            raise ValueError(f"{self.kind} trains without a model; remove the key model")
-        if self.model is None and self.model_revision is not None:
-            raise ValueError("model_revision is that of a strategy's own model; give the key model too")
-        reaching = strategy.recipe_keys
-        if reaching is not None and (idle := [key for key in (*self.recipe, *self.axes) if key not in reaching]):
-            known = sorted(reaching.intersection(Recipe.model_fields))
-            only = f" (only {', '.join(known)} {'do' if len(known) > 1 else 'does'})" if known else ""
-            raise ValueError(f"these have no effect on {self.kind}{only}; remove them: {', '.join(idle)}")
-        return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_flat(cls, raw: Any) -> Any:
-        """Gather what is no key of its own under ``params``, so that each error keeps its key."""
-        if isinstance(raw, cls):
-            return raw
-        if not isinstance(raw, dict):
-            raise ValueError(f"a strategy is a mapping of its parameters, got {raw!r}")
-        fields = dict(raw)
-        keys = ("kind", "learning_rate", "model", "model_revision")
-        own = {key: fields.pop(key) for key in keys if key in fields}
-        recipe = {key: fields.pop(key) for key in Recipe.model_fields if key in fields}
-        axes = {key: recipe.pop(key) for key in TUNABLE if isinstance(recipe.get(key), (list, tuple))}
-        if axes or "axes" in fields:
-            stored = fields.pop("axes", {})
-            own["axes"] = stored | axes if isinstance(stored, dict) else stored
-        if recipe or "recipe" in fields:
-            stored = fields.pop("recipe", {})
-            own["recipe"] = stored | recipe if isinstance(stored, dict) else stored
-        strategy = STRATEGIES.get(own["kind"]) if isinstance(own.get("kind"), str) else None
-        if strategy is not None:
-            own.setdefault("learning_rate", strategy.default_learning_rate)
-        given = fields.pop("params", None)
-        if given is not None and not isinstance(given, dict):
-            return own | {"params": given}
-        return own | {"params": fields | (given or {})}
-
-    @field_validator("kind")
-    @classmethod
-    def _known_kind(cls, value: str) -> str:
-        if value not in STRATEGIES:
-            raise ValueError(f"unknown kind of strategy {value!r}; allowed: {', '.join(sorted(STRATEGIES))}")
-        return value
-
-    @field_validator("params", mode="before")
-    @classmethod
-    def _params_of_kind(cls, value: Any, info: ValidationInfo) -> Any:
-        kind = info.data.get("kind")
-        if kind is None or not isinstance(value, dict):
-            return value
-        return STRATEGIES[kind].params.model_validate(value).model_dump(mode="json")
-
-    @field_validator("axes", mode="before")
-    @classmethod
-    def _values_of_recipe(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        for key, values in value.items():
-            if key not in TUNABLE:
-                raise ValueError(f"{key} cannot be a list; lists are for {', '.join(TUNABLE)}")
-            if not isinstance(values, (list, tuple)) or repeats(values):
-                raise ValueError(f"{key} is a list of different values; got {values!r}")
-        return {
-            key: tuple(Recipe.model_validate({key: each}).model_dump()[key] for each in values)
-            for key, values in value.items()
-        }
-
-    @field_validator("recipe", mode="before")
-    @classmethod
-    def _only_what_differs(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return Recipe.model_validate(value).model_dump(mode="json", include=set(value))
-
-
-def _with_kind(label: str, raw: Any) -> Any:
-    """Let the label be the kind where none is given; anything odd is left for the validators."""
-    if raw is None:
-        return {"kind": label}
-    return {"kind": label, **raw} if isinstance(raw, dict) else raw
-
-
-#: Settings that a strategy cannot have both of, and why.
-_NOT_TOGETHER = (
-    ("oversampling", "class_weights", "do the same twice"),
-    ("focal_gamma", "label_smoothing", "cannot be combined: the focal loss is defined for whole labels"),
-)
-
-
-_NO_RESTARTS = "has no effect without schedule: cosine_with_restarts; remove it, or set both"
-
-
-def _reaches(key: str, kind: str) -> bool:
-    """Tell whether a setting of the recipe reaches a kind of strategy."""
-    keys = STRATEGIES[kind].recipe_keys
-    return keys is None or key in keys
 
 
 class Search(Frozen):
@@ -342,7 +194,7 @@ class StudyConfig(Recipe):
         for label in value:
             if not isinstance(label, str) or not _LABEL.fullmatch(label):
                 raise ValueError(f"{label!r} is not a strategy label: letters, digits, '_', '.', '-', at most 40")
-        return {label: _with_kind(label, raw) for label, raw in value.items()}
+        return {label: with_kind(label, raw) for label, raw in value.items()}
 
     @field_validator("train_sizes", "seeds", "subset_seed")
     @classmethod
@@ -356,10 +208,7 @@ class StudyConfig(Recipe):
         self._check_parts()
         self._check_search()
         self._check_pairs()
-        self._check_head_share()
-        self._check_patience()
-        self._check_losses()
-        self._check_steps()
+        check_recipes(self, self._settings(), selection=self.selection)
         self._check_draws()
         self._check_cells()
         spends = self.spending != type(self).model_fields["spending"].default
@@ -449,72 +298,6 @@ class StudyConfig(Recipe):
                     raise ValueError(f"strategies {cells[key]!r} and {label!r} hold the same run twice")
                 cells[key] = label
 
-    def _check_head_share(self) -> None:
-        """Refuse a share that no text is cut by."""
-        kept = {label: self.recipe_of(strategy).truncation for label, strategy in self.strategies.items()}
-        idle = [
-            label for label, s in self.strategies.items() if "head_share" in s.recipe and kept[label] != "head_tail"
-        ]
-        everywhere = self.head_share != Recipe.model_fields["head_share"].default
-        if idle or (everywhere and "head_tail" not in kept.values()):
-            where = f" (strategy {', '.join(idle)})" if idle else ""
-            raise ValueError(
-                f"head_share{where} has no effect without truncation: head_tail; remove it, or set both"
-            )
-
-    def _check_patience(self) -> None:
-        """Refuse to stop early where no validation part says when."""
-        hasty = [
-            label
-            for label, s in self.strategies.items()
-            if self.recipe_of(s).patience and _reaches("patience", s.kind)
-        ]
-        if hasty and self.selection != "validation":
-            raise ValueError(
-                f"patience ({', '.join(hasty)}) stops training by the score on validation; it needs selection: "
-                "validation"
-            )
-
-    def _check_losses(self) -> None:
-        """Refuse settings that answer unequal classes twice, or that make a loss nobody has defined."""
-        for label, strategy in self.strategies.items():
-            recipe = self.recipe_of(strategy)
-            for first, second, why in _NOT_TOGETHER:
-                both = (getattr(recipe, key) and _reaches(key, strategy.kind) for key in (first, second))
-                if all(both):
-                    raise ValueError(f"{first} and {second} (strategy {label}) {why}; remove one of them")
-
-    def _check_steps(self) -> None:
-        """Refuse numbers of steps that contradict each other, and restarts of a schedule that has none."""
-        if self.restarts != Recipe.model_fields["restarts"].default and not any(
-            self.recipe_of(strategy).schedule == "cosine_with_restarts" for strategy in self.strategies.values()
-        ):
-            raise ValueError(f"restarts {_NO_RESTARTS}")
-        recipes = [
-            (label, strategy, self.recipe_of(strategy, chosen))
-            for label, strategy in self.strategies.items()
-            for _, chosen in self.settings_of(strategy)
-        ]
-        for label, strategy, recipe in recipes:
-            if not _reaches("max_steps", strategy.kind):
-                continue
-            if "restarts" in strategy.recipe and recipe.schedule != "cosine_with_restarts":
-                raise ValueError(f"restarts (strategy {label}) {_NO_RESTARTS}")
-            if recipe.warmup_steps and recipe.warmup_ratio:
-                raise ValueError(
-                    f"warmup_steps and warmup_ratio (strategy {label}) say the same twice; remove one of them"
-                )
-            if 0 < recipe.max_steps < recipe.min_steps:
-                raise ValueError(
-                    f"max_steps: {recipe.max_steps} (strategy {label}) is below min_steps: {recipe.min_steps}; "
-                    "remove one of them"
-                )
-            if recipe.max_steps and recipe.warmup_steps >= recipe.max_steps:
-                raise ValueError(
-                    f"warmup_steps: {recipe.warmup_steps} (strategy {label}) leaves no step of max_steps: "
-                    f"{recipe.max_steps} at the full learning rate; lower it"
-                )
-
     def recipe_of(self, strategy: StrategyConfig, chosen: dict[str, Any] | None = None) -> Recipe:
         """Return the recipe of one strategy: the study's, with what the strategy sets itself.
 
@@ -528,6 +311,14 @@ class StudyConfig(Recipe):
     def settings_of(self, strategy: StrategyConfig) -> list[tuple[float, dict[str, Any]]]:
         """Return the settings of a strategy that are tried: learning rate, and a value of each of its lists."""
         return combinations(strategy.learning_rate, strategy.axes, self.search.trials)
+
+    def _settings(self) -> list[Setting]:
+        """Return what every setting of every strategy trains with."""
+        return [
+            Setting(label, strategy.kind, strategy.recipe, self.recipe_of(strategy, chosen))
+            for label, strategy in self.strategies.items()
+            for _, chosen in self.settings_of(strategy)
+        ]
 
     @property
     def searched(self) -> str:

@@ -14,7 +14,8 @@ from tunebench.errors import ConfigError, TunebenchError, did_you_mean
 from tunebench.recipe import Recipe
 from tunebench.strategies import STRATEGIES
 from tunebench.strategies.base import Strategy
-from tunebench.study.config import StrategyConfig, StudyConfig
+from tunebench.study.config import StudyConfig
+from tunebench.study.strategy_config import StrategyConfig
 from tunebench.tasks.registry import metric_names
 
 _RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")

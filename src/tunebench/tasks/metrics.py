@@ -17,6 +17,7 @@ import scipy
 from tunebench.registry import Registry
 from tunebench.stats import measures
 from tunebench.stats.measures import Influence, WeightedScore, mean_of
+from tunebench.stats.softmax import log_softmax
 from tunebench.tasks.outputs import ONE_LABEL, Needs, Outputs
 
 #: Takes labels ``(n,)``; predicted classes ``(n,)``, or probabilities or logits ``(n, classes)``; and the number
@@ -223,7 +224,7 @@ def _log_losses(labels: np.ndarray, logits: np.ndarray, classes: int) -> np.ndar
 
     They come from the logits: clipping probabilities would cap what a confident error costs.
     """
-    return np.asarray(-scipy.special.log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels])
+    return np.asarray(-log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels])
 
 
 def _ranked(weighted: WeightedScore) -> MetricFunction:

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import scipy
 
+from tunebench.stats.softmax import log_softmax
 from tunebench.study.spec import RunSpec
 
 #: From the labels of the texts that are fitted on to the weight of each label; None weighs all alike.
@@ -67,7 +67,7 @@ def weighted_log_loss(labels: np.ndarray, logits: np.ndarray, weights: np.ndarra
     """
     values = np.asarray(logits, dtype=np.float64)
     if labels.ndim == 1:
-        losses = -scipy.special.log_softmax(values, axis=1)[np.arange(len(labels)), labels]
+        losses = -log_softmax(values, axis=1)[np.arange(len(labels)), labels]
         return float(np.average(losses, weights=weights[labels]))
     found = np.where(labels == 1, weights * np.logaddexp(0.0, -values), np.logaddexp(0.0, values))
     return float(found.sum() / np.where(labels == 1, weights, 1.0).sum())

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import fakes
 from tunebench.execution.display import Display, PlainDisplay
 from tunebench.execution.executors import ray_executor
-from tunebench.execution.executors.ray_task import Shared
+from tunebench.execution.executors.ray_files import Shared
 from tunebench.execution.runner import Job, Summary
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
@@ -24,7 +24,7 @@ def run(
     """Run a study of fake runs on the cluster at an address, or on one of its own."""
     store, specs = fakes.make_store(folder, study)
     execution = Execution(device="cpu", threads=1, executor="ray", ray_address=address)
-    ray_executor._shared = lambda dataset, models: Shared(dataset, {}, {})
+    ray_executor.shared_inputs = lambda dataset, models: Shared(dataset, {}, {})
     with ray_executor.RayExecutor(execution) as executor:
         executor.remote_train = partial(fakes.train, seconds=seconds, log=folder / "steps.txt")
         executor.prepare(fakes.DATASET, specs, {})

@@ -26,7 +26,7 @@ from execution.executors import ray_driver
 from tunebench.api import run_study
 from tunebench.errors import ConfigError, MissingExtraError, PlanError
 from tunebench.execution.display import PlainDisplay
-from tunebench.execution.executors import make_executor, ray_cluster, ray_executor
+from tunebench.execution.executors import make_executor, ray_cluster, ray_files
 from tunebench.execution.study import StudyResult
 from tunebench.machine.settings import Execution
 from tunebench.store.live import Progress
@@ -278,7 +278,7 @@ def test_what_fails_there_is_recorded_as_if_it_failed_here(cluster: Any, tmp_pat
 
         def train(attempt: Attempt, names: list[str] = names) -> RunRecord:
             error = {"names": names, "message": "what happened", "traceback": "in there"}
-            return ray_executor._unpacked({"error": error, "environment": environment}, folder)
+            return ray_files.write_outcome({"error": error, "environment": environment}, folder)
 
         fakes.run(tmp_path, fakes.make_study(strategies=["full"], train_sizes=[10]), train)
         record = folder.read()

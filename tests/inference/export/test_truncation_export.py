@@ -211,7 +211,7 @@ def test_a_cut_that_is_not_known_is_refused(exports: Exports, tmp_path: Path, wr
 def test_an_export_that_reads_other_tokens_is_refused(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tunebench.inference.artifacts._truncation", lambda facts, tokens: ("head", 0.25))
+    monkeypatch.setattr("tunebench.inference.artifacts.stated_truncation", lambda facts, tokens: ("head", 0.25))
     with pytest.raises(ExportError, match="reads another part"):
         export_run(folder, out=tmp_path / "out", run_id=run_of(folder, "both"))
     assert list(tmp_path.iterdir()) == []

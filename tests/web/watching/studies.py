@@ -12,8 +12,9 @@ from typing import Any
 from factories import HONEST, make_record, make_spec
 from fakes import make_study
 from tunebench.store.live import LiveFile, Progress
+from tunebench.store.plan_file import PlannedRun
 from tunebench.store.record import Failure, RunRecord
-from tunebench.store.study_folder import PlannedRun, StudyStore
+from tunebench.store.study_folder import StudyStore
 from tunebench.study.spec import RunSpec
 
 SCRIPT = "<script>document.title = 'planted'</script><img src=x onerror=\"document.title = 'planted'\">"

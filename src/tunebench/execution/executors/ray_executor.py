@@ -7,7 +7,6 @@ its tasks, the locks are free, and the next driver resumes from the checkpoints 
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -17,23 +16,25 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tunebench.data import TextDataset
-from tunebench.execution.display import Display
 from tunebench.execution.executors import ray_cluster
 from tunebench.execution.executors.base import Executor
-from tunebench.execution.executors.ray_task import Mailbox, Shared, run_task, unfinished, unpack
-from tunebench.execution.executors.remote import Orders, as_error
+from tunebench.execution.executors.ray_files import (
+    keep_checkpoint,
+    shared_inputs,
+    unfinished,
+    write_outcome,
+)
+from tunebench.execution.executors.ray_task import Mailbox, run_task
+from tunebench.execution.executors.remote import Orders
+from tunebench.execution.executors.shared_display import SharedDisplay
 from tunebench.execution.runner import Job, Summary, failed_at, run_plan
 from tunebench.execution.signals import stop_on_signals
 from tunebench.machine.settings import Execution
-from tunebench.store.best_files import BestFiles
-from tunebench.store.live import Progress
 from tunebench.store.record import RunRecord
-from tunebench.store.run_folder import RunFolder
 from tunebench.study.spec import RunSpec
 from tunebench.training.attempt import Attempt, Interrupted, TrainFunction
 
 if TYPE_CHECKING:
-    from tunebench.models.reference import ModelRef
     from tunebench.training.estimate import Estimate
 
 #: Times a run is tried again after its worker or node died.
@@ -43,8 +44,6 @@ _POLL = 0.3
 #: Runs in flight for each that fits, so that a freed node need not wait (and an autoscaler sees demand).
 _AHEAD = 2
 _AT_MOST = 256
-#: Files of a model that are sent with it.
-_MODEL_FILES = (".json", ".txt", ".model", ".jinja", ".safetensors")
 
 
 @dataclass
@@ -124,7 +123,7 @@ class RayExecutor(Executor):
             models = list({spec.model.source: spec.model for spec in specs}.values())
             content = (dataset.fingerprint, *(model.fingerprint for model in models))
             if self._sent != content:
-                self._shared, self._sent = ray.put(_shared(dataset, models)), content
+                self._shared, self._sent = ray.put(shared_inputs(dataset, models)), content
 
     @property
     def train(self) -> TrainFunction:
@@ -138,7 +137,7 @@ class RayExecutor(Executor):
         open_ = [spec for spec in specs if not store.run_folder(spec.run_id).complete]
         fit = max(1, ray_cluster.slots(self._need(open_[0]))) if open_ else 1
         display.start({spec.run_id: job.estimates.get(spec.run_id, 0.0) / fit for spec in open_})
-        shared = _OneAtATime(display)
+        shared = SharedDisplay(display)
         alone = replace(job, display=shared, estimates={})
         run_one = partial(run_plan, job=alone, failures=failures, waits=shared.waits)
         summary = Summary()
@@ -225,7 +224,7 @@ class RayExecutor(Executor):
             finally:
                 self._drain()
                 self._calls.pop(key, None)
-        return _unpacked(outcome, folder)
+        return write_outcome(outcome, folder)
 
     def _wait(self, reference: Any, call: _Call) -> dict[str, Any]:
         """Return what a task gives.
@@ -292,101 +291,9 @@ class RayExecutor(Executor):
             attempt.folder.note(value)
         elif kind == "checkpoint":
             try:
-                _keep(ray.get(value[0], timeout=60), attempt.folder)
+                keep_checkpoint(ray.get(value[0], timeout=60), attempt.folder)
             except ray.exceptions.RayError:
                 pass  # its machine has gone; the one before stays
         elif kind == "prune":
             number, scores = value
             self._mailbox.answer.remote(key, number, attempt.prune is not None and attempt.prune(scores))
-
-
-class _OneAtATime:
-    """A display for several threads."""
-
-    def __init__(self, display: Display) -> None:
-        self._display, self._lock, self._told = display, threading.Lock(), False
-
-    def start(self, estimates: Mapping[str, float]) -> None:
-        """It has begun already."""
-
-    def update(self, progress: Progress) -> None:
-        """Pass on."""
-        with self._lock:
-            self._display.update(progress)
-
-    def finish(self, run_id: str, line: str) -> None:
-        """Pass on."""
-        with self._lock:
-            self._display.finish(run_id, line)
-
-    def message(self, line: str) -> None:
-        """Pass on."""
-        with self._lock:
-            self._display.message(line)
-
-    def waits(self, line: str) -> None:
-        """Say once that another process holds runs of this plan; each has a thread here that says so of itself."""
-        with self._lock:
-            if not self._told:
-                self._display.message("another process trains some of the runs")
-            self._told = True
-
-    def stop(self) -> None:
-        """It ends with the plan."""
-
-
-def _shared(dataset: TextDataset, models: Sequence[ModelRef]) -> Shared:
-    """Collect what every run of a plan needs: one data set, and the plan's models."""
-    from tunebench.data.text import by_side
-    from tunebench.data.tokenizer import tokenizer_fingerprint
-    from tunebench.data.tokens import texts_key, whole_tokens
-    from tunebench.files import default_cache_dir
-    from tunebench.models.loading import is_local, load_tokenizer, model_folder
-
-    tokens, files = {}, {}
-    for model in models:
-        folder = model_folder(model.source, model.revision)
-        tokenizer = load_tokenizer(folder)
-        fingerprint = tokenizer_fingerprint(tokenizer)
-        for texts in (side for split in dataset.splits.values() for side in by_side(split.texts)):
-            whole = whole_tokens(texts, tokenizer, fingerprint, default_cache_dir())
-            tokens[texts_key(texts, fingerprint)] = whole.arrays
-        if is_local(model.source):
-            kept = (path for path in folder.iterdir() if path.suffix in _MODEL_FILES)
-            files[model.source] = {path.name: path.read_bytes() for path in kept}
-    return Shared(dataset, tokens, files)
-
-
-def _keep(files: Mapping[str, bytes], folder: RunFolder) -> None:
-    """Put a checkpoint that came back in the place of the one before; a kill in between leaves no half."""
-    if not files:
-        return
-    beside = folder.path / ".incoming"
-    shutil.rmtree(beside, ignore_errors=True)
-    unpack(files, beside)
-    # First what the new checkpoint names; what the old one names goes last.
-    before = folder.best.present()
-    came = [path.replace(folder.path / path.name) for path in BestFiles(beside).present()]
-    shutil.rmtree(folder.checkpoint, ignore_errors=True)
-    (beside / folder.checkpoint.name).replace(folder.checkpoint)
-    for path in set(before) - set(came):
-        path.unlink(missing_ok=True)
-    shutil.rmtree(beside, ignore_errors=True)
-
-
-def _unpacked(outcome: dict[str, Any], folder: RunFolder) -> RunRecord:
-    """Write a task's files into the run's folder, or raise its error."""
-    if "interrupted" in outcome:
-        _keep(outcome["files"], folder)
-        raise Interrupted(outcome["interrupted"])
-    if "error" in outcome:
-        raise as_error(outcome["error"], outcome["environment"])
-    # Beside and then by rename: a run that was complete once may be done again.
-    beside = folder.path / ".incoming"
-    shutil.rmtree(beside, ignore_errors=True)
-    unpack(outcome["files"], beside)
-    for name in outcome["files"]:
-        (folder.path / name).parent.mkdir(exist_ok=True)
-        (beside / name).replace(folder.path / name)
-    shutil.rmtree(beside, ignore_errors=True)
-    return RunRecord.model_validate(outcome["record"])

@@ -6,15 +6,12 @@ import logging
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
-from tunebench.data import TextDataset
 from tunebench.data.tokens import preload
+from tunebench.execution.executors.ray_files import Shared, pack, unfinished, unpack
 from tunebench.execution.executors.remote import Orders, describe_error
 from tunebench.execution.runner import environment
 from tunebench.machine.settings import Execution
@@ -27,21 +24,6 @@ from tunebench.training.attempt import Interrupted, TrainFunction
 _INTERVAL = 0.5
 #: Seconds between looks for the answer whether a run is to be given up.
 _ANSWER = 0.05
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What all runs of a plan take from the object store.
-
-    Attributes:
-        dataset: The texts.
-        tokens: What :func:`tunebench.data.tokens.preload` takes.
-        models: By source, the files of each model that is a folder, which other machines need not have.
-    """
-
-    dataset: TextDataset
-    tokens: Mapping[str, tuple[np.ndarray, np.ndarray]]
-    models: Mapping[str, Mapping[str, bytes]]
 
 
 class Mailbox:
@@ -198,33 +180,6 @@ class _Relay(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send one."""
         self._line.send("log", f"{record.levelname.lower()}: {record.getMessage()}")
-
-
-def unfinished(folder: RunFolder) -> dict[str, bytes]:
-    """Return what a run needs to resume elsewhere: checkpoint and best weights so far."""
-    paths = [path for path in folder.checkpoint.rglob("*") if path.is_file()]
-    if not paths:
-        return {}
-    return pack([*paths, *folder.best.present()], folder.path)
-
-
-def pack(paths: list[Path], root: Path) -> dict[str, bytes]:
-    """Return files' bytes by their path below ``root``."""
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
-
-
-def unpack(files: Mapping[str, bytes], root: Path) -> None:
-    """Write files back below ``root``.
-
-    Raises:
-        ValueError: A path leads elsewhere.
-    """
-    for name, content in files.items():
-        path = root / name
-        if not path.resolve().is_relative_to(root.resolve()):
-            raise ValueError(f"{name!r} is no path below the run's folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
 
 
 def _state(folder: RunFolder) -> tuple[tuple[str, int], ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunebench.data.audit import describe_numbers
+from tunebench.data.audit_result import describe_numbers
 from tunebench.files import write_text
 from tunebench.formatting import escape_markdown, file_size
 from tunebench.store.imported import trained_here

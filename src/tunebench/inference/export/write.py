@@ -13,11 +13,11 @@ import numpy as np
 
 from tunebench.errors import ConfigError, ExportError, StoreError, first_line
 from tunebench.files import write_json
-from tunebench.inference.artifacts import EXPORT_FILE
 from tunebench.inference.export.base import EXPORTERS, Exporter
 from tunebench.inference.export.card import write_card
 from tunebench.inference.export.check import ExportCheck, agreement, latency_ms
 from tunebench.inference.export.source import ExportSource, open_source
+from tunebench.inference.stated_facts import EXPORT_FILE
 from tunebench.strategies import capabilities_of
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _write(
 
 
 def _write_tokenizer(tokens: Path, folder: Path, source: ExportSource) -> None:
-    from tunebench.models.loading import load_tokenizer
+    from tunebench.models.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(tokens)
     tokenizer.model_max_length = source.artifact.max_length

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.comparison import Comparison, Configuration
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.warnings import OPTIMISTIC, not_shown
 from tunebench.report.figures.style import footnote, legend_beside, new_figure, styles
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.comparison import Configuration, Group
+from tunebench.analysis.configuration import Configuration, Group
 from tunebench.analysis.evidence import Entry
 from tunebench.formatting import learning_rate
 from tunebench.report.figures.panels import (

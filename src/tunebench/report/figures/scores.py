@@ -13,9 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.comparison import Comparison, Configuration, MeanOverSeeds
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration, MeanOverSeeds
 from tunebench.analysis.log_history import binned, last_step, logged_series, mean_curve
-from tunebench.analysis.warnings import shared_machine
+from tunebench.analysis.time_warnings import shared_machine
 from tunebench.report.axis import domain
 from tunebench.report.figures.panels import (
     BARS,

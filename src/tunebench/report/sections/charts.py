@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.analysis.comparison import Configuration
+from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.costs import COSTS, unit_of
 from tunebench.analysis.log_history import binned, last_step, logged_series, mean_curve
 from tunebench.report import vega

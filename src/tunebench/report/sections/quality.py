@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.analysis.comparison import Configuration
+from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.quality import calibrations, shown_bins
 from tunebench.report import vega

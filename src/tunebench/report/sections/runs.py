@@ -13,8 +13,9 @@ from tunebench.report.source import Source
 from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported, trained_here
 from tunebench.strategies import STRATEGIES
-from tunebench.study.config import StrategyConfig, StudyConfig, Validation
+from tunebench.study.config import StudyConfig, Validation
 from tunebench.study.spec import RunSpec
+from tunebench.study.strategy_config import StrategyConfig
 
 
 @part("run_list", "runs")

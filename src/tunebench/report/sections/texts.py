@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.analysis.comparison import Configuration
+from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.quality import votes
 from tunebench.data import load_dataset
 from tunebench.data.inputs import Inputs

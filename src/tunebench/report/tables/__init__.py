@@ -9,6 +9,10 @@ from __future__ import annotations
 # isort: off
 from tunebench.report.tables import scores  # noqa: F401
 from tunebench.report.tables import statistics  # noqa: F401
+from tunebench.report.tables import curves  # noqa: F401
+from tunebench.report.tables import quality  # noqa: F401
+from tunebench.report.tables import variance  # noqa: F401
+from tunebench.report.tables import tuning  # noqa: F401
 from tunebench.report.tables import labels  # noqa: F401
 from tunebench.report.tables import numbers  # noqa: F401
 from tunebench.report.tables import runs  # noqa: F401

@@ -7,9 +7,9 @@ from itertools import combinations
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.label_errors import label_errors, together
 from tunebench.formatting import fixed, integer
+from tunebench.report.tables.predicted import key_of, with_predictions
 from tunebench.report.tables.registry import SIZE, STRATEGY, register
 from tunebench.report.tables.render import Column, ReportTable
-from tunebench.report.tables.statistics import key_of, with_predictions
 
 #: Pairs of labels that are listed of each strategy and size.
 _PAIRS = 20

@@ -8,9 +8,9 @@ from dataclasses import fields
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.errors import NumberErrors, number_errors
 from tunebench.formatting import signed, significant
+from tunebench.report.tables.predicted import key_of, with_predictions
 from tunebench.report.tables.registry import SIZE, STRATEGY, N, of_numbers, register
 from tunebench.report.tables.render import Column, ReportTable
-from tunebench.report.tables.statistics import key_of, with_predictions
 
 
 @register("errors", applies=of_numbers)

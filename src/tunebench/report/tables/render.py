@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.cells import cell_len
 
-from tunebench.analysis.comparison import MeanOverSeeds
+from tunebench.analysis.configuration import MeanOverSeeds
 from tunebench.formatting import Units, escape_markdown, significant, unit_of
 from tunebench.stats import Interval
 
@@ -73,9 +73,9 @@ class Column:
         header: Header for people.
         unit: Unit of the values, shown in the header.
         align: Numbers stand on the right.
-        show: Turns a value that is not None into text; of a :class:`~tunebench.analysis.comparison.MeanOverSeeds`
-            its mean, after which the standard deviation follows with as many digits; of an
-            :class:`~tunebench.stats.Interval` its estimate, then its ends.
+        show: Turns a value that is not None into text; of a
+            :class:`~tunebench.analysis.configuration.MeanOverSeeds` its mean, after which the standard deviation
+            follows with as many digits; of an :class:`~tunebench.stats.Interval` its estimate, then its ends.
         per: What values are divided by before people read them: the size of the unit. CSV keeps them.
         csv_only: Kept out of what people read.
         units: Sizes and names of the units that the values may be shown in, each in the one that suits it, with

@@ -7,16 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.comparison import Comparison, Configuration, MeanOverSeeds, states
+from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration, MeanOverSeeds, states
 from tunebench.analysis.published import reference
-from tunebench.analysis.warnings import (
-    OPTIMISTIC,
-    OWN_VALIDATION,
-    TRAIN_RUNTIME,
-    prefix_remark,
-    protocol_warnings,
-    shared_machine,
-)
+from tunebench.analysis.time_warnings import TRAIN_RUNTIME, prefix_remark, shared_machine
+from tunebench.analysis.warnings import OPTIMISTIC, OWN_VALIDATION, protocol_warnings
 from tunebench.formatting import BYTES, OPERATIONS, SHORT_TIMES, TIMES, fixed, integer, significant
 from tunebench.report.tables.registry import (
     RATE,

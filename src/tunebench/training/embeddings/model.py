@@ -74,7 +74,7 @@ class EmbeddedText:
             StoreError: The weights are missing or damaged.
             ModelError: The encoder or its tokenizer is.
         """
-        from tunebench.models.loading import load_tokenizer
+        from tunebench.models.tokenizer import load_tokenizer
 
         head = stored_head(read_arrays(folder / weights, ("coefficients", "intercepts")), task)
         encoder, _ = load_encoder(folder, ("0", "1"))

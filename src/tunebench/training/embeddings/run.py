@@ -18,7 +18,8 @@ from tunebench.data.tokens import TokenizedTexts, whole_tokens
 from tunebench.engine.flops import Workload
 from tunebench.files import default_cache_dir
 from tunebench.machine import devices
-from tunebench.models.loading import load_tokenizer, model_folder
+from tunebench.models.sources import model_folder
+from tunebench.models.tokenizer import load_tokenizer
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder, kept_bytes
 from tunebench.store.timings import Numbers

@@ -24,7 +24,8 @@ from tunebench.data.tokens import tokenize
 from tunebench.engine.batching import Collator, longest_of_batches
 from tunebench.engine.evaluator import predict_logits
 from tunebench.machine import environment, memory
-from tunebench.models.loading import load_tokenizer, model_folder
+from tunebench.models.sources import model_folder
+from tunebench.models.tokenizer import load_tokenizer
 from tunebench.store.run_folder import kept_bytes
 from tunebench.store.timings import Numbers
 from tunebench.study.spec import RunSpec

@@ -27,7 +27,9 @@ from tunebench.engine.learning_rates import Multiplier
 from tunebench.files import default_cache_dir
 from tunebench.machine import devices
 from tunebench.models.architectures import Architecture, architecture_of, count_parameters, unwrap
-from tunebench.models.loading import load_classifier, load_tokenizer, model_folder
+from tunebench.models.loading import load_classifier
+from tunebench.models.sources import model_folder
+from tunebench.models.tokenizer import load_tokenizer
 from tunebench.store.record import Parameters
 from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec

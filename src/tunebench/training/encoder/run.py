@@ -21,7 +21,8 @@ from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.losses import WeightedLoss
 from tunebench.machine import devices
 from tunebench.models.heads import restore_unit
-from tunebench.models.loading import inspect_base, model_folder
+from tunebench.models.loading import inspect_base
+from tunebench.models.sources import model_folder
 from tunebench.store.live import Progress
 from tunebench.store.record import RunRecord, Selected
 from tunebench.store.run_folder import RunFolder

@@ -13,7 +13,8 @@ import torch
 from tunebench.engine.checkpoint import write_tensors
 from tunebench.errors import StoreError
 from tunebench.models.architectures import architecture_of
-from tunebench.models.loading import load_classifier, model_folder
+from tunebench.models.loading import load_classifier
+from tunebench.models.sources import model_folder
 from tunebench.models.weights import stored_weights
 from tunebench.study.spec import RunSpec
 from tunebench.training.embeddings.encoder import Embedder

@@ -22,7 +22,7 @@ from tunebench.data.text import Text, by_side
 from tunebench.engine.batching import longest_of_batches
 from tunebench.engine.flops import Workload
 from tunebench.machine import devices
-from tunebench.models.loading import model_folder
+from tunebench.models.sources import model_folder
 from tunebench.store.live import Progress
 from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.store.run_folder import RunFolder, kept_bytes

@@ -60,7 +60,7 @@ class StaticText:
             StoreError: The weights are missing or damaged.
             ModelError: The tokenizer is.
         """
-        from tunebench.models.loading import load_tokenizer
+        from tunebench.models.tokenizer import load_tokenizer
 
         arrays = read_arrays(folder / weights, ("vectors", "coefficients", "intercepts"))
         table = StaticTable(arrays["vectors"], load_tokenizer(folder, rows=len(arrays["vectors"])))

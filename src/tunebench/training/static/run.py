@@ -14,7 +14,8 @@ from tunebench.data.splits import Parts
 from tunebench.data.text import Text, by_side
 from tunebench.data.tokenizer import tokenizer_fingerprint
 from tunebench.machine import devices
-from tunebench.models.loading import load_tokenizer, model_folder
+from tunebench.models.sources import model_folder
+from tunebench.models.tokenizer import load_tokenizer
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder, kept_bytes
 from tunebench.store.timings import Numbers

@@ -15,7 +15,8 @@ from tunebench.engine.flops import Workload, count
 from tunebench.errors import ModelError
 from tunebench.models.architectures import architecture_of
 from tunebench.models.checks import lacking_head
-from tunebench.models.loading import inspect_base, load_stored, load_tokenizer
+from tunebench.models.loading import inspect_base, load_stored
+from tunebench.models.tokenizer import load_tokenizer
 from tunebench.training.linear.vectors import Look
 
 #: Tokens a batch, padding included.

@@ -150,7 +150,7 @@ def _load_adapter(
 
     from tunebench.data.tokenizer import tokenizer_fingerprint
     from tunebench.machine import devices
-    from tunebench.models.loading import load_tokenizer
+    from tunebench.models.tokenizer import load_tokenizer
     from tunebench.web.serving.adapters import AdapterStack, refusal
 
     place = devices.resolve_device(device)

@@ -14,9 +14,9 @@ from tunebench.analysis.log_history import LoggedSeries, logged_series
 from tunebench.errors import StoreError
 from tunebench.files import open_regular
 from tunebench.store.live import is_finite, read_live
+from tunebench.store.plan_file import StoredRun
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
-from tunebench.store.study_folder import StoredRun
 
 #: Points of one curve that the page gets.
 POINTS = 400

@@ -20,9 +20,10 @@ from tunebench.errors import StoreError
 from tunebench.files import read_json
 from tunebench.store.imported import is_imported
 from tunebench.store.live import Live, read_live
+from tunebench.store.plan_file import StoredRun
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
-from tunebench.store.study_folder import StoredRun, StudyStore
+from tunebench.store.study_folder import StudyStore
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_label
 

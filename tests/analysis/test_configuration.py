@@ -1,0 +1,140 @@
+"""Which runs are averaged, and which setting is selected."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from factories import HONEST, compare, make_cell, warned
+from tunebench.analysis.analysis import analyse
+from tunebench.analysis.configuration import Configuration, MeanOverSeeds, select_configuration
+from tunebench.store.cell import Cell
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_summaries_equal_the_slow_definition(values: list[float]) -> None:
+    summary = MeanOverSeeds(tuple(values))
+    mean = sum(values) / len(values)
+    assert summary.mean == pytest.approx(mean)
+    if len(values) == 1:
+        assert summary.sd is None
+    else:
+        variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+        assert summary.sd == pytest.approx(variance**0.5, abs=1e-9)
+
+
+def test_a_group_is_averaged_over_its_complete_seeds_only() -> None:
+    cells = [make_cell(seed=1, f1=0.9), make_cell(seed=2, f1=0.8), make_cell(seed=3, status="failed")]
+    group = compare(cells).group("full", 5_000)
+    assert group is not None and group.selected is not None
+    scores = [cell.row["macro_f1"] for cell in cells[:2]]
+    found = group.selected.summary("macro_f1")
+    assert found is not None
+    assert found.mean == pytest.approx(statistics.fmean(scores))
+    assert found.sd == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
+    assert {status: len(left) for status, left in group.selected.unscored.items()} == {"failed": 1}
+
+
+def test_a_run_that_is_done_again_does_not_count() -> None:
+    again = make_cell(seed=2, f1=0.5)
+    comparison = compare([make_cell(seed=1, f1=0.9), Cell(again.spec, "running", again.record)])
+    config = comparison.group("full", 5_000).configs[0]  # type: ignore[union-attr]
+    assert [cell.spec.seed for cell in config.scored] == [1]
+    assert list(config.unscored) == ["running"]
+
+
+def test_sums_of_columns_and_minutes() -> None:
+    config = compare([make_cell()]).group("full", 5_000).configs[0]  # type: ignore[union-attr]
+    row = config.cells[0].row
+    total = config.minutes("train_seconds", "eval_seconds")
+    assert total is not None
+    assert total.mean == pytest.approx((row["train_seconds"] + row["eval_seconds"]) / 60)
+
+
+def rate_arm(rate: float, scores: dict[int, float | None]) -> Configuration:
+    """Return a configuration with a selection score per seed; None is a failed run."""
+    cells = []
+    for seed, value in scores.items():
+        cell = make_cell(learning_rate=rate, seed=seed, size=64, status="failed" if value is None else "complete")
+        if cell.record is not None and cell.record.selected is not None:
+            selected = cell.record.selected.model_copy(update={"score": value})
+            cell = Cell(cell.spec, cell.status, cell.record.model_copy(update={"selected": selected}))
+        cells.append(cell)
+    return Configuration("full", 64, rate, tuple(cells))
+
+
+def test_the_rate_with_the_best_mean_selection_score_is_selected() -> None:
+    low, middle, high = (
+        rate_arm(1e-5, {1: 0.8, 2: 0.9}),
+        rate_arm(1e-4, {1: 0.88, 2: 0.86}),
+        rate_arm(1e-3, {1: 0.5}),
+    )
+    assert select_configuration([low, middle, high]) is middle
+
+
+def test_the_test_score_chooses_nothing() -> None:
+    low = make_cell(learning_rate=1e-5, size=64, f1=0.95, **HONEST)
+    high = make_cell(learning_rate=1e-4, size=64, f1=0.60, **HONEST)
+    assert low.record is not None and low.record.selected is not None
+    worse = low.record.selected.model_copy(update={"score": 0.1})
+    low = Cell(low.spec, low.status, low.record.model_copy(update={"selected": worse}))
+    group = compare([low, high]).group("full", 64)
+    assert group is not None and group.selected is not None
+    assert group.selected.learning_rate == 1e-4
+
+
+def test_rates_are_compared_on_the_seeds_they_share() -> None:
+    # Seed 2 is an easy draw that only one of the rates has had so far.
+    lucky, better = rate_arm(1e-5, {1: 0.70, 2: 0.99}), rate_arm(1e-4, {1: 0.80})
+    assert select_configuration([lucky, better]) is better
+
+
+def test_a_rate_that_diverged_is_passed_over() -> None:
+    sound, diverged = rate_arm(1e-5, {1: 0.7, 2: 0.7}), rate_arm(1e-3, {1: 0.9, 2: None})
+    assert select_configuration([sound, diverged]) is sound
+    assert select_configuration([rate_arm(1e-5, {1: None}), diverged]) is diverged
+
+
+def test_a_failure_at_seeds_that_only_the_chosen_rate_has_does_not_unchoose_it() -> None:
+    # As after a search: the first seed chose, and the others run at the chosen rate alone.
+    chosen, other = rate_arm(1e-5, {1: 0.9, 2: None, 3: 0.8}), rate_arm(1e-4, {1: 0.85})
+    assert select_configuration([chosen, other]) is chosen
+
+
+def test_a_tie_goes_to_the_smaller_rate() -> None:
+    small, large = rate_arm(1e-5, {1: 0.7}), rate_arm(1e-4, {1: 0.7})
+    assert select_configuration([large, small]) is small
+
+
+def test_without_selection_scores_nothing_is_chosen_among_several() -> None:
+    cells = [make_cell(learning_rate=rate, selection="last") for rate in (1e-5, 1e-4)]
+    comparison = compare(cells)
+    group = comparison.group("full", 5_000)
+    assert group is not None
+    assert group.selected is None
+    assert [config.learning_rate for config in group.shown] == [1e-5, 1e-4]
+    assert any("none was chosen" in line for line in analyse(comparison).warnings)
+    single = compare(cells[:1]).group("full", 5_000)
+    assert single is not None and single.selected is single.configs[0]
+
+
+def test_the_best_rate_inside_the_range_is_not_at_the_edge() -> None:
+    configs = [rate_arm(rate, {1: f1}) for rate, f1 in ((1e-5, 0.7), (1e-4, 0.9), (1e-3, 0.8))]
+    comparison = compare([cell for config in configs for cell in config.cells])
+    assert not warned(comparison, "at the edge")
+
+
+def test_a_rate_that_was_left_out_was_not_tried() -> None:
+    configs = [rate_arm(rate, {1: f1}) for rate, f1 in ((1e-4, 0.8), (1e-3, 0.9))]
+    left = [make_cell(learning_rate=rate, seed=1, size=64, status="left_out") for rate in (1e-5, 1e-2)]
+    comparison = compare([cell for config in configs for cell in config.cells] + left)
+    group = comparison.group("full", 64)
+    assert group is not None
+    assert group.tried == (1e-4, 1e-3)
+    assert group.at_edge and warned(comparison, "at the edge")
+    single = compare([*configs[0].cells, *left])
+    assert warned(single, "One learning rate per strategy")

@@ -1,0 +1,53 @@
+"""The warnings that a comparison comes with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from factories import HONEST, compare, make_cell, make_grid, warned
+from tunebench.analysis.analysis import analyse
+from tunebench.analysis.warnings import protocol_warnings
+from tunebench.report.tables import make_tables
+
+
+def test_strategies_may_differ_in_their_recipe_and_it_is_said() -> None:
+    comparison = compare([make_cell("full"), make_cell("lora", precision="bf16")])
+    assert any("also differ in: precision" in line for line in analyse(comparison).warnings)
+
+
+def test_the_metric_that_chose_a_rate_is_named() -> None:
+    cells = [make_cell(learning_rate=rate, size=64, metric="accuracy", **HONEST) for rate in (1e-5, 1e-4)]
+    assert any("best mean accuracy on validation is shown" in line for line in protocol_warnings(compare(cells)))
+
+
+def test_warnings_come_when_they_are_due() -> None:
+    report, honest = compare(make_grid()), compare(make_grid(seeds=(1, 2), **HONEST))
+    assert warned(report, "optimistic") and not warned(honest, "optimistic")
+    assert warned(report, "Single seed") and not warned(honest, "Single seed")
+    assert warned(report, "One learning rate per strategy")
+    tuned = compare(
+        [make_cell(learning_rate=rate, size=640) for rate in (1e-5, 1e-4)] + [make_cell("lora", size=640)]
+    )
+    assert warned(tuned, "One learning rate for lora")
+    assert warned(tuned, "at the edge")
+    left = compare([make_cell(), make_cell("lora", status="out_of_memory")])
+    assert warned(left, "1 of 2 runs have no score (1 out of memory)")
+    noted = compare([make_cell()], notes=["A remark."], audit={"warnings": ["123 test texts stand in train too."]})
+    assert analyse(noted).warnings[-1] == "A remark." and warned(noted, "123 test texts")
+
+
+def test_a_class_that_the_test_part_lacks_is_said_under_every_table_of_scores() -> None:
+    cells = make_grid(sizes=(5_000,))
+    assert not any("absent class" in line for line in analyse(compare(cells)).warnings)
+    found = []
+    for cell in cells:
+        assert cell.record is not None and cell.record.examples is not None
+        examples = cell.record.examples.model_copy(update={"test_per_class": [25_000, 0]})
+        found.append(replace(cell, record=cell.record.model_copy(update={"examples": examples})))
+    comparison = compare(found)
+    line = (
+        "In the test part there is no example of pos. Macro F1 counts the F1 of an absent class as 0, so it can "
+        "reach 1/2 = 0.5000 at most."
+    )
+    assert analyse(comparison).warnings.count(line) == 1
+    assert line in make_tables(analyse(comparison), ["macro_f1"])[0].notes
