@@ -8,8 +8,8 @@ from typing import Any
 from tunebench.analysis.suite import AtSize, PairOverData, SuiteAnalysis
 from tunebench.analysis.suite_words import p_text, suite_answer, with_labels
 from tunebench.errors import ConfigError
-from tunebench.formatting import fixed, integer, p_value, signed
-from tunebench.report.tables.registry import STRATEGY
+from tunebench.formatting import fixed, integer, p_value
+from tunebench.report.tables.registry import STRATEGY, difference_column
 from tunebench.report.tables.render import Column, ReportTable
 from tunebench.stats import Heterogeneity, Interval, MeanRanks, Refusal
 
@@ -56,7 +56,7 @@ def strategies(suite: SuiteAnalysis) -> ReportTable:
         Column("score", f"Mean {suite.metric.label}", show=fixed(4)),
         Column("rank", "Mean rank", show=fixed(2)),
         Column("standing", "Beside the best", align="left"),
-        _difference(suite, "difference", "Minus the best"),
+        difference_column(suite.metric, "difference", "Minus the best"),
         Column("p", "p", show=p_value),
     )
     rows = []
@@ -117,17 +117,11 @@ def mean_differences(suite: SuiteAnalysis) -> ReportTable:
         _FIRST,
         _SECOND,
         Column("data_sets", "Data sets"),
-        _difference(suite, "difference", "Mean difference"),
+        difference_column(suite.metric, "difference", "Mean difference"),
         Column("p", "p", show=p_value),
         Column("p_equal", "TOST p", show=p_value),
-        _difference(suite, "prediction", "On another data set"),
-        Column(
-            "tau",
-            "Varies by",
-            suite.metric.difference_unit or None,
-            show=_digits(suite),
-            per=1 / suite.metric.scale,
-        ),
+        difference_column(suite.metric, "prediction", "On another data set"),
+        difference_column(suite.metric, "tau", "Varies by", sign=False),
         Column("share", "Share", show=lambda value: f"{value:.0%}"),
         Column("better", "Better"),
         Column("equal", "Equal"),
@@ -154,7 +148,7 @@ def differences(suite: SuiteAnalysis) -> ReportTable:
         _FIRST,
         _SECOND,
         _DATA_SET,
-        _difference(suite, "difference", "Difference"),
+        difference_column(suite.metric, "difference", "Difference"),
         Column(
             "standing",
             "The first is",
@@ -214,16 +208,6 @@ def _ranks_note(at: AtSize) -> str:
     if found.critical_difference is None:
         return text
     return f"{text} Mean ranks that differ by more than {found.critical_difference:.2f} differ (Nemenyi)."
-
-
-def _digits(suite: SuiteAnalysis) -> Callable[[float], str]:
-    return fixed(2 if suite.metric.points else 4)
-
-
-def _difference(suite: SuiteAnalysis, key: str, header: str) -> Column:
-    metric = suite.metric
-    show = signed(2 if metric.points else 4)
-    return Column(key, header, metric.difference_unit or None, show=show, per=1 / metric.scale)
 
 
 def _made(

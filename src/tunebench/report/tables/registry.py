@@ -8,8 +8,9 @@ from typing import Any
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Comparison
 from tunebench.errors import ConfigError
-from tunebench.formatting import fixed, integer, learning_rate
+from tunebench.formatting import fixed, integer, learning_rate, signed
 from tunebench.report.tables.render import Column, ReportTable
+from tunebench.tasks.metrics import Metric
 
 TableFunction = Callable[[Analysis], ReportTable]
 
@@ -70,6 +71,20 @@ def selection_score(comparison: Comparison) -> Column:
     known = comparison.selection != "not known"
     heading = f"{label} on {comparison.selection}" if known else f"{label} on the evaluated split"
     return Column("selection_score", heading, show=fixed(4))
+
+
+def difference_column(metric: Metric, key: str, header: str, *, sign: bool = True) -> Column:
+    """Return a column of differences of a metric, in its unit for differences.
+
+    Args:
+        metric: The metric.
+        key: Key in the rows.
+        header: Header for people.
+        sign: Show the sign of what is above zero too.
+    """
+    digits = 2 if metric.points else 4
+    show = signed(digits) if sign else fixed(digits)
+    return Column(key, header, metric.difference_unit or None, show=show, per=1 / metric.scale)
 
 
 def register(

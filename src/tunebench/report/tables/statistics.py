@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.costs import COSTS, cost_interval, cost_of, kinds_of, unit_of
-from tunebench.formatting import fixed, p_value, signed, significant
+from tunebench.formatting import fixed, p_value, significant
 from tunebench.report.tables.predicted import key_of, with_predictions
 from tunebench.report.tables.registry import (
     RATE,
     SIZE,
     STRATEGY,
     N,
+    difference_column,
     register,
     score_columns,
 )
@@ -50,18 +51,17 @@ def pairs(analysis: Analysis) -> ReportTable:
     """Return strategies two by two at each size: difference, corrected p, equivalence, what would settle it."""
     comparison = analysis.comparison
     metric = comparison.measure
-    unit, per, margin = metric.difference_unit or None, 1 / metric.scale, metric.show_margin(comparison.margin)
-    digits, level = 2 if metric.points else 4, f"{100 * comparison.alpha:g} %"
+    margin, level = metric.show_margin(comparison.margin), f"{100 * comparison.alpha:g} %"
     columns = (
         SIZE,
         Column("first", "First", align="left"),
         Column("second", "Second", align="left"),
-        Column("difference", "First minus second", unit, show=signed(digits), per=per),
+        difference_column(metric, "difference", "First minus second"),
         Column("p_holm", "p, Holm", show=p_value),
         Column("verdict", f"Within {margin}", align="left"),
         Column("tost_p", "p of equivalence", show=p_value),
         Column("within", "Chance to be within", show="{:.0%}".format),
-        Column("detectable", "Detectable", unit, show=fixed(digits), per=per),
+        difference_column(metric, "detectable", "Detectable", sign=False),
         Column("new_study", "A new study needs", align="left"),
         Column("over", "Interval holds", align="left"),
         Column("mcnemar_p", "McNemar, exact p", show=p_value),

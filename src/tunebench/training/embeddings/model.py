@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tunebench.data.text import Text, by_side
+from tunebench.data.text import Text
 from tunebench.data.tokens import Cut
 from tunebench.tasks.base import Task
 from tunebench.training.embeddings.encoder import Embedder, load_encoder
-from tunebench.training.embeddings.pairs import features, one_row, sides_of_row
+from tunebench.training.embeddings.pairs import encode_rows, features_of_rows
 from tunebench.training.linear.heads import LinearHead, read_arrays, stored_head, write_arrays
 
 _FACTS = ("pooling", "max_length", "normalised", "windows")
@@ -45,15 +46,12 @@ class EmbeddedText:
 
     def encode(self, texts: Sequence[Text]) -> list[np.ndarray]:
         """Return the token ids that are read of each text, or of both texts of each pair; int64."""
-        sides = [self.embedder.tokens(side) for side in by_side(texts)]
-        return [one_row(row) for row in zip(*sides, strict=True)]
+        return encode_rows(texts, self.embedder.tokens)
 
     def logits_of(self, rows: Sequence[np.ndarray], *, batch_tokens: int) -> np.ndarray:
         """Return the fp32 logits ``(texts, classes)`` of what :meth:`encode` gave."""
-        sides = zip(*map(sides_of_row, rows), strict=True)
-        return self.head.logits(
-            features([self.embedder.vectors(side, batch_tokens=batch_tokens) for side in sides])
-        )
+        vectors = partial(self.embedder.vectors, batch_tokens=batch_tokens)
+        return self.head.logits(features_of_rows(rows, vectors))
 
     def export(self, folder: Path, weights: str) -> dict[str, Any]:
         """Write encoder, tokenizer and regression into a folder, and return what else it takes to read them."""

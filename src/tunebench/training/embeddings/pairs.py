@@ -6,15 +6,39 @@ stands in. A row of tokens holds both texts, so that whoever batches rows need n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from tunebench.data.text import Text, by_side
 
 #: Between the tokens of two texts; no token is negative.
 _BREAK = -1
 
 
-def one_row(sides: Sequence[np.ndarray]) -> np.ndarray:
+def encode_rows(texts: Sequence[Text], tokens: Callable[[list[str]], Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """Return the token ids of each text, or of both texts of each pair, as one row.
+
+    Args:
+        texts: The texts.
+        tokens: Returns those of single texts.
+    """
+    return [_one_row(row) for row in zip(*map(tokens, by_side(texts)), strict=True)]
+
+
+def features_of_rows(
+    rows: Sequence[np.ndarray], vectors: Callable[[Sequence[np.ndarray]], np.ndarray]
+) -> np.ndarray:
+    """Return the features of the texts whose tokens :func:`encode_rows` gave.
+
+    Args:
+        rows: Their tokens.
+        vectors: Returns the embeddings ``(texts, width)`` of the tokens of single texts.
+    """
+    return features([vectors(side) for side in zip(*map(_sides_of_row, rows), strict=True)])
+
+
+def _one_row(sides: Sequence[np.ndarray]) -> np.ndarray:
     """Return the tokens of a text, or of the two texts of a pair, as one row."""
     if len(sides) == 1:
         return sides[0]
@@ -22,8 +46,8 @@ def one_row(sides: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([first, np.array([_BREAK], dtype=first.dtype), second])
 
 
-def sides_of_row(row: np.ndarray) -> list[np.ndarray]:
-    """Return the tokens of each text of a row; the inverse of :func:`one_row`."""
+def _sides_of_row(row: np.ndarray) -> list[np.ndarray]:
+    """Return the tokens of each text of a row; the inverse of :func:`_one_row`."""
     (places,) = np.nonzero(row == _BREAK)
     return [row] if not len(places) else [row[: places[0]], row[places[0] + 1 :]]
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tunebench.data.text import Text, by_side
+from tunebench.data.text import Text
 from tunebench.data.tokens import Cut
 from tunebench.tasks.base import Task
-from tunebench.training.embeddings.pairs import features, one_row, sides_of_row
+from tunebench.training.embeddings.pairs import encode_rows, features_of_rows
 from tunebench.training.linear.heads import LinearHead, read_arrays, stored_head, write_arrays
 from tunebench.training.static.table import StaticTable
 
@@ -36,13 +36,11 @@ class StaticText:
 
     def encode(self, texts: Sequence[Text]) -> list[np.ndarray]:
         """Return the token ids of each text, or of both texts of each pair; int64."""
-        sides = [self.table.tokens(side) for side in by_side(texts)]
-        return [one_row(row) for row in zip(*sides, strict=True)]
+        return encode_rows(texts, self.table.tokens)
 
     def logits_of(self, rows: Sequence[np.ndarray], *, batch_tokens: int) -> np.ndarray:
         """Return the fp32 logits ``(texts, classes)`` of what :meth:`encode` gave."""
-        sides = zip(*map(sides_of_row, rows), strict=True)
-        return self.head.logits(features([self.table.embed(side) for side in sides]))
+        return self.head.logits(features_of_rows(rows, self.table.embed))
 
     def export(self, folder: Path, weights: str) -> dict[str, Any]:
         """Write table, tokenizer and linear function into a folder; reading them takes nothing else."""
