@@ -80,6 +80,8 @@ Optimizer = Literal["adamw", "adafactor", "lion", "adamw_8bit", "lion_8bit"]
 #: What is kept of a text that is too long: its beginning, its end, or some of both.
 Truncation = Literal["head", "tail", "head_tail"]
 BatchOrder = Literal["random", "by_length"]
+#: Which engine draws the order of the texts and the dropout masks of the reference engine: itself, or the fast one.
+Randomness = Literal["own", "fast_engine"]
 #: How much the texts of each label count in the loss: by their share of the texts, or as given.
 ClassWeights = Annotated[
     Literal["balanced"] | dict[str, Annotated[float, Field(gt=0, le=1e6)]],
@@ -97,8 +99,7 @@ class Frozen(BaseModel):
 #: A setting that another one switches on; while that is off, this one enters no run's id.
 ONLY_HEAD_TAIL: dict[str, Any] = ADDED_LATER | {"only_with": {"truncation": "head_tail"}}
 ONLY_FAST: dict[str, Any] = ADDED_LATER | {"only_with": {"engine": "fast"}}
-
-
+ONLY_REFERENCE: dict[str, Any] = ADDED_LATER | {"only_with": {"engine": "reference"}}
 ONLY_RESTARTS: dict[str, Any] = ADDED_LATER | {"only_with": {"schedule": "cosine_with_restarts"}}
 
 
@@ -204,6 +205,12 @@ class Recipe(Frozen):
         default=False,
         json_schema_extra=ADDED_LATER,
         description="repeat the texts of smaller classes until all classes have as many as the largest",
+    )
+    randomness: Randomness = Field(
+        default="own",
+        json_schema_extra=ONLY_REFERENCE,
+        description="fast_engine gives the reference engine the fast engine's dropout masks and order of texts, so "
+        "that runs of the two with the same seed differ by rounding only; for engine: reference only",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -456,6 +457,22 @@ def test_a_baseline_whose_seeds_agree_neither_gives_nor_takes_a_variance() -> No
     moderated = {p.difference.moderated for p in found.pairs if "tfidf" in (p.first.label, p.second.label)}
     assert moderated == {0} and found.entries[0].peers is not None
     assert found.entries[0].peers.count(found.comparison.measure) == 3
+
+
+def test_runs_that_take_the_masks_of_others_neither_give_nor_take_a_variance() -> None:
+    taking = config("again", 0.105, kind="full", randomness="fast_engine")
+    alone, found = analyse(compare(six())), analyse(compare(six() + taking))
+    differences = {(p.first.label, p.second.label): p.difference for p in found.pairs}
+    for (first, second), difference in differences.items():
+        assert difference.moderated == (0 if "again" in (first, second) else 6)
+    assert any("again" in pair for pair in differences)
+    known, entries = ({entry.label: entry for entry in one.entries} for one in (alone, found))
+    for first, second in itertools.pairwise(known):
+        before, after = (difference_of(of[first], of[second]) for of in (known, entries))
+        assert before.parts == after.parts and after.moderated == 6
+    (table,) = make_tables(found, ["pairs"])
+    assert any("takes the fast engine's randomness" in note for note in table.notes)
+    assert not any("fewer than three" in note for note in table.notes)
 
 
 def test_the_score_of_the_recommended_one_of_several_has_the_wider_interval() -> None:

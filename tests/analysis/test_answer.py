@@ -14,8 +14,10 @@ from tunebench.analysis.analysis import Analysis, analyse
 from tunebench.analysis.answer import STANDINGS, answer_of, shortened, standings, trust_of, verdict_of
 from tunebench.analysis.doubling import doublings, more_labels
 from tunebench.analysis.recommend import Recommendation
+from tunebench.analysis.wording import show_plan
 from tunebench.stats import Refusal, SeedsNeeded
 from tunebench.stats.decisions import Verdict
+from tunebench.tasks.metrics import METRICS
 
 
 def with_verdicts(verdicts: dict[int, Verdict], count: int = 5, **changes: Any) -> Recommendation:
@@ -37,7 +39,7 @@ def analysis_of(*pairs: Any) -> Analysis:
 
 def pair(first: str, second: str, plan: SeedsNeeded | Refusal, size: int = 1_000) -> Any:
     return SimpleNamespace(
-        first=SimpleNamespace(label=first, train_size=size),
+        first=SimpleNamespace(label=first, train_size=size, metric=METRICS["macro_f1"]),
         second=SimpleNamespace(label=second, train_size=size),
         new_study=plan,
     )
@@ -91,14 +93,14 @@ def test_what_settling_costs_is_the_training_time_of_the_seeds_it_takes() -> Non
     def settling(plan: SeedsNeeded | Refusal, **where: Any) -> str | None:
         return answer_of(analysis_of(pair("c1", "c0", plan, **where)), found).settling
 
-    four = SeedsNeeded(4, 3, "4 seeds of each", 0.8, 0.05, "seeds")
+    four = SeedsNeeded(4, 3, 100, 0.001, 0.8, 0.05, "seeds")
     assert (
         settling(four)
         == "To settle c1 and c0: a new study with 4 seeds of each (power 80%), for about 8.1 min of training."
     )
-    never = SeedsNeeded(None, None, "more than 100 seeds of each", 0.8, 0.05, "seeds")
+    never = SeedsNeeded(None, None, 100, 0.055, 0.8, 0.05, "seeds")
     said = settling(never)
-    assert said is not None and "more than 100 seeds of each; a larger test part" in said
+    assert said is not None and "the test examples alone leave +-5.50 points; a larger test part" in said
     assert settling(Refusal("why")) is settling(four, size=500) is None
     single = replace(found, alternatives=tuple(replace(one, seeds=1) for one in found.alternatives))
     said = answer_of(analysis_of(), single).settling
@@ -138,3 +140,19 @@ def test_what_twice_the_labels_would_bring_is_said_from_three_sizes_on() -> None
     assert "cannot be said: the score falls" in (more_labels(analyse(compare(off)), "full") or "")
     few = [cell for cell in grid if cell.spec.train_size in sizes[:2]]
     assert more_labels(analyse(compare(few)), "full") is None
+
+
+@pytest.mark.parametrize(("name", "left"), [("macro_f1", "5.50 points"), ("log_loss", "0.0550 nats")])
+def test_what_the_test_examples_leave_has_the_unit_of_the_margin(name: str, left: str) -> None:
+    never, metric = SeedsNeeded(None, None, 100, 0.055, 0.8, 0.05, "seeds and test examples"), METRICS[name]
+    assert show_plan(never, metric) == f"more than 100 seeds of each: the test examples alone leave +-{left}"
+    assert metric.show_margin(100 * never.left).split(" ")[1:] == left.split(" ")[1:]
+
+
+def test_a_new_study_is_said_in_seeds() -> None:
+    some = SeedsNeeded(7, None, 100, 0.001, 0.8, 0.05, "seeds")
+    assert show_plan(some, METRICS["macro_f1"]) == (
+        "7 seeds of each to find a difference as large as the margin, more than 100 to show equality if there is "
+        "none (power 80%)"
+    )
+    assert show_plan(Refusal("one seed"), METRICS["macro_f1"]) == "one seed"

@@ -259,7 +259,7 @@ def test_attention_in_blocks_is_attention_by_its_definition(
     q, k, v = rows.view(batch, tokens, 3, heads, size).permute(2, 0, 3, 1, 4).flatten(1, 2)
     probabilities = torch.softmax(q @ k.transpose(1, 2) * scaling + bias, dim=-1)
     stream, kept = MaskStream(2), []
-    for part in ops._blocks(tuple(probabilities.shape)):
+    for part in ops.blocks(tuple(probabilities.shape)):
         keep, scale = stream.keep(tuple(probabilities[part].shape), dropout)
         kept.append(torch.ones_like(probabilities[part]) if keep is None else (keep == -1) * scale)
     probabilities = probabilities * torch.cat(kept)

@@ -125,7 +125,6 @@ def test_a_new_comparison_with_the_seeds_needed_has_the_power(
     for place, seeds in ((0, result.to_differ), (1, result.to_equal)):
         assert shares_found(seeds, sd, example_variance, margin)[place] >= 0.79
         assert seeds == 2 or shares_found(seeds - 1, sd, example_variance, margin)[place] < 0.81
-    assert str(result.to_differ) in result.reason and str(result.to_equal) in result.reason
 
 
 def test_the_plan_does_not_depend_on_the_difference_that_was_seen() -> None:
@@ -136,12 +135,12 @@ def test_the_plan_does_not_depend_on_the_difference_that_was_seen() -> None:
 def test_no_number_of_seeds_outruns_the_test_examples() -> None:
     result = seeds_needed(comparison(0.003, 0.008, 3, example_variance=4e-6), margin=0.002)
     assert isinstance(result, SeedsNeeded) and result.to_differ is result.to_equal is None
-    assert "more than 100" in result.reason and "0.0039" in result.reason
+    assert result.cap == 100 and result.left == pytest.approx(0.00392, abs=1e-5)
 
 
 def test_too_many_seeds_are_not_proposed() -> None:
     result = seeds_needed(comparison(0.0004, 0.008, 3), margin=0.003, cap=50)
-    assert isinstance(result, SeedsNeeded) and result.to_differ is None and "more than 50" in result.reason
+    assert isinstance(result, SeedsNeeded) and result.to_differ is None and result.cap == 50
 
 
 def test_an_interval_without_seeds_is_refused() -> None:

@@ -32,6 +32,17 @@ def test_a_share_without_effect_is_refused(changes: dict[str, Any]) -> None:
         StudyConfig.model_validate(STUDY | changes)
 
 
+def test_randomness_without_effect_is_refused() -> None:
+    taking: dict[str, Any] = {"kind": "full", "randomness": "fast_engine"}
+    strategies = {"a": taking, "b": taking | {"engine": "reference"}}
+    with pytest.raises(ValueError, match="randomness has no effect without engine: reference"):
+        StudyConfig.model_validate(STUDY | {"randomness": "fast_engine"})
+    with pytest.raises(ValueError, match=r"randomness \(strategy a\) has no effect without engine: reference"):
+        StudyConfig.model_validate(STUDY | {"strategies": strategies})
+    strategies["a"] = {"kind": "full"}
+    StudyConfig.model_validate(STUDY | {"strategies": strategies})
+
+
 def test_patience_without_validation_names_the_strategies_that_it_reaches() -> None:
     study = STUDY | {"strategies": {"tfidf": {}, "full": {}}, "patience": 2, "selection": "last"}
     with pytest.raises(ValueError, match=r"patience \(full\) stops training"):

@@ -47,12 +47,14 @@ OTHER: dict[str, Any] = {
     "max_steps": 50,
     "warmup_steps": 5,
     "restarts": 3,
+    "randomness": "fast_engine",
     "evaluations_per_epoch": 7,
 }
 #: Settings that are refused without another one.
 SWITCHED_ON_BY: dict[str, dict[str, Any]] = {
     "head_share": {"truncation": "head_tail"},
     "restarts": {"schedule": "cosine_with_restarts"},
+    "randomness": {"engine": "reference"},
 }
 #: What reaches the strategies that do not train in the Trainer's way, as their backends read it.
 REACHING = {
@@ -97,6 +99,15 @@ def test_an_id_changes_with_what_reaches_the_run_and_with_nothing_else(kind: str
         assert (before.run_id != after.run_id) == (key in reaching), key
         assert as_schema_1(before).run_id != as_schema_1(after).run_id, f"schema 1 made an id of {key}"
     assert (make(kind).run_id != make(kind, model="other").run_id) == (kind != "tfidf")
+
+
+def test_a_run_of_the_fast_engine_is_the_same_whoever_takes_its_masks() -> None:
+    strategies = {"a": {"kind": "full"}, "b": {"kind": "full", "engine": "reference"}}
+    alone, shared = (
+        make_specs(make_study(strategies=strategies, randomness=given)) for given in ("own", "fast_engine")
+    )
+    same = [before.run_id == after.run_id for before, after in zip(alone, shared, strict=True)]
+    assert same == [spec.label == "a" for spec in alone]
 
 
 def test_the_machine_is_in_no_id_that_precision_does_not_reach() -> None:

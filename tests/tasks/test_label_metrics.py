@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -172,3 +173,14 @@ def test_a_label_that_only_the_surest_texts_have_is_still_given() -> None:
     thresholds = tuned_thresholds(np.array([[1], [1], [0], [0]]), logits)
     assert thresholds[0] < 1
     assert SeveralLabels(thresholds).predicted(logits)[0] == 1
+
+
+def test_a_selection_split_is_scored_at_thresholds_tuned_on_it_where_the_run_tunes_them() -> None:
+    rng = np.random.default_rng(5)
+    labels = (rng.random((60, 4)) < 0.2).astype(np.int8)
+    logits = (labels + rng.normal(size=labels.shape) - 4).astype(np.float32)
+    fixed = MULTI_LABEL.selection_metrics(labels, logits, "macro_f1")
+    found = replace(MULTI_LABEL, tunes_thresholds=True).selection_metrics(labels, logits, "macro_f1")
+    by_hand = MULTI_LABEL.at(tuned_thresholds(labels, logits)).metric("macro_f1")(labels, logits)
+    assert found["macro_f1"] == by_hand > 0.3 > fixed["macro_f1"]
+    assert found["loss"] == fixed["loss"]

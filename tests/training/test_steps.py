@@ -26,6 +26,7 @@ from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.registry import run_one
 
 CPU = Execution(device="cpu", threads=1)
+SHARED = {"engine": "reference", "randomness": "fast_engine"}
 
 
 def config(model: Path, place: Path, **changes: Any) -> StudyConfig:
@@ -151,6 +152,7 @@ def test_adafactor_learns_and_resumes(tiny_model: Callable[[str], Path], reviews
         (("max_steps=5", "min_steps=6"), "max_steps: 5 .* is below min_steps: 6"),
         (("max_steps=5", "warmup_steps=5"), "leaves no step of max_steps: 5"),
         (("restarts=3",), "restarts has no effect without schedule: cosine_with_restarts"),
+        (("randomness=fast_engine",), "randomness has no effect without engine: reference; remove it, or set both"),
         (("gradient_accumulation=0",), "gradient_accumulation: this is out of range"),
     ],
 )
@@ -197,3 +199,45 @@ def test_what_is_not_there_is_refused_with_its_reason(tiny_model: Callable[[str]
     if importlib.util.find_spec("bitsandbytes") is None:
         with pytest.raises(TunebenchError, match="lion comes from bitsandbytes, which is not installed"):
             make_plan(config(tiny_model("distilbert"), reviews, optimizer="lion"), execution=CPU, measure=False)
+
+
+@pytest.mark.parametrize(
+    ("family", "strategy", "changes"),
+    mostly_thorough(
+        [
+            ("bert", {"kind": "full"}, {}),
+            ("distilbert", {"kind": "lora", "placement": "all_linear"}, {"gradient_accumulation": 2}),
+            ("bert", {"kind": "last_k", "layers": 1}, {"frozen_dropout": False, "gradient_checkpointing": True}),
+        ],
+        keep=lambda case: case[1]["kind"] != "last_k",
+    ),
+)
+def test_the_reference_engine_takes_masks_and_order_of_the_fast_engine(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, family: str, strategy: Any, changes: Any
+) -> None:
+    losses, logits = [], []
+    for engine in ({"engine": "fast"}, SHARED, {"engine": "reference"}):
+        settings = {"batch_size": 16, "max_length": 24, **changes, **engine}
+        strategies = {"a": strategy | {"learning_rate": 1e-3}}
+        study = config(tiny_model(family), reviews, strategies=strategies, **settings)
+        record, folder, _ = trained(study, tmp_path)
+        losses.append([entry["loss"] for entry in record.log_history if "loss" in entry])
+        logits.append(folder.read_predictions()["logits"])
+    assert len(losses[0]) > 3
+    same, other = (max(abs(a - b) for a, b in zip(losses[0], found, strict=True)) for found in losses[1:])
+    assert same < 2e-5 and other > 1e-3
+    # Adam makes whole steps of gradients that are nothing but rounding, so that weights part a little.
+    same, other = (abs(logits[0] - found).max() for found in logits[1:])
+    assert same < 2e-4 and other > 1e-3
+
+
+def test_masks_of_the_fast_engine_are_those_of_the_step_that_is_resumed(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    study = config(tiny_model("distilbert"), reviews, batch_size=8, epochs=2, **SHARED)
+    _, whole, _ = trained(study, tmp_path / "whole")
+    for stop in (3, 9):
+        with pytest.raises(Interrupted):
+            trained(study, tmp_path / "cut", stop)
+    _, cut, _ = trained(study, tmp_path / "cut")
+    assert whole.weights.read_bytes() == cut.weights.read_bytes()

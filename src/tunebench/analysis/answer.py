@@ -9,7 +9,7 @@ from tunebench.analysis.costs import unit_of
 from tunebench.analysis.doubling import more_labels
 from tunebench.analysis.looks import next_look
 from tunebench.analysis.recommend import SURE, Alternative, Recommendation
-from tunebench.analysis.wording import holds_for, show_interval
+from tunebench.analysis.wording import holds_for, show_interval, show_plan
 from tunebench.formatting import BYTES, TIMES, learning_rate, listed, quantity
 from tunebench.stats import Interval, Refusal
 from tunebench.tasks.registry import TASKS
@@ -233,7 +233,8 @@ def _settling(analysis: Analysis, found: Recommendation) -> str | None:
         return None
     both, plan = f"{pair.first.label} and {pair.second.label}", pair.new_study
     if plan.to_differ is None or plan.to_equal is None:
-        return f"To settle {both}: a new study with {plan.reason}; a larger test part might take fewer."
+        most = show_plan(plan, pair.first.metric)
+        return f"To settle {both}: a new study with {most}; a larger test part might take fewer."
     needed = max(plan.to_differ, plan.to_equal)
     each = [seconds[pair.first.label], seconds[pair.second.label]]
     cost = _cost([None if one is None else one * needed for one in each])

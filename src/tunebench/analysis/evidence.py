@@ -90,6 +90,11 @@ class Entry:
         return tuple(by_seed[seed] for seed in known_first(by_seed))
 
     @property
+    def takes_fast_draws(self) -> bool:
+        """Whether its runs take the fast engine's dropout masks and order of texts."""
+        return self.config.cells[0].spec.takes_fast_draws
+
+    @property
     def selected_by_metric(self) -> bool:
         """Whether the runs were selected by the metric they are compared by."""
         return self.config.cells[0].spec.selects_by == self.metric.name
@@ -216,9 +221,14 @@ def predicted_of(stored: dict[str, np.ndarray], task: Task) -> np.ndarray:
 
 
 def _with_peers(entries: Sequence[Entry]) -> list[Entry]:
-    """Let the entries of one size that have the same seeds know of each other."""
+    """Let the entries of one size that have the same seeds know of each other.
+
+    Runs that take the masks of others are left out: they score nearly what those do, and their variances are no
+    independent draws.
+    """
     groups: dict[tuple[int, tuple[int | None, ...]], list[Entry]] = {}
-    for entry in entries:
+    own = [entry for entry in entries if not entry.takes_fast_draws]
+    for entry in own:
         groups.setdefault((entry.train_size, entry.seeds), []).append(entry)
 
     def made(members: list[Entry]) -> Peers:
@@ -228,7 +238,10 @@ def _with_peers(entries: Sequence[Entry]) -> list[Entry]:
         )
 
     peers = {key: made(members) for key, members in groups.items() if len(key[1]) > 1 and None not in key[1]}
-    return [replace(entry, peers=peers.get((entry.train_size, entry.seeds))) for entry in entries]
+    return [
+        replace(entry, peers=peers.get((entry.train_size, entry.seeds)) if entry in own else None)
+        for entry in entries
+    ]
 
 
 def undefined(comparison: Comparison) -> list[Cell]:

@@ -13,6 +13,7 @@ from tunebench.data.audit_result import absent_classes
 from tunebench.recipe import Recipe
 from tunebench.store.imported import ImportedRun, is_answers, is_imported
 from tunebench.study.spec import without_effect
+from tunebench.tasks.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,8 +167,8 @@ def _seeds(comparison: Comparison) -> list[str]:
     if not scores or size is None:
         return [f"{line}."]
     # Binomial standard error of one accuracy, the largest of the table.
-    error = max(math.sqrt(p * (1 - p) / size) for p in scores)
-    return [f"{line}; the test split alone (n = {size:,}) gives an accuracy a standard error of {error:.4f}."]
+    shown = METRICS["accuracy"].show_size(max(math.sqrt(p * (1 - p) / size) for p in scores))
+    return [f"{line}; the test split alone (n = {size:,}) gives an accuracy a standard error of {shown}."]
 
 
 def _absent(comparison: Comparison) -> list[str]:

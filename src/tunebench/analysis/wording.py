@@ -14,7 +14,7 @@ from tunebench.analysis.rate_warnings import unequal_rates
 from tunebench.analysis.tuning import CloseChoice
 from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access
 from tunebench.formatting import significant
-from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, seeds_needed
+from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, SeedsNeeded, seeds_needed
 from tunebench.store.imported import is_answers, is_imported
 from tunebench.strategies import STRATEGIES, capabilities_of
 from tunebench.tasks.metrics import Metric
@@ -61,6 +61,20 @@ def show_difference(interval: Interval, metric: Metric) -> str:
     values = (interval.estimate, interval.low, interval.high)
     middle, low, high = (f"{value * metric.scale:+.{digits}f}" for value in values)
     return f"{middle}{f' {metric.difference_unit}' if metric.difference_unit else ''} [{low}, {high}]"
+
+
+def show_plan(plan: SeedsNeeded | Refusal, metric: Metric) -> str:
+    """Return how many seeds a new study of two strategies needs, or why that is not known."""
+    if isinstance(plan, Refusal):
+        return plan.reason
+    most = f"more than {plan.cap}"
+    if plan.to_differ is None and plan.to_equal is None:
+        return f"{most} seeds of each: the test examples alone leave +-{metric.show_size(plan.left)}"
+    return (
+        f"{most if plan.to_differ is None else plan.to_differ} seeds of each to find a difference as large as the "
+        f"margin, {most if plan.to_equal is None else plan.to_equal} to show equality if there is none "
+        f"(power {plan.power:.0%})"
+    )
 
 
 def show_costs(entry: Entry) -> str:
@@ -361,7 +375,7 @@ def would_change(
         test = tests[label]
         plan = seeds_needed(difference, margin=test.margin, alpha=test.alpha)
         if test.verdict == "inconclusive" and not isinstance(plan, Refusal):
-            lines.append(f"A new study of {label} against {best.label} needs {plan.reason}.")
+            lines.append(f"A new study of {label} against {best.label} needs {show_plan(plan, best.metric)}.")
     if lines and ahead is None:
         lines.append(PEEKING)
     for first, second, found in crossings:

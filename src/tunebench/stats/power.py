@@ -42,7 +42,8 @@ class SeedsNeeded:
             reasonable number would.
         to_equal: Seeds with which two strategies without any difference are shown to be equal within the margin;
             None if no reasonable number would.
-        reason: In a sentence.
+        cap: The largest number of seeds that was tried.
+        left: Half-width of the interval that is left by the test examples, however many seeds there are.
         power: Chance of either.
         alpha: Level of the tests.
         over: The source of variation that the tests hold.
@@ -50,7 +51,8 @@ class SeedsNeeded:
 
     to_differ: int | None
     to_equal: int | None
-    reason: str
+    cap: int
+    left: float
     power: float
     alpha: float
     over: Over
@@ -229,19 +231,8 @@ def seeds_needed(
 
     differ = fewest(lambda variances: variances.finds(margin, alpha))
     equal = fewest(lambda variances: variances.equates(margin, alpha))
-    reason = _plan(differ, equal, shared, cap, power, alpha)
-    return SeedsNeeded(differ, equal, reason, power, alpha, difference.over)
-
-
-def _plan(differ: int | None, equal: int | None, shared: float, cap: int, power: float, alpha: float) -> str:
-    most = f"more than {cap}"
-    if differ is None and equal is None:
-        left = np.sqrt(shared) * float(scipy.special.ndtri(1 - alpha / 2))
-        return f"{most} seeds of each: the test examples alone leave +-{left:.4f}"
-    return (
-        f"{most if differ is None else differ} seeds of each to find a difference as large as the margin, "
-        f"{most if equal is None else equal} to show equality if there is none (power {power:.0%})"
-    )
+    left = float(np.sqrt(shared) * scipy.special.ndtri(1 - alpha / 2))
+    return SeedsNeeded(differ, equal, cap, left, power, alpha, difference.over)
 
 
 def _detectable(variances: _Variances, alpha: float, power: float, method: str, over: Over) -> Detectable:

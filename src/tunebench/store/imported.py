@@ -121,6 +121,7 @@ class ImportedRun(Frozen):
     class_weights: None = None
     focal_gamma: None = None
     oversampling: None = None
+    randomness: None = None
     gradient_accumulation: None = None
     gradient_checkpointing: None = None
     max_steps: None = None
@@ -199,6 +200,11 @@ class ImportedRun(Frozen):
         return (self.learning_rate,)
 
     @property
+    def takes_fast_draws(self) -> bool:
+        """Whether the reference engine takes the fast engine's randomness: no other script does."""
+        return False
+
+    @property
     def own_validation(self) -> bool:
         """Whether the data's own validation part selects: that is not known."""
         return False
@@ -224,7 +230,7 @@ _IN_ID = frozenset(ImportedRun.model_fields) - {
     *("origin", "not_in_id", "label", "content"),
     *("copies", "base_head", "metric", "splits", "task", "thresholds"),
     *("class_weights", "focal_gamma", "oversampling", "calibration"),
-    *("gradient_accumulation", "max_steps", "warmup_steps", "restarts"),
+    *("gradient_accumulation", "max_steps", "warmup_steps", "restarts", "randomness"),
 }
 
 

@@ -50,6 +50,7 @@ class AdaLoRA(Strategy):
     source: ClassVar[str] = "Zhang et al. 2023, AdaLoRA (arXiv:2303.10512)"
     params: ClassVar[type[StrategyParams]] = AdaLoraParams
     default_learning_rate: ClassVar[float] = 1e-3
+    shares_dropout: ClassVar[bool] = True
 
     def refusal(self, params: Any, architecture: Architecture) -> str | None:
         """Refuse placements the family does not have; see :meth:`Strategy.refusal`."""

@@ -47,6 +47,7 @@ class IA3(Strategy):
     source: ClassVar[str] = "Liu et al. 2022, IA3 (arXiv:2205.05638)"
     params: ClassVar[type[StrategyParams]] = NoParams
     default_learning_rate: ClassVar[float] = 3e-3
+    shares_dropout: ClassVar[bool] = True
 
     def refusal(self, params: Any, architecture: Architecture) -> str | None:
         """Refuse families that fuse keys and values; see :meth:`Strategy.refusal`."""
@@ -78,6 +79,7 @@ class VeRA(Strategy):
     source: ClassVar[str] = "Kopiczko, Blankevoort and Asano 2024, VeRA (arXiv:2310.11454)"
     params: ClassVar[type[StrategyParams]] = VeraParams
     default_learning_rate: ClassVar[float] = 5e-3
+    shares_dropout: ClassVar[bool] = True
 
     def refusal(self, params: Any, architecture: Architecture) -> str | None:
         """Refuse families without query and value layers; see :meth:`Strategy.refusal`."""

@@ -82,6 +82,9 @@ class Strategy(ABC):
     adapts_classifier: ClassVar[bool] = True
     #: Whether several processes can train one run together.
     data_parallel: ClassVar[bool] = True
+    #: Whether all dropout that it adds is ``nn.Dropout``, and it adds no tokens. Only then can the reference engine
+    #: take the fast engine's dropout masks.
+    shares_dropout: ClassVar[bool] = False
     #: Whether the trained model can be exported, and opened by a predictor.
     exportable: ClassVar[bool] = True
     #: Whether the folds of a cross-validation train it. What chooses by one of its own needs no other.

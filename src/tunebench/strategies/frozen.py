@@ -44,6 +44,7 @@ class HeadOnly(Strategy):
     source: ClassVar[str] = "Alain and Bengio 2016, linear probes (arXiv:1610.01644)"
     params: ClassVar[type[StrategyParams]] = HeadOnlyParams
     default_learning_rate: ClassVar[float] = 1e-3
+    shares_dropout: ClassVar[bool] = True
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
         """Freeze everything but the head, and set the pooling; see :meth:`Strategy.prepare`."""
@@ -63,6 +64,7 @@ class LastK(Strategy):
     source: ClassVar[str] = "Lee, Tang and Lin 2019, partial freezing (arXiv:1911.03090)"
     params: ClassVar[type[StrategyParams]] = LastKParams
     default_learning_rate: ClassVar[float] = 1e-4
+    shares_dropout: ClassVar[bool] = True
 
     def refusal(self, params: Any, architecture: Architecture) -> str | None:
         """Refuse more layers than there are; see :meth:`Strategy.refusal`."""
@@ -85,6 +87,7 @@ class BitFit(Strategy):
     source: ClassVar[str] = "Ben Zaken, Ravfogel and Goldberg 2022, BitFit (arXiv:2106.10199)"
     params: ClassVar[type[StrategyParams]] = NoParams
     default_learning_rate: ClassVar[float] = 1e-3
+    shares_dropout: ClassVar[bool] = True
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
         """Freeze all matrices of the encoder; see :meth:`Strategy.prepare`."""

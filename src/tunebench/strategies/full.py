@@ -47,6 +47,7 @@ class FullFineTuning(Strategy):
     )
     params: ClassVar[type[StrategyParams]] = FullParams
     default_learning_rate: ClassVar[float] = 5e-5
+    shares_dropout: ClassVar[bool] = True
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
         """Make every parameter trainable; see :meth:`Strategy.prepare`."""

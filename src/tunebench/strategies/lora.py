@@ -54,6 +54,7 @@ class LoRA(Strategy):
     )
     params: ClassVar[type[StrategyParams]] = LoraParams
     default_learning_rate: ClassVar[float] = 5e-4
+    shares_dropout: ClassVar[bool] = True
 
     def refusal(self, params: Any, architecture: Architecture) -> str | None:
         """Refuse placements the family does not have; see :meth:`Strategy.refusal`."""

@@ -13,7 +13,12 @@ _NOT_TOGETHER = (
     ("oversampling", "class_weights", "do the same twice"),
     ("focal_gamma", "label_smoothing", "cannot be combined: the focal loss is defined for whole labels"),
 )
-_NO_RESTARTS = "has no effect without schedule: cosine_with_restarts; remove it, or set both"
+#: Settings that have no effect unless another one has a value.
+_NEEDS = {
+    "head_share": ("truncation", "head_tail"),
+    "restarts": ("schedule", "cosine_with_restarts"),
+    "randomness": ("engine", "reference"),
+}
 
 
 @dataclass(frozen=True)
@@ -53,18 +58,20 @@ def check_recipes(shared: Recipe, settings: Sequence[Setting], *, selection: Sel
     Raises:
         ValueError: There are such settings.
     """
-    _check_head_share(shared, settings)
+    _check_switched_off(shared, settings)
     _check_patience(settings, selection)
     _check_losses(settings)
-    _check_steps(shared, settings)
+    _check_steps(settings)
 
 
-def _check_head_share(shared: Recipe, settings: Sequence[Setting]) -> None:
-    """Refuse a share that no text is cut by."""
-    idle = dict.fromkeys(s.label for s in settings if "head_share" in s.own and s.recipe.truncation != "head_tail")
-    if idle or (_changed(shared, "head_share") and all(s.recipe.truncation != "head_tail" for s in settings)):
-        where = f" (strategy {', '.join(idle)})" if idle else ""
-        raise ValueError(f"head_share{where} has no effect without truncation: head_tail; remove it, or set both")
+def _check_switched_off(shared: Recipe, settings: Sequence[Setting]) -> None:
+    """Refuse settings that have no effect without another one, in a strategy or everywhere."""
+    for key, (other, value) in _NEEDS.items():
+        off = [setting for setting in settings if getattr(setting.recipe, other) != value]
+        idle = dict.fromkeys(setting.label for setting in off if key in setting.own)
+        if idle or (_changed(shared, key) and len(off) == len(settings)):
+            where = f" (strategy {', '.join(idle)})" if idle else ""
+            raise ValueError(f"{key}{where} has no effect without {other}: {value}; remove it, or set both")
 
 
 def _check_patience(settings: Sequence[Setting], selection: Selection) -> None:
@@ -85,16 +92,12 @@ def _check_losses(settings: Sequence[Setting]) -> None:
                 raise ValueError(f"{first} and {second} (strategy {setting.label}) {why}; remove one of them")
 
 
-def _check_steps(shared: Recipe, settings: Sequence[Setting]) -> None:
-    """Refuse numbers of steps that contradict each other, and restarts of a schedule that has none."""
-    if _changed(shared, "restarts") and all(s.recipe.schedule != "cosine_with_restarts" for s in settings):
-        raise ValueError(f"restarts {_NO_RESTARTS}")
+def _check_steps(settings: Sequence[Setting]) -> None:
+    """Refuse numbers of steps that contradict each other."""
     for setting in settings:
         label, recipe = setting.label, setting.recipe
         if not setting.reached_by("max_steps"):
             continue
-        if "restarts" in setting.own and recipe.schedule != "cosine_with_restarts":
-            raise ValueError(f"restarts (strategy {label}) {_NO_RESTARTS}")
         if recipe.warmup_steps and recipe.warmup_ratio:
             raise ValueError(
                 f"warmup_steps and warmup_ratio (strategy {label}) say the same twice; remove one of them"

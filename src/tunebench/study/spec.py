@@ -22,6 +22,7 @@ from tunebench.recipe import (
     ADDED_LATER,
     ONLY_FAST,
     ONLY_HEAD_TAIL,
+    ONLY_REFERENCE,
     ONLY_RESTARTS,
     TUNABLE,
     BatchOrder,
@@ -29,6 +30,7 @@ from tunebench.recipe import (
     Engine,
     Frozen,
     Precision,
+    Randomness,
     Recipe,
     Schedule,
     Selection,
@@ -135,6 +137,7 @@ class RunSpec(Frozen):
     warmup_steps: int = Field(default=0, json_schema_extra=ADDED_LATER)
     restarts: int = Field(default=2, json_schema_extra=ONLY_RESTARTS)
     oversampling: bool = Field(default=False, json_schema_extra=ADDED_LATER)
+    randomness: Randomness = Field(default="own", json_schema_extra=ONLY_REFERENCE)
     metric: str = Field(
         default=DEFAULT_METRIC,
         json_schema_extra=ADDED_LATER,
@@ -216,6 +219,12 @@ class RunSpec(Frozen):
     def epochs_at(self, steps_per_epoch: int) -> int:
         """Return the epochs that are planned: as many more than :attr:`epochs` as ``min_steps`` asks for."""
         return max(self.epochs, math.ceil(self.min_steps / steps_per_epoch))
+
+    @property
+    def takes_fast_draws(self) -> bool:
+        """Whether the reference engine takes the fast engine's dropout masks and order of texts."""
+        reaches = "randomness" not in self.without_effect
+        return reaches and self.engine == "reference" and self.randomness == "fast_engine"
 
     @property
     def texts_per_step(self) -> int:

@@ -37,6 +37,8 @@ class Task(ABC):
         labelled: Whether texts have labels, which are counted and scored one by one.
         thresholded: Whether a label is given where its probability is above a threshold.
         guess: What answer has the :meth:`guessing_loss`; None for equal probabilities of all classes.
+        tunes_thresholds: Whether :meth:`selection_metrics` reads logits at thresholds tuned on the same texts, as a
+            run's test part is read at those in the end.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Task(ABC):
     labelled: bool
     thresholded: bool
     guess: str | None
+    tunes_thresholds: bool = False
 
     # Labels ------------------------------------------------------------------------------------
 

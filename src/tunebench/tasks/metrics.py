@@ -155,6 +155,11 @@ class Metric:
         shown = f"{margin / 100 * self.scale:g}"
         return f"{shown} {self.difference_unit}" if self.difference_unit else shown
 
+    def show_size(self, difference: float) -> str:
+        """Return the size of a difference with its unit: ``0.14 points``."""
+        shown = f"{difference * self.scale:.{2 if self.points else 4}f}"
+        return f"{shown} {self.difference_unit}" if self.difference_unit else shown
+
     def rising(self, value: float) -> float:
         """Return a value whose best is 1, as learning curves are fitted: itself, or 1 less it; its own inverse."""
         return value if self.higher_is_better else 1 - value

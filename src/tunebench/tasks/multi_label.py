@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import scipy
 
 from tunebench.tasks.base import Task
 from tunebench.tasks.label_metrics import LABEL_BUILT_IN, LABEL_METRICS
 from tunebench.tasks.outputs import SEVERAL_LABELS
+from tunebench.tasks.scale import AS_IT_IS, Scale
+from tunebench.tasks.thresholds import tuned_thresholds
 
 
 class MultiLabel(Task):
@@ -48,6 +52,18 @@ class MultiLabel(Task):
         """Return the loss of giving each label the probability of its share among the texts."""
         shares = labels.mean(0)
         return float((scipy.special.entr(shares) + scipy.special.entr(1 - shares)).mean())
+
+    def selection_metrics(
+        self, labels: np.ndarray, logits: np.ndarray, metric: str, scale: Scale = AS_IT_IS
+    ) -> dict[str, float]:
+        """Return what is logged of every evaluation; at tuned thresholds where the run tunes them.
+
+        At 0.5 rare labels are given to no text for most of a training, and all checkpoints score alike.
+        """
+        read = self
+        if self.tunes_thresholds:
+            read = replace(self, outputs=self.outputs.at(tuned_thresholds(labels, logits)))
+        return super(MultiLabel, read).selection_metrics(labels, logits, metric, scale)
 
     def confusion(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Return no row: a text that is given the wrong label does not say which one it took the place of."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tunebench.recipe import Engine
 from tunebench.store.live import Progress
 from tunebench.store.record import Cost, Environment, Parameters, RunRecord, Selected, TestAccess, Timing, now
 from tunebench.study.spec import RunSpec
+from tunebench.tasks.base import Task
 from tunebench.tasks.registry import TASKS
 from tunebench.tasks.temperature import tempered, tuned_temperature
 from tunebench.tasks.thresholds import tuned_threshold, tuned_thresholds
@@ -84,6 +85,12 @@ class Trained:
 def asks_validation(spec: RunSpec) -> bool:
     """Tell whether something is chosen on predictions of validation texts after training."""
     return spec.thresholds == "tuned" or spec.calibration == "temperature"
+
+
+def selection_task(spec: RunSpec) -> Task:
+    """Return the task as a run's selection split is scored: at tuned thresholds where several labels have them."""
+    task = TASKS[spec.task]
+    return replace(task, tunes_thresholds=task.thresholded and spec.thresholds == "tuned")
 
 
 def temperature_of(spec: RunSpec, validated: tuple[np.ndarray, np.ndarray] | None) -> float | None:

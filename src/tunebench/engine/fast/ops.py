@@ -185,7 +185,7 @@ class AttentionFunction(Function):
             whole = (*q.shape[:2], rectangle.width)
             saved = q.new_empty(whole) if any(ctx.needs_input_grad) else None
             output = torch.empty_like(q)
-            for part in _blocks(whole):
+            for part in blocks(whole):
                 if rectangle.bias is None:
                     scores = torch.bmm(q[part] * scaling, k[part].transpose(1, 2))
                 else:
@@ -217,7 +217,7 @@ class AttentionFunction(Function):
             q, k, v, saved = kept[4 * i : 4 * i + 4]
             (grad_out,) = _split_heads(grad[asking], 1, rectangle.texts, heads)
             grad_q, grad_k, grad_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-            for part in _blocks(saved.shape):
+            for part in blocks(saved.shape):
                 probabilities, mask = read_signs(saved[part]) if ctx.drops else (saved[part], None)
                 grad_p = torch.bmm(grad_out[part], v[part].transpose(1, 2))
                 apply_mask(grad_p, mask, in_place=True)
@@ -287,10 +287,10 @@ def _rows_of(rectangles: Sequence[Rectangle]) -> Iterator[tuple[Rectangle, slice
         asking, answering = asking + queries, answering + rectangle.rows
 
 
-def _blocks(shape: tuple[int, int, int]) -> Iterator[slice]:
+def blocks(shape: tuple[int, int, int]) -> Iterator[slice]:
     """Cut probabilities ``(B * H, Q, S)`` into parts of some heads, to be worked on while they are in the cache."""
     rows = max(1, BLOCK_ELEMENTS // (shape[1] * shape[2]))
-    return (slice(start, start + rows) for start in range(0, shape[0], rows))
+    return (slice(start, min(start + rows, shape[0])) for start in range(0, shape[0], rows))
 
 
 def _split_heads(rows: Tensor, parts: int, texts: int, heads: int) -> tuple[Tensor, ...]:

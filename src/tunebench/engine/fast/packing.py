@@ -59,6 +59,12 @@ class Layout:
     back: Tensor
 
 
+def unpacked(texts: int, tokens: int) -> Layout:
+    """Return the layout of a batch ``(B, S)`` that keeps its padding: one rectangle."""
+    every = torch.arange(texts)
+    return Layout((Rectangle(texts, tokens, tokens, None),), torch.arange(texts * tokens), tokens * every, every)
+
+
 def pack(keys: Tensor, bias: Tensor, *, at_once: int) -> Layout:
     """Lay out a batch.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.costs import COSTS, cost_interval, cost_of, kinds_of, unit_of
+from tunebench.analysis.wording import show_plan
 from tunebench.formatting import fixed, p_value, significant
 from tunebench.report.tables.predicted import key_of, with_predictions
 from tunebench.report.tables.registry import (
@@ -77,7 +78,7 @@ def pairs(analysis: Analysis) -> ReportTable:
             "tost_p": pair.verdict.tost_p,
             "within": pair.verdict.within,
             "detectable": pair.detectable.difference,
-            "new_study": pair.new_study.reason,
+            "new_study": show_plan(pair.new_study, metric),
             "over": pair.difference.over,
             "mcnemar_p": None if pair.same_examples is None else pair.same_examples.exact_p,
         }

@@ -21,6 +21,7 @@ from tunebench.data.tokens import tokenize
 from tunebench.engine import process_group
 from tunebench.engine.batching import Collator, TokenDataset
 from tunebench.engine.fast.attach import FastEncoder, attach
+from tunebench.engine.fast.shared_masks import SharedMasks
 from tunebench.engine.flops import Workload, count
 from tunebench.engine.frozen_layers import FrozenPrefix, frozen_layers
 from tunebench.engine.learning_rates import Multiplier
@@ -67,6 +68,8 @@ class Prepared:
     #: From the number of optimisation steps to what the strategy does at each of them.
     step_hook: Callable[[int], StepHook | None]
     prefix: FrozenPrefix | None = None
+    #: The fast engine's dropout masks in a model of the reference engine, if it takes them.
+    shared: SharedMasks | None = None
 
 
 def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any]] | None = None) -> Prepared:
@@ -110,7 +113,11 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     total, adapter, head = count_parameters(model, architecture)
     parameters = Parameters(total=total, trainable=adapter + head, adapter=adapter, head=head)
     workload = count(model, architecture)
-    fast, autocast = None, None
+    fast, autocast, shared = None, None, None
+    if spec.takes_fast_draws and device == "cpu":
+        shared = SharedMasks(
+            model, architecture, seed=spec.seed, stream=process_group.rank(), max_length=spec.max_length
+        )
     if spec.engine == "fast" and device == "cpu":
         dtype = devices.compute_type(spec.precision)
         fast, autocast = attach(
@@ -126,7 +133,8 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     if spec.gradient_checkpointing:
         workload = replace(workload, recomputes=True)
         if fast is None:
-            unwrap(model).activation_checkpointing_enable({"use_reentrant": False})
+            replays = {} if shared is None else {"context_fn": shared.contexts}
+            unwrap(model).activation_checkpointing_enable({"use_reentrant": False} | replays)
     prefix, layers = None, frozen_layers(model, architecture)
     if not spec.frozen_dropout and layers:
         # After the fast layers, which it stands in front of.
@@ -138,7 +146,9 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
             autocast=autocast,
             fingerprint=spec.model.fingerprint,
         )
-    return Prepared(model, architecture, workload, fast, autocast, parameters, multiplier, step_hook, prefix)
+    return Prepared(
+        model, architecture, workload, fast, autocast, parameters, multiplier, step_hook, prefix, shared
+    )
 
 
 def evaluation_interval(spec: RunSpec, steps_per_epoch: int) -> int:

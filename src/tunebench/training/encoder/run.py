@@ -43,7 +43,13 @@ from tunebench.training.encoder.prepare import (
 from tunebench.training.encoder.trainer import EngineSetup, StudyTrainer
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.imbalance import label_weights, said_weights, texts_per_epoch
-from tunebench.training.measurements import RunMeasurements, Trained, asks_validation, temperature_of
+from tunebench.training.measurements import (
+    RunMeasurements,
+    Trained,
+    asks_validation,
+    selection_task,
+    temperature_of,
+)
 from tunebench.training.parts import run_parts, trained_count, validation_count
 
 if TYPE_CHECKING:
@@ -176,13 +182,14 @@ def _trainer(
             fast=prepared.fast,
             autocast=prepared.autocast,
             own=spec.engine == "fast",
-            by_length=spec.batches == "by_length",
+            by_length=spec.engine == "fast" and spec.batches == "by_length",
+            shared=prepared.shared,
         ),
         context=RunContext(
             run_id=spec.run_id,
             checkpoints=attempt.folder.checkpoint,
             best=attempt.folder.best,
-            task=TASKS[spec.task],
+            task=selection_task(spec),
             scale=TASKS[spec.task].scale(train_set.labels),
             metric=spec.metric,
             patience=spec.patience,

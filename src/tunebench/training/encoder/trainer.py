@@ -32,6 +32,7 @@ _BY_THE_CLOCK = ("_runtime", "_per_second", "_model_preparation_time")
 
 if TYPE_CHECKING:
     from tunebench.engine.fast.attach import FastEncoder
+    from tunebench.engine.fast.shared_masks import SharedMasks
     from tunebench.engine.flops import Workload
     from tunebench.engine.losses import WeightedLoss
     from tunebench.strategies.base import StepHook
@@ -48,6 +49,8 @@ class EngineSetup:
         autocast: Compute type of our evaluator's matrix products without fast layers.
         own: Take our own order of texts and our own evaluator, not the Trainer's.
         by_length: In that order, group batches by length.
+        shared: The fast layers' dropout masks in a model without them, if it takes them; it then takes our order
+            of texts too.
     """
 
     seed: int
@@ -56,6 +59,12 @@ class EngineSetup:
     autocast: torch.dtype | None = None
     own: bool = True
     by_length: bool = False
+    shared: SharedMasks | None = None
+
+    @property
+    def own_order(self) -> bool:
+        """Whether texts come in our own order, and not in the Trainer's."""
+        return self.own or self.shared is not None
 
 
 class StudyTrainer(Trainer):
@@ -142,7 +151,7 @@ class StudyTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """Draw the order from seed and epoch alone where asked; else the Trainer's own."""
-        if not self.engine.own:
+        if not self.engine.own_order:
             return super()._get_train_sampler(train_dataset)
         dataset = train_dataset if train_dataset is not None else self.train_dataset
         together = GROUPED if self.engine.by_length else 1
@@ -190,7 +199,7 @@ class StudyTrainer(Trainer):
         # Not our own: the order that the Trainer's data loader gives one process.
         sampler = (
             self._get_train_sampler()
-            if self.engine.own
+            if self.engine.own_order
             else SeedableRandomSampler(dataset, data_seed=self.engine.seed)
         )
         batches = SharedBatches(sampler, texts=len(dataset), batch_size=self._shared_batch)
@@ -217,9 +226,10 @@ class StudyTrainer(Trainer):
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Take the step, with masks tied to it, and count what it used."""
-        if self.engine.fast is not None and not self._batch:
+        masks = self.engine.fast or self.engine.shared
+        if masks is not None and not self._batch:
             # The other batches of the step go on in the same stream of masks.
-            self.engine.fast.start_step(self.state.global_step)
+            masks.start_step(self.state.global_step)
         texts, length = inputs["input_ids"].shape
         self._batch_texts = texts
         if self.args.gradient_accumulation_steps > 1:

@@ -29,6 +29,7 @@ from tunebench.training.linear.heads import require_classes
 from tunebench.training.linear.model import LinearText, TfidfLearner, fit_linear_text
 from tunebench.training.linear.runs import LinearRun, cross_validated, fits_planned, labelled_parts, train_linear
 from tunebench.training.linear.terms import Terms
+from tunebench.training.measurements import selection_task
 from tunebench.training.parts import run_parts, scored_texts
 
 #: Texts on which an estimate fits for real.
@@ -82,7 +83,7 @@ class _Tfidf(LinearRun):
             return cross_validated(self.learner, self.spec, self.dataset, self.parts, self.judged, tick)
         require_classes(self.learner.labels, self.learner.classes)
         selection, _ = scored_texts(self.spec, self.dataset, self.parts)
-        task = TASKS[self.spec.task]
+        task = selection_task(self.spec)
         rows, grid = np.arange(len(self.texts)), self.spec.strategy_params.c
         return choose_on_selection(
             self.learner,

@@ -18,15 +18,13 @@ from tunebench.data.splits import Parts
 from tunebench.store.live import Progress
 from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import Metric
-from tunebench.tasks.registry import TASKS
 from tunebench.tasks.temperature import tempered
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
 from tunebench.training.imbalance import said_weights
 from tunebench.training.linear.choose import FOLDS, Choice, choose_by_cross_validation
 from tunebench.training.linear.heads import require_classes
-from tunebench.training.measurements import RunMeasurements, Trained, temperature_of
+from tunebench.training.measurements import RunMeasurements, Trained, selection_task, temperature_of
 from tunebench.training.parts import run_parts, split_of_test, split_of_validation
 
 
@@ -97,7 +95,7 @@ def cross_validated(
     grouped = spec.splits is not None and spec.splits.groups is not None
     groups = dataset.group_of if grouped else None
     groups = (dataset.copies_of if groups is None else groups)[parts.train]
-    grid, task = spec.strategy_params.c, TASKS[spec.task]
+    grid, task = spec.strategy_params.c, selection_task(spec)
     return choose_by_cross_validation(
         learner, grid, groups=groups, judged=judged, task=task, metric=task.metrics[spec.metric], tick=tick
     )
@@ -140,9 +138,8 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeRun, *, fits: int, de
     measured.contention.start()
     run = make(attempt, parts, look)
     choice = run.choose(tick)
-    metric = TASKS[spec.task].metrics[spec.metric]
     if choice.by == "cross_validation" and spec.own_validation and len(parts.validation):
-        _judge(run, choice, split_of_validation(dataset, parts), parts.validation, metric)
+        _judge(run, choice, split_of_validation(dataset, parts), parts.validation, spec)
     measured.contention.stop()
     attempt.report(Progress(spec.run_id, "train", fits, fits, None, choice.score))
 
@@ -177,9 +174,9 @@ def train_linear(attempt: Attempt, parts: Parts, make: MakeRun, *, fits: int, de
     return measured.finish(trained, dataset=dataset, parts=parts, test=test)
 
 
-def _judge(run: LinearRun, choice: Choice, split: Split, rows: np.ndarray, metric: Metric) -> None:
+def _judge(run: LinearRun, choice: Choice, split: Split, rows: np.ndarray, spec: RunSpec) -> None:
     """Score the chosen classifier on the validation part that the data brings; it has no other part in the run."""
     logits, seconds = run.logits(choice.model, split, rows)
-    value = metric(split.labels[rows], logits)
+    value = selection_task(spec).selection_metrics(split.labels[rows], logits, spec.metric)[spec.metric]
     choice.validated = split.labels[rows], logits
     choice.score, choice.eval_seconds = value if np.isfinite(value) else None, choice.eval_seconds + seconds

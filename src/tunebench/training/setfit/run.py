@@ -126,7 +126,7 @@ def full_steps(spec: RunSpec) -> RunSpec:
     full = STRATEGIES["full"]
     batch = 2 * _params(spec).pairs_per_batch
     changes = {"kind": "full", "params": full.params().model_dump(mode="json"), "batch_size": batch}
-    return spec.model_copy(update=changes | {"engine": "reference", "attention_dropout": None})
+    return spec.model_copy(update=changes | {"engine": "reference", "attention_dropout": None, "randomness": "own"})
 
 
 def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:

@@ -1,0 +1,56 @@
+"""Whether the reference engine can take the fast engine's dropout masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tunebench.errors import PlanError, TunebenchError
+from tunebench.strategies import STRATEGIES
+from tunebench.study.spec import RunSpec
+
+if TYPE_CHECKING:
+    from tunebench.models.architectures import Architecture
+
+_SETTING = "randomness: fast_engine"
+
+
+def check_randomness(
+    specs: Sequence[RunSpec], architectures: Mapping[str, Architecture], device: str
+) -> list[TunebenchError]:
+    """Return which strategies cannot take the fast engine's masks and order of texts; each is named once.
+
+    Args:
+        specs: The runs.
+        architectures: By label.
+        device: Where they are trained.
+    """
+    errors: dict[tuple[str, str], TunebenchError] = {}
+    for spec in specs:
+        reason = _reason(spec, architectures[spec.label], device) if spec.takes_fast_draws else None
+        if reason is not None:
+            why, fix = reason
+            errors.setdefault(
+                (spec.label, why),
+                PlanError(
+                    f"Strategy {spec.label!r} cannot be trained with {_SETTING}: {why}.", value=_SETTING, fix=fix
+                ),
+            )
+    return list(errors.values())
+
+
+def _reason(spec: RunSpec, architecture: Architecture, device: str) -> tuple[str, str] | None:
+    """Return why a run cannot take them, and what to do; None where it can."""
+    from tunebench.engine.fast.layers import LAYER_NAMES
+
+    family, remove = architecture.model_type, "remove randomness"
+    if family not in LAYER_NAMES:
+        return f"{family} has no fast layers", f"{remove}, or choose a model of {', '.join(LAYER_NAMES)}"
+    if device != "cpu":
+        return f"the fast layers are for CPUs, and this study runs on {device}", f"{remove}, or add --device cpu"
+    if not STRATEGIES[spec.kind].shares_dropout:
+        able = [name for name, strategy in STRATEGIES.items() if strategy.shares_dropout]
+        return f"it is not supported for {spec.kind}", f"{remove}, or choose one of {', '.join(able)}"
+    if spec.batches == "by_length":
+        return "the fast engine's order of texts is followed for random batches only", "set batches: random"
+    return None
