@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -13,6 +15,7 @@ from tunebench.data.reference import DataConfig
 from tunebench.errors import StoreError
 from tunebench.execution.looks import read_results
 from tunebench.execution.study import StudyResult, audit_data, run_with
+from tunebench.files import write_text
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
 from tunebench.study.looks import stages_of
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from tunebench.execution.display import JobDisplay
     from tunebench.execution.known import Known
     from tunebench.execution.suite import SuiteResult
+    from tunebench.importing.join import Joined
+    from tunebench.importing.matching import Match
     from tunebench.store.plan_file import PlannedRun
     from tunebench.study.suite import Suite
     from tunebench.training.estimate import Estimate
@@ -221,6 +226,68 @@ def import_runs(
     from tunebench.importing import import_folders
 
     return import_folders(folders, out=folder, settings=settings, tell=tell)
+
+
+def import_answers(
+    file: Path,
+    study: Path,
+    *,
+    strategy: str | None = None,
+    match: Match | None = None,
+    column: str | None = None,
+    seconds: float | None = None,
+    price: str | None = None,
+) -> Joined:
+    """Let another model's answers to the test texts of a study stand beside its strategies; see docs/importing.md.
+
+    Args:
+        file: A table with an answer for each test text.
+        study: Folder of the study.
+        strategy: What the answers are called; by default as the file.
+        match: By what rows are matched with texts: their row number, the text, or the order.
+        column: Name of the column of answers.
+        seconds: All answers together took.
+        price: Of all answers together, such as ``1.94 USD``; the currency is only a label.
+
+    Returns:
+        What they are called, where they stand, and their scores.
+
+    Raises:
+        TunebenchError: What is wrong. Nothing is written then.
+    """
+    from tunebench.importing.join import join_answers
+
+    return join_answers(file, study, label=strategy, match=match, column=column, seconds=seconds, price=price)
+
+
+def write_test_texts(study: Path, out: Path) -> int:
+    """Write the test texts of a study to a CSV file, each with its row and without its label.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        StoreError: No run of the study was scored yet, the file is there already, or it cannot be written.
+        DataError: The data is not what the study was made with.
+    """
+    from tunebench.data.text import by_side
+    from tunebench.importing.test_part import ROW, study_texts
+    from tunebench.report.tables.render import csv_cell
+
+    if out.exists():
+        raise StoreError("This file is there already.", value=str(out), fix="choose another --out")
+    found = study_texts(study)
+    sides = [[csv_cell(text) for text in side] for side in by_side(found.texts)]
+    stream = io.StringIO()
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerows([[ROW, *found.columns], *zip((found.rows + 1).tolist(), *sides, strict=True)])
+    try:
+        write_text(out, stream.getvalue())
+    except OSError as error:
+        raise StoreError(
+            f"The file cannot be written: {error.strerror}", value=str(out), fix="choose another --out"
+        ) from None
+    return len(found.texts)
 
 
 def write_report(folder: Path, *, run_figures: bool | None = None) -> Path:

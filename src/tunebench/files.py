@@ -243,10 +243,10 @@ def _cannot_lock(path: Path) -> bool:
         return True
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file or folder, so that nothing reads it again, and return where it went."""
+def set_aside(path: Path, why: str = "damaged") -> Path:
+    """Rename a file or folder, so that nothing reads it again, and return where it went; its new name says why."""
     number = 1
-    while (target := path.with_name(f"{path.name}.damaged-{number}")).exists():
+    while (target := path.with_name(f"{path.name}.{why}-{number}")).exists():
         number += 1
     os.replace(path, target)
     return target

@@ -8,9 +8,11 @@ from typing import Any, cast
 
 import pytest
 
+from factories import HONEST, compare, make_cell
 from report.studies import make_difference, make_recommendation
-from tunebench.analysis.analysis import Analysis
+from tunebench.analysis.analysis import Analysis, analyse
 from tunebench.analysis.answer import STANDINGS, answer_of, shortened, standings, trust_of, verdict_of
+from tunebench.analysis.doubling import doublings, more_labels
 from tunebench.analysis.recommend import Recommendation
 from tunebench.analysis.wording import show_plan
 from tunebench.stats import Refusal, SeedsNeeded
@@ -31,7 +33,8 @@ def with_verdicts(verdicts: dict[int, Verdict], count: int = 5, **changes: Any) 
 
 def analysis_of(*pairs: Any) -> Analysis:
     entry = SimpleNamespace(label="c0", design=None, seeds=(1,))
-    return cast(Analysis, SimpleNamespace(pairs=pairs, at=lambda size: [entry]))
+    comparison = SimpleNamespace(sizes=[1_000], cells=(), scored=())
+    return cast(Analysis, SimpleNamespace(pairs=pairs, at=lambda size: [entry], comparison=comparison))
 
 
 def pair(first: str, second: str, plan: SeedsNeeded | Refusal, size: int = 1_000) -> Any:
@@ -119,6 +122,24 @@ def test_a_difference_without_seeds_is_one_of_the_runs() -> None:
     one_seed = replace(found, alternatives=(found.alternatives[0], replace(found.alternatives[1], difference=runs)))
     assert standings(found) == {"c1": "worse"} and standings(one_seed) == {"c1": "worse in these runs"}
     assert verdict_of(one_seed) == "Choose c0; worse in these runs: c1."
+
+
+def test_what_twice_the_labels_would_bring_is_said_from_three_sizes_on() -> None:
+    sizes = (1_000, 2_000, 4_000, 8_000)
+    grid = [
+        make_cell("full", size=size, seed=seed, f1=0.9 - 2 * size**-0.5 + 0.002 * seed, **HONEST)
+        for size in sizes
+        for seed in (0, 1, 2)
+    ]
+    analysis = analyse(compare(grid))
+    said = more_labels(analysis, "full") or ""
+    (one,) = doublings(analysis)
+    assert said == one.sentence and "16,000 labels instead of 8,000 are expected to change macro F1" in said
+    jumps = zip(sizes, (0.5, 0.9, 0.55, 0.91), strict=True)
+    off = [make_cell("full", size=n, seed=s, f1=f1 + s / 1e4, **HONEST) for n, f1 in jumps for s in (0, 1, 2)]
+    assert "cannot be said: the score falls" in (more_labels(analyse(compare(off)), "full") or "")
+    few = [cell for cell in grid if cell.spec.train_size in sizes[:2]]
+    assert more_labels(analyse(compare(few)), "full") is None
 
 
 @pytest.mark.parametrize(("name", "left"), [("macro_f1", "5.50 points"), ("log_loss", "0.0550 nats")])

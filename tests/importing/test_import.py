@@ -378,6 +378,9 @@ def test_other_numbers_of_classes_are_refused(theirs: Path) -> None:
     path = theirs / "lora-b" / "predictions.npz"
     with np.load(path) as stored:
         np.savez(path, predictions=np.pad(stored["predictions"], ((0, 0), (0, 1))), label_ids=stored["label_ids"])
+    assert "is not one of the classes" in refused(theirs, folders=PAIR), "by the head in the weights"
+    for weights in (theirs / "lora-b").rglob("adapter_model.safetensors"):
+        weights.unlink()
     assert "they differ in number of classes" in refused(theirs, folders=PAIR)
 
 
@@ -553,7 +556,7 @@ def test_probabilities_under_the_name_of_logits_give_no_log_loss(theirs: Path) -
 
 def test_classes_that_nothing_names_must_be_stated(theirs: Path) -> None:
     arrays_with(predictions=lambda a: a["predictions"].argmax(1))(theirs / "lora")
-    for path in (theirs / "lora").rglob("config.json"):
+    for path in [*(theirs / "lora").rglob("config.json"), *(theirs / "lora").rglob("*.safetensors")]:
         path.unlink()
     assert "The number of classes is not known" in refused(theirs)
     assert bring(theirs, "lora:label_names=[dull, great]").cells[1].row["macro_f1"] is not None
@@ -619,3 +622,61 @@ def test_any_part_of_a_folder_imports_or_is_refused(
         assert cell.spec.train_size == TRAIN
         if not (root / cell.spec.label / "predictions.npz").exists():
             assert cell.record is not None and not cell.record.files
+
+
+def _model_folder(folder: Path, *, config: dict[str, Any], shape: tuple[int, int] | None, labels: int) -> Path:
+    """A run with the configuration of a model, the shapes of its weights, and predicted classes."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    if shape is not None:
+        body = {"bert.encoder.layer.0.output.dense.weight": np.zeros((4, 4), np.float32)}
+        save_file(body | {"classifier.weight": np.zeros(shape, np.float32)}, folder / "model.safetensors")
+    truth = np.arange(12) % labels
+    np.savez(folder / "predictions.npz", labels=truth, preds=truth)
+    (folder / "metrics.json").write_text(json.dumps({"train_samples": 100}))
+    return folder
+
+
+BERT = {"model_type": "bert", "architectures": ["BertModel"], "num_hidden_layers": 6, "hidden_size": 384}
+
+
+def test_family_head_and_number_of_classes_are_told_from_files(tmp_path: Path) -> None:
+    folder = _model_folder(tmp_path / "a", config=BERT, shape=(3, 384), labels=3)
+    comparison = import_runs([folder], folder=tmp_path / "out", settings=["kind=full"])
+    (cell,) = comparison.cells
+    assert cell.spec.data.label_names == ("0", "1", "2"), "by the shape of the head alone"
+    assert cell.record is not None and cell.record.imported is not None
+    (said,) = [remark for remark in cell.record.imported.remarks if "family" in remark]
+    assert said == (
+        "a: the model is of the family bert, 6 layers of width 384 (config.json: BertModel); "
+        "its head has 3 outputs (model.safetensors: classifier.weight is 3 x 384)."
+    )
+    assert (cell.row["head_params"], cell.row["adapter_params"]) == (3 * 384, 16)
+
+
+def test_only_predictions_give_intervals_and_paired_tests(tmp_path: Path) -> None:
+    folders = [_model_folder(tmp_path / name, config=BERT, shape=(2, 384), labels=2) for name in "ab"]
+    truth, other = np.arange(12) % 2, np.arange(12) // 3 % 2
+    np.savez(folders[1] / "predictions.npz", labels=truth, preds=other)
+    comparison = import_runs(folders, folder=tmp_path / "out")
+    analysis = analyse(load_comparison(tmp_path / "out"))
+    (pair,) = analysis.pairs
+    assert pair.same_examples is not None and pair.same_examples.only_first == (truth != other).sum()
+    assert all(cell.score("log_loss") is None for cell in comparison.cells)
+
+
+def test_a_head_of_another_shape_contradicts_the_configuration(tmp_path: Path) -> None:
+    config = BERT | {"id2label": {"0": "a", "1": "b"}}
+    folder = _model_folder(tmp_path / "a", config=config, shape=(3, 384), labels=2)
+    with pytest.raises(StoreError, match="contradict each other about the number of labels"):
+        import_runs([folder], folder=tmp_path / "out")
+
+
+def test_a_single_output_is_a_number(tmp_path: Path) -> None:
+    folder = _model_folder(tmp_path / "a", config=BERT, shape=(1, 384), labels=2)
+    truth = np.array([0.5, 1.0, 2.5])
+    np.savez(folder / "predictions.npz", labels=truth, preds=truth)
+    (cell,) = import_runs([folder], folder=tmp_path / "out").cells
+    assert cell.spec.task == "regression" and cell.row["spearman"] == pytest.approx(1)

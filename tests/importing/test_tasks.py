@@ -137,7 +137,8 @@ def test_several_labels_are_scored_by_what_was_saved(tmp_path: Path, saved: str)
     else:
         assert found["log_loss"] is None and found["mean_average_precision"] is None
     tables = {table.name: table for table in make_tables(analyse(comparison))}
-    assert bool(tables["calibration"].rows) == bool(tables["label_errors"].rows) == (saved == "logits")
+    assert bool(tables["calibration"].rows) == (saved == "logits") and tables["label_errors"].rows
+    assert any("no probabilities are known" in note for note in tables["calibration"].notes) == (saved != "logits")
 
 
 #: Metrics as the examples of Transformers log them, and the value of each metric that they give.

@@ -12,7 +12,9 @@ from thorough import mostly_thorough
 from training.test_encoder import make_spec, train
 from tunebench.execution.estimates import estimate_runs
 from tunebench.machine.settings import Execution
+from tunebench.store.timings import Timings
 from tunebench.training.encoder.cost import _middle
+from tunebench.training.estimate import Estimate
 
 
 @pytest.mark.parametrize(
@@ -57,3 +59,29 @@ def test_the_measured_batch_is_the_middle_or_everything() -> None:
     assert _middle(texts, 4).tolist() == [3, 4, 5, 6]
     for count in (10, 12, 64):
         assert _middle(texts, count).tolist() == list(range(10))
+
+
+def test_a_resumed_study_measures_nothing_again(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, dataset = make_spec(tiny_model("bert"), reviews)
+    linear = encoder.model_copy(update={"kind": "tfidf", "label": "tfidf", "params": {"choose_by": "selection"}})
+    told: list[str] = []
+
+    def estimated(threads: int) -> list[Estimate]:
+        """As a process does that finds the study's folder."""
+        timings = Timings()
+        timings.load(tmp_path)
+        execution = Execution(device="cpu", threads=threads)
+        options = {"execution": execution, "on_progress": told.append, "timings": timings}
+        found = estimate_runs([encoder, linear], dataset=dataset, measure=True, **options)
+        timings.save(tmp_path)
+        return list(found.values())
+
+    first = estimated(1)
+    assert told == [f"measuring {encoder.label}"] and all(one.measured for one in first)
+    for place in ("tunebench.training.encoder.cost._measure", "tunebench.training.linear.run._estimated"):
+        monkeypatch.setattr(place, lambda *_: pytest.fail("it was measured again"))
+    assert estimated(1) == first and len(told) == 1
+    with pytest.raises(pytest.fail.Exception):
+        estimated(2)

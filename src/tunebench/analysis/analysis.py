@@ -14,7 +14,7 @@ from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.costs import Point, fronts, measure
 from tunebench.analysis.curves import Curve, crossings, curves
-from tunebench.analysis.evidence import Entry, collect, interval_of, undefined
+from tunebench.analysis.evidence import Entry, collect, interval_of, only_predicted, undefined
 from tunebench.analysis.pairs import Pair, compare_pairs, difference_of
 from tunebench.analysis.quality import Agreement, agreement, calibrations
 from tunebench.analysis.undertraining import Undertrained, sentences, undertrained
@@ -122,12 +122,22 @@ class Analysis:
     def _undefined(self) -> list[str]:
         """Name the runs for which the metric is not defined."""
         cells, metric = undefined(self.comparison), self.comparison.measure
+        bare = [] if metric.needs == "labels" else [cell for cell in cells if only_predicted(cell)]
+        lines = []
+        if bare:
+            labels = list(dict.fromkeys(cell.spec.label for cell in bare))
+            lines.append(
+                f"{metric.heading} needs probabilities, which are not known of {_some(labels)}. What has none is "
+                "left out of all comparisons."
+            )
+        cells = [cell for cell in cells if cell not in bare]
         if not cells:
-            return []
+            return lines
         names = list(dict.fromkeys(f"{cell.spec.label} at {cell.spec.train_size:,}" for cell in cells))
         return [
+            *lines,
             f"{metric.heading} is not defined for {len(cells)} runs ({_some(names)}): {metric.undefined}. They are "
-            "left out of all comparisons."
+            "left out of all comparisons.",
         ]
 
     def _noise(self) -> list[str]:

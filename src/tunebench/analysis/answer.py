@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tunebench.analysis.costs import unit_of
+from tunebench.analysis.doubling import more_labels
 from tunebench.analysis.looks import next_look
 from tunebench.analysis.recommend import SURE, Alternative, Recommendation
 from tunebench.analysis.wording import holds_for, show_interval, show_plan
@@ -34,6 +36,8 @@ class Figures:
         holds_for: What the interval holds for, in words; empty for this strategy alone.
         seconds: Of training one run; None where that was not recorded.
         bytes: Of the weights to keep; None likewise.
+        trained: Whether it was trained; of other models only answers are known.
+        answering: Time of answering the test part, and the price where one was stated; None where neither is known.
     """
 
     label: str
@@ -42,6 +46,8 @@ class Figures:
     holds_for: str
     seconds: float | None
     bytes: float | None
+    trained: bool = True
+    answering: str | None = None
 
     @property
     def score(self) -> str:
@@ -72,6 +78,8 @@ class Answer:
         trust: Whether the answer is conclusive, and the first doubt if it is not.
         settling: What would settle what is open, and what that costs; None where nothing is known to.
         confirmed: What the sealed part of the test texts says; None where there is none.
+        not_exported: Why what is chosen cannot be exported; None where it can be.
+        more_labels: What twice the labels would bring to it; None where too few sizes were run to tell.
     """
 
     verdict: str
@@ -82,6 +90,8 @@ class Answer:
     trust: str
     settling: str | None
     confirmed: str | None = None
+    not_exported: str | None = None
+    more_labels: str | None = None
 
     @property
     def lines(self) -> list[str]:
@@ -91,17 +101,22 @@ class Answer:
             *map(self._line, self.figures),
             self.beside,
             self.trust,
-            *filter(None, [self.settling, self.confirmed]),
+            *filter(None, [self.settling, self.more_labels, self.confirmed, self.not_exported]),
         ]
 
     def _line(self, one: Figures) -> str:
         costs = [
             f"; {words} {what}"
-            for words, what in ((one.training, "to train"), (one.weights, "to keep"))
+            for words, what in (
+                (one.training, "to train"),
+                (one.weights, "to keep"),
+                (None if one.trained else one.answering, "for these answers"),
+            )
             if words is not None
         ]
         rate = "" if one.learning_rate is None else f" at learning rate {learning_rate(one.learning_rate)}"
-        return f"  {one.label}: {self.metric} {one.score} with {self.train_size:,} labels{rate}{''.join(costs)}"
+        labels = f"with {self.train_size:,} labels" if one.trained else "without training here"
+        return f"  {one.label}: {self.metric} {one.score} {labels}{rate}{''.join(costs)}"
 
 
 def answer_of(analysis: Analysis, found: Recommendation) -> Answer:
@@ -117,11 +132,16 @@ def answer_of(analysis: Analysis, found: Recommendation) -> Answer:
         verdict=verdict_of(found),
         metric=TASKS[found.task].metrics[found.metric].label,
         train_size=found.train_size,
-        figures=tuple(_figures(one, len(found.alternatives)) for one in [chosen, *others[:1]]),
+        figures=tuple(
+            _figures(one, len(found.alternatives), unit_of("price", analysis.comparison))
+            for one in [chosen, *others[:1]]
+        ),
         beside=found.beside,
         trust=trust_of(found),
         settling=None if found.conclusive else _settling(analysis, found),
         confirmed=found.confirmed,
+        not_exported=found.not_exported,
+        more_labels=more_labels(analysis, found.strategy),
     )
 
 
@@ -172,8 +192,13 @@ def shortened(sentence: str, limit: int = _LONGEST) -> str:
     return f"{(before if bracket else before.rsplit(' ', 1)[0]).rstrip(',;:')} …"
 
 
-def _figures(one: Alternative, strategies: int) -> Figures:
+def _figures(one: Alternative, strategies: int, currency: str) -> Figures:
     costs = one.costs
+    seconds, price = costs.get("test_seconds"), costs.get("price")
+    answering = [
+        None if seconds is None else quantity(seconds, TIMES),
+        None if price is None else " ".join(filter(None, [f"{price:,.2f}", currency])),
+    ]
     return Figures(
         one.label,
         one.learning_rate,
@@ -181,6 +206,8 @@ def _figures(one: Alternative, strategies: int) -> Figures:
         holds_for(strategies) if one.together else "",
         costs.get("train_seconds"),
         costs.get("artifact_bytes"),
+        one.trained,
+        ", ".join(filter(None, answering)) or None,
     )
 
 
@@ -193,14 +220,16 @@ def _settling(analysis: Analysis, found: Recommendation) -> str | None:
     if (ahead := next_look(entry)) is not None:
         return ahead
     seconds = {one.label: one.costs.get("train_seconds") for one in found.alternatives}
-    if min(one.seeds for one in found.alternatives if one.label in (found.strategy, *open_)) < 2:
-        again = [found.strategy, *open_]
+    # No seed of answers can be added here.
+    trained = [one for one in found.alternatives if one.trained and one.label in (found.strategy, *open_)]
+    if min((one.seeds for one in trained), default=2) < 2:
+        again = [one.label for one in trained]
         return (
             f"To learn more: one more seed of {listed(again, _NAMED)} shows how much seeds vary"
             f"{_cost([seconds[label] for label in again])}."
         )
     pair = next(filter(None, (_pair(analysis, found, label) for label in open_)), None)
-    if pair is None or isinstance(pair.new_study, Refusal):
+    if pair is None or isinstance(pair.new_study, Refusal) or len(trained) < 1 + len(open_):
         return None
     both, plan = f"{pair.first.label} and {pair.second.label}", pair.new_study
     if plan.to_differ is None or plan.to_equal is None:

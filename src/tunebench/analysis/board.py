@@ -78,7 +78,7 @@ def add_study(study: Path, board: Path, *, by: str, url: str | None = None, note
         StoreError: No run has predictions on the test part, or the runs were imported.
     """
     comparison = load_comparison(study)
-    if any(is_imported(cell.spec) for cell in comparison.cells):
+    if all(is_imported(cell.spec) for cell in comparison.cells):
         raise StoreError(
             "Imported runs have no place on a leaderboard: what their scores rest on is not known.",
             value=str(study),
@@ -94,7 +94,9 @@ def add_study(study: Path, board: Path, *, by: str, url: str | None = None, note
             value=first["input"],
             allowed="by: 1 to 200 characters; url: http or https; note: at most 1,000 characters",
         ) from None
-    entries = [_entry(one.config, comparison, provenance) for one in analyse(comparison).entries]
+    # Answers of other models stay in their study.
+    own = [one for one in analyse(comparison).entries if not is_imported(one.cells[0].spec)]
+    entries = [_entry(one.config, comparison, provenance) for one in own]
     if not entries:
         raise StoreError(
             "No selected run of this study has predictions on the test part.",

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.cost_noise import Noise, noise_of, times_of
 from tunebench.analysis.evidence import SEED, Entry, interval_of
@@ -29,6 +30,7 @@ class CostKind:
         unit: Unit after dividing by ``per``.
         per: Size of the unit.
         timed: Whether the same work takes another time in the next run.
+        stated: Whether it is known only of runs whose user stated it.
     """
 
     columns: tuple[str, ...]
@@ -36,6 +38,7 @@ class CostKind:
     unit: str
     per: float = 1.0
     timed: bool = False
+    stated: bool = False
 
 
 #: All kinds of cost by name; the smaller the better.
@@ -45,7 +48,25 @@ COSTS: dict[str, CostKind] = {
     "peak_memory_bytes": CostKind(("peak_memory_bytes",), "Peak memory", "GB", 1e9),
     "trainable_params": CostKind(("trainable_params",), "Trainable parameters", "M", 1e6),
     "artifact_bytes": CostKind(("artifact_bytes",), "Weights saved", "MB", 1e6),
+    "price": CostKind(("price",), "Price of the test part", "", stated=True),
 }
+
+
+def kinds_of(comparison: Comparison) -> dict[str, CostKind]:
+    """Return the kinds of cost that runs of a comparison may have; stated ones only where somebody states them."""
+    return {
+        name: kind
+        for name, kind in COSTS.items()
+        if not kind.stated
+        or any(cell.row[column] is not None for cell in comparison.cells for column in kind.columns)
+    }
+
+
+def unit_of(kind: str, comparison: Comparison) -> str:
+    """Return the unit of a kind of cost; of a price the currency that was stated, which may be none."""
+    if not COSTS[kind].stated:
+        return COSTS[kind].unit
+    return next((str(cell.row["currency"]) for cell in comparison.scored if cell.row["currency"]), "")
 
 
 @dataclass(frozen=True)
@@ -120,7 +141,8 @@ def measure(configs: Sequence[tuple[Configuration, Entry | None]], kind: str, me
         if (score := _score(config, entry, metric)) is not None
         and (cost := cost_of_config(config, kind)) is not None
     ]
-    if not known:
+    # What one strategy alone states is no comparison.
+    if not known or (COSTS[kind].stated and len({config.label for config, *_ in known}) < 2):
         return []
     merits = metric.sign * np.array([score for *_, score, _ in known])
     best = on_front(merits, np.array([cost for *_, cost in known]))

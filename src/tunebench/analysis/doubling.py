@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tunebench.stats import Interval, Refusal, score_at
+from tunebench.stats import LEAST_SIZES, Interval, Refusal, score_at
+from tunebench.store.imported import is_answers
 
 if TYPE_CHECKING:
     from tunebench.analysis.analysis import Analysis
@@ -50,13 +51,27 @@ class Doubling:
         return said
 
 
+def more_labels(analysis: Analysis, strategy: str) -> str | None:
+    """Say in one sentence what twice the labels would bring to a strategy.
+
+    Returns:
+        The sentence, which says why where the curve does not fit; None of a study with fewer sizes than a curve
+        takes, and of the answers of another model, which no label changes.
+    """
+    if len(analysis.comparison.sizes) < LEAST_SIZES:
+        return None
+    return next((one.sentence for one in doublings(analysis) if one.label == strategy), None)
+
+
 def doublings(analysis: Analysis) -> tuple[Doubling, ...]:
     """Return what twice the labels would bring to each strategy, along its power law.
 
-    A curve that does not fit its own scores is refused, as everywhere.
+    No label changes the answers of another model, which are left out. A curve that does not fit its own scores is
+    refused, as everywhere.
     """
     metric, found = analysis.comparison.measure, []
-    for curve in analysis.curves:
+    answers = {cell.spec.label for cell in analysis.comparison.cells if is_answers(cell.spec)}
+    for curve in (curve for curve in analysis.curves if curve.label not in answers):
         if isinstance(curve.fit, Refusal):
             found.append(Doubling(curve.label, metric.label, None, None, curve.fit))
             continue

@@ -47,7 +47,7 @@ class Entry:
         seeds: Seeds with predictions, ascending.
         labels: True classes or numbers, shape ``(n,)``; of several labels a text 0 and 1, shape ``(n, classes)``.
         predictions: The same as predicted, a seed a row: shape ``(seeds, n)`` or ``(seeds, n, classes)``.
-        logits: Shape ``(seeds, n, classes)``.
+        logits: Shape ``(seeds, n, classes)``; None where no more than the predictions is known.
         metric: What it is compared by.
         peers: The configurations of its size with the same seeds, itself included; None where it has one seed.
         design: When its study is read; None where that is once.
@@ -57,7 +57,7 @@ class Entry:
     seeds: tuple[int | None, ...]
     labels: np.ndarray
     predictions: np.ndarray
-    logits: np.ndarray
+    logits: np.ndarray | None
     metric: Metric = METRICS[DEFAULT_METRIC]
     peers: Peers | None = None
     design: Looks | Anytime | None = None
@@ -76,7 +76,7 @@ class Entry:
     @property
     def classes(self) -> int:
         """Number of classes."""
-        return int(self.logits.shape[2])
+        return len(self.config.cells[0].spec.data.label_names) if self.logits is None else self.logits.shape[2]
 
     @property
     def task(self) -> Task:
@@ -161,6 +161,8 @@ class Entry:
     def _decoded(self, metric: Metric) -> np.ndarray:
         if metric.needs == "labels":
             return self.predictions
+        if self.logits is None:
+            raise ValueError(f"{metric.label} needs probabilities, and {self.label} has none")
         return np.stack([metric.decode(logits) for logits in self.logits])
 
 
@@ -205,11 +207,17 @@ def collect(comparison: Comparison) -> list[Entry]:
                     fix="run both on the same data and test_size",
                 )
         seeds = tuple(known_first(loaded))
-        logits = np.stack([loaded[seed]["logits"] for seed in seeds])
         labels = comparison.task.outputs.truth(loaded[seeds[0]]["labels"])
-        predicted = np.stack([tasks[seed].outputs.predicted(loaded[seed]["logits"]) for seed in seeds])
+        predicted = np.stack([predicted_of(loaded[seed], tasks[seed]) for seed in seeds])
+        known = [loaded[seed]["logits"] for seed in seeds if "logits" in loaded[seed]]
+        logits = np.stack(known) if len(known) == len(seeds) else None
         found.append(Entry(config, seeds, labels, predicted, logits, comparison.measure, design=comparison.design))
     return _with_peers(found)
+
+
+def predicted_of(stored: dict[str, np.ndarray], task: Task) -> np.ndarray:
+    """Return the predictions of a run as stored: those of its logits, or the ones that are there in their place."""
+    return task.outputs.predicted(stored["logits"]) if "logits" in stored else stored["predicted"]
 
 
 def _with_peers(entries: Sequence[Entry]) -> list[Entry]:
@@ -241,6 +249,11 @@ def undefined(comparison: Comparison) -> list[Cell]:
     groups = (group.selected for group in comparison.groups())
     cells = [cell for config in groups if config is not None for cell in _one_a_seed(config)]
     return [cell for cell in cells if cell.score(comparison.metric) is None]
+
+
+def only_predicted(cell: Cell) -> bool:
+    """Tell whether no more than the predictions of a run is known, and no probabilities."""
+    return cell.predictions is not None and "logits" not in cell.predictions()
 
 
 def _one_a_seed(config: Configuration) -> list[Cell]:

@@ -57,14 +57,15 @@ def worst_texts(entries: Sequence[Entry], count: int) -> tuple[np.ndarray, int]:
     """Return the positions of the test texts with the largest errors, and how many have one.
 
     Texts that all strategies get right in all labels are left out. The others are in order of the largest log loss
-    that a strategy has on them, by its mean probabilities.
+    that a strategy has on them, by its mean probabilities; strategies without any have no say in the order.
     """
     truth = entries[0].labels == 1
     losses, wrong = [], np.zeros(len(truth), dtype=bool)
     for entry in entries:
         mine = (answer_of(entry) != truth).any(1)
         of_truth = np.where(truth, shares := mean_probabilities(entry), 1 - shares)
-        losses.append(np.where(mine, -np.log(np.maximum(of_truth, np.finfo(float).tiny)).mean(1), 0.0))
+        known = mine & (entry.logits is not None)
+        losses.append(np.where(known, -np.log(np.maximum(of_truth, np.finfo(float).tiny)).mean(1), 0.0))
         wrong |= mine
     order = np.argsort(-np.max(losses, axis=0), kind="stable")
     return order[wrong[order]][:count], int(wrong.sum())

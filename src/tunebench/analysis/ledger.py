@@ -11,6 +11,7 @@ import numpy as np
 
 from tunebench.errors import StoreError
 from tunebench.store.cell import Cell
+from tunebench.store.imported import is_answers
 from tunebench.store.record import now
 from tunebench.store.study_folder import StudyStore
 from tunebench.store.test_texts import LedgerNote, TextsFile, text_hashes, write_note
@@ -167,7 +168,9 @@ def _scored(folder: Path) -> Scored | None:
     assert cells[0].predictions is not None
     places, stored = _places(cells[0], cells[0].predictions()["indices"]), TextsFile(folder).read()
     texts = {} if stored is None else dict(zip(_places(cells[0], stored[0]), stored[1].tolist(), strict=True))
-    return Scored(store.study().name, folder, tuple(places), texts, len(cells))
+    # The answers of another model were scored once, at however many sizes they stand.
+    runs = {cell.spec.label if is_answers(cell.spec) else cell.spec.run_id for cell in cells}
+    return Scored(store.study().name, folder, tuple(places), texts, len(runs))
 
 
 def _places(cell: Cell, rows: np.ndarray) -> list[int]:

@@ -35,8 +35,8 @@ class Agreement:
 
 
 def calibrations(entry: Entry) -> list[Calibration]:
-    """Return the calibration of each seed's run on the test part; none of numbers, which have no probabilities."""
-    if not entry.task.labelled:
+    """Return the calibration of each seed's run on the test part; none where there are no probabilities."""
+    if not entry.task.labelled or entry.logits is None:
         return []
     return [calibration(entry.labels, logits, rng=np.random.default_rng(SEED)) for logits in entry.logits]
 
@@ -59,11 +59,27 @@ def temperatures(entry: Entry) -> list[float]:
 
 
 def mean_probabilities(entry: Entry) -> np.ndarray:
-    """Return probabilities averaged over seeds, shape ``(n, classes)``."""
+    """Return probabilities averaged over seeds, shape ``(n, classes)``.
+
+    Where no probabilities are known, it is the share of seeds that give each label.
+    """
+    if entry.logits is None:
+        return votes(entry.predictions, entry.classes)
     if entry.labels.ndim > 1:
         return np.asarray(entry.metric.outputs.probabilities(entry.logits.astype(np.float64)).mean(0))
     logs = log_softmax(entry.logits.astype(np.float64), axis=2)
     return np.asarray(np.exp(scipy.special.logsumexp(logs, axis=0) - np.log(len(logs))))
+
+
+def votes(predictions: np.ndarray, classes: int) -> np.ndarray:
+    """Return the share of runs that give each label, ``(n, classes)``.
+
+    Args:
+        predictions: A run a row: classes ``(runs, n)``, or 0 and 1 of shape ``(runs, n, classes)``.
+        classes: How many classes there are.
+    """
+    given = np.eye(classes)[predictions] if predictions.ndim == 2 else predictions
+    return np.asarray(given.mean(0), dtype=np.float64)
 
 
 def answer_of(entry: Entry, probabilities: np.ndarray | None = None) -> np.ndarray:
@@ -86,7 +102,10 @@ def agreement(entries: Sequence[Entry]) -> Agreement | None:
     probabilities = np.stack([mean_probabilities(entry) for entry in entries])
     outputs = entries[0].metric.outputs
     answers = np.stack([answer_of(entry, shares) for entry, shares in zip(entries, probabilities, strict=True)])
-    right, truth = outputs.right(labels, answers), outputs.of_truth(labels, probabilities)
+    # What has no probabilities would seem sure of everything: it has no say in the order.
+    known = [place for place, entry in enumerate(entries) if entry.logits is not None]
+    sure = probabilities[known] if len(known) > 1 else probabilities
+    right, truth = outputs.right(labels, answers), outputs.of_truth(labels, sure)
     wrong = np.flatnonzero(~right.any(0))
     mixed = np.flatnonzero(~outputs.right(answers[0], answers).all(0))
     return Agreement(

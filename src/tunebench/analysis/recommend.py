@@ -19,6 +19,7 @@ from tunebench.analysis.wording import (
     close_rates,
     doubts_of,
     not_cleared,
+    not_exported,
     not_tried,
     reasons_of,
     sentence_of,
@@ -27,6 +28,7 @@ from tunebench.analysis.wording import (
 )
 from tunebench.errors import ConfigError, StoreError
 from tunebench.stats import Difference, Equivalence, Interval, equivalence
+from tunebench.store.imported import is_answers
 
 #: What is said of an answer without a doubt.
 SURE = "Nothing known speaks against it."
@@ -41,6 +43,7 @@ class Alternative:
         difference: Of its score minus the best one's, with the equivalence test; None for the best.
         costs: Mean costs by name, in their units; what was not recorded is missing.
         together: The interval of its score that holds for all strategies together; None where there is no other.
+        trained: Whether it was trained, here or elsewhere; of other models only answers are known.
     """
 
     label: str
@@ -50,6 +53,7 @@ class Alternative:
     difference: Equivalence | None
     costs: dict[str, float]
     together: Interval | None = None
+    trained: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Recommendation:
         alternatives: All strategies at that size, best first.
         task: Name of the task, which says what the metric is.
         confirmed: What the sealed part of the test texts says, or that it is still sealed; None without one.
+        not_exported: Why what is recommended cannot be exported, and what can be; None where it can.
     """
 
     strategy: str
@@ -90,6 +95,7 @@ class Recommendation:
     alternatives: tuple[Alternative, ...]
     task: str = "single_label"
     confirmed: str | None = None
+    not_exported: str | None = None
 
     @property
     def trust(self) -> str:
@@ -179,6 +185,7 @@ def recommend(
         alternatives=alternatives,
         task=comparison.task.name,
         confirmed=confirmation_of(comparison, chosen.label, chosen.train_size),
+        not_exported=not_exported(chosen, ranked),
     )
 
 
@@ -242,4 +249,5 @@ def _alternative(entry: Entry, test: Equivalence | None, strategies: int) -> Alt
         test,
         {kind: value for kind, value in known.items() if value is not None},
         together(entry, strategies) if strategies > 1 else None,
+        not is_answers(entry.cells[0].spec),
     )

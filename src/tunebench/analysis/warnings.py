@@ -11,7 +11,7 @@ from tunebench.analysis.rate_warnings import lora_ratio, rate_warnings
 from tunebench.analysis.time_warnings import TRAIN_RUNTIME, time_warnings
 from tunebench.data.audit_result import absent_classes
 from tunebench.recipe import Recipe
-from tunebench.store.imported import ImportedRun, is_imported
+from tunebench.store.imported import ImportedRun, is_answers, is_imported
 from tunebench.study.spec import without_effect
 from tunebench.tasks.metrics import METRICS
 
@@ -208,19 +208,30 @@ def _kept_heads(comparison: Comparison) -> list[str]:
 
 def _imported(comparison: Comparison) -> list[str]:
     specs = [cell.spec for cell in comparison.cells if isinstance(cell.spec, ImportedRun)]
+    answered = list(dict.fromkeys(spec.label for spec in specs if is_answers(spec)))
+    lines = []
+    if answered:
+        lines.append(
+            f"Answers of another model, read from a file: {', '.join(answered)}. They do not depend on the number "
+            "of labels, so the same answers stand at every size. How they were obtained, and what they cost, is as "
+            "whoever imported them states it."
+        )
+    specs = [spec for spec in specs if not is_answers(spec)]
     if not specs:
-        return []
-    lines = [f"{len(specs)} of {len(comparison.cells)} runs were imported: other scripts trained and scored them."]
+        return lines
+    every = len(comparison.cells)
+    lines.append(f"{len(specs)} of {every} runs were imported: other scripts trained and scored them.")
     unknown = dict.fromkeys(name for spec in specs for name in spec.unknown)
     if unknown:
         names = ", ".join(name.replace("_", " ") for name in unknown)
         lines.append(f"Not known of every imported run, so that the runs share it is not checked: {names}.")
-    found = [c.record.imported for c in comparison.cells if c.record and c.record.imported]
+    scripts = [c.record for c in comparison.cells if c.record and c.record.imported and not is_answers(c.spec)]
+    found = [record.imported for record in scripts if record.imported]
     stated = dict.fromkeys(name for one in found for name in one.stated)
     if stated:
         names = ", ".join(name.replace("_", " ") for name in stated)
         lines.append(f"Stated by whoever imported the runs, and not found in their folders: {names}.")
-    if any(c.record and c.record.timing and c.record.timing.wall_seconds for c in comparison.cells):
+    if any(record.timing and record.timing.wall_seconds for record in scripts):
         lines.append(TRAIN_RUNTIME)
     return lines + _remarks(comparison)
 

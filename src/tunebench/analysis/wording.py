@@ -15,7 +15,8 @@ from tunebench.analysis.tuning import CloseChoice
 from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access
 from tunebench.formatting import significant
 from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, SeedsNeeded, seeds_needed
-from tunebench.strategies import STRATEGIES
+from tunebench.store.imported import is_answers, is_imported
+from tunebench.strategies import STRATEGIES, capabilities_of
 from tunebench.tasks.metrics import Metric
 
 #: What is said beside the seeds that a new study needs.
@@ -105,7 +106,9 @@ def sentence_of(
     """
     metric, within, label = chosen.metric, chosen.metric.show_margin(margin), chosen.label
     head = f"Use {_name(chosen)}: {metric.label} {show_score(chosen, 1 + len(tests))}"
-    head += f" with {chosen.train_size:,} labels"
+    head += (
+        ", answers of another model" if is_answers(chosen.cells[0].spec) else f" with {chosen.train_size:,} labels"
+    )
     if not tests:
         return f"{head}; nothing else was compared."
     if label == decision.best and len(decision.tie) == 1 and prefer == "score":
@@ -149,6 +152,26 @@ def not_cleared(decision: Decision, chosen: Entry, tests: dict[str, Equivalence]
         f"{chosen.label} may be worse than {decision.best} by more than {chosen.metric.show_margin(margin)} "
         f"({difference}): it was chosen for its cost."
     ]
+
+
+def not_exported(chosen: Entry, ranked: Sequence[Entry]) -> str | None:
+    """Say why what is recommended cannot be exported, and which of the others can; None where it can be."""
+    if can_be_exported(chosen):
+        return None
+    spec = chosen.cells[0].spec
+    if is_answers(spec):
+        why = "its answers were imported, so there is no model of it here"
+    else:
+        why = "its weights were not imported" if is_imported(spec) else "it trains nothing"
+    others = [entry for entry in ranked if can_be_exported(entry)]
+    best = f" The best that can be: {others[0].label}." if others else ""
+    return f"{chosen.label} cannot be exported: {why}.{best}"
+
+
+def can_be_exported(entry: Entry) -> bool:
+    """Tell whether the runs left something to export."""
+    spec = entry.cells[0].spec
+    return not is_imported(spec) and capabilities_of(spec.kind).exportable
 
 
 def close_rates(
@@ -244,7 +267,13 @@ def doubts_of(
     lines += [*test_access(comparison), *between_looks(comparison), *added_seeds(comparison)]
     groups = [g for g in comparison.groups() if g.train_size == chosen.train_size]
     lines += _missing(groups, ranked)
-    if min(len(entry.seeds) for entry in ranked) < 2:
+    answered = [entry.label for entry in ranked if is_answers(entry.cells[0].spec)]
+    if answered:
+        lines.append(
+            f"Answered once: {', '.join(answered)}. Comparisons with it are of these runs on other test texts; how "
+            "much its answers vary is not known."
+        )
+    if min((len(entry.seeds) for entry in ranked if entry.label not in answered), default=2) < 2:
         lines.append(
             "A strategy has a single run: intervals hold the test examples only, not the luck of training."
         )

@@ -31,7 +31,6 @@ class Chosen:
         left_out: Candidates that were not compared.
         pairs: Whether the classifier reads pairs of texts.
         answer: The recommendation in a few sentences; None with it.
-        more_labels: What twice the labels would bring to the chosen strategy; empty where no curve tells.
     """
 
     folder: Path
@@ -44,7 +43,6 @@ class Chosen:
     left_out: tuple[str, ...] = ()
     pairs: bool = False
     answer: Answer | None = None
-    more_labels: str = ""
 
     @property
     def lines(self) -> list[str]:
@@ -55,8 +53,6 @@ class Chosen:
                 f"Not compared, as the budget had no room: {listed(self.left_out)}. A larger --budget in a new "
                 "folder (--out) would tell."
             )
-        if self.more_labels:
-            found.append(self.more_labels)
         if self.refit:
             found.append(self.refit)
         if self.model is not None:
@@ -76,7 +72,7 @@ class Chosen:
             "report": str(self.report),
             "model": None if self.model is None else str(self.model),
             "refit": self.refit or None,
-            "more_labels": self.more_labels or None,
+            "more_labels": None if self.answer is None else self.answer.more_labels,
             "interrupted": self.interrupted,
             "failed": list(self.failed),
             "left_out": list(self.left_out),

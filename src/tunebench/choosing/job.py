@@ -12,7 +12,6 @@ from pathlib import Path
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.answer import answer_of
 from tunebench.analysis.comparison import Comparison
-from tunebench.analysis.doubling import doublings
 from tunebench.analysis.recommend import Recommendation, recommend
 from tunebench.api import run_study
 from tunebench.choosing.chosen import Chosen
@@ -154,6 +153,7 @@ def _choose(asked: Asked, options: Options) -> Chosen:
     if begun:
         # What is left to do is less than the budget had room for.
         study = _begun(store, asked, ready)
+        ready.request.known.timings.load(options.folder)
         options.tell(f"Resuming the study in {options.folder}; its plan stays as it is.")
     else:
         study, design = plan_study(ready, options.budget)
@@ -185,8 +185,10 @@ def _choose(asked: Asked, options: Options) -> Chosen:
         return done
     analysis = analyse(result.comparison)
     found = recommend(analysis)
-    more = next((one.sentence for one in doublings(analysis) if one.label == found.strategy and one.known), "")
-    done = replace(done, recommendation=found, answer=answer_of(analysis, found), more_labels=more)
+    done = replace(done, recommendation=found, answer=answer_of(analysis, found))
+    if found.not_exported is not None:
+        # Answers that joined the study meanwhile: there is nothing to train again.
+        return done
     spent = time.monotonic() - began
     as_it_is = partial(
         export_chosen, result.comparison, options.folder, title=_title(study, found), tell=options.doing

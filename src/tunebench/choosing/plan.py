@@ -241,6 +241,7 @@ class Costs:
                 measure=request.measure,
                 on_progress=request.doing,
                 profiles=request.known.profiles,
+                timings=request.known.timings,
             )
             self._known[key] = [
                 one.seconds * size / min(size, most) for one, size in zip(found, sizes, strict=True)

@@ -6,6 +6,11 @@ import os
 import sys
 import warnings
 
+# isort: off
+# First of all: from here on Ctrl-C ends the program without a traceback.
+from tunebench.cli.interrupts import INTERRUPTED, raise_from_now_on, was_interrupted
+# isort: on
+
 from rich.markup import escape
 
 from tunebench.cli.app import app
@@ -38,7 +43,18 @@ def main() -> None:
     # Deprecations between the libraries below are not the user's to mend.
     warnings.filterwarnings("ignore", category=FutureWarning)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    raise_from_now_on()
     prepare_streams()
+    try:
+        _run()
+    except BaseException as error:
+        if not was_interrupted(error):
+            raise
+        err.print("interrupted")
+        sys.exit(INTERRUPTED)
+
+
+def _run() -> None:
     try:
         try:
             app()
@@ -47,9 +63,6 @@ def main() -> None:
     except TunebenchError as error:
         err.print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("interrupted")
-        sys.exit(130)
     except BrokenPipeError:
         # Whoever read our output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

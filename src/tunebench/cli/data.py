@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tunebench.cli.app import JsonOption, data_app
+from tunebench.cli.app import FolderArgument, JsonOption, data_app
 from tunebench.cli.console import out, print_json
 
 
@@ -70,3 +71,20 @@ def data_audit(
         )
     for line in found.warnings:
         out.print(f"note: {line}", markup=False)
+
+
+@data_app.command("test-texts", epilog="Example: tunebench data test-texts out/study --out test-texts.csv")
+def data_test_texts(
+    folder: FolderArgument,
+    out_file: Annotated[Path, typer.Option("--out", help="The CSV file to write; a new one.", metavar="FILE")],
+) -> None:
+    """Write the test texts of a study without their labels, for another model to answer."""
+    from tunebench.api import write_test_texts
+    from tunebench.formatting import command
+
+    count = write_test_texts(folder, out_file)
+    out.print(f"{count:,} test texts: {out_file}", markup=False)
+    out.print(
+        "Add a column answer, and then: " + command("import", out_file, "--into", folder, "--strategy", "NAME"),
+        markup=False,
+    )

@@ -9,6 +9,7 @@ from typing import Any
 from tunebench.data import TextDataset
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
+from tunebench.store.timings import Timings
 from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec
 from tunebench.training.estimate import Estimate, EstimateContext, KeptPrefixes
@@ -22,6 +23,7 @@ def estimate_plan(
     measure: bool,
     on_progress: Callable[[str], None] | None,
     profiles: dict[Any, Any] | None = None,
+    timings: Timings | None = None,
 ) -> Mapping[str, Estimate]:
     """Estimate every run of a plan, the memory of all its processes together."""
     found = estimate_runs(
@@ -31,6 +33,7 @@ def estimate_plan(
         measure=measure,
         on_progress=on_progress,
         profiles=profiles,
+        timings=timings,
     )
     # Each process holds the model; what several cannot train together stays one process.
     holders = {s.run_id: execution.processes if STRATEGIES[s.kind].data_parallel else 1 for s in specs}
@@ -54,6 +57,7 @@ def estimate_each(
     measure: bool,
     on_progress: Callable[[str], None] | None = None,
     profiles: dict[Any, Any] | None = None,
+    timings: Timings | None = None,
 ) -> list[Estimate]:
     """Estimate runs, one after the other: a later one finds what an earlier one has kept.
 
@@ -64,6 +68,7 @@ def estimate_each(
         measure: Take a few steps of each distinct way of training (seconds each).
         on_progress: Called with a line for each measurement.
         profiles: What was measured before on the same data; what is measured now is added.
+        timings: The same as numbers, which a study's folder keeps.
 
     Returns:
         An estimate for each run.
@@ -81,5 +86,6 @@ def estimate_each(
         tell=on_progress or (lambda line: None),
         kept=KeptPrefixes(execution.prefix_cache),
         profiles={} if profiles is None else profiles,
+        timings=Timings() if timings is None else timings,
     )
     return [backend_of(spec.kind).estimate(spec, context) for spec in specs]

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataConfig, DataRef
+from tunebench.store.timings import Timings
 
 
 @dataclass
@@ -16,10 +17,12 @@ class Known:
     Attributes:
         profiles: Speed of each way of training that was measured.
         first: Whether nothing has been read or measured yet.
+        timings: Measurements as numbers, which a study's folder keeps.
     """
 
     profiles: dict[Any, Any] = field(default_factory=dict)
     first: bool = True
+    timings: Timings = field(default_factory=Timings)
     _datasets: dict[tuple[str, str | None], TextDataset] = field(default_factory=dict, repr=False)
 
     def dataset(self, config: DataConfig, recorded: DataRef | None = None) -> TextDataset:

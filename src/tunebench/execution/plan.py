@@ -114,6 +114,7 @@ def plan_runs(
         store = StudyStore.check(folder, specs)
         check_declared(study, folder)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
+        request.known.timings.load(folder)
     estimates = estimate_plan(
         [*specs, *later],
         dataset,
@@ -121,6 +122,7 @@ def plan_runs(
         request.measure,
         request.doing,
         profiles=request.known.profiles,
+        timings=request.known.timings,
     )
     spent = spent_seconds + sum(estimates[spec.run_id].seconds for spec in later)
     runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent)

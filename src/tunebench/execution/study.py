@@ -90,6 +90,7 @@ def run_with(
     executor.prepare(plan.dataset, _open(plan), plan.estimates)
     note_added_seeds(study, folder)
     store = StudyStore.create(folder, study, _planned(plan))
+    request.known.timings.save(folder)
     _audit(store, plan, request.doing)
     _hash_texts(store, plan)
     display.outline(_outline(plan, store))
@@ -186,6 +187,7 @@ def _plan_again(
     plan = replace(plan, runs=tuple(_unless_a_fold_lacks(run, job.store) for run in plan.runs))
     executor.prepare(plan.dataset, _open(plan), plan.estimates)
     store = StudyStore.create(request.folder, resolved.study, _planned(plan))
+    request.known.timings.save(request.folder)
     return plan, replace(job, store=store, estimates=_seconds(plan), locked=_locked(store))
 
 

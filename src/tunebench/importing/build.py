@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tunebench.errors import StoreError
+from tunebench.importing.family import head_parameters, settle_family
 from tunebench.importing.files import sha256_of
 from tunebench.importing.folder import Contents
 from tunebench.importing.log import times, train_size
@@ -47,6 +48,7 @@ def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[st
     task = settle_task(contents, values)
     names, named = label_names(contents, values, task)
     settle_arrays(contents, task)
+    settle_family(contents, values)
     scored = score_run(contents, task=task, names=names, stated=stated)
     if not names and scored.classes:
         names = tuple(str(i) for i in range(scored.classes))
@@ -69,7 +71,7 @@ def build_record(contents: Contents, stated: Stated) -> tuple[RunRecord, dict[st
         seed=values.known["seed"],
         model=ImportedModel(source=values.known["model"]),
         data=ImportedData(
-            source=values.settle("data"), label_names=names, named=named, test_labels=_fingerprint(contents.labels)
+            source=values.settle("data"), label_names=names, named=named, test_labels=fingerprint(contents.labels)
         ),
         task=task.name,
         **{name: values.known.get(name, values.stated.get(name)) for name in DETAILS},
@@ -107,7 +109,8 @@ def _label(contents: Contents, stated: Stated) -> str:
     return re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r"[^A-Za-z0-9_.-]+", "-", name))[:40] or "run"
 
 
-def _fingerprint(labels: np.ndarray | None) -> str | None:
+def fingerprint(labels: np.ndarray | None) -> str | None:
+    """Return sha256 over the labels of scored texts, in their order; None where they are not known."""
     if labels is None:
         return None
     stored = "<i8" if np.issubdtype(labels.dtype, np.integer) else "<f8"
@@ -176,12 +179,16 @@ def _parameters(contents: Contents, values: Values, kind: str | None) -> Paramet
     if trainable is None:
         return None
     of_adapter = total is not None and trainable == total and adapter is not None
+    head = trainable - (adapter or 0) if of_adapter else None
+    if kind == "full" and trainable == total:
+        head = head_parameters(contents)
+        adapter, of_adapter = trainable - (head or 0), head is not None
     return Parameters(
         # The base model's own parameters are not in an adapter's folder.
         total=None if contents.adapter else total,
         trainable=trainable,
         adapter=values.settle("adapter_params", (adapter if of_adapter else None, source)),
-        head=values.settle("head_params", (trainable - (adapter or 0) if of_adapter else None, source)),
+        head=values.settle("head_params", (head, source)),
     )
 
 
@@ -251,6 +258,7 @@ def _cost(contents: Contents) -> Cost | None:
 
 
 def _predictions(contents: Contents) -> dict[str, np.ndarray] | None:
-    if contents.labels is None or contents.logits is None:
+    if contents.labels is None or contents.predictions is None:
         return None
-    return {"logits": contents.logits, "labels": contents.labels, "indices": np.arange(len(contents.labels))}
+    told = {"predicted": contents.predictions} if contents.logits is None else {"logits": contents.logits}
+    return told | {"labels": contents.labels, "indices": np.arange(len(contents.labels))}

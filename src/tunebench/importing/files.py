@@ -177,8 +177,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise StoreError("The file is damaged, or not an .npz file.", value=f"{path}: {error}") from None
 
 
-def parameter_counts(path: Path) -> dict[str, int]:
-    """Return the number of values of every floating-point tensor in a safetensors file, from its header.
+def parameter_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every floating-point tensor in a safetensors file, from its header.
 
     Raises:
         StoreError: It is damaged.
@@ -191,7 +191,7 @@ def parameter_counts(path: Path) -> dict[str, int]:
                 raise ValueError("the header is too long")
             header = json.loads(file.read(length))
         return {
-            name: math.prod(tensor["shape"])
+            name: tuple(int(size) for size in tensor["shape"])
             for name, tensor in header.items()
             if name != "__metadata__" and tensor["dtype"].startswith(("F", "BF"))
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from tunebench.importing.files import (
     is_not_finite,
     is_number,
     number,
-    parameter_counts,
+    parameter_shapes,
     read_arrays,
     read_json_file,
     read_object,
@@ -62,7 +63,7 @@ class Contents:
         autotrain: What AutoTrain was asked to do.
         config: ``config.json`` of the model.
         adapter: ``adapter_config.json``.
-        counts: Values a tensor of the trained weights holds; ``weights_from`` names their file.
+        shapes: Shapes of the tensors of the trained weights; ``weights_from`` names their file.
         arrays: Arrays of predictions by what their name says they are, each with its place.
         labels: True classes or numbers, shape ``(n,)``; of several labels a text 0 and 1, shape ``(n, labels)``.
             This and what follows is None until the task is known (:mod:`~tunebench.importing.predictions`).
@@ -89,7 +90,7 @@ class Contents:
     config_path: Path = Path()
     adapter: dict[str, Any] = field(default_factory=dict)
     adapter_path: Path = Path()
-    counts: dict[str, int] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     weights_from: str = ""
     weight_bytes: int | None = None
     arrays: dict[str, tuple[np.ndarray, str]] = field(default_factory=dict)
@@ -104,6 +105,11 @@ class Contents:
 
     def __post_init__(self) -> None:
         self.notes = Notes(self.path)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Values that each tensor of the trained weights holds."""
+        return {name: math.prod(shape) for name, shape in self.shapes.items()}
 
     @property
     def has_predictions(self) -> bool:
@@ -266,7 +272,7 @@ def _read_weights(found: Contents, places: Sequence[Path]) -> None:
     name = "adapter_model.safetensors" if found.adapter else "model.safetensors"
     if file := _first(places, (name,)):
         try:
-            found.counts = parameter_counts(file)
+            found.shapes = parameter_shapes(file)
         except StoreError as error:
             found.notes.passed_over(file, _clause(error))
             return

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tunebench.errors import ConfigError
+from tunebench.importing.family import head_of, labels_of
 from tunebench.importing.folder import Contents
 from tunebench.importing.values import Values
 from tunebench.tasks.base import Task
@@ -59,17 +60,13 @@ def _check_number(stated: Sequence[str], task: Task) -> None:
 
 
 def _configured(contents: Contents) -> tuple[str, ...] | None:
-    """Return the names that ``id2label`` gives, their numbers where it names none, None without a classifier."""
+    """Return the names that ``id2label`` gives, or the numbers of the head's outputs; None without a classifier."""
     raw = contents.config.get("id2label")
     if isinstance(raw, list):
         raw = {str(i): name for i, name in enumerate(raw)}
     if not isinstance(raw, dict) or not raw:
-        architectures = contents.config.get("architectures")
-        classifies = isinstance(architectures, list) and any(
-            "ForSequenceClassification" in str(name) for name in architectures
-        )
-        # Transformers leaves out what is its default: two labels without names.
-        return ("LABEL_0", "LABEL_1") if classifies else None
+        told = head_of(contents) or labels_of(contents)
+        return None if told is None else tuple(f"LABEL_{i}" for i in range(told[0]))
     names = _in_order(raw)
     if names is not None:
         return names

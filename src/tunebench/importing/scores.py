@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from tunebench.errors import StoreError
 from tunebench.importing.folder import Contents
 from tunebench.importing.log import examples_processed
@@ -157,15 +155,13 @@ def _from_predictions(contents: Contents, names: tuple[str, ...], scored: Scored
             value=f"{where}: {highest if highest >= classes else f'{classes} columns'}",
             allowed=f"the classes {', '.join(names) or f'0 to {classes - 1}'}",
         )
-    # Scores come from one place; where only classes are known, stand-ins for logits give what needs no more.
-    logits = wide if wide is not None else np.eye(classes, dtype=np.float32)[predicted]
-    if contents.logits is None and not task.exclusive:
-        logits = np.where(predicted, 1, -1).astype(np.float32)
-    found = task.score(labels, logits, names or tuple(str(i) for i in range(classes)))
-    if contents.logits is None:
-        known = {name: value for name, value in found.values.items() if task.metrics[name].needs == "labels"}
-        found = found.model_copy(update={"values": dict.fromkeys(found.values) | known})
-    scored.scores, scored.classes = found, classes
+    every = names or tuple(str(i) for i in range(classes))
+    scored.scores = (
+        task.score_predicted(labels, predicted, every)
+        if contents.logits is None
+        else task.score(labels, contents.logits, every)
+    )
+    scored.classes = classes
     scored.found["scores"] = contents.arrays_from
     scored.test_sizes.append((len(labels), contents.arrays_from))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tunebench.importing.family import head_of
 from tunebench.importing.folder import Contents
 from tunebench.importing.values import Values
 from tunebench.tasks.base import Task
@@ -120,6 +121,8 @@ def _configured(contents: Contents) -> Iterator[tuple[str, str]]:
         yield known[0], f"{where}: problem_type"
     elif isinstance(labels, dict) and len(labels) == 1:
         yield REGRESSION.name, f"{where}: a single output"
+    elif (head := head_of(contents)) is not None and head[0] == 1:
+        yield REGRESSION.name, head[1]
 
 
 def _predicted(contents: Contents) -> Iterator[tuple[str, str]]:

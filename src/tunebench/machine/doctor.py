@@ -55,6 +55,8 @@ def _processor() -> list[Finding]:
     import torch
 
     from tunebench.machine import environment
+    from tunebench.machine.devices import usable_cores
+    from tunebench.machine.load import free_cores
 
     info = environment.describe()
     found = [
@@ -79,7 +81,9 @@ def _processor() -> list[Finding]:
         )
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > 0.5 * (psutil.cpu_count() or 1):
-        found.append(Finding("load", f"{load:.1f}", "note", "timings will be marked as contended"))
+        fewer = free_cores(load, usable_cores())
+        said = f"times will be marked as contended; --threads {fewer} is often faster beside other programs"
+        found.append(Finding("load", f"{load:.1f}", "note", said))
     return found
 
 

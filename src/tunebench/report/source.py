@@ -20,6 +20,7 @@ from tunebench.stats import Refusal
 from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported
 from tunebench.store.study_folder import StudyStore
+from tunebench.tasks.base import Task
 
 if TYPE_CHECKING:
     from tunebench.study.config import StudyConfig
@@ -34,14 +35,27 @@ class Predictions:
     """What one run predicted on the test part.
 
     Attributes:
-        logits: Shape ``(n, classes)``.
         labels: int64 ``(n,)``; of several labels a text ``(n, classes)``.
         indices: int64 ``(n,)``, row numbers of the split the test part came from.
+        logits: Shape ``(n, classes)``; None where no more than the predictions is known.
+        predicted: In the form of ``labels``; None where there are logits.
     """
 
-    logits: np.ndarray
     labels: np.ndarray
     indices: np.ndarray
+    logits: np.ndarray | None = None
+    predicted: np.ndarray | None = None
+
+    def given(self, task: Task) -> np.ndarray:
+        """Return the predictions, in the form of ``labels``.
+
+        Args:
+            task: With the thresholds of the run.
+        """
+        if self.logits is not None:
+            return task.outputs.predicted(self.logits)
+        assert self.predicted is not None
+        return self.predicted
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +108,7 @@ class Source:
     @property
     def imported(self) -> bool:
         """Whether the runs came from other people's scripts, so that no study gives them."""
-        return any(is_imported(cell.spec) for cell in self.comparison.cells)
+        return all(is_imported(cell.spec) for cell in self.comparison.cells)
 
     @cached_property
     def configs(self) -> tuple[Configuration, ...]:
@@ -138,8 +152,13 @@ def _read(cell: Cell) -> Predictions | None:
     except StoreError:
         return None
     shape = (len(read.labels), len(cell.spec.data.label_names))
-    fits = read.logits.shape == shape and read.indices.shape == shape[:1] and shape[0] > 1
-    return read if fits and np.isfinite(read.logits).all() else None
+    if read.indices.shape != shape[:1] or shape[0] < 2:
+        return None
+    if read.logits is not None:
+        fits = read.logits.shape == shape and bool(np.isfinite(read.logits).all())
+    else:
+        fits = read.predicted is not None and read.predicted.shape == read.labels.shape
+    return read if fits else None
 
 
 def _same_test_part(one: Predictions, other: Predictions) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tunebench.analysis.answer import answer_of, standings
 from tunebench.analysis.recommend import recommended
-from tunebench.formatting import BYTES, TIMES, command, fixed, learning_rate, signed
+from tunebench.formatting import BYTES, TIMES, command, fixed, learning_rate, signed, significant
 from tunebench.report.tables.render import Column, ReportTable, to_text
 from tunebench.tasks.registry import TASKS
 
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
     from tunebench.analysis.analysis import Analysis
     from tunebench.analysis.recommend import Recommendation
+
+
+#: What stands beside answers of other models, which took no training here.
+_ANSWERING = (
+    Column("test_seconds", "Test part answered in", units=TIMES),
+    Column("price", "Price of that", show=significant(3)),
+)
 
 
 def beyond(found: Recommendation) -> dict[str, tuple[str, ...]]:
@@ -38,10 +45,11 @@ def recommendation_text(analysis: Analysis, found: Recommendation) -> str:
 def closing_lines(analysis: Analysis, folder: Path, report: Path) -> list[str]:
     """Return how ``run`` ends: the answer or what is missing, the report, and what to type next."""
     found = recommended(analysis)
-    said = isinstance(found, str)
     lines = [found] if isinstance(found, str) else answer_of(analysis, found).lines
     lines += [f"Report: {report}", "Next:", f"  {command('recommend', folder)}"]
-    return lines if said else [*lines, f"  {export_command(str(folder))}"]
+    if isinstance(found, str) or found.not_exported is not None:
+        return lines
+    return [*lines, f"  {export_command(str(folder))}"]
 
 
 def export_command(folder: str, *, out: str = "model") -> str:
@@ -66,6 +74,7 @@ def alternatives_table(found: Recommendation) -> ReportTable:
         ),
         Column("train_seconds", "To train", units=TIMES),
         Column("artifact_bytes", "To keep", units=BYTES),
+        *(() if all(one.trained for one in found.alternatives) else _ANSWERING),
         Column("learning_rate", "Learning rate", show=learning_rate),
     )
     rows = [

@@ -17,7 +17,7 @@ from tunebench.stats.intervals import (
     wilson_interval,
 )
 from tunebench.stats.joint_counts import RESAMPLES
-from tunebench.stats.learning_curve import LearningCurve, fit_learning_curve
+from tunebench.stats.learning_curve import LEAST_SIZES, LearningCurve, fit_learning_curve
 from tunebench.stats.measures import ACCURACY, MACRO_F1, Measure
 from tunebench.stats.meta_analysis import FEWEST_DATA_SETS, Heterogeneity, MetaMean, random_effects
 from tunebench.stats.moderation import FEWEST, moderated_pairs, moderated_scores
@@ -56,6 +56,7 @@ __all__ = [
     "EXTRAPOLATION",
     "FEWEST",
     "FEWEST_DATA_SETS",
+    "LEAST_SIZES",
     "MACRO_F1",
     "RESAMPLES",
     "Anytime",

@@ -14,6 +14,8 @@ import scipy
 from tunebench.stats.joint_counts import RESAMPLES
 from tunebench.stats.results import Over, Refusal, finite
 
+#: Training sizes that a curve takes.
+LEAST_SIZES = 3
 #: Range of the exponent. Published text-classification curves lie between 0.05 and 1.
 EXPONENTS = (0.02, 2.0)
 #: Range of b in "variance between runs of n labels proportional to n^-b", uniform before seeing the runs.
@@ -97,8 +99,8 @@ def fit_learning_curve(
     if sizes.shape != scores.shape or sizes.min() <= 0:
         raise ValueError(f"one positive size a score is needed, got {sizes.shape} and {scores.shape}")
     distinct, which, counts = np.unique(sizes, return_inverse=True, return_counts=True)
-    if len(distinct) < 3:
-        return Refusal(f"a curve needs at least 3 training sizes; there are {len(distinct)}")
+    if len(distinct) < LEAST_SIZES:
+        return Refusal(f"a curve needs at least {LEAST_SIZES} training sizes; there are {len(distinct)}")
     means = np.bincount(which, weights=scores) / counts
     reference = float(np.exp(np.log(distinct).mean()))
     x = distinct / reference

@@ -21,8 +21,8 @@ class Cell:
 
     Attributes:
         note: Why there is no record, where something is known.
-        predictions: Loads ``logits``, ``labels`` and ``indices`` of the test part, in the shapes of
-            :meth:`~tunebench.store.run_folder.RunFolder.write_predictions`; None where they were not kept.
+        predictions: Loads what :meth:`~tunebench.store.run_folder.RunFolder.write_predictions` wrote of the test
+            part; None where it was not kept.
     """
 
     spec: AnyRun
@@ -61,10 +61,7 @@ class Cell:
         if metric in known or self.predictions is None:
             return known.get(metric)
         if metric not in self._computed:
-            stored = self.predictions()
-            task = self.record.task
-            found = task.metric(metric)(task.outputs.truth(stored["labels"]), stored["logits"])
-            self._computed[metric] = found if np.isfinite(found) else None
+            self._computed[metric] = _score(self.record, self.predictions(), metric)
         return self._computed[metric]
 
     @property
@@ -96,3 +93,15 @@ class Cell:
     def scored(self) -> bool:
         """Whether the run is complete and has scores; only such runs are averaged."""
         return self.status == "complete" and self.record is not None and self.record.scores is not None
+
+
+def _score(record: RunRecord, stored: dict[str, np.ndarray], name: str) -> float | None:
+    """Return the score of stored predictions by a metric; None where it is not defined, or needs more of them."""
+    task = record.task
+    metric, logits = task.metric(name), stored.get("logits")
+    if logits is None:
+        if metric.needs != "labels":
+            return None
+        logits = task.outputs.stand_ins(stored["predicted"], len(record.spec.data.label_names))
+    found = metric(task.outputs.truth(stored["labels"]), logits)
+    return found if np.isfinite(found) else None

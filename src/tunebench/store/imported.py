@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tunebench.errors import StoreError
-from tunebench.recipe import Engine, Frozen, Precision, Schedule, Selection, Truncation
+from tunebench.recipe import Engine, Frozen, Precision, Recipe, Schedule, Selection, Truncation
 from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec, Setting
 from tunebench.tasks.classification import CLASSIFICATION
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Raised whenever the meaning of an imported run's spec changes. In schema 1 an id was made of all fields of the
 #: time; in schema 2 it is made of those that are known, so that a new field changes no id. Both are read.
 IMPORTED_SCHEMA = 2
+
+#: Kind of a run of which only answers are known: another model was asked, and nothing was trained here.
+ANSWERS = "answers"
 
 #: Recipe and protocol of an imported run that a folder may tell or a person may state.
 DETAILS = (
@@ -170,7 +173,9 @@ class ImportedRun(Frozen):
 
     @property
     def unknown(self) -> list[str]:
-        """Names of what is not known, in the words of a study file."""
+        """Names of what is not known, in the words of a study file; of answers no setting is asked for."""
+        if self.kind == ANSWERS:
+            return []
         names = [name for name in ("kind", "learning_rate", "seed", *DETAILS) if getattr(self, name) is None]
         # Settings of tunebench's own engine, or "the model's own": other scripts do not have them.
         names = [name for name in names if name not in ("engine", "attention_dropout")]
@@ -216,8 +221,8 @@ class ImportedRun(Frozen):
 
     @property
     def without_effect(self) -> tuple[str, ...]:
-        """What does not reach the run: that is not known of any setting."""
-        return ()
+        """What does not reach the run: of answers no setting does; else that is not known."""
+        return (*Recipe.model_fields, "model") if self.kind == ANSWERS else ()
 
 
 #: Fields that an id is made of, besides the content, and that runs are compared by.
@@ -236,6 +241,11 @@ AnyRun = RunSpec | ImportedRun
 def is_imported(run: AnyRun) -> TypeIs[ImportedRun]:
     """Tell whether a run was imported."""
     return isinstance(run, ImportedRun)
+
+
+def is_answers(run: AnyRun) -> bool:
+    """Tell whether a run is the answers of another model, asked elsewhere."""
+    return isinstance(run, ImportedRun) and run.kind == ANSWERS
 
 
 def trained_here(run: AnyRun) -> RunSpec:

@@ -15,18 +15,32 @@ from tunebench.files import StoredFile, of_bytes, read_regular
 _MOST_BYTES = 2**31
 
 
-def write_predictions(path: Path, *, logits: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> None:
+#: What a file holds: labels, row numbers, and what was predicted: logits, or predictions alone.
+_ALWAYS, _EITHER = ("labels", "indices"), ("logits", "predicted")
+
+
+def write_predictions(
+    path: Path,
+    *,
+    labels: np.ndarray,
+    indices: np.ndarray,
+    logits: np.ndarray | None = None,
+    predicted: np.ndarray | None = None,
+) -> None:
     """Write predictions by rename; see :meth:`~tunebench.store.run_folder.RunFolder.write_predictions`."""
+    if (logits is None) == (predicted is None):
+        raise ValueError("predictions are stored as logits, or alone where no logits are known")
+    told = {"predicted": predicted} if logits is None else {"logits": logits}
     temporary = path.with_name(f".predictions.{os.getpid()}.npz")
     try:
-        np.savez_compressed(temporary, logits=logits, labels=labels, indices=indices)
+        np.savez_compressed(temporary, labels=labels, indices=indices, **told)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def read_predictions(path: Path, expected: StoredFile | None = None) -> dict[str, np.ndarray]:
-    """Return logits, labels and indices.
+    """Return labels, indices, and logits; ``predicted`` in place of logits where they are not known.
 
     Args:
         path: The file.
@@ -48,7 +62,10 @@ def read_predictions(path: Path, expected: StoredFile | None = None) -> dict[str
             # What a few bytes can claim to unpack to has no bound.
             if sum(part.file_size for part in stored.zip.infolist()) > _MOST_BYTES:
                 raise ValueError("they are larger than any that are written")
-            return {name: stored[name] for name in ("logits", "labels", "indices")}
+            told = [name for name in _EITHER if name in stored]
+            if len(told) != 1:
+                raise ValueError("it holds neither logits nor predictions" if not told else "it holds both")
+            return {name: stored[name] for name in (*told, *_ALWAYS)}
     except Exception as error:
         # zipfile, zlib and NumPy's parser raise errors without a common base for damage.
         raise StoreError(f"The predictions cannot be read: {error}", value=str(path)) from None

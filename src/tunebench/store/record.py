@@ -121,6 +121,10 @@ class Cost(Part):
     trainer_total_flos: float | None = Field(description="the Trainer's count: frozen weights and padding included")
     peak_memory_bytes: int | None = Field(description=NONE_WHERE_IMPORTED)
     artifact_bytes: int | None = Field(description=NONE_WHERE_IMPORTED)
+    price: float | None = Field(
+        default=None, description="of answering the test part, as whoever imported the answers stated it"
+    )
+    currency: str | None = Field(default=None, description="of the price, as stated")
 
 
 class Environment(Part):

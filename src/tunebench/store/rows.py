@@ -67,6 +67,8 @@ def to_row(spec: AnyRun, *, status: Status, record: RunRecord | None = None) -> 
         "trainer_total_flos": _get(cost, "trainer_total_flos"),
         "peak_memory_bytes": _get(cost, "peak_memory_bytes"),
         "artifact_bytes": _get(cost, "artifact_bytes"),
+        "price": _get(cost, "price"),
+        "currency": _get(cost, "currency"),
         "origin": "imported" if is_imported(spec) else "tunebench",
         "score_per_million": None if score is None or not trainable else score / (trainable / 1e6),
         "error": record.error.message if record and record.error else None,

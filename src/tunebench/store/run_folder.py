@@ -77,18 +77,26 @@ class RunFolder:
             if left.is_file():
                 left.unlink(missing_ok=True)
 
-    def write_predictions(self, *, logits: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> None:
-        """Write what was predicted on the test part.
+    def write_predictions(
+        self,
+        *,
+        labels: np.ndarray,
+        indices: np.ndarray,
+        logits: np.ndarray | None = None,
+        predicted: np.ndarray | None = None,
+    ) -> None:
+        """Write what was predicted on the test part: logits, or predictions where logits are not known.
 
         Args:
             logits: float32 ``(n, classes)``.
+            predicted: In the form of ``labels``.
             labels: ``(n,)``, or ``(n, labels)`` of several labels a text; of numbers doubles.
             indices: ``(n,)``, row numbers in the split the test part came from.
         """
-        write_predictions(self.predictions, logits=logits, labels=labels, indices=indices)
+        write_predictions(self.predictions, labels=labels, indices=indices, logits=logits, predicted=predicted)
 
     def read_predictions(self, expected: StoredFile | None = None) -> dict[str, np.ndarray]:
-        """Return logits, labels and indices.
+        """Return what :meth:`write_predictions` was given.
 
         Args:
             expected: What the record says of the file. None only where there is no record yet.

@@ -112,7 +112,7 @@ class StudyStore:
         refuse_others(folder, others, kind="study")
         if stored := store.begun():
             ours = [spec for spec in stored if not is_imported(spec)]
-            if len(ours) < len(stored):
+            if not ours:
                 raise StoreError(
                     "The folder holds imported runs; nothing can be trained in it.",
                     value=str(folder),
@@ -155,6 +155,35 @@ class StudyStore:
                 made._write(study, [StoredRun(record.spec) for record, _ in runs])
                 os.replace(made.folder, folder.resolve())
         return store
+
+    def join_imported(
+        self, runs: Sequence[tuple[RunRecord, dict[str, np.ndarray] | None]], *, label: str
+    ) -> tuple[Path, ...]:
+        """Let imported runs of one label join the study; they take the place of those that have the label now.
+
+        Args:
+            runs: As for :meth:`create_imported`.
+            label: Their label, which no run has that was trained here.
+
+        Returns:
+            Where the folders went whose place they take.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
+        try:
+            with self._locks.plan():
+                planned = self.planned()
+                old = {p.spec.run_id for p in planned if is_imported(p.spec) and p.spec.label == label}
+                aside = tuple(set_aside(self.run_folder(run_id).path, "replaced") for run_id in sorted(old))
+                for record, predictions in runs:
+                    self._add_imported(record, predictions)
+                kept = [p for p in planned if p.spec.run_id not in old]
+                joined = [StoredRun(record.spec) for record, _ in runs]
+                write_plan(self.plan_file, self.study().name, [*kept, *joined])
+        except OSError as error:
+            raise StoreError(f"The folder cannot be written: {error.strerror}", value=str(self.folder)) from None
+        return aside
 
     def _write(self, study: StudyConfig | ImportedStudy, planned: Sequence[StoredRun]) -> None:
         """Write study and plan."""

@@ -198,3 +198,21 @@ class Task(ABC):
             ],
             confusion=self.confusion(labels, logits).tolist(),
         )
+
+    def score_predicted(
+        self, labels: np.ndarray, predicted: np.ndarray, label_names: Sequence[str], metric: str | None = None
+    ) -> Scores:
+        """Score predictions of which no probabilities are known: metrics that need those have no value.
+
+        Args:
+            labels: Of the texts.
+            predicted: In the form of labels.
+            label_names: One name an output.
+            metric: As for :meth:`score`.
+
+        Raises:
+            ValueError: Labels, predictions or names do not fit.
+        """
+        found = self.score(labels, self.outputs.stand_ins(predicted, len(label_names)), label_names, metric)
+        known = {name: value for name, value in found.values.items() if self.metrics[name].needs == "labels"}
+        return found.model_copy(update={"values": dict.fromkeys(found.values) | known})

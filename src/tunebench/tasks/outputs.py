@@ -35,6 +35,13 @@ class Outputs(ABC):
         """Return the probability that is given to each text's own labels, ``(..., n)``."""
 
     @abstractmethod
+    def stand_ins(self, predicted: np.ndarray, outputs: int) -> np.ndarray:
+        """Return logits ``(n, outputs)`` that are read as these predictions.
+
+        They serve metrics that need no more than predictions; their probabilities mean nothing.
+        """
+
+    @abstractmethod
     def named(self, predicted: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """Return predictions ``(n, ...)`` with the names of their labels in place of numbers, ``(n,)``."""
 
@@ -135,6 +142,10 @@ class OneLabel(Outputs):
         """Return the probability of each text's class."""
         return np.asarray(probabilities[..., np.arange(len(labels)), labels])
 
+    def stand_ins(self, predicted: np.ndarray, outputs: int) -> np.ndarray:
+        """Return 1 for the predicted class and 0 for the others."""
+        return np.asarray(np.eye(outputs, dtype=np.float32)[predicted])
+
     def named(self, predicted: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """Return the name of each class."""
         return np.asarray(np.asarray(names)[predicted])
@@ -184,6 +195,10 @@ class SeveralLabels(Outputs):
         """Return the mean probability of the right decision over a text's labels."""
         return np.asarray(np.where(labels == 1, probabilities, 1 - probabilities).mean(-1))
 
+    def stand_ins(self, predicted: np.ndarray, outputs: int) -> np.ndarray:
+        """Return 1 for a label that is given and -1 for one that is not."""
+        return np.where(predicted, 1, -1).astype(np.float32)
+
     def named(self, predicted: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """Return a tuple of the names of each text's labels, which may be empty."""
         found = np.empty(len(predicted), dtype=object)
@@ -224,6 +239,10 @@ class OneNumber(Outputs):
             ValueError: Always.
         """
         raise ValueError("numbers have no probabilities")
+
+    def stand_ins(self, predicted: np.ndarray, outputs: int) -> np.ndarray:
+        """Return the numbers themselves, which are the outputs."""
+        return np.asarray(predicted, dtype=np.float32)[:, None]
 
     def named(self, predicted: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """Return the numbers."""

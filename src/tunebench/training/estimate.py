@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunebench.data import TextDataset
+from tunebench.machine import devices, environment
 from tunebench.machine.settings import Execution
+from tunebench.store.timings import Numbers, Timings
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class EstimateContext:
         kept: What earlier runs of the plan will have kept of frozen layers.
         profiles: What was measured so far, by what it depends on.
         embedded: Texts that earlier runs of the plan will have embedded.
+        timings: What was measured before of this study, perhaps in another process.
     """
 
     dataset: TextDataset
@@ -87,3 +90,18 @@ class EstimateContext:
     kept: KeptPrefixes
     profiles: dict[Any, Any] = field(default_factory=dict)
     embedded: dict[Any, int] = field(default_factory=dict)
+    timings: Timings = field(default_factory=Timings)
+
+    def measured(self, key: tuple[Any, ...], label: str | None, measure: Callable[[], Numbers]) -> Numbers:
+        """Return what was measured before on this machine and data; else say so, and measure.
+
+        Args:
+            key: What else it depends on.
+            label: The strategy, for the line that says so; None where it takes a moment.
+            measure: Measures.
+        """
+        where = (environment.describe(), environment.versions(), self.device, devices.threads_of(self.execution))
+        whole = (*where, self.dataset.fingerprint, *key)
+        if label is not None and not self.timings.known(whole):
+            self.tell(f"measuring {label}")
+        return self.timings.measured(whole, measure)

@@ -18,7 +18,7 @@ from tunebench.formatting import command
 from tunebench.inference.artifacts import Artifact, describe
 from tunebench.inference.export.check import chosen_texts
 from tunebench.store.cell import Cell
-from tunebench.store.imported import ImportedStudy
+from tunebench.store.imported import ImportedStudy, is_imported
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import capabilities_of
 from tunebench.tasks.registry import TASKS
@@ -126,7 +126,7 @@ def best_run(comparison: Comparison) -> str:
     Raises:
         ExportError: No run was selected on validation, and there are several.
     """
-    return _best(comparison.scored, comparison.name)
+    return _best(tuple(cell for cell in comparison.scored if not is_imported(cell.spec)), comparison.name)
 
 
 def recommended_run(comparison: Comparison) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
@@ -141,6 +141,8 @@ def recommended_run(comparison: Comparison) -> tuple[str, tuple[str, ...], tuple
     """
     analysis = analyse(comparison)
     found = recommend(analysis)
+    if found.not_exported is not None:
+        raise ExportError(found.not_exported, value=f"{comparison.name}, recommended", fix="choose a run: --run ID")
     answer = answer_of(analysis, found)
     group = comparison.group(found.strategy, found.train_size)
     assert group is not None and group.selected is not None

@@ -47,9 +47,10 @@
       if (!verdict || !filter.has(strategy(index))) return;
       const [said, sure, truth, right, seeds] = verdict;
       const good = said === entry.label;
-      const words = [`${good ? "✓" : "✗"} ${data.names[said]} ${percent(sure)}`];
+      // A run of which only predictions are known has no probabilities.
+      const words = [`${good ? "✓" : "✗"} ${data.names[said]}${sure === null ? "" : ` ${percent(sure)}`}`];
       const rest = [];
-      if (!good) rest.push(`gives the true class ${percent(truth)}`);
+      if (!good && truth !== null) rest.push(`gives the true class ${percent(truth)}`);
       if (seeds > 1) rest.push(`${right} of ${seeds} seeds right`);
       says.append(make("li", "", mark(index), `${name}: `,
         make("span", good ? "right-answer" : "wrong-answer", ...words),

@@ -32,7 +32,9 @@ def answer(source: Source) -> dict[str, Any]:
         "answer": said,
         "conclusive": found.conclusive,
         "chosen": found.strategy,
-        "command": None if source.study is None else export_command(".", out="recommended"),
+        "command": None
+        if source.study is None or said.not_exported is not None
+        else export_command(".", out="recommended"),
         "chart": candidates(found),
         "rows_shown": _ROWS,
         "missing": missing,

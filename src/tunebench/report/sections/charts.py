@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tunebench.analysis.configuration import Configuration
-from tunebench.analysis.costs import COSTS
+from tunebench.analysis.costs import COSTS, unit_of
 from tunebench.analysis.log_history import binned, last_step, logged_series, mean_curve
 from tunebench.report import vega
 from tunebench.report.axis import domain
@@ -92,7 +92,8 @@ def cost(source: Source) -> dict[str, Any] | None:
         path = sorted((point for point in points if point["front"]), key=lambda point: (point["x"], point["y"]))
         rows += points + [point | {"kind": "front"} for point in path]
         log = bool(x.min() > 0 and x.max() / x.min() > 8)
-        title = f"{kind.label} ({kind.unit})"
+        unit = unit_of(name, source.comparison)
+        title = f"{kind.label} ({unit})" if unit else kind.label
         views[name] = title
         specs[name] = vega.cost(
             source.comparison.labels,

@@ -31,7 +31,8 @@ def label_texts(source: Source) -> dict[str, Any] | None:
         texts, why = {}, f"The texts cannot be shown: {error.what}"
     names = source.comparison.cells[0].spec.data.label_names
     indices = next(iter(source.predictions.values())).indices
-    said = [(entry.label, answer_of(entry), mean_probabilities(entry)) for entry in entries]
+    said = [(entry, answer_of(entry) == 1, mean_probabilities(entry)) for entry in entries]
+    true = entries[0].labels == 1
     return {
         "without_texts": why,
         "size": max(sizes),
@@ -42,10 +43,14 @@ def label_texts(source: Source) -> dict[str, Any] | None:
             {
                 "row": int(indices[place]) + 1,
                 "text": shortened(texts.get(int(indices[place]), "")),
-                "true": [names[label] for label in np.flatnonzero(entries[0].labels[place])],
+                "true": [names[label] for label in np.flatnonzero(true[place])],
                 "said": [
-                    (label, _decisions(entries[0].labels[place] == 1, given[place] == 1, shares[place], names))
-                    for label, given, shares in said
+                    (
+                        entry.label,
+                        entry.logits is not None,
+                        _decisions(true[place], given[place], shares[place], names),
+                    )
+                    for entry, given, shares in said
                 ],
             }
             for place in places.tolist()

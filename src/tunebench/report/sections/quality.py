@@ -65,6 +65,8 @@ def calibrated(source: Source) -> dict[str, Any] | None:
     for entry in filter(None, (_entry(source, config) for config in source.configs)):
         key = {"series": source.series(entry.config), "strategy": entry.label, "size": entry.train_size}
         key |= {"panel": f"{key['series']}, {entry.train_size:,} labels"}
+        if entry.logits is None:
+            continue
         several = len(entry.seeds) > 1
         if several:
             for seed, found in zip(entry.seeds, calibrations(entry), strict=True):
@@ -96,11 +98,13 @@ def _entry(source: Source, config: Configuration) -> Entry | None:
     runs: dict[int | None, tuple[Predictions, np.ndarray]] = {}
     for cell in config.scored:
         if cell.record is not None and (run := source.predictions.get(cell.spec.run_id)) is not None:
-            runs.setdefault(cell.spec.seed, (run, cell.record.task.outputs.predicted(run.logits)))
+            runs.setdefault(cell.spec.seed, (run, run.given(cell.record.task)))
     if not runs:
         return None
-    logits, predicted = (np.stack(part) for part in zip(*((r.logits, p) for r, p in runs.values()), strict=True))
+    predicted = np.stack([given for _, given in runs.values()])
+    known = [run.logits for run, _ in runs.values() if run.logits is not None]
     labels = next(iter(runs.values()))[0].labels
+    logits = np.stack(known) if len(known) == len(runs) else None
     return Entry(config, tuple(runs), labels, predicted, logits)
 
 

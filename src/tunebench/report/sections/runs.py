@@ -11,7 +11,7 @@ from tunebench.report.reproduce import as_yaml, data_of
 from tunebench.report.sections.registry import part
 from tunebench.report.source import Source
 from tunebench.store.cell import Cell
-from tunebench.store.imported import trained_here
+from tunebench.store.imported import is_imported, trained_here
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig, Validation
 from tunebench.study.spec import RunSpec
@@ -26,8 +26,8 @@ def runs(source: Source) -> dict[str, Any]:
             {
                 "cell": cell,
                 "spec": json.dumps(cell.spec.model_dump(mode="json"), indent=1, ensure_ascii=False),
-                "command": None if source.imported else command(cell, source.study),
-                "yaml": None if source.study or source.imported else _run_yaml(cell),
+                "command": None if is_imported(cell.spec) else command(cell, source.study),
+                "yaml": None if source.study or is_imported(cell.spec) else _run_yaml(cell),
                 "traceback": cell.record.error.traceback if cell.record and cell.record.error else None,
             }
             for cell in source.comparison.cells

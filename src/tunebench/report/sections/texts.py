@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tunebench.analysis.configuration import Configuration
+from tunebench.analysis.quality import votes
 from tunebench.data import load_dataset
 from tunebench.data.inputs import Inputs
 from tunebench.data.reference import DataConfig, DataRef
@@ -15,6 +16,7 @@ from tunebench.data.text import Text, sides_of
 from tunebench.errors import TunebenchError
 from tunebench.report.sections.registry import of_labels, part
 from tunebench.report.source import Source
+from tunebench.store.imported import is_imported
 
 #: How many entries the page holds at most, and how many characters of texts.
 MOST_ENTRIES = 300
@@ -29,7 +31,9 @@ class Verdict:
 
     Attributes:
         series: Its name in the list of strategies.
-        probabilities: Mean over seeds, shape ``(n, classes)``.
+        probabilities: Mean over seeds, shape ``(n, classes)``; where none are known, the share of seeds that
+            predict each class.
+        known: Whether they are probabilities.
         said: The class with the largest one, shape ``(n,)``.
         seeds_right: How many seeds by themselves are right, shape ``(n,)``.
         seeds: How many there are.
@@ -37,6 +41,7 @@ class Verdict:
 
     series: str
     probabilities: np.ndarray
+    known: bool
     said: np.ndarray
     seeds_right: np.ndarray
     seeds: int
@@ -120,7 +125,7 @@ def choose(sizes: list[Size], lengths: dict[int, int]) -> tuple[list[dict[str, A
     groups: dict[tuple[Any, ...], list[tuple[float, int]]] = {}
     for number, size in enumerate(sizes):
         right = size.right
-        surest = np.array([v.probabilities.max(1) for v in size.verdicts])
+        surest = np.array([v.known * v.probabilities.max(1) for v in size.verdicts])
         doubt = np.where(right, 0, surest).max(0)
         for place in np.flatnonzero(~right.all(0)).tolist():
             if int(size.indices[place]) in lengths:
@@ -156,8 +161,8 @@ def _entry(size: Size, place: int) -> dict[str, Any]:
         "said": {
             verdict.series: [
                 int(verdict.said[place]),
-                round(float(verdict.probabilities[place, verdict.said[place]]), 3),
-                round(float(verdict.probabilities[place, label]), 3),
+                _share(verdict, place, int(verdict.said[place])),
+                _share(verdict, place, label),
                 int(verdict.seeds_right[place]),
                 verdict.seeds,
             ]
@@ -166,17 +171,26 @@ def _entry(size: Size, place: int) -> dict[str, Any]:
     }
 
 
+def _share(verdict: Verdict, place: int, label: int) -> float | None:
+    """Return the probability of a label as the page shows it; None where none is known."""
+    return round(float(verdict.probabilities[place, label]), 3) if verdict.known else None
+
+
 def _verdict(source: Source, config: Configuration, labels: np.ndarray) -> Verdict | None:
     cells = [c for c in config.scored if c.record is not None and c.spec.run_id in source.predictions]
     if not cells:
         return None
     # Each with the thresholds of its own run.
-    stored = [(c.record.task.outputs, source.predictions[c.spec.run_id].logits) for c in cells if c.record]
-    mean = np.mean([outputs.probabilities(logits.astype(np.float64)) for outputs, logits in stored], axis=0)
-    predicted = np.stack([outputs.predicted(logits) for outputs, logits in stored])
+    stored = [(c.record.task, source.predictions[c.spec.run_id]) for c in cells if c.record]
+    predicted = np.stack([run.given(task) for task, run in stored])
+    shares = [
+        task.outputs.probabilities(run.logits.astype(np.float64)) for task, run in stored if run.logits is not None
+    ]
+    known = len(shares) == len(stored)
+    mean = np.mean(shares, axis=0) if known else votes(predicted, len(config.cells[0].spec.data.label_names))
     tuned = config.cells[0].spec.thresholds == "tuned"
     said = (predicted.mean(0) > 0.5).astype(np.int64) if tuned else mean.argmax(1)
-    return Verdict(source.series(config), mean, said, (predicted == labels).sum(0), len(stored))
+    return Verdict(source.series(config), mean, known, said, (predicted == labels).sum(0), len(stored))
 
 
 def texts_of_test(source: Source) -> dict[int, str]:
@@ -187,7 +201,7 @@ def texts_of_test(source: Source) -> dict[int, str]:
     """
     if source.imported:
         raise TunebenchError("the runs were imported, without their texts.")
-    spec = source.comparison.cells[0].spec
+    spec = next(cell.spec for cell in source.comparison.cells if not is_imported(cell.spec))
     config = source.study.data if source.study else DataConfig(source=spec.data.source, revision=spec.data.revision)
     dataset = load_dataset(config, recorded=spec.data if isinstance(spec.data, DataRef) else None)
     stored = next(iter(source.predictions.values()))

@@ -24,12 +24,24 @@ def with_predictions(
     columns: tuple[Column, ...],
     rows: list[dict[str, Any]],
     *notes: str,
+    without: str | None = None,
 ) -> ReportTable:
-    """Finish a table of what stored predictions say; where there are none, it says so."""
+    """Finish a table of what stored predictions say; where there are none, it says so.
+
+    Args:
+        name: Of the table.
+        title: Its title, without the study.
+        analysis: Of the study.
+        columns: Its columns.
+        rows: Its rows.
+        notes: What is said under it.
+        without: What is said where there are predictions, and yet no rows.
+    """
     comparison = analysis.comparison
     said = [OPTIMISTIC] if comparison.selection == "test" else []
     said += [*test_access(comparison), *added_seeds(comparison), *read_early(comparison), *look_notes(comparison)]
-    said += [*(notes if rows else (_NO_PREDICTIONS,)), *_absent(analysis)]
+    missing = without if without is not None and analysis.entries else _NO_PREDICTIONS
+    said += [*(notes if rows else (missing,)), *_absent(analysis)]
     rows = [row | {"selection": comparison.selection} for row in rows]
     columns = (*columns, SELECTION)
     return ReportTable(name, f"{title}: {comparison.title}", columns, tuple(rows), tuple(said))

@@ -32,7 +32,7 @@ _BEFORE = (
 def _before_scaling(entry: Entry) -> dict[str, float]:
     """Return the means over seeds of :data:`_BEFORE`; nothing where no probabilities were scaled."""
     scales = temperatures(entry)
-    if not scales:
+    if not scales or entry.logits is None:
         return {}
     raw = replace(entry, logits=entry.logits * np.array(scales, dtype=np.float32)[:, None, None])
     found = calibrations(raw)
@@ -79,7 +79,8 @@ def calibration(analysis: Analysis) -> ReportTable:
             " Every label of every text counts as a decision of its own, and the decisions of all labels are "
             "pooled. The bound takes them for independent. Brier and log loss are means over labels."
         )
-    return with_predictions("calibration", "Calibration", analysis, columns, rows, note)
+    bare = "Of these runs no probabilities are known."
+    return with_predictions("calibration", "Calibration", analysis, columns, rows, note, without=bare)
 
 
 @register("per_class", applies=of_labels)

@@ -30,7 +30,7 @@ from tunebench.report.tables.registry import (
 )
 from tunebench.report.tables.render import Column, ReportTable
 from tunebench.store.cell import Cell
-from tunebench.store.imported import is_imported
+from tunebench.store.imported import is_answers, is_imported
 from tunebench.store.record import Examples
 from tunebench.strategies import capabilities_of
 from tunebench.tasks.base import Task
@@ -144,7 +144,7 @@ def time(analysis: Analysis) -> ReportTable:
         }
 
     notes = ["Total: training and the evaluations during it, not the final test."]
-    if any(is_imported(cell.spec) for cell in comparison.scored):
+    if any(is_imported(cell.spec) and not is_answers(cell.spec) for cell in comparison.scored):
         notes.append(TRAIN_RUNTIME)
     if comparison.selection == "validation":
         notes += _remark(comparison, "validation")

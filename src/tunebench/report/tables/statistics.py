@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.costs import COSTS, cost_interval, cost_of
+from tunebench.analysis.costs import COSTS, cost_interval, cost_of, kinds_of, unit_of
 from tunebench.analysis.wording import show_plan
 from tunebench.formatting import fixed, p_value, significant
 from tunebench.report.tables.predicted import key_of, with_predictions
@@ -109,7 +109,10 @@ def front(analysis: Analysis) -> ReportTable:
         STRATEGY,
         SIZE,
         Column("score", metric.heading, metric.unit, show=fixed(4)),
-        *(Column(kind, cost.label, cost.unit, show=significant(3), per=cost.per) for kind, cost in COSTS.items()),
+        *(
+            Column(kind, cost.label, unit_of(kind, analysis.comparison) or None, show=significant(3), per=cost.per)
+            for kind, cost in kinds_of(analysis.comparison).items()
+        ),
         Column("fronts", "On the front of", align="left"),
     )
     rows = []

@@ -22,6 +22,7 @@ from tunebench.models.sources import model_folder
 from tunebench.models.tokenizer import load_tokenizer
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder, kept_bytes
+from tunebench.store.timings import Numbers
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
 from tunebench.training.attempt import Attempt
@@ -132,18 +133,23 @@ def _profile(spec: RunSpec, context: EstimateContext) -> _Profile:
     """Measure, or derive, what embedding takes; once for all runs that embed alike."""
     key = ("embeddings", spec.model.fingerprint, spec.strategy_params.pooling, spec.max_length)
     if key not in context.profiles:
-        context.tell(f"{'measuring' if context.measure else 'counting'} {spec.label}")
+        if not context.measure:
+            context.tell(f"counting {spec.label}")
         frozen, texts = _FrozenEncoder.of(spec, context.device), context.dataset.train.texts
         chosen = np.random.default_rng(0).permutation(len(texts))[:_SAMPLE]
         sample = frozen.tokens([texts[i] for i in chosen], None)
         _, flops = frozen.forward(frozen.window_lengths(sample))
         rate = 1 / assumed_rate("fp32", "reference", context.device)
-        if context.measure:
+
+        def measure() -> Numbers:
             first = sample[0].take(np.arange(min(_MEASURED, len(chosen))))
             frozen.embedder.vectors([first[0]], fixed=True)
             parts = np.array_split(np.arange(len(first)), min(2, len(first)))
             # The best of several: other work may slow one of them down.
-            rate = min(_seconds_per_flop(frozen, first.take(part)) for part in parts)
+            return {"seconds_per_flop": min(_seconds_per_flop(frozen, first.take(part)) for part in parts)}
+
+        if context.measure:
+            rate = context.measured(key, spec.label, measure)["seconds_per_flop"]
         mean = flops / len(chosen)
         embedder = frozen.embedder
         width = feature_count(embedder.width, len(sample))

@@ -11,7 +11,7 @@ import functools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from tunebench.machine import environment, memory
 from tunebench.models.sources import model_folder
 from tunebench.models.tokenizer import load_tokenizer
 from tunebench.store.run_folder import kept_bytes
+from tunebench.store.timings import Numbers
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
 from tunebench.training.encoder.prepare import Prepared, evaluation_interval, make_collator, prepare_model
@@ -102,11 +103,20 @@ class CostProfile:
     frozen: FrozenPart | None
 
 
-def _profiled(spec: RunSpec, dataset: TextDataset, device: str, measure: bool) -> CostProfile:
+def _profiled(spec: RunSpec, context: EstimateContext, key: tuple[Any, ...]) -> CostProfile:
     """Measure, or derive, what one way of training takes."""
+    device = context.device
     ready = prepare_model(spec, device=device)
-    sample, collator = _sample(spec, dataset)
-    rates = (_measure if measure else _assume)(spec, ready, sample, collator, device)
+    sample, collator = _sample(spec, context.dataset)
+
+    def measure() -> Numbers:
+        return asdict(_measure(spec, ready, sample, collator, device))
+
+    if context.measure:
+        found = context.measured(key, spec.label, measure)
+        rates = Rates(found["seconds_per_flop"], found["eval_seconds_per_text"], int(found["memory_bytes"]))
+    else:
+        rates = _assume(spec, ready, sample, collator, device)
     frozen = None
     if ready.prefix is not None and ready.prefix.reason is None:
         prefix = ready.prefix
@@ -124,11 +134,12 @@ def cost_profile(spec: RunSpec, context: EstimateContext) -> CostProfile:
         *(spec.gradient_checkpointing, spec.takes_fast_draws),
     )
     if key not in context.profiles:
-        context.tell(f"{'measuring' if context.measure else 'counting'} {spec.label}")
+        if not context.measure:
+            context.tell(f"counting {spec.label}")
         # The model that was measured last must be gone: a run has the memory to itself.
         memory.release_memory()
         memory.set_memory(context.execution, engine=spec.engine, device=context.device)
-        context.profiles[key] = _profiled(spec, context.dataset, context.device, context.measure)
+        context.profiles[key] = _profiled(spec, context, key)
     found: CostProfile = context.profiles[key]
     return found
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from tunebench.data.splits import Parts
 from tunebench.data.text import Text, sides_of
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder, kept_bytes
+from tunebench.store.timings import Numbers
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
 from tunebench.training.attempt import Attempt
@@ -115,9 +118,20 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     """Estimate a run by fitting a few hundred texts; once for all plans that share what was measured."""
     key = ("linear", spec.run_id, context.measure)
     if key not in context.profiles:
-        context.profiles[key] = _estimated(spec, context)
+        context.profiles[key] = _kept(spec, context, key) if context.measure else _estimated(spec, context)
     found: Estimate = context.profiles[key]
     return found
+
+
+def _kept(spec: RunSpec, context: EstimateContext, key: tuple[Any, ...]) -> Estimate:
+    """Return the estimate that was made before of this study, or make it."""
+
+    def measure() -> Numbers:
+        found = asdict(_estimated(spec, context))
+        return {name: value for name, value in found.items() if value is not None and name != "measured"}
+
+    known: dict[str, Any] = dict(context.measured(key, None, measure))
+    return Estimate(**known, measured=True)
 
 
 def _estimated(spec: RunSpec, context: EstimateContext) -> Estimate:

@@ -18,6 +18,7 @@ from tunebench.models.sources import model_folder
 from tunebench.models.tokenizer import load_tokenizer
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder, kept_bytes
+from tunebench.store.timings import Numbers
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
 from tunebench.training.attempt import Attempt
@@ -130,16 +131,21 @@ def _profile(spec: RunSpec, context: EstimateContext) -> _Profile:
     """Measure, or derive, what distilling takes; once for all runs that share a table."""
     key = ("static", spec.model.fingerprint, spec.strategy_params.pooling)
     if key not in context.profiles:
-        context.tell(f"{'measuring' if context.measure else 'counting'} {spec.label}")
+        if not context.measure:
+            context.tell(f"counting {spec.label}")
         embedder, a_token = _embedder(spec, context.device)
         ids, rows = token_rows(embedder.tokenizer)
         flops = a_token * len(ids)
         seconds = flops / assumed_rate("fp32", "reference", context.device)
-        if context.measure:
+
+        def measure() -> Numbers:
             embedder.vectors(rows[:1])
             begin = time.perf_counter()
             embedder.vectors(rows[:_MEASURED])
-            seconds = (time.perf_counter() - begin) * len(ids) / len(rows[:_MEASURED])
+            return {"seconds": (time.perf_counter() - begin) * len(ids) / len(rows[:_MEASURED])}
+
+        if context.measure:
+            seconds = context.measured(key, spec.label, measure)["seconds"]
         context.profiles[key] = _Profile(table_rows(embedder.tokenizer), embedder.width, flops, seconds)
     found: _Profile = context.profiles[key]
     return found

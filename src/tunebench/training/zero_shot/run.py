@@ -16,6 +16,7 @@ from tunebench.models.sources import model_folder
 from tunebench.store.live import Progress
 from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.store.run_folder import RunFolder, kept_bytes
+from tunebench.store.timings import Numbers
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
 from tunebench.tasks.temperature import tempered
@@ -115,17 +116,22 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     """Estimate a run: every text goes through the model once a label."""
     key = ("zero_shot", spec.model.fingerprint, spec.max_length, *hypotheses(spec))
     if key not in context.profiles:
-        context.tell(f"{'measuring' if context.measure else 'counting'} {spec.label}")
+        if not context.measure:
+            context.tell(f"counting {spec.label}")
         classifier, texts = _classifier(spec, context.device), context.dataset.train.texts
         chosen = np.random.default_rng(0).permutation(len(texts))[:_SAMPLE]
         sample = _single([texts[i] for i in chosen])
         lengths = [len(row["input_ids"]) for row in classifier.encoded(sample)]
         flops = sum(classifier.workload.forward(texts=1, length=length) for length in lengths) / len(sample)
         seconds = flops / assumed_rate("fp32", "reference", context.device)
-        if context.measure:
+
+        def measure() -> Numbers:
             begin = time.perf_counter()
             classifier.logits(sample[:_MEASURED])
-            seconds = (time.perf_counter() - begin) / len(sample[:_MEASURED])
+            return {"seconds": (time.perf_counter() - begin) / len(sample[:_MEASURED])}
+
+        if context.measure:
+            seconds = context.measured(key, spec.label, measure)["seconds"]
         context.profiles[key] = (classifier.parameters, seconds)
     parameters, seconds = context.profiles[key]
     scored = spec.test_size + (validation_count(spec, context.dataset) if asks_validation(spec) else 0)
