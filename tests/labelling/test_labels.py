@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from tunebench.analysis.doubling import Doubling
 from tunebench.api import run_study
 from tunebench.cli.app import app
-from tunebench.errors import DataError, StoreError
+from tunebench.errors import DataError
 from tunebench.labelling.found import Suspect
 from tunebench.labelling.job import study_labels
 from tunebench.labelling.next_texts import choose_next, margins_of
@@ -170,7 +170,7 @@ def test_a_study_is_looked_at_from_the_command_line(
     before = source.read_text()
     try:
         source.write_text(before.replace("great film number 0,", "grand film number 0,"))
-        with pytest.raises(StoreError, match="has changed since"):
+        with pytest.raises(DataError, match="has changed since"):
             study_labels(folder)
     finally:
         source.write_text(before)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tunebench.data import TextDataset, load_dataset
-from tunebench.data.reference import DataConfig, DataRef
+from tunebench.data import TextDataset
+from tunebench.data.reference import DataConfig
 from tunebench.data.text import Text
-from tunebench.errors import DataError, StoreError
+from tunebench.errors import StoreError
 from tunebench.formatting import command
 from tunebench.store.cell import Cell
+from tunebench.store.data_place import read_again
 from tunebench.store.imported import ImportedStudy, is_imported, trained_here
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.spec import RunSpec
@@ -60,7 +61,7 @@ def study_texts(folder: Path) -> StudyTexts:
     """Return the test texts of a study, as its own runs were scored on them.
 
     Raises:
-        StoreError: The study has no run with predictions yet, or was imported.
+        StoreError: The study has no run with predictions yet, or was imported, or holds predictions of other labels.
         DataError: The data cannot be read, or is not what the study was made with.
     """
     store = StudyStore.open(folder)
@@ -76,16 +77,10 @@ def study_texts(folder: Path) -> StudyTexts:
             fix=f"{command('run', folder)} goes on with the study",
         )
     spec, rows, labels = trained_here(scored.spec), *_stored(scored)
-    recorded = spec.data if isinstance(spec.data, DataRef) else None
-    dataset = load_dataset(study.data, recorded=recorded)
+    dataset = read_again(folder, study.data, spec.data)
     split = dataset.train if dataset.test is None else dataset.test
-    if dataset.fingerprint != spec.data.fingerprint or not np.array_equal(split.labels[rows], labels):
-        raise DataError(
-            "The data has changed since the study was made.",
-            value=f"{study.data.source}: {dataset.fingerprint}",
-            allowed=spec.data.fingerprint,
-            fix="put the original data back",
-        )
+    if not np.array_equal(split.labels[rows], labels):
+        raise StoreError("The stored predictions do not belong to this data.", value=scored.spec.run_id)
     return StudyTexts(
         store=store,
         config=study.data,

@@ -14,12 +14,11 @@ import numpy as np
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.doubling import doublings
 from tunebench.analysis.load import load_comparison
-from tunebench.data import TextDataset, load_dataset
+from tunebench.data import TextDataset
 from tunebench.data.columns import is_empty
 from tunebench.data.readers import read_table
-from tunebench.data.reference import DataRef
 from tunebench.data.text import Text, sides_of
-from tunebench.errors import DataError, StoreError
+from tunebench.errors import DataError
 from tunebench.files import write_text
 from tunebench.inference.stream import columns_of
 from tunebench.labelling.found import LabelsFound, NextText, Suspect
@@ -30,6 +29,7 @@ from tunebench.labelling.suspects import find_suspects
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
 from tunebench.report.tables.render import csv_cell
+from tunebench.store.data_place import read_again
 from tunebench.store.imported import ImportedStudy
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
@@ -84,7 +84,7 @@ def study_labels(
         why = "the runs were imported, so their texts are not known"
         _refuse_unlabelled(unlabelled, why)
         return LabelsFound(comparison.name, found, 0, (), why, None, (), ())
-    dataset = _dataset(study, StudyStore.open(folder))
+    dataset = read_again(folder, study.data, StudyStore.open(folder).trainable()[0].data)
     if not dataset.task.exclusive:
         why = f"confident learning is for one label a text, and the task is {dataset.task.label}"
         _refuse_unlabelled(unlabelled, why)
@@ -113,20 +113,6 @@ def _refuse_unlabelled(unlabelled: Path | None, why: str) -> None:
             allowed=f"a study of texts with one label each; {why}",
             fix="leave --unlabelled out",
         )
-
-
-def _dataset(study: StudyConfig, store: StudyStore) -> TextDataset:
-    """Return the study's data, if it is still the same."""
-    runs = store.trainable()
-    recorded: DataRef = runs[0].data
-    dataset = load_dataset(study.data, recorded=recorded)
-    if dataset.fingerprint != recorded.fingerprint:
-        raise StoreError(
-            "The data has changed since the study was run.",
-            value=study.data.source,
-            fix="put the data back as it was, or run the study again in a new folder",
-        )
-    return dataset
 
 
 def _judge(

@@ -233,7 +233,7 @@ def test_changed_data_is_noticed(study: Study, tmp_path: Path) -> None:
     before = data.read_text()
     try:
         data.write_text(before.replace("superb", "superber", 1))
-        with pytest.raises(DataError, match="not the one the run was trained on"):
+        with pytest.raises(DataError, match="data has changed since"):
             export_run(study("bert"), out=tmp_path / "out")
     finally:
         data.write_text(before)

@@ -13,17 +13,19 @@ from tunebench.analysis.answer import answer_of
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
-from tunebench.errors import DataError, ExportError, StoreError
+from tunebench.errors import ExportError, StoreError
 from tunebench.formatting import command
 from tunebench.inference.artifacts import Artifact, describe
 from tunebench.inference.export.check import chosen_texts
 from tunebench.store.cell import Cell
+from tunebench.store.data_place import read_again
 from tunebench.store.imported import ImportedStudy, is_imported
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import capabilities_of
 from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
+    from tunebench.data import TextDataset
     from tunebench.data.text import Text
     from tunebench.store.record import RunRecord
     from tunebench.study.config import StudyConfig
@@ -112,7 +114,7 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
         labels=record.task.outputs.truth(predictions["labels"]),
         logits=predictions["logits"],
         chosen=chosen,
-        texts=_test_texts(study, record, predictions, chosen),
+        texts=_test_texts(read_again(folder, study.data, record.spec.data), record, predictions, chosen),
         recommended_among=among,
         said=said,
     )
@@ -171,20 +173,8 @@ def _best(cells: tuple[Cell, ...], name: str) -> str:
 
 
 def _test_texts(
-    study: StudyConfig, record: RunRecord, predictions: dict[str, np.ndarray], chosen: np.ndarray
+    dataset: TextDataset, record: RunRecord, predictions: dict[str, np.ndarray], chosen: np.ndarray
 ) -> list[Text]:
-    from tunebench.data import load_dataset
-    from tunebench.data.reference import DataRef
-
-    recorded = record.spec.data
-    dataset = load_dataset(study.data, recorded=recorded if isinstance(recorded, DataRef) else None)
-    if dataset.fingerprint != record.spec.data.fingerprint:
-        raise DataError(
-            "The data set is not the one the run was trained on; an export is checked on its test part.",
-            value=f"{study.data.source}: {dataset.fingerprint}",
-            allowed=record.spec.data.fingerprint,
-            fix="put the original data back",
-        )
     split = dataset.train if dataset.test is None else dataset.test
     rows = predictions["indices"][chosen]
     if not np.array_equal(split.labels[rows], predictions["labels"][chosen]):
