@@ -224,7 +224,7 @@ def test_answers_stand_in_tests_costs_and_report_and_are_not_exported(study: Pat
     with pytest.raises(ExportError, match="gpt cannot be exported"):
         recommended_run(analysis.comparison)
     page = (write_report(study).parent / "report.html").read_text(encoding="utf-8")
-    assert "gpt cannot be exported" in page and "not trained here" in page
+    assert "gpt cannot be exported" in page and ">To answer</th>" in page
     assert "Answers of another model, read from a file: gpt, bad" in page
     assert "The texts cannot be shown" not in page and "other scripts trained" not in page
 
