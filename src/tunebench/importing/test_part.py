@@ -61,7 +61,7 @@ def study_texts(folder: Path) -> StudyTexts:
     """Return the test texts of a study, as its own runs were scored on them.
 
     Raises:
-        StoreError: The study has no run with predictions yet, or was imported, or holds predictions of other labels.
+        StoreError: The study has no run with predictions yet, was imported, or holds those of other labels.
         DataError: The data cannot be read, or is not what the study was made with.
     """
     store = StudyStore.open(folder)
