@@ -268,15 +268,12 @@ def doubts_of(
     groups = [g for g in comparison.groups() if g.train_size == chosen.train_size]
     lines += _missing(groups, ranked)
     answered = [entry.label for entry in ranked if is_answers(entry.cells[0].spec)]
-    if answered:
-        lines.append(
-            f"Answered once: {', '.join(answered)}. Comparisons with it are of these runs on other test texts; how "
-            "much its answers vary is not known."
-        )
     if min((len(entry.seeds) for entry in ranked if entry.label not in answered), default=2) < 2:
         lines.append(
             "A strategy has a single run: intervals hold the test examples only, not the luck of training."
         )
+    if answered:
+        lines.append(f"How much the answers of {_listed(answered)} vary is not known: each text was asked once.")
     edge = [group.label for group in groups if group.at_edge]
     if edge:
         lines.append(

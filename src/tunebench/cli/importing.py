@@ -14,7 +14,7 @@ from tunebench.formatting import command
 
 @app.command(
     "import",
-    epilog="Examples: tunebench import results/full_5k results/lora_5k --out out/theirs --set data=imdb; "
+    epilog="Example: tunebench import results/full_5k results/lora_5k --out out/theirs --set data=imdb; "
     "tunebench import gpt.csv --into out/study --price '1.94 USD'",
 )
 def import_(
