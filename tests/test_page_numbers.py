@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import permutations
 from pathlib import Path
@@ -53,3 +54,18 @@ def test_intervals_of_a_page_are_those_of_a_study(page: str, computed: set[tuple
     intervals = quoted((DOCS / page).read_text(encoding="utf-8"))
     assert intervals
     assert intervals - computed == set()
+
+
+def test_scores_of_the_tasks_page_are_those_of_its_studies() -> None:
+    """Each row of the measured table, with the columns that it names, against what ``tunebench results`` wrote."""
+    section = (DOCS / "tasks.md").read_text(encoding="utf-8").partition("## Measured on real data")[2]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line]
+    head, _, *rows = lines
+    assert len(rows) == len(list(DOCS.glob("results/tasks/*.json")))
+    for row in rows:
+        name, metric = (re.findall("`(.+?)`", cell)[0] for cell in (row[0], row[2]))
+        runs = json.loads((DOCS / "results" / "tasks" / f"{name}.json").read_text(encoding="utf-8"))
+        said = {title.strip("`"): cell for title, cell in zip(head, row, strict=True)}
+        assert {run["train_size"] for run in runs} == {int(said["labels"].replace(",", ""))}
+        for run in runs:
+            assert said[run["strategy"]] == f"{run[metric]:.4f}", (name, run["strategy"])

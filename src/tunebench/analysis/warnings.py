@@ -118,7 +118,10 @@ def _thresholds(comparison: Comparison) -> list[str]:
             "run; scores on validation are at 0.5."
         ]
     if any(found is not None for found in tuned):
-        return ["A label is given above its own threshold, chosen on validation; scores on validation are at 0.5."]
+        return [
+            "A label is given above its own threshold, chosen on validation; so the scores on validation, each at "
+            "thresholds of its own, flatter a little."
+        ]
     return ["A label is given where its probability is above 0.5."]
 
 
