@@ -186,7 +186,7 @@ def test_runs_that_another_process_holds_are_waited_for_and_told_of_once(cluster
         with ExitStack() as stack:
             assert all(stack.enter_context(store.locked(spec.run_id)) for spec in specs[:3])
             held.set()
-            told.wait(60)
+            told.wait(180)
             time.sleep(1)  # in which the other two would say so too
 
     class Listens(PlainDisplay):
