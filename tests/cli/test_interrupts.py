@@ -14,6 +14,8 @@ class Press:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
             os.kill(os.getpid(), signal.SIGINT)
+# Ctrl-C is ignored in what a shell starts in the background, as tests may be.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.argv = [{program!r}, "status", "nowhere"]
 sys.meta_path.insert(0, Press())
 import tunebench.cli
