@@ -259,7 +259,7 @@ def test_the_commands_of_the_docs_run(study: Path, tmp_path: Path, monkeypatch: 
             rows = answered(tmp_path / "out" / "study", tmp_path)
             written(tmp_path / "asked.csv", rows)
     assert "gpt" in result.output and len(lines) == 4
-    (header, *_) = re.findall(r"```csv\n(.*?)\n", section)
+    (header, *_) = re.findall(r"```text\n(.*?)\n", section)
     assert header.split(",") == list(rows[0])
 
 
