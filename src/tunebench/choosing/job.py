@@ -16,7 +16,7 @@ from tunebench.analysis.recommend import Recommendation, recommend
 from tunebench.api import run_study
 from tunebench.choosing.chosen import Chosen
 from tunebench.choosing.exports import export_chosen, export_refit, forget_other_refit
-from tunebench.choosing.plan import Asked, Costs, Ready, plan_study, prepare
+from tunebench.choosing.plan import Asked, Ready, plan_study, prepare
 from tunebench.choosing.refit import Refit, chosen_runs, open_refit, plan_refit, run_refit
 from tunebench.choosing.rule import MARGIN, OVERHEAD, Design
 from tunebench.choosing.texts import write_texts
@@ -144,12 +144,11 @@ def choose_for(asked: Asked, options: Options) -> Chosen:
 
 
 def _choose(asked: Asked, options: Options) -> Chosen:
-    began = time.monotonic()
     # Before anything is read: a folder that cannot be used is no reason to wait.
     store = StudyStore.check(options.folder, [])
     begun = store.plan_file.exists()
     ready = make_ready(asked, options)
-    costs, last = Costs(ready), 0.0
+    last = 0.0
     if begun:
         # What is left to do is less than the budget had room for.
         study = _begun(store, asked, ready)
@@ -159,8 +158,8 @@ def _choose(asked: Asked, options: Options) -> Chosen:
         study, design = plan_study(ready, options.budget)
         _say_plan(study, design, options.tell)
         if design.shape.refit:
-            last = max(costs.last(label, study) for label in study.strategies)
-    left = options.budget - (time.monotonic() - began) - OVERHEAD - last * MARGIN
+            last = max(ready.costs.last(label, study) for label in study.strategies)
+    left = options.budget - (time.monotonic() - ready.began) - OVERHEAD - last * MARGIN
     inputs = ready.resolved.dataset.inputs
     result = run_study(
         study,
@@ -189,14 +188,14 @@ def _choose(asked: Asked, options: Options) -> Chosen:
     if found.not_exported is not None:
         # Answers that joined the study meanwhile: there is nothing to train again.
         return done
-    spent = time.monotonic() - began
+    spent = time.monotonic() - ready.began
     as_it_is = partial(
         export_chosen, result.comparison, options.folder, title=_title(study, found), tell=options.doing
     )
     if not asked.refit:
         return replace(done, model=as_it_is(), refit=_without_refit(found))
     refit = plan_refit(chosen_runs(result.comparison, found), ready.resolved.dataset)
-    seconds = costs.last(found.strategy, study)
+    seconds = ready.costs.last(found.strategy, study)
     trained = StudyStore(_refit_folder(options)).run_folder(refit.spec.run_id).complete
     if not trained and spent + seconds > options.budget:
         why = (

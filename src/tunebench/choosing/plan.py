@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,11 @@ class Ready:
     common: dict[str, Any]
     facts: Facts
     began: float
+
+    @cached_property
+    def costs(self) -> Costs:
+        """What runs on this data take; estimated once."""
+        return Costs(self)
 
     @property
     def max_length(self) -> int:
@@ -211,11 +217,10 @@ def plan_study(ready: Ready, budget: float) -> tuple[StudyConfig, Design]:
     Raises:
         PlanError: Nothing fits.
     """
-    costs = Costs(ready)
     # What is measured is kept; it takes time, which the budget has no more.
     for label in ready.facts.candidates:
-        costs(label, [ready.facts.labels], EPOCHS[0])
-    found = design(ready.facts, costs, budget, spent=time.monotonic() - ready.began)
+        ready.costs(label, [ready.facts.labels], EPOCHS[0])
+    found = design(ready.facts, ready.costs, budget, spent=time.monotonic() - ready.began)
     description = "Made by tunebench choose: candidates, rates, sizes and seeds by rule."
     study = ready.asked.study({"description": description, **ready.common, **found.settings})
     raise_all(check_sizes(study, ready.resolved.dataset, ready.resolved.splits))

@@ -35,6 +35,12 @@ def by_side(texts: Iterable[Text]) -> list[list[str]]:
     return [[sides[place] for sides in every] for place in range(max(counts, default=1))]
 
 
+def single_texts(texts: Iterable[Text]) -> list[str]:
+    """Return texts none of which is a pair; pairs were refused before."""
+    (found,) = by_side(texts)
+    return found
+
+
 def together(sides: Sequence[Sequence[str]]) -> list[Text]:
     """Return texts from their columns; the inverse of :func:`by_side`."""
     return [Pair(*values) for values in zip(*sides, strict=True)] if len(sides) == 2 else list(sides[0])

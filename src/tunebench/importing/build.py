@@ -20,6 +20,7 @@ from tunebench.importing.recipe import settle_batch_size, settle_learning_rate, 
 from tunebench.importing.scores import Scored, score_run
 from tunebench.importing.stated import Stated
 from tunebench.importing.tasks import settle_task
+from tunebench.importing.untold import UNCOSTED, UNTIMED
 from tunebench.importing.values import Values
 from tunebench.store.imported import DETAILS, ImportedData, ImportedModel, ImportedRun, Provenance
 from tunebench.store.record import Cost, Environment, Examples, Parameters, RunRecord, Selected, Timing
@@ -223,19 +224,13 @@ def _timing(contents: Contents, scored: Scored) -> tuple[Timing | None, list[str
     if contents.log is None or (not contents.log.summary and found is not None):
         total = contents.metrics.get("train_runtime")
     parts = found is not None and found.total is not None
-    timing = Timing(
-        train_seconds=found.training if parts and found else None,
-        eval_seconds=found.evaluations if parts and found else None,
-        test_seconds=scored.seconds,
-        wall_seconds=total,
-        cpu_seconds=None,
-        seconds_per_step=None,
-        warmup_steps=0,
-        step_seconds=[],
-        workers=None,
-        contended=None,
-        resumed=0,
-    )
+    told = {
+        "train_seconds": found.training if parts and found else None,
+        "eval_seconds": found.evaluations if parts and found else None,
+        "test_seconds": scored.seconds,
+        "wall_seconds": total,
+    }
+    timing = Timing.model_validate(UNTIMED | told)
     known = any(value is not None for value in (timing.wall_seconds, timing.test_seconds))
     return timing if known else None, [found.remark] if found and found.remark else []
 
@@ -247,14 +242,8 @@ def _cost(contents: Contents) -> Cost | None:
     trained = contents.weight_bytes if contents.adapter else None
     if not flos and trained is None:
         return None
-    return Cost(
-        tokens=None,
-        tokens_padded=None,
-        train_flops=None,
-        trainer_total_flos=float(flos) if flos and math.isfinite(flos) else None,
-        peak_memory_bytes=None,
-        artifact_bytes=trained,
-    )
+    counted = float(flos) if flos and math.isfinite(flos) else None
+    return Cost.model_validate(UNCOSTED | {"trainer_total_flos": counted, "artifact_bytes": trained})
 
 
 def _predictions(contents: Contents) -> dict[str, np.ndarray] | None:

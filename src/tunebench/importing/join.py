@@ -18,6 +18,7 @@ from tunebench.importing.build import fingerprint
 from tunebench.importing.files import sha256_of
 from tunebench.importing.matching import Match
 from tunebench.importing.test_part import StudyTexts, study_texts
+from tunebench.importing.untold import UNCOSTED, UNTIMED
 from tunebench.store.imported import ANSWERS, ImportedData, ImportedRun, Provenance, is_answers
 from tunebench.store.record import Cost, Environment, Examples, RunRecord, Timing, now
 
@@ -185,6 +186,7 @@ def _record(file: Path, texts: StudyTexts, size: int, label: str, answers: Answe
         scores = task.score_predicted(truth, answers.predicted, names, ours.metric)
     except ValueError as error:
         raise DataError(f"The answers cannot be scored: {error}", value=str(file)) from None
+    price = {"price": cost.price, "currency": cost.currency or None}
     content = hashlib.sha256(f"{digest} {answers.matched} {answers.column}".encode()).hexdigest()
     spec = ImportedRun(
         label=label,
@@ -219,8 +221,8 @@ def _record(file: Path, texts: StudyTexts, size: int, label: str, answers: Answe
             numbers={"test": found} if (found := task.summary(truth)) else {},
         ),
         scores=scores,
-        timing=None if cost.seconds is None else _timing(cost.seconds),
-        cost=None if cost.price is None else _cost(cost),
+        timing=None if cost.seconds is None else Timing.model_validate(UNTIMED | {"test_seconds": cost.seconds}),
+        cost=None if cost.price is None else Cost.model_validate(UNCOSTED | price),
         imported=Provenance(
             folder=file.name,
             files={file.name: digest},
@@ -234,32 +236,3 @@ def _record(file: Path, texts: StudyTexts, size: int, label: str, answers: Answe
 def _as_stated(cost: StatedCost) -> dict[str, Any]:
     found = {"seconds": cost.seconds, "price": cost.price, "currency": cost.currency or None}
     return {key: value for key, value in found.items() if value is not None}
-
-
-def _timing(seconds: float) -> Timing:
-    return Timing(
-        train_seconds=None,
-        eval_seconds=None,
-        test_seconds=seconds,
-        wall_seconds=None,
-        cpu_seconds=None,
-        seconds_per_step=None,
-        warmup_steps=0,
-        step_seconds=[],
-        workers=None,
-        contended=None,
-        resumed=0,
-    )
-
-
-def _cost(cost: StatedCost) -> Cost:
-    return Cost(
-        tokens=None,
-        tokens_padded=None,
-        train_flops=None,
-        trainer_total_flos=None,
-        peak_memory_bytes=None,
-        artifact_bytes=None,
-        price=cost.price,
-        currency=cost.currency or None,
-    )

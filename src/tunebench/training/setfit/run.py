@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from transformers import TrainerCallback
 
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts
-from tunebench.data.text import Text, by_side
+from tunebench.data.text import single_texts
 from tunebench.engine.batching import longest_of_batches
 from tunebench.engine.flops import Workload
 from tunebench.machine import devices
@@ -55,7 +54,7 @@ def train(attempt: Attempt) -> RunRecord:
     device = devices.resolve_device(attempt.execution.device)
     measured = RunMeasurements(attempt, engine="reference", device=device)
     parts = run_parts(spec, dataset)
-    texts, labels = _single([dataset.train.texts[i] for i in parts.train]), dataset.train.labels[parts.train]
+    texts, labels = single_texts([dataset.train.texts[i] for i in parts.train]), dataset.train.labels[parts.train]
     selection, (test_texts, truth) = scored_texts(spec, dataset, parts)
     body = sentence_encoder(spec, device=device)
     watch = _Watch(attempt, _workload(spec))
@@ -67,7 +66,7 @@ def train(attempt: Attempt) -> RunRecord:
     measured.contention.stop()
 
     eval_start = time.monotonic()
-    validated = None if selection is None else (selection[1], classifier.logits(_single(selection[0])))
+    validated = None if selection is None else (selection[1], classifier.logits(single_texts(selection[0])))
     best = None if validated is None else _judge(*validated, watch)
     temperature = temperature_of(spec, validated)
     eval_seconds = time.monotonic() - eval_start
@@ -76,7 +75,7 @@ def train(attempt: Attempt) -> RunRecord:
     test: Predicted | None = None
     if attempt.scores_test:
         test_start = time.monotonic()
-        logits = tempered(classifier.logits(_single(test_texts)), temperature)
+        logits = tempered(classifier.logits(single_texts(test_texts)), temperature)
         test = (logits, truth, time.monotonic() - test_start)
         folder.write_predictions(logits=logits, labels=truth, indices=parts.test)
     encoder = sum(p.numel() for p in body.parameters() if p.requires_grad)
@@ -110,12 +109,6 @@ def _selected(attempt: Attempt, steps: int, score: float | None) -> Selected:
     if attempt.folds is not None:
         return Selected(by="folds", step=steps, epoch=1.0, score=attempt.folds.score)
     return Selected(by="last" if score is None else attempt.spec.selection, step=steps, epoch=1.0, score=score)
-
-
-def _single(texts: Sequence[Text]) -> list[str]:
-    """Return texts that are no pairs; those were refused before."""
-    (found,) = by_side(texts)
-    return found
 
 
 def full_steps(spec: RunSpec) -> RunSpec:
@@ -295,4 +288,4 @@ def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunF
     classifier = SentenceClassifier.load(spec, folder.weights, device=device)
     _, (texts, labels) = scored_texts(spec, dataset, parts)
     begin = time.monotonic()
-    return classifier.logits(_single(texts)), labels, time.monotonic() - begin
+    return classifier.logits(single_texts(texts)), labels, time.monotonic() - begin

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 import numpy as np
 
 from tunebench.data import TextDataset
 from tunebench.data.splits import Parts
-from tunebench.data.text import Text, by_side
+from tunebench.data.text import single_texts
 from tunebench.errors import ConfigError
 from tunebench.machine import devices
 from tunebench.models.sources import model_folder
@@ -61,12 +60,6 @@ def _classifier(spec: RunSpec, device: str) -> EntailmentClassifier:
     )
 
 
-def _single(texts: Sequence[Text]) -> list[str]:
-    """Return texts that are no pairs; those were refused before."""
-    (found,) = by_side(texts)
-    return found
-
-
 def train(attempt: Attempt) -> RunRecord:
     """Score the test part, and describe; no label is used to train.
 
@@ -87,12 +80,12 @@ def train(attempt: Attempt) -> RunRecord:
     begin = time.monotonic()
     validated = None
     if selection is not None and asks_validation(spec):
-        validated = selection[1], classifier.logits(_single(selection[0]), look)
+        validated = selection[1], classifier.logits(single_texts(selection[0]), look)
     eval_seconds, test = time.monotonic() - begin, None
     temperature = temperature_of(spec, validated)
     if attempt.scores_test:
         begin = time.monotonic()
-        logits = tempered(classifier.logits(_single(texts), look), temperature)
+        logits = tempered(classifier.logits(single_texts(texts), look), temperature)
         test = (logits, truth, time.monotonic() - begin)
         folder.write_predictions(logits=logits, labels=truth, indices=parts.test)
     trained = Trained(
@@ -120,7 +113,7 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
             context.tell(f"counting {spec.label}")
         classifier, texts = _classifier(spec, context.device), context.dataset.train.texts
         chosen = np.random.default_rng(0).permutation(len(texts))[:_SAMPLE]
-        sample = _single([texts[i] for i in chosen])
+        sample = single_texts([texts[i] for i in chosen])
         lengths = [len(row["input_ids"]) for row in classifier.encoded(sample)]
         flops = sum(classifier.workload.forward(texts=1, length=length) for length in lengths) / len(sample)
         seconds = flops / assumed_rate("fp32", "reference", context.device)
@@ -157,4 +150,4 @@ def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunF
     _, (texts, labels) = scored_texts(spec, dataset, parts)
     classifier = _classifier(spec, device)
     begin = time.monotonic()
-    return classifier.logits(_single(texts)), labels, time.monotonic() - begin
+    return classifier.logits(single_texts(texts)), labels, time.monotonic() - begin
