@@ -73,7 +73,8 @@ TINY: dict[str, dict[str, object]] = {
     "deberta-v2": SIZES
     | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False},
     "modernbert": SIZES
-    | {"pad_token_id": 0, "cls_token_id": 101, "sep_token_id": 102, "global_attn_every_n_layers": 2},
+    | {"pad_token_id": 0, "cls_token_id": 101, "sep_token_id": 102, "global_attn_every_n_layers": 2}
+    | {"local_attention": 16},
 }
 
 

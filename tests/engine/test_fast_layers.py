@@ -5,26 +5,33 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from thorough import mostly_thorough
 from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
-from tunebench.engine.fast import ops
+from tunebench.engine.fast import attention, ops
 from tunebench.engine.fast.attach import FastEncoder, supports
-from tunebench.engine.fast.layers import LAYER_NAMES
+from tunebench.engine.fast.attention import Attention
+from tunebench.engine.fast.families import LAYER_FAMILIES
 from tunebench.engine.fast.masks import MaskStream, apply_mask, read_signs, sign_kept
 from tunebench.engine.fast.packing import Rectangle
 from tunebench.models.architectures import Architecture, architecture_of
 from tunebench.models.loading import load_classifier
 from tunebench.strategies import STRATEGIES
 
-FAMILIES = ["bert", "distilbert", "electra", "roberta"]
+FAMILIES = ["bert", "distilbert", "electra", "roberta", "modernbert"]
+#: With heads that read the mean over all tokens where the configuration has a place for that.
+HEADS = [*FAMILIES, "modernbert mean"]
 WAYS = {
     "full": ("full", {}),
     "lora": ("lora", {"placement": "query_value", "rank": 4, "dropout": 0.0}),
@@ -32,30 +39,35 @@ WAYS = {
 }
 
 
-def build(folder: Path, way: str, *, dropout: bool = False) -> tuple[torch.nn.Module, Architecture]:
+def build(
+    folder: Path, way: str, *, dropout: bool = False, pooling: str = ""
+) -> tuple[torch.nn.Module, Architecture]:
     torch.manual_seed(3)
     kind, params = WAYS[way]
-    model: torch.nn.Module = load_classifier(folder, label_names=("a", "b", "c"))
+    model: Any = load_classifier(folder, label_names=("a", "b", "c"), attention_dropout=0.1 if dropout else None)
+    if pooling:
+        model.config.classifier_pooling = pooling
     architecture = architecture_of(model.config)
     strategy = STRATEGIES[kind]
+    if architecture.fused_projections and "placement" in params:
+        params = params | {"placement": params["placement"].replace("query_value", "attention")}
     model = strategy.prepare(model, strategy.params(**params), architecture)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.2)  # zero at the start: every test of LoRA would pass empty
-    if not dropout:
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.1 if dropout else 0.0
     return model.train(), architecture
 
 
 def batch(seed: int = 0) -> dict[str, torch.Tensor]:
+    """Texts of several lengths; two are longer than the parts that ModernBERT's local attention works in."""
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(1000, 4000, (5, 23), generator=generator)
-    mask = torch.ones_like(ids)
-    mask[1, 9:] = 0
-    mask[4, 2:] = 0
+    ids = torch.randint(1000, 4000, (5, 43), generator=generator)
+    mask = torch.arange(43) < torch.tensor([[43], [9], [37], [18], [1]])
+    mask = mask.long()
     return {"input_ids": ids * mask, "attention_mask": mask, "labels": torch.tensor([0, 1, 2, 1, 0])}
 
 
@@ -63,12 +75,13 @@ def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("way", WAYS)
 def test_in_fp32_logits_loss_and_every_gradient_are_the_librarys(
-    tiny_model: Callable[[str], Path], family: str, way: str
+    tiny_model: Callable[[str], Path], head: str, way: str
 ) -> None:
-    model, architecture = build(tiny_model(family), way)
+    family, _, pooling = head.partition(" ")
+    model, architecture = build(tiny_model(family), way, pooling=pooling)
     assert supports(architecture, model) is None
     expected = model(**batch())
     expected.loss.backward()
@@ -77,6 +90,7 @@ def test_in_fp32_logits_loss_and_every_gradient_are_the_librarys(
     fast = FastEncoder(model, architecture, seed=0, dtype=torch.float32)
     found = model(**batch())
     found.loss.backward()
+    assert fast.packing.layout is not None
     assert torch.allclose(found.logits, expected.logits, rtol=1e-5, atol=1e-6)
     assert torch.allclose(found.loss, expected.loss, rtol=1e-5)
     got = gradients(model)
@@ -89,11 +103,13 @@ def test_in_fp32_logits_loss_and_every_gradient_are_the_librarys(
     assert torch.equal(model(**batch()).logits, expected.logits)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_twenty_steps_end_at_the_same_weights(tiny_model: Callable[[str], Path], way: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "way"), [("modernbert", "full"), ("modernbert", "lora"), *(("bert", way) for way in WAYS)]
+)
+def test_twenty_steps_end_at_the_same_weights(tiny_model: Callable[[str], Path], family: str, way: str) -> None:
     ends = []
     for fast_layers in (False, True):
-        model, architecture = build(tiny_model("bert"), way)
+        model, architecture = build(tiny_model(family), way)
         fast = FastEncoder(model, architecture, seed=0, dtype=torch.float32) if fast_layers else None
         trained = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.SGD(trained, lr=0.05, momentum=0.9)
@@ -132,8 +148,9 @@ def test_bf16_stays_close(tiny_model: Callable[[str], Path], family: str) -> Non
     assert (found - expected).norm() < 0.05 * expected.norm() + 0.02
 
 
-def test_dropout_depends_on_seed_and_step_only(tiny_model: Callable[[str], Path]) -> None:
-    model, architecture = build(tiny_model("bert"), "full", dropout=True)
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_dropout_depends_on_seed_and_step_only(tiny_model: Callable[[str], Path], family: str) -> None:
+    model, architecture = build(tiny_model(family), "full", dropout=True)
     fast = FastEncoder(model, architecture, seed=5, dtype=torch.float32)
 
     def loss(step: int) -> float:
@@ -148,9 +165,12 @@ def test_dropout_depends_on_seed_and_step_only(tiny_model: Callable[[str], Path]
     assert loss(0) == loss(1)
 
 
-def test_dropouts_gradient_uses_the_mask_of_the_forward_pass(tiny_model: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("family", ["distilbert", "modernbert"])
+def test_dropouts_gradient_uses_the_mask_of_the_forward_pass(
+    tiny_model: Callable[[str], Path], family: str
+) -> None:
     """Finite differences along the gradient, with the masks held fixed."""
-    model, architecture = build(tiny_model("distilbert"), "full", dropout=True)
+    model, architecture = build(tiny_model(family), "full", dropout=True)
     fast = FastEncoder(model, architecture, seed=1, dtype=torch.float32)
 
     def loss() -> torch.Tensor:
@@ -158,7 +178,8 @@ def test_dropouts_gradient_uses_the_mask_of_the_forward_pass(tiny_model: Callabl
         return model(**batch()).loss
 
     loss().backward()
-    weight = model.get_submodule(architecture.layers)[0].ffn.lin1.weight  # type: ignore[index, union-attr]
+    first = model.get_submodule(architecture.layers)[0]  # type: ignore[index]
+    weight = first.get_submodule(architecture.mlp[0]).weight
     direction = weight.grad / weight.grad.norm()
     values = []
     for sign in (-1, 1):
@@ -240,11 +261,14 @@ def test_masks_are_applied_where_asked(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dropout", [0.0, 1e-6, 0.25])
 @pytest.mark.parametrize("elements", [1, 300, 10**9])
+@pytest.mark.parametrize("window", [None, 0, 2, 20])
 def test_attention_in_blocks_is_attention_by_its_definition(
-    monkeypatch: pytest.MonkeyPatch, dropout: float, elements: int
+    monkeypatch: pytest.MonkeyPatch, dropout: float, elements: int, window: int | None
 ) -> None:
     """One text's head at a time, three at a time (the last block is smaller), and all at once."""
-    monkeypatch.setattr(ops, "BLOCK_ELEMENTS", elements)
+    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", elements)
+    if dropout == 0:
+        monkeypatch.setattr(attention, "_KEPT_WIDTH", 9)  # computed again in the backward pass
     batch, tokens, heads, size, scaling = 4, 10, 2, 8, 0.3
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(batch * tokens, 3 * heads * size, generator=generator).requires_grad_()
@@ -252,30 +276,51 @@ def test_attention_in_blocks_is_attention_by_its_definition(
     bias[3, :, 6:] = torch.finfo(bias.dtype).min
     weights = torch.randn(batch * tokens, heads * size, generator=generator)
 
-    whole = [Rectangle(batch, tokens, tokens, bias)]
-    found = ops.AttentionFunction.apply(rows, None, whole, heads, scaling, MaskStream(2), dropout)
+    def run() -> torch.Tensor:
+        whole = [Rectangle(batch, tokens, tokens, bias)]
+        asked = Attention(whole, heads, scaling, MaskStream(2), dropout, window)
+        result: torch.Tensor = attention.AttentionFunction.apply(rows, None, asked)
+        return result
+
+    found = run()
     (gradient,) = torch.autograd.grad((found * weights).sum(), rows)
 
     q, k, v = rows.view(batch, tokens, 3, heads, size).permute(2, 0, 3, 1, 4).flatten(1, 2)
-    probabilities = torch.softmax(q @ k.transpose(1, 2) * scaling + bias, dim=-1)
-    stream, kept = MaskStream(2), []
-    for part in ops.blocks(tuple(probabilities.shape)):
-        keep, scale = stream.keep(tuple(probabilities[part].shape), dropout)
-        kept.append(torch.ones_like(probabilities[part]) if keep is None else (keep == -1) * scale)
-    probabilities = probabilities * torch.cat(kept)
+    places = torch.arange(tokens)
+    outside = (places[:, None] - places).abs() > (tokens if window is None else window)
+    scores = (q @ k.transpose(1, 2) * scaling + bias).masked_fill(outside, -torch.inf)
+    probabilities = torch.softmax(scores, dim=-1)
+    stream, kept = MaskStream(2), torch.zeros_like(probabilities)
+    for tile in attention.tiles((batch * heads, tokens, tokens), window):
+        keep, scale = stream.keep(tile.shape, dropout)
+        kept[tile.texts, tile.asking, tile.answering] = 1.0 if keep is None else (keep == -1) * scale
+    probabilities = probabilities * kept
     wanted = (probabilities @ v).view(batch, heads, tokens, size).transpose(1, 2).reshape(found.shape)
     (expected,) = torch.autograd.grad((wanted * weights).sum(), rows)
     assert torch.allclose(found, wanted, rtol=1e-5, atol=1e-6)
     assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-6)
     with torch.inference_mode():
-        assert torch.equal(
-            ops.AttentionFunction.apply(rows, None, whole, heads, scaling, MaskStream(2), dropout), found
-        )
+        assert torch.equal(run(), found)
+
+
+@given(texts=st.integers(1, 5), width=st.integers(1, 70), window=st.integers(0, 40), at_once=st.integers(1, 9000))
+def test_tiles_cover_a_window_once_and_little_else(texts: int, width: int, window: int, at_once: int) -> None:
+    seen = torch.zeros(texts, width, width, dtype=torch.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "BLOCK_ELEMENTS", at_once)
+        for tile in attention.tiles((texts, width, width), window):
+            seen[tile.texts, tile.asking, tile.answering] += 1
+            assert tile.size <= at_once or tile.shape[0] == 1
+    places = torch.arange(width)
+    inside = (places[:, None] - places).abs() <= window
+    assert (seen[:, inside] == 1).all() and seen.max() == 1
+    assert seen[0].sum(1).max() <= max(4 * window, 2 * window + 1)
 
 
 @pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_librarys_attention_is_ours(dtype: torch.dtype, apart: bool) -> None:
+def test_the_librarys_attention_is_ours(dtype: torch.dtype, window: int | None, apart: bool) -> None:
     batch, tokens, heads, size, scaling = 4, 10, 2, 8, 0.3
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(batch * tokens, 3 * heads * size, generator=generator).to(dtype)
@@ -285,9 +330,10 @@ def test_the_librarys_attention_is_ours(dtype: torch.dtype, apart: bool) -> None
     bias = bias.repeat_interleave(heads, dim=0)
     for padding in (None, bias):
         whole = Rectangle(batch, tokens, 1 if apart else tokens, padding)
+        asked = Attention([whole], heads, scaling, MaskStream(2), 0.0, window)
         with torch.inference_mode():
-            wanted = ops.AttentionFunction.apply(query, others, [whole], heads, scaling, MaskStream(2), 0.0)
-            found = ops.attend(query, others, whole, heads, scaling)
+            wanted = attention.AttentionFunction.apply(query, others, asked)
+            found = attention.attend(query, others, asked)
         tolerance = 1e-6 if dtype == torch.float32 else 2e-2
         assert found.shape == wanted.shape and found.dtype == dtype
         assert torch.allclose(found.float(), wanted.float(), rtol=0, atol=tolerance)
@@ -309,14 +355,20 @@ def test_no_dropout_draws_nothing() -> None:
     assert MaskStream(0).keep((3, 3), 0.0) == (None, 1.0)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("layers", ["fast", "fast, library's attention", "library's"])
+@pytest.mark.parametrize(
+    ("head", "way", "layers"),
+    [
+        *itertools.product(["bert"], WAYS, ["fast", "fast, library's attention", "library's"]),
+        *itertools.product(["modernbert", "modernbert mean"], ["lora"], ["fast", "fast, library's attention"]),
+    ],
+)
 def test_evaluation_keeps_the_datas_order_and_leaves_no_trace(
-    tiny_model: Callable[[str], Path], way: str, layers: str
+    tiny_model: Callable[[str], Path], head: str, way: str, layers: str
 ) -> None:
     from tunebench.data.tokens import TokenizedTexts
 
-    model, architecture = build(tiny_model("bert"), way, dropout=True)
+    family, _, pooling = head.partition(" ")
+    model, architecture = build(tiny_model(family), way, dropout=True, pooling=pooling)
     generator = np.random.default_rng(0)
     lengths = generator.integers(3, 30, size=40)
     ids = generator.integers(1000, 4000, size=lengths.sum()).astype(np.int32)
@@ -346,14 +398,15 @@ def test_what_the_fast_layers_cannot_do_is_said(tiny_model: Callable[[str], Path
 
 def test_every_fast_family_names_modules_that_exist(tiny_model: Callable[[str], Path]) -> None:
     for family in FAMILIES:
-        names = LAYER_NAMES[family]
-        model, architecture = build(tiny_model(family), "full")
+        model, architecture = build(tiny_model(family), "full", dropout=True)
         layer = model.get_submodule(architecture.layers)[0]  # type: ignore[index]
-        for field in ("query", "key", "value", "attention_output", "attention_norm", "up", "down", "output_norm"):
-            assert isinstance(layer.get_submodule(getattr(names, field)), torch.nn.Module)
+        named = {name: value for name, value in vars(LAYER_FAMILIES[family]).items() if isinstance(value, str)}
+        for name, value in named.items():
+            found = attrgetter(value)(layer)
+            assert found == 0.1 if isinstance(found, float) else isinstance(found, torch.nn.Module), name
 
 
-@pytest.mark.parametrize("family", mostly_thorough(FAMILIES, keep=lambda family: family == "distilbert"))
+@pytest.mark.parametrize("family", mostly_thorough(FAMILIES, keep=("distilbert", "modernbert").__contains__))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_recomputed_layers_give_the_same_gradients_and_keep_less(
     tiny_model: Callable[[str], Path], family: str, dtype: torch.dtype

@@ -118,8 +118,12 @@ class Calls:
 CASES = [
     *((model_type, layers, "fp32", False) for model_type in sorted(TINY) for layers in (1, 2)),
     *((model_type, 1, "autocast", False) for model_type in ("bert", "deberta-v2", "modernbert")),
-    *((model_type, n, "fast fp32", False) for model_type in ("distilbert", "bert", "electra") for n in (1, 2)),
-    *((model_type, n, "fast bf16", False) for model_type in ("distilbert", "bert") for n in (1, 2)),
+    *(
+        (model_type, n, "fast fp32", False)
+        for model_type in ("distilbert", "bert", "electra", "modernbert")
+        for n in (1, 2)
+    ),
+    *((model_type, n, "fast bf16", False) for model_type in ("distilbert", "bert", "modernbert") for n in (1, 2)),
     *((model_type, 1, way, True) for model_type in ("distilbert", "bert") for way in ("fp32", "fast fp32")),
     ("modernbert", 1, "fp32", True),
 ]

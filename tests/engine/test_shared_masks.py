@@ -12,7 +12,7 @@ import torch
 
 from thorough import mostly_thorough
 from tunebench.engine.batching import Collator
-from tunebench.engine.fast import layers, ops, shared_masks
+from tunebench.engine.fast import attention, layers, shared_masks
 from tunebench.engine.fast.attach import FastEncoder
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.packing import pack
@@ -22,7 +22,7 @@ from tunebench.models.architectures import Architecture, architecture_of, unwrap
 from tunebench.models.loading import load_classifier
 from tunebench.strategies import STRATEGIES
 
-FAMILIES = ["bert", "distilbert", "electra", "roberta"]
+FAMILIES = ["bert", "distilbert", "electra", "roberta", "modernbert"]
 MAX_LENGTH = 64
 #: Strategies with dropout of their own where they have any.
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -45,7 +45,10 @@ LENGTHS = ([37, 5, 22, 30, 2, 39, 36], [20] * 7, [3, 61, 2, 4, 3, 3, 5], [64, 40
 def build(folder: Path, way: str) -> tuple[Any, Architecture]:
     torch.manual_seed(3)
     kind, params = WAYS[way]
-    model: Any = load_classifier(folder, label_names=("a", "b", "c"))
+    model: Any = load_classifier(folder, label_names=("a", "b", "c"), attention_dropout=0.1)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.1
     architecture = architecture_of(model.config)
     strategy = STRATEGIES[kind]
     model = strategy.prepare(model, strategy.params(**params), architecture)
@@ -110,6 +113,7 @@ def check_alike(folder: Path, way: str, **options: Any) -> None:
 KEPT = ("full", "lora", "dora", "pooled")
 CASES = [(family, "full") for family in FAMILIES] + [("bert", way) for way in WAYS if way != "full"]
 CASES += [("distilbert", "lora"), ("roberta", "lora"), ("electra", "lora")]
+CASES += [("modernbert", way) for way in ("lora", "dora", "pooled", "last layer", "head")]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,7 @@ def test_every_step_has_the_loss_of_the_fast_engine(
 def test_attention_that_is_computed_in_parts_has_the_masks_of_its_parts(
     tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    for module in (ops, layers, shared_masks):
+    for module in (attention, layers, shared_masks):
         monkeypatch.setattr(module, "BLOCK_ELEMENTS", 1500)
     check_alike(tiny_model("bert"), way)
 

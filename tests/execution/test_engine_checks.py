@@ -43,7 +43,7 @@ def test_a_strategy_without_an_engine_and_one_of_the_fast_engine_are_no_concern(
     strategies = {"full": None, "tfidf": None, "prefix_tuning": {"engine": "fast"}}
     assert messages(specs_of(strategies, batches="random"), bert, "cpu") == []
     fast_only = [spec for spec in specs_of(strategies) if spec.label != "full"]
-    assert messages(fast_only, replace(bert, model_type="modernbert"), "cuda") == []
+    assert messages(fast_only, replace(bert, model_type="deberta-v2"), "cuda") == []
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_strategy_without_an_engine_and_one_of_the_fast_engine_are_no_concern(
     [
         ("prefix_tuning", {}, "bert", "cpu", "not supported for prefix_tuning", "or choose one of lora, "),
         ("oft", {}, "bert", "cpu", "not supported for oft", "remove randomness"),
-        ("full", {}, "modernbert", "cpu", "modernbert has no fast layers", "choose a model of distilbert, bert, "),
+        ("full", {}, "deberta-v2", "cpu", "deberta-v2 has no fast layers", "choose a model of distilbert, bert, "),
         ("full", {}, "bert", "cuda", "this study runs on cuda", "add --device cpu"),
         ("full", {"batches": "by_length"}, "bert", "cpu", "random batches only", "set batches: random"),
     ],
@@ -68,10 +68,10 @@ def test_the_rest_is_refused_once_with_its_reason(
 
 def test_the_plan_asks(tiny_model: Callable[[str], Path], reviews: Path) -> None:
     study = make_study(
-        model=str(tiny_model("modernbert")),
+        model=str(tiny_model("deberta-v2")),
         data=str(reviews),
         train_sizes=[40],
         strategies={"full": {"engine": "reference", "randomness": "fast_engine"}},
     )
-    with pytest.raises(PlanError, match="modernbert has no fast layers"):
+    with pytest.raises(PlanError, match="deberta-v2 has no fast layers"):
         make_plan(study, execution=Execution(device="cpu"), measure=False)

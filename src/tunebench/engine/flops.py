@@ -115,8 +115,8 @@ def count(model: nn.Module, architecture: Architecture) -> Workload:
     layers = []
     key_value = Work()
     for layer in stack:
-        names = [name for name in (architecture.key, architecture.value) if name]
-        costs = [_linear(layer.get_submodule(name), below) for name in names]
+        # Of a weight that gives the query too, all.
+        costs = [_linear(layer.get_submodule(name), below) for name in architecture.reading[-2:]]
         key_value = Work(sum(c[0] for c in costs), sum(c[1] for c in costs))
         work, below = _count_layer(
             layer, architecture, unwrapped.config.hidden_size, below, trained_keys=prefix > 0
@@ -132,12 +132,10 @@ def _count_layer(
     layer: nn.Module, architecture: Architecture, hidden: int, below: bool, *, trained_keys: bool
 ) -> tuple[Work, bool]:
     """Count a layer; the flag says whether a gradient is wanted of what enters, and then leaves, it."""
-    fused = (architecture.fused_projections,)
-    projections = fused if fused[0] else (architecture.query, architecture.key, architecture.value)
-    stages = [projections, (architecture.attention_output,), *((name,) for name in architecture.mlp)]
+    stages = [architecture.reading, (architecture.attention_output,), *((name,) for name in architecture.mlp)]
     forward = backward = attention_backward = 0.0
     for number, names in enumerate(stages):
-        modules = [layer.get_submodule(name) for name in names if name]
+        modules = [layer.get_submodule(name) for name in names]
         for module in modules:
             cost, gradients = _linear(module, below)
             forward += cost

@@ -103,7 +103,7 @@ class FrozenPrefix:
         first_only = fast is not None and fast.layers[layers - 1].first_token_only
         self._rows = 1 if first_only else None
         # The last fast layer gives its one token in fp32; under autocast the norms do.
-        self._dtype = fast.layers[0].dtype if fast is not None and not first_only else torch.float32
+        self._dtype = fast.layers[0].stream if fast is not None and not first_only else torch.float32
         path = f"fast {fast.layers[0].dtype}" if fast is not None else str(autocast)
         self._mode = [_FORMAT, fingerprint, layers, path, str(self._dtype), self._rows, torch.__version__]
         self._key: str | None = None

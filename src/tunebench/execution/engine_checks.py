@@ -41,11 +41,11 @@ def check_randomness(
 
 def _reason(spec: RunSpec, architecture: Architecture, device: str) -> tuple[str, str] | None:
     """Return why a run cannot take them, and what to do; None where it can."""
-    from tunebench.engine.fast.layers import LAYER_NAMES
+    from tunebench.engine.fast.families import LAYER_FAMILIES
 
     family, remove = architecture.model_type, "remove randomness"
-    if family not in LAYER_NAMES:
-        return f"{family} has no fast layers", f"{remove}, or choose a model of {', '.join(LAYER_NAMES)}"
+    if family not in LAYER_FAMILIES:
+        return f"{family} has no fast layers", f"{remove}, or choose a model of {', '.join(LAYER_FAMILIES)}"
     if device != "cpu":
         return f"the fast layers are for CPUs, and this study runs on {device}", f"{remove}, or add --device cpu"
     if not STRATEGIES[spec.kind].shares_dropout:

@@ -45,6 +45,14 @@ class Architecture:
         """Full name of the embeddings."""
         return f"{self.layers.split('.')[0]}.embeddings"
 
+    @property
+    def reading(self) -> tuple[str, ...]:
+        """Names of the linear layers that give query, key and value: three, or the one that gives all."""
+        if self.fused_projections is not None:
+            return (self.fused_projections,)
+        assert self.query is not None and self.key is not None and self.value is not None
+        return self.query, self.key, self.value
+
     def depth(self, parameter: str) -> int:
         """Return the depth of a parameter: 0 for embeddings, i + 1 for layer i, the most for the head."""
         if self.is_head(parameter):
@@ -65,11 +73,9 @@ class Architecture:
         Raises:
             ModelError: If the family cannot carry the placement.
         """
-        fused = (self.fused_projections,) if self.fused_projections else ()
-        qkv = fused or (self.query, self.key, self.value)
-        attention = (*qkv, self.attention_output)
+        attention = (*self.reading, self.attention_output)
         members = {
-            "query_value": () if fused else (self.query, self.value),
+            "query_value": () if self.fused_projections else (self.query, self.value),
             "attention": attention,
             "mlp": self.mlp,
             "all_linear": (*attention, *self.mlp),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from tunebench.models.architectures import unwrap
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -61,3 +63,8 @@ def pool_mean(model: Any, architecture: Architecture) -> None:
 def pools_by_hooks(model: nn.Module) -> bool:
     """Tell whether :func:`pool_mean` put hooks into a model, so that its head reads every token."""
     return bool(getattr(model, _MARK, False))
+
+
+def reads_first_token(model: Any) -> bool:
+    """Tell whether a classifier's head reads the first token only, and not the mean over all."""
+    return not pools_by_hooks(model) and getattr(unwrap(model).config, "classifier_pooling", "cls") == "cls"

@@ -194,7 +194,7 @@ def test_two_processes_end_where_one_does(
 def test_every_trained_parameter_gets_a_gradient(family: str, tiny_model: Callable[[str], Path]) -> None:
     """What DistributedDataParallel is promised."""
     from tunebench.engine.fast.attach import FastEncoder, supports
-    from tunebench.engine.fast.layers import LAYER_NAMES
+    from tunebench.engine.fast.families import LAYER_FAMILIES
     from tunebench.models.architectures import architecture_of
     from tunebench.models.loading import load_classifier
     from tunebench.strategies import STRATEGIES
@@ -223,7 +223,7 @@ def test_every_trained_parameter_gets_a_gradient(family: str, tiny_model: Callab
             assert not without, (kind, fast)
             tested.append((kind, fast))
     assert ("full", False) in tested
-    assert (("lora", True) in tested) == (family in LAYER_NAMES)
+    assert (("lora", True) in tested) == (family in LAYER_FAMILIES)
 
 
 def lively(model: Path, data: Path, **more: Any) -> StudyConfig:

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tunebench.engine.fast.layers import LAYER_NAMES, FastLayer, Recomputed
+from tunebench.engine.fast.families import LAYER_FAMILIES
+from tunebench.engine.fast.layers import FastLayer, Recomputed, Shared
 from tunebench.engine.fast.linears import OwnForwards, StackedLinear
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
 from tunebench.engine.fast.packing import Packing
 from tunebench.machine.devices import has_amx
 from tunebench.models.architectures import unwrap
-from tunebench.models.pooling import pools_by_hooks
+from tunebench.models.pooling import pools_by_hooks, reads_first_token
 
 if TYPE_CHECKING:
     from tunebench.models.architectures import Architecture
@@ -32,8 +33,6 @@ class FastEncoder:
         seed: Seed of the dropout masks.
         stream: Which stream of them; see :class:`MaskStream`.
         dtype: Compute type, bf16 or fp32.
-        first_token_only: The head reads the first token only (true of all supported families, unless
-            their hidden states are pooled).
         library_attention: Evaluate with PyTorch's own attention; by default where that is faster.
         recomputes: Keep only the input of each layer for the backward pass (gradient checkpointing).
     """
@@ -46,31 +45,23 @@ class FastEncoder:
         seed: int,
         stream: int = 0,
         dtype: torch.dtype,
-        first_token_only: bool = True,
         library_attention: bool | None = None,
         recomputes: bool = False,
     ) -> None:
         self.masks = MaskStream(seed, stream=stream)
-        names = LAYER_NAMES[architecture.model_type]
         unwrapped = unwrap(model)
         stack = list(unwrapped.get_submodule(architecture.layers))
         if library_attention is None:
             library_attention = dtype == torch.bfloat16 and has_amx()
-        first_token_only = first_token_only and not pools_by_hooks(model)
-        self.packing = Packing(allowed=first_token_only)
-        self.layers = [
-            FastLayer(
-                layer,
-                names,
-                self.masks,
-                dtype,
-                index=index,
-                first_token_only=first_token_only and layer is stack[-1],
-                library_attention=library_attention,
-                packing=self.packing,
+        self.packing = Packing(allowed=not pools_by_hooks(model))
+        shared = Shared(architecture, unwrapped.config, self.masks, dtype, library_attention, self.packing)
+        first_token_only = reads_first_token(model)
+        self.layers = []
+        for index, layer in enumerate(stack):
+            last = layer is stack[-1]
+            self.layers.append(
+                FastLayer(layer, shared, index=index, last=last, first_token_only=last and first_token_only)
             )
-            for index, layer in enumerate(stack)
-        ]
         self._swapped: list[nn.Module] = []
         for fast in self.layers:
             self._swap(fast.layer, Recomputed(fast).forward if recomputes else fast.forward)
@@ -161,7 +152,7 @@ def supports(architecture: Architecture, model: nn.Module) -> str | None:
         architecture: The family.
         model: The prepared model.
     """
-    if architecture.model_type not in LAYER_NAMES:
+    if architecture.model_type not in LAYER_FAMILIES:
         return f"{architecture.model_type} has no fast layers yet"
     if any(p.device.type != "cpu" for p in unwrap(model).parameters()):
         return "the fast layers are for CPUs"

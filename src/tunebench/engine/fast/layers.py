@@ -1,4 +1,4 @@
-"""Post-norm encoder layers (BERT, RoBERTa, ELECTRA, DistilBERT) rebuilt from the fast operations.
+"""Encoder layers rebuilt from the fast operations, as :mod:`~tunebench.engine.fast.families` describes them.
 
 A :class:`FastLayer` holds references to the modules of the layer it stands in for and owns no
 parameters. Where the head reads the first token only, the last layer computes that token only: the
@@ -16,70 +16,34 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from tunebench.engine.fast.attention import BLOCK_ELEMENTS, Attention, AttentionFunction, attend
+from tunebench.engine.fast.families import LAYER_FAMILIES, dropout_of, window_of
 from tunebench.engine.fast.linears import OwnForwards, StackedLinear, linears_for
 from tunebench.engine.fast.masks import MaskStream
-from tunebench.engine.fast.ops import BLOCK_ELEMENTS, AttentionFunction, DropoutFunction, attend
-from tunebench.engine.fast.packing import Layout, Packing, Rectangle, TakeRows, pack
+from tunebench.engine.fast.ops import DropoutFunction
+from tunebench.engine.fast.packing import Layout, Packing, PutRows, Rectangle, TakeRows, pack
+from tunebench.models.architectures import Architecture
 
 
 @dataclass(frozen=True)
-class LayerNames:
-    """Where a family keeps the modules of a layer, relative to it; None where it has no such module."""
+class Shared:
+    """What all layers of an encoder have in common.
 
-    attention: str
-    query: str
-    key: str
-    value: str
-    heads: str
-    attention_output: str
-    attention_output_dropout: str | None
-    attention_norm: str
-    up: str
-    activation: str
-    down: str
-    output_dropout: str
-    output_norm: str
+    Attributes:
+        architecture: Names of the linear layers.
+        config: The model's configuration.
+        masks: The stream all dropout draws from.
+        dtype: Compute type.
+        library_attention: Where no gradient is wanted, use PyTorch's own attention.
+        packing: What the layers know together of the batch.
+    """
 
-
-_BERT = LayerNames(
-    attention="attention.self",
-    query="attention.self.query",
-    key="attention.self.key",
-    value="attention.self.value",
-    heads="num_attention_heads",
-    attention_output="attention.output.dense",
-    attention_output_dropout="attention.output.dropout",
-    attention_norm="attention.output.LayerNorm",
-    up="intermediate.dense",
-    activation="intermediate.intermediate_act_fn",
-    down="output.dense",
-    output_dropout="output.dropout",
-    output_norm="output.LayerNorm",
-)
-_DISTILBERT = LayerNames(
-    attention="attention",
-    query="attention.q_lin",
-    key="attention.k_lin",
-    value="attention.v_lin",
-    heads="n_heads",
-    attention_output="attention.out_lin",
-    attention_output_dropout=None,
-    attention_norm="sa_layer_norm",
-    up="ffn.lin1",
-    activation="ffn.activation",
-    down="ffn.lin2",
-    output_dropout="ffn.dropout",
-    output_norm="output_layer_norm",
-)
-#: Families with fast layers, by ``model_type``; their heads all read the first token.
-LAYER_NAMES = {
-    "distilbert": _DISTILBERT,
-    "bert": _BERT,
-    "roberta": _BERT,
-    "xlm-roberta": _BERT,
-    "camembert": _BERT,
-    "electra": _BERT,
-}
+    architecture: Architecture
+    config: Any
+    masks: MaskStream
+    dtype: torch.dtype
+    library_attention: bool
+    packing: Packing
 
 
 class FastLayer:
@@ -87,48 +51,36 @@ class FastLayer:
 
     Args:
         layer: The layer.
-        names: Where its modules are.
-        masks: The stream all dropout draws from.
-        dtype: Compute type.
+        shared: What it has in common with the others.
         index: Which of the encoder's layers it is, from 0.
+        last: Whether it is the last one, which undoes the packing.
         first_token_only: Compute the first token's output only; the result is ``(B, 1, D)`` in fp32.
-        library_attention: Where no gradient is wanted, use PyTorch's own attention.
-        packing: What the encoder's layers know together of the batch.
     """
 
-    def __init__(
-        self,
-        layer: nn.Module,
-        names: LayerNames,
-        masks: MaskStream,
-        dtype: torch.dtype,
-        *,
-        index: int,
-        first_token_only: bool,
-        library_attention: bool,
-        packing: Packing,
-    ) -> None:
-        get = layer.get_submodule
-        self.layer, self.masks, self.dtype, self.index = layer, masks, dtype, index
-        self.packing = packing
-        self.first_token_only, self.library_attention = first_token_only, library_attention
-        attention = get(names.attention)
-        self.heads = int(getattr(attention, names.heads))
-        self.scaling = float(attention.scaling)  # type: ignore[arg-type]
-        self.attention_dropout = float(attention.dropout.p)  # type: ignore[union-attr, arg-type]
-        query, key, value = get(names.query), get(names.key), get(names.value)
-        self.projections = (
-            [linears_for([query], dtype), linears_for([key, value], dtype)]
-            if first_token_only
-            else [linears_for([query, key, value], dtype)]
-        )
-        self.output = linears_for([get(names.attention_output)], dtype)
-        self.up = linears_for([get(names.up)], dtype)
-        self.down = linears_for([get(names.down)], dtype)
-        self.activation = get(names.activation)
-        self.attention_norm, self.output_norm = get(names.attention_norm), get(names.output_norm)
-        self.attention_output_p = _dropout_p(layer, names.attention_output_dropout)
-        self.output_p = _dropout_p(layer, names.output_dropout)
+    def __init__(self, layer: nn.Module, shared: Shared, *, index: int, last: bool, first_token_only: bool) -> None:
+        get, dtype, architecture = layer.get_submodule, shared.dtype, shared.architecture
+        self.layer, self.index, self.dtype = layer, index, dtype
+        self.masks, self.packing, self.library_attention = shared.masks, shared.packing, shared.library_attention
+        self.last, self.first_token_only = last, first_token_only
+        self.family = family = LAYER_FAMILIES[architecture.model_type]
+        #: Type of the hidden states between layers. Pre-norm layers pass on a sum over all layers below, which
+        #: stays in full precision.
+        self.stream = torch.float32 if family.pre_norm else dtype
+        self.heads = int(shared.config.num_attention_heads)
+        self.scaling = float(shared.config.hidden_size // self.heads) ** -0.5
+        self.window = window_of(shared.config, index)
+        self.attention_dropout = dropout_of(layer, family.attention_dropout)
+        groups = [architecture.reading]
+        if first_token_only and len(architecture.reading) == 3:
+            groups = [architecture.reading[:1], architecture.reading[1:]]
+        self.projections = [linears_for([get(name) for name in names], dtype) for names in groups]
+        self.output = linears_for([get(architecture.attention_output)], dtype)
+        self.up, self.down = (linears_for([get(name)], dtype) for name in architecture.mlp)
+        self.activation = get(family.activation)
+        self.attention_norm, self.output_norm = get(family.attention_norm), get(family.output_norm)
+        self.attention_output_p = dropout_of(layer, family.attention_output_dropout)
+        self.inner_p = dropout_of(layer, family.inner_dropout)
+        self.output_p = dropout_of(layer, family.output_dropout)
 
     @property
     def linears(self) -> list[StackedLinear | OwnForwards]:
@@ -141,31 +93,33 @@ class FastLayer:
         attention_mask: Tensor | None = None,
         *_: Any,
         past_key_values: Any = None,
+        position_embeddings: tuple[Tensor, Tensor] | None = None,
         **__: Any,
     ) -> Tensor:
         """Run the layer.
 
         Args:
-            hidden_states: ``(B, S, D)``; ``(1, rows, D)`` where the layer below has packed the batch.
+            hidden_states: ``(B, S, D)``; ``(1, rows, D)`` where a layer below has packed the batch.
             attention_mask: None, or a mask of shape ``(B, 1, any, S)``: bool (True = attend) or
                 additive. With a prefix it covers that too: ``P + S`` in place of ``S``.
             past_key_values: None, or a Transformers cache with the keys and values of a prefix of ``P`` tokens.
+            position_embeddings: Cosines and sines ``(1, S, E)``, where the family rotates queries and keys.
 
         Returns:
-            ``(B, S, D)``, or ``(1, rows, D)`` of a packed batch, in the compute type; or ``(B, 1, D)`` in fp32.
+            ``(B, S, D)``, or ``(1, rows, D)`` of a packed batch, in the type of :attr:`stream`; of the last layer
+            ``(B, S, D)`` or ``(B, 1, D)``, the latter in fp32.
         """
-        training, masks = self.layer.training, self.masks
+        training, masks, family = self.layer.training, self.masks, self.family
         batch, tokens, dim = hidden_states.shape
-        x = hidden_states.to(self.dtype).reshape(batch * tokens, dim)
+        states = hidden_states.to(self.stream).reshape(batch * tokens, dim)
         layout = self._layout(attention_mask, packed=past_key_values is None)
         if layout is not None and self.index == self.packing.first:
-            x = TakeRows.apply(x, layout.rows)
+            states = TakeRows.apply(states, layout.rows)
+        x = self._norm(self.attention_norm, states) if family.pre_norm else states
         if self.first_token_only:
-            rows = x.view(batch, tokens, dim)[:, 0] if layout is None else TakeRows.apply(x, layout.firsts)
-            query = self.projections[0](rows, masks, training=training)
-            others = self.projections[1](x, masks, training=training)
+            states = _firsts(states, batch, layout)
+            query, others = self._first_queries(x, batch, layout)
         else:
-            rows = x
             query, others = self.projections[0](x, masks, training=training), None
         if past_key_values is not None:
             if others is None:
@@ -175,28 +129,62 @@ class FastLayer:
             tokens = others.shape[1]
             others = others.view(batch * tokens, -1)
         if layout is None:
-            bias = _key_bias(attention_mask, self.heads, self.dtype)
+            bias = _key_bias(self._keys(attention_mask), self.heads, self.dtype)
             rectangles: Sequence[Rectangle] = [Rectangle(batch, tokens, len(query) // batch, bias)]
         else:
             rectangles = layout.rectangles
             if self.first_token_only:
                 rectangles = [replace(rectangle, queries=1) for rectangle in rectangles]
-        dropout = self.attention_dropout if training else 0.0
-        if self.library_attention and not dropout and not torch.is_grad_enabled():
-            context = attend(query, others, rectangles[0], self.heads, self.scaling)
-        else:
-            context = AttentionFunction.apply(query, others, rectangles, self.heads, self.scaling, masks, dropout)
+        context = self._attend(query, others, rectangles, position_embeddings)
 
-        attended = self.output(context, masks, training=training)
-        attended = self._add_and_norm(attended, rows, self.attention_output_p, self.attention_norm)
-        inner = self.activation(self.up(attended, masks, training=training))
-        out = self.down(inner, masks, training=training)
-        out = self._add_and_norm(out, attended, self.output_p, self.output_norm)
-        if not self.first_token_only:
-            return out.view(batch if layout is None else 1, -1, dim)
-        if layout is not None:
-            out = TakeRows.apply(out, layout.back)
-        return out.view(len(out), 1, dim).float()
+        attended = self._dropped(self.output(context, masks, training=training), self.attention_output_p, states)
+        if not family.pre_norm:
+            attended = self._norm(self.attention_norm, attended)
+        x = self._norm(self.output_norm, attended) if family.pre_norm else attended
+        out = self.down(self._activated(self.up(x, masks, training=training)), masks, training=training)
+        out = self._dropped(out, self.output_p, attended)
+        if not family.pre_norm:
+            out = self._norm(self.output_norm, out)
+        if self.first_token_only:
+            if layout is not None:
+                out = TakeRows.apply(out, layout.back)
+            return out.view(len(out), 1, dim).float()
+        if layout is None:
+            return out.view(batch, -1, dim)
+        if not self.last:
+            return out.view(1, -1, dim)
+        texts = len(layout.back)
+        unpacked: Tensor = PutRows.apply(out, layout.rows, texts * layout.tokens)
+        return unpacked.view(texts, layout.tokens, dim)
+
+    def _first_queries(self, x: Tensor, batch: int, layout: Layout | None) -> tuple[Tensor, Tensor]:
+        """Return queries of the first tokens, and keys and values of all."""
+        masks, training, dim = self.masks, self.layer.training, x.shape[1]
+        if len(self.projections) == 1:  # one weight gives all three
+            every = self.projections[0](x, masks, training=training)
+            return _firsts(every[:, :dim], batch, layout), every[:, dim:]
+        query = self.projections[0](_firsts(x, batch, layout), masks, training=training)
+        return query, self.projections[1](x, masks, training=training)
+
+    def _attend(
+        self,
+        query: Tensor,
+        others: Tensor | None,
+        rectangles: Sequence[Rectangle],
+        position_embeddings: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        rotary = None
+        if self.family.rotary:
+            assert position_embeddings is not None
+            # The second half repeats the first.
+            cos, sin = (part.squeeze(0).float().chunk(2, dim=-1)[0] for part in position_embeddings)
+            rotary = cos, sin
+        dropout = self.attention_dropout if self.layer.training else 0.0
+        attention = Attention(rectangles, self.heads, self.scaling, self.masks, dropout, self.window, rotary)
+        if self.library_attention and not dropout and not torch.is_grad_enabled():
+            return attend(query, others, attention)
+        context: Tensor = AttentionFunction.apply(query, others, attention)
+        return context
 
     def _layout(self, mask: Tensor | None, *, packed: bool) -> Layout | None:
         """Return how the batch is packed where this layer sees it; None where it is padded."""
@@ -204,16 +192,23 @@ class FastLayer:
         if self.index < packing.first:
             return None
         if self.index == packing.first:
-            # Without gradients batches come sorted by length, and have little padding.
-            worth = packed and packing.allowed and mask is not None and torch.is_grad_enabled()
             packing.layout = None
-            if worth:
-                assert mask is not None
-                bias = _key_bias(mask, self.heads, self.dtype)
+            keys = self._keys(mask)
+            # Without gradients batches come sorted by length, and have little padding.
+            if packed and packing.allowed and keys is not None and torch.is_grad_enabled():
+                bias = _key_bias(keys, self.heads, self.dtype)
                 assert bias is not None
-                keys = bias.view(len(mask), self.heads, -1)[:, 0] > torch.finfo(self.dtype).min / 2
                 packing.layout = pack(keys, bias, at_once=BLOCK_ELEMENTS)
         return packing.layout
+
+    def _keys(self, mask: Tensor | None) -> Tensor | None:
+        """Return which tokens are attended to, ``(B, S)``; None where all are."""
+        if mask is None:
+            return None
+        # All queries see the same keys, but for a window. Every token lies in its own.
+        keys = mask[:, 0, 0] if self.window is None else mask[:, 0].diagonal(dim1=1, dim2=2)
+        keys = keys > torch.finfo(keys.dtype).min / 2 if keys.is_floating_point() else keys.bool()
+        return None if keys.all() else keys
 
     def _prefix(self, cache: Any) -> Tensor:
         """Return this layer's prefix, ``(B, P, 2 D)``: keys and values side by side, as projections give them."""
@@ -221,12 +216,29 @@ class FastLayer:
         parts = [part.to(self.dtype).transpose(1, 2).flatten(2) for part in (stored.keys, stored.values)]
         return torch.cat(parts, dim=-1)
 
-    def _add_and_norm(self, x: Tensor, residual: Tensor, p: float, norm: nn.Module) -> Tensor:
+    def _activated(self, inner: Tensor) -> Tensor:
+        """Return what the feed-forward network computes between its two projections."""
+        if self.family.gated:
+            activated, gate = inner.chunk(2, dim=-1)
+            inner = self.activation(activated) * gate
+        else:
+            inner = self.activation(inner)
+        return self._dropped(inner, self.inner_p)
+
+    def _dropped(self, x: Tensor, p: float, residual: Tensor | None = None) -> Tensor:
+        """Return ``dropout(x)``, or ``residual + dropout(x)``."""
         keep, scale = self.masks.keep(tuple(x.shape), p if self.layer.training else 0.0)
-        total = x + residual if keep is None else DropoutFunction.apply(x, residual, keep, scale)
-        # fp32 weights over bf16 input: PyTorch accumulates in fp32 and returns the input's type.
-        assert isinstance(norm, nn.LayerNorm)
-        return functional.layer_norm(total, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        if keep is None:
+            return x if residual is None else x + residual
+        result: Tensor = DropoutFunction.apply(x, residual, keep, scale)
+        return result
+
+    def _norm(self, norm: nn.Module, x: Tensor) -> Tensor:
+        """Return the norm of the hidden states in the compute type; of ModernBERT's first layer they are normed."""
+        if isinstance(norm, nn.LayerNorm):
+            # fp32 weights over bf16 input: PyTorch accumulates in fp32 and returns the input's type.
+            x = functional.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        return x.to(self.dtype)
 
 
 class Recomputed:
@@ -261,18 +273,17 @@ class Recomputed:
         return found
 
 
-def _dropout_p(layer: nn.Module, name: str | None) -> float:
-    return 0.0 if name is None else float(layer.get_submodule(name).p)  # type: ignore[arg-type]
+def _firsts(x: Tensor, batch: int, layout: Layout | None) -> Tensor:
+    """Return the rows of the first tokens."""
+    if layout is None:
+        return x.view(batch, -1, x.shape[1])[:, 0]
+    firsts: Tensor = TakeRows.apply(x, layout.firsts)
+    return firsts
 
 
-def _key_bias(mask: Tensor | None, heads: int, dtype: torch.dtype) -> Tensor | None:
-    """Turn a broadcast attention mask into an additive bias of shape ``(B * H, 1, S)``.
-
-    Every query of an encoder may see the same keys, so the first row of the mask says it all.
-    """
-    if mask is None:
+def _key_bias(keys: Tensor | None, heads: int, dtype: torch.dtype) -> Tensor | None:
+    """Return what is added to the scores of attended keys ``(B, S)`` and of padding: ``(B * H, 1, S)``."""
+    if keys is None:
         return None
-    keys = mask[:, :, :1, :]
-    if keys.dtype == torch.bool:
-        keys = torch.zeros(keys.shape, dtype=dtype).masked_fill_(~keys, torch.finfo(dtype).min)
-    return keys.to(dtype).expand(-1, heads, -1, -1).reshape(-1, 1, keys.shape[-1])
+    bias = torch.zeros(keys.shape, dtype=dtype).masked_fill_(~keys, torch.finfo(dtype).min)
+    return bias.repeat_interleave(heads, dim=0)[:, None]

@@ -51,18 +51,22 @@ class Layout:
         rows: ``(N,)``, for every packed row its place among the ``B * S`` padded ones.
         firsts: ``(B,)``, the packed rows that hold a text's first token, in the order of the rectangles.
         back: ``(B,)``, for every text of the batch its place in that order.
+        tokens: ``S``.
     """
 
     rectangles: tuple[Rectangle, ...]
     rows: Tensor
     firsts: Tensor
     back: Tensor
+    tokens: int
 
 
 def unpacked(texts: int, tokens: int) -> Layout:
     """Return the layout of a batch ``(B, S)`` that keeps its padding: one rectangle."""
     every = torch.arange(texts)
-    return Layout((Rectangle(texts, tokens, tokens, None),), torch.arange(texts * tokens), tokens * every, every)
+    return Layout(
+        (Rectangle(texts, tokens, tokens, None),), torch.arange(texts * tokens), tokens * every, every, tokens
+    )
 
 
 def pack(keys: Tensor, bias: Tensor, *, at_once: int) -> Layout:
@@ -94,7 +98,7 @@ def pack(keys: Tensor, bias: Tensor, *, at_once: int) -> Layout:
         part = bias.view(batch, heads, tokens)[some, :, :width].reshape(texts * heads, 1, width)
         rectangles.append(Rectangle(texts, width, width, part))
         start, done = start + texts * width, done + texts
-    return Layout(tuple(rectangles), torch.cat(rows), torch.cat(firsts), torch.argsort(order))
+    return Layout(tuple(rectangles), torch.cat(rows), torch.cat(firsts), torch.argsort(order), tokens)
 
 
 class TakeRows(Function):
@@ -114,12 +118,27 @@ class TakeRows(Function):
         return grad.new_zeros(ctx.shape).index_copy_(0, rows, grad), None
 
 
+class PutRows(Function):
+    """The rows of a larger matrix that is zero elsewhere; none twice."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor, count: int) -> Tensor:
+        """Return a matrix of so many rows, ``x`` at ``rows``."""
+        ctx.save_for_backward(rows)
+        return x.new_zeros(count, x.shape[1]).index_copy_(0, rows, x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient of ``x``."""
+        (rows,) = ctx.saved_tensors
+        return grad.index_select(0, rows), None, None
+
+
 class Packing:
     """What the layers of one encoder know together of the batch that passes through them.
 
     Args:
-        allowed: Whether batches may be packed: the last layer computes first tokens only, and finds those in
-            packed rows.
+        allowed: Whether batches may be packed.
     """
 
     def __init__(self, *, allowed: bool) -> None:

@@ -18,12 +18,12 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from tunebench.engine.batching import Collator
-from tunebench.engine.fast.layers import LAYER_NAMES
+from tunebench.engine.fast.attention import BLOCK_ELEMENTS, tiles
+from tunebench.engine.fast.families import LAYER_FAMILIES, window_of
 from tunebench.engine.fast.masks import MaskStream
-from tunebench.engine.fast.ops import BLOCK_ELEMENTS, blocks
 from tunebench.engine.fast.packing import Layout, pack, unpacked
 from tunebench.models.architectures import unwrap
-from tunebench.models.pooling import pools_by_hooks
+from tunebench.models.pooling import pools_by_hooks, reads_first_token
 
 if TYPE_CHECKING:
     from tunebench.models.architectures import Architecture
@@ -51,25 +51,26 @@ class SharedMasks:
     ) -> None:
         self.masks = MaskStream(seed, stream=stream)
         self._collator = Collator.of_engine("fast", pad_id=0, max_length=max_length)
-        names, unwrapped = LAYER_NAMES[architecture.model_type], unwrap(model)
+        unwrapped = unwrap(model)
         config: Any = unwrapped.config
         if config._attn_implementation != "sdpa":
             raise ValueError("masks of attention are given to PyTorch's scaled dot product attention only")
         stack = list(unwrapped.get_submodule(architecture.layers))
-        #: Whether the last layer computes first tokens only; without that, the fast engine packs nothing.
-        self._first_only = not pools_by_hooks(model)
-        self._heads = int(getattr(stack[0].get_submodule(names.attention), names.heads))
+        first_only = reads_first_token(model)
+        self._packs = not pools_by_hooks(model)
+        self._heads = int(config.num_attention_heads)
         self._batch: PaddedBatch | None = None
         self._swapped: list[nn.Module] = []
         self._hook = model.register_forward_pre_hook(self._begin, with_kwargs=True)
         rows: dict[nn.Module, Rows] = {module: "packed" for layer in stack for module in layer.modules()}
-        if self._first_only:
-            read = [stack[-1].get_submodule(name) for name in (names.key, names.value)]
+        if first_only:
+            read = [stack[-1].get_submodule(name) for name in architecture.reading[-2:]]
             others = {inner for module in read for inner in module.modules()}
             rows |= {module: "first" for module in stack[-1].modules() if module not in others}
-        for layer in stack:
-            attention = layer.get_submodule(names.attention)
-            self._swap(attention, self._attend(attention, first_only=self._first_only and layer is stack[-1]))
+        for index, layer in enumerate(stack):
+            attention = layer.get_submodule(LAYER_FAMILIES[architecture.model_type].attention)
+            one = first_only and layer is stack[-1]
+            self._swap(attention, self._attend(attention, first_only=one, window=window_of(config, index)))
         for module in unwrapped.modules():
             if isinstance(module, nn.Dropout):
                 self._swap(module, self._drop(module, rows.get(module, "padded")))
@@ -104,7 +105,7 @@ class SharedMasks:
         tokens = self._collator.width(int(mask.sum(1).max()))
         keys = mask[:, :tokens]
         # Where no token is padding, Transformers gives its layers no mask, and the fast layers pack nothing.
-        if self._first_only and not keys.all():
+        if self._packs and not keys.all():
             layout = pack(keys, torch.zeros(len(keys) * self._heads, 1, tokens), at_once=BLOCK_ELEMENTS)
         else:
             layout = unpacked(len(keys), tokens)
@@ -125,12 +126,12 @@ class SharedMasks:
 
         return forward
 
-    def _attend(self, module: nn.Module, *, first_only: bool) -> Callable[..., Any]:
+    def _attend(self, module: nn.Module, *, first_only: bool, window: int | None) -> Callable[..., Any]:
         """Return the forward of an attention module: its own, with the mask given where PyTorch would draw one."""
         inner = module.forward
 
         def draw(p: float) -> tuple[Tensor, float]:
-            return self._now.of_attention(self.masks, self._heads, p, first_only=first_only)
+            return self._now.of_attention(self.masks, self._heads, p, first_only=first_only, window=window)
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             with _GivenMask(draw):
@@ -175,16 +176,18 @@ class PaddedBatch:
             kept[:, 0] = found[self.layout.back]
         return kept, scale
 
-    def of_attention(self, masks: MaskStream, heads: int, p: float, *, first_only: bool) -> tuple[Tensor, float]:
+    def of_attention(
+        self, masks: MaskStream, heads: int, p: float, *, first_only: bool, window: int | None = None
+    ) -> tuple[Tensor, float]:
         """Draw the mask of attention probabilities; return it as ``(B, H, S, S)``, and its scale."""
         kept, scale = torch.ones(self.texts, heads, self.padded, self.padded, dtype=torch.bool), 1.0
         for texts, width in self._rectangles():
             queries = 1 if first_only else width
-            for part in blocks((len(texts) * heads, queries, width)):
-                drawn, scale = masks.keep((part.stop - part.start, queries, width), p)
+            for tile in tiles((len(texts) * heads, queries, width), window):
+                drawn, scale = masks.keep(tile.shape, p)
                 assert drawn is not None
-                row = torch.arange(part.start, part.stop)
-                kept[texts[row // heads], row % heads, :queries, :width] = drawn.bool()
+                row = torch.arange(tile.texts.start, tile.texts.stop)
+                kept[texts[row // heads], row % heads, tile.asking, tile.answering] = drawn.bool()
         return kept, scale
 
     def _rectangles(self) -> Iterator[tuple[Tensor, int]]:

@@ -1,0 +1,100 @@
+"""How the layers of each family with fast layers are built: one entry of a table a family.
+
+:mod:`tunebench.models.architectures` names the linear layers; here is the rest. A new family that is built of the
+same parts needs an entry here and its name in the tests' list of families.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class LayerFamily:
+    """What a layer consists of; names are relative to it, and None stands for what the family does not have.
+
+    Every layer is attention and a feed-forward network, each with a residual connection and a norm. Whether a layer
+    attends within a window is read from ``layer_types`` and ``sliding_window`` of the model's configuration.
+
+    Attributes:
+        attention: The attention, without its output projection.
+        attention_dropout: Dropout of the attention probabilities.
+        attention_norm: Norm of the attention.
+        output_norm: Norm of the feed-forward network.
+        activation: Its activation function.
+        attention_output_dropout: Dropout of what the attention adds.
+        inner_dropout: Dropout between the two projections of the feed-forward network.
+        output_dropout: Dropout of what the feed-forward network adds.
+        pre_norm: Norms stand before attention and feed-forward network, and not behind the residual connections.
+        gated: The first projection gives two halves; the activated first multiplies the second (GeGLU).
+        rotary: Queries and keys are rotated by their positions.
+    """
+
+    attention: str
+    attention_dropout: str
+    attention_norm: str
+    output_norm: str
+    activation: str
+    attention_output_dropout: str | None = None
+    inner_dropout: str | None = None
+    output_dropout: str | None = None
+    pre_norm: bool = False
+    gated: bool = False
+    rotary: bool = False
+
+
+_BERT = LayerFamily(
+    attention="attention.self",
+    attention_dropout="attention.self.dropout",
+    attention_output_dropout="attention.output.dropout",
+    attention_norm="attention.output.LayerNorm",
+    activation="intermediate.intermediate_act_fn",
+    output_dropout="output.dropout",
+    output_norm="output.LayerNorm",
+)
+#: Families with fast layers, by ``model_type``.
+LAYER_FAMILIES = {
+    "distilbert": LayerFamily(
+        attention="attention",
+        attention_dropout="attention.dropout",
+        attention_norm="sa_layer_norm",
+        activation="ffn.activation",
+        output_dropout="ffn.dropout",
+        output_norm="output_layer_norm",
+    ),
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "camembert": _BERT,
+    "electra": _BERT,
+    "modernbert": LayerFamily(
+        attention="attn",
+        attention_dropout="attn.attention_dropout",
+        attention_output_dropout="attn.out_drop",
+        attention_norm="attn_norm",
+        activation="mlp.act",
+        inner_dropout="mlp.drop",
+        output_norm="mlp_norm",
+        pre_norm=True,
+        gated=True,
+        rotary=True,
+    ),
+}
+
+
+def dropout_of(layer: nn.Module, name: str | None) -> float:
+    """Return the probability that a layer names: of a dropout module, or a plain number; 0 where there is none."""
+    found: Any = None if name is None else attrgetter(name)(layer)
+    if isinstance(found, nn.Module):
+        return float(found.p) if isinstance(found, nn.Dropout) else 0.0
+    return 0.0 if found is None else float(found)
+
+
+def window_of(config: Any, index: int) -> int | None:
+    """Return how many tokens to each side a layer attends to; None where it attends to all."""
+    kinds = getattr(config, "layer_types", None)
+    return int(config.sliding_window) if kinds and kinds[index] == "sliding_attention" else None
