@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from thorough import mostly_thorough
 from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
-from tunebench.engine.fast import attention, ops
+from tunebench.engine.fast import attention, ops, tiles
 from tunebench.engine.fast.attach import FastEncoder, supports
 from tunebench.engine.fast.attention import Attention
 from tunebench.engine.fast.families import LAYER_FAMILIES
@@ -29,9 +29,16 @@ from tunebench.models.architectures import Architecture, architecture_of
 from tunebench.models.loading import load_classifier
 from tunebench.strategies import STRATEGIES
 
-FAMILIES = ["bert", "distilbert", "electra", "roberta", "modernbert"]
-#: With heads that read the mean over all tokens where the configuration has a place for that.
-HEADS = [*FAMILIES, "modernbert mean"]
+FAMILIES = ["bert", "distilbert", "electra", "roberta", "modernbert", "deberta-v2"]
+#: Configurations of a family that its layers read.
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "modernbert, mean": ("modernbert", {"classifier_pooling": "mean"}),
+    "deberta-v3": (
+        "deberta-v2",
+        {"share_att_key": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm", "max_relative_positions": 40},
+    ),
+}
+MODELS = [*FAMILIES, *OTHERS]
 WAYS = {
     "full": ("full", {}),
     "lora": ("lora", {"placement": "query_value", "rank": 4, "dropout": 0.0}),
@@ -39,14 +46,30 @@ WAYS = {
 }
 
 
-def build(
-    folder: Path, way: str, *, dropout: bool = False, pooling: str = ""
-) -> tuple[torch.nn.Module, Architecture]:
+@pytest.fixture(scope="module")
+def model_of(tiny_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that gives the folder of one of :data:`MODELS`."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    root = tmp_path_factory.mktemp("others")
+
+    def make(name: str) -> Path:
+        if name not in OTHERS:
+            return tiny_model(name)
+        folder, (family, changes) = root / name, OTHERS[name]
+        if not folder.exists():
+            torch.manual_seed(0)
+            config = AutoConfig.from_pretrained(tiny_model(family), **changes)
+            AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+        return folder
+
+    return make
+
+
+def build(folder: Path, way: str, *, dropout: bool = False) -> tuple[torch.nn.Module, Architecture]:
     torch.manual_seed(3)
     kind, params = WAYS[way]
     model: Any = load_classifier(folder, label_names=("a", "b", "c"), attention_dropout=0.1 if dropout else None)
-    if pooling:
-        model.config.classifier_pooling = pooling
     architecture = architecture_of(model.config)
     strategy = STRATEGIES[kind]
     if architecture.fused_projections and "placement" in params:
@@ -75,13 +98,12 @@ def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("way", WAYS)
 def test_in_fp32_logits_loss_and_every_gradient_are_the_librarys(
-    tiny_model: Callable[[str], Path], head: str, way: str
+    model_of: Callable[[str], Path], name: str, way: str
 ) -> None:
-    family, _, pooling = head.partition(" ")
-    model, architecture = build(tiny_model(family), way, pooling=pooling)
+    model, architecture = build(model_of(name), way)
     assert supports(architecture, model) is None
     expected = model(**batch())
     expected.loss.backward()
@@ -104,12 +126,16 @@ def test_in_fp32_logits_loss_and_every_gradient_are_the_librarys(
 
 
 @pytest.mark.parametrize(
-    ("family", "way"), [("modernbert", "full"), ("modernbert", "lora"), *(("bert", way) for way in WAYS)]
+    ("name", "way"),
+    [
+        *(itertools.product(["modernbert", "deberta-v3"], ["full", "lora"])),
+        *(("bert", way) for way in WAYS),
+    ],
 )
-def test_twenty_steps_end_at_the_same_weights(tiny_model: Callable[[str], Path], family: str, way: str) -> None:
+def test_twenty_steps_end_at_the_same_weights(model_of: Callable[[str], Path], name: str, way: str) -> None:
     ends = []
     for fast_layers in (False, True):
-        model, architecture = build(tiny_model(family), way)
+        model, architecture = build(model_of(name), way)
         fast = FastEncoder(model, architecture, seed=0, dtype=torch.float32) if fast_layers else None
         trained = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.SGD(trained, lr=0.05, momentum=0.9)
@@ -266,7 +292,7 @@ def test_attention_in_blocks_is_attention_by_its_definition(
     monkeypatch: pytest.MonkeyPatch, dropout: float, elements: int, window: int | None
 ) -> None:
     """One text's head at a time, three at a time (the last block is smaller), and all at once."""
-    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", elements)
+    monkeypatch.setattr(tiles, "BLOCK_ELEMENTS", elements)
     if dropout == 0:
         monkeypatch.setattr(attention, "_KEPT_WIDTH", 9)  # computed again in the backward pass
     batch, tokens, heads, size, scaling = 4, 10, 2, 8, 0.3
@@ -291,7 +317,7 @@ def test_attention_in_blocks_is_attention_by_its_definition(
     scores = (q @ k.transpose(1, 2) * scaling + bias).masked_fill(outside, -torch.inf)
     probabilities = torch.softmax(scores, dim=-1)
     stream, kept = MaskStream(2), torch.zeros_like(probabilities)
-    for tile in attention.tiles((batch * heads, tokens, tokens), window):
+    for tile in tiles.tiles((batch * heads, tokens, tokens), window):
         keep, scale = stream.keep(tile.shape, dropout)
         kept[tile.texts, tile.asking, tile.answering] = 1.0 if keep is None else (keep == -1) * scale
     probabilities = probabilities * kept
@@ -307,8 +333,8 @@ def test_attention_in_blocks_is_attention_by_its_definition(
 def test_tiles_cover_a_window_once_and_little_else(texts: int, width: int, window: int, at_once: int) -> None:
     seen = torch.zeros(texts, width, width, dtype=torch.int64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attention, "BLOCK_ELEMENTS", at_once)
-        for tile in attention.tiles((texts, width, width), window):
+        patch.setattr(tiles, "BLOCK_ELEMENTS", at_once)
+        for tile in tiles.tiles((texts, width, width), window):
             seen[tile.texts, tile.asking, tile.answering] += 1
             assert tile.size <= at_once or tile.shape[0] == 1
     places = torch.arange(width)
@@ -356,19 +382,18 @@ def test_no_dropout_draws_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "way", "layers"),
+    ("name", "way", "layers"),
     [
         *itertools.product(["bert"], WAYS, ["fast", "fast, library's attention", "library's"]),
-        *itertools.product(["modernbert", "modernbert mean"], ["lora"], ["fast", "fast, library's attention"]),
+        *itertools.product(["modernbert, mean", "deberta-v3"], ["lora"], ["fast", "fast, library's attention"]),
     ],
 )
 def test_evaluation_keeps_the_datas_order_and_leaves_no_trace(
-    tiny_model: Callable[[str], Path], head: str, way: str, layers: str
+    model_of: Callable[[str], Path], name: str, way: str, layers: str
 ) -> None:
     from tunebench.data.tokens import TokenizedTexts
 
-    family, _, pooling = head.partition(" ")
-    model, architecture = build(tiny_model(family), way, dropout=True, pooling=pooling)
+    model, architecture = build(model_of(name), way, dropout=True)
     generator = np.random.default_rng(0)
     lengths = generator.integers(3, 30, size=40)
     ids = generator.integers(1000, 4000, size=lengths.sum()).astype(np.int32)
@@ -391,9 +416,24 @@ def test_evaluation_keeps_the_datas_order_and_leaves_no_trace(
         assert not any(stack.merged for stack in fast.stacks)
 
 
-def test_what_the_fast_layers_cannot_do_is_said(tiny_model: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"conv_kernel_size": 3}, "have no convolution"),
+        ({"pos_att_type": ["c2p"]}, "both terms"),
+        ({"relative_attention": False}, "both terms"),
+        ({"attention_head_size": 8}, "share the hidden size"),
+        ({"model_type": "gpt2"}, "gpt2 has no fast layers"),
+    ],
+)
+def test_what_the_fast_layers_cannot_do_is_said(
+    tiny_model: Callable[[str], Path], changes: dict[str, Any], reason: str
+) -> None:
     model, architecture = build(tiny_model("deberta-v2"), "full")
-    assert "deberta-v2" in str(supports(architecture, model))
+    assert supports(architecture, model) is None
+    for name, value in changes.items():
+        setattr(model.config, name, value)
+    assert reason in str(supports(architecture, model))
 
 
 def test_every_fast_family_names_modules_that_exist(tiny_model: Callable[[str], Path]) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from thorough import mostly_thorough
 from tunebench.engine.batching import Collator
-from tunebench.engine.fast import attention, layers, shared_masks
+from tunebench.engine.fast import layers, shared_masks, tiles
 from tunebench.engine.fast.attach import FastEncoder
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.packing import pack
@@ -132,7 +132,7 @@ def test_every_step_has_the_loss_of_the_fast_engine(
 def test_attention_that_is_computed_in_parts_has_the_masks_of_its_parts(
     tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    for module in (attention, layers, shared_masks):
+    for module in (tiles, layers, shared_masks):
         monkeypatch.setattr(module, "BLOCK_ELEMENTS", 1500)
     check_alike(tiny_model("bert"), way)
 

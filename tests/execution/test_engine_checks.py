@@ -51,7 +51,15 @@ def test_a_strategy_without_an_engine_and_one_of_the_fast_engine_are_no_concern(
     [
         ("prefix_tuning", {}, "bert", "cpu", "not supported for prefix_tuning", "or choose one of lora, "),
         ("oft", {}, "bert", "cpu", "not supported for oft", "remove randomness"),
-        ("full", {}, "deberta-v2", "cpu", "deberta-v2 has no fast layers", "choose a model of distilbert, bert, "),
+        (
+            "full",
+            {},
+            "deberta-v2",
+            "cpu",
+            "the attention of deberta-v2 is not the one of",
+            "choose a model of distilbert, bert, ",
+        ),
+        ("full", {}, "gpt2", "cpu", "gpt2 has no fast layers", "choose a model of distilbert, bert, "),
         ("full", {}, "bert", "cuda", "this study runs on cuda", "add --device cpu"),
         ("full", {"batches": "by_length"}, "bert", "cpu", "random batches only", "set batches: random"),
     ],
@@ -73,5 +81,5 @@ def test_the_plan_asks(tiny_model: Callable[[str], Path], reviews: Path) -> None
         train_sizes=[40],
         strategies={"full": {"engine": "reference", "randomness": "fast_engine"}},
     )
-    with pytest.raises(PlanError, match="deberta-v2 has no fast layers"):
+    with pytest.raises(PlanError, match="the attention of deberta-v2 is not"):
         make_plan(study, execution=Execution(device="cpu"), measure=False)

@@ -134,7 +134,7 @@ def test_it_trains_what_it_says_learns_and_leaves_the_rest_alone(
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("family", ["distilbert", "bert", "roberta", "electra", "modernbert"])
+@pytest.mark.parametrize("family", TINY)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_fast_layers_give_its_gradients_or_decline(
     tiny_model: Callable[[str], Path], variant: str, family: str

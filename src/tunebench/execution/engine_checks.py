@@ -44,8 +44,12 @@ def _reason(spec: RunSpec, architecture: Architecture, device: str) -> tuple[str
     from tunebench.engine.fast.families import LAYER_FAMILIES
 
     family, remove = architecture.model_type, "remove randomness"
-    if family not in LAYER_FAMILIES:
-        return f"{family} has no fast layers", f"{remove}, or choose a model of {', '.join(LAYER_FAMILIES)}"
+    able_families = [name for name, layers in LAYER_FAMILIES.items() if not layers.relative]
+    if family not in able_families:
+        why = f"{family} has no fast layers"
+        if family in LAYER_FAMILIES:
+            why = f"the attention of {family} is not the one of PyTorch that the masks are given to"
+        return why, f"{remove}, or choose a model of {', '.join(able_families)}"
     if device != "cpu":
         return f"the fast layers are for CPUs, and this study runs on {device}", f"{remove}, or add --device cpu"
     if not STRATEGIES[spec.kind].shares_dropout:

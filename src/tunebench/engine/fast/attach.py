@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from tunebench.engine.fast.families import LAYER_FAMILIES
-from tunebench.engine.fast.layers import FastLayer, Recomputed, Shared
+from tunebench.engine.fast.families import refusal
+from tunebench.engine.fast.layers import FastLayer, Shared
 from tunebench.engine.fast.linears import OwnForwards, StackedLinear
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
@@ -145,6 +146,37 @@ class _MaskedDropout:
         return x if keep is None else DropoutFunction.apply(x, None, keep, scale)
 
 
+class Recomputed:
+    """A layer that keeps only its input for the backward pass, and then computes the rest again.
+
+    Transformers' layers checkpoint inside the ``forward`` that a fast layer stands in for.
+
+    Args:
+        fast: The layer.
+    """
+
+    def __init__(self, fast: FastLayer) -> None:
+        self.fast = fast
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Run the layer; see :meth:`FastLayer.forward`."""
+        fast = self.fast
+        if not (fast.layer.training and torch.is_grad_enabled()):
+            return fast.forward(hidden_states, *args, **kwargs)
+        state, first = fast.masks.state, True
+
+        def run(*given: Any, **named: Any) -> Any:
+            nonlocal first
+            if first:
+                first = False
+                return fast.forward(*given, **named)
+            # PyTorch restores its own generator; the masks come from ours.
+            with fast.masks.replayed(state):
+                return fast.forward(*given, **named)
+
+        return checkpoint(run, hidden_states, *args, use_reentrant=False, **kwargs)
+
+
 def supports(architecture: Architecture, model: nn.Module) -> str | None:
     """Say why the fast layers cannot stand in for this model's; None when they can.
 
@@ -152,8 +184,6 @@ def supports(architecture: Architecture, model: nn.Module) -> str | None:
         architecture: The family.
         model: The prepared model.
     """
-    if architecture.model_type not in LAYER_FAMILIES:
-        return f"{architecture.model_type} has no fast layers yet"
     if any(p.device.type != "cpu" for p in unwrap(model).parameters()):
         return "the fast layers are for CPUs"
-    return None
+    return refusal(unwrap(model).config)

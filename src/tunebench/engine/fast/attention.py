@@ -16,10 +16,9 @@ from torch.nn import functional
 
 from tunebench.engine.fast.masks import MaskStream, apply_mask, read_signs, sign_kept
 from tunebench.engine.fast.packing import Rectangle
+from tunebench.engine.fast.relative import RelativeScores
+from tunebench.engine.fast.tiles import Tile, tiles, with_places
 
-#: Attention probabilities worked on at a time. A whole batch's are many times a core's cache, and would go to
-#: memory and back between softmax, dropout and products; much smaller blocks cost more in calls.
-BLOCK_ELEMENTS = 2**21
 #: Up to this many tokens, the probabilities are kept for the backward pass. Those of longer texts are computed
 #: again: their memory would grow with the square of the length.
 _KEPT_WIDTH = 512
@@ -66,7 +65,9 @@ class AttentionFunction(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, others: Tensor | None, attention: Attention) -> Tensor:
+    def forward(
+        ctx: Any, query: Tensor, others: Tensor | None, positions: Tensor | None, attention: Attention
+    ) -> Tensor:
         """Return ``(rows of queries, D)``.
 
         Args:
@@ -74,6 +75,7 @@ class AttentionFunction(Function):
             query: ``(rows, 3 D)``, query, key and value of every token side by side; or ``(rows of queries, D)``,
                 the queries alone.
             others: None, or ``(rows, 2 D)``, key and value.
+            positions: None, or ``(2 S - 1, 2 D)``, query and key of each distance; see :class:`RelativeScores`.
             attention: Everything else.
         """
         heads, masks = attention.heads, attention.masks
@@ -87,12 +89,13 @@ class AttentionFunction(Function):
                 (q,) = _split_heads(query[asking], 1, rectangle.texts, heads)
                 k, v = _split_heads(others[answering], 2, rectangle.texts, heads)
             q, k = attention.turned(q), attention.turned(k)
+            relative = None if positions is None else RelativeScores(positions, rectangle.width, heads)
             every = list(tiles((*q.shape[:2], rectangle.width), attention.window))
             keeps = drops or attention.window is not None or rectangle.width <= _KEPT_WIDTH
             saved = q.new_empty(sum(tile.size for tile in every)) if keeps and any(ctx.needs_input_grad) else None
             output = torch.empty_like(q)
-            for tile, place in _places(every, saved):
-                scores = _scores(q, k, rectangle, tile, attention)
+            for tile, place in with_places(every, saved):
+                scores = _scores(q, k, rectangle, tile, attention, relative)
                 # With dropout, what is saved carries the mask; where nothing is saved, the scores' place will do.
                 probabilities = torch.softmax(scores, dim=-1, out=scores if drops or place is None else place)
                 mask, keep_scale = masks.keep(tile.shape, attention.dropout)
@@ -102,7 +105,7 @@ class AttentionFunction(Function):
                 _scaled_bmm(probabilities, v[tile.keys], keep_scale, out=output[tile.queries])
             _join_heads([output], context[asking], heads)
             kept += [q, k, v, saved]
-        ctx.save_for_backward(*kept)
+        ctx.save_for_backward(*kept, positions)
         ctx.attention, ctx.apart = attention, others is not None
         ctx.keep_scale, ctx.drops = keep_scale, drops
         return context
@@ -111,10 +114,11 @@ class AttentionFunction(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return gradients in the layout of the inputs."""
         attention: Attention = ctx.attention
-        kept, heads, dim = ctx.saved_tensors, attention.heads, grad.shape[1]
+        (*kept, positions), heads, dim = ctx.saved_tensors, attention.heads, grad.shape[1]
         keys = sum(rectangle.rows for rectangle in attention.rectangles)
         grad_query = grad.new_empty(len(grad), dim if ctx.apart else 3 * dim)
         grad_others = grad.new_empty(keys, 2 * dim) if ctx.apart else None
+        grad_positions = None if positions is None else torch.zeros(positions.shape)
         # The softmax's gradient is linear in its input, so the scale of dropout can wait for the last products.
         factor = attention.scaling * ctx.keep_scale
         # Several tiles read the same keys where there is a window.
@@ -124,10 +128,14 @@ class AttentionFunction(Function):
             (grad_out,) = _split_heads(grad[asking], 1, rectangle.texts, heads)
             grad_q = torch.empty_like(q)
             grad_k, grad_v = (torch.zeros_like(x) if adds else torch.empty_like(x) for x in (k, v))
+            relative = None
+            if positions is not None:
+                learns = ctx.needs_input_grad[2]
+                relative = RelativeScores(positions, rectangle.width, heads, learns=learns)
             every = list(tiles((*q.shape[:2], rectangle.width), attention.window))
-            for tile, place in _places(every, saved):
+            for tile, place in with_places(every, saved):
                 if place is None:
-                    place = torch.softmax(_scores(q, k, rectangle, tile, attention), dim=-1)
+                    place = torch.softmax(_scores(q, k, rectangle, tile, attention, relative), dim=-1)
                 probabilities, mask = read_signs(place) if ctx.drops else (place, None)
                 grad_p = torch.bmm(grad_out[tile.queries], v[tile.keys].transpose(1, 2))
                 apply_mask(grad_p, mask, in_place=True)
@@ -136,19 +144,23 @@ class AttentionFunction(Function):
                 )
                 _scaled_bmm(grad_s, k[tile.keys], factor, out=grad_q[tile.queries])
                 _scaled_bmm(grad_s.transpose(1, 2), q[tile.queries], factor, out=grad_k[tile.keys], adds=adds)
+                if relative is not None:
+                    relative.add_gradients(grad_s, tile, factor, (q, k), (grad_q, grad_k))
                 apply_mask(probabilities, mask, in_place=True)
                 _scaled_bmm(
                     *(probabilities.transpose(1, 2), grad_out[tile.queries], ctx.keep_scale),
                     out=grad_v[tile.keys],
                     adds=adds,
                 )
+            if relative is not None and grad_positions is not None:
+                grad_positions[relative.rows] += relative.gradient()
             grad_q, grad_k = attention.turned(grad_q, back=True), attention.turned(grad_k, back=True)
             if grad_others is None:
                 _join_heads([grad_q, grad_k, grad_v], grad_query[asking], heads)
             else:
                 _join_heads([grad_q], grad_query[asking], heads)
                 _join_heads([grad_k, grad_v], grad_others[answering], heads)
-        return grad_query, grad_others, None
+        return grad_query, grad_others, grad_positions, None
 
 
 def attend(query: Tensor, others: Tensor | None, attention: Attention) -> Tensor:
@@ -165,91 +177,26 @@ def attend(query: Tensor, others: Tensor | None, attention: Attention) -> Tensor
         k, v = others.view(texts, width, 2, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
     mask = None if rectangle.bias is None else rectangle.bias.view(texts, heads, 1, width)[:, :1]
     (whole,) = tiles((1, queries, width))
-    if (outside := _outside(whole, attention.window)) is not None:
+    if (outside := whole.outside(attention.window)) is not None:
         mask = (q.new_zeros(()) if mask is None else mask).masked_fill(outside, -torch.inf)
     q, k = attention.turned(q), attention.turned(k)
     output = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=attention.scaling)
     return output.transpose(1, 2).reshape(texts * queries, -1)
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A part of the probabilities ``(B * H, Q, S)`` of a rectangle.
-
-    Attributes:
-        texts: Which texts' heads.
-        asking: Which queries.
-        answering: Which keys.
-    """
-
-    texts: slice
-    asking: slice
-    answering: slice
-
-    @property
-    def queries(self) -> tuple[slice, slice]:
-        """Where its queries are in ``(B * H, Q, E)``."""
-        return self.texts, self.asking
-
-    @property
-    def keys(self) -> tuple[slice, slice]:
-        """Where its keys are in ``(B * H, S, E)``."""
-        return self.texts, self.answering
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of its probabilities."""
-        texts, queries, keys = (part.stop - part.start for part in (self.texts, self.asking, self.answering))
-        return texts, queries, keys
-
-    @property
-    def size(self) -> int:
-        """How many probabilities it has."""
-        texts, queries, keys = self.shape
-        return texts * queries * keys
-
-
-def tiles(shape: tuple[int, int, int], window: int | None = None) -> Iterator[Tile]:
-    """Cut probabilities ``(B * H, Q, S)`` into parts of some heads, to be worked on while they are in the cache.
-
-    Where texts are longer than a window, parts are of some queries too, and of the keys within their windows.
-    """
-    texts, queries, width = shape
-    reach = width if window is None else window
-    step = queries if width <= 4 * reach else max(1, 2 * reach)
-    for first in range(0, queries, step):
-        asking = slice(first, min(first + step, queries))
-        answering = slice(max(0, first - reach), min(asking.stop + reach, width))
-        at_once = max(1, BLOCK_ELEMENTS // ((asking.stop - first) * (answering.stop - answering.start)))
-        for start in range(0, texts, at_once):
-            yield Tile(slice(start, min(start + at_once, texts)), asking, answering)
-
-
-def _places(every: Sequence[Tile], saved: Tensor | None) -> Iterator[tuple[Tile, Tensor | None]]:
-    """Go through tiles with the part of ``saved`` that holds the probabilities of each."""
-    if saved is None:
-        return ((tile, None) for tile in every)
-    parts = saved.split([tile.size for tile in every])
-    return ((tile, part.view(tile.shape)) for tile, part in zip(every, parts, strict=True))
-
-
-def _scores(q: Tensor, k: Tensor, rectangle: Rectangle, tile: Tile, attention: Attention) -> Tensor:
+def _scores(
+    q: Tensor, k: Tensor, rectangle: Rectangle, tile: Tile, attention: Attention, relative: RelativeScores | None
+) -> Tensor:
     asked, answers = q[tile.queries], k[tile.keys].transpose(1, 2)
     if rectangle.bias is None:
         scores = torch.bmm(asked * attention.scaling, answers)
     else:
         bias = rectangle.bias[tile.texts, :, tile.answering]
         scores = torch.baddbmm(bias, asked, answers, alpha=attention.scaling)
-    outside = _outside(tile, attention.window)
+    if relative is not None:
+        relative.add_to(scores, tile, attention.scaling, (q, k))
+    outside = tile.outside(attention.window)
     return scores if outside is None else scores.masked_fill_(outside, -torch.inf)
-
-
-def _outside(tile: Tile, window: int | None) -> Tensor | None:
-    """Return ``(queries, keys)``, true where a key lies outside of the query's window; None where none does."""
-    queries, keys = (torch.arange(part.start, part.stop) for part in (tile.asking, tile.answering))
-    if window is None or max(keys[-1] - queries[0], queries[-1] - keys[0]) <= window:
-        return None
-    return (queries[:, None] - keys).abs_() > window
 
 
 def _scaled_bmm(a: Tensor, b: Tensor, factor: float, *, out: Tensor, adds: bool = False) -> None:

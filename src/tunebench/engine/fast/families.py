@@ -6,7 +6,7 @@ same parts needs an entry here and its name in the tests' list of families.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
@@ -32,6 +32,12 @@ class LayerFamily:
         pre_norm: Norms stand before attention and feed-forward network, and not behind the residual connections.
         gated: The first projection gives two halves; the activated first multiplies the second (GeGLU).
         rotary: Queries and keys are rotated by their positions.
+        relative: Scores have terms of relative positions, whose queries and keys are projections of embeddings that
+            all layers share (disentangled attention).
+        position_projections: The projections that give these queries and keys. With ``share_att_key`` in the
+            configuration, those of the tokens do.
+        position_dropout: Dropout of the shared embeddings.
+        tuple_output: The layer returns a tuple, of its output and None.
     """
 
     attention: str
@@ -45,6 +51,10 @@ class LayerFamily:
     pre_norm: bool = False
     gated: bool = False
     rotary: bool = False
+    relative: bool = False
+    position_projections: tuple[str, ...] = ()
+    position_dropout: str | None = None
+    tuple_output: bool = False
 
 
 _BERT = LayerFamily(
@@ -83,7 +93,31 @@ LAYER_FAMILIES = {
         gated=True,
         rotary=True,
     ),
+    "deberta-v2": replace(
+        _BERT,
+        relative=True,
+        position_projections=("attention.self.pos_query_proj", "attention.self.pos_key_proj"),
+        position_dropout="attention.self.pos_dropout",
+        tuple_output=True,
+    ),
 }
+
+
+def refusal(config: Any) -> str | None:
+    """Say why the fast layers cannot stand in for those of a model with this configuration; None when they can."""
+    family = LAYER_FAMILIES.get(config.model_type)
+    if family is None:
+        return f"{config.model_type} has no fast layers yet"
+    if not family.relative:
+        return None
+    if getattr(config, "conv_kernel_size", 0) > 0:
+        return "the fast layers have no convolution, and this model has one behind its first layer"
+    terms = set(config.pos_att_type or ()) if getattr(config, "relative_attention", False) else set()
+    if terms != {"c2p", "p2c"}:
+        return "the fast layers compute both terms of relative positions (c2p, p2c), and this model has not both"
+    if getattr(config, "attention_head_size", None) not in (None, config.hidden_size // config.num_attention_heads):
+        return "the fast layers have heads that share the hidden size, and this model states another size"
+    return None
 
 
 def dropout_of(layer: nn.Module, name: str | None) -> float:

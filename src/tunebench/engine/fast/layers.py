@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
-from tunebench.engine.fast.attention import BLOCK_ELEMENTS, Attention, AttentionFunction, attend
+from tunebench.engine.fast.attention import Attention, AttentionFunction, attend
 from tunebench.engine.fast.families import LAYER_FAMILIES, dropout_of, window_of
 from tunebench.engine.fast.linears import OwnForwards, StackedLinear, linears_for
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
 from tunebench.engine.fast.packing import Layout, Packing, PutRows, Rectangle, TakeRows, pack
+from tunebench.engine.fast.relative import by_distance
+from tunebench.engine.fast.tiles import BLOCK_ELEMENTS
 from tunebench.models.architectures import Architecture
 
 
@@ -67,13 +68,18 @@ class FastLayer:
         #: stays in full precision.
         self.stream = torch.float32 if family.pre_norm else dtype
         self.heads = int(shared.config.num_attention_heads)
-        self.scaling = float(shared.config.hidden_size // self.heads) ** -0.5
+        # The sum of three products has three times the variance of one.
+        terms = 3 if family.relative else 1
+        self.scaling = float(shared.config.hidden_size // self.heads * terms) ** -0.5
         self.window = window_of(shared.config, index)
         self.attention_dropout = dropout_of(layer, family.attention_dropout)
         groups = [architecture.reading]
         if first_token_only and len(architecture.reading) == 3:
             groups = [architecture.reading[:1], architecture.reading[1:]]
         self.projections = [linears_for([get(name) for name in names], dtype) for names in groups]
+        own = () if getattr(shared.config, "share_att_key", False) else family.position_projections
+        self.of_positions = linears_for([get(name) for name in own], dtype) if own else None
+        self.position_p = dropout_of(layer, family.position_dropout)
         self.output = linears_for([get(architecture.attention_output)], dtype)
         self.up, self.down = (linears_for([get(name)], dtype) for name in architecture.mlp)
         self.activation = get(family.activation)
@@ -85,7 +91,8 @@ class FastLayer:
     @property
     def linears(self) -> list[StackedLinear | OwnForwards]:
         """All linear layers of the layer."""
-        return [*self.projections, self.output, self.up, self.down]
+        positions = [] if self.of_positions is None else [self.of_positions]
+        return [*self.projections, *positions, self.output, self.up, self.down]
 
     def forward(
         self,
@@ -94,33 +101,38 @@ class FastLayer:
         *_: Any,
         past_key_values: Any = None,
         position_embeddings: tuple[Tensor, Tensor] | None = None,
+        relative_pos: Tensor | None = None,
+        rel_embeddings: Tensor | None = None,
         **__: Any,
-    ) -> Tensor:
+    ) -> Any:
         """Run the layer.
 
         Args:
             hidden_states: ``(B, S, D)``; ``(1, rows, D)`` where a layer below has packed the batch.
-            attention_mask: None, or a mask of shape ``(B, 1, any, S)``: bool (True = attend) or
+            attention_mask: None, or a mask of shape ``(B, 1, any, S)``: bool or integer (true = attend), or
                 additive. With a prefix it covers that too: ``P + S`` in place of ``S``.
             past_key_values: None, or a Transformers cache with the keys and values of a prefix of ``P`` tokens.
             position_embeddings: Cosines and sines ``(1, S, E)``, where the family rotates queries and keys.
+            relative_pos: Buckets of distances ``(1, S, S)``, where the family has relative positions.
+            rel_embeddings: Their embeddings, two for each bucket.
 
         Returns:
             ``(B, S, D)``, or ``(1, rows, D)`` of a packed batch, in the type of :attr:`stream`; of the last layer
-            ``(B, S, D)`` or ``(B, 1, D)``, the latter in fp32.
+            ``(B, S, D)`` or ``(B, 1, D)``, the latter in fp32. A tuple where the family's layers return one.
         """
-        training, masks, family = self.layer.training, self.masks, self.family
+        family = self.family
         batch, tokens, dim = hidden_states.shape
         states = hidden_states.to(self.stream).reshape(batch * tokens, dim)
         layout = self._layout(attention_mask, packed=past_key_values is None)
         if layout is not None and self.index == self.packing.first:
             states = TakeRows.apply(states, layout.rows)
         x = self._norm(self.attention_norm, states) if family.pre_norm else states
+        query, others, positions = self._projected(x, batch, layout, rel_embeddings)
+        if positions is not None:
+            assert relative_pos is not None
+            positions = positions.index_select(0, by_distance(relative_pos, len(positions) // 2))
         if self.first_token_only:
             states = _firsts(states, batch, layout)
-            query, others = self._first_queries(x, batch, layout)
-        else:
-            query, others = self.projections[0](x, masks, training=training), None
         if past_key_values is not None:
             if others is None:
                 query, others = query[:, :dim], query[:, dim:]
@@ -135,41 +147,50 @@ class FastLayer:
             rectangles = layout.rectangles
             if self.first_token_only:
                 rectangles = [replace(rectangle, queries=1) for rectangle in rectangles]
-        context = self._attend(query, others, rectangles, position_embeddings)
+        context = self._attend(query, others, positions, rectangles, position_embeddings)
+        out = self._given_out(self._after_attention(context, states), batch, layout)
+        return (out, None) if family.tuple_output else out
 
-        attended = self._dropped(self.output(context, masks, training=training), self.attention_output_p, states)
-        if not family.pre_norm:
-            attended = self._norm(self.attention_norm, attended)
-        x = self._norm(self.output_norm, attended) if family.pre_norm else attended
-        out = self.down(self._activated(self.up(x, masks, training=training)), masks, training=training)
-        out = self._dropped(out, self.output_p, attended)
-        if not family.pre_norm:
-            out = self._norm(self.output_norm, out)
-        if self.first_token_only:
-            if layout is not None:
-                out = TakeRows.apply(out, layout.back)
-            return out.view(len(out), 1, dim).float()
-        if layout is None:
-            return out.view(batch, -1, dim)
-        if not self.last:
-            return out.view(1, -1, dim)
-        texts = len(layout.back)
-        unpacked: Tensor = PutRows.apply(out, layout.rows, texts * layout.tokens)
-        return unpacked.view(texts, layout.tokens, dim)
+    def _projected(
+        self, x: Tensor, batch: int, layout: Layout | None, embeddings: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return queries, keys and values side by side; or queries, and the others beside them.
 
-    def _first_queries(self, x: Tensor, batch: int, layout: Layout | None) -> tuple[Tensor, Tensor]:
-        """Return queries of the first tokens, and keys and values of all."""
+        Third come queries and keys of relative positions, ``(positions, 2 D)``, where the family has those.
+        """
         masks, training, dim = self.masks, self.layer.training, x.shape[1]
-        if len(self.projections) == 1:  # one weight gives all three
-            every = self.projections[0](x, masks, training=training)
-            return _firsts(every[:, :dim], batch, layout), every[:, dim:]
-        query = self.projections[0](_firsts(x, batch, layout), masks, training=training)
-        return query, self.projections[1](x, masks, training=training)
+        positions = None
+        if embeddings is not None:
+            embeddings = self._dropped(embeddings.to(self.dtype), self.position_p)
+            if self.of_positions is not None:
+                positions, embeddings = self.of_positions(embeddings, masks, training=training), None
+
+        def project(group: int, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+            """Run a product; for positions too, where they have no projections of their own."""
+            if embeddings is None:
+                return self.projections[group](rows, masks, training=training), None
+            both = self.projections[group](torch.cat([rows, embeddings]), masks, training=training)
+            tokens, beside = both.split([len(rows), len(embeddings)])
+            return tokens, beside
+
+        if len(self.projections) == 2:
+            query, of_query = project(0, _firsts(x, batch, layout))
+            others, of_others = project(1, x)
+            if of_query is not None and of_others is not None:
+                positions = torch.cat([of_query, of_others[:, :dim]], dim=1)
+            return query, others, positions
+        every, beside = project(0, x)
+        if beside is not None:
+            positions = beside[:, : 2 * dim]
+        if self.first_token_only:  # one weight gives all three
+            return _firsts(every[:, :dim], batch, layout), every[:, dim:], positions
+        return every, None, positions
 
     def _attend(
         self,
         query: Tensor,
         others: Tensor | None,
+        positions: Tensor | None,
         rectangles: Sequence[Rectangle],
         position_embeddings: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
@@ -181,10 +202,36 @@ class FastLayer:
             rotary = cos, sin
         dropout = self.attention_dropout if self.layer.training else 0.0
         attention = Attention(rectangles, self.heads, self.scaling, self.masks, dropout, self.window, rotary)
-        if self.library_attention and not dropout and not torch.is_grad_enabled():
+        if self.library_attention and positions is None and not dropout and not torch.is_grad_enabled():
             return attend(query, others, attention)
-        context: Tensor = AttentionFunction.apply(query, others, attention)
+        context: Tensor = AttentionFunction.apply(query, others, positions, attention)
         return context
+
+    def _after_attention(self, context: Tensor, states: Tensor) -> Tensor:
+        """Return the layer's output, from what attention gives and from the hidden states that it is added to."""
+        masks, training, pre_norm = self.masks, self.layer.training, self.family.pre_norm
+        attended = self._dropped(self.output(context, masks, training=training), self.attention_output_p, states)
+        if not pre_norm:
+            attended = self._norm(self.attention_norm, attended)
+        x = self._norm(self.output_norm, attended) if pre_norm else attended
+        inner = self._activated(self.up(x, masks, training=training))
+        out = self._dropped(self.down(inner, masks, training=training), self.output_p, attended)
+        return out if pre_norm else self._norm(self.output_norm, out)
+
+    def _given_out(self, out: Tensor, batch: int, layout: Layout | None) -> Tensor:
+        """Return rows as what comes behind the layer takes them."""
+        dim = out.shape[1]
+        if self.first_token_only:
+            if layout is not None:
+                out = TakeRows.apply(out, layout.back)
+            return out.view(len(out), 1, dim).float()
+        if layout is None:
+            return out.view(batch, -1, dim)
+        if self.last:
+            texts = len(layout.back)
+            out = PutRows.apply(out, layout.rows, texts * layout.tokens)
+            return out.view(texts, layout.tokens, dim)
+        return out.view(1, -1, dim)
 
     def _layout(self, mask: Tensor | None, *, packed: bool) -> Layout | None:
         """Return how the batch is packed where this layer sees it; None where it is padded."""
@@ -239,38 +286,6 @@ class FastLayer:
             # fp32 weights over bf16 input: PyTorch accumulates in fp32 and returns the input's type.
             x = functional.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
         return x.to(self.dtype)
-
-
-class Recomputed:
-    """A layer that keeps only its input for the backward pass, and then computes the rest again.
-
-    Transformers' layers checkpoint inside the ``forward`` that a fast layer stands in for.
-
-    Args:
-        fast: The layer.
-    """
-
-    def __init__(self, fast: FastLayer) -> None:
-        self.fast = fast
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Run the layer; see :meth:`FastLayer.forward`."""
-        fast = self.fast
-        if not (fast.layer.training and torch.is_grad_enabled()):
-            return fast.forward(hidden_states, *args, **kwargs)
-        state, first = fast.masks.state, True
-
-        def run(*given: Any, **named: Any) -> Tensor:
-            nonlocal first
-            if first:
-                first = False
-                return fast.forward(*given, **named)
-            # PyTorch restores its own generator; the masks come from ours.
-            with fast.masks.replayed(state):
-                return fast.forward(*given, **named)
-
-        found: Tensor = checkpoint(run, hidden_states, *args, use_reentrant=False, **kwargs)
-        return found
 
 
 def _firsts(x: Tensor, batch: int, layout: Layout | None) -> Tensor:

@@ -18,10 +18,10 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from tunebench.engine.batching import Collator
-from tunebench.engine.fast.attention import BLOCK_ELEMENTS, tiles
 from tunebench.engine.fast.families import LAYER_FAMILIES, window_of
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.packing import Layout, pack, unpacked
+from tunebench.engine.fast.tiles import BLOCK_ELEMENTS, tiles
 from tunebench.models.architectures import unwrap
 from tunebench.models.pooling import pools_by_hooks, reads_first_token
 
