@@ -138,7 +138,8 @@ def test_twenty_steps_end_at_the_same_weights(model_of: Callable[[str], Path], n
         model, architecture = build(model_of(name), way)
         fast = FastEncoder(model, architecture, seed=0, dtype=torch.float32) if fast_layers else None
         trained = [p for p in model.parameters() if p.requires_grad]
-        optimizer = torch.optim.SGD(trained, lr=0.05, momentum=0.9)
+        # Small enough that the loss falls: where training diverges, rounding grows with every step.
+        optimizer = torch.optim.SGD(trained, lr=0.01, momentum=0.9)
         for step in range(20):
             model(**batch(step)).loss.backward()
             optimizer.step()
@@ -446,7 +447,9 @@ def test_every_fast_family_names_modules_that_exist(tiny_model: Callable[[str], 
             assert found == 0.1 if isinstance(found, float) else isinstance(found, torch.nn.Module), name
 
 
-@pytest.mark.parametrize("family", mostly_thorough(FAMILIES, keep=("distilbert", "modernbert").__contains__))
+@pytest.mark.parametrize(
+    "family", mostly_thorough(FAMILIES, keep=("distilbert", "modernbert", "deberta-v2").__contains__)
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_recomputed_layers_give_the_same_gradients_and_keep_less(
     tiny_model: Callable[[str], Path], family: str, dtype: torch.dtype
