@@ -109,8 +109,9 @@ class FastLayer:
 
         Args:
             hidden_states: ``(B, S, D)``; ``(1, rows, D)`` where a layer below has packed the batch.
-            attention_mask: None, or a mask of shape ``(B, 1, any, S)``: bool or integer (true = attend), or
-                additive. With a prefix it covers that too: ``P + S`` in place of ``S``.
+            attention_mask: None, or a mask of shape ``(B, 1, any, S)``: bool (True = attend) or additive; ones and
+                zeros where the family has relative positions. With a prefix it covers that too: ``P + S`` in place
+                of ``S``.
             past_key_values: None, or a Transformers cache with the keys and values of a prefix of ``P`` tokens.
             position_embeddings: Cosines and sines ``(1, S, E)``, where the family rotates queries and keys.
             relative_pos: Buckets of distances ``(1, S, S)``, where the family has relative positions.
@@ -254,7 +255,9 @@ class FastLayer:
             return None
         # All queries see the same keys, but for a window. Every token lies in its own.
         keys = mask[:, 0, 0] if self.window is None else mask[:, 0].diagonal(dim1=1, dim2=2)
-        keys = keys > torch.finfo(keys.dtype).min / 2 if keys.is_floating_point() else keys.bool()
+        # DeBERTa's encoder gives ones and zeros, of floating point too where a prompt stands before the texts.
+        additive = keys.is_floating_point() and not self.family.relative
+        keys = keys > torch.finfo(keys.dtype).min / 2 if additive else keys.bool()
         return None if keys.all() else keys
 
     def _prefix(self, cache: Any) -> Tensor:
