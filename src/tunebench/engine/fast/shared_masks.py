@@ -237,7 +237,8 @@ class _GivenMask(TorchFunctionMode):
         with torch.autocast(query.device.type, enabled=False):
             scores = torch.matmul(query.float(), key.float().transpose(2, 3)) * scale
             if attn_mask is not None:
-                scores = scores.masked_fill(~attn_mask, -torch.inf)
+                # Finite: where texts are padded beyond a window, padding attends to nothing.
+                scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
             probabilities = _dropped(torch.softmax(scores, dim=-1), keep, keep_scale)
             return torch.matmul(probabilities, value.float()).to(query.dtype)
 
