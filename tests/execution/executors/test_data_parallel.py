@@ -223,7 +223,7 @@ def test_every_trained_parameter_gets_a_gradient(family: str, tiny_model: Callab
             assert not without, (kind, fast)
             tested.append((kind, fast))
     assert ("full", False) in tested
-    assert (("lora", True) in tested) == (family in LAYER_FAMILIES)
+    assert (("full", True) in tested) == (family in LAYER_FAMILIES)
 
 
 def lively(model: Path, data: Path, **more: Any) -> StudyConfig:
