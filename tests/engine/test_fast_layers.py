@@ -136,8 +136,8 @@ def test_twenty_steps_end_at_the_same_weights(model_of: Callable[[str], Path], n
         model, architecture = build(model_of(name), way)
         fast = FastEncoder(model, architecture, seed=0, dtype=torch.float32) if fast_layers else None
         trained = [p for p in model.parameters() if p.requires_grad]
-        # Small enough that the loss falls: where training diverges, rounding grows with every step.
-        optimizer = torch.optim.SGD(trained, lr=0.01, momentum=0.9)
+        # At larger rates the tiny ModernBERT's loss grows, and rounding with it at every step.
+        optimizer = torch.optim.SGD(trained, lr=1e-3 if name == "modernbert" else 0.05, momentum=0.9)
         for step in range(20):
             model(**batch(step)).loss.backward()
             optimizer.step()
