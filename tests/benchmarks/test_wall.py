@@ -8,6 +8,7 @@ import json
 import math
 import runpy
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Here:
     return found
 
 
+@pytest.mark.filterwarnings("ignore:.*pin_memory")
 @pytest.mark.usefixtures("no_report")
 def test_script_and_study_do_the_same_from_texts_to_predictions(
     here: Here, reviews: Path, tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
@@ -99,6 +101,7 @@ def test_script_and_study_do_the_same_from_texts_to_predictions(
             assert result.sides[name].macro_f1[way] == [pytest.approx(found)]
 
 
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
 def test_sides_of_other_packages_train_one_model_and_so_do_all(
     here: Here,
     reviews: Path,
@@ -135,7 +138,9 @@ def test_setfit_ends_with_its_texts_or_its_time(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import setfit
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import setfit
 
     trainers: list[Any] = []
     usual = setfit.Trainer.train

@@ -12,6 +12,7 @@ import json
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,6 +87,13 @@ def setfit_side(exam: Exam) -> Sequence[Any]:
 
     With a number of epochs, it ends when as many texts went through the encoder as in fine-tuning: a pair has two.
     """
+    with warnings.catch_warnings():
+        # On import the library shows all deprecations, and its trainer warns of memory that it cannot pin.
+        warnings.simplefilter("ignore")
+        return _setfit_answers(exam)
+
+
+def _setfit_answers(exam: Exam) -> list[str]:
     import setfit
     from datasets import Dataset
     from transformers import PrinterCallback, TrainerCallback

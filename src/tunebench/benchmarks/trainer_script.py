@@ -31,6 +31,8 @@ from transformers import (
 
 PARTS = ("train", "validation", "test")
 LEARNING_RATE = {"full": 5e-5, "lora": 5e-4}
+#: Modules between encoder and classes, by the names that encoders have for them. LoRA trains them in full.
+HEAD = ("pooler", "pre_classifier", "classifier")
 
 
 def arguments() -> argparse.Namespace:
@@ -80,7 +82,10 @@ def load_model(name: str, labels: list[str], strategy: str) -> Any:
         label2id={label: position for position, label in enumerate(labels)},
     )
     if strategy == "lora":
-        model = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16, lora_dropout=0.2))
+        modules = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+        head = [name for name in HEAD if name in modules]
+        config = LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16, lora_dropout=0.2, modules_to_save=head)
+        model = get_peft_model(model, config)
     return model
 
 
