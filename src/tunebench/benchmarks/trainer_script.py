@@ -147,7 +147,7 @@ def main() -> None:
         times["test"] += time.time() - start
         predicted = [labels[position] for position in np.argmax(logits, axis=-1)]
         print(strategy)
-        print(classification_report(frames["test"]["label"], predicted))
+        print(classification_report(frames["test"]["label"], predicted, zero_division=0))
         scores[strategy] = float(f1_score(frames["test"]["label"], predicted, average="macro"))
         trainer.save_model(str(options.out / strategy / "model"))
         answers = frames["test"].assign(predicted=predicted).sort_index()
