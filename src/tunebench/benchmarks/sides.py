@@ -72,12 +72,12 @@ class Turn:
     Attributes:
         step_seconds: Of a step, on average.
         texts_per_second: Evaluation.
-        fast: Whether our fast layers computed.
+        first_token_only: Whether our last layer computed first tokens only.
     """
 
     step_seconds: float
     texts_per_second: float
-    fast: bool = False
+    first_token_only: bool = False
 
 
 def paper(job: Job) -> Turn:
@@ -117,7 +117,9 @@ def ours(job: Job) -> Turn:
     ) as trainer:
         trainer.train()
         rate = _rate(lambda: trainer.logits(trainer.train_dataset), len(job.texts))
-    return Turn(_last_pass(trainer.meters.step_seconds), rate, trainer.engine.fast is not None)
+    fast = trainer.engine.fast
+    first_only = fast is not None and fast.layers[-1].first_token_only
+    return Turn(_last_pass(trainer.meters.step_seconds), rate, first_only)
 
 
 #: Those that are plain scripts, in the order of their turns. ``compiled`` is measured only where it is asked for.
@@ -281,5 +283,7 @@ def build_model(name: str, way: str, attention_dropout: float | None) -> tuple[A
             model_folder(name), label_names=("negative", "positive"), attention_dropout=attention_dropout
         )
     architecture = architecture_of(model.config)
-    strategy = STRATEGIES[way]
-    return strategy.prepare(model, strategy.params(**WAYS[way]), architecture), architecture
+    strategy, params = STRATEGIES[way], WAYS[way]
+    if architecture.fused_projections and "placement" in params:
+        params = params | {"placement": "attention"}  # query and value cannot be adapted apart
+    return strategy.prepare(model, strategy.params(**params), architecture), architecture

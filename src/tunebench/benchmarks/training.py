@@ -175,7 +175,7 @@ def run_bench(
                 side.texts_per_second.append(found.texts_per_second)
                 side.peak_memory_bytes = max(side.peak_memory_bytes, peak_memory_bytes(device))
                 if name == "ours":
-                    flops[way] = _mean_step_flops(job.workload, texts, first_token_only=found.fast)
+                    flops[way] = _mean_step_flops(job.workload, texts, first_token_only=found.first_token_only)
                 del job
         rounds += 1
     return Result(
