@@ -445,16 +445,20 @@ def test_every_fast_family_names_modules_that_exist(tiny_model: Callable[[str], 
             assert found == 0.1 if isinstance(found, float) else isinstance(found, torch.nn.Module), name
 
 
+#: Without the tiny DeBERTa-v2: the 1,024 embeddings of its positions weigh more than its texts.
+RECOMPUTED = [name for name in MODELS if name != "deberta-v2"]
+
+
 @pytest.mark.parametrize(
-    "family", mostly_thorough(FAMILIES, keep=("distilbert", "modernbert", "deberta-v2").__contains__)
+    "name", mostly_thorough(RECOMPUTED, keep=("distilbert", "modernbert", "deberta-v3").__contains__)
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_recomputed_layers_give_the_same_gradients_and_keep_less(
-    tiny_model: Callable[[str], Path], family: str, dtype: torch.dtype
+    model_of: Callable[[str], Path], name: str, dtype: torch.dtype
 ) -> None:
     found = []
     for recomputes in (False, True):
-        model, architecture = build(tiny_model(family), "lora everywhere", dropout=True)
+        model, architecture = build(model_of(name), "lora everywhere", dropout=True)
         fast = FastEncoder(model, architecture, seed=4, dtype=dtype, recomputes=recomputes)
         fast.start_step(7)
         kept = [0]
