@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import TINY, VOCABULARY
 from thorough import mostly_thorough
 from tunebench.engine.batching import Collator
 from tunebench.engine.evaluator import predict_logits
@@ -57,7 +58,8 @@ def model_of(tiny_model: Callable[[str], Path], tmp_path_factory: pytest.TempPat
         folder, (family, changes) = root / name, OTHERS[name]
         if not folder.exists():
             torch.manual_seed(0)
-            config = AutoConfig.from_pretrained(tiny_model(family), **changes)
+            config = AutoConfig.for_model(family, vocab_size=VOCABULARY, **TINY[family] | changes)
+            assert vars(config).items() >= changes.items()
             AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
         return folder
 

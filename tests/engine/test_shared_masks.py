@@ -85,7 +85,7 @@ def train(
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     start = [parameter.detach().clone() for parameter in trained]
     # At larger rates the tiny ModernBERT's loss grows, and rounding with it at every step.
-    rate = 0.01 if architecture.model_type == "modernbert" else 0.1
+    rate = 1e-3 if architecture.model_type == "modernbert" else 0.1
     optimizer, losses = torch.optim.SGD(trained, lr=rate, momentum=0.9), []
     for step, lengths in enumerate(LENGTHS):
         if drawn is not None:
