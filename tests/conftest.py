@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import shutil
@@ -12,6 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer
+from hypothesis import settings
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer examples of each property in ``make test``; ``make thorough``, with ``-m ""``, tries a hundred."""
+    settings.register_profile("usual", max_examples=25)
+    if config.getoption("markexpr"):
+        settings.load_profile("usual")
 
 
 def pytest_collection_finish() -> None:
@@ -31,6 +41,16 @@ def one_core() -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tunebench.machine.devices.usable_cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_command_tree() -> Iterator[None]:
+    """Build the tree of commands once: Typer does at each call, which takes longer than most refusals."""
+    once = functools.cache(typer.main.get_command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.main.get_command", once)
+        patch.setattr("typer.testing._get_command", once)
         yield
 
 
