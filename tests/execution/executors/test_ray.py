@@ -256,6 +256,7 @@ def test_records_equal_the_serial_executors(
         tiny_model("distilbert"),
         reviews,
         strategies={"full": {"learning_rate": rates}, "lora": {"learning_rate": 3e-3}},
+        train_sizes=[80],
         epochs=6,
         validation_fraction=0.3,
         search={"method": "halving", "reduction": 2},
