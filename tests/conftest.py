@@ -18,7 +18,7 @@ from hypothesis import settings
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Try fewer examples of each property in ``make test``; ``make thorough``, with ``-m ""``, tries a hundred."""
+    """Try fewer examples of each property in ``make test``; ``make thorough``, which has ``-m ""``, tries a hundred."""
     settings.register_profile("usual", max_examples=25)
     if config.getoption("markexpr"):
         settings.load_profile("usual")
@@ -54,9 +54,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def skip_what_stays() -> None:
-    """Let the garbage collector skip what is there before a file's first test: libraries, tests, what others made.
+    """Let the garbage collector skip what is there before a file's first test: libraries, tests, other files' data.
 
-    Every run collects garbage before it trains: half a second each time, with all of that.
+    Every run collects garbage before it trains. To look through all of that takes half a second each time.
     """
     import transformers.trainer  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""The examples of CONTRIBUTING.md work as they stand; each runs in a process of its own, which they change."""
+"""The examples of CONTRIBUTING.md work as they stand; each runs in a process of its own."""
 
 from __future__ import annotations
 

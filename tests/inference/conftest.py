@@ -54,7 +54,7 @@ def run_tiny(
         "test_size": 60,
         "max_length": 24,
         "epochs": 2,
-        "batch_size": 16,
+        "batch_size": 8,
         # On every machine: the furthest from what an export computes in, and the same few texts near the border.
         "precision": "bf16",
     }
