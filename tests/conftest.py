@@ -18,7 +18,7 @@ from hypothesis import settings
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Try fewer examples of each property in ``make test``; ``make thorough``, which has ``-m ""``, tries a hundred."""
+    """Try 25 examples of each property in ``make test``, and a hundred in ``make thorough``, with ``-m ""``."""
     settings.register_profile("usual", max_examples=25)
     if config.getoption("markexpr"):
         settings.load_profile("usual")
