@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
-import threading
+import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import warm
@@ -35,26 +37,39 @@ pytestmark = [
 ]
 
 
+def serve(folder: Path, port: int) -> None:
+    """Be MLflow's own application over a database. ``mlflow server`` takes twenty seconds to start."""
+    from mlflow.server import app, constants
+    from werkzeug.serving import make_server
+
+    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{folder / 'mlflow.db'}"
+    os.environ[constants.ARTIFACTS_DESTINATION_ENV_VAR] = str(folder / "a")
+    os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = "mlflow-artifacts:/"
+    os.environ[constants.SERVE_ARTIFACTS_ENV_VAR] = "true"
+    make_server("127.0.0.1", port, app, threaded=True).serve_forever()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """MLflow's own application over a database, in a thread: ``mlflow server`` takes twenty seconds to start."""
     folder = tmp_path_factory.mktemp("mlflow")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        from mlflow.server import app, constants
-        from werkzeug.serving import make_server
-
-        patch.setenv(constants.BACKEND_STORE_URI_ENV_VAR, f"sqlite:///{folder / 'mlflow.db'}")
-        patch.setenv(constants.ARTIFACTS_DESTINATION_ENV_VAR, str(folder / "a"))
-        patch.setenv(constants.ARTIFACT_ROOT_ENV_VAR, "mlflow-artifacts:/")
-        patch.setenv(constants.SERVE_ARTIFACTS_ENV_VAR, "true")
-        found = make_server("127.0.0.1", 0, app, threaded=True)
-        thread = threading.Thread(target=found.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{found.server_port}"
-        found.shutdown()
-        thread.join(30)
-        found.server_close()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    process = warm.start(serve, folder, port, environment=quiet, told=folder / "log")
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert process.is_alive(), (folder / "log").read_text()
+            try:
+                httpx.get(f"{address}/health")
+                break
+            except httpx.TransportError:
+                time.sleep(0.2)
+        yield address
+    finally:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture
