@@ -52,6 +52,15 @@ def test_what_is_still_to_come_is_named_with_its_rate_where_it_has_one() -> None
     assert "Still to come, and may be chosen instead: tfidf, lora at 1e-4." in found.doubts
 
 
+def test_the_largest_size_decides_also_where_a_strategy_is_for_a_smaller_one_alone() -> None:
+    large = config("full", 0.10) + config("lora", 0.15)
+    small = [cells for label in ("full", "lora", "few") for cells in config(label, 0.20, train_size=500)]
+    assert recommend(analyse(compare(large + small))).train_size == large[0].spec.train_size > 500
+    # A size that is not complete yet does not decide.
+    begun = [make_cell("more", status="pending", seed=1, **HONEST)]
+    assert recommend(analyse(compare(large + begun + small))).train_size == 500
+
+
 def test_a_difference_is_that_of_the_mean_scores() -> None:
     comparison = compare(config("full", 0.10) + config("lora", 0.15))
     (pair,) = analyse(comparison).pairs

@@ -72,6 +72,17 @@ def test_sizes_that_a_data_set_lacks_are_said_and_left_out(three: dict[str, str]
     assert not (tmp_path / "out").exists()
 
 
+def test_a_strategy_for_few_labels_runs_on_the_data_sets_and_at_the_sizes_that_it_is_for(
+    three: dict[str, str], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    strategies = {"tfidf": {}, "few": {"kind": "tfidf", "ngrams": 1, "train_sizes": [60]}}
+    planned = plan_suite(make_suite(three, strategies=strategies), tmp_path / "out", ask(tell=said.append))
+    ran = {(one.name, run.spec.label, run.spec.train_size) for one in planned for run in one.runs}
+    assert {(name, size) for name, label, size in ran if label == "few"} == {("middle", 60), ("long", 60)}
+    assert "short: few left out: for training sizes that this data set does not have" in said
+
+
 def test_all_is_what_each_data_set_has(three: dict[str, str], tmp_path: Path) -> None:
     planned = plan_suite(make_suite(three, train_sizes=[40, "all"]), tmp_path, ask())
     assert [one.member.sizes for one in planned] == [{"all": 40}, {"40": 40, "all": 70}, {"40": 40, "all": 140}]

@@ -14,6 +14,8 @@ from tunebench import cli
 from tunebench.analysis.load_suite import load_suite_analysis
 from tunebench.api import write_suite_report
 from tunebench.errors import ConfigError
+from tunebench.report.figures.style import MARKERS
+from tunebench.report.suite.figures import SUITE_FIGURES, save_suite_figures
 from tunebench.report.suite.tables import SUITE_TABLES, suite_tables
 from tunebench.report.tables.render import RENDERERS
 from tunebench.store.suite_folder import Member
@@ -95,3 +97,30 @@ def test_commands_take_the_folder_of_a_suite(many: Path) -> None:
     said = run("results", str(many), "--csv")
     assert said.exit_code == 0 and said.output.count("\n") == 6 * 16 + 1
     assert set(SUITE_TABLES) == {path.stem for path in (many / "tables").glob("*.csv")}
+
+
+def test_figures_show_every_strategy_and_data_set_and_are_written_again_as_they_were(
+    many: Path, tmp_path: Path
+) -> None:
+    suite = load_suite_analysis(many)
+    first, again = (save_suite_figures(suite, tmp_path / name) for name in ("first", "again"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
+    assert {path.name for path in (many / "figures").iterdir()} == {path.name for path in first}
+    scores = SUITE_FIGURES["scores"](suite)
+    for at, axes in zip(suite.at.values(), scores.axes, strict=True):
+        drawn = sorted(float(line.get_xdata()[0]) for line in axes.lines)  # type: ignore[index]
+        wanted = [entry.interval().estimate for own in at.entries.values() for entry in own.values()]
+        assert drawn == pytest.approx(sorted(wanted))
+        assert [text.get_text() for text in axes.get_yticklabels()] == [one.name for one in at.data_sets]
+    means = SUITE_FIGURES["mean_differences"](suite)
+    for at, axes in zip(suite.at.values(), means.axes, strict=True):
+        labels = [text.get_text() for text in axes.get_yticklabels()]
+        assert {*labels, at.best} == set(LABELS)
+        estimates = [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() in MARKERS]  # type: ignore[index]
+        assert estimates == pytest.approx([100 * at.tests[label].interval.estimate for label in labels])
+
+
+def test_a_suite_of_one_data_set_has_figures_that_say_what_is_missing(tmp_path: Path) -> None:
+    suite = load_suite_analysis(make_suite_folder(tmp_path, skills(1)))
+    means = SUITE_FIGURES["mean_differences"](suite)
+    assert [text.get_text() for text in means.axes[0].texts] == ["no strategy to compare with the best"]

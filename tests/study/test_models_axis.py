@@ -81,3 +81,11 @@ def test_what_is_written_out_reads_the_same_again() -> None:
 def test_models_that_make_no_sense_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_study(STUDY | {"strategies": ["full"]} | changes)
+
+
+def test_what_is_wrong_with_a_strategy_is_said_once_where_it_is_written() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_study(STUDY | {"strategies": {"full": {"epoch": 2}}})
+    assert caught.value.what == "strategies.full.epoch: unknown key."
+    assert caught.value.fix == "did you mean 'epochs'?"
+    assert "models" in (caught.value.allowed or "")

@@ -211,10 +211,16 @@ def test_a_stop_interrupts_after_the_step(tiny_model: Callable[[str], Path], rev
     ],
 )
 def test_what_it_cannot_do_is_refused_in_the_plan(
-    tiny_model: Callable[[str], Path], reviews: Path, changes: dict[str, Any], said: str
+    tiny_model: Callable[[str], Path],
+    reviews: Path,
+    changes: dict[str, Any],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from tunebench.execution.plan import make_plan
 
+    # The data has too few texts for the real limit.
+    monkeypatch.setattr("tunebench.strategies.setfit.MOST_LABELS_A_CLASS", 64)
     study = make_study(tiny_model("bert"), reviews, **changes)
     with pytest.raises(PlanError, match=said):
         make_plan(study, execution=Execution(device="cpu", threads=1), measure=False)

@@ -125,12 +125,23 @@ def plan_suite(suite: Suite, folder: Path, request: Request) -> list[PlannedStud
         except TunebenchError as error:
             errors[name] = error.errors if isinstance(error, ErrorGroup) else [error]
     raise_all(of_data_sets(errors, len(suite.studies)))
+    _tell_left_out(planned, request)
     _check_metrics(planned)
     _check_different(planned)
     if request.budget_seconds is not None:
         planned = _within(planned, request.budget_seconds)
     check_disk(folder, sum(disk_need(one.to_do, one.estimates) for one in planned if one.to_do))
     return planned
+
+
+def _tell_left_out(planned: Sequence[PlannedStudy], request: Request) -> None:
+    """Say which strategies have no run on a data set, because they are for other training sizes."""
+    every = dict.fromkeys(label for one in planned for label in one.study.strategies)
+    for one in planned:
+        if missing := [label for label in every if label not in one.study.strategies]:
+            request.tell(
+                f"{one.name}: {', '.join(missing)} left out: for training sizes that this data set does not have"
+            )
 
 
 def _plan_one(name: str, study: StudyConfig, store: SuiteStore, request: Request) -> PlannedStudy:
@@ -155,7 +166,7 @@ def _plan_one(name: str, study: StudyConfig, store: SuiteStore, request: Request
                 value=list(asked.train_sizes),
                 fix="give it train_sizes of its own in the list of data, or remove it there",
             )
-        return asked.model_copy(update={"train_sizes": sizes})
+        return asked.with_train_sizes(sizes)
 
     own = replace(request, folder=store.study_folder(name), budget_seconds=None, tell=tell, known=Known(), fit=fit)
     unmeasured = replace(own, measure=False, tell=silent, known=Known())

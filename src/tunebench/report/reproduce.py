@@ -89,8 +89,14 @@ def _strategies(comparison: Comparison, specs: Sequence[RunSpec]) -> dict[str, S
         lists = {name: tuple(dict.fromkeys(getattr(spec, name) for spec in own)) for name in tuned}
         if len({spec.setting for spec in own}) < len(rates) * math.prod(map(len, lists.values())):
             return None  # some of the combinations were drawn
+        sizes = tuple(size for size in comparison.sizes if any(spec.train_size == size for spec in own))
         found[label] = StrategyConfig(
-            kind=own[0].kind, learning_rate=rates, params=own[0].params, axes=lists, **_own_model(own[0], specs[0])
+            kind=own[0].kind,
+            learning_rate=rates,
+            params=own[0].params,
+            axes=lists,
+            train_sizes=None if sizes == tuple(comparison.sizes) else sizes,
+            **_own_model(own[0], specs[0]),
         )
     return found
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tunebench.recipe import Recipe
 
 #: With more labels there are more pairs and no better scores; other strategies are the better choice then.
-MOST_LABELS_A_CLASS = 64
+MOST_LABELS_A_CLASS = 128
 
 
 class SetFitParams(StrategyParams):

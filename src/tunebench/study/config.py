@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tunebench.data.reference import Copies, DataConfig, SplitRef
+from tunebench.errors import ConfigError
 from tunebench.recipe import Frozen, Optimizer, Recipe, Selection, without_neutral
 from tunebench.stats.sequential import Spending
 from tunebench.strategies import STRATEGIES
@@ -21,7 +22,7 @@ from tunebench.study.look_checks import check_looks
 from tunebench.study.models_axis import AT, with_models
 from tunebench.study.recipe_checks import Setting, check_recipes
 from tunebench.study.settings_axes import combinations, with_settings
-from tunebench.study.strategy_config import StrategyConfig, with_kind
+from tunebench.study.strategy_config import StrategyConfig, TrainSizes, with_kind
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_names
 from tunebench.tasks.temperature import Calibration
@@ -89,7 +90,7 @@ class StudyConfig(Recipe):
     data: DataConfig
 
     strategies: dict[str, StrategyConfig] = Field(min_length=1)
-    train_sizes: tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...] = Field(min_length=1)
+    train_sizes: TrainSizes
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(42,), min_length=1)
 
     subset_seed: SubsetSeeds = Field(
@@ -206,6 +207,7 @@ class StudyConfig(Recipe):
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
         self._check_parts()
+        self._check_sizes()
         self._check_search()
         self._check_pairs()
         check_recipes(self, self._settings(), selection=self.selection)
@@ -227,6 +229,18 @@ class StudyConfig(Recipe):
             raise ValueError("selection: validation needs a validation part; remove validation_fraction: 0")
         if self.validation is not None:
             self._check_folds()
+
+    def _check_sizes(self) -> None:
+        """Refuse sizes of a strategy that the study does not have, and sizes of the study that no strategy has."""
+        for label, strategy in self.strategies.items():
+            if unknown := [size for size in strategy.train_sizes or () if size not in self.train_sizes]:
+                raise ValueError(
+                    f"strategies.{label}.train_sizes names sizes that are not the study's: "
+                    f"{', '.join(map(str, unknown))}; allowed: {', '.join(map(str, self.train_sizes))}"
+                )
+        used = {size for strategy in self.strategies.values() for size in self.sizes_of(strategy)}
+        if idle := [size for size in self.train_sizes if size not in used]:
+            raise ValueError(f"train_sizes: no strategy trains with {', '.join(map(str, idle))} labels; remove it")
 
     def _check_folds(self) -> None:
         """Refuse folds beside another validation part, and what would need one after the last training."""
@@ -307,6 +321,35 @@ class StudyConfig(Recipe):
         """
         values = chosen or {key: values[0] for key, values in strategy.axes.items()}
         return Recipe.model_validate(self.model_dump(include=set(Recipe.model_fields)) | strategy.recipe | values)
+
+    def sizes_of(self, strategy: StrategyConfig) -> TrainSizes:
+        """Return the training sizes of a strategy: its own, or all of the study's, in the study's order."""
+        return tuple(
+            size for size in self.train_sizes if strategy.train_sizes is None or size in strategy.train_sizes
+        )
+
+    def with_train_sizes(self, sizes: TrainSizes) -> StudyConfig:
+        """Return the study at other training sizes, without strategies that are for none of them.
+
+        Args:
+            sizes: What takes the place of ``train_sizes``.
+
+        Raises:
+            ConfigError: No strategy is for any of them.
+        """
+        strategies = {}
+        for label, strategy in self.strategies.items():
+            own = strategy.train_sizes and tuple(size for size in strategy.train_sizes if size in sizes)
+            if own != ():
+                strategies[label] = strategy.model_copy(update={"train_sizes": own})
+        if not strategies:
+            raise ConfigError(
+                "No strategy trains at these sizes.",
+                value=f"train_sizes: {list(sizes)}",
+                fix="give a strategy one of them in its own train_sizes",
+            )
+        pairs = self.pairs and tuple(pair for pair in self.pairs if all(label in strategies for label in pair))
+        return self.model_copy(update={"train_sizes": sizes, "strategies": strategies, "pairs": pairs})
 
     def settings_of(self, strategy: StrategyConfig) -> list[tuple[float, dict[str, Any]]]:
         """Return the settings of a strategy that are tried: learning rate, and a value of each of its lists."""

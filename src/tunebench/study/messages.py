@@ -16,6 +16,8 @@ from tunebench.recipe import Recipe
 from tunebench.strategies import STRATEGIES
 from tunebench.strategies.base import Strategy
 from tunebench.study.config import StudyConfig
+from tunebench.study.models_axis import AT, with_models
+from tunebench.study.settings_axes import with_settings
 from tunebench.study.strategy_config import StrategyConfig
 from tunebench.tasks.registry import metric_names
 
@@ -41,8 +43,9 @@ def explain(error: ValidationError, raw: dict[str, Any]) -> list[TunebenchError]
         Errors in pydantic's order; a union's several complaints about one value are one error.
     """
     grouped: dict[tuple[Any, ...], list[Any]] = {}
+    checked = _written_out(raw)
     for item in error.errors(include_url=False):
-        grouped.setdefault(_real_path(item, raw), []).append(item)
+        grouped.setdefault(_as_written(_real_path(item, checked), raw), []).append(item)
     unknown_kinds = {path[:2] for path in grouped if path[0:1] == ("strategies",) and path[2:] == ("kind",)}
     return [
         _explain_one(path, items, raw)
@@ -85,6 +88,22 @@ def _booleans(value: Any, path: tuple[Any, ...], raw: dict[str, Any]) -> list[Tu
         # Under a key that is unknown, the key is what is wrong.
         children = [(k, v) for k, v in value.items() if k in known or path == ("strategies",)]
     return [error for part, child in children for error in _booleans(child, (*path, part), raw)]
+
+
+def _written_out(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the study as it was checked: its models and lists written out as strategies."""
+    try:
+        return with_settings(with_models(raw))
+    except ValueError:
+        return raw
+
+
+def _as_written(path: tuple[Any, ...], raw: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the place that the user wrote, for one of a strategy that stands there once for several models."""
+    given = raw.get("strategies")
+    if path[0:1] != ("strategies",) or len(path) < 2 or not isinstance(given, dict) or path[1] in given:
+        return path
+    return (path[0], str(path[1]).split(AT)[0], *path[2:])
 
 
 def _real_path(item: Any, raw: Any) -> tuple[Any, ...]:
@@ -171,7 +190,9 @@ def _known_keys(path: tuple[Any, ...], raw: dict[str, Any]) -> list[str]:
     recipe = [key for key in Recipe.model_fields if reaching is None or key in reaching]
     if len(path) == 2:
         rate = ["learning_rate"] if strategy is None or strategy.tunes_learning_rate else []
-        return ["kind", *rate, *params, *recipe]
+        model = ["model", "model_revision"] if strategy is None or strategy.uses_encoder else []
+        model += ["models"] if model and "models" in raw else []
+        return ["kind", *rate, *model, "train_sizes", *params, *recipe]
     inner = {"params": params, "recipe": recipe, "learning_rate": ["multiples_of", "values"]}
     return inner.get(path[2], []) if len(path) == 3 else []
 

@@ -327,6 +327,8 @@ def expand(
     for subset_seed, seed in study.draws:
         for size in study.train_sizes:
             for label, strategy in study.strategies.items():
+                if size not in study.sizes_of(strategy):
+                    continue
                 recipe = study.recipe_of(strategy)
                 wanted, idle = recipe.precision, without_effect(strategy.kind)
                 engine = "fast" if "engine" in idle else recipe.engine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -32,6 +32,10 @@ LearningRates = Annotated[
 ]
 
 
+#: A number of labels, or all that the data has.
+TrainSizes = Annotated[tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...], Field(min_length=1)]
+
+
 class StrategyConfig(Frozen):
     """One strategy of a study: its kind, its learning rates, its own parameters and recipe.
 
@@ -45,6 +49,8 @@ class StrategyConfig(Frozen):
     #: The model it trains, where that is not the study's.
     model: str | None = None
     model_revision: str | None = None
+    #: The training sizes it is for; None for all of the study's.
+    train_sizes: TrainSizes | None = None
     #: What differs from the study's :class:`Recipe`.
     recipe: dict[str, Any] = Field(default_factory=dict)
     #: Lists of the recipe: every combination with the learning rates is tried.
@@ -75,7 +81,7 @@ class StrategyConfig(Frozen):
         if not isinstance(raw, dict):
             raise ValueError(f"a strategy is a mapping of its parameters, got {raw!r}")
         fields = dict(raw)
-        keys = ("kind", "learning_rate", "model", "model_revision")
+        keys = ("kind", "learning_rate", "model", "model_revision", "train_sizes")
         own = {key: fields.pop(key) for key in keys if key in fields}
         recipe = {key: fields.pop(key) for key in Recipe.model_fields if key in fields}
         axes = {key: recipe.pop(key) for key in TUNABLE if isinstance(recipe.get(key), (list, tuple))}
@@ -92,6 +98,13 @@ class StrategyConfig(Frozen):
         if given is not None and not isinstance(given, dict):
             return own | {"params": given}
         return own | {"params": fields | (given or {})}
+
+    @field_validator("train_sizes")
+    @classmethod
+    def _no_size_twice(cls, value: TrainSizes | None) -> TrainSizes | None:
+        if value is not None and repeats(value):
+            raise ValueError(f"holds the same value twice: {list(value)}")
+        return value
 
     @field_validator("kind")
     @classmethod

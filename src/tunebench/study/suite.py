@@ -83,9 +83,9 @@ def check_suite(raw: Mapping[str, Any]) -> Suite:
     common = {key: value for key, value in raw.items() if key != "data"}
     studies: dict[str, StudyConfig] = {}
     errors: dict[str, list[TunebenchError]] = {}
-    for label, entry in entries.items():
+    for label in entries:
         try:
-            studies[label] = check_study(_study_of(label, entry, common))
+            studies[label] = _checked_study(label, entries, common)
         except TunebenchError as error:
             errors[label] = error.errors if isinstance(error, ErrorGroup) else [error]
     raise_all(of_data_sets(errors, len(entries)))
@@ -176,6 +176,19 @@ def _last_part(source: str) -> str:
     last = source.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     last = re.sub(r"\.[A-Za-z]{2,8}(\.gz)?$", "", last)
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", last).strip("-._")[:64] or "data"
+
+
+def _checked_study(label: str, entries: Mapping[str, Mapping[str, Any]], common: Mapping[str, Any]) -> StudyConfig:
+    """Return the study of a data set, checked; a strategy may be for sizes that only other data sets have."""
+    raw = _study_of(label, entries[label], common)
+    own = raw.get("train_sizes")
+    if not isinstance(own, list) or not own:
+        return check_study(raw)
+    every = list(own)
+    for each in (common, *entries.values()):
+        sizes = each.get("train_sizes")
+        every += [size for size in sizes if size not in every] if isinstance(sizes, list) else []
+    return check_study(raw | {"train_sizes": every}).with_train_sizes(tuple(own))
 
 
 def _study_of(label: str, entry: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
