@@ -215,7 +215,8 @@ def make_grid(
 
 def compare(cells: Sequence[Cell], **options: Any) -> Comparison:
     """Return a comparison of cells."""
-    return Comparison.from_cells(cells, name=options.pop("name", "study"), **options)
+    metric = {"metric": cells[0].spec.selects_by} if cells else {}
+    return Comparison(**({"name": "study", "cells": cells} | metric | options))
 
 
 def warned(comparison: Comparison, words: str) -> bool:

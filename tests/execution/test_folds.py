@@ -32,7 +32,8 @@ from tunebench.report.tables import make_tables
 from tunebench.store.folds import FoldChoice, fold_choice
 from tunebench.store.record import RunRecord, Selected
 from tunebench.store.study_folder import StudyStore
-from tunebench.study.config import Search, StudyConfig
+from tunebench.study.config import StudyConfig
+from tunebench.study.parts import Search
 from tunebench.study.yaml_file import check_study
 from tunebench.training.attempt import Attempt
 from tunebench.training.parts import run_parts

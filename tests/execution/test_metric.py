@@ -27,7 +27,8 @@ from tunebench.machine.settings import Execution
 from tunebench.report.figures import FIGURES
 from tunebench.report.tables import make_tables
 from tunebench.store.study_folder import StudyStore
-from tunebench.study.config import Search, StudyConfig
+from tunebench.study.config import StudyConfig
+from tunebench.study.parts import Search
 from tunebench.study.yaml_file import load_study
 from tunebench.tasks.metrics import METRICS
 

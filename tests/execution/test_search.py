@@ -27,7 +27,8 @@ from tunebench.machine.settings import Execution
 from tunebench.store.plan_file import PlannedRun
 from tunebench.store.record import RunRecord, Selected
 from tunebench.store.study_folder import StudyStore
-from tunebench.study.config import Search, StudyConfig
+from tunebench.study.config import StudyConfig
+from tunebench.study.parts import Search
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.metrics import METRICS
 from tunebench.training.attempt import Attempt, Interrupted, TrainFunction

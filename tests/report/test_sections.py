@@ -71,7 +71,7 @@ def imported(label: str) -> Comparison:
     environment = cell.record.environment.model_copy(update={"device": None, "threads": None})
     changes = {"spec": spec, "run_id": spec.run_id, "environment": environment}
     theirs = Cell(spec, "complete", cell.record.model_copy(update=changes))
-    return Comparison.from_cells([theirs], name="imported")
+    return Comparison(name="imported", cells=[theirs], metric=theirs.spec.selects_by)
 
 
 def ends(value: Interval) -> tuple[float, float, float]:
@@ -181,7 +181,7 @@ def test_what_repeats_a_run_or_all_of_them_repeats_their_test_parts_too(
         sets = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
         assert [again.run_id for again in make_specs(load_study(str(file), overrides=sets))] == [spec.run_id]
         assert [again.run_id for again in make_specs(study_of_run(Cell(spec, "pending", None)))] == [spec.run_id]
-    comparison = Comparison.from_cells([Cell(spec, "pending", None) for spec in specs], name="again")
+    comparison = Comparison(name="again", cells=[Cell(spec, "pending", None) for spec in specs])
     whole = study_of(comparison)
     assert whole is not None and {again.run_id for again in make_specs(whole)} == set(expected)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -124,3 +125,21 @@ def test_a_suite_of_one_data_set_has_figures_that_say_what_is_missing(tmp_path: 
     suite = load_suite_analysis(make_suite_folder(tmp_path, skills(1)))
     means = SUITE_FIGURES["mean_differences"](suite)
     assert [text.get_text() for text in means.axes[0].texts] == ["no strategy to compare with the best"]
+
+
+def test_costs_are_means_over_the_data_sets_that_all_strategies_have(many: Path) -> None:
+    suite = load_suite_analysis(many)
+    table = SUITE_TABLES["costs"](suite)
+    assert [(column.header, column.unit, column.per) for column in table.columns][2] == ("Training time", "min", 60)
+    for row in table.rows:
+        runs = [
+            [cell for cell in one.analysis.comparison.cells if cell.spec.label == row["strategy"]]
+            for one in suite.data_sets
+            if one.analysis is not None
+        ]
+        seconds = [
+            np.mean([cell.row["train_seconds"] for cell in own if str(cell.spec.train_size) == row["size"]])
+            for own in runs
+        ]
+        assert row["train_seconds"] == pytest.approx(np.mean(seconds))
+        assert row["artifact_bytes"] > 0

@@ -244,7 +244,7 @@ def test_a_study_of_one_draw_may_get_a_second_one(
     assert {found[spec.run_id] for spec in specs} == {"complete"}
     # All share the test part of the first draw, and are averaged and compared.
     assert {spec.test_draw for spec in more} == {specs[0].subset_seed}
-    comparison = Comparison.from_cells(store.cells(), name="s")
+    comparison = Comparison(name="s", cells=store.cells())
     assert not any("test_seed" in line for line in analyse(comparison).warnings)
     make_store(tmp_path, make_study(**first))
 

@@ -280,7 +280,7 @@ def test_a_study_with_a_subset_a_seed_runs_is_compared_and_told(
     assert {(c.spec.subset_seed, c.spec.seed) for c in cells} == {(1, 1), (2, 2)}
     parts = {c.spec.seed: run_parts(c.spec, load_dataset(DataConfig(source=str(reviews)))) for c in cells}
     assert set(parts[1].train) != set(parts[2].train) and np.array_equal(parts[1].test, parts[2].test)
-    entries = collect(Comparison.from_cells(cells, name="few"))
+    entries = collect(Comparison(name="few", cells=cells))
     assert {entry.label: entry.seeds for entry in entries} == dict.fromkeys(
         ["setfit", "head-only", "tfidf"], (1, 2)
     )

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison:
-    """A study's cells, checked to belong together; made by :meth:`from_cells`.
+    """A study's cells, checked to belong together.
 
     Attributes:
         name: The study's name.
         cells: In the order of the plan.
-        audit: The data audit as plain values, if it was made.
+        audit: The data audit as plain values (:meth:`tunebench.data.audit_result.Audit.to_dict`), if it was made.
         notes: Further remarks, one sentence each, that stand beside the warnings.
         metric: Name of the metric that tables, tests and the recommendation speak of.
         margin: Points (hundredths of the metric) within which two strategies count as equal; declared by the study.
@@ -44,84 +44,35 @@ class Comparison:
         looks: When it was read.
         confirmation: What the sealed part of the test texts gave; None where it was not opened.
         ledger: How often the test texts were scored by all studies; None where nobody counted.
+
+    Raises:
+        StoreError: There are no cells, one run stands there twice, a record is not its cell's or lacks its scores,
+            or the runs differ in data, model, selection or another part of
+            :data:`~tunebench.analysis.protocol.PROTOCOL`; or runs of one strategy, size and learning rate differ in
+            more than seeds.
     """
 
     name: str
-    cells: tuple[Cell, ...]
+    cells: Sequence[Cell]
     audit: dict[str, Any] | None = field(default=None, repr=False)
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
     metric: str = DEFAULT_METRIC
     margin: float = 0.5
-    pairs: tuple[tuple[str, str], ...] | None = None
+    pairs: Sequence[tuple[str, str]] | None = None
     reference: str | None = None
     alpha: float = 0.05
     design: Looks | Anytime | None = None
-    looks: tuple[LookEntry, ...] = ()
+    looks: Sequence[LookEntry] = ()
     confirmation: Confirmation | None = None
     ledger: LedgerNote | None = None
 
-    @classmethod
-    def from_cells(
-        cls,
-        cells: Sequence[Cell],
-        *,
-        name: str,
-        audit: dict[str, Any] | None = None,
-        notes: Sequence[str] = (),
-        metric: str | None = None,
-        margin: float = 0.5,
-        pairs: Sequence[tuple[str, str]] | None = None,
-        reference: str | None = None,
-        alpha: float = 0.05,
-        design: Looks | Anytime | None = None,
-        looks: Sequence[LookEntry] = (),
-        confirmation: Confirmation | None = None,
-        ledger: LedgerNote | None = None,
-    ) -> Comparison:
-        """Check that cells may stand in one table, and collect them.
-
-        Args:
-            cells: The plan.
-            name: The study's name.
-            audit: :meth:`tunebench.data.audit_result.Audit.to_dict` of its data.
-            notes: Further remarks for tables and reports.
-            metric: Name of the metric to speak of; by default the one that the runs were selected by.
-            margin: Points (hundredths of the metric) within which two strategies count as equal.
-            pairs: Labels to compare two by two.
-            reference: Name of the published values that stand beside the runs.
-            alpha: Level of the tests.
-            design: When the study is read.
-            looks: When it was read.
-            confirmation: What the sealed part of the test texts gave.
-            ledger: How often the test texts were scored.
-
-        Raises:
-            StoreError: There are no cells, one run stands there twice, a record is not its cell's or
-                lacks its scores, or the runs differ in data, model, selection or another part of
-                :data:`~tunebench.analysis.protocol.PROTOCOL`; or runs of one strategy, size and learning rate
-                differ in more than seeds.
-        """
-        if not cells:
-            raise StoreError("There are no runs to compare.", value=name)
-        check_cells(cells)
-        comparison = cls(
-            name,
-            tuple(cells),
-            audit,
-            tuple(notes),
-            metric or cells[0].spec.selects_by,
-            margin,
-            None if pairs is None else tuple(pairs),
-            reference,
-            alpha,
-            design,
-            tuple(looks),
-            confirmation,
-            ledger,
-        )
-        for group in comparison.groups():
+    def __post_init__(self) -> None:
+        """Check that the cells may stand in one table."""
+        if not self.cells:
+            raise StoreError("There are no runs to compare.", value=self.name)
+        check_cells(self.cells)
+        for group in self.groups():
             check_recipe(group)
-        return comparison
 
     @property
     def task(self) -> Task:

@@ -33,9 +33,9 @@ def load_comparison(folder: Path, *, metric: str | None = None) -> Comparison:
         if metric not in metrics:
             near = did_you_mean(metric.lower(), metrics)
             raise ConfigError("There is no such metric.", value=metric, allowed=", ".join(metrics), fix=near)
-    return Comparison.from_cells(
-        cells,
+    return Comparison(
         name=study.name,
+        cells=cells,
         audit=audit,
         metric=metric or study.metric,
         margin=study.margin,

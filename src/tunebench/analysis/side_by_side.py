@@ -43,9 +43,9 @@ def load_side_by_side(folders: Sequence[Path]) -> Comparison:
     _check_protocol(studies)
     cells, notes = _together(studies)
     first = next(iter(studies.values()))
-    return Comparison.from_cells(
-        cells,
+    return Comparison(
         name=" and ".join(studies) if len(studies) < 3 else f"{len(studies)} studies",
+        cells=cells,
         audit=first.audit,
         notes=[*notes, *_notes(studies)],
         metric=first.metric,

@@ -20,7 +20,7 @@ from tunebench.execution.runner import Job, Summary, run_plan
 from tunebench.execution.signals import stop_on_signals
 from tunebench.store.record import RunRecord
 from tunebench.store.study_folder import StudyStore
-from tunebench.study.config import Search
+from tunebench.study.parts import Search
 from tunebench.study.spec import RunSpec, Setting
 from tunebench.tasks.metrics import Metric
 from tunebench.tasks.registry import TASKS

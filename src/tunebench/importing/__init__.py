@@ -72,7 +72,7 @@ def import_folders(
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", out.resolve().name).lstrip("_.-")[:64] or "imported"
     # Before anything is written: runs that do not belong together are refused here.
     metric = _metric([record for record, _ in runs])
-    comparison = Comparison.from_cells([Cell(r.spec, r.status, r) for r, _ in runs], name=name, metric=metric)
+    comparison = Comparison(name=name, cells=[Cell(r.spec, r.status, r) for r, _ in runs], metric=metric)
     StudyStore.create_imported(out, ImportedStudy(name=name, metric=metric), runs)
     return comparison
 

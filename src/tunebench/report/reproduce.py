@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from tunebench.data.reference import DataConfig
 from tunebench.store.imported import is_imported
 from tunebench.strategies import STRATEGIES
-from tunebench.study.config import StudyConfig, Validation
+from tunebench.study.config import StudyConfig
+from tunebench.study.parts import Validation
 from tunebench.study.spec import without_effect
 from tunebench.study.strategy_config import StrategyConfig
 from tunebench.tasks.classification import CLASSIFICATION

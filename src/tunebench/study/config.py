@@ -11,18 +11,20 @@ import re
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tunebench.data.reference import Copies, DataConfig, SplitRef
 from tunebench.errors import ConfigError
-from tunebench.recipe import Frozen, Optimizer, Recipe, Selection, without_neutral
+from tunebench.recipe import Optimizer, Recipe, Selection, without_neutral
 from tunebench.stats.sequential import Spending
 from tunebench.strategies import STRATEGIES
 from tunebench.study.look_checks import check_looks
 from tunebench.study.models_axis import AT, with_models
+from tunebench.study.parts import Search, SubsetSeeds, Validation
 from tunebench.study.recipe_checks import Setting, check_recipes
 from tunebench.study.settings_axes import combinations, with_settings
 from tunebench.study.strategy_config import StrategyConfig, TrainSizes, with_kind
+from tunebench.study.study_checks import check_folds, check_pairs, check_parts, check_search, check_sizes
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_names
 from tunebench.tasks.temperature import Calibration
@@ -30,45 +32,6 @@ from tunebench.tasks.thresholds import Thresholds
 
 #: Of a strategy; with its model behind the sign.
 _LABEL = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,39}}({AT}[A-Za-z0-9_.-]{{1,60}})?")
-
-#: Seeds that draw the training subset: one or several, each with every seed; or each seed draws its own.
-SubsetSeeds = Annotated[
-    Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] | Literal["per_seed"],
-    BeforeValidator(lambda value: value if isinstance(value, (list, tuple, str)) else [value]),
-]
-
-
-class Search(Frozen):
-    """How the learning rate of each strategy, and what else it lists, is chosen, always on validation.
-
-    A setting is a learning rate, with a value of every other list. ``grid`` runs every setting with every seed.
-    ``halving`` runs every setting with the first seed, stops early those that fall behind at the ``first_look``-th
-    evaluation, and at ``reduction`` times that, and so on (successive halving), and runs the other seeds at the
-    chosen setting only.
-    """
-
-    method: Literal["grid", "halving"] = "grid"
-    reduction: int = Field(default=3, ge=2, le=10, description="one in this many runs continues at an evaluation")
-    first_look: int = Field(default=1, ge=1, le=100, description="evaluation at which runs are first compared")
-    trials: int | None = Field(
-        default=None,
-        ge=1,
-        le=1000,
-        description="most settings of a strategy that are tried, drawn at random; unset, all combinations",
-    )
-    budget: Literal["trials", "compute"] | None = Field(
-        default=None, description="what is equal for all strategies; unset, nothing is promised"
-    )
-
-
-class Validation(Frozen):
-    """A cross-validation in place of one validation part, for small data; see docs/data.md."""
-
-    folds: int = Field(
-        ge=2,
-        le=20,
-        description="parts of each training subset; each validates once, and then all texts are trained on",
-    )
 
 
 class StudyConfig(Recipe):
@@ -206,10 +169,14 @@ class StudyConfig(Recipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
-        self._check_parts()
-        self._check_sizes()
+        if self.sealed and self.data.group_column is not None:
+            raise ValueError("sealed draws texts, not whole groups; remove sealed, or data.group_column")
+        check_parts(self.selection, self.validation_fraction, test_size=self.test_size, test_limit=self.test_limit)
+        if self.validation is not None:
+            self._check_folds()
+        check_sizes(self.train_sizes, {label: each.train_sizes for label, each in self.strategies.items()})
         self._check_search()
-        self._check_pairs()
+        check_pairs(self.pairs or (), self.strategies)
         check_recipes(self, self._settings(), selection=self.selection)
         self._check_draws()
         self._check_cells()
@@ -217,79 +184,26 @@ class StudyConfig(Recipe):
         check_looks(self.looks, seeds=len(self.seeds), anytime=self.design == "anytime", spends=spends)
         return self
 
-    def _check_parts(self) -> None:
-        """Refuse sizes of the test and validation parts that contradict each other or the selection."""
-        if self.test_size is not None and self.test_limit is not None:
-            raise ValueError("test_size is exact, and test_limit the most: drop one of them")
-        if self.sealed and self.data.group_column is not None:
-            raise ValueError("sealed draws texts, not whole groups; remove sealed, or data.group_column")
-        if self.selection == "test" and self.validation_fraction:
-            raise ValueError("selection: test does not use a validation part; remove validation_fraction")
-        if self.selection == "validation" and self.validation_fraction == 0:
-            raise ValueError("selection: validation needs a validation part; remove validation_fraction: 0")
-        if self.validation is not None:
-            self._check_folds()
-
-    def _check_sizes(self) -> None:
-        """Refuse sizes of a strategy that the study does not have, and sizes of the study that no strategy has."""
-        for label, strategy in self.strategies.items():
-            if unknown := [size for size in strategy.train_sizes or () if size not in self.train_sizes]:
-                raise ValueError(
-                    f"strategies.{label}.train_sizes names sizes that are not the study's: "
-                    f"{', '.join(map(str, unknown))}; allowed: {', '.join(map(str, self.train_sizes))}"
-                )
-        used = {size for strategy in self.strategies.values() for size in self.sizes_of(strategy)}
-        if idle := [size for size in self.train_sizes if size not in used]:
-            raise ValueError(f"train_sizes: no strategy trains with {', '.join(map(str, idle))} labels; remove it")
-
     def _check_folds(self) -> None:
-        """Refuse folds beside another validation part, and what would need one after the last training."""
-        if self.selection != "validation":
-            raise ValueError(
-                f"validation.folds selects by cross-validation, and selection: {self.selection} does not; remove "
-                "one of them"
-            )
-        if self.validation_fraction:
-            raise ValueError(
-                "validation_fraction and validation.folds are two validation parts; remove one of them"
-            )
-        for name, value in (("thresholds", "tuned"), ("calibration", "temperature")):
-            if getattr(self, name) == value:
-                raise ValueError(
-                    f"{name}: {value} is chosen on validation texts after training, and with validation.folds the "
-                    f"last training takes all texts; remove {name} or validation"
-                )
-        for label, strategy in self.strategies.items():
-            if strategy.params.get("choose_by") == "selection":
-                raise ValueError(
-                    f"choose_by: selection (strategy {label}) needs a validation part, and with validation.folds "
-                    "there is none; remove it: C is then chosen by cross-validation"
-                )
+        check_folds(
+            self.selection,
+            self.validation_fraction,
+            after_training={
+                name: getattr(self, name)
+                for name in ("thresholds", "calibration")
+                if getattr(self, name) != type(self).model_fields[name].default
+            },
+            choosing=[label for label, s in self.strategies.items() if s.params.get("choose_by") == "selection"],
+        )
 
     def _check_search(self) -> None:
-        """Refuse a search that cannot keep what it promises, or has nothing to choose on."""
         counts = {
             label: len(self.settings_of(strategy))
             for label, strategy in self.strategies.items()
             if STRATEGIES[strategy.kind].tunes_learning_rate
         }
-        if self.search.budget == "trials" and len(set(counts.values())) > 1:
-            raise ValueError(
-                f"search.budget: trials promises every strategy the same number of {self.searched}; they have "
-                + ", ".join(f"{label} {count}" for label, count in counts.items())
-            )
-        if self.search.method == "halving" and self.selection != "validation":
-            raise ValueError("search.method: halving chooses on validation; it needs selection: validation")
-
-    def _check_pairs(self) -> None:
-        """Refuse pairs of anything but two strategies of the study."""
-        unknown = sorted({label for pair in self.pairs or () for label in pair} - set(self.strategies))
-        if unknown:
-            known = ", ".join(self.strategies)
-            raise ValueError(f"pairs names no strategy of the study: {', '.join(unknown)}; allowed: {known}")
-        alone = [first for first, second in self.pairs or () if first == second]
-        if alone:
-            raise ValueError(f"pairs compares a strategy with itself: {', '.join(alone)}")
+        equal, halving = self.search.budget == "trials", self.search.method == "halving"
+        check_search(counts, self.searched, self.selection, equal=equal, halving=halving)
 
     def _check_draws(self) -> None:
         """Refuse one draw for several seeds of a strategy whose score rests on the draw."""

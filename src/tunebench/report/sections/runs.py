@@ -13,7 +13,8 @@ from tunebench.report.source import Source
 from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported, trained_here
 from tunebench.strategies import STRATEGIES
-from tunebench.study.config import StudyConfig, Validation
+from tunebench.study.config import StudyConfig
+from tunebench.study.parts import Validation
 from tunebench.study.spec import RunSpec
 from tunebench.study.strategy_config import StrategyConfig
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tunebench.analysis.costs import COSTS
 from tunebench.analysis.suite import AtSize, PairOverData, SuiteAnalysis
 from tunebench.analysis.suite_words import p_text, suite_answer, with_labels
 from tunebench.errors import ConfigError
-from tunebench.formatting import fixed, integer, p_value
+from tunebench.formatting import fixed, integer, p_value, significant
 from tunebench.report.tables.registry import STRATEGY, difference_column
 from tunebench.report.tables.render import Column, ReportTable
 from tunebench.stats import Heterogeneity, Interval, MeanRanks, Refusal
@@ -107,6 +108,33 @@ def scores(suite: SuiteAnalysis) -> ReportTable:
     over = "over test texts, and over seeds where there are several"
     notes = [f"{suite.metric.heading} on test, with 95 % intervals {over}."]
     return _made("scores", "Scores on each data set", columns, rows, suite, notes)
+
+
+@_register("costs")
+def costs(suite: SuiteAnalysis) -> ReportTable:
+    """Return what every strategy costs, as means over data sets."""
+    kinds = {name: kind for name, kind in COSTS.items() if not kind.stated}
+    columns = (
+        _SIZE,
+        STRATEGY,
+        *(
+            Column(name, kind.label, unit=kind.unit, per=kind.per, show=significant(3))
+            for name, kind in kinds.items()
+        ),
+    )
+    rows = []
+    for size, at in suite.at.items():
+        known = {name: at.costs(name) for name in kinds}
+        rows += [
+            {"size": size, "strategy": label}
+            | {name: found[label] for name, found in known.items() if label in found}
+            for label in at.ranked
+        ]
+    notes = [
+        "Means over data sets of the strategies that all of them have. Times of runs that shared the machine are "
+        "left out where there are others.",
+    ]
+    return _made("costs", "Costs over data sets", columns, rows, suite, notes)
 
 
 @_register("mean_differences")

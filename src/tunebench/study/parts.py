@@ -1,0 +1,48 @@
+"""Parts of a study that are mappings or lists of their own: its search, its cross-validation, its draws."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from tunebench.recipe import Frozen
+
+#: Seeds that draw the training subset: one or several, each with every seed; or each seed draws its own.
+SubsetSeeds = Annotated[
+    Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] | Literal["per_seed"],
+    BeforeValidator(lambda value: value if isinstance(value, (list, tuple, str)) else [value]),
+]
+
+
+class Search(Frozen):
+    """How the learning rate of each strategy, and what else it lists, is chosen, always on validation.
+
+    A setting is a learning rate, with a value of every other list. ``grid`` runs every setting with every seed.
+    ``halving`` runs every setting with the first seed, stops early those that fall behind at the ``first_look``-th
+    evaluation, and at ``reduction`` times that, and so on (successive halving), and runs the other seeds at the
+    chosen setting only.
+    """
+
+    method: Literal["grid", "halving"] = "grid"
+    reduction: int = Field(default=3, ge=2, le=10, description="one in this many runs continues at an evaluation")
+    first_look: int = Field(default=1, ge=1, le=100, description="evaluation at which runs are first compared")
+    trials: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="most settings of a strategy that are tried, drawn at random; unset, all combinations",
+    )
+    budget: Literal["trials", "compute"] | None = Field(
+        default=None, description="what is equal for all strategies; unset, nothing is promised"
+    )
+
+
+class Validation(Frozen):
+    """A cross-validation in place of one validation part, for small data; see docs/data.md."""
+
+    folds: int = Field(
+        ge=2,
+        le=20,
+        description="parts of each training subset; each validates once, and then all texts are trained on",
+    )
