@@ -447,12 +447,8 @@ def test_every_fast_family_names_modules_that_exist(tiny_model: Callable[[str], 
             assert found == 0.1 if isinstance(found, float) else isinstance(found, torch.nn.Module), name
 
 
-#: Without the tiny DeBERTa-v2: the 1,024 embeddings of its positions weigh more than its texts.
-RECOMPUTED = [name for name in MODELS if name != "deberta-v2"]
-
-
 @pytest.mark.parametrize(
-    "name", mostly_thorough(RECOMPUTED, keep=("distilbert", "modernbert", "deberta-v3").__contains__)
+    "name", mostly_thorough(MODELS, keep=("distilbert", "modernbert", "deberta-v3").__contains__)
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_recomputed_layers_give_the_same_gradients_and_keep_less(
@@ -478,4 +474,5 @@ def test_recomputed_layers_give_the_same_gradients_and_keep_less(
     (loss, wanted, stream, everything), (again, same, went_on, little) = found
     assert torch.equal(loss, again) and torch.equal(stream, went_on)
     assert wanted.keys() == same.keys() and all(torch.equal(wanted[name], same[name]) for name in wanted)
-    assert little < everything / 2
+    # What stands before the layers is kept either way; of DeBERTa's tiny layers it is the larger part.
+    assert little < everything * (0.7 if name.startswith("deberta") else 0.5)
