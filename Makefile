@@ -37,8 +37,9 @@ types: $(VENV)/.dev ## mypy --strict
 	$(BIN)/mypy
 
 # A thread a worker: tiny models gain nothing from more, and two workers would wait for each other's.
+# The order of files is that of tests/conftest.py, which has the longest ones first.
 # Bytecode is kept also where the environment forbids it: compiling the tests takes a worker half a minute.
-PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 unit: $(VENV)/.dev ## pytest, on up to four cores
 	$(PYTEST)

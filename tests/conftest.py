@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import shutil
@@ -12,12 +13,50 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer
+from hypothesis import settings
 
 
-def pytest_collection_finish() -> None:
-    """Let the garbage collector skip what is there for good.
+def pytest_configure(config: pytest.Config) -> None:
+    """Try 25 examples of each property in ``make test``, and a hundred in ``make thorough``, with ``-m ""``."""
+    settings.register_profile("usual", max_examples=25)
+    if config.getoption("markexpr"):
+        settings.load_profile("usual")
 
-    Every run collects garbage before it trains: half a second each time, with the libraries and the tests loaded.
+
+#: Files that take longest, below ``tests/``. They come first, so that no worker waits for one of them at the end.
+LONGEST = (
+    "execution/executors/test_ray.py",
+    "faults/test_bad_input.py",
+    "training/test_encoder.py",
+    "execution/tracking/test_mlflow.py",
+    "inference/export/test_export.py",
+    "choosing/test_choose.py",
+    "report/test_figures.py",
+    "web/serving/test_bench_serve.py",
+    "report/test_page.py",
+    "test_wheel.py",
+    "training/test_steps.py",
+    "strategies/test_strategies.py",
+    "web/watching/test_page.py",
+    "inference/export/test_minilm.py",
+    "faults/test_determinism.py",
+    "benchmarks/test_scaling.py",
+    "test_extending.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first."""
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def skip_what_stays() -> None:
+    """Let the garbage collector skip what is there before a file's first test: libraries, tests, other files' data.
+
+    Every run collects garbage before it trains. To look through all of that takes half a second each time.
     """
     import transformers.trainer  # noqa: F401
 
@@ -31,6 +70,16 @@ def one_core() -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tunebench.machine.devices.usable_cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_command_tree() -> Iterator[None]:
+    """Build the tree of commands once: Typer does at each call, which takes longer than most refusals."""
+    once = functools.cache(typer.main.get_command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.main.get_command", once)
+        patch.setattr("typer.testing._get_command", once)
         yield
 
 

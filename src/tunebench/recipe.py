@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -21,6 +22,7 @@ def added_later(neutral: Any) -> dict[str, Any]:
     return ADDED_LATER | {"neutral": neutral}
 
 
+@cache
 def neutral_values(model: type[BaseModel]) -> dict[str, Any]:
     """Return, for each field declared with :data:`ADDED_LATER`, what a record without it means."""
     found = {}

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from tunebench.benchmarks import against
-from tunebench.benchmarks.against import Exam, embeddings_side, render_against, run_against, tfidf_side
+from tunebench.benchmarks.against import embeddings_side, render_against, run_against, tfidf_side
+from tunebench.benchmarks.others import Exam
 from tunebench.cli.app import app
 from tunebench.errors import DataError, PlanError
 
@@ -27,35 +25,9 @@ def films(tmp_path: Path) -> str:
     return str(tmp_path / "films.csv")
 
 
-class StandIn(ModuleType):
-    """What AutoGluon's predictor takes and gives; it learns the most frequent label."""
-
-    asked: list[dict[str, Any]]
-
-    def __init__(self) -> None:
-        super().__init__("autogluon.multimodal")
-        asked: list[dict[str, Any]] = []
-
-        class MultiModalPredictor:
-            def __init__(self, label: str, path: str) -> None:
-                self.label = label
-
-            def fit(self, train_data: Any, time_limit: int, hyperparameters: dict[str, Any]) -> None:
-                asked.append({"data": train_data, "limit": time_limit, **hyperparameters})
-                self.most = train_data[self.label].mode()[0]
-
-            def predict(self, data: Any) -> Any:
-                return np.full(len(data), self.most, dtype=object)
-
-        self.asked, self.MultiModalPredictor = asked, MultiModalPredictor
-
-
 def test_all_sides_get_the_same_in_turn_and_are_scored_on_the_same_texts(
-    films: str, tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    films: str, tiny_model: Callable[[str], Path], autogluon: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stand_in = StandIn()
-    monkeypatch.setitem(sys.modules, "autogluon", ModuleType("autogluon"))
-    monkeypatch.setitem(sys.modules, "autogluon.multimodal", stand_in)
     exams: list[tuple[str, Exam, str | None]] = []
 
     def perfect(exam: Exam) -> Sequence[Any]:
@@ -78,7 +50,7 @@ def test_all_sides_get_the_same_in_turn_and_are_scored_on_the_same_texts(
     assert not set(first.texts) & set(first.unseen)
     caches = [cache for _, _, cache in exams]
     assert len(set(caches)) == 4 and os.environ.get("XDG_CACHE_HOME") == before
-    (asked, _) = stand_in.asked
+    (asked, _) = autogluon
     assert list(asked["data"]["text"]) == first.texts and list(asked["data"]["label"]) == first.labels
     assert asked["limit"] == 30 and asked["model.hf_text.checkpoint_name"] == model
     scores = {entry.name: entry.scores for entry in found.entries}

@@ -40,7 +40,7 @@ BARE_TEXTS = st.text(st.sampled_from('ab "'), min_size=1, max_size=6).filter(lam
 BARE_ROWS = st.lists(st.tuples(BARE_TEXTS, st.sampled_from(LABELS)), min_size=4, max_size=12)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=80)
 @given(BARE_ROWS, st.sampled_from(["comma", "tab"]))
 def test_unquoted_files_lose_no_row_without_a_word(rows: list[tuple[str, str]], separator: Separator) -> None:
     read = read_tsv if separator == "tab" else read_csv
@@ -56,7 +56,7 @@ QUOTED_TEXTS = st.text(st.sampled_from('ab,;"\n'), min_size=1, max_size=8)
 QUOTED_ROWS = st.lists(st.tuples(QUOTED_TEXTS, st.sampled_from(LABELS)), min_size=4, max_size=12)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=80)
 @given(QUOTED_ROWS, st.sampled_from([*SIGNS]))
 def test_what_the_csv_module_wrote_is_given_back_or_refused(
     rows: list[tuple[str, str]], separator: Separator
@@ -179,7 +179,7 @@ WRITTEN = st.lists(
 
 
 @given(WRITTEN)
-@settings(max_examples=150)
+@settings(max_examples=50)
 def test_what_csv_writer_writes_is_read_as_it_is(rows: list[tuple[str, str]]) -> None:
     file = io.StringIO(newline="")
     csv.writer(file, quoting=csv.QUOTE_MINIMAL).writerows([("text", "label"), *rows])

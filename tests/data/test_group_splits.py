@@ -19,7 +19,7 @@ from tunebench.errors import DataError
 FRACTIONS = st.sampled_from([0.0, 0.1, 0.2, 1 / 3, 0.5, 0.7])
 # Many draws have a class in too few groups.
 SETTINGS = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
 )
 
 

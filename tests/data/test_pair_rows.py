@@ -34,7 +34,7 @@ def _own(tokenizer: Any, pair: Pair, max_length: int, side: str) -> tuple[list[i
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(texts=pairs, max_length=st.integers(6, 30), end=st.sampled_from(["head", "tail"]))
 def test_rows_are_what_the_tokenizer_makes_of_both_texts(
     kind: str, texts: list[Pair], max_length: int, end: Any

@@ -59,7 +59,7 @@ def _valid_cut(labels: np.ndarray, size: int, **options: Any) -> Parts:
 # --- the shuffled order -------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(st.integers(1, 3000), st.integers(0, 2**31 - 1))
 def test_order_is_that_of_datasets(count: int, seed: int) -> None:
     import datasets

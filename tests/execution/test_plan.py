@@ -60,7 +60,7 @@ def block(spec: RunSpec) -> tuple[int, int]:
     return spec.seed, spec.train_size
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(grids())
 def test_a_stop_at_any_time_leaves_whole_comparisons_and_at_most_one_begun(study: StudyConfig) -> None:
     specs = make_specs(study)
@@ -79,7 +79,7 @@ def of(specs: list[RunSpec], wanted: tuple[int, int]) -> list[RunSpec]:
     return [s for s in specs if block(s) == wanted]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(grids())
 def test_strategies_take_turns_and_rates_go_from_the_middle_outward(study: StudyConfig) -> None:
     specs = make_specs(study)
@@ -96,7 +96,7 @@ def test_strategies_take_turns_and_rates_go_from_the_middle_outward(study: Study
         assert distances == sorted(distances)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(grids(), st.floats(0.1, 60), st.data())
 def test_a_budget_takes_the_longest_run_of_whole_blocks_that_fits(
     study: StudyConfig, budget: float, data: st.DataObject

@@ -15,7 +15,7 @@ BOTH = {
 
 
 def test_two_processes_give_the_same_bits(tmp_path: Path) -> None:
-    study = faulty.make(tmp_path / "input", strategies=BOTH, train_sizes=[40], epochs=2)
+    study = faulty.make(tmp_path / "input", strategies=BOTH, train_sizes=[40], epochs=1)
     environment = faulty.environment(tmp_path / "cache") | {"HF_HUB_OFFLINE": "1"}
     # At once, with other hash seeds, one of them a new Python: none of this may matter.
     new = subprocess.Popen(

@@ -20,6 +20,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from typer.testing import CliRunner
 
 from baselines import run_baselines, two_baselines, write_texts
+from conftest import leave_report_out
 from factories import make_spec
 from tunebench import cli
 from tunebench.analysis.analysis import analyse
@@ -50,7 +51,9 @@ def made(
     place = tmp_path_factory.mktemp("answers")
     raw = two_baselines(write_texts(place / "texts.csv"), tiny_model("distilbert"))
     raw |= {"train_sizes": list(SIZES), "seeds": [1, 2]}
-    run_baselines(raw, place / "study")
+    with pytest.MonkeyPatch.context() as patch:
+        leave_report_out(patch)
+        run_baselines(raw, place / "study")
     return place / "study", raw
 
 
@@ -190,6 +193,7 @@ def test_a_second_currency_is_refused_and_the_same_name_replaces(study: Path, tm
     assert len(list((study / "runs").glob("gpt-*.replaced-1"))) == len(SIZES)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_study_goes_on_beside_answers(study: Path, made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     import_answers(written(tmp_path / "gpt.csv", answered(study, tmp_path)), study)
     result = run_baselines(made[1] | {"seeds": [1, 2, 3]}, study)

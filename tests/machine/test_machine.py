@@ -19,8 +19,8 @@ from tunebench.machine.settings import Execution
 from tunebench.machine import memory
 for word in sys.argv[1:]:
     memory.set_memory(Execution(), engine=word, device="cpu")
-for turn in range(12):
-    if turn == 8:
+for turn in range(8):
+    if turn == 4:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     blocks = [np.ones(size, dtype=np.uint8) for size in (200_000, 3_000_000, 12_000_000, 30_000_000, 50_000_000)]
     del blocks

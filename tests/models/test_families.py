@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from conftest import TINY
-from thorough import mostly_thorough
+from thorough import mostly_thorough, thorough
 from training.test_encoder import make_spec, stop_after, train
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.errors import TunebenchError
@@ -70,6 +70,7 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_does(
     assert np.array_equal(first["logits"], second["logits"])
 
 
+@thorough
 def test_what_the_allocator_remembers_decides_how_an_interrupted_run_ends(
     tiny_model: Tiny, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

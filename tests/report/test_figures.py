@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 
 from factories import EIGHT, HONEST, compare, make_cell, make_grid, make_record, make_spec, with_predictions
 from thorough import mostly_thorough
-from tunebench.analysis.analysis import analyse
+from tunebench.analysis.analysis import Analysis, analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.log_history import binned, last_step, logged_series, mean_by_epoch, mean_curve
 from tunebench.analysis.published import reference
@@ -91,6 +92,12 @@ CASES: dict[str, Any] = {
 }
 
 
+@cache
+def analysis_of(case: str) -> Analysis:
+    """Analyse a case, once for all figures of it."""
+    return analyse(CASES[case]())
+
+
 def boxes(figure: Figure) -> list[tuple[str, Any]]:
     """Lay a figure out and return the boxes of what must not overlap."""
     canvas = FigureCanvasAgg(figure)
@@ -115,7 +122,7 @@ OF_MORE = {"score_by_learning_rate", "learning_curves", "score_by_parameters", "
 )
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_overlaps_and_nothing_is_cut(name: str, case: str) -> None:
-    figure = FIGURES[name](analyse(CASES[case]()))
+    figure = FIGURES[name](analysis_of(case))
     parts = boxes(figure)
     for (first, a), (second, b) in itertools.combinations(parts, 2):
         width = min(a.x1, b.x1) - max(a.x0, b.x0)
@@ -128,7 +135,7 @@ def test_nothing_overlaps_and_nothing_is_cut(name: str, case: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name not in OF_NUMBERS])
 def test_axes_are_labelled_and_sizes_have_separators(name: str) -> None:
-    figure = FIGURES[name](analyse(CASES["report"]()))
+    figure = FIGURES[name](analysis_of("report"))
     figure.draw_without_rendering()
     assert all(axes.get_xlabel() for axes in figure.axes)
     assert figure.axes[0].get_ylabel()
@@ -204,7 +211,7 @@ def test_scores_at_the_ends_of_their_range_are_drawn_without_a_warning(scores: t
 
 
 def test_nothing_is_hollow_without_a_cell_of_the_report() -> None:
-    assert points(FIGURES["score_by_size"](analyse(CASES["one run"]())), hollow=True) == set()
+    assert points(FIGURES["score_by_size"](analysis_of("one run")), hollow=True) == set()
 
 
 def test_many_strategies_have_a_panel_each_before_the_others_in_grey() -> None:
@@ -262,11 +269,16 @@ def test_every_seed_below_the_axis_is_marked_with_its_score() -> None:
     assert "single seed" in footnotes(figure).split("Triangle")[1]
 
 
-@pytest.mark.parametrize("labels", [("full",), tuple(f"strategy-{i}" for i in range(8))], ids=["size", "strategy"])
+#: Learning rates near each other and far apart, one and many.
+RATES = [(3e-4, 4e-4), (8e-5, 9e-5, 1e-4), (5e-5,), tuple(np.geomspace(1e-5, 2e-2, 14).round(7).tolist())]
+
+
 @pytest.mark.parametrize(
-    "rates",
-    [(3e-4, 4e-4), (8e-5, 9e-5, 1e-4), (5e-5,), tuple(np.geomspace(1e-5, 2e-2, 14).round(7).tolist())],
-    ids=["two", "three", "one", "many"],
+    ("labels", "rates"),
+    mostly_thorough(
+        itertools.product([("full",), tuple(f"strategy-{i}" for i in range(8))], RATES),
+        keep=lambda case: case[0] == ("full",) or case[1] == RATES[-1],
+    ),
 )
 def test_rates_that_were_tried_are_the_ticks_and_no_label_lies_on_another(
     labels: tuple[str, ...], rates: tuple[float, ...]
@@ -292,7 +304,7 @@ def test_marks_of_learning_rates_are_explained_where_they_are_drawn() -> None:
     )
     assert "Ring" not in seeds and "Small dots: single seeds." in seeds
     assert "Grey: the other strategies. Ring: the chosen rate." in footnotes(
-        FIGURES["score_by_learning_rate"](analyse(many()))
+        FIGURES["score_by_learning_rate"](analysis_of("eighteen strategies"))
     )
 
 
@@ -316,8 +328,8 @@ def test_cuts_of_one_recipe_are_joined_and_nothing_else_is_drawn() -> None:
 
 def test_a_figure_of_cuts_is_drawn_where_they_differ() -> None:
     name = "score_by_truncation"
-    assert name in figures_of(analyse(cuts())) and name not in figures_of(analyse(CASES["report"]()))
-    assert set(figures_of(analyse(CASES["report"]()))) == set(FIGURES) - {name, *OF_NUMBERS, *OF_MORE}
+    assert name in figures_of(analyse(cuts())) and name not in figures_of(analysis_of("report"))
+    assert set(figures_of(analysis_of("report"))) == set(FIGURES) - {name, *OF_NUMBERS, *OF_MORE}
 
 
 def footnotes(figure: Figure) -> str:
@@ -326,10 +338,10 @@ def footnotes(figure: Figure) -> str:
 
 def test_figures_say_what_a_reader_must_know() -> None:
     for maker in FIGURES.values():
-        assert "Not shown: 3 of 10 runs" in footnotes(maker(analyse(failed())))
-    assert "optimistic" in footnotes(FIGURES["score_by_size"](analyse(CASES["report"]())))
-    assert "optimistic" not in footnotes(FIGURES["score_by_size"](analyse(CASES["one run"]())))
-    words = [text.get_text() for text in FIGURES["loss_curves"](analyse(CASES["nothing"]())).axes[0].texts]
+        assert "Not shown: 3 of 10 runs" in footnotes(maker(analysis_of("failed")))
+    assert "optimistic" in footnotes(FIGURES["score_by_size"](analysis_of("report")))
+    assert "optimistic" not in footnotes(FIGURES["score_by_size"](analysis_of("one run")))
+    words = [text.get_text() for text in FIGURES["loss_curves"](analysis_of("nothing")).axes[0].texts]
     assert words == ["no finished run yet"]
 
 

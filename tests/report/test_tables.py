@@ -229,7 +229,7 @@ def one_cell(text: str) -> ReportTable:
 
 
 @with_markup
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(CELLS)
 def test_markdown_shows_exactly_the_cell(text: str) -> None:
     tokens = MarkdownIt("commonmark").enable("table").parse(to_markdown(one_cell(text)))
@@ -240,7 +240,7 @@ def test_markdown_shows_exactly_the_cell(text: str) -> None:
 
 
 @with_markup
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(CELLS)
 def test_escaped_text_is_one_paragraph_of_text(text: str) -> None:
     tokens = MarkdownIt("commonmark").parse(escape_markdown(text))
@@ -253,7 +253,7 @@ def test_ordinary_cells_need_no_escape(text: str) -> None:
     assert escape_markdown(text) == text
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(CELLS, min_size=1, max_size=4))
 def test_csv_gives_back_what_went_in(texts: list[str]) -> None:
     made = ReportTable("t", "T", (Column("a", "A"), Column("b", "B")), tuple({"a": t, "b": None} for t in texts))

@@ -101,7 +101,7 @@ def test_the_order_of_runs_is_no_matter_and_the_seed_is_all() -> None:
     ("sizes", "runs", "fade"),
     [
         (SIZES, 3, 0.5),
-        (np.array([5000, 10000, 25000]), 4, 0.0),
+        pytest.param(np.array([5000, 10000, 25000]), 4, 0.0, marks=thorough),
         pytest.param(SIZES, 3, 0.0, marks=thorough),
         pytest.param(SIZES, 1, 0.0, marks=thorough),
     ],
@@ -121,6 +121,7 @@ def test_scores_and_sizes_read_off_the_curve_cover(sizes: np.ndarray, runs: int,
     assert ((0.92 <= held / 300) & (held / 300 <= 0.98)).all(), held / 300
 
 
+@thorough
 def test_labels_needed_cover_where_they_are_given() -> None:
     rng = np.random.default_rng(4)
     given = [labels_needed(curve(rng), float(power_law(12000))) for _ in range(300)]

@@ -95,8 +95,11 @@ def stop_after(steps: int) -> Callable[[], bool]:
 def test_a_run_learns_and_its_record_adds_up(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, strategy: str, engine: str
 ) -> None:
-    epochs = 14
-    spec, dataset = make_spec(tiny_model("distilbert"), reviews, strategy, engine=engine, epochs=epochs)
+    # LoRA takes longer to learn.
+    strategies, epochs = ({"full": {"learning_rate": 5e-3}}, 5) if strategy == "full" else ({"lora": LORA}, 14)
+    spec, dataset = make_spec(
+        tiny_model("distilbert"), reviews, strategies=strategies, engine=engine, epochs=epochs
+    )
     record, folder, seen = train(spec, dataset, tmp_path)
     assert record.status == "complete"
     assert RunRecord.model_validate(json.loads(record.model_dump_json())) == record
@@ -156,11 +159,11 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_does(
 ) -> None:
     spec, dataset = make_spec(tiny_model("bert"), reviews, strategy, engine=engine)
     whole, whole_folder, _ = train(spec, dataset, tmp_path / "whole")
-    for steps in (5, 12, 3):
+    for steps in (5, 12):
         with pytest.raises(Interrupted):
             train(spec, dataset, tmp_path / "cut", stop_after(steps))
     cut, cut_folder, _ = train(spec, dataset, tmp_path / "cut")
-    assert cut.timing and cut.timing.resumed == 3
+    assert cut.timing and cut.timing.resumed == 2
     assert cut.timing.train_seconds is not None and cut.timing.wall_seconds is not None
     assert cut.timing.wall_seconds >= cut.timing.train_seconds + (cut.timing.eval_seconds or 0)
     assert cut.scores == whole.scores
@@ -249,13 +252,14 @@ def test_patience_without_validation_is_refused(tiny_model: Callable[[str], Path
 
 
 def test_a_run_alone_is_the_run_in_a_grid(tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path) -> None:
-    first, dataset = make_spec(tiny_model("bert"), reviews, "full", seeds=[1])
-    second, _ = make_spec(tiny_model("bert"), reviews, "lora", seeds=[2])
+    first, dataset = make_spec(tiny_model("bert"), reviews, "full", seeds=[1], epochs=1)
+    second, _ = make_spec(tiny_model("bert"), reviews, "lora", seeds=[2], epochs=1)
     train(first, dataset, tmp_path / "grid")
     in_grid, _, _ = train(second, dataset, tmp_path / "grid")
     alone, _, _ = train(second, dataset, tmp_path / "alone")
     assert in_grid.scores == alone.scores
-    other, _, _ = train(make_spec(tiny_model("bert"), reviews, "lora", seeds=[9])[0], dataset, tmp_path / "x")
+    third, _ = make_spec(tiny_model("bert"), reviews, "lora", seeds=[9], epochs=1)
+    other, _, _ = train(third, dataset, tmp_path / "x")
     assert [e["loss"] for e in other.log_history if "loss" in e] != [
         e["loss"] for e in alone.log_history if "loss" in e
     ]

@@ -189,7 +189,7 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_does(
         count = iter(range(10**6))
         return lambda: next(count) + 1 >= calls
 
-    for calls in (1, 6, 4):
+    for calls in (1, 6):
         with pytest.raises(Interrupted):
             train(spec, dataset, tmp_path / "cut", stop=after(calls))
     cut, cut_folder = train(spec, dataset, tmp_path / "cut")

@@ -76,7 +76,10 @@ def without_dropout(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callab
 
 @pytest.mark.parametrize(
     ("engine", "changes"),
-    [("fast", {}), ("fast", {"class_weights": {"pos": 3}}), ("reference", {"label_smoothing": 0.1})],
+    mostly_thorough(
+        [("fast", {}), ("fast", {"class_weights": {"pos": 3}}), ("reference", {"label_smoothing": 0.1})],
+        keep=lambda case: bool(case[1]),
+    ),
 )
 def test_accumulated_gradients_are_those_of_the_larger_batch(
     without_dropout: Path, reviews: Path, tmp_path: Path, engine: str, changes: dict[str, Any]
@@ -106,9 +109,8 @@ def test_accumulation_resumes_where_it_stopped(
 ) -> None:
     study = config(tiny_model("distilbert"), reviews, batch_size=8, gradient_accumulation=3, epochs=2)
     _, whole, _ = trained(study, tmp_path / "whole")
-    for stop in (3, 4):
-        with pytest.raises(Interrupted):
-            trained(study, tmp_path / "cut", stop)
+    with pytest.raises(Interrupted):
+        trained(study, tmp_path / "cut", 3)
     _, cut, _ = trained(study, tmp_path / "cut")
     assert whole.weights.read_bytes() == cut.weights.read_bytes()
 
@@ -134,13 +136,13 @@ def test_the_rate_begins_anew_as_often_as_asked(
 
 
 def test_adafactor_learns_and_resumes(tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path) -> None:
-    study = config(tiny_model("distilbert"), reviews, batch_size=8, optimizer="adafactor")
+    study = config(tiny_model("distilbert"), reviews, batch_size=16, optimizer="adafactor")
     _, whole, _ = trained(study, tmp_path / "whole")
     with pytest.raises(Interrupted):
         trained(study, tmp_path / "cut", 5)
     _, cut, _ = trained(study, tmp_path / "cut")
     assert whole.weights.read_bytes() == cut.weights.read_bytes()
-    _, plain, _ = trained(config(tiny_model("distilbert"), reviews, batch_size=8), tmp_path / "plain")
+    _, plain, _ = trained(config(tiny_model("distilbert"), reviews, batch_size=16), tmp_path / "plain")
     assert plain.weights.read_bytes() != whole.weights.read_bytes()
 
 
@@ -209,7 +211,7 @@ def test_what_is_not_there_is_refused_with_its_reason(tiny_model: Callable[[str]
             ("distilbert", {"kind": "lora", "placement": "all_linear"}, {"gradient_accumulation": 2}),
             ("bert", {"kind": "last_k", "layers": 1}, {"frozen_dropout": False, "gradient_checkpointing": True}),
         ],
-        keep=lambda case: case[1]["kind"] != "last_k",
+        keep=lambda case: case[1]["kind"] == "lora",
     ),
 )
 def test_the_reference_engine_takes_masks_and_order_of_the_fast_engine(
@@ -234,10 +236,10 @@ def test_the_reference_engine_takes_masks_and_order_of_the_fast_engine(
 def test_masks_of_the_fast_engine_are_those_of_the_step_that_is_resumed(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
 ) -> None:
-    study = config(tiny_model("distilbert"), reviews, batch_size=8, epochs=2, **SHARED)
+    study = config(tiny_model("distilbert"), reviews, batch_size=16, epochs=2, **SHARED)
     _, whole, _ = trained(study, tmp_path / "whole")
-    for stop in (3, 9):
-        with pytest.raises(Interrupted):
-            trained(study, tmp_path / "cut", stop)
+    # In the second epoch.
+    with pytest.raises(Interrupted):
+        trained(study, tmp_path / "cut", 9)
     _, cut, _ = trained(study, tmp_path / "cut")
     assert whole.weights.read_bytes() == cut.weights.read_bytes()

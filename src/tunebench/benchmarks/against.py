@@ -7,8 +7,6 @@ one it does to the others. No side finds embeddings of an earlier one: each has 
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import os
 import statistics
 import tempfile
@@ -22,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from tunebench.benchmarks.others import MAX_LENGTH, Exam, Side, other_side, versions_of
 from tunebench.choosing.job import choose
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataConfig
-from tunebench.errors import ConfigError, DataError, PlanError, TunebenchError
+from tunebench.errors import DataError, TunebenchError
 from tunebench.execution.display import SilentDisplay
 from tunebench.labelling.probabilities import embed
 from tunebench.machine import devices, environment
@@ -34,41 +33,10 @@ from tunebench.models.sources import model_folder
 from tunebench.stats import Interval, example_interval
 from tunebench.tasks.base import Task
 
-#: Sides that need another package, by name: what has to be imported.
-OTHERS = {"autogluon": "autogluon.multimodal"}
-#: Tokens that are read of a text where a side does not decide that itself.
-_MAX_LENGTH = 256
 #: C of the baselines' regressions.
 _C = 10.0
 #: Share of the texts that tests where the data has no test part.
 _TEST_SHARE = 0.2
-
-
-@dataclass(frozen=True)
-class Exam:
-    """What every side of a round gets.
-
-    Attributes:
-        texts: To learn from.
-        labels: Their labels.
-        unseen: Texts to answer.
-        model: Folder of the encoder.
-        seconds: Time limit of training.
-        threads: Compute threads.
-        folder: For what the side writes.
-    """
-
-    texts: list[str]
-    labels: list[str]
-    unseen: list[str]
-    model: Path
-    seconds: float
-    threads: int
-    folder: Path
-
-
-#: Trains, and returns an answer for each unseen text.
-Side = Callable[[Exam], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -147,7 +115,7 @@ def embeddings_side(exam: Exam) -> Sequence[Any]:
         [*exam.texts, *exam.unseen],
         model=str(exam.model),
         revision=None,
-        max_length=_MAX_LENGTH,
+        max_length=MAX_LENGTH,
         label_names=sorted(set(exam.labels)),
         device="cpu",
         doing=lambda line: None,
@@ -157,26 +125,11 @@ def embeddings_side(exam: Exam) -> Sequence[Any]:
     return list(fitted.predict(vectors[count:]))
 
 
-def autogluon_side(exam: Exam) -> Sequence[Any]:
-    """AutoGluon's predictor of texts, at its defaults but for the encoder and the time limit."""
-    import pandas as pd
-    from autogluon.multimodal import MultiModalPredictor
-
-    predictor = MultiModalPredictor(label="label", path=str(exam.folder / "autogluon"))
-    predictor.fit(
-        pd.DataFrame({"text": exam.texts, "label": exam.labels}),
-        time_limit=int(exam.seconds),
-        hyperparameters={"model.hf_text.checkpoint_name": str(exam.model)},
-    )
-    return list(predictor.predict(pd.DataFrame({"text": exam.unseen})))
-
-
 SIDES: dict[str, Side] = {
     "tunebench choose": tunebench_side,
     "TF-IDF + regression": tfidf_side,
     "embeddings + regression": embeddings_side,
 }
-_OPTIONAL: dict[str, Side] = {"autogluon": autogluon_side}
 
 
 def run_against(
@@ -194,7 +147,7 @@ def run_against(
 
     Args:
         data: Where the data is.
-        others: Sides that need another package; keys of :data:`OTHERS`.
+        others: Sides that need another package; keys of :data:`~tunebench.benchmarks.others.OTHERS`.
         model: The encoder of all sides that have one.
         labels: Labelled texts of each round; by default all.
         seconds: Time limit of each side.
@@ -206,12 +159,8 @@ def run_against(
         PlanError: A package is missing.
         TunebenchError: Data or model cannot be read.
     """
-    sides = SIDES | {name: _optional(name) for name in others}
-    dataset = load_dataset(DataConfig(source=data))
-    if not dataset.task.exclusive or not all(isinstance(text, str) for text in dataset.train.texts):
-        raise DataError(
-            "The benchmark is for single texts with one label each.", value=data, allowed="one of several classes"
-        )
+    sides = SIDES | {name: other_side(name) for name in others}
+    dataset = load_texts(data)
     folder, threads = model_folder(model), devices.usable_cores() if threads is None else threads
     answers: dict[str, list[np.ndarray]] = {name: [] for name in sides}
     spent: dict[str, list[float]] = {name: [] for name in sides}
@@ -233,39 +182,32 @@ def run_against(
             answers[name].append(_positions(said, dataset.label_names))
     score = partial(_score, truth=unseen[1], classes=len(dataset.label_names), task=dataset.task)
     entries = [Entry(name, score(np.stack(answers[name])), spent[name]) for name in sides]
-    versions = {name: importlib.metadata.version(OTHERS[name]) for name in others if _is_installed(OTHERS[name])}
     return Against(
-        data, model, count, len(unseen[0]), seconds, rounds, threads, entries, environment.describe(), versions
+        data,
+        model,
+        count,
+        len(unseen[0]),
+        seconds,
+        rounds,
+        threads,
+        entries,
+        environment.describe(),
+        versions_of(others),
     )
 
 
-def _optional(name: str) -> Side:
-    """Return a side that needs another package.
+def load_texts(source: str) -> TextDataset:
+    """Load the data of a benchmark.
 
     Raises:
-        ConfigError: There is no such side.
-        PlanError: Its package is not installed.
+        TunebenchError: It cannot be read, or has other examples than single texts with one label each.
     """
-    if name not in OTHERS:
-        raise ConfigError("There is no such side.", value=f"--against {name}", allowed=", ".join(OTHERS))
-    try:
-        importlib.import_module(OTHERS[name])
-    except ImportError as error:
-        raise PlanError(
-            f"{name} is not installed here, and --against {name} needs it.",
-            value=str(error),
-            fix=f"pip install {OTHERS[name]}, in an environment of its own if it needs another version of torch; "
-            f"or leave --against {name} out",
-        ) from None
-    return _OPTIONAL[name]
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+    dataset = load_dataset(DataConfig(source=source))
+    if not dataset.task.exclusive or not all(isinstance(text, str) for text in dataset.train.texts):
+        raise DataError(
+            "The benchmark is for single texts with one label each.", value=source, allowed="one of several classes"
+        )
+    return dataset
 
 
 def _count(labels: int | None, there: int, data: str) -> int:

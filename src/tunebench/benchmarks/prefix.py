@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tunebench.benchmarks.training import BATCH, build_model, review_lengths
+from tunebench.benchmarks.sides import BATCH, build_model, review_lengths
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.engine.batching import Collator, EpochSampler
 from tunebench.engine.fast.attach import FastEncoder, attach

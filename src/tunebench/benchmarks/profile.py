@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from tunebench.benchmarks.training import BATCH, WAYS, build_model, our_trainer, review_lengths
+from tunebench.benchmarks.sides import BATCH, WAYS, build_model, our_trainer, review_lengths
 from tunebench.engine.flops import count
 from tunebench.machine import devices, environment, memory
 

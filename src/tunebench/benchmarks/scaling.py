@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.benchmarks.training import BATCH, TOKENS, WAYS, build_model, our_trainer, review_lengths
+from tunebench.benchmarks.sides import BATCH, TOKENS, WAYS, build_model, our_trainer, review_lengths
 from tunebench.data.tokenizer import tokenizer_fingerprint
 from tunebench.data.tokens import TokenizedTexts, tokenize
 from tunebench.engine.flops import count

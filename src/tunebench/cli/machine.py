@@ -30,22 +30,33 @@ def doctor(json_: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: tunebench bench --model minilm --grid")
+@app.command(epilog="Example: tunebench bench --model minilm --grid; tunebench bench --wall --rounds 3 --json")
 def bench(
     model: Annotated[
         str | None,
         typer.Option(
-            help="distilbert, minilm or a model folder; default distilbert, and minilm with --serve, --scaling and "
-            "--choose."
+            help="distilbert, minilm or a model folder; default distilbert, and minilm with --wall, --serve, "
+            "--scaling and --choose."
         ),
     ] = None,
     grid: Annotated[
-        bool, typer.Option("--grid", help="Also estimate the time of the whole study of the paper, for both sides.")
+        bool, typer.Option("--grid", help="Also estimate the time of the whole study of the paper, for every side.")
+    ] = False,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Also measure the careful Trainer script with torch.compile.")
     ] = False,
     attention_dropout: Annotated[
         float | None,
         typer.Option(help="Attention dropout of the tunebench side; default that of the model.", min=0, max=0.99),
     ] = None,
+    wall: Annotated[
+        bool,
+        typer.Option(
+            "--wall",
+            help="Time a whole small study, from the start of the process to the report, against a Trainer script "
+            "that does the same trainings and evaluations: full fine-tuning and LoRA on packaged reviews.",
+        ),
+    ] = False,
     prefix: Annotated[
         bool, typer.Option("--prefix", help="Measure training with cached frozen layers against computing them.")
     ] = False,
@@ -76,14 +87,23 @@ def bench(
     ] = None,
     against: Annotated[
         list[str] | None,
-        typer.Option(help="With --choose: also autogluon, where it is installed. May be repeated."),
+        typer.Option(
+            help="With --choose or --wall: also autogluon or setfit, where it is installed. May be repeated. With "
+            "--wall, every side then trains one model."
+        ),
     ] = None,
     labels: Annotated[
-        int | None, typer.Option(help="With --choose: number of labelled texts; default all.", min=2)
+        int | None,
+        typer.Option(help="With --choose: number of labelled texts; default all. With --wall: default 500.", min=2),
     ] = None,
     rounds: Annotated[
-        int, typer.Option(help="With --choose: how often; each round draws other labels.", min=1, max=100)
-    ] = 1,
+        int | None,
+        typer.Option(
+            help="With --choose: how often; each round draws other labels; default 1. With --wall: default 3.",
+            min=1,
+            max=100,
+        ),
+    ] = None,
     part: Annotated[
         float,
         typer.Option(help="With --statistics: share of the usual number of simulated studies.", min=0.001, max=10),
@@ -108,23 +128,38 @@ def bench(
     ] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Measure training and evaluation against a plain Trainer script, in one session."""
+    """Measure training and evaluation against two plain Trainer scripts, in one session.
+
+    One is the recipe of the paper: fp32, every text padded to 256 tokens. The other is what a careful user writes:
+    bf16 where it is faster, batches padded to their longest text, evaluation sorted by length.
+    """
+    others = tuple(dict.fromkeys(against or ()))
     if choose is not None:
         from tunebench.benchmarks.against import render_against, run_against
 
         compared = run_against(
             choose,
-            others=tuple(dict.fromkeys(against or ())),
+            others=others,
             model=model or "minilm",
             labels=labels,
             seconds=seconds,
-            rounds=rounds,
+            rounds=rounds or 1,
             threads=threads,
             tell=tell,
         )
         values, text = compared.to_dict(), render_against(compared)
-    elif against or labels is not None or rounds > 1:
-        raise typer.BadParameter("--against, --labels and --rounds go with --choose", param_hint="--choose")
+    elif wall:
+        from tunebench.benchmarks.wall import run_wall
+        from tunebench.benchmarks.wall_result import render_wall
+
+        whole = run_wall(
+            model or "minilm", others=others, labels=labels or 500, rounds=rounds or 3, threads=threads, tell=tell
+        )
+        values, text = whole.to_dict(), render_wall(whole)
+    elif others or labels is not None or rounds is not None:
+        raise typer.BadParameter(
+            "--against, --labels and --rounds go with --choose or --wall", param_hint="--choose"
+        )
     elif serve:
         from tunebench.benchmarks.serving import render_serve, run_serve_bench
 
@@ -157,7 +192,12 @@ def bench(
         from tunebench.benchmarks.training import render, run_bench
 
         result = run_bench(
-            model or "distilbert", seconds=seconds, attention_dropout=attention_dropout, threads=threads, tell=tell
+            model or "distilbert",
+            seconds=seconds,
+            attention_dropout=attention_dropout,
+            compiled=compile_,
+            threads=threads,
+            tell=tell,
         )
         values, text = result.to_dict(), render(result, grid=grid)
     if json_:

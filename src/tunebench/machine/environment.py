@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from functools import cache
 from typing import Any
 
 import psutil
@@ -26,16 +27,20 @@ def describe() -> dict[str, Any]:
 
 def versions(*more: str) -> dict[str, str]:
     """Return the versions of everything a result may depend on; ``more`` packages of one strategy."""
+    names = ("tunebench", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", *more)
+    found = {name: installed for name in names if (installed := _version(name)) is not None}
+    return {"python": platform.python_version()} | found
+
+
+@cache
+def _version(package: str) -> str | None:
+    """Return a package's version, read once for all runs; None if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
-    names = ("tunebench", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", *more)
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def gemm_gflops(dtype: str, *, size: int = 2048, repeats: int = 7) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,12 @@ from tunebench.study.spec import RunSpec
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+@cache
+def _audits() -> TypeAdapter[Audit]:
+    """Return what checks a stored audit; made once, and only if there is one: that takes longer than the check."""
+    return TypeAdapter(Audit)
 
 
 class StudyStore:
@@ -266,7 +272,7 @@ class StudyStore:
             return None
         raw = read_json(self.audit_file)
         try:
-            TypeAdapter(Audit).validate_python(raw)
+            _audits().validate_python(raw)
         except ValidationError:
             raise StoreError(
                 "The stored audit of the data is damaged.",

@@ -6,9 +6,10 @@ check behind it.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tunebench.errors import ConfigError, TunebenchError, did_you_mean
 from tunebench.recipe import Recipe
@@ -196,17 +197,23 @@ def _known_keys(path: tuple[Any, ...], raw: dict[str, Any]) -> list[str]:
     return inner.get(path[2], []) if len(path) == 3 else []
 
 
+@cache
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a model's JSON schema, made once: making it takes longer than checking a study."""
+    return model.model_json_schema()
+
+
 def _schema_at(path: tuple[Any, ...], raw: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON schema of a place of a study; empty where there is none."""
-    root = StudyConfig.model_json_schema()
+    root = _schema_of(StudyConfig)
     if path[0:1] == ("strategies",) and len(path) > 2:
         # Parameters and recipe stand beside the other keys, or under their own.
         part, inner = path[2], path[3:] if path[2] in ("params", "recipe") else path[2:]
         if inner and (part == "recipe" or part in Recipe.model_fields):
-            root, path = Recipe.model_json_schema(), inner
+            root, path = _schema_of(Recipe), inner
         elif inner and (part == "params" or part not in StrategyConfig.model_fields):
             strategy = _strategy_of(path[1], raw)
-            root, path = (strategy.params.model_json_schema() if strategy else {}), inner
+            root, path = (_schema_of(strategy.params) if strategy else {}), inner
     here: dict[str, Any] = root
     for part in path:
         here = _followed(here, root)

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,11 @@ from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
 from tunebench.training.attempt import Attempt
 
-ray = pytest.importorskip("ray")
-
-pytestmark = pytest.mark.usefixtures("no_report")
+pytestmark = [
+    # Not imported, as ``importorskip`` does: each worker would do so to collect these tests.
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
+    pytest.mark.usefixtures("no_report"),
+]
 
 STORE = 100 * 10**6
 
@@ -45,6 +48,7 @@ STORE = 100 * 10**6
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head and two nodes, with one CPU each."""
+    import ray
     from ray.cluster_utils import Cluster
 
     tests, before = str(Path(__file__).parents[2]), dict(os.environ)
@@ -52,7 +56,8 @@ def cluster() -> Iterator[Any]:
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
     # Tasks are found by name on the nodes, as an installed package is.
     os.environ["PYTHONPATH"] = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
-    arguments = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
+    unused = {"include_dashboard": False, "no_monitor": True, "include_log_monitor": False}
+    arguments = {"num_cpus": 1, "object_store_memory": STORE, **unused}
     found = Cluster(initialize_head=True, head_node_args=arguments)
     for _ in range(2):
         found.add_node(num_cpus=1, object_store_memory=STORE)
@@ -84,6 +89,8 @@ class KillsANode(PlainDisplay):
         self._after -= progress.phase == "train"
         if self._after <= 0 and not self.killed:
             self.killed = True
+            import ray
+
             here = ray.get_runtime_context().get_node_id()
             node = next(node for node in nodes_of(self._cluster) if node.node_id != here)
             self._cluster.remove_node(node, allow_graceful=False)
@@ -249,6 +256,7 @@ def test_records_equal_the_serial_executors(
         tiny_model("distilbert"),
         reviews,
         strategies={"full": {"learning_rate": rates}, "lora": {"learning_rate": 3e-3}},
+        train_sizes=[80],
         epochs=6,
         validation_fraction=0.3,
         search={"method": "halving", "reduction": 2},

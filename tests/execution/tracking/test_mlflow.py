@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,25 @@ from tunebench.study.config import StudyConfig
 from tunebench.training import registry as train
 from tunebench.training.attempt import Attempt
 
-pytest.importorskip("mlflow")
-pytest.importorskip("flask_cors", reason="the server's own dependencies are not installed")
-#: What MLflow's own database asks of SQLAlchemy.
-pytestmark = pytest.mark.filterwarnings("ignore:The .*noload.* loader strategy:DeprecationWarning")
+pytestmark = [
+    # Not imported, as ``importorskip`` does: each worker would take seconds to collect these tests.
+    pytest.mark.skipif(find_spec("mlflow") is None, reason="MLflow is not installed"),
+    pytest.mark.skipif(find_spec("flask_cors") is None, reason="the server's own dependencies are not installed"),
+    # What MLflow's own database asks of SQLAlchemy.
+    pytest.mark.filterwarnings("ignore:The .*noload.* loader strategy:DeprecationWarning"),
+]
+
+
+def serve(folder: Path, port: int) -> None:
+    """Be MLflow's own application over a database. ``mlflow server`` takes twenty seconds to start."""
+    from mlflow.server import app, constants
+    from werkzeug.serving import make_server
+
+    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{folder / 'mlflow.db'}"
+    os.environ[constants.ARTIFACTS_DESTINATION_ENV_VAR] = str(folder / "a")
+    os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = "mlflow-artifacts:/"
+    os.environ[constants.SERVE_ARTIFACTS_ENV_VAR] = "true"
+    make_server("127.0.0.1", port, app, threaded=True).serve_forever()
 
 
 @pytest.fixture(scope="module")
@@ -41,26 +55,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "a")),
-    ]
-    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log, cwd=folder)
-        address = f"http://127.0.0.1:{port}"
-        try:
-            for _ in range(600):
-                assert process.poll() is None, (folder / "log").read_text()
-                try:
-                    httpx.get(f"{address}/health")
-                    break
-                except httpx.TransportError:
-                    time.sleep(0.2)
-            yield address
-        finally:
-            process.terminate()
-            process.wait(30)
+    quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    process = warm.start(serve, folder, port, environment=quiet, told=folder / "log")
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert process.is_alive(), (folder / "log").read_text()
+            try:
+                httpx.get(f"{address}/health")
+                break
+            except httpx.TransportError:
+                time.sleep(0.2)
+        yield address
+    finally:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from tunebench.execution.tracking import in_run
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
 
-pytest.importorskip("tensorboard")
-pytestmark = pytest.mark.usefixtures("no_report")
+pytestmark = [
+    pytest.mark.skipif(find_spec("tensorboard") is None, reason="TensorBoard is not installed"),
+    pytest.mark.usefixtures("no_report"),
+]
 
 
 def run(model: Path, data: Path, folder: Path, *trackers: str) -> StudyResult:

@@ -17,7 +17,8 @@ from tunebench.inference.export import export_run
 @pytest.mark.parametrize("compact", [False, pytest.param(True, marks=thorough)])
 def test_minilm_makes_the_round_trip(tmp_path: Path, compact: bool) -> None:
     lora = {"lora": {"rank": 4, "placement": "all_linear", "learning_rate": 2e-3}}
-    folder = run_tiny("minilm", tmp_path, strategies=lora, train_sizes=[64], epochs=1)
+    size = {"train_sizes": [64], "test_size": 60} if compact else {"train_sizes": [32], "test_size": 20}
+    folder = run_tiny("minilm", tmp_path, strategies=lora, epochs=1, precision="fp32", **size)
     texts = ["a superb film", "an awful, dull film about two men", "the story was fine " * 12]
     logits = {}
     for format_ in ("adapter", "merged", *["onnx-int8"] * compact):

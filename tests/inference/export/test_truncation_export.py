@@ -107,7 +107,7 @@ def test_a_run_answers_as_it_did_when_it_was_tested(folder: Path, texts: list[st
     assert np.array_equal(logits.argmax(1), expected.argmax(1))
 
 
-@pytest.mark.parametrize(("label", "format_"), mostly_thorough(CASES, keep=lambda case: case in CASES[::2]))
+@pytest.mark.parametrize(("label", "format_"), mostly_thorough(CASES, keep=lambda case: case in CASES[:5:2]))
 def test_every_format_reads_what_its_run_read(
     folder: Path, exports: Exports, texts: list[str], label: str, format_: str
 ) -> None:

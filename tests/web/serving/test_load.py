@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 
 import tunebench
+from faults.commands import refused
+from faults.commands import tunebench as command
 from web.serving.conftest import Served, serving
 
 REQUESTS = int(os.environ.get("TUNEBENCH_LOAD_REQUESTS", "400"))
@@ -116,17 +118,13 @@ def test_sigterm_under_load_drops_nothing_that_was_taken(models: dict[str, Path]
 @pytest.mark.parametrize("arguments", [["nowhere"], ["--port", "70000"], ["--host", "no.such.host.invalid"]])
 def test_what_cannot_be_served_is_an_error_of_the_user(models: dict[str, Path], arguments: list[str]) -> None:
     paths = [] if arguments == ["nowhere"] else [str(models["plain"])]
-    command = [sys.executable, "-m", "tunebench.cli", "serve", *paths, *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr and result.stderr.strip()
+    assert (problem := refused(command("serve", *paths, *arguments))) == "", problem
 
 
 def test_an_address_that_is_taken_is_refused_before_anything_is_loaded(
     server: Served, models: dict[str, Path]
 ) -> None:
     port = server.url.rpartition(":")[2]
-    command = [sys.executable, "-m", "tunebench.cli", "serve", str(models["plain"]), "--port", port]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 2
-    assert "cannot listen on this address" in result.stderr and "loading" not in result.stderr
+    ended = command("serve", models["plain"], "--port", port)
+    assert (problem := refused(ended, ["cannot listen on this address"])) == "", problem
+    assert "loading" not in ended.err

@@ -195,7 +195,7 @@ HIT = st.tuples(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(HIT, min_size=1, max_size=6))
 def test_files_half_written_or_gone_are_never_an_error(
     tmp_path_factory: pytest.TempPathFactory, hits: list[tuple[int, str, float, bytes]]

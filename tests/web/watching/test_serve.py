@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from faults.commands import refused, tunebench
 from web.watching.studies import finished
 
 
@@ -43,9 +44,7 @@ def test_it_takes_a_free_port_says_where_and_ends_in_order(tmp_path: Path, numbe
 
 
 def test_what_is_wrong_is_said_before_it_listens(tmp_path: Path) -> None:
-    process = start(str(tmp_path))
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 2 and "no study" in err and "Traceback" not in err
+    assert (problem := refused(tunebench("watch", tmp_path), ["no study"])) == "", problem
 
 
 def test_a_port_in_use_is_said(tmp_path: Path) -> None:
@@ -53,20 +52,18 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        process = start(str(tmp_path), "--port", str(taken.getsockname()[1]))
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 2 and "--port 0" in err and "Traceback" not in err
+        ended = tunebench("watch", tmp_path, "--port", taken.getsockname()[1])
+    assert (problem := refused(ended, ["--port 0"])) == "", problem
 
 
-def test_without_the_extra_the_error_says_how_to_get_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
+def test_without_the_extra_the_error_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
     finished(tmp_path, 1)
-    for missing in ("fastapi", "uvicorn"):
-        code = (
-            f"import sys; sys.modules[{missing!r}] = None; sys.argv[1:] = ['watch', {str(tmp_path)!r}]\n"
-            "from tunebench.cli import main; main()"
-        )
-        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-        assert found.returncode == 2 and "[watch]" in found.stderr and "Traceback" not in found.stderr
+    monkeypatch.delitem(sys.modules, "tunebench.web.watching.app", raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert (problem := refused(tunebench("watch", tmp_path), ["[watch]"])) == "", problem
 
 
 def test_its_help_loads_neither_server_nor_torch() -> None:
