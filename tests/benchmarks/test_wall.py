@@ -18,9 +18,10 @@ from sklearn.metrics import f1_score
 from transformers import Trainer
 
 from faults.commands import tunebench
-from tunebench.benchmarks import trainer_script, wall
+from tunebench.benchmarks import wall
 from tunebench.benchmarks.against import run_against
 from tunebench.benchmarks.others import Exam, setfit_side
+from tunebench.benchmarks.scripts import trainer_script
 from tunebench.benchmarks.wall import run_wall
 from tunebench.benchmarks.wall_result import Process, WallResult, render_wall
 from tunebench.errors import DataError, PlanError, TunebenchError
@@ -190,6 +191,9 @@ def test_the_script_is_a_plain_one() -> None:
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert not [name for name in modules | names if str(name).startswith("tunebench")]
+    # Python looks for modules beside a script first: one called like one of its own would be taken instead.
+    beside = {path.stem for path in Path(trainer_script.__file__).parent.glob("*.py")}
+    assert not beside & sys.stdlib_module_names
 
 
 def test_every_stage_and_ratio_is_shown() -> None:

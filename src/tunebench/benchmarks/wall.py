@@ -29,9 +29,9 @@ import yaml
 from sklearn.metrics import f1_score
 
 from tunebench.analysis.load import load_comparison
-from tunebench.benchmarks import trainer_script
 from tunebench.benchmarks.against import load_texts
 from tunebench.benchmarks.others import Exam, other_side, versions_of
+from tunebench.benchmarks.scripts import trainer_script
 from tunebench.benchmarks.wall_result import STAGES, Process, WallResult
 from tunebench.errors import DataError, TunebenchError
 from tunebench.machine import devices, environment
