@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
+from sklearn.metrics import f1_score, log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from conftest import TINY
@@ -154,20 +154,18 @@ def test_a_run_is_what_scikit_learn_gives_on_these_embeddings(
     rows = np.concatenate([parts.train, parts.validation])
     labels = dataset.train.labels[rows]
     vectors = by_hand(model, [dataset.train.texts[i] for i in rows], max_length=12)
-    losses = {
-        c: log_loss(
+    held = {
+        c: cross_val_predict(
+            LogisticRegression(C=c, max_iter=1000),
+            vectors,
             labels,
-            cross_val_predict(
-                LogisticRegression(C=c, max_iter=1000),
-                vectors,
-                labels,
-                cv=StratifiedKFold(5, shuffle=True, random_state=0),
-                method="predict_proba",
-            ),
+            cv=StratifiedKFold(5, shuffle=True, random_state=0),
+            method="predict_proba",
         )
         for c in spec.strategy_params.c
     }
-    best = min(losses, key=lambda c: losses[c])
+    losses = {c: log_loss(labels, found) for c, found in held.items()}
+    best = max(losses, key=lambda c: (f1_score(labels, held[c].argmax(1), average="macro"), -losses[c]))
     assert [entry["c"] for entry in record.log_history] == list(losses)
     for entry in record.log_history:
         assert entry["cv_loss"] == pytest.approx(losses[entry["c"]], rel=1e-2)
@@ -177,7 +175,7 @@ def test_a_run_is_what_scikit_learn_gives_on_these_embeddings(
     stored = folder.read_predictions()
     expected = theirs.predict_proba(by_hand(model, texts, max_length=12))
     # At the largest C the solver's tolerance shows.
-    np.testing.assert_allclose(softmax(stored["logits"], axis=1), expected, atol=3e-2)
+    np.testing.assert_allclose(softmax(stored["logits"], axis=1), expected, atol=5e-2)
 
     parameters, cost, timing, examples = record.parameters, record.cost, record.timing, record.examples
     assert parameters and cost and timing and examples and record.selected

@@ -113,6 +113,14 @@ def train(
     return record, folder
 
 
+def best_by(
+    compare_by: str, losses: dict[float, float], answers: dict[float, tuple[np.ndarray, np.ndarray]]
+) -> float:
+    """Return the value of C with the best macro F1, of equals that with the least loss; or by the loss alone."""
+    merits = {c: f1_score(*pair, average="macro") if compare_by == "metric" else 0.0 for c, pair in answers.items()}
+    return max(losses, key=lambda c: (merits[c], -losses[c]))
+
+
 def pipeline(dataset: TextDataset, train_rows: np.ndarray, c: float) -> Callable[[list[str]], np.ndarray]:
     """Return scikit-learn's own probabilities, in double precision."""
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
@@ -184,12 +192,15 @@ def test_a_run_is_what_scikit_learn_gives_with_the_c_that_scores_best(
     assert all(entry["converged"] for entry in record.log_history)
 
 
-@pytest.mark.parametrize(("classes", "selection"), [(2, "validation"), (3, "validation"), (2, "test"), (3, "last")])
-def test_c_has_the_least_log_loss_in_cross_validation_and_is_fitted_on_all_labels(
-    reviews: Callable[[int], Path], tmp_path: Path, classes: int, selection: str
+@pytest.mark.parametrize(
+    ("classes", "selection", "compare_by"),
+    [(2, "validation", "loss"), (3, "validation", "metric"), (2, "test", "metric"), (3, "last", "loss")],
+)
+def test_c_is_the_best_in_cross_validation_and_is_fitted_on_all_labels(
+    reviews: Callable[[int], Path], tmp_path: Path, classes: int, selection: str, compare_by: str
 ) -> None:
     """Against scikit-learn's own pipeline in its own folds, over the whole grid."""
-    spec, dataset = make_spec(reviews(classes), selection=selection)
+    spec, dataset = make_spec(reviews(classes), {"compare_by": compare_by}, selection=selection)
     record, folder = train(spec, dataset, tmp_path)
     parts = run_parts(spec, dataset)
     rows = np.concatenate([parts.train, parts.validation])
@@ -202,7 +213,7 @@ def test_c_has_the_least_log_loss_in_cross_validation_and_is_fitted_on_all_label
         )
         predicted[c] = cross_val_predict(model, texts, labels, cv=folds, method="predict_proba")
         losses[c] = log_loss(labels, predicted[c])
-    best = min(losses, key=lambda c: losses[c])
+    best = best_by(compare_by, losses, {c: (labels, found.argmax(1)) for c, found in predicted.items()})
     assert [entry["c"] for entry in record.log_history] == list(losses)
     for entry in record.log_history:
         assert entry["cv_loss"] == pytest.approx(losses[entry["c"]], rel=1e-2)
@@ -279,6 +290,7 @@ def test_few_texts_of_a_class_still_give_a_choice() -> None:
         judged=none,
         task=CLASSIFICATION,
         metric=METRICS["macro_f1"],
+        compare_by="metric",
         tick=lambda: None,
     )
     found = choose(learner, (0.1, 1.0, 10.0))
@@ -287,6 +299,20 @@ def test_few_texts_of_a_class_still_give_a_choice() -> None:
     lonely = TfidfLearner(texts[-2:], labels[-2:] - 1, classes=2, terms=Terms(1), min_documents=1)
     alone = choose(lonely, (0.1, 1.0, 10.0))
     assert alone.model.head.setting == 1.0 and len(alone.history) == 1
+
+
+def test_the_study_s_metric_compares_and_a_record_without_the_comparison_means_the_loss(
+    reviews: Callable[[int], Path],
+) -> None:
+    new, _ = make_spec(reviews(2))
+    loss, _ = make_spec(reviews(2), {"compare_by": "loss"})
+    old = loss.model_copy(update={"params": {k: v for k, v in loss.params.items() if k != "compare_by"}})
+    assert new.strategy_params.compare_by == "metric"
+    assert old.run_id == loss.run_id != new.run_id
+    assert old.strategy_params.compare_by == "loss"
+    # Where the selection chooses there is nothing to compare.
+    apart = [make_spec(reviews(2), {"choose_by": "selection", "compare_by": by})[0] for by in ("metric", "loss")]
+    assert apart[0].run_id == apart[1].run_id
 
 
 def test_records_without_the_choice_mean_what_was_done_before_it(reviews: Callable[[int], Path]) -> None:
@@ -509,7 +535,7 @@ def test_an_svm_on_characters_answers_as_scikit_learns_and_its_probabilities_fit
     reviews: Callable[[int], Path], tmp_path: Path, classes: int
 ) -> None:
     """Against scikit-learn's own pipeline, and a temperature that is found by trying many."""
-    strategy = {"head": "svm", "analyzer": "char_wb", "char_ngrams": 3, "c": [0.1, 1.0]}
+    strategy = {"head": "svm", "analyzer": "char_wb", "char_ngrams": 3, "c": [0.1, 1.0], "compare_by": "loss"}
     spec, dataset = make_spec(reviews(classes), strategy)
     record, folder = train(spec, dataset, tmp_path)
     parts = run_parts(spec, dataset)

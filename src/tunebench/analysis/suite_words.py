@@ -101,7 +101,11 @@ def pair_sentence(pair: PairOverData, metric: Metric) -> str:
     if isinstance(pair.mean, Refusal) or pair.test is None:
         return f"{pair.first} against {pair.second}: {counts}."
     mean = show_difference(pair.mean.as_difference().interval, metric)
-    sentence = f"{pair.first} minus {pair.second}: {mean} on average ({p_text(pair.test.p_value)}); {counts}."
+    number = pair.test.comparisons
+    corrected = f", corrected for {number} pairs" if number > 1 else ""
+    sentence = (
+        f"{pair.first} minus {pair.second}: {mean} on average ({p_text(pair.test.p_value)}{corrected}); {counts}."
+    )
     return f"{sentence}{predicted(pair.mean, metric)}"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from tunebench.recipe import ADDED_LATER, Frozen
+from tunebench.recipe import ADDED_LATER, Frozen, added_later
 from tunebench.registry import Registry
 
 if TYPE_CHECKING:
@@ -207,6 +207,10 @@ class Strategy(ABC):
 Head = Literal["logistic", "svm"]
 
 
+#: What a cross-validation compares values of C by.
+CompareBy = Literal["metric", "loss"]
+
+
 class LinearParams(StrategyParams):
     """Parameters of a linear function of fixed features."""
 
@@ -220,6 +224,12 @@ class LinearParams(StrategyParams):
         default=(0.01, 0.1, 1.0, 10.0, 100.0),
         min_length=1,
         description="inverse strengths of the L2 penalty, to choose from",
+    )
+    compare_by: CompareBy = Field(
+        default="metric",
+        json_schema_extra=added_later(neutral="loss"),
+        description="what cross-validation compares values of C by: the metric of the study, and of equals the "
+        "loss; or the loss alone",
     )
 
     @field_validator("c")

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from tunebench.recipe import ADDED_LATER, added_later
-from tunebench.strategies.base import ClassicalStrategy, LinearParams, StrategyParams, register
+from tunebench.strategies.base import ClassicalStrategy, CompareBy, LinearParams, StrategyParams, register
 
 #: What TF-IDF counts.
 Analyzer = Literal["word", "char_wb", "both"]
@@ -39,8 +39,13 @@ class TfidfParams(LinearParams):
     choose_by: Literal["cross_validation", "selection"] = Field(
         default="cross_validation",
         json_schema_extra=added_later(neutral="selection"),
-        description="what chooses C: cross_validation of log loss, and then a fit on all labels of the run; or "
-        "selection, by the metric of the study on the part that selects the checkpoints of the others",
+        description="what chooses C: cross_validation, and then a fit on all labels of the run; or selection, by "
+        "the metric of the study on the part that selects the checkpoints of the others",
+    )
+    compare_by: CompareBy = Field(
+        default="metric",
+        json_schema_extra=added_later(neutral="loss") | {"only_with": {"choose_by": "cross_validation"}},
+        description=LinearParams.model_fields["compare_by"].description,
     )
 
 

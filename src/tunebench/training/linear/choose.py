@@ -1,4 +1,4 @@
-"""Choosing C: by cross-validation of the task's loss, or on the part that selects the checkpoints of the others."""
+"""Choosing C: by cross-validation, or on the part that selects the checkpoints of the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from tunebench.data.held_out import interleaved
 from tunebench.data.text import Text
 from tunebench.errors import DataError
-from tunebench.strategies.base import Head
+from tunebench.strategies.base import CompareBy, Head
 from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import Metric
 from tunebench.tasks.temperature import Loss, tuned_temperature
@@ -166,9 +166,10 @@ def choose_by_cross_validation(
     judged: np.ndarray,
     task: Task,
     metric: Metric,
+    compare_by: CompareBy,
     tick: Tick,
 ) -> Choice:
-    """Choose C by the task's loss on texts that were not fitted on, and fit it on all texts.
+    """Choose C by predictions of texts that were not fitted on, and fit it on all texts.
 
     Args:
         learner: Fits.
@@ -177,10 +178,11 @@ def choose_by_cross_validation(
         judged: Positions of texts whose predictions, made without them, give the score; may be empty.
         task: What is learned.
         metric: The metric of that score.
+        compare_by: What values of C are compared by: the metric, and of equals the task's loss; or the loss alone.
         tick: Told of every fit.
     """
     found, everything = Choice("cross_validation"), np.arange(len(learner.labels))
-    setting, temperature, best = unchosen(grid), None, np.inf
+    setting, temperature, best = unchosen(grid), None, (-np.inf, -np.inf)
     scales = _scales(learner, task)
     folds = _folds(learner, grid, groups, task) if len(grid) > 1 or len(judged) or scales else []
     for c in grid if folds else ():
@@ -193,7 +195,8 @@ def choose_by_cross_validation(
             begin = time.monotonic()
             logits[fold.held] = fold.logits(model)
             found.eval_seconds += time.monotonic() - begin
-        loss, divisor = _held_out(folds, learner, logits, task)
+        rows = _held_out(folds, learner, task)
+        loss, divisor = _loss_of(learner, task, learner.labels[rows], logits[rows])
         logits = logits if divisor is None else logits / np.float32(divisor)
         entry = _entry(max(heads, key=lambda head: head.iterations), divisor) | {"cv_loss": loss}
         validated = None
@@ -202,8 +205,9 @@ def choose_by_cross_validation(
             validated = learner.labels[judged], logits[judged]
             entry |= logged(task.selection_metrics(*validated, metric.name))
         found.history.append(entry)
-        if loss < best:
-            best, setting, found.score = loss, c, entry.get(f"selection_{metric.name}")
+        merit = _merit(task, metric, learner.labels[rows], logits[rows]) if compare_by == "metric" else 0.0
+        if (merit, -loss) > best:
+            best, setting, found.score = (merit, -loss), c, entry.get(f"selection_{metric.name}")
             temperature, found.validated = divisor, validated
     (found.model,) = learner.fits(everything, (setting,))
     tick()
@@ -298,19 +302,26 @@ def stratified_folds(labels: np.ndarray, groups: np.ndarray | None = None, count
     return [np.flatnonzero(fold_of[member] == number) for number in range(count)]
 
 
-def _held_out(
-    folds: Sequence[_Fold], learner: Learner, logits: np.ndarray, task: Task
-) -> tuple[float, float | None]:
-    """Return the mean of the task's loss, weighted as the fits are, and what :func:`_temperature` gives.
+def _held_out(folds: Sequence[_Fold], learner: Learner, task: Task) -> np.ndarray:
+    """Return the positions of the texts that were held out.
 
     A text whose class its fold did not train says nothing about C, and is left out.
     """
-    rows = np.concatenate([fold.held[task.known(learner.labels[fold.held], fold.present)] for fold in folds])
-    if not len(rows):
+    return np.concatenate([fold.held[task.known(learner.labels[fold.held], fold.present)] for fold in folds])
+
+
+def _loss_of(learner: Learner, task: Task, labels: np.ndarray, logits: np.ndarray) -> tuple[float, float | None]:
+    """Return the mean of the task's loss, weighted as the fits are, and what :func:`_temperature` gives."""
+    if not len(labels):
         return float("inf"), None
-    labels, logits = learner.labels[rows], logits[rows]
     temperature = _temperature(learner, task, labels, logits)
     return _loss(learner, task)(labels, logits if temperature is None else logits / temperature), temperature
+
+
+def _merit(task: Task, metric: Metric, labels: np.ndarray, logits: np.ndarray) -> float:
+    """Return a metric of which more is better; the least there is where it is not defined."""
+    value = task.selection_metrics(labels, logits, metric.name)[metric.name] if len(labels) else float("nan")
+    return metric.merit(value) if np.isfinite(value) else -np.inf
 
 
 def _loss(learner: Learner, task: Task) -> Loss:

@@ -95,9 +95,16 @@ def cross_validated(
     grouped = spec.splits is not None and spec.splits.groups is not None
     groups = dataset.group_of if grouped else None
     groups = (dataset.copies_of if groups is None else groups)[parts.train]
-    grid, task = spec.strategy_params.c, selection_task(spec)
+    params, task = spec.strategy_params, selection_task(spec)
     return choose_by_cross_validation(
-        learner, grid, groups=groups, judged=judged, task=task, metric=task.metrics[spec.metric], tick=tick
+        learner,
+        params.c,
+        groups=groups,
+        judged=judged,
+        task=task,
+        metric=task.metrics[spec.metric],
+        compare_by=params.compare_by,
+        tick=tick,
     )
 
 
