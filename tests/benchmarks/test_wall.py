@@ -94,12 +94,12 @@ def test_script_and_study_do_the_same_from_texts_to_predictions(
             (row["text"], row["label"]) for row in here.parts["test"]
         ]
         assert {row["predicted"] for row in rows} <= {"neg", "pos"}
-    assert all(set(side.macro_f1) == {"full", "lora"} for side in result.sides.values())
+    assert all(set(side.scores) == {"full", "lora"} for side in result.sides.values())
     for name in ("paper", "careful"):
         answered = here.answered[2 * (name == "careful") :]
         for way, rows in zip(("full", "lora"), answered, strict=False):
             found = f1_score([row["label"] for row in rows], [row["predicted"] for row in rows], average="macro")
-            assert result.sides[name].macro_f1[way] == [pytest.approx(found)]
+            assert result.sides[name].scores[way] == [pytest.approx(found)]
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules")
@@ -123,11 +123,11 @@ def test_sides_of_other_packages_train_one_model_and_so_do_all(
     assert [asked["optim.max_epochs"] for asked in autogluon] == [1, 1]
     assert list(autogluon[0]["data"]["text"]) == [row["text"] for row in here.parts["train"]]
     assert autogluon[0]["limit"] is None and autogluon[0]["model.hf_text.checkpoint_name"] == model
-    assert result.strategies == ["full"] and set(result.sides["autogluon"].macro_f1) == {"own"}
+    assert result.strategies == ["full"] and set(result.sides["autogluon"].scores) == {"own"}
     most = autogluon[0]["data"]["label"].mode()[0]
     truth = [row["label"] for row in here.parts["test"]]
     score = f1_score(truth, [most] * 12, average="macro")
-    assert result.sides["autogluon"].macro_f1["own"] == [pytest.approx(score)] * 2
+    assert result.sides["autogluon"].scores["own"] == [pytest.approx(score)] * 2
     assert "autogluon one model, trained its own way" in render_wall(result)
 
 

@@ -96,7 +96,7 @@ def test_a_run_learns_and_its_record_adds_up(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, strategy: str, engine: str
 ) -> None:
     # LoRA takes longer to learn.
-    strategies, epochs = ({"full": {"learning_rate": 5e-3}}, 5) if strategy == "full" else ({"lora": LORA}, 14)
+    strategies, epochs = ({"full": {"learning_rate": 5e-3}}, 5) if strategy == "full" else ({"lora": LORA}, 20)
     spec, dataset = make_spec(
         tiny_model("distilbert"), reviews, strategies=strategies, engine=engine, epochs=epochs
     )

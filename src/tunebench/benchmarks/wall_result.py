@@ -26,17 +26,17 @@ class Process:
     Attributes:
         seconds: From start to end of the process, one value a round.
         stages: Seconds of each of :data:`STAGES` that is known, one value a round.
-        macro_f1: On test, by strategy, one value a round; ``own`` is that of another package.
+        scores: Macro F1 on test, by strategy, one value a round; ``own`` is that of another package.
     """
 
     seconds: list[float] = field(default_factory=list)
     stages: dict[str, list[float]] = field(default_factory=dict)
-    macro_f1: dict[str, list[float]] = field(default_factory=dict)
+    scores: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, seconds: float, stages: Mapping[str, float], macro_f1: Mapping[str, float]) -> None:
+    def add(self, seconds: float, stages: Mapping[str, float], scores: Mapping[str, float]) -> None:
         """Add what one round measured."""
         self.seconds.append(seconds)
-        for kept, new in ((self.stages, stages), (self.macro_f1, macro_f1)):
+        for kept, new in ((self.stages, stages), (self.scores, scores)):
             for name, value in new.items():
                 kept.setdefault(name, []).append(value)
 
@@ -104,10 +104,8 @@ def render_wall(result: WallResult) -> str:
     measured["rest"] = [side.rest if side.stages else None for side in sides.values()]
     measured["whole process"] = [side.seconds for side in sides.values()]
     lines += [f"{words:<28}{_cells(rounds, '.1f')}" for words, rounds in measured.items()]
-    for way in dict.fromkeys(way for side in sides.values() for way in side.macro_f1):
-        lines.append(
-            f"{'macro F1, ' + way:<28}{_cells([side.macro_f1.get(way) for side in sides.values()], '.4f')}"
-        )
+    for way in dict.fromkeys(way for side in sides.values() for way in side.scores):
+        lines.append(f"{'macro F1, ' + way:<28}{_cells([side.scores.get(way) for side in sides.values()], '.4f')}")
     lines.append("")
     for name in (name for name in sides if name != "ours"):
         middle, low, high = result.ratio(name)
