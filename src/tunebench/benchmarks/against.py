@@ -244,7 +244,7 @@ def _score(answers: np.ndarray, *, truth: np.ndarray, classes: int, task: Task) 
         raise TunebenchError("A side answered what is no label of the data.")
     return {
         metric.name: example_interval(truth, answers, classes=classes, rng=np.random.default_rng(0), metric=metric)
-        for metric in (task.metrics["macro_f1"], task.metrics["accuracy"])
+        for metric in (task.metrics[task.default_metric], task.metrics["accuracy"])
     }
 
 

@@ -36,6 +36,7 @@ from tunebench.benchmarks.wall_result import STAGES, Process, WallResult
 from tunebench.errors import DataError, TunebenchError
 from tunebench.machine import devices, environment
 from tunebench.models.sources import model_folder
+from tunebench.tasks.metrics import DEFAULT_METRIC
 
 #: Texts that select, and texts that test.
 VALIDATION, TEST = 100, 500
@@ -156,7 +157,7 @@ def _paper(task: _Task, folder: Path, found: Process, *options: str) -> None:
     settings = ["--epochs", str(task.epochs), "--strategies", *task.strategies]
     start, end = _timed([*command, *settings, *options], task, folder)
     told = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    found.add(end - start, _stages(start, end, told["times"]), told["macro_f1"])
+    found.add(end - start, _stages(start, end, told["times"]), told["scores"])
 
 
 def _careful(task: _Task, folder: Path, found: Process) -> None:
@@ -187,7 +188,7 @@ def _ours(task: _Task, folder: Path, found: Process) -> None:
     for row in load_comparison(out).rows():
         if row["status"] != "complete":
             raise TunebenchError("A run of the study failed.", value=f"{row['strategy']}: {row['error']}")
-        scores[row["strategy"]] = row["macro_f1"]
+        scores[row["strategy"]] = row[DEFAULT_METRIC]
         for stage, column in (("training", "train"), ("evaluation", "eval"), ("test", "test")):
             times[stage] += row[f"{column}_seconds"]
     # A run begins with its spec and ends with its record.

@@ -9,6 +9,7 @@ import scipy
 
 from tunebench.tasks.base import Task
 from tunebench.tasks.label_metrics import LABEL_BUILT_IN, LABEL_METRICS
+from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.outputs import SEVERAL_LABELS
 from tunebench.tasks.scale import AS_IT_IS, Scale
 from tunebench.tasks.thresholds import tuned_thresholds
@@ -81,10 +82,10 @@ MULTI_LABEL = MultiLabel(
     problem_type="multi_label_classification",
     outputs=SEVERAL_LABELS,
     metrics=LABEL_METRICS,
-    default_metric="macro_f1",
-    always_shown=("macro_f1", "micro_f1"),
+    default_metric=DEFAULT_METRIC,
+    always_shown=(DEFAULT_METRIC, "micro_f1"),
     built_in=LABEL_BUILT_IN,
-    quick=("macro_f1", "micro_f1", "subset_accuracy", "log_loss"),
+    quick=(DEFAULT_METRIC, "micro_f1", "subset_accuracy", "log_loss"),
     loss="log_loss",
     loss_unit="nats",
     smooths_labels=False,

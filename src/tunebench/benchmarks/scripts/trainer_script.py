@@ -89,10 +89,10 @@ def load_model(name: str, labels: list[str], strategy: str) -> Any:
     return model
 
 
-def macro_f1(prediction: Any) -> dict[str, float]:
-    """Score logits."""
+def score(prediction: Any) -> dict[str, float]:
+    """Return macro F1 of logits."""
     predicted = np.argmax(prediction.predictions, axis=-1)
-    return {"macro_f1": float(f1_score(prediction.label_ids, predicted, average="macro"))}
+    return {"f1": float(f1_score(prediction.label_ids, predicted, average="macro"))}
 
 
 def train(strategy: str, model: Any, data: dict[str, Dataset], tokenizer: Any, options: Any) -> Trainer:
@@ -109,7 +109,7 @@ def train(strategy: str, model: Any, data: dict[str, Dataset], tokenizer: Any, o
             save_strategy="epoch",
             save_total_limit=1,
             load_best_model_at_end=True,
-            metric_for_best_model="macro_f1",
+            metric_for_best_model="f1",
             seed=options.seed,
             bf16=options.bf16,
             report_to=[],
@@ -118,7 +118,7 @@ def train(strategy: str, model: Any, data: dict[str, Dataset], tokenizer: Any, o
         train_dataset=data["train"],
         eval_dataset=data["validation"],
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=macro_f1,
+        compute_metrics=score,
     )
     trainer.train()
     return trainer
@@ -153,7 +153,7 @@ def main() -> None:
         answers = frames["test"].assign(predicted=predicted).sort_index()
         answers.to_csv(options.out / strategy / "predictions.csv", index_label="row")
     times["ended"] = time.time()
-    (options.out / "scores.json").write_text(json.dumps({"macro_f1": scores, "times": times}), encoding="utf-8")
+    (options.out / "scores.json").write_text(json.dumps({"scores": scores, "times": times}), encoding="utf-8")
 
 
 if __name__ == "__main__":
