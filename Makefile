@@ -39,9 +39,7 @@ types: $(VENV)/.dev ## mypy --strict
 # A thread a worker: tiny models gain nothing from more, and two workers would wait for each other's.
 # The order of files is that of tests/conftest.py, which has the longest ones first.
 # Bytecode is kept also where the environment forbids it: compiling the tests takes a worker half a minute.
-# One worker more than there are cores: for a quarter of the time tests wait for children, servers and browsers.
-WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
-PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 unit: $(VENV)/.dev ## pytest, in up to four processes
 	$(PYTEST)
