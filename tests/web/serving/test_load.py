@@ -91,8 +91,14 @@ def test_more_than_may_wait_is_refused(models: dict[str, Path], tmp_path: Path) 
 def test_sigterm_under_load_drops_nothing_that_was_taken(models: dict[str, Path], tmp_path: Path) -> None:
     paths = {name: models[name] for name in ("one", "two", "three")}
     (tmp_path / "cases.json").write_text(json.dumps(cases(paths, count=4, texts=8, words=150)))
+    # On a busy machine the client may have nothing in flight just when the signal comes.
+    assert any(_stopped_under_load(paths, tmp_path / "cases.json") > 0 for _ in range(5))
+
+
+def _stopped_under_load(paths: dict[str, Path], given: Path) -> int:
+    """Stop a server under load, check that nothing is dropped, and return how many requests it had left to answer."""
     with serving(*map(str, paths.values()), "--precision", "fp32") as server:
-        load = client(server, tmp_path / "cases.json", 1_000_000, 24, "--until-closed")
+        load = client(server, given, 1_000_000, 24, "--until-closed")
         metric = re.compile(r'^tunebench_requests_total\{route="/v1/predict",status="200"\} (\S+)$', re.M)
         asked = 0
         while True:
@@ -108,11 +114,11 @@ def test_sigterm_under_load_drops_nothing_that_was_taken(models: dict[str, Path]
     closing = re.search(r"answering the last (\d+) requests", said)
     closed = re.search(r"shut down: (\d+) of (\d+) requests", said)
     assert closing is not None and closed is not None, said
-    assert int(closing[1]) > 0
     # Whatever the server took, the client has the right answer to.
     answered, taken = int(closed[1]), int(closed[2])
     assert answered == taken == got["right"] + asked
     assert not {"wrong", "refused"} & got.keys()
+    return int(closing[1])
 
 
 @pytest.mark.parametrize("arguments", [["nowhere"], ["--port", "70000"], ["--host", "no.such.host.invalid"]])
