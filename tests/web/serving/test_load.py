@@ -96,7 +96,7 @@ def test_sigterm_under_load_drops_nothing_that_was_taken(models: dict[str, Path]
 
 
 def _stopped_under_load(paths: dict[str, Path], given: Path) -> int:
-    """Stop a server under load, check that nothing is dropped, and return how many requests it had left to answer."""
+    """Stop a server under load, check that nothing is dropped, and return how many requests were in flight."""
     with serving(*map(str, paths.values()), "--precision", "fp32") as server:
         load = client(server, given, 1_000_000, 24, "--until-closed")
         metric = re.compile(r'^tunebench_requests_total\{route="/v1/predict",status="200"\} (\S+)$', re.M)
