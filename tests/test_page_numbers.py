@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from itertools import permutations
@@ -69,3 +70,17 @@ def test_scores_of_the_tasks_page_are_those_of_its_studies() -> None:
         assert {run["train_size"] for run in runs} == {int(said["labels"].replace(",", ""))}
         for run in runs:
             assert said[run["strategy"]] == f"{run[metric]:.4f}", (name, run["strategy"])
+
+
+def test_what_comparing_by_the_metric_brings_is_what_the_suite_gave() -> None:
+    """Each row of the measured table of docs/embeddings.md, against the table that ``tunebench tables`` wrote."""
+    with (DOCS / "results" / "linear-choice" / "mean_differences.csv").open(encoding="utf-8", newline="") as file:
+        measured = {(row["first"], row["second"], row["size"]): row for row in csv.DictReader(file)}
+    page = (DOCS / "embeddings.md").read_text(encoding="utf-8")
+    said = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| (\d) \| (\S+) \[(\S+), (\S+)\] \|$", page, re.M)
+    assert len(said) == 4
+    for kind, labels, data_sets, *numbers in said:
+        row = measured[f"{kind}-by-metric", f"{kind}-by-loss", labels.replace(",", "")]
+        assert row["data_sets"] == data_sets
+        found = [float(row[f"difference{end}"]) for end in ("", "_low", "_high")]
+        assert numbers == [f"{100 * value:+.2f}" for value in found]
