@@ -64,9 +64,8 @@ def mean_ranks(merits: np.ndarray, *, alpha: float = 0.05) -> MeanRanks | Refusa
     merits = finite(merits, name="merits", ndim=2)
     n, k = merits.shape
     if n < FEWEST_DATA_SETS:
-        return Refusal(
-            f"{n} data {'set is' if n == 1 else 'sets are'} too few to rank strategies ({FEWEST_DATA_SETS} are needed)"
-        )
+        number = "1 data set is" if n == 1 else f"{n} data sets are"
+        return Refusal(f"{number} too few to rank strategies ({FEWEST_DATA_SETS} are needed)")
     if k < 2:
         return Refusal("one strategy has nothing to be ranked against")
     ranks = np.apply_along_axis(scipy.stats.rankdata, 1, -merits)
