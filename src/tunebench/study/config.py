@@ -23,7 +23,7 @@ from tunebench.study.models_axis import AT, with_models
 from tunebench.study.parts import Search, SubsetSeeds, Validation
 from tunebench.study.recipe_checks import Setting, check_recipes
 from tunebench.study.settings_axes import combinations, with_settings
-from tunebench.study.strategy_config import StrategyConfig, TrainSizes, with_kind
+from tunebench.study.strategy_config import StrategyConfig, TrainSizes, refuse_repeats, with_kind
 from tunebench.study.study_checks import check_folds, check_pairs, check_parts, check_search, check_sizes
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_names
@@ -160,12 +160,10 @@ class StudyConfig(Recipe):
                 raise ValueError(f"{label!r} is not a strategy label: letters, digits, '_', '.', '-', at most 40")
         return {label: with_kind(label, raw) for label, raw in value.items()}
 
-    @field_validator("train_sizes", "seeds", "subset_seed")
+    @field_validator("seeds", "subset_seed")
     @classmethod
     def _no_duplicates(cls, value: Any) -> Any:
-        if isinstance(value, tuple) and len(set(value)) != len(value):
-            raise ValueError(f"holds the same value twice: {list(value)}")
-        return value
+        return refuse_repeats(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tunebench.recipe import TUNABLE, Frozen, Recipe
 from tunebench.strategies import STRATEGIES
@@ -32,8 +32,19 @@ LearningRates = Annotated[
 ]
 
 
-#: A number of labels, or all that the data has.
-TrainSizes = Annotated[tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...], Field(min_length=1)]
+def refuse_repeats(value: Any) -> Any:
+    """Refuse a list that holds a value twice; what is no list is kept as it is."""
+    if isinstance(value, tuple) and len(set(value)) != len(value):
+        raise ValueError(f"holds the same value twice: {list(value)}")
+    return value
+
+
+#: Numbers of labels, or all that the data has.
+TrainSizes = Annotated[
+    tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...],
+    Field(min_length=1),
+    AfterValidator(refuse_repeats),
+]
 
 
 class StrategyConfig(Frozen):
@@ -98,13 +109,6 @@ class StrategyConfig(Frozen):
         if given is not None and not isinstance(given, dict):
             return own | {"params": given}
         return own | {"params": fields | (given or {})}
-
-    @field_validator("train_sizes")
-    @classmethod
-    def _no_size_twice(cls, value: TrainSizes | None) -> TrainSizes | None:
-        if value is not None and repeats(value):
-            raise ValueError(f"holds the same value twice: {list(value)}")
-        return value
 
     @field_validator("kind")
     @classmethod
