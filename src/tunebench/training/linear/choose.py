@@ -185,6 +185,7 @@ def choose_by_cross_validation(
     setting, temperature, best = unchosen(grid), None, (-np.inf, -np.inf)
     scales = _scales(learner, task)
     folds = _folds(learner, grid, groups, task) if len(grid) > 1 or len(judged) or scales else []
+    rows = _held_out(folds, learner, task)
     for c in grid if folds else ():
         heads, logits = [], np.full((len(everything), learner.classes), np.nan, dtype=np.float32)
         for fold in folds:
@@ -195,7 +196,6 @@ def choose_by_cross_validation(
             begin = time.monotonic()
             logits[fold.held] = fold.logits(model)
             found.eval_seconds += time.monotonic() - begin
-        rows = _held_out(folds, learner, task)
         loss, divisor = _loss_of(learner, task, learner.labels[rows], logits[rows])
         logits = logits if divisor is None else logits / np.float32(divisor)
         entry = _entry(max(heads, key=lambda head: head.iterations), divisor) | {"cv_loss": loss}
@@ -307,7 +307,8 @@ def _held_out(folds: Sequence[_Fold], learner: Learner, task: Task) -> np.ndarra
 
     A text whose class its fold did not train says nothing about C, and is left out.
     """
-    return np.concatenate([fold.held[task.known(learner.labels[fold.held], fold.present)] for fold in folds])
+    held = [fold.held[task.known(learner.labels[fold.held], fold.present)] for fold in folds]
+    return np.concatenate(held) if held else np.empty(0, dtype=np.int64)
 
 
 def _loss_of(learner: Learner, task: Task, labels: np.ndarray, logits: np.ndarray) -> tuple[float, float | None]:
