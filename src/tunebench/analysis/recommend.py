@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.confirmed import confirmation_of
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cheapest, cost_of
 from tunebench.analysis.deciding import decide
@@ -145,7 +144,7 @@ def recommend(
         raise ConfigError("There is no such preference.", value=prefer, allowed=", ".join(SPENDS))
     if not metric.allows_margin(margin):
         raise ConfigError("The margin is out of range.", value=margin, allowed=metric.margins)
-    entries = _at_size(comparison, analysis.entries, size)
+    entries = _at_size(analysis, size)
     ranked = sorted(entries, key=lambda entry: -metric.merit(entry.interval().estimate))
     best, others = ranked[0], ranked[1:]
     differences = {entry.label: difference_of(entry, best) for entry in others}
@@ -199,11 +198,12 @@ def recommended(analysis: Analysis) -> Recommendation | str:
         return error.what
 
 
-def _at_size(comparison: Comparison, entries: list[Entry], size: int | None) -> list[Entry]:
+def _at_size(analysis: Analysis, size: int | None) -> list[Entry]:
     """Return the entries of a size; by default the largest of those at which the most strategies are done.
 
     A strategy counts only at the sizes that it is for.
     """
+    entries = analysis.entries
     if not entries:
         raise StoreError(
             "There is nothing to recommend from: no selected run has test predictions.",
@@ -211,7 +211,7 @@ def _at_size(comparison: Comparison, entries: list[Entry], size: int | None) -> 
         )
     sizes = sorted({entry.train_size for entry in entries})
     if size is None:
-        planned = Counter(group.train_size for group in comparison.groups())
+        planned = Counter(group.train_size for group in analysis.comparison.groups())
         done = Counter(entry.train_size for entry in entries)
         size = max(sizes, key=lambda n: (done[n] / planned[n], n))
     elif size not in sizes:
