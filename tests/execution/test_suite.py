@@ -105,6 +105,25 @@ def test_what_is_wrong_with_any_data_set_is_said_before_anything_runs(
         plan_suite(make_suite(three | {"twin": str(tmp_path / "twin.csv")}), tmp_path / "out", ask())
 
 
+def test_nothing_is_measured_before_all_data_sets_are_right(
+    three: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+
+    def plan(resolved: Any, request: Request) -> Any:
+        if request.measure:
+            assert request.folder is not None
+            measured.append(request.folder.name)
+        return plan_runs(resolved, request)
+
+    monkeypatch.setattr("tunebench.execution.suite.plan_runs", plan)
+    with pytest.raises(TunebenchError, match="gone: "):
+        plan_suite(make_suite(three | {"gone": "gone.csv"}), tmp_path / "out", ask(measure=True))
+    assert measured == []
+    plan_suite(make_suite(three), tmp_path / "out", ask(measure=True))
+    assert measured == list(three)
+
+
 def test_a_budget_takes_whole_blocks_over_all_data_sets(three: dict[str, str], tmp_path: Path) -> None:
     free = plan_suite(make_suite(three), tmp_path, ask())
     seconds = {run.spec.run_id: one.estimates[run.spec.run_id].seconds for one in free for run in one.runs}

@@ -35,7 +35,7 @@ class PlannedStudy:
         estimates: By run id.
         done: Ids of runs that are complete.
         request: How it was planned; holds what was measured.
-        told: What was said while it was planned.
+        told: What was said while it was planned; grows until all is measured.
     """
 
     name: str
@@ -45,7 +45,7 @@ class PlannedStudy:
     estimates: Mapping[str, Estimate]
     done: frozenset[str]
     request: Request
-    told: frozenset[str]
+    told: set[str]
 
     @property
     def to_do(self) -> list[RunSpec]:
@@ -105,6 +105,8 @@ class SuiteResult:
 def plan_suite(suite: Suite, folder: Path, request: Request) -> list[PlannedStudy]:
     """Resolve, check and estimate the studies of all data sets.
 
+    All are checked before the first step is measured, which may take minutes.
+
     Args:
         suite: The suite.
         folder: Where it is or will be written.
@@ -121,13 +123,14 @@ def plan_suite(suite: Suite, folder: Path, request: Request) -> list[PlannedStud
     errors: dict[str, list[TunebenchError]] = {}
     for name, study in suite.studies.items():
         try:
-            planned.append(_plan_one(name, study, store, request))
+            planned.append(_check_one(name, study, store, request))
         except TunebenchError as error:
             errors[name] = error.errors if isinstance(error, ErrorGroup) else [error]
     raise_all(of_data_sets(errors, len(suite.studies)))
     _tell_left_out(planned, request)
     _check_metrics(planned)
     _check_different(planned)
+    planned = [_estimate_one(one, suite.studies[one.name]) if one.to_do else one for one in planned]
     if request.budget_seconds is not None:
         planned = _within(planned, request.budget_seconds)
     check_disk(folder, sum(disk_need(one.to_do, one.estimates) for one in planned if one.to_do))
@@ -144,20 +147,18 @@ def _tell_left_out(planned: Sequence[PlannedStudy], request: Request) -> None:
             )
 
 
-def _plan_one(name: str, study: StudyConfig, store: SuiteStore, request: Request) -> PlannedStudy:
-    """Plan the study of one data set, without the sizes that it does not have."""
+def _check_one(name: str, study: StudyConfig, store: SuiteStore, request: Request) -> PlannedStudy:
+    """Plan the study of one data set, without the sizes that it does not have; nothing is measured."""
     left_out: dict[str, str] = {}
     stated: dict[str, int] = {}
-    told: list[str] = []
+    told: set[str] = set()
 
     def tell(line: str) -> None:
-        told.append(line)
+        told.add(line)
         request.tell(f"{name}: {line}")
 
     def fit(asked: StudyConfig, most: int) -> StudyConfig:
         left_out.update(_not_there(asked, most))
-        for size, reason in left_out.items():
-            tell(f"the training size {size} is left out: {reason}")
         sizes = tuple(size for size in asked.train_sizes if str(size) not in left_out)
         stated.update({str(size): most if size == "all" else size for size in sizes})
         if not sizes:
@@ -169,17 +170,23 @@ def _plan_one(name: str, study: StudyConfig, store: SuiteStore, request: Request
         return asked.with_train_sizes(sizes)
 
     own = replace(request, folder=store.study_folder(name), budget_seconds=None, tell=tell, known=Known(), fit=fit)
-    unmeasured = replace(own, measure=False, tell=silent, known=Known())
     resolved = resolve(study, own)
-    plan = plan_runs(resolved, unmeasured)
-    done = _done(plan, own)
-    # To measure takes seconds for each way of training: only where something is to be trained.
-    if any(run.spec.run_id not in done for run in plan.runs):
-        plan = plan_runs(resolved, own)
+    for size, reason in left_out.items():
+        tell(f"the training size {size} is left out: {reason}")
+    plan = plan_runs(resolved, replace(own, measure=False, tell=silent))
     member = Member(name=name, sizes=stated, left_out=left_out)
     # What was read is let go: a suite may be larger than memory.
-    measured = replace(own, known=Known(own.known.profiles))
-    return PlannedStudy(name, plan.study, member, plan.runs, plan.estimates, done, measured, frozenset(told))
+    kept = replace(own, known=Known())
+    return PlannedStudy(name, plan.study, member, plan.runs, plan.estimates, _done(plan, own), kept, told)
+
+
+def _estimate_one(one: PlannedStudy, study: StudyConfig) -> PlannedStudy:
+    """Estimate again, from measured steps. The data is read again, which takes less than measuring does."""
+    known = Known()
+    own = replace(one.request, known=known)
+    plan = plan_runs(resolve(study, replace(own, tell=silent)), own)
+    measured = replace(own, known=Known(known.profiles))
+    return replace(one, runs=plan.runs, estimates=plan.estimates, request=measured)
 
 
 def _not_there(study: StudyConfig, most: int) -> dict[str, str]:
