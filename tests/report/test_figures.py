@@ -24,7 +24,7 @@ from tunebench.formatting import learning_rate
 from tunebench.report.figures import FIGURES, figures_of, save_figures
 from tunebench.report.figures.runs import RUN_FIGURES, save_run_figures
 from tunebench.report.figures.style import WRITERS, save, styles
-from tunebench.report.vega import look
+from tunebench.report.marks import look
 from tunebench.stats import Refusal
 
 SIZES = (500, 1_000, 25_000)

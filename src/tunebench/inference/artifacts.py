@@ -16,12 +16,12 @@ from tunebench.data.inputs import ONE_TEXT, Inputs
 from tunebench.errors import ModelError, StoreError
 from tunebench.files import local_path, read_foreign_object
 from tunebench.formatting import command
+from tunebench.inference.adapter_facts import adapter_base, checked_base, virtual_tokens
 from tunebench.inference.stated_facts import (
     checked_names,
     configured_classes,
     export_facts,
     label_names,
-    stated_base,
     stated_inputs,
     stated_length,
     stated_task,
@@ -38,7 +38,7 @@ from tunebench.models.checks import (
     refuse_trainer_output,
 )
 from tunebench.models.reference import ModelRef
-from tunebench.models.sources import model_folder, resolve_model
+from tunebench.models.sources import model_folder
 from tunebench.models.weights import tensor_shapes
 from tunebench.recipe import Recipe, Truncation
 from tunebench.store.imported import trained_here
@@ -201,44 +201,15 @@ def _describe_linear(folder: Path, facts: Mapping[str, Any]) -> Artifact:
     )
 
 
-def checked_base(expected: ModelRef) -> ModelRef:
-    """Return a model's reference after checking that its files are still those it was pinned with.
-
-    Raises:
-        ModelError: They are not there, or differ.
-    """
-    found = resolve_model(expected.source, expected.revision)
-    if found.fingerprint != expected.fingerprint:
-        raise ModelError(
-            "The base model is not the one this was trained on: its files differ.",
-            value=f"{expected.source}: {found.fingerprint}",
-            allowed=expected.fingerprint,
-            fix="put the original files back, or train again on these",
-        )
-    return expected
-
-
 def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
     config = read_foreign_object(folder / ADAPTER_CONFIG)
-    source = config.get("base_model_name_or_path")
-    if not isinstance(source, str) or not source:
-        raise ModelError(
-            "The adapter does not name its base model.",
-            value=str(folder / ADAPTER_CONFIG),
-            fix="write its folder or Hub name there, as base_model_name_or_path",
-        )
     if not (folder / ADAPTER_WEIGHTS).exists():
         raise ModelError(
             f"The adapter has no {ADAPTER_WEIGHTS}; pickled weights (adapter_model.bin) are not read.",
             value=str(folder),
             fix="convert once with model.save_pretrained(folder) in a process you trust",
         )
-    stated = facts.get("base")
-    if stated is not None:
-        base = checked_base(stated_base(stated, folder))
-    else:
-        revision = config.get("revision")
-        base = _named_base(folder, source, revision if isinstance(revision, str) else None)
+    base = adapter_base(folder, config, facts)
     base_folder = model_folder(base.source, base.revision)
     check_patterns(
         folder, (name for file in sorted(base_folder.glob("*.safetensors")) for name in tensor_shapes(file))
@@ -258,7 +229,7 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         name=folder.name,
         format="adapter",
         label_names=checked_names(names or ("LABEL_0", "LABEL_1"), task, folder),
-        max_length=stated_length(tokens, base_config, virtual_tokens=_virtual_tokens(config, folder)),
+        max_length=stated_length(tokens, base_config, virtual_tokens=virtual_tokens(config, folder)),
         truncation=truncation,
         head_share=head_share,
         base=base,
@@ -266,31 +237,6 @@ def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
         temperature=stated_temperature(facts, folder),
         inputs=stated_inputs(facts, folder),
     )
-
-
-def _virtual_tokens(config: Mapping[str, Any], folder: Path) -> int:
-    """Return how many tokens an adapter puts before a text."""
-    count = config.get("num_virtual_tokens") or 0
-    if isinstance(count, int) and count >= 0:
-        return count
-    raise ModelError(
-        "The adapter's number of virtual tokens is none.",
-        value=f"{folder / ADAPTER_CONFIG}: num_virtual_tokens: {count}",
-        allowed="a whole number, 0 or more",
-    )
-
-
-def _named_base(folder: Path, source: str, revision: str | None) -> ModelRef:
-    """Return the base that an adapter of others names, which may have been elsewhere when it was trained."""
-    try:
-        return resolve_model(source, revision)
-    except ModelError as error:
-        raise ModelError(
-            f"The adapter's base model cannot be used: {error.what}",
-            value=source,
-            fix=f"write the base's folder here, or its Hub name, into {folder / ADAPTER_CONFIG} "
-            "(base_model_name_or_path)",
-        ) from None
 
 
 def _head_classes(shapes: Mapping[str, tuple[int, ...]]) -> int | None:

@@ -123,7 +123,7 @@ def _of_run(artifact: Artifact, *, device: str = "cpu") -> Any:
     """Have a run's backend load its model: what was pretrained, and what was trained."""
     from safetensors import SafetensorError
 
-    from tunebench.inference.artifacts import checked_base
+    from tunebench.inference.adapter_facts import checked_base
     from tunebench.store.run_folder import RunFolder
     from tunebench.training.registry import backend_of
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from tunebench import __version__
 from tunebench.analysis.configuration import MeanOverSeeds
 from tunebench.formatting import learning_rate
-from tunebench.report import vega
+from tunebench.report import marks
 from tunebench.report.tables.render import ReportTable, to_csv
 from tunebench.templates import html_environment, policy_hash
 
@@ -79,8 +79,8 @@ def page_environment(labels: Sequence[str], *, title: str, said: Sequence[str] =
 
 
 def _look(index: int) -> dict[str, str]:
-    found = vega.look(index)
-    return found | {"path": _PATHS[found["shape"]]}
+    found = marks.look(index)
+    return found | {"path": marks.MARKERS[found["shape"]]}
 
 
 def _layout_of(table: ReportTable) -> dict[str, Any]:
@@ -134,16 +134,3 @@ def _policy(scripts: Sequence[str]) -> str:
 def asset(name: str) -> str:
     """Return a file of the page that is no template."""
     return (resources.files("tunebench.report") / "html" / name).read_text(encoding="utf-8")
-
-
-#: The markers of the charts, drawn in a box from -5 to 5.
-_PATHS = {
-    "circle": "M0,-4A4,4 0 1 1 0,4A4,4 0 1 1 0,-4Z",
-    "square": "M-3.5,-3.5H3.5V3.5H-3.5Z",
-    "diamond": "M0,-5L4,0L0,5L-4,0Z",
-    "triangle-up": "M0,-4.5L4.5,4L-4.5,4Z",
-    "triangle-down": "M0,4.5L4.5,-4L-4.5,-4Z",
-    "cross": "M-1.6,-4.5H1.6V-1.6H4.5V1.6H1.6V4.5H-1.6V1.6H-4.5V-1.6H-1.6Z",
-    "triangle-right": "M4.5,0L-4,4.5L-4,-4.5Z",
-    "triangle-left": "M-4.5,0L4,4.5L4,-4.5Z",
-}

@@ -9,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-#: In the order of :data:`tunebench.report.figures.style.MARKERS`, as near as Vega has them.
-SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "triangle-right", "triangle-left")
-#: How many strategies have a colour of their own; ``--s0`` and on in the style sheet.
-COLORS = 8
+from tunebench.report.marks import look
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
@@ -316,12 +313,6 @@ def reliability(labels: Sequence[str], *, exclusive: bool) -> dict[str, Any]:
         f"{share} by confidence",
         height=230,
     )
-
-
-def look(index: int) -> dict[str, str]:
-    """Return colour and shape of the strategy at a place in the order of the plan."""
-    # Where colours begin again, the shapes move on by one.
-    return {"color": f"var(--s{index % COLORS})", "shape": SHAPES[(index + index // COLORS) % len(SHAPES)]}
 
 
 def _chart(layers: list[dict[str, Any]], description: str, height: int = 340) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from tunebench.stats.measures import ACCURACY, MACRO_F1, Measure
 from tunebench.stats.meta_analysis import FEWEST_DATA_SETS, Heterogeneity, MetaMean, random_effects
 from tunebench.stats.moderation import FEWEST, moderated_pairs, moderated_scores
 from tunebench.stats.paired import (
-    at_look,
     crossed_bootstrap_difference,
     crossed_difference,
     delta_difference,
@@ -40,6 +39,7 @@ from tunebench.stats.power import (
 )
 from tunebench.stats.ranks import MeanRanks, critical_difference, mean_ranks
 from tunebench.stats.reliability import Bin, Calibration, CalibrationError, calibration
+from tunebench.stats.repeated import at_look
 from tunebench.stats.results import Difference, Interval, Over, Pairing, Refusal
 from tunebench.stats.sequential import Anytime, DeclaredLook, Look, Looks, Spending, nominal_tail
 from tunebench.stats.tails import Parts

@@ -135,3 +135,15 @@ def configs_shown(comparison: Comparison, label: str) -> list[Configuration]:
 def single_line(comparison: Comparison, label: str) -> bool:
     """Tell whether a strategy has one value a size; several learning rates are points, not a line."""
     return all(len(group.shown) == 1 for group in comparison.groups() if group.label == label)
+
+
+def all_rates(comparison: Comparison) -> list[str]:
+    """Return the note of a comparison in which no learning rate was chosen."""
+    if all(single_line(comparison, label) for label in comparison.labels):
+        return []
+    return ["Several learning rates per strategy, none chosen: each is shown."]
+
+
+def several_seeds(comparison: Comparison) -> bool:
+    """Tell whether a strategy that is shown has runs of more than one seed."""
+    return any(len(config.scored) > 1 for label in comparison.labels for config in configs_shown(comparison, label))

@@ -1,8 +1,8 @@
-"""Figures of a comparison: losses, the score by size, while training, and against time."""
+"""Figures of the score on test: by training size, and against time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,25 +15,21 @@ from matplotlib.ticker import FixedLocator
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.configuration import Configuration, MeanOverSeeds
-from tunebench.analysis.log_history import binned, last_step, logged_series, mean_curve
 from tunebench.analysis.time_warnings import shared_machine
 from tunebench.report.axis import domain
 from tunebench.report.figures.panels import (
     BARS,
     BLANK,
+    all_rates,
     configs_shown,
-    configurations_of,
     finished,
-    panels_by_size,
-    panels_of_lines,
+    several_seeds,
     several_sizes,
     single_line,
-    too_many,
 )
 from tunebench.report.figures.registry import register
 from tunebench.report.figures.style import (
     GREY,
-    label_thousands,
     new_figure,
     plain_log_ticks,
     say_nothing_to_show,
@@ -41,67 +37,6 @@ from tunebench.report.figures.style import (
 )
 from tunebench.stats import Interval
 from tunebench.tasks.metrics import DEFAULT_METRIC
-
-#: Points of a training loss curve: each is the mean of what was logged in its part of training.
-LOSS_POINTS = 40
-
-
-@register("loss_curves", "Training and evaluation loss")
-def loss_curves(analysis: Analysis) -> Figure:
-    """Draw both losses against the share of training steps, one panel a size.
-
-    One panel a strategy, where there are many, before the training losses of all others in grey.
-    """
-    comparison = analysis.comparison
-    look_of = styles(comparison.labels)
-    many = too_many(comparison)
-    figure, panels = panels_of_lines(comparison, "Share of training steps", f"Loss ({comparison.task.loss_unit})")
-    dashed = (0, (3, 2))
-    for place, config in enumerate(configurations_of(comparison)):
-        (x, training), evaluation = _losses(config)
-        style, axes = look_of[config.label], panels[config.label, config.train_size]
-        if len(x):
-            # A few marks tell apart what colour does not; not all lines have them at the same steps.
-            every = max(1, len(x) // 5)
-            hollow: dict[str, Any] = {"marker": style.marker, "ms": 4.5, "mfc": "white"}
-            axes.plot(
-                x, training, color=style.color, lw=1.2, alpha=0.75, markevery=(place * 3 % every, every), **hollow
-            )
-            for other in (panel for panel in figure.axes if many and panel is not axes):
-                other.plot(x, training, color="0.88", lw=0.6, zorder=1)
-        if len(evaluation[0]):
-            axes.plot(*evaluation, color=style.color, ls=dashed, marker=style.marker, ms=4.5)
-    for axes in figure.axes:
-        if axes.lines:
-            axes.set_xlim(0, 1.02)
-            axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
-        elif any(panels[config.label, config.train_size] is axes for config in configurations_of(comparison)):
-            say_nothing_to_show(axes, "no loss logged")
-        else:
-            say_nothing_to_show(axes)
-    notes = [f"Training loss: means over {LOSS_POINTS} equal parts of training.", *_all_rates(comparison)]
-    if _several_seeds(comparison):
-        notes.append("All lines: means over seeds.")
-    split = comparison.selection if comparison.selection in ("validation", "test") else None
-    if many:
-        evaluated = "" if split is None else f" Dashed, with filled ones: evaluation ({split})."
-        notes.insert(0, f"Solid, with hollow marks: training.{evaluated} Grey: training of the other strategies.")
-        return finished(figure, comparison, [], notes, scores=False)
-    kinds = [Line2D([], [], color=GREY, lw=1.2, marker="o", mfc="white", ms=4.5, label="training")]
-    if split is not None:
-        kinds.append(Line2D([], [], color=GREY, ls=dashed, marker="o", ms=4.5, label=f"evaluation ({split})"))
-    entries = [look_of[label].line(label, ls="-") for label in comparison.labels]
-    return finished(figure, comparison, [*entries, BLANK, *kinds], notes, scores=False)
-
-
-def _losses(config: Configuration) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Return training and evaluation loss against the share of training steps, means over seeds."""
-    train, evaluation = [], []
-    for history, last in _histories(config):
-        logged, scored = logged_series(history, "loss"), logged_series(history, "eval_loss")
-        train.append(binned(logged.steps / last, logged.values, bins=LOSS_POINTS))
-        evaluation.append((scored.steps / last, scored.values))
-    return mean_curve(train)[:2], mean_curve(evaluation)[:2]
 
 
 @register("score_by_size", "Score by training size", applies=several_sizes)
@@ -137,38 +72,6 @@ def score_per_million_by_size(analysis: Analysis) -> Figure:
         return None if found is None else _Points(found, score, 1e6 / count if count else 1.0)
 
     return _by_size(comparison, points, column, heading, log=True)
-
-
-@register("score_by_step", "Score while training")
-def score_by_step(analysis: Analysis) -> Figure:
-    """Draw the score on the selection split by step, one panel a size; bands are the range over seeds."""
-    comparison = analysis.comparison
-    metric = comparison.selecting
-    figure, panels = panels_by_size(comparison, "Training step", f"{metric.heading} on {comparison.evaluated}")
-    look_of = styles(comparison.labels)
-    bands = False
-    for config in configurations_of(comparison):
-        style, axes = look_of[config.label], panels[config.train_size]
-        scores = [logged_series(history, f"eval_{metric.name}") for history, _ in _histories(config)]
-        x, mean, low, high = mean_curve([(found.steps, found.values) for found in scores])
-        if not len(x):
-            continue
-        axes.plot(x, mean, color=style.color, ls=style.dashes, marker=style.marker, ms=4.5)
-        if len(config.scored) > 1:
-            axes.fill_between(x, low, high, color=style.color, alpha=0.12, lw=0)
-            bands = True
-    for size, axes in panels.items():
-        if axes.lines:
-            axes.set_xlim(left=0)
-            label_thousands(axes)
-        elif any(config.train_size == size for config in configurations_of(comparison)):
-            say_nothing_to_show(axes, "no evaluation while training")
-        else:
-            say_nothing_to_show(axes)
-    entries = [look_of[label].line(label) for label in comparison.labels]
-    notes = ["Lines: mean over seeds. Bands: smallest to largest."] if bands else []
-    notes += _all_rates(comparison)
-    return finished(figure, comparison, entries, notes)
 
 
 @register("score_by_train_time", "Score by training time")
@@ -215,8 +118,8 @@ def score_by_train_time(analysis: Analysis) -> Figure:
         Line2D([], [], ls="", marker="o", color=GREY, ms=area[size], label=f"{size:,} examples")
         for size in comparison.sizes
     ]
-    notes = ["Small dots: single seeds."] if _several_seeds(comparison) else []
-    notes += [*shared_machine(comparison), *_all_rates(comparison)]
+    notes = ["Small dots: single seeds."] if several_seeds(comparison) else []
+    notes += [*shared_machine(comparison), *all_rates(comparison)]
     return finished(figure, comparison, [*entries, BLANK, *sizes], notes)
 
 
@@ -339,8 +242,8 @@ def _entries(comparison: Comparison, drawn: _Drawn) -> list[Line2D]:
 def _notes(comparison: Comparison, drawn: _Drawn) -> list[str]:
     """Return what explains the marks of a figure by size."""
     notes = [BARS] if any(found.ends is not None for found in drawn.points) else []
-    notes += ["Dots: single seeds."] if _several_seeds(comparison) else []
-    notes += _all_rates(comparison)
+    notes += ["Dots: single seeds."] if several_seeds(comparison) else []
+    notes += all_rates(comparison)
     if drawn.zero:
         notes.append(f"Not shown, for a log axis has no 0: {', '.join(drawn.zero)}.")
     if any(report["differs"] for report in drawn.published):
@@ -350,22 +253,6 @@ def _notes(comparison: Comparison, drawn: _Drawn) -> list[str]:
     return notes
 
 
-def _histories(config: Configuration) -> Iterator[tuple[list[dict[str, Any]], int]]:
-    for cell in config.scored:
-        if cell.record is not None and (last := last_step(cell.record.log_history)):
-            yield cell.record.log_history, last
-
-
 def _published(comparison: Comparison, config: Configuration) -> list[dict[str, Any]]:
     found = comparison.published(config.cells[0].spec)
     return [] if found is None else [found]
-
-
-def _all_rates(comparison: Comparison) -> list[str]:
-    if all(single_line(comparison, label) for label in comparison.labels):
-        return []
-    return ["Several learning rates per strategy, none chosen: each is shown."]
-
-
-def _several_seeds(comparison: Comparison) -> bool:
-    return any(len(config.scored) > 1 for label in comparison.labels for config in configs_shown(comparison, label))

@@ -12,7 +12,7 @@ from tunebench.analysis.costs import COSTS, unit_of
 from tunebench.analysis.log_history import binned, last_step, logged_series, mean_curve
 from tunebench.report import vega
 from tunebench.report.axis import domain
-from tunebench.report.figures.scores import LOSS_POINTS
+from tunebench.report.figures.training import LOSS_POINTS
 from tunebench.report.sections.registry import part
 from tunebench.report.source import Source
 

@@ -1,0 +1,83 @@
+"""What the folder of a PEFT adapter says: its base model, and the virtual tokens it puts before a text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tunebench.errors import ModelError
+from tunebench.inference.stated_facts import stated_base
+from tunebench.models.checks import ADAPTER_CONFIG
+from tunebench.models.sources import resolve_model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tunebench.models.reference import ModelRef
+
+
+def adapter_base(folder: Path, config: Mapping[str, Any], facts: Mapping[str, Any]) -> ModelRef:
+    """Return the model that an adapter belongs to.
+
+    Args:
+        folder: The adapter's.
+        config: Its PEFT configuration.
+        facts: Of its ``export.json``; empty where another program wrote it.
+
+    Raises:
+        ModelError: No base is named, it cannot be found, or its files are not those of the training.
+    """
+    source = config.get("base_model_name_or_path")
+    if not isinstance(source, str) or not source:
+        raise ModelError(
+            "The adapter does not name its base model.",
+            value=str(folder / ADAPTER_CONFIG),
+            fix="write its folder or Hub name there, as base_model_name_or_path",
+        )
+    stated = facts.get("base")
+    if stated is not None:
+        return checked_base(stated_base(stated, folder))
+    revision = config.get("revision")
+    return _named_base(folder, source, revision if isinstance(revision, str) else None)
+
+
+def checked_base(expected: ModelRef) -> ModelRef:
+    """Return a model's reference after checking that its files are still those it was pinned with.
+
+    Raises:
+        ModelError: They are not there, or differ.
+    """
+    found = resolve_model(expected.source, expected.revision)
+    if found.fingerprint != expected.fingerprint:
+        raise ModelError(
+            "The base model is not the one this was trained on: its files differ.",
+            value=f"{expected.source}: {found.fingerprint}",
+            allowed=expected.fingerprint,
+            fix="put the original files back, or train again on these",
+        )
+    return expected
+
+
+def _named_base(folder: Path, source: str, revision: str | None) -> ModelRef:
+    """Return the base that an adapter of others names, which may have been elsewhere when it was trained."""
+    try:
+        return resolve_model(source, revision)
+    except ModelError as error:
+        raise ModelError(
+            f"The adapter's base model cannot be used: {error.what}",
+            value=source,
+            fix=f"write the base's folder here, or its Hub name, into {folder / ADAPTER_CONFIG} "
+            "(base_model_name_or_path)",
+        ) from None
+
+
+def virtual_tokens(config: Mapping[str, Any], folder: Path) -> int:
+    """Return how many tokens an adapter puts before a text."""
+    count = config.get("num_virtual_tokens") or 0
+    if isinstance(count, int) and count >= 0:
+        return count
+    raise ModelError(
+        "The adapter's number of virtual tokens is not a number of tokens.",
+        value=f"{folder / ADAPTER_CONFIG}: num_virtual_tokens: {count}",
+        allowed="a whole number, 0 or more",
+    )

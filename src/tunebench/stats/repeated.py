@@ -1,0 +1,41 @@
+"""A difference of a design that is read more than once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tunebench.stats.methods import t_ends
+from tunebench.stats.results import Difference
+from tunebench.stats.sequential import REPEATED, Look, overall_tail
+from tunebench.stats.tails import tail_of
+
+
+def at_look(
+    difference: Difference, look: Look | None, bounds: tuple[float | None, float | None] = (None, None)
+) -> Difference:
+    """Return a difference as it stands at a look of a design that is read more than once.
+
+    The interval is a repeated confidence interval, and the p value one of the whole design: the smallest level at
+    which the design would have ended at this look.
+
+    Args:
+        difference: By a t method.
+        look: The look; None leaves the difference as it is.
+        bounds: Range of the score; where it is bounded, so is the difference, and few seeds may tell no more.
+    """
+    if look is None:
+        return difference
+    if not difference.parts:
+        raise ValueError("a difference without parts and degrees of freedom cannot be read more than once")
+    interval = difference.interval
+    low, high = t_ends(interval.estimate, difference.parts, interval.level, look)
+    smallest, largest = bounds
+    if smallest is not None and largest is not None:
+        low, high = max(low, smallest - largest), min(high, largest - smallest)
+    ratio = abs(interval.estimate) / difference.standard_error
+    return replace(
+        difference,
+        interval=replace(interval, low=low, high=high, method=interval.method + REPEATED),
+        p_value=min(1.0, 2 * overall_tail(look, tail_of(difference.parts, ratio))),
+        look=look,
+    )
