@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from tunebench.errors import ConfigError
 
@@ -79,6 +79,11 @@ def listed(names: Iterable[str], limit: int = 10) -> str:
     every = list(names)
     shown = ", ".join(name if len(name) <= 40 else name[:37] + "..." for name in every[:limit])
     return shown if len(every) <= limit else f"{shown} and {len(every) - limit} more"
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def command(*words: object) -> str:

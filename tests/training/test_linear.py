@@ -43,7 +43,8 @@ from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import METRICS
 from tunebench.tasks.regression import REGRESSION
 from tunebench.training.attempt import Attempt, Interrupted
-from tunebench.training.linear.choose import choose_by_cross_validation, stratified_folds
+from tunebench.training.linear.choose import choose_by_cross_validation
+from tunebench.training.linear.folds import stratified_folds
 from tunebench.training.linear.fit import fit_path
 from tunebench.training.linear.heads import stored_head
 from tunebench.training.linear.model import LinearText, TfidfLearner, fit_linear_text

@@ -11,22 +11,13 @@ from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.confirmed import confirmation_of
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cheapest, cost_of
 from tunebench.analysis.deciding import decide
+from tunebench.analysis.doubts import close_rates, doubts_of, not_cleared, not_tried
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.metric_doubts import beside_of, metric_doubts
 from tunebench.analysis.pairs import all_pairs, difference_of
 from tunebench.analysis.tuning import close_choices
 from tunebench.analysis.undertraining import sentences
-from tunebench.analysis.wording import (
-    close_rates,
-    doubts_of,
-    not_cleared,
-    not_exported,
-    not_tried,
-    reasons_of,
-    sentence_of,
-    together,
-    would_change,
-)
+from tunebench.analysis.wording import not_exported, reasons_of, sentence_of, together, would_change
 from tunebench.errors import ConfigError, StoreError
 from tunebench.stats import Difference, Equivalence, Interval, equivalence
 from tunebench.store.imported import is_answers
@@ -191,7 +182,7 @@ def recommend(
 
 
 def recommended(analysis: Analysis) -> Recommendation | str:
-    """Return what is recommended to who wants the best score, or why nothing can be."""
+    """Return the recommendation for the best score, or why there is none."""
     try:
         return recommend(analysis)
     except StoreError as error:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tunebench.analysis.comparison import Comparison
-from tunebench.analysis.configuration import Configuration, Group, states
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
 from tunebench.analysis.deciding import Decision
-from tunebench.analysis.evidence import POINTS, Entry
-from tunebench.analysis.looks import added_seeds, between_looks, next_look
-from tunebench.analysis.rate_warnings import unequal_rates
-from tunebench.analysis.tuning import CloseChoice
-from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access
-from tunebench.formatting import significant
+from tunebench.analysis.evidence import Entry
+from tunebench.analysis.looks import next_look
+from tunebench.formatting import in_words, significant
 from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, SeedsNeeded, seeds_needed
 from tunebench.store.imported import is_answers, is_imported
-from tunebench.strategies import STRATEGIES, capabilities_of
+from tunebench.strategies import capabilities_of
 from tunebench.tasks.metrics import Metric
 
 #: What is said beside the seeds that a new study needs.
@@ -113,12 +108,12 @@ def sentence_of(
         return f"{head}; nothing else was compared."
     if label == decision.best and len(decision.tie) == 1 and prefer == "score":
         open_ = decision.open
-        names = _listed(open_) if len(open_) <= _NAMED else f"{len(open_)} others"
+        names = in_words(open_) if len(open_) <= _NAMED else f"{len(open_)} others"
         doubt = f"; {names} {'is' if len(open_) == 1 else 'are'} too close to call" if open_ else ""
         return f"{head}, the best of {1 + len(tests)}{doubt}."
     goal = _goal(chosen, prefer, alone=len(decision.least) == 1)
     if label in decision.tie and len(decision.tie) > 1:
-        others = _listed([other for other in decision.tie if other != label])
+        others = in_words([other for other in decision.tie if other != label])
         runs = " on these runs" if any(test.over == "test examples" for test in tests.values()) else ""
         return f"{head}, equal to {others} within {within}{runs}; of these it {goal}."
     if label == decision.best:
@@ -129,11 +124,6 @@ def sentence_of(
     return f"{head}; it {goal}, and {shown} {within} against {decision.best} ({difference})."
 
 
-def _listed(names: Sequence[str]) -> str:
-    """Return names as a list in a sentence: ``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-
-
 def _goal(chosen: Entry, prefer: Prefer, *, alone: bool) -> str:
     """Say what a strategy was chosen for, among those that are good enough."""
     if cost_of(chosen, SPENDS[prefer]) is None:
@@ -141,17 +131,6 @@ def _goal(chosen: Entry, prefer: Prefer, *, alone: bool) -> str:
     if alone:
         return "keeps least" if prefer == "size" else "trains fastest"
     return f"scores best of those that {'keep least' if prefer == 'size' else 'train as fast as any'}"
-
-
-def not_cleared(decision: Decision, chosen: Entry, tests: dict[str, Equivalence], margin: float) -> list[str]:
-    """Say where the strategy chosen for its cost may lose more than the margin."""
-    if decision.cleared:
-        return []
-    difference = show_difference(tests[chosen.label].interval, chosen.metric)
-    return [
-        f"{chosen.label} may be worse than {decision.best} by more than {chosen.metric.show_margin(margin)} "
-        f"({difference}): it was chosen for its cost."
-    ]
 
 
 def not_exported(chosen: Entry, ranked: Sequence[Entry]) -> str | None:
@@ -172,42 +151,6 @@ def can_be_exported(entry: Entry) -> bool:
     """Tell whether the runs left something to export."""
     spec = entry.cells[0].spec
     return not is_imported(spec) and capabilities_of(spec.kind).exportable
-
-
-def close_rates(
-    chosen: Entry,
-    ranked: Sequence[Entry],
-    tests: dict[str, Equivalence],
-    choices: Sequence[CloseChoice],
-    margin: float,
-) -> list[str]:
-    """Name the strategies that another learning rate, not told apart on the selection split, might carry past.
-
-    Args:
-        chosen: What is recommended.
-        ranked: All strategies of its size.
-        tests: The others against the best.
-        choices: Those whose runner-up is close.
-        margin: Points that do not matter, where strategies are equal.
-    """
-    gains = {choice.group.label: choice.gain for choice in choices}
-    metric, mine = chosen.metric, chosen.metric.merit(chosen.interval().estimate)
-    found = []
-    for entry in ranked:
-        if entry is chosen or entry.label not in gains or not entry.selected_by_metric:
-            continue
-        test = tests.get(entry.label) or tests.get(chosen.label)
-        spare = margin / POINTS if test is not None and test.equivalent else 0.0
-        if metric.merit(entry.interval().estimate) + gains[entry.label] > mine + spare:
-            found.append(entry.label)
-    if not found:
-        return []
-    names = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
-    what = "setting" if any(entry.config.tuned for entry in ranked) else "learning rate"
-    return [
-        f"The {what} of {names} is not settled: on validation another one is within two standard errors, "
-        f"which may be worth more than the distance to {chosen.label}."
-    ]
 
 
 def reasons_of(
@@ -249,112 +192,6 @@ def said_of(test: Equivalence, within: str) -> str:
         "equivalent and different on these runs (small but real)": "a difference of these runs, smaller than "
         f"{within}",
     }[test.verdict]
-
-
-def doubts_of(
-    comparison: Comparison,
-    chosen: Entry,
-    ranked: list[Entry],
-    tests: dict[str, Equivalence],
-    margin: float,
-) -> list[str]:
-    """Return what makes the answer less than sure, one sentence each."""
-    lines = []
-    if comparison.selection == "test":
-        lines.append("Checkpoints were selected on test, so all scores are optimistic.")
-    if comparison.selection == "not known":
-        lines.append(UNKNOWN_SELECTION)
-    lines += [*test_access(comparison), *between_looks(comparison), *added_seeds(comparison)]
-    groups = [g for g in comparison.groups() if g.train_size == chosen.train_size]
-    lines += _missing(groups, ranked)
-    answered = [entry.label for entry in ranked if is_answers(entry.cells[0].spec)]
-    if min((len(entry.seeds) for entry in ranked if entry.label not in answered), default=2) < 2:
-        lines.append(
-            "A strategy has a single run: intervals hold the test examples only, not the luck of training."
-        )
-    if answered:
-        lines.append(f"How much the answers of {_listed(answered)} vary is not known: each text was asked once.")
-    edge = [group.label for group in groups if group.at_edge]
-    if edge:
-        lines.append(
-            f"The best learning rate of {', '.join(edge)} lies at the edge of those tried, so a better one may lie "
-            "outside: the comparison is inconclusive until it is searched."
-        )
-    single = [g.label for g in groups if len(set(g.tried)) == 1 and g.configs[0].shown_learning_rate is not None]
-    if single:
-        lines.append(
-            f"One learning rate for {', '.join(single)}: what looks like a difference of strategies may be one of "
-            "learning rates."
-        )
-    lines += unequal_rates(groups)
-    open_ = [label for label, test in tests.items() if test.verdict == "inconclusive"]
-    if open_:
-        lines.append(
-            f"Too close to call against the best score: {', '.join(open_)} "
-            f"(margin {chosen.metric.show_margin(margin)}; see what a new study needs)."
-        )
-    return lines
-
-
-def _missing(groups: list[Group], ranked: list[Entry]) -> list[str]:
-    """Name the runs of this size that could have spoken, and did not."""
-    entries = {entry.label: entry for entry in ranked}
-    lines = []
-    silent = [f"{g.label} ({states(g.cells)})" for g in groups if g.label not in entries]
-    if silent:
-        lines.append(f"Not compared, as no test score is there: {', '.join(silent)}.")
-    for label, entry in entries.items():
-        lost = [cell for cell in entry.config.runs if not cell.scored]
-        if lost:
-            lines.append(
-                f"{label}: {len(lost)} of {len(entry.config.runs)} runs at its learning rate have no score "
-                f"({states(lost)}), and those that have one may not speak for them."
-            )
-    open_ = [
-        g.label if config.shown_learning_rate is None else f"{g.label} at {config.setting}"
-        for g in groups
-        for config in g.configs
-        if _to_come(config)
-    ]
-    if open_:
-        lines.append(f"Still to come, and may be chosen instead: {', '.join(open_)}.")
-    return lines
-
-
-def _to_come(config: Configuration) -> bool:
-    return not config.tried and any(cell.status in ("pending", "running") for cell in config.cells)
-
-
-def not_tried(comparison: Comparison, ranked: list[Entry]) -> list[str]:
-    """Return what the study does not know, one sentence each."""
-    lines = []
-    if len(ranked) > 1:
-        lines.append(
-            f"How the best of {len(ranked)} does on fresh texts: it was picked by its score on these, which "
-            "flatters the score; the interval allows for that."
-        )
-    kinds = {cell.spec.kind for cell in comparison.cells}
-    missing = [name for name in STRATEGIES if name not in kinds]
-    unknown = dict.fromkeys(cell.spec.label for cell in comparison.cells if cell.spec.kind is None)
-    if unknown:
-        lines.append(
-            f"What kind of strategy {', '.join(unknown)} is was not recorded, so what was not run is not known."
-        )
-    elif missing:
-        lines.append(f"Kinds of strategy that were not run: {', '.join(missing)}.")
-    single = [label for label in comparison.labels if len(_rates(comparison, label)) == 1]
-    if single:
-        lines.append(f"Other learning rates of {', '.join(single)}.")
-    if len({cell.spec.subset_seed for cell in comparison.cells}) == 1:
-        lines.append("Another draw of the training subset: no interval here holds it.")
-    lines.append("Other models and other data.")
-    return lines
-
-
-def _rates(comparison: Comparison, label: str) -> set[float | None]:
-    """Return the learning rates that were tried, at any size; none of a strategy that has none."""
-    configs = [config for group in comparison.groups() if group.label == label for config in group.configs]
-    return {config.shown_learning_rate for config in configs if config.tried} - {None}
 
 
 def would_change(

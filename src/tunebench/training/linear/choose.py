@@ -3,64 +3,26 @@
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from tunebench.data.held_out import interleaved
 from tunebench.data.text import Text
-from tunebench.errors import DataError
-from tunebench.strategies.base import CompareBy, Head
+from tunebench.strategies.base import CompareBy
 from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import Metric
 from tunebench.tasks.temperature import Loss, tuned_temperature
-from tunebench.training.imbalance import Weigh, weighted_log_loss
+from tunebench.training.imbalance import weighted_log_loss
+from tunebench.training.linear.folds import folds_of, held_out
 from tunebench.training.linear.heads import LinearHead
+from tunebench.training.linear.learner import Learner
 
-#: Parts of the labelled texts in a cross-validation.
-FOLDS = 5
 #: Used where nothing can choose; scikit-learn's own default.
 UNCHOSEN = 1.0
-#: How far below all others the logit of a class lies that a fold did not train.
-_UNSEEN = 20.0
 #: Told of every fit.
 Tick = Callable[[], None]
-
-
-class LinearModel(Protocol):
-    """A fitted model: features, and a linear function of them."""
-
-    @property
-    def head(self) -> LinearHead:
-        """The function of the features."""
-
-    def logits(self, features: Any) -> np.ndarray:
-        """Return fp32 logits ``(texts, classes)`` of features."""
-
-
-class Learner(Protocol):
-    """Fits linear classifiers on some of a run's labelled texts.
-
-    Attributes:
-        labels: Of the texts, as the task has them.
-        classes: Number of classes.
-        head: What is fitted.
-        weigh: Gives the weight of each label from the labels that are fitted on, or None.
-    """
-
-    labels: np.ndarray
-    classes: int
-    head: Head
-    weigh: Weigh
-
-    def fits(self, rows: np.ndarray, grid: Sequence[float]) -> Iterator[Any]:
-        """Fit one :class:`LinearModel` a value of C on some of the texts, each when it is asked for."""
-
-    def features(self, model: Any, rows: np.ndarray) -> Any:
-        """Return a model's features of some of the texts."""
 
 
 @dataclass(eq=False)
@@ -184,8 +146,8 @@ def choose_by_cross_validation(
     found, everything = Choice("cross_validation"), np.arange(len(learner.labels))
     setting, temperature, best = unchosen(grid), None, (-np.inf, -np.inf)
     scales = _scales(learner, task)
-    folds = _folds(learner, grid, groups, task) if len(grid) > 1 or len(judged) or scales else []
-    rows = _held_out(folds, learner, task)
+    folds = folds_of(learner, grid, groups, task) if len(grid) > 1 or len(judged) or scales else []
+    rows = held_out(folds, learner, task)
     for c in grid if folds else ():
         heads, logits = [], np.full((len(everything), learner.classes), np.nan, dtype=np.float32)
         for fold in folds:
@@ -216,99 +178,6 @@ def choose_by_cross_validation(
         found.model = _over(found.model, temperature)
     found.history = found.history or [_entry(found.model.head)]
     return found
-
-
-@dataclass(eq=False)
-class _Fold:
-    """A part of the texts that is held out, and the models of the others."""
-
-    train: np.ndarray
-    held: np.ndarray
-    models: Iterator[Any]
-    features: Callable[[Any, np.ndarray], Any]
-    present: np.ndarray
-    classes: int
-    _features: Any = None
-
-    def logits(self, model: Any) -> np.ndarray:
-        """Return the logits of the texts held out; a class that was not trained lies far below the others."""
-        if self._features is None:
-            # The same for all values of C.
-            self._features = self.features(model, self.held)
-        known = model.logits(self._features)
-        found = np.repeat(known.min(axis=1, keepdims=True) - np.float32(_UNSEEN), self.classes, axis=1)
-        found[:, self.present] = known
-        return found
-
-
-def _folds(learner: Learner, grid: Sequence[float], groups: np.ndarray | None, task: Task) -> list[_Fold]:
-    """Cut the texts into folds; those that cannot be trained without are left out."""
-    found, labels = [], learner.labels
-    # Of several labels a text, one without any counts for none.
-    for held in stratified_folds(labels if labels.ndim == 2 else task.strata(labels), groups):
-        train = np.setdiff1d(np.arange(len(labels)), held)
-        present = task.taught(labels[train], learner.classes)
-        if not len(present):
-            continue
-        fold = _Fold(train, held, iter(()), learner.features, present, learner.classes)
-        models = learner.fits(train, grid)
-        try:
-            fold.models = _after(next(models), models)
-        except DataError:  # of so few texts none may have a feature
-            continue
-        found.append(fold)
-    return found
-
-
-def _after(first: Any, others: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from others
-
-
-def stratified_folds(labels: np.ndarray, groups: np.ndarray | None = None, count: int = FOLDS) -> list[np.ndarray]:
-    """Cut texts into folds that hold each class, or each label, in equal shares, as far as its texts go.
-
-    Args:
-        labels: Integers of shape ``(texts,)``, or 0/1 of shape ``(texts, labels)``.
-        groups: For each text a number that its copies share; copies stay together. None where all differ.
-        count: Most folds; of classes, the largest has to have so many texts.
-
-    Returns:
-        Positions, each in one fold; no fold where every class has a single text, or there is only one text.
-    """
-    from sklearn.model_selection import StratifiedKFold
-
-    kinds = np.arange(len(labels)) if groups is None else groups
-    _, first, member = np.unique(kinds, return_index=True, return_inverse=True)
-    # In the order of the texts.
-    order = np.argsort(first)
-    first, member = first[order], np.argsort(order)[member]
-    fold_of = np.empty(len(first), dtype=np.int64)
-    if labels.ndim == 2:
-        # A label that is spread evenly along an order has equal shares in all folds.
-        count = min(count, len(first))
-        order = np.random.default_rng(0).permutation(len(first))
-        fold_of[interleaved(labels[first], order)] = np.arange(len(first)) % count
-        return [np.flatnonzero(fold_of[member] == number) for number in range(count if count > 1 else 0)]
-    count = min(count, int(np.bincount(labels[first]).max()))
-    if count < 2:
-        return []
-    with warnings.catch_warnings():
-        # Of a class with fewer texts than folds; it is spread as far as it goes.
-        warnings.simplefilter("ignore", UserWarning)
-        cut = StratifiedKFold(count, shuffle=True, random_state=0).split(np.zeros(len(first)), labels[first])
-        for number, (_, held) in enumerate(cut):
-            fold_of[held] = number
-    return [np.flatnonzero(fold_of[member] == number) for number in range(count)]
-
-
-def _held_out(folds: Sequence[_Fold], learner: Learner, task: Task) -> np.ndarray:
-    """Return the positions of the texts that were held out.
-
-    A text whose class its fold did not train says nothing about C, and is left out.
-    """
-    held = [fold.held[task.known(learner.labels[fold.held], fold.present)] for fold in folds]
-    return np.concatenate(held) if held else np.empty(0, dtype=np.int64)
 
 
 def _loss_of(learner: Learner, task: Task, labels: np.ndarray, logits: np.ndarray) -> tuple[float, float | None]:

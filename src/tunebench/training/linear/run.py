@@ -24,7 +24,8 @@ from tunebench.training.attempt import Attempt
 from tunebench.training.backend import Predicted
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.imbalance import weigher
-from tunebench.training.linear.choose import FOLDS, Choice, choose_on_selection, unchosen
+from tunebench.training.linear.choose import Choice, choose_on_selection, unchosen
+from tunebench.training.linear.folds import FOLDS
 from tunebench.training.linear.heads import require_classes
 from tunebench.training.linear.model import LinearText, TfidfLearner, fit_linear_text
 from tunebench.training.linear.runs import LinearRun, cross_validated, fits_planned, labelled_parts, train_linear

@@ -22,7 +22,8 @@ from tunebench.tasks.temperature import tempered
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
 from tunebench.training.imbalance import said_weights
-from tunebench.training.linear.choose import FOLDS, Choice, choose_by_cross_validation
+from tunebench.training.linear.choose import Choice, choose_by_cross_validation
+from tunebench.training.linear.folds import FOLDS
 from tunebench.training.linear.heads import require_classes
 from tunebench.training.measurements import RunMeasurements, Trained, selection_task, temperature_of
 from tunebench.training.parts import run_parts, split_of_test, split_of_validation
@@ -32,7 +33,7 @@ class LinearRun(ABC):
     """What differs from one kind of linear classifier to another, in one run.
 
     Attributes:
-        learner: Fits on the labelled texts (:class:`~tunebench.training.linear.choose.Learner`).
+        learner: Fits on the labelled texts (:class:`~tunebench.training.linear.learner.Learner`).
         frozen: Parameters that the classifier has besides those of the regression.
         seconds: Time of making the labelled texts' features, as far as the fits do not hold it.
         flops: Operations of that.

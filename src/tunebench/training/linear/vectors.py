@@ -111,7 +111,7 @@ MakeVectors = Callable[[RunSpec, Look], Vectors]
 
 
 class VectorLearner:
-    """Fits on rows of one matrix; see :class:`~tunebench.training.linear.choose.Learner`."""
+    """Fits on rows of one matrix; see :class:`~tunebench.training.linear.learner.Learner`."""
 
     def __init__(self, vectors: np.ndarray, labels: np.ndarray, classes: int, head: Head, weigh: Weigh) -> None:
         self.vectors, self.labels, self.classes, self.head, self.weigh = vectors, labels, classes, head, weigh
