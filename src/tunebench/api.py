@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunebench.analysis.comparison import Comparison
 from tunebench.data.reference import DataConfig
@@ -16,9 +14,9 @@ from tunebench.errors import StoreError
 from tunebench.execution.looks import read_results
 from tunebench.execution.study import StudyResult, audit_data, run_with
 from tunebench.files import write_text
+from tunebench.formatting import csv_text
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
-from tunebench.study.looks import stages_of
 
 if TYPE_CHECKING:
     from tunebench.data.audit_result import Audit
@@ -27,9 +25,7 @@ if TYPE_CHECKING:
     from tunebench.execution.suite import SuiteResult
     from tunebench.importing.join import Joined
     from tunebench.importing.matching import Match
-    from tunebench.store.plan_file import PlannedRun
     from tunebench.study.suite import Suite
-    from tunebench.training.estimate import Estimate
 
 
 def run_study(
@@ -91,46 +87,6 @@ def run_study(
         )
 
 
-def dry_run_rows(
-    study: StudyConfig,
-    *,
-    execution: Execution,
-    folder: Path,
-    budget_seconds: float | None,
-    measure: bool,
-    tell: Callable[[str], None] = lambda line: None,
-) -> list[dict[str, Any]]:
-    """Check a study and estimate every cell, writing nothing; see :func:`run_study`."""
-    from tunebench.execution.plan import make_plan
-
-    plan = make_plan(
-        study,
-        execution=execution,
-        folder=folder,
-        budget_seconds=budget_seconds,
-        measure=measure,
-        on_progress=tell,
-    )
-    return [_planned_row(study, run, plan.estimates[run.spec.run_id]) for run in plan.runs]
-
-
-def _planned_row(study: StudyConfig, run: PlannedRun, estimate: Estimate) -> dict[str, Any]:
-    stages = enumerate(stages_of(study), 1)
-    return {
-        "run_id": run.spec.run_id,
-        "strategy": run.spec.label,
-        "train_size": run.spec.train_size,
-        "learning_rate": run.spec.shown_learning_rate,
-        "settings": {name: getattr(run.spec, name) for name in run.spec.tuned},
-        "seed": run.spec.seed,
-        "fold": None if not run.spec.folds else run.spec.fold or "all",
-        "truncation": run.spec.truncation,
-        **vars(estimate),
-        "left_out": run.left_out,
-        "look": next(number for number, last in stages if run.spec.seed in study.seeds[:last]),
-    }
-
-
 def run_suite(
     suite: Suite,
     folder: Path | str,
@@ -179,27 +135,6 @@ def run_suite(
     )
     result.report = write_suite_report(folder)
     return result
-
-
-def dry_run_suite(
-    suite: Suite,
-    *,
-    execution: Execution,
-    folder: Path,
-    budget_seconds: float | None,
-    measure: bool,
-    tell: Callable[[str], None] = lambda line: None,
-) -> list[dict[str, Any]]:
-    """Check a suite and estimate every cell of every data set, writing nothing; see :func:`run_suite`."""
-    from tunebench.execution.resolve import Request
-    from tunebench.execution.suite import plan_suite
-
-    request = Request(execution=execution, budget_seconds=budget_seconds, measure=measure, tell=tell)
-    return [
-        {"data_set": one.name, **_planned_row(one.study, run, one.estimates[run.spec.run_id])}
-        for one in plan_suite(suite, folder, request)
-        for run in one.runs
-    ]
 
 
 def import_runs(
@@ -272,17 +207,13 @@ def write_test_texts(study: Path, out: Path) -> int:
     """
     from tunebench.data.text import by_side
     from tunebench.importing.test_part import ROW, study_texts
-    from tunebench.report.tables.render import csv_cell
 
     if out.exists():
         raise StoreError("This file is there already.", value=str(out), fix="choose another --out")
     found = study_texts(study)
-    sides = [[csv_cell(text) for text in side] for side in by_side(found.texts)]
-    stream = io.StringIO()
-    rows = csv.writer(stream, lineterminator="\n")
-    rows.writerows([[ROW, *found.columns], *zip((found.rows + 1).tolist(), *sides, strict=True)])
+    rows = zip((found.rows + 1).tolist(), *by_side(found.texts), strict=True)
     try:
-        write_text(out, stream.getvalue())
+        write_text(out, csv_text([ROW, *found.columns], rows))
     except OSError as error:
         raise StoreError(
             f"The file cannot be written: {error.strerror}", value=str(out), fix="choose another --out"

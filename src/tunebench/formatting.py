@@ -1,13 +1,20 @@
-"""Numbers, durations and sizes as text, and back."""
+"""Numbers, durations and sizes as text, and back; rows as CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from tunebench.errors import ConfigError
+
+#: What makes a spreadsheet read a text as a formula; some skip a tab or line end before it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_NUMBER = re.compile(r"[+-]?[0-9][0-9,]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
 
 def duration(seconds: float) -> str:
@@ -144,3 +151,20 @@ def escape_markdown(text: str) -> str:
     """
     text = _MARKUP.sub(r"\\\1", " ".join(text.split()))
     return _LINE_START.sub(lambda found: rf"\{found[1]}" if found[1] else rf"{found[2]}\{found[3]}", text)
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a value as it goes into CSV: before a text that spreadsheets would run as a formula stands a ``'``.
+
+    Class names, labels and error messages come from outside. Numbers are left as they are, and so is a text that
+    is nothing but one, such as a class called ``-1``.
+    """
+    risky = isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value)
+    return f"'{value}" if risky else value
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a header and rows as CSV; see :func:`csv_cell`."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([header, *(map(csv_cell, row) for row in rows)])
+    return out.getvalue()

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tunebench.benchmarks.scaling import Growth, render_scaling, run_scaling_bench, save_scaling_figure
+from tunebench.benchmarks.scaling import run_scaling_bench
+from tunebench.benchmarks.scaling_result import Growth, render_scaling, save_scaling_figure
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])

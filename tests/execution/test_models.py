@@ -12,8 +12,9 @@ import tunebench
 from conftest import leave_report_out
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load import load_comparison
-from tunebench.api import dry_run_rows, run_study
+from tunebench.api import run_study
 from tunebench.errors import TunebenchError
+from tunebench.execution.dry_run import dry_run_rows
 from tunebench.inference.export import export_run
 from tunebench.machine.settings import Execution
 from tunebench.report.reproduce import study_of

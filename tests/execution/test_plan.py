@@ -208,11 +208,11 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Estimate without a model; the list tells how often."""
     calls: list[int] = []
 
-    def estimate_runs(specs: list[RunSpec], **options: Any) -> dict[str, Estimate]:
+    def estimate_each(specs: list[RunSpec], **options: Any) -> list[Estimate]:
         calls.append(len(specs))
-        return {s.run_id: estimate(float(s.train_size)) for s in specs}
+        return [estimate(float(spec.train_size)) for spec in specs]
 
-    monkeypatch.setattr("tunebench.execution.estimates.estimate_runs", estimate_runs)
+    monkeypatch.setattr("tunebench.execution.estimates.estimate_each", estimate_each)
     return calls
 
 

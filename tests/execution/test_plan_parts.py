@@ -36,8 +36,7 @@ def model(tiny_model: Callable[[str], Path]) -> str:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Estimate without a model."""
     found = Estimate(1, 10, 100, 1.0, 1.0, False, 1, 1)
-    estimated = lambda specs, **options: {spec.run_id: found for spec in specs}  # noqa: E731
-    monkeypatch.setattr("tunebench.execution.estimates.estimate_runs", estimated)
+    monkeypatch.setattr("tunebench.execution.estimates.estimate_each", lambda specs, **_: [found for _ in specs])
 
 
 def write(folder: Path, **parts: int) -> str:

@@ -237,11 +237,11 @@ def test_what_the_search_took_is_gone_from_the_budget(
 ) -> None:
     measured: list[bool] = []
 
-    def estimate_runs(specs: list[RunSpec], *, measure: bool, **_: Any) -> dict[str, Estimate]:
+    def estimate_each(specs: list[RunSpec], *, measure: bool, **_: Any) -> list[Estimate]:
         measured.append(measure)
-        return {spec.run_id: Estimate(1, 1, 1, 1.0, 1e-3, measure, 1, 1) for spec in specs}
+        return [Estimate(1, 1, 1, 1.0, 1e-3, measure, 1, 1) for _ in specs]
 
-    monkeypatch.setattr("tunebench.execution.estimates.estimate_runs", estimate_runs)
+    monkeypatch.setattr("tunebench.execution.estimates.estimate_each", estimate_each)
     config = study(tiny_model("distilbert"), reviews, train_sizes=[40], epochs=1)
     # Both trials fit, and take far longer than that in truth.
     result = run(config, tmp_path, measure=True, budget_seconds=0.01)

@@ -10,7 +10,7 @@ import pytest
 
 from thorough import mostly_thorough
 from training.test_encoder import make_spec, train
-from tunebench.execution.estimates import estimate_runs
+from tunebench.execution.estimates import estimate_each
 from tunebench.machine.settings import Execution
 from tunebench.store.timings import Timings
 from tunebench.training.encoder.cost import _middle
@@ -36,7 +36,7 @@ def test_the_estimate_counts_what_the_run_counts(
     """Padding too, where batches have it: random ones outside of the fast layers."""
     spec, dataset = make_spec(tiny_model(family), reviews, **recipe)
     execution = Execution(device="cpu", threads=1)
-    found = estimate_runs([spec], dataset=dataset, execution=execution, measure=False)[spec.run_id]
+    found = estimate_each([spec], dataset=dataset, execution=execution, measure=False)[0]
     record, _, _ = train(spec, dataset, tmp_path)
     assert found.train_flops == pytest.approx(record.cost.train_flops, rel=0.05)
 
@@ -48,7 +48,7 @@ def test_layers_that_are_computed_again_need_less_memory_and_more_operations(
     for recomputed in (False, True):
         spec, dataset = make_spec(tiny_model("bert"), reviews, gradient_checkpointing=recomputed)
         execution = Execution(device="cpu", threads=1)
-        found.append(estimate_runs([spec], dataset=dataset, execution=execution, measure=False)[spec.run_id])
+        found.append(estimate_each([spec], dataset=dataset, execution=execution, measure=False)[0])
     plain, again = found
     assert again.memory_bytes < plain.memory_bytes and again.seconds > plain.seconds
     assert 1.2 < again.train_flops / plain.train_flops < 1.4
@@ -74,9 +74,9 @@ def test_a_resumed_study_measures_nothing_again(
         timings.load(tmp_path)
         execution = Execution(device="cpu", threads=threads)
         options = {"execution": execution, "on_progress": told.append, "timings": timings}
-        found = estimate_runs([encoder, linear], dataset=dataset, measure=True, **options)
+        found = estimate_each([encoder, linear], dataset=dataset, measure=True, **options)
         timings.save(tmp_path)
-        return list(found.values())
+        return found
 
     first = estimated(1)
     assert told == [f"measuring {encoder.label}"] and all(one.measured for one in first)

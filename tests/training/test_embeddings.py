@@ -22,7 +22,7 @@ from tunebench.data.reference import DataConfig, DataRef
 from tunebench.data.rules import split_ref
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.errors import ConfigError, PlanError
-from tunebench.execution.estimates import estimate_runs
+from tunebench.execution.estimates import estimate_each
 from tunebench.execution.plan import make_plan
 from tunebench.machine.settings import Execution
 from tunebench.models.sources import resolve_model
@@ -272,7 +272,7 @@ def test_a_validation_part_of_the_datas_own_is_embedded_too_and_counted(tiny_mod
     own = spec.model_copy(update={"splits": splits, "validation_fraction": 0.0})
     profiles: dict[Any, Any] = {}
     drawn, judged = (
-        estimate_runs([run], dataset=dataset, execution=THERE, measure=False, profiles=profiles)[run.run_id]
+        estimate_each([run], dataset=dataset, execution=THERE, measure=False, profiles=profiles)[0]
         for run in (spec, own)
     )
     (profile,) = profiles.values()

@@ -22,7 +22,7 @@ from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataConfig, DataRef
 from tunebench.data.splits import Parts
 from tunebench.engine.checkpoint import latest_checkpoint, load_weights, read_state
-from tunebench.execution.estimates import estimate_runs
+from tunebench.execution.estimates import estimate_each
 from tunebench.machine.settings import Execution
 from tunebench.models.sources import model_folder, resolve_model
 from tunebench.models.tokenizer import load_tokenizer
@@ -192,8 +192,8 @@ def test_min_steps_add_whole_epochs_and_the_estimate_counts_them(
     same, _, _ = train(plain, dataset, tmp_path)
     assert same.scores == record.scores and same.log_history[:-1] == record.log_history[:-1]
     execution = Execution(device="cpu", threads=1)
-    found = estimate_runs([spec, plain], dataset=dataset, execution=execution, measure=False)
-    assert found[spec.run_id].steps == found[plain.run_id].steps == 28
+    found = estimate_each([spec, plain], dataset=dataset, execution=execution, measure=False)
+    assert [one.steps for one in found] == [28, 28]
 
 
 def test_what_changes_nothing_leaves_the_run_id_alone(tiny_model: Callable[[str], Path], reviews: Path) -> None:

@@ -19,7 +19,7 @@ from tunebench.cli import app
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataConfig, DataRef
 from tunebench.errors import ConfigError
-from tunebench.execution.estimates import estimate_runs
+from tunebench.execution.estimates import estimate_each
 from tunebench.formatting import parse_size
 from tunebench.machine.settings import Execution
 from tunebench.models.architectures import Architecture
@@ -222,8 +222,7 @@ def test_the_estimate_is_what_will_lie_on_disk(
 
     def estimates(cache: int | None) -> list[Any]:
         execution = Execution(device="cpu", threads=1, prefix_cache=cache)
-        found = estimate_runs(specs, dataset=dataset, execution=execution, measure=False)
-        return [found[spec.run_id] for spec in specs]
+        return estimate_each(specs, dataset=dataset, execution=execution, measure=False)
 
     kept, plain = estimates(10**9), estimates(None)
     assert [e.prefix_bytes > 0 for e in kept] == [True, False, True, False]

@@ -28,7 +28,7 @@ from tunebench.data.reference import DataConfig, DataRef
 from tunebench.data.rules import split_ref
 from tunebench.data.splits import draw_parts
 from tunebench.errors import ConfigError, DataError, StoreError
-from tunebench.execution.estimates import estimate_runs
+from tunebench.execution.estimates import estimate_each
 from tunebench.execution.plan import make_plan
 from tunebench.machine.settings import Execution
 from tunebench.models.reference import ModelRef
@@ -44,8 +44,8 @@ from tunebench.tasks.metrics import METRICS
 from tunebench.tasks.regression import REGRESSION
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.linear.choose import choose_by_cross_validation
-from tunebench.training.linear.folds import stratified_folds
 from tunebench.training.linear.fit import fit_path
+from tunebench.training.linear.folds import stratified_folds
 from tunebench.training.linear.heads import stored_head
 from tunebench.training.linear.model import LinearText, TfidfLearner, fit_linear_text
 from tunebench.training.linear.terms import Terms
@@ -416,7 +416,7 @@ def test_a_run_is_estimated_where_no_smaller_sample_holds_all_classes(
     monkeypatch.setattr("tunebench.training.linear.run._SAMPLE", 3)
     spec, dataset = make_spec(reviews(3), {"min_documents": 1})
     execution = Execution(device="cpu", threads=1)
-    found = estimate_runs([spec], dataset=dataset, execution=execution, measure=False)[spec.run_id]
+    found = estimate_each([spec], dataset=dataset, execution=execution, measure=False)[0]
     assert found.trainable_params > 3 and found.seconds > 0
 
 

@@ -15,24 +15,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
 
-from tunebench.data.text import Text, by_side
+from tunebench.benchmarks.serving_result import Load, ServeResult, ServeSide
+from tunebench.data.text import by_side
 from tunebench.errors import ConfigError, ExportError, ModelError
 from tunebench.machine import devices, environment
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
 from tunebench.tasks.classification import CLASSIFICATION
-
-if TYPE_CHECKING:
-    from tunebench.web.serving.models import LoadedModel
 
 #: What is served: the side's name, and its folder of the exports.
 SIDES = {
@@ -46,82 +41,6 @@ SIDES = {
 #: Requests at a time.
 CONCURRENCY = (1, 8, 64)
 _ADAPTERS = 8
-
-
-@dataclass
-class Load:
-    """One stretch of load.
-
-    Attributes:
-        requests: How many were answered.
-        seconds: From the first to the last.
-        p50_ms: Median latency, seen by the client.
-        p99_ms: 99th percentile of it.
-    """
-
-    requests: int
-    seconds: float
-    p50_ms: float
-    p99_ms: float
-
-    @property
-    def throughput(self) -> float:
-        """Texts a second."""
-        return self.requests / self.seconds
-
-
-@dataclass
-class ServeSide:
-    """Measurements of one way to serve.
-
-    Attributes:
-        loads: By the number of requests at a time.
-        score: Macro F1 on the reviews of the last of them.
-        equal_predictions: Share of reviews with the label that the plain pipeline gives.
-        memory_bytes: Resident memory of the server after that load.
-    """
-
-    loads: dict[int, Load] = field(default_factory=dict)
-    score: float = 0.0
-    equal_predictions: float = 0.0
-    memory_bytes: int = 0
-
-
-@dataclass
-class ServeResult:
-    """Everything measured."""
-
-    model: str
-    machine: dict[str, Any]
-    versions: dict[str, str]
-    threads: int
-    precision: str
-    reviews: int
-    max_length: int
-    sides: dict[str, ServeSide]
-    #: Why a side is missing: its export was refused.
-    left_out: dict[str, str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values, throughputs and ratios included."""
-        found = asdict(self)
-        for name, side in self.sides.items():
-            for count, load in side.loads.items():
-                found["sides"][name]["loads"][count]["throughput"] = load.throughput
-        found["throughput_ratio"] = {name: self.throughput_ratio(name) for name in self.sides}
-        found["memory_ratio_8_adapters"] = self.memory_ratio()
-        return found
-
-    def throughput_ratio(self, name: str) -> float:
-        """Return a side's throughput over the pipeline's, both at the most requests at a time."""
-        most = max(self.sides[name].loads)
-        return self.sides[name].loads[most].throughput / self.sides["pipeline"].loads[most].throughput
-
-    def memory_ratio(self) -> float | None:
-        """Return the memory of eight adapters over one base, over that of one; None unless both were measured."""
-        if not {"1 adapter", "8 adapters"} <= self.sides.keys():
-            return None
-        return self.sides["8 adapters"].memory_bytes / self.sides["1 adapter"].memory_bytes
 
 
 def run_serve_bench(
@@ -268,7 +187,7 @@ def _server(side: str, root: Path, *, threads: int) -> Iterator[tuple[str, psuti
     count = _ADAPTERS if side == "8 adapters" else 1
     folder = SIDES[side]
     paths = [root / f"adapter-{i}" for i in range(count)] if folder == "adapter" else [root / folder]
-    command = [sys.executable, "-m", "tunebench.benchmarks.serving", side, str(threads), *map(str, paths)]
+    command = [sys.executable, "-m", "tunebench.benchmarks.served", side, str(threads), *map(str, paths)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     said: list[str] = []
@@ -338,93 +257,3 @@ async def _drive(
     p50, p99 = np.percentile(np.array(latencies) * 1e3, [50, 99])
     load = Load(requests=len(latencies), seconds=elapsed, p50_ms=float(p50), p99_ms=float(p99))
     return load, np.array([shares[i] for i in sorted(shares)], dtype=np.float32)
-
-
-class _Pipeline:
-    """What a plain script would put behind the routes: ``pipeline()``, request by request.
-
-    Args:
-        folder: A merged folder.
-        max_length: Longest text in tokens.
-    """
-
-    def __init__(self, folder: Path, max_length: int) -> None:
-        from transformers import pipeline
-
-        self._pipeline: Any = pipeline("text-classification", model=str(folder), device="cpu")
-        self._max_length = max_length
-        # One at a time: several would only compete for the same cores.
-        self._executor = ThreadPoolExecutor(1)
-        self.waiting, self.alive = 0, True
-
-    def submit(self, model: LoadedModel, texts: Sequence[Text]) -> Future[np.ndarray]:
-        (single,) = by_side(texts)
-        return self._executor.submit(self._answer, single)
-
-    def close(self) -> None:
-        self._executor.shutdown()
-
-    def _answer(self, texts: list[str]) -> np.ndarray:
-        found = self._pipeline(
-            texts, truncation=True, max_length=self._max_length, top_k=None, function_to_apply="none"
-        )
-        order: dict[str, int] = self._pipeline.model.config.label2id
-        logits = np.empty((len(texts), len(order)), dtype=np.float32)
-        for row, entries in zip(logits, found, strict=True):
-            for entry in entries:
-                row[order[entry["label"]]] = entry["score"]
-        return logits
-
-
-def _serve_side(side: str, threads: int, paths: Sequence[str]) -> None:
-    """Serve one side until SIGTERM; the process that :func:`_server` starts."""
-    from tunebench.web.serving.app import create_app
-    from tunebench.web.serving.models import load_models
-    from tunebench.web.serving.server import bind, run
-
-    def tell(line: str) -> None:
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
-
-    plain = side == "pipeline"
-    models = load_models(paths, threads=threads, precision="fp32" if plain else "auto", merge_lone=False)
-    with bind("127.0.0.1", 0) as listener:
-        if plain:
-            longest = models[0].predictor.max_length
-            assert longest is not None, "a Transformers model"
-            pipeline = _Pipeline(Path(paths[0]), longest)
-            app = create_app(models, answerer=lambda **options: pipeline)
-        else:
-            app = create_app(models)
-        run(app, listener, tell=tell)
-
-
-def render_serve(result: ServeResult) -> str:
-    """Return the result as text."""
-    info = result.machine
-    counts = list(next(iter(result.sides.values())).loads)
-    heads = "".join(f"{f'p50 / p99 ms at {count}':>22}{'texts/s':>9}" for count in counts)
-    lines = [
-        f"{result.model} on {info['cpu']}, {info['cores']} cores, {result.threads} threads; one text a request, "
-        f"at most {result.max_length} tokens; {result.reviews} reviews; client on the same machine",
-        f"merged and adapters compute in {result.precision}, the pipeline in fp32",
-        "",
-        f"{'served':<12}{heads}{'ratio':>8}{'MB':>8}{'macro F1':>10}{'equal':>9}",
-    ]
-    for name, side in result.sides.items():
-        cells = "".join(
-            f"{f'{load.p50_ms:.1f} / {load.p99_ms:.1f}':>22}{load.throughput:>9.1f}" for load in side.loads.values()
-        )
-        lines.append(
-            f"{name:<12}{cells}{result.throughput_ratio(name):>7.2f}x{side.memory_bytes / 1e6:>8.0f}"
-            f"{side.score:>10.4f}{side.equal_predictions:>9.2%}"
-        )
-    lines += [f"{name:<12} left out: {why}" for name, why in result.left_out.items()]
-    ratio = result.memory_ratio()
-    if ratio is not None:
-        lines.append(f"\n8 adapters take {ratio:.2f} times the memory of one")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    _serve_side(sys.argv[1], int(sys.argv[2]), sys.argv[3:])

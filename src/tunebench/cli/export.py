@@ -159,7 +159,7 @@ def _writer(style: str, kind: type[Any]) -> Any:
 
 
 def _csv_value(value: Any, digits: str) -> str:
-    from tunebench.report.tables.render import csv_cell
+    from tunebench.formatting import csv_cell
 
     if isinstance(value, float):
         return format(value, digits)

@@ -161,12 +161,14 @@ def bench(
             "--against, --labels and --rounds go with --choose or --wall", param_hint="--choose"
         )
     elif serve:
-        from tunebench.benchmarks.serving import render_serve, run_serve_bench
+        from tunebench.benchmarks.serving import run_serve_bench
+        from tunebench.benchmarks.serving_result import render_serve
 
         served = run_serve_bench(model or "minilm", seconds=seconds, threads=threads, tell=tell)
         values, text = served.to_dict(), render_serve(served)
     elif scaling:
-        from tunebench.benchmarks.scaling import render_scaling, run_scaling_bench, save_scaling_figure
+        from tunebench.benchmarks.scaling import run_scaling_bench
+        from tunebench.benchmarks.scaling_result import render_scaling, save_scaling_figure
         from tunebench.files import write_json
 
         grown = run_scaling_bench(model or "minilm", threads=threads, tell=tell)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from typing import Annotated
@@ -24,7 +23,7 @@ def results(
 ) -> None:
     """Print one row for each run, with everything that was measured."""
     from tunebench.execution.looks import read_results
-    from tunebench.report.tables.render import csv_cell
+    from tunebench.formatting import csv_text
 
     comparison = None if is_suite(folder) else read_results(folder)
     if comparison is None:
@@ -38,11 +37,9 @@ def results(
     elif csv_:
         # A metric of another package is a column of the runs that have it.
         names = list(dict.fromkeys(key for row in rows for key in row))
-        writer = csv.DictWriter(sys.stdout, fieldnames=names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {k: json.dumps(v) if isinstance(v, dict) else csv_cell(v) for k, v in row.items()} for row in rows
-        )
+        cells = ([row.get(name, "") for name in names] for row in rows)
+        values = ([json.dumps(v) if isinstance(v, dict) else v for v in row] for row in cells)
+        sys.stdout.write(csv_text(names, values))
     else:
         keys: tuple[str, ...] = ("data_set", *_KEYS)
         if comparison is not None:

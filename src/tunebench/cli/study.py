@@ -116,7 +116,7 @@ def run(
 
 def _print_plan(study: StudyConfig, folder: Path, options: RunOptions) -> None:
     """Print the plan of a study."""
-    from tunebench.api import dry_run_rows
+    from tunebench.execution.dry_run import dry_run_rows
 
     rows = dry_run_rows(study, folder=folder, tell=tell, **options.plan)
     print_plan(rows, as_json=options.json)

@@ -24,7 +24,8 @@ def run_suite_command(suite: Suite, folder: Path, options: RunOptions) -> None:
         folder: Where it is written.
         options: How it is run.
     """
-    from tunebench.api import dry_run_suite, run_suite
+    from tunebench.api import run_suite
+    from tunebench.execution.dry_run import dry_run_suite
     from tunebench.report.suite.words import closing_of_suite
 
     if options.dry_run:

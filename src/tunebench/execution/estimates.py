@@ -26,7 +26,7 @@ def estimate_plan(
     timings: Timings | None = None,
 ) -> Mapping[str, Estimate]:
     """Estimate every run of a plan, the memory of all its processes together."""
-    found = estimate_runs(
+    found = estimate_each(
         specs,
         dataset=dataset,
         execution=execution,
@@ -36,17 +36,11 @@ def estimate_plan(
         timings=timings,
     )
     # Each process holds the model; what several cannot train together stays one process.
-    holders = {s.run_id: execution.processes if STRATEGIES[s.kind].data_parallel else 1 for s in specs}
+    holders = [execution.processes if STRATEGIES[spec.kind].data_parallel else 1 for spec in specs]
     return {
-        run_id: replace(estimate, memory_bytes=estimate.memory_bytes * holders[run_id])
-        for run_id, estimate in found.items()
+        spec.run_id: replace(estimate, memory_bytes=estimate.memory_bytes * processes)
+        for spec, estimate, processes in zip(specs, found, holders, strict=True)
     }
-
-
-def estimate_runs(specs: Sequence[RunSpec], **options: Any) -> dict[str, Estimate]:
-    """Return the estimates of :func:`estimate_each` by run id."""
-    found = estimate_each(specs, **options)
-    return {spec.run_id: one for spec, one in zip(specs, found, strict=True)}
 
 
 def estimate_each(

@@ -17,7 +17,8 @@ from tunebench.importing.log import times, train_size
 from tunebench.importing.names import label_names
 from tunebench.importing.predictions import settle_arrays
 from tunebench.importing.recipe import settle_batch_size, settle_learning_rate, settle_recipe
-from tunebench.importing.scores import Scored, score_run
+from tunebench.importing.scored import Scored
+from tunebench.importing.scores import score_run
 from tunebench.importing.stated import Stated
 from tunebench.importing.tasks import settle_task
 from tunebench.importing.untold import UNCOSTED, UNTIMED

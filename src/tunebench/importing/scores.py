@@ -3,65 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from tunebench.errors import StoreError
 from tunebench.importing.folder import Contents
 from tunebench.importing.log import examples_processed
+from tunebench.importing.scored import Scored
+from tunebench.importing.scored_step import best_step, chosen_by, find_scored_step
 from tunebench.importing.sets import PLAIN, SET, Sets, prefix_of, set_names, tell_apart, with_set
 from tunebench.importing.stated import Stated
-from tunebench.importing.tasks import VOCABULARIES, Vocabulary
 from tunebench.tasks.base import Task
-from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import Metric
 from tunebench.tasks.scores import Scores
 
 #: Largest difference at which a metric of a file is that of the predictions: many scripts round.
 _ROUNDED = 5e-4
-
-
-@dataclass
-class Scored:
-    """Scores, and where they come from.
-
-    Attributes:
-        task: What was learned.
-        sets: The sets that were evaluated.
-        plain_f1: The metric that is called just ``f1``; None where that is not known.
-        classes: How many classes there are; None if not known.
-        step: Step of the scored weights, where an evaluation of the log gave the same scores.
-        selection_score: The task's default metric at this step, of the set that is shown.
-        selection: What chose the scored weights, with the reason; None and no reason where no score shows it.
-        seconds: The scoring took.
-        test_sizes: Numbers of scored examples, each with its source.
-        history: The log, its metrics under tunebench's names.
-    """
-
-    task: Task = CLASSIFICATION
-    sets: Sets = field(default_factory=Sets)
-    plain_f1: str | None = None
-    scores: Scores | None = None
-    classes: int | None = None
-    step: int | None = None
-    epoch: float | None = None
-    selection_score: float | None = None
-    selection: tuple[str | None, str] = (None, "")
-    seconds: float | None = None
-    test_sizes: list[tuple[int | None, str]] = field(default_factory=list)
-    found: dict[str, str] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """What scripts call the metrics of the task."""
-        return VOCABULARIES[self.task.name]
-
-    def values(self, logged: dict[str, Any], prefix: str = "") -> dict[str, float | None]:
-        """Return metrics by tunebench's names; see :meth:`~tunebench.importing.tasks.Vocabulary.values`."""
-        return self.vocabulary.values(logged, plain_f1=self.plain_f1, prefix=prefix)
 
 
 def score_run(contents: Contents, *, task: Task, names: tuple[str, ...], stated: Stated) -> Scored:
@@ -94,9 +50,9 @@ def score_run(contents: Contents, *, task: Task, names: tuple[str, ...], stated:
         _size_and_time(entry, scored)
         if values is not None:
             _compare(contents, values, entry[0], scored)
-    _scored_step(contents, scored)
+    find_scored_step(contents, scored)
     _curves(contents, scored, scored.selection[0] or stated.selection)
-    if said := _sets_in_words(scored):
+    if said := scored.sets.in_words(has_scores=bool(scored.scores)):
         contents.notes.add(said)
     return scored
 
@@ -110,27 +66,6 @@ def _sets(contents: Contents, stated: Stated) -> Sets:
             name for name in names if f"eval_{name}_loss" in contents.metrics or name not in ("test", "predict")
         ]
     return tell_apart(names, test=stated.test_set, validation=stated.validation_set)
-
-
-def _sets_in_words(scored: Scored) -> str:
-    """Say which sets were evaluated and what each was taken for; empty where there was one without a name."""
-    sets = scored.sets
-    names = ", ".join(name or "one without a name" for name in sets.names)
-    aside = "" if not sets.training else f" Not used, as training texts: {', '.join(sets.training)}."
-    if not sets.several:
-        return (
-            f"the evaluated set is called {names}.{aside}"
-            if names.strip() and sets.names != (PLAIN,)
-            else aside[1:]
-        )
-    said = f"{len(sets.names)} sets were evaluated: {names}.{aside}"
-    if sets.test is None:
-        lacking = "" if scored.scores else " No score is read from them."
-        return f"{said} Which of them is the test set is not known.{lacking} State it: --set test_set=NAME."
-    validation = "not known" if sets.validation is None else sets.validation or "the one without a name"
-    return (
-        f"{said} Taken as the test set, which gives the scores: {sets.test}. As the validation set: {validation}."
-    )
 
 
 def _from_predictions(contents: Contents, names: tuple[str, ...], scored: Scored) -> None:
@@ -281,20 +216,12 @@ def _from_metrics(contents: Contents, entry: tuple[dict[str, Any], str], scored:
         scored.found["scores"] = source
 
 
-def _best_step(contents: Contents) -> int | None:
-    best: int | None = contents.state.get("best_global_step")
-    if best is None:
-        tail = str(contents.state.get("best_model_checkpoint") or "").replace("\\", "/").rsplit("-", 1)[-1]
-        best = int(tail) if tail.isdecimal() else None
-    return best
-
-
 def _from_log(contents: Contents, scored: Scored) -> None:
     """Take the evaluation after training, or that of the best checkpoint, or the last one."""
     name = scored.sets.test
     if contents.log is None or name is None:
         return
-    during, final, best = contents.log.during(name), contents.log.final(name), _best_step(contents)
+    during, final, best = contents.log.during(name), contents.log.final(name), best_step(contents)
     if final is None and not during:
         return
     at_best = [entry for entry in during if best is not None and entry["step"] == best]
@@ -314,30 +241,7 @@ def _from_log(contents: Contents, scored: Scored) -> None:
         return
     scored.step, scored.epoch = chosen["step"], chosen["epoch"]
     if at_best:
-        scored.selection = _chosen_by(contents, scored.sets, chosen["step"])
-
-
-def _chosen_by(contents: Contents, sets: Sets, step: int) -> tuple[str | None, str]:
-    """Tell which set chose the checkpoint of a step: the one that has the best metric there, and alone has it."""
-    best, log = contents.state.get("best_metric"), contents.log
-    if best is None or log is None:
-        return None, ""
-    at_step = {name: entry for name in log.sets for entry in log.during(name) if entry["step"] == step}
-    chose = {
-        name: key
-        for name, entry in at_step.items()
-        for key, value in entry.items()
-        if key.startswith("eval_") and value is not None and math.isclose(value, best, rel_tol=1e-9)
-    }
-    if len(chose) != 1:
-        return None, ""
-    ((name, key),) = chose.items()
-    whose = f" of {name}" if name else ""
-    reason = f"{contents.log_from}: best_metric is the {key.removeprefix('eval_')}{whose} at step {step}"
-    if name == sets.test:
-        return "test", f"{reason}, and the scores are of the same set"
-    # A set of training texts is neither.
-    return ("validation", reason) if name in sets.names and sets.test is not None else (None, "")
+        scored.selection = chosen_by(contents, scored.sets, chosen["step"])
 
 
 def _size_and_time(entry: tuple[dict[str, Any], str], scored: Scored) -> None:
@@ -349,45 +253,3 @@ def _size_and_time(entry: tuple[dict[str, Any], str], scored: Scored) -> None:
     elif not scored.test_sizes:
         timed = {f"eval_{name}": value for name, value in values.items()}
         scored.test_sizes.append((examples_processed(timed, "eval"), source))
-
-
-def _scored_step(contents: Contents, scored: Scored) -> None:
-    """Find the evaluation during training that gave the very scores of the end.
-
-    If one did, the split that was evaluated is the split that is scored. If training went on after it, the
-    weights were taken back to it: where no other set was evaluated, they were chosen on that split.
-    """
-    if contents.log is None or scored.step is not None or scored.scores is None:
-        return
-    same = list(_matching(contents, scored))
-    if len(same) != 1:
-        return
-    (entry,) = same
-    scored.step, scored.epoch = entry["step"], entry["epoch"]
-    if scored.sets.several:
-        if entry["step"] == _best_step(contents):
-            scored.selection = _chosen_by(contents, scored.sets, entry["step"])
-    elif entry["step"] < contents.log.last_step:
-        scored.selection = (
-            "test",
-            f"{contents.log_from}: the scores are those of step {entry['step']} of {contents.log.last_step}, "
-            "to which the weights were taken back",
-        )
-
-
-def _matching(contents: Contents, scored: Scored) -> Iterator[dict[str, Any]]:
-    assert contents.log is not None and scored.scores is not None
-    loss, told_by = scored.task.loss, scored.vocabulary.told_by
-    for entry in contents.log.during(scored.sets.test):
-        found = {name: (value, scored.scores[name]) for name, value in scored.values(entry, "eval_").items()}
-        found[loss] = entry.get("eval_loss"), scored.scores[loss]
-        pairs = {name: (a, b) for name, (a, b) in found.items() if a is not None and b is not None}
-        # An accuracy alone is often the same at two steps. Numbers that are sums over texts are rounded.
-        precise = 1e-7 if scored.task.labelled else 1e-5
-        tolerances = {loss: 1e-4} | {name: precise for name in told_by if name in pairs}
-        if (
-            loss in pairs
-            and len(tolerances) > 1
-            and all(math.isclose(*pairs[name], rel_tol=tolerance) for name, tolerance in tolerances.items())
-        ):
-            yield entry

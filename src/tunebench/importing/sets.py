@@ -49,6 +49,27 @@ class Sets:
         """Whether scores of the one say nothing about the other."""
         return len(self.names) > 1
 
+    def in_words(self, *, has_scores: bool) -> str:
+        """Say which sets were evaluated and what each was taken for; empty for a single set without a name.
+
+        Args:
+            has_scores: Whether scores were read from something else where the test set is not known.
+        """
+        names = ", ".join(name or "one without a name" for name in self.names)
+        aside = "" if not self.training else f" Not used, as training texts: {', '.join(self.training)}."
+        if not self.several:
+            named = names.strip() and self.names != (PLAIN,)
+            return f"the evaluated set is called {names}.{aside}" if named else aside[1:]
+        said = f"{len(self.names)} sets were evaluated: {names}.{aside}"
+        if self.test is None:
+            lacking = "" if has_scores else " No score is read from them."
+            return f"{said} Which of them is the test set is not known.{lacking} State it: --set test_set=NAME."
+        validation = "not known" if self.validation is None else self.validation or "the one without a name"
+        return (
+            f"{said} Taken as the test set, which gives the scores: {self.test}. "
+            f"As the validation set: {validation}."
+        )
+
 
 def set_names(keys: Iterable[str]) -> list[str]:
     """Return the names of the sets that metrics are of, by their keys; metrics without a set have none."""

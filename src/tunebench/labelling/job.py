@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,6 +18,7 @@ from tunebench.data.readers import read_table
 from tunebench.data.text import Text, sides_of
 from tunebench.errors import DataError
 from tunebench.files import write_text
+from tunebench.formatting import csv_text
 from tunebench.inference.stream import columns_of
 from tunebench.labelling.found import LabelsFound, NextText, Suspect
 from tunebench.labelling.next_texts import choose_next, margins_of
@@ -28,7 +27,6 @@ from tunebench.labelling.probabilities import OutOfFold, embed, out_of_fold, pre
 from tunebench.labelling.suspects import find_suspects
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
-from tunebench.report.tables.render import csv_cell
 from tunebench.store.data_place import read_again
 from tunebench.store.imported import ImportedStudy
 from tunebench.store.study_folder import StudyStore
@@ -220,8 +218,5 @@ def _shown(text: Text) -> str:
 
 
 def _csv(rows: Sequence[Any], kind: Any) -> str:
-    stream = io.StringIO()
     names = [field.name for field in fields(kind)]
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerows([names, *([csv_cell(getattr(row, name)) for name in names] for row in rows)])
-    return stream.getvalue()
+    return csv_text(names, ([getattr(row, name) for name in names] for row in rows))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from thorough import thorough
-from tunebench.benchmarks.serving import SIDES, render_serve, run_serve_bench
+from tunebench.benchmarks.serving import SIDES, run_serve_bench
+from tunebench.benchmarks.serving_result import render_serve
 from tunebench.errors import ConfigError
 from web.serving.conftest import lively
 

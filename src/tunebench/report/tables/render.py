@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.cells import cell_len
 
 from tunebench.analysis.configuration import MeanOverSeeds
-from tunebench.formatting import Units, escape_markdown, significant, unit_of
+from tunebench.formatting import Units, csv_text, escape_markdown, significant, unit_of
 from tunebench.stats import Interval
 
 if TYPE_CHECKING:
@@ -59,9 +57,6 @@ _LATEX = {
 # A single hyphen is one; two in a row would become a dash.
 _LATEX_SPECIAL = re.compile("-(?=-)|" + "|".join(re.escape(sign) for sign in _LATEX if sign != "-"))
 _NEGATIVE = re.compile(r"(?<![\w.)-])-(?=[\d.])")
-#: What makes a spreadsheet read a text as a formula; some skip a tab or line end before it.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-_NUMBER = re.compile(r"[+-]?[0-9][0-9,]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -212,7 +207,7 @@ _PARTS: dict[type[Any], tuple[str, ...]] = {MeanOverSeeds: ("sd",), Interval: ("
 
 
 def to_csv(table: ReportTable) -> str:
-    """Return the rows as CSV with unrounded values; what is not known is empty; see also :func:`csv_cell`.
+    """Return the rows as CSV with unrounded values; what is not known is empty.
 
     A column of means is followed by ``<key>_sd``, the standard deviation over seeds, one of intervals by
     ``<key>_low`` and ``<key>_high``.
@@ -229,19 +224,7 @@ def to_csv(table: ReportTable) -> str:
                 cells += [getattr(value, name) for name in more]
             else:
                 cells += [value, *(None for _ in more)]
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([header, *(map(csv_cell, cells) for cells in body)])
-    return out.getvalue()
-
-
-def csv_cell(value: Any) -> Any:
-    """Return a value as it goes into CSV: before a text that spreadsheets would run as a formula stands a ``'``.
-
-    Class names, labels and error messages come from outside. Numbers are left as they are, and so is a text that
-    is nothing but one, such as a class called ``-1``.
-    """
-    risky = isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value)
-    return f"'{value}" if risky else value
+    return csv_text(header, body)
 
 
 def to_latex(table: ReportTable) -> str:

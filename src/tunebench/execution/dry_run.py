@@ -1,0 +1,75 @@
+"""What a study or a suite would take: every run with its estimate, and nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunebench.execution.plan import make_plan
+from tunebench.execution.resolve import Request
+from tunebench.execution.suite import plan_suite
+from tunebench.machine.settings import Execution
+from tunebench.study.config import StudyConfig
+from tunebench.study.looks import stages_of
+
+if TYPE_CHECKING:
+    from tunebench.store.plan_file import PlannedRun
+    from tunebench.study.suite import Suite
+    from tunebench.training.estimate import Estimate
+
+
+def dry_run_rows(
+    study: StudyConfig,
+    *,
+    execution: Execution,
+    folder: Path,
+    budget_seconds: float | None,
+    measure: bool,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
+    """Check a study and estimate every cell, writing nothing; see :func:`tunebench.api.run_study`."""
+    plan = make_plan(
+        study,
+        execution=execution,
+        folder=folder,
+        budget_seconds=budget_seconds,
+        measure=measure,
+        on_progress=tell,
+    )
+    return [_planned_row(study, run, plan.estimates[run.spec.run_id]) for run in plan.runs]
+
+
+def dry_run_suite(
+    suite: Suite,
+    *,
+    execution: Execution,
+    folder: Path,
+    budget_seconds: float | None,
+    measure: bool,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
+    """Check a suite and estimate every cell of all its data sets; see :func:`tunebench.api.run_suite`."""
+    request = Request(execution=execution, budget_seconds=budget_seconds, measure=measure, tell=tell)
+    return [
+        {"data_set": one.name, **_planned_row(one.study, run, one.estimates[run.spec.run_id])}
+        for one in plan_suite(suite, folder, request)
+        for run in one.runs
+    ]
+
+
+def _planned_row(study: StudyConfig, run: PlannedRun, estimate: Estimate) -> dict[str, Any]:
+    stages = enumerate(stages_of(study), 1)
+    return {
+        "run_id": run.spec.run_id,
+        "strategy": run.spec.label,
+        "train_size": run.spec.train_size,
+        "learning_rate": run.spec.shown_learning_rate,
+        "settings": {name: getattr(run.spec, name) for name in run.spec.tuned},
+        "seed": run.spec.seed,
+        "fold": None if not run.spec.folds else run.spec.fold or "all",
+        "truncation": run.spec.truncation,
+        **vars(estimate),
+        "left_out": run.left_out,
+        "look": next(number for number, last in stages if run.spec.seed in study.seeds[:last]),
+    }
