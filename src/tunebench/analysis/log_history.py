@@ -9,6 +9,11 @@ from typing import Any
 
 import numpy as np
 
+#: Points of a training loss curve: each is the mean of what was logged in its part of training.
+LOSS_POINTS = 40
+#: x and y of a line, both of shape ``(n,)``.
+Line = tuple[np.ndarray, np.ndarray]
+
 
 @dataclass(frozen=True)
 class LoggedSeries:
@@ -52,6 +57,23 @@ def logged_series(history: Sequence[dict[str, Any]], key: str) -> LoggedSeries:
 def last_step(history: Sequence[dict[str, Any]]) -> int:
     """Return the last step logged, 0 where nothing was."""
     return max((int(entry["step"]) for entry in history if "step" in entry), default=0)
+
+
+def losses_by_share(history: Sequence[dict[str, Any]]) -> tuple[Line, Line]:
+    """Return training loss, as means over :data:`LOSS_POINTS` parts, and evaluation loss.
+
+    Args:
+        history: The log.
+
+    Returns:
+        Both against the share of training steps, from 0 to 1; empty where none was logged.
+    """
+    training, evaluation = logged_series(history, "loss"), logged_series(history, "eval_loss")
+    last = max(1, last_step(history))
+    return (
+        binned(training.steps / last, training.values, bins=LOSS_POINTS),
+        (evaluation.steps / last, evaluation.values),
+    )
 
 
 def mean_by_epoch(found: LoggedSeries) -> tuple[np.ndarray, np.ndarray]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.configuration import Configuration
-from tunebench.analysis.log_history import binned, last_step, logged_series, mean_curve
+from tunebench.analysis.log_history import LOSS_POINTS, Line, logged_series, losses_by_share, mean_curve
 from tunebench.report.figures.panels import (
     BLANK,
     all_rates,
@@ -24,9 +22,6 @@ from tunebench.report.figures.panels import (
 )
 from tunebench.report.figures.registry import register
 from tunebench.report.figures.style import GREY, label_thousands, say_nothing_to_show, styles
-
-#: Points of a training loss curve: each is the mean of what was logged in its part of training.
-LOSS_POINTS = 40
 
 
 @register("loss_curves", "Training and evaluation loss")
@@ -77,14 +72,10 @@ def loss_curves(analysis: Analysis) -> Figure:
     return finished(figure, comparison, [*entries, BLANK, *kinds], notes, scores=False)
 
 
-def _losses(config: Configuration) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+def _losses(config: Configuration) -> tuple[Line, Line]:
     """Return training and evaluation loss against the share of training steps, means over seeds."""
-    train, evaluation = [], []
-    for history, last in _histories(config):
-        logged, scored = logged_series(history, "loss"), logged_series(history, "eval_loss")
-        train.append(binned(logged.steps / last, logged.values, bins=LOSS_POINTS))
-        evaluation.append((scored.steps / last, scored.values))
-    return mean_curve(train)[:2], mean_curve(evaluation)[:2]
+    found = [losses_by_share(history) for history in _histories(config)]
+    return mean_curve([line for line, _ in found])[:2], mean_curve([line for _, line in found])[:2]
 
 
 @register("score_by_step", "Score while training")
@@ -97,7 +88,7 @@ def score_by_step(analysis: Analysis) -> Figure:
     bands = False
     for config in configurations_of(comparison):
         style, axes = look_of[config.label], panels[config.train_size]
-        scores = [logged_series(history, f"eval_{metric.name}") for history, _ in _histories(config)]
+        scores = [logged_series(history, f"eval_{metric.name}") for history in _histories(config)]
         x, mean, low, high = mean_curve([(found.steps, found.values) for found in scores])
         if not len(x):
             continue
@@ -119,7 +110,5 @@ def score_by_step(analysis: Analysis) -> Figure:
     return finished(figure, comparison, entries, notes)
 
 
-def _histories(config: Configuration) -> Iterator[tuple[list[dict[str, Any]], int]]:
-    for cell in config.scored:
-        if cell.record is not None and (last := last_step(cell.record.log_history)):
-            yield cell.record.log_history, last
+def _histories(config: Configuration) -> list[list[dict[str, Any]]]:
+    return [cell.record.log_history for cell in config.scored if cell.record is not None]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.costs import COSTS, unit_of
-from tunebench.analysis.log_history import binned, last_step, logged_series, mean_curve
+from tunebench.analysis.log_history import LOSS_POINTS, losses_by_share, mean_curve
 from tunebench.report import vega
 from tunebench.report.axis import domain
-from tunebench.report.figures.training import LOSS_POINTS
 from tunebench.report.sections.registry import part
 from tunebench.report.source import Source
 
@@ -119,8 +117,13 @@ def loss(source: Source) -> dict[str, Any] | None:
     lines: list[dict[str, Any]] = []
     for config in source.configs:
         key = _key(source, config)
-        for kind, curves in (("training", list(_training(config))), ("evaluation", list(_evaluation(config)))):
-            curves = [(seed, x, y) for seed, x, y in curves if len(x)]
+        found = [
+            (cell.spec.seed, losses_by_share(cell.record.log_history))
+            for cell in config.scored
+            if cell.record is not None
+        ]
+        for place, kind in enumerate(("training", "evaluation")):
+            curves = [(seed, *both[place]) for seed, both in found if len(both[place][0])]
             if len(curves) > 1:
                 lines += [_line(key, kind, "seed", x, y) | {"seed": seed} for seed, x, y in curves]
             mean_x, mean_y, *_ = mean_curve([(x, y) for _, x, y in curves], points=LOSS_POINTS)
@@ -173,20 +176,6 @@ def _domain(rows: list[dict[str, Any]], view: str) -> tuple[float, float]:
 def _labels(rows: list[dict[str, Any]]) -> list[str]:
     """Return the strategies that a chart shows, for its legend."""
     return list(dict.fromkeys(row["strategy"] for row in rows if "strategy" in row))
-
-
-def _training(config: Configuration) -> Iterator[tuple[int | None, np.ndarray, np.ndarray]]:
-    for cell in config.scored:
-        if cell.record is not None and (last := last_step(cell.record.log_history)):
-            logged = logged_series(cell.record.log_history, "loss")
-            yield cell.spec.seed, *binned(logged.steps / last, logged.values, bins=LOSS_POINTS)
-
-
-def _evaluation(config: Configuration) -> Iterator[tuple[int | None, np.ndarray, np.ndarray]]:
-    for cell in config.scored:
-        if cell.record is not None and (last := last_step(cell.record.log_history)):
-            scored = logged_series(cell.record.log_history, "eval_loss")
-            yield cell.spec.seed, scored.steps / last, scored.values
 
 
 def _line(key: dict[str, Any], part: str, kind: str, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
