@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from test_layers import ORDER, SOURCE, imports, place  # noqa: E402
 
 #: Used by nearly every layer: lines to them would hide the others.
-COMMON = ("errors", "recipe", "stats", "formatting", "templates", "files", "machine", "__init__")
+COMMON = ("errors", "schema", "recipe", "stats", "formatting", "templates", "files", "machine", "__init__")
 
 
 def draw(path: Path) -> None:

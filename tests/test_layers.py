@@ -10,8 +10,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "tunebench"
 
 #: Folders and top-level files from the ground up. What stands in a line may import what stands above that line.
 ORDER = """
-__init__ errors recipe stats
-registry
+__init__ errors schema stats
+recipe registry
 formatting files machine tasks
 templates models data
 strategies engine

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from tunebench.errors import StoreError
-from tunebench.recipe import Part
+from tunebench.schema import Part
 
 #: Most bytes of a JSON file. A record of ten million steps has fewer.
 JSON_BYTES = 2**28

@@ -12,7 +12,8 @@ from tunebench.analysis.analysis import analyse
 from tunebench.data.reference import DataRef
 from tunebench.errors import StoreError
 from tunebench.models.reference import ModelRef
-from tunebench.recipe import ADDED_LATER, Recipe
+from tunebench.recipe import Recipe
+from tunebench.schema import ADDED_LATER
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import expand

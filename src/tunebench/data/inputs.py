@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator
 
 from tunebench.data.text import Text, together
-from tunebench.recipe import Frozen
+from tunebench.schema import Frozen
 
 #: A column's name; YAML reads names such as 0 as numbers.
 ColumnName = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]

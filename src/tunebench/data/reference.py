@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tunebench.data.inputs import ColumnName, Inputs, template_columns
-from tunebench.recipe import Frozen
+from tunebench.schema import Frozen
 
 #: Where copies of a text may go: into one part of a run, or wherever the draw puts them.
 Copies = Literal["together", "anywhere"]

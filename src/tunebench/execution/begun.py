@@ -9,7 +9,8 @@ from pathlib import Path
 from tunebench.data import TextDataset
 from tunebench.execution.known import Known
 from tunebench.machine import devices
-from tunebench.recipe import Engine, Precision, neutral_values
+from tunebench.recipe import Engine, Precision
+from tunebench.schema import neutral_values
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig

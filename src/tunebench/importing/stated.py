@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from tunebench.errors import ConfigError, TunebenchError, raise_all
-from tunebench.recipe import Frozen, Precision, Schedule, Selection
+from tunebench.recipe import Precision, Schedule, Selection
+from tunebench.schema import Frozen
 from tunebench.study.yaml_file import parse_yaml
 
 #: In a run's folder; YAML holds JSON too.

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tunebench.recipe import Frozen
+from tunebench.schema import Frozen
 
 
 class Execution(Frozen):

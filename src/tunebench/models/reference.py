@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from tunebench.recipe import Frozen
+from tunebench.schema import Frozen
 
 #: What a run does with the classification head of a base that is a finished classifier.
 BaseHead = Literal["fresh", "kept"]

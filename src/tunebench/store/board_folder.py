@@ -18,7 +18,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from tunebench.errors import StoreError
 from tunebench.files import StoredFile, read_json, stored_file, write_json
-from tunebench.recipe import Part
+from tunebench.schema import Part
 from tunebench.store.predictions import read_predictions, write_predictions
 from tunebench.tasks.registry import TASKS
 

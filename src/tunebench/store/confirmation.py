@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tunebench.errors import StoreError
 from tunebench.files import StoredFile, read_json, stored_file, write_json
-from tunebench.recipe import Part
+from tunebench.schema import Part
 from tunebench.store.seal import seal, unseal
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tunebench.errors import StoreError
-from tunebench.recipe import Engine, Frozen, Precision, Recipe, Schedule, Selection, Truncation
+from tunebench.recipe import Engine, Precision, Recipe, Schedule, Selection, Truncation
+from tunebench.schema import Frozen
 from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec, Setting
 from tunebench.tasks.classification import CLASSIFICATION

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_json
-from tunebench.recipe import Part
+from tunebench.schema import Part
 from tunebench.store.record import now
 from tunebench.store.seal import seal, unseal
 

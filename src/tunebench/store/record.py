@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, field_validator
 
 from tunebench.files import StoredFile
-from tunebench.recipe import NONE_WHERE_IMPORTED, Part
+from tunebench.schema import Part
 from tunebench.store.imported import AnyRun, Provenance, parse_spec
 from tunebench.tasks.base import Task
 from tunebench.tasks.registry import TASKS
@@ -22,6 +22,8 @@ from tunebench.tasks.scores import Scores
 RECORD_VERSION = 2
 #: Formats that can be read.
 READABLE = (1, RECORD_VERSION)
+#: Why some fields may be None.
+NONE_WHERE_IMPORTED = "None if an imported folder does not tell"
 
 #: ``complete`` is trained to the end, and scored unless the test part is still locked; ``pruned`` was
 #: stopped by the search for a learning rate; ``failed`` and ``out_of_memory`` have an error. A planned run

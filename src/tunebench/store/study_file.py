@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from tunebench.errors import ConfigError, StoreError
 from tunebench.files import read_regular, write_text
-from tunebench.recipe import Recipe, as_recorded
+from tunebench.recipe import Recipe
+from tunebench.schema import as_recorded
 from tunebench.store.imported import ImportedStudy
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_json, write_text
-from tunebench.recipe import Part
+from tunebench.schema import Part
 from tunebench.store.output_folder import refuse_file, refuse_others, writing
 from tunebench.store.record import Failure, now
 from tunebench.store.study_folder import StudyStore

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_json
-from tunebench.recipe import Part
+from tunebench.schema import Part
 from tunebench.store.seal import seal, unseal
 
 #: Where a ledger notes, in a study's folder, how often its test texts were scored.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from tunebench.recipe import ADDED_LATER, Frozen, added_later
 from tunebench.registry import Registry
+from tunebench.schema import ADDED_LATER, Frozen, added_later
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

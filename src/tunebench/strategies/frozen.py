@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tunebench.recipe import ADDED_LATER
+from tunebench.schema import ADDED_LATER
 from tunebench.strategies.base import Strategy, StrategyParams, register
 
 if TYPE_CHECKING:

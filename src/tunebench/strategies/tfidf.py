@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from tunebench.recipe import ADDED_LATER, added_later
+from tunebench.schema import ADDED_LATER, added_later
 from tunebench.strategies.base import ClassicalStrategy, CompareBy, LinearParams, StrategyParams, register
 
 #: What TF-IDF counts.

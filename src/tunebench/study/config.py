@@ -15,7 +15,8 @@ from pydantic import Field, field_validator, model_validator
 
 from tunebench.data.reference import Copies, DataConfig, SplitRef
 from tunebench.errors import ConfigError
-from tunebench.recipe import Optimizer, Recipe, Selection, without_neutral
+from tunebench.recipe import Optimizer, Recipe, Selection
+from tunebench.schema import without_neutral
 from tunebench.stats.sequential import Spending
 from tunebench.strategies import STRATEGIES
 from tunebench.study.look_checks import check_looks

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tunebench.recipe import Frozen
+from tunebench.schema import Frozen
 
 #: Seeds that draw the training subset: one or several, each with every seed; or each seed draws its own.
 SubsetSeeds = Annotated[

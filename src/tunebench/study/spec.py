@@ -19,7 +19,6 @@ from pydantic import Field, field_validator
 from tunebench.data.reference import Copies, DataRef, SplitRef
 from tunebench.models.reference import BaseHead, ModelRef, UsedModel
 from tunebench.recipe import (
-    ADDED_LATER,
     ONLY_FAST,
     ONLY_HEAD_TAIL,
     ONLY_REFERENCE,
@@ -28,16 +27,14 @@ from tunebench.recipe import (
     BatchOrder,
     ClassWeights,
     Engine,
-    Frozen,
     Precision,
     Randomness,
     Recipe,
     Schedule,
     Selection,
     Truncation,
-    as_recorded,
-    without_neutral,
 )
+from tunebench.schema import ADDED_LATER, Frozen, as_recorded, without_neutral
 from tunebench.strategies import STEP_KEYS, STRATEGIES, capabilities_of
 from tunebench.study.config import StudyConfig
 from tunebench.tasks.classification import CLASSIFICATION

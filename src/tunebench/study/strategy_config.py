@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from tunebench.recipe import TUNABLE, Frozen, Recipe
+from tunebench.recipe import TUNABLE, Recipe
+from tunebench.schema import Frozen
 from tunebench.strategies import STRATEGIES
 from tunebench.study.settings_axes import repeats
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from tunebench.recipe import Part
+from tunebench.schema import Part
 
 #: Metrics that records of format 1 held as fields of their own.
 _FORMAT_1 = ("macro_f1", "accuracy", "log_loss")

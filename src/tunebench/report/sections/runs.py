@@ -6,10 +6,11 @@ import json
 import shlex
 from typing import Any
 
-from tunebench.recipe import Recipe, switched_off
+from tunebench.recipe import Recipe
 from tunebench.report.reproduce import as_yaml, data_of
 from tunebench.report.sections.registry import part
 from tunebench.report.source import Source
+from tunebench.schema import switched_off
 from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported, trained_here
 from tunebench.strategies import STRATEGIES
