@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict
 class Frozen(BaseModel):
     """Base of all specs: frozen; unknown keys are refused, and numbers that JSON cannot hold."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Part(BaseModel):
     """Base of the record's parts; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 #: For ``Field(json_schema_extra=...)`` of anything added to specs or parameters after the first records:
