@@ -12,7 +12,7 @@ from tunebench.analysis.comparison import Comparison
 from tunebench.data.reference import DataConfig
 from tunebench.errors import StoreError
 from tunebench.execution.looks import read_results
-from tunebench.execution.study import StudyResult, audit_data, run_with
+from tunebench.execution.study import StudyResult, run_with
 from tunebench.files import write_text
 from tunebench.formatting import csv_text
 from tunebench.machine.settings import Execution
@@ -335,6 +335,7 @@ def audit_source(source: str | DataConfig, *, model: str, max_length: int) -> Au
     from tunebench.data.copies import held_out_copies
     from tunebench.data.cut import test_count
     from tunebench.data.rules import split_ref
+    from tunebench.execution.auditing import audit_data
 
     dataset = load_dataset(DataConfig(source=source) if isinstance(source, str) else source)
     seed = StudyConfig.model_fields["subset_seed"].get_default()[0]
