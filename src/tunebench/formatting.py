@@ -88,9 +88,15 @@ def listed(names: Iterable[str], limit: int = 10) -> str:
     return shown if len(every) <= limit else f"{shown} and {len(every) - limit} more"
 
 
-def in_words(names: Sequence[str]) -> str:
-    """Return names as a sentence has them: ``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun: ``1 run``, ``3,000 runs``; ``plural`` where an ``s`` does not make it."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def in_words(values: Iterable[object]) -> str:
+    """Return names or numbers as a sentence has them: ``a, b and c``."""
+    every = [str(value) for value in values]
+    return " and ".join(filter(None, [", ".join(every[:-1]), *every[-1:]]))
 
 
 def command(*words: object) -> str:

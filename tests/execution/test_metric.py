@@ -152,5 +152,5 @@ def test_runs_for_which_it_is_not_defined_are_left_out_and_named() -> None:
     analysis = analyse(compare(made, metric="mcc"))
     assert {entry.label: entry.seeds for entry in analysis.entries} == {"full": (1, 2), "lora": (2,)}
     (said,) = [line for line in analysis.warnings if "not defined" in line]
-    assert "1 runs (lora at 5,000)" in said and "one class" in said
+    assert "1 run (lora at 5,000)" in said and "one class" in said
     assert not math.isnan(analysis.entries[0].interval().estimate)

@@ -415,7 +415,7 @@ def test_plain_lines_are_few_and_say_how_it_went() -> None:
     display.stop()
     lines = stream.getvalue().splitlines()
     assert len(lines) <= 3
-    assert lines[0].startswith("1 runs to do")
+    assert lines[0].startswith("1 run to do")
     assert "macro F1 0.9" in lines[-1]
 
 

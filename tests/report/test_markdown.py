@@ -154,4 +154,4 @@ def test_no_study_is_invented_for_mixed_recipes() -> None:
 
 def test_unfinished_studies_have_a_report() -> None:
     text = text_of(compare([make_cell(status="pending")]))
-    assert "1 runs: 1 pending." in text and "## Single runs" not in text
+    assert "1 run: 1 pending." in text and "## Single runs" not in text

@@ -21,6 +21,7 @@ from tunebench.analysis.undertraining import Undertrained, sentences, undertrain
 from tunebench.analysis.variance import shares_of
 from tunebench.analysis.warnings import warnings_of
 from tunebench.analysis.wording import show_difference
+from tunebench.formatting import counted
 from tunebench.stats import Calibration, Crossing, Interval, Refusal, VarianceShares
 
 #: Pairs that a sentence names one by one.
@@ -136,8 +137,8 @@ class Analysis:
         names = list(dict.fromkeys(f"{cell.spec.label} at {cell.spec.train_size:,}" for cell in cells))
         return [
             *lines,
-            f"{metric.heading} is not defined for {len(cells)} runs ({_some(names)}): {metric.undefined}. They are "
-            "left out of all comparisons.",
+            f"{metric.heading} is not defined for {counted(len(cells), 'run')} ({_some(names)}): "
+            f"{metric.undefined}. They are left out of all comparisons.",
         ]
 
     def _noise(self) -> list[str]:

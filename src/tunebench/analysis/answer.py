@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from tunebench.analysis.costs import unit_of
 from tunebench.analysis.doubling import more_labels
 from tunebench.analysis.looks import next_look
-from tunebench.analysis.recommend import SURE, Alternative, Recommendation
+from tunebench.analysis.recommend import Alternative, Recommendation
 from tunebench.analysis.wording import holds_for, show_interval, show_plan
-from tunebench.formatting import BYTES, TIMES, learning_rate, listed, quantity
+from tunebench.formatting import BYTES, TIMES, counted, learning_rate, listed, quantity
 from tunebench.stats import Interval, Refusal
 from tunebench.tasks.registry import TASKS
 
@@ -67,7 +67,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Answer:
-    """A recommendation, said.
+    """A recommendation in words.
 
     Attributes:
         verdict: What to choose, and how the others stand to it, in one sentence.
@@ -178,14 +178,14 @@ def _standing(found: Recommendation, one: Alternative, chosen: Alternative) -> s
 def trust_of(found: Recommendation) -> str:
     """Return how sure the answer is, in one line; what speaks against it first of all."""
     if found.conclusive:
-        return f"Conclusive: {SURE[0].lower()}{SURE[1:]}"
+        return "Conclusive: nothing known speaks against it."
     more = len(found.doubts) - 1
-    rest = f" {more} more {'doubt' if more == 1 else 'doubts'}." if more else ""
+    rest = f" {counted(more, 'more doubt')}." if more else ""
     return f"Not conclusive: {shortened(found.doubts[0])}{rest}"
 
 
 def shortened(sentence: str, limit: int = _LONGEST) -> str:
-    """Return a sentence that a line holds: a long one ends before its first bracket, or within a word's reach."""
+    """Return a sentence short enough for a line: a long one ends before its first bracket, or else after a word."""
     if len(sentence) <= limit:
         return sentence
     before, bracket, _ = sentence[:limit].partition(" (")

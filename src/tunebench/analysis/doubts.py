@@ -29,7 +29,7 @@ def close_rates(
     choices: Sequence[CloseChoice],
     margin: float,
 ) -> list[str]:
-    """Name the strategies that another learning rate, not told apart on the selection split, might carry past.
+    """Name the strategies that might beat the recommended one at another learning rate, as good on validation.
 
     Args:
         chosen: What is recommended.

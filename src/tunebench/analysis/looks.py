@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tunebench.formatting import in_words
 from tunebench.stats import Anytime, Looks
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def look_notes(comparison: Comparison) -> list[str]:
 
 
 def _place(design: Looks, seeds: int) -> str:
-    looks = _listed(design.seeds)
+    looks = in_words(design.seeds)
     last = design.seeds[-1]
     if seeds in design.seeds:
         number = design.seeds.index(seeds) + 1
@@ -127,10 +128,4 @@ def _earlier(comparison: Comparison, kind: str) -> list[int]:
 
 
 def _after(seeds: Sequence[int]) -> str:
-    return f"after {_listed(seeds)} {'seed' if list(seeds) == [1] else 'seeds'}"
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    """Return numbers in a sentence: ``3, 5 and 8``."""
-    *before, last = map(str, numbers)
-    return f"{', '.join(before)} and {last}" if before else last
+    return f"after {in_words(seeds)} {'seed' if list(seeds) == [1] else 'seeds'}"

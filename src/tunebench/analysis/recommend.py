@@ -22,9 +22,6 @@ from tunebench.errors import ConfigError, StoreError
 from tunebench.stats import Difference, Equivalence, Interval, equivalence
 from tunebench.store.imported import is_answers
 
-#: What is said of an answer without a doubt.
-SURE = "Nothing known speaks against it."
-
 
 @dataclass(frozen=True)
 class Alternative:
@@ -88,14 +85,6 @@ class Recommendation:
     task: str = "single_label"
     confirmed: str | None = None
     not_exported: str | None = None
-
-    @property
-    def trust(self) -> str:
-        """How sure the answer is, in one sentence; what speaks against it first of all."""
-        if self.conclusive:
-            return SURE
-        more = f" ({len(self.doubts) - 1} more doubts)" if len(self.doubts) > 1 else ""
-        return f"Not conclusive: {self.doubts[0].rstrip('.')}{more}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; differences and margins in shares, not points."""

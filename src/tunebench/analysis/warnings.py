@@ -10,6 +10,7 @@ from tunebench.analysis.looks import added_seeds, look_notes, read_early
 from tunebench.analysis.rate_warnings import lora_ratio, rate_warnings
 from tunebench.analysis.time_warnings import TRAIN_RUNTIME, time_warnings
 from tunebench.data.audit_result import absent_classes
+from tunebench.formatting import counted
 from tunebench.recipe import Recipe
 from tunebench.store.imported import ImportedRun, is_answers, is_imported
 from tunebench.study.spec import without_effect
@@ -146,8 +147,8 @@ def _ledger(comparison: Comparison) -> list[str]:
     if note is None:
         return []
     return [
-        f"These {note.texts:,} test texts, or some of them, were scored by {note.runs} runs of {note.studies} "
-        f"{'study' if note.studies == 1 else 'studies'} (ledger of {note.time[:10]}). What was learned from them "
+        f"These {note.texts:,} test texts, or some of them, were scored by {counted(note.runs, 'run')} of "
+        f"{counted(note.studies, 'study', 'studies')} (ledger of {note.time[:10]}). What was learned from them "
         "flatters later studies that chose by it."
     ]
 
@@ -257,7 +258,7 @@ def _missing(comparison: Comparison) -> list[str]:
     left = [cell for cell in comparison.cells if not cell.scored and cell not in passed_over]
     lines = []
     if left:
-        lines.append(f"{len(left)} of {len(comparison.cells)} runs have no score ({states(left)}).")
+        lines.append(f"{len(left)} of {counted(len(comparison.cells), 'run')} have no score ({states(left)}).")
     folds = [cell for cell in passed_over if cell.is_fold]
     if folds:
         lines.append(

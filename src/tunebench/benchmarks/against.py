@@ -26,6 +26,7 @@ from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataConfig
 from tunebench.errors import DataError, TunebenchError
 from tunebench.execution.display import SilentDisplay
+from tunebench.formatting import counted
 from tunebench.labelling.probabilities import embed
 from tunebench.machine import devices, environment
 from tunebench.machine.settings import Execution
@@ -267,7 +268,7 @@ def render_against(found: Against) -> str:
     info = found.machine
     lines = [
         f"{found.data}: {found.labels:,} labels, {found.test:,} test texts, {found.model}, at most "
-        f"{found.limit:.0f} s a side, {found.rounds} {'round' if found.rounds == 1 else 'rounds'}; {info['cpu']}, "
+        f"{found.limit:.0f} s a side, {counted(found.rounds, 'round')}; {info['cpu']}, "
         f"{found.threads} threads",
         "",
         f"{'side':<26}{'macro F1':<28}{'accuracy':<28}{'seconds':>8}",

@@ -57,6 +57,6 @@ def _is_export_of(model: Path, run_id: str) -> bool:
 
 
 def _clear(model: Path) -> None:
-    """Take an export of ours away that another one replaces; anything else is left, and refused by the export."""
+    """Delete our own export before another one replaces it; anything else stays, and the export refuses it."""
     if (model / EXPORT_FILE).exists():
         shutil.rmtree(model)

@@ -122,7 +122,7 @@ def make_ready(asked: Asked, options: Options) -> Ready:
     said: set[str] = set()
 
     def tell(line: str) -> None:
-        """Say nothing twice: data is read for the plan and for the study."""
+        """Pass a line on once: data is read for the plan, and again for the study."""
         if line not in said:
             said.add(line)
             options.tell(line)

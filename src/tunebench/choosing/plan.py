@@ -1,4 +1,4 @@
-"""From data, model and budget to a study by rule: what is there is read, checked and measured."""
+"""From data, models and budget to a study: what the rule needs to know is read, checked and measured."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def _facts(resolved: Resolved, asked: Asked) -> Facts:
 
 
 def _least(resolved: Resolved, labels: int) -> int:
-    """Return the smallest of a few sizes at which the parts can be cut, and so every larger one can."""
+    """Return the smallest of a few training sizes from which on the parts can be cut."""
     smallest = labels
     for share in (2, 4, 8, 16, 32):
         study = resolved.study.model_copy(update={"train_sizes": (max(2, labels // share),)})

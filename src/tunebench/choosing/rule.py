@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from tunebench.errors import PlanError
-from tunebench.formatting import duration
+from tunebench.formatting import counted, duration
 from tunebench.recipe import ENOUGH_STEPS
 from tunebench.strategies import STRATEGIES
 from tunebench.study.models_axis import AT, model_names
@@ -200,7 +200,7 @@ def design(
     if facts.refit_labels is not None and not shape.refit:
         left_out.append("There may be no time to train the chosen method again on all labels.")
     if shape.epochs < EPOCHS[0] and _has_rates(shape, facts):
-        epochs = f"{shape.epochs} {'epoch' if shape.epochs == 1 else 'epochs'}"
+        epochs = counted(shape.epochs, "epoch")
         left_out.append(f"Runs have {epochs} instead of {EPOCHS[0]}, where that makes enough steps.")
     if shape.size < facts.labels:
         left_out.append(f"The candidates are compared at {shape.size:,} of {facts.labels:,} labels.")

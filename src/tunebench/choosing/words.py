@@ -12,7 +12,7 @@ from tunebench.choosing.plan import Ready, token_lengths
 from tunebench.choosing.rule import Design
 from tunebench.data import TextDataset
 from tunebench.data.audit_result import describe_numbers
-from tunebench.formatting import command, duration, learning_rate, listed
+from tunebench.formatting import command, counted, duration, learning_rate, listed
 from tunebench.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ def plan_lines(study: StudyConfig, design: Design) -> list[str]:
     sizes = ", ".join(f"{size:,}" if isinstance(size, int) else size for size in study.train_sizes)
     stopping = " unless patience stops it earlier" if study.patience else ""
     lines = [
-        f"Plan: {', '.join(plain + rates)}; {sizes} labels; {len(study.seeds)} "
-        f"{'seed' if len(study.seeds) == 1 else 'seeds'}; at least {study.min_steps} steps a run{stopping}",
+        f"Plan: {', '.join(plain + rates)}; {sizes} labels; "
+        f"{counted(len(study.seeds), 'seed')}; at least {study.min_steps} steps a run{stopping}",
         f"  at most about {duration(design.seconds)}, the last training included",
     ]
     lines += [f"  {line}" for line in design.left_out]

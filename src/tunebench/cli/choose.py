@@ -9,6 +9,7 @@ import typer
 
 from tunebench.cli.app import DeviceOption, JsonOption, ThreadsOption, app, check_device
 from tunebench.cli.console import err, out, print_json
+from tunebench.formatting import counted
 
 _EXAMPLES = (
     "Example: tunebench choose reviews.csv --budget 10m; "
@@ -95,5 +96,5 @@ def choose(
         err.print("stopped; the same command resumes it", markup=False)
         raise typer.Exit(130)
     if found.failed:
-        err.print(f"{len(found.failed)} runs failed: {command('status', found.folder)}", markup=False)
+        err.print(f"{counted(len(found.failed), 'run')} failed: {command('status', found.folder)}", markup=False)
         raise typer.Exit(1)

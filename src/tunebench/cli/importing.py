@@ -9,7 +9,7 @@ import typer
 
 from tunebench.cli.app import JsonOption, app
 from tunebench.cli.console import out, print_json, print_tables, tell
-from tunebench.formatting import command
+from tunebench.formatting import command, counted
 
 
 @app.command(
@@ -125,4 +125,4 @@ def _runs(folders: list[Path], out_dir: Path, settings: list[str], *, json_: boo
     print_tables(make_tables(analysis, ["scores", "time", "score_per_million"]), style="text")
     for line in analysis.warnings:
         out.print(f"note: {line}", markup=False)
-    out.print(f"{len(comparison.cells)} runs imported; next: {command('report', out_dir)}", markup=False)
+    out.print(f"{counted(len(comparison.cells), 'run')} imported; next: {command('report', out_dir)}", markup=False)

@@ -18,9 +18,9 @@ class _Asked:
 
 
 def leave_while_importing() -> None:
-    """Let Ctrl-C end the program at once while its modules are imported; nothing of a process that imports us.
+    """Let Ctrl-C end the program at once while its modules are imported; a process that imports us is left alone.
 
-    What imports half of a library cannot go on, and a traceback through it tells a user nothing.
+    A library that is half imported cannot be used, and a traceback through it tells a user nothing.
     """
     # Python sets the name of a module that -m runs after its packages are imported.
     is_program = os.path.basename(sys.argv[0] if sys.argv else "").split(".")[0] in ("tunebench", "-m")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunebench.cli.console import out, print_json, print_rows
-from tunebench.formatting import duration
+from tunebench.formatting import counted, duration
 
 if TYPE_CHECKING:
     from tunebench.study.config import StudyConfig
@@ -30,7 +30,8 @@ def print_looks(rows: list[dict[str, Any]], study: StudyConfig) -> None:
     costs = []
     for number, seeds in enumerate(stages, 1):
         kept = [row for row in rows if row["look"] <= number and not row["left_out"]]
-        costs.append(f"{seeds} seeds {duration(sum(row['seconds'] for row in kept))} ({len(kept)} runs)")
+        total = duration(sum(row["seconds"] for row in kept))
+        costs.append(f"{counted(seeds, 'seed')} {total} ({counted(len(kept), 'run')})")
     shown = costs if study.looks is not None else [costs[0], costs[-1]]
     until = "to each look" if study.looks is not None else "to the first decision and to the last"
     out.print(f"The study ends when it is decided. Cost up {until}: {'; '.join(shown)}", markup=False)
@@ -67,7 +68,7 @@ def print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     kept = [row for row in rows if not row["left_out"]]
     total = sum(row["seconds"] for row in kept)
     how = "measured here" if rows and rows[0]["measured"] else "estimated from the arithmetic"
-    out.print(f"{len(kept)} of {len(rows)} runs, about {duration(total)} ({how})")
+    out.print(f"{len(kept)} of {counted(len(rows), 'run')}, about {duration(total)} ({how})")
     prefixed = [row for row in kept if row["prefix_layers"] is not None]
     if prefixed:
         size = sum(row["prefix_bytes"] for row in prefixed) / 1e6

@@ -58,7 +58,7 @@ KeepMemoryOption = Annotated[
 
 
 class PlanOptions(TypedDict):
-    """What :func:`tunebench.api.run_study` and its like take to plan and to run."""
+    """What :func:`tunebench.api.run_study` and similar functions take to plan and to run."""
 
     execution: Execution
     budget_seconds: float | None

@@ -42,7 +42,7 @@ from tunebench.cli.run_options import (
     check_executor,
 )
 from tunebench.errors import ConfigError, StoreError
-from tunebench.formatting import command
+from tunebench.formatting import command, counted
 
 if TYPE_CHECKING:
     from tunebench.study.config import StudyConfig
@@ -150,7 +150,7 @@ def _run_study(study: StudyConfig, folder: Path, options: RunOptions) -> None:
     if summary.interrupted:
         raise typer.Exit(130)
     if summary.failed:
-        err.print(f"{len(summary.failed)} runs failed: {command('status', folder)}", markup=False)
+        err.print(f"{counted(len(summary.failed), 'run')} failed: {command('status', folder)}", markup=False)
         raise typer.Exit(1)
 
 
@@ -220,8 +220,8 @@ def discard_weights(
     if json_:
         print_json(asdict(found))
         return
-    out.print(f"Weights of {len(found.runs)} runs deleted, {found.bytes / 1e6:,.0f} MB.")
+    out.print(f"Weights of {counted(len(found.runs), 'run')} deleted, {found.bytes / 1e6:,.0f} MB.")
     if found.unscored:
         out.print(
-            f"Kept: those of {len(found.unscored)} runs that were not scored on test (--all deletes them, too)."
+            f"Kept: those of {counted(len(found.unscored), 'run')} not scored on test yet (--all deletes them)."
         )

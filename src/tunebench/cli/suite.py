@@ -9,7 +9,7 @@ import typer
 
 from tunebench.cli.console import err, out, print_json, tell
 from tunebench.cli.plans import print_plan, print_search
-from tunebench.formatting import command
+from tunebench.formatting import command, counted
 
 if TYPE_CHECKING:
     from tunebench.cli.run_options import RunOptions
@@ -66,6 +66,6 @@ def recommend_over_data(
 
 
 def _failed(data_sets: dict[str, str], runs: int, folder: Path) -> str:
-    parts = [f"{len(data_sets)} data sets failed ({', '.join(data_sets)})"] if data_sets else []
-    parts += [f"{runs} runs failed"] if runs else []
+    parts = [f"{counted(len(data_sets), 'data set')} failed ({', '.join(data_sets)})"] if data_sets else []
+    parts += [f"{counted(runs, 'run')} failed"] if runs else []
     return f"{' and '.join(parts)}: {command('status', folder)}"

@@ -9,7 +9,7 @@ import typer
 
 from tunebench.cli.app import DeviceOption, FolderArgument, JsonOption, app, check_device
 from tunebench.cli.console import out, print_json, print_rows, tell
-from tunebench.formatting import command
+from tunebench.formatting import command, counted
 
 
 @app.command(epilog="Example: tunebench confirm out/mine")
@@ -76,7 +76,9 @@ def ledger(
             for number, part in enumerate(found.parts, 1)
         ]
     )
-    out.print(f"{found.runs} runs of {len(found.of_study)} studies, {len(found.parts)} different test parts")
+    studies = counted(len(found.of_study), "study", "studies")
+    parts = counted(len(found.parts), "different test part")
+    out.print(f"{counted(found.runs, 'run')} of {studies}, {parts}")
     if not all(part.by_content for part in found.parts):
         out.print(
             "Some studies do not say which texts they scored: they are compared by data set and row, so that the "

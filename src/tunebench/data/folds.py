@@ -11,6 +11,7 @@ import numpy as np
 from tunebench.data.label_splits import spread_places
 from tunebench.data.rules import SplitRules
 from tunebench.errors import DataError
+from tunebench.formatting import counted
 
 
 def cut_folds(
@@ -79,7 +80,7 @@ def _by_group(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> 
     if count < folds:
         raise DataError(
             "There are fewer groups than folds, and each group validates as a whole.",
-            value=f"{count} {'group' if count == 1 else 'groups'} in {len(groups)} labels, {folds} folds",
+            value=f"{counted(count, 'group')} in {len(groups)} labels, {folds} folds",
             allowed=f"at least {folds} groups",
             fix=(f"set validation: {{folds: {count}}}; or " if count > 1 else "")
             + "raise train_sizes, or name another data.group_column",

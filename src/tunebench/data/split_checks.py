@@ -10,7 +10,7 @@ import numpy as np
 
 from tunebench.data.rules import SplitRules
 from tunebench.errors import DataError
-from tunebench.formatting import listed
+from tunebench.formatting import counted, listed
 
 #: What errors call the classes, by number.
 Names = Sequence[Any]
@@ -231,7 +231,7 @@ def check_groups(rules: SplitRules, fraction: Fraction, *, held_out: bool) -> No
     if count < len(parts):
         raise DataError(
             "There are too few groups to draw the parts from, as each group stays in one part.",
-            value=f"{count} {'group' if count == 1 else 'groups'} in {len(rules.group_of)} rows",
+            value=f"{counted(count, 'group')} in {len(rules.group_of)} rows",
             allowed=f"at least {len(parts)}: {', '.join(parts)} each need one",
             fix="name another data.group_column, or drop it" + (f"; or {_NO_VALIDATION}" if fraction else ""),
         )

@@ -28,7 +28,7 @@ def begun_runs(folder: Path | None) -> tuple[RunSpec, ...]:
 
 
 def begun_ids(specs: Sequence[RunSpec], begun: _Begun) -> list[RunSpec]:
-    """Return the cells of a study; each that the folder holds is as it is there, with the id that it has there.
+    """Return the cells of a study; one that its folder holds already keeps the form and the id that it has there.
 
     An older schema made another id of the same run.
     """
@@ -41,7 +41,7 @@ def _key(spec: RunSpec) -> str:
 
 
 def begun_precision(study: StudyConfig, begun: _Begun, device: str, tell: _Tell) -> dict[Engine, Precision]:
-    """Return what ``precision: auto`` stands for, by engine: what gains here, or what the folder's runs have.
+    """Return what ``precision: auto`` stands for, by engine: what is faster here, or what the folder's runs have.
 
     So a study that began on one kind of machine resumes on another, and does not count as another study.
     """

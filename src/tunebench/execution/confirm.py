@@ -15,7 +15,7 @@ from tunebench.analysis.recommend import recommend
 from tunebench.data import TextDataset
 from tunebench.errors import StoreError
 from tunebench.execution.resolve import Request, resolve
-from tunebench.formatting import command
+from tunebench.formatting import command, counted
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
 from tunebench.store.confirmation import Confirmation, ConfirmationFile
@@ -83,7 +83,7 @@ def _confirm(
             texts=len(sealed),
         )
         file.write(opened)
-    tell(f"scoring {entry.label} on {len(sealed):,} sealed texts ({len(entry.cells)} runs)")
+    tell(f"scoring {entry.label} on {len(sealed):,} sealed texts ({counted(len(entry.cells), 'run')})")
     found, logits, labels = _scored(entry, store, dataset, execution)
     interval = found.interval()
     confirmed = opened.model_copy(

@@ -10,7 +10,7 @@ from typing import Protocol, TextIO
 
 from tunebench.execution.display_parts import MayGo, Outline, TimeLeft, describe
 from tunebench.execution.live_view import LiveView
-from tunebench.formatting import duration
+from tunebench.formatting import counted, duration
 from tunebench.store.live import Progress
 
 
@@ -69,7 +69,7 @@ class PlainDisplay:
         """Say how much there is to do."""
         self._left = TimeLeft(estimates)
         self._done, self._total = 0, len(estimates)
-        self.message(f"{self._total} runs to do, about {duration(self._left.seconds())}")
+        self.message(f"{counted(self._total, 'run')} to do, about {duration(self._left.seconds())}")
 
     def update(self, progress: Progress) -> None:
         """Write a line when the run begins, and when the last one is old."""

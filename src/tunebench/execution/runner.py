@@ -14,7 +14,7 @@ from tunebench.errors import StoreError
 from tunebench.execution.display import Display
 from tunebench.execution.signals import stop_on_signals
 from tunebench.execution.tracking.in_run import run_callbacks
-from tunebench.formatting import duration
+from tunebench.formatting import counted, duration
 from tunebench.machine.settings import Execution
 from tunebench.store.folds import FoldChoice, fold_choice
 from tunebench.store.live import LiveFile, Progress
@@ -146,7 +146,8 @@ def run_plan(
                 if held == waiting and not summary.interrupted:
                     if not told:
                         told = True
-                        (waits or display.message)(f"waiting for {len(held)} runs that another process trains")
+                        left = counted(len(held), "run")
+                        (waits or display.message)(f"waiting for {left} that another process trains")
                     time.sleep(poll_seconds)
                 waiting = held
             # Also where the last run was past its last look: what follows the runs must not begin either.

@@ -60,7 +60,7 @@ def stop_on_signals(display: Display) -> Iterator[Callable[[], bool]]:
 
 
 def _leave(terminals: Sequence[int]) -> None:
-    """Let what is still said go nowhere: to write to a terminal that has closed is an error."""
+    """Discard what is still printed: to write to a terminal that has closed is an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for number in terminals:
         os.dup2(nowhere, number)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study gave.
+    """The outcome of a study.
 
     Attributes:
         comparison: Its cells.

@@ -10,6 +10,7 @@ from typing import Any
 from tunebench.analysis.answer import answer_of
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.log_history import logged_series
+from tunebench.formatting import counted
 from tunebench.report.reproduce import as_yaml
 from tunebench.report.source import Source
 from tunebench.report.tables.render import to_markdown
@@ -56,6 +57,7 @@ def render_report(source: Source, *, figures: dict[str, str], drawn_runs: Collec
         comparison=comparison,
         spec=comparison.cells[0].spec,
         imported=source.imported,
+        planned=counted(len(comparison.cells), "run"),
         states=_states(comparison),
         answer=[found] if isinstance(found, str) else answer_of(source.analysis, found).lines,
         lists={} if isinstance(found, str) else beyond(found),

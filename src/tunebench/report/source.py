@@ -139,7 +139,7 @@ class Source:
 
 
 def _says(table: ReportTable) -> bool:
-    """Tell whether a table has a value beside what names its rows; that a run is complete is none."""
+    """Tell whether a table has a value besides the names of its rows; that a run is complete does not count."""
     values = (value for row in table.rows for key, value in row.items() if key not in _NAMES)
     return any(value not in (None, "complete") for value in values)
 

@@ -242,7 +242,7 @@ class StudyConfig(Recipe):
         )
 
     def with_train_sizes(self, sizes: TrainSizes) -> StudyConfig:
-        """Return the study at other training sizes, without strategies that are for none of them.
+        """Return the study at other training sizes; a strategy that trains at none of them is dropped.
 
         Args:
             sizes: What takes the place of ``train_sizes``.

@@ -99,7 +99,7 @@ def _written_out(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_written(path: tuple[Any, ...], raw: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the place that the user wrote, for one of a strategy that stands there once for several models."""
+    """Return the place in the user's file: a strategy that is there for several models was written once."""
     given = raw.get("strategies")
     if path[0:1] != ("strategies",) or len(path) < 2 or not isinstance(given, dict) or path[1] in given:
         return path

@@ -188,13 +188,13 @@ class RunSpec(Frozen):
 
     @property
     def effective(self) -> dict[str, Any]:
-        """What two specs of one run share, whatever their schemas: the identity without all that has no effect."""
+        """The identity without settings that have no effect: equal for one run under all schemas."""
         idle = {"schema_version", *without_effect(self.kind)}
         return {key: value for key, value in self.identity.items() if key not in idle}
 
     @property
     def full_params(self) -> dict[str, Any]:
-        """The strategy's parameters; those that came after the record, as they were before."""
+        """The strategy's parameters; one that the record is too old to have means what was done without it."""
         strategy = STRATEGIES.get(self.kind)
         return self.params if strategy is None else as_recorded(self.params, strategy.params)
 
@@ -214,7 +214,7 @@ class RunSpec(Frozen):
         return Recipe.model_construct(**{name: getattr(self, name) for name in Recipe.model_fields})
 
     def epochs_at(self, steps_per_epoch: int) -> int:
-        """Return the epochs that are planned: as many more than :attr:`epochs` as ``min_steps`` asks for."""
+        """Return the epochs that are planned: :attr:`epochs`, or more where ``min_steps`` takes more."""
         return max(self.epochs, math.ceil(self.min_steps / steps_per_epoch))
 
     @property
@@ -251,7 +251,7 @@ class RunSpec(Frozen):
 
     @property
     def fold_runs(self) -> list[RunSpec]:
-        """The runs of a cross-validation that choose for this one; none where nothing of the kind does."""
+        """The runs of a cross-validation that choose for this one; empty where no folds do."""
         if not self.folds or self.fold or not capabilities_of(self.kind).trains_in_folds:
             return []
         return [self.model_copy(update={"fold": number}) for number in range(1, self.folds + 1)]

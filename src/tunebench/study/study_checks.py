@@ -1,4 +1,4 @@
-"""What parts of a study must not be together; each function refuses with the change that mends it."""
+"""Settings that a study must not combine; each refusal names the change that mends it."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_a_signal_to_the_parent_has_every_worker_save_a_checkpoint(start: Start,
 def test_workers_say_that_they_wait_for_others_but_not_for_each_other(start: Start, tmp_path: Path) -> None:
     changes = {"train_sizes": [10]}
     store, specs = fakes.make_store(tmp_path, fakes.make_study(**changes))
-    said = "waiting for 1 runs that another process trains"
+    said = "waiting for 1 run that another process trains"
     with store.locked(specs[0].run_id):
         parent = start(0.3, **changes)
         assert parent.stderr is not None

@@ -1,4 +1,4 @@
-"""What goes to other processes and machines with a run, and errors that come back as what they were there."""
+"""What a run takes to another process or machine, and how its errors come back under their own names."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import numpy as np
 from tunebench.analysis.label_errors import worst_texts
 from tunebench.analysis.quality import answer_of, mean_probabilities
 from tunebench.errors import TunebenchError
-from tunebench.report.sections.registry import of_labels, part
+from tunebench.report.sections.registry import part
 from tunebench.report.sections.texts import shortened, texts_of_test
 from tunebench.report.source import Source
 
@@ -21,7 +21,8 @@ _SHOWN = 50
 def label_texts(source: Source) -> dict[str, Any] | None:
     """Return the texts with the largest errors of some strategy, at the largest size; nothing of other tasks."""
     sizes = [entry.train_size for entry in source.analysis.entries]
-    if not of_labels(source) or source.comparison.task.exclusive or not sizes or not source.predictions:
+    task = source.comparison.task
+    if not task.labelled or task.exclusive or not sizes or not source.predictions:
         return None
     entries = source.analysis.at(max(sizes))
     places, wrong = worst_texts(entries, _SHOWN)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tunebench.analysis.errors import largest_errors
 from tunebench.errors import TunebenchError
-from tunebench.report.sections.registry import of_labels, part
+from tunebench.report.sections.registry import part
 from tunebench.report.sections.texts import shortened, texts_of_test
 from tunebench.report.source import Source
 
@@ -18,7 +18,7 @@ _SHOWN = 50
 def errors(source: Source) -> dict[str, Any] | None:
     """Return the texts on which some strategy is furthest off, at the largest size; nothing of labels."""
     sizes = [entry.train_size for entry in source.analysis.entries]
-    if of_labels(source) or not sizes or not source.predictions:
+    if source.comparison.task.labelled or not sizes or not source.predictions:
         return None
     entries = source.analysis.at(max(sizes))
     places = largest_errors(entries, _SHOWN)

@@ -10,7 +10,7 @@ from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.quality import calibrations, shown_bins
 from tunebench.report import vega
-from tunebench.report.sections.registry import of_labels, part
+from tunebench.report.sections.registry import part
 from tunebench.report.source import Predictions, Source
 from tunebench.stats.reliability import Calibration, calibration
 
@@ -25,7 +25,7 @@ _LISTED = 15
 @part("confusion", "errors", "Which classes are confused")
 def confusion(source: Source) -> dict[str, Any] | None:
     """Return confusion matrices of the shown configurations, counts summed over seeds, by size."""
-    if not of_labels(source):
+    if not source.comparison.task.labelled:
         return None
     if not source.comparison.task.exclusive:
         return {"left_out": _ONLY_EXCLUSIVE}
@@ -58,7 +58,7 @@ def confusion(source: Source) -> dict[str, Any] | None:
 @part("calibration", "errors", "How far its probabilities can be believed")
 def calibrated(source: Source) -> dict[str, Any] | None:
     """Return reliability diagrams, a panel for each strategy and size: seeds together, and each by itself."""
-    if not of_labels(source):
+    if not source.comparison.task.labelled:
         return None
     exclusive = source.comparison.task.exclusive
     rows: list[dict[str, Any]] = []

@@ -72,11 +72,6 @@ SECTIONS = {
 OTHERS = "measured"
 
 
-def of_labels(source: Source) -> bool:
-    """Tell whether texts have labels."""
-    return source.comparison.task.labelled
-
-
 def part(name: str, section: str, title: str | None = None) -> Callable[[Build], Build]:
     """Add a function to the registry."""
 

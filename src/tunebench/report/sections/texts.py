@@ -13,7 +13,7 @@ from tunebench.data.inputs import Inputs
 from tunebench.data.reference import DataConfig
 from tunebench.data.text import Text, sides_of
 from tunebench.errors import TunebenchError
-from tunebench.report.sections.registry import of_labels, part
+from tunebench.report.sections.registry import part
 from tunebench.report.source import Source
 from tunebench.store.data_place import read_again
 from tunebench.store.imported import is_imported
@@ -65,7 +65,7 @@ class Size:
 @part("texts", "errors", "Texts on which strategies disagree or fail")
 def texts(source: Source) -> dict[str, Any] | None:
     """Return a choice of test texts that not every strategy gets right; nothing of runs without predictions."""
-    if not of_labels(source) or not source.comparison.task.exclusive or not source.predictions:
+    if not source.comparison.task.labelled or not source.comparison.task.exclusive or not source.predictions:
         return None
     try:
         rows = texts_of_test(source)

@@ -137,7 +137,7 @@ def made(
     comparison: Comparison,
     notes: list[str],
 ) -> ReportTable:
-    """Finish a table: columns of published values go where no cell has one."""
+    """Finish a table: columns of published values are left out where no cell has one."""
     rows = [row | {"selection": comparison.selection} for row in rows]
     known = {key for row in rows for key, value in row.items() if value is not None}
     optional = ("published_", "selection_score", "error")
