@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunebench.errors import ModelError
 from tunebench.inference.stated_facts import stated_base
-from tunebench.models.checks import ADAPTER_CONFIG
+from tunebench.models.checks import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from tunebench.models.sources import resolve_model
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def adapter_base(folder: Path, config: Mapping[str, Any], facts: Mapping[str, An
         facts: Of its ``export.json``; empty where another program wrote it.
 
     Raises:
-        ModelError: No base is named, it cannot be found, or its files are not those of the training.
+        ModelError: No base is named, it cannot be found, or its files are not those of the training. Or the
+            adapter's own weights are missing, which is cheaper to see than a base.
     """
     source = config.get("base_model_name_or_path")
     if not isinstance(source, str) or not source:
@@ -33,6 +34,12 @@ def adapter_base(folder: Path, config: Mapping[str, Any], facts: Mapping[str, An
             "The adapter does not name its base model.",
             value=str(folder / ADAPTER_CONFIG),
             fix="write its folder or Hub name there, as base_model_name_or_path",
+        )
+    if not (folder / ADAPTER_WEIGHTS).exists():
+        raise ModelError(
+            f"The adapter has no {ADAPTER_WEIGHTS}; pickled weights (adapter_model.bin) are not read.",
+            value=str(folder),
+            fix="convert once with model.save_pretrained(folder) in a process you trust",
         )
     stated = facts.get("base")
     if stated is not None:

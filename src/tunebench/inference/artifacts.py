@@ -203,12 +203,6 @@ def _describe_linear(folder: Path, facts: Mapping[str, Any]) -> Artifact:
 
 def _describe_adapter(folder: Path, facts: Mapping[str, Any]) -> Artifact:
     config = read_foreign_object(folder / ADAPTER_CONFIG)
-    if not (folder / ADAPTER_WEIGHTS).exists():
-        raise ModelError(
-            f"The adapter has no {ADAPTER_WEIGHTS}; pickled weights (adapter_model.bin) are not read.",
-            value=str(folder),
-            fix="convert once with model.save_pretrained(folder) in a process you trust",
-        )
     base = adapter_base(folder, config, facts)
     base_folder = model_folder(base.source, base.revision)
     check_patterns(
