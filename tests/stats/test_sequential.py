@@ -12,7 +12,7 @@ from scipy import special
 from scipy import stats as distributions
 
 from tunebench.benchmarks.rules import Reading, read_often
-from tunebench.stats import Anytime, Interval, Looks, at_look, crossed_difference, equivalence
+from tunebench.stats import Anytime, Looks, at_look, crossed_difference, equivalence
 from tunebench.stats.paired import crossed_of_scores
 from tunebench.stats.results import Difference
 from tunebench.stats.sequential import EXPECTED, Look, boundaries
@@ -96,12 +96,6 @@ def test_p_is_small_exactly_where_the_repeated_interval_leaves_0_out(
     once = crossed_of_scores(scores, covariance, (seeds, seeds), 400)
     assert found.interval.half_width > once.interval.half_width and found.p_value >= once.p_value
     assert found.interval.method.endswith("repeated")
-
-
-def test_a_bootstrap_cannot_be_read_more_than_once() -> None:
-    interval = Interval(0.0, -1.0, 1.0, 0.95, "percentile bootstrap", "test examples")
-    with pytest.raises(ValueError, match="more than once"):
-        at_look(Difference(interval, 0.5, 0.1, draws=np.zeros(9)), Looks((5, 10)).at(5))
 
 
 @pytest.mark.parametrize("design", [Looks((3, 6)), Looks((5, 10), "pocock"), Anytime()], ids=str)

@@ -10,7 +10,6 @@ from tunebench.stats.curve_queries import EXTRAPOLATION, Crossing, Size, crossin
 from tunebench.stats.decisions import Equivalence, Holm, Verdict, equivalence, holm
 from tunebench.stats.discordant import McNemar, mcnemar
 from tunebench.stats.intervals import (
-    crossed_bootstrap_interval,
     crossed_interval,
     example_interval,
     seed_interval,
@@ -22,10 +21,8 @@ from tunebench.stats.measures import ACCURACY, MACRO_F1, Measure
 from tunebench.stats.meta_analysis import FEWEST_DATA_SETS, Heterogeneity, MetaMean, random_effects
 from tunebench.stats.moderation import FEWEST, moderated_pairs, moderated_scores
 from tunebench.stats.paired import (
-    crossed_bootstrap_difference,
     crossed_difference,
     delta_difference,
-    example_difference,
     seed_difference,
 )
 from tunebench.stats.pareto import Front, on_front, pareto_front, score_draws
@@ -93,8 +90,6 @@ __all__ = [
     "at_look",
     "calibration",
     "critical_difference",
-    "crossed_bootstrap_difference",
-    "crossed_bootstrap_interval",
     "crossed_difference",
     "crossed_interval",
     "crossing_size",
@@ -103,7 +98,6 @@ __all__ = [
     "detectable_on_examples",
     "detectable_over_seeds",
     "equivalence",
-    "example_difference",
     "example_interval",
     "fit_learning_curve",
     "holm",

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from tunebench.stats.methods import percentile_ends, t_ends
+from tunebench.stats.methods import t_ends
 from tunebench.stats.results import Difference, Interval, Over, check_level, finite
 from tunebench.stats.sequential import overall_tail
 from tunebench.stats.tails import tail_of
@@ -134,8 +134,7 @@ def equivalence(
     """Decide by two one-sided tests (Schuirmann 1987) and the test of no difference.
 
     "No significant difference" is not "equal": equivalent means that the ``1 - 2 alpha`` interval lies
-    strictly inside ``(-margin, margin)``. The interval is Student's where the difference has parts with degrees of
-    freedom, else that of its bootstrap draws. At a look of a design, tests and interval are of the whole design.
+    strictly inside ``(-margin, margin)``. At a look of a design, tests and interval are of the whole design.
 
     Args:
         difference: From any of the comparisons of :mod:`tunebench.stats.paired`.
@@ -160,40 +159,23 @@ def equivalence(
     tost_p = min(1.0, one_sided * comparisons)
     verdicts = _OF_RUNS if difference.over == "test examples" else _OF_STRATEGIES
     verdict = verdicts[tost_p <= alpha, p_value <= alpha]
-    low, high = _ends(difference, level)
+    low, high = t_ends(difference.estimate, difference.parts, level, difference.look)
     interval = replace(difference.interval, low=low, high=high, level=level)
     within = _within(difference, margin)
     return Equivalence(verdict, margin, alpha, interval, tost_p, p_value, difference.over, comparisons, within)
 
 
-def _ends(difference: Difference, level: float) -> tuple[float, float]:
-    if difference.parts:
-        return t_ends(difference.estimate, difference.parts, level, difference.look)
-    return percentile_ends(_draws(difference), level)
-
-
 def _one_sided(difference: Difference, bound: float, side: Literal["above", "below"]) -> float:
     """Return p of "not on that side of the bound"."""
     sign = 1 if side == "above" else -1
-    if difference.parts:
-        tail = tail_of(difference.parts, sign * (difference.estimate - bound) / difference.standard_error)
-        return overall_tail(difference.look, tail)
-    draws = _draws(difference)
-    return float((1 + (sign * (draws - bound) <= 0).sum()) / (len(draws) + 1))
+    tail = tail_of(difference.parts, sign * (difference.estimate - bound) / difference.standard_error)
+    return overall_tail(difference.look, tail)
 
 
 def _within(difference: Difference, margin: float) -> float:
     """Return the posterior probability of the margin under a flat prior: what lies between its two tails."""
-    if not difference.parts:
-        return float((np.abs(_draws(difference)) < margin).mean())
     beyond = [
         tail_of(difference.parts, (margin + side * difference.estimate) / difference.standard_error)
         for side in (1, -1)
     ]
     return max(0.0, 1 - sum(beyond))
-
-
-def _draws(difference: Difference) -> np.ndarray:
-    if difference.draws is None:
-        raise ValueError("the difference has neither parts with degrees of freedom nor bootstrap draws")
-    return difference.draws

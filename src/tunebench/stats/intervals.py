@@ -26,7 +26,6 @@ from tunebench.stats.methods import (
     crossed_parts,
     percentile_ends,
     refuse_seeds,
-    resample_seeds,
     shrunk,
     t_ends,
 )
@@ -207,32 +206,6 @@ def crossed_interval_of(
     name = "t (crossed)" if between is None else "t (crossed, seed variance moderated)"
     name += "" if look is None else REPEATED
     return Interval(estimate, low, high, level, name, "seeds and test examples", n, seeds)
-
-
-def crossed_bootstrap_interval(
-    labels: np.ndarray,
-    predictions: np.ndarray,
-    *,
-    classes: int,
-    rng: np.random.Generator,
-    metric: Measure = MACRO_F1,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-) -> Interval | Refusal:
-    """Bootstrap the mean score over seeds and test examples, resampled independently (Owen 2007).
-
-    Arguments, returns and errors as :func:`crossed_interval`, with the resamples' number and randomness.
-    For about 10 seeds and more: with 3 that differ a nominal 95 % covers about 87 %, however many resamples
-    are drawn.
-    """
-    cells = joint_counts(labels, predictions, classes=classes)
-    if len(cells.predictions) < 2:
-        return ONE_SEED
-    resampled = resampled_scores(cells, metric=metric, resamples=resamples, rng=rng)
-    low, high = percentile_ends(resample_seeds(resampled, rng), level)
-    estimate = float(observed_scores(cells, metric).mean())
-    name = "percentile bootstrap (crossed)"
-    return Interval(estimate, low, high, level, name, "seeds and test examples", cells.n, len(cells.predictions))
 
 
 def _cut(low: float, high: float, bounds: tuple[float | None, float | None] | None) -> tuple[float, float]:

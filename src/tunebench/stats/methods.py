@@ -21,8 +21,8 @@ ONE_SEED = Refusal("one seed: how much another would differ is not known")
 def percentile_ends(draws: np.ndarray, level: float) -> tuple[float, float]:
     """Return the ``k``-th smallest and ``k``-th largest draw, ``k = floor((1 - level) / 2 (B + 1))``.
 
-    With this choice an interval excludes 0 exactly when the p value of :func:`bootstrap_p` is at most
-    ``1 - level``.
+    With this choice an interval excludes a value exactly when a share of at most ``1 - level`` of the draws lies on
+    the other side of it, doubled, and counting one more draw there.
 
     Raises:
         ValueError: ``k`` is 0: too few draws for the level.
@@ -48,15 +48,6 @@ def bca_ends(draws: np.ndarray, level: float, *, estimate: float, acceleration: 
     quantiles = scipy.special.ndtr(z0 + z / (1 - acceleration * z))
     low, high = np.quantile(draws, quantiles, method="weibull")
     return float(low), float(high)
-
-
-def bootstrap_p(draws: np.ndarray, *, null: float = 0.0) -> float:
-    """Return the two-sided p value that inverts :func:`percentile_ends`.
-
-    ``2 (1 + min(#{draw <= null}, #{draw >= null})) / (B + 1)``, at most 1: never 0, whatever the draws.
-    """
-    tail = min(int((draws <= null).sum()), int((draws >= null).sum()))
-    return min(1.0, 2 * (1 + tail) / (len(draws) + 1))
 
 
 def t_ends(estimate: float, parts: Parts, level: float, look: Look | None = None) -> tuple[float, float]:

@@ -5,22 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from tunebench.stats.joint_counts import (
-    RESAMPLES,
     JointCounts,
     joint_counts,
-    never_differ,
     observed_scores,
-    resampled_scores,
     score_covariance,
-    with_pseudo_examples,
 )
 from tunebench.stats.measures import MACRO_F1, Measure
 from tunebench.stats.methods import (
-    bootstrap_p,
     crossed_parts,
-    percentile_ends,
     refuse_seeds,
-    resample_seeds,
     satterthwaite,
     shrunk,
     t_ends,
@@ -39,46 +32,6 @@ from tunebench.stats.tails import Parts, two_sided
 _ONE_SEED = Refusal("one seed of a strategy: how much another would differ is not known")
 
 
-def example_difference(
-    labels: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    *,
-    classes: int,
-    rng: np.random.Generator,
-    metric: Measure = MACRO_F1,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-) -> Difference:
-    """Bootstrap the difference of two scores over test examples, paired: both are scored on each resample.
-
-    Args:
-        labels: Integers of shape ``(n,)``.
-        first: Integers of shape ``(n,)``, or ``(runs, n)`` for the mean score of several runs.
-        second: As ``first``; the number of runs may differ.
-        classes: Number of classes.
-        rng: Source of randomness.
-        metric: What to score.
-        level: Confidence of the percentile interval.
-        resamples: Number of resamples.
-
-    Returns:
-        The difference with its draws. Where the two never differ, they come from
-        :func:`~tunebench.stats.joint_counts.with_pseudo_examples`, and the method says so.
-
-    Raises:
-        ValueError: The two are not predictions of the same test examples, or values do not fit.
-    """
-    cells, contrast, runs = _both(labels, first, second, classes=classes)
-    name, source = "percentile bootstrap (paired)", cells
-    draws = resampled_scores(cells, metric=metric, resamples=resamples, rng=rng) @ contrast
-    if never_differ(draws):
-        name, source = f"{name} with pseudo-examples", with_pseudo_examples(cells, runs[0])
-        draws = resampled_scores(source, metric=metric, resamples=resamples, rng=rng) @ contrast
-    estimate = float(observed_scores(cells, metric) @ contrast)
-    return _from_draws(estimate, draws, level, name, "test examples", cells.n, min(runs))
-
-
 def delta_difference(
     labels: np.ndarray,
     first: np.ndarray,
@@ -90,8 +43,8 @@ def delta_difference(
 ) -> Difference:
     """Compare two scores over test examples by the delta method, paired; the trained models stay as they are.
 
-    The p value is a function of the data alone. That of :func:`example_difference` is a share of random draws: one
-    of .0001 needs a hundred thousand of them to be known to a tenth, and a correction multiplies its error.
+    The p value is a function of the data alone. That of a bootstrap is a share of random draws: one of .0001 needs
+    a hundred thousand of them to be known to a tenth, and a correction multiplies its error.
 
     Args:
         labels: Integers of shape ``(n,)``.
@@ -258,39 +211,6 @@ def crossed_of_scores(
     )
 
 
-def crossed_bootstrap_difference(
-    labels: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    *,
-    classes: int,
-    rng: np.random.Generator,
-    pairing: Pairing = "same seeds",
-    metric: Measure = MACRO_F1,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-) -> Difference | Refusal:
-    """Bootstrap the difference over seeds and test examples, resampled independently (Owen 2007).
-
-    Same seeds are drawn together. Arguments, returns and errors as :func:`crossed_difference`, with the
-    resamples' number and randomness; like :func:`~tunebench.stats.intervals.crossed_bootstrap_interval`
-    it needs about 10 seeds.
-    """
-    cells, contrast, runs = _both(labels, first, second, classes=classes)
-    _check_pairing(*runs, pairing)
-    if min(runs) < 2:
-        return _ONE_SEED
-    drawn = resampled_scores(cells, metric=metric, resamples=resamples, rng=rng)
-    one, two = drawn[:, : runs[0]], drawn[:, runs[0] :]
-    if pairing == "same seeds":
-        draws = resample_seeds(one - two, rng)
-    else:
-        draws = resample_seeds(one, rng) - resample_seeds(two, rng)
-    estimate = float(observed_scores(cells, metric) @ contrast)
-    name = f"percentile bootstrap (crossed, {pairing})"
-    return _from_draws(estimate, draws, level, name, "seeds and test examples", cells.n, min(runs))
-
-
 def _both(
     labels: np.ndarray, first: np.ndarray, second: np.ndarray, *, classes: int
 ) -> tuple[JointCounts, np.ndarray, tuple[int, int]]:
@@ -314,13 +234,6 @@ def _check_pairing(first: int, second: int, pairing: Pairing) -> None:
         raise ValueError(f"pairing by seed needs as many runs of both strategies, got {first} and {second}")
 
 
-def _from_draws(
-    estimate: float, draws: np.ndarray, level: float, name: str, over: Over, n: int, seeds: int
-) -> Difference:
-    interval = Interval(estimate, *percentile_ends(draws, level), level, name, over, n, seeds)
-    return Difference(interval, bootstrap_p(draws), float(draws.std(ddof=1)), draws=draws)
-
-
 def _from_parts(
     estimate: float,
     parts: Parts,
@@ -337,13 +250,13 @@ def _from_parts(
     error, df = satterthwaite(parts)
     seed_error, seed_df = satterthwaite(seed_parts) if seed_parts else (None, None)
     return Difference(
-        Interval(estimate, *t_ends(estimate, parts, level), level, name, over, n, seeds),
-        two_sided(parts, estimate / error),
-        error,
-        df,
-        None if seed_error is None else seed_error**2,
-        seed_df,
-        example_variance,
-        parts,
-        moderated,
+        interval=Interval(estimate, *t_ends(estimate, parts, level), level, name, over, n, seeds),
+        p_value=two_sided(parts, estimate / error),
+        standard_error=error,
+        degrees_of_freedom=df,
+        parts=parts,
+        seed_variance=None if seed_error is None else seed_error**2,
+        seed_df=seed_df,
+        example_variance=example_variance,
+        moderated=moderated,
     )

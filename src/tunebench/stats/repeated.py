@@ -19,14 +19,12 @@ def at_look(
     which the design would have ended at this look.
 
     Args:
-        difference: By a t method.
+        difference: As if it were read once.
         look: The look; None leaves the difference as it is.
         bounds: Range of the score; where it is bounded, so is the difference, and few seeds may tell no more.
     """
     if look is None:
         return difference
-    if not difference.parts:
-        raise ValueError("a difference without parts and degrees of freedom cannot be read more than once")
     interval = difference.interval
     low, high = t_ends(interval.estimate, difference.parts, interval.level, look)
     smallest, largest = bounds

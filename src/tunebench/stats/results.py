@@ -9,7 +9,7 @@ these had been taken".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -71,30 +71,26 @@ class Difference:
         interval: Estimate and interval.
         p_value: Two-sided, of no difference; at most ``1 - level`` exactly when the interval excludes 0.
         standard_error: Standard deviation of the estimate under :attr:`over`.
-        degrees_of_freedom: Of the standard error as a whole, after Satterthwaite; None for a bootstrap, which has
-            :attr:`draws`. Tests use the :attr:`parts`.
+        degrees_of_freedom: Of the standard error as a whole, after Satterthwaite. Tests use the :attr:`parts`.
+        parts: The independent estimates that ``standard_error ** 2`` is the sum of, with their degrees of freedom.
         seed_variance: Part of ``standard_error ** 2`` that more seeds shrink; None for test examples alone.
         seed_df: Degrees of freedom of :attr:`seed_variance`; None with it.
         example_variance: Part that only a larger test split shrinks; None for seeds alone.
-        parts: The independent estimates that ``standard_error ** 2`` is the sum of, with their degrees of freedom;
-            empty for a bootstrap.
         moderated: How many configurations moderated the seed variance; 0 where it stands by itself.
         look: The look of a design that is read more than once; interval and p value are then of the whole design.
             None for a comparison that is read once.
-        draws: Bootstrap draws of the difference; None for a t method.
     """
 
     interval: Interval
     p_value: float
     standard_error: float
-    degrees_of_freedom: float | None = None
+    degrees_of_freedom: float
+    parts: Parts
     seed_variance: float | None = None
     seed_df: float | None = None
     example_variance: float | None = None
-    parts: Parts = ()
     moderated: int = 0
     look: Look | None = None
-    draws: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def estimate(self) -> float:
