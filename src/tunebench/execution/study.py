@@ -79,7 +79,7 @@ def run_with(
     study = resolved.study
     stages = stages_left(study, resolved.begun)
     plan = plan_runs(resolved, request, seeds=stages[0])
-    executor.prepare(plan.dataset, _open(plan), plan.estimates)
+    executor.prepare(plan.dataset, _not_left_out(plan), plan.estimates)
     note_added_seeds(study, folder)
     store = StudyStore.create(folder, study, _planned(plan))
     request.known.timings.save(folder)
@@ -103,11 +103,11 @@ def run_with(
             plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=seeds)
             display.outline(_outline(plan, job.store))
         # What folds choose is trained behind them.
-        _run_open([spec for spec in _open(plan) if not spec.fold_runs], job, executor, summary)
+        _run_open([spec for spec in _not_left_out(plan) if not spec.fold_runs], job, executor, summary)
         if study.folds and not summary.interrupted:
             plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=seeds)
             display.outline(_outline(plan, job.store))
-            _run_open([spec for spec in _open(plan) if spec.fold_runs], job, executor, summary)
+            _run_open([spec for spec in _not_left_out(plan) if spec.fold_runs], job, executor, summary)
         if not summary.interrupted:
             display.stage("scoring on the test part")
             score_selected(job.store, dataset=plan.dataset, execution=execution, unlock=unlock_test, tell=tell)
@@ -137,7 +137,7 @@ def _search(
 
     study = resolved.study
     several = {label for label, strategy in study.strategies.items() if len(study.settings_of(strategy)) > 1}
-    trials = [spec for spec in _open(plan) if spec.run_id in job.locked and spec.label in several]
+    trials = [spec for spec in _not_left_out(plan) if spec.run_id in job.locked and spec.label in several]
     began = time.monotonic()
     summary = run_search(trials, job, search=study.search)
     if summary.interrupted:
@@ -149,7 +149,7 @@ def _search(
         plan, job = _plan_again(
             resolved, request, job, executor, began=began, seeds=seeds, chosen={}, going_on=going_on
         )
-        folds = [spec for spec in _open(plan) if spec.fold and spec.draw == study.draws[0]]
+        folds = [spec for spec in _not_left_out(plan) if spec.fold and spec.draw == study.draws[0]]
         _run_open(folds, job, executor, summary)
         if summary.interrupted:
             return summary, plan, job
@@ -177,7 +177,7 @@ def _plan_again(
     spent = time.monotonic() - began
     plan = plan_runs(resolved, request, spent_seconds=spent, chosen=found, survivors=going_on, seeds=seeds)
     plan = replace(plan, runs=tuple(_unless_a_fold_lacks(run, job.store) for run in plan.runs))
-    executor.prepare(plan.dataset, _open(plan), plan.estimates)
+    executor.prepare(plan.dataset, _not_left_out(plan), plan.estimates)
     store = StudyStore.create(request.folder, resolved.study, _planned(plan))
     request.known.timings.save(request.folder)
     return plan, replace(job, store=store, estimates=_seconds(plan), locked=_locked(store))
@@ -228,7 +228,7 @@ def _locked(store: StudyStore) -> frozenset[str]:
     return locked_runs(store.trainable())
 
 
-def _open(plan: Plan) -> list[RunSpec]:
+def _not_left_out(plan: Plan) -> list[RunSpec]:
     return [run.spec for run in plan.runs if run.left_out is None]
 
 
