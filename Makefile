@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/quickstart
 
-.PHONY: help demo test lint types unit thorough docs layers faults fuzz fuzz-readers scaling reading coverage audit reports format clean
+.PHONY: help demo test lint types unit thorough docs layers faults fuzz fuzz-readers sanitizers scaling reading coverage audit reports format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -67,6 +67,13 @@ fuzz-readers: $(VENV)/.dev ## Fuzz every reader of stored files for an hour, gui
 	$(BIN)/pip install --quiet -c constraints.txt atheris
 	PYTHONPATH=tests OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python -W ignore -m faults.fuzz_readers --minutes 60 \
 		--corpus $${XDG_CACHE_HOME:-$$HOME/.cache}/tunebench-fuzz --out docs/results/fuzz-readers.json
+
+# The interpreter is not built with the sanitizers, so their libraries come first; what Python keeps is no leak.
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1
+sanitizers: $(VENV)/.dev ## Test the native kernels under AddressSanitizer and UndefinedBehaviorSanitizer
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+		TUNEBENCH_TEST_KERNEL_FLAGS="$(SANITIZERS)" $(BIN)/python -m pytest tests/engine/test_native_kernels.py \
+		-k "not wrong_numbers and not broken_compiler and not at_once and not built_once"
 
 reading: $(VENV)/.offline ## Time and memory of reading and auditing 25, 100 and 500 MB; docs/scaling.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m tunebench.benchmarks.reading --out docs/results/reading.json

@@ -1,0 +1,103 @@
+"""Compile the kernels into tunebench's cache folder, once for every source, compiler and kind of processor."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tunebench.errors import first_line
+from tunebench.machine.devices import cpu_flags
+
+_FOLDER = Path(__file__).parent
+_SOURCE = _FOLDER / "kernels.cpp"
+#: What the kernels are written in.
+_NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl")
+_FLAGS = ("-O3", "-std=c++17", "-fPIC", "-fopenmp", "-fno-exceptions", "-fno-rtti")
+#: Those of this processor, which decide which body the products have.
+NATIVE = ("-march=native",)
+
+
+class UnavailableError(Exception):
+    """Why there are no native kernels here, in words for the user."""
+
+
+def check_machine() -> None:
+    """Refuse machines that the kernels are not written for.
+
+    Raises:
+        UnavailableError: This is one.
+    """
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        raise UnavailableError(f"they are for Linux on x86-64, not {platform.system()} on {platform.machine()}")
+    if not cpu_flags().issuperset(_NEEDED):
+        raise UnavailableError("this processor has no AVX-512")
+
+
+def find_compiler() -> str:
+    """Return the path of the C++ compiler: what ``CXX`` names, else g++.
+
+    Raises:
+        UnavailableError: There is none.
+    """
+    name = os.environ.get("CXX") or "g++"
+    found = shutil.which(name)
+    if found is None:
+        raise UnavailableError(f"there is no C++ compiler {name} here (install g++)")
+    return found
+
+
+def build(compiler: str, folder: Path, flags: Sequence[str] = NATIVE) -> Path:
+    """Return the compiled kernels; they are compiled if the folder does not hold them.
+
+    Several processes may do so at once: each compiles to a folder of its own, and the last file renamed stays.
+
+    Args:
+        compiler: Path of g++, or of a compiler that takes its flags.
+        folder: Where compiled kernels are kept.
+        flags: Which instructions may be used, and definitions.
+
+    Raises:
+        UnavailableError: They do not compile, or the folder cannot be written.
+    """
+    try:
+        target = folder / f"kernels-{_key(compiler, flags)}.so"
+        if target.exists():
+            return target
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as name:
+            compiled, library = Path(name) / "kernels.o", Path(name) / "kernels.so"
+            _run(compiler, *_FLAGS, *flags, "-c", str(_SOURCE), "-o", str(compiled))
+            # Not with -fopenmp: OpenMP is to be the library that PyTorch has loaded, with its threads.
+            linked = [flag for flag in flags if flag.startswith("-fsanitize")]
+            _run(compiler, "-shared", *linked, str(compiled), "-o", str(library), "-lm")
+            os.replace(library, target)
+    except OSError as error:
+        raise UnavailableError(f"they cannot be written to {folder}: {first_line(error)}") from None
+    return target
+
+
+def _key(compiler: str, flags: Sequence[str]) -> str:
+    """Return 24 hex digits that change with sources, compiler, flags and processor."""
+    digest = hashlib.sha256()
+    for path in sorted([*_FOLDER.glob("*.h"), _SOURCE]):
+        digest.update(path.read_bytes())
+    words = [_run(compiler, "--version"), *_FLAGS, *flags, *sorted(cpu_flags())]
+    digest.update("\n".join(words).encode())
+    return digest.hexdigest()[:24]
+
+
+def _run(compiler: str, *arguments: str) -> str:
+    try:
+        done = subprocess.run([compiler, *arguments], capture_output=True, text=True, timeout=300)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
+        raise UnavailableError(f"{compiler} does not run: {first_line(error)}") from None
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
+        raise UnavailableError(f"{compiler} failed: {said[0] if said else f'exit code {done.returncode}'}")
+    return done.stdout
