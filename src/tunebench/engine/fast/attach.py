@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tunebench.engine.fast.families import refusal
+from tunebench.engine.fast.families import kernels_refusal, refusal
 from tunebench.engine.fast.layers import FastLayer, Shared
 from tunebench.engine.fast.linears import OwnForwards, StackedLinear
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
 from tunebench.engine.fast.packing import Packing
+from tunebench.engine.native.library import Library
+from tunebench.engine.native.loading import Loaded, load
 from tunebench.machine.devices import has_amx
 from tunebench.models.architectures import unwrap
 from tunebench.models.pooling import pools_by_hooks, reads_first_token
@@ -36,6 +38,7 @@ class FastEncoder:
         dtype: Compute type, bf16 or fp32.
         library_attention: Evaluate with PyTorch's own attention; by default where that is faster.
         recomputes: Keep only the input of each layer for the backward pass (gradient checkpointing).
+        kernels: Native kernels that the layers use; the model is one that they are written for.
     """
 
     def __init__(
@@ -48,14 +51,16 @@ class FastEncoder:
         dtype: torch.dtype,
         library_attention: bool | None = None,
         recomputes: bool = False,
+        kernels: Library | None = None,
     ) -> None:
+        self.kernels = kernels
         self.masks = MaskStream(seed, stream=stream)
         unwrapped = unwrap(model)
         stack = list(unwrapped.get_submodule(architecture.layers))
         if library_attention is None:
             library_attention = dtype == torch.bfloat16 and has_amx()
         self.packing = Packing(allowed=not pools_by_hooks(model))
-        shared = Shared(architecture, unwrapped.config, self.masks, dtype, library_attention, self.packing)
+        shared = Shared(architecture, unwrapped.config, self.masks, dtype, library_attention, self.packing, kernels)
         first_token_only = reads_first_token(model)
         self.layers = []
         for index, layer in enumerate(stack):
@@ -123,16 +128,35 @@ def attach(
     seed: int,
     stream: int = 0,
     recomputes: bool = False,
+    native: bool = True,
 ) -> tuple[FastEncoder | None, torch.dtype | None]:
     """Give a model on a CPU its fast layers, or say what type autocast should compute in instead.
+
+    Args:
+        model: See :class:`FastEncoder`, as for the others.
+        architecture: Its module names.
+        dtype: Compute type.
+        seed: Seed of the dropout masks.
+        stream: Which stream of them.
+        recomputes: Gradient checkpointing.
+        native: Use the native kernels where :func:`kernels_for` gives them.
 
     Returns:
         The fast layers, or None; and the autocast type, or None where the layers or plain fp32 do.
     """
     if supports(architecture, model) is None:
-        fast = FastEncoder(model, architecture, seed=seed, stream=stream, dtype=dtype, recomputes=recomputes)
+        kernels = kernels_for(model, dtype).library if native else None
+        fast = FastEncoder(
+            model, architecture, seed=seed, stream=stream, dtype=dtype, recomputes=recomputes, kernels=kernels
+        )
         return fast, None
     return None, None if dtype == torch.float32 else dtype
+
+
+def kernels_for(model: nn.Module, dtype: torch.dtype) -> Loaded:
+    """Return the native kernels for a model that has fast layers, or why it does not use them."""
+    reason = kernels_refusal(unwrap(model).config, dtype)
+    return load() if reason is None else Loaded(None, reason)
 
 
 class _MaskedDropout:

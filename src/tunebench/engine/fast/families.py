@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import nn
+
+from tunebench.engine.native.masks import MOST_KEYS
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,28 @@ def refusal(config: Any) -> str | None:
         return "the fast layers compute both terms of relative positions (c2p, p2c), and this model has not both"
     if getattr(config, "attention_head_size", None) not in (None, config.hidden_size // config.num_attention_heads):
         return "the fast layers have heads that share the hidden size, and this model states another size"
+    return None
+
+
+def kernels_refusal(config: Any, dtype: torch.dtype) -> str | None:
+    """Say why the native kernels do not compute the layers of a model; None when they do.
+
+    What they are not written for stays with PyTorch's operators: also a batch with a prefix, or with attention to
+    other tokens of a text than its first ones, but that only while such a batch is computed.
+    """
+    family = LAYER_FAMILIES[config.model_type]
+    if family.pre_norm or family.relative:
+        return f"{config.model_type} is not built of the parts that the kernels have"
+    if dtype != torch.bfloat16:
+        return "they compute in bf16, and this run in fp32"
+    if config.hidden_size % (config.num_attention_heads * 32):
+        return "the heads do not have a multiple of 32 elements"
+    inner = getattr(config, "intermediate_size", None) or config.hidden_dim
+    activation = getattr(config, "hidden_act", None) or config.activation
+    if inner % 32 or activation != "gelu":
+        return "the feed-forward network has an odd size, or another activation than GELU"
+    if config.max_position_embeddings > MOST_KEYS:
+        return f"texts may have more than {MOST_KEYS:,} tokens"
     return None
 
 

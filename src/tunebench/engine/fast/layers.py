@@ -20,9 +20,12 @@ from tunebench.engine.fast.families import LAYER_FAMILIES, dropout_of, window_of
 from tunebench.engine.fast.linears import OwnForwards, StackedLinear, linears_for
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
-from tunebench.engine.fast.packing import Layout, Packing, PutRows, Rectangle, TakeRows, pack
+from tunebench.engine.fast.packing import Layout, Packing, PutRows, Rectangle, TakeRows, pack, pack_closely
 from tunebench.engine.fast.relative import by_distance
 from tunebench.engine.fast.tiles import BLOCK_ELEMENTS
+from tunebench.engine.native.functions import AttentionKernel, GeluKernel, NormKernel
+from tunebench.engine.native.library import Heads, Library, Texts
+from tunebench.engine.native.masks import Dropout
 from tunebench.models.architectures import Architecture
 
 
@@ -37,6 +40,7 @@ class Shared:
         dtype: Compute type.
         library_attention: Where no gradient is wanted, use PyTorch's own attention.
         packing: What the layers know together of the batch.
+        kernels: Native kernels for what is no product with a weight; None leaves it to PyTorch's operators.
     """
 
     architecture: Architecture
@@ -45,6 +49,7 @@ class Shared:
     dtype: torch.dtype
     library_attention: bool
     packing: Packing
+    kernels: Library | None = None
 
 
 class FastLayer:
@@ -62,6 +67,7 @@ class FastLayer:
         get, dtype, architecture = layer.get_submodule, shared.dtype, shared.architecture
         self.layer, self.index, self.dtype = layer, index, dtype
         self.masks, self.packing, self.library_attention = shared.masks, shared.packing, shared.library_attention
+        self.kernels = shared.kernels
         self.last, self.first_token_only = last, first_token_only
         self.family = family = LAYER_FAMILIES[architecture.model_type]
         #: Type of the hidden states between layers. Pre-norm layers pass on a sum over all layers below, which
@@ -76,12 +82,16 @@ class FastLayer:
         groups = [architecture.reading]
         if first_token_only and len(architecture.reading) == 3:
             groups = [architecture.reading[:1], architecture.reading[1:]]
-        self.projections = [linears_for([get(name) for name in names], dtype) for names in groups]
+
+        def linears(*names: str) -> StackedLinear | OwnForwards:
+            return linears_for([get(name) for name in names], dtype, shared.kernels)
+
+        self.projections = [linears(*names) for names in groups]
         own = () if getattr(shared.config, "share_att_key", False) else family.position_projections
-        self.of_positions = linears_for([get(name) for name in own], dtype) if own else None
+        self.of_positions = linears(*own) if own else None
         self.position_p = dropout_of(layer, family.position_dropout)
-        self.output = linears_for([get(architecture.attention_output)], dtype)
-        self.up, self.down = (linears_for([get(name)], dtype) for name in architecture.mlp)
+        self.output = linears(architecture.attention_output)
+        self.up, self.down = (linears(name) for name in architecture.mlp)
         self.activation = get(family.activation)
         self.attention_norm, self.output_norm = get(family.attention_norm), get(family.output_norm)
         self.attention_output_p = dropout_of(layer, family.attention_output_dropout)
@@ -141,14 +151,24 @@ class FastLayer:
             others = torch.cat([prefix, others.reshape(batch, tokens, -1)], dim=1)
             tokens = others.shape[1]
             others = others.view(batch * tokens, -1)
-        if layout is None:
-            bias = _key_bias(self._keys(attention_mask), self.heads, self.dtype)
-            rectangles: Sequence[Rectangle] = [Rectangle(batch, tokens, len(query) // batch, bias)]
-        else:
-            rectangles = layout.rectangles
+        texts = None
+        if self.kernels is not None and past_key_values is None:
+            texts = _texts(self._keys(attention_mask), batch, tokens) if layout is None else layout.texts
+        if self.kernels is not None and texts is not None:
             if self.first_token_only:
-                rectangles = [replace(rectangle, queries=1) for rectangle in rectangles]
-        context = self._attend(query, others, positions, rectangles, position_embeddings)
+                texts = texts.first_tokens()
+            heads = Heads(self.heads, dim // self.heads, self.scaling)
+            dropout = self._kernel_dropout(self.attention_dropout)
+            context = AttentionKernel.apply(query, others, self.kernels, texts, heads, dropout)
+        else:
+            if layout is None:
+                bias = _key_bias(self._keys(attention_mask), self.heads, self.dtype)
+                rectangles: Sequence[Rectangle] = [Rectangle(batch, tokens, len(query) // batch, bias)]
+            else:
+                rectangles = layout.rectangles
+                if self.first_token_only:
+                    rectangles = [replace(rectangle, queries=1) for rectangle in rectangles]
+            context = self._attend(query, others, positions, rectangles, position_embeddings)
         out = self._given_out(self._after_attention(context, states), batch, layout)
         return (out, None) if family.tuple_output else out
 
@@ -211,6 +231,11 @@ class FastLayer:
     def _after_attention(self, context: Tensor, states: Tensor) -> Tensor:
         """Return the layer's output, from what attention gives and from the hidden states that it is added to."""
         masks, training, pre_norm = self.masks, self.layer.training, self.family.pre_norm
+        if self.kernels is not None:
+            attended = self._added(self.output, context, states, self.attention_norm, self.attention_output_p)
+            inner, bias = self.up.without_bias(attended, masks, training=training)
+            inner = GeluKernel.apply(inner, bias, self.kernels)
+            return self._added(self.down, inner, attended, self.output_norm, self.output_p)
         attended = self._dropped(self.output(context, masks, training=training), self.attention_output_p, states)
         if not pre_norm:
             attended = self._norm(self.attention_norm, attended)
@@ -218,6 +243,20 @@ class FastLayer:
         inner = self._activated(self.up(x, masks, training=training))
         out = self._dropped(self.down(inner, masks, training=training), self.output_p, attended)
         return out if pre_norm else self._norm(self.output_norm, out)
+
+    def _added(
+        self, linear: StackedLinear | OwnForwards, x: Tensor, residual: Tensor, norm: nn.Module, p: float
+    ) -> Tensor:
+        """Return the norm of ``residual + dropout(linear(x))``, by the kernels."""
+        y, bias = linear.without_bias(x, self.masks, training=self.layer.training)
+        given = norm.weight, norm.bias, norm.eps, self.kernels, self._kernel_dropout(p)
+        result: Tensor = NormKernel.apply(y, bias, residual.contiguous(), *given)
+        return result
+
+    def _kernel_dropout(self, p: float) -> Dropout:
+        """Return a dropout for the kernels, with keys of its own."""
+        drops = self.layer.training and self.masks.drops(p)
+        return Dropout.of(p, self.masks.keys()) if drops else Dropout.of(0.0, (0, 0))
 
     def _given_out(self, out: Tensor, batch: int, layout: Layout | None) -> Tensor:
         """Return rows as what comes behind the layer takes them."""
@@ -244,6 +283,10 @@ class FastLayer:
             keys = self._keys(mask)
             # Without gradients batches come sorted by length, and have little padding.
             if packed and packing.allowed and keys is not None and torch.is_grad_enabled():
+                lengths = None if self.kernels is None else _lengths(keys)
+                if lengths is not None:
+                    packing.layout = pack_closely(lengths, keys.shape[1])
+                    return packing.layout
                 bias = _key_bias(keys, self.heads, self.dtype)
                 assert bias is not None
                 packing.layout = pack(keys, bias, at_once=BLOCK_ELEMENTS)
@@ -297,6 +340,19 @@ def _firsts(x: Tensor, batch: int, layout: Layout | None) -> Tensor:
         return x.view(batch, -1, x.shape[1])[:, 0]
     firsts: Tensor = TakeRows.apply(x, layout.firsts)
     return firsts
+
+
+def _lengths(keys: Tensor) -> Tensor | None:
+    """Return how many tokens of each text are attended to, ``(B,)``; None where they are not its first ones."""
+    lengths = keys.sum(1)
+    first = torch.arange(keys.shape[1]) < lengths[:, None]
+    return lengths if bool((first == keys).all()) and bool(lengths.all()) else None
+
+
+def _texts(keys: Tensor | None, batch: int, tokens: int) -> Texts | None:
+    """Return a padded batch for the kernels; None where they cannot attend to it."""
+    lengths = torch.full((batch,), tokens) if keys is None else _lengths(keys)
+    return None if lengths is None else Texts.of_lengths(lengths, width=tokens)
 
 
 def _key_bias(keys: Tensor | None, heads: int, dtype: torch.dtype) -> Tensor | None:

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import LinearFunction, LoraFunction
+from tunebench.engine.native.functions import DropoutKernel
+from tunebench.engine.native.library import Library
+from tunebench.engine.native.masks import Dropout
 
 
 class StackedLinear:
@@ -18,10 +21,12 @@ class StackedLinear:
     Args:
         modules: ``nn.Linear`` or PEFT LoRA layers over ``nn.Linear``.
         dtype: Compute type.
+        kernels: Native kernels, if they are used.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], dtype: torch.dtype) -> None:
+    def __init__(self, modules: Sequence[nn.Module], dtype: torch.dtype, kernels: Library | None = None) -> None:
         self.modules = list(modules)
+        self.kernels = kernels
         self.linears: list[Any] = [getattr(module, "base_layer", module) for module in modules]
         self.dtype = dtype
         self.loras: list[Any] = [module if hasattr(module, "lora_A") else None for module in modules]
@@ -67,9 +72,19 @@ class StackedLinear:
         Returns:
             ``(rows, sum of out)``.
         """
-        weights = [linear.weight for linear in self.linears]
         biases = [linear.bias for linear in self.linears]
-        y: Tensor = LinearFunction.apply(x, self.stacked, self.bias, *weights, *biases)
+        return self._applied(x, self.bias, biases, masks, training=training)
+
+    def without_bias(self, x: Tensor, masks: MaskStream, *, training: bool) -> tuple[Tensor, Tensor | None]:
+        """Apply the one layer there is without its bias, and return that in fp32 for a kernel that adds it."""
+        (linear,) = self.linears
+        return self._applied(x, None, [None], masks, training=training), linear.bias
+
+    def _applied(
+        self, x: Tensor, bias: Tensor | None, biases: Sequence[Tensor | None], masks: MaskStream, *, training: bool
+    ) -> Tensor:
+        weights = [linear.weight for linear in self.linears]
+        y: Tensor = LinearFunction.apply(x, self.stacked, bias, self.kernels, *weights, *biases)
         if self.merged:
             return y
         for lora, start in zip(self.loras, self.starts[:-1], strict=True):
@@ -77,10 +92,14 @@ class StackedLinear:
                 continue
             name = lora.active_adapters[0]
             p = getattr(lora.lora_dropout[name], "p", 0.0) if training else 0.0
-            keep, scale = masks.keep(tuple(x.shape), p)
+            dropped, keep, scale = x, None, 1.0
+            if self.kernels is None:
+                keep, scale = masks.keep(tuple(x.shape), p)
+            elif masks.drops(p):
+                dropped = DropoutKernel.apply(x, self.kernels, Dropout.of(p, masks.keys()))
             y = LoraFunction.apply(
                 y,
-                x,
+                dropped,
                 keep,
                 scale,
                 start,
@@ -118,6 +137,10 @@ class OwnForwards:
             parts = [module(x).to(self.dtype) for module in self.modules]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
+    def without_bias(self, x: Tensor, masks: MaskStream, *, training: bool) -> tuple[Tensor, None]:
+        """Apply the layers; each has added its own bias."""
+        return self(x, masks, training=training).contiguous(), None
+
 
 def why_own_forward(module: Any) -> str | None:
     """Say why a linear layer has no fast operation; None when it has: plain ones, and plain LoRA over them."""
@@ -133,7 +156,9 @@ def why_own_forward(module: Any) -> str | None:
     return None
 
 
-def linears_for(modules: Sequence[nn.Module], dtype: torch.dtype) -> StackedLinear | OwnForwards:
+def linears_for(
+    modules: Sequence[nn.Module], dtype: torch.dtype, kernels: Library | None = None
+) -> StackedLinear | OwnForwards:
     """Return what stands in for linear layers that share an input: one product, or their own forward if need be."""
     own = any(why_own_forward(module) for module in modules)
-    return OwnForwards(modules, dtype) if own else StackedLinear(modules, dtype)
+    return OwnForwards(modules, dtype) if own else StackedLinear(modules, dtype, kernels)

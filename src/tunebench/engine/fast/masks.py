@@ -42,22 +42,33 @@ class MaskStream:
 
     def start_step(self, step: int) -> None:
         """Restart the stream for an optimisation step."""
+        self._step, self._calls = step, 0
         self._generator = np.random.Generator(np.random.SFC64([self._seed, step, *self._stream]))
 
     @contextmanager
     def replayed(self, state: Any) -> Iterator[None]:
         """Draw again what was drawn from a state on; then go on where the stream was."""
-        bits = self._generator.bit_generator
-        now, bits.state = bits.state, state
+        now, self.state = self.state, state
         try:
             yield
         finally:
-            bits.state = now
+            self.state = now
 
     @property
     def state(self) -> Any:
         """Where the stream is, for :meth:`replayed`."""
-        return self._generator.bit_generator.state
+        return self._generator.bit_generator.state, self._calls
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._generator.bit_generator.state, self._calls = state
+
+    def keys(self) -> tuple[int, int]:
+        """Return two 32-bit keys for a mask that a kernel computes itself; every call of a step has its own."""
+        self._calls += 1
+        entropy = [self._seed, self._step, *(self._stream or [0]), self._calls]
+        first, second = np.random.SeedSequence(entropy).generate_state(2).tolist()
+        return first, second
 
     @staticmethod
     def drops(p: float) -> bool:

@@ -15,6 +15,7 @@ from torch.autograd import Function
 from torch.nn import functional
 
 from tunebench.engine.fast.masks import apply_mask
+from tunebench.engine.native.library import Library
 
 
 class LinearFunction(Function):
@@ -25,7 +26,14 @@ class LinearFunction(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, stacked: Tensor, bias: Tensor | None, *parameters: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        stacked: Tensor,
+        bias: Tensor | None,
+        kernels: Library | None,
+        *parameters: Tensor | None,
+    ) -> Tensor:
         """Return ``(rows, sum of out)``.
 
         Args:
@@ -33,9 +41,11 @@ class LinearFunction(Function):
             x: ``(rows, in)`` in the compute type.
             stacked: ``(sum of out, in)``, the weights stacked, in the compute type.
             bias: ``(sum of out,)`` in the compute type, or None.
+            kernels: Native kernels, if they are used.
             *parameters: The fp32 weights, then their fp32 biases, in stacking order.
         """
         ctx.save_for_backward(x, stacked)
+        ctx.kernels = kernels
         ctx.sizes = [p.shape[0] for p in parameters[: len(parameters) // 2] if p is not None]
         return linear(x, stacked, bias)
 
@@ -49,16 +59,25 @@ class LinearFunction(Function):
         grad_x = grad @ stacked if needs[0] else None
         weights: list[Tensor | None] = [None] * count
         biases: list[Tensor | None] = [None] * count
-        if all(needs[3 : 3 + count]):
-            weights = list((grad.t() @ x).float().split(ctx.sizes))
+        if all(needs[4 : 4 + count]):
+            weights = list(_weight_gradient(grad, x, ctx.kernels).split(ctx.sizes))
         else:
             for i, part in enumerate(grad.split(ctx.sizes, dim=1)):
-                if needs[3 + i]:
-                    weights[i] = (part.t() @ x).float()
-        if any(needs[3 + count :]):
-            sums = grad.sum(0).float().split(ctx.sizes)  # summed in fp32, rounded once
-            biases = [part if need else None for part, need in zip(sums, needs[3 + count :], strict=True)]
-        return (grad_x, None, None, *weights, *biases)
+                if needs[4 + i]:
+                    weights[i] = _weight_gradient(part, x, ctx.kernels)
+        if any(needs[4 + count :]):
+            # Summed in fp32; by PyTorch's operator rounded once.
+            whole = grad.sum(0).float() if ctx.kernels is None else ctx.kernels.column_sums(grad)
+            sums = whole.split(ctx.sizes)
+            biases = [part if need else None for part, need in zip(sums, needs[4 + count :], strict=True)]
+        return (grad_x, None, None, None, *weights, *biases)
+
+
+def _weight_gradient(grad: Tensor, x: Tensor, kernels: Library | None) -> Tensor:
+    """Return ``grad.T @ x`` in fp32: by the kernel with AMX, where it is the faster one, else by oneDNN in bf16."""
+    if kernels is not None and kernels.has_amx and not (grad.shape[1] % 32 or x.shape[1] % 32):
+        return kernels.weight_gradient(grad, x)
+    return (grad.t() @ x).float()
 
 
 class LoraFunction(Function):

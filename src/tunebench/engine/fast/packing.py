@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from tunebench.engine.batching import rounded_up
+from tunebench.engine.native.library import Texts
 
 #: A text joins others when it fills at least this share of their width.
 _FILLED = 7 / 8
@@ -52,6 +53,7 @@ class Layout:
         firsts: ``(B,)``, the packed rows that hold a text's first token, in the order of the rectangles.
         back: ``(B,)``, for every text of the batch its place in that order.
         tokens: ``S``.
+        texts: The same for the native kernels, where they attend.
     """
 
     rectangles: tuple[Rectangle, ...]
@@ -59,6 +61,7 @@ class Layout:
     firsts: Tensor
     back: Tensor
     tokens: int
+    texts: Texts | None = None
 
 
 def unpacked(texts: int, tokens: int) -> Layout:
@@ -99,6 +102,20 @@ def pack(keys: Tensor, bias: Tensor, *, at_once: int) -> Layout:
         rectangles.append(Rectangle(texts, width, width, part))
         start, done = start + texts * width, done + texts
     return Layout(tuple(rectangles), torch.cat(rows), torch.cat(firsts), torch.argsort(order), tokens)
+
+
+def pack_closely(lengths: Tensor, tokens: int) -> Layout:
+    """Lay out a batch for the native kernels, which take texts of any length: no padding at all.
+
+    Args:
+        lengths: ``(B,)``, tokens of each text, at least one.
+        tokens: ``S``.
+    """
+    texts = Texts.of_lengths(lengths)
+    places = torch.arange(tokens)
+    rows = (places < lengths[:, None]).flatten().nonzero().squeeze(1)
+    rectangles = tuple(Rectangle(1, length, length, None) for length in lengths.tolist())
+    return Layout(rectangles, rows, texts.first_tokens().table[2], torch.arange(len(lengths)), tokens, texts)
 
 
 class TakeRows(Function):
