@@ -110,16 +110,26 @@ def compiled(job: Job) -> Turn:
     return careful(job, compile_=True)
 
 
-def ours(job: Job) -> Turn:
-    """Tunebench."""
+def ours(job: Job, *, native: bool = True) -> Turn:
+    """Tunebench.
+
+    Args:
+        job: What is measured.
+        native: Whether the native kernels are used, where there are any.
+    """
     with our_trainer(
-        job.model, job.architecture, job.workload, job.texts, job.precision, passes=_PASSES
+        job.model, job.architecture, job.workload, job.texts, job.precision, passes=_PASSES, native=native
     ) as trainer:
         trainer.train()
         rate = _rate(lambda: trainer.logits(trainer.train_dataset), len(job.texts))
     fast = trainer.engine.fast
     first_only = fast is not None and fast.layers[-1].first_token_only
     return Turn(_last_pass(trainer.meters.step_seconds), rate, first_only)
+
+
+def without_native(job: Job) -> Turn:
+    """:func:`ours` with PyTorch's operators in place of the native kernels."""
+    return ours(job, native=False)
 
 
 #: Those that are plain scripts, in the order of their turns. ``compiled`` is measured only where it is asked for.
@@ -216,9 +226,10 @@ def our_trainer(
     precision: str,
     *,
     passes: int,
+    native: bool = True,
 ) -> Iterator[StudyTrainer]:
     """Give a Trainer of ours that goes over some texts so many times, writing nothing that stays."""
-    fast, autocast = attach(model, architecture, devices.compute_type(precision), seed=_SEED)
+    fast, autocast = attach(model, architecture, devices.compute_type(precision), seed=_SEED, native=native)
     with tempfile.TemporaryDirectory() as folder:
         yield StudyTrainer(
             model,

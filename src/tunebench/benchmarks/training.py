@@ -23,9 +23,11 @@ from tunebench.benchmarks.sides import (
     check_compiler,
     ours,
     review_lengths,
+    without_native,
 )
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.engine.flops import Workload, count
+from tunebench.engine.native.loading import load
 from tunebench.machine import devices, environment
 from tunebench.machine.memory import keep_memory, peak_memory_bytes, release_memory, reset_peak_memory
 
@@ -34,6 +36,8 @@ EPOCHS, EVALUATIONS, TEST = 3, 6, 25_000
 SIZES = (5_000, 10_000, 25_000)
 #: Share set aside for selection on our side.
 VALIDATION = 0.1
+#: Sides that are tunebench, by name; the second one is measured only where it is asked for.
+OURS = {"ours": ours, "without": without_native}
 
 
 @dataclass
@@ -58,7 +62,8 @@ class Result:
     Attributes:
         gemm_gflops: Best product rates, by type.
         precision: Of our side, and of the plain ones that do not stay with fp32.
-        sides: By strategy, then by name; ``ours`` is the last one.
+        sides: By strategy, then by name; ``ours`` is the last one. ``without`` is ours without native kernels.
+        kernels: The instructions that the native kernels of our side use, or why there are none.
         step_flops: Operations of one of our steps without padding, mean over the texts, by strategy.
         attention_dropout: Of our side; None means the model's own, as on the plain sides.
     """
@@ -74,22 +79,23 @@ class Result:
     gemm_gflops: dict[str, float]
     sides: dict[str, dict[str, Side]]
     step_flops: dict[str, float]
+    kernels: str = "none"
 
     @property
-    def plain(self) -> list[str]:
-        """Names of the plain sides."""
+    def others(self) -> list[str]:
+        """Names of the sides that ours is compared with."""
         return [name for name in self.sides[next(iter(self.sides))] if name != "ours"]
 
     def ratio(self, way: str, side: str, what: str) -> tuple[float, float, float]:
-        """Return median, smallest and largest ratio over rounds of a measurement, a plain side against ours."""
+        """Return median, smallest and largest ratio over rounds of a measurement, another side against ours."""
         plain, our = getattr(self.sides[way][side], what), getattr(self.sides[way]["ours"], what)
         pairs = list(zip(plain, our, strict=True))
         found = [p / o if what == "step_seconds" else o / p for p, o in pairs]
         return statistics.median(found), min(found), max(found)
 
     def ratios(self, what: str) -> dict[str, dict[str, tuple[float, float, float]]]:
-        """Return the ratios of every strategy and plain side."""
-        return {way: {side: self.ratio(way, side, what) for side in self.plain} for way in self.sides}
+        """Return the ratios of every strategy and other side."""
+        return {way: {side: self.ratio(way, side, what) for side in self.others} for way in self.sides}
 
     def mfu(self, way: str) -> float:
         """Return executed matrix operations of our step over the measured peak product rate."""
@@ -102,15 +108,15 @@ class Result:
         Plain: every label trains, and the whole test split is scored six times a run. Ours: a tenth of
         the labels selects (scored six times), the rest trains, and test is scored once.
         """
-        total = {side: {"training": 0.0, "evaluation": 0.0} for side in (*self.plain, "ours")}
+        total = {side: {"training": 0.0, "evaluation": 0.0} for side in (*self.others, "ours")}
         for sides in self.sides.values():
             for side, measured in sides.items():
                 step = statistics.median(measured.step_seconds)
                 rate = statistics.median(measured.texts_per_second)
                 for size in SIZES:
                     held = round(size * VALIDATION)
-                    trained = size - held if side == "ours" else size
-                    scored = EVALUATIONS * held + TEST if side == "ours" else EVALUATIONS * TEST
+                    trained = size - held if side in OURS else size
+                    scored = EVALUATIONS * held + TEST if side in OURS else EVALUATIONS * TEST
                     total[side]["training"] += math.ceil(trained / BATCH) * EPOCHS * step
                     total[side]["evaluation"] += scored / rate
         return total
@@ -131,6 +137,7 @@ def run_bench(
     seconds: float = 500.0,
     attention_dropout: float | None = None,
     compiled: bool = False,
+    without: bool = False,
     threads: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Result:
@@ -141,6 +148,7 @@ def run_bench(
         seconds: Time to use, roughly.
         attention_dropout: For our side; None leaves the model's own.
         compiled: Whether the careful Trainer is measured with ``torch.compile`` too.
+        without: Whether tunebench is measured without its native kernels too.
         threads: Compute threads.
         tell: Called with a line for each measurement.
 
@@ -155,7 +163,8 @@ def run_bench(
     precision = devices.default_precision(device, "fast")
     native = ["bf16"] if devices.has_native_bf16(device) else []  # what it gains says why it is taken, or not
     texts = review_lengths()
-    turns = {name: turn for name, turn in PLAIN.items() if compiled or name != "compiled"} | {"ours": ours}
+    turns = {name: turn for name, turn in PLAIN.items() if compiled or name != "compiled"}
+    turns |= {name: OURS[name] for name in (["without"] if without else []) + ["ours"]}
     sides = {way: {name: Side() for name in turns} for way in WAYS}
     flops: dict[str, float] = {}
     begin = time.monotonic()
@@ -164,11 +173,11 @@ def run_bench(
         for way in WAYS:
             for name, turn in turns.items():
                 tell(f"round {rounds + 1}: {model}, {way}, {name}")
-                prepared, architecture = build_model(model, way, attention_dropout if name == "ours" else None)
+                prepared, architecture = build_model(model, way, attention_dropout if name in OURS else None)
                 job = Job(prepared, architecture, count(prepared, architecture), texts, precision)
                 del prepared
                 release_memory()
-                keep_memory(name == "ours")
+                keep_memory(name in OURS)
                 reset_peak_memory()
                 found, side = turn(job), sides[way][name]
                 side.step_seconds.append(found.step_seconds)
@@ -190,6 +199,7 @@ def run_bench(
         gemm_gflops={kind: environment.gemm_gflops(kind) for kind in ("fp32", *native)},
         sides=sides,
         step_flops=flops,
+        kernels=kernels.body if (kernels := load().library) is not None else str(load().reason),
     )
 
 
@@ -227,9 +237,10 @@ def _described(result: Result) -> dict[str, str]:
         "paper": f"Trainer, fp32, padded to {MAX_LENGTH}",
         "careful": f"Trainer, {precision}, padded to the batch's longest text, evaluation sorted by length",
         "compiled": "careful, with torch.compile",
+        "without": "ours, without native kernels",
         "ours": f"tunebench, {result.precision}, without padding, attention dropout {dropout}",
     }
-    return {name: line for name, line in said.items() if name in (*result.plain, "ours")}
+    return {name: line for name, line in said.items() if name in (*result.others, "ours")}
 
 
 def _row(result: Result, way: str, name: str) -> str:
@@ -251,7 +262,7 @@ def _grid_lines(result: Result) -> list[str]:
     lines = ["", f"paper grid ({' + '.join(f'{n:,}' for n in SIZES)} labels, {EPOCHS} epochs, both strategies):"]
     for side, parts in hours.items():
         steps, reviews = "steps x s/step", f"{EVALUATIONS} x {TEST:,} reviews a run / (reviews/s)"
-        if side == "ours":
+        if side in OURS:
             steps, reviews = (
                 "steps of 90 % of the labels",
                 f"{EVALUATIONS} x 10 % of the labels + {TEST:,} reviews a run",
@@ -259,7 +270,7 @@ def _grid_lines(result: Result) -> list[str]:
         lines.append(
             f"  {side + ':':<10}{steps} = {parts['training']:.2f} h, and {reviews} = {parts['evaluation']:.2f} h"
         )
-    for side in result.plain:
+    for side in result.others:
         plain = sum(hours[side].values())
         lines.append(f"  {side}: {plain:.2f} h against {ours_:.2f} h: {plain / ours_:.1f}x")
     return lines

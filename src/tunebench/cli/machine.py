@@ -16,9 +16,10 @@ from tunebench.cli.console import out, print_json, tell
 @app.command(epilog="Example: tunebench doctor --json")
 def doctor(json_: JsonOption = False) -> None:
     """Check this machine: processor, memory, disk, packages, and what is missing."""
+    from tunebench.engine.native.loading import kernels_finding
     from tunebench.machine.doctor import examine
 
-    found = examine(folder=Path("."))
+    found = [*examine(folder=Path(".")), kernels_finding()]
     if json_:
         print_json([vars(finding) for finding in found])
     else:
@@ -44,6 +45,10 @@ def bench(
     ] = False,
     compile_: Annotated[
         bool, typer.Option("--compile", help="Also measure the careful Trainer script with torch.compile.")
+    ] = False,
+    without_native: Annotated[
+        bool,
+        typer.Option("--without-native", help="Also measure tunebench without its native kernels, as a side."),
     ] = False,
     attention_dropout: Annotated[
         float | None,
@@ -198,6 +203,7 @@ def bench(
             seconds=seconds,
             attention_dropout=attention_dropout,
             compiled=compile_,
+            without=without_native,
             threads=threads,
             tell=tell,
         )
