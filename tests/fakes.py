@@ -19,6 +19,7 @@ from tunebench.execution.runner import Job, Summary, run_plan
 from tunebench.files import stored_file
 from tunebench.machine.settings import Execution
 from tunebench.models.reference import ModelRef
+from tunebench.recipe import Kernels
 from tunebench.store.live import Progress
 from tunebench.store.plan_file import PlannedRun
 from tunebench.store.record import Environment, RunRecord
@@ -45,7 +46,9 @@ def make_study(**changes: Any) -> StudyConfig:
     return StudyConfig.model_validate(study | changes)
 
 
-def make_specs(study: StudyConfig, *, data: str = "b" * 32, train_examples: int = 1000) -> list[RunSpec]:
+def make_specs(
+    study: StudyConfig, *, data: str = "b" * 32, train_examples: int = 1000, kernels: Kernels = "torch"
+) -> list[RunSpec]:
     return list(
         expand(
             study,
@@ -54,6 +57,7 @@ def make_specs(study: StudyConfig, *, data: str = "b" * 32, train_examples: int 
             train_examples=train_examples,
             test_examples=4,
             precision={"fast": "fp32", "reference": "fp32"},
+            kernels=kernels,
         )
     )
 

@@ -490,7 +490,7 @@ def test_runs_that_an_earlier_version_imported_still_load(tmp_path: Path, claime
     # Fields that came later.
     later = {"batches", "copies", "base_head", "metric", "splits", "not_in_id", "truncation", "task", "thresholds"}
     later |= {"min_steps", "patience", "class_weights", "focal_gamma", "oversampling", "calibration"}
-    later |= {"gradient_accumulation", "max_steps", "warmup_steps", "restarts", "randomness"}
+    later |= {"gradient_accumulation", "max_steps", "warmup_steps", "restarts", "randomness", "kernels"}
     for name in later & spec.keys():
         del spec[name]
     spec["schema_version"] = 1

@@ -11,9 +11,9 @@ from fakes import make_record, make_specs, make_study
 from tunebench.data.inputs import Inputs
 from tunebench.data.reference import DataRef
 from tunebench.errors import StoreError
-from tunebench.execution.begun import begun_ids, begun_precision
+from tunebench.execution.begun import begun_ids, begun_kernels, begun_precision
 from tunebench.models.reference import ModelRef
-from tunebench.recipe import Recipe
+from tunebench.recipe import Kernels, Recipe
 from tunebench.store.plan_file import PlannedRun
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
@@ -66,7 +66,7 @@ REACHING = {
 }
 
 
-def make(kind: str, *, model: str = "m", **settings: Any) -> RunSpec:
+def make(kind: str, *, model: str = "m", kernels: Kernels = "torch", **settings: Any) -> RunSpec:
     """Return the one run of a study of one strategy."""
     raw = {"name": "s", "model": "m", "data": "d", "train_sizes": [20], "strategies": {kind: {}}}
     study = StudyConfig.model_validate(raw | {"precision": "fp32"} | settings)
@@ -77,6 +77,7 @@ def make(kind: str, *, model: str = "m", **settings: Any) -> RunSpec:
         train_examples=100,
         test_examples=50,
         precision={"fast": "bf16", "reference": "fp32"},
+        kernels=kernels,
     )
     return spec
 
@@ -187,3 +188,43 @@ def test_setfit_keeps_the_precision_it_was_begun_in(monkeypatch: pytest.MonkeyPa
     begun = as_schema_1(make("setfit", precision="bf16"))
     assert begun_precision(study, [begun], "cpu", lambda line: None)["fast"] == "bf16"
     assert begun_precision(study, [], "cpu", lambda line: None)["fast"] == "fp32"
+
+
+def test_the_kernels_are_in_the_id_of_what_they_compute_and_of_nothing_else() -> None:
+    def ids(kind: str, kernels: Kernels, **settings: Any) -> str:
+        return make(kind, kernels=kernels, **settings).run_id
+
+    with_bf16 = {"precision": "bf16"}
+    assert ids("full", "torch", **with_bf16) != ids("full", "native", **with_bf16)
+    for kind, settings in (
+        ("full", {"precision": "fp32"}),
+        ("full", {"engine": "reference", **with_bf16}),
+        ("full", {"engine": "reference", "randomness": "fast_engine", **with_bf16}),
+        ("tfidf", {}),
+        ("setfit", with_bf16),
+    ):
+        assert ids(kind, "torch", **settings) == ids(kind, "native", **settings), (kind, settings)
+    # What was recorded before there was a choice.
+    before = make("full", precision="bf16")
+    assert before.kernels == "torch" and "kernels" not in before.identity
+
+
+def test_runs_that_share_masks_with_the_reference_engine_have_those_that_it_can_take() -> None:
+    strategies = {"a": {"kind": "full"}, "b": {"kind": "full", "engine": "reference"}}
+    for randomness, wanted in (("own", ["native", "torch"]), ("fast_engine", ["torch", "torch"])):
+        study = make_study(strategies=strategies, randomness=randomness, precision="bf16")
+        specs = make_specs(study, kernels="native")
+        assert [next(s.kernels for s in specs if s.label == label) for label in "ab"] == wanted
+
+
+@pytest.mark.parametrize("here", ["torch", "native"])
+@pytest.mark.parametrize("begun", ["torch", "native"])
+def test_a_study_keeps_the_kernels_it_was_begun_with(
+    monkeypatch: pytest.MonkeyPatch, here: Kernels, begun: Kernels
+) -> None:
+    monkeypatch.setattr("tunebench.engine.native.loading.kernels_here", lambda device: here)
+    said: list[str] = []
+    runs = [make("tfidf"), make("full", precision="fp32"), make("full", precision="bf16", kernels=begun)]
+    assert begun_kernels(runs, "cpu", said.append) == begun
+    assert bool(said) == (here != begun)
+    assert begun_kernels(runs[:2], "cpu", said.append) == here

@@ -262,6 +262,8 @@ class Costs:
         return self(label, [*sizes, facts.refit_labels], study.epochs)[-1]
 
     def _spec(self, label: str, size: int, epochs: int) -> RunSpec:
+        from tunebench.engine.native.loading import kernels_here
+
         ready = self.ready
         resolved, execution = ready.resolved, ready.request.execution
         every = ready.facts.candidates
@@ -280,6 +282,7 @@ class Costs:
                 train_examples=train,
                 test_examples=test,
                 precision=precision,
+                kernels=kernels_here(device),
                 base_head=resolved.model.used.head,
                 own_models={name: model.used for name, model in resolved.own_models.items()},
                 splits=resolved.splits,

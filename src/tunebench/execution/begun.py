@@ -9,7 +9,7 @@ from pathlib import Path
 from tunebench.data import TextDataset
 from tunebench.execution.known import Known
 from tunebench.machine import devices
-from tunebench.recipe import Engine, Precision
+from tunebench.recipe import Engine, Kernels, Precision
 from tunebench.schema import neutral_values
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
@@ -59,6 +59,27 @@ def begun_precision(study: StudyConfig, begun: _Begun, device: str, tell: _Tell)
     for engine in [engine for engine in found if found[engine] != here[engine]]:
         tell(f"the study was begun in {found[engine]} and resumes in it; a new study would use {here[engine]} here")
     return here | found
+
+
+def begun_kernels(begun: _Begun, device: str, tell: _Tell) -> Kernels:
+    """Return what the fast engine computes with in bf16: the best there is here, or what the folder's runs have.
+
+    A study that was begun with the native kernels keeps their ids where there are none. Its runs then compute with
+    PyTorch's operators, and their records say so.
+    """
+    from tunebench.engine.native.loading import kernels_here, load
+
+    here = kernels_here(device)
+    asked = [spec for spec in begun if spec.precision == "bf16" and "kernels" not in without_effect(spec.kind)]
+    found: set[Kernels] = {spec.kernels for spec in asked if spec.engine == "fast" and device == "cpu"}
+    if len(found) != 1 or here in found:
+        return here
+    (kept,) = found
+    if kept == "torch":
+        tell("the study was begun without native kernels and resumes so; a new study would use them here")
+    else:
+        tell(f"the study was begun with native kernels, and resumes without them here: {load().reason}")
+    return kept
 
 
 def begun_copies(study: StudyConfig, begun: _Begun, tell: _Tell) -> StudyConfig:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tunebench.data import TextDataset
 from tunebench.errors import raise_all
-from tunebench.execution.begun import begun_ids, begun_precision
+from tunebench.execution.begun import begun_ids, begun_kernels, begun_precision
 from tunebench.execution.budget import Chosen, Trial, choose, equal_compute, order, reserved, stage
 from tunebench.execution.checks import available, check_disk, check_processes, check_runs, disk_need
 from tunebench.execution.engine_checks import check_randomness
@@ -149,6 +149,7 @@ def _specs(resolved: Resolved, request: Request) -> list[RunSpec]:
         train_examples=train_examples,
         test_examples=test_examples,
         precision=begun_precision(study, resolved.begun, device, request.tell),
+        kernels=begun_kernels(resolved.begun, device, request.tell),
         base_head=resolved.model.used.head,
         own_models={label: model.used for label, model in resolved.own_models.items()},
         splits=resolved.splits,

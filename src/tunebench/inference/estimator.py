@@ -91,6 +91,7 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
         from pydantic import ValidationError
 
         from tunebench.data.reference import DataRef
+        from tunebench.engine.native.loading import kernels_here
         from tunebench.machine import devices
         from tunebench.models.loading import inspect_base
         from tunebench.models.sources import model_folder, resolve_model
@@ -119,7 +120,8 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
         except ValidationError as error:
             problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
             raise ValueError("; ".join(problems)) from None
-        native: Any = devices.default_precision(devices.resolve_device(self.device), "fast")
+        device = devices.resolve_device(self.device)
+        precision: Any = devices.default_precision(device, "fast")
         assert dataset.test is not None
         model = resolve_model(self.model)
         base = inspect_base(model_folder(self.model))
@@ -134,7 +136,8 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
             ),
             train_examples=len(dataset.train),
             test_examples=len(dataset.test),
-            precision={"fast": native, "reference": "fp32"},
+            precision={"fast": precision, "reference": "fp32"},
+            kernels=kernels_here(device),
             base_head=base.use_of_head(keep=False, label_names=dataset.label_names),
             task=dataset.task.name,
         )

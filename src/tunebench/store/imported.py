@@ -123,6 +123,7 @@ class ImportedRun(Frozen):
     focal_gamma: None = None
     oversampling: None = None
     randomness: None = None
+    kernels: None = None
     gradient_accumulation: None = None
     gradient_checkpointing: None = None
     max_steps: None = None
@@ -231,7 +232,7 @@ _IN_ID = frozenset(ImportedRun.model_fields) - {
     *("origin", "not_in_id", "label", "content"),
     *("copies", "base_head", "metric", "splits", "task", "thresholds"),
     *("class_weights", "focal_gamma", "oversampling", "calibration"),
-    *("gradient_accumulation", "max_steps", "warmup_steps", "restarts", "randomness"),
+    *("gradient_accumulation", "max_steps", "warmup_steps", "restarts", "randomness", "kernels"),
 }
 
 

@@ -17,7 +17,7 @@ _NOT_SHARED = frozenset(
     {
         *("schema_version", "label", "without_effect", "splits", "copies", *Recipe.model_fields),
         *("kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"),
-        *("fold", "tuned"),
+        *("fold", "tuned", "kernels"),
     }
 )
 

@@ -27,6 +27,7 @@ from tunebench.recipe import (
     BatchOrder,
     ClassWeights,
     Engine,
+    Kernels,
     Precision,
     Randomness,
     Recipe,
@@ -135,6 +136,11 @@ class RunSpec(Frozen):
     restarts: int = Field(default=2, json_schema_extra=ONLY_RESTARTS)
     oversampling: bool = Field(default=False, json_schema_extra=ADDED_LATER)
     randomness: Randomness = Field(default="own", json_schema_extra=ONLY_REFERENCE)
+    kernels: Kernels = Field(
+        default="torch",
+        json_schema_extra=ONLY_FAST,
+        description="what the run was planned to compute with; its record says what it did",
+    )
     metric: str = Field(
         default=DEFAULT_METRIC,
         json_schema_extra=ADDED_LATER,
@@ -282,6 +288,7 @@ def without_effect(kind: str | None) -> frozenset[str]:
     idle: set[str] = set()
     if strategy.recipe_keys is not None:
         idle = {*Recipe.model_fields, *STEP_KEYS} - strategy.recipe_keys
+    idle |= {"kernels"} if "engine" in idle else set()
     idle |= set() if strategy.uses_encoder else {"model"}
     return frozenset(idle if strategy.adapts_classifier else idle | {"base_head"})
 
@@ -294,6 +301,7 @@ def expand(
     train_examples: int,
     test_examples: int,
     precision: Mapping[Engine, Precision],
+    kernels: Kernels = "torch",
     base_head: BaseHead | None = None,
     own_models: Mapping[str, UsedModel] = MappingProxyType({}),
     splits: SplitRef | None = None,
@@ -309,6 +317,7 @@ def expand(
         test_examples: Test examples the study will score.
         precision: What ``auto`` means on this machine, by engine. Strategies that the engine does not reach take
             that of the fast one.
+        kernels: What the fast engine computes with in bf16 on this machine.
         base_head: What is done with the classification head of the base; None where it has none. It concerns only
             strategies that have a head of this kind.
         own_models: By label, the models of strategies that do not train the study's.
@@ -321,6 +330,8 @@ def expand(
     """
     common = study.model_dump(include=set(_COMMON))
     test_seed = study.shared_test_seed
+    if any(study.recipe_of(strategy).randomness == "fast_engine" for strategy in study.strategies.values()):
+        kernels = "torch"  # the reference engine takes the masks that PyTorch's operators get
     for subset_seed, seed in study.draws:
         for size in study.train_sizes:
             for label, strategy in study.strategies.items():
@@ -332,6 +343,8 @@ def expand(
                 used = own_models.get(label, UsedModel(model, base_head))
                 in_folds = capabilities_of(strategy.kind).trains_in_folds
                 folds = [*range(1, study.folds + 1), 0] if in_folds else [0]
+                resolved = precision[engine] if wanted == "auto" else wanted
+                used_kernels = kernels if recipe.engine == "fast" and resolved == "bf16" else "torch"
                 for (rate, chosen), fold in product(study.settings_of(strategy), folds):
                     yield RunSpec(
                         label=label,
@@ -351,7 +364,8 @@ def expand(
                         fold=fold,
                         splits=splits,
                         base_head=None if "base_head" in idle else used.head,
-                        precision=precision[engine] if wanted == "auto" else wanted,
+                        precision=resolved,
+                        kernels="torch" if "kernels" in idle else used_kernels,
                         tuned=tuple(strategy.axes),
                         without_effect=tuple(sorted(idle)),
                         **common,

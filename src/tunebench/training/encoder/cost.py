@@ -131,7 +131,7 @@ def cost_profile(spec: RunSpec, context: EstimateContext) -> CostProfile:
     key = (
         *(spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision, spec.batches),
         *(spec.attention_dropout, spec.frozen_dropout, spec.batch_size, spec.max_length),
-        *(spec.gradient_checkpointing, spec.takes_fast_draws),
+        *(spec.gradient_checkpointing, spec.takes_fast_draws, spec.kernels),
     )
     if key not in context.profiles:
         if not context.measure:

@@ -127,6 +127,7 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
             seed=spec.seed,
             stream=process_group.rank(),
             recomputes=spec.gradient_checkpointing,
+            native=spec.kernels == "native",
         )
     elif spec.precision == "bf16":
         autocast = torch.bfloat16

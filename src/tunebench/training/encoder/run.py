@@ -18,6 +18,7 @@ from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import process_group
 from tunebench.engine.batching import Batches, Collator, TokenDataset
 from tunebench.engine.evaluator import predict_logits
+from tunebench.engine.fast.attach import FastEncoder, kernels_for
 from tunebench.engine.losses import WeightedLoss
 from tunebench.machine import devices
 from tunebench.models.heads import restore_unit
@@ -243,6 +244,8 @@ def _settings(
         "fast_layers": prepared.fast is not None,
         "autocast": prepared.autocast is not None,
     }
+    if prepared.fast is not None:
+        settings["kernels"] = _kernels(spec, prepared.model, prepared.fast)
     if spec.gradient_checkpointing:
         settings["gradient_checkpointing"] = "Transformers' layers" if prepared.fast is None else "fast layers"
     if prefix is not None:
@@ -253,6 +256,14 @@ def _settings(
     if base.lacking:
         settings["drawn_with_the_head"] = list(base.lacking)
     return settings
+
+
+def _kernels(spec: RunSpec, model: nn.Module, fast: FastEncoder) -> str:
+    """Return what the record says of the native kernels: their instructions, or why there are none."""
+    if fast.kernels is not None:
+        return f"native, {fast.kernels.body}"
+    found = kernels_for(model, devices.compute_type(spec.precision))
+    return f"PyTorch's operators: {found.reason or 'the run was planned without native kernels'}"
 
 
 def _sound_checkpoint(folder: RunFolder) -> Path | None:
