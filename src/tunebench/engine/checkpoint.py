@@ -12,8 +12,9 @@ import hashlib
 import json
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +23,9 @@ from torch import Tensor, nn
 
 from tunebench.errors import StoreError
 from tunebench.files import is_regular, read_json, stored_file
+
+if TYPE_CHECKING:
+    from tunebench.engine.trained_rows import TrainedRows
 
 _PREFIX = "step-"
 #: What a strategy remembers from step to step; only where it remembers anything.
@@ -142,6 +146,7 @@ def save_checkpoint(
     state: dict[str, Any],
     trainer_state: str,
     hook: dict[str, Tensor] | None = None,
+    rows: TrainedRows | None = None,
 ) -> Path:
     """Write a checkpoint and remove older ones; a kill at any time leaves the last whole one.
 
@@ -154,6 +159,7 @@ def save_checkpoint(
         state: Anything else, as JSON.
         trainer_state: The Trainer's own state, as JSON text.
         hook: What the strategy's step hook remembers; None where it has none.
+        rows: The rows of the word embeddings that are trained, if not all are. A checkpoint holds all rows.
 
     Returns:
         The checkpoint's folder.
@@ -166,8 +172,9 @@ def save_checkpoint(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        save_weights(temporary / "weights.safetensors", model)
-        _save(_optimizer_tensors(model, optimizer), temporary / "optimizer.safetensors")
+        with nullcontext() if rows is None else rows.whole():
+            save_weights(temporary / "weights.safetensors", model)
+        _save(_optimizer_tensors(model, optimizer, rows), temporary / "optimizer.safetensors")
         _save(_random_state(), temporary / "random.safetensors")
         if hook is not None:
             _save({name: value.detach().cpu().contiguous() for name, value in hook.items()}, temporary / _HOOK)
@@ -221,8 +228,15 @@ def read_hook(checkpoint: Path) -> dict[str, Tensor] | None:
     return tensors
 
 
-def load_optimizer(checkpoint: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any) -> None:
-    """Restore optimiser and schedule in place."""
+def load_optimizer(
+    checkpoint: Path,
+    *,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+    rows: TrainedRows | None = None,
+) -> None:
+    """Restore optimiser and schedule in place; the arguments are those of :func:`save_checkpoint`."""
     stored = load_file(checkpoint / "optimizer.safetensors")
     names = {parameter: name for name, parameter in trained_parameters(model).items()}
     current = optimizer.state_dict()
@@ -232,6 +246,8 @@ def load_optimizer(checkpoint: Path, *, model: nn.Module, optimizer: torch.optim
         for parameter in group["params"]:
             prefix = f"{names[parameter]}|"
             entries = {k[len(prefix) :]: v for k, v in stored.items() if k.startswith(prefix)}
+            if rows is not None:
+                entries = {key: rows.cut(parameter, value) for key, value in entries.items()}
             if entries:
                 state[index] = entries
             index += 1
@@ -251,13 +267,16 @@ def load_random_state(checkpoint: Path) -> None:
         torch.mps.set_rng_state(stored["mps"])
 
 
-def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer, rows: TrainedRows | None
+) -> dict[str, Tensor]:
     names = {parameter: name for name, parameter in trained_parameters(model).items()}
-    return {
-        f"{names[parameter]}|{key}": torch.as_tensor(value).detach().cpu().contiguous()
-        for parameter, entries in optimizer.state.items()
-        for key, value in entries.items()
-    }
+    found: dict[str, Tensor] = {}
+    for parameter, entries in optimizer.state.items():
+        for key, value in entries.items():
+            state = torch.as_tensor(value).detach().cpu().contiguous()
+            found[f"{names[parameter]}|{key}"] = state if rows is None else rows.expanded(parameter, state)
+    return found
 
 
 def _random_state() -> dict[str, Tensor]:

@@ -30,7 +30,13 @@ from tunebench.store.run_folder import kept_bytes
 from tunebench.store.timings import Numbers
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
-from tunebench.training.encoder.prepare import Prepared, evaluation_interval, make_collator, prepare_model
+from tunebench.training.encoder.prepare import (
+    Prepared,
+    evaluation_interval,
+    make_collator,
+    prepare_model,
+    trained_rows,
+)
 from tunebench.training.estimate import Estimate, EstimateContext, KeptPrefixes
 from tunebench.training.parts import trained_count
 
@@ -291,6 +297,7 @@ def _measure(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collat
     memory.reset_peak_memory()
     task = TASKS[spec.task]
     model = ready.model.to(device)
+    rows = trained_rows(spec, model, sample, pad_id=collator.pad_id, device=device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=0.0)
     model.train()
@@ -325,9 +332,13 @@ def _measure(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collat
             break
     # Memory is what the longest batch needs.
     step(_MOST_STEPS, order[-spec.batch_size :])
+    if rows is not None:
+        rows.restore()
     scored = sample.take(np.arange(min(64, len(sample))))
     per_text = min(_seconds_to_score(ready, model, scored, collator, device) for _ in range(2)) / len(scored)
-    return Rates(best, per_text, memory.peak_memory_bytes(device))
+    # Of the rows that the sample does not use, other training texts may use any.
+    more = 0 if rows is None else rows.bytes_saved
+    return Rates(best, per_text, memory.peak_memory_bytes(device) + more)
 
 
 def _seconds_to_score(ready: Prepared, model: Any, texts: TokenRows, collator: Collator, device: str) -> float:

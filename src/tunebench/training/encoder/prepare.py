@@ -25,6 +25,7 @@ from tunebench.engine.fast.shared_masks import SharedMasks
 from tunebench.engine.flops import Workload, count
 from tunebench.engine.frozen_layers import FrozenPrefix, frozen_layers
 from tunebench.engine.learning_rates import Multiplier
+from tunebench.engine.trained_rows import TrainedRows
 from tunebench.files import default_cache_dir
 from tunebench.machine import devices
 from tunebench.models.architectures import Architecture, architecture_of, count_parameters, unwrap
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
+    from tunebench.data.pair_rows import TokenRows
     from tunebench.strategies import StepHook
 
 
@@ -150,6 +152,31 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     return Prepared(
         model, architecture, workload, fast, autocast, parameters, multiplier, step_hook, prefix, shared
     )
+
+
+def trained_rows(
+    spec: RunSpec, model: nn.Module, texts: TokenRows, *, pad_id: int, device: str
+) -> TrainedRows | None:
+    """Leave word embeddings that no training text uses out of training, where that changes no result.
+
+    Weight decay changes every row. Other optimisers than AdamW are not known to leave rows without gradient alone.
+    Several processes exchange gradients of whole parameters.
+
+    Args:
+        spec: The run.
+        model: The prepared model.
+        texts: The training texts.
+        pad_id: The token that fills batches up.
+        device: Where it trains.
+
+    Returns:
+        The rows, which stay apart until they are restored; None where all are trained, or none is.
+    """
+    if spec.engine != "fast" or device != "cpu" or process_group.size() > 1:
+        return None
+    if spec.optimizer != "adamw" or spec.weight_decay:
+        return None
+    return TrainedRows.of(unwrap(model), texts, pad_id=pad_id)
 
 
 def evaluation_interval(spec: RunSpec, steps_per_epoch: int) -> int:

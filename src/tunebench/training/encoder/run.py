@@ -38,6 +38,7 @@ from tunebench.training.encoder.prepare import (
     Prepared,
     make_datasets,
     prepare_model,
+    trained_rows,
     trainer_folder,
     training_arguments,
 )
@@ -55,6 +56,8 @@ from tunebench.training.parts import run_parts, trained_count, validation_count
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from tunebench.engine.trained_rows import TrainedRows
 
 
 def train(attempt: Attempt) -> RunRecord:
@@ -134,7 +137,7 @@ def train(attempt: Attempt) -> RunRecord:
         earlier_cpu=meters.cpu_seconds,
         resumed=meters.resumed,
         prefix_seconds=meters.prefix_seconds if prefix and prefix["kept"] else None,
-        settings=_settings(spec, prepared, prefix, kept_memory=measured.kept_memory)
+        settings=_settings(spec, prepared, prefix, trainer.engine.rows, kept_memory=measured.kept_memory)
         | said_weights(weights, dataset.label_names),
         world_size=process_group.size(),
         validated=validated,
@@ -185,6 +188,9 @@ def _trainer(
             own=spec.engine == "fast",
             by_length=spec.engine == "fast" and spec.batches == "by_length",
             shared=prepared.shared,
+            rows=trained_rows(
+                spec, prepared.model, train_set.texts, pad_id=collator.pad_id, device=measured.device
+            ),
         ),
         context=RunContext(
             run_id=spec.run_id,
@@ -236,7 +242,12 @@ def _score(trainer: StudyTrainer, test_set: TokenDataset, temperature: float | N
 
 
 def _settings(
-    spec: RunSpec, prepared: Prepared, prefix: dict[str, Any] | None, *, kept_memory: bool
+    spec: RunSpec,
+    prepared: Prepared,
+    prefix: dict[str, Any] | None,
+    rows: TrainedRows | None,
+    *,
+    kept_memory: bool,
 ) -> dict[str, Any]:
     """Return what the record says of engine and base model, beside the machine."""
     settings: dict[str, Any] = {
@@ -250,6 +261,8 @@ def _settings(
         settings["gradient_checkpointing"] = "Transformers' layers" if prepared.fast is None else "fast layers"
     if prefix is not None:
         settings["frozen_prefix"] = prefix
+    if rows is not None:
+        settings["trained_embedding_rows"], settings["embedding_rows"] = rows.counts
     base = inspect_base(model_folder(spec.model.source, spec.model.revision))
     if base.stored.prefix:
         settings["prefix_taken_off_weights"] = base.stored.prefix

@@ -7,6 +7,7 @@ the result (fast engine), or what would need pickle or lose a run (both engines)
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tunebench.engine.fast.shared_masks import SharedMasks
     from tunebench.engine.flops import Workload
     from tunebench.engine.losses import WeightedLoss
+    from tunebench.engine.trained_rows import TrainedRows
     from tunebench.strategies.base import StepHook
 
 
@@ -49,6 +51,7 @@ class EngineSetup:
         autocast: Compute type of our evaluator's matrix products without fast layers.
         own: Take our own order of texts and our own evaluator, not the Trainer's.
         by_length: In that order, group batches by length.
+        rows: The rows of the word embeddings that are trained, if not all are.
         shared: The fast layers' dropout masks in a model without them, if it takes them; it then takes our order
             of texts too.
     """
@@ -60,6 +63,7 @@ class EngineSetup:
     own: bool = True
     by_length: bool = False
     shared: SharedMasks | None = None
+    rows: TrainedRows | None = None
 
     @property
     def own_order(self) -> bool:
@@ -125,6 +129,18 @@ class StudyTrainer(Trainer):
         self._multipliers = Multipliers(model, multiplier)
         self._loop = Loop(context, meters=self.meters, hook=hook, fast=engine.fast)
         self.add_callback(self._loop)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; afterwards the word embeddings have all their rows again."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            if self.engine.rows is not None:
+                self.engine.rows.restore()
+
+    def _whole(self) -> AbstractContextManager[None]:
+        """Let the model have all rows of its word embeddings for a while."""
+        return nullcontext() if self.engine.rows is None else self.engine.rows.whole()
 
     # Optimiser ---------------------------------------------------------------------------------
 
@@ -267,15 +283,16 @@ class StudyTrainer(Trainer):
 
         if not self.engine.own:
             return np.asarray(self.predict(dataset).predictions, dtype=np.float32)
-        return predict_logits(
-            self.model,
-            dataset.texts,
-            collator=self.collator,
-            device=self.args.device.type,
-            fast=self.engine.fast,
-            autocast=self.engine.autocast,
-            on_batch=tell,
-        )
+        with self._whole():
+            return predict_logits(
+                self.model,
+                dataset.texts,
+                collator=self.collator,
+                device=self.args.device.type,
+                fast=self.engine.fast,
+                autocast=self.engine.autocast,
+                on_batch=tell,
+            )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log all but what the Trainer measures with the system's clock, which may be set while a run trains.
@@ -302,7 +319,8 @@ class StudyTrainer(Trainer):
             self.meters.best_score = float(score)
             self.meters.best_step, self.meters.best_epoch = self.state.global_step, self.state.epoch
             if process_group.is_first():
-                checkpoints.save_weights(self.context.best.at(self.state.global_step), self.model, checked=True)
+                with self._whole():
+                    checkpoints.save_weights(self.context.best.at(self.state.global_step), self.model, checked=True)
                 self.context.best.keep(self.state.global_step, self._named)
         self.meters.eval_seconds += time.monotonic() - start
         self._loop.go_on()
@@ -358,6 +376,7 @@ class StudyTrainer(Trainer):
             },
             trainer_state=temporary.read_text(encoding="utf-8"),
             hook=None if self.hook is None else self.hook.state(),
+            rows=self.engine.rows,
         )
         temporary.unlink()
         self._named = self.meters.best_step
@@ -366,7 +385,8 @@ class StudyTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         checkpoint = Path(resume_from_checkpoint)
-        checkpoints.load_weights(checkpoint / "weights.safetensors", self.model)
+        with self._whole():
+            checkpoints.load_weights(checkpoint / "weights.safetensors", self.model)
         stored = checkpoints.read_state(checkpoint)
         stored.pop("loss_sum")
         before, self.meters = self.meters, Meters(**stored)
@@ -389,6 +409,7 @@ class StudyTrainer(Trainer):
                 model=self.model,
                 optimizer=_inner(self.optimizer),
                 scheduler=self.lr_scheduler,
+                rows=self.engine.rows,
             )
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
