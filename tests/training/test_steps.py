@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from thorough import mostly_thorough
 from tunebench.errors import TunebenchError
@@ -195,6 +196,24 @@ def test_gradient_checkpointing_gives_the_same_result_with_dropout(
     said = again.environment.machine["gradient_checkpointing"]
     assert said == ("fast layers" if again.environment.machine["fast_layers"] else "Transformers' layers")
     assert "gradient_checkpointing" not in plain.environment.machine
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "deberta-v2"])
+def test_word_embeddings_that_no_training_text_uses_stay_as_they_are(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, family: str
+) -> None:
+    folder = tiny_model(family)
+    record, stored, _ = trained(config(folder, reviews, train_sizes=[40]), tmp_path)
+    before = load_file(folder / "model.safetensors")
+    (name,) = [name for name in before if name.endswith(("word_embeddings.weight", "tok_embeddings.weight"))]
+    after = load_file(stored.weights)
+    moved = (after[name] != before[name]).any(1)
+    # Padding has a row among those that are trained, and no gradient.
+    said = record.environment.machine["trained_embedding_rows"] - 1, record.environment.machine["embedding_rows"]
+    assert (int(moved.sum()), len(moved)) == said
+    assert said[0] < said[1]
+    decayed, _, _ = trained(config(folder, reviews, train_sizes=[40], weight_decay=0.01), tmp_path)
+    assert "trained_embedding_rows" not in decayed.environment.machine
 
 
 def test_what_is_not_there_is_refused_with_its_reason(tiny_model: Callable[[str], Path], reviews: Path) -> None:

@@ -12,7 +12,7 @@ from tunebench.choosing.plan import Ready, token_lengths
 from tunebench.choosing.rule import Design
 from tunebench.data import TextDataset
 from tunebench.data.audit_result import describe_numbers
-from tunebench.formatting import command, counted, duration, learning_rate, listed
+from tunebench.formatting import command, counted, duration, in_words, learning_rate, listed
 from tunebench.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -91,16 +91,18 @@ def plan_lines(study: StudyConfig, design: Design) -> list[str]:
         if STRATEGIES[config.kind].tunes_learning_rate
     ]
     plain = [label for label, config in study.strategies.items() if not STRATEGIES[config.kind].tunes_learning_rate]
-    sizes = ", ".join(f"{size:,}" if isinstance(size, int) else size for size in study.train_sizes)
-    stopping = " unless patience stops it earlier" if study.patience else ""
+    sizes = in_words(f"{size:,}" if isinstance(size, int) else size for size in study.train_sizes)
+    parts = [", ".join(plain + rates), f"{sizes} labels"]
+    if rates:  # what is fitted without a rate has neither steps nor luck
+        stopping = ", unless patience stops it earlier" if study.patience else ""
+        parts += [counted(len(study.seeds), "seed"), f"at least {study.min_steps} steps a run{stopping}"]
     lines = [
-        f"Plan: {', '.join(plain + rates)}; {sizes} labels; "
-        f"{counted(len(study.seeds), 'seed')}; at least {study.min_steps} steps a run{stopping}",
+        f"Plan: {'; '.join(parts)}",
         f"  at most about {duration(design.seconds)}, the last training included",
+        *(f"  {line}" for line in design.left_out),
     ]
-    lines += [f"  {line}" for line in design.left_out]
-    if len(study.seeds) == 1:
-        lines.append("  With one seed the answer does not know the luck of training.")
+    if rates and len(study.seeds) == 1:
+        lines.append("  With one seed, the intervals do not include the luck of training.")
     return lines
 
 
