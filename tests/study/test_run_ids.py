@@ -13,7 +13,7 @@ from tunebench.data.reference import DataRef
 from tunebench.errors import StoreError
 from tunebench.execution.begun import begun_ids, begun_kernels, begun_precision
 from tunebench.models.reference import ModelRef
-from tunebench.recipe import Kernels, Recipe
+from tunebench.recipe import Kernels, Precision, Recipe
 from tunebench.store.plan_file import PlannedRun
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
@@ -225,6 +225,13 @@ def test_a_study_keeps_the_kernels_it_was_begun_with(
     monkeypatch.setattr("tunebench.engine.native.loading.kernels_here", lambda device: here)
     said: list[str] = []
     runs = [make("tfidf"), make("full", precision="fp32"), make("full", precision="bf16", kernels=begun)]
-    assert begun_kernels(runs, "cpu", said.append) == begun
+    study = make_study(precision="auto")
+
+    def kept(runs: list[RunSpec], fast: Precision = "bf16") -> Kernels:
+        return begun_kernels(study, runs, {"fast": fast, "reference": "fp32"}, "cpu", said.append)
+
+    assert kept(runs) == begun
     assert bool(said) == (here != begun)
-    assert begun_kernels(runs[:2], "cpu", said.append) == here
+    assert kept(runs[:2]) == here
+    # Where no run could use them, nobody asks for them.
+    assert kept(runs[:2], "fp32") == "torch"

@@ -27,7 +27,7 @@ from tunebench.models.sources import model_folder
 from tunebench.models.tokenizer import load_tokenizer
 from tunebench.recipe import Engine, Precision
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import RunSpec, expand
+from tunebench.study.spec import RunSpec, expand, uses_kernels
 from tunebench.study.yaml_file import check_study, set_key
 from tunebench.tasks.base import Task
 
@@ -282,7 +282,7 @@ class Costs:
                 train_examples=train,
                 test_examples=test,
                 precision=precision,
-                kernels=kernels_here(device),
+                kernels=kernels_here(device) if uses_kernels(study, precision) else "torch",
                 base_head=resolved.model.used.head,
                 own_models={name: model.used for name, model in resolved.own_models.items()},
                 splits=resolved.splits,

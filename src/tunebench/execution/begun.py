@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tunebench.data import TextDataset
@@ -14,7 +14,7 @@ from tunebench.schema import neutral_values
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import RunSpec, without_effect
+from tunebench.study.spec import RunSpec, uses_kernels, without_effect
 from tunebench.study.strategy_config import StrategyConfig
 
 _Tell = Callable[[str], None]
@@ -61,12 +61,16 @@ def begun_precision(study: StudyConfig, begun: _Begun, device: str, tell: _Tell)
     return here | found
 
 
-def begun_kernels(begun: _Begun, device: str, tell: _Tell) -> Kernels:
+def begun_kernels(
+    study: StudyConfig, begun: _Begun, precision: Mapping[Engine, Precision], device: str, tell: _Tell
+) -> Kernels:
     """Return what the fast engine computes with in bf16: the best there is here, or what the folder's runs have.
 
     A study that was begun with the native kernels keeps their ids where there are none. Its runs then compute with
     PyTorch's operators, and their records say so.
     """
+    if not uses_kernels(study, precision):
+        return "torch"  # and nothing is compiled
     from tunebench.engine.native.loading import kernels_here, load
 
     here = kernels_here(device)

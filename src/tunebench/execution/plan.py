@@ -142,14 +142,15 @@ def _specs(resolved: Resolved, request: Request) -> list[RunSpec]:
     study = resolved.study
     train_examples, test_examples = available(study, resolved.dataset, resolved.splits)
     device = devices.resolve_device(request.execution.device)
+    precision = begun_precision(study, resolved.begun, device, request.tell)
     cells = expand(
         study,
         model=resolved.model.used.ref,
         data=resolved.data,
         train_examples=train_examples,
         test_examples=test_examples,
-        precision=begun_precision(study, resolved.begun, device, request.tell),
-        kernels=begun_kernels(resolved.begun, device, request.tell),
+        precision=precision,
+        kernels=begun_kernels(study, resolved.begun, precision, device, request.tell),
         base_head=resolved.model.used.head,
         own_models={label: model.used for label, model in resolved.own_models.items()},
         splits=resolved.splits,

@@ -96,7 +96,7 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
         from tunebench.models.loading import inspect_base
         from tunebench.models.sources import model_folder, resolve_model
         from tunebench.study.config import StudyConfig
-        from tunebench.study.spec import expand
+        from tunebench.study.spec import expand, uses_kernels
 
         rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
         try:
@@ -121,7 +121,8 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
             problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
             raise ValueError("; ".join(problems)) from None
         device = devices.resolve_device(self.device)
-        precision: Any = devices.default_precision(device, "fast")
+        fast = devices.default_precision(device, "fast")
+        precision: dict[Any, Any] = {"fast": fast, "reference": "fp32"}
         assert dataset.test is not None
         model = resolve_model(self.model)
         base = inspect_base(model_folder(self.model))
@@ -136,8 +137,8 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
             ),
             train_examples=len(dataset.train),
             test_examples=len(dataset.test),
-            precision={"fast": precision, "reference": "fp32"},
-            kernels=kernels_here(device),
+            precision=precision,
+            kernels=kernels_here(device) if uses_kernels(study, precision) else "torch",
             base_head=base.use_of_head(keep=False, label_names=dataset.label_names),
             task=dataset.task.name,
         )

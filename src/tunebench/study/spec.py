@@ -293,6 +293,23 @@ def without_effect(kind: str | None) -> frozenset[str]:
     return frozenset(idle if strategy.adapts_classifier else idle | {"base_head"})
 
 
+def uses_kernels(study: StudyConfig, precision: Mapping[Engine, Precision]) -> bool:
+    """Tell whether the native kernels could compute any run of a study; ``precision`` is as for :func:`expand`."""
+    recipes = [study.recipe_of(config) for config in study.strategies.values()]
+    if any(recipe.randomness == "fast_engine" for recipe in recipes):
+        return False  # the reference engine takes the masks that PyTorch's operators get
+    kinds = [config.kind for config in study.strategies.values()]
+    return any(
+        _resolved(recipe, recipe.engine, precision) == "bf16" and recipe.engine == "fast"
+        for kind, recipe in zip(kinds, recipes, strict=True)
+        if "kernels" not in without_effect(kind)
+    )
+
+
+def _resolved(recipe: Recipe, engine: Engine, precision: Mapping[Engine, Precision]) -> Precision:
+    return precision[engine] if recipe.precision == "auto" else recipe.precision
+
+
 def expand(
     study: StudyConfig,
     *,
@@ -330,21 +347,20 @@ def expand(
     """
     common = study.model_dump(include=set(_COMMON))
     test_seed = study.shared_test_seed
-    if any(study.recipe_of(strategy).randomness == "fast_engine" for strategy in study.strategies.values()):
-        kernels = "torch"  # the reference engine takes the masks that PyTorch's operators get
+    kernels = kernels if uses_kernels(study, precision) else "torch"
     for subset_seed, seed in study.draws:
         for size in study.train_sizes:
             for label, strategy in study.strategies.items():
                 if size not in study.sizes_of(strategy):
                     continue
                 recipe = study.recipe_of(strategy)
-                wanted, idle = recipe.precision, without_effect(strategy.kind)
-                engine = "fast" if "engine" in idle else recipe.engine
+                idle = without_effect(strategy.kind)
+                engine: Engine = "fast" if "engine" in idle else recipe.engine
                 used = own_models.get(label, UsedModel(model, base_head))
                 in_folds = capabilities_of(strategy.kind).trains_in_folds
                 folds = [*range(1, study.folds + 1), 0] if in_folds else [0]
-                resolved = precision[engine] if wanted == "auto" else wanted
-                used_kernels = kernels if recipe.engine == "fast" and resolved == "bf16" else "torch"
+                resolved = _resolved(recipe, engine, precision)
+                computes = "kernels" not in idle and recipe.engine == "fast" and resolved == "bf16"
                 for (rate, chosen), fold in product(study.settings_of(strategy), folds):
                     yield RunSpec(
                         label=label,
@@ -365,7 +381,7 @@ def expand(
                         splits=splits,
                         base_head=None if "base_head" in idle else used.head,
                         precision=resolved,
-                        kernels="torch" if "kernels" in idle else used_kernels,
+                        kernels=kernels if computes else "torch",
                         tuned=tuple(strategy.axes),
                         without_effect=tuple(sorted(idle)),
                         **common,
