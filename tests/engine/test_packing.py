@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunebench.engine.fast.packing import Packing, TakeRows, pack
+from tunebench.engine.fast.packing import Packing, TakeRows, pack, pack_closely
 
 
 @given(
@@ -62,3 +62,16 @@ def test_shapes_are_those_the_layers_worked_on(packed: bool) -> None:
     keys = torch.arange(16) < torch.tensor([16, 3])[:, None]
     packing.layout = pack(keys, torch.zeros(4, 1, 16), at_once=10**6) if packed else None
     assert packing.shapes(2, 16) == ([(1, 16), (1, 3)] if packed else [(2, 16)])
+
+
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=12))
+def test_texts_packed_closely_follow_each_other_in_a_round_number_of_rows(lengths: list[int]) -> None:
+    tokens = 40
+    layout = pack_closely(torch.tensor(lengths), tokens)
+    wanted = [text * tokens + place for text, length in enumerate(lengths) for place in range(length)]
+    rows = layout.rows.tolist()
+    assert rows[: len(wanted)] == wanted and len(set(rows)) == len(rows)
+    assert len(rows) % 64 == 0 or len(rows) == len(lengths) * tokens
+    assert len(rows) < len(wanted) + 64
+    assert [rows[first] for first in layout.firsts.tolist()] == [text * tokens for text in layout.back.tolist()]
+    assert layout.texts is not None and layout.texts.used == (len(wanted), len(wanted))

@@ -269,7 +269,8 @@ class FastLayer:
             return out.view(batch, -1, dim)
         if self.last:
             texts = len(layout.back)
-            out = PutRows.apply(out, layout.rows, texts * layout.tokens)
+            used = len(out) if layout.texts is None else layout.texts.used[0]
+            out = PutRows.apply(out[:used], layout.rows[:used], texts * layout.tokens)
             return out.view(texts, layout.tokens, dim)
         return out.view(1, -1, dim)
 

@@ -19,6 +19,8 @@ from tunebench.engine.native.library import Texts
 
 #: A text joins others when it fills at least this share of their width.
 _FILLED = 7 / 8
+#: Numbers of rows that products get where texts are packed closely.
+_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -105,15 +107,20 @@ def pack(keys: Tensor, bias: Tensor, *, at_once: int) -> Layout:
 
 
 def pack_closely(lengths: Tensor, tokens: int) -> Layout:
-    """Lay out a batch for the native kernels, which take texts of any length: no padding at all.
+    """Lay out a batch for the native kernels, which take texts of any length: no padding within texts.
+
+    Behind the texts come a few rows of padding, where there are any, up to a multiple of 64: oneDNN prepares every
+    product for each number of rows that it meets, and keeps what it prepared.
 
     Args:
         lengths: ``(B,)``, tokens of each text, at least one.
         tokens: ``S``.
     """
     texts = Texts.of_lengths(lengths)
-    places = torch.arange(tokens)
-    rows = (places < lengths[:, None]).flatten().nonzero().squeeze(1)
+    attended = (torch.arange(tokens) < lengths[:, None]).flatten()
+    rows = attended.nonzero().squeeze(1)
+    more = -len(rows) % _ROWS
+    rows = torch.cat([rows, (~attended).nonzero()[:more, 0]])
     rectangles = tuple(Rectangle(1, length, length, None) for length in lengths.tolist())
     return Layout(rectangles, rows, texts.first_tokens().table[2], torch.arange(len(lengths)), tokens, texts)
 

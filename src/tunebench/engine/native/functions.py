@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd import Function
 
@@ -51,8 +50,9 @@ class AttentionKernel(Function):
         """Return gradients in the layout of the inputs."""
         query, others, context, logs = ctx.saved_tensors
         library, texts, heads, dropout = ctx.given
-        new = torch.empty_like if texts.every else torch.zeros_like
-        grads = new(query), None if others is None else new(others)
+        grads = texts.new_queries(query, query.shape[1]), None
+        if others is not None:
+            grads = grads[0], texts.new_keys(others, others.shape[1])
         library.attention_gradients(
             _parts(query, others), [context, grad.contiguous()], logs, _parts(*grads), texts, heads, dropout
         )

@@ -54,11 +54,12 @@ class Texts:
 
     Args:
         table: int64 ``(4, texts)``: first query, number of queries, first key, number of keys (at least one).
-        every: Whether every row of the queries, and of the keys, belongs to some text.
+        used: Rows of queries, and of keys, from the first on that belong to texts without a gap; 0 where there are
+            gaps.
     """
 
-    def __init__(self, table: Tensor, *, every: bool) -> None:
-        self.table, self.every = table.contiguous(), every
+    def __init__(self, table: Tensor, *, used: tuple[int, int]) -> None:
+        self.table, self.used = table.contiguous(), used
         self.c = _Texts(*(row.data_ptr() for row in self.table), self.table.shape[1])
 
     @classmethod
@@ -68,16 +69,29 @@ class Texts:
             starts = torch.cumsum(lengths, 0) - lengths
         else:
             starts = width * torch.arange(len(lengths))
-        every = width is None or bool((lengths == width).all())
-        return cls(torch.stack([starts, lengths, starts, lengths]), every=every)
+        gaps = width is not None and bool((lengths < width).any())
+        used = 0 if gaps else int(lengths.sum())
+        return cls(torch.stack([starts, lengths, starts, lengths]), used=(used, used))
 
     def first_tokens(self) -> Texts:
         """Return the same keys, and one query a text, in rows of their own."""
         texts = self.table.shape[1]
-        return Texts(
-            torch.stack([torch.arange(texts), torch.ones(texts, dtype=torch.int64), *self.table[2:]]),
-            every=self.every,
-        )
+        table = torch.stack([torch.arange(texts), torch.ones(texts, dtype=torch.int64), *self.table[2:]])
+        return Texts(table, used=(texts, self.used[1]))
+
+    def new_queries(self, like: Tensor, size: int) -> Tensor:
+        """Return ``(rows of queries, size)`` to be written, zero in the rows that belong to no text."""
+        return _new(like, size, self.used[0])
+
+    def new_keys(self, like: Tensor, size: int) -> Tensor:
+        """Return ``(rows of keys, size)`` to be written, zero in the rows that belong to no text."""
+        return _new(like, size, self.used[1])
+
+
+def _new(like: Tensor, size: int, used: int) -> Tensor:
+    result = like.new_empty(len(like), size)
+    result[used:].zero_()
+    return result
 
 
 @dataclass(frozen=True)
@@ -153,8 +167,7 @@ class Library:
             ``(rows of queries, D)``, and the logarithms ``(heads, rows of queries)`` that the backward pass reads.
         """
         query = parts[0]
-        shape = (len(query), query.shape[1])
-        out = query.new_empty(shape) if texts.every else query.new_zeros(shape)
+        out = texts.new_queries(query, query.shape[1])
         logs = torch.empty(heads.count, len(query)) if differentiable else None
         self._c.attention_forward(
             texts.c,
