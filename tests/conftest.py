@@ -195,8 +195,8 @@ def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
         return paths
 
-    for module in ("registry", "runs"):
-        monkeypatch.setattr(f"tunebench.report.figures.{module}.save", save)
+    for module in ("figures.registry", "figures.runs", "suite.figures"):
+        monkeypatch.setattr(f"tunebench.report.{module}.save", save)
 
 
 def leave_report_out(patch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,20 +43,26 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return found
 
 
+SETTINGS: dict[str, Any] = {
+    "name": "tried",
+    "strategies": {"tfidf": {}, "tfidf-again": {"kind": "tfidf", "ngrams": 1}},
+    "train_sizes": [20, 60],
+    "seeds": [1, 2],
+    "test_size": 20,
+    "validation_fraction": 0.3,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _model(tiny_model: Callable[[str], Path]) -> Iterator[None]:
+    """Every suite has a tiny model, which is loaded once for each data set of each plan."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SETTINGS, "model", str(tiny_model("bert")))
+        yield
+
+
 def make_suite(data: dict[str, str], **changes: Any) -> Suite:
-    raw = {
-        "name": "tried",
-        "model": "minilm",
-        "data": list(data.values()),
-        "strategies": {"tfidf": {}, "tfidf-again": {"kind": "tfidf", "ngrams": 1}},
-        "train_sizes": [20, 60],
-        "seeds": [1, 2],
-        "test_size": 20,
-        "validation_fraction": 0.3,
-        "data_": None,
-    }
-    raw = {key: value for key, value in (raw | changes).items() if key != "data_"}
-    return check_suite(raw)
+    return check_suite({**SETTINGS, "data": list(data.values()), **changes})
 
 
 def ask(**changes: Any) -> Request:

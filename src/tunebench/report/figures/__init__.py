@@ -7,8 +7,8 @@ registry.
 from __future__ import annotations
 
 # isort: off
-from tunebench.report.figures import training  # noqa: F401
 from tunebench.report.figures import scores  # noqa: F401
+from tunebench.report.figures import training  # noqa: F401
 from tunebench.report.figures import recipe  # noqa: F401
 from tunebench.report.figures import statistics  # noqa: F401
 from tunebench.report.figures import numbers  # noqa: F401

@@ -18,6 +18,7 @@ from tunebench.analysis.costs import COSTS
 from tunebench.analysis.evidence import POINTS
 from tunebench.analysis.suite import AtSize, SuiteAnalysis
 from tunebench.analysis.suite_words import with_labels
+from tunebench.formatting import counted
 from tunebench.report.figures.style import (
     GREY,
     Style,
@@ -65,7 +66,8 @@ class SuiteFigure:
             if not sizes:
                 say_nothing_to_show(panels[0])
             for at, axes in zip(sizes, panels, strict=False):
-                axes.set_title(f"{with_labels(at.size)}, {len(at.data_sets)} data sets", parse_math=False)
+                over = counted(len(at.data_sets), "data set")
+                axes.set_title(f"{with_labels(at.size)}, {over}", parse_math=False)
             notes = self.draw(suite, {at.size: axes for at, axes in zip(sizes, panels, strict=False)})
             if self.legend:
                 legend_beside(figure, [style.line(label, ls="") for label, style in styles(suite.labels).items()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -116,8 +117,9 @@ class _Tfidf(LinearRun):
 
 
 def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
-    """Estimate a run by fitting a few hundred texts; once for all plans that share what was measured."""
-    key = ("linear", spec.run_id, context.measure)
+    """Estimate a run by fitting a few hundred texts; once for all seeds, and for plans that share measurements."""
+    own = {name: value for name, value in spec.identity.items() if name not in ("seed", "subset_seed", "fold")}
+    key = ("linear", json.dumps(own, sort_keys=True), spec.fold > 0, context.measure)
     if key not in context.profiles:
         context.profiles[key] = _kept(spec, context, key) if context.measure else _estimated(spec, context)
     found: Estimate = context.profiles[key]
