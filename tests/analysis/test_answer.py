@@ -105,12 +105,13 @@ def test_what_settling_costs_is_the_training_time_of_the_seeds_it_takes() -> Non
     single = replace(found, alternatives=tuple(replace(one, seeds=1) for one in found.alternatives))
     said = answer_of(analysis_of(), single).settling
     assert (
-        said == "To learn more: one more seed of c0, c1 shows how much seeds vary, for about 2.0 min of training."
+        said
+        == "To learn more: one more seed of c0 and c1 shows how much seeds vary, for about 2.0 min of training."
     )
     unknown = replace(single, alternatives=tuple(replace(one, costs={}) for one in single.alternatives))
     assert (
         answer_of(analysis_of(), unknown).settling
-        == "To learn more: one more seed of c0, c1 shows how much seeds vary."
+        == "To learn more: one more seed of c0 and c1 shows how much seeds vary."
     )
     assert answer_of(analysis_of(), make_recommendation(2)).settling is None
 

@@ -10,7 +10,7 @@ from tunebench.analysis.doubling import more_labels
 from tunebench.analysis.looks import next_look
 from tunebench.analysis.recommend import Alternative, Recommendation
 from tunebench.analysis.wording import holds_for, show_interval, show_plan
-from tunebench.formatting import BYTES, TIMES, counted, learning_rate, listed, quantity
+from tunebench.formatting import BYTES, TIMES, counted, in_words, learning_rate, listed, quantity
 from tunebench.stats import Interval, Refusal
 from tunebench.tasks.registry import TASKS
 
@@ -224,8 +224,9 @@ def _settling(analysis: Analysis, found: Recommendation) -> str | None:
     trained = [one for one in found.alternatives if one.trained and one.label in (found.strategy, *open_)]
     if min((one.seeds for one in trained), default=2) < 2:
         again = [one.label for one in trained]
+        names = listed(again, _NAMED) if len(again) > _NAMED else in_words(again)
         return (
-            f"To learn more: one more seed of {listed(again, _NAMED)} shows how much seeds vary"
+            f"To learn more: one more seed of {names} shows how much seeds vary"
             f"{_cost([seconds[label] for label in again])}."
         )
     pair = next(filter(None, (_pair(analysis, found, label) for label in open_)), None)
