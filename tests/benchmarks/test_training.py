@@ -163,3 +163,32 @@ def test_compile_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(PlanError, match="no working C") as refused:
         run_bench("minilm", compiled=True)
     assert "leave --compile out" in str(refused.value)
+
+
+def test_the_side_without_native_kernels_is_tunebench_in_all_else(
+    texts: TokenizedTexts, without_dropout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    usual = sides.attach
+
+    def watched(*given: Any, native: bool, **options: Any) -> Any:
+        asked.append(native)
+        return usual(*given, native=native, **options)
+
+    monkeypatch.setattr(sides, "attach", watched)
+    for turn in training.OURS.values():
+        model, architecture = sides.build_model(without_dropout, "full", None)
+        turn(sides.Job(model, architecture, count(model, architecture), texts, "bf16"))
+    assert list(training.OURS) == ["ours", "without"] and asked == [True, False]
+    kept: list[bool] = []
+    monkeypatch.setattr(training, "keep_memory", kept.append)
+    monkeypatch.setattr(training, "PLAIN", {"paper": lambda job: sides.Turn(3.0, 1.0)})
+    monkeypatch.setattr(training, "OURS", {name: lambda job: sides.Turn(1.0, 4.0) for name in training.OURS})
+    told: list[str] = []
+    result = run_bench(without_dropout, seconds=1, without=True, threads=1, tell=told.append)
+    assert [line.split(", ", 2)[2] for line in told[:3]] == ["paper", "without", "ours"]
+    assert kept[:3] == [False, True, True]
+    assert result.ratio("full", "without", "step_seconds") == (1, 1, 1)
+    grid = result.grid()
+    assert grid["without"] == grid["ours"] != grid["paper"]
+    assert "ours, without native kernels" in render(result, grid=True)
