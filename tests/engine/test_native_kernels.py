@@ -30,6 +30,8 @@ BODIES = {
     "AVX-512": (_PLAIN, set()),
     "AVX512-BF16": ((*_PLAIN, "-mavx512bf16"), {"avx512_bf16"}),
     "AMX": ((*_PLAIN, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"), {"amx_bf16"}),
+    # The same source, so that its layout of tiles is tested where there is no AMX.
+    "AMX in software": ((*_PLAIN, "-include", str(Path(__file__).parent / "amx_in_software.h")), set()),
 }
 #: More flags for the compiler; ``make sanitizers`` sets them.
 EXTRA = os.environ.get("TUNEBENCH_TEST_KERNEL_FLAGS", "").split()
@@ -51,7 +53,7 @@ def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     flags, needed = BODIES[request.param]
     folder = tmp_path_factory.getbasetemp() / "native"
     library = Library(build(compiler(), folder, (*flags, *EXTRA)))
-    assert library.body == request.param
+    assert library.body == request.param.removesuffix(" in software")
     if not needed <= cpu_flags() or not library.prepare():
         pytest.skip(f"compiled, and not run: this machine has no {request.param}")
     return library
@@ -296,6 +298,24 @@ def test_wrong_numbers_are_not_used(fresh: Path, loaded: Library, monkeypatch: p
         assert "GELU" in str(self_test.failure(loaded))
     monkeypatch.setattr(loading, "build", lambda *_: Path(loaded._c._name))
     assert "self-test" in str(loading.load().reason)
+
+
+@pytest.mark.parametrize("amx", [True, False])
+def test_where_amx_fails_the_kernels_do_without_it(
+    fresh: Path, loaded: Library, monkeypatch: pytest.MonkeyPatch, amx: bool
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def fails_once(compiler: str, folder: Path, flags: tuple[str, ...]) -> Path:
+        asked.append(flags)
+        return Path(loaded._c._name)
+
+    monkeypatch.setattr(loading, "build", fails_once)
+    monkeypatch.setattr(loading, "has_amx", lambda: amx)
+    monkeypatch.setattr(Library, "prepare", lambda self: len(asked) == 2)
+    found = loading.load()
+    assert len(asked) == 1 + amx and ("-DWITHOUT_AMX" in asked[-1]) == amx
+    assert (found.library is not None) == amx and (found.reason is None) == amx
 
 
 def _build(folder: str) -> str:

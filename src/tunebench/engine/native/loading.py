@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tunebench.engine.native.build import UnavailableError, build, check_machine, find_compiler
+from tunebench.engine.native.build import NATIVE, UnavailableError, build, check_machine, find_compiler
 from tunebench.engine.native.library import Library
 from tunebench.engine.native.self_test import failure
 from tunebench.errors import first_line
 from tunebench.files import default_cache_dir
-from tunebench.machine.devices import gains_from_bf16
+from tunebench.machine.devices import gains_from_bf16, has_amx
 from tunebench.machine.doctor import Finding
 from tunebench.recipe import Kernels
 
@@ -54,13 +55,22 @@ def kernels_finding() -> Finding:
 def _loaded() -> Loaded:
     try:
         check_machine()
-        library = Library(build(find_compiler(), default_cache_dir() / "native"))
-        if not library.prepare():
-            raise UnavailableError(f"the operating system does not allow {library.body}")
-        if wrong := failure(library):
-            raise UnavailableError(f"the self-test failed: {wrong}")
+        try:
+            return Loaded(_tested(NATIVE), None)
+        except UnavailableError:
+            if not has_amx():
+                raise
+            return Loaded(_tested((*NATIVE, "-DWITHOUT_AMX")), None)
     except UnavailableError as error:
         return Loaded(None, str(error))
     except Exception as error:  # whatever a foreign compiler or loader does: PyTorch's operators are there
         return Loaded(None, f"they cannot be loaded: {first_line(error)}")
-    return Loaded(library, None)
+
+
+def _tested(flags: Sequence[str]) -> Library:
+    library = Library(build(find_compiler(), default_cache_dir() / "native", flags))
+    if not library.prepare():
+        raise UnavailableError(f"the operating system does not allow {library.body}")
+    if wrong := failure(library):
+        raise UnavailableError(f"the self-test failed: {wrong}")
+    return library

@@ -14,6 +14,9 @@
 // Linux lets a process use AMX once it has asked (ARCH_REQ_XCOMP_PERM for the tile data).
 static bool allow_tiles() { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
 
+// GCC's intrinsics do not say that they read memory; so nothing that was written may wait in registers.
+static inline void write_everything() { __asm__ volatile("" ::: "memory"); }
+
 // Gives the calling thread eight tiles of 16 rows of 64 bytes, for as long as it lives.
 class Tiles {
  public:
@@ -29,6 +32,7 @@ class Tiles {
       shape.bytes[i] = 64;
       shape.rows[i] = 16;
     }
+    __asm__ volatile("" : : "r"(&shape) : "memory");
     _tile_loadconfig(&shape);
   }
   ~Tiles() { _tile_release(); }
@@ -36,6 +40,7 @@ class Tiles {
 
 static inline void multiply(float* C, long ldc, const bf16* A, long lda, const uint32_t* B, long ldb, long M, long N,
                             long K, bool add) {
+  write_everything();
   for (long m = 0; m < M; m += 32)
     for (long n = 0; n < N; n += 32) {
       const bool low = m + 16 < M, right = n + 16 < N;  // whether there are second rows, second columns
