@@ -223,5 +223,6 @@ def discard_weights(
     out.print(f"Weights of {counted(len(found.runs), 'run')} deleted, {found.bytes / 1e6:,.0f} MB.")
     if found.unscored:
         out.print(
-            f"Kept: those of {counted(len(found.unscored), 'run')} not scored on test yet (--all deletes them)."
+            f"Kept: those of {counted(len(found.unscored), 'run')} that were not scored on test yet "
+            "(--all deletes them, too)."
         )
