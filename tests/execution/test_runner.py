@@ -19,7 +19,6 @@ import fakes
 from fakes import STEPS, make_study, steps_taken
 from tunebench.errors import StoreError
 from tunebench.execution.display import PlainDisplay
-from tunebench.execution.display_parts import TimeLeft
 from tunebench.execution.live_view import LiveView
 from tunebench.execution.signals import STOP_SIGNALS, stop_on_signals
 from tunebench.store.live import Progress
@@ -385,24 +384,6 @@ def test_a_record_of_the_wrong_run_fails_that_run(tmp_path: Path) -> None:
     assert failed is not None
     assert failed.error is not None
     assert failed.error.type == StoreError.__name__
-
-
-def test_time_left_follows_the_speed_that_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr("tunebench.execution.display.time.monotonic", lambda: now)
-    left = TimeLeft({"a": 10.0, "b": 20.0, "c": 30.0})
-    assert left.seconds() == 60
-    left.begin("a")
-    now = 4.0
-    assert left.seconds() == 56
-    now = 20.0  # twice as long as estimated
-    left.end("a")
-    assert left.seconds() == pytest.approx(2 * (20 + 30))
-    left.begin("b")
-    now = 30.0
-    assert left.seconds() == pytest.approx(90)
-    now = 300.0  # a run that takes far too long leaves the others' time, never less
-    assert left.seconds() == pytest.approx(60)
 
 
 def test_plain_lines_are_few_and_say_how_it_went() -> None:

@@ -8,8 +8,9 @@ import time
 from collections.abc import Mapping
 from typing import Protocol, TextIO
 
-from tunebench.execution.display_parts import MayGo, Outline, TimeLeft, describe
+from tunebench.execution.display_parts import MayGo, Outline, describe
 from tunebench.execution.live_view import LiveView
+from tunebench.execution.time_left import TimeLeft
 from tunebench.formatting import counted, duration
 from tunebench.store.live import Progress
 
@@ -73,7 +74,7 @@ class PlainDisplay:
 
     def update(self, progress: Progress) -> None:
         """Write a line when the run begins, and when the last one is old."""
-        self._left.begin(progress.run_id)
+        self._left.see(progress)
         now = time.monotonic()
         if progress.phase != "prepare" and now - self._last < self._interval:
             return

@@ -1,9 +1,8 @@
-"""What displays are made of: a plan in outline, the time left, progress in words, a stream that may close."""
+"""What displays are made of: a plan in outline, progress in words, a stream that may close."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -27,40 +26,6 @@ class Outline:
     done: Sequence[str]
     score_of: Callable[[str], float | None]
     better: Callable[[float, float], float]
-
-
-class TimeLeft:
-    """Time left for a grid: estimates, scaled by how long the finished ones really took.
-
-    Args:
-        estimates: Seconds by run id.
-    """
-
-    def __init__(self, estimates: Mapping[str, float]) -> None:
-        self._open = dict(estimates)
-        self._estimated = self._taken = 0.0
-        self._started: dict[str, float] = {}
-
-    def begin(self, run_id: str) -> None:
-        """A run begins."""
-        self._started.setdefault(run_id, time.monotonic())
-
-    def end(self, run_id: str) -> None:
-        """A run ended."""
-        estimate = self._open.pop(run_id, None)
-        begun = self._started.pop(run_id, None)
-        if estimate is not None and begun is not None:
-            self._estimated += estimate
-            self._taken += time.monotonic() - begun
-
-    def seconds(self) -> float:
-        """Return the seconds left."""
-        factor = self._taken / self._estimated if self._estimated > 0 else 1.0
-        now = time.monotonic()
-        gone = sum(
-            min(now - begun, self._open.get(run_id, 0.0) * factor) for run_id, begun in self._started.items()
-        )
-        return max(0.0, sum(self._open.values()) * factor - gone)
 
 
 class MayGo:

@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tunebench.execution.display_parts import MayGo, Outline, TimeLeft, describe
+from tunebench.execution.display_parts import MayGo, Outline, describe
+from tunebench.execution.time_left import TimeLeft
 from tunebench.formatting import duration
 from tunebench.store.live import Progress
 
@@ -112,7 +113,7 @@ class LiveView:
 
     def update(self, progress: Progress) -> None:
         """Show a run's progress in the row of its candidate."""
-        self._left.begin(progress.run_id)
+        self._left.see(progress)
         row = self._row(progress.run_id)
         row.current = progress
         self._score(row, progress.best)
