@@ -38,7 +38,7 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
     first = specs[0]
     axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
     axes |= {"schema_version", "without_effect", "model", "base_head", "data", "task", "splits"}
-    axes |= {"validation_fraction", "folds", "fold", "tuned"}
+    axes |= {"validation_fraction", "folds", "fold", "tuned", "kernels"}
     # What does not reach a run may stand otherwise in it.
     settings = [spec.model_dump(exclude=axes | {*spec.tuned} | without_effect(spec.kind)) for spec in specs]
     common = {key: value for each in settings for key, value in each.items()}
