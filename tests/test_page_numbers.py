@@ -84,3 +84,23 @@ def test_what_comparing_by_the_metric_brings_is_what_the_suite_gave() -> None:
         assert row["data_sets"] == data_sets
         found = [float(row[f"difference{end}"]) for end in ("", "_low", "_high")]
         assert numbers == [f"{100 * value:+.2f}" for value in found]
+
+
+def test_what_choose_found_on_four_data_sets_is_what_it_answered() -> None:
+    """Each row of the measured table of docs/choose.md, against the answer that ``tunebench recommend`` wrote."""
+    section = (
+        (DOCS / "choose.md").read_text(encoding="utf-8").partition("## On four data sets")[2].partition("\n## ")[0]
+    )
+    head, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line
+    ]
+    assert len(rows) == len(list(DOCS.glob("results/choose/*.json")))
+    for row in rows:
+        data, minutes = re.findall("`(.+?)`", row[0])[0], row[1].split()[0]
+        answer = json.loads((DOCS / "results" / "choose" / f"{data}-{minutes}.json").read_text(encoding="utf-8"))
+        scores = {one["label"]: f"{one['interval']['estimate']:.4f}" for one in answer["alternatives"]}
+        scores[answer["strategy"]] = f"**{scores[answer['strategy']]}**"
+        said = {title.strip("`"): cell for title, cell in zip(head, row, strict=True)}
+        assert said["compared at"] == f"{answer['train_size']:,}"
+        assert {label: said[label] for label in scores} == scores
+        assert all(said[label.strip("`")] == "-" for label in head[3:] if label.strip("`") not in scores)
