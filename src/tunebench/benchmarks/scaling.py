@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from tunebench.models.architectures import Architecture, architecture_of
 from tunebench.models.loading import load_architecture
 from tunebench.models.sources import model_folder
 from tunebench.models.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from tunebench.study.config import StudyConfig
 
 Tell = Callable[[str], None]
 
@@ -252,7 +255,7 @@ def _by_workers(model: str, cores: int, tell: Tell) -> Growth:
     return Growth("workers", "runs an hour", tuple(workers), tuple(per_hour))
 
 
-def _study(model: str, data: Path, **settings: Any) -> Any:
+def _study(model: str, data: Path, **settings: Any) -> StudyConfig:
     from tunebench.study.yaml_file import check_study
 
     common = {"name": "scaling", "model": model, "data": str(data), "max_length": _LENGTH, "selection": "last"}

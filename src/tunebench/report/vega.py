@@ -49,53 +49,38 @@ def by_size(
     value = _tip("y", title, "quantitative", ".4f")
     interval = [_tip("low", "Interval from", "quantitative", ".4f"), _tip("high", "to", "quantitative", ".4f")]
     interval.append(_tip("over", "Interval holds"))
+    place = {"x": x, "xOffset": offset, "y": y, "color": _color(labels)}
     return _chart(
         [
             _layer(
                 "datum.kind === 'mean'",
                 {"type": "line", "strokeWidth": 1.5, "opacity": 0.7},
-                x=x,
-                xOffset=offset,
-                y=y,
-                color=_color(labels),
+                **place,
                 detail={"field": "series"},
                 order={"field": "size", "type": "quantitative"},
             ),
             _layer(
                 "datum.kind === 'mean' && isValid(datum.low)",
                 {"type": "rule", "strokeWidth": 2, "clip": True},
-                x=x,
-                xOffset=offset,
-                y={**y, "field": "low"},
-                y2={"field": "high"},
-                color=_color(labels),
+                **place | {"y": {**y, "field": "low"}, "y2": {"field": "high"}},
             ),
             _layer(
                 "datum.kind === 'seed'",
                 {"type": "point", "filled": True, "size": 18, "opacity": 0.75},
-                x=x,
-                xOffset=offset,
-                y=y,
-                color=_color(labels),
+                **place,
                 tooltip=[*said, _tip("seed", "Seed", "quantitative"), value],
             ),
             _layer(
                 "datum.kind === 'mean'",
                 {"type": "point", "filled": True, "size": 95, "opacity": 1},
-                x=x,
-                xOffset=offset,
-                y=y,
-                color=_color(labels),
+                **place,
                 shape=_shape(labels),
                 tooltip=[*said, _tip("n", "Seeds", "quantitative"), value, *interval],
             ),
             _layer(
                 "datum.kind === 'published'",
                 {"type": "point", "filled": False, "size": 170, "strokeWidth": 1.5},
-                x=x,
-                xOffset=offset,
-                y=y,
-                color=_color(labels),
+                **place,
                 shape=_shape(labels),
                 tooltip=[*said, value],
             ),
@@ -264,7 +249,8 @@ def reliability(labels: Sequence[str], *, exclusive: bool) -> dict[str, Any]:
         *(_tip("low", "Interval from", "quantitative", ".3f"), _tip("high", "to", "quantitative", ".3f")),
     ]
     detail = [{"field": "series"}, {"field": "seed"}, {"field": "kind"}]
-    order = {"field": "x", "type": "quantitative"}
+    place = {"x": x, "y": y, "color": _color(labels)}
+    line = place | {"detail": detail, "order": {"field": "x", "type": "quantitative"}}
     return _chart(
         [
             _layer(
@@ -276,35 +262,22 @@ def reliability(labels: Sequence[str], *, exclusive: bool) -> dict[str, Any]:
             _layer(
                 "isValid(datum.low)",
                 {"type": "rule", "strokeWidth": 1, "opacity": 0.45},
-                x=x,
-                y={**y, "field": "low"},
-                y2={"field": "high"},
-                color=_color(labels),
+                **place | {"y": {**y, "field": "low"}, "y2": {"field": "high"}},
             ),
             _layer(
                 "datum.kind === 'seed'",
                 {"type": "line", "strokeWidth": 0.8, "opacity": 0.6},
-                x=x,
-                y=y,
-                color=_color(labels),
-                detail=detail,
-                order=order,
+                **line,
             ),
             _layer(
                 "datum.kind === 'mean'",
                 {"type": "line", "strokeWidth": 1.6},
-                x=x,
-                y=y,
-                color=_color(labels),
-                detail=detail,
-                order=order,
+                **line,
             ),
             _layer(
                 "datum.kind !== 'diagonal'",
                 {"type": "point", "filled": True, "opacity": 1},
-                x=x,
-                y=y,
-                color=_color(labels),
+                **place,
                 shape=_shape(labels),
                 size={"condition": {"test": "datum.kind === 'mean'", "value": 55}, "value": 18},
                 tooltip=said,
@@ -343,20 +316,18 @@ def _tip(field: str, title: str, kind: str = "nominal", digits: str | None = Non
 
 
 def _color(labels: Sequence[str]) -> dict[str, Any]:
-    colors = [look(i)["color"] for i in range(len(labels))]
-    return {
-        "field": "strategy",
-        "type": "nominal",
-        "legend": None,
-        "scale": {"domain": list(labels), "range": colors},
-    }
+    return _by_strategy(labels, "color")
 
 
 def _shape(labels: Sequence[str]) -> dict[str, Any]:
-    shapes = [look(i)["shape"] for i in range(len(labels))]
+    return _by_strategy(labels, "shape")
+
+
+def _by_strategy(labels: Sequence[str], part: str) -> dict[str, Any]:
+    looks = [look(i)[part] for i in range(len(labels))]
     return {
         "field": "strategy",
         "type": "nominal",
         "legend": None,
-        "scale": {"domain": list(labels), "range": shapes},
+        "scale": {"domain": list(labels), "range": looks},
     }
