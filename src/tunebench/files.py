@@ -11,10 +11,12 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import stat
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import psutil
 from filelock import FileLock, Timeout
 
 from tunebench.errors import StoreError
@@ -25,6 +27,8 @@ JSON_BYTES = 2**28
 #: Neither waits for the other end of a pipe nor makes a terminal the process's own; no such flags on Windows.
 _CALMLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+#: Tells machines apart that share a folder: each has process numbers of its own.
+_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 class StoredFile(Part):
@@ -129,6 +133,22 @@ def of_bytes(raw: bytes) -> StoredFile:
     return StoredFile(bytes=len(raw), sha256=hashlib.sha256(raw).hexdigest())
 
 
+def temporary_beside(path: Path) -> Path:
+    """Return a hidden name in the same folder, to write to and then to rename.
+
+    It tells which process writes, so that :func:`remove_abandoned` knows what a kill has left.
+    """
+    return path.with_name(f".{path.name}.{_MACHINE}.{os.getpid()}.tmp")
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the files in a folder that processes of this machine were writing when they were killed."""
+    for path in folder.glob(f".*.{_MACHINE}.*.tmp"):
+        writer = path.name.split(".")[-2]
+        if writer.isdecimal() and not psutil.pid_exists(int(writer)) and is_regular(path):
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a file by rename, so that nobody ever reads half of it.
 
@@ -138,7 +158,7 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         durable: Wait until it is on the disk; False for what a power cut may take.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from fakes import make_record, make_specs, make_store, make_study
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.errors import StoreError
-from tunebench.files import read_json, write_json, write_text
+from tunebench.files import read_json, temporary_beside, write_json, write_text
 from tunebench.store.plan_file import PlannedRun
 from tunebench.store.record import Failure, RunRecord
 from tunebench.store.run_folder import RunFolder
@@ -298,6 +300,24 @@ def test_a_plan_is_not_written_while_another_process_writes_one(tmp_path: Path) 
         patch.setattr("tunebench.store.locks.FileLock", Spy)
         make_store(tmp_path, make_study())
     assert "plan.lock" in seen
+
+
+def test_what_a_killed_process_was_writing_is_removed_when_the_study_resumes(tmp_path: Path) -> None:
+    study = make_study()
+    planned = [PlannedRun(spec) for spec in make_specs(study)]
+    folder = StudyStore.create(tmp_path, study, planned).folder
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as writer:
+        mine = temporary_beside(folder / "study.yaml")
+        theirs = mine.with_name(mine.name.replace(f".{os.getpid()}.", f".{writer.pid}."))
+        elsewhere = mine.with_name(f".study.yaml.another0.{writer.pid}.tmp")
+        for path in (theirs, elsewhere):
+            path.write_text("half")
+        StudyStore.create(tmp_path, study, planned)
+        assert theirs.exists()  # its process may still rename it
+        writer.kill()
+    StudyStore.create(tmp_path, study, planned)
+    assert not theirs.exists()
+    assert elsewhere.exists()  # of another machine, whose processes are not known here
 
 
 def test_nothing_is_written_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tunebench.errors import StoreError
-from tunebench.files import is_regular, read_json, stored_file
+from tunebench.files import is_regular, read_json, stored_file, temporary_beside
 
 if TYPE_CHECKING:
     from tunebench.engine.trained_rows import TrainedRows
@@ -70,7 +70,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     Raises:
         OSError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         _save(tensors, temporary, metadata)
         os.replace(temporary, path)

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tunebench.data.audit_result import Audit
 from tunebench.errors import StoreError
-from tunebench.files import read_json, set_aside, stored_file
+from tunebench.files import read_json, remove_abandoned, set_aside, stored_file
 from tunebench.store.cell import Cell
 from tunebench.store.imported import AnyRun, ImportedStudy, is_imported, parse_spec
 from tunebench.store.locks import RunLocks
@@ -87,6 +87,7 @@ class StudyStore:
         store = cls.check(folder, [p.spec for p in planned])
         # Two processes may begin one study at the same time: the second one extends the first one's plan.
         with writing(folder), store._locks.plan():
+            remove_abandoned(folder)
             store._write(study, store._extend(planned))
         return store
 

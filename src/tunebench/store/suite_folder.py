@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, StringConstraints, ValidationError
 
 from tunebench.errors import StoreError
-from tunebench.files import read_json, write_json, write_text
+from tunebench.files import read_json, remove_abandoned, write_json, write_text
 from tunebench.schema import Part
 from tunebench.store.output_folder import refuse_file, refuse_others, writing
 from tunebench.store.record import Failure, now
@@ -134,6 +134,7 @@ class SuiteStore:
         data = [*suite.raw["data"], *(entries[member.name] for member in kept if member.name in entries)]
         index = SuiteIndex(name=suite.name, description=suite.description, data_sets=[*members, *kept])
         with writing(self.folder):
+            remove_abandoned(self.folder)
             text = yaml.safe_dump({**suite.raw, "data": data}, sort_keys=False, allow_unicode=True)
             write_text(self.suite_file, text)
             write_json(self.index_file, index.model_dump(mode="json"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunebench.errors import ConfigError, ExportError, StoreError, first_line
-from tunebench.files import write_json
+from tunebench.files import temporary_beside, write_json
 from tunebench.inference.export.base import EXPORTERS, Exporter
 from tunebench.inference.export.card import write_card
 from tunebench.inference.export.check import ExportCheck, agreement, latency_ms
@@ -102,7 +102,7 @@ def export_source(
     check_place(out)
     exporter = EXPORTERS[format or ("linear" if source.artifact.format == "linear" else "merged")]
     exporter.check(source.artifact)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(out)
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunebench.errors import DataError, StoreError
+from tunebench.files import temporary_beside
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.multi_label import MULTI_LABEL
@@ -122,7 +123,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays to a safetensors file, by rename."""
     from safetensors.numpy import save_file
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
         os.replace(temporary, path)
