@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from sklearn.metrics import classification_report, f1_score
@@ -112,6 +113,7 @@ def train(strategy: str, model: Any, data: dict[str, Dataset], tokenizer: Any, o
             metric_for_best_model="f1",
             seed=options.seed,
             bf16=options.bf16,
+            use_cpu=not torch.cuda.is_available(),  # without it, bf16 is refused on a CPU
             report_to=[],
             disable_tqdm=True,
         ),
