@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 from itertools import permutations
@@ -13,6 +14,7 @@ import pytest
 from tunebench.analysis.evidence import POINTS, collect
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.pairs import difference_of
+from tunebench.benchmarks.training import Result, Side, render
 from tunebench.stats import equivalence
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -104,3 +106,12 @@ def test_what_choose_found_on_four_data_sets_is_what_it_answered() -> None:
         assert said["compared at"] == f"{answer['train_size']:,}"
         assert {label: said[label] for label in scores} == scores
         assert all(said[label.strip("`")] == "-" for label in head[3:] if label.strip("`") not in scores)
+
+
+def test_what_the_benchmark_printed_is_what_its_file_holds() -> None:
+    """The benchmark of MiniLM in docs/speed.md, against the file that the same command wrote with ``--json``."""
+    told = json.loads((DOCS / "results" / "bench-minilm-epyc.json").read_text(encoding="utf-8"))
+    fields = {field.name: told[field.name] for field in dataclasses.fields(Result)}
+    sides = {way: {name: Side(**side) for name, side in each.items()} for way, each in told["sides"].items()}
+    printed = render(Result(**fields | {"sides": sides}), grid=True)
+    assert f"--without-native\n{printed}```" in (DOCS / "speed.md").read_text(encoding="utf-8")
