@@ -38,10 +38,10 @@ def test_all_sides_get_the_same_in_turn_and_are_scored_on_the_same_texts(
         exams.append(("tfidf", exam, os.environ.get("XDG_CACHE_HOME")))
         return tfidf_side(exam)
 
-    monkeypatch.setattr(against, "SIDES", {"perfect": perfect, "tfidf": tfidf})
+    monkeypatch.setattr(against, "SIDES", {"tfidf": tfidf})
     model, before = str(tiny_model("distilbert")), os.environ.get("XDG_CACHE_HOME")
     found = run_against(
-        films, others=["autogluon"], model=model, labels=40, seconds=30, rounds=2, threads=1, tell=lambda line: None
+        films, perfect, others=["autogluon"], model=model, labels=40, seconds=30, rounds=2, threads=1
     )
     assert [name for name, _, _ in exams] == ["perfect", "tfidf"] * 2
     first, second, third, _ = (exam for _, exam, _ in exams)
@@ -54,7 +54,7 @@ def test_all_sides_get_the_same_in_turn_and_are_scored_on_the_same_texts(
     assert list(asked["data"]["text"]) == first.texts and list(asked["data"]["label"]) == first.labels
     assert asked["limit"] == 30 and asked["model.hf_text.checkpoint_name"] == model
     scores = {entry.name: entry.scores for entry in found.entries}
-    assert scores["perfect"]["accuracy"].estimate == 1 and scores["autogluon"]["accuracy"].estimate <= 0.6
+    assert scores["tunebench choose"]["accuracy"].estimate == 1 and scores["autogluon"]["accuracy"].estimate <= 0.6
     assert all(len(entry.seconds) == 2 for entry in found.entries)
     text = render_against(found)
     assert "40 labels, 20 test texts" in text and "2 rounds" in text and "autogluon" in text
@@ -71,9 +71,9 @@ def test_the_plain_baselines_learn(films: str, tiny_model: Callable[[str], Path]
 
 def test_what_cannot_be_compared_is_said(films: str, tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="autogluon is not installed here") as missing:
-        run_against(films, others=["autogluon"])
+        run_against(films, tfidf_side, others=["autogluon"])
     assert "leave --against autogluon out" in str(missing.value)
     with pytest.raises(DataError, match="fewer labelled texts"):
-        run_against(films, labels=10_000)
+        run_against(films, tfidf_side, labels=10_000)
     ended = CliRunner().invoke(app, ["bench", "--against", "autogluon"])
     assert ended.exit_code == 2 and "--choose" in ended.output

@@ -19,7 +19,7 @@ from transformers import Trainer
 
 from faults.commands import tunebench
 from tunebench.benchmarks import wall
-from tunebench.benchmarks.against import run_against
+from tunebench.benchmarks.against import run_against, tfidf_side
 from tunebench.benchmarks.others import Exam, setfit_side
 from tunebench.benchmarks.scripts import trainer_script
 from tunebench.benchmarks.wall import run_wall
@@ -164,7 +164,10 @@ def test_a_package_that_is_missing_is_told_once_and_before_anything_runs(
     name: str, pip: str, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, name, None)
-    for refused in (lambda: run_wall(others=[name]), lambda: run_against("rotten-tomatoes", others=[name])):
+    for refused in (
+        lambda: run_wall(others=[name]),
+        lambda: run_against("rotten-tomatoes", tfidf_side, others=[name]),
+    ):
         with pytest.raises(PlanError, match=f"{name} is not installed here") as missing:
             refused()
         assert f"pip install {pip}" in str(missing.value) and f"leave --against {name} out" in str(missing.value)

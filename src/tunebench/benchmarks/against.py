@@ -21,15 +21,12 @@ from typing import Any
 import numpy as np
 
 from tunebench.benchmarks.others import MAX_LENGTH, Exam, Side, other_side, versions_of
-from tunebench.choosing.job import choose
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataConfig
 from tunebench.errors import DataError, TunebenchError
-from tunebench.execution.display import SilentDisplay
 from tunebench.formatting import counted
 from tunebench.labelling.probabilities import embed
 from tunebench.machine import devices, environment
-from tunebench.machine.settings import Execution
 from tunebench.models.sources import model_folder
 from tunebench.stats import Interval, example_interval
 from tunebench.tasks.base import Task
@@ -81,22 +78,6 @@ class Against:
         return asdict(self)
 
 
-def tunebench_side(exam: Exam) -> Sequence[Any]:
-    """``choose`` within the limit, with all else at its default."""
-    found = choose(
-        exam.texts,
-        exam.labels,
-        budget=exam.seconds,
-        model=str(exam.model),
-        out=exam.folder / "choose",
-        execution=Execution(threads=exam.threads),
-        display=SilentDisplay(),
-    )
-    if found.interrupted:
-        raise KeyboardInterrupt
-    return list(found.predictor().predict(exam.unseen))
-
-
 def tfidf_side(exam: Exam) -> Sequence[Any]:
     """TF-IDF of words and pairs of words, and a logistic regression, as scikit-learn has them."""
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -126,8 +107,8 @@ def embeddings_side(exam: Exam) -> Sequence[Any]:
     return list(fitted.predict(vectors[count:]))
 
 
+#: What plain scikit-learn gives, beside ours.
 SIDES: dict[str, Side] = {
-    "tunebench choose": tunebench_side,
     "TF-IDF + regression": tfidf_side,
     "embeddings + regression": embeddings_side,
 }
@@ -135,6 +116,7 @@ SIDES: dict[str, Side] = {
 
 def run_against(
     data: str,
+    ours: Side,
     *,
     others: Sequence[str] = (),
     model: str = "minilm",
@@ -148,6 +130,7 @@ def run_against(
 
     Args:
         data: Where the data is.
+        ours: What ``tunebench choose`` does; :func:`tunebench.choosing.side.choose_side`.
         others: Sides that need another package; keys of :data:`~tunebench.benchmarks.others.OTHERS`.
         model: The encoder of all sides that have one.
         labels: Labelled texts of each round; by default all.
@@ -160,7 +143,7 @@ def run_against(
         PlanError: A package is missing.
         TunebenchError: Data or model cannot be read.
     """
-    sides = SIDES | {name: other_side(name) for name in others}
+    sides = {"tunebench choose": ours} | SIDES | {name: other_side(name) for name in others}
     dataset = load_texts(data)
     folder, threads = model_folder(model), devices.usable_cores() if threads is None else threads
     answers: dict[str, list[np.ndarray]] = {name: [] for name in sides}

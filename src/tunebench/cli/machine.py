@@ -141,9 +141,11 @@ def bench(
     others = tuple(dict.fromkeys(against or ()))
     if choose is not None:
         from tunebench.benchmarks.against import render_against, run_against
+        from tunebench.choosing.side import choose_side
 
         compared = run_against(
             choose,
+            choose_side,
             others=others,
             model=model or "minilm",
             labels=labels,

@@ -1,5 +1,0 @@
-"""``python -m tunebench``, the same as ``tunebench``."""
-
-from tunebench.cli import main
-
-main()
