@@ -13,6 +13,8 @@ import json
 import os
 import platform
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -141,6 +143,17 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{_MACHINE}.{os.getpid()}.tmp")
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the name of a file to write, which then takes the place of another; after an error it is removed."""
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def remove_abandoned(folder: Path) -> None:
     """Remove the files in a folder that processes of this machine were writing when they were killed."""
     for path in folder.glob(f".*.{_MACHINE}.*.tmp"):
@@ -158,18 +171,13 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         durable: Wait until it is on the disk; False for what a power cut may take.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
         if durable:
-            sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+            os.fsync(file.fileno())
+    if durable:
+        sync(path.parent)
 
 
 def sync(path: Path) -> None:

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tunebench.errors import StoreError
-from tunebench.files import is_regular, read_json, stored_file, temporary_beside
+from tunebench.files import is_regular, read_json, replacing, stored_file
 
 if TYPE_CHECKING:
     from tunebench.engine.trained_rows import TrainedRows
@@ -70,12 +70,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     Raises:
         OSError: It cannot be written.
     """
-    temporary = temporary_beside(path)
-    try:
+    with replacing(path) as temporary:
         _save(tensors, temporary, metadata)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:

@@ -144,6 +144,11 @@ extern "C" void norm_backward(const Norm* norm, const bf16* gradient, const bf16
   }
 }
 
+// Elements of a row, with those of a bias from column c on; bias may be null.
+static inline Floats biased(const bf16* x, const float* bias, long c) {
+  return bias == nullptr ? load(x) : _mm512_add_ps(load(x), _mm512_loadu_ps(bias + c));
+}
+
 // y = gelu(x + bias), with the normal distribution itself and not with a tanh; bias may be null.
 extern "C" void gelu_forward(const bf16* x, const float* bias, bf16* y, int64_t rows, int64_t size) {
 #pragma omp parallel for schedule(static)
@@ -152,8 +157,8 @@ extern "C" void gelu_forward(const bf16* x, const float* bias, bf16* y, int64_t 
       Floats found[2];
       for (int half = 0; half < 2; half++) {
         const long at = c + kWidth * half;
-        Floats value = load(x + i * size + at), probability, density;
-        if (bias != nullptr) value = _mm512_add_ps(value, _mm512_loadu_ps(bias + at));
+        const Floats value = biased(x + i * size + at, bias, at);
+        Floats probability, density;
         normal(value, &probability, &density);
         found[half] = _mm512_mul_ps(value, probability);
       }
@@ -178,8 +183,8 @@ extern "C" void gelu_backward(const bf16* gradient, const bf16* x, const float* 
           Floats found[2];
           for (int half = 0; half < 2; half++) {
             const long at = c + kWidth * half;
-            Floats value = load(x + i * size + at), probability, density;
-            if (bias != nullptr) value = _mm512_add_ps(value, _mm512_loadu_ps(bias + at));
+            const Floats value = biased(x + i * size + at, bias, at);
+            Floats probability, density;
             normal(value, &probability, &density);
             const Floats slope = _mm512_fmadd_ps(_mm512_mul_ps(value, density), root, probability);
             found[half] = _mm512_mul_ps(load(gradient + i * size + at), slope);

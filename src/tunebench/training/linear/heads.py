@@ -5,7 +5,6 @@ What is scored is what is stored: the coefficients are rounded to fp32 before an
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunebench.errors import DataError, StoreError
-from tunebench.files import temporary_beside
+from tunebench.files import replacing
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.multi_label import MULTI_LABEL
@@ -123,12 +122,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays to a safetensors file, by rename."""
     from safetensors.numpy import save_file
 
-    temporary = temporary_beside(path)
-    try:
+    with replacing(path) as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
