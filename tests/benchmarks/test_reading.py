@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from tunebench.benchmarks import reading
 from tunebench.data import load_dataset
 from tunebench.data.reference import DataConfig
+from tunebench.files import read_json, write_json
 
 
 @pytest.mark.parametrize("kind", reading.FORMATS)
@@ -21,21 +24,21 @@ def test_a_made_up_table_is_read_whole(tmp_path: Path, kind: str) -> None:
     assert dataset.label_names == ("no", "yes")
 
 
-def test_what_was_measured_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[list[str]] = []
-
-    class Done:
-        stdout = '{"rows": 1}'
-
-    def run(command: list[str], **options: object) -> Done:
-        calls.append(command)
-        return Done()
-
-    monkeypatch.setattr(reading.subprocess, "run", run)
-    monkeypatch.setattr(reading, "write_made_up", lambda path, size: 1)
-    monkeypatch.setattr(reading, "FORMATS", ("jsonl",))
-    first = reading.run_reading_bench(tmp_path / "r.json", read=(1,), audited=(1,))
-    assert list(first) == ["read jsonl 1 MB", "audit jsonl 1 MB"]
-    assert reading.run_reading_bench(tmp_path / "r.json", read=(1, 2), audited=(1,)).keys() > first.keys()
-    assert len(calls) == 3
-    assert ["--audit" in command for command in calls] == [False, True, False]
+def test_the_command_measures_what_is_missing(tmp_path: Path) -> None:
+    out = tmp_path / "r.json"
+    command = [
+        sys.executable,
+        "-m",
+        "tunebench.benchmarks.reading",
+        "--out",
+        str(out),
+        "--read",
+        "--audited",
+        "0.05",
+    ]
+    write_json(out, {"audit jsonl 1 MB": {"rows": 1}})
+    subprocess.run([*command, "--read", "--audited", "0.05", "1"], check=True)
+    found = read_json(out)
+    assert found["audit jsonl 1 MB"] == {"rows": 1}, "measured before"
+    assert found["audit jsonl 0.05 MB"]["rows"] > 10
+    assert found["audit jsonl 0.05 MB"]["cpu_seconds"] > 0

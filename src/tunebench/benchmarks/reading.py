@@ -139,9 +139,9 @@ def run_reading_bench(
         with tempfile.TemporaryDirectory() as place:
             path = Path(place) / f"data.{kind}"
             write_made_up(path, size)
-            command = [sys.executable, "-m", __name__, "--measure", str(path), "--model", model]
+            command = [sys.executable, "-m", __spec__.name, "--measure", str(path), "--model", model]
             done = subprocess.run(
-                [*command, "--audit"] if audits else command, check=True, capture_output=True, text=True
+                [*command, "--audit"] if audits else command, check=True, stdout=subprocess.PIPE, text=True
             )
         found[name] = json.loads(done.stdout)
         write_json(out, found)
