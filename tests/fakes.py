@@ -109,10 +109,11 @@ def train(attempt: Attempt, *, seconds: float = 0.0, log: Path | None = None) ->
 def run(folder: Path, study: StudyConfig, train_function: Any = train, **options: Any) -> Summary:
     """Run a whole study with fake runs in this process."""
     store, specs = make_store(folder, study)
-    display = PlainDisplay(options.pop("stream", None), interval=0.0)
+    display, deadline = PlainDisplay(options.pop("stream", None), interval=0.0), options.pop("deadline", None)
+    seconds = {spec.run_id: 1.0 for spec in specs}
     return run_plan(
         specs,
-        Job(store, DATASET, Execution(), display, train_function, {spec.run_id: 1.0 for spec in specs}),
+        Job(store, DATASET, Execution(), display, train_function, seconds, deadline=deadline),
         poll_seconds=0.05,
         **options,
     )

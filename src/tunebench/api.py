@@ -35,6 +35,7 @@ def run_study(
     execution: Execution | None = None,
     display: JobDisplay | None = None,
     budget_seconds: float | None = None,
+    deadline: float | None = None,
     measure: bool = True,
     unlock_test: bool = False,
     tell: Callable[[str], None] = lambda line: None,
@@ -47,7 +48,9 @@ def run_study(
         folder: Where everything is written.
         execution: Device and threads; by default what the machine has.
         display: Shows the progress; by default a live view on a terminal, and plain lines elsewhere.
-        budget_seconds: Most seconds it may take; runs that do not fit are left out, and named.
+        budget_seconds: Most seconds it may take by the estimates; runs that do not fit are left out, and named.
+        deadline: When a run that has begun is stopped with a checkpoint (``time.monotonic()``), once another one is
+            complete; what is open is left out, and named. By default runs that have begun are completed.
         measure: Measure speed for the estimates.
         unlock_test: Score a newly chosen learning rate although the test part was opened for another.
         tell: Told what is being done before training begins.
@@ -69,6 +72,7 @@ def run_study(
         execution=execution,
         folder=Path(folder),
         budget_seconds=budget_seconds,
+        deadline=deadline,
         measure=measure,
         tell=tell,
         doing=shown.stage,

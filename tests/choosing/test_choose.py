@@ -141,6 +141,20 @@ def test_without_a_last_training_the_best_run_is_exported(
     assert json.loads((found.model / "export.json").read_text())["run_id"] == facts["run_id"]
 
 
+def test_a_candidate_that_takes_too_long_is_stopped_and_named(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        run = tunebench.run_study
+        patched.setattr("tunebench.choosing.job.run_study", lambda *a, **k: run(*a, **{**k, "deadline": 0.0}))
+        found = choose(str(reviews), out=tmp_path / "c", **options(tiny_model))
+    assert not found.interrupted and found.recommendation is not None
+    assert found.recommendation.strategy == "tfidf" and found.left_out == ("full",)
+    assert any(line.startswith("Not compared, as the budget had no room: full") for line in found.lines)
+    again = choose(str(reviews), out=tmp_path / "c", **options(tiny_model))
+    assert not again.left_out
+
+
 def test_another_question_in_the_same_folder_is_refused(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from tunebench.choosing.rule import CANDIDATES, Cost, Design, Facts, Shape, desi
 from tunebench.errors import PlanError
 from tunebench.formatting import parse_duration
 from tunebench.study.config import StudyConfig
+from tunebench.study.parts import Search
 
 #: Seconds a text and a pass, on a machine of a made-up speed.
 EACH = {"tfidf": 0.0005, "embeddings": 0.005, "lora": 0.012, "full": 0.02}
@@ -202,7 +203,7 @@ def test_runs_have_enough_steps_and_the_search_looks_after_the_warm_up(labels: i
     assert epochs * per_epoch >= max(300, 10 * classes)
     evaluations = epochs * settings["evaluations_per_epoch"]
     assert 10 <= evaluations
-    assert settings["search"]["first_look"] / evaluations > settings["warmup_ratio"]
+    assert Search(**settings["search"]).first_look > settings["warmup_ratio"]
     assert settings["patience"] >= 3
 
 

@@ -20,6 +20,7 @@ from fakes import STEPS, make_study, steps_taken
 from tunebench.errors import StoreError
 from tunebench.execution.display import PlainDisplay
 from tunebench.execution.live_view import LiveView
+from tunebench.execution.runner import Job
 from tunebench.execution.signals import STOP_SIGNALS, stop_on_signals
 from tunebench.store.live import Progress
 from tunebench.store.record import RunRecord
@@ -134,6 +135,23 @@ def test_one_signal_saves_a_checkpoint_and_stops(tmp_path: Path, number: signal.
     assert taken < STEPS
     assert list(tmp_path.glob("runs/*/checkpoint/state.json"))
     assert statuses(tmp_path).count("pending") == 4
+    fakes.run(tmp_path, make_study())
+    assert len(steps_taken(tmp_path)) == 4 * STEPS  # not one step twice
+
+
+def test_a_deadline_stops_a_run_with_a_checkpoint_once_another_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = fakes.run(tmp_path, make_study(), deadline=0.0)
+    assert first.out_of_time and not first.interrupted
+    assert (len(first.complete), len(steps_taken(tmp_path))) == (1, STEPS)
+    asked = iter([False, False, False])
+    with monkeypatch.context() as patched:
+        patched.setattr(Job, "out_of_time", lambda self: next(asked, True))
+        second = fakes.run(tmp_path, make_study())
+    assert second.out_of_time and not second.interrupted and not second.complete
+    assert STEPS < len(steps_taken(tmp_path)) < 2 * STEPS
+    assert list(tmp_path.glob("runs/*/checkpoint/state.json"))
     fakes.run(tmp_path, make_study())
     assert len(steps_taken(tmp_path)) == 4 * STEPS  # not one step twice
 

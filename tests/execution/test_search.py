@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 import fakes
 from factories import HONEST, compare, make_cell
@@ -21,7 +22,7 @@ from tunebench.errors import PlanError
 from tunebench.execution.budget import equal_compute, order
 from tunebench.execution.display import PlainDisplay
 from tunebench.execution.runner import Job
-from tunebench.execution.search import Trials, chosen_settings, run_search
+from tunebench.execution.search import Trials, chosen_settings, first_look, run_search
 from tunebench.execution.study import StudyResult
 from tunebench.machine.settings import Execution
 from tunebench.store.plan_file import PlannedRun
@@ -128,7 +129,7 @@ def test_a_ctrl_c_after_the_last_evaluation_of_a_trial_stops_the_search(tmp_path
 def test_the_leader_at_every_point_is_never_given_up() -> None:
     ranks = [0.5, 0.6, 0.7, 0.8]
     for permutation in itertools.permutations(ranks):
-        trials, whole = Trials(Search(method="halving", reduction=2), METRICS["macro_f1"]), []
+        trials, whole = Trials(METRICS["macro_f1"], first_look=1, reduction=2), []
         for value in permutation:
             scores = [value + 0.01 * i for i in range(8)]
             if not any(trials.prune(scores[:n]) for n in range(1, 9)):
@@ -138,12 +139,36 @@ def test_the_leader_at_every_point_is_never_given_up() -> None:
 
 
 def test_nothing_is_given_up_before_the_first_look() -> None:
-    for first_look in (1, 2, 4):
-        trials = Trials(Search(method="halving", first_look=first_look), METRICS["macro_f1"])
+    for number in (1, 2, 4):
+        trials = Trials(METRICS["macro_f1"], first_look=number, reduction=3)
         assert not any(trials.prune([0.9] * n) for n in range(1, 9))
         trials.end(None)
         given_up = [n for n in range(1, 9) if trials.prune([0.1] * n)]
-        assert given_up[0] == first_look
+        assert given_up[0] == number
+
+
+@pytest.mark.parametrize("train_size", [100, 1000])
+def test_a_share_looks_equally_late_in_short_and_long_epochs(train_size: int) -> None:
+    study = fakes.make_study(
+        strategies={"full": {"learning_rate": [1e-5, 1e-4]}},
+        train_sizes=[train_size],
+        validation_fraction=0.2,
+        batch_size=16,
+        min_steps=300,
+        epochs=2,
+        evaluations_per_epoch=2,
+    )
+    specs = fakes.make_specs(study)
+    # 80 texts are 5 steps, evaluated every 3 of 300; 800 are 50 steps, evaluated every 25.
+    evaluations = {100: 100, 1000: 12}[train_size]
+    assert first_look(Search(first_look=0.25), specs) == evaluations // 4
+    assert first_look(Search(first_look=2), specs) == 2
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, 101])
+def test_a_first_look_is_an_evaluation_or_a_share(value: float) -> None:
+    with pytest.raises(ValidationError, match="first_look"):
+        Search(first_look=value)
 
 
 def study(model: Path, data: Path, **changes: Any) -> StudyConfig:
@@ -230,6 +255,29 @@ def test_halving_runs_the_other_seeds_at_the_chosen_rate_only(
     assert len(set(result.summary.complete)) == len(result.summary.complete) == 4 and not result.summary.skipped
     again = run(config, tmp_path).summary
     assert again.complete == [] and sorted(again.skipped) == sorted(result.summary.complete)
+
+
+def test_a_deadline_stops_what_has_begun_and_leaves_something_to_compare(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    strategies = {"full": {"learning_rate": [1e-6, 3e-3]}, "tfidf": {"c": [1, 10]}}
+    config = study(tiny_model("distilbert"), reviews, strategies=strategies, train_sizes=[60], epochs=2)
+    # It is over before the first run begins: that one is completed all the same, and it is the cheap one.
+    result = run(config, tmp_path / "a", deadline=0.0)
+    assert result.summary.out_of_time and not result.summary.interrupted
+    complete = [c for c in result.comparison.cells if c.status != "left_out"]
+    assert [(c.spec.label, c.spec.seed, c.scored) for c in complete] == [("tfidf", 1, True)]
+    assert {cell.note for cell in result.comparison.cells} == {
+        None,
+        "left out: the budget was spent before it was complete",
+    }
+    # Without a deadline the same study is completed, as if it had not been stopped.
+    resumed, alone = run(config, tmp_path / "a"), run(config, tmp_path / "b")
+    assert not resumed.summary.out_of_time
+    scores = [
+        {c.spec.run_id: c.record.scores for c in one.comparison.cells if c.record} for one in (resumed, alone)
+    ]
+    assert scores[0] == scores[1] and len(scores[0]) == 5
 
 
 def test_what_the_search_took_is_gone_from_the_budget(

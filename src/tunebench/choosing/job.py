@@ -167,6 +167,7 @@ def _choose(asked: Asked, options: Options) -> Chosen:
         execution=options.execution,
         display=options.display or make_display(),
         budget_seconds=max(1.0, left),
+        deadline=ready.began + options.budget - OVERHEAD,
         tell=ready.request.tell,
         known=ready.request.known,
     )
@@ -177,7 +178,7 @@ def _choose(asked: Asked, options: Options) -> Chosen:
         None,
         interrupted=result.summary.interrupted,
         failed=tuple(result.summary.failed),
-        left_out=() if _named_strategies(asked) else _not_compared(ready, study),
+        left_out=_not_compared(ready, result.comparison, named=_named_strategies(asked)),
         pairs=inputs is not None and inputs.pair,
     )
     if result.summary.interrupted:
@@ -243,8 +244,12 @@ def _expectation(source: ExportSource, refit: Refit, found: Recommendation) -> s
     )
 
 
-def _not_compared(ready: Ready, study: StudyConfig) -> tuple[str, ...]:
-    return tuple(label for label in ready.facts.candidates if label not in study.strategies)
+def _not_compared(ready: Ready, comparison: Comparison, *, named: bool) -> tuple[str, ...]:
+    """Return the candidates that the budget had no room for: not planned, or without a complete run."""
+    planned = dict.fromkeys(cell.spec.label for cell in comparison.cells)
+    reached = {cell.spec.label for cell in comparison.cells if cell.status != "left_out"}
+    never = () if named else tuple(label for label in ready.facts.candidates if label not in planned)
+    return (*never, *(label for label in planned if label not in reached))
 
 
 def _named_strategies(asked: Asked) -> bool:

@@ -35,9 +35,8 @@ EPOCHS = (3, 2, 1)
 BATCH_SIZE, WARMUP = 32, 0.1
 #: Steps for each class, where there are many classes.
 _STEPS_PER_CLASS = 10
-#: Evaluations of a run, about; from which share of them on runs are compared, and after which without a better
-#: score training stops.
-_EVALUATIONS, _FIRST_LOOK, _PATIENCE = 10, 0.3, 0.4
+#: Evaluations of a run, about; and after which share of them without a better score training stops.
+_EVALUATIONS, _PATIENCE = 10, 0.4
 #: Sizes at which candidates may be compared, as shares of all labels; the largest that fits is taken.
 _SHARES = (1, 2, 4, 8)
 #: Sizes of the learning curve, as shares of the one at which candidates are compared.
@@ -251,7 +250,6 @@ def settings_of(shape: Shape, facts: Facts) -> dict[str, Any]:
         strategies[label] = dict(facts.candidates[label].settings)
         if facts.candidates[label].middles:
             strategies[label]["learning_rate"] = facts.rates(label, shape.rates)
-    search = {"method": "halving", "first_look": max(1, round(_FIRST_LOOK * evaluations))}
     return {
         "strategies": strategies,
         "train_sizes": shape.sizes(facts.least),
@@ -263,7 +261,7 @@ def settings_of(shape: Shape, facts: Facts) -> dict[str, Any]:
         "warmup_ratio": WARMUP,
         "batch_size": BATCH_SIZE,
         "evaluations_per_epoch": per_epoch,
-        **({"search": search} if shape.rates > 1 and _has_rates(shape, facts) else {}),
+        **({"search": {"method": "halving"}} if shape.rates > 1 and _has_rates(shape, facts) else {}),
     }
 
 

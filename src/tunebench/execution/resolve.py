@@ -43,6 +43,8 @@ class Request:
         execution: Device and threads.
         folder: Where it is or will be written; None where nothing will be.
         budget_seconds: What does not fit is left out, whole comparisons at a time.
+        deadline: When a run that has begun is stopped (``time.monotonic()``), and what is open is left out, too;
+            None for never. It is later than the end of the budget, as estimates may be too low.
         measure: Take a few steps of each way of training, for the estimates.
         tell: Told what there is to say of data, models and plan.
         doing: Told what is being done.
@@ -53,6 +55,7 @@ class Request:
     execution: Execution
     folder: Path | None = None
     budget_seconds: float | None = None
+    deadline: float | None = None
     measure: bool = True
     tell: Callable[[str], None] = silent
     doing: Callable[[str], None] = silent

@@ -39,6 +39,7 @@ class Job:
         prune: Decides at every evaluation whether a run is stopped early; see
             :class:`~tunebench.training.attempt.Attempt`.
         locked: Ids of the runs whose test part stays locked until a learning rate is chosen.
+        deadline: When runs are stopped (``time.monotonic()``), if one is complete by then; None for never.
     """
 
     store: StudyStore
@@ -49,6 +50,13 @@ class Job:
     estimates: Mapping[str, float] = field(default_factory=dict)
     prune: Callable[[list[float]], bool] | None = None
     locked: frozenset[str] = frozenset()
+    deadline: float | None = None
+
+    def out_of_time(self) -> bool:
+        """Tell whether the deadline is over. Before any run is complete there is nothing to stop for."""
+        if self.deadline is None or time.monotonic() < self.deadline:
+            return False
+        return any(self.store.run_folder(spec.run_id).complete for spec in self.store.trainable())
 
     def attempt(self, spec: RunSpec, *, report: Callable[[Progress], None], stop: Callable[[], bool]) -> Attempt:
         """Return an attempt at one of the runs."""
@@ -74,12 +82,18 @@ class Job:
 
 @dataclass
 class Summary:
-    """How the runs ended, by id."""
+    """How the runs ended, by id; and whether they were stopped, by a signal or by the deadline."""
 
     complete: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     interrupted: bool = False
+    out_of_time: bool = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether runs that were to follow must not begin."""
+        return self.interrupted or self.out_of_time
 
     def add(self, part: Summary) -> None:
         """Add the results of more runs."""
@@ -87,6 +101,7 @@ class Summary:
         self.skipped += part.skipped
         self.failed += part.failed
         self.interrupted |= part.interrupted
+        self.out_of_time |= part.out_of_time
 
 
 def run_plan(
@@ -122,12 +137,11 @@ def run_plan(
     open_ = {spec.run_id for spec in specs if not store.run_folder(spec.run_id).complete}
     display.start({run_id: job.estimates.get(run_id, 0.0) for run_id in open_})
     try:
-        with stop_on_signals(display) if stop is None else nullcontext(stop) as stopping:
-            while waiting and not summary.interrupted:
+        with stop_on_signals(display) if stop is None else nullcontext(stop) as asked:
+            while waiting and not summary.stopped:
                 held = []
                 for spec in waiting:
-                    if stopping():
-                        summary.interrupted = True
+                    if _must_stop(job, asked, summary):
                         break
                     with store.locked(spec.run_id) as mine:
                         if not mine:
@@ -140,10 +154,10 @@ def run_plan(
                             summary.failed.append(spec.run_id)
                             display.finish(spec.run_id, f"{spec.run_id}: failed in another process")
                         else:
-                            _run(spec, job, stopping, summary)
-                    if summary.interrupted:
+                            _run(spec, job, asked, summary)
+                    if summary.stopped:
                         break
-                if held == waiting and not summary.interrupted:
+                if held == waiting and not summary.stopped:
                     if not told:
                         told = True
                         left = counted(len(held), "run")
@@ -151,12 +165,19 @@ def run_plan(
                     time.sleep(poll_seconds)
                 waiting = held
             # Also where the last run was past its last look: what follows the runs must not begin either.
-            summary.interrupted |= stopping()
+            summary.interrupted |= asked()
     except KeyboardInterrupt:
         summary.interrupted = True
     finally:
         display.stop()
     return summary
+
+
+def _must_stop(job: Job, asked: Callable[[], bool], summary: Summary) -> bool:
+    """Tell whether no run may begin, and note why."""
+    summary.interrupted |= asked()
+    summary.out_of_time |= not summary.interrupted and job.out_of_time()
+    return summary.stopped
 
 
 def failed_at(spec: RunSpec, store: StudyStore) -> int | None:
@@ -186,20 +207,22 @@ def _settled(spec: RunSpec, store: StudyStore, display: Display, summary: Summar
     return True
 
 
-def _run(spec: RunSpec, job: Job, stop: Callable[[], bool], summary: Summary) -> None:
+def _run(spec: RunSpec, job: Job, asked: Callable[[], bool], summary: Summary) -> None:
     display, folder = job.display, job.store.run_folder(spec.run_id)
     live = LiveFile(folder.live, passed_on=display.update, metric=spec.metric, note=folder.note)
     started = now()
     try:
         folder.begin(spec)
         folder.note("resumed" if folder.checkpoint.exists() else "started")
-        record = job.train(job.attempt(spec, report=live.update, stop=stop))
+        record = job.train(job.attempt(spec, report=live.update, stop=lambda: asked() or job.out_of_time()))
         folder.commit(record)
     except (Interrupted, KeyboardInterrupt) as reason:
-        summary.interrupted = True
+        if isinstance(reason, KeyboardInterrupt) or not _must_stop(job, asked, summary):
+            summary.interrupted = True
+        why = f"the budget is spent, {reason}" if summary.out_of_time else str(reason) or "aborted"
         live.write()
-        folder.note(f"interrupted: {reason or 'aborted'}")
-        display.message(f"{spec.run_id}: {reason or 'aborted'}; run the same command again to resume")
+        folder.note(f"interrupted: {why}")
+        display.message(f"{spec.run_id}: {why}; run the same command again to resume")
     except Exception as error:
         live.write()
         status: Status = "out_of_memory" if _is_out_of_memory(error) else "failed"

@@ -2,13 +2,13 @@
 
 A trial is a run of the plan, and only its record lasts. Optuna's study is made from the records each time, so a
 search resumes as a grid does. Rates are tried from the middle of their range outward.
-At the first, third, ninth... evaluation (or from a later ``first_look`` on) a run continues only if it is in
-the best part of those that have come so far (asynchronous successive halving: Li et al. 2020,
-arXiv:1810.05934).
+At the evaluation that ``first_look`` names, at three times that, and so on, a run continues only if it is in the
+best part of those that have come so far (asynchronous successive halving: Li et al. 2020, arXiv:1810.05934).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -32,17 +32,16 @@ class Trials:
     Optuna always maximises: it is told of a metric of which less is better as its negative.
 
     Args:
-        search: Its settings.
         metric: The study's metric.
+        first_look: The evaluation at which trials are first compared, from 1.
+        reduction: One in this many continues.
     """
 
-    def __init__(self, search: Search, metric: Metric) -> None:
+    def __init__(self, metric: Metric, *, first_look: int, reduction: int) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        pruner = optuna.pruners.SuccessiveHalvingPruner(
-            min_resource=search.first_look, reduction_factor=search.reduction
-        )
+        pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=first_look, reduction_factor=reduction)
         self._study = optuna.create_study(direction="maximize", pruner=pruner)
         self._trial = self._study.ask()
         self._told, self._metric = 0, metric
@@ -89,11 +88,11 @@ def run_search(specs: Sequence[RunSpec], job: Job, *, search: Search) -> Summary
             for _, group in groupby(ordered, key=lambda spec: (spec.train_size, spec.label)):
                 members = list(group)
                 metric = TASKS[members[0].task].metrics[members[0].metric]
-                trials = Trials(search, metric)
+                trials = Trials(metric, first_look=first_look(search, members), reduction=search.reduction)
                 for spec in members:
                     part = run_plan([spec], replace(job, display=part_display, prune=trials.prune), stop=stop)
                     whole.add(part)
-                    if part.interrupted:
+                    if part.stopped:
                         return whole
                     record = None if part.failed else job.store.run_folder(spec.run_id).read()
                     if record is not None and part.skipped:
@@ -107,6 +106,28 @@ def run_search(specs: Sequence[RunSpec], job: Job, *, search: Search) -> Summary
     finally:
         display.stop()
     return whole
+
+
+def first_look(search: Search, specs: Sequence[RunSpec]) -> int:
+    """Return the evaluation at which trials are first compared, from 1.
+
+    A share is one of the evaluations of the shortest trial. Texts that a validation part takes for whole groups or
+    rare classes are not counted, so it may be one evaluation off.
+    """
+    if search.first_look >= 1:
+        return int(search.first_look)
+    return max(1, round(search.first_look * min(_evaluations(spec) for spec in specs)))
+
+
+def _evaluations(spec: RunSpec) -> int:
+    """Return about how many evaluations a run plans."""
+    from tunebench.training.encoder.prepare import evaluation_interval
+
+    kept = 1.0 if spec.own_validation else 1 - spec.validation_fraction
+    if spec.fold:
+        kept = 1 - 1 / spec.folds
+    steps_per_epoch = max(1, math.ceil(spec.train_size * kept / spec.texts_per_step))
+    return math.ceil(spec.steps_at(steps_per_epoch) / evaluation_interval(spec, steps_per_epoch))
 
 
 class _Part:

@@ -16,6 +16,7 @@ from tunebench.errors import StoreError
 from tunebench.execution.auditing import audit_once, hash_texts_once
 from tunebench.execution.looks import decided_at, note_added_seeds, note_reading, stages_left
 from tunebench.execution.runner import Summary
+from tunebench.formatting import counted
 from tunebench.store.plan_file import PlannedRun
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
@@ -90,13 +91,20 @@ def run_with(
         track_study(execution.trackers, study, store=store, display=display, tell=display.message)
     )
     job = Job(
-        store, plan.dataset, execution, trackers.display, executor.train, _seconds(plan), locked=_locked(store)
+        store,
+        plan.dataset,
+        execution,
+        trackers.display,
+        executor.train,
+        _seconds(plan),
+        locked=_locked(store),
+        deadline=request.deadline,
     )
     summary = Summary()
     began = time.monotonic()
     display.stage("training the candidates")
     if study.search.method == "halving":
-        summary, plan, job = _search(resolved, request, plan, job, executor, seeds=stages[0])
+        summary, plan, job = _search(resolved, request, plan, job, executor, began=began, seeds=stages[0])
         display.outline(_outline(plan, job.store))
     for seeds in stages:
         if seeds != stages[0]:
@@ -104,16 +112,18 @@ def run_with(
             display.outline(_outline(plan, job.store))
         # What folds choose is trained behind them.
         _run_open([spec for spec in _not_left_out(plan) if not spec.fold_runs], job, executor, summary)
-        if study.folds and not summary.interrupted:
+        if study.folds and not summary.stopped:
             plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=seeds)
             display.outline(_outline(plan, job.store))
             _run_open([spec for spec in _not_left_out(plan) if spec.fold_runs], job, executor, summary)
+        if summary.out_of_time:
+            job = _leave_out_open(plan, job, display)
         if not summary.interrupted:
             display.stage("scoring on the test part")
             score_selected(job.store, dataset=plan.dataset, execution=execution, unlock=unlock_test, tell=tell)
         comparison = load_comparison(folder)
         read_once = comparison.design is None
-        if summary.interrupted or read_once or decided_at(comparison, seeds, stages, folder, display.message):
+        if summary.stopped or read_once or decided_at(comparison, seeds, stages, folder, display.message):
             break
         display.stage("training the candidates")
     if not summary.interrupted:
@@ -127,20 +137,26 @@ def run_with(
 
 
 def _search(
-    resolved: Resolved, request: Request, plan: Plan, job: Job, executor: Executor, *, seeds: int
+    resolved: Resolved, request: Request, plan: Plan, job: Job, executor: Executor, *, began: float, seeds: int
 ) -> tuple[Summary, Plan, Job]:
     """Run every rate with the first seed, and plan the other seeds at the chosen ones, up to so many.
 
-    Of a cross-validation the search stops rates in the first fold; those that it does not stop run in all folds.
+    What has one rate comes first, as it is often cheap: however early the study ends, there is something to
+    compare with. Of a cross-validation the search stops rates in the first fold; those that it does not stop run in
+    all folds.
     """
     from tunebench.execution.search import run_search, survivors
 
     study = resolved.study
     several = {label for label, strategy in study.strategies.items() if len(study.settings_of(strategy)) > 1}
     trials = [spec for spec in _not_left_out(plan) if spec.run_id in job.locked and spec.label in several]
-    began = time.monotonic()
-    summary = run_search(trials, job, search=study.search)
-    if summary.interrupted:
+    summary = Summary()
+    first = [spec for spec in _not_left_out(plan) if spec.label not in several and spec.draw == study.draws[0]]
+    _run_open([spec for spec in first if not spec.fold_runs], job, executor, summary)
+    if summary.stopped:
+        return summary, plan, job
+    summary.add(run_search(trials, job, search=study.search))
+    if summary.stopped:
         return summary, plan, job
     # The budget goes by what was measured where runs follow: what is derived may be far off.
     request = replace(request, measure=request.measure and (len(study.draws) > 1 or study.folds > 0))
@@ -151,7 +167,7 @@ def _search(
         )
         folds = [spec for spec in _not_left_out(plan) if spec.fold and spec.draw == study.draws[0]]
         _run_open(folds, job, executor, summary)
-        if summary.interrupted:
+        if summary.stopped:
             return summary, plan, job
     plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=seeds)
     return summary, plan, job
@@ -193,12 +209,26 @@ def _unless_a_fold_lacks(run: PlannedRun, store: StudyStore) -> PlannedRun:
 
 def _run_open(specs: Sequence[RunSpec], job: Job, executor: Executor, summary: Summary) -> None:
     """Run what has not failed before, and add what became of it to a summary."""
-    if summary.interrupted:
+    if summary.stopped:
         return
     rest = executor.run([spec for spec in specs if spec.run_id not in summary.failed], job)
     ended = {*summary.complete, *summary.skipped}
     rest.skipped = [run_id for run_id in rest.skipped if run_id not in ended]
     summary.add(rest)
+
+
+def _leave_out_open(plan: Plan, job: Job, display: JobDisplay) -> Job:
+    """Note in the plan what the deadline left open, so that the rest is compared; the next start plans it again."""
+    why = "left out: the budget was spent before it was complete"
+
+    def ended(run: PlannedRun) -> bool:
+        folder = job.store.run_folder(run.spec.run_id)
+        return folder.complete or folder.failure.exists()
+
+    runs = [run if run.left_out or ended(run) else replace(run, left_out=why) for run in _planned(plan)]
+    open_ = sum(run.left_out == why for run in runs)
+    display.message(f"The budget is spent: {counted(open_, 'run')} left out; the same command resumes them.")
+    return replace(job, store=StudyStore.create(job.store.folder, plan.study, runs))
 
 
 def _outline(plan: Plan, store: StudyStore) -> Outline:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from tunebench.schema import Frozen
 
@@ -21,12 +21,17 @@ class Search(Frozen):
     A setting is a learning rate, with a value of every other list. ``grid`` runs every setting with every seed.
     ``halving`` runs every setting with the first seed, stops early those that fall behind at the ``first_look``-th
     evaluation, and at ``reduction`` times that, and so on (successive halving), and runs the other seeds at the
-    chosen setting only.
+    chosen setting only. A ``first_look`` below 1 is a share of the evaluations that a run plans.
     """
 
     method: Literal["grid", "halving"] = "grid"
     reduction: int = Field(default=3, ge=2, le=10, description="one in this many runs continues at an evaluation")
-    first_look: int = Field(default=1, ge=1, le=100, description="evaluation at which runs are first compared")
+    first_look: int | float = Field(
+        default=0.3,
+        gt=0,
+        le=100,
+        description="evaluation at which runs are first compared; below 1, as a share of a run's evaluations",
+    )
     trials: int | None = Field(
         default=None,
         ge=1,
@@ -36,6 +41,15 @@ class Search(Frozen):
     budget: Literal["trials", "compute"] | None = Field(
         default=None, description="what is equal for all strategies; unset, nothing is promised"
     )
+
+    @field_validator("first_look")
+    @classmethod
+    def _whole_or_share(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(
+                "first_look is the number of an evaluation, such as 2, or a share below 1, such as 0.3"
+            )
+        return int(value) if value >= 1 else value
 
 
 class Validation(Frozen):

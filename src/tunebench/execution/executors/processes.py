@@ -52,7 +52,7 @@ class ProcessExecutor(Executor):
                 display.stop()
         done = set(summary.complete) | set(summary.failed)
         left = [spec for spec in specs if spec.run_id not in done]
-        if summary.interrupted or not left:
+        if summary.stopped or not left:
             return summary
         summary.add(run_plan(left, job, failures=failures))
         return summary

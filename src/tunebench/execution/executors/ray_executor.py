@@ -155,8 +155,8 @@ class RayExecutor(Executor):
             with ThreadPoolExecutor(size) as pool, stop_on_signals(display) as stop:
                 try:
                     for spec in specs:
-                        if stop() or summary.interrupted:
-                            summary.interrupted = True
+                        summary.interrupted |= stop()
+                        if summary.stopped:
                             break
                         flying.add(pool.submit(run_one, [spec], stop=stop))
                         collect(size - 1)
