@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,12 @@ def read_arrow(raw: bytes, place: str, options: ReadOptions | None = None) -> Ta
         reader = pa.ipc.open_file if raw.startswith(b"ARROW1") else pa.ipc.open_stream
         table = _sound(reader(pa.BufferReader(raw)).read_all())
     return _table(table)
+
+
+def give_back_tables() -> None:
+    """Return to the system what Arrow keeps of tables that are gone: it may be twice the texts."""
+    if "pyarrow" in sys.modules:
+        sys.modules["pyarrow"].default_memory_pool().release_unused()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from tunebench.data.arrow_tables import give_back_tables
 from tunebench.data.classes import Classes, Label
 from tunebench.data.columns import Columns, find_columns, unused_columns
 from tunebench.data.hub import read_hub
@@ -51,6 +52,12 @@ def load_dataset(config: DataConfig, *, recorded: DataRef | None = None) -> Text
         ErrorGroup: Several things are wrong with the data.
         MissingExtraError: A packaged source whose package is not installed.
     """
+    dataset = _load(config, recorded)
+    give_back_tables()
+    return dataset
+
+
+def _load(config: DataConfig, recorded: DataRef | None) -> TextDataset:
     raw = split_by_column(_read(config), config)
     _check_parts(raw, config)
     columns = _find_columns(raw, config, recorded)

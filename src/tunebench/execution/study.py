@@ -151,8 +151,10 @@ def _search(
     several = {label for label, strategy in study.strategies.items() if len(study.settings_of(strategy)) > 1}
     trials = [spec for spec in _not_left_out(plan) if spec.run_id in job.locked and spec.label in several]
     summary = Summary()
-    first = [spec for spec in _not_left_out(plan) if spec.label not in several and spec.draw == study.draws[0]]
-    _run_open([spec for spec in first if not spec.fold_runs], job, executor, summary)
+    alone = [spec for spec in _not_left_out(plan) if spec.label not in several and spec.draw == study.draws[0]]
+    first = [s for s in alone if not s.fold_runs and not job.store.run_folder(s.run_id).complete]
+    if first:
+        _run_open(first, job, executor, summary)
     if summary.stopped:
         return summary, plan, job
     summary.add(run_search(trials, job, search=study.search))
