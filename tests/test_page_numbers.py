@@ -108,6 +108,24 @@ def test_what_choose_found_on_four_data_sets_is_what_it_answered() -> None:
         assert all(said[label.strip("`")] == "-" for label in head[3:] if label.strip("`") not in scores)
 
 
+def test_what_reading_takes_is_what_was_measured() -> None:
+    """Each cell of the table of docs/scaling.md, against the file that ``make reading`` wrote."""
+    measured = json.loads((DOCS / "results" / "reading.json").read_text(encoding="utf-8"))
+    section = (DOCS / "scaling.md").read_text(encoding="utf-8").partition("## Reading and auditing")[2]
+    kinds = {"JSON lines": "jsonl", "CSV": "csv", "Parquet": "parquet"}
+    said = set()
+    for what, kind, *cells in re.findall(
+        r"^\| (read|read and audit) ([\w ]+) \| (.+) \| (.+) \| (.+) \|$", section, re.M
+    ):
+        for size, cell in zip((25, 100, 500), cells, strict=True):
+            name = f"{'audit' if 'audit' in what else 'read'} {kinds[kind]} {size} MB"
+            if cell != "-":
+                found = measured[name]
+                assert cell == f"{found['cpu_seconds']:.1f} s, {found['megabytes']:,} MB", name
+                said.add(name)
+    assert said == set(measured)
+
+
 def test_what_the_benchmark_printed_is_what_its_file_holds() -> None:
     """The benchmark of MiniLM in docs/speed.md, against the file that the same command wrote with ``--json``."""
     told = json.loads((DOCS / "results" / "bench-minilm-epyc.json").read_text(encoding="utf-8"))

@@ -425,6 +425,7 @@ def test_evaluation_keeps_the_datas_order_and_leaves_no_trace(
         ({"relative_attention": False}, "both terms"),
         ({"attention_head_size": 8}, "share the hidden size"),
         ({"model_type": "gpt2"}, "gpt2 has no fast layers"),
+        ({"is_decoder": True}, "earlier ones alone"),
     ],
 )
 def test_what_the_fast_layers_cannot_do_is_said(

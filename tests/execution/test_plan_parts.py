@@ -182,7 +182,7 @@ def test_a_rare_class_is_named_with_its_count_and_a_fraction_that_works(
     Path(data, "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:60]))
     study: dict[str, Any] = {"train_sizes": [200], "copies": copies}
     with pytest.raises(DataError, match=r"validation would lack a class at validation_fraction: 0\.1") as caught:
-        plan(model, data, **study)
+        plan(model, data, validation_fraction=0.1, **study)
     error = caught.value
     count, fix = int(str(error.value).split()[2]), str(error.fix)
     assert str(error.value).endswith("of 200 labels (18 of 900 in all)") and "class seldom:" in str(error.value)
@@ -190,7 +190,7 @@ def test_a_rare_class_is_named_with_its_count_and_a_fraction_that_works(
     assert offered * count >= 1 and (offered - 0.05) * count < 1
     plan(model, data, validation_fraction=offered, **study)
     enough = int(str(error.allowed).removeprefix("at least "))
-    plan(model, data, **(study | {"train_sizes": [enough]}))
+    plan(model, data, validation_fraction=0.1, **(study | {"train_sizes": [enough]}))
     assert "selection: last and validation_fraction: 0" in fix
     plan(model, data, selection="last", validation_fraction=0, **study)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from typing import Any
 
 #: Values that readers stumble over.
@@ -75,18 +76,19 @@ def _other_value(whole: Any, choices: Choices) -> Any:
     places = list(_places(whole)) if isinstance(whole, (dict, list)) else []
     holder, key = places[choices.below(len(places))] if places else (None, None)
     kind = choices.below(8)
-    value: Any = _ODD[choices.below(len(_ODD))]
+    # Copies: a value that is put into itself later on would have no end.
+    value: Any = deepcopy(_ODD[choices.below(len(_ODD))])
     if kind == 0:
-        value = [value] * 50
+        value = [deepcopy(value) for _ in range(50)]
     elif kind == 1 and places:
         other, name = places[choices.below(len(places))]
-        value = json.loads(json.dumps(other[name]))
+        value = deepcopy(other[name])
     if holder is None:
         return value
     if kind == 2:
         del holder[key]
     elif kind == 3 and isinstance(holder, dict):
-        holder[str(value)[:50]] = holder[key]
+        holder[str(value)[:50]] = deepcopy(holder[key])
     elif kind == 4 and isinstance(holder, list):
         holder.append(value)
     else:

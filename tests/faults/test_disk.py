@@ -198,7 +198,10 @@ def test_a_damaged_plan_is_set_aside_and_its_runs_stay(tmp_path: Path) -> None:
     raw = (tmp_path / "plan.json").read_bytes()
     wrong = json.loads(raw)
     wrong["cells"][0]["left_out"] = 3
+    twice = json.loads(raw)
+    twice["cells"].append(twice["cells"][0])
     damages = damaged(raw) | {"type": json.dumps(wrong).encode(), "null": b"null", "cells": b'{"cells": [3]}'}
+    damages["twice"] = json.dumps(twice).encode()
     damages.pop("bit")  # one bit of JSON may well leave another valid plan
     for number, content in enumerate(damages.values(), start=1):
         (tmp_path / "plan.json").write_bytes(content)

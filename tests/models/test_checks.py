@@ -92,6 +92,24 @@ def test_a_vocabulary_without_words_is_refused(copy: Callable[..., Path]) -> Non
         assert "holds no words" in refusal(door, folder)
 
 
+def test_a_longest_text_that_is_no_number_is_refused(copy: Callable[..., Path]) -> None:
+    folder = copy()
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": "512"}))
+    for door in ANSWERS.values():
+        assert "model_max_length '512'" in refusal(door, folder)
+
+
+@pytest.mark.filterwarnings("ignore:aLoRA")
+def test_an_adapter_that_cannot_be_merged_is_refused(tiny_model: Model, tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "adapter", tiny_model("bert"))
+    file = folder / "adapter_config.json"
+    # An activated LoRA works from some tokens on, and PEFT cannot merge it, whichever they are.
+    changes = {"alora_invocation_tokens": [1, 2]}
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    assert "cannot be merged" in refusal(lambda place: tunebench.load(place), folder)
+
+
 @pytest.mark.parametrize("extra", [0, 1, 3])
 def test_token_ids_must_have_an_embedding(copy: Callable[..., Path], extra: int) -> None:
     folder = copy()

@@ -149,7 +149,11 @@ def _refuse_missing(names: Sequence[str], folder: Path) -> None:
 
 
 def merge_adapter(model: nn.Module) -> nn.Module:
-    """Fold a PEFT adapter into its base, in place; one that cannot be merged is returned as it is."""
+    """Fold a PEFT adapter into its base, in place; one of a kind that is never merged is returned as it is.
+
+    Raises:
+        ModelError: Its settings forbid it.
+    """
     from peft import PeftModel
     from peft.utils import ModulesToSaveWrapper
 
@@ -160,7 +164,11 @@ def merge_adapter(model: nn.Module) -> nn.Module:
     for name, module in list(base.named_modules()):
         if isinstance(module, ModulesToSaveWrapper):
             base.set_submodule(name, module.modules_to_save["default"])
-    merged: nn.Module = model.merge_and_unload(safe_merge=True)
+    try:
+        merged: nn.Module = model.merge_and_unload(safe_merge=True)
+    except Exception as error:
+        # PEFT raises its own types, some without a common base, for weights and for settings that cannot be merged.
+        raise ModelError(f"The adapter cannot be merged into its base: {first_line(error)}") from None
     return merged
 
 

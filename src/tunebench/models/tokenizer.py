@@ -33,6 +33,12 @@ def load_tokenizer(folder: Path, *, rows: int | None = None) -> PreTrainedTokeni
     except Exception as error:
         # What reads vocabularies raises its own types, some of them straight from a library in another language.
         raise ModelError(f"The tokenizer cannot be loaded: {first_line(error)}", value=str(folder)) from None
+    if not isinstance(tokenizer.model_max_length, (int, float)):
+        raise ModelError(
+            "The tokenizer does not say in numbers how long a text may be.",
+            value=f"{folder}: model_max_length {tokenizer.model_max_length!r}"[:200],
+            fix="correct model_max_length in tokenizer_config.json",
+        )
     check_token_ids(tokenizer, rows if rows is not None else _configured_rows(folder), folder)
     if "token_type_ids" in tokenizer.model_input_names and not _has_segments(folder):
         # One of another family numbers the texts of a pair, and this model would not take the numbers.

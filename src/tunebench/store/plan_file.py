@@ -60,6 +60,8 @@ def read_plan(path: Path) -> list[StoredRun]:
             raise TypeError("a reason is text")
         if any(not isinstance(cell.seconds, (int, float, type(None))) for cell in cells):
             raise TypeError("seconds are a number")
+        if len({cell.spec.run_id for cell in cells}) < len(cells):
+            raise ValueError("a run stands in it twice")
     except (KeyError, TypeError, ValueError, AttributeError):
         raise StoreError(
             "The stored plan is damaged.",

@@ -111,6 +111,8 @@ def refusal(config: Any) -> str | None:
     family = LAYER_FAMILIES.get(config.model_type)
     if family is None:
         return f"{config.model_type} has no fast layers yet"
+    if getattr(config, "is_decoder", False):
+        return "the fast layers attend to all tokens, and this model (is_decoder) to earlier ones alone"
     if not family.relative:
         return None
     if getattr(config, "conv_kernel_size", 0) > 0:
