@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/quickstart
 
-.PHONY: help demo test lint types unit thorough docs layers faults fuzz fuzz-readers sanitizers scaling reading coverage audit reports format clean
+.PHONY: help demo test lint types unit thorough docs layers step faults fuzz fuzz-readers sanitizers scaling reading coverage audit reports format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -52,6 +52,9 @@ docs: $(VENV)/.docs ## Build the docs into site/; every warning is an error
 
 layers: $(VENV)/.docs ## Draw the layers of the package from its imports
 	$(BIN)/python docs/layers.py
+
+step: $(VENV)/.offline ## Draw a training step of the fast engine, and where its time goes
+	$(BIN)/python docs/step.py
 
 reports: $(VENV)/.offline ## Rebuild tables, figures and report of every committed result
 	for study in docs/results/*/study.yaml; do $(BIN)/tunebench report $$(dirname $$study) --no-run-figures || exit 1; done
