@@ -17,10 +17,11 @@ from tunebench.data import TextDataset
 from tunebench.data.rules import split_ref
 from tunebench.data.tokenizer import tokenizer_fingerprint
 from tunebench.data.tokens import tokenize
-from tunebench.errors import ConfigError, TunebenchError, raise_all
+from tunebench.errors import ConfigError, raise_all
 from tunebench.execution.checks import available, check_sizes
 from tunebench.execution.estimates import estimate_each
-from tunebench.execution.resolve import Request, Resolved, resolve
+from tunebench.execution.resolve import Request, Resolved, resolve, silent
+from tunebench.execution.validation_share import with_validation_share
 from tunebench.files import default_cache_dir
 from tunebench.machine import devices
 from tunebench.models.sources import model_folder
@@ -31,8 +32,6 @@ from tunebench.study.spec import RunSpec, expand, uses_kernels
 from tunebench.study.yaml_file import check_study, set_key
 from tunebench.tasks.base import Task
 
-#: Shares of the training subset that may validate: the first in which every part has every class.
-_FRACTIONS = (0.1, 0.15, 0.2, 0.3, 0.4)
 #: Texts that are scored at most, where more would take a large part of the budget.
 TEST_LIMIT = 5_000
 #: Tokens that are read of a text; fewer where all texts are shorter.
@@ -148,15 +147,9 @@ def _metric(asked: Asked, task: Task) -> str:
 def _fraction(asked: Asked, common: dict[str, Any], dataset: TextDataset) -> dict[str, float]:
     """Return the share that validates, where the default would leave a rare class out of a part."""
     splits = split_ref(dataset, validates=True)
-    wrong: list[TunebenchError] = []
-    for fraction in _FRACTIONS:
-        setting = {} if fraction == _FRACTIONS[0] else {"validation_fraction": fraction}
-        errors = check_sizes(asked.everything(**common, **setting), dataset, splits)
-        if not errors:
-            return setting
-        wrong = wrong or errors
-    raise_all(wrong)
-    raise AssertionError("unreachable")
+    study = with_validation_share(asked.everything(**common), dataset, splits, tell=silent)
+    raise_all(check_sizes(study, dataset, splits))
+    return {} if study.validation_fraction is None else {"validation_fraction": study.validation_fraction}
 
 
 def _max_length(resolved: Resolved) -> int:

@@ -16,6 +16,7 @@ from tunebench.execution.checks import available, check_folds, check_sizes, chec
 from tunebench.execution.known import Known
 from tunebench.execution.part_remarks import part_remarks
 from tunebench.execution.recipe_checks import check_recipes, recipe_remarks
+from tunebench.execution.validation_share import with_validation_share
 from tunebench.machine.load import load_remark
 from tunebench.machine.settings import Execution
 from tunebench.models.loading import inspect_base, load_architecture
@@ -135,6 +136,7 @@ def resolve(study: StudyConfig, request: Request) -> Resolved:
         splits = split_ref(dataset, validates=study.validates)
         most, scored = available(study, dataset, splits)
         study = request.fit(study, most)
+        study = with_validation_share(study, dataset, splits, begun=begun, tell=tell)
         for line in part_remarks(study, dataset, splits, most=most, test_size=scored):
             tell(line)
         for line in recipe_remarks(study):
