@@ -149,10 +149,10 @@ def test_a_candidate_that_takes_too_long_is_stopped_and_named(
         patched.setattr("tunebench.choosing.job.run_study", lambda *a, **k: run(*a, **{**k, "deadline": 0.0}))
         found = choose(str(reviews), out=tmp_path / "c", **options(tiny_model))
     assert not found.interrupted and found.recommendation is not None
-    assert found.recommendation.strategy == "tfidf" and found.left_out == ("full",)
-    assert any(line.startswith("Not compared, as the budget had no room: full") for line in found.lines)
+    assert found.recommendation.strategy == "tfidf" and found.unfinished == ("full",)
+    assert "Stopped at the end of the budget: full. The same command resumes." in found.lines
     again = choose(str(reviews), out=tmp_path / "c", **options(tiny_model))
-    assert not again.left_out
+    assert not again.unfinished
 
 
 def test_another_question_in_the_same_folder_is_refused(

@@ -29,6 +29,7 @@ class Chosen:
         interrupted: Whether it was stopped; the same call resumes it.
         failed: Runs that failed.
         left_out: Candidates that were not compared.
+        unfinished: Candidates whose runs the end of the budget stopped.
         pairs: Whether the classifier reads pairs of texts.
         answer: The recommendation in a few sentences; None with it.
     """
@@ -41,6 +42,7 @@ class Chosen:
     interrupted: bool = False
     failed: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
     pairs: bool = False
     answer: Answer | None = None
 
@@ -53,6 +55,8 @@ class Chosen:
                 f"Not compared, as the budget had no room: {listed(self.left_out)}. A larger --budget in a new "
                 "folder (--out) would tell."
             )
+        if self.unfinished:
+            found.append(f"Stopped at the end of the budget: {listed(self.unfinished)}. The same command resumes.")
         if self.refit:
             found.append(self.refit)
         if self.model is not None:
@@ -76,6 +80,7 @@ class Chosen:
             "interrupted": self.interrupted,
             "failed": list(self.failed),
             "left_out": list(self.left_out),
+            "unfinished": list(self.unfinished),
             "recommendation": None if self.recommendation is None else self.recommendation.to_dict(),
         }
 

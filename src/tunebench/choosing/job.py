@@ -178,7 +178,8 @@ def _choose(asked: Asked, options: Options) -> Chosen:
         None,
         interrupted=result.summary.interrupted,
         failed=tuple(result.summary.failed),
-        left_out=_not_compared(ready, result.comparison, named=_named_strategies(asked)),
+        left_out=() if _named_strategies(asked) else _not_compared(ready, study),
+        unfinished=_unfinished(result.comparison) if result.summary.out_of_time else (),
         pairs=inputs is not None and inputs.pair,
     )
     if result.summary.interrupted:
@@ -244,12 +245,15 @@ def _expectation(source: ExportSource, refit: Refit, found: Recommendation) -> s
     )
 
 
-def _not_compared(ready: Ready, comparison: Comparison, *, named: bool) -> tuple[str, ...]:
-    """Return the candidates that the budget had no room for: not planned, or without a complete run."""
-    planned = dict.fromkeys(cell.spec.label for cell in comparison.cells)
-    reached = {cell.spec.label for cell in comparison.cells if cell.status != "left_out"}
-    never = () if named else tuple(label for label in ready.facts.candidates if label not in planned)
-    return (*never, *(label for label in planned if label not in reached))
+def _not_compared(ready: Ready, study: StudyConfig) -> tuple[str, ...]:
+    return tuple(label for label in ready.facts.candidates if label not in study.strategies)
+
+
+def _unfinished(comparison: Comparison) -> tuple[str, ...]:
+    """Return the strategies that the budget stopped: without a score, though no run failed."""
+    cells = comparison.cells
+    ended = {cell.spec.label for cell in cells if cell.scored or cell.status in ("failed", "out_of_memory")}
+    return tuple(dict.fromkeys(cell.spec.label for cell in cells if cell.spec.label not in ended))
 
 
 def _named_strategies(asked: Asked) -> bool:

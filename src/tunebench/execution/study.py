@@ -220,17 +220,25 @@ def _run_open(specs: Sequence[RunSpec], job: Job, executor: Executor, summary: S
 
 
 def _leave_out_open(plan: Plan, job: Job, display: JobDisplay) -> Job:
-    """Note in the plan what the deadline left open, so that the rest is compared; the next start plans it again."""
-    why = "left out: the budget was spent before it was complete"
+    """Note in the plan what the deadline left open, so that the rest is compared; the next start plans it again.
 
-    def ended(run: PlannedRun) -> bool:
-        folder = job.store.run_folder(run.spec.run_id)
+    Runs that may still change a choice stay open, and what they choose for is not scored: the test part opens once.
+    """
+    why, study = "left out: the budget was spent before it was complete", plan.study
+    searched = {label for label, strategy in study.strategies.items() if len(study.settings_of(strategy)) > 1}
+
+    def ended(spec: RunSpec) -> bool:
+        folder = job.store.run_folder(spec.run_id)
         return folder.complete or folder.failure.exists()
 
-    runs = [run if run.left_out or ended(run) else replace(run, left_out=why) for run in _planned(plan)]
-    open_ = sum(run.left_out == why for run in runs)
-    display.message(f"The budget is spent: {counted(open_, 'run')} left out; the same command resumes them.")
-    return replace(job, store=StudyStore.create(job.store.folder, plan.study, runs))
+    def chooses(spec: RunSpec) -> bool:
+        return spec.label in searched and (study.search.method == "grid" or spec.draw == study.draws[0])
+
+    runs, open_ = _planned(plan), [r.spec for r in plan.runs if r.left_out is None and not ended(r.spec)]
+    left_out = {spec.run_id for spec in open_ if not chooses(spec)}
+    runs = [replace(run, left_out=why) if run.spec.run_id in left_out else run for run in runs]
+    display.message(f"The budget is spent before {counted(len(open_), 'run')}; the same command resumes them.")
+    return replace(job, store=StudyStore.create(job.store.folder, study, runs))
 
 
 def _outline(plan: Plan, store: StudyStore) -> Outline:
