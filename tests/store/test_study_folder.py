@@ -123,6 +123,25 @@ def test_a_record_of_another_run_or_with_missing_files_is_not_committed(tmp_path
     assert not folder.complete
 
 
+@pytest.mark.skipif(not hasattr(os, "seteuid") or os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_record_that_is_closed_to_the_user_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    store, specs = make_store(tmp_path, make_study())
+    for spec in specs:
+        committed(store, spec)
+    for folder in (tmp_path, *tmp_path.parents):
+        folder.chmod(folder.stat().st_mode | 0o055)
+        if folder.name.startswith("pytest-of-"):
+            break
+    store.run_folder(specs[1].run_id).record.chmod(0)
+    os.seteuid(65534)
+    try:
+        cells = StudyStore.open(tmp_path).cells()
+    finally:
+        os.seteuid(0)
+    assert [cell.status for cell in cells] == ["complete", "failed", "complete", "complete"]
+    assert "Permission denied" in str(cells[1].note)
+
+
 def test_every_kind_of_damage_is_found_and_named(tmp_path: Path) -> None:
     store, specs = make_store(tmp_path, make_study())
     folder, record = committed(store, specs[0])

@@ -313,8 +313,8 @@ class StudyStore:
     def cells(self) -> list[Cell]:
         """Return every planned cell with its state and record, for tables and figures.
 
-        A run whose record or predictions are damaged, or whose scores are not those that its predictions give,
-        counts as a failed run with that as its reason: it is named, and none of its numbers is used.
+        A run counts as failed, and none of its numbers is used, if its record or predictions are damaged or closed
+        to this user, or if its scores are not those that its predictions give. The cell's note has the reason.
         """
         found = []
         for planned in self.planned():
@@ -323,7 +323,7 @@ class StudyStore:
                 record = folder.read()
                 if record is not None:
                     folder.check_results(record)
-            except StoreError as error:
+            except (StoreError, PermissionError) as error:
                 found.append(Cell(planned.spec, "failed", None, str(error)))
                 continue
             predictions = None
