@@ -257,6 +257,22 @@ def test_halving_runs_the_other_seeds_at_the_chosen_rate_only(
     assert again.complete == [] and sorted(again.skipped) == sorted(result.summary.complete)
 
 
+def test_seeds_of_a_rate_that_is_no_longer_chosen_do_not_hold_up_the_test_part(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, short = tiny_model("distilbert"), {"train_sizes": [60], "epochs": 2}
+    before = study(model, reviews, strategies={"full": {"learning_rate": [1e-6, 2e-6]}}, **short)
+    with monkeypatch.context() as patched:
+        patched.setattr("tunebench.execution.study._run_open", lambda *args: None)  # stopped before the second seed
+        first = run(before, tmp_path)
+    (old,) = (c.spec.learning_rate for c in first.comparison.cells if c.spec.seed == 2 and c.status == "pending")
+    after = study(model, reviews, strategies={"full": {"learning_rate": [1e-6, 2e-6, 3e-3]}}, **short)
+    cells = run(after, tmp_path).comparison.cells
+    assert {(c.spec.learning_rate, c.spec.seed) for c in cells if c.scored} == {(3e-3, 1), (3e-3, 2)}
+    (left,) = (c for c in cells if (c.spec.learning_rate, c.spec.seed) == (old, 2))
+    assert (left.status, left.note) == ("left_out", "left out: another setting was chosen")
+
+
 def test_a_deadline_stops_what_has_begun_and_leaves_something_to_compare(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
 ) -> None:

@@ -196,9 +196,27 @@ def _plan_again(
     plan = plan_runs(resolved, request, spent_seconds=spent, chosen=found, survivors=going_on, seeds=seeds)
     plan = replace(plan, runs=tuple(_unless_a_fold_lacks(run, job.store) for run in plan.runs))
     executor.prepare(plan.dataset, _not_left_out(plan), plan.estimates)
-    store = StudyStore.create(request.folder, resolved.study, _planned(plan))
+    store = StudyStore.create(
+        request.folder, resolved.study, [*_planned(plan), *_overtaken(resolved.study, job.store, found)]
+    )
     request.known.timings.save(request.folder)
     return plan, replace(job, store=store, estimates=_seconds(plan), locked=_locked(store))
+
+
+def _overtaken(study: StudyConfig, store: StudyStore, chosen: Chosen) -> list[PlannedRun]:
+    """Return the further seeds that an earlier plan had at a setting which is no longer chosen, as left out.
+
+    They will not run. As long as they were to come, nothing of their strategy would be scored.
+    """
+    if study.search.method != "halving":
+        return []
+    return [
+        PlannedRun(spec, "left out: another setting was chosen")
+        for spec in store.trainable()
+        if spec.draw != study.draws[0]
+        and chosen.get((spec.label, spec.train_size), spec.setting) != spec.setting
+        and not store.run_folder(spec.run_id).complete
+    ]
 
 
 def _unless_a_fold_lacks(run: PlannedRun, store: StudyStore) -> PlannedRun:
