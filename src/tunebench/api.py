@@ -17,6 +17,7 @@ from tunebench.files import write_text
 from tunebench.formatting import csv_text
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
+from tunebench.study.yaml_file import load_study
 
 if TYPE_CHECKING:
     from tunebench.data.audit_result import Audit
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def run_study(
-    study: StudyConfig,
+    study: StudyConfig | Path | str,
     folder: Path | str,
     *,
     execution: Execution | None = None,
@@ -44,7 +45,7 @@ def run_study(
     """Plan a study, run or resume it, and write tables, figures and report.
 
     Args:
-        study: The study.
+        study: The study, or the name of a preset or a YAML file that holds it.
         folder: Where everything is written.
         execution: Device and threads; by default what the machine has.
         display: Shows the progress; by default a live view on a terminal, and plain lines elsewhere.
@@ -67,6 +68,7 @@ def run_study(
 
     execution = Execution() if execution is None else execution
     check_trackers(execution.trackers)
+    study = load_study(str(study)) if isinstance(study, (str, Path)) else study
     shown = make_display(budget=budget_seconds) if display is None else display
     request = Request(
         execution=execution,
@@ -92,7 +94,7 @@ def run_study(
 
 
 def run_suite(
-    suite: Suite,
+    suite: Suite | Path | str,
     folder: Path | str,
     *,
     execution: Execution | None = None,
@@ -105,7 +107,7 @@ def run_suite(
     """Plan the studies of all data sets of a suite, run or resume them, and write the suite's report.
 
     Args:
-        suite: The suite.
+        suite: The suite, or a YAML file that holds it.
         folder: Where everything is written.
         execution: Device and threads; by default what the machine has.
         display: Shows the progress; by default a live view on a terminal, and plain lines elsewhere.
@@ -121,7 +123,9 @@ def run_suite(
     from tunebench.execution.resolve import Request
     from tunebench.execution.suite import plan_suite, run_planned
     from tunebench.store.suite_folder import SuiteStore
+    from tunebench.study.suite import load_suite
 
+    suite = load_suite(str(suite)) if isinstance(suite, (str, Path)) else suite
     folder, execution = Path(folder), Execution() if execution is None else execution
     display = make_display() if display is None else display
     request = Request(execution=execution, budget_seconds=budget_seconds, measure=measure, tell=tell)

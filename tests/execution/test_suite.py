@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import tunebench.api as api
 from tunebench.errors import TunebenchError
@@ -203,10 +204,15 @@ def test_a_stop_ends_the_whole_suite(three: dict[str, str], store: SuiteStore) -
 
 
 @pytest.mark.usefixtures("no_report")
-def test_a_suite_runs_and_resumes_as_ordinary_studies(three: dict[str, str], store: SuiteStore) -> None:
+def test_a_suite_runs_and_resumes_as_ordinary_studies(
+    three: dict[str, str], store: SuiteStore, tmp_path: Path
+) -> None:
     two = {name: three[name] for name in ("short", "middle")}
     suite = make_suite(two, train_sizes=[20], seeds=[1])
-    result = api.run_suite(suite, store.folder, execution=HERE, measure=False)
+    # As a file, which is what the command has.
+    file = tmp_path / "asked.yaml"
+    file.write_text(yaml.safe_dump(dict(suite.raw)))
+    result = api.run_suite(file, store.folder, execution=HERE, measure=False)
     assert list(result.studies) == ["short", "middle"] and not result.failed
     assert {row["status"] for row in suite_status(store)} == {"complete"}
     assert StudyStore.open(store.study_folder("short")).study() == suite.studies["short"]
