@@ -23,7 +23,6 @@ import warnings
 from collections.abc import Callable, Iterable
 from multiprocessing import connection, forkserver, popen_forkserver, resource_tracker
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -65,6 +64,11 @@ class Driver:
     def said(self) -> str:
         """The end of what it wrote to standard error."""
         return self._errors.read_text()[-3000:]
+
+    @property
+    def had_children(self) -> bool:
+        """Whether any process was its child."""
+        return bool(self._children.read_text())
 
     def children(self) -> list[int]:
         """Return the ids of its children that have not ended."""
@@ -141,10 +145,7 @@ def _note_children(children: Path) -> None:
             file.write(f"{self.pid}\n")
 
     popen_forkserver.Popen._launch = noted  # type: ignore[method-assign]
-    package.multiprocessing = SimpleNamespace(  # type: ignore[attr-defined]
-        get_context=lambda name: multiprocessing.get_context("forkserver"),
-        current_process=multiprocessing.current_process,
-    )
+    package.CONTEXT = multiprocessing.get_context("forkserver")  # type: ignore[assignment]
 
 
 def warm_up(modules: Iterable[str]) -> None:

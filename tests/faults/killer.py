@@ -84,6 +84,8 @@ class Killer:
         driver = forks.Driver(name, self._root, kinds.job(self._study, out, self._kind, **options))
         if not driver.wait() or driver.code:
             raise RuntimeError(f"the undisturbed study failed: {driver.said}")
+        if self._kind.has_children and not driver.had_children:
+            raise RuntimeError("the processes of the study are not known, so they could not be killed")
         return out
 
     def study(self, number: int, kills: int, generator: random.Random, tally: Tally) -> None:

@@ -52,6 +52,11 @@ class Kind:
         "*/best-*.safetensors",
     )
 
+    @property
+    def has_children(self) -> bool:
+        """Whether the process that runs a study starts others for it."""
+        return bool(self.execution)
+
 
 KINDS: dict[str, Kind] = {
     "one process, fast engine": Kind(60, {"engine": "fast", "epochs": 2}),
