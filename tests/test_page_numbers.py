@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import re
+from collections import Counter
 from itertools import permutations
 from pathlib import Path
 
@@ -106,6 +107,24 @@ def test_what_choose_found_on_four_data_sets_is_what_it_answered() -> None:
         assert said["compared at"] == f"{answer['train_size']:,}"
         assert {label: said[label] for label in scores} == scores
         assert all(said[label.strip("`")] == "-" for label in head[3:] if label.strip("`") not in scores)
+
+
+def test_what_the_kills_came_to_is_what_was_counted() -> None:
+    """The counts of docs/reliability.md, against the file that ``make faults`` wrote."""
+    told = json.loads((DOCS / "results" / "kills.json").read_text(encoding="utf-8"))
+    victims = sum((Counter(kind["victims"]) for kind in told["kinds"].values()), Counter[str]())
+    workers = victims["worker"] + victims["worker in its first second"]
+    on_ray = victims["a run's process"]
+    total = Counter({key: sum(kind[key] for kind in told["kinds"].values()) for key in ("resumed", "looks")})
+    page = " ".join((DOCS / "reliability.md").read_text(encoding="utf-8").split())
+    assert told["wrong"] == 0
+    assert (
+        f"made {told['kills']} kills: {victims['driver']} of the process that was started, {victims['child']} of a "
+        f"child, {victims['all']} of all at once, {workers} of a worker that started as a user's does, and on Ray "
+        f"{victims['node']} of a node and {on_ray} of a run's process. {told['studies']} studies came to their "
+        f"end. Of their {told['runs_compared']} runs, {total['resumed']} had resumed from a checkpoint."
+    ) in page
+    assert f"looked at {total['looks']} times" in page
 
 
 def test_what_reading_takes_is_what_was_measured() -> None:

@@ -134,9 +134,10 @@ def fuzz(name: str, corpus: Path, seconds: float) -> None:
 
     def one(data: bytes) -> None:
         tally["inputs"] += 1
-        begin = time.monotonic()
+        # Processor time: other work on the machine makes no read slow. The fuzzer itself ends one that waits.
+        begin = time.process_time()
         found = target.read(data)
-        if time.monotonic() - begin > SLOW:
+        if time.process_time() - begin > SLOW:
             found = found or f"slow: {target.files[data[0] % len(target.files)] if data else ''}"
         if found is not None and (place := found.splitlines()[0]) not in known:
             known.add(place)

@@ -12,6 +12,7 @@ import pytest
 from faults.fuzz_readers import Target
 from faults.readers import READERS
 from thorough import mostly_thorough
+from tunebench.web.watching.run import _points
 
 #: Damaged inputs of each reader; those that build models or make tables take longer.
 _INPUTS = {"model": 6, "adapter": 6, "study": 6, "watch": 8}
@@ -67,3 +68,28 @@ def test_values_of_another_kind_are_named(file: str, values: dict[str, Any], sai
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
     refused = target.refusal()
     assert refused is not None and file in refused and said in refused
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "changes"),
+    [
+        ("import", "run/trainer_state.json", {"total_flos": "1e12"}),
+        ("import", "run/trainer_state.json", {"total_flos": 10**400}),
+        ("model", "config.json", {"model_type": {"a": 1}}),
+        ("model", "config.json", {"is_decoder": True}),
+        ("model", "tokenizer_config.json", {"model_max_length": "x"}),
+    ],
+)
+def test_what_the_fuzzer_found_is_refused_or_read(
+    name: str, file: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    target = Target(name, tmp_path)
+    path = target.folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    target.refusal()  # any other error than a refusal is raised
+
+
+def test_a_step_that_no_run_reaches_is_not_shown(tmp_path: Path) -> None:
+    steps = (1, 2**63, -(2**70), 2)
+    history = [{"step": step, "epoch": 1.0, "loss": 0.5} for step in steps]
+    assert _points(history, "loss")["step"] == [1, 2]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from tunebench.errors import StoreError
 from tunebench.importing.family import head_parameters, settle_family
-from tunebench.importing.files import sha256_of
+from tunebench.importing.files import is_finite, is_number, sha256_of
 from tunebench.importing.folder import Contents
 from tunebench.importing.log import times, train_size
 from tunebench.importing.names import label_names
@@ -243,7 +242,7 @@ def _cost(contents: Contents) -> Cost | None:
     trained = contents.weight_bytes if contents.adapter else None
     if not flos and trained is None:
         return None
-    counted = float(flos) if flos and math.isfinite(flos) else None
+    counted = float(flos) if flos and is_number(flos) and is_finite(flos) else None
     return Cost.model_validate(UNCOSTED | {"trainer_total_flos": counted, "artifact_bytes": trained})
 
 

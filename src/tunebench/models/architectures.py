@@ -225,7 +225,7 @@ def usable_positions(config: Mapping[str, Any]) -> int | None:
         return None
     padding = config.get("pad_token_id")
     unused = (padding if isinstance(padding, int) else 0) + 1
-    return positions - (unused if config.get("model_type") in _OFFSET_POSITIONS else 0)
+    return positions - (unused if str(config.get("model_type")) in _OFFSET_POSITIONS else 0)
 
 
 def unknown_architecture(model_type: str) -> ModelError:

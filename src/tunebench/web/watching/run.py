@@ -22,6 +22,8 @@ from tunebench.store.run_folder import RunFolder
 POINTS = 400
 #: The end of a log that the page gets.
 LOG_BYTES, LOG_LINES = 32_768, 200
+#: More steps than a run can have: what says so is damaged.
+_MOST_STEPS = 2**53
 
 
 def describe_run(planned: StoredRun, row: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def log_tail(path: Path) -> list[str]:
 
 def _points(history: list[dict[str, Any]], key: str) -> dict[str, list[float]]:
     numbers = [entry for entry in history if all(is_finite(entry.get(name)) for name in ("step", "epoch", key))]
-    found = thin(logged_series(numbers, key))
+    found = thin(logged_series([entry for entry in numbers if abs(entry["step"]) < _MOST_STEPS], key))
     return {
         "step": found.steps.tolist(),
         "epoch": [round(value, 4) for value in found.epochs.tolist()],
