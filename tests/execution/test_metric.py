@@ -28,7 +28,6 @@ from tunebench.report.figures import FIGURES
 from tunebench.report.tables import make_tables
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
-from tunebench.study.parts import Search
 from tunebench.study.yaml_file import load_study
 from tunebench.tasks.metrics import METRICS
 
@@ -129,7 +128,7 @@ def test_the_learning_rate_is_chosen_in_the_metrics_direction(metric: str, best:
 
 @pytest.mark.parametrize("metric", ["mcc", "log_loss"])
 def test_the_search_gives_up_the_worse_run_and_never_the_leader(metric: str) -> None:
-    trials = Trials(Search(method="halving", reduction=2), METRICS[metric])
+    trials = Trials(METRICS[metric], first_look=1, reduction=2)
     good, bad = (0.8, 0.1) if metric == "mcc" else (0.1, 0.8)
     pruned = []
     for value in (good, bad, good, bad):

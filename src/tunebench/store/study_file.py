@@ -54,6 +54,9 @@ def read_stored_study(path: Path) -> StudyConfig | ImportedStudy:
 def _as_stored(raw: dict[str, Any]) -> dict[str, Any]:
     """Return a stored study with what came after it as it was before."""
     found = _BEFORE | raw
+    search = raw.get("search", {})
+    if isinstance(search, dict):
+        found["search"] = {"first_look": 1} | search
     strategies = raw.get("strategies")
     for label, given in strategies.items() if isinstance(strategies, dict) else ():
         kind = STRATEGIES.get(str(given.get("kind"))) if isinstance(given, dict) else None
