@@ -127,6 +127,15 @@ def test_what_the_kills_came_to_is_what_was_counted() -> None:
     assert f"looked at {total['looks']} times" in page
 
 
+def test_what_the_fuzzer_read_is_what_was_counted() -> None:
+    """The counts of docs/reliability.md, against the file that ``make fuzz-readers`` wrote."""
+    told = json.loads((DOCS / "results" / "fuzz-readers.json").read_text(encoding="utf-8"))
+    inputs, findings = (sum(reader[key] for reader in told.values()) for key in ("inputs", "findings"))
+    page = " ".join((DOCS / "reliability.md").read_text(encoding="utf-8").split())
+    assert f"{len(told)} readers were given {inputs:,} inputs" in page
+    assert f"There were {findings} findings" in page
+
+
 def test_what_reading_takes_is_what_was_measured() -> None:
     """Each cell of the table of docs/scaling.md, against the file that ``make reading`` wrote."""
     measured = json.loads((DOCS / "results" / "reading.json").read_text(encoding="utf-8"))

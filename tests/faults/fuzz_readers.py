@@ -171,7 +171,7 @@ def replay(corpus: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    """Fuzz all readers in turn, and write how many inputs each has read in all calls on this corpus."""
+    """Fuzz all readers in turn, and write what each has read and found in all calls on this corpus."""
     from faults.readers import READERS
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -201,8 +201,8 @@ def main() -> None:
 
 def _counts(corpus: Path, name: str) -> dict[str, int]:
     inputs = sum(json.loads(path.read_text())["inputs"] for path in corpus.glob(f"{name}.*.json"))
-    kept = len(list((corpus / name).glob("*"))) if (corpus / name).is_dir() else 0
-    return {"inputs": inputs, "kept for new lines": kept}
+    kept, found = ((corpus / place / name).glob(pattern) for place, pattern in (("", "*"), ("findings", "*.txt")))
+    return {"inputs": inputs, "kept for new lines": len(list(kept)), "findings": len(list(found))}
 
 
 if __name__ == "__main__":
