@@ -52,7 +52,7 @@ class Runs:
     """Counts how often texts were tokenised."""
 
     def __init__(self, wait: float = 0) -> None:
-        self.count, self._run, self._wait = 0, tokens._run, wait
+        self.count, self._run, self._wait = 0, tokens._tokenized, wait
 
     def __call__(self, *args: Any) -> tuple[np.ndarray, np.ndarray]:
         self.count += 1
@@ -63,7 +63,7 @@ class Runs:
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
     counter = Runs()
-    monkeypatch.setattr(tokens, "_run", counter)
+    monkeypatch.setattr(tokens, "_tokenized", counter)
     yield counter
 
 
@@ -238,7 +238,7 @@ def test_of_several_writers_one_works_and_all_read_the_same(
 ) -> None:
     expected = _lists(_tokenize(tokenizer, None))
     counter = Runs(wait=0.1)
-    monkeypatch.setattr(tokens, "_run", counter)
+    monkeypatch.setattr(tokens, "_tokenized", counter)
     barrier = threading.Barrier(4)
     results: list[list[list[int]]] = []
 

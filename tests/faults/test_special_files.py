@@ -185,7 +185,7 @@ def test_no_file_of_a_study_can_take_the_reader_or_show_another_file(
 def test_the_token_cache_reads_no_special_file(kind: Callable[[Path], None], name: str, tmp_path: Path) -> None:
     entry = tmp_path / "cache" / "tokens" / "entry"
     entry.parent.mkdir(parents=True)
-    _write(entry, np.arange(3, dtype=np.int32), np.array([0, 1, 3]))
+    _write(entry, [(np.arange(3, dtype=np.int32), [1, 2])])
     assert _read(entry, 2) is not None
     (entry / name).unlink()
     kind(entry / name)

@@ -85,7 +85,7 @@ def measure(path: Path, *, audited: bool, model: str) -> dict[str, Any]:
 
     Args:
         path: The file.
-        audited: Audit it too, without a cache of tokens.
+        audited: Audit it too, with an empty token cache beside the file.
         model: The model whose tokenizer counts tokens.
     """
     from tunebench.data import load_dataset
@@ -103,7 +103,7 @@ def measure(path: Path, *, audited: bool, model: str) -> dict[str, Any]:
     if tokenizer is not None:
         known = {"tokenizer": tokenizer, "tokenizer_fingerprint": tokenizer_fingerprint(tokenizer)}
         tokens = {
-            name: tokenize(split.texts, max_length=None, cache_dir=None, **known)
+            name: tokenize(split.texts, max_length=None, cache_dir=path.parent / "cache", **known)
             for name, split in dataset.splits.items()
         }
         audit(dataset, tokens=tokens, max_length=256)

@@ -13,10 +13,11 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 
@@ -225,22 +226,22 @@ def _fill(
     tokenizer: PreTrainedTokenizerBase,
     on_progress: Callable[[int, int], None] | None,
 ) -> TokenizedTexts:
-    """Make an entry under a lock, unless another process has meanwhile."""
+    """Make an entry under a lock, unless another process has meanwhile; its ids are never in memory as a whole."""
     from filelock import FileLock
 
-    made = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
             cached = _read(folder, len(texts))
             if cached is not None:
                 return cached
-            made = _run(texts, tokenizer, on_progress)
-            _write(folder, *made)
-            return _read(folder, len(texts)) or TokenizedTexts(*made)
+            # Closed also where writing fails: the tokenizer is as it was before the texts are tokenised again.
+            with closing(_tokenized(texts, tokenizer, on_progress)) as tokenized:
+                _write(folder, tokenized)
+            return _open(folder)
     except OSError as error:
         _LOG.warning("The token cache cannot be written (%s). The study continues without it.", error)
-        return TokenizedTexts(*(made or _run(texts, tokenizer, on_progress)))
+        return TokenizedTexts(*_run(texts, tokenizer, on_progress))
 
 
 def _run(
@@ -250,15 +251,26 @@ def _run(
 ) -> tuple[np.ndarray, np.ndarray]:
     ids: list[np.ndarray] = []
     lengths: list[int] = [0]
+    for some_ids, some_lengths in _tokenized(texts, tokenizer, on_progress):
+        ids.append(some_ids)
+        lengths += some_lengths
+    return _joined(ids), np.cumsum(lengths, dtype=np.int64)
+
+
+def _tokenized(
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    on_progress: Callable[[int, int], None] | None,
+) -> Generator[tuple[np.ndarray, list[int]], None, None]:
+    """Yield the ids of some texts after the other in one flat array, and how many each text has."""
     with undisturbed(tokenizer):
         for start, end in _batches(texts):
             rows = whole_ids(tokenizer, texts[start:end])
-            lengths += [len(row) for row in rows]
+            lengths = [len(row) for row in rows]
             # One flat array a batch: lists of Python integers would take ten times the room.
-            ids.append(np.fromiter(itertools.chain.from_iterable(rows), np.int32, sum(map(len, rows))))
+            yield np.fromiter(itertools.chain.from_iterable(rows), np.int32, sum(lengths)), lengths
             if on_progress is not None:
                 on_progress(end, len(texts))
-    return _joined(ids), np.cumsum(lengths, dtype=np.int64)
 
 
 def _batches(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -282,18 +294,40 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def _write(folder: Path, ids: np.ndarray, offsets: np.ndarray) -> None:
+def _write(folder: Path, tokenized: Iterable[tuple[np.ndarray, list[int]]]) -> None:
     """Write beside the place, then move there; called under the entry's lock."""
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    digest, lengths = hashlib.sha256(), [0]
     try:
-        np.save(temporary / "ids.npy", ids, allow_pickle=False)
+        with (temporary / "ids.npy").open("wb") as file:
+            _write_header(file, 0)
+            for some_ids, some_lengths in tokenized:
+                file.write(some_ids.data)
+                digest.update(some_ids.data)
+                lengths += some_lengths
+            offsets = np.cumsum(lengths, dtype=np.int64)
+            file.seek(0)
+            _write_header(file, int(offsets[-1]))
         np.save(temporary / "offsets.npy", offsets, allow_pickle=False)
-        (temporary / "sha256").write_text(_checksum(ids, offsets))
+        digest.update(offsets.data)
+        (temporary / "sha256").write_text(digest.hexdigest())
         # Only a damaged entry can be in the way.
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_header(file: BinaryIO, count: int) -> None:
+    """Write how a file of int32 begins; NumPy leaves room in it for any count, so that it can be written again."""
+    header = {"descr": np.dtype(np.int32).str, "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _open(folder: Path) -> TokenizedTexts:
+    """Return an entry that was just written, of which nothing is read yet."""
+    offsets = np.load(folder / "offsets.npy", allow_pickle=False)
+    return TokenizedTexts(np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False), offsets)
 
 
 def _read(folder: Path, texts: int) -> TokenizedTexts | None:
