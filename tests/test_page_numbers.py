@@ -154,6 +154,21 @@ def test_what_reading_takes_is_what_was_measured() -> None:
     assert said == set(measured)
 
 
+def test_the_grid_that_choose_is_compared_with_is_what_it_answered() -> None:
+    grid, chosen = (
+        {
+            one["label"]: one["interval"]["estimate"]
+            for one in json.loads(path.read_text(encoding="utf-8"))["alternatives"]
+        }
+        for path in (DOCS / "results/choose/grid/trec.json", DOCS / "results/choose/trec-30.json")
+    )
+    page = " ".join((DOCS / "choose.md").read_text(encoding="utf-8").split())
+    assert f"`full` at 2e-4, with macro F1 {grid['full']:.4f} over three seeds" in page
+    less = 100 * (grid["full"] - chosen["lora"])
+    assert f"whose one run has {chosen['lora']:.4f}: {less:.2f} points less" in page
+    assert f"its `lora` has {grid['lora']:.4f}" in page
+
+
 def test_what_the_benchmark_printed_is_what_its_file_holds() -> None:
     """The benchmark of MiniLM in docs/speed.md, against the file that the same command wrote with ``--json``."""
     told = json.loads((DOCS / "results" / "bench-minilm-epyc.json").read_text(encoding="utf-8"))
