@@ -238,7 +238,7 @@ def _fill(
             # Closed also where writing fails: the tokenizer is as it was before the texts are tokenised again.
             with closing(_tokenized(texts, tokenizer, on_progress)) as tokenized:
                 _write(folder, tokenized)
-            return _open(folder)
+            return TokenizedTexts(*_arrays(folder))
     except OSError as error:
         _LOG.warning("The token cache cannot be written (%s). The study continues without it.", error)
         return TokenizedTexts(*_run(texts, tokenizer, on_progress))
@@ -324,10 +324,10 @@ def _write_header(file: BinaryIO, count: int) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _open(folder: Path) -> TokenizedTexts:
-    """Return an entry that was just written, of which nothing is read yet."""
-    offsets = np.load(folder / "offsets.npy", allow_pickle=False)
-    return TokenizedTexts(np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False), offsets)
+def _arrays(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids, of which nothing is read yet, and offsets of an entry."""
+    ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
+    return ids, np.load(folder / "offsets.npy", allow_pickle=False)
 
 
 def _read(folder: Path, texts: int) -> TokenizedTexts | None:
@@ -335,8 +335,7 @@ def _read(folder: Path, texts: int) -> TokenizedTexts | None:
     if not all(is_regular(folder / name) for name in ("offsets.npy", "ids.npy", "sha256")):
         return None
     try:
-        offsets = np.load(folder / "offsets.npy", allow_pickle=False)
-        ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
+        ids, offsets = _arrays(folder)
         expected = (folder / "sha256").read_text()
     except Exception:
         # NumPy's reader of a damaged header raises errors without a common base, Python's tokenizer's among them.

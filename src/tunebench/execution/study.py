@@ -148,7 +148,7 @@ def _search(
     from tunebench.execution.search import run_search, survivors
 
     study = resolved.study
-    several = {label for label, strategy in study.strategies.items() if len(study.settings_of(strategy)) > 1}
+    several = _searched(study)
     trials = [spec for spec in _not_left_out(plan) if spec.run_id in job.locked and spec.label in several]
     summary = Summary()
     alone = [spec for spec in _not_left_out(plan) if spec.label not in several and spec.draw == study.draws[0]]
@@ -203,6 +203,11 @@ def _plan_again(
     return plan, replace(job, store=store, estimates=_seconds(plan), locked=_locked(store))
 
 
+def _searched(study: StudyConfig) -> set[str]:
+    """Return the strategies with several settings to choose from."""
+    return {label for label, strategy in study.strategies.items() if len(study.settings_of(strategy)) > 1}
+
+
 def _overtaken(study: StudyConfig, store: StudyStore, chosen: Chosen) -> list[PlannedRun]:
     """Return the further seeds that an earlier plan had at a setting which is no longer chosen, as left out.
 
@@ -243,7 +248,7 @@ def _leave_out_open(plan: Plan, job: Job, display: JobDisplay) -> Job:
     Runs that may still change a choice stay open, and what they choose for is not scored: the test part opens once.
     """
     why, study = "left out: the budget was spent before it was complete", plan.study
-    searched = {label for label, strategy in study.strategies.items() if len(study.settings_of(strategy)) > 1}
+    searched = _searched(study)
 
     def ended(spec: RunSpec) -> bool:
         folder = job.store.run_folder(spec.run_id)
