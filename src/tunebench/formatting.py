@@ -62,10 +62,11 @@ def file_size(count: float) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
-#: Sizes of units, ascending, with their names: of times in seconds, of bytes, of operations.
+#: Sizes of units, ascending, with their names: of times in seconds, of counts, of bytes, of operations.
 Units = tuple[tuple[float, str], ...]
 TIMES: Units = ((1, "s"), (60, "min"), (3600, "h"))
 SHORT_TIMES: Units = ((1e-3, "ms"), *TIMES)
+COUNTS: Units = ((1, ""), (1e3, "k"), (1e6, "M"))
 BYTES: Units = ((1, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB"))
 OPERATIONS: Units = ((1e6, "MFLOP"), (1e9, "GFLOP"), (1e12, "TFLOP"), (1e15, "PFLOP"), (1e18, "EFLOP"))
 
@@ -78,7 +79,13 @@ def unit_of(value: float, units: Units) -> tuple[float, str]:
 def quantity(value: float, units: Units) -> str:
     """Return a value with two significant digits in the unit that suits it: ``0.55 s``, ``3.2 min``, ``91 MB``."""
     size, name = unit_of(value, units)
-    return f"{significant(2)(value / size)} {name}"
+    return f"{significant(2)(value / size)} {name}".rstrip()
+
+
+def common_unit(values: Iterable[float], units: Units) -> tuple[float, str]:
+    """Return size and name of the one unit for many values: that of their geometric middle, zeros aside."""
+    above = [value for value in values if value > 0]
+    return unit_of(math.sqrt(min(above)) * math.sqrt(max(above)), units) if above else units[0]
 
 
 def listed(names: Iterable[str], limit: int = 10) -> str:

@@ -21,7 +21,18 @@ from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.configuration import MeanOverSeeds
 from tunebench.analysis.published import reference
 from tunebench.errors import ConfigError
-from tunebench.formatting import escape_markdown, learning_rate, p_value, significant
+from tunebench.formatting import (
+    BYTES,
+    COUNTS,
+    SHORT_TIMES,
+    Units,
+    common_unit,
+    escape_markdown,
+    learning_rate,
+    p_value,
+    quantity,
+    significant,
+)
 from tunebench.models.reference import ModelRef
 from tunebench.report.tables import TABLES, make_tables, tables_of
 from tunebench.report.tables.render import RENDERERS, Column, ReportTable, to_csv, to_markdown, to_rich, to_text
@@ -338,6 +349,34 @@ def test_significant_digits(value: float, shown: str) -> None:
 )
 def test_a_p_is_never_longer_than_anybody_reads(value: float, shown: str) -> None:
     assert p_value(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "units", "shown"),
+    [
+        (0.0042, SHORT_TIMES, "4.2 ms"),
+        (59, SHORT_TIMES, "59 s"),
+        (90, SHORT_TIMES, "1.5 min"),
+        (0, SHORT_TIMES, "0.0 ms"),
+        (770, COUNTS, "770"),
+        (22_700_000, COUNTS, "23 M"),
+        (6312, BYTES, "6.3 kB"),
+    ],
+)
+def test_a_quantity_has_the_unit_that_suits_it(value: float, units: Units, shown: str) -> None:
+    assert quantity(value, units) == shown
+
+
+def test_an_axis_has_the_unit_of_its_geometric_middle() -> None:
+    assert common_unit([0.2, 90, 20], SHORT_TIMES) == (1, "s")
+    assert common_unit([30, 7200], SHORT_TIMES) == (60, "min")
+    assert common_unit([0, 0], SHORT_TIMES) == (1e-3, "ms") == common_unit([], SHORT_TIMES)
+    assert common_unit([5, 5e15, 0], BYTES) == (1e6, "MB")
+
+
+def test_an_interval_has_one_unit() -> None:
+    column = Column("time", "Time", units=SHORT_TIMES)
+    assert column.text(Interval(90, 50, 7200, 0.95, "t", "seeds")) == "1.50 [0.833, 120] min"
 
 
 def test_a_mean_of_one_has_no_deviation() -> None:

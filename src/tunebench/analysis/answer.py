@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunebench.analysis.costs import unit_of
+from tunebench.analysis.costs import currency_of
 from tunebench.analysis.doubling import more_labels
 from tunebench.analysis.looks import next_look
 from tunebench.analysis.recommend import Alternative, Recommendation
@@ -133,7 +133,7 @@ def answer_of(analysis: Analysis, found: Recommendation) -> Answer:
         metric=TASKS[found.task].metrics[found.metric].label,
         train_size=found.train_size,
         figures=tuple(
-            _figures(one, len(found.alternatives), unit_of("price", analysis.comparison))
+            _figures(one, len(found.alternatives), currency_of(analysis.comparison))
             for one in [chosen, *others[:1]]
         ),
         beside=found.beside,

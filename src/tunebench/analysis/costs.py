@@ -12,6 +12,7 @@ from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.cost_noise import Noise, noise_of, times_of
 from tunebench.analysis.evidence import SEED, Entry, interval_of
+from tunebench.formatting import BYTES, COUNTS, SHORT_TIMES, Units
 from tunebench.stats import Interval, Over, on_front, pareto_front, score_draws
 from tunebench.tasks.metrics import Metric
 
@@ -27,28 +28,26 @@ class CostKind:
     Attributes:
         columns: Columns of the rows whose sum it is.
         label: Name for people.
-        unit: Unit after dividing by ``per``.
-        per: Size of the unit.
+        units: Sizes and names of the units that it may be shown in; none of a price, whose unit is a currency.
         timed: Whether the same work takes another time in the next run.
         stated: Whether it is known only of runs whose user stated it.
     """
 
     columns: tuple[str, ...]
     label: str
-    unit: str
-    per: float = 1.0
+    units: Units
     timed: bool = False
     stated: bool = False
 
 
 #: All kinds of cost by name; the smaller the better.
 COSTS: dict[str, CostKind] = {
-    "train_seconds": CostKind(("train_seconds",), "Training time", "min", 60, timed=True),
-    "test_seconds": CostKind(("test_seconds",), "Inference time of the test part", "s", timed=True),
-    "peak_memory_bytes": CostKind(("peak_memory_bytes",), "Peak memory", "GB", 1e9),
-    "trainable_params": CostKind(("trainable_params",), "Trainable parameters", "M", 1e6),
-    "artifact_bytes": CostKind(("artifact_bytes",), "Weights saved", "MB", 1e6),
-    "price": CostKind(("price",), "Price of the test part", "", stated=True),
+    "train_seconds": CostKind(("train_seconds",), "Training time", SHORT_TIMES, timed=True),
+    "test_seconds": CostKind(("test_seconds",), "Inference time of the test part", SHORT_TIMES, timed=True),
+    "peak_memory_bytes": CostKind(("peak_memory_bytes",), "Peak memory", BYTES),
+    "trainable_params": CostKind(("trainable_params",), "Trainable parameters", COUNTS),
+    "artifact_bytes": CostKind(("artifact_bytes",), "Weights saved", BYTES),
+    "price": CostKind(("price",), "Price of the test part", (), stated=True),
 }
 
 
@@ -62,11 +61,14 @@ def kinds_of(comparison: Comparison) -> dict[str, CostKind]:
     }
 
 
-def unit_of(kind: str, comparison: Comparison) -> str:
-    """Return the unit of a kind of cost; of a price the currency that was stated, which may be none."""
-    if not COSTS[kind].stated:
-        return COSTS[kind].unit
+def currency_of(comparison: Comparison) -> str:
+    """Return the currency that was stated with a price; empty where none was."""
     return next((str(cell.row["currency"]) for cell in comparison.scored if cell.row["currency"]), "")
+
+
+def units_of(kind: str, comparison: Comparison) -> Units:
+    """Return the units of a kind of cost; of a price its currency alone."""
+    return COSTS[kind].units or ((1, currency_of(comparison)),)
 
 
 @dataclass(frozen=True)

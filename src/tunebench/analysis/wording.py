@@ -8,7 +8,7 @@ from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
 from tunebench.analysis.deciding import Decision
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.looks import next_look
-from tunebench.formatting import in_words, significant
+from tunebench.formatting import in_words, quantity
 from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, SeedsNeeded, seeds_needed
 from tunebench.store.imported import is_answers, is_imported
 from tunebench.strategies import capabilities_of
@@ -78,7 +78,7 @@ def show_costs(entry: Entry) -> str:
     for kind, words in (("train_seconds", "of training"), ("artifact_bytes", "of weights to keep")):
         value = cost_of(entry, kind)
         if value is not None:
-            parts.append(f"{significant(2)(value / COSTS[kind].per)} {COSTS[kind].unit} {words}")
+            parts.append(f"{quantity(value, COSTS[kind].units)} {words}")
     return ", ".join(parts)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from tunebench.analysis.configuration import Configuration
-from tunebench.analysis.costs import COSTS, unit_of
+from tunebench.analysis.costs import COSTS, units_of
 from tunebench.analysis.log_history import LOSS_POINTS, losses_by_share, mean_curve
+from tunebench.formatting import common_unit
 from tunebench.report import vega
 from tunebench.report.axis import domain
 from tunebench.report.sections.registry import part
@@ -71,13 +72,14 @@ def cost(source: Source) -> dict[str, Any] | None:
         found = source.analysis.points(source.configs, name)
         if not found:
             continue
+        per, unit = common_unit((point.cost for point in found), units_of(name, source.comparison))
         points = [
             {
                 "view": name,
                 "kind": "point",
                 **_key(source, point.config),
                 "n": len(point.config.scored),
-                "x": point.cost / kind.per,
+                "x": point.cost / per,
                 "y": point.score,
                 "front": point.on_front,
                 # What stands beside the mark; many words would lie on each other.
@@ -90,7 +92,6 @@ def cost(source: Source) -> dict[str, Any] | None:
         path = sorted((point for point in points if point["front"]), key=lambda point: (point["x"], point["y"]))
         rows += points + [point | {"kind": "front"} for point in path]
         log = bool(x.min() > 0 and x.max() / x.min() > 8)
-        unit = unit_of(name, source.comparison)
         title = f"{kind.label} ({unit})" if unit else kind.label
         views[name] = title
         specs[name] = vega.cost(

@@ -18,7 +18,7 @@ from tunebench.analysis.costs import COSTS
 from tunebench.analysis.evidence import POINTS
 from tunebench.analysis.suite import AtSize, SuiteAnalysis
 from tunebench.analysis.suite_words import with_labels
-from tunebench.formatting import counted
+from tunebench.formatting import common_unit, counted
 from tunebench.report.figures.style import (
     GREY,
     Style,
@@ -104,24 +104,25 @@ def mean_scores(suite: SuiteAnalysis, panels: dict[str, Axes]) -> list[str]:
         seconds = at.costs("train_seconds")
         means = dict(zip(at.everywhere, at.merits.mean(0), strict=True))
         shown = [label for label in at.everywhere if label in seconds]
+        spent = [seconds[label] for label in shown]
+        per, unit = common_unit(spent, kind.units)
         for label in shown:
             style = look_of[label]
-            point = seconds[label] / kind.per, means[label] * metric.sign
+            point = seconds[label] / per, means[label] * metric.sign
             axes.plot(*point, ls="", color=style.color, marker=style.marker, ms=8)
         front = on_front(np.array([means[label] for label in shown]), np.array([seconds[label] for label in shown]))
         best = sorted((label for label, there in zip(shown, front, strict=True) if there), key=seconds.__getitem__)
         axes.plot(
-            [seconds[label] / kind.per for label in best],
+            [seconds[label] / per for label in best],
             [means[label] * metric.sign for label in best],
             color=GREY,
             lw=1,
             zorder=0,
         )
-        spent = [seconds[label] for label in shown]
         if spent and max(spent) > 3 * min(spent) > 0:
             axes.set_xscale("log")
             plain_log_ticks(axes.xaxis)
-        axes.set_xlabel(f"Mean {kind.label.lower()} ({kind.unit})")
+        axes.set_xlabel(f"Mean {kind.label.lower()} ({unit})")
         if not shown:
             say_nothing_to_show(axes, "no strategy has scores and times on all data sets")
         axes.set_ylabel(f"Mean {metric.label} on test")

@@ -9,7 +9,7 @@ from tunebench.analysis.costs import COSTS
 from tunebench.analysis.suite import AtSize, PairOverData, SuiteAnalysis
 from tunebench.analysis.suite_words import p_text, suite_answer, with_labels
 from tunebench.errors import ConfigError
-from tunebench.formatting import fixed, integer, p_value, significant
+from tunebench.formatting import fixed, integer, p_value
 from tunebench.report.tables.registry import STRATEGY, difference_column
 from tunebench.report.tables.render import Column, ReportTable
 from tunebench.stats import Heterogeneity, Interval, MeanRanks, Refusal
@@ -117,10 +117,7 @@ def costs(suite: SuiteAnalysis) -> ReportTable:
     columns = (
         _SIZE,
         STRATEGY,
-        *(
-            Column(name, kind.label, unit=kind.unit, per=kind.per, show=significant(3))
-            for name, kind in kinds.items()
-        ),
+        *(Column(name, kind.label, units=kind.units) for name, kind in kinds.items()),
     )
     rows = []
     for size, at in suite.at.items():

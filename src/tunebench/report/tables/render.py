@@ -96,8 +96,8 @@ class Column:
         if value is None:
             return UNDEFINED
         if self.units:
-            size, name = unit_of(value.mean if isinstance(value, MeanOverSeeds) else value, self.units)
-            return f"{replace(self, units=(), show=significant(3), per=size).text(value)} {name}"
+            size, name = unit_of(_middle(value), self.units)
+            return f"{replace(self, units=(), show=significant(3), per=size).text(value)} {name}".rstrip()
         if isinstance(value, MeanOverSeeds):
             mean = self.show(value.mean / self.per)
             digits = len(mean.partition(".")[2])
@@ -108,6 +108,13 @@ class Column:
         if self.per != 1 and isinstance(value, (int, float)):
             value = value / self.per
         return " ".join(self.show(value).split())
+
+
+def _middle(value: Any) -> float:
+    """Return the number that decides the unit of a value."""
+    if isinstance(value, MeanOverSeeds):
+        return value.mean
+    return value.estimate if isinstance(value, Interval) else float(value)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.costs import COSTS, cost_interval, cost_of, kinds_of, unit_of
+from tunebench.analysis.costs import COSTS, cost_interval, cost_of, kinds_of, units_of
 from tunebench.analysis.wording import show_plan
-from tunebench.formatting import fixed, p_value, significant
+from tunebench.formatting import fixed, p_value
 from tunebench.report.tables.predicted import key_of, with_predictions
 from tunebench.report.tables.registry import (
     RATE,
@@ -110,7 +110,7 @@ def front(analysis: Analysis) -> ReportTable:
         SIZE,
         Column("score", metric.heading, metric.unit, show=fixed(4)),
         *(
-            Column(kind, cost.label, unit_of(kind, analysis.comparison) or None, show=significant(3), per=cost.per)
+            Column(kind, cost.label, units=units_of(kind, analysis.comparison))
             for kind, cost in kinds_of(analysis.comparison).items()
         ),
         Column("fronts", "On the front of", align="left"),
