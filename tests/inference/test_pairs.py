@@ -140,7 +140,7 @@ def test_linear_card_loads_the_export_without_tunebench(
     code = card.partition("```python\n")[2].partition("```")[0].replace("PATH", str(out))
     names: dict[str, Any] = {}
     exec(code, names)
-    predictor = tunebench.load(out)
+    predictor = tunebench.load(out, precision="fp32")
     logits = predictor.predict_logits([("a text", "its second text")])
     scores = np.asarray(names["scores"], dtype=np.float32)
     np.testing.assert_allclose(logits[:, 1] - logits[:, 0], scores[:, 0], atol=1e-4)

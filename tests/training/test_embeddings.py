@@ -134,13 +134,50 @@ def test_every_family_can_be_embedded(tiny_model: Model, family: str) -> None:
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-6)
 
 
-def test_in_fixed_batches_a_vector_depends_on_its_text_alone(tiny_model: Model) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_in_fixed_batches_a_vector_depends_on_its_text_alone(tiny_model: Model, precision: str) -> None:
     embedder = embedder_of(tiny_model("bert"))
+    if precision == "bf16":
+        embedder.use_bf16()
     rows = embedder.tokens([LONG, "a film", "men", "a film of two men", *("film " * n for n in range(1, 30))])
     together = embedder.vectors(rows, fixed=True)
     for i in (0, 1, 2, 17, len(rows) - 1):
         assert np.array_equal(embedder.vectors([rows[i]], fixed=True)[0], together[i])
-    np.testing.assert_allclose(together, embedder.vectors(rows), atol=2e-6)
+    np.testing.assert_allclose(together, embedder.vectors(rows), atol=2e-6 if precision == "fp32" else 2e-2)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+@pytest.mark.parametrize("family", TINY)
+def test_in_bf16_vectors_are_nearly_those_of_fp32(tiny_model: Model, family: str, pooling: str) -> None:
+    exact, fast = (embedder_of(tiny_model(family), pooling=pooling) for _ in range(2))
+    before = {name: tensor.clone() for name, tensor in fast.encoder.state_dict().items()}
+    fast.use_bf16()
+    rows = exact.tokens(["a film", "men", LONG])
+    wanted, found = exact.vectors(rows, fixed=True), fast.vectors(rows, fixed=True)
+    assert found.dtype == np.float32 and not np.array_equal(found, wanted)
+    assert (found * wanted).sum(axis=1).min() > 0.999
+    assert all(torch.equal(before[name], tensor) for name, tensor in fast.encoder.state_dict().items())
+
+
+def test_precisions_have_caches_of_their_own(tiny_model: Model, tmp_path: Path) -> None:
+    exact, fast = embedder_of(tiny_model("bert")), embedder_of(tiny_model("bert"))
+    fast.use_bf16()
+    rows = exact.tokens(["a film", LONG])
+    texts = TokenizedTexts(np.concatenate(rows).astype(np.int32), np.cumsum([0, *map(len, rows)]))
+    found = [EmbeddingCache(one, "f", folder=tmp_path / "c").embed(texts) for one in (exact, fast, exact)]
+    assert [one.computed for one in found] == [2, 2, 0]
+    assert np.array_equal(found[0].vectors, found[2].vectors)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_embeds_in_the_precision_of_its_study(
+    tiny_model: Model, reviews: Path, tmp_path: Path, precision: str
+) -> None:
+    dataset = load_dataset(DataConfig(source=str(reviews)))
+    spec = make_spec(tiny_model("bert"), reviews, precision=precision)
+    record, _ = train(spec, dataset, tmp_path / "out")
+    assert record.environment.machine["embeddings"]["precision"] == precision
+    assert spec.run_id == make_spec(tiny_model("bert"), reviews).run_id
 
 
 @pytest.mark.parametrize("selection", ["validation", "last"])
@@ -200,7 +237,7 @@ def test_a_text_is_embedded_once_and_a_later_run_is_the_same(
     monkeypatch.setenv("TUNEBENCH_CACHE", str(tmp_path / "another"))
     alone, folder = train(spec, dataset, tmp_path / "alone")
     for record, computed in ((second, 40), (alone, 80)):
-        assert record.environment.machine["embeddings"] == {"texts": 80, "computed": computed}
+        assert record.environment.machine["embeddings"] == {"texts": 80, "computed": computed, "precision": "fp32"}
     assert second.cost and alone.cost and second.timing and alone.timing
     assert second.cost.train_flops == alone.cost.train_flops and second.cost.tokens == alone.cost.tokens
     assert np.array_equal(kept.read_predictions()["logits"], folder.read_predictions()["logits"])

@@ -156,8 +156,9 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
         folder.begin(spec)
         record = run_one(Attempt(spec, dataset, folder, Execution(device=self.device, threads=self.threads)))
         folder.commit(record)
-        # Linear classifiers compute in fp32, whatever the spec says.
-        precision = spec.precision if STRATEGIES[spec.kind].adapts_classifier else "auto"
+        # What has no encoder computes in fp32, and refuses to be asked for another precision.
+        asked = STRATEGIES[spec.kind].adapts_classifier or spec.precision == "fp32"
+        precision = spec.precision if asked else "auto"
         return record, load(folder.path, device=self.device, precision=precision)
 
     def __sklearn_tags__(self) -> Any:

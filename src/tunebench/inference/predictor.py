@@ -45,7 +45,8 @@ def load(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; ONNX runs on the CPU.
         threads: Compute threads; None leaves the setting of the process.
         precision: Of the encoder's matrix products. ``auto`` is what a study's fast engine takes on this
-            machine: bf16 where that is faster, else fp32. ONNX runs as it was written, linear classifiers in fp32.
+            machine: bf16 where that is faster, else fp32. ONNX runs as it was written. What has no encoder
+            (``tfidf``, ``static``) computes in fp32.
 
     Raises:
         ModelError: The folder holds no classifier, or a part of it is missing.
@@ -63,12 +64,15 @@ def load(
     if threads is not None:
         devices.set_threads(threads)
     place = devices.resolve_device(device)
-    if artifact.format == "linear":
-        if precision == "bf16":
-            raise ConfigError("Linear classifiers run in fp32.", value=precision, allowed="auto, fp32")
-        return TextPredictor(artifact, restore_text_model(artifact, device=place))
-    model, tokens = restore_model(artifact)
     chosen = devices.default_precision(place, "fast") if precision == "auto" else precision
+    if artifact.format == "linear":
+        text_model = restore_text_model(artifact, device=place)
+        if chosen == "bf16" and not text_model.use_bf16() and precision == "bf16":
+            raise ConfigError(
+                "This classifier has no encoder, and computes in fp32.", value=precision, allowed="auto, fp32"
+            )
+        return TextPredictor(artifact, text_model)
+    model, tokens = restore_model(artifact)
     tokenizer = load_tokenizer(tokens, rows=embedding_rows(model))
     return from_model(artifact, merge_adapter(model), tokenizer, device=place, bf16=chosen == "bf16")
 

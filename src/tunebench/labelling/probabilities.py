@@ -11,6 +11,7 @@ from tunebench.data.text import Text, by_side
 from tunebench.data.tokenizer import tokenizer_fingerprint
 from tunebench.data.tokens import whole_tokens
 from tunebench.files import default_cache_dir
+from tunebench.machine import devices
 from tunebench.models.sources import model_folder, resolve_model
 from tunebench.models.tokenizer import load_tokenizer
 from tunebench.training.embeddings.cache import EmbeddingCache
@@ -52,6 +53,8 @@ def embed(
     tokenizer = load_tokenizer(folder)
     fingerprint = tokenizer_fingerprint(tokenizer)
     embedder = Embedder(encoder, tokenizer, pooling="mean", max_length=max_length, device=device)
+    if devices.default_precision(device, "fast") == "bf16":
+        embedder.use_bf16()
     cache = EmbeddingCache(embedder, resolve_model(model, revision).fingerprint)
 
     def look(done: int, total: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tunebench.errors import ModelError, first_line
@@ -41,9 +41,18 @@ class Architecture:
     positions: int | None = None
 
     @property
+    def encoder(self) -> str:
+        """Full name of the encoder."""
+        return self.layers.split(".")[0]
+
+    def of_encoder(self) -> Architecture:
+        """Return the same with ``layers`` relative to the encoder, for a model without a head."""
+        return replace(self, layers=self.layers.removeprefix(f"{self.encoder}."))
+
+    @property
     def embeddings(self) -> str:
         """Full name of the embeddings."""
-        return f"{self.layers.split('.')[0]}.embeddings"
+        return f"{self.encoder}.embeddings"
 
     @property
     def reading(self) -> tuple[str, ...]:

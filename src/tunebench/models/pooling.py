@@ -45,7 +45,7 @@ def pool_mean(model: Any, architecture: Architecture) -> None:
         return pooled
 
     model.register_forward_pre_hook(look, with_kwargs=True)
-    encoder, first = architecture.layers.split(".")[0], architecture.head[0]
+    encoder, first = architecture.encoder, architecture.head[0]
     if first.startswith(f"{encoder}."):
         # BERT's pooler is the head's first layer, and lies inside the encoder.
         model.get_submodule(first).register_forward_pre_hook(lambda module, args: (mean(args[0]), *args[1:]))

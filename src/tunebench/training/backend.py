@@ -39,6 +39,9 @@ class TextModel(Protocol):
     def cut(self) -> Cut | None:
         """Which tokens of a longer text these are; None where whole texts are read."""
 
+    def use_bf16(self) -> bool:
+        """Compute the encoder's matrix products in bf16 from now on; False where there is no encoder."""
+
     def encode(self, texts: Sequence[Text], /) -> list[np.ndarray]:
         """Return what is computed of each text: integers, about as many as it takes time."""
 

@@ -155,7 +155,7 @@ def test_a_format_that_does_not_apply_is_refused(
 def test_damage_and_a_precision_that_does_not_apply_are_user_errors(
     exported: Callable[[str], Exported], tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="run in fp32"):
+    with pytest.raises(ConfigError, match="computes in fp32"):
         tunebench.load(exported("tfidf").folder, precision="bf16")
 
     def broken(change: Callable[[Path], object], label: str = "tfidf") -> str:

@@ -30,14 +30,16 @@ class FastEncoder:
     """The fast layers of one model, and what keeps their copies of the weights in step.
 
     Args:
-        model: A sequence classifier, wrapped by PEFT or not. Only ``forward`` attributes of its
-            modules are set.
+        model: A sequence classifier, wrapped by PEFT or not, or an encoder alone. Only ``forward`` attributes of
+            its modules are set.
         architecture: Its module names.
         seed: Seed of the dropout masks.
         stream: Which stream of them; see :class:`MaskStream`.
         dtype: Compute type, bf16 or fp32.
         library_attention: Evaluate with PyTorch's own attention; by default where that is faster.
         recomputes: Keep only the input of each layer for the backward pass (gradient checkpointing).
+        first_token_only: Whether nothing reads another token of the last layer; by default what the classifier's
+            head reads.
         kernels: Native kernels that the layers use; the model is one that they are written for.
     """
 
@@ -51,6 +53,7 @@ class FastEncoder:
         dtype: torch.dtype,
         library_attention: bool | None = None,
         recomputes: bool = False,
+        first_token_only: bool | None = None,
         kernels: Library | None = None,
     ) -> None:
         self.kernels = kernels
@@ -61,7 +64,8 @@ class FastEncoder:
             library_attention = dtype == torch.bfloat16 and has_amx()
         self.packing = Packing(allowed=not pools_by_hooks(model))
         shared = Shared(architecture, unwrapped.config, self.masks, dtype, library_attention, self.packing, kernels)
-        first_token_only = reads_first_token(model)
+        if first_token_only is None:
+            first_token_only = reads_first_token(model)
         self.layers = []
         for index, layer in enumerate(stack):
             last = layer is stack[-1]
@@ -128,6 +132,7 @@ def attach(
     seed: int,
     stream: int = 0,
     recomputes: bool = False,
+    first_token_only: bool | None = None,
     native: bool = True,
 ) -> tuple[FastEncoder | None, torch.dtype | None]:
     """Give a model on a CPU its fast layers, or say what type autocast should compute in instead.
@@ -139,6 +144,7 @@ def attach(
         seed: Seed of the dropout masks.
         stream: Which stream of them.
         recomputes: Gradient checkpointing.
+        first_token_only: See :class:`FastEncoder`.
         native: Use the native kernels where :func:`kernels_for` gives them.
 
     Returns:
@@ -147,7 +153,14 @@ def attach(
     if supports(architecture, model) is None:
         kernels = kernels_for(model, dtype).library if native else None
         fast = FastEncoder(
-            model, architecture, seed=seed, stream=stream, dtype=dtype, recomputes=recomputes, kernels=kernels
+            model,
+            architecture,
+            seed=seed,
+            stream=stream,
+            dtype=dtype,
+            recomputes=recomputes,
+            first_token_only=first_token_only,
+            kernels=kernels,
         )
         return fast, None
     return None, None if dtype == torch.float32 else dtype

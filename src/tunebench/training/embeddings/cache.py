@@ -1,6 +1,6 @@
 """Embeddings on disk: each text goes through the encoder once, whatever run, size or seed asks for it.
 
-They lie in the cache folder, by the model's fingerprint, pooling, ``max_length`` and the text's tokens.
+They lie in the cache folder, by the model's fingerprint, pooling, ``max_length``, precision and the text's tokens.
 """
 
 from __future__ import annotations
@@ -42,8 +42,11 @@ class EmbeddingCache:
 
     def __init__(self, embedder: Embedder, fingerprint: str, *, folder: Path | None = None) -> None:
         self.embedder = embedder
-        key = json.dumps([_FORMAT, fingerprint, embedder.pooling, embedder.max_length])
-        place = (folder or default_cache_dir() / "embeddings") / hashlib.sha256(key.encode()).hexdigest()[:32]
+        key = [_FORMAT, fingerprint, embedder.pooling, embedder.max_length]
+        if embedder.precision != "fp32":
+            key.append(embedder.precision)
+        name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+        place = (folder or default_cache_dir() / "embeddings") / name
         self._store = PrefixStore(
             place, width=embedder.width, dtype=torch.float32, rows_per_text=1, limit=_NO_LIMIT
         )

@@ -14,8 +14,9 @@ import torch
 from tunebench.data.tokenizer import special_tokens, whole_ids
 from tunebench.data.tokens import make_cut
 from tunebench.engine.batching import Collator, batches_by_length, rounded_up
+from tunebench.engine.fast.attach import attach
 from tunebench.engine.flops import Work, Workload, count
-from tunebench.models.architectures import architecture_of
+from tunebench.models.architectures import ARCHITECTURES, architecture_of
 from tunebench.models.loading import load_classifier
 from tunebench.models.weights import SINGLE_LABEL
 
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Pooling = Literal["mean", "first"]
+Precision = Literal["fp32", "bf16"]
 #: Windows in a batch whose shape is fixed.
 FIXED_BATCH = 16
 
 
 class Embedder:
-    """Gives each text a vector: its pooled last hidden states, in fp32.
+    """Gives each text a vector: its pooled last hidden states.
+
+    The encoder computes in fp32 until :meth:`use_bf16` is called; pooling is in fp32 always.
 
     A text with more than ``max_length`` tokens is cut into windows: as few as hold it, of equal length to within
     a token, one after the other, each between the special tokens. Its vector is the mean of theirs, each counted
@@ -59,6 +63,8 @@ class Embedder:
         device: str = "cpu",
     ) -> None:
         self.encoder = encoder.eval().requires_grad_(False).to(device)
+        self.precision: Precision = "fp32"
+        self._autocast: torch.dtype | None = None
         self.tokenizer, self.pooling, self.max_length = tokenizer, pooling, max_length
         self.normalised, self.windows, self.device = normalised, windows, device
         self._before, self._after = special_tokens(tokenizer)
@@ -70,6 +76,17 @@ class Embedder:
         self._pad_id = int(pad_id)
         # Ends the tokenizer's own truncation: from now on no call changes it, so threads may share it.
         self.tokens(["a"])
+
+    def use_bf16(self) -> None:
+        """Compute the encoder's matrix products in bf16 from now on, on a CPU with the fast layers."""
+        self.precision = "bf16"
+        config: Any = self.encoder.config
+        if self.device == "cpu" and config.model_type in ARCHITECTURES:
+            layers = architecture_of(config).of_encoder()
+            first = self.pooling == "first"
+            _, self._autocast = attach(self.encoder, layers, torch.bfloat16, seed=0, first_token_only=first)
+        else:
+            self._autocast = torch.bfloat16
 
     @property
     def parameters(self) -> int:
@@ -117,7 +134,8 @@ class Embedder:
     def _pooled(self, rows: Sequence[np.ndarray], width: int | None) -> np.ndarray:
         batch = Collator(pad_id=self._pad_id, length=width).pad(rows)
         ids, mask = (batch[name].to(self.device) for name in ("input_ids", "attention_mask"))
-        with torch.inference_mode():
+        autocast = torch.autocast(self.device, dtype=self._autocast, enabled=self._autocast is not None)
+        with torch.inference_mode(), autocast:
             states: Tensor = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state.float()
             if self.pooling == "first":
                 pooled = states[:, 0]
@@ -166,7 +184,7 @@ def load_encoder(
         model = load_classifier(folder, label_names=label_names, problem_type=problem_type)
     architecture = architecture_of(model.config)
     workload = replace(count(model, architecture), head=Work())
-    encoder: Any = model.get_submodule(architecture.layers.split(".")[0])
+    encoder: Any = model.get_submodule(architecture.encoder)
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None
     return encoder, workload

@@ -44,6 +44,11 @@ class EmbeddedText:
         """Which tokens of a longer text are read; None where whole texts are."""
         return None if self.embedder.windows else self.embedder.cut
 
+    def use_bf16(self) -> bool:
+        """Compute the encoder's products in bf16 from now on."""
+        self.embedder.use_bf16()
+        return True
+
     def encode(self, texts: Sequence[Text]) -> list[np.ndarray]:
         """Return the token ids that are read of each text, or of both texts of each pair; int64."""
         return encode_rows(texts, self.embedder.tokens)

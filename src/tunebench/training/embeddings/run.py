@@ -68,6 +68,8 @@ class _FrozenEncoder:
         fingerprint = tokenizer_fingerprint(tokenizer)
         pooling = spec.strategy_params.pooling
         embedder = Embedder(encoder, tokenizer, pooling=pooling, max_length=spec.max_length, device=device)
+        if spec.precision == "bf16":
+            embedder.use_bf16()
         return cls(embedder, workload, EmbeddingCache(embedder, spec.model.fingerprint), fingerprint)
 
     def tokens(self, texts: Sequence[Text], cache_dir: Path | None) -> list[TokenizedTexts]:
@@ -96,7 +98,8 @@ class _FrozenEncoder:
 
     def said(self, found: Embedded) -> dict[str, Any]:
         """Return what the record says: how many texts went through the encoder in this run."""
-        return {"embeddings": {"texts": len(found.vectors), "computed": found.computed}}
+        counts = {"texts": len(found.vectors), "computed": found.computed}
+        return {"embeddings": counts | {"precision": self.embedder.precision}}
 
     def window_lengths(self, sides: Sequence[TokenizedTexts]) -> np.ndarray:
         """Return the tokens of all windows of texts."""

@@ -68,6 +68,10 @@ class LinearText:
         """
         return self.head.logits(features)
 
+    def use_bf16(self) -> bool:
+        """Return False: nothing here computes in bf16."""
+        return False
+
     def encode(self, texts: Sequence[Text]) -> list[np.ndarray]:
         """Return the columns of the features that each text holds, repeated as they are in it; int64."""
         columns = self._fixed.vocabulary_

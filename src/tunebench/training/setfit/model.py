@@ -128,7 +128,7 @@ def sentence_encoder(spec: RunSpec, *, device: str) -> Any:
     if stored_weights(place, architecture).prefix:
         # The library looks for the weights under their usual names, and would draw all of them.
         whole = load_classifier(place, label_names=spec.data.label_names)
-        inner = whole.get_submodule(architecture.layers.split(".")[0])
+        inner = whole.get_submodule(architecture.encoder)
         encoder.model.load_state_dict(inner.state_dict(), strict=False)
     for name, parameter in encoder.model.named_parameters():
         parameter.requires_grad_(not name.startswith("pooler."))

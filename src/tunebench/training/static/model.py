@@ -34,6 +34,10 @@ class StaticText:
     cut: ClassVar[Cut | None] = None
     features_name: ClassVar[str] = "static"
 
+    def use_bf16(self) -> bool:
+        """Return False: nothing here computes in bf16."""
+        return False
+
     def encode(self, texts: Sequence[Text]) -> list[np.ndarray]:
         """Return the token ids of each text, or of both texts of each pair; int64."""
         return encode_rows(texts, self.table.tokens)
