@@ -23,6 +23,7 @@ web api
 choosing labelling
 benchmarks
 cli
+__main__
 """
 LEVEL = {place: level for level, line in enumerate(ORDER.strip().splitlines()) for place in line.split()}
 

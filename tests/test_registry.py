@@ -194,7 +194,7 @@ def test_a_command_goes_on_without_what_is_broken_and_refuses_it_by_name(
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
 
     def tunebench(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "tunebench.cli", *words]
+        command = [sys.executable, "-m", "tunebench", *words]
         return subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
 
     study = tmp_path / "study.yaml"

@@ -43,7 +43,7 @@ class Here:
     def __call__(self, command: Sequence[str], task: Any, folder: Path) -> tuple[float, float]:
         self.commands.append(list(command))
         self.parts = {part: read(task.data / f"{part}.csv") for part in ("train", "validation", "test")}
-        if command[:2] == ["-m", "tunebench.cli"]:
+        if command[:2] == ["-m", "tunebench"]:
             ended = tunebench(*command[2:], "--no-measure")
             assert ended.code == 0, ended.err + ended.crash
             return 0.0, 1.0

@@ -40,7 +40,7 @@ RESULT_KEYS = (
 def process(*args: str) -> subprocess.CompletedProcess[str]:
     """Run ``tunebench ARGS`` as a user does; the other tests do without a new interpreter."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
-    command = [sys.executable, "-m", "tunebench.cli", *args]
+    command = [sys.executable, "-m", "tunebench", *args]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 

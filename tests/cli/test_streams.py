@@ -15,7 +15,7 @@ from tunebench.store.record import RunRecord
 from tunebench.store.study_folder import StudyStore
 from tunebench.training.attempt import Attempt
 
-MAIN = [sys.executable, "-W", "ignore", "-m", "tunebench.cli"]
+MAIN = [sys.executable, "-W", "ignore", "-m", "tunebench"]
 
 
 @pytest.fixture(scope="module")

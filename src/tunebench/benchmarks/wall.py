@@ -182,7 +182,7 @@ def _ours(task: _Task, folder: Path, found: Process) -> None:
     """Run the study, and read what its records and files say."""
     study, out = folder / "study.yaml", folder / "out"
     study.write_text(_study(task), encoding="utf-8")
-    command = ["-m", "tunebench.cli", "run", str(study), "--out", str(out), "--threads", str(task.threads)]
+    command = ["-m", "tunebench", "run", str(study), "--out", str(out), "--threads", str(task.threads)]
     start, end = _timed(command, task, folder)
     times, scores = dict.fromkeys(("training", "evaluation", "test"), 0.0), {}
     for row in load_comparison(out).rows():

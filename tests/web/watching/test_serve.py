@@ -20,7 +20,7 @@ from web.watching.studies import finished
 
 def start(*args: str) -> subprocess.Popen[str]:
     environment = os.environ | {"COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "tunebench.cli", "watch", *args]
+    command = [sys.executable, "-m", "tunebench", "watch", *args]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 

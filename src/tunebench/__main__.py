@@ -1,0 +1,5 @@
+"""``python -m tunebench``: the command line."""
+
+from tunebench.cli import main
+
+main()

@@ -1,5 +1,0 @@
-"""``python -m tunebench.cli``."""
-
-from tunebench.cli import main
-
-main()
