@@ -62,6 +62,12 @@ class Recipe(Frozen):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, json_schema_extra=ADDED_LATER)
+    pooling: Literal["auto", "first", "mean"] = Field(
+        default="auto",
+        json_schema_extra=ADDED_LATER,
+        description="what a new classification head reads: the first token, or the mean over all tokens; auto: the "
+        "mean for the first layers of a model, else the first token",
+    )
     truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
     head_share: float = Field(
         default=0.25,

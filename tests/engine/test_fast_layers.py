@@ -26,6 +26,7 @@ from tunebench.engine.fast.masks import MaskStream, apply_mask, read_signs, sign
 from tunebench.engine.fast.packing import Rectangle
 from tunebench.models.architectures import Architecture, architecture_of
 from tunebench.models.loading import load_classifier
+from tunebench.models.pooling import pool_mean
 from tunebench.strategies import STRATEGIES
 
 FAMILIES = ["bert", "distilbert", "electra", "roberta", "modernbert", "deberta-v2"]
@@ -42,6 +43,8 @@ WAYS = {
     "full": ("full", {}),
     "lora": ("lora", {"placement": "query_value", "rank": 4, "dropout": 0.0}),
     "lora everywhere": ("lora", {"placement": "all_linear", "rank": 4, "dropout": 0.0}),
+    "full, mean": ("full", {}),
+    "lora, mean": ("lora", {"placement": "query_value", "rank": 4, "dropout": 0.0}),
 }
 
 
@@ -72,6 +75,8 @@ def build(folder: Path, way: str, *, dropout: bool = False) -> tuple[torch.nn.Mo
     model: Any = load_classifier(folder, label_names=("a", "b", "c"), attention_dropout=0.1 if dropout else None)
     architecture = architecture_of(model.config)
     strategy = STRATEGIES[kind]
+    if way.endswith("mean"):
+        pool_mean(model, architecture)
     if architecture.fused_projections and "placement" in params:
         params = params | {"placement": params["placement"].replace("query_value", "attention")}
     model = strategy.prepare(model, strategy.params(**params), architecture)

@@ -58,7 +58,7 @@ def test_taken_rows_have_the_gradient_of_indexing() -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_shapes_are_those_the_layers_worked_on(packed: bool) -> None:
-    packing = Packing(allowed=True)
+    packing = Packing()
     keys = torch.arange(16) < torch.tensor([16, 3])[:, None]
     packing.layout = pack(keys, torch.zeros(4, 1, 16), at_once=10**6) if packed else None
     assert packing.shapes(2, 16) == ([(1, 16), (1, 3)] if packed else [(2, 16)])

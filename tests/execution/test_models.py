@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import tunebench
 from conftest import leave_report_out
@@ -66,6 +67,22 @@ def test_each_strategy_trained_each_model_and_tfidf_ran_once(folder: Path) -> No
     assert cells["full@bert"].spec.model.fingerprint != cells["full@distilbert-1"].spec.model.fingerprint
 
 
+def test_the_first_layers_are_read_by_their_mean_and_a_whole_model_by_its_first_token(folder: Path) -> None:
+    store = StudyStore.open(folder)
+    specs = {cell.spec.label: cell.spec for cell in store.cells()}
+    assert (specs["full@bert"].pooling, specs["full@distilbert-1"].pooling) == ("first", "mean")
+    predictor = tunebench.load(store.run_folder(specs["full@distilbert-1"].run_id).path, precision="fp32")
+    model: Any = predictor.model
+    states: dict[str, torch.Tensor] = {}
+    model.distilbert.transformer.layer[-1].register_forward_hook(lambda *args: states.update(last=args[2]))
+    model.pre_classifier.register_forward_pre_hook(lambda module, args: states.update(read=args[0]))
+    for row in predictor.encode(["a lovely film", "dull " * 9]):
+        ids = torch.from_numpy(row)[None]
+        with torch.inference_mode():
+            model(input_ids=ids, attention_mask=torch.ones_like(ids))
+        torch.testing.assert_close(states["read"], states["last"].mean(dim=1))
+
+
 def test_models_are_compared_as_strategies_are(folder: Path) -> None:
     comparison = load_comparison(folder)
     pairs = {frozenset((pair.first.label, pair.second.label)) for pair in analyse(comparison).pairs}
@@ -84,7 +101,9 @@ def test_it_resumes_with_nothing_to_do(study: StudyConfig, folder: Path) -> None
 
 def test_the_first_layers_of_a_model_are_exported_and_predict(folder: Path, tmp_path: Path) -> None:
     (spec,) = [cell.spec for cell in StudyStore.open(folder).cells() if cell.spec.label == "full@distilbert-1"]
+    pytest.importorskip("onnxruntime")
     exported = export_run(folder, out=tmp_path / "out", run_id=spec.run_id)
+    assert exported.facts["format"] == "onnx", "no Transformers configuration states the mean"
     assert tunebench.load(exported.folder).predict_proba(["a lovely film"]).shape == (1, 2)
 
 

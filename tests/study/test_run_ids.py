@@ -33,6 +33,7 @@ OTHER: dict[str, Any] = {
     "precision": "bf16",
     "attention_dropout": 0.3,
     "label_smoothing": 0.1,
+    "pooling": "mean",
     "truncation": "tail",
     "head_share": 0.5,
     "frozen_dropout": False,
@@ -63,6 +64,7 @@ REACHING = {
     "static": {"class_weights"},
     "zero_shot": {"max_length"},
     "setfit": {"max_length", "precision"},
+    "head_only": set(OTHER) - {"pooling"},
 }
 
 

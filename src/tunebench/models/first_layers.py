@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunebench.errors import ModelError
 from tunebench.files import default_cache_dir, local_path
+from tunebench.models.reference import Pooling
 
 if TYPE_CHECKING:
     from tunebench.models.architectures import Architecture
@@ -41,6 +42,14 @@ def split_source(source: str) -> tuple[str, int | None]:
     if found is None or local_path(source).exists():
         return source, None
     return found["model"], int(found["layers"])
+
+
+def pooling_of(source: str) -> Pooling:
+    """Return what a new classification head on a model reads.
+
+    Training gave a meaning to the first token of the last layer alone. The first layers of a model end below it.
+    """
+    return "first" if split_source(source)[1] is None else "mean"
 
 
 def first_layers(folder: Path, layers: int, fingerprint: str) -> Path:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from tunebench.models.architectures import unwrap
+from tunebench.models.architectures import load_configuration, unwrap
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor, nn
 
     from tunebench.models.architectures import Architecture
@@ -40,12 +42,14 @@ def pool_mean(model: Any, architecture: Architecture) -> None:
         mask: Tensor | None = seen.mask
         if mask is None:
             return hidden.float().mean(dim=1, keepdim=True)
-        weights = mask.to(hidden.device).float().unsqueeze(-1)
+        # Keys of a prefix stand in the mask before the texts.
+        weights = mask[:, -hidden.shape[1] :].to(hidden.device).float().unsqueeze(-1)
         pooled: Tensor = (hidden.float() * weights).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True)
         return pooled
 
-    model.register_forward_pre_hook(look, with_kwargs=True)
     encoder, first = architecture.encoder, architecture.head[0]
+    # Not on the classifier: PEFT calls its forward by itself.
+    model.get_submodule(encoder).register_forward_pre_hook(look, with_kwargs=True)
     if first.startswith(f"{encoder}."):
         # BERT's pooler is the head's first layer, and lies inside the encoder.
         model.get_submodule(first).register_forward_pre_hook(lambda module, args: (mean(args[0]), *args[1:]))
@@ -60,9 +64,14 @@ def pool_mean(model: Any, architecture: Architecture) -> None:
     model.get_submodule(encoder).register_forward_hook(replace)
 
 
+def pools_by_config(folder: Path) -> bool:
+    """Tell whether a model's configuration has a setting for what the head reads, so that files can say it."""
+    return hasattr(load_configuration(folder), "classifier_pooling")
+
+
 def pools_by_hooks(model: nn.Module) -> bool:
     """Tell whether :func:`pool_mean` put hooks into a model, so that its head reads every token."""
-    return bool(getattr(model, _MARK, False))
+    return bool(getattr(unwrap(model), _MARK, False))
 
 
 def reads_first_token(model: Any) -> bool:

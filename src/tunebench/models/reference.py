@@ -8,6 +8,8 @@ from tunebench.schema import Frozen
 
 #: What a run does with the classification head of a base that is a finished classifier.
 BaseHead = Literal["fresh", "kept"]
+#: What a classification head reads: the first token, for which it was made, or the mean over all tokens.
+Pooling = Literal["first", "mean"]
 
 
 class ModelRef(Frozen):

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from tunebench.data.reference import DataConfig
+from tunebench.models.first_layers import pooling_of
 from tunebench.store.imported import is_imported
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
@@ -38,7 +39,7 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
     first = specs[0]
     axes = {"label", "kind", "params", "learning_rate", "train_size", "seed", "subset_seed", "test_seed"}
     axes |= {"schema_version", "without_effect", "model", "base_head", "data", "task", "splits"}
-    axes |= {"validation_fraction", "folds", "fold", "tuned", "kernels"}
+    axes |= {"validation_fraction", "folds", "fold", "tuned", "kernels", "pooling"}
     # What does not reach a run may stand otherwise in it.
     settings = [spec.model_dump(exclude=axes | {*spec.tuned} | without_effect(spec.kind)) for spec in specs]
     common = {key: value for each in settings for key, value in each.items()}
@@ -96,10 +97,17 @@ def _strategies(comparison: Comparison, specs: Sequence[RunSpec]) -> dict[str, S
             learning_rate=rates,
             params=own[0].params,
             axes=lists,
+            recipe=_own_pooling(own[0]),
             train_sizes=None if sizes == tuple(comparison.sizes) else sizes,
             **_own_model(own[0], specs[0]),
         )
     return found
+
+
+def _own_pooling(spec: RunSpec) -> dict[str, Any]:
+    """Return what the head of a strategy reads, where it is not what ``auto`` gives."""
+    usual = "pooling" in without_effect(spec.kind) or spec.pooling == pooling_of(spec.model.source)
+    return {} if usual else {"pooling": spec.pooling}
 
 
 def _own_model(spec: RunSpec, first: RunSpec) -> dict[str, Any]:

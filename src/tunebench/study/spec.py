@@ -17,7 +17,8 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from tunebench.data.reference import Copies, DataRef, SplitRef
-from tunebench.models.reference import BaseHead, ModelRef, UsedModel
+from tunebench.models.first_layers import pooling_of
+from tunebench.models.reference import BaseHead, ModelRef, Pooling, UsedModel
 from tunebench.recipe import (
     ONLY_FAST,
     ONLY_HEAD_TAIL,
@@ -120,6 +121,7 @@ class RunSpec(Frozen):
     precision: Precision
     attention_dropout: float | None
     label_smoothing: float = Field(default=0.0, json_schema_extra=ADDED_LATER)
+    pooling: Pooling = Field(default="first", json_schema_extra=ADDED_LATER)
     truncation: Truncation = Field(default="head", json_schema_extra=ADDED_LATER)
     head_share: float = Field(default=0.25, json_schema_extra=ONLY_HEAD_TAIL)
     frozen_dropout: bool = Field(default=True, json_schema_extra=ADDED_LATER)
@@ -230,6 +232,11 @@ class RunSpec(Frozen):
         return reaches and self.engine == "reference" and self.randomness == "fast_engine"
 
     @property
+    def pools_mean(self) -> bool:
+        """Whether the classification head reads the mean over all tokens, and not the first one."""
+        return bool(self.full_params.get("pooling", self.pooling) == "mean")
+
+    @property
     def texts_per_step(self) -> int:
         """Texts that one optimisation step learns from."""
         return self.batch_size * self.gradient_accumulation
@@ -289,6 +296,8 @@ def without_effect(kind: str | None) -> frozenset[str]:
     if strategy.recipe_keys is not None:
         idle = {*Recipe.model_fields, *STEP_KEYS} - strategy.recipe_keys
     idle |= {"kernels"} if "engine" in idle else set()
+    # Such a strategy has a parameter of its own for it.
+    idle |= {"pooling"} if "pooling" in strategy.params.model_fields else set()
     idle |= set() if strategy.uses_encoder else {"model"}
     return frozenset(idle if strategy.adapts_classifier else idle | {"base_head"})
 
@@ -360,6 +369,7 @@ def expand(
                 in_folds = capabilities_of(strategy.kind).trains_in_folds
                 folds = [*range(1, study.folds + 1), 0] if in_folds else [0]
                 resolved = _resolved(recipe, engine, precision)
+                pooling = pooling_of(used.ref.source) if recipe.pooling == "auto" else recipe.pooling
                 computes = "kernels" not in idle and recipe.engine == "fast" and resolved == "bf16"
                 for (rate, chosen), fold in product(study.settings_of(strategy), folds):
                     yield RunSpec(
@@ -381,9 +391,10 @@ def expand(
                         splits=splits,
                         base_head=None if "base_head" in idle else used.head,
                         precision=resolved,
+                        pooling=pooling,
                         kernels=kernels if computes else "torch",
                         tuned=tuple(strategy.axes),
                         without_effect=tuple(sorted(idle)),
                         **common,
-                        **(recipe.model_dump(exclude={"precision"}) | chosen),
+                        **(recipe.model_dump(exclude={"precision", "pooling"}) | chosen),
                     )

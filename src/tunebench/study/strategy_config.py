@@ -95,7 +95,10 @@ class StrategyConfig(Frozen):
         fields = dict(raw)
         keys = ("kind", "learning_rate", "model", "model_revision", "train_sizes")
         own = {key: fields.pop(key) for key in keys if key in fields}
-        recipe = {key: fields.pop(key) for key in Recipe.model_fields if key in fields}
+        strategy = STRATEGIES.get(own["kind"]) if isinstance(own.get("kind"), str) else None
+        # A parameter of the strategy stands before a setting of the same name: pooling.
+        params = set() if strategy is None else set(strategy.params.model_fields)
+        recipe = {key: fields.pop(key) for key in Recipe.model_fields if key in fields and key not in params}
         axes = {key: recipe.pop(key) for key in TUNABLE if isinstance(recipe.get(key), (list, tuple))}
         if axes or "axes" in fields:
             stored = fields.pop("axes", {})
@@ -103,7 +106,6 @@ class StrategyConfig(Frozen):
         if recipe or "recipe" in fields:
             stored = fields.pop("recipe", {})
             own["recipe"] = stored | recipe if isinstance(stored, dict) else stored
-        strategy = STRATEGIES.get(own["kind"]) if isinstance(own.get("kind"), str) else None
         if strategy is not None:
             own.setdefault("learning_rate", strategy.default_learning_rate)
         given = fields.pop("params", None)

@@ -24,12 +24,16 @@ STRATEGIES = {
     "prefix": {"kind": "prefix_tuning", "virtual_tokens": 4},
     "prompt": {"kind": "prompt_tuning", "virtual_tokens": 4},
     "mean": {"kind": "head_only", "pooling": "mean", "learning_rate": 1e-2},
+    "lora-mean": {"kind": "lora", "pooling": "mean", "learning_rate": 1e-2},
+    "prefix-mean": {"kind": "prefix_tuning", "virtual_tokens": 4, "pooling": "mean"},
 }
 WORKS = {
     "adalora": {"adapter", "merged", "onnx"},
     "prefix": {"adapter"},
     "prompt": {"adapter"},
     "mean": {"onnx"},
+    "lora-mean": {"onnx"},
+    "prefix-mean": set(),
 }
 
 
@@ -61,7 +65,7 @@ def test_a_runs_folder_predicts_what_the_run_did(folder: Path, label: str, preci
     ("label", "format_"),
     mostly_thorough(
         [(label, f) for label in STRATEGIES for f in ("adapter", "merged", "onnx")],
-        keep=lambda case: case[1] != "onnx" or case[0] == "mean",
+        keep=lambda case: case[1] != "onnx" or case[0] in ("mean", "lora-mean"),
     ),
 )
 def test_what_a_format_can_hold_makes_the_round_trip_and_the_rest_is_refused(

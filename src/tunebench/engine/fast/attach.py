@@ -20,7 +20,7 @@ from tunebench.engine.native.library import Library
 from tunebench.engine.native.loading import Loaded, load
 from tunebench.machine.devices import has_amx
 from tunebench.models.architectures import unwrap
-from tunebench.models.pooling import pools_by_hooks, reads_first_token
+from tunebench.models.pooling import reads_first_token
 
 if TYPE_CHECKING:
     from tunebench.models.architectures import Architecture
@@ -62,7 +62,7 @@ class FastEncoder:
         stack = list(unwrapped.get_submodule(architecture.layers))
         if library_attention is None:
             library_attention = dtype == torch.bfloat16 and has_amx()
-        self.packing = Packing(allowed=not pools_by_hooks(model))
+        self.packing = Packing()
         shared = Shared(architecture, unwrapped.config, self.masks, dtype, library_attention, self.packing, kernels)
         if first_token_only is None:
             first_token_only = reads_first_token(model)

@@ -283,7 +283,7 @@ class FastLayer:
             packing.layout = None
             keys = self._keys(mask)
             # Without gradients batches come sorted by length, and have little padding.
-            if packed and packing.allowed and keys is not None and torch.is_grad_enabled():
+            if packed and keys is not None and torch.is_grad_enabled():
                 lengths = None if self.kernels is None else _lengths(keys)
                 if lengths is not None:
                     packing.layout = pack_closely(lengths, keys.shape[1])

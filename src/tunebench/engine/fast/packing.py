@@ -159,14 +159,9 @@ class PutRows(Function):
 
 
 class Packing:
-    """What the layers of one encoder know together of the batch that passes through them.
+    """What the layers of one encoder know together of the batch that passes through them."""
 
-    Args:
-        allowed: Whether batches may be packed.
-    """
-
-    def __init__(self, *, allowed: bool) -> None:
-        self.allowed = allowed
+    def __init__(self) -> None:
         #: The layer that packs; those below it (whose outputs somebody stores) see padded batches.
         self.first = 0
         self.layout: Layout | None = None

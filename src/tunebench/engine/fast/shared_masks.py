@@ -23,7 +23,7 @@ from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.packing import Layout, pack, unpacked
 from tunebench.engine.fast.tiles import BLOCK_ELEMENTS, tiles
 from tunebench.models.architectures import unwrap
-from tunebench.models.pooling import pools_by_hooks, reads_first_token
+from tunebench.models.pooling import reads_first_token
 
 if TYPE_CHECKING:
     from tunebench.models.architectures import Architecture
@@ -57,7 +57,6 @@ class SharedMasks:
             raise ValueError("masks of attention are given to PyTorch's scaled dot product attention only")
         stack = list(unwrapped.get_submodule(architecture.layers))
         first_only = reads_first_token(model)
-        self._packs = not pools_by_hooks(model)
         self._heads = int(config.num_attention_heads)
         self._batch: PaddedBatch | None = None
         self._swapped: list[nn.Module] = []
@@ -105,7 +104,7 @@ class SharedMasks:
         tokens = self._collator.width(int(mask.sum(1).max()))
         keys = mask[:, :tokens]
         # Where no token is padding, Transformers gives its layers no mask, and the fast layers pack nothing.
-        if self._packs and not keys.all():
+        if not keys.all():
             layout = pack(keys, torch.zeros(len(keys) * self._heads, 1, tokens), at_once=BLOCK_ELEMENTS)
         else:
             layout = unpacked(len(keys), tokens)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunebench.errors import ExportError
-from tunebench.inference.export.base import LOGITS_LINES, Exporter, Tolerance, batch_lines, register
+from tunebench.inference.export.base import (
+    LOGITS_LINES,
+    Exporter,
+    Tolerance,
+    batch_lines,
+    refuse_pooled,
+    register,
+)
 from tunebench.inference.export.card import hub_name, shown
 
 if TYPE_CHECKING:
@@ -40,6 +47,7 @@ class AdapterExporter(Exporter):
     def write(self, model: Any, folder: Path, artifact: Artifact) -> None:
         """Save with PEFT, naming the base as the study named it; see :meth:`Exporter.write`."""
         assert artifact.base is not None
+        refuse_pooled(model, "the adapter on its base")
         for config in model.peft_config.values():
             # PEFT would note the folder of this machine that the base was read from.
             config.base_model_name_or_path = artifact.base.source

@@ -107,6 +107,28 @@ def register(cls: type[Exporter]) -> type[Exporter]:
     return cls
 
 
+def refuse_pooled(model: Any, what: str) -> None:
+    """Refuse a model whose head reads the mean over tokens where other programs would give it the first one.
+
+    Args:
+        model: The run's model.
+        what: What would be written.
+
+    Raises:
+        ExportError: It is such a model.
+    """
+    from tunebench.models.pooling import pools_by_hooks
+
+    if pools_by_hooks(model):
+        raise ExportError(
+            f"Transformers has no setting for mean pooling in this architecture, so {what} would read the first "
+            "token.",
+            value=f"{model.config.model_type}, pooling: mean",
+            allowed="onnx, onnx-int8",
+            fix="use --format onnx, or train with pooling: first",
+        )
+
+
 def merged_model(model: nn.Module) -> nn.Module:
     """Return the model with its adapter folded in.
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tunebench.errors import ExportError
-from tunebench.inference.export.base import LOGITS_LINES, Exporter, Tolerance, batch_lines, merged_model, register
-from tunebench.models.pooling import pools_by_hooks
+from tunebench.inference.export.base import (
+    LOGITS_LINES,
+    Exporter,
+    Tolerance,
+    batch_lines,
+    merged_model,
+    refuse_pooled,
+    register,
+)
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.multi_label import MULTI_LABEL
 from tunebench.tasks.regression import REGRESSION
@@ -38,14 +44,7 @@ class MergedExporter(Exporter):
     def write(self, model: Any, folder: Path, artifact: Artifact) -> None:
         """Merge and save; see :meth:`Exporter.write`."""
         plain: Any = merged_model(model)
-        if pools_by_hooks(plain):
-            raise ExportError(
-                "Transformers has no setting for mean pooling in this architecture, so the merged model would "
-                "read the first token.",
-                value=f"{plain.config.model_type}, pooling: mean",
-                allowed="onnx, onnx-int8",
-                fix="use --format onnx",
-            )
+        refuse_pooled(plain, "the merged model")
         plain.save_pretrained(folder)
 
     def how_to_load(self, artifact: Artifact, cut: Cut | None, folder: Path) -> str:

@@ -13,11 +13,14 @@ import numpy as np
 
 from tunebench.errors import ConfigError, ExportError, StoreError, first_line
 from tunebench.files import temporary_beside, write_json
+from tunebench.inference.artifacts import Artifact, Format
 from tunebench.inference.export.base import EXPORTERS, Exporter
 from tunebench.inference.export.card import write_card
 from tunebench.inference.export.check import ExportCheck, agreement, latency_ms
 from tunebench.inference.export.source import ExportSource, open_source
 from tunebench.inference.stated_facts import EXPORT_FILE
+from tunebench.models.pooling import pools_by_config
+from tunebench.models.sources import model_folder
 from tunebench.strategies import capabilities_of
 
 if TYPE_CHECKING:
@@ -64,7 +67,8 @@ def export_run(
         study: The study's folder.
         out: The new folder; it must not be there yet, or be empty.
         format: A key of :data:`~tunebench.inference.export.base.EXPORTERS`; None for what holds any run of its
-            kind: ``linear`` for a linear classifier, ``merged`` for all others.
+            kind: ``linear`` for a linear classifier; ``onnx`` where the head reads the mean over tokens and
+            Transformers has no setting for that; ``merged`` for all others.
         run_id: The run; None for the best on validation, by the study's metric.
         recommended: Export a run of the recommended strategy, which is chosen by scores on the test part.
         texts: Texts of the test part to compare on.
@@ -100,7 +104,7 @@ def export_source(
     from safetensors import SafetensorError
 
     check_place(out)
-    exporter = EXPORTERS[format or ("linear" if source.artifact.format == "linear" else "merged")]
+    exporter = EXPORTERS[format or _default_format(source.artifact)]
     exporter.check(source.artifact)
     temporary = temporary_beside(out)
     try:
@@ -120,6 +124,16 @@ def export_source(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Exported(out, facts)
+
+
+def _default_format(artifact: Artifact) -> Format:
+    """Return a format that holds any run of its kind."""
+    if artifact.format == "linear":
+        return "linear"
+    assert artifact.run is not None
+    model = artifact.run.model
+    pools = artifact.run.pools_mean and not pools_by_config(model_folder(model.source, model.revision))
+    return "onnx" if pools else "merged"
 
 
 def check_place(out: Path) -> None:

@@ -137,7 +137,7 @@ def cost_profile(spec: RunSpec, context: EstimateContext) -> CostProfile:
     key = (
         *(spec.model.fingerprint, spec.kind, repr(spec.params), spec.engine, spec.precision, spec.batches),
         *(spec.attention_dropout, spec.frozen_dropout, spec.batch_size, spec.max_length),
-        *(spec.gradient_checkpointing, spec.takes_fast_draws, spec.kernels),
+        *(spec.gradient_checkpointing, spec.takes_fast_draws, spec.kernels, spec.pooling),
     )
     if key not in context.profiles:
         if not context.measure:
@@ -151,8 +151,8 @@ def cost_profile(spec: RunSpec, context: EstimateContext) -> CostProfile:
 
 
 def _trained_lengths(spec: RunSpec, ready: Prepared, lengths: np.ndarray, collator: Collator) -> np.ndarray:
-    packs = ready.fast is not None and ready.fast.packing.allowed
-    if packs or spec.batches == "by_length":
+    # The fast layers pack their batches.
+    if ready.fast is not None or spec.batches == "by_length":
         return lengths
     # Batches are drawn at random, and so was the sample.
     return np.array([collator.width(longest) for longest in longest_of_batches(lengths, spec.batch_size)])

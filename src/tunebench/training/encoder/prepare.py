@@ -30,6 +30,7 @@ from tunebench.files import default_cache_dir
 from tunebench.machine import devices
 from tunebench.models.architectures import Architecture, architecture_of, count_parameters, unwrap
 from tunebench.models.loading import load_classifier
+from tunebench.models.pooling import pool_mean
 from tunebench.models.sources import model_folder
 from tunebench.models.tokenizer import load_tokenizer
 from tunebench.store.record import Parameters
@@ -102,6 +103,8 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     architecture = architecture_of(model.config)
     strategy = STRATEGIES[spec.kind]
     params = spec.strategy_params
+    if spec.pooling == "mean" and "pooling" not in spec.without_effect:
+        pool_mean(model, architecture)
     model = strategy.prepare(model, params, architecture)
     if batches is not None:
         strategy.initialise(model, params, batches)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tunebench.engine.checkpoint import digest
 from tunebench.models.architectures import ARCHITECTURES, architecture_of
+from tunebench.models.pooling import reads_first_token
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -136,6 +137,8 @@ def refusal(model: nn.Module) -> str | None:
             return f"PEFT cannot mix adapters with {field.name}"
     if model.config.model_type not in ARCHITECTURES:
         return "its architecture is not known"
+    if not reads_first_token(model):
+        return "its head reads the mean over tokens, and others may read the first one"
     architecture = architecture_of(model.config)
     saved = [name for name, _ in model.named_parameters() if ".modules_to_save." in name or "lora_" in name]
     for name in saved:
