@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from report.studies import EIGHT
 from report.suites import make_suite_folder
 from report.test_page import DESKTOP, PHONE, Open, opened  # noqa: F401
 from tunebench import cli
@@ -18,7 +20,7 @@ from tunebench.errors import ConfigError
 from tunebench.report.figures.style import MARKERS
 from tunebench.report.suite.figures import SUITE_FIGURES
 from tunebench.report.suite.tables import SUITE_TABLES, suite_tables
-from tunebench.report.tables.render import RENDERERS
+from tunebench.report.tables.render import RENDERERS, to_csv
 from tunebench.store.suite_folder import Member
 
 LABELS = ("full", "lora", "lora-r2", "lora-mlp")
@@ -119,6 +121,19 @@ def test_a_suite_of_one_data_set_has_figures_that_say_what_is_missing(tmp_path: 
     suite = load_suite_analysis(make_suite_folder(tmp_path, skills(1)))
     means = SUITE_FIGURES["mean_differences"](suite)
     assert [text.get_text() for text in means.axes[0].texts] == ["no strategy to compare with the best"]
+
+
+def test_with_many_strategies_csv_has_all_pairs_and_people_read_those_with_the_best(tmp_path: Path) -> None:
+    labels = list(EIGHT)[:7]
+    made = {f"set-{n}": {label: 0.5 + 0.2 * i for i, label in enumerate(labels)} for n in range(2)}
+    suite = load_suite_analysis(make_suite_folder(tmp_path, made))
+    best = suite.at["200"].best
+    for name, times in (("mean_differences", 1), ("differences", 2)):
+        table = SUITE_TABLES[name](suite)
+        assert len(table.rows) == 6 * times and all(best in (row["first"], row["second"]) for row in table.rows)
+        assert "CSV has all pairs" in table.notes[-1]
+        pairs = {frozenset((row["first"], row["second"])) for row in csv.DictReader(to_csv(table).splitlines())}
+        assert len(pairs) == 21
 
 
 def test_costs_are_means_over_the_data_sets_that_all_strategies_have(many: Path) -> None:

@@ -169,11 +169,8 @@ class AtSize:
 
     @cached_property
     def pairs(self) -> list[PairOverData]:
-        """Strategies two by two; where they are many, each with the best one."""
-        every = list(combinations(self.labels, 2))
-        if len(self.labels) > ALL_PAIRS and self.best is not None:
-            every = [(self.best, label) for label in self.labels if label != self.best]
-        found = [(pair, on) for pair in every if (on := self._on(*pair))]
+        """Strategies two by two."""
+        found = [(pair, on) for pair in combinations(self.labels, 2) if (on := self._on(*pair))]
         means = [self._mean(on) for _, on in found]
         p_values = [mean.p_value for mean in means if isinstance(mean, MetaMean)]
         number = all_pairs(len(self.labels))
@@ -184,6 +181,13 @@ class AtSize:
             )
             for (pair, on), mean in zip(found, means, strict=True)
         ]
+
+    @property
+    def main_pairs(self) -> list[PairOverData]:
+        """What people read of :attr:`pairs`: all; where strategies are many, each with the best one."""
+        if len(self.labels) <= ALL_PAIRS or self.best is None:
+            return self.pairs
+        return [pair for pair in self.pairs if self.best in (pair.first, pair.second)]
 
     def pair(self, first: str, second: str) -> PairOverData | None:
         """Return two strategies compared in this order; None where no data set has both."""

@@ -153,7 +153,7 @@ def mean_differences(suite: SuiteAnalysis) -> ReportTable:
         Column("worse", "Worse"),
         Column("open", "Open"),
     )
-    rows = [{"size": size, **_pair_row(pair)} for size, at in suite.at.items() for pair in at.pairs]
+    rows, more = _rows_of_pairs(suite, lambda size, pair: [{"size": size, **_pair_row(pair)}])
     margin = suite.metric.show_margin(suite.margin)
     notes = [
         "The first minus the second. p is of no mean difference, TOST p of one beyond the margin of "
@@ -161,8 +161,9 @@ def mean_differences(suite: SuiteAnalysis) -> ReportTable:
         "On another data set: where the true difference on one more data set like these lies, with 95 %.",
         "Varies by: standard deviation of the true differences. Share: its part of the variance that is seen.",
         "Better, equal, worse, open (too close to call): on how many data sets the first is so, tested on each.",
+        *_left_to_csv(more),
     ]
-    return _made("mean_differences", "Differences over data sets", columns, rows, suite, notes)
+    return _made("mean_differences", "Differences over data sets", columns, rows, suite, notes, more)
 
 
 @_register("differences")
@@ -183,25 +184,47 @@ def differences(suite: SuiteAnalysis) -> ReportTable:
         Column("weight", "Weight", show=lambda value: f"{value:.0%}"),
         Column("over", "Interval holds", align="left"),
     )
-    rows = []
+    rows, more = _rows_of_pairs(suite, _rows_on_data_sets)
+    notes = [
+        "The first minus the second, with 95 % intervals. Weight: in the mean over data sets.",
+        *_left_to_csv(more),
+    ]
+    return _made("differences", "Differences on each data set", columns, rows, suite, notes, more)
+
+
+_Rows = list[dict[str, Any]]
+
+
+def _rows_of_pairs(suite: SuiteAnalysis, rows_of: Callable[[str, PairOverData], _Rows]) -> tuple[_Rows, _Rows]:
+    """Return the rows of the pairs that people read, and those that only CSV has."""
+    main: _Rows = []
+    more: _Rows = []
     for size, at in suite.at.items():
+        shown = at.main_pairs
         for pair in at.pairs:
-            weights = (None,) * len(pair.on) if isinstance(pair.mean, Refusal) else pair.mean.weights
-            rows += [
-                {
-                    "size": size,
-                    "first": pair.first,
-                    "second": pair.second,
-                    "data_set": on.data_set.name,
-                    "difference": on.difference.interval,
-                    "standing": on.standing,
-                    "weight": weight,
-                    "over": on.difference.over,
-                }
-                for on, weight in zip(pair.on, weights, strict=True)
-            ]
-    notes = ["The first minus the second, with 95 % intervals. Weight: in the mean over data sets."]
-    return _made("differences", "Differences on each data set", columns, rows, suite, notes)
+            (main if pair in shown else more).extend(rows_of(size, pair))
+    return main, more
+
+
+def _left_to_csv(more: _Rows) -> list[str]:
+    return ["Each pair with the best strategy; CSV has all pairs."] if more else []
+
+
+def _rows_on_data_sets(size: str, pair: PairOverData) -> _Rows:
+    weights = (None,) * len(pair.on) if isinstance(pair.mean, Refusal) else pair.mean.weights
+    return [
+        {
+            "size": size,
+            "first": pair.first,
+            "second": pair.second,
+            "data_set": on.data_set.name,
+            "difference": on.difference.interval,
+            "standing": on.standing,
+            "weight": weight,
+            "over": on.difference.over,
+        }
+        for on, weight in zip(pair.on, weights, strict=True)
+    ]
 
 
 def _pair_row(pair: PairOverData) -> dict[str, Any]:
@@ -242,5 +265,6 @@ def _made(
     rows: list[dict[str, Any]],
     suite: SuiteAnalysis,
     notes: list[str],
+    csv_rows: Sequence[dict[str, Any]] = (),
 ) -> ReportTable:
-    return ReportTable(name, f"{title}: {suite.name}", columns, tuple(rows), tuple(notes))
+    return ReportTable(name, f"{title}: {suite.name}", columns, tuple(rows), tuple(notes), csv_rows=tuple(csv_rows))

@@ -124,6 +124,7 @@ class ReportTable:
     Attributes:
         rows: Values by column key; a key that is missing is not known.
         notes: One sentence each.
+        csv_rows: More rows, for CSV alone.
     """
 
     name: str
@@ -131,6 +132,7 @@ class ReportTable:
     columns: tuple[Column, ...]
     rows: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...] = ()
+    csv_rows: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def visible(self) -> tuple[Column, ...]:
@@ -219,9 +221,10 @@ def to_csv(table: ReportTable) -> str:
     A column of means is followed by ``<key>_sd``, the standard deviation over seeds, one of intervals by
     ``<key>_low`` and ``<key>_high``.
     """
-    header, body = [], [[] for _ in table.rows]  # type: tuple[list[str], list[list[Any]]]
+    rows = (*table.rows, *table.csv_rows)
+    header, body = [], [[] for _ in rows]  # type: tuple[list[str], list[list[Any]]]
     for column in table.columns:
-        values = [row.get(column.key) for row in table.rows]
+        values = [row.get(column.key) for row in rows]
         kind = next((k for k in _PARTS if any(isinstance(value, k) for value in values)), None)
         more = [] if kind is None else _PARTS[kind]
         header += [column.key, *(f"{column.key}_{name}" for name in more)]
