@@ -118,6 +118,7 @@ class ImportedRun(Frozen):
     splits: None = None
     base_head: None = None
     batches: None = None
+    pooling: None = None
     thresholds: None = None
     class_weights: None = None
     focal_gamma: None = None

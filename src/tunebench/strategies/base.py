@@ -80,6 +80,8 @@ class Strategy(ABC):
     tunes_learning_rate: ClassVar[bool] = True
     #: Whether :meth:`prepare` adapts a sequence classifier, with a head that may come from the base.
     adapts_classifier: ClassVar[bool] = True
+    #: Whether a parameter of its own says what the head reads, so that the recipe's ``pooling`` does not reach it.
+    sets_pooling: ClassVar[bool] = False
     #: Whether several processes can train one run together.
     data_parallel: ClassVar[bool] = True
     #: Whether all dropout that it adds is ``nn.Dropout``, and it adds no tokens. Only then can the reference engine

@@ -45,6 +45,7 @@ class HeadOnly(Strategy):
     params: ClassVar[type[StrategyParams]] = HeadOnlyParams
     default_learning_rate: ClassVar[float] = 1e-3
     shares_dropout: ClassVar[bool] = True
+    sets_pooling: ClassVar[bool] = True
 
     def prepare(self, model: nn.Module, params: Any, architecture: Architecture) -> nn.Module:
         """Freeze everything but the head, and set the pooling; see :meth:`Strategy.prepare`."""

@@ -296,8 +296,7 @@ def without_effect(kind: str | None) -> frozenset[str]:
     if strategy.recipe_keys is not None:
         idle = {*Recipe.model_fields, *STEP_KEYS} - strategy.recipe_keys
     idle |= {"kernels"} if "engine" in idle else set()
-    # Such a strategy has a parameter of its own for it.
-    idle |= {"pooling"} if "pooling" in strategy.params.model_fields else set()
+    idle |= {"pooling"} if strategy.sets_pooling else set()
     idle |= set() if strategy.uses_encoder else {"model"}
     return frozenset(idle if strategy.adapts_classifier else idle | {"base_head"})
 
