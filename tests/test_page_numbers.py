@@ -19,9 +19,11 @@ from tunebench.benchmarks.training import Result, Side, render
 from tunebench.stats import equivalence
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ["findings.md", "paper.md", "speed.md", "design/engine.md", "../README.md"]
+PAGES = ["encoders.md", "findings.md", "paper.md", "speed.md", "design/engine.md", "../README.md"]
 #: Studies whose pairs a page compares one by one, at 90 %; their reports have them corrected for all pairs.
 ONE_BY_ONE = ["methods", "without-regret"]
+#: The tables of the suite that docs/encoders.md is about, and those of the study of its costs.
+LADDER = DOCS / "results" / "encoders"
 INTERVAL = re.compile(r"\[([+-]?\d+\.\d+),\s+([+-]?\d+\.\d+)\]")
 
 
@@ -46,10 +48,22 @@ def one_by_one(study: str) -> set[tuple[str, str]]:
     return found
 
 
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def over_data_sets() -> set[tuple[str, str]]:
+    """The intervals of differences in the tables of the ladder, in points."""
+    rows = [row for name in ("mean_differences", "differences") for row in rows_of(LADDER / f"{name}.csv")]
+    ends = [(row["difference_low"], row["difference_high"]) for row in rows if row["difference_low"]]
+    return {(f"{POINTS * float(low):+.2f}", f"{POINTS * float(high):+.2f}") for low, high in ends}
+
+
 @pytest.fixture(scope="module")
 def computed() -> set[tuple[str, str]]:
     reports = [path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("results/*/report.md"))]
-    found = set().union(*map(quoted, reports))
+    found = set().union(*map(quoted, reports)) | over_data_sets()
     return found | mirrored(found) | set().union(*map(one_by_one, ONE_BY_ONE))
 
 
@@ -58,6 +72,39 @@ def test_intervals_of_a_page_are_those_of_a_study(page: str, computed: set[tuple
     intervals = quoted((DOCS / page).read_text(encoding="utf-8"))
     assert intervals
     assert intervals - computed == set()
+
+
+@pytest.mark.parametrize("page", ["encoders.md", "../README.md"])
+def test_scores_and_costs_of_the_ladder_are_those_of_its_tables(page: str) -> None:
+    """Each cell of a row that begins with a strategy of the ladder stands in that strategy's rows of the tables."""
+    scores = rows_of(LADDER / "strategies.csv")
+    costs = rows_of(LADDER / "costs.csv")
+    units = {"ms": 1e-3, "s": 1, "min": 60, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+    seen = set()
+    for line in (DOCS / page).read_text(encoding="utf-8").splitlines():
+        found = re.match(r"\| `([\w@-]+)` \| (.*) \|$", line)
+        own = [row for row in [*scores, *costs] if found and row["strategy"] == found[1]]
+        for cell in found[2].split(" | ") if found and own else ():
+            if re.fullmatch(r"0\.\d{4}", cell):
+                assert cell in {f"{float(row['score']):.4f}" for row in own if "train_seconds" not in row}, line
+            elif measured := re.fullmatch(r"([\d.]+) (\w+)", cell):
+                number, unit = float(measured[1]), units[measured[2]]
+                kinds = ("train_seconds", "test_seconds") if unit <= 60 else ("peak_memory_bytes", "artifact_bytes")
+                values = [float(row[kind]) for row in own for kind in kinds if row.get(kind)]
+                assert any(float(f"{value / unit:.3g}") == number for value in values), (line, cell)
+            else:
+                continue
+            seen.add((found[1] if found else "", cell))
+    assert len(seen) > 15
+
+
+def test_what_heads_on_three_layers_scored_is_what_both_suites_gave() -> None:
+    page = (DOCS / "encoders.md").read_text(encoding="utf-8")
+    said = re.findall(r"^\| `(\S+)`, (first token|mean) \| (.+) \|$", page, re.M)
+    assert len(said) == 4
+    for label, read, cells in said:
+        rows = rows_of(LADDER / ("scores.csv" if read == "mean" else "first_token.csv"))
+        assert cells.split(" | ") == [f"{float(r[f'score_{label}']):.4f}" for r in rows if r["size"] == "2000"]
 
 
 def test_scores_of_the_tasks_page_are_those_of_its_studies() -> None:

@@ -96,11 +96,11 @@ def scores(suite: SuiteAnalysis) -> ReportTable:
         _SIZE,
         _DATA_SET,
         Column("labels", "Labels", show=integer),
-        *(Column(f"score_{i}", label, show=fixed(4)) for i, label in enumerate(suite.labels)),
+        *(Column(f"score_{label}", label, show=fixed(4)) for label in suite.labels),
     )
     rows = [
         {"size": size, "data_set": one.name, "labels": one.sizes[size]}
-        | {f"score_{i}": own[label].interval() for i, label in enumerate(suite.labels) if label in own}
+        | {f"score_{label}": own[label].interval() for label in suite.labels if label in own}
         for size, at in suite.at.items()
         for one in at.data_sets
         for own in [at.entries[one.name]]
