@@ -152,8 +152,9 @@ class Metric:
 
     def show_margin(self, margin: float) -> str:
         """Return a margin, given in hundredths of the metric, with its unit."""
-        shown = f"{margin / 100 * self.scale:g}"
-        return f"{shown} {self.difference_unit}" if self.difference_unit else shown
+        shown, unit = f"{margin / 100 * self.scale:g}", self.difference_unit
+        unit = "point" if (shown, unit) == ("1", "points") else unit
+        return f"{shown} {unit}" if unit else shown
 
     def show_size(self, difference: float) -> str:
         """Return the size of a difference with its unit: ``0.14 points``."""
