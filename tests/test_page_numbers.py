@@ -124,8 +124,8 @@ def test_scores_of_the_tasks_page_are_those_of_its_studies() -> None:
 
 def test_what_comparing_by_the_metric_brings_is_what_the_suite_gave() -> None:
     """Each row of the measured table of docs/embeddings.md, against the table that ``tunebench tables`` wrote."""
-    with (DOCS / "results" / "linear-choice" / "mean_differences.csv").open(encoding="utf-8", newline="") as file:
-        measured = {(row["first"], row["second"], row["size"]): row for row in csv.DictReader(file)}
+    rows = rows_of(DOCS / "results" / "linear-choice" / "mean_differences.csv")
+    measured = {(row["first"], row["second"], row["size"]): row for row in rows}
     page = (DOCS / "embeddings.md").read_text(encoding="utf-8")
     said = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| (\d) \| (\S+) \[(\S+), (\S+)\] \|$", page, re.M)
     assert len(said) == 4

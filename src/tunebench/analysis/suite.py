@@ -182,12 +182,9 @@ class AtSize:
             for (pair, on), mean in zip(found, means, strict=True)
         ]
 
-    @property
-    def main_pairs(self) -> list[PairOverData]:
-        """What people read of :attr:`pairs`: all; where strategies are many, each with the best one."""
-        if len(self.labels) <= ALL_PAIRS or self.best is None:
-            return self.pairs
-        return [pair for pair in self.pairs if self.best in (pair.first, pair.second)]
+    def is_main(self, pair: PairOverData) -> bool:
+        """Tell whether people read a pair: any; where strategies are many, each with the best one."""
+        return len(self.labels) <= ALL_PAIRS or self.best is None or self.best in (pair.first, pair.second)
 
     def pair(self, first: str, second: str) -> PairOverData | None:
         """Return two strategies compared in this order; None where no data set has both."""

@@ -277,12 +277,10 @@ def _torch_forward(model: Any, device: str, *, bf16: bool) -> Forward:
     from tunebench.engine.fast.attach import attach
 
     autocast: torch.dtype | None = None
-    if bf16:
-        family = architecture_of(model.config) if model.config.model_type in ARCHITECTURES else None
-        if family is not None and device == "cpu":
-            _, autocast = attach(model, family, torch.bfloat16, seed=0)
-        else:
-            autocast = torch.bfloat16
+    if bf16 and model.config.model_type in ARCHITECTURES:
+        _, autocast = attach(model, architecture_of(model.config), torch.bfloat16, seed=0)
+    elif bf16:
+        autocast = torch.bfloat16
 
     def forward(batch: dict[str, Tensor]) -> np.ndarray:
         context = nullcontext() if autocast is None else torch.autocast(device, dtype=autocast)

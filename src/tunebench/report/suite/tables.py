@@ -200,9 +200,8 @@ def _rows_of_pairs(suite: SuiteAnalysis, rows_of: Callable[[str, PairOverData], 
     main: _Rows = []
     more: _Rows = []
     for size, at in suite.at.items():
-        shown = at.main_pairs
         for pair in at.pairs:
-            (main if pair in shown else more).extend(rows_of(size, pair))
+            (main if at.is_main(pair) else more).extend(rows_of(size, pair))
     return main, more
 
 

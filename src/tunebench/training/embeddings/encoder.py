@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,16 +16,16 @@ from tunebench.data.tokens import make_cut
 from tunebench.engine.batching import Collator, batches_by_length, rounded_up
 from tunebench.engine.fast.attach import attach
 from tunebench.engine.flops import Work, Workload, count
-from tunebench.models.architectures import ARCHITECTURES, architecture_of
+from tunebench.models.architectures import architecture_of
 from tunebench.models.loading import load_classifier
+from tunebench.models.reference import Pooling
 from tunebench.models.weights import SINGLE_LABEL
+from tunebench.recipe import Precision
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
-Pooling = Literal["mean", "first"]
-Precision = Literal["fp32", "bf16"]
 #: Windows in a batch whose shape is fixed.
 FIXED_BATCH = 16
 
@@ -80,13 +80,8 @@ class Embedder:
     def use_bf16(self) -> None:
         """Compute the encoder's matrix products in bf16 from now on, on a CPU with the fast layers."""
         self.precision = "bf16"
-        config: Any = self.encoder.config
-        if self.device == "cpu" and config.model_type in ARCHITECTURES:
-            layers = architecture_of(config).of_encoder()
-            first = self.pooling == "first"
-            _, self._autocast = attach(self.encoder, layers, torch.bfloat16, seed=0, first_token_only=first)
-        else:
-            self._autocast = torch.bfloat16
+        layers, first = architecture_of(self.encoder.config).of_encoder(), self.pooling == "first"
+        _, self._autocast = attach(self.encoder, layers, torch.bfloat16, seed=0, first_token_only=first)
 
     @property
     def parameters(self) -> int:
