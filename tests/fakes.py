@@ -106,6 +106,33 @@ def train(attempt: Attempt, *, seconds: float = 0.0, log: Path | None = None) ->
     return make_record(spec, folder)
 
 
+def train_for_search(attempt: Attempt, *, fatal: str = "") -> RunRecord:
+    """Score 0.5, 0.6 and so on, less for a rate further from 1e-4, and end where the search says so.
+
+    The first run of a strategy whose name is ``fatal`` ends its process without a word, once.
+    """
+    spec, died = attempt.spec, attempt.folder.path.parent.parent / "died.txt"
+    assert attempt.prune is not None
+    if spec.label == fatal and not died.exists():
+        died.write_text(str(os.getpid()))
+        os._exit(9)
+    distance, scores = abs(np.log(spec.learning_rate / 1e-4)), []
+    while len(scores) < STEPS:
+        scores.append(0.5 + 0.1 * len(scores) - 0.05 * float(distance))
+        with (attempt.folder.path.parent.parent / "steps.txt").open("a") as file:
+            file.write(f"{spec.run_id} {len(scores)} {os.getpid()}\n")
+        attempt.report(Progress(spec.run_id, "train", len(scores), STEPS, 0.5, None))
+        if attempt.prune(scores):
+            break
+    return make_record(
+        spec,
+        attempt.folder,
+        status="complete" if len(scores) == STEPS else "pruned",
+        selected={"by": "validation", "step": len(scores), "epoch": 1.0, "score": scores[-1]},
+        log_history=[{"eval_macro_f1": value, "step": i} for i, value in enumerate(scores)],
+    )
+
+
 def run(folder: Path, study: StudyConfig, train_function: Any = train, **options: Any) -> Summary:
     """Run a whole study with fake runs in this process."""
     store, specs = make_store(folder, study)

@@ -64,6 +64,7 @@ def run_study(
     from tunebench.execution.executors import make_executor
     from tunebench.execution.known import Known
     from tunebench.execution.resolve import Request
+    from tunebench.execution.split import settle_workers
     from tunebench.execution.tracking import check_trackers
 
     execution = Execution() if execution is None else execution
@@ -80,8 +81,10 @@ def run_study(
         doing=shown.stage,
         known=Known() if known is None else known,
     )
-    with make_executor(execution) as executor, ExitStack() as open_until_the_end:
+    with ExitStack() as open_until_the_end:
         open_until_the_end.callback(shown.stop)
+        request = settle_workers(study, request)
+        executor = open_until_the_end.enter_context(make_executor(request.execution))
         return run_with(
             study,
             request,

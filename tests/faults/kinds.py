@@ -63,6 +63,7 @@ KINDS: dict[str, Kind] = {
     "one process, reference engine": Kind(40, {"engine": "reference", "epochs": 2}),
     "two processes started on one study": Kind(50, RATES, starts=2),
     "two workers": Kind(80, RATES, {"workers": 2}),
+    "search by halving in two workers": Kind(50, HALVING, {"workers": 2}),
     "search over learning rates, test part locked": Kind(50, RATES),
     "search by halving, test part locked": Kind(50, HALVING),
     "the test part is opened": Kind(

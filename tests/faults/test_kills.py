@@ -9,7 +9,7 @@ import warm
 from faults import kills
 from faults import study as faulty
 
-KINDS = ("two workers", "the test part is opened")
+KINDS = ("search by halving in two workers", "the test part is opened")
 
 
 def test_killed_again_and_again_a_study_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:

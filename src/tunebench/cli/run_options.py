@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 
@@ -28,7 +28,11 @@ RunThreadsOption = Annotated[
     int | None, typer.Option(help="Threads for each run; default its share of the cores.", min=1, max=1024)
 ]
 WorkersOption = Annotated[
-    int, typer.Option(help="Number of runs that train at the same time. They share the cores.", min=1, max=1024)
+    str,
+    typer.Option(
+        help="Number of runs that train at the same time; they share the cores. auto measures how many are best.",
+        metavar="N|auto",
+    ),
 ]
 ProcessesOption = Annotated[
     int, typer.Option(help="Number of processes for each run (data parallel).", min=1, max=1024)
@@ -80,6 +84,19 @@ class RunOptions:
     unlock_test: bool
     dry_run: bool
     json: bool
+
+
+def parse_workers(text: str) -> int | Literal["auto"]:
+    """Return the number of runs at a time, or ``auto``.
+
+    Raises:
+        BadParameter: It is neither.
+    """
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise typer.BadParameter(f"{text!r}: allowed are 1 to 1024, or auto", param_hint="--workers")
+    return int(text)
 
 
 def check_executor(executor: str | None) -> None:

@@ -40,6 +40,7 @@ from tunebench.cli.run_options import (
     UnlockTestOption,
     WorkersOption,
     check_executor,
+    parse_workers,
 )
 from tunebench.errors import ConfigError, StoreError
 from tunebench.formatting import command, counted
@@ -63,7 +64,7 @@ def run(
     budget: BudgetOption = None,
     device: DeviceOption = "auto",
     threads: RunThreadsOption = None,
-    workers: WorkersOption = 1,
+    workers: WorkersOption = "1",
     processes: ProcessesOption = 1,
     executor: ExecutorOption = None,
     ray_address: RayAddressOption = None,
@@ -92,7 +93,7 @@ def run(
     execution = Execution(
         device=device,
         threads=threads,
-        workers=workers,
+        workers=parse_workers(workers),
         processes=processes,
         executor=executor,
         ray_address=ray_address,

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunebench.execution.plan import make_plan
-from tunebench.execution.resolve import Request
+from tunebench.execution.plan import plan_runs
+from tunebench.execution.resolve import Request, resolve
+from tunebench.execution.split import settle_workers
 from tunebench.execution.suite import plan_suite
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
@@ -29,14 +30,16 @@ def dry_run_rows(
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
     """Check a study and estimate every cell, writing nothing; see :func:`tunebench.api.run_study`."""
-    plan = make_plan(
-        study,
+    request = Request(
         execution=execution,
         folder=folder,
         budget_seconds=budget_seconds,
         measure=measure,
-        on_progress=tell,
+        tell=tell,
+        doing=tell,
     )
+    request = settle_workers(study, request)
+    plan = plan_runs(resolve(study, request), request)
     return [_planned_row(study, run, plan.estimates[run.spec.run_id]) for run in plan.runs]
 
 

@@ -69,28 +69,39 @@ class Trials:
         self._trial, self._told = self._study.ask(), 0
 
 
-def run_search(specs: Sequence[RunSpec], job: Job, *, search: Search) -> Summary:
+def compared_together(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
+    """Return the trials of each size and strategy: they are compared with each other and with no other one."""
+
+    def key(spec: RunSpec) -> tuple[int, str]:
+        return spec.train_size, spec.label
+
+    return [list(group) for _, group in groupby(sorted(specs, key=key), key=key)]
+
+
+def run_search(
+    specs: Sequence[RunSpec], job: Job, *, search: Search, failures: Mapping[str, int | None] | None = None
+) -> Summary:
     """Run every learning rate of every strategy and size, stopping those that fall behind.
 
     Args:
         specs: One seed of each rate, in the order of the plan; see :func:`tunebench.execution.budget.stage`.
         job: What they share.
         search: Settings.
+        failures: When each run failed before this began; see :func:`tunebench.execution.runner.run_plan`.
     """
     whole, display = Summary(), job.display
     open_ = [spec.run_id for spec in specs if not job.store.run_folder(spec.run_id).complete]
     display.start({run_id: job.estimates.get(run_id, 0.0) for run_id in open_})
     part_display = _Part(display)
-    ordered = sorted(specs, key=lambda spec: (spec.train_size, spec.label))
     try:
         # One for all trials: a stop that is asked for at the end of one is not forgotten with it.
         with stop_on_signals(display) as stop:
-            for _, group in groupby(ordered, key=lambda spec: (spec.train_size, spec.label)):
-                members = list(group)
+            for members in compared_together(specs):
                 metric = TASKS[members[0].task].metrics[members[0].metric]
                 trials = Trials(metric, first_look=first_look(search, members), reduction=search.reduction)
                 for spec in members:
-                    part = run_plan([spec], replace(job, display=part_display, prune=trials.prune), stop=stop)
+                    own = replace(job, display=part_display, prune=trials.prune)
+                    part = run_plan([spec], own, failures=failures, stop=stop)
                     whole.add(part)
                     if part.stopped:
                         return whole

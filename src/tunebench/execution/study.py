@@ -145,7 +145,7 @@ def _search(
     compare with. Of a cross-validation the search stops rates in the first fold; those that it does not stop run in
     all folds.
     """
-    from tunebench.execution.search import run_search, survivors
+    from tunebench.execution.search import survivors
 
     study = resolved.study
     several = _searched(study)
@@ -157,7 +157,7 @@ def _search(
         _run_open(first, job, executor, summary)
     if summary.stopped:
         return summary, plan, job
-    summary.add(run_search(trials, job, search=study.search))
+    summary.add(executor.search(trials, job, study.search))
     if summary.stopped:
         return summary, plan, job
     # The budget goes by what was measured where runs follow: what is derived may be far off.

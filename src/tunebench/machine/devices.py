@@ -6,12 +6,9 @@ platform is skipped, and :func:`~tunebench.machine.environment.describe` says so
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import psutil
 
 if TYPE_CHECKING:
     import torch
@@ -97,15 +94,16 @@ def cpu_line(*names: str) -> str:
 
 
 def usable_cores() -> int:
-    """Return the physical cores that this process may use."""
-    physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical
-    return min(physical, usable)
+    """Return the physical cores that this process may use: affinity and a container's quota limit them."""
+    import joblib
+
+    cores: int = joblib.cpu_count(only_physical_cores=True)
+    return cores
 
 
 def threads_of(execution: Execution) -> int:
     """Return the compute threads of one process of a run: what is asked for, else its share of the cores."""
-    return execution.threads or max(1, usable_cores() // (execution.workers * execution.processes))
+    return execution.threads or max(1, usable_cores() // (execution.at_a_time * execution.processes))
 
 
 def set_threads(threads: int | None) -> int:

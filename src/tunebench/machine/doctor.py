@@ -61,7 +61,8 @@ def _processor() -> list[Finding]:
     info = environment.describe()
     found = [
         Finding("system", f"{info['system']}, Python {platform.python_version()}"),
-        Finding("processor", f"{info['cpu']}, {info['cores']} cores, {torch.get_num_threads()} threads"),
+        Finding("processor", f"{info['cpu']}, {info['cores']} cores"),
+        _cores(),
     ]
     for device in ("cuda", "mps"):
         there = torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available()
@@ -85,6 +86,22 @@ def _processor() -> list[Finding]:
         said = f"times will be marked as contended; --threads {fewer} is often faster beside other programs"
         found.append(Finding("load", f"{load:.1f}", "note", said))
     return found
+
+
+def _cores() -> Finding:
+    """Say which cores this process may use, and how ``--workers auto`` splits them."""
+    from tunebench.machine.cores import nodes, splits
+    from tunebench.machine.devices import usable_cores
+    from tunebench.machine.settings import Execution
+
+    cores, count = usable_cores(), len(nodes())
+    hardware = f"{cores} cores" if cores > 1 else "1 core"
+    if (psutil.cpu_count() or cores) > (psutil.cpu_count(logical=False) or cores):
+        hardware += " (one thread each: a second thread of a core adds little to products)"
+    if count > 1:
+        hardware += f", {count} memory nodes (workers are spread over them)"
+    tried = ", ".join(f"{each.workers} x {each.threads}" for each in splits(cores, Execution(), cores))
+    return Finding("usable", f"{hardware}; run --workers auto measures runs x threads: {tried}")
 
 
 def _bf16(fp32: float) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,9 @@ class Execution(Frozen):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = Field(default=None, ge=1)
-    workers: int = Field(default=1, ge=1)
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default=1, description="runs at a time; auto measures how many are best"
+    )
     processes: int = Field(
         default=1, ge=1, le=1024, description="that train each run together; threads are each one's"
     )
@@ -32,3 +34,8 @@ class Execution(Frozen):
         default=None,
         description="keep freed pages between steps; unset: with the fast engine only",
     )
+
+    @property
+    def at_a_time(self) -> int:
+        """How many runs train at a time; 1 as long as ``auto`` was not measured."""
+        return 1 if self.workers == "auto" else self.workers

@@ -220,7 +220,7 @@ class RunMeasurements:
             seconds_per_step=median(trained.step_seconds[WARMUP_STEPS:]),
             warmup_steps=min(WARMUP_STEPS, len(trained.step_seconds)),
             step_seconds=trained.step_seconds,
-            workers=self._attempt.execution.workers,
+            workers=self._attempt.execution.at_a_time,
             contended=self.contention.contended,
             resumed=trained.resumed,
             prefix_seconds=trained.prefix_seconds,

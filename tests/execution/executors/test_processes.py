@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,13 @@ import pytest
 
 import fakes
 from fakes import STEPS, steps_taken
+from tunebench.execution.display import PlainDisplay
+from tunebench.execution.executors.processes import ProcessExecutor
+from tunebench.execution.executors.serial import SerialExecutor
+from tunebench.execution.runner import Job, Summary
+from tunebench.machine.settings import Execution
 from tunebench.store.study_folder import StudyStore
+from tunebench.study.parts import Search
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -108,3 +116,35 @@ def test_workers_say_that_they_wait_for_others_but_not_for_each_other(start: Sta
     alone = start(0.5, **changes)
     assert alone.stderr is not None
     assert alone.wait(60) == 0 and said not in alone.stderr.read()
+
+
+RATES = {"learning_rate": [1e-6, 1e-4, 1e-2, 3e-2]}
+
+
+def search(folder: Path, workers: int, *, fatal: str = "") -> tuple[Summary, dict[str, str]]:
+    """Search over the rates of two strategies at two sizes; return the summary and the status of each run."""
+    study = fakes.make_study(strategies={"full": RATES, "lora": RATES})
+    store, specs = fakes.make_store(folder, study)
+    execution = Execution(device="cpu", threads=1, workers=workers)
+    stream = io.StringIO()
+    train = partial(fakes.train_for_search, fatal=fatal)
+    job = Job(store, fakes.DATASET, execution, PlainDisplay(stream, interval=0.0), train)
+    executor = (ProcessExecutor if workers > 1 else SerialExecutor)(execution)
+    summary = executor.search(specs, job, Search(method="halving"))
+    assert ("a worker ended with code 9" in stream.getvalue()) == bool(fatal)
+    return summary, {cell.spec.run_id: cell.status for cell in store.cells()}
+
+
+@pytest.mark.parametrize("fatal", ["", "lora"])
+def test_a_search_in_two_workers_decides_as_in_one_process(tmp_path: Path, fatal: str) -> None:
+    alone, expected = search(tmp_path / "alone", 1)
+    shared, found = search(tmp_path / "shared", 2, fatal=fatal)
+    assert found == expected and set(expected.values()) == {"complete", "pruned"}
+    for one in (alone, shared):
+        assert sorted(one.complete) == sorted(expected) and not one.failed and not one.skipped
+    counted = [(run_id, step) for run_id, step, _ in steps_taken(tmp_path / "shared")]
+    assert len(counted) == len(set(counted)) == len(steps_taken(tmp_path / "alone"))
+    processes = {run_id: process for run_id, _, process in steps_taken(tmp_path / "shared")}
+    assert len(set(processes.values())) == 2
+    again, same = search(tmp_path / "shared", 2)
+    assert sorted(again.skipped) == sorted(expected) and not again.complete and same == found

@@ -23,8 +23,8 @@ def make_executor(execution: Execution) -> Executor:
     Raises:
         ConfigError: The settings contradict each other.
     """
-    name = execution.executor or ("processes" if execution.workers > 1 else "serial")
-    if name == "serial" and execution.workers > 1:
+    name = execution.executor or ("processes" if execution.at_a_time > 1 else "serial")
+    if name == "serial" and execution.at_a_time > 1:
         raise ConfigError(
             "The serial executor trains one run at a time.",
             value=f"workers: {execution.workers}",

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from tunebench.data import TextDataset
 from tunebench.execution.runner import Job, Summary
+from tunebench.execution.search import run_search
 from tunebench.machine.settings import Execution
+from tunebench.study.parts import Search
 from tunebench.study.spec import RunSpec
 from tunebench.training.attempt import TrainFunction
 
@@ -58,6 +60,10 @@ class Executor(ABC):
         from tunebench.training.registry import run_one
 
         return run_one
+
+    def search(self, specs: Sequence[RunSpec], job: Job, search: Search) -> Summary:
+        """Choose learning rates, one run at a time; see :func:`tunebench.execution.search.run_search`."""
+        return run_search(specs, job, search=search)
 
     @abstractmethod
     def run(self, specs: Sequence[RunSpec], job: Job) -> Summary:

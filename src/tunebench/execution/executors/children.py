@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -71,6 +73,23 @@ def hear_child(connection: Connection) -> tuple[str, Any] | None:
     except (EOFError, OSError):
         return None
     return kind, value
+
+
+def leave_terminal() -> None:
+    """Let no Ctrl-C in the terminal reach this child, and end it with its parent.
+
+    The parent, which a Ctrl-C reaches, asks its children to stop once.
+    """
+    if hasattr(os, "setsid"):
+        os.setsid()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager

@@ -1,14 +1,15 @@
 """Several runs side by side on one machine: worker processes that share a study through its locks.
 
-Every worker walks the same plan; the lock of a run decides who takes it. Threads are split between
-the workers, and every record says how many there were, since their times are shared.
+Every worker walks the same plan; the lock of a run decides who takes it. In a search for learning rates, a worker
+takes all rates of one strategy and size, as these are compared with each other. Threads are split between the
+workers, and every record says how many there were, since their times are shared.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -18,10 +19,20 @@ from typing import Any
 from tunebench.errors import TunebenchError
 from tunebench.execution.display import Display
 from tunebench.execution.executors.base import Executor
-from tunebench.execution.executors.children import READY, ask_for_work, hear_child, start_child, tell_child
+from tunebench.execution.executors.children import (
+    READY,
+    ask_for_work,
+    hear_child,
+    leave_terminal,
+    start_child,
+    tell_child,
+)
 from tunebench.execution.runner import Job, Summary, failed_at, run_plan
+from tunebench.execution.search import compared_together, run_search
 from tunebench.execution.signals import stop_on_signals
+from tunebench.machine import cores, devices
 from tunebench.store.live import Progress
+from tunebench.study.parts import Search
 from tunebench.study.spec import RunSpec
 
 #: Seconds between looks at whether to stop.
@@ -37,43 +48,97 @@ class ProcessExecutor(Executor):
 
     def run(self, specs: Sequence[RunSpec], job: Job) -> Summary:
         """Run the cells in ``execution.workers`` processes; ``job.train`` is a module-level function."""
-        store, display = job.store, job.display
-        failures = {spec.run_id: failed_at(spec, store) for spec in specs}
-        open_ = [spec for spec in specs if not store.run_folder(spec.run_id).complete]
-        count = min(job.execution.workers, len(open_))
-        summary = Summary()
-        if count:
-            display.start({spec.run_id: job.estimates.get(spec.run_id, 0.0) / count for spec in open_})
-            # Only what is open: complete runs are verified once, below, and not again by every worker.
-            work = _Work(open_, replace(job, display=_Sender(), estimates={}), failures)
-            try:
-                _run_workers(count, work, display, summary)
-            finally:
-                display.stop()
-        done = set(summary.complete) | set(summary.failed)
-        left = [spec for spec in specs if spec.run_id not in done]
-        if summary.stopped or not left:
-            return summary
-        summary.add(run_plan(left, job, failures=failures))
+        failures = {spec.run_id: failed_at(spec, job.store) for spec in specs}
+        # Only what is open: complete runs are verified once, below, and not again by every worker.
+        open_ = _open(specs, job)
+        count = min(job.execution.at_a_time, len(open_))
+        summary = _share_out([_Work(open_, _for_workers(job), failures)] * count, count, job)
+        left = _left(specs, summary)
+        if left:
+            summary.add(run_plan(left, job, failures=failures))
+        return summary
+
+    def search(self, specs: Sequence[RunSpec], job: Job, search: Search) -> Summary:
+        """Choose learning rates, in so many processes; see :func:`tunebench.execution.search.run_search`."""
+        failures = {spec.run_id: failed_at(spec, job.store) for spec in specs}
+        groups = compared_together(specs)
+        work = [_Work(group, _for_workers(job), failures, search) for group in groups if _open(group, job)]
+        summary = _share_out(work, min(job.execution.at_a_time, len(work)), job)
+        left = {spec.run_id for spec in _left(specs, summary)}
+        # All that are compared with what is left: their scores decide whether it goes on.
+        again = [spec for group in groups if left & {s.run_id for s in group} for spec in group]
+        if again:
+            rest = run_search(again, job, search=search, failures=failures)
+            done = {*summary.complete, *summary.failed}
+            rest.skipped = [run_id for run_id in rest.skipped if run_id not in done]
+            rest.failed = [run_id for run_id in rest.failed if run_id not in done]
+            summary.add(rest)
         return summary
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What every worker is given; the job's display is a :class:`_Sender`."""
+    """What a worker is given at a time; the job's display is a :class:`_Sender`.
 
-    specs: list[RunSpec]
+    Attributes:
+        specs: Runs.
+        job: What they share.
+        failures: When each failed before this began.
+        search: How they are compared while they train; None where they are not.
+    """
+
+    specs: Sequence[RunSpec]
     job: Job
-    failures: dict[str, int | None]
+    failures: Mapping[str, int | None]
+    search: Search | None = None
+
+    def do(self, display: _Sender) -> Summary:
+        """Train the runs in a worker, and send what happens."""
+        job = replace(self.job, display=display)
+        if self.search is None:
+            return run_plan(self.specs, job, failures=self.failures, waits=display.waits)
+        return run_search(self.specs, job, search=self.search, failures=self.failures)
 
 
-def _run_workers(count: int, work: _Work, display: Display, summary: Summary) -> None:
-    """Start so many workers, and pass on what they say until all have ended."""
+def _for_workers(job: Job) -> Job:
+    """Return a job as workers get it. Threads are settled here, as a worker may be bound to a part of the cores."""
+    execution = job.execution.model_copy(update={"threads": devices.threads_of(job.execution)})
+    return replace(job, execution=execution, display=_Sender(), estimates={})
+
+
+def _open(specs: Sequence[RunSpec], job: Job) -> list[RunSpec]:
+    return [spec for spec in specs if not job.store.run_folder(spec.run_id).complete]
+
+
+def _left(specs: Sequence[RunSpec], summary: Summary) -> list[RunSpec]:
+    """Return the runs that no worker did; none after a stop."""
+    done = {*summary.complete, *summary.failed}
+    return [] if summary.stopped else [spec for spec in specs if spec.run_id not in done]
+
+
+def _share_out(work: Sequence[_Work], count: int, job: Job) -> Summary:
+    """Let so many workers do the work, with one display for all."""
+    summary, display = Summary(), job.display
+    if not count:
+        return summary
+    open_ = {spec.run_id for each in work for spec in _open(each.specs, job)}
+    display.start({run_id: job.estimates.get(run_id, 0.0) / count for run_id in open_})
+    try:
+        _run_workers(count, work, display, summary)
+    finally:
+        display.stop()
+    return summary
+
+
+def _run_workers(count: int, work: Sequence[_Work], display: Display, summary: Summary) -> None:
+    """Start so many workers, give each its next work, and pass on what they say until all have ended."""
     workers: list[BaseProcess] = []
     open_: list[Connection] = []
+    to_do = deque(work)
     with stop_on_signals(display) as stop:
         for number in range(count):
-            worker, connection = start_child(_run_child, name=f"tunebench-worker-{number}", daemon=True)
+            name = f"tunebench-worker-{number}"
+            worker, connection = start_child(_run_child, number, count, name=name, daemon=True)
             workers.append(worker)
             open_.append(connection)
         told, waiting = False, 0
@@ -91,7 +156,7 @@ def _run_workers(count: int, work: _Work, display: Display, summary: Summary) ->
                     continue
                 kind, value = message
                 if kind == READY:
-                    tell_child(connection, work)
+                    tell_child(connection, to_do.popleft() if to_do and not summary.stopped else None)
                 elif kind == "waits":
                     # One alone may wait for what another one does; all of them wait for other processes.
                     waiting += 1
@@ -117,36 +182,25 @@ def _relay(kind: str, value: Any, display: Display, summary: Summary) -> None:
         summary.add(replace(value, skipped=[]))
 
 
-def _run_child(connection: Connection) -> None:
-    """Walk the plan in a worker, and send back what happens."""
-    if hasattr(os, "setsid"):
-        # A Ctrl-C in the terminal reaches the parent only, which then asks each worker once.
-        os.setsid()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        work = ask_for_work(connection)
-    except (EOFError, OSError):
-        return  # the parent has ended, and with it what was to be done
-    assert isinstance(work, _Work)
+def _run_child(connection: Connection, number: int, count: int) -> None:
+    """Do the work that the parent has, one part after the other, and send back what happens."""
+    leave_terminal()
+    cores.bind_worker(number, count)
     display = _Sender(connection)
     try:
-        job = replace(work.job, display=display)
-        summary = run_plan(work.specs, job, failures=work.failures, waits=display.waits)
+        while (work := ask_for_work(connection)) is not None:
+            assert isinstance(work, _Work)
+            summary = work.do(display)
+            # What another worker did is that worker's to report.
+            summary.failed = [run_id for run_id in summary.failed if run_id in display.mine]
+            display.end(summary)
+            if summary.stopped:
+                return
+    except EOFError:
+        return  # the parent has ended, and with it what was to be done
     except (OSError, TunebenchError) as error:
         # A full disk, say: the parent does what is left, and ends with the error if it lasts.
         display.message(f"a worker stopped: {error}")
-        return
-    # What another worker did is that worker's to report.
-    summary.failed = [run_id for run_id in summary.failed if run_id in display.mine]
-    display.end(summary)
-
-
-def _end_with_parent() -> None:
-    """End this process once its parent has ended; no Ctrl-C reaches it, and it would train run after run."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 class _Sender:
