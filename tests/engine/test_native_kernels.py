@@ -318,6 +318,40 @@ def test_where_amx_fails_the_kernels_do_without_it(
     assert (found.library is not None) == amx and (found.reason is None) == amx
 
 
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the kernels for every kind of processor, as a wheel has them."""
+    compiler()
+    folder = tmp_path_factory.mktemp("prebuilt")
+    assert len(building.build_variants(folder)) == len(building.VARIANTS) == len(list(folder.iterdir()))
+    return folder
+
+
+def test_without_a_compiler_the_wheels_kernels_are_used(
+    fresh: Path, variants: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(building, "PREBUILT", variants)
+    best, *others = building.prebuilt()
+    found = loading.load()
+    assert found.prebuilt and found.library is not None and found.library._c._name == str(best)
+    assert loading.kernels_finding().value == f"{found.library.body}, prebuilt and tested"
+    # What this processor can run besides is right, too, and older sources' files are passed over.
+    bodies = [Library(file).body for file in others if self_test.failure(Library(file)) is None]
+    assert len({found.library.body, *bodies}) == 1 + len(others)
+    monkeypatch.setattr(building, "_digest", lambda *words: "0" * 24)
+    assert building.prebuilt() == []
+
+
+def test_a_variant_is_for_processors_that_have_its_instructions(
+    variants: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "PREBUILT", variants)
+    for name, (needed, _) in building.VARIANTS.items():
+        monkeypatch.setattr(building, "cpu_flags", lambda needed=needed: frozenset(needed))
+        assert f"kernels-{name}-" in building.prebuilt()[0].name
+
+
 def _build(folder: str) -> str:
     return str(build(find_compiler(), Path(folder)))
 

@@ -1,4 +1,7 @@
-"""Compile the kernels into tunebench's cache folder, once for every source, compiler and kind of processor."""
+"""Compile the kernels: on a user's machine into the cache folder, or for a wheel into the package.
+
+A wheel is built without tunebench's dependencies, so nothing here may import them.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,17 @@ _NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl")
 _FLAGS = ("-O3", "-std=c++17", "-fPIC", "-fopenmp", "-fno-exceptions", "-fno-rtti")
 #: Those of this processor, which decide which body the products have.
 NATIVE = ("-march=native",)
+#: What a wheel may hold, best first: what the processor must have beside :data:`_NEEDED`, and the flags.
+_AVX512 = ("-march=x86-64-v4", "-mtune=generic")
+VARIANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "amx": (
+        ("amx_tile", "amx_bf16", "avx512_bf16"),
+        (*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"),
+    ),
+    "avx512-bf16": (("avx512_bf16",), (*_AVX512, "-mavx512bf16")),
+    "avx512": ((), _AVX512),
+}
+PREBUILT = _FOLDER / "prebuilt"
 
 
 class UnavailableError(Exception):
@@ -70,24 +84,61 @@ def build(compiler: str, folder: Path, flags: Sequence[str] = NATIVE) -> Path:
         if target.exists():
             return target
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as name:
-            compiled, library = Path(name) / "kernels.o", Path(name) / "kernels.so"
-            _run(compiler, *_FLAGS, *flags, "-c", str(_SOURCE), "-o", str(compiled))
-            # Not with -fopenmp: OpenMP is to be the library that PyTorch has loaded, with its threads.
-            linked = [flag for flag in flags if flag.startswith("-fsanitize")]
-            _run(compiler, "-shared", *linked, str(compiled), "-o", str(library), "-lm")
-            os.replace(library, target)
+        _compile(compiler, target, flags)
     except OSError as error:
         raise UnavailableError(f"they cannot be written to {folder}: {first_line(error)}") from None
     return target
 
 
+def build_variants(folder: Path) -> list[Path]:
+    """Compile the kernels for every kind of processor into a folder, and return the files.
+
+    Raises:
+        UnavailableError: They do not compile.
+    """
+    compiler = find_compiler()
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for name, (_, flags) in VARIANTS.items():
+        found.append(folder / _variant_file(name))
+        _compile(compiler, found[-1], flags)
+    return found
+
+
+def prebuilt() -> list[Path]:
+    """Return the kernels that came with the wheel and that this processor can run, best first.
+
+    Files that were built from other sources are passed over.
+    """
+    flags = cpu_flags()
+    files = [PREBUILT / _variant_file(name) for name, (needed, _) in VARIANTS.items() if flags.issuperset(needed)]
+    return [file for file in files if file.exists()]
+
+
+def _compile(compiler: str, target: Path, flags: Sequence[str]) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as name:
+        compiled, library = Path(name) / "kernels.o", Path(name) / "kernels.so"
+        _run(compiler, *_FLAGS, *flags, "-c", str(_SOURCE), "-o", str(compiled))
+        # Not with -fopenmp: OpenMP is to be the library that PyTorch has loaded, with its threads.
+        linked = [flag for flag in flags if flag.startswith("-fsanitize")]
+        _run(compiler, "-shared", *linked, str(compiled), "-o", str(library), "-lm")
+        os.replace(library, target)
+
+
+def _variant_file(name: str) -> str:
+    return f"kernels-{name}-{_digest()}.so"
+
+
 def _key(compiler: str, flags: Sequence[str]) -> str:
     """Return 24 hex digits that change with sources, compiler, flags and processor."""
+    return _digest(_run(compiler, "--version"), *_FLAGS, *flags, *sorted(cpu_flags()))
+
+
+def _digest(*words: str) -> str:
+    """Return 24 hex digits that change with the sources and with some words."""
     digest = hashlib.sha256()
     for path in sorted([*_FOLDER.glob("*.h"), _SOURCE]):
         digest.update(path.read_bytes())
-    words = [_run(compiler, "--version"), *_FLAGS, *flags, *sorted(cpu_flags())]
     digest.update("\n".join(words).encode())
     return digest.hexdigest()[:24]
 

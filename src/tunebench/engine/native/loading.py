@@ -1,13 +1,24 @@
-"""Load the kernels once a process, and say why where that does not work. Nothing here raises: training goes on."""
+"""Load the kernels once a process, and say why where that does not work. Nothing here raises: training goes on.
+
+They are compiled for this very processor where there is a compiler; else those that came with the wheel are taken.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
 
-from tunebench.engine.native.build import NATIVE, UnavailableError, build, check_machine, find_compiler
+from tunebench.engine.native.build import (
+    NATIVE,
+    UnavailableError,
+    build,
+    check_machine,
+    find_compiler,
+    prebuilt,
+)
 from tunebench.engine.native.library import Library
 from tunebench.engine.native.self_test import failure
 from tunebench.errors import first_line
@@ -22,10 +33,17 @@ SWITCH = "TUNEBENCH_NATIVE"
 
 @dataclass(frozen=True)
 class Loaded:
-    """The kernels, or why there are none; one of the two is None."""
+    """The kernels, or why there are none; one of the two is None.
+
+    Attributes:
+        library: The kernels.
+        reason: Why there are none.
+        prebuilt: Whether they came with the wheel.
+    """
 
     library: Library | None
     reason: str | None
+    prebuilt: bool = False
 
 
 def load() -> Loaded:
@@ -47,7 +65,8 @@ def kernels_finding() -> Finding:
         return Finding("native kernels", "not used", "note", "they are for bf16, which gains nothing here")
     found = load()
     if found.library is not None:
-        return Finding("native kernels", f"{found.library.body}, compiled and tested")
+        origin = "prebuilt" if found.prebuilt else "compiled"
+        return Finding("native kernels", f"{found.library.body}, {origin} and tested")
     return Finding("native kernels", "not used", "note", f"{found.reason}; training uses PyTorch's operators")
 
 
@@ -55,20 +74,34 @@ def kernels_finding() -> Finding:
 def _loaded() -> Loaded:
     try:
         check_machine()
-        try:
-            return Loaded(_tested(NATIVE), None)
-        except UnavailableError:
-            if not has_amx():
-                raise
-            return Loaded(_tested((*NATIVE, "-DWITHOUT_AMX")), None)
     except UnavailableError as error:
         return Loaded(None, str(error))
-    except Exception as error:  # whatever a foreign compiler or loader does: PyTorch's operators are there
-        return Loaded(None, f"they cannot be loaded: {first_line(error)}")
+    reasons = []
+    for from_wheel, file in _ways():
+        try:
+            return Loaded(_tested(file()), None, from_wheel)
+        except UnavailableError as error:
+            reasons.append(str(error))
+        except Exception as error:  # whatever a foreign compiler or loader does: PyTorch's operators are there
+            reasons.append(f"they cannot be loaded: {first_line(error)}")
+    return Loaded(None, reasons[0])
 
 
-def _tested(flags: Sequence[str]) -> Library:
-    library = Library(build(find_compiler(), default_cache_dir() / "native", flags))
+def _ways() -> Iterator[tuple[bool, Callable[[], Path]]]:
+    """Yield what gives a library, best first, and whether it came with the wheel."""
+    compiled = [NATIVE, *([(*NATIVE, "-DWITHOUT_AMX")] if has_amx() else [])]
+    for flags in compiled:
+        yield False, partial(_compiled, flags)
+    for file in prebuilt():
+        yield True, partial(Path, file)
+
+
+def _compiled(flags: Sequence[str]) -> Path:
+    return build(find_compiler(), default_cache_dir() / "native", flags)
+
+
+def _tested(file: Path) -> Library:
+    library = Library(file)
     if not library.prepare():
         raise UnavailableError(f"the operating system does not allow {library.body}")
     if wrong := failure(library):
