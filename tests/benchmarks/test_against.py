@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from tunebench.benchmarks import against
 from tunebench.benchmarks.against import embeddings_side, render_against, run_against, tfidf_side
-from tunebench.benchmarks.others import Exam
+from tunebench.benchmarks.scripts.other_tools import Exam
 from tunebench.cli.app import app
 from tunebench.errors import DataError, PlanError
 

@@ -20,8 +20,9 @@ from transformers import Trainer
 from faults.commands import tunebench
 from tunebench.benchmarks import wall
 from tunebench.benchmarks.against import run_against, tfidf_side
-from tunebench.benchmarks.others import Exam, setfit_side
-from tunebench.benchmarks.scripts import trainer_script
+from tunebench.benchmarks.others import find_others
+from tunebench.benchmarks.scripts import other_tools, trainer_script
+from tunebench.benchmarks.scripts.other_tools import Exam, setfit_side
 from tunebench.benchmarks.wall import run_wall
 from tunebench.benchmarks.wall_result import Process, WallResult, render_wall
 from tunebench.errors import DataError, PlanError, TunebenchError
@@ -40,7 +41,9 @@ class Here:
         self.parts: dict[str, list[dict[str, str]]] = {}
         self.answered: list[list[dict[str, str]]] = []
 
-    def __call__(self, command: Sequence[str], task: Any, folder: Path) -> tuple[float, float]:
+    def __call__(
+        self, command: Sequence[str], task: Any, folder: Path, *, python: str | None = None
+    ) -> tuple[float, float]:
         self.commands.append(list(command))
         self.parts = {part: read(task.data / f"{part}.csv") for part in ("train", "validation", "test")}
         if command[:2] == ["-m", "tunebench"]:
@@ -48,11 +51,10 @@ class Here:
             assert ended.code == 0, ended.err + ended.crash
             return 0.0, 1.0
         with pytest.MonkeyPatch.context() as patch:
-            if command[0] == "-m":
-                patch.setattr(sys, "argv", list(command[1:]))
-                runpy.run_module(command[1], run_name="__main__")
+            patch.setattr(sys, "argv", list(command))
+            if command[0] == other_tools.__file__:
+                runpy.run_path(command[0], run_name="__main__")
             else:
-                patch.setattr(sys, "argv", list(command))
                 trainer_script.main()
                 self.answered += [read(path) for path in sorted(folder.glob("*/predictions.csv"))]
         return 0.0, 1.0
@@ -104,7 +106,6 @@ def test_script_and_study_do_the_same_from_texts_to_predictions(
             assert result.sides[name].scores[way] == [pytest.approx(found)]
 
 
-@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
 def test_sides_of_other_packages_train_one_model_and_so_do_all(
     here: Here,
     reviews: Path,
@@ -229,3 +230,36 @@ def test_every_stage_and_ratio_is_shown() -> None:
     assert table["training"] == ["20.0", "5.0"] and table["rest"] == ["10.0", "2.5"]
     assert table["whole process"] == ["40.0", "10.0"] and table["macro F1, lora"] == ["0.8000", "0.8500"]
     assert "paper takes 4.00 times as long as ours (3.60 to 4.40 over rounds)" in table
+
+
+def test_a_side_may_run_with_the_python_of_another_environment(tmp_path: Path) -> None:
+    """An environment without tunebench: a package called setfit is all that it has."""
+    (tmp_path / "setfit-1.2.dist-info").mkdir()
+    (tmp_path / "setfit-1.2.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: setfit\nVersion: 1.2\n"
+    )
+    (tmp_path / "setfit.py").write_text("")
+    python = tmp_path / "python"
+    # Its own folder for packages; and an answer instead of a training.
+    python.write_text(
+        f"#!{sys.executable} -SE\n"
+        "import runpy, sys\n"
+        f"sys.path[:0] = [{str(tmp_path)!r}]\n"
+        "if sys.argv[1] == '-c':\n"
+        "    exec(sys.argv[2])\n"
+        "else:\n"
+        "    sys.argv = sys.argv[1:]\n"
+        "    script = runpy.run_path(sys.argv[0])\n"
+        "    exam = script['Exam'].read(script['Path'](sys.argv[2]))\n"
+        "    script['Path'](sys.argv[3]).write_text(script['json'].dumps(exam.unseen))\n"
+    )
+    python.chmod(0o755)
+    (other,) = find_others([f"setfit={python}"])
+    assert other.version() == "1.2"
+    exam = Exam(["a"], ["x"], ["b", "c"], tmp_path, math.inf, 1, tmp_path)
+    assert list(other(exam)) == ["b", "c"]
+    assert other.command(Path("e"), Path("a")) == [str(python), other_tools.__file__, "setfit", "e", "a"]
+    with pytest.raises(PlanError, match="setfit is not installed for no-such-python"):
+        find_others(["setfit=no-such-python"])
+    with pytest.raises(PlanError, match="No module named 'autogluon'"):
+        find_others([f"autogluon={python}"])

@@ -59,6 +59,14 @@ def build(folder: Path, way: str) -> tuple[Any, Architecture]:
     return model.train(), architecture
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_low_rank_updates_are_fast_operations(tiny_model: Callable[[str], Path], way: str) -> None:
+    """So what is compared below is the fast operation of AdaLoRA and VeRA, and not PEFT's forward twice."""
+    model, architecture = build(tiny_model("bert"), way)
+    fast = FastEncoder(model, architecture, seed=5, dtype=torch.float32)
+    assert bool(fast.own_forwards) == (way in ("dora", "ia3"))
+
+
 def rows(lengths: Sequence[int]) -> list[np.ndarray]:
     rng = np.random.default_rng(list(lengths))
     return [rng.integers(1000, 4000, size=length) for length in lengths]

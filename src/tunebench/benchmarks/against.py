@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.benchmarks.others import MAX_LENGTH, Exam, Side, other_side, versions_of
+from tunebench.benchmarks.others import find_others, versions_of
+from tunebench.benchmarks.scripts.other_tools import MAX_LENGTH, Exam, Side
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataConfig
 from tunebench.errors import DataError, TunebenchError
@@ -131,7 +132,7 @@ def run_against(
     Args:
         data: Where the data is.
         ours: What ``tunebench choose`` does; :func:`tunebench.choosing.side.choose_side`.
-        others: Sides that need another package; keys of :data:`~tunebench.benchmarks.others.OTHERS`.
+        others: Sides that need another package; see :func:`~tunebench.benchmarks.others.find_others`.
         model: The encoder of all sides that have one.
         labels: Labelled texts of each round; by default all.
         seconds: Time limit of each side.
@@ -143,7 +144,8 @@ def run_against(
         PlanError: A package is missing.
         TunebenchError: Data or model cannot be read.
     """
-    sides = {"tunebench choose": ours} | SIDES | {name: other_side(name) for name in others}
+    rivals = find_others(others)
+    sides: dict[str, Side] = {"tunebench choose": ours} | SIDES | {other.name: other for other in rivals}
     dataset = load_texts(data)
     folder, threads = model_folder(model), devices.usable_cores() if threads is None else threads
     answers: dict[str, list[np.ndarray]] = {name: [] for name in sides}
@@ -176,7 +178,7 @@ def run_against(
         threads,
         entries,
         environment.describe(),
-        versions_of(others),
+        versions_of(rivals),
     )
 
 

@@ -1,131 +1,28 @@
-"""Sides of the benchmarks that need a package of somebody else: ``--against``.
-
-``python -m tunebench.benchmarks.others NAME EXAM ANSWERS`` runs one in a process of its own. This module imports
-nothing heavy, so that the side does not pay for it.
-"""
+"""Sides of the benchmarks that need a package of somebody else: ``--against NAME`` or ``--against NAME=PYTHON``."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
 import json
-import math
+import subprocess
 import sys
-import time
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunebench.errors import ConfigError, PlanError
+from tunebench.benchmarks.scripts import other_tools
+from tunebench.benchmarks.scripts.other_tools import SIDES, Exam
+from tunebench.errors import ConfigError, PlanError, TunebenchError
 
-#: Batch size, learning rate and tokens a text where a side trains as the others do.
-_BATCH, _LEARNING_RATE, MAX_LENGTH = 32, 5e-5, 256
-#: SetFit's settings as its paper has them: pairs of each kind for each text, and pairs a batch.
-_ITERATIONS, _PAIRS = 20, 16
-
-
-@dataclass(frozen=True)
-class Exam:
-    """What a side gets.
-
-    Attributes:
-        texts: To learn from.
-        labels: Their labels.
-        unseen: Texts to answer.
-        model: Folder of the encoder.
-        seconds: Time limit of training; infinite for none.
-        threads: Compute threads.
-        folder: For what the side writes.
-        epochs: Passes over the texts; None leaves it to the side.
-    """
-
-    texts: list[str]
-    labels: list[str]
-    unseen: list[str]
-    model: Path
-    seconds: float
-    threads: int
-    folder: Path
-    epochs: int | None = None
-
-    def write(self, path: Path) -> None:
-        """Write it as JSON."""
-        path.write_text(json.dumps(asdict(self), default=str), encoding="utf-8")
-
-    @classmethod
-    def read(cls, path: Path) -> Exam:
-        """Read what :meth:`write` wrote."""
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**raw | {"model": Path(raw["model"]), "folder": Path(raw["folder"])})
-
-
-#: Trains, and returns an answer for each unseen text.
-Side = Callable[[Exam], Sequence[Any]]
-
-
-def autogluon_side(exam: Exam) -> Sequence[Any]:
-    """AutoGluon's predictor of texts, at its defaults but for the encoder and how long it trains."""
-    import pandas as pd
-    from autogluon.multimodal import MultiModalPredictor
-
-    options: dict[str, Any] = {"model.hf_text.checkpoint_name": str(exam.model)}
-    if exam.epochs is not None:
-        options |= {"optim.max_epochs": exam.epochs, "optim.lr": _LEARNING_RATE, "env.batch_size": _BATCH}
-    predictor = MultiModalPredictor(label="label", path=str(exam.folder / "autogluon"))
-    predictor.fit(
-        pd.DataFrame({"text": exam.texts, "label": exam.labels}),
-        time_limit=None if math.isinf(exam.seconds) else int(exam.seconds),
-        hyperparameters=options,
-    )
-    return list(predictor.predict(pd.DataFrame({"text": exam.unseen})))
-
-
-def setfit_side(exam: Exam) -> Sequence[Any]:
-    """SetFit as its paper has it, ended when the time is over.
-
-    With a number of epochs, it ends when as many texts went through the encoder as in fine-tuning: a pair has two.
-    """
-    with warnings.catch_warnings():
-        # On import the library shows all deprecations, and its trainer warns of memory that it cannot pin.
-        warnings.simplefilter("ignore")
-        return _setfit_answers(exam)
-
-
-def _setfit_answers(exam: Exam) -> list[str]:
-    import setfit
-    from datasets import Dataset
-    from transformers import PrinterCallback, TrainerCallback
-
-    class Limit(TrainerCallback):
-        end = time.monotonic() + exam.seconds
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            control.should_training_stop = control.should_training_stop or time.monotonic() > self.end
-
-    names = sorted(set(exam.labels))
-    arguments = setfit.TrainingArguments(
-        output_dir=str(exam.folder / "setfit"),
-        batch_size=_PAIRS,
-        num_epochs=1,
-        num_iterations=_ITERATIONS,
-        max_steps=-1 if exam.epochs is None else math.ceil(exam.epochs * len(exam.texts) / (2 * _PAIRS)),
-        max_length=MAX_LENGTH,
-        report_to="none",
-        save_strategy="no",
-        show_progress_bar=False,
-    )
-    positions = [names.index(label) for label in exam.labels]
-    trainer = setfit.Trainer(
-        setfit.SetFitModel.from_pretrained(str(exam.model)),
-        args=arguments,
-        train_dataset=Dataset.from_dict({"text": exam.texts, "label": positions}),
-        callbacks=[Limit()],
-    )
-    trainer.remove_callback(PrinterCallback)  # it prints to the output that --json needs
-    trainer.train()
-    return [names[int(position)] for position in trainer.model.predict(exam.unseen)]
+#: What is imported, and what pip calls it.
+_PACKAGES = {"autogluon": "autogluon.multimodal", "setfit": "setfit"}
+_INSTALL = {
+    "autogluon": "pip install autogluon.multimodal in an environment of its own, as it needs another version of "
+    "transformers, and give --against autogluon=ENVIRONMENT/bin/python",
+    "setfit": "pip install 'tunebench[setfit]'",
+}
 
 
 @dataclass(frozen=True)
@@ -133,58 +30,95 @@ class Other:
     """A side that needs another package.
 
     Attributes:
-        package: What is imported, and what pip calls it.
-        install: What to type.
+        name: A key of :data:`~tunebench.benchmarks.scripts.other_tools.SIDES`.
+        python: The Python that has the package; None for this one.
     """
 
-    side: Side
-    package: str
-    install: str
+    name: str
+    python: str | None = None
+
+    def __call__(self, exam: Exam) -> Sequence[Any]:
+        """Learn, and answer; in a process of its own where it has another Python."""
+        if self.python is None:
+            return SIDES[self.name](exam)
+        told, answers = exam.folder / "exam.json", exam.folder / "answers.json"
+        exam.write(told)
+        self._run(*self.command(told, answers)[1:])
+        said: list[str] = json.loads(answers.read_text(encoding="utf-8"))
+        return said
+
+    def command(self, exam: Path, answers: Path) -> list[str]:
+        """Return what runs it in a process of its own."""
+        return [self.python or sys.executable, other_tools.__file__, self.name, str(exam), str(answers)]
+
+    def check(self) -> None:
+        """Refuse a side whose package is not there.
+
+        Raises:
+            PlanError: It is not, or the Python does not run.
+        """
+        package = _PACKAGES[self.name]
+        try:
+            if self.python is None:
+                importlib.import_module(package)
+            else:
+                self._run("-c", f"import {package}")
+        except (ImportError, TunebenchError) as error:
+            where = "here" if self.python is None else f"for {self.python}"
+            raise PlanError(
+                f"{self.name} is not installed {where}, and --against {self.name} needs it.",
+                value=error.value if isinstance(error, TunebenchError) else str(error),
+                fix=f"{_INSTALL[self.name]}; or leave --against {self.name} out",
+            ) from None
+
+    def version(self) -> str:
+        """Return the version of its package."""
+        package = _PACKAGES[self.name]
+        if self.python is None:
+            try:
+                return importlib.metadata.version(package)
+            except importlib.metadata.PackageNotFoundError:
+                return "unknown"
+        return self._run("-c", f"import importlib.metadata as m; print(m.version('{package}'))").strip()
+
+    def _run(self, *arguments: str) -> str:
+        """Run the other Python, and return what it prints.
+
+        Raises:
+            TunebenchError: It failed.
+        """
+        assert self.python is not None
+        try:
+            ended = subprocess.run([self.python, *arguments], capture_output=True, text=True)
+        except OSError as error:
+            raise TunebenchError("This Python does not run.", value=f"{self.python}: {error.strerror}") from None
+        if ended.returncode:
+            last = (ended.stderr.strip() or ended.stdout.strip()).rsplit("\n", 1)[-1]
+            raise TunebenchError(f"{self.name} failed.", value=last)
+        return ended.stdout
 
 
-OTHERS = {
-    "autogluon": Other(
-        autogluon_side,
-        "autogluon.multimodal",
-        "pip install autogluon.multimodal, in an environment of its own if it needs another version of torch",
-    ),
-    "setfit": Other(setfit_side, "setfit", "pip install 'tunebench[setfit]'"),
-}
+def find_others(asked: Sequence[str]) -> list[Other]:
+    """Return the sides of ``--against``, whose packages are there.
 
-
-def other_side(name: str) -> Side:
-    """Return a side that needs another package.
+    Args:
+        asked: Names; behind ``=`` the Python that has the package.
 
     Raises:
         ConfigError: There is no such side.
-        PlanError: Its package is not installed.
+        PlanError: A package is not installed.
     """
-    if name not in OTHERS:
-        raise ConfigError("There is no such side.", value=f"--against {name}", allowed=", ".join(OTHERS))
-    other = OTHERS[name]
-    try:
-        importlib.import_module(other.package)
-    except ImportError as error:
-        raise PlanError(
-            f"{name} is not installed here, and --against {name} needs it.",
-            value=str(error),
-            fix=f"{other.install}; or leave --against {name} out",
-        ) from None
-    return other.side
-
-
-def versions_of(names: Sequence[str]) -> dict[str, str]:
-    """Return the versions of what some sides need."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(OTHERS[name].package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    found = []
+    for text in asked:
+        name, _, python = text.partition("=")
+        if name not in SIDES:
+            raise ConfigError("There is no such side.", value=f"--against {name}", allowed=", ".join(SIDES))
+        other = Other(name, str(Path(python).expanduser()) if python else None)
+        other.check()
+        found.append(other)
     return found
 
 
-if __name__ == "__main__":
-    _name, _exam, _answers = sys.argv[1:]
-    _said = [str(answer) for answer in OTHERS[_name].side(Exam.read(Path(_exam)))]
-    Path(_answers).write_text(json.dumps(_said), encoding="utf-8")
+def versions_of(others: Sequence[Other]) -> dict[str, str]:
+    """Return the versions of what some sides need."""
+    return {other.name: other.version() for other in others}

@@ -85,7 +85,7 @@ def run_prefix_bench(
     """Measure both ways in turn until the time is used up, two rounds at least.
 
     Args:
-        model: ``distilbert`` (real size, random weights), ``minilm``, or a folder.
+        model: ``distilbert`` or ``modernbert`` (real size, random weights), ``minilm``, or a folder.
         seconds: Time to use, roughly.
         threads: Compute threads.
         tell: Called with a line for each measurement.

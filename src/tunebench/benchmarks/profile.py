@@ -53,7 +53,7 @@ def run_profile(
     """Profile a pass over texts with the lengths of film reviews, after some that warm up.
 
     Args:
-        model: ``distilbert``, ``minilm``, or a folder.
+        model: ``distilbert`` or ``modernbert`` (real size, random weights), ``minilm``, or a folder.
         attention_dropout: None leaves the model's own.
         threads: Compute threads.
         tell: Told what is being profiled.

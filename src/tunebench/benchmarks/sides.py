@@ -41,6 +41,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "full": {},
     "lora": {"rank": 8, "alpha": 16, "dropout": 0.2, "placement": "query_value"},
 }
+#: Architectures whose default configuration is a real size. They get random weights, which cost what others do.
+SHAPES = ("distilbert", "modernbert")
 #: Passes over the texts: the first one warms up, the last one counts.
 _PASSES = 2
 #: Steps of the side that pads everything to one length: all cost the same, so few tell. The first one warms up.
@@ -282,13 +284,14 @@ def review_lengths(count_: int = 160) -> TokenizedTexts:
 
 
 def build_model(name: str, way: str, attention_dropout: float | None) -> tuple[Any, Architecture]:
-    """Load a model (or make DistilBERT's shape with random weights), and give it a strategy of :data:`WAYS`."""
+    """Load a model (or make one of :data:`SHAPES`), and give it a strategy of :data:`WAYS`."""
     set_seed(0)
-    if name == "distilbert":
-        from transformers import DistilBertConfig, DistilBertForSequenceClassification
+    if name in SHAPES:
+        from transformers import AutoConfig, AutoModelForSequenceClassification
 
         extra = {} if attention_dropout is None else {"attention_dropout": attention_dropout}
-        model: Any = DistilBertForSequenceClassification(DistilBertConfig(num_labels=2, **extra))
+        config = AutoConfig.for_model(name, num_labels=2, **extra)
+        model: Any = AutoModelForSequenceClassification.from_config(config)
     else:
         model = load_classifier(
             model_folder(name), label_names=("negative", "positive"), attention_dropout=attention_dropout

@@ -144,7 +144,7 @@ def run_bench(
     """Measure all sides in turn until the time is used up, two rounds at least.
 
     Args:
-        model: ``distilbert`` (real size, random weights), ``minilm``, or a folder.
+        model: ``distilbert`` or ``modernbert`` (real size, random weights), ``minilm``, or a folder.
         seconds: Time to use, roughly.
         attention_dropout: For our side; None leaves the model's own.
         compiled: Whether the careful Trainer is measured with ``torch.compile`` too.

@@ -30,8 +30,9 @@ from sklearn.metrics import f1_score
 
 from tunebench.analysis.load import load_comparison
 from tunebench.benchmarks.against import load_texts
-from tunebench.benchmarks.others import Exam, other_side, versions_of
+from tunebench.benchmarks.others import Other, find_others, versions_of
 from tunebench.benchmarks.scripts import trainer_script
+from tunebench.benchmarks.scripts.other_tools import Exam
 from tunebench.benchmarks.wall_result import STAGES, Process, WallResult
 from tunebench.errors import DataError, TunebenchError
 from tunebench.machine import devices, environment
@@ -81,7 +82,7 @@ def run_wall(
 
     Args:
         model: A packaged name or a folder.
-        others: Sides that need another package; keys of :data:`~tunebench.benchmarks.others.OTHERS`.
+        others: Sides that need another package; see :func:`~tunebench.benchmarks.others.find_others`.
         data: Where the texts are; single texts with one label each.
         labels: Texts that train.
         validation: Texts that select.
@@ -94,12 +95,11 @@ def run_wall(
     Raises:
         TunebenchError: A package is missing, model or data cannot be read, or a process failed.
     """
-    for name in others:
-        other_side(name)
+    rivals = find_others(others)
     threads = devices.usable_cores() if threads is None else threads
     precision = devices.default_precision(devices.resolve_device("auto"), "fast")
     sides: dict[str, _Side] = {"paper": _paper, "careful": _careful}
-    sides |= {name: partial(_other, name) for name in others} | {"ours": _ours}
+    sides |= {other.name: partial(_other, other) for other in rivals} | {"ours": _ours}
     measured = {name: Process() for name in sides}
     strategies = ("full",) if others else tuple(trainer_script.LEARNING_RATE)
     with tempfile.TemporaryDirectory() as place:
@@ -124,7 +124,7 @@ def run_wall(
         precision=precision,
         strategies=list(strategies),
         machine=environment.describe(),
-        versions=environment.versions() | versions_of(others),
+        versions=environment.versions() | versions_of(rivals),
         sides=measured,
     )
 
@@ -165,7 +165,7 @@ def _careful(task: _Task, folder: Path, found: Process) -> None:
     _paper(task, folder, found, "--careful", *(["--bf16"] if task.bf16 else []))
 
 
-def _other(name: str, task: _Task, folder: Path, found: Process) -> None:
+def _other(other: Other, task: _Task, folder: Path, found: Process) -> None:
     """Run a side that needs another package."""
     train, test = (
         pd.read_csv(task.data / f"{part}.csv", dtype=str, keep_default_na=False) for part in ("train", "test")
@@ -173,7 +173,7 @@ def _other(name: str, task: _Task, folder: Path, found: Process) -> None:
     texts, labels, unseen = (list(column) for column in (train["text"], train["label"], test["text"]))
     exam, answers = folder / "exam.json", folder / "answers.json"
     Exam(texts, labels, unseen, task.model, math.inf, task.threads, folder, task.epochs).write(exam)
-    start, end = _timed(["-m", "tunebench.benchmarks.others", name, str(exam), str(answers)], task, folder)
+    start, end = _timed(other.command(exam, answers)[1:], task, folder, python=other.python)
     said = json.loads(answers.read_text(encoding="utf-8"))
     found.add(end - start, {}, {"own": float(f1_score(list(test["label"]), said, average="macro"))})
 
@@ -216,7 +216,7 @@ def _study(task: _Task) -> str:
     return yaml.safe_dump(settings, sort_keys=False)
 
 
-def _timed(command: Sequence[str], task: _Task, folder: Path) -> tuple[float, float]:
+def _timed(command: Sequence[str], task: _Task, folder: Path, *, python: str | None = None) -> tuple[float, float]:
     """Run Python in a process of its own, and return when it started and when it ended.
 
     Raises:
@@ -228,7 +228,9 @@ def _timed(command: Sequence[str], task: _Task, folder: Path) -> tuple[float, fl
         "HF_HUB_OFFLINE": "1",
     }
     start = time.time()
-    ended = subprocess.run([sys.executable, *command], capture_output=True, text=True, env=os.environ | settings)
+    ended = subprocess.run(
+        [python or sys.executable, *command], capture_output=True, text=True, env=os.environ | settings
+    )
     end = time.time()
     if ended.returncode:
         last = (ended.stderr.strip() or ended.stdout.strip()).rsplit("\n", 1)[-1]

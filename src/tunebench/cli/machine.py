@@ -36,8 +36,8 @@ def bench(
     model: Annotated[
         str | None,
         typer.Option(
-            help="distilbert, minilm or a model folder; default distilbert, and minilm with --wall, --serve, "
-            "--scaling and --choose."
+            help="distilbert, modernbert, minilm or a model folder; default distilbert, and minilm with --wall, "
+            "--serve, --scaling and --choose."
         ),
     ] = None,
     grid: Annotated[
@@ -93,8 +93,9 @@ def bench(
     against: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --choose or --wall: also autogluon or setfit, where it is installed. May be repeated. With "
-            "--wall, every side then trains one model."
+            help="With --choose or --wall: also autogluon or setfit; behind = the Python of an environment that "
+            "has it. May be repeated. With --wall, every side then trains one model.",
+            metavar="NAME[=PYTHON]",
         ),
     ] = None,
     labels: Annotated[

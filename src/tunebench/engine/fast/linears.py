@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tunebench.engine.fast.low_rank import low_rank, refusal
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import LinearFunction, LoraFunction
 from tunebench.engine.native.functions import DropoutKernel
@@ -19,7 +20,7 @@ class StackedLinear:
     """Linear layers that share an input, run as one product over one stacked low-precision weight.
 
     Args:
-        modules: ``nn.Linear`` or PEFT LoRA layers over ``nn.Linear``.
+        modules: ``nn.Linear``, or layers of PEFT that add a low-rank update to one.
         dtype: Compute type.
         kernels: Native kernels, if they are used.
     """
@@ -29,7 +30,7 @@ class StackedLinear:
         self.kernels = kernels
         self.linears: list[Any] = [getattr(module, "base_layer", module) for module in modules]
         self.dtype = dtype
-        self.loras: list[Any] = [module if hasattr(module, "lora_A") else None for module in modules]
+        self.adapters: list[Any] = [module if hasattr(module, "base_layer") else None for module in modules]
         self.starts = [0]
         for linear in self.linears:
             self.starts.append(self.starts[-1] + linear.out_features)
@@ -46,15 +47,14 @@ class StackedLinear:
 
         Args:
             everything: Also copy frozen parameters, which an optimiser step leaves alone.
-            merge: Fold LoRA updates into the copy; the parameters themselves are not touched, so
+            merge: Fold the adapters' updates into the copy; the parameters themselves are not touched, so
                 nothing has to be undone but the copy.
         """
-        for linear, lora, start in zip(self.linears, self.loras, self.starts[:-1], strict=True):
+        for linear, adapter, start in zip(self.linears, self.adapters, self.starts[:-1], strict=True):
             rows = slice(start, start + linear.out_features)
-            if merge and lora is not None:
-                name = lora.active_adapters[0]
-                update = lora.lora_B[name].weight @ lora.lora_A[name].weight
-                self.stacked[rows].copy_(linear.weight + lora.scaling[name] * update)
+            if merge and adapter is not None:
+                update = low_rank(adapter)
+                self.stacked[rows].copy_(linear.weight + update.scaling * (update.up @ update.down))
             elif everything or linear.weight.requires_grad:
                 self.stacked[rows].copy_(linear.weight)
             if self.bias is not None and linear.bias is not None:
@@ -66,7 +66,7 @@ class StackedLinear:
 
         Args:
             x: ``(rows, in)`` in the compute type.
-            masks: Where LoRA's dropout draws from.
+            masks: Where the adapters' dropout draws from.
             training: Whether dropout is on.
 
         Returns:
@@ -87,26 +87,17 @@ class StackedLinear:
         y: Tensor = LinearFunction.apply(x, self.stacked, bias, self.kernels, *weights, *biases)
         if self.merged:
             return y
-        for lora, start in zip(self.loras, self.starts[:-1], strict=True):
-            if lora is None:
+        for adapter, start in zip(self.adapters, self.starts[:-1], strict=True):
+            if adapter is None:
                 continue
-            name = lora.active_adapters[0]
-            p = getattr(lora.lora_dropout[name], "p", 0.0) if training else 0.0
+            update = low_rank(adapter)
+            p = getattr(update.dropout, "p", 0.0) if training else 0.0
             dropped, keep, scale = x, None, 1.0
             if self.kernels is None:
                 keep, scale = masks.keep(tuple(x.shape), p)
             elif masks.drops(p):
                 dropped = DropoutKernel.apply(x, self.kernels, Dropout.of(p, masks.keys()))
-            y = LoraFunction.apply(
-                y,
-                dropped,
-                keep,
-                scale,
-                start,
-                lora.lora_A[name].weight,
-                lora.lora_B[name].weight,
-                lora.scaling[name],
-            )
+            y = LoraFunction.apply(y, dropped, keep, scale, start, update.down, update.up, update.scaling)
         return y
 
 
@@ -143,17 +134,8 @@ class OwnForwards:
 
 
 def why_own_forward(module: Any) -> str | None:
-    """Say why a linear layer has no fast operation; None when it has: plain ones, and plain LoRA over them."""
-    if type(module) is nn.Linear:
-        return None
-    from peft.tuners.lora import Linear as LoraLinear
-
-    if type(module) is not LoraLinear or type(module.base_layer) is not nn.Linear:
-        return f"{type(module).__name__} layers run through their own forward"
-    plain = len(module.active_adapters) == 1 and not module.merged and not module.lora_variant
-    if not plain or any(module.lora_bias.values()):
-        return "this LoRA variant runs through its own forward"
-    return None
+    """Say why a linear layer has no fast operation; None when it has: plain ones, and low-rank updates of them."""
+    return None if type(module) is nn.Linear else refusal(module)
 
 
 def linears_for(
