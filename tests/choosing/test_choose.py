@@ -127,6 +127,19 @@ def test_a_test_part_of_the_datas_own_is_not_learned_from_and_scores_the_last_tr
     assert len(told) == 1 and not (tmp_path / "c" / "refit").exists()
 
 
+def test_the_last_training_is_as_long_as_the_chosen_run_was_planned(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    """At such a rate the first evaluation is the best, and the run soon ends; the last training does not."""
+    alone = ("strategies={full: {learning_rate: 0.5}}", "evaluations_per_epoch=8", "patience=1", *SMALL[1:])
+    choose(str(reviews), out=tmp_path / "c", **options(tiny_model, settings=alone))
+    (chosen,) = StudyStore.open(tmp_path / "c").cells()
+    (last,) = StudyStore.open(tmp_path / "c" / "refit").cells()
+    taken = [len(cell.record.timing.step_seconds) for cell in (chosen, last) if cell.record and cell.record.timing]
+    assert chosen.record is not None and chosen.record.selected is not None
+    assert chosen.record.selected.step <= taken[0] < 8 and taken[1] == 160 // 16 == last.spec.steps_at(10)
+
+
 def test_without_a_last_training_the_best_run_is_exported(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
 ) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.configuration import Configuration
-from tunebench.analysis.log_history import last_step
 from tunebench.analysis.recommend import Recommendation
 from tunebench.data import Split, TextDataset
 from tunebench.execution.display import Display
@@ -23,16 +20,11 @@ from tunebench.machine import devices
 from tunebench.machine.settings import Execution
 from tunebench.store.imported import trained_here
 from tunebench.store.plan_file import PlannedRun
-from tunebench.store.record import RunRecord
 from tunebench.store.study_folder import StudyStore
-from tunebench.strategies import capabilities_of
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
 from tunebench.training.parts import run_parts
 from tunebench.training.registry import backend_of, run_one
-
-#: A choice of very few steps, by a small validation part, is not followed below this share of the planned ones.
-_LEAST_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,7 +50,10 @@ def chosen_runs(comparison: Comparison, found: Recommendation) -> Configuration:
 
 
 def plan_refit(runs: Configuration, dataset: TextDataset) -> Refit:
-    """Return the run that repeats chosen runs on all labels: with their rate, for as long as was best.
+    """Return the run that repeats chosen runs on all labels: with their rate, and as long as they were planned.
+
+    It does not end where they were best on validation. With few labels that is often early by chance, when rare
+    classes are not learned yet (docs/choose.md).
 
     Args:
         runs: The chosen runs, all of them scored.
@@ -81,10 +76,6 @@ def plan_refit(runs: Configuration, dataset: TextDataset) -> Refit:
         "selection": "last",
         "patience": 0,
     }
-    if capabilities_of(spec.kind).backend == "encoder":
-        per_epoch = math.ceil(len(every.train) / spec.batch_size)
-        epochs = max(1, math.ceil(_share([c.record for c in cells if c.record]) * spec.epochs_at(per_epoch)))
-        changes |= {"epochs": epochs, "min_steps": 0}
     return Refit(spec.model_copy(update=changes), every, measured=dataset.test is not None)
 
 
@@ -173,15 +164,3 @@ def _all_labels(dataset: TextDataset, tested: np.ndarray) -> TextDataset:
         test=test,
         inputs=dataset.inputs,
     )
-
-
-def _share(records: list[RunRecord]) -> float:
-    """Return the share of the planned steps after which the chosen runs were best, over seeds."""
-    shares = []
-    for record in records:
-        examples, spec = record.examples, trained_here(record.spec)
-        assert examples is not None and examples.train is not None and record.selected is not None
-        per_epoch = math.ceil(examples.train / spec.batch_size)
-        planned = per_epoch * spec.epochs_at(per_epoch)
-        shares.append(min(record.selected.step, last_step(record.log_history)) / planned)
-    return max(_LEAST_SHARE, fmean(shares))
