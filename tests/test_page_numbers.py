@@ -136,13 +136,17 @@ def test_what_comparing_by_the_metric_brings_is_what_the_suite_gave() -> None:
         assert numbers == [f"{100 * value:+.2f}" for value in found]
 
 
+def section(page: str, title: str) -> str:
+    """Return a section of a page, without its title."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
 def test_what_choose_found_on_four_data_sets_is_what_it_answered() -> None:
     """Each row of the measured table of docs/choose.md, against the answer that ``tunebench recommend`` wrote."""
-    section = (
-        (DOCS / "choose.md").read_text(encoding="utf-8").partition("## On four data sets")[2].partition("\n## ")[0]
-    )
+    table = section("choose.md", "On four data sets")
     head, _, *rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if "|" in line
     ]
     assert len(rows) == len(list(DOCS.glob("results/choose/*.json")))
     for row in rows:
@@ -202,18 +206,61 @@ def test_what_reading_takes_is_what_was_measured() -> None:
 
 
 def test_the_grid_that_choose_is_compared_with_is_what_it_answered() -> None:
-    grid, chosen = (
-        {
-            one["label"]: one["interval"]["estimate"]
-            for one in json.loads(path.read_text(encoding="utf-8"))["alternatives"]
-        }
-        for path in (DOCS / "results/choose/grid/trec.json", DOCS / "results/choose/trec-30.json")
-    )
+    def scores(name: str) -> dict[str, float]:
+        answer = json.loads((DOCS / "results/choose" / name).read_text(encoding="utf-8"))
+        return {one["label"]: one["interval"]["estimate"] for one in answer["alternatives"]}
+
     page = " ".join((DOCS / "choose.md").read_text(encoding="utf-8").split())
-    assert f"`full` at 2e-4, with macro F1 {grid['full']:.4f} over three seeds" in page
-    less = 100 * (grid["full"] - chosen["lora"])
-    assert f"whose one run has {chosen['lora']:.4f}: {less:.2f} points less" in page
-    assert f"its `lora` has {grid['lora']:.4f}" in page
+    for data, chosen in (("trec", "lora"), ("tweet-emotion", "full")):
+        grid, found = scores(f"grid/{data}.json"), scores(f"{data}-30.json")[chosen]
+        assert f"2e-4, with macro F1 {max(grid.values()):.4f} over three seeds" in page
+        less = 100 * (grid["full"] - found)
+        assert f"whose one run has {found:.4f}: {abs(less):.2f} points {'less' if less > 0 else 'more'}" in page
+    assert f"its `lora` has {scores('grid/trec.json')['lora']:.4f}" in page
+
+
+def test_what_stands_beside_choose_is_what_the_benchmark_measured() -> None:
+    page = (
+        (DOCS / "choose.md").read_text(encoding="utf-8").partition("## Beside other tools")[2].partition("\n## ")[0]
+    )
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if "|" in line][2:]
+    said = {(row[0].split("`")[1], row[1].strip("`")): row[2:] for row in rows}
+    files = sorted((DOCS / "results/choose/against").glob("*.json"))
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    found = {
+        (file.stem, entry["name"]): [
+            *(
+                f"{score['estimate']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
+                for score in entry["scores"].values()
+            ),
+            f"{entry['seconds'][0]:.0f}",
+        ]
+        for file, result in zip(files, results, strict=True)
+        for entry in result["entries"]
+    }
+    assert said == found
+    assert all(f"`{file.stem}`, {one['labels']:,}" in page for file, one in zip(files, results, strict=True))
+    for file, one in zip(files, results, strict=True):
+        scores = {entry["name"]: entry["scores"]["macro_f1"] for entry in one["entries"]}
+        ours, other = scores["tunebench choose"], scores["autogluon"]
+        assert ours["estimate"] > other["estimate"] and (ours["low"] > other["high"]) == (file.stem == "banking77")
+
+
+def test_how_long_the_last_training_is_rests_on_what_was_measured() -> None:
+    page = (
+        (DOCS / "choose.md").read_text(encoding="utf-8").partition("## The last training")[2].partition("\n## ")[0]
+    )
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in page.splitlines() if "|" in line]
+    assert len(rows) == 2 + 6
+    for data, draw, seed, *said in rows[2:]:
+        file = DOCS / "results/choose/last" / f"{data}-{int(draw) - 1}.json"
+        runs = json.loads(file.read_text(encoding="utf-8"))
+        found = {run["strategy"]: run["macro_f1"] for run in runs if run["seed"] == int(seed)}
+        assert said == [f"{found[name]:.4f}" for name in ("full-160", "full-320", "lora-160", "lora-320")]
+    numbers = [[float(value) for value in row[3:]] for row in rows[2:]]
+    most = max(100 * (row[at] - row[at + 1]) for row in numbers for at in (0, 2))
+    assert f"All of them cost {most:.1f} points at most" in page
+    assert f"costs {100 * min(row[1] - row[0] for row in numbers[:2]):.0f} points here" in page
 
 
 def test_what_the_benchmark_printed_is_what_its_file_holds() -> None:

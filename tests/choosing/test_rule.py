@@ -186,6 +186,17 @@ def test_seeds_are_not_bought_where_they_change_nothing() -> None:
     assert "search" not in found.settings
 
 
+def test_what_does_not_fit_is_passed_over_for_what_does() -> None:
+    facts = facts_of(1_000, 2, refit=False)
+    once = cost_of(facts)
+    seeds = total(Shape(tuple(CANDIDATES), 1_000, seeds=2), facts, once)
+    rates = total(Shape(tuple(CANDIDATES), 1_000, rates=3), facts, once)
+    assert seeds < rates
+    found = design(facts, once, budget_for((seeds + rates) / 2))
+    assert (found.shape.rates, found.shape.seeds) == (1, 2)
+    assert found.left_out == ("A larger budget would buy 3 learning rates of each strategy that has one.",)
+
+
 def test_rates_lie_around_the_middle_and_the_middle_one_is_run_first() -> None:
     narrow, wide = (replace(facts_of(1_000, 2), widths={"m": width}) for width in (384, 768))
     assert narrow.rates("full", 1) == [1e-4]

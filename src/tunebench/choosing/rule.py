@@ -41,7 +41,7 @@ _EVALUATIONS, _PATIENCE = 10, 0.4
 _SHARES = (1, 2, 4, 8)
 #: Sizes of the learning curve, as shares of the one at which candidates are compared.
 _CURVE = (4, 2)
-#: What else a budget buys, one after the other, until something does not fit.
+#: What else a budget buys, one after the other; what does not fit is passed over.
 _UPGRADES: tuple[dict[str, Any], ...] = (
     {"rates": 3},
     {"seeds": 2},
@@ -204,12 +204,14 @@ def design(
     if shape.size < facts.labels:
         left_out.append(f"The candidates are compared at {shape.size:,} of {facts.labels:,} labels.")
     # Another seed changes nothing of what is fitted without one.
+    not_bought = []
     for upgrade in _UPGRADES if _has_rates(shape, facts) else ({"curve": True},):
         larger = replace(shape, **upgrade)
-        if total(larger, facts, cost) > usable:
-            left_out.append(_not_bought(upgrade))
-            break
-        shape = larger
+        if total(larger, facts, cost) <= usable:
+            shape = larger
+        else:
+            not_bought.append(_not_bought(upgrade))
+    left_out += not_bought[:1]
     settings = settings_of(shape, facts)
     return Design(shape, settings, total(shape, facts, cost) + OVERHEAD, tuple(left_out))
 
