@@ -95,9 +95,9 @@ def cpu_line(*names: str) -> str:
 
 def usable_cores() -> int:
     """Return the physical cores that this process may use: affinity and a container's quota limit them."""
-    import joblib
+    from joblib import cpu_count
 
-    cores: int = joblib.cpu_count(only_physical_cores=True)
+    cores: int = cpu_count(only_physical_cores=True)
     return cores
 
 

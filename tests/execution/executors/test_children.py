@@ -152,7 +152,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("module", "arguments"), [("processes", ()), ("data_parallel", (0,))])
+@pytest.mark.parametrize(("module", "arguments"), [("processes", (0, 2)), ("data_parallel", (0,))])
 def test_a_worker_whose_parent_has_ended_says_nothing(
     module: str, arguments: tuple[int, ...], tmp_path: Path
 ) -> None:

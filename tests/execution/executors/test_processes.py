@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -144,7 +145,7 @@ def test_a_search_in_two_workers_decides_as_in_one_process(tmp_path: Path, fatal
         assert sorted(one.complete) == sorted(expected) and not one.failed and not one.skipped
     counted = [(run_id, step) for run_id, step, _ in steps_taken(tmp_path / "shared")]
     assert len(counted) == len(set(counted)) == len(steps_taken(tmp_path / "alone"))
-    processes = {run_id: process for run_id, _, process in steps_taken(tmp_path / "shared")}
-    assert len(set(processes.values())) == 2
+    # What a worker left when it died is done here.
+    assert (os.getpid() in {process for *_, process in steps_taken(tmp_path / "shared")}) == bool(fatal)
     again, same = search(tmp_path / "shared", 2)
     assert sorted(again.skipped) == sorted(expected) and not again.complete and same == found

@@ -187,20 +187,28 @@ def _run_child(connection: Connection, number: int, count: int) -> None:
     leave_terminal()
     cores.bind_worker(number, count)
     display = _Sender(connection)
-    try:
-        while (work := ask_for_work(connection)) is not None:
-            assert isinstance(work, _Work)
+    while (work := _next_work(connection)) is not None:
+        try:
             summary = work.do(display)
-            # What another worker did is that worker's to report.
-            summary.failed = [run_id for run_id in summary.failed if run_id in display.mine]
-            display.end(summary)
-            if summary.stopped:
-                return
-    except EOFError:
-        return  # the parent has ended, and with it what was to be done
-    except (OSError, TunebenchError) as error:
-        # A full disk, say: the parent does what is left, and ends with the error if it lasts.
-        display.message(f"a worker stopped: {error}")
+        except (OSError, TunebenchError) as error:
+            # A full disk, say: the parent does what is left, and ends with the error if it lasts.
+            display.message(f"a worker stopped: {error}")
+            return
+        # What another worker did is that worker's to report.
+        summary.failed = [run_id for run_id in summary.failed if run_id in display.mine]
+        display.end(summary)
+        if summary.stopped:
+            return
+
+
+def _next_work(connection: Connection) -> _Work | None:
+    """Return what the parent has to do; None where there is nothing left, or the parent has ended."""
+    try:
+        work = ask_for_work(connection)
+    except (EOFError, OSError):
+        return None
+    assert work is None or isinstance(work, _Work)
+    return work
 
 
 class _Sender:
