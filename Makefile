@@ -94,8 +94,8 @@ audit: $(VENV)/.dev ## Known weaknesses of what is installed, from an index that
 	$(BIN)/pip-audit --skip-editable
 
 format: $(VENV)/.dev ## Rewrite with ruff
-	$(BIN)/ruff format src tests examples
-	$(BIN)/ruff check --fix src tests examples
+	$(BIN)/ruff format src tests examples setup.py
+	$(BIN)/ruff check --fix src tests examples setup.py
 
 clean: ## Remove the virtual environment, the site and caches
 	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache

@@ -66,8 +66,6 @@ def settle_workers(study: StudyConfig, request: Request) -> Request:
     _check(request)
     resolved = resolve(study, replace(request, tell=silent))
     plan = plan_runs(resolved, replace(request, measure=False, tell=silent))
-    if request.folder is not None:
-        request.known.timings.load(request.folder)
     split, reason = _best(plan, request)
     request.tell(f"{_said(split)}: {reason}")
     settled = execution.model_copy(update={"workers": split.workers, "threads": split.threads})
@@ -94,7 +92,10 @@ def _best(plan: Plan, request: Request) -> tuple[Split, str]:
     """Return the split to take, and why."""
     execution = request.execution
     whole = Split(1, devices.threads_of(execution))
-    spec, most = _dearest(plan, request), _most_at_a_time(plan, request)
+    open_ = _to_do(plan, request)
+    # A search trains one of each strategy and size at a time.
+    most = len(compared_together(open_) if plan.study.search.method == "halving" else open_)
+    spec = _dearest(open_, plan)
     if devices.resolve_device(execution.device) != "cpu":
         return whole, "one run has the GPU to itself"
     if spec is None or most == 1:
@@ -116,13 +117,13 @@ def _best(plan: Plan, request: Request) -> tuple[Split, str]:
     return best, _rates(spec, found)
 
 
-def _dearest(plan: Plan, request: Request) -> RunSpec | None:
+def _dearest(specs: Sequence[RunSpec], plan: Plan) -> RunSpec | None:
     """Return a run of the strategy with most arithmetic to do; None where no encoder is left to be trained."""
-    open_ = [spec for spec in _to_do(plan, request) if STRATEGIES[spec.kind].uses_encoder]
-    flops: dict[str, float] = dict.fromkeys((spec.label for spec in open_), 0.0)
-    for spec in open_:
+    encoders = [spec for spec in specs if STRATEGIES[spec.kind].uses_encoder]
+    flops: dict[str, float] = dict.fromkeys((spec.label for spec in encoders), 0.0)
+    for spec in encoders:
         flops[spec.label] += plan.estimates[spec.run_id].train_flops
-    own = [spec for spec in open_ if flops[spec.label] == max(flops.values())]
+    own = [spec for spec in encoders if flops[spec.label] == max(flops.values())]
     return max(own, key=lambda spec: plan.estimates[spec.run_id].train_flops, default=None)
 
 
@@ -132,12 +133,6 @@ def _to_do(plan: Plan, request: Request) -> list[RunSpec]:
         return specs
     store = StudyStore(request.folder)
     return [spec for spec in specs if not store.run_folder(spec.run_id).complete]
-
-
-def _most_at_a_time(plan: Plan, request: Request) -> int:
-    """Return how many runs can train at a time; a search trains one of each strategy and size."""
-    open_ = _to_do(plan, request)
-    return len(compared_together(open_) if plan.study.search.method == "halving" else open_)
 
 
 def _memory_refusal(split: Split, found: Sequence[tuple[Split, Numbers]]) -> str | None:

@@ -121,8 +121,9 @@ def _share_out(work: Sequence[_Work], count: int, job: Job) -> Summary:
     summary, display = Summary(), job.display
     if not count:
         return summary
-    open_ = {spec.run_id for each in work for spec in _open(each.specs, job)}
-    display.start({run_id: job.estimates.get(run_id, 0.0) / count for run_id in open_})
+    # Several workers may be given the same runs.
+    specs = {spec.run_id: spec for each in work for spec in each.specs}
+    display.start({s.run_id: job.estimates.get(s.run_id, 0.0) / count for s in _open(list(specs.values()), job)})
     try:
         _run_workers(count, work, display, summary)
     finally:
