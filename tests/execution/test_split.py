@@ -52,6 +52,7 @@ def settle(
 def test_the_split_that_does_most_in_an_hour_is_taken(settle: Callable[..., Any]) -> None:
     request, line, measured = settle({1: 100, 2: 150, 4: 160})
     assert (request.execution.workers, request.execution.threads) == (4, 2) and measured == [1, 2, 4]
+    assert not request.known.profiles, "speeds that were derived would be taken for measured ones"
     assert line == (
         "4 runs at a time, 2 threads each: runs an hour of full on 120 labels: 100 with 1 at a time, "
         "150 with 2 at a time, 160 with 4 at a time"

@@ -65,7 +65,9 @@ def settle_workers(study: StudyConfig, request: Request) -> Request:
         return request
     _check(request)
     resolved = resolve(study, replace(request, tell=silent))
-    plan = plan_runs(resolved, replace(request, measure=False, tell=silent))
+    # Speeds that are derived must not stand for measured ones in the plans that follow.
+    derived = replace(request.known, profiles={})
+    plan = plan_runs(resolved, replace(request, measure=False, tell=silent, known=derived))
     split, reason = _best(plan, request)
     request.tell(f"{_said(split)}: {reason}")
     settled = execution.model_copy(update={"workers": split.workers, "threads": split.threads})
