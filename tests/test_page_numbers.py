@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import re
+import statistics
 from collections import Counter
 from itertools import permutations
 from pathlib import Path
@@ -16,6 +17,7 @@ from tunebench.analysis.evidence import POINTS, collect
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.pairs import difference_of
 from tunebench.benchmarks.training import Result, Side, render
+from tunebench.benchmarks.wall_result import Process, WallResult, render_wall
 from tunebench.stats import equivalence
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -270,3 +272,15 @@ def test_what_the_benchmark_printed_is_what_its_file_holds() -> None:
     sides = {way: {name: Side(**side) for name, side in each.items()} for way, each in told["sides"].items()}
     printed = render(Result(**fields | {"sides": sides}), grid=True)
     assert f"--without-native\n{printed}```" in (DOCS / "speed.md").read_text(encoding="utf-8")
+
+
+def test_what_whole_processes_took_is_what_the_file_holds() -> None:
+    """The table of ``bench --wall`` in docs/speed.md, against the file that its ``--json`` wrote."""
+    told = json.loads((DOCS / "results" / "wall-minilm-epyc.json").read_text(encoding="utf-8"))
+    fields = {field.name: told[field.name] for field in dataclasses.fields(WallResult)}
+    result = WallResult(**fields | {"sides": {name: Process(**side) for name, side in told["sides"].items()}})
+    page = (DOCS / "speed.md").read_text(encoding="utf-8")
+    assert f"--rounds 3\n{render_wall(result)}```" in page
+    ours = {name: statistics.median(values) for name, values in result.sides["ours"].stages.items()}
+    fixed = (ours["start"] + ours["end"]) / statistics.median(result.sides["ours"].seconds)
+    assert f"that is {100 * fixed:.0f} % of its time" in page

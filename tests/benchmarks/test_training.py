@@ -192,3 +192,30 @@ def test_the_side_without_native_kernels_is_tunebench_in_all_else(
     grid = result.grid()
     assert grid["without"] == grid["ours"] != grid["paper"]
     assert "ours, without native kernels" in render(result, grid=True)
+
+
+def test_a_stop_leaves_the_whole_rounds(
+    without_dropout: str, texts: TokenizedTexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, told = [], list[str]()
+
+    def turn(job: sides.Job) -> sides.Turn:
+        turns.append(job)
+        if len(turns) in stops:
+            raise KeyboardInterrupt
+        return sides.Turn(1.0 / len(turns), 1.0)
+
+    monkeypatch.setattr(training, "PLAIN", {"paper": turn})
+    monkeypatch.setattr(training, "OURS", {"ours": turn, "without": turn})
+    stops = {7}
+    result = run_bench(without_dropout, seconds=0, threads=1, tell=told.append)
+    assert result.rounds == 1 and result.sides["full"]["ours"].step_seconds == [1 / 2]
+    assert [line for line in told if "round 1" not in line and "round 2" not in line] == [
+        "1 of 2 rounds done, about 0 s left",
+        "stopped; the result is of 1 whole round",
+    ]
+    assert "1 rounds" not in render(result, grid=False)
+    turns.clear()
+    stops = {3}
+    with pytest.raises(KeyboardInterrupt):
+        run_bench(without_dropout, seconds=0, threads=1, tell=told.append)

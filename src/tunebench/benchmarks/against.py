@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from tunebench.benchmarks.others import find_others, versions_of
+from tunebench.benchmarks.rounds import take_rounds
 from tunebench.benchmarks.scripts.other_tools import MAX_LENGTH, Exam, Side
 from tunebench.data import TextDataset, load_dataset
 from tunebench.data.reference import DataConfig
@@ -127,7 +128,7 @@ def run_against(
     threads: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Against:
-    """Run all sides, and score them on the same test texts.
+    """Run all sides, and score them on the same test texts. Ctrl-C ends with the rounds that are whole.
 
     Args:
         data: Where the data is.
@@ -148,33 +149,39 @@ def run_against(
     sides: dict[str, Side] = {"tunebench choose": ours} | SIDES | {other.name: other for other in rivals}
     dataset = load_texts(data)
     folder, threads = model_folder(model), devices.usable_cores() if threads is None else threads
-    answers: dict[str, list[np.ndarray]] = {name: [] for name in sides}
-    spent: dict[str, list[float]] = {name: [] for name in sides}
     learned, unseen = _parts(dataset)
     count = _count(labels, len(learned[0]), data)
-    for number in range(rounds):
-        rng = np.random.default_rng(number)
-        rows = rng.permutation(len(learned[0]))[:count].tolist()
+
+    def take(number: int) -> dict[str, tuple[np.ndarray, float]]:
+        """Draw labels, and let each side learn from them; return its answers, and the seconds it took."""
+        rows = np.random.default_rng(number - 1).permutation(len(learned[0]))[:count].tolist()
         names = [dataset.label_names[learned[1][row]] for row in rows]
+        found = {}
         for name, side in sides.items():
-            tell(f"round {number + 1} of {rounds}: {name}")
+            tell(f"round {number} of {rounds}: {name}")
             with tempfile.TemporaryDirectory() as place, _own_cache(Path(place) / "cache"):
                 devices.set_threads(threads)
                 texts = [learned[0][row] for row in rows]
                 exam = Exam(texts, names, list(unseen[0]), folder, seconds, threads, Path(place))
                 began = time.monotonic()
                 said = side(exam)
-                spent[name].append(time.monotonic() - began)
-            answers[name].append(_positions(said, dataset.label_names))
+                took = time.monotonic() - began
+            found[name] = _positions(said, dataset.label_names), took
+        return found
+
+    taken = take_rounds(take, fewest=rounds, tell=tell)
     score = partial(_score, truth=unseen[1], classes=len(dataset.label_names), task=dataset.task)
-    entries = [Entry(name, score(np.stack(answers[name])), spent[name]) for name in sides]
+    entries = []
+    for name in sides:
+        answers, spent = zip(*(each[name] for each in taken), strict=True)
+        entries.append(Entry(name, score(np.stack(answers)), list(spent)))
     return Against(
         data,
         model,
         count,
         len(unseen[0]),
         seconds,
-        rounds,
+        len(taken),
         threads,
         entries,
         environment.describe(),

@@ -10,7 +10,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tunebench.benchmarks.rounds import take_rounds
 from tunebench.benchmarks.sides import BATCH, build_model, review_lengths
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.engine.batching import Collator, EpochSampler
@@ -41,6 +42,12 @@ class PrefixSide:
     kept: list[float] = field(default_factory=list)
     fill_seconds: list[float] = field(default_factory=list)
     bytes_per_text: float = 0.0
+
+    @classmethod
+    def of(cls, rounds: Sequence[PrefixSide]) -> PrefixSide:
+        """Return the measurements of several rounds as one."""
+        lists = {name: [getattr(one, name)[0] for one in rounds] for name in ("computed", "kept", "fill_seconds")}
+        return cls(**lists, bytes_per_text=rounds[-1].bytes_per_text)
 
     def ratio(self) -> tuple[float, float, float]:
         """Return median, smallest and largest ratio over rounds of the step times."""
@@ -82,7 +89,7 @@ def run_prefix_bench(
     threads: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> PrefixResult:
-    """Measure both ways in turn until the time is used up, two rounds at least.
+    """Measure both ways in turn until the time is used up, two rounds at least. Ctrl-C ends with the whole rounds.
 
     Args:
         model: ``distilbert`` or ``modernbert`` (real size, random weights), ``minilm``, or a folder.
@@ -98,27 +105,30 @@ def run_prefix_bench(
     texts = review_lengths()
     depth = build_model(model, "full", None)[1].num_layers
     # The head alone, one layer, two, and half of them.
-    sides = {trained: PrefixSide() for trained in sorted({0, 1, 2, depth // 2} & set(range(depth)))}
-    begin, rounds = time.monotonic(), 0
-    while rounds < 2 or (time.monotonic() - begin) * (rounds + 1) / rounds < seconds:
-        for trained, side in sides.items():
-            tell(f"round {rounds + 1}: {model}, {trained} layers trained")
-            _measure(model, trained, texts, side)
-        rounds += 1
+    every = sorted({0, 1, 2, depth // 2} & set(range(depth)))
+
+    def take(number: int) -> dict[int, PrefixSide]:
+        found = {}
+        for trained in every:
+            tell(f"round {number}: {model}, {trained} layers trained")
+            found[trained] = _measure(model, trained, texts)
+        return found
+
+    rounds = take_rounds(take, fewest=2, seconds=seconds, tell=tell)
     return PrefixResult(
         model=model,
         machine=environment.describe(),
         versions=environment.versions(),
         threads=used,
-        rounds=rounds,
+        rounds=len(rounds),
         layers=depth,
         mean_tokens=float(texts.lengths.mean()),
         steps_per_epoch=math.ceil(len(texts) / BATCH),
-        sides=sides,
+        sides={trained: PrefixSide.of([each[trained] for each in rounds]) for trained in every},
     )
 
 
-def _measure(name: str, trained: int, texts: TokenizedTexts, side: PrefixSide) -> None:
+def _measure(name: str, trained: int, texts: TokenizedTexts) -> PrefixSide:
     model, architecture = build_model(name, "full", None)
     stack = list(model.get_submodule(architecture.layers))
     model.requires_grad_(False)
@@ -137,7 +147,7 @@ def _measure(name: str, trained: int, texts: TokenizedTexts, side: PrefixSide) -
         fingerprint=name,
     )
     collator = Collator.of_engine("fast", pad_id=0, max_length=int(texts.lengths.max()))
-    side.computed.append(_epochs(model, texts, collator, fast, autocast))
+    side = PrefixSide([_epochs(model, texts, collator, fast, autocast)])
     with tempfile.TemporaryDirectory(prefix="tunebench-") as folder:
         start = time.perf_counter()
         store = prefix.open(Path(folder), limit=10**12)
@@ -146,6 +156,7 @@ def _measure(name: str, trained: int, texts: TokenizedTexts, side: PrefixSide) -
         side.fill_seconds.append(time.perf_counter() - start)
         side.bytes_per_text = prefix.bytes_per_text(texts.lengths)
         side.kept.append(_epochs(model, texts, collator, fast, autocast))
+    return side
 
 
 def _epochs(

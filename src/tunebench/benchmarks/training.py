@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import chain, product
 from typing import Any
 
+from tunebench.benchmarks.rounds import take_rounds
 from tunebench.benchmarks.sides import (
     BATCH,
     MAX_LENGTH,
     PLAIN,
     WAYS,
     Job,
+    Turn,
     build_model,
     check_compiler,
     ours,
@@ -141,7 +143,7 @@ def run_bench(
     threads: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Result:
-    """Measure all sides in turn until the time is used up, two rounds at least.
+    """Measure all sides in turn until the time is used up, two rounds at least. Ctrl-C ends with the whole rounds.
 
     Args:
         model: ``distilbert`` or ``modernbert`` (real size, random weights), ``minilm``, or a folder.
@@ -167,32 +169,39 @@ def run_bench(
     turns |= {name: OURS[name] for name in (["without"] if without else []) + ["ours"]}
     sides = {way: {name: Side() for name in turns} for way in WAYS}
     flops: dict[str, float] = {}
-    begin = time.monotonic()
-    rounds = 0
-    while rounds < 2 or (time.monotonic() - begin) * (rounds + 1) / rounds < seconds:
-        for way in WAYS:
-            for name, turn in turns.items():
-                tell(f"round {rounds + 1}: {model}, {way}, {name}")
-                prepared, architecture = build_model(model, way, attention_dropout if name in OURS else None)
-                job = Job(prepared, architecture, count(prepared, architecture), texts, precision)
-                del prepared
-                release_memory()
-                keep_memory(name in OURS)
-                reset_peak_memory()
-                found, side = turn(job), sides[way][name]
-                side.step_seconds.append(found.step_seconds)
-                side.texts_per_second.append(found.texts_per_second)
-                side.peak_memory_bytes = max(side.peak_memory_bytes, peak_memory_bytes(device))
-                if name == "ours":
-                    flops[way] = _mean_step_flops(job.workload, texts, first_token_only=found.first_token_only)
-                del job
-        rounds += 1
+
+    def measure(way: str, name: str) -> tuple[Turn, int]:
+        """Let a side take its turn; return what it measured, and its peak memory."""
+        prepared, architecture = build_model(model, way, attention_dropout if name in OURS else None)
+        job = Job(prepared, architecture, count(prepared, architecture), texts, precision)
+        del prepared
+        release_memory()
+        keep_memory(name in OURS)
+        reset_peak_memory()
+        found = turns[name](job)
+        if name == "ours":
+            flops[way] = _mean_step_flops(job.workload, texts, first_token_only=found.first_token_only)
+        return found, peak_memory_bytes(device)
+
+    def take(number: int) -> dict[tuple[str, str], tuple[Turn, int]]:
+        found = {}
+        for way, name in product(WAYS, turns):
+            tell(f"round {number}: {model}, {way}, {name}")
+            found[way, name] = measure(way, name)
+        return found
+
+    rounds = take_rounds(take, fewest=2, seconds=seconds, tell=tell)
+    for (way, name), (found, peak) in chain.from_iterable(each.items() for each in rounds):
+        side = sides[way][name]
+        side.step_seconds.append(found.step_seconds)
+        side.texts_per_second.append(found.texts_per_second)
+        side.peak_memory_bytes = max(side.peak_memory_bytes, peak)
     return Result(
         model=model,
         machine=environment.describe(),
         versions=environment.versions(),
         threads=count_,
-        rounds=rounds,
+        rounds=len(rounds),
         mean_tokens=float(texts.lengths.mean()),
         precision=precision,
         attention_dropout=attention_dropout,

@@ -31,6 +31,7 @@ from sklearn.metrics import f1_score
 from tunebench.analysis.load import load_comparison
 from tunebench.benchmarks.against import load_texts
 from tunebench.benchmarks.others import Other, find_others, versions_of
+from tunebench.benchmarks.rounds import take_rounds
 from tunebench.benchmarks.scripts import trainer_script
 from tunebench.benchmarks.scripts.other_tools import Exam
 from tunebench.benchmarks.wall_result import STAGES, Process, WallResult
@@ -78,7 +79,7 @@ def run_wall(
     threads: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> WallResult:
-    """Run every side in turn, and time it.
+    """Run every side in turn, and time it. Ctrl-C ends with the rounds that are whole.
 
     Args:
         model: A packaged name or a folder.
@@ -100,18 +101,22 @@ def run_wall(
     precision = devices.default_precision(devices.resolve_device("auto"), "fast")
     sides: dict[str, _Side] = {"paper": _paper, "careful": _careful}
     sides |= {other.name: partial(_other, other) for other in rivals} | {"ours": _ours}
-    measured = {name: Process() for name in sides}
     strategies = ("full",) if others else tuple(trainer_script.LEARNING_RATE)
     with tempfile.TemporaryDirectory() as place:
         parts = Path(place) / "data"
         _write_parts(data, parts, {"train": labels, "validation": validation, "test": test})
         task = _Task(parts, model_folder(model), strategies, epochs, threads, precision == "bf16")
-        for number in range(rounds):
+
+        def take(number: int) -> dict[str, Process]:
+            found = {name: Process() for name in sides}
             for name, side in sides.items():
-                tell(f"round {number + 1} of {rounds}: {name}")
+                tell(f"round {number} of {rounds}: {name}")
                 folder = Path(place) / f"{number}-{name}"
                 folder.mkdir()
-                side(task, folder, measured[name])
+                side(task, folder, found[name])
+            return found
+
+        taken = take_rounds(take, fewest=rounds, tell=tell)
     return WallResult(
         model=model,
         data=data,
@@ -120,12 +125,12 @@ def run_wall(
         test=test,
         epochs=epochs,
         threads=threads,
-        rounds=rounds,
+        rounds=len(taken),
         precision=precision,
         strategies=list(strategies),
         machine=environment.describe(),
         versions=environment.versions() | versions_of(rivals),
-        sides=measured,
+        sides={name: Process.of([each[name] for each in taken]) for name in sides},
     )
 
 

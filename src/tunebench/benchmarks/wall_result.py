@@ -40,6 +40,17 @@ class Process:
             for name, value in new.items():
                 kept.setdefault(name, []).append(value)
 
+    @classmethod
+    def of(cls, rounds: Iterable[Process]) -> Process:
+        """Return the measurements of several rounds as one."""
+        found = cls()
+        for one in rounds:
+            found.seconds += one.seconds
+            for kept, new in ((found.stages, one.stages), (found.scores, one.scores)):
+                for name, values in new.items():
+                    kept.setdefault(name, []).extend(values)
+        return found
+
     @property
     def rest(self) -> list[float]:
         """Seconds that are in no stage, one value a round."""
