@@ -284,3 +284,18 @@ def test_what_whole_processes_took_is_what_the_file_holds() -> None:
     ours = {name: statistics.median(values) for name, values in result.sides["ours"].stages.items()}
     fixed = (ours["start"] + ours["end"]) / statistics.median(result.sides["ours"].seconds)
     assert f"that is {100 * fixed:.0f} % of its time" in page
+
+
+def test_what_is_said_of_modernbert_is_what_its_benchmark_measured() -> None:
+    told = json.loads((DOCS / "results" / "bench-modernbert-epyc.json").read_text(encoding="utf-8"))
+    page = (DOCS / "speed.md").read_text(encoding="utf-8")
+    for side in ("paper", "careful"):
+        full, lora, *scored = (
+            f"{told[what][way][side][0]:.2f}x"
+            for what in ("step_ratio", "evaluation_ratio")
+            for way in ("full", "lora")
+        )
+        assert f"| `{side}` | {full} | {lora} | {', '.join(scored)} |\n" in page
+    share, ratio = told["mfu"]["full"], told["step_ratio"]["full"]["careful"][0]
+    assert f"ModernBERT reaches {100 * share:.0f} % of the peak" in page
+    assert f"more than {ratio / share:.1f} times as fast as `careful`" in page

@@ -214,6 +214,7 @@ def test_workers_share_a_study_and_say_so(finished: tuple[Path, Path], tmp_path:
     args = ("--no-measure", "--workers", "2", "--threads", "1", "--out", str(tmp_path / "w"), "--json")
     result = process("run", str(study), *args)
     assert result.returncode == 0, result.stderr
+    assert "Warning" not in result.stderr, "what libraries say of each other"
     rows = {row["run_id"]: row for row in json.loads(result.stdout)}
     serial = {row["run_id"]: row for row in json.loads(tunebench("results", str(out), "--json").out)}
     assert rows.keys() == serial.keys()

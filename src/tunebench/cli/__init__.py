@@ -40,8 +40,9 @@ from tunebench.cli import serve  # noqa: F401
 
 def main() -> None:
     """Run the command line; user errors become one message and exit code 2."""
-    # Deprecations between the libraries below are not the user's to mend.
+    # Deprecations between the libraries below are not the user's to mend, in this process and in those it starts.
     warnings.filterwarnings("ignore", category=FutureWarning)
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     raise_from_now_on()
     prepare_streams()
