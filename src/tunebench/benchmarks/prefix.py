@@ -24,6 +24,7 @@ from tunebench.data.tokens import TokenizedTexts
 from tunebench.engine.batching import Collator, EpochSampler
 from tunebench.engine.fast.attach import FastEncoder, attach
 from tunebench.engine.frozen_layers import FrozenPrefix, frozen_layers
+from tunebench.formatting import counted
 from tunebench.machine import devices, environment, memory
 
 
@@ -193,7 +194,7 @@ def render_prefix(result: PrefixResult) -> str:
     info = result.machine
     lines = [
         f"{result.model}, {result.layers} layers, on {info['cpu']}, {info['cores']} cores, "
-        f"{result.threads} threads; {result.rounds} rounds, batch {BATCH}, "
+        f"{result.threads} threads; {counted(result.rounds, 'round')}, batch {BATCH}, "
         f"mean length {result.mean_tokens:.0f} tokens",
         "frozen layers in evaluation mode on both sides: computed in every step, or kept on disk",
         "",

@@ -30,6 +30,7 @@ from tunebench.benchmarks.sides import (
 from tunebench.data.tokens import TokenizedTexts
 from tunebench.engine.flops import Workload, count
 from tunebench.engine.native.loading import load
+from tunebench.formatting import counted
 from tunebench.machine import devices, environment
 from tunebench.machine.memory import keep_memory, peak_memory_bytes, release_memory, reset_peak_memory
 
@@ -223,7 +224,7 @@ def render(result: Result, *, grid: bool) -> str:
     info = result.machine
     lines = [
         f"{result.model} on {info['cpu']}, {info['cores']} cores, {result.threads} threads; "
-        f"{result.rounds} rounds, batch {BATCH}, mean length {result.mean_tokens:.0f} tokens",
+        f"{counted(result.rounds, 'round')}, batch {BATCH}, mean length {result.mean_tokens:.0f} tokens",
         "products: " + ", ".join(f"{k} {v:.0f} GFLOP/s" for k, v in result.gemm_gflops.items()),
         "",
         *(f"{name:<10}{line}" for name, line in _described(result).items()),

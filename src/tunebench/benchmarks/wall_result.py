@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tunebench.formatting import counted
+
 #: What a side's time is told apart into. The rest is tokenising (tunebench's), loading models and saving.
 STAGES = {
     "start": "until the first run begins",
@@ -103,7 +105,7 @@ def render_wall(result: WallResult) -> str:
         "ours": f"tunebench run: {result.precision}; with plan, records and report",
     }
     lines = [
-        f"{result.model} on {info['cpu']}, {info['cores']} cores, {result.threads} threads; {result.rounds} rounds",
+        f"{result.model} on {info['cpu']}, {info['cores']} cores, {result.threads} threads; {counted(result.rounds, 'round')}",
         f"{' and '.join(result.strategies)} on {result.labels:,} labels of {result.data}, epochs: {result.epochs}; "
         f"{result.validation:,} validation and {result.test:,} test texts",
         "",
