@@ -105,7 +105,8 @@ def render_wall(result: WallResult) -> str:
         "ours": f"tunebench run: {result.precision}; with plan, records and report",
     }
     lines = [
-        f"{result.model} on {info['cpu']}, {info['cores']} cores, {result.threads} threads; {counted(result.rounds, 'round')}",
+        f"{result.model} on {info['cpu']}, {info['cores']} cores, {result.threads} threads; "
+        f"{counted(result.rounds, 'round')}",
         f"{' and '.join(result.strategies)} on {result.labels:,} labels of {result.data}, epochs: {result.epochs}; "
         f"{result.validation:,} validation and {result.test:,} test texts",
         "",
