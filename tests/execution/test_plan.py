@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fakes import make_record, make_specs, make_study
 from tunebench.errors import ConfigError, ErrorGroup, PlanError, StoreError, TunebenchError
-from tunebench.execution.budget import choose, order
+from tunebench.execution.budget import choose, order, wall_seconds
 from tunebench.execution.checks import disk_need
 from tunebench.execution.plan import Plan, make_plan
 from tunebench.formatting import parse_duration
@@ -124,6 +124,30 @@ def test_a_budget_takes_the_longest_run_of_whole_blocks_that_fits(
         affordable = min(estimates[s.run_id].seconds for s in of(ordered, blocks[0]))
         assert bool(taken) == (affordable <= budget)
     assert all("budget" in r.left_out and "needs about" in r.left_out for r in runs if r.left_out)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(0.1, 5), min_size=1, max_size=12), st.integers(1, 4))
+def test_runs_at_a_time_end_within_the_time_that_they_are_given(seconds: list[float], at_a_time: int) -> None:
+    specs = make_specs(make_study(strategies={"full": None}, seeds=list(range(len(seconds)))))[: len(seconds)]
+    cost = {spec.run_id: one for spec, one in zip(specs, seconds, strict=False)}
+    allowed = wall_seconds([spec for spec in specs if spec.run_id in cost], cost, at_a_time)
+    # By definition: each run begins where a place is free first.
+    free = [0.0] * at_a_time
+    for one in cost.values():
+        free[free.index(min(free))] += one
+    assert max(free) <= allowed + 1e-9
+    assert allowed <= sum(cost.values()) + 1e-9
+    if at_a_time == 1:
+        assert allowed == pytest.approx(sum(cost.values()))
+
+
+def test_runs_at_a_time_share_a_budget() -> None:
+    ordered = order(make_specs(make_study(train_sizes=[10, 20, 30])))
+    estimates = {s.run_id: estimate(10.0) for s in ordered}
+    for at_a_time, taken in ((1, 2), (2, 4), (4, 6)):
+        runs = choose(ordered, estimates, 25.0, at_a_time=at_a_time)
+        assert sum(run.left_out is None for run in runs) == taken
 
 
 def test_nothing_is_taken_behind_a_block_that_does_not_fit() -> None:

@@ -20,8 +20,8 @@ def print_search(study: StudyConfig) -> None:
         out.print(f"At most: the search stops runs early. {then}")
 
 
-def print_looks(rows: list[dict[str, Any]], study: StudyConfig) -> None:
-    """Print what a study costs up to each of its looks."""
+def print_looks(rows: list[dict[str, Any]], study: StudyConfig, at_a_time: int) -> None:
+    """Print what a study costs up to each of its looks, with so many runs at a time."""
     from tunebench.study.looks import stages_of
 
     stages = stages_of(study)
@@ -30,15 +30,15 @@ def print_looks(rows: list[dict[str, Any]], study: StudyConfig) -> None:
     costs = []
     for number, seeds in enumerate(stages, 1):
         kept = [row for row in rows if row["look"] <= number and not row["left_out"]]
-        total = duration(sum(row["seconds"] for row in kept))
+        total = duration(sum(row["seconds"] for row in kept) / at_a_time)
         costs.append(f"{counted(seeds, 'seed')} {total} ({counted(len(kept), 'run')})")
     shown = costs if study.looks is not None else [costs[0], costs[-1]]
     until = "to each look" if study.looks is not None else "to the first decision and to the last"
     out.print(f"The study ends when it is decided. Cost up {until}: {'; '.join(shown)}", markup=False)
 
 
-def print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print every run of a plan with what it is estimated to take, and the total."""
+def print_plan(rows: list[dict[str, Any]], at_a_time: int, *, as_json: bool) -> None:
+    """Print every run of a plan with what it is estimated to take, and the total with so many runs at a time."""
     if as_json:
         print_json(rows)
         return
@@ -68,7 +68,8 @@ def print_plan(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     kept = [row for row in rows if not row["left_out"]]
     total = sum(row["seconds"] for row in kept)
     how = "measured here" if rows and rows[0]["measured"] else "estimated from the arithmetic"
-    out.print(f"{len(kept)} of {counted(len(rows), 'run')}, about {duration(total)} ({how})")
+    together = f" with {at_a_time} at a time" if at_a_time > 1 else ""
+    out.print(f"{len(kept)} of {counted(len(rows), 'run')}, about {duration(total / at_a_time)}{together} ({how})")
     prefixed = [row for row in kept if row["prefix_layers"] is not None]
     if prefixed:
         size = sum(row["prefix_bytes"] for row in prefixed) / 1e6

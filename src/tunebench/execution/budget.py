@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tunebench.store.plan_file import PlannedRun
@@ -136,6 +136,7 @@ def choose(
     *,
     done: Collection[str] = (),
     spent: float = 0.0,
+    at_a_time: int = 1,
 ) -> list[PlannedRun]:
     """Mark what a budget leaves out.
 
@@ -149,25 +150,45 @@ def choose(
         budget: Seconds, or None for no limit.
         done: Ids of complete runs; they cost nothing more.
         spent: Seconds of the budget that are gone already.
+        at_a_time: How many runs train at the same time.
     """
     if budget is None:
         return [PlannedRun(spec) for spec in specs]
+    left = budget - spent
     blocks: dict[tuple[int, int, int], list[RunSpec]] = {}
     for spec in specs:
         blocks.setdefault((spec.subset_seed, spec.seed, spec.train_size), []).append(spec)
     cost = {spec.run_id: 0.0 if spec.run_id in done else estimates[spec.run_id].seconds for spec in specs}
+    taken: list[RunSpec] = []
+
+    def fit(more: Sequence[RunSpec]) -> bool:
+        return wall_seconds([*taken, *more], cost, at_a_time) <= left
+
     runs, open_ = [], True
     for number, block in enumerate(blocks.values()):
-        fits = open_ and spent + sum(cost[spec.run_id] for spec in block) <= budget
+        open_ = open_ and fit(block)
         for spec in block:
-            seconds = cost[spec.run_id]
-            alone = number == 0 and spent + seconds <= budget
-            if fits or alone or spec.run_id in done:
-                spent += seconds
+            if open_ or spec.run_id in done or (number == 0 and fit([spec])):
+                taken.append(spec)
                 runs.append(PlannedRun(spec))
             else:
-                runs.append(
-                    PlannedRun(spec, f"left out by the budget of {budget:.0f} s; needs about {seconds:.0f} s")
-                )
-        open_ = fits
+                needs = f"needs about {cost[spec.run_id]:.0f} s"
+                runs.append(PlannedRun(spec, f"left out by the budget of {budget:.0f} s; {needs}"))
     return runs
+
+
+def wall_seconds(specs: Iterable[RunSpec], cost: Mapping[str, float], at_a_time: int) -> float:
+    """Return the seconds that runs take at most with so many at a time, one data set after the other.
+
+    A run waits for nothing but a free place. So all places are busy until the last run begins (Graham 1969, SIAM
+    Journal on Applied Mathematics 17, 416).
+
+    Args:
+        specs: The runs.
+        cost: Seconds of each, by run id.
+        at_a_time: How many run at the same time.
+    """
+    by_data: dict[str, list[float]] = {}
+    for spec in specs:
+        by_data.setdefault(spec.data.fingerprint, []).append(cost[spec.run_id])
+    return sum(max(costs) + (sum(costs) - max(costs)) / at_a_time for costs in by_data.values())

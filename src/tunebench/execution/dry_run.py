@@ -28,8 +28,12 @@ def dry_run_rows(
     budget_seconds: float | None,
     measure: bool,
     tell: Callable[[str], None] = lambda line: None,
-) -> list[dict[str, Any]]:
-    """Check a study and estimate every cell, writing nothing; see :func:`tunebench.api.run_study`."""
+) -> tuple[list[dict[str, Any]], int]:
+    """Check a study and estimate every cell, writing nothing; see :func:`tunebench.api.run_study`.
+
+    Returns:
+        A row for each cell, and how many runs will train at a time.
+    """
     request = Request(
         execution=execution,
         folder=folder,
@@ -40,7 +44,8 @@ def dry_run_rows(
     )
     request = settle_workers(study, request)
     plan = plan_runs(resolve(study, request), request)
-    return [_planned_row(study, run, plan.estimates[run.spec.run_id]) for run in plan.runs]
+    rows = [_planned_row(study, run, plan.estimates[run.spec.run_id]) for run in plan.runs]
+    return rows, request.execution.at_a_time
 
 
 def dry_run_suite(

@@ -125,7 +125,8 @@ def plan_runs(
         timings=request.known.timings,
     )
     spent = spent_seconds + sum(estimates[spec.run_id].seconds for spec in later)
-    runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent)
+    at_a_time = request.execution.at_a_time
+    runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent, at_a_time=at_a_time)
     if study.search.budget == "compute":
         runs = equal_compute(runs, estimates)
     if chosen is None:  # else it was said before the search

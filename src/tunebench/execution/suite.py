@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tunebench.errors import ConfigError, ErrorGroup, PlanError, TunebenchError, raise_all
-from tunebench.execution.budget import choose, order
+from tunebench.execution.budget import choose, order, wall_seconds
 from tunebench.execution.checks import check_disk, disk_need
 from tunebench.execution.known import Known
 from tunebench.execution.plan import Plan, plan_runs
@@ -61,7 +61,8 @@ class PlannedStudy:
     @property
     def seconds(self) -> float:
         """Estimated time of what is to do, with what is reserved."""
-        return sum(self.estimates[spec.run_id].seconds for spec in self.to_do) + self.reserved
+        cost = {run_id: found.seconds for run_id, found in self.estimates.items()}
+        return wall_seconds(self.to_do, cost, self.request.execution.at_a_time) + self.reserved
 
 
 class RunStudy(Protocol):
@@ -250,7 +251,9 @@ def _within(planned: Sequence[PlannedStudy], budget: float) -> list[PlannedStudy
     specs = order([run.spec for one in planned for run in one.runs])
     done = {run_id for one in planned for run_id in one.done}
     spent = sum(one.reserved for one in planned)
-    chosen = {run.spec.run_id: run for run in choose(specs, estimates, budget, done=done, spent=spent)}
+    at_a_time = max((one.request.execution.at_a_time for one in planned), default=1)
+    runs = choose(specs, estimates, budget, done=done, spent=spent, at_a_time=at_a_time)
+    chosen = {run.spec.run_id: run for run in runs}
     return [
         replace(
             one,
