@@ -17,7 +17,8 @@ FEW_STEPS, ENOUGH_STEPS = 100, 300
 TUNABLE = ("batch_size", "epochs", "weight_decay", "warmup_ratio")
 
 Selection = Literal["validation", "last", "test"]
-Precision = Literal["fp32", "bf16"]
+#: What products run in. ``fp16``, which scales the loss, is for GPUs without bf16.
+Precision = Literal["fp32", "bf16", "fp16"]
 Engine = Literal["fast", "reference"]
 Schedule = Literal["linear", "cosine", "constant", "cosine_with_restarts"]
 #: ``adamw`` is the Trainer's default. All but ``adafactor`` and it come from bitsandbytes.
@@ -59,7 +60,7 @@ class Recipe(Frozen):
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
     max_grad_norm: float = Field(default=1.0, ge=0, description="0 clips nothing")
     engine: Engine = "fast"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, json_schema_extra=ADDED_LATER)
     pooling: Literal["auto", "first", "mean"] = Field(

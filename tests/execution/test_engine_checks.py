@@ -11,7 +11,7 @@ import pytest
 
 from fakes import make_specs, make_study
 from tunebench.errors import PlanError
-from tunebench.execution.engine_checks import check_randomness
+from tunebench.execution.engine_checks import check_precision, check_randomness
 from tunebench.execution.plan import make_plan
 from tunebench.machine.settings import Execution
 from tunebench.models.architectures import Architecture
@@ -72,6 +72,19 @@ def test_the_rest_is_refused_once_with_its_reason(
     (message,) = messages(specs, replace(bert, model_type=family), device)
     assert f"Strategy '{kind}' cannot be trained with randomness: fast_engine: " in message
     assert why in message and fix in message
+
+
+def test_fp16_is_for_gpus() -> None:
+    specs = make_specs(make_study(strategies={"full": None, "embeddings": None, "tfidf": None}, precision="fp16"))
+    by_label = {spec.label: spec for spec in specs}
+    for label in ("full", "embeddings"):
+        assert check_precision([by_label[label]], "cuda") == []
+        for device in ("cpu", "mps"):
+            (error,) = check_precision([by_label[label]], device)
+            assert f"runs on {device}" in str(error) and "precision: auto" in str(error)
+    assert check_precision([by_label["tfidf"]], "cpu") == []
+    (half,) = make_specs(make_study(strategies={"full": None}, precision="bf16", seeds=[1]))
+    assert check_precision([half], "cpu") == []
 
 
 def test_the_plan_asks(tiny_model: Callable[[str], Path], reviews: Path) -> None:

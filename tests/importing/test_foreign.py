@@ -225,6 +225,17 @@ def test_json_of_another_tool_is_no_error(tmp_path: Path, name: str, content: An
         assert record.scores is not None and record.scores["accuracy"] == pytest.approx(0.85)
 
 
+@pytest.mark.parametrize(
+    ("bf16", "fp16", "precision"),
+    [(False, False, "fp32"), (True, False, "bf16"), (False, True, "fp16"), (True, True, None), (None, True, None)],
+)
+def test_the_precision_of_a_run_is_what_its_arguments_say(
+    tmp_path: Path, bf16: bool | None, fp16: bool, precision: str | None
+) -> None:
+    folder = write(tmp_path / "run", trainer_state=make_state(), args={"bf16": bf16, "fp16": fp16})
+    assert only(bring(folder))[0].precision == precision
+
+
 def test_bytes_and_weights_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
     folder = write(tmp_path / "run", trainer_state=make_state())
     (folder / "metrics.json").write_bytes(b"\xff\xfe{}")

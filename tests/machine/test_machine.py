@@ -78,3 +78,15 @@ def test_bf16_is_taken_where_its_products_are_the_faster_ones(
         assert devices.default_precision("cpu", "reference") == "fp32"
     finally:
         devices.cpu_flags.cache_clear()
+
+
+@pytest.mark.parametrize(("native", "trains", "predicts"), [(True, "bf16", "bf16"), (False, "fp16", "fp32")])
+def test_a_gpu_without_bf16_trains_in_fp16(
+    monkeypatch: pytest.MonkeyPatch, native: bool, trains: str, predicts: str
+) -> None:
+    monkeypatch.setattr(devices, "has_native_bf16", lambda device: native)
+    assert devices.default_precision("cuda", "fast") == trains
+    assert devices.default_precision("cuda", "reference") == "fp32"
+    assert devices.inference_precision("cuda") == predicts
+    if not native:
+        assert devices.default_precision("mps", "fast") == "fp32"

@@ -27,6 +27,7 @@ from tunebench.execution.plan import make_plan
 from tunebench.machine.settings import Execution
 from tunebench.models.sources import resolve_model
 from tunebench.models.tokenizer import load_tokenizer
+from tunebench.recipe import Precision
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
 from tunebench.study.config import StudyConfig
@@ -135,10 +136,9 @@ def test_every_family_can_be_embedded(tiny_model: Model, family: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_in_fixed_batches_a_vector_depends_on_its_text_alone(tiny_model: Model, precision: str) -> None:
+def test_in_fixed_batches_a_vector_depends_on_its_text_alone(tiny_model: Model, precision: Precision) -> None:
     embedder = embedder_of(tiny_model("bert"))
-    if precision == "bf16":
-        embedder.use_bf16()
+    embedder.compute_in(precision)
     rows = embedder.tokens([LONG, "a film", "men", "a film of two men", *("film " * n for n in range(1, 30))])
     together = embedder.vectors(rows, fixed=True)
     for i in (0, 1, 2, 17, len(rows) - 1):
@@ -151,7 +151,7 @@ def test_in_fixed_batches_a_vector_depends_on_its_text_alone(tiny_model: Model, 
 def test_in_bf16_vectors_are_nearly_those_of_fp32(tiny_model: Model, family: str, pooling: str) -> None:
     exact, fast = (embedder_of(tiny_model(family), pooling=pooling) for _ in range(2))
     before = {name: tensor.clone() for name, tensor in fast.encoder.state_dict().items()}
-    fast.use_bf16()
+    fast.compute_in("bf16")
     rows = exact.tokens(["a film", "men", LONG])
     wanted, found = exact.vectors(rows, fixed=True), fast.vectors(rows, fixed=True)
     assert found.dtype == np.float32 and not np.array_equal(found, wanted)
@@ -161,7 +161,7 @@ def test_in_bf16_vectors_are_nearly_those_of_fp32(tiny_model: Model, family: str
 
 def test_precisions_have_caches_of_their_own(tiny_model: Model, tmp_path: Path) -> None:
     exact, fast = embedder_of(tiny_model("bert")), embedder_of(tiny_model("bert"))
-    fast.use_bf16()
+    fast.compute_in("bf16")
     rows = exact.tokens(["a film", LONG])
     texts = TokenizedTexts(np.concatenate(rows).astype(np.int32), np.cumsum([0, *map(len, rows)]))
     found = [EmbeddingCache(one, "f", folder=tmp_path / "c").embed(texts) for one in (exact, fast, exact)]

@@ -34,7 +34,7 @@ from tunebench.study.spec import RunSpec, expand
 from tunebench.tasks.metrics import Metric
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.encoder.callbacks import Loop, Meters, NonFiniteLossError, RunContext
-from tunebench.training.encoder.prepare import prepare_model
+from tunebench.training.encoder.prepare import prepare_model, training_arguments
 from tunebench.training.encoder.trainer import StudyTrainer
 from tunebench.training.measurements import RunMeasurements, Trained
 from tunebench.training.registry import run_one
@@ -133,6 +133,58 @@ def test_a_run_learns_and_its_record_adds_up(
     folder.verify(record)
     assert folder.read() == record
     assert {p.phase for p in seen} >= {"prepare", "train"}
+
+
+def test_the_scale_of_a_loss_in_fp16_is_kept_with_a_checkpoint(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accelerate takes no fp16 on CPUs, so the scaler that it would make on a GPU is put in its place."""
+    plain, dataset = make_spec(tiny_model("bert"), reviews, engine="reference")
+    unscaled, *_ = train(plain, dataset, tmp_path / "plain")
+    scales = []
+    make = StudyTrainer.create_accelerator_and_postprocess
+
+    def with_scaler(trainer: StudyTrainer) -> None:
+        make(trainer)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=3)
+        trainer.accelerator.scaler = scaler
+        after_step = trainer.training_step
+
+        def step(*args: Any, **kwargs: Any) -> Any:
+            scales.append(scaler.get_scale())
+            return after_step(*args, **kwargs)
+
+        monkeypatch.setattr(trainer, "training_step", step)
+
+    monkeypatch.setattr(StudyTrainer, "create_accelerator_and_postprocess", with_scaler)
+    whole, *_ = train(plain, dataset, tmp_path / "whole")
+    undisturbed = scales.copy()
+    assert undisturbed[:7] == [1024.0] * 3 + [2048.0] * 3 + [4096.0], "it grows with every third step"
+    scales.clear()
+    with pytest.raises(Interrupted):
+        train(plain, dataset, tmp_path / "cut", stop_after(8))
+    cut, *_ = train(plain, dataset, tmp_path / "cut")
+    assert scales == undisturbed
+    # A power of two changes no digit.
+    assert cut.scores == whole.scores == unscaled.scores
+
+
+@pytest.mark.parametrize(
+    ("autocast", "arguments"),
+    [(torch.float16, (True, False)), (torch.bfloat16, (False, True)), (None, (False, False))],
+)
+def test_the_trainer_is_asked_for_the_precision_of_the_run(
+    tiny_model: Callable[[str], Path],
+    reviews: Path,
+    tmp_path: Path,
+    autocast: torch.dtype | None,
+    arguments: tuple[bool, bool],
+) -> None:
+    spec, _ = make_spec(tiny_model("bert"), reviews)
+    found = training_arguments(
+        spec, output=tmp_path, device="cpu", steps_per_epoch=14, evaluates=False, autocast=autocast
+    )
+    assert (found.fp16, found.bf16) == arguments
 
 
 def test_a_stopped_run_that_unfreezes_gradually_goes_on(

@@ -143,6 +143,7 @@ def save_checkpoint(
     trainer_state: str,
     hook: dict[str, Tensor] | None = None,
     rows: TrainedRows | None = None,
+    scaler: dict[str, Any] | None = None,
 ) -> Path:
     """Write a checkpoint and remove older ones; a kill at any time leaves the last whole one.
 
@@ -156,6 +157,7 @@ def save_checkpoint(
         trainer_state: The Trainer's own state, as JSON text.
         hook: What the strategy's step hook remembers; None where it has none.
         rows: The rows of the word embeddings that are trained, if not all are. A checkpoint holds all rows.
+        scaler: What scales the loss in fp16; None where nothing does.
 
     Returns:
         The checkpoint's folder.
@@ -175,7 +177,7 @@ def save_checkpoint(
         if hook is not None:
             _save({name: value.detach().cpu().contiguous() for name, value in hook.items()}, temporary / _HOOK)
         (temporary / "trainer_state.json").write_text(trainer_state, encoding="utf-8")
-        payload = {"step": step, "scheduler": scheduler.state_dict(), "state": state}
+        payload = {"step": step, "scheduler": scheduler.state_dict(), "state": state, "scaler": scaler}
         (temporary / "state.json").write_text(json.dumps(payload), encoding="utf-8")
         files = {path.name: stored_file(path).model_dump() for path in sorted(temporary.iterdir())}
         (temporary / _FILES).write_text(json.dumps(files), encoding="utf-8")
@@ -216,6 +218,12 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     """Return what was stored as ``state``."""
     state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))["state"]
     return state
+
+
+def read_scaler(checkpoint: Path) -> dict[str, Any] | None:
+    """Return what was stored as ``scaler``; None where nothing was."""
+    found: dict[str, Any] | None = json.loads((checkpoint / "state.json").read_text(encoding="utf-8")).get("scaler")
+    return found
 
 
 def read_hook(checkpoint: Path) -> dict[str, Tensor] | None:

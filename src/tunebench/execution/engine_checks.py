@@ -1,4 +1,4 @@
-"""Whether the reference engine can take the fast engine's dropout masks."""
+"""Whether the device can compute as runs ask, and the reference engine take the fast engine's dropout masks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,21 @@ if TYPE_CHECKING:
     from tunebench.models.architectures import Architecture
 
 _SETTING = "randomness: fast_engine"
+
+
+def check_precision(specs: Sequence[RunSpec], device: str) -> list[TunebenchError]:
+    """Return an error where runs are to be trained in fp16 and the device is no GPU that scales losses."""
+    asked = [spec for spec in specs if spec.precision == "fp16" and STRATEGIES[spec.kind].uses_encoder]
+    if device == "cuda" or not asked:
+        return []
+    return [
+        PlanError(
+            f"fp16 is for CUDA GPUs, and this study runs on {device}.",
+            value="precision: fp16",
+            allowed="auto, fp32, bf16",
+            fix="set precision: auto; a study that was begun in fp16 resumes on a GPU, or in another folder",
+        )
+    ]
 
 
 def check_randomness(

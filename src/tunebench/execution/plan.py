@@ -12,7 +12,7 @@ from tunebench.errors import raise_all
 from tunebench.execution.begun import begun_ids, begun_kernels, begun_precision
 from tunebench.execution.budget import Chosen, Trial, choose, equal_compute, order, reserved, stage
 from tunebench.execution.checks import available, check_disk, check_processes, check_runs, disk_need
-from tunebench.execution.engine_checks import check_randomness
+from tunebench.execution.engine_checks import check_precision, check_randomness
 from tunebench.execution.estimates import estimate_plan
 from tunebench.execution.looks import check_declared
 from tunebench.execution.resolve import Request, Resolved, resolve, silent
@@ -103,7 +103,11 @@ def plan_runs(
     specs = [spec for spec in _specs(resolved, request) if spec.seed in study.seeds[:seeds]]
     device = devices.resolve_device(request.execution.device)
     raise_all(
-        [*check_runs(specs, resolved.architectures), *check_randomness(specs, resolved.architectures, device)]
+        [
+            *check_runs(specs, resolved.architectures),
+            *check_precision(specs, device),
+            *check_randomness(specs, resolved.architectures, device),
+        ]
     )
     every, specs = specs, stage(study, specs, chosen or {}, survivors)
     later = reserved(study, every, specs)

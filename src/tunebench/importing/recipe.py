@@ -131,18 +131,20 @@ def _optimizer(value: Any) -> str | None:
 
 
 def _precision(arguments: dict[str, Any]) -> str | None:
-    """Return the precision of the Trainer's arguments; what 16-bit floats of another kind compute is neither."""
-    bf16 = arguments.get("bf16") if arguments.get("fp16") is False else None
-    return {True: "bf16", False: "fp32"}.get(bf16) if isinstance(bf16, bool) else None
+    """Return the precision of the Trainer's arguments; None where they do not say, or ask for two."""
+    asked = {"bf16": arguments.get("bf16"), "fp16": arguments.get("fp16")}
+    if not all(isinstance(value, bool) for value in asked.values()) or all(asked.values()):
+        return None
+    return next((name for name, value in asked.items() if value), "fp32")
 
 
 def _mixed(autotrain: dict[str, Any]) -> str | None:
     if "mixed_precision" not in autotrain:
         return None
     value = autotrain["mixed_precision"]
-    return (
-        {"bf16": "bf16", "no": "fp32"}.get(value) if isinstance(value, str) else ("fp32" if value is None else None)
-    )
+    if value is None:
+        return "fp32"
+    return {"bf16": "bf16", "fp16": "fp16", "no": "fp32"}.get(value) if isinstance(value, str) else None
 
 
 def _model(contents: Contents, values: Values) -> None:

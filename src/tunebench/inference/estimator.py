@@ -52,7 +52,7 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
         batch_size: int = 32,
         max_length: int = 256,
         validation_fraction: float = 0.0,
-        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
         device: str = "auto",
         threads: int | None = None,
         random_state: Any = 0,
@@ -197,7 +197,7 @@ class TextClassifier(ClassifierMixin, _TextEstimator):  # type: ignore[misc]
         max_length: Longest text in tokens; the rest is cut off.
         validation_fraction: Share of the training texts that chooses among the checkpoints instead of being
             trained on; 0 trains on all of them and takes the last.
-        precision: ``auto``, ``fp32`` or ``bf16``.
+        precision: ``auto``, ``fp32``, ``bf16``, or, on a GPU, ``fp16``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         threads: Compute threads; None for all physical cores.
         random_state: Seed of head, adapter, order and dropout: an integer, a ``RandomState``, or None for a

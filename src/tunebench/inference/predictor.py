@@ -64,7 +64,7 @@ def load(
     if threads is not None:
         devices.set_threads(threads)
     place = devices.resolve_device(device)
-    chosen = devices.default_precision(place, "fast") if precision == "auto" else precision
+    chosen = devices.inference_precision(place) if precision == "auto" else precision
     if artifact.format == "linear":
         text_model = restore_text_model(artifact, device=place)
         if chosen == "bf16" and not text_model.use_bf16() and precision == "bf16":

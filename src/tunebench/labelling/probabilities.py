@@ -53,8 +53,7 @@ def embed(
     tokenizer = load_tokenizer(folder)
     fingerprint = tokenizer_fingerprint(tokenizer)
     embedder = Embedder(encoder, tokenizer, pooling="mean", max_length=max_length, device=device)
-    if devices.default_precision(device, "fast") == "bf16":
-        embedder.use_bf16()
+    embedder.compute_in(devices.inference_precision(device))
     cache = EmbeddingCache(embedder, resolve_model(model, revision).fingerprint)
 
     def look(done: int, total: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -71,15 +71,27 @@ def gains_from_bf16(device: str) -> bool:
 
 
 def default_precision(device: str, engine: str) -> Precision:
-    """Return the precision that ``auto`` means; the reference engine uses that of a plain script."""
-    return "bf16" if engine == "fast" and gains_from_bf16(device) else "fp32"
+    """Return the precision that ``auto`` trains in; the reference engine uses that of a plain script.
+
+    GPUs without bf16, such as a T4, have units for fp16.
+    """
+    if engine == "reference":
+        return "fp32"
+    if device == "cuda" and not has_native_bf16(device):
+        return "fp16"
+    return inference_precision(device)
+
+
+def inference_precision(device: str) -> Literal["fp32", "bf16"]:
+    """Return the precision that ``auto`` predicts in."""
+    return "bf16" if gains_from_bf16(device) else "fp32"
 
 
 def compute_type(precision: str) -> torch.dtype:
-    """Return the type that products run in: of ``fp32`` or ``bf16``."""
+    """Return the type that products run in: of ``fp32``, ``bf16`` or ``fp16``."""
     import torch
 
-    return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def cpu_line(*names: str) -> str:

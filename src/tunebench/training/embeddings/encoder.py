@@ -16,6 +16,7 @@ from tunebench.data.tokens import make_cut
 from tunebench.engine.batching import Collator, batches_by_length, rounded_up
 from tunebench.engine.fast.attach import attach
 from tunebench.engine.flops import Work, Workload, count
+from tunebench.machine.devices import compute_type
 from tunebench.models.architectures import architecture_of
 from tunebench.models.loading import load_classifier
 from tunebench.models.reference import Pooling
@@ -33,7 +34,7 @@ FIXED_BATCH = 16
 class Embedder:
     """Gives each text a vector: its pooled last hidden states.
 
-    The encoder computes in fp32 until :meth:`use_bf16` is called; pooling is in fp32 always.
+    The encoder computes in fp32 until :meth:`compute_in` says otherwise; pooling is in fp32 always.
 
     A text with more than ``max_length`` tokens is cut into windows: as few as hold it, of equal length to within
     a token, one after the other, each between the special tokens. Its vector is the mean of theirs, each counted
@@ -77,11 +78,17 @@ class Embedder:
         # Ends the tokenizer's own truncation: from now on no call changes it, so threads may share it.
         self.tokens(["a"])
 
-    def use_bf16(self) -> None:
-        """Compute the encoder's matrix products in bf16 from now on, on a CPU with the fast layers."""
-        self.precision = "bf16"
+    def compute_in(self, precision: Precision) -> None:
+        """Compute the encoder's matrix products in this precision from now on.
+
+        On a CPU, bf16 goes with the fast layers. Call it once, before any text is embedded.
+        """
+        self.precision = precision
+        if precision == "fp32":
+            return
         layers, first = architecture_of(self.encoder.config).of_encoder(), self.pooling == "first"
-        _, self._autocast = attach(self.encoder, layers, torch.bfloat16, seed=0, first_token_only=first)
+        dtype = compute_type(precision)
+        _, self._autocast = attach(self.encoder, layers, dtype, seed=0, first_token_only=first)
 
     @property
     def parameters(self) -> int:

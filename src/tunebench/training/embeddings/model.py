@@ -46,7 +46,7 @@ class EmbeddedText:
 
     def use_bf16(self) -> bool:
         """Compute the encoder's products in bf16 from now on."""
-        self.embedder.use_bf16()
+        self.embedder.compute_in("bf16")
         return True
 
     def encode(self, texts: Sequence[Text]) -> list[np.ndarray]:

@@ -68,8 +68,7 @@ class _FrozenEncoder:
         fingerprint = tokenizer_fingerprint(tokenizer)
         pooling = spec.strategy_params.pooling
         embedder = Embedder(encoder, tokenizer, pooling=pooling, max_length=spec.max_length, device=device)
-        if spec.precision == "bf16":
-            embedder.use_bf16()
+        embedder.compute_in(spec.precision)
         return cls(embedder, workload, EmbeddingCache(embedder, spec.model.fingerprint), fingerprint)
 
     def tokens(self, texts: Sequence[Text], cache_dir: Path | None) -> list[TokenizedTexts]:

@@ -269,7 +269,7 @@ def _assume(spec: RunSpec, ready: Prepared, sample: TokenRows, collator: Collato
     rate = assumed_rate(spec.precision, spec.engine, device)
     lengths = sample.lengths if collator.length is None else [collator.length]
     mean = float(np.mean([ready.workload.forward(texts=1, length=int(n)) for n in lengths]))
-    width = 2 if spec.precision == "bf16" else 4
+    width = 4 if spec.precision == "fp32" else 2
     config: Any = ready.model.config
     # Saved for backward, a token and a layer: about 24 activations of the hidden size, and the
     # attention probabilities with their mask.

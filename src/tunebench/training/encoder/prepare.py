@@ -22,6 +22,7 @@ from tunebench.engine import process_group
 from tunebench.engine.batching import Collator, TokenDataset
 from tunebench.engine.fast.attach import FastEncoder, attach
 from tunebench.engine.fast.shared_masks import SharedMasks
+from tunebench.engine.flash import use_flash_attention
 from tunebench.engine.flops import Workload, count
 from tunebench.engine.frozen_layers import FrozenPrefix, frozen_layers
 from tunebench.engine.learning_rates import Multiplier
@@ -73,6 +74,8 @@ class Prepared:
     prefix: FrozenPrefix | None = None
     #: The fast engine's dropout masks in a model of the reference engine, if it takes them.
     shared: SharedMasks | None = None
+    #: What the record says of the attention on a GPU.
+    attention: str | None = None
 
 
 def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any]] | None = None) -> Prepared:
@@ -134,8 +137,11 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
             recomputes=spec.gradient_checkpointing,
             native=spec.kernels == "native",
         )
-    elif spec.precision == "bf16":
-        autocast = torch.bfloat16
+    elif spec.precision != "fp32":
+        autocast = devices.compute_type(spec.precision)
+    attention = None
+    if spec.engine == "fast" and device == "cuda":
+        attention = use_flash_attention(model, autocast)
     if spec.gradient_checkpointing:
         workload = replace(workload, recomputes=True)
         if fast is None:
@@ -153,7 +159,7 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
             fingerprint=spec.model.fingerprint,
         )
     return Prepared(
-        model, architecture, workload, fast, autocast, parameters, multiplier, step_hook, prefix, shared
+        model, architecture, workload, fast, autocast, parameters, multiplier, step_hook, prefix, shared, attention
     )
 
 
@@ -191,7 +197,7 @@ def evaluation_interval(spec: RunSpec, steps_per_epoch: int) -> int:
 
 
 def training_arguments(
-    spec: RunSpec, *, output: Path, device: str, steps_per_epoch: int, evaluates: bool, autocast: bool
+    spec: RunSpec, *, output: Path, device: str, steps_per_epoch: int, evaluates: bool, autocast: torch.dtype | None
 ) -> TrainingArguments:
     """Translate a spec; the one place where a study's words become the Trainer's.
 
@@ -201,7 +207,7 @@ def training_arguments(
         device: Where to train.
         steps_per_epoch: Optimisation steps an epoch.
         evaluates: Whether there is a split to select on.
-        autocast: Whether the Trainer's own bf16 autocast is wanted.
+        autocast: Type of the Trainer's own autocast; with fp16 it scales the loss. None for none.
     """
     total = spec.steps_at(steps_per_epoch)
     # What is at its usual value is left to the Trainer.
@@ -235,7 +241,8 @@ def training_arguments(
         label_names=["labels"],
         dataloader_pin_memory=device == "cuda",
         use_cpu=device == "cpu",
-        bf16=autocast,
+        bf16=autocast == torch.bfloat16,
+        fp16=autocast == torch.float16,
         # Among several processes: our parameters are all used, and each process's part is weighted by us.
         ddp_find_unused_parameters=False,
         average_tokens_across_devices=False,

@@ -19,6 +19,7 @@ from tunebench.engine import process_group
 from tunebench.engine.batching import Batches, Collator, TokenDataset
 from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.fast.attach import FastEncoder, kernels_for
+from tunebench.engine.flash import leave_flash_attention
 from tunebench.engine.losses import WeightedLoss
 from tunebench.machine import devices
 from tunebench.models.heads import restore_unit
@@ -172,7 +173,7 @@ def _trainer(
         device=measured.device,
         steps_per_epoch=steps_per_epoch,
         evaluates=selection_set is not None,
-        autocast=prepared.autocast is not None,
+        autocast=prepared.autocast,
     )
     trainer = StudyTrainer(
         prepared.model,
@@ -257,6 +258,8 @@ def _settings(
     }
     if prepared.fast is not None:
         settings["kernels"] = _kernels(spec, prepared.model, prepared.fast)
+    if prepared.attention is not None:
+        settings["attention"] = prepared.attention
     if spec.gradient_checkpointing:
         settings["gradient_checkpointing"] = "Transformers' layers" if prepared.fast is None else "fast layers"
     if prefix is not None:
@@ -370,7 +373,9 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
 
 def load(spec: RunSpec, folder: RunFolder, *, device: str) -> nn.Module:
     """Return the trained model, with the engine and in the precision of the spec."""
-    return _stored(spec, folder, device=device).model
+    model = _stored(spec, folder, device=device).model
+    leave_flash_attention(model)
+    return model
 
 
 def _stored(spec: RunSpec, folder: RunFolder, *, device: str) -> Prepared:
@@ -404,7 +409,7 @@ def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunF
                 device=device,
                 steps_per_epoch=1,
                 evaluates=False,
-                autocast=prepared.autocast is not None,
+                autocast=prepared.autocast,
             )
             trainer = Trainer(model=prepared.model, args=arguments, data_collator=collator)
             logits = np.asarray(trainer.predict(test_set).predictions, dtype=np.float32)

@@ -377,6 +377,7 @@ class StudyTrainer(Trainer):
             trainer_state=temporary.read_text(encoding="utf-8"),
             hook=None if self.hook is None else self.hook.state(),
             rows=self.engine.rows,
+            scaler=None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
         )
         temporary.unlink()
         self._named = self.meters.best_step
@@ -411,6 +412,11 @@ class StudyTrainer(Trainer):
                 scheduler=self.lr_scheduler,
                 rows=self.engine.rows,
             )
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        stored = None if checkpoint is None else checkpoints.read_scaler(Path(checkpoint))
+        if stored is not None and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(stored)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:

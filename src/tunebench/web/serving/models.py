@@ -154,7 +154,7 @@ def _load_adapter(
     from tunebench.web.serving.adapters import AdapterStack, refusal
 
     place = devices.resolve_device(device)
-    chosen = devices.default_precision(place, "fast") if precision == "auto" else precision
+    chosen = devices.inference_precision(place) if precision == "auto" else precision
     if chosen not in ("fp32", "bf16"):
         raise ConfigError("There is no such precision.", value=precision, allowed="auto, fp32, bf16")
     bf16 = chosen == "bf16"
