@@ -139,7 +139,8 @@ def test_the_scale_of_a_loss_in_fp16_is_kept_with_a_checkpoint(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Accelerate takes no fp16 on CPUs, so the scaler that it would make on a GPU is put in its place."""
-    plain, dataset = make_spec(tiny_model("bert"), reviews, engine="reference")
+    # Accelerate clips unscaled gradients where it knows of a scale.
+    plain, dataset = make_spec(tiny_model("bert"), reviews, engine="reference", max_grad_norm=0.0)
     unscaled, *_ = train(plain, dataset, tmp_path / "plain")
     scales = []
     make = StudyTrainer.create_accelerator_and_postprocess
