@@ -161,6 +161,11 @@ def test_input_that_cannot_be_learned_from_is_a_value_error(make: Make, x: Any, 
         make().fit(x, y)
 
 
+def test_a_precision_that_the_device_does_not_have_is_refused(make: Make) -> None:
+    with pytest.raises(ValueError, match="fp16.* is for CUDA GPUs, and this trains on cpu"):
+        make(precision="fp16").fit(X, Y)
+
+
 def test_a_strategy_that_cannot_be_loaded_is_refused_before_training(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,6 +121,8 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
             problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
             raise ValueError("; ".join(problems)) from None
         device = devices.resolve_device(self.device)
+        if self.precision == "fp16" and device != "cuda":
+            raise ValueError(f"precision='fp16' is for CUDA GPUs, and this trains on {device}; use 'auto'")
         fast = devices.default_precision(device, "fast")
         precision: dict[Any, Any] = {"fast": fast, "reference": "fp32"}
         assert dataset.test is not None
@@ -156,9 +158,9 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
         folder.begin(spec)
         record = run_one(Attempt(spec, dataset, folder, Execution(device=self.device, threads=self.threads)))
         folder.commit(record)
-        # What has no encoder computes in fp32, and refuses to be asked for another precision.
+        # What has no encoder computes in fp32, and refuses to be asked for another precision. Nothing predicts in fp16.
         asked = STRATEGIES[spec.kind].adapts_classifier or spec.precision == "fp32"
-        precision = spec.precision if asked else "auto"
+        precision = spec.precision if asked and spec.precision != "fp16" else "auto"
         return record, load(folder.path, device=self.device, precision=precision)
 
     def __sklearn_tags__(self) -> Any:
