@@ -162,7 +162,7 @@ def test_input_that_cannot_be_learned_from_is_a_value_error(make: Make, x: Any, 
 
 
 def test_a_precision_that_the_device_does_not_have_is_refused(make: Make) -> None:
-    with pytest.raises(ValueError, match="fp16.* is for CUDA GPUs, and this trains on cpu"):
+    with pytest.raises(ValueError, match=r"fp16.* is for CUDA GPUs, and this trains on cpu"):
         make(precision="fp16").fit(X, Y)
 
 

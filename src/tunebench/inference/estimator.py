@@ -158,7 +158,7 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
         folder.begin(spec)
         record = run_one(Attempt(spec, dataset, folder, Execution(device=self.device, threads=self.threads)))
         folder.commit(record)
-        # What has no encoder computes in fp32, and refuses to be asked for another precision. Nothing predicts in fp16.
+        # What has no encoder refuses to be asked for another precision than fp32. Nothing predicts in fp16.
         asked = STRATEGIES[spec.kind].adapts_classifier or spec.precision == "fp32"
         precision = spec.precision if asked and spec.precision != "fp16" else "auto"
         return record, load(folder.path, device=self.device, precision=precision)
