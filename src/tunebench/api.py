@@ -77,6 +77,8 @@ def run_study(
         budget_seconds=budget_seconds,
         deadline=deadline,
         measure=measure,
+        # A budget goes by what is measured, and so does the memory that Ray is asked for.
+        derive_short=budget_seconds is None and execution.executor != "ray",
         tell=tell,
         doing=shown.stage,
         known=Known() if known is None else known,

@@ -47,7 +47,13 @@ RayAddressOption = Annotated[
 TrackerOption = Annotated[
     list[str] | None, typer.Option(help="Also log to tensorboard, mlflow or trackio. May be repeated.")
 ]
-MeasureOption = Annotated[bool, typer.Option(help="Measure the speed of this machine for the estimates.")]
+MeasureOption = Annotated[
+    bool,
+    typer.Option(
+        help="Measure the speed of this machine for the estimates. Without --budget, a study that takes a few "
+        "minutes is not measured."
+    ),
+]
 UnlockTestOption = Annotated[
     bool,
     typer.Option("--unlock-test", help="Allow a second look at the test part. Every table then reports it."),

@@ -15,12 +15,14 @@ class Known:
     """Data and measurements of one job.
 
     Attributes:
-        profiles: Speed of each way of training that was measured.
+        profiles: Speed of each way of training that was measured, or derived.
+        derived: Whether they are derived, as the study is short.
         first: Whether nothing has been read or measured yet.
         timings: Measurements as numbers, which a study's folder keeps.
     """
 
     profiles: dict[Any, Any] = field(default_factory=dict)
+    derived: bool = False
     first: bool = True
     timings: Timings = field(default_factory=Timings)
     _datasets: dict[tuple[str, str | None], TextDataset] = field(default_factory=dict, repr=False)

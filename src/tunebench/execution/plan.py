@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunebench.data import TextDataset
 from tunebench.errors import raise_all
@@ -21,11 +21,16 @@ from tunebench.machine import devices
 from tunebench.machine.settings import Execution
 from tunebench.store.plan_file import PlannedRun
 from tunebench.store.study_folder import StudyStore
+from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, expand
 
 if TYPE_CHECKING:
     from tunebench.training.estimate import Estimate
+
+
+#: A strategy is worth measuring if its runs take longer than this, in seconds. To measure it takes about ten.
+_SHORT = 180.0
 
 
 @dataclass(frozen=True)
@@ -119,15 +124,7 @@ def plan_runs(
         check_declared(study, folder)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
         request.known.timings.load(folder)
-    estimates = estimate_plan(
-        [*specs, *later],
-        dataset,
-        request.execution,
-        request.measure,
-        request.doing,
-        profiles=request.known.profiles,
-        timings=request.known.timings,
-    )
+    estimates = _estimates([*specs, *later], dataset, request)
     spent = spent_seconds + sum(estimates[spec.run_id].seconds for spec in later)
     at_a_time = request.execution.at_a_time
     runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent, at_a_time=at_a_time)
@@ -140,6 +137,26 @@ def plan_runs(
         to_do = [r.spec for r in runs if r.left_out is None and r.spec.run_id not in done]
         check_disk(folder, disk_need(to_do, estimates))
     return Plan(study, dataset, tuple(runs), estimates)
+
+
+def _estimates(specs: Sequence[RunSpec], dataset: TextDataset, request: Request) -> Mapping[str, Estimate]:
+    """Estimate every run: from what is known, from the arithmetic where the study is short, or else measured."""
+    known = request.known
+
+    def estimate(measure: bool, profiles: dict[Any, Any]) -> Mapping[str, Estimate]:
+        return estimate_plan(
+            specs, dataset, request.execution, measure, request.doing, profiles=profiles, timings=known.timings
+        )
+
+    if request.measure and request.derive_short and not known.profiles and not known.timings:
+        derived: dict[Any, Any] = {}
+        found = estimate(False, derived)
+        measured = {spec.label for spec in specs if STRATEGIES[spec.kind].uses_encoder}
+        if sum(one.seconds for one in found.values()) < _SHORT * len(measured):
+            known.profiles.update(derived)
+            known.derived = True
+            return found
+    return estimate(request.measure and not known.derived, known.profiles)
 
 
 def _specs(resolved: Resolved, request: Request) -> list[RunSpec]:

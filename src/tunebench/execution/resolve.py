@@ -47,6 +47,7 @@ class Request:
         deadline: When a run that has begun is stopped (``time.monotonic()``), and what is open is left out, too;
             None for never. It is later than the end of the budget, as estimates may be too low.
         measure: Take a few steps of each way of training, for the estimates.
+        derive_short: Derive the times of a short study from the arithmetic: measuring would take a good part of it.
         tell: Told what there is to say of data, models and plan.
         doing: Told what is being done.
         known: What was read and measured so far; a later plan reads and measures only what is not there.
@@ -58,6 +59,7 @@ class Request:
     budget_seconds: float | None = None
     deadline: float | None = None
     measure: bool = True
+    derive_short: bool = False
     tell: Callable[[str], None] = silent
     doing: Callable[[str], None] = silent
     known: Known = field(default_factory=Known)
