@@ -283,7 +283,7 @@ def test_what_whole_processes_took_is_what_the_file_holds() -> None:
     assert f"--rounds 3\n{render_wall(result)}```" in page
     ours = {name: statistics.median(values) for name, values in result.sides["ours"].stages.items()}
     fixed = (ours["start"] + ours["end"]) / statistics.median(result.sides["ours"].seconds)
-    assert f"that is {100 * fixed:.0f} % of its time" in page
+    assert f"after its last is {100 * fixed:.0f} % of its time\nhere" in page
 
 
 def test_what_is_said_of_modernbert_is_what_its_benchmark_measured() -> None:
