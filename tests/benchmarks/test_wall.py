@@ -261,7 +261,7 @@ def test_a_side_may_run_with_the_python_of_another_environment(tmp_path: Path) -
     assert other.version() == "1.2"
     exam = Exam(["a"], ["x"], ["b", "c"], tmp_path, math.inf, 1, tmp_path)
     assert list(other(exam)) == ["b", "c"]
-    assert other.command(Path("e"), Path("a")) == [str(python), other_tools.__file__, "setfit", "e", "a"]
+    assert other.arguments(Path("e"), Path("a")) == [other_tools.__file__, "setfit", "e", "a"]
     with pytest.raises(PlanError, match="setfit is not installed for no-such-python"):
         find_others(["setfit=no-such-python"])
     with pytest.raises(PlanError, match="No module named 'autogluon'"):

@@ -6,7 +6,6 @@ import importlib
 import importlib.metadata
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,13 +42,13 @@ class Other:
             return SIDES[self.name](exam)
         told, answers = exam.folder / "exam.json", exam.folder / "answers.json"
         exam.write(told)
-        self._run(*self.command(told, answers)[1:])
+        self._run(*self.arguments(told, answers))
         said: list[str] = json.loads(answers.read_text(encoding="utf-8"))
         return said
 
-    def command(self, exam: Path, answers: Path) -> list[str]:
-        """Return what runs it in a process of its own."""
-        return [self.python or sys.executable, other_tools.__file__, self.name, str(exam), str(answers)]
+    def arguments(self, exam: Path, answers: Path) -> list[str]:
+        """Return what a Python that runs it in a process of its own is given."""
+        return [other_tools.__file__, self.name, str(exam), str(answers)]
 
     def check(self) -> None:
         """Refuse a side whose package is not there.

@@ -178,7 +178,7 @@ def _other(other: Other, task: _Task, folder: Path, found: Process) -> None:
     texts, labels, unseen = (list(column) for column in (train["text"], train["label"], test["text"]))
     exam, answers = folder / "exam.json", folder / "answers.json"
     Exam(texts, labels, unseen, task.model, math.inf, task.threads, folder, task.epochs).write(exam)
-    start, end = _timed(other.command(exam, answers)[1:], task, folder, python=other.python)
+    start, end = _timed(other.arguments(exam, answers), task, folder, python=other.python)
     said = json.loads(answers.read_text(encoding="utf-8"))
     found.add(end - start, {}, {"own": float(f1_score(list(test["label"]), said, average="macro"))})
 

@@ -136,7 +136,7 @@ def _profile(spec: RunSpec, context: EstimateContext) -> _Profile:
     key = ("embeddings", spec.model.fingerprint, spec.strategy_params.pooling, spec.max_length)
     if key not in context.profiles:
         if not context.measure:
-            context.tell(f"counting {spec.label}")
+            context.tell(f"counting the operations of {spec.label}")
         frozen, texts = _FrozenEncoder.of(spec, context.device), context.dataset.train.texts
         chosen = np.random.default_rng(0).permutation(len(texts))[:_SAMPLE]
         sample = frozen.tokens([texts[i] for i in chosen], None)

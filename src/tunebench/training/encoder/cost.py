@@ -141,7 +141,7 @@ def cost_profile(spec: RunSpec, context: EstimateContext) -> CostProfile:
     )
     if key not in context.profiles:
         if not context.measure:
-            context.tell(f"counting {spec.label}")
+            context.tell(f"counting the operations of {spec.label}")
         # The model that was measured last must be gone: a run has the memory to itself.
         memory.release_memory()
         memory.set_memory(context.execution, engine=spec.engine, device=context.device)

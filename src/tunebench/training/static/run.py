@@ -132,7 +132,7 @@ def _profile(spec: RunSpec, context: EstimateContext) -> _Profile:
     key = ("static", spec.model.fingerprint, spec.strategy_params.pooling)
     if key not in context.profiles:
         if not context.measure:
-            context.tell(f"counting {spec.label}")
+            context.tell(f"counting the operations of {spec.label}")
         embedder, a_token = _embedder(spec, context.device)
         ids, rows = token_rows(embedder.tokenizer)
         flops = a_token * len(ids)

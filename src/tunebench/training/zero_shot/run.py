@@ -110,7 +110,7 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     key = ("zero_shot", spec.model.fingerprint, spec.max_length, *hypotheses(spec))
     if key not in context.profiles:
         if not context.measure:
-            context.tell(f"counting {spec.label}")
+            context.tell(f"counting the operations of {spec.label}")
         classifier, texts = _classifier(spec, context.device), context.dataset.train.texts
         chosen = np.random.default_rng(0).permutation(len(texts))[:_SAMPLE]
         sample = single_texts([texts[i] for i in chosen])
