@@ -88,7 +88,8 @@ def recommend(
     size: Annotated[
         int | None,
         typer.Option(
-            help="Training size to decide at; default the largest with the most strategies (of a suite: data sets)."
+            help="Training size to decide at; default the largest with scores of all its strategies (of a suite: "
+            "with the most data sets)."
         ),
     ] = None,
     json_: JsonOption = False,
