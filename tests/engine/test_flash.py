@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PrefixTuningConfig, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers import modeling_flash_attention_utils as utils
@@ -96,6 +97,10 @@ def test_where_it_cannot_be_used_the_reason_is_said(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
     assert "Ampere" in use_flash_attention(model, torch.float16)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    prefixed = get_peft_model(
+        classifier(tiny_model("bert")), PrefixTuningConfig(num_virtual_tokens=2, task_type="SEQ_CLS")
+    )
+    assert "the prefix's keys" in use_flash_attention(prefixed, torch.float16)
     # The package is not installed here.
     assert use_flash_attention(model, torch.bfloat16).startswith("no flash attention: FlashAttention2 ")
     own = use_flash_attention(classifier(tiny_model("deberta-v2")), torch.bfloat16)

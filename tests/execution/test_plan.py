@@ -150,6 +150,27 @@ def test_runs_at_a_time_share_a_budget() -> None:
         assert sum(run.left_out is None for run in runs) == taken
 
 
+def test_time_is_divided_where_runs_do_not_wait_for_each_other(
+    model: str, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand: one of each strategy trains for as many seconds as it has labels."""
+
+    def taken(**changes: Any) -> int:
+        places = {"model": model, "data": data, "selection": "last", "train_sizes": [10, 20, 30]}
+        study = make_study(**places | changes)
+        plan = make_plan(study, execution=Execution(device=device, workers=2, executor=executor), budget_seconds=45)
+        return sum(run.left_out is None for run in plan.runs)
+
+    device, executor = "cpu", None
+    assert taken() == 4
+    assert taken(search={"method": "halving"}, selection="validation") < 4
+    executor = "ray"
+    assert taken() < 4
+    device, executor = "auto", None
+    monkeypatch.setattr(devices, "resolve_device", lambda requested: "mps")
+    assert taken() < 4
+
+
 def test_nothing_is_taken_behind_a_block_that_does_not_fit() -> None:
     ordered = order(make_specs(make_study(train_sizes=[10, 20, 30])))
     estimates = {s.run_id: estimate({10: 1.0, 20: 50.0, 30: 1.0}[s.train_size]) for s in ordered}

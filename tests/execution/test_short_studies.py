@@ -62,8 +62,10 @@ def test_a_longer_one_is_and_one_that_is_to_be_measured(
 
 def test_a_later_plan_of_the_job_does_as_the_first(plan: Callable[..., Plan], measured: list[str]) -> None:
     request = Request(execution=HERE)
-    first, second = plan(known=request.known), plan(known=request.known, derive_short=False)
+    first, second = plan(known=request.known), plan(known=request.known)
     assert not measured and first.estimates == second.estimates
+    third = plan(known=request.known, derive_short=False)
+    assert sorted(measured) == ["full", "lora"] and all(one.measured for one in third.estimates.values())
 
 
 @pytest.mark.parametrize(("budget", "labels"), [(None, []), (3600.0, ["full"])])

@@ -75,3 +75,26 @@ def test_it_is_pefts_own_loop_and_ends_at_the_target(tiny_model: Callable[[str],
     assert ranks[1] == 4 * matrices and ranks[-1] == 2 * matrices
     assert ranks == sorted(ranks, reverse=True)
     assert len(set(kept_ranks(ours))) > 1, "ranks did not move between matrices"
+
+
+def test_a_step_that_overflowed_leaves_the_scores_finite(tiny_model: Callable[[str], Path]) -> None:
+    folder = tiny_model("bert")
+    strategy, params = STRATEGIES["adalora"], STRATEGIES["adalora"].params(**GIVEN)
+    set_seed(0)
+    model: Any = strategy.prepare(
+        load_classifier(folder, label_names=("a", "b")), params, load_architecture(folder)
+    ).eval()
+    hook = strategy.step_hook(model, params, steps=STEPS)
+    assert hook is not None
+
+    def after(step: int) -> None:
+        if step == 3:
+            spoilt = next(p for name, p in model.named_parameters() if "lora_A" in name and p.grad is not None)
+            spoilt.grad[:] = torch.nan
+        hook.after_update(step)
+        if step == 3:
+            scores = [value for name, value in hook.state().items() if "lora_A" in name]
+            assert scores and all(value.isfinite().all() for value in scores)
+
+    ranks = learn(model, after)
+    assert ranks[-1] == 2 * len(kept_ranks(model))

@@ -26,7 +26,7 @@ def use_flash_attention(model: nn.Module, dtype: torch.dtype | None) -> str:
     Returns:
         What the record says: that it is used, or why it is not.
     """
-    reason = _refusal(dtype) or _switch(unwrap(model))
+    reason = _refusal(model, dtype) or _switch(unwrap(model))
     return "FlashAttention 2, without padding" if reason is None else f"no flash attention: {reason}"
 
 
@@ -49,9 +49,11 @@ def _switch(model: Any) -> str | None:
     return None
 
 
-def _refusal(dtype: torch.dtype | None) -> str | None:
+def _refusal(model: nn.Module, dtype: torch.dtype | None) -> str | None:
     if dtype is None:
         return "it is for bf16 and fp16"
     if torch.cuda.get_device_capability() < _LEAST_CAPABILITY:
         return "it is for GPUs from Ampere on"
+    if getattr(model, "peft_type", None) == "PREFIX_TUNING":
+        return "the prefix's keys and values are in fp32"
     return None

@@ -10,6 +10,7 @@ from tunebench.execution.plan import plan_runs
 from tunebench.execution.resolve import Request, resolve
 from tunebench.execution.split import settle_workers
 from tunebench.execution.suite import plan_suite
+from tunebench.machine import devices
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
 from tunebench.study.looks import stages_of
@@ -32,7 +33,7 @@ def dry_run_rows(
     """Check a study and estimate every cell, writing nothing; see :func:`tunebench.api.run_study`.
 
     Returns:
-        A row for each cell, and how many runs will train at a time.
+        A row for each cell, and by how many runs at a time their time is divided.
     """
     request = Request(
         execution=execution,
@@ -45,7 +46,7 @@ def dry_run_rows(
     request = settle_workers(study, request)
     plan = plan_runs(resolve(study, request), request)
     rows = [_planned_row(study, run, plan.estimates[run.spec.run_id]) for run in plan.runs]
-    return rows, request.execution.at_a_time
+    return rows, devices.sharing(request.execution)
 
 
 def dry_run_suite(

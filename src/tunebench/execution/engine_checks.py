@@ -25,7 +25,7 @@ def check_precision(specs: Sequence[RunSpec], device: str) -> list[TunebenchErro
             f"fp16 is for CUDA GPUs, and this study runs on {device}.",
             value="precision: fp16",
             allowed="auto, fp32, bf16",
-            fix="set precision: auto; a study that was begun in fp16 resumes on a GPU, or in another folder",
+            fix="leave precision out; what was begun in fp16 resumes on a GPU, or begins anew with another --out",
         )
     ]
 

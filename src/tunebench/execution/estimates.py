@@ -71,7 +71,7 @@ def estimate_each(
         ModelError: If a model and a strategy do not go together.
     """
     device = devices.resolve_device(execution.device)
-    devices.set_threads(devices.threads_of(execution))
+    threads = devices.set_threads(devices.threads_of(execution))
     context = EstimateContext(
         dataset=dataset,
         execution=execution,
@@ -79,7 +79,7 @@ def estimate_each(
         measure=measure,
         tell=on_progress or (lambda line: None),
         kept=KeptPrefixes(execution.prefix_cache),
-        profiles={} if profiles is None else profiles,
+        profiles={} if profiles is None else profiles.setdefault(threads, {}),
         timings=Timings() if timings is None else timings,
     )
     return [backend_of(spec.kind).estimate(spec, context) for spec in specs]

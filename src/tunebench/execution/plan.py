@@ -110,7 +110,6 @@ def plan_runs(
     raise_all(
         [
             *check_runs(specs, resolved.architectures),
-            *check_precision(specs, device),
             *check_randomness(specs, resolved.architectures, device),
         ]
     )
@@ -124,9 +123,11 @@ def plan_runs(
         check_declared(study, folder)
         done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
         request.known.timings.load(folder)
+    raise_all(check_precision([spec for spec in specs if spec.run_id not in done], device))
     estimates = _estimates([*specs, *later], dataset, request)
     spent = spent_seconds + sum(estimates[spec.run_id].seconds for spec in later)
-    at_a_time = request.execution.at_a_time
+    # A search trains the rates of a strategy one after the other.
+    at_a_time = 1 if study.search.method == "halving" else devices.sharing(request.execution)
     runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent, at_a_time=at_a_time)
     if study.search.budget == "compute":
         runs = equal_compute(runs, estimates)
@@ -156,6 +157,8 @@ def _estimates(specs: Sequence[RunSpec], dataset: TextDataset, request: Request)
             known.profiles.update(derived)
             known.derived = True
             return found
+    if known.derived and not request.derive_short:
+        return estimate(request.measure, {})  # an earlier study of the job was short
     return estimate(request.measure and not known.derived, known.profiles)
 
 

@@ -170,7 +170,12 @@ def measure_split(spec: RunSpec, dataset: TextDataset, split: Split, request: Re
         request: Holds what was measured before.
     """
     context = (environment.describe(), environment.versions(), dataset.fingerprint)
-    key = ("split", *context, spec.model_dump(mode="json", exclude={"seed", "subset_seed"}), split)
+    key = (
+        "split",
+        *context,
+        spec.model_dump(mode="json", exclude={"seed", "subset_seed", "learning_rate", "fold"}),
+        split,
+    )
     execution = request.execution.model_copy(update={"workers": split.workers, "threads": split.threads})
     try:
         return request.known.timings.measured(key, lambda: _measure(spec, dataset, execution))

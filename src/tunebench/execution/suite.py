@@ -14,6 +14,7 @@ from tunebench.execution.known import Known
 from tunebench.execution.plan import Plan, plan_runs
 from tunebench.execution.resolve import Request, resolve, silent
 from tunebench.execution.study import StudyResult
+from tunebench.machine import devices
 from tunebench.store.plan_file import PlannedRun
 from tunebench.store.study_folder import StudyStore
 from tunebench.store.suite_folder import Member, SuiteStore
@@ -62,7 +63,12 @@ class PlannedStudy:
     def seconds(self) -> float:
         """Estimated time of what is to do, with what is reserved."""
         cost = {run_id: found.seconds for run_id, found in self.estimates.items()}
-        return wall_seconds(self.to_do, cost, self.request.execution.at_a_time) + self.reserved
+        return wall_seconds(self.to_do, cost, self.at_a_time) + self.reserved
+
+    @property
+    def at_a_time(self) -> int:
+        """By how many runs at a time its time is divided; a search trains the rates of a strategy in turn."""
+        return 1 if self.study.search.method == "halving" else devices.sharing(self.request.execution)
 
 
 class RunStudy(Protocol):
@@ -251,7 +257,7 @@ def _within(planned: Sequence[PlannedStudy], budget: float) -> list[PlannedStudy
     specs = order([run.spec for one in planned for run in one.runs])
     done = {run_id for one in planned for run_id in one.done}
     spent = sum(one.reserved for one in planned)
-    at_a_time = max((one.request.execution.at_a_time for one in planned), default=1)
+    at_a_time = min((one.at_a_time for one in planned), default=1)
     runs = choose(specs, estimates, budget, done=done, spent=spent, at_a_time=at_a_time)
     chosen = {run.spec.run_id: run for run in runs}
     return [

@@ -113,6 +113,15 @@ def usable_cores() -> int:
     return cores
 
 
+def sharing(execution: Execution) -> int:
+    """Return by how many runs at a time the estimated time of a plan is divided.
+
+    A run is measured with a GPU to itself, so several on one GPU take longer. How many Ray trains, it decides.
+    """
+    alone = execution.executor == "ray" or resolve_device(execution.device) != "cpu"
+    return 1 if alone else execution.at_a_time
+
+
 def threads_of(execution: Execution) -> int:
     """Return the compute threads of one process of a run: what is asked for, else its share of the cores."""
     return execution.threads or max(1, usable_cores() // (execution.at_a_time * execution.processes))

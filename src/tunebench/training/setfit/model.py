@@ -12,7 +12,6 @@ import torch
 
 from tunebench.engine.checkpoint import write_tensors
 from tunebench.errors import StoreError
-from tunebench.machine.devices import compute_type
 from tunebench.models.architectures import architecture_of
 from tunebench.models.loading import load_classifier
 from tunebench.models.sources import model_folder
@@ -35,7 +34,7 @@ class SentenceClassifier:
         body: From :func:`sentence_encoder`.
         coefficients: ``(rows, width)``: one row a class, or one in all for two classes.
         intercepts: ``(rows,)``.
-        precision: What is not ``fp32`` encodes under autocast.
+        precision: ``bf16`` encodes under autocast.
     """
 
     def __init__(self, body: Any, coefficients: np.ndarray, intercepts: np.ndarray, *, precision: str) -> None:
@@ -138,5 +137,5 @@ def sentence_encoder(spec: RunSpec, *, device: str) -> Any:
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
-    """Return what computes in the precision that a run asks for."""
-    return torch.autocast(device, dtype=compute_type(precision), enabled=precision != "fp32")
+    """Return what computes in bf16 where a run asks for it; in fp16 the library would not scale the loss."""
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")

@@ -97,7 +97,7 @@ def train(attempt: Attempt) -> RunRecord:
         log_history=watch.history,
         step_seconds=watch.step_seconds,
         packages=("setfit", "sentence-transformers", "scikit-learn"),
-        settings={"autocast": spec.precision != "fp32"},
+        settings={"autocast": spec.precision == "bf16"},
         validated=validated,
         temperature=temperature,
     )
@@ -242,7 +242,6 @@ def _train(spec: RunSpec, body: Any, texts: list[str], labels: np.ndarray, watch
             seed=spec.seed,
             report_to="none",
             show_progress_bar=False,
-            use_amp=spec.precision == "fp16",  # scales the loss
             logging_steps=max(1, _steps(params, len(texts)) // 200),
             save_strategy="no",
         )
