@@ -81,7 +81,7 @@ def test_fp16_is_for_gpus() -> None:
         assert check_precision([by_label[label]], "cuda") == []
         for device in ("cpu", "mps"):
             (error,) = check_precision([by_label[label]], device)
-            assert f"runs on {device}" in str(error) and "precision: auto" in str(error)
+            assert f"runs on {device}" in str(error) and "resumes on a GPU" in str(error)
     assert check_precision([by_label["tfidf"]], "cpu") == []
     assert check_precision(make_specs(make_study(strategies={"full": None}, precision="bf16")), "cpu") == []
 

@@ -38,7 +38,7 @@ def plan(tiny_model: Callable[[str], Path], reviews: Path) -> Callable[..., Plan
     study = make_study(model=str(tiny_model("bert")), data=str(reviews), train_sizes=[40])
 
     def make(**changes: Any) -> Plan:
-        request = Request(execution=HERE, **{"derive_short": True, **changes})
+        request = Request(**{"execution": HERE, "derive_short": True, **changes})
         return plan_runs(resolve(study, request), request)
 
     return make
@@ -81,3 +81,12 @@ def test_a_budget_goes_by_what_is_measured(
     study = make_study(**places, train_sizes=[40], strategies={"full": None}, seeds=[1], epochs=1)
     run_study(study, tmp_path, execution=HERE, budget_seconds=budget)
     assert measured == labels
+
+
+def test_speeds_of_one_number_of_threads_do_not_stand_for_those_of_another(
+    plan: Callable[..., Plan], measured: list[str]
+) -> None:
+    known = Request(execution=HERE).known
+    for threads, times in ((1, 1), (2, 2), (1, 2)):
+        plan(known=known, derive_short=False, execution=HERE.model_copy(update={"threads": threads}))
+        assert sorted(measured) == sorted(["full", "lora"] * times)
