@@ -30,11 +30,17 @@ def print_looks(rows: list[dict[str, Any]], study: StudyConfig, at_a_time: int) 
     costs = []
     for number, seeds in enumerate(stages, 1):
         kept = [row for row in rows if row["look"] <= number and not row["left_out"]]
-        total = duration(sum(row["seconds"] for row in kept) / at_a_time)
+        total = duration(_time(kept, at_a_time))
         costs.append(f"{counted(seeds, 'seed')} {total} ({counted(len(kept), 'run')})")
     shown = costs if study.looks is not None else [costs[0], costs[-1]]
     until = "to each look" if study.looks is not None else "to the first decision and to the last"
     out.print(f"The study ends when it is decided. Cost up {until}: {'; '.join(shown)}", markup=False)
+
+
+def _time(rows: list[dict[str, Any]], at_a_time: int) -> float:
+    """Return the seconds that runs take with so many at a time: no less than the longest of them."""
+    seconds = [row["seconds"] for row in rows]
+    return max(sum(seconds) / at_a_time, max(seconds, default=0.0))
 
 
 def print_plan(rows: list[dict[str, Any]], at_a_time: int, *, as_json: bool) -> None:
@@ -66,10 +72,11 @@ def print_plan(rows: list[dict[str, Any]], at_a_time: int, *, as_json: bool) -> 
     ]
     print_rows(shown)
     kept = [row for row in rows if not row["left_out"]]
-    total = sum(row["seconds"] for row in kept)
     how = "measured here" if rows and rows[0]["measured"] else "estimated from the arithmetic"
     together = f" with {at_a_time} at a time" if at_a_time > 1 else ""
-    out.print(f"{len(kept)} of {counted(len(rows), 'run')}, about {duration(total / at_a_time)}{together} ({how})")
+    out.print(
+        f"{len(kept)} of {counted(len(rows), 'run')}, about {duration(_time(kept, at_a_time))}{together} ({how})"
+    )
     prefixed = [row for row in kept if row["prefix_layers"] is not None]
     if prefixed:
         size = sum(row["prefix_bytes"] for row in prefixed) / 1e6
