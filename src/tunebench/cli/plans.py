@@ -39,7 +39,7 @@ def print_looks(rows: list[dict[str, Any]], study: StudyConfig, at_a_time: int) 
 
 def _time(rows: list[dict[str, Any]], at_a_time: int) -> float:
     """Return the seconds that runs take with so many at a time: no less than the longest of them."""
-    seconds = [row["seconds"] for row in rows]
+    seconds = [float(row["seconds"]) for row in rows]
     return max(sum(seconds) / at_a_time, max(seconds, default=0.0))
 
 
