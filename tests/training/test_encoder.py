@@ -188,6 +188,21 @@ def test_the_trainer_is_asked_for_the_precision_of_the_run(
     assert (found.fp16, found.bf16) == arguments
 
 
+@pytest.mark.parametrize("kind", ["full", "ia3"])
+def test_what_was_trained_in_fp16_computes_in_fp32_on_a_cpu(
+    tiny_model: Callable[[str], Path], reviews: Path, kind: str
+) -> None:
+    spec, _ = make_spec(tiny_model("bert"), reviews, strategies={kind: {"learning_rate": 1e-3}}, precision="fp16")
+    ids = torch.arange(5, 17).view(2, 6)
+    found = []
+    for precision in ("fp16", "fp32"):
+        prepared = prepare_model(spec.model_copy(update={"precision": precision}), device="cpu")
+        assert prepared.autocast is None and prepared.fast is not None
+        with torch.inference_mode():
+            found.append(prepared.model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).logits)
+    assert torch.equal(*found)
+
+
 def test_a_stopped_run_that_unfreezes_gradually_goes_on(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
 ) -> None:

@@ -130,12 +130,9 @@ def open_refit(
         found = run.read_predictions()
         logits, labels = found["logits"], refit.dataset.task.outputs.truth(found["labels"])
     else:
-        spec = refit.spec
-        if spec.precision == "fp16":  # which CPUs do not compute in
-            spec = spec.model_copy(update={"precision": "fp32"})
-        parts = run_parts(spec, refit.dataset)
+        parts = run_parts(refit.spec, refit.dataset)
         device = devices.resolve_device("cpu")
-        logits, labels, _ = backend_of(spec.kind).predict_test(spec, refit.dataset, parts, run, device)
+        logits, labels, _ = backend_of(refit.spec.kind).predict_test(refit.spec, refit.dataset, parts, run, device)
     return replace(
         measured,
         artifact=describe(run.path),

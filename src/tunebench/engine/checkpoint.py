@@ -216,13 +216,18 @@ def _is_whole(checkpoint: Path) -> bool:
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
     """Return what was stored as ``state``."""
-    state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))["state"]
+    state: dict[str, Any] = _payload(checkpoint)["state"]
     return state
 
 
 def read_scaler(checkpoint: Path) -> dict[str, Any] | None:
     """Return what was stored as ``scaler``; None where nothing was."""
-    found: dict[str, Any] | None = json.loads((checkpoint / "state.json").read_text(encoding="utf-8")).get("scaler")
+    found: dict[str, Any] | None = _payload(checkpoint).get("scaler")
+    return found
+
+
+def _payload(checkpoint: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
     return found
 
 
@@ -256,7 +261,7 @@ def load_optimizer(
                 state[index] = entries
             index += 1
     optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})
-    scheduler.load_state_dict(json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))["scheduler"])
+    scheduler.load_state_dict(_payload(checkpoint)["scheduler"])
     for group, rate in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
         group["lr"] = rate
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tunebench.machine.devices import sharing
 from tunebench.store.plan_file import PlannedRun
 from tunebench.strategies import capabilities_of
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec, Setting
 
 if TYPE_CHECKING:
+    from tunebench.machine.settings import Execution
     from tunebench.training.estimate import Estimate
 
 
@@ -175,6 +177,14 @@ def choose(
                 needs = f"needs about {cost[spec.run_id]:.0f} s"
                 runs.append(PlannedRun(spec, f"left out by the budget of {budget:.0f} s; {needs}"))
     return runs
+
+
+def divided_by(study: StudyConfig, execution: Execution) -> int:
+    """Return by how many runs at a time a budget divides their time.
+
+    A search trains the rates of a strategy one after the other.
+    """
+    return 1 if study.search.method == "halving" else sharing(execution)
 
 
 def wall_seconds(specs: Iterable[RunSpec], cost: Mapping[str, float], at_a_time: int) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tunebench.data import TextDataset
 from tunebench.errors import raise_all
 from tunebench.execution.begun import begun_ids, begun_kernels, begun_precision
-from tunebench.execution.budget import Chosen, Trial, choose, equal_compute, order, reserved, stage
+from tunebench.execution.budget import Chosen, Trial, choose, divided_by, equal_compute, order, reserved, stage
 from tunebench.execution.checks import available, check_disk, check_processes, check_runs, disk_need
 from tunebench.execution.engine_checks import check_precision, check_randomness
 from tunebench.execution.estimates import estimate_plan
@@ -108,10 +108,7 @@ def plan_runs(
     specs = [spec for spec in _specs(resolved, request) if spec.seed in study.seeds[:seeds]]
     device = devices.resolve_device(request.execution.device)
     raise_all(
-        [
-            *check_runs(specs, resolved.architectures),
-            *check_randomness(specs, resolved.architectures, device),
-        ]
+        [*check_runs(specs, resolved.architectures), *check_randomness(specs, resolved.architectures, device)]
     )
     every, specs = specs, stage(study, specs, chosen or {}, survivors)
     later = reserved(study, every, specs)
@@ -126,8 +123,7 @@ def plan_runs(
     raise_all(check_precision([spec for spec in specs if spec.run_id not in done], device))
     estimates = _estimates([*specs, *later], dataset, request)
     spent = spent_seconds + sum(estimates[spec.run_id].seconds for spec in later)
-    # A search trains the rates of a strategy one after the other.
-    at_a_time = 1 if study.search.method == "halving" else devices.sharing(request.execution)
+    at_a_time = divided_by(study, request.execution)
     runs = choose(order(specs), estimates, request.budget_seconds, done=done, spent=spent, at_a_time=at_a_time)
     if study.search.budget == "compute":
         runs = equal_compute(runs, estimates)

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 from tunebench.errors import ConfigError, ErrorGroup, PlanError, TunebenchError, raise_all
-from tunebench.execution.budget import choose, order, wall_seconds
+from tunebench.execution.budget import choose, divided_by, order, wall_seconds
 from tunebench.execution.checks import check_disk, disk_need
 from tunebench.execution.known import Known
 from tunebench.execution.plan import Plan, plan_runs
 from tunebench.execution.resolve import Request, resolve, silent
 from tunebench.execution.study import StudyResult
-from tunebench.machine import devices
 from tunebench.store.plan_file import PlannedRun
 from tunebench.store.study_folder import StudyStore
 from tunebench.store.suite_folder import Member, SuiteStore
@@ -67,8 +66,8 @@ class PlannedStudy:
 
     @property
     def at_a_time(self) -> int:
-        """By how many runs at a time its time is divided; a search trains the rates of a strategy in turn."""
-        return 1 if self.study.search.method == "halving" else devices.sharing(self.request.execution)
+        """By how many runs at a time its time is divided."""
+        return divided_by(self.study, self.request.execution)
 
 
 class RunStudy(Protocol):

@@ -87,10 +87,15 @@ def inference_precision(device: str) -> Literal["fp32", "bf16"]:
     return "bf16" if gains_from_bf16(device) else "fp32"
 
 
-def compute_type(precision: str) -> torch.dtype:
-    """Return the type that products run in: of ``fp32``, ``bf16`` or ``fp16``."""
+def compute_type(precision: str, device: str = "cuda") -> torch.dtype:
+    """Return the type that products run in: of ``fp32``, ``bf16`` or ``fp16``.
+
+    What was trained in fp16 on a GPU computes in fp32 elsewhere.
+    """
     import torch
 
+    if precision == "fp16" and device != "cuda":
+        return torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 

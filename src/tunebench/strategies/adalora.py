@@ -115,9 +115,9 @@ class _Allocation(StepHook):
 
     def after_update(self, step: int) -> None:
         """Score every rank by its gradient, and take the ones beyond the budget; see :class:`StepHook`."""
-        for parameter in self._adapted.parameters():
+        for name, parameter in self._adapted.named_parameters():
             # A step that overflows in fp16 leaves infinite gradients, which would stay in the smoothed scores.
-            if parameter.grad is not None:
+            if "lora_" in name and parameter.grad is not None:
                 parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
         self._adapted.update_and_allocate(step)
 

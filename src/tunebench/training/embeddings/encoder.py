@@ -83,11 +83,11 @@ class Embedder:
 
         On a CPU, bf16 goes with the fast layers. Call it once, before any text is embedded.
         """
-        self.precision = precision
-        if precision == "fp32":
+        dtype = compute_type(precision, self.device)
+        if dtype == torch.float32:
             return
+        self.precision = precision
         layers, first = architecture_of(self.encoder.config).of_encoder(), self.pooling == "first"
-        dtype = compute_type(precision)
         _, self._autocast = attach(self.encoder, layers, dtype, seed=0, first_token_only=first)
 
     @property

@@ -126,8 +126,8 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
         shared = SharedMasks(
             model, architecture, seed=spec.seed, stream=process_group.rank(), max_length=spec.max_length
         )
+    dtype = devices.compute_type(spec.precision, device)
     if spec.engine == "fast" and device == "cpu":
-        dtype = devices.compute_type(spec.precision)
         fast, autocast = attach(
             model,
             architecture,
@@ -137,8 +137,8 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
             recomputes=spec.gradient_checkpointing,
             native=spec.kernels == "native",
         )
-    elif spec.precision != "fp32":
-        autocast = devices.compute_type(spec.precision)
+    elif dtype != torch.float32:
+        autocast = dtype
     attention = None
     if spec.engine == "fast" and device == "cuda":
         attention = use_flash_attention(model, autocast)

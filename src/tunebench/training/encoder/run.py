@@ -278,7 +278,7 @@ def _kernels(spec: RunSpec, model: nn.Module, fast: FastEncoder) -> str:
     """Return what the record says of the native kernels: their instructions, or why there are none."""
     if fast.kernels is not None:
         return f"native, {fast.kernels.body}"
-    found = kernels_for(model, devices.compute_type(spec.precision))
+    found = kernels_for(model, devices.compute_type(spec.precision, "cpu"))
     return f"PyTorch's operators: {found.reason or 'the run was planned without native kernels'}"
 
 
