@@ -15,6 +15,7 @@ from fakes import make_record, make_specs, make_study
 from tunebench.errors import ConfigError, ErrorGroup, PlanError, StoreError, TunebenchError
 from tunebench.execution.budget import choose, order, wall_seconds
 from tunebench.execution.checks import disk_need
+from tunebench.execution.dry_run import dry_run_rows
 from tunebench.execution.plan import Plan, make_plan
 from tunebench.formatting import parse_duration
 from tunebench.machine import devices
@@ -129,17 +130,15 @@ def test_a_budget_takes_the_longest_run_of_whole_blocks_that_fits(
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0.1, 5), min_size=1, max_size=12), st.integers(1, 4))
 def test_runs_at_a_time_end_within_the_time_that_they_are_given(seconds: list[float], at_a_time: int) -> None:
-    specs = make_specs(make_study(strategies={"full": None}, seeds=list(range(len(seconds)))))[: len(seconds)]
-    cost = {spec.run_id: one for spec, one in zip(specs, seconds, strict=False)}
-    allowed = wall_seconds([spec for spec in specs if spec.run_id in cost], cost, at_a_time)
+    allowed = wall_seconds([("reviews", one) for one in seconds], at_a_time)
     # By definition: each run begins where a place is free first.
     free = [0.0] * at_a_time
-    for one in cost.values():
+    for one in seconds:
         free[free.index(min(free))] += one
     assert max(free) <= allowed + 1e-9
-    assert allowed <= sum(cost.values()) + 1e-9
+    assert allowed <= sum(seconds) + 1e-9
     if at_a_time == 1:
-        assert allowed == pytest.approx(sum(cost.values()))
+        assert allowed == pytest.approx(sum(seconds))
 
 
 def test_runs_at_a_time_share_a_budget() -> None:
@@ -169,6 +168,21 @@ def test_time_is_divided_where_runs_do_not_wait_for_each_other(
     device, executor = "auto", None
     monkeypatch.setattr(devices, "resolve_device", lambda requested: "mps")
     assert taken() < 4
+
+
+@pytest.mark.parametrize("changes", [{}, {"search": {"method": "halving"}, "selection": "validation"}])
+def test_the_total_of_a_dry_run_is_the_budget_that_leaves_nothing_out(
+    model: str, data: str, changes: dict[str, Any]
+) -> None:
+    study = make_study(model=model, data=data, train_sizes=[10, 20, 30], **{"selection": "last"} | changes)
+    execution = Execution(device="cpu", workers=2, threads=1)
+    rows, at_a_time = dry_run_rows(
+        study, execution=execution, folder=Path("none"), budget_seconds=None, measure=False
+    )
+    total = wall_seconds([("", row["seconds"]) for row in rows], at_a_time)
+    for budget, all_fit in ((total + 0.01, True), (total * 0.95, False)):
+        plan = make_plan(study, execution=execution, budget_seconds=budget, measure=False)
+        assert all(run.left_out is None for run in plan.runs) == all_fit
 
 
 def test_nothing_is_taken_behind_a_block_that_does_not_fit() -> None:

@@ -94,11 +94,12 @@ def coverage_page(found: Mapping[str, Any], *, behind: float, cells: int) -> str
         f"{found['machine']['cpu']}, {found['machine']['cores']} cores.",
         "",
         f"Test parts have {settings['texts']:,} texts, and strategies within {100 * settings['margin']:g} points "
-        f"count as equal. Runs are alike as in the committed studies ({like['runs']} runs): they get "
-        f"{like['accuracy']:.1%} right; what two runs get right correlates by {like['same']:.2f} within a "
-        f"strategy and by {like['other']:.2f} between two; scores vary over seeds by {100 * like['seed_sd']:.2f} "
-        f"points, and these variations correlate by {like['alike']:.2f}. Cells named *seeds 1 points* have seeds "
-        "that vary by a whole point. Rare classes are harder.",
+        f"count as equal. Runs are drawn to resemble those of the committed studies ({like['runs']} runs). They "
+        f"get {like['accuracy']:.1%} of the texts right. What two runs get right has a correlation of "
+        f"{like['same']:.2f} within a strategy, and of {like['other']:.2f} between two. Scores have a standard "
+        f"deviation of {100 * like['seed_sd']:.2f} points over seeds; what a seed does to two strategies has a "
+        f"correlation of {like['alike']:.2f}. In rows named *seeds 1 points* that standard deviation is one "
+        "point. Rare classes are harder.",
         "",
         *_unfinished(found, cells),
         "Shares are in percent. **Bold**: outside the promise by more than two standard errors.",
@@ -139,7 +140,7 @@ def _readings(readings: Mapping[str, Mapping[str, float]]) -> list[str]:
         "margin are called equal at any look; how often a true difference of 1 point is found; and after how many "
         "seeds, on average, such a study ends. Promised where looks are declared, and where a study may be read at "
         f"any time: at most {READING_PROMISE:.0%} of either error. Where looks are not declared, each is tested as "
-        "if it were the only one. *Seeds 1 points*: scores vary over seeds by a whole point. *No noise of texts*: "
+        "if it were the only one. *Seeds 1 points*: scores have a standard deviation of one point over seeds. *No noise of texts*: "
         "nothing else adds to the noise, and repeated looks do most harm.",
         "",
         "| read | falsely different | falsely equal | found | seeds |",
@@ -195,8 +196,8 @@ def _misses(cells: Mapping[str, Any]) -> list[str]:
     if not below and not above:
         return [f"None of {total} shares."]
     return [
-        f"Of {total} shares, {above} are outside on the cautious side (an interval covers more, a test "
-        f"claims less than it may) and {below} on the other. Caution comes from few seeds: with 2 or 3 of "
-        "them and fewer than three strategies there is little to estimate a variance from, and the test of "
-        "Cochran and Cox allows for that. With 2 seeds it claims next to nothing.",
+        f"Of {total} shares, {above} are outside on the conservative side (an interval covers more, or a "
+        f"test finds less, than promised) and {below} on the other. Few seeds are the cause: 2 or 3 seeds of "
+        "fewer than three strategies say little about a variance, and the test of Cochran and Cox allows for that. "
+        "With 2 seeds it finds next to nothing.",
     ]

@@ -38,9 +38,10 @@ def print_looks(rows: list[dict[str, Any]], study: StudyConfig, at_a_time: int) 
 
 
 def _time(rows: list[dict[str, Any]], at_a_time: int) -> float:
-    """Return the seconds that runs take with so many at a time: no less than the longest of them."""
-    seconds = [float(row["seconds"]) for row in rows]
-    return max(sum(seconds) / at_a_time, max(seconds, default=0.0))
+    """Return the seconds that a budget needs for these runs."""
+    from tunebench.execution.budget import wall_seconds
+
+    return wall_seconds([(row.get("data_set", ""), row["seconds"]) for row in rows], at_a_time)
 
 
 def print_plan(rows: list[dict[str, Any]], at_a_time: int, *, as_json: bool) -> None:

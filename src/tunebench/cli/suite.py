@@ -29,10 +29,8 @@ def run_suite_command(suite: Suite, folder: Path, options: RunOptions) -> None:
     from tunebench.report.suite.words import closing_of_suite
 
     if options.dry_run:
-        from tunebench.machine.devices import sharing
-
-        rows = dry_run_suite(suite, folder=folder, tell=tell, **options.plan)
-        print_plan(rows, sharing(options.plan["execution"]), as_json=options.json)
+        rows, at_a_time = dry_run_suite(suite, folder=folder, tell=tell, **options.plan)
+        print_plan(rows, at_a_time, as_json=options.json)
         if not options.json:
             print_search(next(iter(suite.studies.values())))
         return

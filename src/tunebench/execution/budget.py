@@ -164,7 +164,8 @@ def choose(
     taken: list[RunSpec] = []
 
     def fit(more: Sequence[RunSpec]) -> bool:
-        return wall_seconds([*taken, *more], cost, at_a_time) <= left
+        costs = [(spec.data.fingerprint, cost[spec.run_id]) for spec in (*taken, *more)]
+        return wall_seconds(costs, at_a_time) <= left
 
     runs, open_ = [], True
     for number, block in enumerate(blocks.values()):
@@ -187,18 +188,17 @@ def divided_by(study: StudyConfig, execution: Execution) -> int:
     return 1 if study.search.method == "halving" else sharing(execution)
 
 
-def wall_seconds(specs: Iterable[RunSpec], cost: Mapping[str, float], at_a_time: int) -> float:
+def wall_seconds(costs: Iterable[tuple[str, float]], at_a_time: int) -> float:
     """Return the seconds that runs take at most with so many at a time, one data set after the other.
 
     A run waits for nothing but a free place. So all places are busy until the last run begins (Graham 1969, SIAM
     Journal on Applied Mathematics 17, 416).
 
     Args:
-        specs: The runs.
-        cost: Seconds of each, by run id.
+        costs: The data set of each run, and its seconds.
         at_a_time: How many run at the same time.
     """
     by_data: dict[str, list[float]] = {}
-    for spec in specs:
-        by_data.setdefault(spec.data.fingerprint, []).append(cost[spec.run_id])
-    return sum(max(costs) + (sum(costs) - max(costs)) / at_a_time for costs in by_data.values())
+    for data, seconds in costs:
+        by_data.setdefault(data, []).append(seconds)
+    return sum(max(each) + (sum(each) - max(each)) / at_a_time for each in by_data.values())

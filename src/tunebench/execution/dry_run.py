@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunebench.execution.budget import divided_by
 from tunebench.execution.plan import plan_runs
 from tunebench.execution.resolve import Request, resolve
 from tunebench.execution.split import settle_workers
-from tunebench.execution.suite import plan_suite
-from tunebench.machine import devices
+from tunebench.execution.suite import at_a_time, plan_suite
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
 from tunebench.study.looks import stages_of
@@ -33,7 +33,7 @@ def dry_run_rows(
     """Check a study and estimate every cell, writing nothing; see :func:`tunebench.api.run_study`.
 
     Returns:
-        A row for each cell, and by how many runs at a time their time is divided.
+        A row for each cell, and by how many runs at a time a budget divides their time.
     """
     request = Request(
         execution=execution,
@@ -46,7 +46,7 @@ def dry_run_rows(
     request = settle_workers(study, request)
     plan = plan_runs(resolve(study, request), request)
     rows = [_planned_row(study, run, plan.estimates[run.spec.run_id]) for run in plan.runs]
-    return rows, devices.sharing(request.execution)
+    return rows, divided_by(study, request.execution)
 
 
 def dry_run_suite(
@@ -57,14 +57,20 @@ def dry_run_suite(
     budget_seconds: float | None,
     measure: bool,
     tell: Callable[[str], None] = lambda line: None,
-) -> list[dict[str, Any]]:
-    """Check a suite and estimate every cell of all its data sets; see :func:`tunebench.api.run_suite`."""
+) -> tuple[list[dict[str, Any]], int]:
+    """Check a suite and estimate every cell of all its data sets; see :func:`tunebench.api.run_suite`.
+
+    Returns:
+        As :func:`dry_run_rows`.
+    """
     request = Request(execution=execution, budget_seconds=budget_seconds, measure=measure, tell=tell)
-    return [
+    planned = plan_suite(suite, folder, request)
+    rows = [
         {"data_set": one.name, **_planned_row(one.study, run, one.estimates[run.spec.run_id])}
-        for one in plan_suite(suite, folder, request)
+        for one in planned
         for run in one.runs
     ]
+    return rows, at_a_time(planned)
 
 
 def _planned_row(study: StudyConfig, run: PlannedRun, estimate: Estimate) -> dict[str, Any]:

@@ -61,8 +61,8 @@ class PlannedStudy:
     @property
     def seconds(self) -> float:
         """Estimated time of what is to do, with what is reserved."""
-        cost = {run_id: found.seconds for run_id, found in self.estimates.items()}
-        return wall_seconds(self.to_do, cost, self.at_a_time) + self.reserved
+        costs = [(self.name, self.estimates[spec.run_id].seconds) for spec in self.to_do]
+        return wall_seconds(costs, self.at_a_time) + self.reserved
 
     @property
     def at_a_time(self) -> int:
@@ -256,8 +256,7 @@ def _within(planned: Sequence[PlannedStudy], budget: float) -> list[PlannedStudy
     specs = order([run.spec for one in planned for run in one.runs])
     done = {run_id for one in planned for run_id in one.done}
     spent = sum(one.reserved for one in planned)
-    at_a_time = min((one.at_a_time for one in planned), default=1)
-    runs = choose(specs, estimates, budget, done=done, spent=spent, at_a_time=at_a_time)
+    runs = choose(specs, estimates, budget, done=done, spent=spent, at_a_time=at_a_time(planned))
     chosen = {run.spec.run_id: run for run in runs}
     return [
         replace(
@@ -267,6 +266,11 @@ def _within(planned: Sequence[PlannedStudy], budget: float) -> list[PlannedStudy
         )
         for one in planned
     ]
+
+
+def at_a_time(planned: Sequence[PlannedStudy]) -> int:
+    """Return by how many runs at a time a budget divides the time of a suite."""
+    return min(one.at_a_time for one in planned)
 
 
 def shares(planned: Sequence[PlannedStudy], budget: float | None) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -149,3 +149,17 @@ def test_a_search_in_two_workers_decides_as_in_one_process(tmp_path: Path, fatal
     assert (os.getpid() in {process for *_, process in steps_taken(tmp_path / "shared")}) == bool(fatal)
     again, same = search(tmp_path / "shared", 2)
     assert sorted(again.skipped) == sorted(expected) and not again.complete and same == found
+
+
+def test_the_display_divides_the_time_left_and_nobody_before_it(tmp_path: Path) -> None:
+    class Listens(PlainDisplay):
+        def start(self, estimates: Mapping[str, float]) -> None:
+            given.update(estimates)
+
+    given: dict[str, float] = {}
+    store, specs = fakes.make_store(tmp_path, fakes.make_study())
+    execution = Execution(device="cpu", threads=1, workers=2)
+    estimates = {spec.run_id: 10.0 for spec in specs}
+    display = Listens(io.StringIO())
+    ProcessExecutor(execution).run(specs, Job(store, fakes.DATASET, execution, display, fakes.train, estimates))
+    assert given == estimates

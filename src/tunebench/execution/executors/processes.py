@@ -123,7 +123,7 @@ def _share_out(work: Sequence[_Work], count: int, job: Job) -> Summary:
         return summary
     # Several workers may be given the same runs.
     specs = {spec.run_id: spec for each in work for spec in each.specs}
-    display.start({s.run_id: job.estimates.get(s.run_id, 0.0) / count for s in _open(list(specs.values()), job)})
+    display.start({s.run_id: job.estimates.get(s.run_id, 0.0) for s in _open(list(specs.values()), job)})
     try:
         _run_workers(count, work, display, summary)
     finally:
