@@ -28,7 +28,7 @@ from tunebench.choosing.words import data_lines, next_commands
 from tunebench.cli.app import app
 from tunebench.data import load_dataset
 from tunebench.data.reference import DataConfig
-from tunebench.errors import DataError, StoreError, TunebenchError
+from tunebench.errors import DataError, PlanError, StoreError, TunebenchError
 from tunebench.execution.resolve import Request
 from tunebench.execution.runner import Summary
 from tunebench.machine.settings import Execution
@@ -248,6 +248,15 @@ def test_bad_input_is_one_message(
     ended = CliRunner().invoke(app, ["choose", str(reviews), "--model", model, *place, *arguments])
     assert isinstance(ended.exception, TunebenchError) and ended.exception.exit_code == 2
     assert complaint in str(ended.exception) and not (tmp_path / "c").exists()
+
+
+def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_measured(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunebench.choosing.plan.estimate_each", pytest.fail)
+    asked = options(tiny_model, settings=("precision=fp16",), out=tmp_path / "c")
+    with pytest.raises(PlanError, match="CUDA"):
+        choose(reviews, **asked)
 
 
 def test_texts_and_labels_are_equally_many() -> None:

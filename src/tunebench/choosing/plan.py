@@ -19,6 +19,7 @@ from tunebench.data.tokenizer import tokenizer_fingerprint
 from tunebench.data.tokens import tokenize
 from tunebench.errors import ConfigError, raise_all
 from tunebench.execution.checks import available, check_sizes
+from tunebench.execution.engine_checks import check_precision
 from tunebench.execution.estimates import estimate_each
 from tunebench.execution.resolve import Request, Resolved, resolve, silent
 from tunebench.execution.validation_share import with_validation_share
@@ -208,8 +209,10 @@ def plan_study(ready: Ready, budget: float) -> tuple[StudyConfig, Design]:
     """Return the study that fits a budget, and how it came about.
 
     Raises:
-        PlanError: Nothing fits.
+        PlanError: Nothing fits, or the device cannot compute as the settings ask.
     """
+    specs = [ready.costs.spec(label, ready.facts.labels, EPOCHS[0]) for label in ready.facts.candidates]
+    raise_all(check_precision(specs, devices.resolve_device(ready.request.execution.device)))
     # What is measured is kept; it takes time, which the budget has no more.
     for label in ready.facts.candidates:
         ready.costs(label, [ready.facts.labels], EPOCHS[0])
@@ -233,7 +236,7 @@ class Costs:
         if key not in self._known:
             request, most = self.ready.request, self.ready.facts.labels
             found = estimate_each(
-                [self._spec(label, min(size, most), epochs) for size in sizes],
+                [self.spec(label, min(size, most), epochs) for size in sizes],
                 dataset=self.ready.resolved.dataset,
                 execution=request.execution,
                 measure=request.measure,
@@ -254,7 +257,8 @@ class Costs:
         sizes = [facts.labels if isinstance(size, str) else size for size in study.train_sizes]
         return self(label, [*sizes, facts.refit_labels], study.epochs)[-1]
 
-    def _spec(self, label: str, size: int, epochs: int) -> RunSpec:
+    def spec(self, label: str, size: int, epochs: int) -> RunSpec:
+        """Return one of the runs of a candidate."""
         from tunebench.engine.native.loading import kernels_here
 
         ready = self.ready

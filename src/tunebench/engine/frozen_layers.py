@@ -104,7 +104,8 @@ class FrozenPrefix:
         self._rows = 1 if first_only else None
         # The last fast layer gives its one token in fp32; under autocast the norms do.
         self._dtype = fast.layers[0].stream if fast is not None and not first_only else torch.float32
-        path = f"fast {fast.layers[0].dtype}" if fast is not None else str(autocast)
+        attention = unwrapped.config._attn_implementation
+        path = f"fast {fast.layers[0].dtype}" if fast is not None else f"{autocast} {attention}"
         if fast is not None and fast.kernels is not None:
             path += f" {fast.kernels.body}"
         self._mode = [_FORMAT, fingerprint, layers, path, str(self._dtype), self._rows, torch.__version__]
