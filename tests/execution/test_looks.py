@@ -27,7 +27,6 @@ from tunebench.files import read_json
 from tunebench.report.tables import make_tables
 from tunebench.stats import Anytime, Looks
 from tunebench.store.looks import LookLog
-from tunebench.study.looks import stages_of
 from tunebench.study.yaml_file import check_study
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -202,10 +201,10 @@ def test_looks_that_contradict_the_study_are_refused(
 
 def test_a_study_without_looks_has_one_stage(base: dict[str, Any]) -> None:
     once = {key: value for key, value in base.items() if key != "looks"}
-    assert stages_of(check_study(once)) == (4,)
-    assert stages_of(check_study(base)) == (3, 4)
-    assert stages_of(check_study(once | {"design": "anytime", "seeds": [1, 2, 3, 4, 5]})) == (4, 5)
-    assert stages_of(check_study(once | {"design": "anytime", "seeds": [1, 2]})) == (2,)
+    assert check_study(once).stages == (4,)
+    assert check_study(base).stages == (3, 4)
+    assert check_study(once | {"design": "anytime", "seeds": [1, 2, 3, 4, 5]}).stages == (4, 5)
+    assert check_study(once | {"design": "anytime", "seeds": [1, 2]}).stages == (2,)
 
 
 def test_a_changed_file_of_looks_is_found(tmp_path: Path) -> None:

@@ -257,6 +257,52 @@ def test_halving_runs_the_other_seeds_at_the_chosen_rate_only(
     assert again.complete == [] and sorted(again.skipped) == sorted(result.summary.complete)
 
 
+@pytest.mark.parametrize("changes", [{"search": {"seeds": 2}}, {"search": {"method": "grid"}, "looks": [3, 4]}])
+def test_seeds_behind_those_that_choose_run_at_the_chosen_rate_only(
+    tiny_model: Callable[[str], Path],
+    reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+) -> None:
+    monkeypatch.setattr("tunebench.execution.study.decided_at", lambda *args: False)  # all looks are made
+    model = tiny_model("distilbert")
+    strategies = {"full": {"learning_rate": [1e-6, 3e-3]}, "tfidf": {"c": [1, 10]}}
+    common = {"strategies": strategies, "train_sizes": [60], "epochs": 2, "seeds": [1, 2, 3, 4]}
+    config = study(model, reviews, **common | changes)
+    choosing = [seed for _, seed in config.choosing_draws]
+    assert choosing == [1, 2, 3][: config.search.seeds]
+    result = run(config, tmp_path / "a")
+    cells = {(c.spec.learning_rate, c.spec.seed): c for c in result.comparison.cells if c.spec.label == "full"}
+    assert set(cells) == {(rate, seed) for rate in (1e-6, 3e-3) for seed in choosing} | {
+        (3e-3, seed) for seed in config.seeds
+    }
+    assert {key for key, cell in cells.items() if cell.scored} == {(3e-3, seed) for seed in config.seeds}
+    assert all(len(c.record.test_access) == 1 for c in cells.values() if c.scored and c.record)
+    again = run(config, tmp_path / "a").summary
+    assert not again.complete and sorted(again.skipped) == sorted(result.summary.complete)
+    # What the seeds behind add is what a study of the chosen rate alone has.
+    alone = run(study(model, reviews, **common | {"strategies": {"full": {"learning_rate": 3e-3}}}), tmp_path / "b")
+    scores = {c.spec.run_id: c.record.scores for c in alone.comparison.cells if c.record}
+    assert scores == {c.spec.run_id: c.record.scores for c in cells.values() if c.scored and c.record}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"search": {"seeds": 3}}, "search.seeds is 3, .* before the study is read, which is after 2 seeds"),
+        ({"search": {"seeds": 5}, "seeds": [*range(1, 9)], "design": "anytime"}, "after 4 seeds"),
+        ({"search": {"seeds": 4}, "seeds": [*range(1, 9)], "looks": [3, 8]}, "after 3 seeds"),
+        ({"search": {"seeds": 1, "method": "halving"}}, "halving chooses with the first seed"),
+        ({"search": {"seeds": 1}, "selection": "last"}, "needs selection: validation"),
+        ({"looks": []}, "at least two of them"),
+    ],
+)
+def test_seeds_that_cannot_choose_are_refused(tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        study(tmp_path, tmp_path, **changes)
+
+
 def test_seeds_of_a_rate_that_is_no_longer_chosen_do_not_hold_up_the_test_part(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

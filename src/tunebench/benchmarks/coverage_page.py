@@ -140,8 +140,8 @@ def _readings(readings: Mapping[str, Mapping[str, float]]) -> list[str]:
         "margin are called equal at any look; how often a true difference of 1 point is found; and after how many "
         "seeds, on average, such a study ends. Promised where looks are declared, and where a study may be read at "
         f"any time: at most {READING_PROMISE:.0%} of either error. Where looks are not declared, each is tested as "
-        "if it were the only one. *Seeds 1 points*: scores have a standard deviation of one point over seeds. *No noise of texts*: "
-        "nothing else adds to the noise, and repeated looks do most harm.",
+        "if it were the only one. *Seeds 1 points*: scores have a standard deviation of one point over seeds. *No "
+        "noise of texts*: nothing else adds to the noise, and repeated looks do most harm.",
         "",
         "| read | falsely different | falsely equal | found | seeds |",
         "| --- | ---: | ---: | ---: | ---: |",

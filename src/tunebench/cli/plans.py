@@ -13,18 +13,19 @@ if TYPE_CHECKING:
 
 def print_search(study: StudyConfig) -> None:
     """Say what a search adds to a plan."""
+    more = len(study.draws) - len(study.choosing_draws)
     if study.search.method == "halving":
-        then = f"Then {len(study.draws) - 1} more at each chosen setting."
+        then = f"Then {more} more at each chosen setting."
         if study.folds:
             then = "Then the other folds and seeds, and the runs on all texts, at what it chooses."
         out.print(f"At most: the search stops runs early. {then}")
+    elif study.plans_twice:
+        out.print(f"Then {counted(more, 'more run')} at each chosen setting.")
 
 
 def print_looks(rows: list[dict[str, Any]], study: StudyConfig, at_a_time: int) -> None:
     """Print what a study costs up to each of its looks, with so many runs at a time."""
-    from tunebench.study.looks import stages_of
-
-    stages = stages_of(study)
+    stages = study.stages
     if len(stages) < 2:
         return
     costs = []

@@ -30,9 +30,9 @@ def stage(
 ) -> list[RunSpec]:
     """Return the cells that can run by now.
 
-    Of several settings, a grid runs all. Halving runs all with the first seed, of a cross-validation with its first
-    fold, and the other folds of those that survive. The other seeds, and the run on all texts after a
-    cross-validation, follow at the chosen setting.
+    Of several settings, a grid runs all with the seeds that choose. Halving runs all with the first seed, of a
+    cross-validation with its first fold, and the other folds of those that survive. The other seeds, and the run on
+    all texts after a cross-validation, follow at the chosen setting.
 
     Args:
         study: The study.
@@ -41,17 +41,15 @@ def stage(
         survivors: What halving did not stop in the first fold.
     """
     single = {label for label, strategy in study.strategies.items() if len(study.settings_of(strategy)) == 1}
-    grid, first = study.search.method == "grid", study.draws[0]
+    grid, choosing = study.search.method == "grid", study.choosing_draws
 
     def ready(spec: RunSpec) -> bool:
         if spec.label in single or chosen.get((spec.label, spec.train_size)) == spec.setting:
             return True
         if spec.fold_runs:
             return False
-        searched = spec.draw == first and (
-            spec.fold <= 1 or (spec.label, spec.train_size, spec.setting) in survivors
-        )
-        return grid or searched
+        survived = spec.fold <= 1 or (spec.label, spec.train_size, spec.setting) in survivors
+        return spec.draw in choosing and (grid or survived)
 
     return [spec for spec in specs if ready(spec)]
 

@@ -13,7 +13,6 @@ from tunebench.execution.split import settle_workers
 from tunebench.execution.suite import at_a_time, plan_suite
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
-from tunebench.study.looks import stages_of
 
 if TYPE_CHECKING:
     from tunebench.store.plan_file import PlannedRun
@@ -74,7 +73,7 @@ def dry_run_suite(
 
 
 def _planned_row(study: StudyConfig, run: PlannedRun, estimate: Estimate) -> dict[str, Any]:
-    stages = enumerate(stages_of(study), 1)
+    stages = enumerate(study.stages, 1)
     return {
         "run_id": run.spec.run_id,
         "strategy": run.spec.label,

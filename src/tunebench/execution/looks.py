@@ -16,14 +16,14 @@ from tunebench.store.imported import ImportedStudy
 from tunebench.store.looks import LookLog
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
-from tunebench.study.looks import declared, design_of, stages_of
+from tunebench.study.looks import declared, design_of
 from tunebench.study.spec import RunSpec
 
 
 def stages_left(study: StudyConfig, begun: Sequence[RunSpec]) -> tuple[int, ...]:
     """Return the numbers of seeds at which a study is looked at, from the one that its folder has reached on."""
     known = {spec.seed for spec in begun}
-    stages = stages_of(study)
+    stages = study.stages
     reached = [seeds for seeds in stages if known.intersection(study.seeds) <= set(study.seeds[:seeds])]
     return tuple(reached) or stages[-1:]
 

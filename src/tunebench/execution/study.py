@@ -106,6 +106,11 @@ def run_with(
     if study.search.method == "halving":
         summary, plan, job = _search(resolved, request, plan, job, executor, began=began, seeds=stages[0])
         display.outline(_outline(plan, job.store))
+    elif study.plans_twice:
+        _run_open([spec for spec in _not_left_out(plan) if not spec.fold_runs], job, executor, summary)
+        if not summary.stopped:
+            plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=stages[0])
+            display.outline(_outline(plan, job.store))
     for seeds in stages:
         if seeds != stages[0]:
             plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=seeds)
@@ -213,12 +218,12 @@ def _overtaken(study: StudyConfig, store: StudyStore, chosen: Chosen) -> list[Pl
 
     They will not run. As long as they were to come, nothing of their strategy would be scored.
     """
-    if study.search.method != "halving":
+    if not study.plans_twice:
         return []
     return [
         PlannedRun(spec, "left out: another setting was chosen")
         for spec in store.trainable()
-        if spec.draw != study.draws[0]
+        if spec.draw not in study.choosing_draws
         and chosen.get((spec.label, spec.train_size), spec.setting) != spec.setting
         and not store.run_folder(spec.run_id).complete
     ]
@@ -255,7 +260,7 @@ def _leave_out_open(plan: Plan, job: Job, display: JobDisplay) -> Job:
         return folder.complete or folder.failure.exists()
 
     def chooses(spec: RunSpec) -> bool:
-        return spec.label in searched and (study.search.method == "grid" or spec.draw == study.draws[0])
+        return spec.label in searched and spec.draw in study.choosing_draws
 
     runs, open_ = _planned(plan), [r.spec for r in plan.runs if r.left_out is None and not ended(r.spec)]
     left_out = {spec.run_id for spec in open_ if not chooses(spec)}

@@ -282,7 +282,7 @@ def shares(planned: Sequence[PlannedStudy], budget: float | None) -> dict[str, f
     if budget is None:
         return {one.name: None for one in planned}
     total = sum(one.seconds for one in planned)
-    searching = [one for one in planned if one.study.search.method == "halving" and one.to_do]
+    searching = [one for one in planned if one.study.plans_twice and one.to_do]
     spare, weight = max(0.0, budget - total), sum(one.seconds for one in searching)
     return {
         # A millionth more: sums of the same numbers in another order differ in their last digits.

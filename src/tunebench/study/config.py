@@ -19,13 +19,20 @@ from tunebench.recipe import Optimizer, Recipe, Selection
 from tunebench.schema import without_neutral
 from tunebench.stats.sequential import Spending
 from tunebench.strategies import STRATEGIES
-from tunebench.study.look_checks import check_looks
+from tunebench.study.look_checks import FIRST_ANYTIME, check_looks
 from tunebench.study.models_axis import AT, with_models
 from tunebench.study.parts import Search, SubsetSeeds, Validation
 from tunebench.study.recipe_checks import Setting, check_recipes
 from tunebench.study.settings_axes import combinations, with_settings
 from tunebench.study.strategy_config import StrategyConfig, TrainSizes, refuse_repeats, with_kind
-from tunebench.study.study_checks import check_folds, check_pairs, check_parts, check_search, check_sizes
+from tunebench.study.study_checks import (
+    check_folds,
+    check_pairs,
+    check_parts,
+    check_search,
+    check_search_seeds,
+    check_sizes,
+)
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_names
 from tunebench.tasks.temperature import Calibration
@@ -174,13 +181,13 @@ class StudyConfig(Recipe):
         if self.validation is not None:
             self._check_folds()
         check_sizes(self.train_sizes, {label: each.train_sizes for label, each in self.strategies.items()})
+        spends = self.spending != type(self).model_fields["spending"].default
+        check_looks(self.looks, seeds=len(self.seeds), anytime=self.design == "anytime", spends=spends)
         self._check_search()
         check_pairs(self.pairs or (), self.strategies)
         check_recipes(self, self._settings(), selection=self.selection)
         self._check_draws()
         self._check_cells()
-        spends = self.spending != type(self).model_fields["spending"].default
-        check_looks(self.looks, seeds=len(self.seeds), anytime=self.design == "anytime", spends=spends)
         return self
 
     def _check_folds(self) -> None:
@@ -201,8 +208,8 @@ class StudyConfig(Recipe):
             for label, strategy in self.strategies.items()
             if STRATEGIES[strategy.kind].tunes_learning_rate
         }
-        equal, halving = self.search.budget == "trials", self.search.method == "halving"
-        check_search(counts, self.searched, self.selection, equal=equal, halving=halving)
+        check_search(self.search, counts, self.searched, self.selection)
+        check_search_seeds(self.search, self.selection, first_read=self.stages[0])
 
     def _check_draws(self) -> None:
         """Refuse one draw for several seeds of a strategy whose score rests on the draw."""
@@ -287,6 +294,33 @@ class StudyConfig(Recipe):
         if self.subset_seed == "per_seed":
             return tuple((seed, seed) for seed in self.seeds)
         return tuple(product(self.subset_seed, self.seeds))
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Numbers of seeds after which the study may end; the last is all of them."""
+        if self.looks is not None:
+            return self.looks
+        total = len(self.seeds)
+        return tuple(range(min(FIRST_ANYTIME, total), total + 1)) if self.design == "anytime" else (total,)
+
+    @property
+    def choosing_draws(self) -> tuple[tuple[int, int], ...]:
+        """The draws whose runs choose the settings; the others run at the chosen settings only.
+
+        What is read more than once chooses before it is read for the first time: the test part is opened then.
+        """
+        if self.search.method == "halving":
+            return self.draws[:1]
+        if self.selection != "validation":  # then nothing is chosen
+            return self.draws
+        choosing = self.seeds[: self.search.seeds or self.stages[0]]
+        return tuple(draw for draw in self.draws if draw[1] in choosing)
+
+    @property
+    def plans_twice(self) -> bool:
+        """Whether some runs are planned only when the settings are chosen."""
+        several = any(len(self.settings_of(strategy)) > 1 for strategy in self.strategies.values())
+        return several and len(self.choosing_draws) < len(self.draws)
 
     @property
     def shared_test_seed(self) -> int | None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+#: Looks of a study without a fixed end: after every seed from this one on. Before it nothing can be shown at 5 %.
+FIRST_ANYTIME = 4
+
 
 def check_looks(looks: Sequence[int] | None, *, seeds: int, anytime: bool, spends: bool) -> None:
     """Refuse looks that contradict the seeds or each other.

@@ -7,8 +7,6 @@ from typing import Any
 from tunebench.stats.sequential import Anytime, Looks
 from tunebench.study.config import StudyConfig
 
-#: Looks of a study without a fixed end: after every seed from this one on. Before it nothing can be shown at 5 %.
-FIRST_ANYTIME = 4
 #: Keys of a study that say when it is read.
 DESIGN_KEYS = ("design", "looks", "spending", "alpha")
 
@@ -18,14 +16,6 @@ def design_of(study: StudyConfig) -> Looks | Anytime | None:
     if study.looks is not None:
         return Looks(study.looks, study.spending)
     return Anytime() if study.design == "anytime" else None
-
-
-def stages_of(study: StudyConfig) -> tuple[int, ...]:
-    """Return the numbers of seeds after which a study may end; the last is all of them."""
-    if study.looks is not None:
-        return study.looks
-    total = len(study.seeds)
-    return tuple(range(min(FIRST_ANYTIME, total), total + 1)) if study.design == "anytime" else (total,)
 
 
 def declared(study: StudyConfig) -> dict[str, Any]:

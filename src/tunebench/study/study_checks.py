@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from tunebench.formatting import counted
 from tunebench.recipe import Selection
+from tunebench.study.parts import Search
 from tunebench.study.strategy_config import TrainSizes
 
 
@@ -80,28 +82,49 @@ def check_sizes(sizes: TrainSizes, own: Mapping[str, TrainSizes | None]) -> None
         raise ValueError(f"train_sizes: no strategy trains with {_listed(idle)} labels; remove it")
 
 
-def check_search(
-    counts: Mapping[str, int], searched: str, selection: Selection, *, equal: bool, halving: bool
-) -> None:
+def check_search(search: Search, counts: Mapping[str, int], searched: str, selection: Selection) -> None:
     """Refuse a search that cannot keep what it promises, or has nothing to choose on.
 
     Args:
+        search: The search.
         counts: Settings of each strategy, by label.
         searched: What is searched, in words.
         selection: How checkpoints are selected.
-        equal: Whether every strategy is promised the same number.
-        halving: Whether runs are stopped early.
 
     Raises:
         ValueError: It cannot.
     """
-    if equal and len(set(counts.values())) > 1:
+    if search.budget == "trials" and len(set(counts.values())) > 1:
         raise ValueError(
             f"search.budget: trials promises every strategy the same number of {searched}; they have "
             + ", ".join(f"{label} {count}" for label, count in counts.items())
         )
-    if halving and selection != "validation":
+    if search.method == "halving" and selection != "validation":
         raise ValueError("search.method: halving chooses on validation; it needs selection: validation")
+
+
+def check_search_seeds(search: Search, selection: Selection, *, first_read: int) -> None:
+    """Refuse a number of seeds that cannot choose the settings.
+
+    Args:
+        search: The search.
+        selection: How checkpoints are selected.
+        first_read: After how many seeds the study is read for the first time.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    if search.seeds is None:
+        return
+    if search.method == "halving":
+        raise ValueError("search.seeds is for method: grid; halving chooses with the first seed")
+    if selection != "validation":
+        raise ValueError("search.seeds chooses on validation; it needs selection: validation")
+    if search.seeds > first_read:
+        raise ValueError(
+            f"search.seeds is {search.seeds}, but the settings have to be chosen before the study is read, which "
+            f"is after {counted(first_read, 'seed')}"
+        )
 
 
 def check_pairs(pairs: Sequence[tuple[str, str]], labels: Collection[str]) -> None:
