@@ -26,7 +26,8 @@ from tunebench.store.record import Environment, RunRecord
 from tunebench.store.run_folder import RunFolder
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import RunSpec, expand
+from tunebench.study.expand import expand
+from tunebench.study.spec import RunSpec
 from tunebench.training.attempt import Attempt, Interrupted
 
 DATASET = TextDataset("fake", None, ("no", "yes"), Split(["a", "b"], np.array([0, 1])), None)

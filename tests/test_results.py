@@ -19,7 +19,7 @@ from tunebench.report.markdown import render_report
 from tunebench.report.source import Source
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import expand
+from tunebench.study.expand import expand
 from tunebench.training.parts import describe_parts, run_parts
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"

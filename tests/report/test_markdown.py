@@ -25,7 +25,7 @@ from tunebench.report.source import Source
 from tunebench.report.tables import tables_of
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import expand
+from tunebench.study.expand import expand
 
 TITLES = {name: maker.title for name, maker in FIGURES.items()}
 

@@ -16,7 +16,7 @@ from tunebench.recipe import Recipe
 from tunebench.schema import ADDED_LATER
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import expand
+from tunebench.study.expand import expand
 
 STUDY: dict[str, Any] = {
     "name": "s",

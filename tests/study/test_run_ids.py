@@ -18,7 +18,8 @@ from tunebench.store.plan_file import PlannedRun
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import RunSpec, expand
+from tunebench.study.expand import expand
+from tunebench.study.spec import RunSpec
 
 #: Another value of every setting that a study shares among its strategies.
 OTHER: dict[str, Any] = {

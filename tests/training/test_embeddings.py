@@ -31,7 +31,8 @@ from tunebench.recipe import Precision
 from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import RunSpec, expand
+from tunebench.study.expand import expand
+from tunebench.study.spec import RunSpec
 from tunebench.study.yaml_file import load_study
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.embeddings.cache import EmbeddingCache

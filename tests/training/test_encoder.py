@@ -30,7 +30,8 @@ from tunebench.store.live import Progress
 from tunebench.store.record import Parameters, RunRecord, Selected
 from tunebench.store.run_folder import RunFolder
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import RunSpec, expand
+from tunebench.study.expand import expand
+from tunebench.study.spec import RunSpec
 from tunebench.tasks.metrics import Metric
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.encoder.callbacks import Loop, Meters, NonFiniteLossError, RunContext

@@ -28,7 +28,8 @@ from tunebench.store.record import RunRecord
 from tunebench.store.run_folder import RunFolder
 from tunebench.strategies import STRATEGIES, Strategy, StrategyParams
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import RunSpec, expand
+from tunebench.study.expand import expand
+from tunebench.study.spec import RunSpec
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.registry import run_one
 

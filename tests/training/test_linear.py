@@ -37,7 +37,8 @@ from tunebench.store.run_folder import RunFolder
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import RunSpec, expand
+from tunebench.study.expand import expand
+from tunebench.study.spec import RunSpec
 from tunebench.study.yaml_file import load_study
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.metrics import METRICS

@@ -29,7 +29,8 @@ from tunebench.models.sources import model_folder
 from tunebench.models.tokenizer import load_tokenizer
 from tunebench.recipe import Engine, Precision
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import RunSpec, expand, uses_kernels
+from tunebench.study.expand import expand, uses_kernels
+from tunebench.study.spec import RunSpec
 from tunebench.study.yaml_file import check_study, set_key
 from tunebench.tasks.base import Task
 

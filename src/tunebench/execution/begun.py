@@ -14,7 +14,8 @@ from tunebench.schema import neutral_values
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
-from tunebench.study.spec import RunSpec, uses_kernels, without_effect
+from tunebench.study.expand import uses_kernels
+from tunebench.study.spec import RunSpec, without_effect
 from tunebench.study.strategy_config import StrategyConfig
 
 _Tell = Callable[[str], None]

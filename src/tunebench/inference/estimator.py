@@ -96,7 +96,7 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
         from tunebench.models.loading import inspect_base
         from tunebench.models.sources import model_folder, resolve_model
         from tunebench.study.config import StudyConfig
-        from tunebench.study.spec import expand, uses_kernels
+        from tunebench.study.expand import expand, uses_kernels
 
         rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
         try:

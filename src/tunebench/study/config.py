@@ -1,6 +1,6 @@
 """What a user writes: a study as frozen pydantic models.
 
-Resolving a :class:`StudyConfig` gives the runs of its grid (:mod:`tunebench.study.spec`). What only says *how* to
+Resolving a :class:`StudyConfig` gives the runs of its grid (:mod:`tunebench.study.expand`). What only says *how* to
 execute (device, threads) is :class:`tunebench.machine.settings.Execution`, and is in no run's id.
 """
 
