@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score
 from thorough import mostly_thorough
 from tunebench.benchmarks import coverage
 from tunebench.benchmarks.coverage import Cell, run_cell, run_coverage
+from tunebench.benchmarks.coverage_page import coverage_page
 from tunebench.benchmarks.drawn import Study
 from tunebench.benchmarks.populations import COMMITTED, SHARES, likeness_of, make_population
 from tunebench.benchmarks.rules import READINGS, RULES, read_often
@@ -89,3 +90,9 @@ def test_peeking_costs_and_a_choice_on_validation_is_warned_of() -> None:
     assert tuned["called different, and no warning"] < 0.06 < tuned["called different"]
     choice = RULES["choice of a rate, one seed"](2_000)
     assert choice["warned where another rate is better"] > 0.9 and 0 < choice["regret in points"] < 1
+
+
+def test_the_committed_page_is_made_of_the_committed_counts() -> None:
+    counts = read_json(RESULTS / "coverage.json")
+    page = coverage_page(counts, behind=coverage.BEHIND, cells=len(coverage.GRID))
+    assert page == (RESULTS / "coverage.md").read_text()
