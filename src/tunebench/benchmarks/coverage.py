@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -49,6 +49,7 @@ class Cell:
         classes: Of the task.
         balanced: Whether they are equally frequent.
         seed_points: Standard deviation over seeds in points of macro F1; None for that of the committed studies.
+        first_seed_points: That of the first strategy, where it differs.
     """
 
     strategies: int
@@ -56,26 +57,36 @@ class Cell:
     classes: int = 2
     balanced: bool = True
     seed_points: float | None = None
+    first_seed_points: float | None = None
 
     @property
     def name(self) -> str:
         """Key in the file of results."""
         kind = "balanced" if self.balanced else "unbalanced"
         noise = "" if self.seed_points is None else f", seeds {self.seed_points:g} points"
+        if self.first_seed_points is not None:
+            noise = f", seeds of one {self.first_seed_points:g} points"
         return f"{self.strategies} strategies, {self.seeds} seeds, {self.classes} classes, {kind}{noise}"
 
     def population(self, gaps: Sequence[float]) -> Population:
         """Return the population with strategies so far behind the best."""
         return make_population(
-            gaps, classes=self.classes, balanced=self.balanced, seed_points=self.seed_points, like=COMMITTED
+            gaps,
+            classes=self.classes,
+            balanced=self.balanced,
+            seed_points=self.seed_points,
+            first_seed_points=self.first_seed_points,
+            like=COMMITTED,
         )
 
 
 #: The grid, in the order in which it is filled: numbers of strategies and seeds on two balanced classes, with seeds
-#: as in the committed studies and with seeds that vary by a point; then other classes.
+#: as in the committed studies, with seeds that vary by a point, and with seeds of one strategy that do; then other
+#: classes.
 GRID = (
     *(Cell(k, s) for k, s in product((2, 6, 18), (1, 3, 5))),
     *(Cell(k, s, seed_points=1.0) for k, s in product((2, 6, 18), (2, 3, 5))),
+    *(Cell(k, s, first_seed_points=1.0) for k, s in product((6, 18), (3, 5))),
     *(Cell(k, s, *kind) for kind in ((2, False), (5, True), (5, False)) for k, s in product((2, 6, 18), (1, 3, 5))),
 )
 
@@ -131,7 +142,7 @@ def run_cell(cell: Cell, *, studies: int, n: int = N, seed: int = 0) -> dict[str
 
 
 def _without_seeds(population: Population) -> Population:
-    return Population(population.eases, population.shares, 0.0, population.alike, population.weights)
+    return replace(population, seed_sd=(0.0,) * len(population.eases))
 
 
 def _count_equal(study: Study, population: Population, tally: Tally) -> None:

@@ -99,7 +99,7 @@ def coverage_page(found: Mapping[str, Any], *, behind: float, cells: int) -> str
         f"{like['same']:.2f} within a strategy, and of {like['other']:.2f} between two. Scores have a standard "
         f"deviation of {100 * like['seed_sd']:.2f} points over seeds; what a seed does to two strategies has a "
         f"correlation of {like['alike']:.2f}. In rows named *seeds 1 points* that standard deviation is one "
-        "point. Rare classes are harder.",
+        "point, and in rows named *seeds of one 1 points* that of the first strategy. Rare classes are harder.",
         "",
         *_unfinished(found, cells),
         "Shares are in percent. **Bold**: outside the promise by more than two standard errors.",

@@ -93,14 +93,14 @@ class Population:
     Attributes:
         eases: One a strategy.
         shares: Of the classes.
-        seed_sd: Of the seed effect.
+        seed_sd: Of the seed effect, by strategy.
         alike: Correlation of the seed effects of two strategies.
         weights: Shares of variance of difficulty, taste and noise; they add up to 1.
     """
 
     eases: tuple[float, ...]
     shares: tuple[float, ...]
-    seed_sd: float
+    seed_sd: tuple[float, ...]
     alike: float
     weights: tuple[float, float, float]
 
@@ -114,7 +114,9 @@ class Population:
         count = len(self.eases)
         labels = rng.choice(self.classes, size=n, p=self.shares)
         alike = np.sqrt(self.alike) * rng.standard_normal(seeds)
-        effects = self.seed_sd * (alike + np.sqrt(1 - self.alike) * rng.standard_normal((count, seeds)))
+        effects = np.array(self.seed_sd)[:, None] * (
+            alike + np.sqrt(1 - self.alike) * rng.standard_normal((count, seeds))
+        )
         difficulty, taste, noise = np.sqrt(self.weights)
         ease = np.array(self.eases)[:, None, None] + effects[..., None] + self._harder[labels]
         texts = difficulty * rng.standard_normal(n) + taste * rng.standard_normal((count, 1, n))
@@ -130,17 +132,18 @@ class Population:
         predicted = shares * right + wrong.sum() - wrong
         return float(np.mean(2 * shares * right / (shares + predicted)))
 
-    def truth(self, ease: float) -> float:
+    def truth(self, ease: float, seed_sd: float) -> float:
         """Return the mean macro F1 over seeds."""
         nodes, weights = np.polynomial.hermite_e.hermegauss(21)
-        scores = [self.score(ease, self.seed_sd * node) for node in nodes]
+        scores = [self.score(ease, seed_sd * node) for node in nodes]
         return float(np.dot(weights, scores) / weights.sum())
 
     @cached_property
     def truths(self) -> np.ndarray:
         """The true score of each strategy."""
-        known = {ease: self.truth(ease) for ease in set(self.eases)}
-        return np.array([known[ease] for ease in self.eases])
+        kinds = list(zip(self.eases, self.seed_sd, strict=True))
+        known = {kind: self.truth(*kind) for kind in set(kinds)}
+        return np.array([known[kind] for kind in kinds])
 
     @property
     def _harder(self) -> np.ndarray:
@@ -155,6 +158,7 @@ def make_population(
     classes: int = 2,
     balanced: bool = True,
     seed_points: float | None = None,
+    first_seed_points: float | None = None,
     like: Likeness = COMMITTED,
 ) -> Population:
     """Make strategies that are so far behind the best, alike as the committed studies are.
@@ -164,23 +168,25 @@ def make_population(
         classes: Number of classes.
         balanced: Whether the classes are equally frequent.
         seed_points: Standard deviation of macro F1 over seeds, in points; by default that of ``like``.
+        first_seed_points: That of the first strategy; by default that of the others.
         like: What the population resembles.
     """
     ease = float(stats.norm.ppf(like.accuracy))
     shared, own = (_latent(like.accuracy, phi) for phi in (like.other, like.same))
     shares = SHARES[classes, balanced]
-    still = Population((ease,), shares, 0.0, like.alike, (shared, own - shared, 1 - own))
-    slope = (still.score(ease + 1e-3) - still.score(ease - 1e-3)) / 2e-3
-    seed_sd = (like.seed_sd if seed_points is None else seed_points / 100) / slope
-    base = Population((ease,), shares, seed_sd, like.alike, still.weights)
-    best = base.truth(ease)
-    eases = {
-        gap: ease
-        if not gap
-        else float(optimize.brentq(lambda value, gap=gap: base.truth(value) - best + gap, ease - 3, ease))
-        for gap in set(gaps)
-    }
-    return Population(tuple(eases[gap] for gap in gaps), shares, seed_sd, like.alike, still.weights)
+    base = Population((ease,), shares, (0.0,), like.alike, (shared, own - shared, 1 - own))
+    slope = (base.score(ease + 1e-3) - base.score(ease - 1e-3)) / 2e-3
+    usual = like.seed_sd if seed_points is None else seed_points / 100
+    first = usual if first_seed_points is None else first_seed_points / 100
+    seed_sds = [sd / slope for sd in (first, *[usual] * (len(gaps) - 1))]
+    best = base.truth(ease, usual / slope)
+
+    def at(gap: float, seed_sd: float) -> float:
+        return float(optimize.brentq(lambda value: base.truth(value, seed_sd) - best + gap, ease - 3, ease + 1))
+
+    kinds = list(zip(gaps, seed_sds, strict=True))
+    eases = {kind: at(*kind) for kind in set(kinds)}
+    return Population(tuple(eases[kind] for kind in kinds), shares, tuple(seed_sds), like.alike, base.weights)
 
 
 def _latent(accuracy: float, phi: float) -> float:
