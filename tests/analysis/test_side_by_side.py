@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from report.studies import make_study_folder
 from tunebench.analysis.analysis import analyse
@@ -14,6 +16,8 @@ from tunebench.analysis.recommend import recommend
 from tunebench.analysis.side_by_side import load_side_by_side
 from tunebench.api import compare_studies
 from tunebench.errors import ConfigError, StoreError
+from tunebench.stats import Looks
+from tunebench.store.looks import LookLog
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,34 @@ def test_the_same_runs_in_two_studies_stand_there_once(studies: list[Path], tmp_
     both = load_side_by_side([studies[0], tmp_path / "copy"])
     assert both.labels == ["full", "lora"]
     assert "full is the same runs in one and copy; it stands here once." in both.notes
+
+
+def rewritten(folder: Path, target: Path, **changes: Any) -> Path:
+    """Copy a study whose file says something else."""
+    shutil.copytree(folder, target)
+    path = target / "study.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes), encoding="utf-8")
+    return target
+
+
+def test_level_and_looks_are_kept(studies: list[Path], tmp_path: Path) -> None:
+    strict = rewritten(studies[0], tmp_path / "strict", alpha=0.001)
+    both = load_side_by_side([strict, studies[1]])
+    assert both.alpha == 0.001
+    assert not any(pair.verdict.alpha != 0.001 for pair in analyse(both).pairs)
+    design = {"seeds": [1, 2, 3, 4], "looks": [3, 4]}
+    looks = [rewritten(folder, tmp_path / folder.name, **design) for folder in studies]
+    assert load_side_by_side(looks).design == Looks((3, 4))
+    mixed = load_side_by_side([looks[0], studies[1]])
+    assert mixed.design is None and any("declare different looks (one)" in note for note in mixed.notes)
+
+
+def test_readings_that_a_study_did_not_declare_are_said(studies: list[Path], tmp_path: Path) -> None:
+    early = rewritten(studies[1], tmp_path / "two")
+    (early / "runs" / ".locks").mkdir(exist_ok=True)
+    LookLog(early).add("read", seeds=2, planned=3)
+    both = load_side_by_side([studies[0], early])
+    assert any(note.startswith("two: Results were read before all seeds were there") for note in both.notes)
 
 
 def test_other_data_test_parts_and_metrics_are_refused_with_the_reason(studies: list[Path], tmp_path: Path) -> None:

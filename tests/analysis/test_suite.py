@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from report.suites import make_suite_folder
 from tunebench.analysis.load_suite import load_suite_analysis, suite_rows
@@ -139,3 +140,16 @@ def test_other_metrics_margins_and_rows(folder: Path) -> None:
     with pytest.raises(ConfigError, match="No data set has scores at this size"):
         suite_answer(suite, size="7")
     assert {row["data_set"] for row in suite_rows(folder)} == set(CLEAR)
+
+
+def test_the_level_is_that_of_the_studies(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "suite")
+    for path in (tmp_path / "suite").rglob("study.yaml"):
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"alpha": 1e-9}), encoding="utf-8")
+    strict = load_suite_analysis(tmp_path / "suite")
+    pair = strict.at["200"].pair("full", "lora")
+    assert pair is not None and pair.test is not None and pair.test.alpha == 1e-9
+    for on in pair.on:
+        assert on.data_set.analysis is not None
+        own = next(p for p in on.data_set.analysis.pairs if {p.first.label, p.second.label} == {"full", "lora"})
+        assert (on.standing in ("better", "worse")) == own.verdict.different

@@ -98,3 +98,9 @@ def test_files_and_overrides(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="This file holds a suite"):
         load_study(str(path))
     assert load_study(str(path), data="c.csv").data.source == "c.csv"
+
+
+@pytest.mark.parametrize("changes", [{"looks": [3, 4], "seeds": [1, 2, 3, 4]}, {"design": "anytime"}])
+def test_a_suite_is_read_once(changes: dict[str, Any]) -> None:
+    with pytest.raises(TunebenchError, match="A suite is read once"):
+        check_suite(RAW | changes)

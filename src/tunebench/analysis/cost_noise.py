@@ -78,22 +78,38 @@ class Noise:
 
     def dearer(self, one: Times, other: Times) -> bool:
         """Whether one is shown to take longer than the other, by a two-sided test at 5 %."""
-        distance = math.log(one.mean / other.mean) if one.mean > 0 and other.mean > 0 else one.mean - other.mean
-        return distance > self._reach * math.hypot(self.error(one), self.error(other))
+        return dearer_on_average([(self, one, other)])
+
+    def distance(self, one: Times, other: Times) -> tuple[float, float]:
+        """Return the logarithm of how many times as long one takes as the other, and its standard error."""
+        return math.log(one.mean / other.mean), math.hypot(self.error(one), self.error(other))
 
     def interval(self, times: Times) -> Interval | None:
         """Return the mean with its 95 % interval; None where no run was repeated."""
         if not self.repeated or times.mean <= 0:
             return None
-        factor = math.exp(self._reach * self.error(times))
+        factor = math.exp(_reach(self.df) * self.error(times))
         method = "t (logarithms, noise pooled)"
         return Interval(
             times.mean, times.mean / factor, times.mean * factor, 0.95, method, "seeds", n_seeds=len(times.values)
         )
 
-    @property
-    def _reach(self) -> float:
-        return float(-scipy.special.stdtrit(self.df, 0.025))
+
+def dearer_on_average(cases: Sequence[tuple[Noise, Times, Times]]) -> bool:
+    """Whether one is shown to take longer than another, on average over data sets, by a two-sided test at 5 %.
+
+    Args:
+        cases: For each data set how much times vary there, and the times of both.
+    """
+    if any(min(one.mean, other.mean) <= 0 for _, one, other in cases):
+        return sum(one.mean - other.mean for _, one, other in cases) > 0
+    found = np.array([noise.distance(one, other) for noise, one, other in cases])
+    df = min(noise.df for noise, _, _ in cases)
+    return bool(found[:, 0].sum() > _reach(df) * np.linalg.norm(found[:, 1]))
+
+
+def _reach(df: float) -> float:
+    return float(-scipy.special.stdtrit(df, 0.025))
 
 
 def noise_of(times: Iterable[Times]) -> Noise:

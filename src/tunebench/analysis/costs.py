@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.configuration import Configuration
-from tunebench.analysis.cost_noise import Noise, noise_of, times_of
+from tunebench.analysis.cost_noise import Noise, dearer_on_average, noise_of, times_of
 from tunebench.analysis.evidence import SEED, Entry, interval_of
 from tunebench.formatting import BYTES, COUNTS, SHORT_TIMES, Units
 from tunebench.stats import Interval, Over, on_front, pareto_front, score_draws
@@ -122,6 +122,37 @@ def cheapest(entries: Sequence[Entry], kind: str, among: Sequence[Entry]) -> lis
     noise, best = _noise(among, kind), times_of(least.config, COSTS[kind].columns)
     times = [(entry, times_of(entry.config, COSTS[kind].columns)) for entry, _ in known]
     return [e for e, t in times if e is least or (t is not None and best is not None and not noise.dearer(t, best))]
+
+
+def cheapest_over(labels: Sequence[str], kind: str, data_sets: Sequence[Mapping[str, Entry]]) -> list[str]:
+    """Return the strategies that cost least over data sets, as :func:`cheapest` does on one.
+
+    Args:
+        labels: To choose from. All of them where no cost is known on all data sets.
+        kind: A key of :data:`COSTS`.
+        data_sets: The entries of each, by strategy.
+    """
+    costs = mean_costs(labels, kind, data_sets)
+    if not costs:
+        return list(labels)
+    least = min(costs, key=lambda label: costs[label])
+    if not COSTS[kind].timed:
+        return [label for label, cost in costs.items() if cost == costs[least]]
+    columns = COSTS[kind].columns
+    noises = [_noise(list(own.values()), kind) for own in data_sets]
+    times = {label: [times_of(own[label].config, columns) for own in data_sets] for label in costs}
+
+    def tied(label: str) -> bool:
+        cases = zip(noises, times[label], times[least], strict=True)
+        return not dearer_on_average([case for case in cases if None not in case])  # type: ignore[misc]
+
+    return [label for label in costs if label == least or tied(label)]
+
+
+def mean_costs(labels: Sequence[str], kind: str, data_sets: Sequence[Mapping[str, Entry]]) -> dict[str, float]:
+    """Return the mean cost over data sets of each strategy of which it is known on all."""
+    found = {label: [cost_of(own[label], kind) for own in data_sets] for label in labels}
+    return {label: float(np.mean(values)) for label, values in found.items() if None not in values}  # type: ignore[arg-type]
 
 
 def _noise(entries: Sequence[Entry], kind: str) -> Noise:

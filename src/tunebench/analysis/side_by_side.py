@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
+from tunebench.analysis.looks import added_seeds, read_early
 from tunebench.analysis.protocol import PROTOCOL
 from tunebench.errors import ConfigError, StoreError
 from tunebench.formatting import listed
@@ -50,6 +51,8 @@ def load_side_by_side(folders: Sequence[Path]) -> Comparison:
         notes=[*notes, *_notes(studies)],
         metric=first.metric,
         margin=min(study.margin for study in studies.values()),
+        alpha=min(study.alpha for study in studies.values()),
+        design=first.design if len({study.design for study in studies.values()}) == 1 else None,
     )
 
 
@@ -130,6 +133,15 @@ def _relabelled(cell: Cell, label: str) -> Cell:
 def _notes(studies: Mapping[str, Comparison]) -> list[str]:
     """Return what a reader must know of studies that were not planned together."""
     notes = [f"{name} holds {listed(study.labels)}." for name, study in studies.items()]
+    if len({study.design for study in studies.values()}) > 1:
+        often = listed([name for name, study in studies.items() if study.design is not None])
+        notes.append(
+            f"The studies declare different looks ({often}), so every test here is that of a single reading. Where a "
+            "study was read more than once, see its own report."
+        )
+    notes += [
+        f"{name}: {line}" for name, study in studies.items() for line in (*added_seeds(study), *read_early(study))
+    ]
     notes.append(
         "These studies were not planned together. Who looked at one before planning another has chosen what is "
         "compared, and no p value here allows for that."

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.costs import cost_of
+from tunebench.analysis.costs import cheapest_over, mean_costs
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.pairs import ALL_PAIRS, all_pairs, difference_of
 from tunebench.analysis.recommend import Recommendation, recommended
@@ -113,12 +113,14 @@ class AtSize:
         data_sets: Those with scores at this size.
         metric: What is compared.
         margin: Points within which two strategies are equal.
+        alpha: Level of the tests of means.
     """
 
     size: str
     data_sets: tuple[DataSet, ...]
     metric: Metric
     margin: float
+    alpha: float = 0.05
 
     @cached_property
     def entries(self) -> dict[str, dict[str, Entry]]:
@@ -209,8 +211,11 @@ class AtSize:
 
     def costs(self, kind: str) -> dict[str, float]:
         """Return the mean cost over data sets of each strategy that all have, where it is known on all."""
-        found = {label: [cost_of(own[label], kind) for own in self.entries.values()] for label in self.everywhere}
-        return {label: float(np.mean(values)) for label, values in found.items() if None not in values}  # type: ignore[arg-type]
+        return mean_costs(self.everywhere, kind, list(self.entries.values()))
+
+    def cheapest(self, labels: Sequence[str], kind: str) -> list[str]:
+        """Return those of the strategies that are not shown to cost more than the cheapest."""
+        return cheapest_over(labels, kind, list(self.entries.values()))
 
     def _on(self, first: str, second: str) -> tuple[OnDataSet, ...]:
         found = []
@@ -232,7 +237,8 @@ class AtSize:
         number = all_pairs(len(own))
         p = min(1.0, difference.p_value * number) if known is None else known.p_holm
         comparisons = number if known is None else known.verdict.comparisons
-        test = equivalence(difference, margin=self.margin / POINTS, p_value=p, comparisons=comparisons)
+        alpha = one.analysis.comparison.alpha
+        test = equivalence(difference, margin=self.margin / POINTS, alpha=alpha, p_value=p, comparisons=comparisons)
         if test.equivalent:
             return "equal"
         if not test.different:
@@ -245,7 +251,9 @@ class AtSize:
 
     def _test(self, mean: MetaMean, p_value: float, comparisons: int) -> Equivalence:
         margin = self.margin / POINTS
-        return equivalence(mean.as_difference(), margin=margin, p_value=p_value, comparisons=comparisons)
+        return equivalence(
+            mean.as_difference(), margin=margin, alpha=self.alpha, p_value=p_value, comparisons=comparisons
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,6 +274,11 @@ class SuiteAnalysis:
     metric: Metric
     margin: float
 
+    @property
+    def alpha(self) -> float:
+        """Level of the tests of means: that of the data sets' studies."""
+        return min((one.analysis.comparison.alpha for one in self.data_sets if one.analysis), default=0.05)
+
     @cached_property
     def labels(self) -> list[str]:
         """Strategies in the order of the studies."""
@@ -285,7 +298,7 @@ class SuiteAnalysis:
         for size in self.sizes:
             there = tuple(one for one in self.data_sets if one.at(size))
             if there:
-                found[size] = AtSize(size, there, self.metric, self.margin)
+                found[size] = AtSize(size, there, self.metric, self.margin, self.alpha)
         return found
 
     @property

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tunebench.analysis.costs import SPENDS, Prefer
 from tunebench.analysis.deciding import decide
@@ -157,12 +157,7 @@ def _no_answer(at: AtSize) -> str | None:
 def _choose(at: AtSize, prefer: Prefer) -> str:
     """Return the strategy that the rule of a study chooses, of those on all data sets."""
     tests = {label: at.tests[label] for label in at.ranked if label in at.tests}
-    costs = at.costs(SPENDS[prefer])
-
-    def least(labels: Sequence[str]) -> list[str]:
-        known = [label for label in labels if label in costs]
-        return [min(known, key=lambda label: costs[label])] if known else list(labels)
-
+    least = partial(at.cheapest, kind=SPENDS[prefer])
     by_score = prefer == "score"
     return decide(at.ranked, tests, least, by_score=by_score, higher_is_better=at.metric.higher_is_better).chosen
 

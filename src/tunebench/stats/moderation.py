@@ -4,8 +4,8 @@ A variance between two or three seeds is a poor estimate, and a small one by cha
 several configurations ran with the same seeds, their variances are taken as draws from one distribution, whose
 mean and spread the data give. Each is then moved towards the mean, the more the less the variances differ.
 
-Few seeds do not show that one configuration varies more than the others. Moved down to their mean, its variance would
-make its tests too sure. So no variance becomes smaller than it was measured.
+Few seeds do not show that one configuration varies more than the others. Moved down to their mean, its variance
+would make its tests too sure. So no variance becomes smaller than it was measured.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Pool:
     most: float
 
     def moderate(self, variance: float, df: float) -> tuple[float, float]:
-        """Return a variance moved up towards the middle, or as it was where it is larger; with degrees of freedom."""
+        """Return a variance moved up towards the middle, or the variance itself; with its degrees of freedom."""
         if np.isinf(self.df):
             return max(self.variance, variance), self.most
         moved = (self.df * self.variance + df * variance) / (self.df + df)

@@ -89,8 +89,20 @@ def check_suite(raw: Mapping[str, Any]) -> Suite:
         except TunebenchError as error:
             errors[label] = error.errors if isinstance(error, ErrorGroup) else [error]
     raise_all(of_data_sets(errors, len(entries)))
+    _refuse_looks(next(iter(studies.values())))
     described = raw.get("description", "")
     return Suite(name, described, studies, common | {"data": [{"name": k} | v for k, v in entries.items()]})
+
+
+def _refuse_looks(study: StudyConfig) -> None:
+    """Refuse a suite that is to be read more than once; when it is read is the same for all data sets."""
+    if study.looks is None and study.design != "anytime":
+        return
+    raise ConfigError(
+        "A suite is read once: its means over data sets have no test for several looks.",
+        value="design: anytime" if study.looks is None else f"looks: {list(study.looks)}",
+        fix="remove it, or run each data set as a study of its own",
+    )
 
 
 def of_data_sets(errors: Mapping[str, Sequence[TunebenchError]], number: int) -> list[TunebenchError]:
