@@ -540,3 +540,19 @@ def test_a_rate_that_validation_does_not_settle_is_a_doubt_where_it_could_matter
     assert recommend(analyse(compare(near("full", 0.10) + three_rates("lora", 0.15)))).conclusive
     warned = analyse(compare(near("full", 0.10) + three_rates("lora", 0.15))).warnings
     assert any("within two standard errors" in line and "full" in line and "lora" not in line for line in warned)
+
+
+@pytest.mark.parametrize(("metric", "said"), [("mcc", "is not settled"), ("log_loss", "may not be the best")])
+def test_a_choice_by_one_run_of_each_rate_is_doubted_by_any_metric(metric: str, said: str) -> None:
+    cells = []
+    for label, skill in (("full", 0.10), ("lora", 0.11)):
+        for cell in three_rates(label, skill, metric=metric):
+            chosen, record = cell.spec.learning_rate == 5e-5, cell.record
+            if not chosen and cell.spec.seed != 1:
+                continue  # a search gives the other seeds to the chosen rate alone
+            assert record is not None and record.selected is not None
+            worse = 0.0005 if metric == "log_loss" else -0.0005
+            selected = record.selected.model_copy(update={"score": 0.5 + (0.0 if chosen else worse)})
+            cells.append(replace(cell, record=record.model_copy(update={"selected": selected})))
+    found = recommend(analyse(compare(cells, metric=metric)))
+    assert any(said in doubt and "learning rate" in doubt for doubt in found.doubts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tunebench.analysis.comparison import Comparison
@@ -48,13 +49,21 @@ def close_rates(
         spare = margin / POINTS if test is not None and test.equivalent else 0.0
         if metric.merit(entry.interval().estimate) + gains[entry.label] > mine + spare:
             found.append(entry.label)
-    if not found:
-        return []
     what = "setting" if any(entry.config.tuned for entry in ranked) else "learning rate"
-    return [
-        f"The {what} of {listed(found, _NAMED)} is not settled: on validation another one is within two standard "
-        f"errors, which may be worth more than the distance to {chosen.label}."
-    ]
+    near = [label for label in found if math.isfinite(gains[label])]
+    unknown = [label for label in found if label not in near]
+    lines = []
+    if near:
+        lines.append(
+            f"The {what} of {listed(near, _NAMED)} is not settled: on validation another one is within two "
+            f"standard errors, which may be worth more than the distance to {chosen.label}."
+        )
+    if unknown:
+        lines.append(
+            f"The {what} of {listed(unknown, _NAMED)} may not be the best: one run of each does not tell how much "
+            f"{metric.label} varies on validation. search: {{seeds: 2}} chooses with two."
+        )
+    return lines
 
 
 def doubts_of(

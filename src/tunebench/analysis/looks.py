@@ -120,11 +120,14 @@ def read_early(comparison: Comparison) -> list[str]:
 
 
 def _earlier(comparison: Comparison, kind: str) -> list[int]:
-    """Return the numbers of seeds at which a study without a design was read before it had those of today."""
+    """Return the numbers of seeds at which a study without a design was read before it had those of today.
+
+    One seed is no reading that counts: nothing is claimed of strategies then, so what follows is the first test.
+    """
     if comparison.design is not None:
         return []
     seeds = seeds_seen(comparison)
-    return sorted({look.seeds for look in comparison.looks if look.kind == kind and 0 < look.seeds < seeds})
+    return sorted({look.seeds for look in comparison.looks if look.kind == kind and 1 < look.seeds < seeds})
 
 
 def _after(seeds: Sequence[int]) -> str:

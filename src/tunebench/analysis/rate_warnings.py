@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from tunebench.analysis.tuning import close_choices
@@ -54,6 +55,7 @@ def _close(comparison: Comparison) -> list[str]:
     found = [
         f"{one.group.label} at {one.group.train_size:,} ({one.runner_up.setting})"
         for one in close_choices(comparison)
+        if math.isfinite(one.error)
     ]
     if not found:
         return []

@@ -136,8 +136,8 @@ def _notes(studies: Mapping[str, Comparison]) -> list[str]:
     if len({study.design for study in studies.values()}) > 1:
         often = listed([name for name, study in studies.items() if study.design is not None])
         notes.append(
-            f"The studies declare different looks ({often}), so every test here is that of a single reading. Where a "
-            "study was read more than once, see its own report."
+            f"The studies declare different looks ({often}), so every test here is that of a single reading. Where "
+            "a study was read more than once, see its own report."
         )
     notes += [
         f"{name}: {line}" for name, study in studies.items() for line in (*added_seeds(study), *read_early(study))

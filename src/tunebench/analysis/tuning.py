@@ -28,7 +28,7 @@ class CloseChoice:
         group: The strategy at a size.
         runner_up: The next rate.
         gap: How far it is behind on the selection split.
-        error: Standard error of the gap.
+        error: Standard error of the gap; infinite where nothing tells it.
     """
 
     group: Group
@@ -70,11 +70,11 @@ def _close(group: Group, metric: Metric) -> CloseChoice | None:
         return None
     gap, runner_up, gaps, scores = min(rivals, key=lambda rival: rival[0])
     error = _error(chosen, metric, gaps, scores)
-    return None if error is None or gap >= NEAR * error else CloseChoice(group, runner_up, gap, error)
+    return None if gap >= NEAR * error else CloseChoice(group, runner_up, gap, error)
 
 
-def _error(chosen: Configuration, metric: Metric, gaps: np.ndarray, scores: Sequence[float]) -> float | None:
-    """Return the standard error of a mean gap, of texts and seeds; None where neither is known."""
+def _error(chosen: Configuration, metric: Metric, gaps: np.ndarray, scores: Sequence[float]) -> float:
+    """Return the standard error of a mean gap, of texts and seeds; infinite where neither is known."""
     seeds = float(gaps.std(ddof=1) / math.sqrt(len(gaps))) if len(gaps) > 1 else None
     # The folds of a cross-validation judge all texts together.
     held_out: dict[Draw, int] = {}
@@ -82,10 +82,16 @@ def _error(chosen: Configuration, metric: Metric, gaps: np.ndarray, scores: Sequ
         if cell.record and cell.record.examples and cell.record.examples.validation:
             held_out[cell.draw] = held_out.get(cell.draw, 0) + cell.record.examples.validation
     counts = list(held_out.values())
-    if metric.bounds != (0.0, 1.0) or not counts:
-        return seeds
-    score = min(max(float(np.mean(scores)), 0.0), 1.0)
+    score = float(np.mean(scores))
+    if metric.bounds == (0.0, 1.0):
+        variance = max(score * (1 - score), 0.0)
+    elif metric.bounds == (-1.0, 1.0):  # a correlation
+        variance = (1 - score**2) ** 2
+    else:
+        variance = None
+    if variance is None or not counts:
+        return math.inf if seeds is None else seeds
     compared = list(dict.fromkeys(cell.draw for cell in chosen.cells))[: len(gaps)]
     draws = len({subset for subset, _ in compared})
-    texts = math.sqrt(2 * (1 - ALIKE) * score * (1 - score) / (min(counts) * draws))
+    texts = math.sqrt(2 * (1 - ALIKE) * variance / (min(counts) * draws))
     return math.hypot(texts, seeds or 0.0)
