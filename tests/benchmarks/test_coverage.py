@@ -96,3 +96,17 @@ def test_the_committed_page_is_made_of_the_committed_counts() -> None:
     counts = read_json(RESULTS / "coverage.json")
     page = coverage_page(counts, behind=coverage.BEHIND, cells=len(coverage.GRID))
     assert page == (RESULTS / "coverage.md").read_text()
+
+
+def test_what_the_docs_say_of_one_strategy_that_varies_more_is_what_was_counted() -> None:
+    cells = read_json(RESULTS / "coverage.json")["cells"]
+    noisy = [counts for name, counts in cells.items() if "seeds of one" in name]
+    assert len(noisy) == 4
+    single, covered = (
+        [100 * counts[name]["share"] for counts in noisy for name in names]
+        for names in (["one pair different"], ["score covered", "difference covered"])
+    )
+    assert (round(min(single)), round(max(single))) == (6, 9)
+    assert (round(min(covered)), round(max(covered))) == (91, 96)
+    for name in ("any pair different", "recommendation different"):
+        assert all(counts[name]["share"] < 0.06 for counts in noisy)
