@@ -99,6 +99,12 @@ def test_the_sealed_part_confirms_the_recommended_strategy_once(sealed: Path) ->
         confirm_study(sealed, execution=HERE, tell=quiet)
     done = CliRunner().invoke(app, ["confirm", str(sealed)])
     assert isinstance(done.exception, StoreError)
+    # The ledger counts the opening, apart from the runs on the open half.
+    ledger = make_ledger([sealed])
+    name = load_comparison(sealed).name
+    counted = {part.studies: part.runs for part in ledger.parts}
+    assert counted == {(name,): 4, (f"{name} (sealed part)",): len(found.runs)}
+    assert ledger.parts[ledger.of_study[sealed.resolve()]].studies == (name,)
 
 
 def test_an_opening_is_written_down_before_the_look_and_a_cut_one_is_completed(

@@ -11,6 +11,7 @@ import numpy as np
 
 from tunebench.errors import StoreError
 from tunebench.store.cell import Cell
+from tunebench.store.confirmation import ConfirmationFile
 from tunebench.store.imported import is_answers
 from tunebench.store.record import now
 from tunebench.store.study_folder import StudyStore
@@ -30,6 +31,7 @@ class Scored:
         places: A hash of each text's place: the data set and the row.
         texts: A hash of each text, by that of its place; empty of a study from before they were stored.
         runs: How many runs were scored.
+        sealed: Whether these are the texts of a sealed part that was opened.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Scored:
     places: tuple[int, ...]
     texts: dict[int, int]
     runs: int
+    sealed: bool = False
 
     def keys(self, known: Mapping[int, int]) -> frozenset[int]:
         """Return a hash of each distinct text; of its place where no study on the same data knows the text."""
@@ -78,7 +81,7 @@ class Ledger:
 
     Attributes:
         parts: Every set of test texts, the largest first.
-        of_study: The number (from 0) of each study's part, by folder.
+        of_study: The number (from 0) of the part that each study's runs were scored on, by folder.
         runs: Runs in all.
         skipped: Studies that are left out, by folder, with the reason.
     """
@@ -101,14 +104,13 @@ def make_ledger(folders: Sequence[Path]) -> Ledger:
     found, skipped = [], {}
     for folder in dict.fromkeys(place.resolve() for given in folders for place in _studies(given)):
         try:
-            one = _scored(folder)
+            scored = _scored(folder)
         except StoreError as error:
             skipped[str(folder)] = error.what
             continue
-        if one is None:
+        found += scored
+        if not scored:
             skipped[str(folder)] = "no run has test predictions"
-        else:
-            found.append(one)
     # A study whose texts were not hashed has the hashes of another one on the same data.
     known = {place: text for one in found for place, text in one.texts.items()}
     parts: dict[frozenset[int], list[Scored]] = {}
@@ -118,7 +120,7 @@ def make_ledger(folders: Sequence[Path]) -> Ledger:
     numbered = [(keys, parts[keys]) for keys in ordered]
     return Ledger(
         tuple(_part(number, numbered, known) for number in range(len(numbered))),
-        {one.folder: number for number, (_, members) in enumerate(numbered) for one in members},
+        {one.folder: number for number, (_, members) in enumerate(numbered) for one in members if not one.sealed},
         sum(one.runs for one in found),
         skipped,
     )
@@ -159,18 +161,24 @@ def _below(folder: Path) -> list[Path]:
     return sorted(path for pattern in patterns for path in folder.glob(pattern))
 
 
-def _scored(folder: Path) -> Scored | None:
-    """Read what a study was scored on; None where no run has predictions."""
+def _scored(folder: Path) -> list[Scored]:
+    """Read what a study was scored on, and its sealed part where that was opened; nothing without predictions."""
     store = StudyStore(folder)
     cells = [cell for cell in store.cells() if cell.opened and cell.predictions is not None]
     if not cells:
-        return None
+        return []
     assert cells[0].predictions is not None
-    places, stored = _places(cells[0], cells[0].predictions()["indices"]), TextsFile(folder).read()
+    rows, stored = cells[0].predictions()["indices"], TextsFile(folder).read()
+    places = tuple(_places(cells[0], rows))
     texts = {} if stored is None else dict(zip(_places(cells[0], stored[0]), stored[1].tolist(), strict=True))
     # The answers of another model were scored once, at however many sizes they stand.
     runs = {cell.spec.label if is_answers(cell.spec) else cell.spec.run_id for cell in cells}
-    return Scored(store.study().name, folder, tuple(places), texts, len(runs))
+    name, opened = store.study().name, ConfirmationFile(folder).read()
+    found = [Scored(name, folder, places, texts, len(runs))]
+    if opened is not None and stored is not None:
+        sealed = tuple(_places(cells[0], np.setdiff1d(stored[0], rows)))
+        found.append(Scored(f"{name} (sealed part)", folder, sealed, texts, len(opened.runs), sealed=True))
+    return found
 
 
 def _places(cell: Cell, rows: np.ndarray) -> list[int]:
