@@ -170,16 +170,25 @@ def test_time_is_divided_where_runs_do_not_wait_for_each_other(
     assert taken() < 4
 
 
-@pytest.mark.parametrize("changes", [{}, {"search": {"method": "halving"}, "selection": "validation"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"search": {"method": "halving"}, "selection": "validation"},
+        {
+            "selection": "validation",
+            "validation": {"folds": 2},
+            "strategies": {"full": {"learning_rate": [1e-4, 1e-3]}},
+        },
+    ],
+)
 def test_the_total_of_a_dry_run_is_the_budget_that_leaves_nothing_out(
     model: str, data: str, changes: dict[str, Any]
 ) -> None:
     study = make_study(model=model, data=data, train_sizes=[10, 20, 30], **{"selection": "last"} | changes)
     execution = Execution(device="cpu", workers=2, threads=1)
-    rows, at_a_time = dry_run_rows(
-        study, execution=execution, folder=Path("none"), budget_seconds=None, measure=False
-    )
-    total = wall_seconds([("", row["seconds"]) for row in rows], at_a_time)
+    found = dry_run_rows(study, execution=execution, folder=Path("none"), budget_seconds=None, measure=False)
+    total = wall_seconds([("", row["seconds"]) for row in found.rows], found.at_a_time) + found.reserved
     for budget, all_fit in ((total + 0.01, True), (total * 0.95, False)):
         plan = make_plan(study, execution=execution, budget_seconds=budget, measure=False)
         assert all(run.left_out is None for run in plan.runs) == all_fit

@@ -120,7 +120,7 @@ def test_a_study_is_measured_once_and_trains_as_with_one_worker(
     for record in (tmp_path / "auto").glob("runs/*/record.json"):
         record.unlink()
     monkeypatch.setattr(split, "_measure", pytest.fail)
-    rows, at_a_time = dry_run_rows(
+    found = dry_run_rows(
         config, execution=AUTO, folder=tmp_path / "auto", budget_seconds=None, measure=True, tell=told.append
     )
-    assert at_a_time == 2 and len(rows) == 2 and sum(line.startswith(said) for line in told) == 2
+    assert found.at_a_time == 2 and len(found.rows) == 2 and sum(line.startswith(said) for line in told) == 2

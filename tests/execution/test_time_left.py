@@ -65,6 +65,16 @@ def test_a_run_that_stopped_early_was_not_fast(clock: Clock) -> None:
     assert left.seconds() == pytest.approx(100)
 
 
+def test_runs_that_begin_together_share_what_is_left_before_they_begin(clock: Clock) -> None:
+    left = TimeLeft({"a": 10.0, "b": 10.0, "c": 10.0, "d": 10.0}, 2)
+    assert left.seconds() == 20
+    left.see(at("a", 0))
+    assert left.seconds() == 20
+    for run_id in "abc":
+        left.end(run_id)
+    assert left.seconds() == 10  # the last one has nobody to share with
+
+
 def test_runs_at_the_same_time_share_what_is_left(clock: Clock) -> None:
     left = TimeLeft({"a": 10.0, "b": 10.0, "c": 10.0, "d": 50.0})
     left.see(at("a", 0))

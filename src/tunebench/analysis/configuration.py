@@ -103,8 +103,8 @@ class Configuration:
 
     @property
     def draws(self) -> set[Draw]:
-        """Subset draw and seed of every planned run."""
-        return {cell.draw for cell in self.cells}
+        """Subset draw and seed of every planned run that is not left out."""
+        return {cell.draw for cell in self.cells if cell.status != "left_out"}
 
     def failed(self, draws: set[Draw]) -> bool:
         """Whether a run of one of these draws failed or ran out of memory."""
@@ -182,7 +182,7 @@ class Group:
         if self.selected is None:
             return ()
         others = [cell for config in self.configs if config is not self.selected for cell in config.cells]
-        passed = [c for c in others if not c.scored and c.status in ("complete", "pruned", "pending")]
+        passed = [c for c in others if not c.scored and c.status in ("complete", "pruned", "pending", "left_out")]
         return (*(cell for cell in self.selected.cells if cell.is_fold and cell.trained), *passed)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +65,7 @@ def _close(group: Group, metric: Metric) -> CloseChoice | None:
         shared = sorted(set(mine) & set(theirs), key=str) if config is not chosen else []
         if shared:
             gaps = np.array([metric.merit(mine[draw]) - metric.merit(theirs[draw]) for draw in shared])
-            rivals.append((float(gaps.mean()), config, gaps, [mine[draw] for draw in shared]))
+            rivals.append((float(gaps.mean()), config, gaps, {draw: mine[draw] for draw in shared}))
     if not rivals:
         return None
     gap, runner_up, gaps, scores = min(rivals, key=lambda rival: rival[0])
@@ -73,7 +73,7 @@ def _close(group: Group, metric: Metric) -> CloseChoice | None:
     return None if gap >= NEAR * error else CloseChoice(group, runner_up, gap, error)
 
 
-def _error(chosen: Configuration, metric: Metric, gaps: np.ndarray, scores: Sequence[float]) -> float:
+def _error(chosen: Configuration, metric: Metric, gaps: np.ndarray, scores: Mapping[Draw, float]) -> float:
     """Return the standard error of a mean gap, of texts and seeds; infinite where neither is known."""
     seeds = float(gaps.std(ddof=1) / math.sqrt(len(gaps))) if len(gaps) > 1 else None
     # The folds of a cross-validation judge all texts together.
@@ -82,7 +82,7 @@ def _error(chosen: Configuration, metric: Metric, gaps: np.ndarray, scores: Sequ
         if cell.record and cell.record.examples and cell.record.examples.validation:
             held_out[cell.draw] = held_out.get(cell.draw, 0) + cell.record.examples.validation
     counts = list(held_out.values())
-    score = float(np.mean(scores))
+    score = float(np.mean(list(scores.values())))
     if metric.bounds == (0.0, 1.0):
         variance = max(score * (1 - score), 0.0)
     elif metric.bounds == (-1.0, 1.0):  # a correlation
@@ -91,7 +91,6 @@ def _error(chosen: Configuration, metric: Metric, gaps: np.ndarray, scores: Sequ
         variance = None
     if variance is None or not counts:
         return math.inf if seeds is None else seeds
-    compared = list(dict.fromkeys(cell.draw for cell in chosen.cells))[: len(gaps)]
-    draws = len({subset for subset, _ in compared})
+    draws = len({subset for subset, _ in scores})
     texts = math.sqrt(2 * (1 - ALIKE) * variance / (min(counts) * draws))
     return math.hypot(texts, seeds or 0.0)

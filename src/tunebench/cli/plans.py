@@ -8,31 +8,35 @@ from tunebench.cli.console import out, print_json, print_rows
 from tunebench.formatting import counted, duration
 
 if TYPE_CHECKING:
+    from tunebench.execution.dry_run import DryRun
     from tunebench.study.config import StudyConfig
 
 
-def print_search(study: StudyConfig) -> None:
+def print_search(study: StudyConfig, found: DryRun) -> None:
     """Say what a search adds to a plan."""
     more = len(study.draws) - len(study.choosing_draws)
+    longest = sum(seconds for _, seconds in found.later) / found.at_a_time
+    about = f", at most about {duration(longest)}" if longest else ""
+    then = f"Then {counted(more, 'more seed')} at the chosen settings{about}."
+    if study.folds:
+        then = f"Then the other folds and seeds, and the runs on all texts, at what it chooses{about}."
     if study.search.method == "halving":
-        then = f"Then {more} more at each chosen setting."
-        if study.folds:
-            then = "Then the other folds and seeds, and the runs on all texts, at what it chooses."
         out.print(f"At most: the search stops runs early. {then}")
     elif study.plans_twice:
-        out.print(f"Then {counted(more, 'more run')} at each chosen setting.")
+        out.print(then)
 
 
-def print_looks(rows: list[dict[str, Any]], study: StudyConfig, at_a_time: int) -> None:
-    """Print what a study costs up to each of its looks, with so many runs at a time."""
+def print_looks(found: DryRun, study: StudyConfig) -> None:
+    """Print what a study costs up to each of its looks."""
     stages = study.stages
     if len(stages) < 2:
         return
     costs = []
     for number, seeds in enumerate(stages, 1):
-        kept = [row for row in rows if row["look"] <= number and not row["left_out"]]
-        total = duration(_time(kept, at_a_time))
-        costs.append(f"{counted(seeds, 'seed')} {total} ({counted(len(kept), 'run')})")
+        kept = [row for row in found.rows if row["look"] <= number and not row["left_out"]]
+        later = [seconds for look, seconds in found.later if look <= number]
+        total = duration(_time(kept, found.at_a_time) + sum(later) / found.at_a_time)
+        costs.append(f"{counted(seeds, 'seed')} {total}")
     shown = costs if study.looks is not None else [costs[0], costs[-1]]
     until = "to each look" if study.looks is not None else "to the first decision and to the last"
     out.print(f"The study ends when it is decided. Cost up {until}: {'; '.join(shown)}", markup=False)
@@ -45,8 +49,9 @@ def _time(rows: list[dict[str, Any]], at_a_time: int) -> float:
     return wall_seconds([(row.get("data_set", ""), row["seconds"]) for row in rows], at_a_time)
 
 
-def print_plan(rows: list[dict[str, Any]], at_a_time: int, *, as_json: bool) -> None:
-    """Print every run of a plan with what it is estimated to take, and the total with so many runs at a time."""
+def print_plan(found: DryRun, *, as_json: bool) -> None:
+    """Print every run of a plan with its estimates, and the total: the budget that all of it needs."""
+    rows, at_a_time = found.rows, found.at_a_time
     if as_json:
         print_json(rows)
         return
@@ -76,9 +81,8 @@ def print_plan(rows: list[dict[str, Any]], at_a_time: int, *, as_json: bool) -> 
     kept = [row for row in rows if not row["left_out"]]
     how = "measured here" if rows and rows[0]["measured"] else "estimated from the arithmetic"
     together = f" with {at_a_time} at a time" if at_a_time > 1 else ""
-    out.print(
-        f"{len(kept)} of {counted(len(rows), 'run')}, about {duration(_time(kept, at_a_time))}{together} ({how})"
-    )
+    total = duration(_time(kept, at_a_time) + found.reserved)
+    out.print(f"{len(kept)} of {counted(len(rows), 'run')}, about {total}{together} ({how})")
     prefixed = [row for row in kept if row["prefix_layers"] is not None]
     if prefixed:
         size = sum(row["prefix_bytes"] for row in prefixed) / 1e6

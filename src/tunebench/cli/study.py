@@ -119,11 +119,11 @@ def _print_plan(study: StudyConfig, folder: Path, options: RunOptions) -> None:
     """Print the plan of a study."""
     from tunebench.execution.dry_run import dry_run_rows
 
-    rows, at_a_time = dry_run_rows(study, folder=folder, tell=tell, **options.plan)
-    print_plan(rows, at_a_time, as_json=options.json)
+    found = dry_run_rows(study, folder=folder, tell=tell, **options.plan)
+    print_plan(found, as_json=options.json)
     if not options.json:
-        print_looks(rows, study, at_a_time)
-        print_search(study)
+        print_looks(found, study)
+        print_search(study, found)
 
 
 def _run_study(study: StudyConfig, folder: Path, options: RunOptions) -> None:

@@ -29,10 +29,10 @@ def run_suite_command(suite: Suite, folder: Path, options: RunOptions) -> None:
     from tunebench.report.suite.words import closing_of_suite
 
     if options.dry_run:
-        rows, at_a_time = dry_run_suite(suite, folder=folder, tell=tell, **options.plan)
-        print_plan(rows, at_a_time, as_json=options.json)
+        found = dry_run_suite(suite, folder=folder, tell=tell, **options.plan)
+        print_plan(found, as_json=options.json)
         if not options.json:
-            print_search(next(iter(suite.studies.values())))
+            print_search(next(iter(suite.studies.values())), found)
         return
     result = run_suite(suite, folder, unlock_test=options.unlock_test, tell=tell, **options.plan)
     if options.json:

@@ -18,7 +18,7 @@ from tunebench.store.live import Progress
 class Display(Protocol):
     """Receives the progress of the runner."""
 
-    def start(self, estimates: Mapping[str, float]) -> None:
+    def start(self, estimates: Mapping[str, float], at_a_time: int = 1) -> None:
         """Begin; ``estimates`` are seconds a run, of the runs that are to be done."""
 
     def update(self, progress: Progress) -> None:
@@ -66,9 +66,9 @@ class PlainDisplay:
     def outline(self, plan: Outline) -> None:
         """Nothing: the lines of the runs say it one by one."""
 
-    def start(self, estimates: Mapping[str, float]) -> None:
+    def start(self, estimates: Mapping[str, float], at_a_time: int = 1) -> None:
         """Say how much there is to do."""
-        self._left = TimeLeft(estimates)
+        self._left = TimeLeft(estimates, at_a_time)
         self._done, self._total = 0, len(estimates)
         self.message(f"{counted(self._total, 'run')} to do, about {duration(self._left.seconds())}")
 
@@ -105,7 +105,7 @@ class SilentDisplay(PlainDisplay):
     def stage(self, line: str) -> None:
         """Nothing."""
 
-    def start(self, estimates: Mapping[str, float]) -> None:
+    def start(self, estimates: Mapping[str, float], at_a_time: int = 1) -> None:
         """Nothing."""
 
     def update(self, progress: Progress) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,23 @@ if TYPE_CHECKING:
     from tunebench.training.estimate import Estimate
 
 
+@dataclass(frozen=True)
+class DryRun:
+    """What a study or a suite would take.
+
+    Attributes:
+        rows: One for each cell that is planned now.
+        at_a_time: By how many runs at a time a budget divides their time.
+        reserved: Seconds that a budget keeps for runs which folds choose.
+        later: Seconds of each further seed at the chosen settings, at most, with the look that it is for.
+    """
+
+    rows: list[dict[str, Any]]
+    at_a_time: int
+    reserved: float
+    later: Sequence[tuple[int, float]] = ()
+
+
 def dry_run_rows(
     study: StudyConfig,
     *,
@@ -28,12 +46,8 @@ def dry_run_rows(
     budget_seconds: float | None,
     measure: bool,
     tell: Callable[[str], None] = lambda line: None,
-) -> tuple[list[dict[str, Any]], int]:
-    """Check a study and estimate every cell, writing nothing; see :func:`tunebench.api.run_study`.
-
-    Returns:
-        A row for each cell, and by how many runs at a time a budget divides their time.
-    """
+) -> DryRun:
+    """Check a study and estimate every cell, writing nothing; see :func:`tunebench.api.run_study`."""
     request = Request(
         execution=execution,
         folder=folder,
@@ -45,7 +59,9 @@ def dry_run_rows(
     request = settle_workers(study, request)
     plan = plan_runs(resolve(study, request), request)
     rows = [_planned_row(study, run, plan.estimates[run.spec.run_id]) for run in plan.runs]
-    return rows, divided_by(study, request.execution)
+    planned = {run.spec.run_id for run in plan.runs}
+    reserved = sum(found.seconds for run_id, found in plan.estimates.items() if run_id not in planned)
+    return DryRun(rows, divided_by(study, request.execution), reserved, _later(study, rows, reserved))
 
 
 def dry_run_suite(
@@ -56,12 +72,8 @@ def dry_run_suite(
     budget_seconds: float | None,
     measure: bool,
     tell: Callable[[str], None] = lambda line: None,
-) -> tuple[list[dict[str, Any]], int]:
-    """Check a suite and estimate every cell of all its data sets; see :func:`tunebench.api.run_suite`.
-
-    Returns:
-        As :func:`dry_run_rows`.
-    """
+) -> DryRun:
+    """Check a suite and estimate every cell of all its data sets; see :func:`tunebench.api.run_suite`."""
     request = Request(execution=execution, budget_seconds=budget_seconds, measure=measure, tell=tell)
     planned = plan_suite(suite, folder, request)
     rows = [
@@ -69,11 +81,29 @@ def dry_run_suite(
         for one in planned
         for run in one.runs
     ]
-    return rows, at_a_time(planned)
+    return DryRun(rows, at_a_time(planned), sum(one.reserved for one in planned))
+
+
+def _later(study: StudyConfig, rows: Sequence[dict[str, Any]], reserved: float) -> list[tuple[int, float]]:
+    """Return the look and the seconds of each draw that is planned when the settings are chosen.
+
+    Each strategy with several settings is counted at the one that takes longest.
+    """
+    searched = {label for label, strategy in study.strategies.items() if len(study.settings_of(strategy)) > 1}
+    dearest: dict[tuple[Any, ...], float] = {}
+    for row in rows:
+        if row["strategy"] in searched and not row["left_out"]:
+            key = row["strategy"], row["train_size"], row["fold"]
+            dearest[key] = max(dearest.get(key, 0.0), row["seconds"])
+    draws = [draw for draw in study.draws if draw not in study.choosing_draws] if dearest else []
+    return [(_look(study, seed), sum(dearest.values()) + reserved) for _, seed in draws]
+
+
+def _look(study: StudyConfig, seed: int) -> int:
+    return next(number for number, last in enumerate(study.stages, 1) if seed in study.seeds[:last])
 
 
 def _planned_row(study: StudyConfig, run: PlannedRun, estimate: Estimate) -> dict[str, Any]:
-    stages = enumerate(study.stages, 1)
     return {
         "run_id": run.spec.run_id,
         "strategy": run.spec.label,
@@ -85,5 +115,5 @@ def _planned_row(study: StudyConfig, run: PlannedRun, estimate: Estimate) -> dic
         "truncation": run.spec.truncation,
         **vars(estimate),
         "left_out": run.left_out,
-        "look": next(number for number, last in stages if run.spec.seed in study.seeds[:last]),
+        "look": _look(study, run.spec.seed),
     }

@@ -106,9 +106,9 @@ class LiveView:
             self._end(run_id, self._score_of(run_id))
         self._show()
 
-    def start(self, estimates: Mapping[str, float]) -> None:
+    def start(self, estimates: Mapping[str, float], at_a_time: int = 1) -> None:
         """Begin with runs that are estimated to take so many seconds."""
-        self._left = TimeLeft(estimates)
+        self._left = TimeLeft(estimates, at_a_time)
         self._show()
 
     def update(self, progress: Progress) -> None:

@@ -147,7 +147,7 @@ class _Part:
     def __init__(self, display: Display) -> None:
         self.update, self.finish, self.message = display.update, display.finish, display.message
 
-    def start(self, estimates: Mapping[str, float]) -> None:
+    def start(self, estimates: Mapping[str, float], at_a_time: int = 1) -> None:
         """The search has begun already."""
 
     def stop(self) -> None:

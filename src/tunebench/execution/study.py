@@ -106,11 +106,9 @@ def run_with(
     if study.search.method == "halving":
         summary, plan, job = _search(resolved, request, plan, job, executor, began=began, seeds=stages[0])
         display.outline(_outline(plan, job.store))
-    elif study.plans_twice:
-        _run_open([spec for spec in _not_left_out(plan) if not spec.fold_runs], job, executor, summary)
-        if not summary.stopped:
-            plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=stages[0])
-            display.outline(_outline(plan, job.store))
+    elif study.plans_twice and {seed for _, seed in study.choosing_draws} != set(study.seeds[: stages[0]]):
+        summary, plan, job = _choose(resolved, request, plan, job, executor, began=began, seeds=stages[0])
+        display.outline(_outline(plan, job.store))
     for seeds in stages:
         if seeds != stages[0]:
             plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=seeds)
@@ -178,6 +176,32 @@ def _search(
             return summary, plan, job
     plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=seeds)
     return summary, plan, job
+
+
+def _choose(
+    resolved: Resolved, request: Request, plan: Plan, job: Job, executor: Executor, *, began: float, seeds: int
+) -> tuple[Summary, Plan, Job]:
+    """Run a grid with the seeds that choose, and plan the other seeds at the chosen settings, up to so many."""
+    summary, tried = Summary(), set[str]()
+    open_ = _choosing(plan, job)
+    while True:
+        if open_:
+            _run_open(open_, job, executor, summary)
+        if summary.stopped:
+            return summary, plan, job
+        plan, job = _plan_again(resolved, request, job, executor, began=began, seeds=seeds)
+        # A budget may have room for more of the runs that choose when the first have ended.
+        tried |= {spec.run_id for spec in open_}
+        open_ = [spec for spec in _choosing(plan, job) if spec.run_id not in tried]
+        if not open_:
+            return summary, plan, job
+
+
+def _choosing(plan: Plan, job: Job) -> list[RunSpec]:
+    """Return the runs to do with the seeds that choose; what folds choose is trained behind them."""
+    draws = plan.study.choosing_draws
+    staged = [spec for spec in _not_left_out(plan) if spec.draw in draws and not spec.fold_runs]
+    return [spec for spec in staged if not job.store.run_folder(spec.run_id).complete]
 
 
 def _plan_again(

@@ -61,13 +61,20 @@ class PlannedStudy:
     @property
     def seconds(self) -> float:
         """Estimated time of what is to do, with what is reserved."""
-        costs = [(self.name, self.estimates[spec.run_id].seconds) for spec in self.to_do]
-        return wall_seconds(costs, self.at_a_time) + self.reserved
+        return self._taking(self.to_do) + self.reserved
+
+    @property
+    def whole(self) -> float:
+        """Estimated time of all planned runs, the complete ones included."""
+        return self._taking([run.spec for run in self.runs if run.left_out is None]) + self.reserved
 
     @property
     def at_a_time(self) -> int:
         """By how many runs at a time its time is divided."""
         return divided_by(self.study, self.request.execution)
+
+    def _taking(self, specs: Sequence[RunSpec]) -> float:
+        return wall_seconds([(self.name, self.estimates[spec.run_id].seconds) for spec in specs], self.at_a_time)
 
 
 class RunStudy(Protocol):
@@ -276,17 +283,17 @@ def at_a_time(planned: Sequence[PlannedStudy]) -> int:
 def shares(planned: Sequence[PlannedStudy], budget: float | None) -> dict[str, float | None]:
     """Return the part of a budget that each study may take; None where there is no budget.
 
-    It is what its chosen runs are estimated to take. A search for learning rates plans more runs when it ends, so
-    what is left of the budget goes to the studies that have one, by what their runs take.
+    It is what its chosen runs are estimated to take. A study that chooses settings, or has folds, plans more runs
+    when these have ended, so what is left of the budget goes to such studies, by what all their runs take.
     """
     if budget is None:
         return {one.name: None for one in planned}
     total = sum(one.seconds for one in planned)
-    searching = [one for one in planned if one.study.plans_twice and one.to_do]
-    spare, weight = max(0.0, budget - total), sum(one.seconds for one in searching)
+    later = {one.name: one.whole for one in planned if one.study.plans_twice or one.study.folds}
+    spare, weight = max(0.0, budget - total), sum(later.values())
     return {
         # A millionth more: sums of the same numbers in another order differ in their last digits.
-        one.name: one.seconds * (1 + 1e-6) + (spare * one.seconds / weight if one in searching and weight else 0.0)
+        one.name: one.seconds * (1 + 1e-6) + (spare * later.get(one.name, 0.0) / weight if weight else 0.0)
         for one in planned
     }
 

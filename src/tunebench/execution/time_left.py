@@ -47,10 +47,11 @@ class TimeLeft:
 
     Args:
         estimates: Seconds by run id.
+        at_a_time: How many runs begin together.
     """
 
-    def __init__(self, estimates: Mapping[str, float]) -> None:
-        self._open = dict(estimates)
+    def __init__(self, estimates: Mapping[str, float], at_a_time: int = 1) -> None:
+        self._open, self._at_a_time = dict(estimates), at_a_time
         self._estimated = self._taken = 0.0
         self._running: dict[str, _Running] = {}
 
@@ -72,4 +73,5 @@ class TimeLeft:
         factor = self._taken / self._estimated if self._estimated > 0 else 1.0
         begun = [run.seconds(self._open.get(run_id, 0.0) * factor) for run_id, run in self._running.items()]
         waiting = sum(seconds * factor for run_id, seconds in self._open.items() if run_id not in self._running)
-        return max(sum(begun, waiting) / max(1, len(begun)), *begun, 0.0)
+        together = max(1, len(begun), min(self._at_a_time, len(self._open)))
+        return max(sum(begun, waiting) / together, *begun, 0.0)

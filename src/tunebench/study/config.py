@@ -209,7 +209,7 @@ class StudyConfig(Recipe):
             if STRATEGIES[strategy.kind].tunes_learning_rate
         }
         check_search(self.search, counts, self.searched, self.selection)
-        check_search_seeds(self.search, self.selection, first_read=self.stages[0])
+        check_search_seeds(self.search, self.selection, seeds=len(self.seeds), first_read=self.stages[0])
 
     def _check_draws(self) -> None:
         """Refuse one draw for several seeds of a strategy whose score rests on the draw."""
@@ -290,7 +290,7 @@ class StudyConfig(Recipe):
 
     @property
     def draws(self) -> tuple[tuple[int, int], ...]:
-        """Pairs of subset seed and seed; every strategy, size and rate runs once with each."""
+        """Pairs of subset seed and seed; every strategy and size runs once with each."""
         if self.subset_seed == "per_seed":
             return tuple((seed, seed) for seed in self.seeds)
         return tuple(product(self.subset_seed, self.seeds))
@@ -307,7 +307,8 @@ class StudyConfig(Recipe):
     def choosing_draws(self) -> tuple[tuple[int, int], ...]:
         """The draws whose runs choose the settings; the others run at the chosen settings only.
 
-        What is read more than once chooses before it is read for the first time: the test part is opened then.
+        What is read more than once chooses before it is read for the first time: the test part is opened then. (An
+        ``anytime`` study of two or three seeds has chosen with these, and chooses with four if it is given more.)
         """
         if self.search.method == "halving":
             return self.draws[:1]
@@ -318,7 +319,7 @@ class StudyConfig(Recipe):
 
     @property
     def plans_twice(self) -> bool:
-        """Whether some runs are planned only when the settings are chosen."""
+        """Whether some seeds are planned only when the settings are chosen."""
         several = any(len(self.settings_of(strategy)) > 1 for strategy in self.strategies.values())
         return several and len(self.choosing_draws) < len(self.draws)
 

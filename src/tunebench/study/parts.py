@@ -19,10 +19,10 @@ class Search(Frozen):
     """How the learning rate of each strategy, and what else it lists, is chosen, always on validation.
 
     A setting is a learning rate, with a value of every other list. ``grid`` runs every setting with the first
-    ``seeds``, by default all. ``halving`` runs every setting with the first seed, and stops early those that fall
-    behind at the ``first_look``-th evaluation, and at ``reduction`` times that, and so on (successive halving). The
-    other seeds run at the chosen setting only. A ``first_look`` below 1 is a share of the evaluations that a run
-    plans.
+    ``seeds``, by default all that are there before the first look. ``halving`` runs every setting with the first
+    seed, and stops early those that fall behind at the ``first_look``-th evaluation, and at ``reduction`` times
+    that, and so on (successive halving). The other seeds run at the chosen setting only. A ``first_look`` below 1
+    is a share of the evaluations that a run plans.
     """
 
     method: Literal["grid", "halving"] = "grid"

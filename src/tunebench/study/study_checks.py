@@ -103,12 +103,13 @@ def check_search(search: Search, counts: Mapping[str, int], searched: str, selec
         raise ValueError("search.method: halving chooses on validation; it needs selection: validation")
 
 
-def check_search_seeds(search: Search, selection: Selection, *, first_read: int) -> None:
+def check_search_seeds(search: Search, selection: Selection, *, seeds: int, first_read: int) -> None:
     """Refuse a number of seeds that cannot choose the settings.
 
     Args:
         search: The search.
         selection: How checkpoints are selected.
+        seeds: How many seeds the study lists.
         first_read: After how many seeds the study is read for the first time.
 
     Raises:
@@ -120,10 +121,12 @@ def check_search_seeds(search: Search, selection: Selection, *, first_read: int)
         raise ValueError("search.seeds is for method: grid; halving chooses with the first seed")
     if selection != "validation":
         raise ValueError("search.seeds chooses on validation; it needs selection: validation")
+    if search.seeds > seeds:
+        raise ValueError(f"search.seeds is {search.seeds}, but the study has {counted(seeds, 'seed')}")
     if search.seeds > first_read:
         raise ValueError(
-            f"search.seeds is {search.seeds}, but the settings have to be chosen before the study is read, which "
-            f"is after {counted(first_read, 'seed')}"
+            f"search.seeds is {search.seeds}, but the study is first read after {counted(first_read, 'seed')}, and "
+            "the settings are chosen before that"
         )
 
 

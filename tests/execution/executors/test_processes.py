@@ -151,10 +151,10 @@ def test_a_search_in_two_workers_decides_as_in_one_process(tmp_path: Path, fatal
     assert sorted(again.skipped) == sorted(expected) and not again.complete and same == found
 
 
-def test_the_display_divides_the_time_left_and_nobody_before_it(tmp_path: Path) -> None:
+def test_the_display_is_told_how_many_runs_share_the_time(tmp_path: Path) -> None:
     class Listens(PlainDisplay):
-        def start(self, estimates: Mapping[str, float]) -> None:
-            given.update(estimates)
+        def start(self, estimates: Mapping[str, float], at_a_time: int = 1) -> None:
+            given.update(estimates, together=at_a_time)
 
     given: dict[str, float] = {}
     store, specs = fakes.make_store(tmp_path, fakes.make_study())
@@ -162,4 +162,4 @@ def test_the_display_divides_the_time_left_and_nobody_before_it(tmp_path: Path) 
     estimates = {spec.run_id: 10.0 for spec in specs}
     display = Listens(io.StringIO())
     ProcessExecutor(execution).run(specs, Job(store, fakes.DATASET, execution, display, fakes.train, estimates))
-    assert given == estimates
+    assert given == estimates | {"together": 2}

@@ -123,7 +123,8 @@ def _share_out(work: Sequence[_Work], count: int, job: Job) -> Summary:
         return summary
     # Several workers may be given the same runs.
     specs = {spec.run_id: spec for each in work for spec in each.specs}
-    display.start({s.run_id: job.estimates.get(s.run_id, 0.0) for s in _open(list(specs.values()), job)})
+    open_ = _open(list(specs.values()), job)
+    display.start({spec.run_id: job.estimates.get(spec.run_id, 0.0) for spec in open_}, count)
     try:
         _run_workers(count, work, display, summary)
     finally:
@@ -227,7 +228,7 @@ class _Sender:
     def __reduce__(self) -> tuple[type[_Sender], tuple[()]]:
         return _Sender, ()
 
-    def start(self, estimates: Mapping[str, float]) -> None:
+    def start(self, estimates: Mapping[str, float], at_a_time: int = 1) -> None:
         """The parent has begun already."""
 
     def update(self, progress: Progress) -> None:

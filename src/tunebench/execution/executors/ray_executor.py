@@ -136,7 +136,7 @@ class RayExecutor(Executor):
         failures = {spec.run_id: failed_at(spec, store) for spec in specs}
         open_ = [spec for spec in specs if not store.run_folder(spec.run_id).complete]
         fit = max(1, ray_cluster.slots(self._need(open_[0]))) if open_ else 1
-        display.start({spec.run_id: job.estimates.get(spec.run_id, 0.0) for spec in open_})
+        display.start({spec.run_id: job.estimates.get(spec.run_id, 0.0) for spec in open_}, fit)
         shared = SharedDisplay(display)
         alone = replace(job, display=shared, estimates={})
         run_one = partial(run_plan, job=alone, failures=failures, waits=shared.waits)

@@ -19,7 +19,7 @@ class SharedDisplay:
     def __init__(self, display: Display) -> None:
         self._display, self._lock, self._told = display, threading.Lock(), False
 
-    def start(self, estimates: Mapping[str, float]) -> None:
+    def start(self, estimates: Mapping[str, float], at_a_time: int = 1) -> None:
         """It has begun already."""
 
     def update(self, progress: Progress) -> None:

@@ -71,9 +71,9 @@ class StudyTrackers:
         """What the executors are to tell."""
         return self if self._senders else self._display
 
-    def start(self, estimates: Mapping[str, float]) -> None:
+    def start(self, estimates: Mapping[str, float], at_a_time: int = 1) -> None:
         """Pass on."""
-        self._display.start(estimates)
+        self._display.start(estimates, at_a_time)
 
     def update(self, progress: Progress) -> None:
         """Pass on, and send what joined the run's log."""
