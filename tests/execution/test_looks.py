@@ -92,9 +92,7 @@ def test_a_dry_run_tells_what_each_look_costs(base: dict[str, Any], tmp_path: Pa
     file.write_text(json.dumps(base), encoding="utf-8")
     words = ["run", str(file), "--dry-run", "--no-measure", "--out", str(tmp_path / "new")]
     done = CliRunner().invoke(app, words)
-    assert (
-        "Cost up to each look: 3 seeds" in done.output and "; 4 seeds" in done.output
-    )
+    assert "Cost up to each look: 3 seeds" in done.output and "; 4 seeds" in done.output
 
 
 def test_a_study_for_any_time_ends_when_it_is_decided_and_takes_more_seeds(

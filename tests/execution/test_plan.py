@@ -514,3 +514,14 @@ def test_a_second_start_with_the_same_budget_goes_further(model: str, data: str,
         folder.commit(make_record(run.spec, folder))
     again = planned(model, data, out, budget=45.0)
     assert [r.left_out is None for r in again.runs] == [True] * 4
+
+
+def test_a_dry_run_counts_the_seeds_that_are_planned_when_the_settings_are_chosen(model: str, data: str) -> None:
+    strategies = {"full": {"learning_rate": [1e-4, 1e-3]}, "tfidf": {"c": [1.0]}}
+    looks = {"seeds": [1, 2, 3, 4, 5, 6], "looks": [3, 6], "selection": "validation", "train_sizes": [10]}
+    study = make_study(model=model, data=data, strategies=strategies, **looks)
+    execution = Execution(device="cpu", threads=1)
+    found = dry_run_rows(study, execution=execution, folder=Path("none"), budget_seconds=None, measure=False)
+    rows = [row for row in found.rows if row["strategy"] == "full"]
+    assert [row["seed"] for row in rows] == [1, 1, 2, 2, 3, 3]
+    assert list(found.later) == [(2, max(row["seconds"] for row in rows))] * 3
