@@ -17,6 +17,7 @@ from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.pairs import difference_of
 from tunebench.analysis.recommend import Recommendation, recommend
+from tunebench.analysis.tuning import close_choices
 from tunebench.analysis.variance import shares_of
 from tunebench.analysis.wording import crossing_sentence
 from tunebench.errors import ConfigError, StoreError
@@ -556,3 +557,15 @@ def test_a_choice_by_one_run_of_each_rate_is_doubted_by_any_metric(metric: str, 
             cells.append(replace(cell, record=record.model_copy(update={"selected": selected})))
     found = recommend(analyse(compare(cells, metric=metric)))
     assert any(said in doubt and "learning rate" in doubt for doubt in found.doubts)
+
+
+def test_the_error_of_a_choice_is_that_of_the_draws_that_chose_it() -> None:
+    """Two subsets, each validated once; the other seeds of the chosen rate are no part of the choice."""
+    cells = []
+    for draw in (42, 43):
+        cells += [make_cell("full", seed=seed, subset_seed=draw, test_seed=42, **HONEST) for seed in (1, 2, 3)]
+        cells.append(make_cell("full", seed=1, subset_seed=draw, test_seed=42, learning_rate=1e-5, **HONEST))
+    found = close_choices(compare(cells))
+    assert found and found[0].error < 0.012  # 0.0137 with one subset
+    by_seed = sorted(cells, key=lambda cell: (cell.spec.seed, cell.spec.subset_seed))
+    assert [one.error for one in close_choices(compare(by_seed))] == [one.error for one in found]

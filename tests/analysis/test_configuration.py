@@ -105,6 +105,14 @@ def test_a_failure_at_seeds_that_only_the_chosen_rate_has_does_not_unchoose_it()
     assert select_configuration([chosen, other]) is chosen
 
 
+def test_a_seed_that_another_rate_left_out_does_not_unchoose_the_rate_that_fails_at_it() -> None:
+    # As where another rate was chosen first, and its further seeds were left out when it was overtaken.
+    chosen, other = rate_arm(1e-5, {1: 0.9, 2: 0.8, 3: None}), rate_arm(1e-4, {1: 0.85, 2: 0.75})
+    left_out = make_cell(learning_rate=1e-4, seed=3, size=64, status="left_out")
+    other = Configuration("full", 64, 1e-4, (*other.cells, left_out))
+    assert select_configuration([chosen, other]) is chosen
+
+
 def test_a_tie_goes_to_the_smaller_rate() -> None:
     small, large = rate_arm(1e-5, {1: 0.7}), rate_arm(1e-4, {1: 0.7})
     assert select_configuration([large, small]) is small

@@ -279,6 +279,9 @@ def test_seeds_behind_those_that_choose_run_at_the_chosen_rate_only(
     }
     assert {key for key, cell in cells.items() if cell.scored} == {(3e-3, seed) for seed in config.seeds}
     assert all(len(c.record.test_access) == 1 for c in cells.values() if c.scored and c.record)
+    # What chooses ran first, of the strategy with one setting as well: a budget is not spent on later seeds.
+    first = {cell.spec.run_id for cell in result.comparison.cells if cell.spec.seed in choosing}
+    assert set(result.summary.complete[: len(first)]) == first
     again = run(config, tmp_path / "a").summary
     assert not again.complete and sorted(again.skipped) == sorted(result.summary.complete)
     # What the seeds behind add is what a study of the chosen rate alone has.

@@ -158,6 +158,30 @@ def test_a_budget_takes_whole_blocks_over_all_data_sets(three: dict[str, str], t
         assert [run.left_out is None for run in alone.runs] == [run.left_out is None for run in one.runs]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"search": {"seeds": 1}},
+        {"search": {"method": "halving"}},
+        {"search": {"method": "halving"}, "validation": {"folds": 2}, "seeds": [1]},
+        {"validation": {"folds": 2}},
+    ],
+)
+def test_what_is_left_of_a_budget_goes_to_studies_that_plan_more_runs_later(
+    three: dict[str, str], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    strategies = {"full": {"learning_rate": [1e-4, 1e-3]}}
+    settings = {"strategies": strategies, "selection": "validation", "train_sizes": [20], "max_length": 16}
+    fraction = {} if "validation" not in changes else {"validation_fraction": None}
+    suite = make_suite(three, **settings | changes | fraction)
+    planned = plan_suite(suite, tmp_path, ask(budget_seconds=10_000.0))
+    parts = shares(planned, 10_000.0)
+    assert sum(part or 0.0 for part in parts.values()) == pytest.approx(10_000.0)
+    # So it is where all of them were stopped when the first plan was complete.
+    done = [replace(one, done=frozenset(run.spec.run_id for run in one.runs)) for one in planned]
+    assert all(part is not None and part > 100 for part in shares(done, 10_000.0).values())
+
+
 @pytest.fixture
 def store(three: dict[str, str], tmp_path: Path) -> SuiteStore:
     return SuiteStore(tmp_path / "out")
