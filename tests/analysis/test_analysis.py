@@ -19,7 +19,7 @@ from tunebench.analysis.pairs import difference_of
 from tunebench.analysis.recommend import Recommendation, recommend
 from tunebench.analysis.tuning import close_choices
 from tunebench.analysis.variance import shares_of
-from tunebench.analysis.wording import crossing_sentence
+from tunebench.analysis.wording import crossing_sentence, show_interval
 from tunebench.errors import ConfigError, StoreError
 from tunebench.report.tables import TABLES, make_tables, tables_of
 from tunebench.report.tables.render import to_csv
@@ -569,3 +569,26 @@ def test_the_error_of_a_choice_is_that_of_the_draws_that_chose_it() -> None:
     assert found and found[0].error < 0.012  # 0.0137 with one subset
     by_seed = sorted(cells, key=lambda cell: (cell.spec.seed, cell.spec.subset_seed))
     assert [one.error for one in close_choices(compare(by_seed))] == [one.error for one in found]
+
+
+def test_the_score_of_what_validation_would_pick_stands_beside_the_best() -> None:
+    def scored(label: str, skill: float, on_validation: float) -> list[Cell]:
+        cells = []
+        for cell in config(label, skill, own=0.002):
+            assert cell.record is not None and cell.record.selected is not None
+            selected = cell.record.selected.model_copy(update={"score": on_validation})
+            cells.append(replace(cell, record=cell.record.model_copy(update={"selected": selected})))
+        return cells
+
+    cells = scored("full", 0.10, 0.80) + scored("lora", 0.12, 0.85)
+    analysis = analyse(compare(cells))
+    best, other = sorted(analysis.at(5_000), key=lambda entry: -entry.interval().estimate)
+    (line,) = [line for line in recommend(analysis).not_tried if "flatters" in line]
+    assert (
+        best.label == "full"
+        and f"Validation would pick lora. Its score on test, {show_interval(other.interval())}" in line
+    )
+    # Where a strategy has no score on validation, nothing is picked by it.
+    none = [replace(c, record=c.record.model_copy(update={"selected": None})) for c in cells[:3] if c.record]
+    (line,) = [one for one in recommend(analyse(compare(none + cells[3:]))).not_tried if "flatters" in one]
+    assert "Validation" not in line

@@ -10,10 +10,11 @@ from tunebench.analysis.configuration import Configuration, Group, states
 from tunebench.analysis.deciding import Decision
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.looks import added_seeds, between_looks
+from tunebench.analysis.pairs import best_on_selection
 from tunebench.analysis.rate_warnings import unequal_rates
 from tunebench.analysis.tuning import CloseChoice
 from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access
-from tunebench.analysis.wording import show_difference
+from tunebench.analysis.wording import show_difference, show_interval
 from tunebench.formatting import in_words, listed
 from tunebench.stats import Equivalence
 from tunebench.store.imported import is_answers
@@ -146,7 +147,7 @@ def not_tried(comparison: Comparison, ranked: list[Entry]) -> list[str]:
     if len(ranked) > 1:
         lines.append(
             f"How the best of {len(ranked)} does on fresh texts: it was picked by its score on these, which "
-            "flatters the score; the interval allows for that."
+            "flatters the score; the interval allows for that." + _unflattered(ranked)
         )
     kinds = {cell.spec.kind for cell in comparison.cells}
     missing = [name for name in STRATEGIES if name not in kinds]
@@ -164,6 +165,15 @@ def not_tried(comparison: Comparison, ranked: list[Entry]) -> list[str]:
         lines.append("Another draw of the training subset: no interval here holds it.")
     lines.append("Other models and other data.")
     return lines
+
+
+def _unflattered(ranked: Sequence[Entry]) -> str:
+    """Return the test score of the strategy that validation would pick; nothing where it does not know all."""
+    found = best_on_selection(ranked)
+    if found is None or any(entry.config.selection_scores() == {} for entry in ranked):
+        return ""
+    score = show_interval(found.interval())
+    return f" Validation would pick {found.label}. Its score on test, {score}, is not flattered."
 
 
 def _rates(comparison: Comparison, label: str) -> set[float | None]:

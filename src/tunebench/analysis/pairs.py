@@ -139,12 +139,16 @@ def _at_size(comparison: Comparison, entries: Sequence[Entry], size: int) -> tup
     if len(here) <= ALL_PAIRS:
         pairs = list(combinations(here.values(), 2))
         return pairs, len(pairs)
-    by_selection = {label: _selection_merit(entry) for label, entry in here.items()}
-    known = {label: merit for label, merit in by_selection.items() if merit is not None}
-    merits = known or {label: entry.metric.merit(entry.interval().estimate) for label, entry in here.items()}
-    best = here[max(merits, key=lambda label: merits[label])]
+    nominated = best_on_selection(list(here.values()))
+    best = nominated or max(here.values(), key=lambda entry: entry.metric.merit(entry.interval().estimate))
     pairs = [(best, other) for other in here.values() if other is not best]
-    return pairs, len(pairs) if known else all_pairs(len(here))
+    return pairs, len(pairs) if nominated else all_pairs(len(here))
+
+
+def best_on_selection(entries: Sequence[Entry]) -> Entry | None:
+    """Return the strategy that is best on the selection split, of those with a score there; None without any."""
+    known = [(merit, entry) for entry in entries if (merit := _selection_merit(entry)) is not None]
+    return max(known, key=lambda one: one[0])[1] if known else None
 
 
 def _selection_merit(entry: Entry) -> float | None:
