@@ -110,3 +110,12 @@ def test_what_the_docs_say_of_one_strategy_that_varies_more_is_what_was_counted(
     assert (round(min(covered)), round(max(covered))) == (91, 96)
     for name in ("any pair different", "recommendation different"):
         assert all(counts[name]["share"] < 0.06 for counts in noisy)
+
+
+def test_what_the_docs_say_of_a_rate_that_two_seeds_choose_is_what_was_counted() -> None:
+    rules = read_json(RESULTS / "coverage.json")["rules"]
+    once, twice = (
+        rules[f"two equal strategies, each tuned {how}"]["called different"]
+        for how in ("once", "with two seeds on validation texts of their own")
+    )
+    assert (round(100 * once), round(100 * twice)) == (10, 8)

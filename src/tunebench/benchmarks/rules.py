@@ -49,20 +49,21 @@ def chosen_rate(studies: int, *, seeds: int = 1) -> dict[str, Any]:
     }
 
 
-def two_tuned(studies: int, *, seeds: int = 3) -> dict[str, Any]:
-    """Compare two equal strategies, each at the rate that validation chose with one seed.
+def two_tuned(studies: int, *, seeds: int = 3, choosing: int = 1) -> dict[str, Any]:
+    """Compare two equal strategies, each at the rate that validation chose.
 
     Args:
         studies: How many comparisons.
         seeds: Runs at the chosen rates, on test.
+        choosing: Seeds that choose, each on validation texts of its own.
     """
     rng = np.random.default_rng(2)
     truths, gains = [], []
     for _ in range(2):
-        gaps, seen, _ = _choices(rng, studies, 1)
+        gaps, seen, _ = _choices(rng, studies, choosing, validation=choosing * VALIDATION)
         ordered = -np.sort(-seen, axis=1)
         truths.append(gaps[seen.argmax(1)])
-        gains.append(NEAR * _texts(VALIDATION, ALIKE) - (ordered[:, 0] - ordered[:, 1]))
+        gains.append(NEAR * _texts(choosing * VALIDATION, ALIKE) - (ordered[:, 0] - ordered[:, 1]))
     sd = 100 * COMMITTED.seed_sd * np.sqrt(2 * (1 - COMMITTED.alike))
     texts = _texts(TEST, COMMITTED.other)
     gaps = truths[0] - truths[1]
@@ -160,11 +161,13 @@ def six_strategies(studies: int) -> dict[str, Any]:
     }
 
 
-def _choices(rng: np.random.Generator, studies: int, seeds: int) -> tuple[np.ndarray, np.ndarray, float]:
+def _choices(
+    rng: np.random.Generator, studies: int, seeds: int, validation: int = VALIDATION
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Return true scores of the rates, and what validation shows of them, in points."""
     gaps = -np.array(RATES)
     # Each rate's own part of what texts add: two of them make the difference.
-    texts = _texts(VALIDATION, COMMITTED.same) / np.sqrt(2)
+    texts = _texts(validation, COMMITTED.same) / np.sqrt(2)
     own = 100 * COMMITTED.seed_sd / np.sqrt(seeds)
     shape = (studies, len(gaps))
     return gaps, gaps + texts * rng.standard_normal(shape) + own * rng.standard_normal(shape), texts
@@ -189,6 +192,9 @@ RULES: dict[str, Callable[[int], dict[str, Any]]] = {
     "choice of a rate, one seed": lambda studies: chosen_rate(studies, seeds=1),
     "choice of a rate, three seeds": lambda studies: chosen_rate(studies, seeds=3),
     "two equal strategies, each tuned once": two_tuned,
+    "two equal strategies, each tuned with two seeds on validation texts of their own": lambda studies: two_tuned(
+        studies, choosing=2
+    ),
     "six equal strategies, looks after 5 and 10 seeds, seeds 1 points": six_strategies,
 }
 _ONE_BY_ONE, _FROM_THREE = tuple(range(2, 11)), tuple(range(3, 11))
