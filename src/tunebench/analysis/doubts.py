@@ -170,7 +170,7 @@ def not_tried(comparison: Comparison, ranked: list[Entry]) -> list[str]:
 def _unflattered(ranked: Sequence[Entry]) -> str:
     """Return the test score of the strategy that validation would pick; nothing where it does not know all."""
     found = best_on_selection(ranked)
-    if found is None or any(entry.config.selection_scores() == {} for entry in ranked):
+    if found is None or not all(entry.selected_by_metric and entry.config.selection_scores() for entry in ranked):
         return ""
     score = show_interval(found.interval())
     return f" Validation would pick {found.label}. Its score on test, {score}, is not flattered."
