@@ -16,6 +16,7 @@ from factories import EIGHT, HONEST, accuracy_alone, compare, make_cell, with_pr
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.pairs import difference_of
+from tunebench.analysis.rate_warnings import rate_warnings
 from tunebench.analysis.recommend import Recommendation, recommend
 from tunebench.analysis.tuning import close_choices
 from tunebench.analysis.variance import shares_of
@@ -569,6 +570,23 @@ def test_the_error_of_a_choice_is_that_of_the_draws_that_chose_it() -> None:
     assert found and found[0].error < 0.012  # 0.0137 with one subset
     by_seed = sorted(cells, key=lambda cell: (cell.spec.seed, cell.spec.subset_seed))
     assert [one.error for one in close_choices(compare(by_seed))] == [one.error for one in found]
+
+
+def test_where_each_seed_chose_on_its_own_texts_the_choice_is_in_the_spread() -> None:
+    def cells(subset: Callable[[int], int]) -> list[Cell]:
+        """Two rates that are alike on validation, and three seeds."""
+        return [
+            make_cell("full", seed=seed, subset_seed=subset(seed), test_seed=1, learning_rate=rate, **HONEST)
+            for rate in (1e-5, 5e-5)
+            for seed in (1, 2, 3)
+        ]
+
+    own, shared = cells(lambda seed: seed), cells(lambda seed: 1)
+    assert close_choices(compare(own)) and not close_choices(compare(own, chosen_by_seed=["full"]))
+    # What one validation part did to all seeds alike is not in their spread.
+    assert close_choices(compare(shared, chosen_by_seed=["full"]))
+    said = rate_warnings(compare(own, chosen_by_seed=["full"]))
+    assert "Each seed chose its own learning rate" in said[0] and not any("best mean" in line for line in said)
 
 
 def test_the_score_of_what_validation_would_pick_stands_beside_the_best() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from factories import HONEST, compare, make_cell, warned
 from tunebench.analysis.analysis import analyse
-from tunebench.analysis.configuration import Configuration, MeanOverSeeds, select_configuration
+from tunebench.analysis.configuration import Configuration, Group, MeanOverSeeds
+from tunebench.analysis.selecting import select_by_seed, select_configuration
 from tunebench.store.cell import Cell
 
 
@@ -116,6 +117,70 @@ def test_a_seed_that_another_rate_left_out_does_not_unchoose_the_rate_that_fails
 def test_a_tie_goes_to_the_smaller_rate() -> None:
     small, large = rate_arm(1e-5, {1: 0.7}), rate_arm(1e-4, {1: 0.7})
     assert select_configuration([large, small]) is small
+
+
+ONE_SCORE = st.one_of(st.none(), st.sampled_from([0.5, 0.6, 0.7]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(ONE_SCORE, ONE_SCORE, ONE_SCORE), min_size=2, max_size=3))
+def test_each_seed_chooses_its_own_rate(scores: list[tuple[float | None, ...]]) -> None:
+    rates = [1e-5, 1e-4, 1e-3][: len(scores)]
+    configs = [rate_arm(rate, dict(enumerate(own, start=1))) for rate, own in zip(rates, scores, strict=True)]
+    found = select_by_seed(configs)
+    expected = {}
+    for seed in (1, 2, 3):
+        # The first of the best, as rates ascend.
+        known = [
+            (own[seed - 1], -rate) for rate, own in zip(rates, scores, strict=True) if own[seed - 1] is not None
+        ]
+        expected[seed] = -max(known)[1] if known else rates[0]
+    if all(value is None for own in scores for value in own):
+        assert found is None
+        return
+    assert found is not None
+    assert {cell.spec.seed: cell.spec.learning_rate for cell in found.cells} == expected
+    used = set(expected.values())
+    assert found.learning_rates == tuple(sorted(used))
+    assert found.shown_learning_rate == (used.pop() if len(used) == 1 else None)
+
+
+def by_seed_group(chosen: dict[int, float], rates: tuple[float, ...] = (1e-5, 1e-4, 1e-3)) -> Group:
+    """Return the group of a study whose seeds chose these rates."""
+    cells = []
+    for rate in rates:
+        for seed, best in chosen.items():
+            cell = make_cell(learning_rate=rate, seed=seed, subset_seed=seed, test_seed=1, size=64, **HONEST)
+            assert cell.record is not None and cell.record.selected is not None
+            selected = cell.record.selected.model_copy(update={"score": 0.9 if rate == best else 0.8})
+            cells.append(Cell(cell.spec, cell.status, cell.record.model_copy(update={"selected": selected})))
+    group = compare(cells, chosen_by_seed=["full"]).group("full", 64)
+    assert group is not None and group.selected is not None
+    return group
+
+
+def test_runs_of_several_rates_are_named_with_their_numbers() -> None:
+    group = by_seed_group({1: 1e-4, 2: 1e-5, 3: 1e-4})
+    assert group.selected is not None
+    assert group.selected.setting == "1e-4 in 2 of 3 runs; 1e-5 in 1"
+    assert [group.chose(config) for config in group.configs] == [True, True, False]
+    assert len(group.not_chosen) == 0  # all of them have scores
+    assert not group.at_edge and by_seed_group({1: 1e-5, 2: 1e-3, 3: 1e-4}).at_edge
+    assert by_seed_group({1: 1e-4, 2: 1e-4}).selected.setting == "1e-4"  # type: ignore[union-attr]
+
+
+def test_the_test_part_is_opened_once_for_each_seed_that_chose() -> None:
+    group = by_seed_group({1: 1e-4, 2: 1e-5})
+    assert group.opened_settings == 3
+    kept = {cell.spec.run_id for cell in group.selected.cells} if group.selected else set()
+    cells = [
+        cell
+        if cell.spec.run_id in kept or cell.record is None
+        else Cell(cell.spec, cell.status, cell.record.model_copy(update={"scores": None, "test_access": ()}))
+        for cell in group.cells
+    ]
+    only = compare(cells, chosen_by_seed=["full"]).group("full", 64)
+    assert only is not None and only.opened_settings == 1 and len(only.not_chosen) == 4
 
 
 def test_without_selection_scores_nothing_is_chosen_among_several() -> None:

@@ -70,6 +70,13 @@ def test_level_and_looks_are_kept(studies: list[Path], tmp_path: Path) -> None:
     assert mixed.design is None and any("declare different looks (one)" in note for note in mixed.notes)
 
 
+def test_choices_by_each_seed_are_kept(studies: list[Path], tmp_path: Path) -> None:
+    each = rewritten(studies[0], tmp_path / "each", search={"seeds": "each"})
+    both = load_side_by_side([each, studies[1]])
+    assert {g.label for g in both.groups() if g.by_seed} == {"full", "lora.one"}
+    assert not any(group.by_seed for group in load_side_by_side(studies).groups())
+
+
 def test_readings_that_a_study_did_not_declare_are_said(studies: list[Path], tmp_path: Path) -> None:
     early = rewritten(studies[1], tmp_path / "two")
     (early / "runs" / ".locks").mkdir(exist_ok=True)

@@ -88,6 +88,8 @@ def test_peeking_costs_and_a_choice_on_validation_is_warned_of() -> None:
     assert RULES["six equal strategies, looks after 5 and 10 seeds, seeds 1 points"](40)
     tuned = RULES["two equal strategies, each tuned once"](2_000)
     assert tuned["called different, and no warning"] < 0.06 < tuned["called different"]
+    own = RULES["two equal strategies of which each seed chooses the rate, 3 seeds"](2_000)
+    assert own["called different"] < 0.06
     choice = RULES["choice of a rate, one seed"](2_000)
     assert choice["warned where another rate is better"] > 0.9 and 0 < choice["regret in points"] < 1
 
@@ -119,3 +121,8 @@ def test_what_the_docs_say_of_a_rate_that_two_seeds_choose_is_what_was_counted()
         for how in ("once", "with two seeds on validation texts of their own")
     )
     assert (round(100 * once), round(100 * twice)) == (10, 8)
+    each = [
+        rules[f"two equal strategies of which each seed chooses the rate, {seeds} seeds"]["called different"]
+        for seeds in (3, 5)
+    ]
+    assert [round(100 * share) for share in each] == [3, 4]

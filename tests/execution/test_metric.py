@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from conftest import leave_report_out
 from factories import HONEST, compare, make_cell
 from tunebench.analysis.analysis import analyse
-from tunebench.analysis.configuration import select_configuration
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
+from tunebench.analysis.selecting import select_configuration
 from tunebench.api import run_study, write_report
 from tunebench.cli import app
 from tunebench.errors import ConfigError, TunebenchError

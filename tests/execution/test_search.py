@@ -290,9 +290,51 @@ def test_seeds_behind_those_that_choose_run_at_the_chosen_rate_only(
     assert scores == {c.spec.run_id: c.record.scores for c in cells.values() if c.scored and c.record}
 
 
+@pytest.mark.parametrize("looks", [None, [3, 4]])
+def test_each_seed_chooses_its_own_rate_and_opens_the_test_part_for_it_alone(
+    tiny_model: Callable[[str], Path],
+    reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    looks: list[int] | None,
+) -> None:
+    monkeypatch.setattr("tunebench.execution.study.decided_at", lambda *args: False)  # all looks are made
+    seeds = [1, 2, 3, 4]
+    config = study(
+        tiny_model("distilbert"),
+        reviews,
+        strategies={"full": {"learning_rate": [1e-3, 3e-3]}, "tfidf": {"c": [1, 10]}},
+        train_sizes=[60],
+        epochs=2,
+        seeds=seeds,
+        subset_seed="per_seed",
+        search={"seeds": "each"},
+        looks=looks,
+    )
+    result = run(config, tmp_path)
+    cells = [cell for cell in result.comparison.cells if cell.spec.label == "full"]
+    assert len(cells) == 8 and all(cell.trained for cell in cells)
+    best = {}
+    for seed in seeds:
+        own = sorted((c for c in cells if c.spec.seed == seed), key=lambda cell: cell.spec.learning_rate or 0)
+        best[seed] = max(own, key=lambda cell: cell.row["selection_score"]).spec.learning_rate
+    assert {c.spec.seed: c.spec.learning_rate for c in cells if c.scored} == best
+    assert all(len(c.record.test_access) == 1 for c in cells if c.scored and c.record)
+    assert not any("scored more than once" in line for line in analyse(result.comparison).warnings)
+    again = run(config, tmp_path).summary
+    assert not again.complete and sorted(again.skipped) == sorted(result.summary.complete)
+    # Choosing one rate for all would open the test part again.
+    if len(set(best.values())) > 1:
+        together = config.model_copy(update={"search": Search()})
+        with pytest.raises(PlanError, match="already scored for another"):
+            run(together, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
+        ({"search": {"seeds": "each", "method": "halving"}}, "halving chooses with the first seed"),
+        ({"search": {"seeds": "each"}, "validation": {"folds": 3}}, "each chooses on a validation part"),
         ({"search": {"seeds": 3}}, "search.seeds is 3, but the study has 2 seeds"),
         ({"search": {"seeds": 5}, "seeds": [*range(1, 9)], "design": "anytime"}, "after 4 seeds"),
         ({"search": {"seeds": 4}, "seeds": [*range(1, 9)], "looks": [3, 8]}, "after 3 seeds"),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tunebench.analysis.configuration import Group, configurations_of, select_configuration
+from tunebench.analysis.configuration import Group, configurations_of
 from tunebench.analysis.protocol import check_cells, check_recipe
 from tunebench.analysis.published import reference
+from tunebench.analysis.selecting import select_by_seed, select_configuration
 from tunebench.errors import StoreError
 from tunebench.models.reference import ModelRef
 from tunebench.stats import Anytime, Looks
@@ -44,6 +45,7 @@ class Comparison:
         looks: When it was read.
         confirmation: What the sealed part of the test texts gave; None where it was not opened.
         ledger: How often the test texts were scored by all studies; None where nobody counted.
+        chosen_by_seed: Labels of the strategies of which each seed chose its own setting.
 
     Raises:
         StoreError: There are no cells, one run stands there twice, a record is not its cell's or lacks its scores,
@@ -65,6 +67,7 @@ class Comparison:
     looks: Sequence[LookEntry] = ()
     confirmation: Confirmation | None = None
     ledger: LedgerNote | None = None
+    chosen_by_seed: Collection[str] = ()
 
     def __post_init__(self) -> None:
         """Check that the cells may stand in one table."""
@@ -167,7 +170,9 @@ class Comparison:
         if not cells:
             return None
         configs = configurations_of(cells)
-        return Group(label, size, configs, select_configuration(configs))
+        by_seed = label in self.chosen_by_seed
+        selected = (select_by_seed if by_seed else select_configuration)(configs)
+        return Group(label, size, configs, selected, by_seed)
 
     def groups(self) -> Iterator[Group]:
         """Yield the groups by strategy, then size."""

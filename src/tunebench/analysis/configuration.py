@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +12,8 @@ from typing import Any
 from tunebench.formatting import learning_rate
 from tunebench.store.cell import Cell
 from tunebench.store.folds import fold_choice
+from tunebench.store.imported import AnyRun
 from tunebench.store.record import RunRecord, Status
-from tunebench.tasks.registry import TASKS
 
 #: Subset draw and seed of a run; None where an imported run does not tell it.
 Draw = tuple[int | None, int | None]
@@ -43,7 +44,8 @@ class MeanOverSeeds:
 class Configuration:
     """The runs of one strategy at one size and one setting: they differ in seed and subset draw only.
 
-    A setting is a learning rate, with a value of whatever else the study searches.
+    A setting is a learning rate, with a value of whatever else the study searches. Where each seed chose its own,
+    the chosen runs differ in their settings too.
     """
 
     label: str
@@ -54,21 +56,30 @@ class Configuration:
     tuned: tuple[str, ...] = ()
 
     @property
+    def is_single(self) -> bool:
+        """Whether all runs have one setting; False where each seed chose its own, and they differ."""
+        return len({cell.spec.setting for cell in self.cells}) == 1
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """The learning rates of the runs, ascending; none where the strategy has none, or it is not known."""
+        found = {cell.spec.shown_learning_rate for cell in self.cells}
+        return tuple(sorted(rate for rate in found if rate is not None))
+
+    @property
     def shown_learning_rate(self) -> float | None:
-        """The learning rate; None where the strategy has none."""
-        return self.cells[0].spec.shown_learning_rate
+        """The learning rate; None where the strategy has none, or where its runs have several."""
+        return self.learning_rates[0] if len(self.learning_rates) == 1 else None
 
     @property
     def others(self) -> str | None:
         """What is searched beside the learning rate, in words; None where nothing else is."""
-        spec = self.cells[0].spec
-        return ", ".join(f"{name.replace('_', ' ')} {getattr(spec, name):g}" for name in self.tuned) or None
+        return _counted([_others(cell.spec, self.tuned) for cell in self.cells])
 
     @property
     def setting(self) -> str:
         """The learning rate and what else is searched, in words."""
-        rate = None if self.shown_learning_rate is None else learning_rate(self.shown_learning_rate)
-        return ", ".join(filter(None, [rate, self.others])) or "not known"
+        return _counted([_setting(cell.spec, self.tuned) for cell in self.cells]) or "not known"
 
     @property
     def runs(self) -> tuple[Cell, ...]:
@@ -152,14 +163,16 @@ class Group:
 
     Attributes:
         configs: One a setting, ascending by learning rate.
-        selected: The configuration with the best mean selection score, see :func:`select_configuration`; None where
-            nothing can choose among several.
+        selected: The configuration with the best mean selection score, or the runs that their own seeds chose, see
+            :mod:`tunebench.analysis.selecting`; None where nothing can choose among several.
+        by_seed: Whether each seed chose its own setting.
     """
 
     label: str
     train_size: int
     configs: tuple[Configuration, ...]
     selected: Configuration | None
+    by_seed: bool = False
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -181,15 +194,31 @@ class Group:
         """Cells without scores because they only chose, or were not chosen: no gap in the study."""
         if self.selected is None:
             return ()
-        others = [cell for config in self.configs if config is not self.selected for cell in config.cells]
+        others = [cell for cell in self.cells if cell.spec.run_id not in self.chosen_ids]
         passed = [c for c in others if not c.scored and c.status in ("complete", "pruned", "pending", "left_out")]
         return (*(cell for cell in self.selected.cells if cell.is_fold and cell.trained), *passed)
 
     @property
     def at_edge(self) -> bool:
-        """Whether the best of several rates is the smallest or largest tried: the range was too narrow."""
+        """Whether the best of several rates, for most seeds, is the smallest or the largest one tried."""
         rates = list(dict.fromkeys(self.tried))
-        return len(rates) > 1 and self.selected is not None and self.selected.learning_rate in (rates[0], rates[-1])
+        chosen = [] if self.selected is None else [cell.spec.learning_rate for cell in self.selected.cells]
+        return len(rates) > 1 and 2 * sum(rate in (rates[0], rates[-1]) for rate in chosen) > len(chosen)
+
+    @cached_property
+    def chosen_ids(self) -> frozenset[str]:
+        """The runs of the selected configuration."""
+        return frozenset(cell.spec.run_id for cell in self.selected.cells) if self.selected else frozenset()
+
+    @property
+    def opened_settings(self) -> int:
+        """For how many settings the test part was opened; for how many of one draw, where each chose its own."""
+        opened = [(cell.draw if self.by_seed else None, cell.spec.setting) for cell in self.cells if cell.opened]
+        return max(Counter(draw for draw, _ in dict.fromkeys(opened)).values(), default=0)
+
+    def chose(self, config: Configuration) -> bool:
+        """Tell whether a run of one of :attr:`configs` was chosen."""
+        return any(cell.spec.run_id in self.chosen_ids for cell in config.cells)
 
     @property
     def searched(self) -> str:
@@ -222,34 +251,20 @@ def known_first(values: Iterable[Any]) -> list[Any]:
     return sorted(values, key=lambda value: (value is None, value or 0))
 
 
-def select_configuration(configs: Sequence[Configuration]) -> Configuration | None:
-    """Choose a setting by the mean score on the selection split.
+def _others(spec: AnyRun, tuned: Sequence[str]) -> str | None:
+    return ", ".join(f"{name.replace('_', ' ')} {getattr(spec, name):g}" for name in tuned) or None
 
-    A draw is a subset and a seed. Rates at which a run failed are passed over as long as another one is left:
-    the mean over the draws that happened to survive would flatter them. Only draws that were planned for every
-    rate count for that, since after a search only the chosen rate has the others. The remaining rates are compared
-    on the draws that all of them have, so that a rate with fewer runs so far is not judged by an easier draw; where
-    they share none, each is judged by its own. The smaller rate wins a tie.
 
-    Args:
-        configs: Configurations of one strategy and size.
+def _setting(spec: AnyRun, tuned: Sequence[str]) -> str | None:
+    rate = None if spec.shown_learning_rate is None else learning_rate(spec.shown_learning_rate)
+    return ", ".join(filter(None, [rate, _others(spec, tuned)])) or None
 
-    Returns:
-        The configuration; a single one needs no score. None where several have none (``selection: last``).
-    """
-    if len(configs) == 1:
-        return configs[0]
-    scored = [config for config in configs if config.selection_scores()]
-    everywhere = set.intersection(*(config.draws for config in configs))
-    candidates = [config for config in scored if not config.failed(everywhere or config.draws)] or scored
-    if not candidates:
-        return None
-    shared = set.intersection(*(set(config.selection_scores()) for config in candidates))
 
-    def merit(config: Configuration) -> float:
-        scores, spec = config.selection_scores(), config.cells[0].spec
-        metric = TASKS[spec.task].metrics[spec.selects_by]
-        return metric.merit(statistics.fmean(scores[draw] for draw in shared or scores))
-
-    # Several have a rate each, also where they were imported: check_coordinates sees to that.
-    return max(candidates, key=lambda config: (merit(config), -(config.learning_rate or 0.0)))
+def _counted(found: Sequence[str | None]) -> str | None:
+    """Return what all runs have; where they differ, how many have which: ``3e-4 in 2 of 3 runs; 1e-3 in 1``."""
+    counts = Counter(words for words in found if words is not None)
+    if len(counts) < 2:
+        return next(iter(counts), None)
+    first, *rest = counts.most_common()
+    parts = [f"{first[0]} in {first[1]} of {len(found)} runs", *(f"{words} in {count}" for words, count in rest)]
+    return "; ".join(parts)

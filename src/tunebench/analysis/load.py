@@ -11,6 +11,7 @@ from tunebench.store.imported import ImportedStudy
 from tunebench.store.looks import LookLog
 from tunebench.store.study_folder import StudyStore
 from tunebench.store.test_texts import read_note
+from tunebench.study.config import StudyConfig
 from tunebench.study.looks import design_of
 from tunebench.tasks.registry import TASKS
 
@@ -46,4 +47,12 @@ def load_comparison(folder: Path, *, metric: str | None = None) -> Comparison:
         looks=LookLog(folder).read(),
         confirmation=ConfirmationFile(folder).read(),
         ledger=read_note(folder),
+        chosen_by_seed=_chosen_by_seed(study),
     )
+
+
+def _chosen_by_seed(study: StudyConfig | ImportedStudy) -> tuple[str, ...]:
+    """Return the strategies of which each seed chose its own setting: all of a study, or none."""
+    if isinstance(study, ImportedStudy) or study.search.seeds != "each":
+        return ()
+    return tuple(study.strategies)

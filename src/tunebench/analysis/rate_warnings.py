@@ -35,7 +35,12 @@ def rate_warnings(comparison: Comparison) -> list[str]:
             f"One learning rate {whose}: what looks like a difference of strategies may be one of learning rates."
         )
     several = [group for group in groups if len(group.configs) > 1]
-    if any(group.selected is not None for group in several):
+    if any(group.by_seed for group in several):
+        lines.append(
+            f"Each seed chose its own {comparison.searched.removesuffix('s')} by {comparison.selecting.label} on "
+            f"{comparison.evaluated}, so the spread over seeds holds the choice."
+        )
+    if any(group.selected is not None and not group.by_seed for group in several):
         lines.append(
             f"Where several {comparison.searched} were run, the one with the best mean "
             f"{comparison.selecting.label} on {comparison.evaluated} is shown; the others are in the table of runs."

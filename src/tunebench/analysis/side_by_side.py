@@ -42,7 +42,7 @@ def load_side_by_side(folders: Sequence[Path]) -> Comparison:
         raise ConfigError("The same folder is named twice.", value=", ".join(map(str, folders)))
     studies = _named(folders, [load_comparison(folder) for folder in folders])
     _check_protocol(studies)
-    cells, notes = _together(studies)
+    cells, notes, chosen_by_seed = _together(studies)
     first = next(iter(studies.values()))
     return Comparison(
         name=" and ".join(studies) if len(studies) < 3 else f"{len(studies)} studies",
@@ -53,6 +53,7 @@ def load_side_by_side(folders: Sequence[Path]) -> Comparison:
         margin=min(study.margin for study in studies.values()),
         alpha=min(study.alpha for study in studies.values()),
         design=first.design if len({study.design for study in studies.values()}) == 1 else None,
+        chosen_by_seed=chosen_by_seed,
     )
 
 
@@ -93,8 +94,11 @@ def _check_protocol(studies: Mapping[str, Comparison]) -> None:
         )
 
 
-def _together(studies: Mapping[str, Comparison]) -> tuple[list[Cell], list[str]]:
-    """Return the cells of all studies under labels that tell them apart, and what is to be said of them."""
+def _together(studies: Mapping[str, Comparison]) -> tuple[list[Cell], list[str], list[str]]:
+    """Return the cells of all studies under labels that tell them apart, and what is to be said of them.
+
+    The labels of which each seed chose its own setting are returned last.
+    """
     kept: list[tuple[str, str, list[Cell]]] = []
     notes: list[str] = []
     seen: dict[tuple[str, frozenset[str]], str] = {}
@@ -107,12 +111,10 @@ def _together(studies: Mapping[str, Comparison]) -> tuple[list[Cell], list[str]]
             else:
                 notes.append(f"{label} is the same runs in {earlier} and {name}; it stands here once.")
     counts = Counter(label for _, label, _ in kept)
-    cells = [
-        _relabelled(cell, _of_study(label, name)) if counts[label] > 1 else cell
-        for name, label, own in kept
-        for cell in own
-    ]
-    return cells, notes
+    shown = {(name, label): _of_study(label, name) if counts[label] > 1 else label for name, label, _ in kept}
+    cells = [_relabelled(cell, shown[name, label]) for name, label, own in kept for cell in own]
+    by_seed = [shown[name, label] for name, label, _ in kept if label in studies[name].chosen_by_seed]
+    return cells, notes, by_seed
 
 
 def _of_study(label: str, study: str) -> str:
@@ -123,6 +125,8 @@ def _of_study(label: str, study: str) -> str:
 
 def _relabelled(cell: Cell, label: str) -> Cell:
     """Return a cell under another label; spec and record agree in it, as the id begins with the label."""
+    if cell.spec.label == label:
+        return cell
     spec = cell.spec.model_copy(update={"label": label})
     record = cell.record
     if record is not None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.configuration import Configuration, Draw, Group
+from tunebench.analysis.selecting import select_configuration
+from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported
 from tunebench.tasks.metrics import Metric
 
@@ -45,6 +47,8 @@ class CloseChoice:
 def close_choices(comparison: Comparison, size: int | None = None) -> list[CloseChoice]:
     """Return the choices that another draw of the selection split might have made otherwise.
 
+    Where each seed chooses its own setting on texts of its own, the spread over seeds holds the choice.
+
     Args:
         comparison: The study.
         size: Training size; all by default.
@@ -55,7 +59,9 @@ def close_choices(comparison: Comparison, size: int | None = None) -> list[Close
 
 
 def _close(group: Group, metric: Metric) -> CloseChoice | None:
-    chosen = group.selected
+    if group.by_seed and _own_texts(group.cells):
+        return None
+    chosen = select_configuration(group.configs) if group.by_seed else group.selected
     if chosen is None or chosen.cells[0].spec.selection != "validation":
         return None
     mine = chosen.selection_scores()
@@ -71,6 +77,12 @@ def _close(group: Group, metric: Metric) -> CloseChoice | None:
     gap, runner_up, gaps, scores = min(rivals, key=lambda rival: rival[0])
     error = _error(chosen, metric, gaps, scores)
     return None if gap >= NEAR * error else CloseChoice(group, runner_up, gap, error)
+
+
+def _own_texts(cells: Sequence[Cell]) -> bool:
+    """Whether each draw chooses on validation texts of its own."""
+    shared = any(cell.spec.own_validation for cell in cells)
+    return not shared and len({cell.spec.subset_seed for cell in cells}) == len({cell.draw for cell in cells})
 
 
 def _error(chosen: Configuration, metric: Metric, gaps: np.ndarray, scores: Mapping[Draw, float]) -> float:

@@ -279,6 +279,6 @@ def test_access(comparison: Comparison) -> list[str]:
     several = [
         f"{group.label} at {group.train_size:,} ({count} {comparison.searched})"
         for group in comparison.groups()
-        if comparison.selection == "validation" and (count := sum(config.opened for config in group.configs)) > 1
+        if comparison.selection == "validation" and (count := group.opened_settings) > 1
     ]
     return [f"The test part was scored more than once for: {'; '.join(several)}."] if several else []

@@ -83,8 +83,8 @@ def show_costs(entry: Entry) -> str:
 
 
 def _name(entry: Entry) -> str:
-    rate = entry.config.shown_learning_rate
-    return entry.label if rate is None else f"{entry.label} (learning rate {entry.config.setting})"
+    config = entry.config
+    return f"{entry.label} (learning rate {config.setting})" if config.learning_rates else entry.label
 
 
 def sentence_of(

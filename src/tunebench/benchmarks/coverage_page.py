@@ -116,7 +116,8 @@ def coverage_page(found: Mapping[str, Any], *, behind: float, cells: int) -> str
         "",
         "Two equal strategies whose rates were chosen with one run each on 400 texts are "
         "called different too often, since no interval holds that choice; the warning that the choice is not "
-        "settled stands in most of these cases.",
+        "settled stands in most of these cases. Where each seed chooses on validation texts of its own "
+        "(`search: {seeds: each}`), the spread over seeds holds the choice.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -64,18 +65,30 @@ def two_tuned(studies: int, *, seeds: int = 3, choosing: int = 1) -> dict[str, A
         ordered = -np.sort(-seen, axis=1)
         truths.append(gaps[seen.argmax(1)])
         gains.append(NEAR * _texts(choosing * VALIDATION, ALIKE) - (ordered[:, 0] - ordered[:, 1]))
-    sd = 100 * COMMITTED.seed_sd * np.sqrt(2 * (1 - COMMITTED.alike))
-    texts = _texts(TEST, COMMITTED.other)
     gaps = truths[0] - truths[1]
-    scores = gaps[:, None] + sd * rng.standard_normal((studies, seeds)) + texts * rng.standard_normal((studies, 1))
-    different = _p_values(scores, texts) <= 0.05
-    means = scores.mean(1)
+    scores = _differences(rng, np.repeat(gaps[:, None], seeds, axis=1))
+    different, means = _different(scores), scores.mean(1)
     # The warning names the strategy that is behind, where its next rate may be worth more than the distance.
     behind = np.where(means > 0, gains[1], gains[0])
     return {
         "called different": float(different.mean()),
         "called different, and no warning": float((different & (behind < np.abs(means))).mean()),
     }
+
+
+def each_tuned(studies: int, *, seeds: int) -> dict[str, Any]:
+    """Compare two equal strategies of which each seed chose its own rate, on validation texts of its own.
+
+    Args:
+        studies: How many comparisons.
+        seeds: Of each strategy.
+    """
+    rng = np.random.default_rng(3)
+    truths = []
+    for _ in range(2):
+        gaps, seen, _ = _choices(rng, studies * seeds, 1)
+        truths.append(gaps[seen.argmax(1)].reshape(studies, seeds))
+    return {"called different": float(_different(_differences(rng, truths[0] - truths[1])).mean())}
 
 
 @dataclass(frozen=True)
@@ -173,6 +186,19 @@ def _choices(
     return gaps, gaps + texts * rng.standard_normal(shape) + own * rng.standard_normal(shape), texts
 
 
+def _differences(rng: np.random.Generator, gaps: np.ndarray) -> np.ndarray:
+    """Return the differences of two strategies on test, of true differences of shape ``(studies, seeds)``."""
+    sd = 100 * COMMITTED.seed_sd * np.sqrt(2 * (1 - COMMITTED.alike))
+    texts = _texts(TEST, COMMITTED.other)
+    own, shared = rng.standard_normal(gaps.shape), rng.standard_normal((len(gaps), 1))
+    return np.asarray(gaps + sd * own + texts * shared)
+
+
+def _different(scores: np.ndarray) -> np.ndarray:
+    """Return which rows of differences are called different at 5 %."""
+    return np.asarray(_p_values(scores, _texts(TEST, COMMITTED.other)) <= 0.05)
+
+
 def _p_values(scores: np.ndarray, texts: float) -> np.ndarray:
     """Return p of the mean of each row, whose columns are seeds, by the rule of the table of pairs."""
     mean, variances, df = _summed(scores, texts)
@@ -195,6 +221,8 @@ RULES: dict[str, Callable[[int], dict[str, Any]]] = {
     "two equal strategies, each tuned with two seeds on validation texts of their own": lambda studies: two_tuned(
         studies, choosing=2
     ),
+    "two equal strategies of which each seed chooses the rate, 3 seeds": partial(each_tuned, seeds=3),
+    "two equal strategies of which each seed chooses the rate, 5 seeds": partial(each_tuned, seeds=5),
     "six equal strategies, looks after 5 and 10 seeds, seeds 1 points": six_strategies,
 }
 _ONE_BY_ONE, _FROM_THREE = tuple(range(2, 11)), tuple(range(3, 11))

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from tunebench.analysis.configuration import configurations_of, select_configuration
+from tunebench.analysis.configuration import configurations_of
+from tunebench.analysis.selecting import select_configuration
 from tunebench.execution.budget import Trial
 from tunebench.execution.display import Display
 from tunebench.execution.runner import Job, Summary, run_plan

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tunebench.analysis.configuration import Group
 from tunebench.analysis.load import load_comparison
 from tunebench.data import TextDataset
 from tunebench.errors import PlanError
 from tunebench.machine.settings import Execution
+from tunebench.store.cell import Cell
 from tunebench.store.imported import trained_here
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.spec import RunSpec, Setting
@@ -64,7 +65,7 @@ def _score_selected(
         if group.selected is None or not _settled(group):
             continue
         cells = [cell for cell in group.selected.cells if cell.trained and not cell.scored and not cell.is_fold]
-        opened = [config for config in group.configs if config is not group.selected and config.opened]
+        opened = _opened_for_another(group, cells)
         if cells and opened and not unlock:
             refused.append(f"{group.label} at {group.train_size:,}")
             continue
@@ -86,6 +87,13 @@ def _score_selected(
             fix="keep the earlier choice, or run with --unlock-test; every table then says so",
         )
     return done
+
+
+def _opened_for_another(group: Group, cells: Sequence[Cell]) -> bool:
+    """Whether the test part was opened for another setting; of the same draw, where each chose its own."""
+    others = [cell for cell in group.cells if cell.opened and cell.spec.run_id not in group.chosen_ids]
+    draws = {cell.draw for cell in cells}
+    return any(not group.by_seed or cell.draw in draws for cell in others)
 
 
 def _settled(group: Group) -> bool:

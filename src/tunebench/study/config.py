@@ -209,7 +209,13 @@ class StudyConfig(Recipe):
             if STRATEGIES[strategy.kind].tunes_learning_rate
         }
         check_search(self.search, counts, self.searched, self.selection)
-        check_search_seeds(self.search, self.selection, seeds=len(self.seeds), first_read=self.stages[0])
+        check_search_seeds(
+            self.search,
+            self.selection,
+            seeds=len(self.seeds),
+            first_read=self.stages[0],
+            folds=self.validation is not None,
+        )
 
     def _check_draws(self) -> None:
         """Refuse one draw for several seeds of a strategy whose score rests on the draw."""
@@ -309,10 +315,11 @@ class StudyConfig(Recipe):
 
         What is read more than once chooses before it is read for the first time: the test part is opened then. (An
         ``anytime`` study of two or three seeds has chosen with these, and chooses with four if it is given more.)
+        Where each seed chooses its own, all of them do.
         """
         if self.search.method == "halving":
             return self.draws[:1]
-        if self.selection != "validation":  # then nothing is chosen
+        if self.selection != "validation" or self.search.seeds == "each":
             return self.draws
         choosing = self.seeds[: self.search.seeds or self.stages[0]]
         return tuple(draw for draw in self.draws if draw[1] in choosing)

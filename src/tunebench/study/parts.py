@@ -19,7 +19,8 @@ class Search(Frozen):
     """How the learning rate of each strategy, and what else it lists, is chosen, always on validation.
 
     A setting is a learning rate, with a value of every other list. ``grid`` runs every setting with the first
-    ``seeds``, by default all that are there before the first look. ``halving`` runs every setting with the first
+    ``seeds``, by default all that are there before the first look; with ``each``, every seed runs all settings and
+    chooses its own. ``halving`` runs every setting with the first
     seed, and stops early those that fall behind at the ``first_look``-th evaluation, and at ``reduction`` times
     that, and so on (successive halving). The other seeds run at the chosen setting only. A ``first_look`` below 1
     is a share of the evaluations that a run plans.
@@ -33,11 +34,10 @@ class Search(Frozen):
         le=100,
         description="evaluation at which runs are first compared; below 1, as a share of a run's evaluations",
     )
-    seeds: int | None = Field(
+    seeds: Annotated[int, Field(ge=1, le=1000)] | Literal["each"] | None = Field(
         default=None,
-        ge=1,
-        le=1000,
-        description="number of seeds whose runs choose the setting of a grid; unset, all before the first look",
+        description="number of seeds whose runs choose the setting of a grid; unset, all before the first look; "
+        "each: every seed chooses its own",
     )
     trials: int | None = Field(
         default=None,

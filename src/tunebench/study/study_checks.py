@@ -103,7 +103,7 @@ def check_search(search: Search, counts: Mapping[str, int], searched: str, selec
         raise ValueError("search.method: halving chooses on validation; it needs selection: validation")
 
 
-def check_search_seeds(search: Search, selection: Selection, *, seeds: int, first_read: int) -> None:
+def check_search_seeds(search: Search, selection: Selection, *, seeds: int, first_read: int, folds: bool) -> None:
     """Refuse a number of seeds that cannot choose the settings.
 
     Args:
@@ -111,6 +111,7 @@ def check_search_seeds(search: Search, selection: Selection, *, seeds: int, firs
         selection: How checkpoints are selected.
         seeds: How many seeds the study lists.
         first_read: After how many seeds the study is read for the first time.
+        folds: Whether it validates by cross-validation.
 
     Raises:
         ValueError: They cannot.
@@ -121,6 +122,12 @@ def check_search_seeds(search: Search, selection: Selection, *, seeds: int, firs
         raise ValueError("search.seeds is for method: grid; halving chooses with the first seed")
     if selection != "validation":
         raise ValueError("search.seeds chooses on validation; it needs selection: validation")
+    if search.seeds == "each":
+        if folds:
+            raise ValueError(
+                "search.seeds: each chooses on a validation part, and validation.folds has none; remove one of them"
+            )
+        return
     if search.seeds > seeds:
         raise ValueError(f"search.seeds is {search.seeds}, but the study has {counted(seeds, 'seed')}")
     if search.seeds > first_read:

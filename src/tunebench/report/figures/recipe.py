@@ -45,7 +45,7 @@ class _Rates:
         means: By learning rate, ascending, of the seeds that went to their end.
         singles: Of each of several seeds.
         stopped: Of runs that the search stopped, the best until then.
-        chosen: Of the chosen rate, where there were several.
+        chosen: Of the chosen rates, where there were several.
     """
 
     means: list[tuple[float, float]]
@@ -67,7 +67,7 @@ class _Rates:
             if whole:
                 found.means.append((rate, float(np.mean(whole))))
                 found.singles.extend((rate, value) for value in whole if len(whole) > 1)
-                if config is group.selected and len(group.configs) > 1:
+                if group.chose(config) and len(group.configs) > 1:
                     found.chosen.append(found.means[-1])
             elif early:
                 found.stopped.append((rate, max(early, key=metric.merit)))
@@ -103,7 +103,7 @@ def _best_of_each_rate(group: Group, metric: Metric) -> list[Configuration]:
 
     def merit(config: Configuration) -> tuple[bool, float]:
         scores = list(config.selection_scores().values())
-        return config is group.selected, metric.merit(float(np.mean(scores))) if scores else -np.inf
+        return group.chose(config), metric.merit(float(np.mean(scores))) if scores else -np.inf
 
     for config in group.configs:
         before = found.get(config.learning_rate)
@@ -179,17 +179,17 @@ def score_by_learning_rate(analysis: Analysis) -> Figure:
         for axes in figure.axes:
             inside = [(rates, look_of[key[0]]) for key, rates in found.items() if panels[key] is axes]
             _mark_below(axes, inside, bottom)
-    notes = _notes(list(found.values()), bottom, others=many)
+    notes = _notes(list(found.values()), bottom, others=many, by_seed=bool(comparison.chosen_by_seed))
     if unknown:
         notes.append(f"No learning rate, or none that is known: {', '.join(dict.fromkeys(unknown))}.")
     return finished(figure, comparison, [] if many else legend_of(comparison), notes, scores=False)
 
 
-def _notes(found: list[_Rates], bottom: float | None, *, others: bool) -> list[str]:
+def _notes(found: list[_Rates], bottom: float | None, *, others: bool, by_seed: bool) -> list[str]:
     """Explain the marks that are drawn, and no others."""
     marks = {
         "Grey: the other strategies.": others,
-        "Ring: the chosen rate.": any(rates.chosen for rates in found),
+        "Ring: chosen by a seed." if by_seed else "Ring: the chosen rate.": any(rates.chosen for rates in found),
         "Small dots: single seeds.": any(rates.singles for rates in found),
     }
     lines = [" ".join(words for words, drawn in marks.items() if drawn)] if any(marks.values()) else []

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.configuration import Configuration
 from tunebench.errors import ConfigError
 from tunebench.formatting import fixed, integer, learning_rate, signed
 from tunebench.report.tables.render import Column, ReportTable
@@ -37,10 +38,23 @@ SIZE = Column("train_size", "Size", show=integer)
 RATE = Column("learning_rate", "Rate", show=learning_rate)
 #: What is searched beside the learning rate; only where something is.
 SETTING = Column("setting", "Other settings", align="left")
+#: The settings of runs of which each seed chose its own: several are no number for the column of rates.
+BY_SEED = Column("chosen_by_seed", "Chosen by the seeds", align="left")
 N = Column("n", "n")
 STATUS = Column("status", "Status", align="left", show=plain_words)
 SEEDS = Column("seeds", "Seeds", align="left", show=_some)
 SELECTION = Column("selection", "Selection", csv_only=True)
+
+
+def chosen_of(config: Configuration) -> dict[str, Any]:
+    """Return the setting; what is searched beside the learning rate only where something is.
+
+    Of runs that have several settings it is said in words, in a column of its own.
+    """
+    if not config.is_single:
+        return {BY_SEED.key: config.setting}
+    rate = {RATE.key: config.shown_learning_rate}
+    return rate | ({SETTING.key: config.others} if config.tuned else {})
 
 
 def of_labels(analysis: Analysis) -> bool:

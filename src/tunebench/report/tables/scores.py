@@ -14,6 +14,7 @@ from tunebench.analysis.time_warnings import TRAIN_RUNTIME, prefix_remark, share
 from tunebench.analysis.warnings import OPTIMISTIC, OWN_VALIDATION, protocol_warnings
 from tunebench.formatting import BYTES, OPERATIONS, SHORT_TIMES, TIMES, fixed, integer, significant
 from tunebench.report.tables.registry import (
+    BY_SEED,
     RATE,
     SEEDS,
     SELECTION,
@@ -22,6 +23,7 @@ from tunebench.report.tables.registry import (
     STATUS,
     STRATEGY,
     N,
+    chosen_of,
     loss_column,
     made,
     register,
@@ -255,19 +257,20 @@ def _result(
                 report = _published(comparison, config) or {}
                 differs |= dict.fromkeys(report.get("differs", ()))
                 rows.append(
-                    {**key, **_chosen(config), **_runs(config.scored, "complete"), **values(config, report)}
+                    {**key, **chosen_of(config), **_runs(config.scored, "complete"), **values(config, report)}
                 )
         for config in group.configs:
             for status, cells in config.unscored.items():
                 cells = tuple(cell for cell in cells if cell not in group.not_chosen)
                 if cells:
-                    rows.append({**key, **_chosen(config), **_runs(cells, status)})
+                    rows.append({**key, **chosen_of(config), **_runs(cells, status)})
     several = len({cell.spec.seed for cell in comparison.cells}) > 1
     # Which seeds a row stands for matters where some of them are missing.
     seeds = replace(
         SEEDS, csv_only=not several or len(comparison.scored) == sum(not cell.is_fold for cell in comparison.cells)
     )
     searched = [SETTING] if comparison.searched == "settings" else []
+    searched += [BY_SEED] if comparison.chosen_by_seed else []
     all_columns = (STRATEGY, SIZE, RATE, *searched, *columns, N, seeds, STATUS, SELECTION)
     said = [*(notes or []), *protocol_warnings(comparison)]
     if any(len(config.runs) > 1 for group in comparison.groups() for config in group.configs):
@@ -277,12 +280,6 @@ def _result(
             f"The published values stand beside runs of the same recipe that differ in: {'; '.join(differs)}."
         )
     return made(name, title, all_columns, rows, comparison, said)
-
-
-def _chosen(config: Configuration) -> dict[str, Any]:
-    """Return the setting; what is searched beside the learning rate only where something is."""
-    rate = {"learning_rate": config.shown_learning_rate}
-    return rate | ({"setting": config.others} if config.tuned else {})
 
 
 def _runs(cells: tuple[Cell, ...], status: str) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from tunebench.analysis.rate_warnings import unequal_rates
 from tunebench.formatting import integer, learning_rate, significant
 from tunebench.report.tables.predicted import with_predictions
 from tunebench.report.tables.registry import (
+    BY_SEED,
     SETTING,
     SIZE,
     STRATEGY,
+    chosen_of,
     register,
 )
 from tunebench.report.tables.render import Column, ReportTable
@@ -27,6 +29,7 @@ def tuning(analysis: Analysis) -> ReportTable:
         Column("tried", f"{'Settings' if searched else 'Rates'} tried", align="left"),
         Column("learning_rate", "Chosen", show=learning_rate),
         *([SETTING] if searched else []),
+        *([BY_SEED] if comparison.chosen_by_seed else []),
         Column("edge", "At the edge", align="left"),
         Column("runs", "Runs", show=integer),
         Column("pruned", "Stopped early", show=integer),
@@ -43,8 +46,7 @@ def tuning(analysis: Analysis) -> ReportTable:
                 "strategy": group.label,
                 "train_size": group.train_size,
                 "tried": None if group.configs[0].shown_learning_rate is None else _rates(group),
-                "learning_rate": None if group.selected is None else group.selected.shown_learning_rate,
-                **({"setting": group.selected.others if group.selected else None} if searched else {}),
+                **({} if group.selected is None else chosen_of(group.selected)),
                 "edge": "yes" if group.at_edge else None,
                 "runs": len(records),
                 "pruned": sum(record.status == "pruned" for record in records),

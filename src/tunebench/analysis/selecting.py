@@ -1,0 +1,87 @@
+"""Which setting of a strategy validation chooses: one for all seeds, or each seed its own."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from tunebench.analysis.configuration import Configuration, Draw
+from tunebench.store.cell import Cell
+from tunebench.tasks.metrics import Metric
+from tunebench.tasks.registry import TASKS
+
+
+def select_configuration(configs: Sequence[Configuration]) -> Configuration | None:
+    """Choose a setting by the mean score on the selection split.
+
+    A draw is a subset and a seed. Rates at which a run failed are passed over as long as another one is left:
+    the mean over the draws that happened to survive would flatter them. Only draws that were planned for every
+    rate count for that, since after a search only the chosen rate has the others. The remaining rates are compared
+    on the draws that all of them have, so that a rate with fewer runs so far is not judged by an easier draw; where
+    they share none, each is judged by its own. The smaller rate wins a tie.
+
+    Args:
+        configs: Configurations of one strategy and size.
+
+    Returns:
+        The configuration; a single one needs no score. None where several have none (``selection: last``).
+    """
+    if len(configs) == 1:
+        return configs[0]
+    scored = [config for config in configs if config.selection_scores()]
+    everywhere = set.intersection(*(config.draws for config in configs))
+    candidates = [config for config in scored if not config.failed(everywhere or config.draws)] or scored
+    if not candidates:
+        return None
+    shared = set.intersection(*(set(config.selection_scores()) for config in candidates))
+
+    def merit(config: Configuration) -> float:
+        scores = config.selection_scores()
+        return _metric(config).merit(statistics.fmean(scores[draw] for draw in shared or scores))
+
+    # Several have a rate each, also where they were imported: check_coordinates sees to that.
+    return max(candidates, key=lambda config: (merit(config), -(config.learning_rate or 0.0)))
+
+
+def select_by_seed(configs: Sequence[Configuration]) -> Configuration | None:
+    """Let each draw choose its own setting by its score on the selection split.
+
+    The choice differs from seed to seed as it would for whoever tunes with one of them. So the spread of scores
+    over seeds holds it (Bouthillier et al. 2021, arXiv:2103.03098). A setting that failed in a draw cannot be
+    chosen there. The smaller rate wins a tie.
+
+    Args:
+        configs: Configurations of one strategy and size.
+
+    Returns:
+        The chosen runs, with one of each draw in which none can be chosen; a single configuration needs no score.
+        None where no draw has a score.
+    """
+    if len(configs) == 1:
+        return configs[0]
+    draws = dict.fromkeys(cell.draw for config in configs for cell in config.cells)
+    chosen = {draw: _best_of(configs, draw) for draw in draws}
+    if not any(chosen.values()):
+        return None
+    first = {draw: next(cell for c in configs for cell in c.cells if cell.draw == draw) for draw in draws}
+    cells = tuple(chosen[draw] or first[draw] for draw in draws)
+    rates = {cell.spec.learning_rate for cell in cells}
+    rate = rates.pop() if len(rates) == 1 else None
+    return Configuration(configs[0].label, configs[0].train_size, rate, cells, configs[0].tuned)
+
+
+def _best_of(configs: Sequence[Configuration], draw: Draw) -> Cell | None:
+    """Return the run of a draw with the best score on the selection split; None where it has no score."""
+    found = [
+        (_metric(config).merit(score), -(config.learning_rate or 0.0), cell)
+        for config in configs
+        if (score := config.selection_scores().get(draw)) is not None
+        for cell in config.cells
+        if cell.draw == draw
+    ]
+    return max(found, key=lambda one: one[:2])[2] if found else None
+
+
+def _metric(config: Configuration) -> Metric:
+    spec = config.cells[0].spec
+    return TASKS[spec.task].metrics[spec.selects_by]
