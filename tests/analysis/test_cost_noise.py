@@ -8,7 +8,7 @@ import pytest
 
 from tunebench.analysis import costs
 from tunebench.analysis.cost_noise import Noise, Times, dearer_on_average, noise_of
-from tunebench.analysis.costs import cheapest_over
+from tunebench.analysis.costs import cheapest
 
 NOISE = Noise(sd=0.05, df=8, repeated=True)
 
@@ -31,7 +31,7 @@ def test_a_time_of_nothing_is_compared_as_it_is() -> None:
     assert NOISE.dearer(times(1.0), times(0.0)) and not NOISE.dearer(times(0.0), times(1.0))
 
 
-def test_the_cheapest_over_data_sets_are_all_that_are_not_shown_to_cost_more(
+def test_the_cheapest_data_sets_are_all_that_are_not_shown_to_cost_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Made:
@@ -46,8 +46,8 @@ def test_the_cheapest_over_data_sets_are_all_that_are_not_shown_to_cost_more(
         {"full": Made(15.0, 15.3), "lora": Made(10.0, 10.2), "lora-r2": Made(10.1, 10.3)},
         {"full": Made(31.0, 30.0), "lora": Made(20.4, 20.1), "lora-r2": Made(20.6, 20.2)},
     ]
-    assert cheapest_over(["full", "lora", "lora-r2"], "train_seconds", data_sets) == ["lora", "lora-r2"]
-    assert cheapest_over(["full", "lora-r2"], "train_seconds", data_sets) == ["lora-r2"]
+    assert cheapest(["full", "lora", "lora-r2"], "train_seconds", data_sets) == ["lora", "lora-r2"]
+    assert cheapest(["full", "lora-r2"], "train_seconds", data_sets) == ["lora-r2"]
     # Sizes do not vary from run to run: the smallest alone.
-    assert cheapest_over(["full", "lora", "lora-r2"], "artifact_bytes", data_sets) == ["lora"]
+    assert cheapest(["full", "lora", "lora-r2"], "artifact_bytes", data_sets) == ["lora"]
     assert noise_of([times(10.0, 10.2)]).repeated

@@ -105,32 +105,19 @@ def cost_interval(entry: Entry, kind: str, among: Sequence[Entry]) -> Interval |
     return None if times is None else _noise(among, kind).interval(times)
 
 
-def cheapest(entries: Sequence[Entry], kind: str, among: Sequence[Entry]) -> list[Entry]:
-    """Return the entries that cost least: those not shown to cost more than the one with the lowest mean.
-
-    Args:
-        entries: To choose from. All of them where no cost is known.
-        kind: A key of :data:`COSTS`.
-        among: All entries whose repeated runs tell how times vary.
-    """
-    known = [(entry, cost) for entry in entries if (cost := cost_of(entry, kind)) is not None]
-    if not known:
-        return list(entries)
-    least, cost = min(known, key=lambda one: one[1])
-    if not COSTS[kind].timed:
-        return [entry for entry, other in known if other == cost]
-    noise, best = _noise(among, kind), times_of(least.config, COSTS[kind].columns)
-    times = [(entry, times_of(entry.config, COSTS[kind].columns)) for entry, _ in known]
-    return [e for e, t in times if e is least or (t is not None and best is not None and not noise.dearer(t, best))]
-
-
-def cheapest_over(labels: Sequence[str], kind: str, data_sets: Sequence[Mapping[str, Entry]]) -> list[str]:
-    """Return the strategies that cost least over data sets, as :func:`cheapest` does on one.
+def cheapest(
+    labels: Sequence[str],
+    kind: str,
+    data_sets: Sequence[Mapping[str, Entry]],
+    among: Sequence[Sequence[Entry]] | None = None,
+) -> list[str]:
+    """Return the strategies that cost least: those not shown to cost more than the one with the lowest mean.
 
     Args:
         labels: To choose from. All of them where no cost is known on all data sets.
         kind: A key of :data:`COSTS`.
         data_sets: The entries of each, by strategy.
+        among: All entries of each whose repeated runs tell how times vary there; by default those to compare.
     """
     costs = mean_costs(labels, kind, data_sets)
     if not costs:
@@ -139,7 +126,7 @@ def cheapest_over(labels: Sequence[str], kind: str, data_sets: Sequence[Mapping[
     if not COSTS[kind].timed:
         return [label for label, cost in costs.items() if cost == costs[least]]
     columns = COSTS[kind].columns
-    noises = [_noise(list(own.values()), kind) for own in data_sets]
+    noises = [_noise(entries, kind) for entries in among or [list(own.values()) for own in data_sets]]
     times = {label: [times_of(own[label].config, columns) for own in data_sets] for label in costs}
 
     def tied(label: str) -> bool:

@@ -133,9 +133,7 @@ def recommend(
     named = {entry.label: entry for entry in ranked}
 
     def least(labels: Sequence[str]) -> list[str]:
-        return [
-            entry.label for entry in cheapest([named[label] for label in labels], SPENDS[prefer], analysis.entries)
-        ]
+        return cheapest(labels, SPENDS[prefer], [named], [analysis.entries])
 
     decision = decide(
         list(named), tests, least, by_score=prefer == "score", higher_is_better=metric.higher_is_better

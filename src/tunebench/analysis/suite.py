@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.costs import cheapest_over, mean_costs
+from tunebench.analysis.costs import cheapest, mean_costs
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.pairs import ALL_PAIRS, all_pairs, difference_of
 from tunebench.analysis.recommend import Recommendation, recommended
@@ -215,7 +215,7 @@ class AtSize:
 
     def cheapest(self, labels: Sequence[str], kind: str) -> list[str]:
         """Return those of the strategies that are not shown to cost more than the cheapest."""
-        return cheapest_over(labels, kind, list(self.entries.values()))
+        return cheapest(labels, kind, list(self.entries.values()))
 
     def _on(self, first: str, second: str) -> tuple[OnDataSet, ...]:
         found = []

@@ -59,9 +59,7 @@ def dry_run_rows(
     request = settle_workers(study, request)
     plan = plan_runs(resolve(study, request), request)
     rows = [_planned_row(study, run, plan.estimates[run.spec.run_id]) for run in plan.runs]
-    planned = {run.spec.run_id for run in plan.runs}
-    reserved = sum(found.seconds for run_id, found in plan.estimates.items() if run_id not in planned)
-    return DryRun(rows, divided_by(study, request.execution), reserved, _later(study, rows, reserved))
+    return DryRun(rows, divided_by(study, request.execution), plan.reserved, _later(study, rows, plan.reserved))
 
 
 def dry_run_suite(

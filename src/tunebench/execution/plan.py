@@ -55,6 +55,12 @@ class Plan:
         """Estimated time of the runs that are not left out."""
         return sum(self.estimates[r.spec.run_id].seconds for r in self.runs if r.left_out is None)
 
+    @property
+    def reserved(self) -> float:
+        """Seconds that a budget keeps for runs which folds choose, as they are not planned yet."""
+        planned = {run.spec.run_id for run in self.runs}
+        return sum(found.seconds for run_id, found in self.estimates.items() if run_id not in planned)
+
 
 def make_plan(
     study: StudyConfig,

@@ -33,6 +33,7 @@ class PlannedStudy:
         member: What the suite's index says of it.
         runs: Its runs in their order, those that the budget leaves out marked.
         estimates: By run id.
+        reserved: As of the plan.
         done: Ids of runs that are complete.
         request: How it was planned; holds what was measured.
         told: What was said while it was planned; grows until all is measured.
@@ -43,6 +44,7 @@ class PlannedStudy:
     member: Member
     runs: tuple[PlannedRun, ...]
     estimates: Mapping[str, Estimate]
+    reserved: float
     done: frozenset[str]
     request: Request
     told: set[str]
@@ -51,12 +53,6 @@ class PlannedStudy:
     def to_do(self) -> list[RunSpec]:
         """The runs that are neither complete nor left out."""
         return [r.spec for r in self.runs if r.left_out is None and r.spec.run_id not in self.done]
-
-    @property
-    def reserved(self) -> float:
-        """Estimated time of runs that a search will plan, as far as they are known."""
-        planned = {run.spec.run_id for run in self.runs}
-        return sum(found.seconds for run_id, found in self.estimates.items() if run_id not in planned)
 
     @property
     def seconds(self) -> float:
@@ -190,7 +186,9 @@ def _check_one(name: str, study: StudyConfig, store: SuiteStore, request: Reques
     member = Member(name=name, sizes=stated, left_out=left_out)
     # What was read is let go: a suite may be larger than memory.
     kept = replace(own, known=Known())
-    return PlannedStudy(name, plan.study, member, plan.runs, plan.estimates, _done(plan, own), kept, told)
+    return PlannedStudy(
+        name, plan.study, member, plan.runs, plan.estimates, plan.reserved, _done(plan, own), kept, told
+    )
 
 
 def _estimate_one(one: PlannedStudy, study: StudyConfig) -> PlannedStudy:
@@ -199,7 +197,7 @@ def _estimate_one(one: PlannedStudy, study: StudyConfig) -> PlannedStudy:
     own = replace(one.request, known=known)
     plan = plan_runs(resolve(study, replace(own, tell=silent)), own)
     measured = replace(own, known=Known(known.profiles))
-    return replace(one, runs=plan.runs, estimates=plan.estimates, request=measured)
+    return replace(one, runs=plan.runs, estimates=plan.estimates, reserved=plan.reserved, request=measured)
 
 
 def _not_there(study: StudyConfig, most: int) -> dict[str, str]:
