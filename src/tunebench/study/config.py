@@ -7,7 +7,6 @@ execute (device, threads) is :class:`tunebench.machine.settings.Execution`, and 
 from __future__ import annotations
 
 import json
-import re
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -20,11 +19,11 @@ from tunebench.schema import without_neutral
 from tunebench.stats.sequential import Spending
 from tunebench.strategies import STRATEGIES
 from tunebench.study.look_checks import FIRST_ANYTIME, check_looks
-from tunebench.study.models_axis import AT, with_models
+from tunebench.study.models_axis import with_models
 from tunebench.study.parts import Search, SubsetSeeds, Validation
 from tunebench.study.recipe_checks import Setting, check_recipes
 from tunebench.study.settings_axes import combinations, with_settings
-from tunebench.study.strategy_config import StrategyConfig, TrainSizes, refuse_repeats, with_kind
+from tunebench.study.strategy_config import Strategies, StrategyConfig, TrainSizes, refuse_repeats
 from tunebench.study.study_checks import (
     check_folds,
     check_pairs,
@@ -37,9 +36,6 @@ from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import metric_names
 from tunebench.tasks.temperature import Calibration
 from tunebench.tasks.thresholds import Thresholds
-
-#: Of a strategy; with its model behind the sign.
-_LABEL = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,39}}({AT}[A-Za-z0-9_.-]{{1,60}})?")
 
 
 class StudyConfig(Recipe):
@@ -60,7 +56,7 @@ class StudyConfig(Recipe):
     )
     data: DataConfig
 
-    strategies: dict[str, StrategyConfig] = Field(min_length=1)
+    strategies: Strategies
     train_sizes: TrainSizes
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(42,), min_length=1)
 
@@ -152,21 +148,6 @@ class StudyConfig(Recipe):
         if value not in metric_names():
             raise ValueError(f"there is no metric {value!r}; allowed: {', '.join(metric_names())}")
         return value
-
-    @field_validator("strategies", mode="before")
-    @classmethod
-    def _strategies_from_yaml(cls, value: Any) -> Any:
-        if isinstance(value, (list, tuple)):
-            twice = sorted({str(label) for label in value if value.count(label) > 1})
-            if twice:
-                raise ValueError(f"names the same strategy twice: {', '.join(twice)}")
-            value = {str(label): None for label in value}
-        if not isinstance(value, dict):
-            raise ValueError("strategies is a mapping from a label to the strategy's parameters")
-        for label in value:
-            if not isinstance(label, str) or not _LABEL.fullmatch(label):
-                raise ValueError(f"{label!r} is not a strategy label: letters, digits, '_', '.', '-', at most 40")
-        return {label: with_kind(label, raw) for label, raw in value.items()}
 
     @field_validator("seeds", "subset_seed")
     @classmethod

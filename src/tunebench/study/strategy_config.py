@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
@@ -9,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from tunebench.recipe import TUNABLE, Recipe
 from tunebench.schema import Frozen
 from tunebench.strategies import STRATEGIES
+from tunebench.study.models_axis import AT
 from tunebench.study.settings_axes import repeats
 
 
@@ -151,8 +153,31 @@ class StrategyConfig(Frozen):
         return Recipe.model_validate(value).model_dump(mode="json", include=set(value))
 
 
-def with_kind(label: str, raw: Any) -> Any:
-    """Let the label be the kind where none is given; anything odd is left for the validators."""
+#: Of a strategy; with its model behind the sign.
+_LABEL = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,39}}({AT}[A-Za-z0-9_.-]{{1,60}})?")
+
+
+def _by_label(value: Any) -> Any:
+    """Accept a list of kinds, or a mapping from labels; what is odd of a single strategy its validators say."""
+    if isinstance(value, (list, tuple)):
+        twice = sorted({str(label) for label in value if value.count(label) > 1})
+        if twice:
+            raise ValueError(f"names the same strategy twice: {', '.join(twice)}")
+        value = {str(label): None for label in value}
+    if not isinstance(value, dict):
+        raise ValueError("strategies is a mapping from a label to the strategy's parameters")
+    for label in value:
+        if not isinstance(label, str) or not _LABEL.fullmatch(label):
+            raise ValueError(f"{label!r} is not a strategy label: letters, digits, '_', '.', '-', at most 40")
+    return {label: _with_kind(label, raw) for label, raw in value.items()}
+
+
+def _with_kind(label: str, raw: Any) -> Any:
+    """Let the label be the kind where none is given."""
     if raw is None:
         return {"kind": label}
     return {"kind": label, **raw} if isinstance(raw, dict) else raw
+
+
+#: The strategies of a study, by label.
+Strategies = Annotated[dict[str, StrategyConfig], BeforeValidator(_by_label), Field(min_length=1)]
