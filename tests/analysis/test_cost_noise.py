@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from factories import compare, make_cell, with_predictions
 from tunebench.analysis import costs
-from tunebench.analysis.cost_noise import Noise, Times, dearer_on_average, noise_of
-from tunebench.analysis.costs import cheapest
+from tunebench.analysis.analysis import analyse
+from tunebench.analysis.cost_noise import Measured, Noise, dearer_on_average, noise_of
+from tunebench.analysis.costs import cheapest, cost_interval, fronts
 
 NOISE = Noise(sd=0.05, df=8, repeated=True)
 
 
-def times(*values: float, shared: bool = False) -> Times:
-    return Times(values, shared)
+def times(*values: float, shared: bool = False) -> Measured:
+    return Measured(values, shared)
 
 
 def test_a_tie_on_each_data_set_may_be_none_over_many() -> None:
     case = (NOISE, times(10.8), times(10.0))
-    assert not NOISE.dearer(*case[1:]) and not dearer_on_average([case])
+    assert not dearer_on_average([case])
     assert dearer_on_average([case] * 6)
     # What is dearer here and cheaper there is a tie.
     assert not dearer_on_average([(NOISE, times(20.0), times(10.0)), (NOISE, times(10.0), times(20.0))])
@@ -28,10 +32,11 @@ def test_a_tie_on_each_data_set_may_be_none_over_many() -> None:
 
 
 def test_a_time_of_nothing_is_compared_as_it_is() -> None:
-    assert NOISE.dearer(times(1.0), times(0.0)) and not NOISE.dearer(times(0.0), times(1.0))
+    assert dearer_on_average([(NOISE, times(1.0), times(0.0))])
+    assert not dearer_on_average([(NOISE, times(0.0), times(1.0))])
 
 
-def test_the_cheapest_data_sets_are_all_that_are_not_shown_to_cost_more(
+def test_the_cheapest_over_data_sets_are_all_that_are_not_shown_to_cost_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Made:
@@ -40,7 +45,7 @@ def test_the_cheapest_data_sets_are_all_that_are_not_shown_to_cost_more(
         def __init__(self, *values: float) -> None:
             self.values, self.config = values, self
 
-    monkeypatch.setattr(costs, "times_of", lambda config, columns: times(*config.values))
+    monkeypatch.setattr(costs, "measured_of", lambda config, columns, timed: times(*config.values))
     monkeypatch.setattr(costs, "cost_of", lambda entry, kind: sum(entry.values) / len(entry.values))
     data_sets: list[Any] = [
         {"full": Made(15.0, 15.3), "lora": Made(10.0, 10.2), "lora-r2": Made(10.1, 10.3)},
@@ -50,4 +55,28 @@ def test_the_cheapest_data_sets_are_all_that_are_not_shown_to_cost_more(
     assert cheapest(["full", "lora-r2"], "train_seconds", data_sets) == ["lora-r2"]
     # Sizes do not vary from run to run: the smallest alone.
     assert cheapest(["full", "lora", "lora-r2"], "artifact_bytes", data_sets) == ["lora"]
-    assert noise_of([times(10.0, 10.2)]).repeated
+    assert noise_of([times(10.0, 10.2)], 0.05).repeated
+
+
+def test_costs_are_drawn_from_the_distribution_of_their_interval() -> None:
+    measured = times(10.0, 10.4, 9.9)
+    interval = NOISE.interval(measured)
+    drawn = np.quantile(NOISE.draw(measured, 40_000, np.random.default_rng(0)), [0.025, 0.5, 0.975])
+    assert interval is not None
+    assert drawn == pytest.approx([interval.low, interval.estimate, interval.high], rel=0.005)
+
+
+def test_peak_memory_has_an_interval_and_a_tie_of_costs_is_no_sure_front() -> None:
+    rng, cells = np.random.default_rng(0), []
+    for label, most in (("full", 3.00e9), ("lora", 3.02e9)):
+        for seed in (1, 2, 3):
+            cell = with_predictions(make_cell(label, seed=seed), rng.random(400) < 0.1)
+            assert cell.record is not None and cell.record.cost is not None
+            cost = cell.record.cost.model_copy(update={"peak_memory_bytes": int(most * (1 + seed / 50))})
+            cells.append(replace(cell, record=cell.record.model_copy(update={"cost": cost})))
+    entries = analyse(compare(cells)).entries
+    found = cost_interval(entries[0], "peak_memory_bytes", entries)
+    assert found is not None and found.low < 3.12e9 < found.high
+    assert found.estimate == pytest.approx(3.12e9)
+    shares = [point.share for point in fronts(entries)["peak_memory_bytes"]]
+    assert all(share is not None and 0.2 < share < 1 for share in shares)

@@ -1,4 +1,4 @@
-"""What the same work costs from one run to the next: intervals of times, and which of two is cheaper."""
+"""What the same work costs from one run to the next: intervals of costs, and which of two is lower."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from tunebench.analysis.configuration import Configuration
 from tunebench.stats import Interval
 from tunebench.store.cell import Cell
 
-#: Relative standard deviation of a time that is expected before any run was repeated, and how many degrees of
-#: freedom that is worth beside the repeated runs.
-EXPECTED, EXPECTED_DF = 0.05, 4
+#: Degrees of freedom that the expected noise of a cost is worth beside the repeated runs.
+EXPECTED_DF = 4
 #: The least that is assumed where other work shared the machine.
 ASSUMED_SHARED = 0.25
 
 
 @dataclass(frozen=True)
-class Times:
-    """The times of one configuration's runs.
+class Measured:
+    """One cost of one configuration's runs.
 
     Attributes:
-        values: Seconds, one a run; of runs that had the machine to themselves, as far as there are any.
-        shared: Whether other work shared the machine in all of them.
+        values: One a run; of a time those of runs that had the machine to themselves, as far as there are any.
+        shared: Whether it is a time, and other work shared the machine in all of them.
     """
 
     values: tuple[float, ...]
@@ -44,22 +43,28 @@ def shared_machine(cell: Cell) -> bool:
     return timing is not None and (timing.contended is True or (timing.workers or 1) > 1)
 
 
-def times_of(config: Configuration, columns: Sequence[str]) -> Times | None:
-    """Return the times that a configuration's runs took; None where none was recorded."""
+def measured_of(config: Configuration, columns: Sequence[str], *, timed: bool) -> Measured | None:
+    """Return what a configuration's runs took; None where none of it was recorded.
+
+    Args:
+        config: The runs.
+        columns: Columns of their rows whose sum it is.
+        timed: Whether other work on the machine makes it larger.
+    """
     found = [
-        (float(sum(parts)), shared_machine(cell))
+        (float(sum(parts)), timed and shared_machine(cell))
         for cell in config.scored
         if None not in (parts := [cell.value(column) for column in columns])
     ]
     alone = [value for value, shared in found if not shared]
     if not found:
         return None
-    return Times(tuple(alone or [value for value, _ in found]), not alone)
+    return Measured(tuple(alone or [value for value, _ in found]), not alone)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """How much times vary from run to run, as a share of their size.
+    """How much a cost varies from run to run, as a share of its size.
 
     Attributes:
         sd: Standard deviation of the logarithm.
@@ -71,35 +76,34 @@ class Noise:
     df: float
     repeated: bool
 
-    def error(self, times: Times) -> float:
-        """Return the standard error of the logarithm of a mean time."""
-        sd = max(self.sd, ASSUMED_SHARED) if times.shared else self.sd
-        return sd / math.sqrt(len(times.values))
+    def error(self, measured: Measured) -> float:
+        """Return the standard error of the logarithm of a mean."""
+        sd = max(self.sd, ASSUMED_SHARED) if measured.shared else self.sd
+        return sd / math.sqrt(len(measured.values))
 
-    def dearer(self, one: Times, other: Times) -> bool:
-        """Whether one is shown to take longer than the other, by a two-sided test at 5 %."""
-        return dearer_on_average([(self, one, other)])
+    def draw(self, measured: Measured, resamples: int, rng: np.random.Generator) -> np.ndarray:
+        """Return so many means that further runs might have had."""
+        return measured.mean * np.exp(self.error(measured) * rng.standard_t(self.df, resamples))
 
-    def distance(self, one: Times, other: Times) -> tuple[float, float]:
-        """Return the logarithm of how many times as long one takes as the other, and its standard error."""
+    def distance(self, one: Measured, other: Measured) -> tuple[float, float]:
+        """Return the logarithm of how many times as much one takes as the other, and its standard error."""
         return math.log(one.mean / other.mean), math.hypot(self.error(one), self.error(other))
 
-    def interval(self, times: Times) -> Interval | None:
+    def interval(self, measured: Measured) -> Interval | None:
         """Return the mean with its 95 % interval; None where no run was repeated."""
-        if not self.repeated or times.mean <= 0:
+        mean = measured.mean
+        if not self.repeated or mean <= 0:
             return None
-        factor = math.exp(_reach(self.df) * self.error(times))
-        method = "t (logarithms, noise pooled)"
-        return Interval(
-            times.mean, times.mean / factor, times.mean * factor, 0.95, method, "seeds", n_seeds=len(times.values)
-        )
+        factor = math.exp(_reach(self.df) * self.error(measured))
+        method, runs = "t (logarithms, noise pooled)", len(measured.values)
+        return Interval(mean, mean / factor, mean * factor, 0.95, method, "seeds", n_seeds=runs)
 
 
-def dearer_on_average(cases: Sequence[tuple[Noise, Times, Times]]) -> bool:
-    """Whether one is shown to take longer than another, on average over data sets, by a two-sided test at 5 %.
+def dearer_on_average(cases: Sequence[tuple[Noise, Measured, Measured]]) -> bool:
+    """Whether one is shown to cost more than another, on average over data sets, by a two-sided test at 5 %.
 
     Args:
-        cases: For each data set how much times vary there, and the times of both.
+        cases: For each data set how much the cost varies there, and what both took.
     """
     if any(min(one.mean, other.mean) <= 0 for _, one, other in cases):
         return sum(one.mean - other.mean for _, one, other in cases) > 0
@@ -112,10 +116,15 @@ def _reach(df: float) -> float:
     return float(-scipy.special.stdtrit(df, 0.025))
 
 
-def noise_of(times: Iterable[Times]) -> Noise:
-    """Pool the variance of the logarithm over configurations that ran more than once, with the expected one."""
-    squares, df = EXPECTED_DF * EXPECTED**2, EXPECTED_DF
-    for one in times:
+def noise_of(measured: Iterable[Measured], expected: float) -> Noise:
+    """Pool the variance of the logarithm over configurations that ran more than once, with the expected one.
+
+    Args:
+        measured: Of each configuration.
+        expected: Relative standard deviation that is expected before any run was repeated.
+    """
+    squares, df = EXPECTED_DF * expected**2, EXPECTED_DF
+    for one in measured:
         if len(one.values) > 1 and not one.shared and min(one.values) > 0:
             squares += float(np.log(one.values).var() * len(one.values))
             df += len(one.values) - 1

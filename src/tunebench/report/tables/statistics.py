@@ -136,7 +136,7 @@ def front(analysis: Analysis) -> ReportTable:
         columns,
         rows,
         "On a front: nothing at this size scores as well for less. In brackets: in how many resamples of test "
-        "examples, and of seeds where there are several, that holds; costs stay as measured.",
-        "Times with a 95 % interval where runs were repeated; runs that shared the machine are left out where "
-        "others did not.",
+        "examples, of seeds where there are several, and of what runs take, that holds.",
+        "Times and memory have a 95 % interval where runs were repeated. Times of runs that shared the machine are "
+        "left out where others did not.",
     )
