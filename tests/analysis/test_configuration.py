@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from factories import HONEST, compare, make_cell, warned
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.configuration import Configuration, Group, MeanOverSeeds
 from tunebench.analysis.selecting import select_by_seed, select_configuration
+from tunebench.execution.test_part import _opened_for_another, _to_score
 from tunebench.store.cell import Cell
 
 
@@ -130,12 +132,10 @@ def test_each_seed_chooses_its_own_rate(scores: list[tuple[float | None, ...]]) 
     found = select_by_seed(configs)
     expected = {}
     for seed in (1, 2, 3):
-        # The first of the best, as rates ascend.
-        known = [
-            (own[seed - 1], -rate) for rate, own in zip(rates, scores, strict=True) if own[seed - 1] is not None
-        ]
-        expected[seed] = -max(known)[1] if known else rates[0]
-    if all(value is None for own in scores for value in own):
+        at = [(own[seed - 1], -rate) for rate, own in zip(rates, scores, strict=True)]
+        if known := [(score, rate) for score, rate in at if score is not None]:
+            expected[seed] = -max(known)[1]  # of equal scores the smaller rate
+    if not expected:
         assert found is None
         return
     assert found is not None
@@ -181,6 +181,39 @@ def test_the_test_part_is_opened_once_for_each_seed_that_chose() -> None:
     ]
     only = compare(cells, chosen_by_seed=["full"]).group("full", 64)
     assert only is not None and only.opened_settings == 1 and len(only.not_chosen) == 4
+
+
+@pytest.mark.parametrize("status", ["pending", "left_out"])
+def test_a_seed_that_lacks_a_run_has_not_chosen(status: Any) -> None:
+    group = by_seed_group({1: 1e-4, 2: 1e-4, 3: 1e-5})
+    # Seed 3 chose the smallest rate, but its largest one is still to come.
+    cells = [
+        Cell(cell.spec, status) if (cell.spec.seed, cell.spec.learning_rate) == (3, 1e-3) else cell
+        for cell in group.cells
+    ]
+    found = compare(cells, chosen_by_seed=["full"]).group("full", 64)
+    assert found is not None and found.selected is not None
+    assert found.selected.setting == "1e-4" and not found.at_edge
+    assert [cell.spec.seed for cell in found.lacking] == [3]
+    assert not any(cell.spec.seed == 3 for cell in found.not_chosen)
+    # A rate that is left out of all seeds, as by a budget of compute, keeps none from choosing.
+    nowhere = [Cell(cell.spec, "left_out") if cell.spec.learning_rate == 1e-3 else cell for cell in group.cells]
+    found = compare(nowhere, chosen_by_seed=["full"]).group("full", 64)
+    assert found is not None and found.selected is not None and len(found.selected.cells) == 3
+
+
+def test_each_choice_is_scored_by_itself() -> None:
+    group = by_seed_group({1: 1e-4, 2: 1e-5})
+    cells = []
+    for cell in group.cells:
+        assert cell.record is not None
+        # Of seed 1 the test part was opened for a rate that is no longer its choice.
+        opened = (cell.spec.seed, cell.spec.learning_rate) == (1, 1e-5)
+        closed = {} if opened else {"scores": None, "test_access": ()}
+        cells.append(Cell(cell.spec, cell.status, cell.record.model_copy(update=closed)))
+    choices = list(_to_score(compare(cells, chosen_by_seed=["full"])))
+    assert [[cell.spec.seed for cell in own] for _, own in choices] == [[1], [2]]
+    assert [_opened_for_another(group, own) for group, own in choices] == [True, False]
 
 
 def test_without_selection_scores_nothing_is_chosen_among_several() -> None:

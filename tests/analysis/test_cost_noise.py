@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from factories import compare, make_cell, with_predictions
+from factories import HONEST, compare, make_cell, with_predictions
 from tunebench.analysis import costs
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.cost_noise import Measured, Noise, dearer_on_average, noise_of
@@ -43,8 +43,9 @@ def test_the_cheapest_over_data_sets_are_all_that_are_not_shown_to_cost_more(
         """Stands for an entry, its configuration and its runs."""
 
         def __init__(self, *values: float) -> None:
-            self.values, self.config = values, self
+            self.values, self.config, self.cells = values, self, self
 
+    monkeypatch.setattr(costs, "configurations_of", lambda cells: [cells])
     monkeypatch.setattr(costs, "measured_of", lambda config, columns, timed: times(*config.values))
     monkeypatch.setattr(costs, "cost_of", lambda entry, kind: sum(entry.values) / len(entry.values))
     data_sets: list[Any] = [
@@ -80,3 +81,20 @@ def test_peak_memory_has_an_interval_and_a_tie_of_costs_is_no_sure_front() -> No
     assert found.estimate == pytest.approx(3.12e9)
     shares = [point.share for point in fronts(entries)["peak_memory_bytes"]]
     assert all(share is not None and 0.2 < share < 1 for share in shares)
+
+
+def test_runs_of_several_settings_are_no_repetition_of_one_another() -> None:
+    rng, cells = np.random.default_rng(0), []
+    for seed, rate, seconds in ((1, 1e-4, 10.0), (2, 1e-3, 40.0), (3, 1e-4, 10.2)):
+        for own in (1e-4, 1e-3):
+            cell = make_cell(learning_rate=own, seed=seed, subset_seed=seed, test_seed=1, **HONEST)
+            cell = with_predictions(cell, rng.random(400) < 0.1)
+            assert cell.record and cell.record.timing and cell.record.selected
+            timing = cell.record.timing.model_copy(update={"train_seconds": seconds})
+            selected = cell.record.selected.model_copy(update={"score": 0.9 if own == rate else 0.8})
+            record = cell.record.model_copy(update={"timing": timing, "selected": selected})
+            cells.append(replace(cell, record=record))
+    (entry,) = analyse(compare(cells, chosen_by_seed=["full"])).entries
+    assert entry.config.setting == "1e-4 in 2 of 3 runs; 1e-3 in 1"
+    found = cost_interval(entry, "train_seconds", [entry])
+    assert found is not None and found.high < 1.2 * found.estimate

@@ -28,7 +28,7 @@ from tunebench.choosing.words import data_lines, next_commands
 from tunebench.cli.app import app
 from tunebench.data import load_dataset
 from tunebench.data.reference import DataConfig
-from tunebench.errors import DataError, PlanError, StoreError, TunebenchError
+from tunebench.errors import ConfigError, DataError, PlanError, StoreError, TunebenchError
 from tunebench.execution.resolve import Request
 from tunebench.execution.runner import Summary
 from tunebench.machine.settings import Execution
@@ -256,6 +256,14 @@ def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_measure
     monkeypatch.setattr("tunebench.choosing.plan.estimate_each", pytest.fail)
     asked = options(tiny_model, settings=("precision=fp16",), out=tmp_path / "c")
     with pytest.raises(PlanError, match="CUDA"):
+        choose(reviews, **asked)
+
+
+def test_seeds_that_choose_for_themselves_leave_no_setting_for_the_last_training(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    asked = options(tiny_model, settings=("search.method=grid", "search.seeds=each"), out=tmp_path / "c")
+    with pytest.raises(ConfigError, match="needs one setting"):
         choose(reviews, **asked)
 
 

@@ -152,6 +152,17 @@ def test_no_study_is_invented_for_mixed_recipes() -> None:
     assert "no single study file" in text_of(comparison)
 
 
+def test_the_study_to_repeat_lets_each_seed_choose_where_it_did() -> None:
+    cells = [make_cell(learning_rate=rate, **HONEST) for rate in (1e-5, 1e-4)]
+    again = study_of(compare(cells, chosen_by_seed=["full"]))
+    assert again is not None and again.search.seeds == "each"
+    together = study_of(compare(cells))
+    assert together is not None and together.search.seeds is None
+    # No single study lets the seeds of one strategy choose alone, and those of another together.
+    mixed = [*cells, *(make_cell("lora", learning_rate=rate, **HONEST) for rate in (1e-5, 1e-4))]
+    assert study_of(compare(mixed, chosen_by_seed=["full"])) is None
+
+
 def test_unfinished_studies_have_a_report() -> None:
     text = text_of(compare([make_cell(status="pending")]))
     assert "1 run: 1 pending." in text and "## Single runs" not in text

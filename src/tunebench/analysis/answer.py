@@ -38,6 +38,7 @@ class Figures:
         bytes: Of the weights to keep; None likewise.
         trained: Whether it was trained; of other models only answers are known.
         answering: Time of answering the test part, and the price where one was stated; None where neither is known.
+        chosen_by_seed: The settings in words, where the seeds chose several.
     """
 
     label: str
@@ -48,6 +49,7 @@ class Figures:
     bytes: float | None
     trained: bool = True
     answering: str | None = None
+    chosen_by_seed: str | None = None
 
     @property
     def score(self) -> str:
@@ -114,7 +116,8 @@ class Answer:
             )
             if words is not None
         ]
-        rate = "" if one.learning_rate is None else f" at learning rate {learning_rate(one.learning_rate)}"
+        known = None if one.learning_rate is None else learning_rate(one.learning_rate)
+        rate = f" at learning rate {one.chosen_by_seed or known}" if one.chosen_by_seed or known else ""
         labels = f"with {self.train_size:,} labels" if one.trained else "without training here"
         return f"  {one.label}: {self.metric} {one.score} {labels}{rate}{''.join(costs)}"
 
@@ -208,6 +211,7 @@ def _figures(one: Alternative, strategies: int, currency: str) -> Figures:
         costs.get("artifact_bytes"),
         one.trained,
         ", ".join(filter(None, answering)) or None,
+        one.chosen_by_seed,
     )
 
 

@@ -189,12 +189,13 @@ class Group:
         """The selected configuration, or all of them where nothing chose."""
         return self.configs if self.selected is None else (self.selected,)
 
-    @property
+    @cached_property
     def not_chosen(self) -> tuple[Cell, ...]:
         """Cells without scores because they only chose, or were not chosen: no gap in the study."""
         if self.selected is None:
             return ()
-        others = [cell for cell in self.cells if cell.spec.run_id not in self.chosen_ids]
+        draws = {cell.draw for cell in self.selected.cells}
+        others = [c for c in self.cells if not self.is_chosen(c) and not (self.by_seed and c.draw not in draws)]
         passed = [c for c in others if not c.scored and c.status in ("complete", "pruned", "pending", "left_out")]
         return (*(cell for cell in self.selected.cells if cell.is_fold and cell.trained), *passed)
 
@@ -206,9 +207,23 @@ class Group:
         return len(rates) > 1 and 2 * sum(rate in (rates[0], rates[-1]) for rate in chosen) > len(chosen)
 
     @cached_property
-    def chosen_ids(self) -> frozenset[str]:
-        """The runs of the selected configuration."""
-        return frozenset(cell.spec.run_id for cell in self.selected.cells) if self.selected else frozenset()
+    def lacking(self) -> tuple[Cell, ...]:
+        """One cell for each score that the strategy should have, and has not; none where nothing is selected."""
+        if self.selected is None:
+            return ()
+        lost = [cell for cell in self.selected.runs if not cell.scored]
+        if self.by_seed:
+            draws = {cell.draw for cell in self.selected.cells}
+            lost += {cell.draw: cell for cell in reversed(self.cells) if cell.draw not in draws}.values()
+        return tuple(lost)
+
+    @cached_property
+    def _chosen(self) -> frozenset[int]:
+        return frozenset(map(id, self.selected.cells)) if self.selected else frozenset()
+
+    def is_chosen(self, cell: Cell) -> bool:
+        """Tell whether one of :attr:`cells` is a run of the selected configuration."""
+        return id(cell) in self._chosen
 
     @property
     def opened_settings(self) -> int:
@@ -218,7 +233,7 @@ class Group:
 
     def chose(self, config: Configuration) -> bool:
         """Tell whether a run of one of :attr:`configs` was chosen."""
-        return any(cell.spec.run_id in self.chosen_ids for cell in config.cells)
+        return any(map(self.is_chosen, config.cells))
 
     @property
     def searched(self) -> str:

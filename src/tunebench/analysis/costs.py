@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from tunebench.analysis.comparison import Comparison
-from tunebench.analysis.configuration import Configuration
+from tunebench.analysis.configuration import Configuration, configurations_of
 from tunebench.analysis.cost_noise import Measured, Noise, dearer_on_average, measured_of, noise_of
 from tunebench.analysis.evidence import SEED, Entry, interval_of
 from tunebench.formatting import BYTES, COUNTS, SHORT_TIMES, Units
@@ -154,7 +154,8 @@ def _measured(config: Configuration, kind: str) -> Measured | None:
 def _noise(entries: Sequence[Entry], kind: str) -> Noise | None:
     """Return how much a cost varies among the entries from run to run; None where it does not."""
     expected = COSTS[kind].noise
-    found = [_measured(entry.config, kind) for entry in entries]
+    # Runs of several settings do different work, such as more epochs.
+    found = [_measured(config, kind) for entry in entries for config in configurations_of(entry.config.cells)]
     return None if expected is None else noise_of([one for one in found if one is not None], expected)
 
 

@@ -82,7 +82,7 @@ def doubts_of(
         lines.append(UNKNOWN_SELECTION)
     lines += [*test_access(comparison), *between_looks(comparison), *added_seeds(comparison)]
     groups = [g for g in comparison.groups() if g.train_size == chosen.train_size]
-    lines += _missing(groups, ranked)
+    lines += _missing(comparison, groups, ranked)
     answered = [entry.label for entry in ranked if is_answers(entry.cells[0].spec)]
     if min((len(entry.seeds) for entry in ranked if entry.label not in answered), default=2) < 2:
         lines.append(
@@ -112,18 +112,20 @@ def doubts_of(
     return lines
 
 
-def _missing(groups: list[Group], ranked: list[Entry]) -> list[str]:
+def _missing(comparison: Comparison, groups: list[Group], ranked: list[Entry]) -> list[str]:
     """Name the runs of this size that could have spoken, and did not."""
     entries = {entry.label: entry for entry in ranked}
+    lacking = {group.label: group.lacking for group in groups}
     lines = []
     silent = [f"{g.label} ({states(g.cells)})" for g in groups if g.label not in entries]
     if silent:
         lines.append(f"Not compared, as no test score is there: {', '.join(silent)}.")
     for label, entry in entries.items():
-        lost = [cell for cell in entry.config.runs if not cell.scored]
+        lost = lacking[label]
         if lost:
+            what = "chosen runs" if label in comparison.chosen_by_seed else "runs at its learning rate"
             lines.append(
-                f"{label}: {len(lost)} of {len(entry.config.runs)} runs at its learning rate have no score "
+                f"{label}: {len(lost)} of {len(lost) + len(entry.config.scored)} {what} have no score "
                 f"({states(lost)}), and those that have one may not speak for them."
             )
     open_ = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from tunebench.analysis.tuning import close_choices
+from tunebench.analysis.tuning import chose_each, close_choices, holds_choice
+from tunebench.formatting import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,12 +36,8 @@ def rate_warnings(comparison: Comparison) -> list[str]:
             f"One learning rate {whose}: what looks like a difference of strategies may be one of learning rates."
         )
     several = [group for group in groups if len(group.configs) > 1]
-    if any(group.by_seed for group in several):
-        lines.append(
-            f"Each seed chose its own {comparison.searched.removesuffix('s')} by {comparison.selecting.label} on "
-            f"{comparison.evaluated}, so the spread over seeds holds the choice."
-        )
-    if any(group.selected is not None and not group.by_seed for group in several):
+    lines += _chosen_by_seed(comparison, [group for group in several if chose_each(group)], len(several))
+    if any(group.selected is not None and not chose_each(group) for group in several):
         lines.append(
             f"Where several {comparison.searched} were run, the one with the best mean "
             f"{comparison.selecting.label} on {comparison.evaluated} is shown; the others are in the table of runs."
@@ -55,22 +52,45 @@ def rate_warnings(comparison: Comparison) -> list[str]:
     return lines + _close(comparison) + unequal_rates(groups)
 
 
+def _chosen_by_seed(comparison: Comparison, groups: Sequence[Group], several: int) -> list[str]:
+    """Say that each seed chose its own setting, and whether intervals hold the choice."""
+    if not groups:
+        return []
+    what, where = comparison.searched.removesuffix("s"), comparison.evaluated
+    of = "" if len(groups) == several else f" of {in_words(dict.fromkeys(g.label for g in groups))}"
+    holds = (
+        "the choice" if all(map(holds_choice, groups)) else f"only a part of the choice: all shared {where} texts"
+    )
+    lines = [
+        f"Each seed{of} chose its own {what} by {comparison.selecting.label} on {where}, so the spread over seeds "
+        f"holds {holds}."
+    ]
+    for group in groups:
+        lost = [cell for cell in group.cells if cell.status in ("failed", "out_of_memory")]
+        failed = sorted({cell.spec.seed or 0 for cell in lost})
+        if failed:
+            lines.append(
+                f"{group.label} at {group.train_size:,}: runs failed, so some seeds chose among fewer "
+                f"{comparison.searched} ({in_words(failed)})."
+            )
+    return lines
+
+
 def _close(comparison: Comparison) -> list[str]:
     """Name the choices of a rate that the selection split does not settle."""
-    found = [
-        f"{one.group.label} at {one.group.train_size:,} ({one.runner_up.setting})"
-        for one in close_choices(comparison)
-        if math.isfinite(one.error)
-    ]
+    near = [one for one in close_choices(comparison) if math.isfinite(one.error)]
+    found = [f"{one.group.label} at {one.group.train_size:,} ({one.runner_up.setting})" for one in near]
     if not found:
         return []
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     what = comparison.searched.removesuffix("s")
-    return [
-        f"Another {what} is within two standard errors of the chosen one on {comparison.evaluated}: "
-        f"{', '.join(found[:_NAMED])}{more}. No interval here holds the choice of the "
-        f"{'setting' if what == 'setting' else 'rate'}."
-    ]
+    line = (
+        f"Another {what} is within two standard errors of the best one on {comparison.evaluated}: "
+        f"{', '.join(found[:_NAMED])}{more}."
+    )
+    if any(chose_each(one.group) for one in near):
+        return [line]
+    return [f"{line} No interval here holds the choice of the {'setting' if what == 'setting' else 'rate'}."]
 
 
 def unequal_rates(groups: Sequence[Group]) -> list[str]:

@@ -33,6 +33,7 @@ class Alternative:
         costs: Mean costs by name, in their units; what was not recorded is missing.
         together: The interval of its score that holds for all strategies together; None where there is no other.
         trained: Whether it was trained, here or elsewhere; of other models only answers are known.
+        chosen_by_seed: The settings in words, where the seeds chose several.
     """
 
     label: str
@@ -43,6 +44,7 @@ class Alternative:
     costs: dict[str, float]
     together: Interval | None = None
     trained: bool = True
+    chosen_by_seed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Recommendation:
         task: Name of the task, which says what the metric is.
         confirmed: What the sealed part of the test texts says, or that it is still sealed; None without one.
         not_exported: Why what is recommended cannot be exported, and what can be; None where it can.
+        chosen_by_seed: The settings in words, where the seeds chose several; ``learning_rate`` is None then.
     """
 
     strategy: str
@@ -85,6 +88,7 @@ class Recommendation:
     task: str = "single_label"
     confirmed: str | None = None
     not_exported: str | None = None
+    chosen_by_seed: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; differences and margins in shares, not points."""
@@ -165,6 +169,7 @@ def recommend(
         task=comparison.task.name,
         confirmed=confirmation_of(comparison, chosen.label, chosen.train_size),
         not_exported=not_exported(chosen, ranked),
+        chosen_by_seed=_chosen_by_seed(chosen),
     )
 
 
@@ -236,4 +241,9 @@ def _alternative(entry: Entry, test: Equivalence | None, strategies: int) -> Alt
         {kind: value for kind, value in known.items() if value is not None},
         together(entry, strategies) if strategies > 1 else None,
         not is_answers(entry.cells[0].spec),
+        _chosen_by_seed(entry),
     )
+
+
+def _chosen_by_seed(entry: Entry) -> str | None:
+    return None if entry.config.is_single else entry.config.setting

@@ -47,37 +47,38 @@ def select_by_seed(configs: Sequence[Configuration]) -> Configuration | None:
     """Let each draw choose its own setting by its score on the selection split.
 
     The choice differs from seed to seed as it would for whoever tunes with one of them. So the spread of scores
-    over seeds holds it (Bouthillier et al. 2021, arXiv:2103.03098). A setting that failed in a draw cannot be
-    chosen there. The smaller rate wins a tie.
+    over seeds holds it (Bouthillier et al. 2021, arXiv:2103.03098). A draw chooses when its runs have ended, and
+    not if some were left out that other draws have. A setting that failed in a draw cannot be chosen there. The
+    smaller rate wins a tie.
 
     Args:
         configs: Configurations of one strategy and size.
 
     Returns:
-        The chosen runs, with one of each draw in which none can be chosen; a single configuration needs no score.
-        None where no draw has a score.
+        The runs that were chosen, one of each draw that has chosen; a single configuration needs no score. None
+        where no draw has chosen.
     """
     if len(configs) == 1:
         return configs[0]
-    draws = dict.fromkeys(cell.draw for config in configs for cell in config.cells)
-    chosen = {draw: _best_of(configs, draw) for draw in draws}
-    if not any(chosen.values()):
+    there = [config for config in configs if any(cell.status != "left_out" for cell in config.cells)]
+    draws = dict.fromkeys(cell.draw for config in there for cell in config.cells)
+    cells = tuple(cell for draw in draws if (cell := _best_of(there, draw)) is not None)
+    if not cells:
         return None
-    first = {draw: next(cell for c in configs for cell in c.cells if cell.draw == draw) for draw in draws}
-    cells = tuple(chosen[draw] or first[draw] for draw in draws)
     rates = {cell.spec.learning_rate for cell in cells}
     rate = rates.pop() if len(rates) == 1 else None
     return Configuration(configs[0].label, configs[0].train_size, rate, cells, configs[0].tuned)
 
 
 def _best_of(configs: Sequence[Configuration], draw: Draw) -> Cell | None:
-    """Return the run of a draw with the best score on the selection split; None where it has no score."""
+    """Return the run of a draw with the best score on the selection split; None while it lacks a run."""
+    own = [(config, cell) for config in configs for cell in config.cells if cell.draw == draw]
+    if len(own) < len(configs) or any(cell.status in ("pending", "running", "left_out") for _, cell in own):
+        return None
     found = [
         (_metric(config).merit(score), -(config.learning_rate or 0.0), cell)
-        for config in configs
+        for config, cell in own
         if (score := config.selection_scores().get(draw)) is not None
-        for cell in config.cells
-        if cell.draw == draw
     ]
     return max(found, key=lambda one: one[:2])[2] if found else None
 

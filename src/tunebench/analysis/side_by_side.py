@@ -101,11 +101,12 @@ def _together(studies: Mapping[str, Comparison]) -> tuple[list[Cell], list[str],
     """
     kept: list[tuple[str, str, list[Cell]]] = []
     notes: list[str] = []
-    seen: dict[tuple[str, frozenset[str]], str] = {}
+    seen: dict[tuple[str, bool, frozenset[str]], str] = {}
     for name, study in studies.items():
         for label in study.labels:
             own = [cell for cell in study.cells if cell.spec.label == label]
-            earlier = seen.setdefault((label, frozenset(cell.spec.run_id for cell in own)), name)
+            runs = frozenset(cell.spec.run_id for cell in own)
+            earlier = seen.setdefault((label, label in study.chosen_by_seed, runs), name)
             if earlier == name:
                 kept.append((name, label, own))
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy as np
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.configuration import Configuration, Draw, Group
 from tunebench.analysis.selecting import select_configuration
-from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported
 from tunebench.tasks.metrics import Metric
 
@@ -44,6 +43,20 @@ class CloseChoice:
         return NEAR * self.error - self.gap
 
 
+def chose_each(group: Group) -> bool:
+    """Whether two seeds or more chose among several settings, each its own."""
+    return group.by_seed and len(group.configs) > 1 and group.selected is not None and len(group.selected.cells) > 1
+
+
+def holds_choice(group: Group) -> bool:
+    """Whether the spread over seeds holds the choice: each chose its own, on validation texts of its own."""
+    if not chose_each(group) or group.selected is None:
+        return False
+    cells = group.selected.cells
+    shared = any(cell.spec.own_validation for cell in cells)
+    return not shared and len({cell.spec.subset_seed for cell in cells}) == len(cells)
+
+
 def close_choices(comparison: Comparison, size: int | None = None) -> list[CloseChoice]:
     """Return the choices that another draw of the selection split might have made otherwise.
 
@@ -59,7 +72,7 @@ def close_choices(comparison: Comparison, size: int | None = None) -> list[Close
 
 
 def _close(group: Group, metric: Metric) -> CloseChoice | None:
-    if group.by_seed and _own_texts(group.cells):
+    if holds_choice(group):
         return None
     chosen = select_configuration(group.configs) if group.by_seed else group.selected
     if chosen is None or chosen.cells[0].spec.selection != "validation":
@@ -77,12 +90,6 @@ def _close(group: Group, metric: Metric) -> CloseChoice | None:
     gap, runner_up, gaps, scores = min(rivals, key=lambda rival: rival[0])
     error = _error(chosen, metric, gaps, scores)
     return None if gap >= NEAR * error else CloseChoice(group, runner_up, gap, error)
-
-
-def _own_texts(cells: Sequence[Cell]) -> bool:
-    """Whether each draw chooses on validation texts of its own."""
-    shared = any(cell.spec.own_validation for cell in cells)
-    return not shared and len({cell.spec.subset_seed for cell in cells}) == len({cell.draw for cell in cells})
 
 
 def _error(chosen: Configuration, metric: Metric, gaps: np.ndarray, scores: Mapping[Draw, float]) -> float:

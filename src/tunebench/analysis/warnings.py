@@ -255,7 +255,8 @@ def _data(comparison: Comparison) -> list[str]:
 
 def _missing(comparison: Comparison) -> list[str]:
     passed_over = [cell for group in comparison.groups() for cell in group.not_chosen]
-    left = [cell for cell in comparison.cells if not cell.scored and cell not in passed_over]
+    known = set(map(id, passed_over))
+    left = [cell for cell in comparison.cells if not cell.scored and id(cell) not in known]
     lines = []
     if left:
         lines.append(f"{len(left)} of {counted(len(comparison.cells), 'run')} have no score ({states(left)}).")

@@ -70,7 +70,14 @@ class Asked:
         raw = deepcopy({"name": self.name, **model, "data": self.data, **metric, **values})
         for setting in self.settings:
             set_key(raw, setting)
-        return check_study(raw)
+        study = check_study(raw)
+        if study.search.seeds == "each":
+            raise ConfigError(
+                "The last training needs one setting of the chosen method, and each seed would choose its own.",
+                value="search.seeds=each",
+                fix="remove this --set, or compare with tunebench run",
+            )
+        return study
 
     def everything(self, **values: Any) -> StudyConfig:
         """Return the study of all candidates on all labels, with more keys."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.configuration import Group
 from tunebench.analysis.load import load_comparison
 from tunebench.data import TextDataset
@@ -61,13 +62,11 @@ def _score_selected(
     store: StudyStore, *, dataset: TextDataset, execution: Execution, unlock: bool, tell: Callable[[str], None]
 ) -> list[str]:
     done, refused = [], []
-    for group in load_comparison(store.folder).groups():
-        if group.selected is None or not _settled(group):
-            continue
-        cells = [cell for cell in group.selected.cells if cell.trained and not cell.scored and not cell.is_fold]
+    for group, cells in _to_score(load_comparison(store.folder)):
         opened = _opened_for_another(group, cells)
-        if cells and opened and not unlock:
-            refused.append(f"{group.label} at {group.train_size:,}")
+        if opened and not unlock:
+            of = f", seed {cells[0].spec.seed}" if group.by_seed else ""
+            refused.append(f"{group.label} at {group.train_size:,}{of}")
             continue
         why = "another rate was chosen after the test part had been opened" if opened else "chosen on validation"
         for cell in cells:
@@ -89,13 +88,20 @@ def _score_selected(
     return done
 
 
+def _to_score(comparison: Comparison) -> Iterator[tuple[Group, list[Cell]]]:
+    """Yield the runs of each choice that will not change any more: of a strategy, or of one draw of it."""
+    for group in comparison.groups():
+        if group.selected is None:
+            continue
+        cells = [cell for cell in group.selected.cells if cell.trained and not cell.scored and not cell.is_fold]
+        if group.by_seed:  # a draw chooses when its runs have ended
+            yield from ((group, [cell]) for cell in cells)
+        elif cells and not any(cell.status in ("pending", "running") for cell in group.cells):
+            yield group, cells
+
+
 def _opened_for_another(group: Group, cells: Sequence[Cell]) -> bool:
     """Whether the test part was opened for another setting; of the same draw, where each chose its own."""
-    others = [cell for cell in group.cells if cell.opened and cell.spec.run_id not in group.chosen_ids]
     draws = {cell.draw for cell in cells}
+    others = [cell for cell in group.cells if cell.opened and not group.is_chosen(cell)]
     return any(not group.by_seed or cell.draw in draws for cell in others)
-
-
-def _settled(group: Group) -> bool:
-    """Whether no run of the group is still to come, so that the choice will not change."""
-    return not any(cell.status in ("pending", "running") for cell in group.cells)

@@ -14,7 +14,7 @@ from tunebench.models.first_layers import pooling_of
 from tunebench.store.imported import is_imported
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
-from tunebench.study.parts import Validation
+from tunebench.study.parts import Search, Validation
 from tunebench.study.spec import without_effect
 from tunebench.study.strategy_config import StrategyConfig
 from tunebench.tasks.classification import CLASSIFICATION
@@ -57,8 +57,9 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
     draws = dict.fromkeys((spec.subset_seed, spec.seed) for spec in specs)
     seeds = tuple(dict.fromkeys(seed for _, seed in draws))
     paired = len(seeds) > 1 and all(subset == seed for subset, seed in draws)
-    if strategies is None:
-        return None
+    by_seed = {group.by_seed for group in comparison.groups() if len(group.configs) > 1}
+    if strategies is None or len(by_seed) > 1:
+        return None  # of several studies side by side
     try:
         return StudyConfig(
             name=comparison.name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", comparison.name) else "study",
@@ -71,6 +72,7 @@ def study_of(comparison: Comparison) -> StudyConfig | None:
             subset_seed="per_seed" if paired else tuple(dict.fromkeys(subset for subset, _ in draws)),
             keep_head=heads == {"kept"},
             validation_fraction=None if first.own_validation or first.folds else first.validation_fraction,
+            search=Search(seeds="each") if True in by_seed else Search(),
             validation=Validation(folds=first.folds) if first.folds else None,
             test_seed=None if first.test_draw == first.subset_seed else first.test_draw,
             **common,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tunebench.analysis.answer import answer_of, standings
 from tunebench.analysis.recommend import recommended
 from tunebench.formatting import BYTES, TIMES, command, fixed, learning_rate, signed, significant
+from tunebench.report.tables.registry import BY_SEED
 from tunebench.report.tables.render import Column, ReportTable, to_text
 from tunebench.tasks.registry import TASKS
 
@@ -76,12 +77,14 @@ def alternatives_table(found: Recommendation) -> ReportTable:
         Column("artifact_bytes", "To keep", units=BYTES),
         *(() if all(one.trained for one in found.alternatives) else _ANSWERING),
         Column("learning_rate", "Learning rate", show=learning_rate),
+        BY_SEED,
     )
     rows = [
         {
             "strategy": one.label,
             "standing": stand.get(one.label, "chosen"),
             "learning_rate": one.learning_rate,
+            BY_SEED.key: one.chosen_by_seed,
             "score": one.interval,
             "difference": None if one.difference is None else one.difference.interval,
             **one.costs,

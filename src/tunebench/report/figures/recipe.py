@@ -17,6 +17,7 @@ from matplotlib.transforms import ScaledTranslation
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.configuration import Configuration, Group
 from tunebench.analysis.evidence import Entry
+from tunebench.analysis.tuning import chose_each
 from tunebench.formatting import learning_rate
 from tunebench.report.figures.panels import (
     BARS,
@@ -179,7 +180,7 @@ def score_by_learning_rate(analysis: Analysis) -> Figure:
         for axes in figure.axes:
             inside = [(rates, look_of[key[0]]) for key, rates in found.items() if panels[key] is axes]
             _mark_below(axes, inside, bottom)
-    notes = _notes(list(found.values()), bottom, others=many, by_seed=bool(comparison.chosen_by_seed))
+    notes = _notes(list(found.values()), bottom, others=many, by_seed=any(map(chose_each, comparison.groups())))
     if unknown:
         notes.append(f"No learning rate, or none that is known: {', '.join(dict.fromkeys(unknown))}.")
     return finished(figure, comparison, [] if many else legend_of(comparison), notes, scores=False)
@@ -187,9 +188,10 @@ def score_by_learning_rate(analysis: Analysis) -> Figure:
 
 def _notes(found: list[_Rates], bottom: float | None, *, others: bool, by_seed: bool) -> list[str]:
     """Explain the marks that are drawn, and no others."""
+    ring = "Ring: chosen by one seed or more." if by_seed else "Ring: the chosen rate."
     marks = {
         "Grey: the other strategies.": others,
-        "Ring: chosen by a seed." if by_seed else "Ring: the chosen rate.": any(rates.chosen for rates in found),
+        ring: any(rates.chosen for rates in found),
         "Small dots: single seeds.": any(rates.singles for rates in found),
     }
     lines = [" ".join(words for words, drawn in marks.items() if drawn)] if any(marks.values()) else []

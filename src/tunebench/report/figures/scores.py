@@ -254,5 +254,5 @@ def _notes(comparison: Comparison, drawn: _Drawn) -> list[str]:
 
 
 def _published(comparison: Comparison, config: Configuration) -> list[dict[str, Any]]:
-    found = comparison.published(config.cells[0].spec)
+    found = comparison.published(config.cells[0].spec) if config.is_single else None
     return [] if found is None else [found]

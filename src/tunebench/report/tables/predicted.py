@@ -11,6 +11,7 @@ from tunebench.analysis.looks import added_seeds, look_notes, read_early
 from tunebench.analysis.warnings import OPTIMISTIC, test_access
 from tunebench.report.tables.registry import (
     SELECTION,
+    chosen_of,
 )
 from tunebench.report.tables.render import Column, ReportTable
 
@@ -63,6 +64,6 @@ def key_of(entry: Entry) -> dict[str, Any]:
     return {
         "strategy": entry.label,
         "train_size": entry.train_size,
-        "learning_rate": entry.config.shown_learning_rate,
+        **chosen_of(entry.config),
         "n": len(entry.seeds),
     }

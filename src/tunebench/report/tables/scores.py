@@ -259,9 +259,10 @@ def _result(
                 rows.append(
                     {**key, **chosen_of(config), **_runs(config.scored, "complete"), **values(config, report)}
                 )
+        passed_over = set(map(id, group.not_chosen))
         for config in group.configs:
             for status, cells in config.unscored.items():
-                cells = tuple(cell for cell in cells if cell not in group.not_chosen)
+                cells = tuple(cell for cell in cells if id(cell) not in passed_over)
                 if cells:
                     rows.append({**key, **chosen_of(config), **_runs(cells, status)})
     several = len({cell.spec.seed for cell in comparison.cells}) > 1
@@ -289,7 +290,7 @@ def _runs(cells: tuple[Cell, ...], status: str) -> dict[str, Any]:
 
 def _published(comparison: Comparison, config: Configuration) -> dict[str, Any] | None:
     """Return the published values; the seed of the publication stands for the configuration where it was run."""
-    found = [comparison.published(cell.spec) for cell in config.scored]
+    found = [comparison.published(cell.spec) for cell in config.scored] if config.is_single else []
     known = [one for one in found if one is not None]
     return min(known, key=lambda one: len(one["differs"]), default=None)
 

@@ -8,6 +8,7 @@ from tunebench.analysis.wording import show_plan
 from tunebench.formatting import fixed, p_value
 from tunebench.report.tables.predicted import key_of, with_predictions
 from tunebench.report.tables.registry import (
+    BY_SEED,
     RATE,
     SIZE,
     STRATEGY,
@@ -28,6 +29,7 @@ def intervals(analysis: Analysis) -> ReportTable:
         STRATEGY,
         SIZE,
         RATE,
+        *([BY_SEED] if analysis.comparison.chosen_by_seed else []),
         *scores,
         Column("over", "Interval holds", align="left"),
         N,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tunebench.analysis.analysis import Analysis
+from tunebench.analysis.tuning import chose_each
 from tunebench.formatting import fixed
 from tunebench.report.tables.predicted import key_of, with_predictions
 from tunebench.report.tables.registry import (
@@ -53,6 +54,8 @@ def variance(analysis: Analysis) -> ReportTable:
     if any(column.key in shares for column in kept):
         notes.append("Shares of the variance stand where every source is known.")
     notes += [f"{name}: {reason}." for name, reason in reasons.items()]
+    if any(map(chose_each, analysis.comparison.groups())):
+        notes.append("Each seed chose its own setting, so what a seed does holds the choice.")
     if clipped:
         notes.append("A variance whose estimate came out negative is given as 0: too few runs to tell.")
     return with_predictions(
