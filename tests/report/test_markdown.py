@@ -163,6 +163,14 @@ def test_the_study_to_repeat_lets_each_seed_choose_where_it_did() -> None:
     assert study_of(compare(mixed, chosen_by_seed=["full"])) is None
 
 
+def test_a_warning_is_not_said_again_below_a_table() -> None:
+    text = text_of(compare([make_cell(learning_rate=rate, **HONEST) for rate in (1e-5, 1e-4)]))
+    _, _, after = text.partition("## Before you believe a number")
+    warnings, _, tables = after.partition("## Tables")
+    lines = [line for line in warnings.splitlines() if line.startswith("- ")]
+    assert lines and not any(line in tables for line in lines)
+
+
 def test_unfinished_studies_have_a_report() -> None:
     text = text_of(compare([make_cell(status="pending")]))
     assert "1 run: 1 pending." in text and "## Single runs" not in text

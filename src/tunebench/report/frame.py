@@ -72,7 +72,7 @@ def page_environment(labels: Sequence[str], *, title: str, said: Sequence[str] =
         "labels": list(labels),
         "layout_of": _layout_of,
         "filters_of": lambda row: _filters_of(row, labels),
-        "notes_of": lambda table: [note for note in table.notes if note not in said],
+        "notes_of": lambda table: table.without_notes(said).notes,
         "look": lambda label: _look(labels.index(label)),
     }
     return environment

@@ -46,7 +46,7 @@ def render_report(source: Source, *, figures: dict[str, str], drawn_runs: Collec
         drawn_runs: Ids of the runs whose own figures are in ``figures/runs/``.
     """
     comparison = source.comparison
-    found = source.recommendation
+    found, warnings = source.recommendation, source.analysis.warnings
     records = [cell.record for cell in comparison.scored if cell.record is not None]
     machines = {
         repr(sorted(r.environment.machine.items())): (r.environment.device, r.environment.threads, r)
@@ -62,8 +62,8 @@ def render_report(source: Source, *, figures: dict[str, str], drawn_runs: Collec
         answer=[found] if isinstance(found, str) else answer_of(source.analysis, found).lines,
         lists={} if isinstance(found, str) else beyond(found),
         alternatives=None if isinstance(found, str) else to_markdown(alternatives_table(found), level=3),
-        warnings=source.analysis.warnings,
-        tables=[to_markdown(table, level=3) for table in source.shown_tables],
+        warnings=[line for line in warnings if isinstance(found, str) or line not in found.doubts],
+        tables=[to_markdown(table.without_notes(warnings), level=3) for table in source.shown_tables],
         figures=figures,
         runs=[cell for cell in comparison.scored if cell.spec.run_id in drawn_runs],
         drawn=_drawn,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -133,6 +133,10 @@ class ReportTable:
     rows: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...] = ()
     csv_rows: tuple[Mapping[str, Any], ...] = ()
+
+    def without_notes(self, said: Collection[str]) -> ReportTable:
+        """Return the table without the notes that stand elsewhere on its page."""
+        return replace(self, notes=tuple(note for note in self.notes if note not in said))
 
     @property
     def visible(self) -> tuple[Column, ...]:
