@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.evidence import POINTS, collect
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.pairs import difference_of
+from tunebench.analysis.recommend import recommend
 from tunebench.benchmarks.training import Result, Side, render
 from tunebench.benchmarks.wall_result import Process, WallResult, render_wall
 from tunebench.stats import equivalence
@@ -24,6 +26,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGES = ["encoders.md", "findings.md", "paper.md", "speed.md", "design/engine.md", "../README.md"]
 #: Studies whose pairs a page compares one by one, at 90 %; their reports have them corrected for all pairs.
 ONE_BY_ONE = ["methods", "without-regret"]
+#: Studies of whose tests of equality a page gives the intervals, at 90 % for all pairs together.
+OF_EQUALITY = ["parity", "honest-minilm", "without-regret", "engines"]
 #: The tables of the suite that docs/encoders.md is about, and those of the study of its costs.
 LADDER = DOCS / "results" / "encoders"
 INTERVAL = re.compile(r"\[([+-]?\d+\.\d+),\s+([+-]?\d+\.\d+)\]")
@@ -50,6 +54,13 @@ def one_by_one(study: str) -> set[tuple[str, str]]:
     return found
 
 
+def of_equality(study: str) -> set[tuple[str, str]]:
+    """The intervals of the tests of equality with the best, for all pairs together."""
+    found = recommend(analyse(load_comparison(DOCS / "results" / study))).alternatives
+    tests = [one.difference for one in found if one.difference is not None]
+    return {(f"{t.interval.low * POINTS:+.2f}", f"{t.interval.high * POINTS:+.2f}") for t in tests}
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -66,6 +77,7 @@ def over_data_sets() -> set[tuple[str, str]]:
 def computed() -> set[tuple[str, str]]:
     reports = [path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("results/*/report.md"))]
     found = set().union(*map(quoted, reports)) | over_data_sets()
+    found |= set().union(*map(of_equality, OF_EQUALITY))
     return found | mirrored(found) | set().union(*map(one_by_one, ONE_BY_ONE))
 
 

@@ -24,7 +24,7 @@ from tunebench.analysis.wording import crossing_sentence, show_interval
 from tunebench.errors import ConfigError, StoreError
 from tunebench.report.tables import TABLES, make_tables, tables_of
 from tunebench.report.tables.render import to_csv
-from tunebench.stats import Crossing, Refusal, Size
+from tunebench.stats import Crossing, Refusal, Size, example_interval
 from tunebench.store.cell import Cell
 
 N = 2_000
@@ -615,3 +615,39 @@ def test_the_score_of_what_validation_would_pick_stands_beside_the_best() -> Non
     none = [replace(c, record=c.record.model_copy(update={"selected": None})) for c in cells[:3] if c.record]
     (line,) = [one for one in recommend(analyse(compare(none + cells[3:]))).not_tried if "flatters" in one]
     assert "Validation" not in line
+
+
+def test_runs_for_which_the_metric_is_not_defined_are_a_doubt() -> None:
+    rng, cells = np.random.default_rng(0), []
+    for label in ("full", "lora"):
+        for seed in (1, 2, 3):
+            # The third run of full says the first class of every text.
+            wrong = np.arange(400) % 2 == 1 if (label, seed) == ("full", 3) else rng.random(400) < 0.1
+            cells.append(with_predictions(make_cell(label, seed=seed), wrong))
+    doubts = recommend(analyse(compare(cells, metric="mcc"))).doubts
+    assert any("not defined for 1 of the runs of full" in doubt for doubt in doubts)
+    assert not any("not defined" in doubt for doubt in recommend(analyse(compare(cells))).doubts)
+
+
+def test_the_level_of_an_interval_is_said_as_it_is() -> None:
+    cells = config("full", 0.10, own=0.002) + config("lora", 0.12, own=0.002)
+    reasons = recommend(analyse(compare(cells, alpha=0.001))).reasons
+    assert any("99.8 %" in line for line in reasons) and not any("100" in line for line in reasons)
+
+
+def test_an_interval_for_many_strategies_does_not_hang_on_one_draw() -> None:
+    """A class of nine texts: of some two thousand draws one may have none of them, which scores 0 in that class."""
+    rng = np.random.default_rng(3)
+    labels = np.repeat(np.arange(3), [9, 200, 200])
+    said = np.where(rng.random(409) < 0.05, (labels + 1) % 3, labels)
+    ends = [
+        example_interval(
+            labels, said, classes=3, rng=np.random.default_rng(seed), level=1 - 0.05 / 18, resamples=resamples
+        ).low
+        for resamples in (1_999, 18 * 2_000 - 1)
+        for seed in range(4)
+    ]
+    assert np.ptp(ends[4:]) < np.ptp(ends[:4])
+    cells = [with_predictions(make_cell(f"s{i}"), rng.random(400) < 0.1 + i / 1_000) for i in range(60)]
+    # With so many, an end lies where two thousand draws have none.
+    assert len(recommend(analyse(compare(cells, metric="mcc"))).alternatives) == 60

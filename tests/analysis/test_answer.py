@@ -6,16 +6,19 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
-from factories import HONEST, compare, make_cell
+from factories import HONEST, compare, make_cell, with_predictions
 from report.studies import make_difference, make_recommendation
 from tunebench.analysis.analysis import Analysis, analyse
 from tunebench.analysis.answer import STANDINGS, answer_of, shortened, standings, trust_of, verdict_of
 from tunebench.analysis.doubling import doublings, more_labels
-from tunebench.analysis.recommend import Recommendation
+from tunebench.analysis.pairs import difference_of
+from tunebench.analysis.recommend import Recommendation, recommend
 from tunebench.analysis.wording import show_plan
-from tunebench.stats import Refusal, SeedsNeeded
+from tunebench.report.words import alternatives_table
+from tunebench.stats import Interval, Refusal, SeedsNeeded
 from tunebench.stats.decisions import Verdict
 from tunebench.tasks.metrics import METRICS
 
@@ -25,7 +28,7 @@ def with_verdicts(verdicts: dict[int, Verdict], count: int = 5, **changes: Any) 
     return replace(
         found,
         alternatives=tuple(
-            replace(one, difference=make_difference(verdicts[i]) if i in verdicts else one.difference)
+            replace(one, beside=make_difference(verdicts[i]) if i in verdicts else one.beside)
             for i, one in enumerate(found.alternatives)
         ),
     )
@@ -54,9 +57,43 @@ def test_the_verdict_names_what_to_choose_and_how_the_others_stand_to_it() -> No
 
 def test_a_small_but_real_difference_is_as_good_and_the_best_is_better_than_a_cheaper_choice() -> None:
     small: Verdict = "equivalent and different (small but real)"
-    assert standings(with_verdicts({1: small}, 2, tie=("c0", "c1"))) == {"c1": "as good"}
-    assert standings(with_verdicts({1: "different"}, 2, strategy="c1", prefer="cost")) == {"c0": "better"}
-    assert standings(with_verdicts({}, 2, strategy="c1", prefer="cost")) == {"c0": "too close to call"}
+    assert standings(with_verdicts({1: small}, 2)) == {"c1": "as good"}
+    cheap = make_recommendation(2, strategy="c1", prefer="cost", goal="trains fastest")
+    ahead = make_difference("different")
+    ahead = replace(ahead, interval=Interval(0.01, 0.004, 0.016, 0.9, "t", "seeds"))
+    better = replace(cheap, alternatives=(replace(cheap.alternatives[0], beside=ahead), cheap.alternatives[1]))
+    assert standings(better) == {"c0": "better"}
+    said = "Choose c1, which trains fastest; better, perhaps by more than 0.5 points: c0."
+    assert verdict_of(better) == said
+
+
+def test_others_are_compared_with_what_is_chosen_and_not_with_the_best() -> None:
+    """The best is shown to be ahead of the third; the second, which is chosen for its cost, is not."""
+    cells = []
+    rng = np.random.default_rng(0)
+    hard = rng.random(4_000)
+    for label, rate, seconds in (("full", 0.100, 90.0), ("lora", 0.112, 10.0), ("lora-r2", 0.124, 40.0)):
+        for seed in (1, 2, 3):
+            wrong = hard + rng.normal(0, 0.02, 4_000) < rate
+            cell = with_predictions(make_cell(label, seed=seed), wrong, n=4_000)
+            assert cell.record is not None and cell.record.timing is not None
+            timing = cell.record.timing.model_copy(update={"train_seconds": seconds + seed / 10})
+            cells.append(replace(cell, record=cell.record.model_copy(update={"timing": timing})))
+    analysis = analyse(compare(cells, margin=1.0))
+    by_score, by_cost = recommend(analysis), recommend(analysis, prefer="cost")
+    assert (by_score.strategy, by_cost.strategy) == ("full", "lora")
+    third = next(one for one in by_cost.alternatives if one.label == "lora-r2")
+    assert third.difference is not None and third.beside is not None
+    own = {entry.label: entry for entry in analysis.entries}
+    expected = difference_of(own["lora-r2"], own["lora"])
+    assert third.beside.interval.estimate == pytest.approx(expected.estimate)
+    assert abs(third.beside.interval.estimate) < abs(third.difference.interval.estimate)
+    rows = {row["strategy"]: row for row in alternatives_table(by_cost).rows}
+    assert rows["lora"]["difference"] is None and rows["full"]["difference"].estimate > 0
+    assert rows["lora-r2"]["difference"] is third.beside.joint
+    # Where the corrected test by itself finds nothing, the interval that holds for all pairs holds 0.
+    for test in (third.beside, third.difference):
+        assert (test.p_value > 0.05) == (test.joint.low <= 0 <= test.joint.high)
 
 
 @pytest.mark.parametrize("count", [1, 2, 18, 60])
@@ -93,14 +130,16 @@ def test_what_settling_costs_is_the_training_time_of_the_seeds_it_takes() -> Non
     def settling(plan: SeedsNeeded | Refusal, **where: Any) -> str | None:
         return answer_of(analysis_of(pair("c1", "c0", plan, **where)), found).settling
 
-    four = SeedsNeeded(4, 3, 100, 0.001, 0.8, 0.05, "seeds")
+    four = SeedsNeeded(4, 3, 100, 0.001, 0.8, 0.05, "seeds", False)
     assert (
         settling(four)
         == "To settle c1 and c0: a new study with 4 seeds of each (power 80%), for about 8.1 min of training."
     )
-    never = SeedsNeeded(None, None, 100, 0.055, 0.8, 0.05, "seeds")
+    never = SeedsNeeded(None, None, 100, 0.055, 0.8, 0.05, "seeds", True)
     said = settling(never)
     assert said is not None and "the test examples alone leave +-5.50 points; a larger test part" in said
+    said = settling(replace(never, texts_decide=False))
+    assert said is not None and said.endswith("more than 100 seeds of each: seeds vary too much for this margin.")
     assert settling(Refusal("why")) is settling(four, size=500) is None
     single = replace(found, alternatives=tuple(replace(one, seeds=1) for one in found.alternatives))
     said = answer_of(analysis_of(), single).settling
@@ -118,9 +157,9 @@ def test_what_settling_costs_is_the_training_time_of_the_seeds_it_takes() -> Non
 
 def test_a_difference_without_seeds_is_one_of_the_runs() -> None:
     found = with_verdicts({1: "different"}, 2)
-    assert found.alternatives[1].difference is not None
-    runs = replace(found.alternatives[1].difference, over="test examples")
-    one_seed = replace(found, alternatives=(found.alternatives[0], replace(found.alternatives[1], difference=runs)))
+    assert found.alternatives[1].beside is not None
+    runs = replace(found.alternatives[1].beside, over="test examples")
+    one_seed = replace(found, alternatives=(found.alternatives[0], replace(found.alternatives[1], beside=runs)))
     assert standings(found) == {"c1": "worse"} and standings(one_seed) == {"c1": "worse in these runs"}
     assert verdict_of(one_seed) == "Choose c0; worse in these runs: c1."
 
@@ -136,6 +175,9 @@ def test_what_twice_the_labels_would_bring_is_said_from_three_sizes_on() -> None
     said = more_labels(analysis, "full") or ""
     (one,) = doublings(analysis)
     assert said == one.sentence and "16,000 labels instead of 8,000 are expected to change macro F1" in said
+    assert isinstance(one.gain, Interval) and isinstance(one.then, Interval) and one.now is not None
+    assert one.gain.estimate == pytest.approx(one.then.estimate - one.now) and one.gain.low > 0
+    assert one.gain.high - one.gain.low < one.then.high - one.then.low
     jumps = zip(sizes, (0.5, 0.9, 0.55, 0.91), strict=True)
     off = [make_cell("full", size=n, seed=s, f1=f1 + s / 1e4, **HONEST) for n, f1 in jumps for s in (0, 1, 2)]
     assert "cannot be said: the score falls" in (more_labels(analyse(compare(off)), "full") or "")
@@ -145,13 +187,13 @@ def test_what_twice_the_labels_would_bring_is_said_from_three_sizes_on() -> None
 
 @pytest.mark.parametrize(("name", "left"), [("macro_f1", "5.50 points"), ("log_loss", "0.0550 nats")])
 def test_what_the_test_examples_leave_has_the_unit_of_the_margin(name: str, left: str) -> None:
-    never, metric = SeedsNeeded(None, None, 100, 0.055, 0.8, 0.05, "seeds and test examples"), METRICS[name]
+    never, metric = SeedsNeeded(None, None, 100, 0.055, 0.8, 0.05, "seeds and test examples", True), METRICS[name]
     assert show_plan(never, metric) == f"more than 100 seeds of each: the test examples alone leave +-{left}"
     assert metric.show_margin(100 * never.left).split(" ")[1:] == left.split(" ")[1:]
 
 
 def test_a_new_study_is_said_in_seeds() -> None:
-    some = SeedsNeeded(7, None, 100, 0.001, 0.8, 0.05, "seeds")
+    some = SeedsNeeded(7, None, 100, 0.001, 0.8, 0.05, "seeds", False)
     assert show_plan(some, METRICS["macro_f1"]) == (
         "7 seeds of each to find a difference as large as the margin, more than 100 to show equality if there is "
         "none (power 80%)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,15 @@ def test_the_next_texts_are_uncertain_and_spread() -> None:
 
 def test_what_twice_the_labels_would_bring_is_said_with_its_interval_or_refused() -> None:
     then = Interval(0.9, 0.88, 0.92, 0.95, "m", "seeds")
-    said = Doubling("full", "macro F1", 400, 0.85, then).sentence
-    assert "800 labels instead of 400" in said and "from 0.8500 to 0.9000 [0.8800, 0.9200]" in said
-    assert "may bring nothing" not in said
-    assert "may bring nothing" in Doubling("full", "macro F1", 400, 0.89, then).sentence
-    refused = Doubling("full", "macro F1", None, None, Refusal("three sizes are too few")).sentence
+    gain = Interval(0.05, 0.02, 0.08, 0.95, "m", "seeds")
+    said = Doubling("full", "macro F1", 400, 0.85, then, gain).sentence
+    assert "800 labels instead of 400" in said
+    assert "from 0.8500 to 0.9000, by +0.0500 [+0.0200, +0.0800] (95 %)" in said
+    assert "next to nothing" not in said
+    nothing = replace(gain, low=0.0004)
+    assert "next to nothing" in Doubling("full", "macro F1", 400, 0.85, then, nothing).sentence
+    few = Refusal("three sizes are too few")
+    refused = Doubling("full", "macro F1", None, None, few, few).sentence
     assert refused == "full: what twice the labels would bring cannot be said: three sizes are too few."
 
 

@@ -121,10 +121,9 @@ def make_recommendation(count: int, **changes: Any) -> Recommendation:
         for i in range(count)
     ]
     alternatives = tuple(
-        Alternative(
-            f"c{i}", 1e-4, 2, one, make_difference("inconclusive") if i else None, {"train_seconds": 60.0 + i}
-        )
+        Alternative(f"c{i}", 1e-4, 2, one, other, other, {"train_seconds": 60.0 + i})
         for i, one in enumerate(intervals)
+        for other in [make_difference("inconclusive") if i else None]
     )
     said: dict[str, Any] = {"sentence": "", "beside": "", "conclusive": True, "tie": (), "margin": 0.5}
     said |= dict.fromkeys(("reasons", "doubts", "not_tried", "would_change"), ())
@@ -136,7 +135,8 @@ def make_difference(verdict: Verdict) -> Equivalence:
     """Return a difference from the best with a verdict."""
     interval = Interval(-0.01, -0.02, 0.0, 0.9, "t", "seeds")
     close, real = "equivalent" in verdict, "different" in verdict
-    return Equivalence(verdict, 0.005, 0.05, interval, 0.01 if close else 0.5, 0.01 if real else 0.5, "seeds")
+    tost_p, p_value = 0.01 if close else 0.5, 0.01 if real else 0.5
+    return Equivalence(verdict, 0.005, 0.05, interval, interval, tost_p, p_value, "seeds")
 
 
 def _complete(folder: Path, spec: RunSpec, labels: np.ndarray, skill: float, name: str) -> None:

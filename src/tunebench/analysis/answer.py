@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 _NAMED = 3
 #: Characters of the first doubt that the line of trust holds.
 _LONGEST = 120
+#: What stands behind a time that is too long.
+_SHARED = " (shared machine)"
 #: How a strategy stands to the chosen one, in the order of the verdict.
-STANDINGS = ("better", "as good", "too close to call", "worse in these runs", "worse")
+STANDINGS = ("better", "better in these runs", "as good", "too close to call", "worse in these runs", "worse")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Figures:
         trained: Whether it was trained; of other models only answers are known.
         answering: Time of answering the test part, and the price where one was stated; None where neither is known.
         chosen_by_seed: The settings in words, where the seeds chose several.
+        shared_machine: Whether other work shared the machine in all of its trainings.
     """
 
     label: str
@@ -50,6 +53,7 @@ class Figures:
     trained: bool = True
     answering: str | None = None
     chosen_by_seed: str | None = None
+    shared_machine: bool = False
 
     @property
     def score(self) -> str:
@@ -59,7 +63,7 @@ class Figures:
     @property
     def training(self) -> str | None:
         """Time of training in words."""
-        return None if self.seconds is None else quantity(self.seconds, TIMES)
+        return None if self.seconds is None else f"{quantity(self.seconds, TIMES)}{_SHARED * self.shared_machine}"
 
     @property
     def weights(self) -> str | None:
@@ -152,8 +156,13 @@ def verdict_of(found: Recommendation) -> str:
     """Return what to choose and how the others stand to it, in one sentence."""
     stand = standings(found)
     margin = TASKS[found.task].metrics[found.metric].show_margin(found.margin)
-    words = {"as good": f"as good within {margin}", "better": "better, though by little"}
-    parts = [f"Choose {found.strategy}"]
+    words = {
+        "as good": f"as good within {margin}",
+        # A cost was preferred, and what is shown to lose more than the margin is not chosen.
+        "better": f"better, perhaps by more than {margin}",
+        "better in these runs": f"better in these runs, perhaps by more than {margin}",
+    }
+    parts = [f"Choose {found.strategy}{f', which {found.goal}' if found.goal else ''}"]
     for kind in STANDINGS:
         labels = [label for label, standing in stand.items() if standing == kind]
         if labels:
@@ -163,19 +172,18 @@ def verdict_of(found: Recommendation) -> str:
 
 def standings(found: Recommendation) -> dict[str, str]:
     """Return how each of the others stands to the chosen strategy, one of :data:`STANDINGS`, the best first."""
-    chosen = next(one for one in found.alternatives if one.label == found.strategy)
-    return {one.label: _standing(found, one, chosen) for one in found.alternatives if one is not chosen}
+    return {one.label: _standing(found, one) for one in found.alternatives if one.label != found.strategy}
 
 
-def _standing(found: Recommendation, one: Alternative, chosen: Alternative) -> str:
-    if one.label in found.tie and chosen.label in found.tie:
+def _standing(found: Recommendation, one: Alternative) -> str:
+    test = one.beside
+    if test is None or test.equivalent:
         return "as good"
-    if one.difference is not None:
-        if not one.difference.different or one.difference.equivalent:
-            return "too close to call"
-        return "worse in these runs" if one.difference.over == "test examples" else "worse"
-    # The best has no difference from itself: the chosen one's from it says how the two stand.
-    return "better" if chosen.difference is not None and chosen.difference.different else "too close to call"
+    if not test.different:
+        return "too close to call"
+    metric = TASKS[found.task].metrics[found.metric]
+    word = "better" if metric.merit(test.interval.estimate) > 0 else "worse"
+    return f"{word} in these runs" if test.over == "test examples" else word
 
 
 def trust_of(found: Recommendation) -> str:
@@ -212,6 +220,7 @@ def _figures(one: Alternative, strategies: int, currency: str) -> Figures:
         one.trained,
         ", ".join(filter(None, answering)) or None,
         one.chosen_by_seed,
+        one.shared_machine,
     )
 
 
@@ -238,8 +247,8 @@ def _settling(analysis: Analysis, found: Recommendation) -> str | None:
         return None
     both, plan = f"{pair.first.label} and {pair.second.label}", pair.new_study
     if plan.to_differ is None or plan.to_equal is None:
-        most = show_plan(plan, pair.first.metric)
-        return f"To settle {both}: a new study with {most}; a larger test part might take fewer."
+        fewer = "; a larger test part might take fewer" if plan.texts_decide else ""
+        return f"To settle {both}: a new study with {show_plan(plan, pair.first.metric)}{fewer}."
     needed = max(plan.to_differ, plan.to_equal)
     each = [seconds[pair.first.label], seconds[pair.second.label]]
     cost = _cost([None if one is None else one * needed for one in each])

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tunebench.analysis.configuration import Group, configurations_of
+from tunebench.analysis.configuration import configurations_of
+from tunebench.analysis.group import Group
 from tunebench.analysis.protocol import check_cells, check_recipe
 from tunebench.analysis.published import reference
 from tunebench.analysis.selecting import select_by_seed, select_configuration

@@ -1,4 +1,4 @@
-"""The runs of a strategy at a size, by setting, and which setting is selected."""
+"""The runs of a strategy at a size and a setting."""
 
 from __future__ import annotations
 
@@ -155,90 +155,6 @@ class Configuration:
             records = [record for record in found if record is not None]
             trained[draw] = fold_choice(records).score if len(records) == len(found) else None
         return {draw: score for draw, score in trained.items() if score is not None}
-
-
-@dataclass(frozen=True)
-class Group:
-    """All runs of one strategy at one size.
-
-    Attributes:
-        configs: One a setting, ascending by learning rate.
-        selected: The configuration with the best mean selection score, or the runs that their own seeds chose, see
-            :mod:`tunebench.analysis.selecting`; None where nothing can choose among several.
-        by_seed: Whether each seed chose its own setting.
-    """
-
-    label: str
-    train_size: int
-    configs: tuple[Configuration, ...]
-    selected: Configuration | None
-    by_seed: bool = False
-
-    @property
-    def cells(self) -> tuple[Cell, ...]:
-        """All cells, of every learning rate."""
-        return tuple(cell for config in self.configs for cell in config.cells)
-
-    @property
-    def tried(self) -> tuple[float | None, ...]:
-        """The learning rate of each setting of which a run has come to an end, ascending."""
-        return tuple(config.learning_rate for config in self.configs if config.tried)
-
-    @property
-    def shown(self) -> tuple[Configuration, ...]:
-        """The selected configuration, or all of them where nothing chose."""
-        return self.configs if self.selected is None else (self.selected,)
-
-    @cached_property
-    def not_chosen(self) -> tuple[Cell, ...]:
-        """Cells without scores because they only chose, or were not chosen: no gap in the study."""
-        if self.selected is None:
-            return ()
-        draws = {cell.draw for cell in self.selected.cells}
-        others = [c for c in self.cells if not self.is_chosen(c) and not (self.by_seed and c.draw not in draws)]
-        passed = [c for c in others if not c.scored and c.status in ("complete", "pruned", "pending", "left_out")]
-        return (*(cell for cell in self.selected.cells if cell.is_fold and cell.trained), *passed)
-
-    @property
-    def at_edge(self) -> bool:
-        """Whether the best of several rates, for most seeds, is the smallest or the largest one tried."""
-        rates = list(dict.fromkeys(self.tried))
-        chosen = [] if self.selected is None else [cell.spec.learning_rate for cell in self.selected.cells]
-        return len(rates) > 1 and 2 * sum(rate in (rates[0], rates[-1]) for rate in chosen) > len(chosen)
-
-    @cached_property
-    def lacking(self) -> tuple[Cell, ...]:
-        """One cell for each score that the strategy should have, and has not; none where nothing is selected."""
-        if self.selected is None:
-            return ()
-        lost = [cell for cell in self.selected.runs if not cell.scored]
-        if self.by_seed:
-            draws = {cell.draw for cell in self.selected.cells}
-            lost += {cell.draw: cell for cell in reversed(self.cells) if cell.draw not in draws}.values()
-        return tuple(lost)
-
-    @cached_property
-    def _chosen(self) -> frozenset[int]:
-        return frozenset(map(id, self.selected.cells)) if self.selected else frozenset()
-
-    def is_chosen(self, cell: Cell) -> bool:
-        """Tell whether one of :attr:`cells` is a run of the selected configuration."""
-        return id(cell) in self._chosen
-
-    @property
-    def opened_settings(self) -> int:
-        """For how many settings the test part was opened; for how many of one draw, where each chose its own."""
-        opened = [(cell.draw if self.by_seed else None, cell.spec.setting) for cell in self.cells if cell.opened]
-        return max(Counter(draw for draw, _ in dict.fromkeys(opened)).values(), default=0)
-
-    def chose(self, config: Configuration) -> bool:
-        """Tell whether a run of one of :attr:`configs` was chosen."""
-        return any(map(self.is_chosen, config.cells))
-
-    @property
-    def searched(self) -> str:
-        """What a search chooses among, in words."""
-        return "settings" if any(config.tuned for config in self.configs) else "learning rates"
 
 
 def states(cells: Sequence[Cell]) -> str:

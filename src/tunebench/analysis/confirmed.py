@@ -31,7 +31,7 @@ def confirmation_of(comparison: Comparison, strategy: str, train_size: int) -> s
     line = (
         f"Confirmed on {found.texts:,} sealed texts, opened once ({found.time[:10]}): {found.strategy} at "
         f"{found.train_size:,} labels has {metric.label} {found.score:.4f} [{found.low:.4f}, {found.high:.4f}] "
-        f"(over {found.over}); on the open test part it has {found.on_test:.4f}."
+        f"(95 %, over {found.over}); on the open test part it has {found.on_test:.4f}."
     )
     if (found.strategy, found.train_size) != (strategy, train_size):
         line += f" That says nothing of {strategy} at {train_size:,} labels, which is recommended now."

@@ -230,6 +230,12 @@ def _draws(entries: Sequence[Entry], metric: Metric) -> tuple[np.ndarray, Over]:
     return draws, over
 
 
+def trained_beside_others(entry: Entry) -> bool:
+    """Tell whether other work shared the machine in all runs whose training was timed."""
+    measured = _measured(entry.config, "train_seconds")
+    return measured is not None and measured.shared
+
+
 def _drawn_costs(points: Sequence[Point], kind: str, among: Sequence[Entry], resamples: int) -> np.ndarray | None:
     """Return what further runs might have cost, shape ``(resamples, points)``; None where that does not vary."""
     noise, rng = _noise(among, kind), np.random.default_rng(SEED)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from tunebench.analysis.comparison import Comparison
-from tunebench.analysis.configuration import Configuration, Group, states
+from tunebench.analysis.configuration import Configuration, states
 from tunebench.analysis.deciding import Decision
-from tunebench.analysis.evidence import POINTS, Entry
+from tunebench.analysis.evidence import POINTS, Entry, undefined
+from tunebench.analysis.group import Group
 from tunebench.analysis.looks import added_seeds, between_looks
 from tunebench.analysis.pairs import best_on_selection
 from tunebench.analysis.rate_warnings import unequal_rates
 from tunebench.analysis.tuning import CloseChoice
 from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access
-from tunebench.analysis.wording import show_difference, show_interval
+from tunebench.analysis.wording import show_interval, show_test
 from tunebench.formatting import in_words, listed
 from tunebench.stats import Equivalence
 from tunebench.store.imported import is_answers
@@ -82,7 +84,7 @@ def doubts_of(
         lines.append(UNKNOWN_SELECTION)
     lines += [*test_access(comparison), *between_looks(comparison), *added_seeds(comparison)]
     groups = [g for g in comparison.groups() if g.train_size == chosen.train_size]
-    lines += _missing(comparison, groups, ranked)
+    lines += [*_missing(comparison, groups, ranked), *_undefined(comparison, ranked)]
     answered = [entry.label for entry in ranked if is_answers(entry.cells[0].spec)]
     if min((len(entry.seeds) for entry in ranked if entry.label not in answered), default=2) < 2:
         lines.append(
@@ -139,6 +141,17 @@ def _missing(comparison: Comparison, groups: list[Group], ranked: list[Entry]) -
     return lines
 
 
+def _undefined(comparison: Comparison, ranked: list[Entry]) -> list[str]:
+    """Name the strategies some of whose runs are left out, as the metric is not defined for them."""
+    cells = [cell for cell in undefined(comparison) if cell.spec.train_size == ranked[0].train_size]
+    lost = Counter(cell.spec.label for cell in cells)
+    return [
+        f"{comparison.measure.label} is not defined for {count} of the runs of {label}, as where one class alone "
+        "is predicted. They are left out, which flatters it."
+        for label, count in lost.items()
+    ]
+
+
 def _to_come(config: Configuration) -> bool:
     return not config.tried and any(cell.status in ("pending", "running") for cell in config.cells)
 
@@ -175,7 +188,7 @@ def _unflattered(ranked: Sequence[Entry]) -> str:
     if found is None or not all(entry.selected_by_metric and entry.config.selection_scores() for entry in ranked):
         return ""
     score = show_interval(found.interval())
-    return f" Validation would pick {found.label}. Its score on test, {score}, is not flattered."
+    return f" Validation would pick {found.label}. Its score on test, {score} (95 %), is not flattered."
 
 
 def _rates(comparison: Comparison, label: str) -> set[float | None]:
@@ -188,7 +201,7 @@ def not_cleared(decision: Decision, chosen: Entry, tests: dict[str, Equivalence]
     """Say where the strategy chosen for its cost may lose more than the margin."""
     if decision.cleared:
         return []
-    difference = show_difference(tests[chosen.label].interval, chosen.metric)
+    difference = show_test(tests[chosen.label], chosen.metric)
     return [
         f"{chosen.label} may be worse than {decision.best} by more than {chosen.metric.show_margin(margin)} "
         f"({difference}): it was chosen for its cost."

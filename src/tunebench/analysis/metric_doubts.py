@@ -32,7 +32,9 @@ def beside_of(chosen: Entry, ranked: Sequence[Entry]) -> str:
 
     line = f"Beside it, {chosen.label} has {scores(chosen, True)}"
     other = next((entry for entry in ranked if entry is not chosen), None)
-    return f"{line}." if other is None else f"{line}; {other.label} has {scores(other, False)}."
+    each = "95 %" if other is None and len(metrics) == 1 else "95 % each"
+    more = "" if other is None else f"; {other.label} has {scores(other, False)}"
+    return f"{line}{more} ({each})."
 
 
 def metric_doubts(
@@ -49,8 +51,8 @@ def metric_doubts(
         found = difference(replace(best, metric=metric), replace(chosen, metric=metric)).interval
         if min(metric.merit(found.low), metric.merit(found.high)) > 0:
             lines.append(
-                f"By {metric.label}, {best.label} is ahead of {chosen.label} ({show_difference(found, metric)}); "
-                f"--metric {name} decides by it."
+                f"By {metric.label}, {best.label} is ahead of {chosen.label} ({show_difference(found, metric)}, "
+                f"95 % for this pair by itself); --metric {name} decides by it."
             )
     return [*lines, *_few_tested(chosen)]
 

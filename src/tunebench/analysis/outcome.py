@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.recommend import recommend
-from tunebench.analysis.wording import said_of, show_difference
+from tunebench.analysis.wording import said_of, show_test
 from tunebench.stats import Equivalence
 
 
@@ -33,8 +33,7 @@ def outcome_of(analysis: Analysis) -> Outcome:
     metric, tests = analysis.comparison.measure, list(_tests(analysis))
     within = metric.show_margin(analysis.comparison.margin)
     said = tuple(
-        f"{first} minus {second} at {size:,} labels: {show_difference(test.interval, metric)}; "
-        f"{said_of(test, within)}"
+        f"{first} minus {second} at {size:,} labels: {show_test(test, metric)}; {said_of(test, within)}"
         for size, first, second, test in tests
     )
     return Outcome(bool(tests) and all(test.verdict != "inconclusive" for *_, test in tests), said)

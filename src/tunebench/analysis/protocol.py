@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tunebench.analysis.configuration import Group
+from tunebench.analysis.group import Group
 from tunebench.errors import StoreError
 from tunebench.store.cell import Cell
 from tunebench.store.imported import AnyRun, ImportedData, is_imported

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tunebench.analysis.comparison import Comparison
-    from tunebench.analysis.configuration import Group
+    from tunebench.analysis.group import Group
 
 #: Strategies that a sentence names.
 _NAMED = 5

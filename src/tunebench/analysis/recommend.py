@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.confirmed import confirmation_of
-from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cheapest, cost_of
+from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cheapest, cost_of, trained_beside_others
 from tunebench.analysis.deciding import decide
 from tunebench.analysis.doubts import close_rates, doubts_of, not_cleared, not_tried
 from tunebench.analysis.evidence import POINTS, Entry
@@ -17,7 +17,7 @@ from tunebench.analysis.metric_doubts import beside_of, metric_doubts
 from tunebench.analysis.pairs import all_pairs, difference_of
 from tunebench.analysis.tuning import close_choices
 from tunebench.analysis.undertraining import sentences
-from tunebench.analysis.wording import not_exported, reasons_of, sentence_of, together, would_change
+from tunebench.analysis.wording import goal_of, not_exported, reasons_of, sentence_of, together, would_change
 from tunebench.errors import ConfigError, StoreError
 from tunebench.stats import Difference, Equivalence, Interval, equivalence
 from tunebench.store.imported import is_answers
@@ -30,10 +30,12 @@ class Alternative:
     Attributes:
         interval: Of its score.
         difference: Of its score minus the best one's, with the equivalence test; None for the best.
+        beside: Of its score minus the recommended one's; None for the recommended one.
         costs: Mean costs by name, in their units; what was not recorded is missing.
         together: The interval of its score that holds for all strategies together; None where there is no other.
         trained: Whether it was trained, here or elsewhere; of other models only answers are known.
         chosen_by_seed: The settings in words, where the seeds chose several.
+        shared_machine: Whether other work shared the machine whenever it was trained, so that its time is too long.
     """
 
     label: str
@@ -41,10 +43,12 @@ class Alternative:
     seeds: int
     interval: Interval
     difference: Equivalence | None
+    beside: Equivalence | None
     costs: dict[str, float]
     together: Interval | None = None
     trained: bool = True
     chosen_by_seed: str | None = None
+    shared_machine: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Recommendation:
         confirmed: What the sealed part of the test texts says, or that it is still sealed; None without one.
         not_exported: Why what is recommended cannot be exported, and what can be; None where it can.
         chosen_by_seed: The settings in words, where the seeds chose several; ``learning_rate`` is None then.
+        goal: What it was chosen for, where a cost was preferred, in words; None otherwise.
     """
 
     strategy: str
@@ -89,6 +94,7 @@ class Recommendation:
     confirmed: str | None = None
     not_exported: str | None = None
     chosen_by_seed: str | None = None
+    goal: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; differences and margins in shares, not points."""
@@ -133,7 +139,6 @@ def recommend(
     best, others = ranked[0], ranked[1:]
     differences = {entry.label: difference_of(entry, best) for entry in others}
     tests = against(analysis, best, differences, margin / POINTS)
-    alternatives = tuple(_alternative(entry, tests.get(entry.label), len(ranked)) for entry in ranked)
     named = {entry.label: entry for entry in ranked}
 
     def least(labels: Sequence[str]) -> list[str]:
@@ -143,6 +148,11 @@ def recommend(
         list(named), tests, least, by_score=prefer == "score", higher_is_better=metric.higher_is_better
     )
     chosen = named[decision.chosen]
+    apart = {entry.label: difference_of(entry, chosen) for entry in ranked if entry is not chosen}
+    beside = tests if chosen is best else against(analysis, chosen, apart, margin / POINTS)
+    alternatives = tuple(
+        _alternative(entry, tests.get(entry.label), beside.get(entry.label), len(ranked)) for entry in ranked
+    )
     doubts = [
         *sentences([one for one in analysis.undertrained if one.train_size == chosen.train_size]),
         *not_cleared(decision, chosen, tests, margin),
@@ -170,6 +180,7 @@ def recommend(
         confirmed=confirmation_of(comparison, chosen.label, chosen.train_size),
         not_exported=not_exported(chosen, ranked),
         chosen_by_seed=_chosen_by_seed(chosen),
+        goal=None if prefer == "score" else goal_of(chosen, prefer, alone=len(decision.least) == 1),
     )
 
 
@@ -205,23 +216,23 @@ def _at_size(analysis: Analysis, size: int | None) -> list[Entry]:
 
 
 def against(
-    analysis: Analysis, best: Entry, differences: dict[str, Difference], margin: float
+    analysis: Analysis, one: Entry, differences: dict[str, Difference], margin: float
 ) -> dict[str, Equivalence]:
-    """Test each difference from the best, corrected for all pairs.
+    """Test each difference from one strategy, the best or the recommended one, corrected for all pairs.
 
-    The best was found by looking at the scores, where it might have been any, so all pairs count. Where the table
-    of pairs has them all, its corrected p is taken; else the p is multiplied by their number (Bonferroni). The
+    It was found by looking at the scores, where it might have been any, so all pairs count. Where the table of
+    pairs has them all, its corrected p is taken; else the p is multiplied by their number (Bonferroni). The
     intervals hold for all pairs together.
     """
     table = {
         frozenset((pair.first.label, pair.second.label)): pair
         for pair in analysis.pairs
-        if pair.first.train_size == best.train_size
+        if pair.first.train_size == one.train_size
     }
     number = all_pairs(len(differences) + 1)
     tests = {}
     for label, difference in differences.items():
-        pair = table.get(frozenset((label, best.label))) if len(table) == number else None
+        pair = table.get(frozenset((label, one.label))) if len(table) == number else None
         p = min(1.0, difference.p_value * number) if pair is None else pair.p_holm
         comparisons = number if pair is None else pair.verdict.comparisons
         tests[label] = equivalence(
@@ -230,7 +241,9 @@ def against(
     return tests
 
 
-def _alternative(entry: Entry, test: Equivalence | None, strategies: int) -> Alternative:
+def _alternative(
+    entry: Entry, test: Equivalence | None, beside: Equivalence | None, strategies: int
+) -> Alternative:
     known = {kind: cost_of(entry, kind) for kind in COSTS}
     return Alternative(
         entry.label,
@@ -238,10 +251,12 @@ def _alternative(entry: Entry, test: Equivalence | None, strategies: int) -> Alt
         len(entry.seeds),
         entry.interval(),
         test,
+        beside,
         {kind: value for kind, value in known.items() if value is not None},
         together(entry, strategies) if strategies > 1 else None,
         not is_answers(entry.cells[0].spec),
         _chosen_by_seed(entry),
+        trained_beside_others(entry),
     )
 
 

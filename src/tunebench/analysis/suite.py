@@ -167,7 +167,7 @@ class AtSize:
         """Mean ranks of the strategies that all data sets have."""
         if not self.everywhere:
             return Refusal("no strategy has scores on all data sets")
-        return mean_ranks(self.merits)
+        return mean_ranks(self.merits, alpha=self.alpha)
 
     @cached_property
     def pairs(self) -> list[PairOverData]:

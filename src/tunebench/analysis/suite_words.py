@@ -102,9 +102,10 @@ def pair_sentence(pair: PairOverData, metric: Metric) -> str:
         return f"{pair.first} against {pair.second}: {counts}."
     mean = show_difference(pair.mean.as_difference().interval, metric)
     number = pair.test.comparisons
-    corrected = f", corrected for {number} pairs" if number > 1 else ""
+    corrected = f" corrected for {number} pairs" if number > 1 else ""
     sentence = (
-        f"{pair.first} minus {pair.second}: {mean} on average ({p_text(pair.test.p_value)}{corrected}); {counts}."
+        f"{pair.first} minus {pair.second}: {mean} on average (95 %, this pair by itself; "
+        f"{p_text(pair.test.p_value)}{corrected}); {counts}."
     )
     return f"{sentence}{predicted(pair.mean, metric)}"
 
@@ -178,13 +179,15 @@ def _verdict(at: AtSize, chosen: str, stand: dict[str, str]) -> str:
     within = at.metric.show_margin(at.margin)
     parts = [f"Over {len(at.data_sets)} data sets {with_labels(at.size)}, choose {chosen}"]
     if chosen != at.best:
-        parts[0] += f" ({at.best} has the best mean score)"
+        parts = [f"{parts[0]}. Against {at.best}, which has the best mean score"]
     words = {"as good": f"as good within {within}"}
     for kind in ("as good", "too close to call", "worse", "not compared", "not on all data sets"):
-        labels = [label for label, standing in stand.items() if standing == kind and label != chosen]
+        labels = [label for label, standing in stand.items() if standing == kind]
         if labels:
             parts.append(f"{words.get(kind, kind)}: {listed(labels, _NAMED)}")
-    return f"{'; '.join(parts)}."
+    if chosen == at.best:
+        return f"{'; '.join(parts)}."
+    return f"{parts[0]}, {'; '.join(parts[1:])}."
 
 
 def _sizes_left_out(suite: SuiteAnalysis, size: str) -> list[str]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tunebench.analysis.comparison import Comparison
-from tunebench.analysis.configuration import Configuration, Draw, Group
+from tunebench.analysis.configuration import Configuration, Draw
+from tunebench.analysis.group import Group
 from tunebench.analysis.selecting import select_configuration
 from tunebench.store.imported import is_imported
 from tunebench.tasks.metrics import Metric

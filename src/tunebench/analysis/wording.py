@@ -14,11 +14,6 @@ from tunebench.store.imported import is_answers, is_imported
 from tunebench.strategies import capabilities_of
 from tunebench.tasks.metrics import Metric
 
-#: What is said beside the seeds that a new study needs.
-PEEKING = (
-    "Seeds added to this study because it is open, and tested again, make false differences more frequent than "
-    "5 %: fix the number of seeds of a new study before its first run."
-)
 #: Strategies that the answer names one by one; more are counted.
 _NAMED = 3
 
@@ -58,13 +53,20 @@ def show_difference(interval: Interval, metric: Metric) -> str:
     return f"{middle}{f' {metric.difference_unit}' if metric.difference_unit else ''} [{low}, {high}]"
 
 
+def show_test(test: Equivalence, metric: Metric) -> str:
+    """Return a difference with the interval of its test of equality, and what that holds for."""
+    together = f" for all {test.comparisons} pairs together" if test.comparisons > 1 else ""
+    return f"{show_difference(test.interval, metric)}, {100 * (1 - 2 * test.alpha):g} %{together}"
+
+
 def show_plan(plan: SeedsNeeded | Refusal, metric: Metric) -> str:
     """Return how many seeds a new study of two strategies needs, or why that is not known."""
     if isinstance(plan, Refusal):
         return plan.reason
     most = f"more than {plan.cap}"
     if plan.to_differ is None and plan.to_equal is None:
-        return f"{most} seeds of each: the test examples alone leave +-{metric.show_size(plan.left)}"
+        why = f"the test examples alone leave +-{metric.show_size(plan.left)}"
+        return f"{most} seeds of each: {why if plan.texts_decide else 'seeds vary too much for this margin'}"
     return (
         f"{most if plan.to_differ is None else plan.to_differ} seeds of each to find a difference as large as the "
         f"margin, {most if plan.to_equal is None else plan.to_equal} to show equality if there is none "
@@ -111,7 +113,7 @@ def sentence_of(
         names = in_words(open_) if len(open_) <= _NAMED else f"{len(open_)} others"
         doubt = f"; {names} {'is' if len(open_) == 1 else 'are'} too close to call" if open_ else ""
         return f"{head}, the best of {1 + len(tests)}{doubt}."
-    goal = _goal(chosen, prefer, alone=len(decision.least) == 1)
+    goal = goal_of(chosen, prefer, alone=len(decision.least) == 1)
     if label in decision.tie and len(decision.tie) > 1:
         others = in_words([other for other in decision.tie if other != label])
         runs = " on these runs" if any(test.over == "test examples" for test in tests.values()) else ""
@@ -120,11 +122,11 @@ def sentence_of(
         behind = f"of those not shown to be worse by more than {within}"
         return f"{head}, the best of {1 + len(tests)}; {behind} it {goal}."
     shown = "loses no more than" if decision.cleared else "was not shown to lose more than"
-    difference = show_difference(tests[label].interval, metric)
+    difference = show_test(tests[label], metric)
     return f"{head}; it {goal}, and {shown} {within} against {decision.best} ({difference})."
 
 
-def _goal(chosen: Entry, prefer: Prefer, *, alone: bool) -> str:
+def goal_of(chosen: Entry, prefer: Prefer, *, alone: bool) -> str:
     """Say what a strategy was chosen for, among those that are good enough."""
     if cost_of(chosen, SPENDS[prefer]) is None:
         return "scores best, as their costs are not known"
@@ -166,11 +168,9 @@ def reasons_of(
         line += f"; {show_costs(entry)}." if show_costs(entry) else "."
         lines.append(line)
     for label, test in tests.items():
-        together = f", for all {test.comparisons} pairs together" if test.comparisons > 1 else ""
         lines.append(
-            f"{label} minus {best.label}: {show_difference(test.interval, metric)} "
-            f"({1 - 2 * test.alpha:.0%} interval over {test.over}{together}, corrected p = {test.p_value:.2g}): "
-            f"{said_of(test, within)}."
+            f"{label} minus {best.label}: {show_test(test, metric)} (over {test.over}; corrected "
+            f"p = {test.p_value:.2g}): {said_of(test, within)}."
         )
     return lines
 
@@ -211,7 +211,11 @@ def would_change(
         if test.verdict == "inconclusive" and not isinstance(plan, Refusal):
             lines.append(f"A new study of {label} against {best.label} needs {show_plan(plan, best.metric)}.")
     if lines and ahead is None:
-        lines.append(PEEKING)
+        lines.append(
+            "Seeds added to this study because it is open, and tested again, make false differences more frequent "
+            f"than {100 * next(iter(tests.values())).alpha:g} %: fix the number of seeds of a new study before its "
+            "first run."
+        )
     for first, second, found in crossings:
         if not isinstance(found, Refusal):
             lines.append(crossing_sentence(first, second, found, train_size=best.train_size))
@@ -222,7 +226,7 @@ def crossing_sentence(first: str, second: str, found: Crossing, *, train_size: i
     """Say at which sizes, on the other side of the crossing, the other one of two leads."""
     size = found.size
     below, above = (first, second) if found.leads_below == "first" else (second, first)
-    where = f"than about {size.labels:,.0f} labels [{size.low:,.0f}, {size.high:,.0f}]"
+    where = f"than about {size.labels:,.0f} labels [{size.low:,.0f}, {size.high:,.0f}] (95 %)"
     where += " (extrapolated)" if size.extrapolated else ""
     if size.labels < train_size:
         return f"Fewer {where}: below, {below} leads of {first} and {second}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from tunebench.analysis.comparison import Comparison
-from tunebench.analysis.configuration import Group
+from tunebench.analysis.group import Group
 from tunebench.analysis.load import load_comparison
 from tunebench.data import TextDataset
 from tunebench.errors import PlanError

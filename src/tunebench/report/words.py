@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tunebench.analysis.answer import answer_of, standings
 from tunebench.analysis.recommend import recommended
+from tunebench.analysis.wording import holds_for
 from tunebench.formatting import BYTES, TIMES, command, fixed, learning_rate, signed, significant
 from tunebench.report.tables.registry import BY_SEED
 from tunebench.report.tables.render import Column, ReportTable, to_text
@@ -68,7 +69,7 @@ def alternatives_table(found: Recommendation) -> ReportTable:
         Column("score", metric.heading, metric.unit, show=fixed(4)),
         Column(
             "difference",
-            "Minus the best",
+            "Minus the chosen",
             metric.difference_unit or None,
             show=signed(2 if metric.points else 4),
             per=1 / metric.scale,
@@ -85,11 +86,21 @@ def alternatives_table(found: Recommendation) -> ReportTable:
             "standing": stand.get(one.label, "chosen"),
             "learning_rate": one.learning_rate,
             BY_SEED.key: one.chosen_by_seed,
-            "score": one.interval,
-            "difference": None if one.difference is None else one.difference.interval,
+            "score": one.together or one.interval,
+            "difference": None if one.beside is None else one.beside.joint,
             **one.costs,
         }
         for one in found.alternatives
     ]
     title = f"The candidates at {found.train_size:,} labels"
-    return ReportTable("alternatives", title, columns, tuple(rows))
+    return ReportTable("alternatives", title, columns, tuple(rows), _levels(found))
+
+
+def _levels(found: Recommendation) -> tuple[str, ...]:
+    """Say what the intervals of the table of candidates hold for."""
+    tests = [one.beside for one in found.alternatives if one.beside is not None]
+    if not tests:
+        return ("The interval holds at 95 %.",)
+    level, pairs = f"{100 * (1 - tests[0].alpha):g} %", tests[0].comparisons
+    differences = f" for all {pairs} pairs together" if pairs > 1 else ""
+    return (f"Intervals of scores: {holds_for(len(found.alternatives))}. Of differences: {level}{differences}.",)

@@ -6,7 +6,15 @@ the data cannot carry is a :class:`Refusal` with its reason; a ``ValueError`` is
 
 from __future__ import annotations
 
-from tunebench.stats.curve_queries import EXTRAPOLATION, Crossing, Size, crossing_size, labels_needed, score_at
+from tunebench.stats.curve_queries import (
+    EXTRAPOLATION,
+    Crossing,
+    Size,
+    crossing_size,
+    gain,
+    labels_needed,
+    score_at,
+)
 from tunebench.stats.decisions import Equivalence, Holm, Verdict, equivalence, holm
 from tunebench.stats.discordant import McNemar, mcnemar
 from tunebench.stats.intervals import (
@@ -100,6 +108,7 @@ __all__ = [
     "equivalence",
     "example_interval",
     "fit_learning_curve",
+    "gain",
     "holm",
     "labels_needed",
     "mcnemar",

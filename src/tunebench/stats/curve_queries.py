@@ -72,6 +72,30 @@ def score_at(curve: LearningCurve, size: float, *, level: float = 0.95) -> Inter
     return Interval(estimate, low, high, level, curve.method, curve.over)
 
 
+def gain(curve: LearningCurve, size: float, further: float, *, level: float = 0.95) -> Interval | Refusal:
+    """Read off the curve how much the mean score changes from one training size to another.
+
+    Both are read off the same curve each time, so the interval is narrower than the two scores' own suggest.
+
+    Args:
+        curve: The curve.
+        size: Of the present score.
+        further: The other size.
+        level: Confidence.
+
+    Returns:
+        The difference with its interval, or a refusal beyond :data:`EXTRAPOLATION`.
+    """
+    check_level(level)
+    refusal = _too_far(curve.sizes, further) or _too_far(curve.sizes, size)
+    if refusal:
+        return refusal
+    x = np.array([size, further]) / curve.reference
+    estimate = float(np.diff(curve_values(curve.parameters, x)[0])[0])
+    low, high = percentile_ends(np.diff(curve_values(curve.draws, x))[:, 0], level)
+    return Interval(estimate, low, high, level, curve.method, curve.over)
+
+
 def labels_needed(curve: LearningCurve, score: float, *, level: float = 0.95) -> Size | Refusal:
     """Say how many labels the strategy needs to reach a score.
 

@@ -62,6 +62,7 @@ class Equivalence:
         margin: Differences smaller than this do not matter.
         alpha: Level of both tests, for all comparisons together.
         interval: Of the difference, at ``1 - 2 alpha / comparisons``: inside the margin is equivalence.
+        joint: Of the difference, at ``1 - alpha / comparisons``: those of all comparisons hold together.
         tost_p: The larger p of the two one-sided tests, times the number of comparisons; at most ``alpha`` exactly
             for equivalence.
         p_value: Two-sided, of no difference, as used for "different".
@@ -75,6 +76,7 @@ class Equivalence:
     margin: float
     alpha: float
     interval: Interval
+    joint: Interval
     tost_p: float
     p_value: float
     over: Over
@@ -154,15 +156,20 @@ def equivalence(
     if comparisons < 1:
         raise ValueError(f"comparisons must be at least 1, got {comparisons}")
     p_value = difference.p_value if p_value is None else p_value
-    level = 1 - 2 * alpha / comparisons
     one_sided = max(_one_sided(difference, -margin, "above"), _one_sided(difference, margin, "below"))
     tost_p = min(1.0, one_sided * comparisons)
     verdicts = _OF_RUNS if difference.over == "test examples" else _OF_STRATEGIES
     verdict = verdicts[tost_p <= alpha, p_value <= alpha]
-    low, high = t_ends(difference.estimate, difference.parts, level, difference.look)
-    interval = replace(difference.interval, low=low, high=high, level=level)
+    interval, joint = (_at_level(difference, 1 - share * alpha / comparisons) for share in (2, 1))
     within = _within(difference, margin)
-    return Equivalence(verdict, margin, alpha, interval, tost_p, p_value, difference.over, comparisons, within)
+    return Equivalence(
+        verdict, margin, alpha, interval, joint, tost_p, p_value, difference.over, comparisons, within
+    )
+
+
+def _at_level(difference: Difference, level: float) -> Interval:
+    low, high = t_ends(difference.estimate, difference.parts, level, difference.look)
+    return replace(difference.interval, low=low, high=high, level=level)
 
 
 def _one_sided(difference: Difference, bound: float, side: Literal["above", "below"]) -> float:

@@ -47,6 +47,7 @@ class SeedsNeeded:
         power: Chance of either.
         alpha: Level of the tests.
         over: The source of variation that the tests hold.
+        texts_decide: Whether no number of seeds would do, as the test examples alone vary too much.
     """
 
     to_differ: int | None
@@ -56,6 +57,7 @@ class SeedsNeeded:
     power: float
     alpha: float
     over: Over
+    texts_decide: bool
 
 
 @cache
@@ -232,7 +234,9 @@ def seeds_needed(
     differ = fewest(lambda variances: variances.finds(margin, alpha))
     equal = fewest(lambda variances: variances.equates(margin, alpha))
     left = float(np.sqrt(shared) * scipy.special.ndtri(1 - alpha / 2))
-    return SeedsNeeded(differ, equal, cap, left, power, alpha, difference.over)
+    endless = _Variances(0.0, np.inf, shared)
+    least = min(endless.finds(margin, alpha), endless.equates(margin, alpha)) if shared else 1.0
+    return SeedsNeeded(differ, equal, cap, left, power, alpha, difference.over, texts_decide=least < power)
 
 
 def _detectable(variances: _Variances, alpha: float, power: float, method: str, over: Over) -> Detectable:

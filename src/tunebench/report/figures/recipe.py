@@ -15,8 +15,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.configuration import Configuration, Group
+from tunebench.analysis.configuration import Configuration
 from tunebench.analysis.evidence import Entry
+from tunebench.analysis.group import Group
 from tunebench.analysis.tuning import chose_each
 from tunebench.formatting import learning_rate
 from tunebench.report.figures.panels import (

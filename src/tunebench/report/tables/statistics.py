@@ -63,7 +63,7 @@ def pairs(analysis: Analysis) -> ReportTable:
         Column("p_holm", "p, Holm", show=p_value),
         Column("verdict", f"Within {margin}", align="left"),
         Column("tost_p", "p of equivalence", show=p_value),
-        Column("within", "Chance to be within", show="{:.0%}".format),
+        Column("within", "Chance to be within", show=_chance),
         difference_column(metric, "detectable", "Detectable", sign=False),
         Column("new_study", "A new study needs", align="left"),
         Column("over", "Interval holds", align="left"),
@@ -86,7 +86,8 @@ def pairs(analysis: Analysis) -> ReportTable:
         }
         for pair in analysis.pairs
     ]
-    kept = tuple(c for c in columns if c.key != "mcnemar_p" or any(row["mcnemar_p"] is not None for row in rows))
+    tested = any(row["mcnemar_p"] is not None for row in rows)
+    kept = tuple(column for column in columns if column.key != "mcnemar_p" or tested)
     return with_predictions(
         "pairs",
         f"Differences of {metric.label} on the same test examples",
@@ -99,8 +100,14 @@ def pairs(analysis: Analysis) -> ReportTable:
         f"Chance to be within {margin}: of one pair by itself, if all differences were equally likely before the "
         "study.",
         f"Detectable: the true difference that such a comparison, alone, finds with a power of 80 % at {level}.",
+        *(["McNemar's exact p is of the accuracies of one pair by itself, not corrected."] if tested else []),
         *seed_notes(analysis),
     )
+
+
+def _chance(value: float) -> str:
+    """Return a probability in percent; one that is nearly sure is not said to be."""
+    return "> 99%" if value > 0.99 else "< 1%" if value < 0.01 else f"{value:.0%}"
 
 
 @register("front")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.analysis.configuration import Group
+from tunebench.analysis.group import Group
 from tunebench.analysis.rate_warnings import unequal_rates
 from tunebench.formatting import integer, learning_rate, significant
 from tunebench.report.tables.predicted import with_predictions
