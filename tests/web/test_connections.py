@@ -8,12 +8,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 from starlette.responses import JSONResponse
+from typer.testing import CliRunner
 
+from tunebench.cli.app import app
 from tunebench.errors import ConfigError
 from tunebench.web.connections import HEAD_BYTES, bounded_protocol
 from tunebench.web.hosts import check_token, exposure, has_token, host_names, is_loopback
@@ -198,3 +201,13 @@ def test_many_unknown_keys_cost_one_look(monkeypatch: pytest.MonkeyPatch) -> Non
     assert sum(len(problem.where) for problem in long) <= 20 * 200
     with pytest.raises(ValueError, match="line 1"):
         strange_keys(kind, b"{")
+
+
+def test_an_empty_variable_is_no_way_to_serve_without_a_token(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As where the file of a secret is missing."""
+    monkeypatch.setenv("TUNEBENCH_TOKEN", "")
+    for command in (["serve", str(tmp_path)], ["watch", str(tmp_path)]):
+        ended = CliRunner().invoke(app, [*command, "--port", "0"])
+        assert ended.exit_code != 0 and "This is no token" in f"{ended.output}{ended.exception}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,8 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Check a data set before training on it.")
 app.add_typer(data_app, name="data")
 
+#: Variable of the environment that holds the password of a server.
+_TOKEN = "TUNEBENCH_TOKEN"
 StudyArgument = Annotated[
     str,
     typer.Argument(
@@ -25,11 +28,24 @@ StudyArgument = Annotated[
 ]
 FolderArgument = Annotated[Path, typer.Argument(help="The folder of a study.", metavar="DIR")]
 AnyFolderArgument = Annotated[Path, typer.Argument(help="The folder of a study or of a suite.", metavar="DIR")]
+
+
+def _given_token(value: str | None) -> str | None:
+    """Return the token. An empty variable, which typer takes for none, is refused as an empty token is."""
+    if value is None and os.environ.get(_TOKEN) != "":
+        return None
+    from tunebench.web.hosts import check_token
+
+    check_token(value or "")
+    return value
+
+
 TokenOption = Annotated[
     str | None,
     typer.Option(
+        callback=_given_token,
         help="Password for every request, as a bearer token or as the password that a browser asks for.",
-        envvar="TUNEBENCH_TOKEN",
+        envvar=_TOKEN,
         show_envvar=True,
     ),
 ]

@@ -292,6 +292,30 @@ def _torch_forward(model: Any, device: str, *, bf16: bool) -> Forward:
     return forward
 
 
+def _check_graph(artifact: Artifact, inputs: Sequence[str], shape: Sequence[Any]) -> None:
+    """Refuse a graph that is no classifier of these classes, or asks for what no tokenizer gives.
+
+    Raises:
+        ModelError: It is one.
+    """
+    unknown = [name for name in inputs if name not in ("input_ids", "attention_mask", "token_type_ids")]
+    classes = len(artifact.label_names)
+    if unknown:
+        raise ModelError(
+            "The ONNX graph has inputs that a tokenizer does not give.",
+            value=", ".join(unknown),
+            allowed="input_ids, attention_mask, token_type_ids",
+            fix="export the model again without them",
+        )
+    if len(shape) != 2 or (isinstance(shape[1], int) and shape[1] != classes):
+        raise ModelError(
+            "The first output of the ONNX graph is not one number for each class.",
+            value=f"{artifact.weights}: shape {list(shape)}",
+            allowed=f"texts x {classes}",
+            fix="export the whole classifier, not its encoder alone",
+        )
+
+
 def _load_onnx(artifact: Artifact, *, device: str, threads: int | None, precision: Precision) -> Predictor:
     if device not in ("auto", "cpu"):
         raise ConfigError("ONNX models run on the CPU.", value=device, allowed="auto, cpu")
@@ -318,6 +342,7 @@ def _load_onnx(artifact: Artifact, *, device: str, threads: int | None, precisio
             f"The ONNX graph cannot be loaded: {first_line(error)}", value=str(artifact.weights)
         ) from None
     wanted = [entry.name for entry in session.get_inputs()]
+    _check_graph(artifact, wanted, session.get_outputs()[0].shape)
 
     def forward(batch: dict[str, Tensor]) -> np.ndarray:
         inputs = {name: tensor.numpy() for name, tensor in batch.items()}

@@ -62,7 +62,7 @@ class Outputs(ABC):
         return np.asarray(labels == predicted)
 
     def same(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Tell for each text whether two models predict the same by their logits ``(n, outputs)``, ``(n,)``."""
+        """Tell for each text, ``(n,)``, whether two models predict the same by their logits ``(n, outputs)``."""
         return self.right(self.predicted(first), self.predicted(second))
 
     def spread(self, logits: np.ndarray) -> float:
@@ -190,6 +190,13 @@ class SeveralLabels(Outputs):
     def right(self, labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Tell for each text whether all its labels are right, ``(..., n)``."""
         return np.asarray((labels == predicted).all(-1))
+
+    def same(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Tell of each decision, ``(n, labels)``, whether two models make it alike.
+
+        With many labels a text, some decision of it lies near its threshold: rounding would change most texts.
+        """
+        return np.asarray(self.predicted(first) == self.predicted(second))
 
     def of_truth(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Return the mean probability of the right decision over a text's labels."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,12 +33,15 @@ from tunebench.data import load_dataset
 from tunebench.errors import ConfigError, DataError, ExportError, HubError, StoreError
 from tunebench.formatting import escape_markdown
 from tunebench.inference.export import EXPORTERS, Exported, export_run
-from tunebench.inference.export.card import code_span, results
+from tunebench.inference.export.card import code_span, hub_name, results
 from tunebench.inference.export.check import agreement, chosen_texts
 from tunebench.inference.export.push import push
 from tunebench.inference.export.source import best_run, recommended_run
+from tunebench.inference.export.write import check_place
+from tunebench.models.reference import ModelRef
 from tunebench.store.study_folder import StudyStore
 from tunebench.tasks.classification import CLASSIFICATION
+from tunebench.tasks.multi_label import MULTI_LABEL
 
 Study = Callable[[str], Path]
 Make = Callable[[str, str, str], Exported]
@@ -372,6 +376,10 @@ def test_an_upload_sends_the_folder_to_a_private_repository(made: Make, monkeypa
 
         def upload_folder(self, **options: Any) -> Any:
             calls.append((options["repo_id"], options["folder_path"]))
+            # What an export of another format left there would be read in its place.
+            left = ("model.onnx", "model.safetensors", "linear.json", "README.md")
+            gone = [name for name in left if any(fnmatch(name, one) for one in options["delete_patterns"])]
+            assert gone == ["model.onnx", "model.safetensors", "linear.json"]
             return type("Commit", (), {"repo_url": "https://hub.example/someone/something"})
 
     monkeypatch.setattr("huggingface_hub.HfApi", Api)
@@ -413,3 +421,41 @@ def test_a_card_scores_a_metric_of_probabilities_too() -> None:
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert found[0].value == pytest.approx(log_loss(labels, shares))
     assert all(one.low <= one.value <= one.high for one in found)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_place_that_cannot_be_replaced_is_refused(
+    made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: bool
+) -> None:
+    place = tmp_path / "empty"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    if link:
+        (tmp_path / "link").symlink_to(place)
+    with pytest.raises(StoreError, match="cannot be this one"):
+        check_place(tmp_path / "link" if link else Path("."))
+
+
+def test_only_what_has_a_revision_is_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder may be called like a repository, and the export may run elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    local = ModelRef(source="data/reviews", revision=None, fingerprint="f")
+    hub = ModelRef(source="distilbert-base-uncased", revision="abc", fingerprint="f")
+    layers = ModelRef(source="someone/model:3", revision="abc", fingerprint="f")
+    packaged = ModelRef(source="minilm:3", revision=None, fingerprint="f")
+    assert [hub_name(one) for one in (local, hub, layers, packaged)] == [
+        None,
+        "distilbert-base-uncased",
+        "someone/model",
+        "sentence-transformers/all-MiniLM-L6-v2",
+    ]
+
+
+def test_decisions_are_counted_and_not_texts_with_many_labels() -> None:
+    """One decision in a hundred differs: of most texts with a hundred labels some decision does."""
+    rng = np.random.default_rng(0)
+    before = rng.normal(0, 3, (200, 100)).astype(np.float32)
+    after = np.where(rng.random(before.shape) < 0.01, -before, before)
+    labels = (before > 0).astype(np.int64)
+    found = agreement(labels, before, after, MULTI_LABEL)
+    assert found.equal_predictions == pytest.approx(0.99, abs=0.003)

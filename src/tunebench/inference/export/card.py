@@ -33,7 +33,6 @@ _HUB_NAMES = {
     "imdb-reviews": "stanfordnlp/imdb",
     "rotten-tomatoes": "cornell-movie-review-data/rotten_tomatoes",
 }
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -141,10 +140,9 @@ def code_span(text: str) -> str:
 
 def hub_name(reference: ModelRef | DataRef) -> str | None:
     """Return what a model or data set is called on the Hub, or None for a local one."""
-    source = reference.source
-    if source in _HUB_NAMES:
-        return _HUB_NAMES[source]
-    return source if _HUB_NAME.fullmatch(source) and not Path(source).exists() else None
+    # What comes from the Hub has a revision, and nothing else has. A number behind it asks for the first layers.
+    source = re.sub(r":\d+$", "", reference.source)
+    return _HUB_NAMES.get(source, source if reference.revision is not None else None)
 
 
 def shown(reference: ModelRef | DataRef) -> str:

@@ -7,6 +7,13 @@ from typing import Any
 
 from tunebench.errors import HubError, first_line
 
+#: Files of exports: one of another format that stayed would be read in place of the new model.
+_OF_EXPORTS = [
+    "*.onnx*",
+    "*.safetensors*",
+    *(f"{name}.json" for name in ("adapter_config", "config", "export", "linear", "vocabulary")),
+]
+
 
 def check_repository(repository: str) -> None:
     """Refuse what cannot be a repository's name.
@@ -34,7 +41,8 @@ def upload_list(folder: Path) -> list[dict[str, Any]]:
 def push(folder: Path, repository: str) -> str:
     """Create the repository if it is not there, upload a folder, and return its address.
 
-    A new repository is private; its owner publishes it.
+    A new repository is private; its owner publishes it. What an earlier export left there is removed in the same
+    commit, and stays in the repository's history.
 
     Args:
         folder: A finished export.
@@ -50,7 +58,10 @@ def push(folder: Path, repository: str) -> str:
     try:
         api.create_repo(repository, private=True, exist_ok=True)
         commit = api.upload_folder(
-            repo_id=repository, folder_path=folder, commit_message="Upload of an export by tunebench"
+            repo_id=repository,
+            folder_path=folder,
+            commit_message="Upload of an export by tunebench",
+            delete_patterns=_OF_EXPORTS,
         )
     except Exception as error:
         # The client raises types of several HTTP libraries for "no network", "no token" and "not yours".

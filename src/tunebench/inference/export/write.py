@@ -140,8 +140,15 @@ def check_place(out: Path) -> None:
     """Refuse a place where something is.
 
     Raises:
-        StoreError: A file, or a folder that is not empty.
+        StoreError: A file, a folder that is not empty, a link, or a path without a name, such as ``.``.
     """
+    if not out.name or out.is_symlink():
+        raise StoreError(
+            "An export takes the place of its folder, which cannot be this one.",
+            value=str(out),
+            allowed="a new folder, or an empty one that is no link",
+            fix="choose another --out, such as --out model",
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StoreError(
             "There is already a file here, or a folder that is not empty.",

@@ -114,7 +114,7 @@ class AdmissionControl:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._names is not None and _host_name(scope) not in self._names:
-            error = f"requests must be for this machine itself: {', '.join(self._names)}"
+            error = f"requests must be for one of these hosts: {', '.join(self._names)}"
             await refuse(400, error)(scope, receive, send)
             return
         if scope["path"] not in _OPEN and not has_token(scope, self._token):
