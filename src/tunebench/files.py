@@ -8,10 +8,12 @@ see :func:`open_regular`.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
 import platform
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -156,10 +158,23 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def remove_abandoned(folder: Path) -> None:
     """Remove the files in a folder that processes of this machine were writing when they were killed."""
-    for path in folder.glob(f".*.{_MACHINE}.*.tmp"):
-        writer = path.name.split(".")[-2]
-        if writer.isdecimal() and not psutil.pid_exists(int(writer)) and is_regular(path):
+    for path in _abandoned(folder, ".*"):
+        if is_regular(path):
             path.unlink(missing_ok=True)
+
+
+def remove_abandoned_folders(place: Path) -> None:
+    """Remove the folders that would have taken a place, had the processes of this machine not been killed."""
+    for path in _abandoned(place.parent, f".{glob.escape(place.name)}"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _abandoned(folder: Path, names: str) -> Iterator[Path]:
+    for path in folder.glob(f"{names}.{_MACHINE}.*.tmp"):
+        writer = path.name.split(".")[-2]
+        if writer.isdecimal() and not psutil.pid_exists(int(writer)):
+            yield path
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:

@@ -37,7 +37,7 @@ class _Pipeline:
         (single,) = by_side(texts)
         return self._executor.submit(self._answer, single)
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = None) -> None:
         self._executor.shutdown()
 
     def _answer(self, texts: list[str]) -> np.ndarray:

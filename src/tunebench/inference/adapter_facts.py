@@ -43,7 +43,10 @@ def adapter_base(folder: Path, config: Mapping[str, Any], facts: Mapping[str, An
         )
     stated = facts.get("base")
     if stated is not None:
-        return checked_base(stated_base(stated, folder))
+        expected = stated_base(stated, folder)
+        # A base that was moved since is where the configuration says, and still has to be the same.
+        found = _named_base(folder, source, expected.revision if source == expected.source else None)
+        return _same(expected, found)
     revision = config.get("revision")
     return _named_base(folder, source, revision if isinstance(revision, str) else None)
 
@@ -54,19 +57,22 @@ def checked_base(expected: ModelRef) -> ModelRef:
     Raises:
         ModelError: They are not there, or differ.
     """
-    found = resolve_model(expected.source, expected.revision)
+    return _same(expected, resolve_model(expected.source, expected.revision))
+
+
+def _same(expected: ModelRef, found: ModelRef) -> ModelRef:
     if found.fingerprint != expected.fingerprint:
         raise ModelError(
             "The base model is not the one this was trained on: its files differ.",
-            value=f"{expected.source}: {found.fingerprint}",
+            value=f"{found.source}: {found.fingerprint}",
             allowed=expected.fingerprint,
             fix="put the original files back, or train again on these",
         )
-    return expected
+    return found
 
 
 def _named_base(folder: Path, source: str, revision: str | None) -> ModelRef:
-    """Return the base that an adapter of others names, which may have been elsewhere when it was trained."""
+    """Return the base that an adapter names, which may have been elsewhere when it was trained."""
     try:
         return resolve_model(source, revision)
     except ModelError as error:

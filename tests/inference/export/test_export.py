@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +31,8 @@ from tunebench.analysis.evidence import collect
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.recommend import recommend
 from tunebench.data import load_dataset
-from tunebench.errors import ConfigError, DataError, ExportError, HubError, StoreError
+from tunebench.errors import ConfigError, DataError, ExportError, HubError, ModelError, StoreError
+from tunebench.files import remove_abandoned_folders, temporary_beside
 from tunebench.formatting import escape_markdown
 from tunebench.inference.export import EXPORTERS, Exported, export_run
 from tunebench.inference.export.card import code_span, hub_name, results
@@ -459,3 +461,39 @@ def test_decisions_are_counted_and_not_texts_with_many_labels() -> None:
     labels = (before > 0).astype(np.int64)
     found = agreement(labels, before, after, MULTI_LABEL)
     assert found.equal_predictions == pytest.approx(0.99, abs=0.003)
+
+
+def test_the_base_of_an_adapter_may_be_moved(
+    lively_model: Callable[[str], Path], made: Make, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(made("bert", "lora-all", "adapter").folder, tmp_path / "adapter")
+    before = tunebench.load(folder).predict_proba(["a film"])
+    config, stated = folder / "adapter_config.json", json.loads((folder / "export.json").read_text())
+    moved = shutil.copytree(stated["base"]["source"], tmp_path / "moved")
+    # As on another machine: the folder that was named is not there.
+    stated["base"]["source"] = missing = str(tmp_path / "gone")
+    (folder / "export.json").write_text(json.dumps(stated))
+    own = json.loads(config.read_text())
+    config.write_text(json.dumps(own | {"base_model_name_or_path": missing}))
+    with pytest.raises(ModelError) as refused:
+        tunebench.load(folder)
+    assert str(config) in str(refused.value) and "base_model_name_or_path" in str(refused.value)
+    config.write_text(json.dumps(own | {"base_model_name_or_path": str(moved)}))
+    assert np.array_equal(tunebench.load(folder).predict_proba(["a film"]), before)
+    weights = load_file(moved / "model.safetensors")
+    name = next(iter(weights))
+    save_file(weights | {name: weights[name] + 1}, moved / "model.safetensors")
+    with pytest.raises(ModelError, match="its files differ"):
+        tunebench.load(folder)
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    mine = temporary_beside(tmp_path / "model")
+    left = mine.with_name(mine.name.replace(f".{os.getpid()}.", f".{ended.pid}."))
+    other = left.with_name(left.name.replace(".model.", ".models."))
+    for folder in (mine, left, other):
+        folder.mkdir()
+    remove_abandoned_folders(tmp_path / "model")
+    assert not left.exists() and mine.exists() and other.exists()

@@ -170,3 +170,15 @@ def test_limits_that_allow_nothing_are_refused() -> None:
         Limits(texts=10, waiting=9)
     with pytest.raises(ConfigError, match="must be positive"):
         Limits(body_bytes=0)
+
+
+def test_closing_waits_no_longer_than_it_may() -> None:
+    group = Counting()
+    batcher = MicroBatcher(waiting=10)
+    held(batcher, group)
+    late = batcher.submit(group.model(0), ["a"])
+    batcher.close(0.05)
+    assert not late.done() and not batcher.alive
+    group.go_on.set()
+    assert late.result(timeout=30).tolist() == expected(["a"], 0)
+    batcher.close()

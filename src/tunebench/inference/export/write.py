@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunebench.errors import ConfigError, ExportError, StoreError, first_line
-from tunebench.files import temporary_beside, write_json
+from tunebench.files import remove_abandoned_folders, temporary_beside, write_json
 from tunebench.inference.artifacts import Artifact, Format
 from tunebench.inference.export.base import EXPORTERS, Exporter
 from tunebench.inference.export.card import write_card
@@ -106,6 +106,7 @@ def export_source(
     check_place(out)
     exporter = EXPORTERS[format or _default_format(source.artifact)]
     exporter.check(source.artifact)
+    remove_abandoned_folders(out)
     temporary = temporary_beside(out)
     try:
         shutil.rmtree(temporary, ignore_errors=True)

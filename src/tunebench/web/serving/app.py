@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from tunebench.web.serving.batching import Answerer, Observer
     from tunebench.web.serving.models import LoadedModel
 
+#: Seconds that the model has, when all connections are closed, to end what it computes.
+_LAST_SECONDS = 5.0
 #: The playground: path, file of this package, media type.
 _PAGES = (
     ("/", "playground.html", "text/html"),
@@ -128,7 +130,7 @@ class _Server:
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(self.batcher.close)
+        await asyncio.to_thread(self.batcher.close, _LAST_SECONDS)
 
     def _add_routes(self) -> None:
         inputs = [model.predictor.inputs for model in self.models.values()]
@@ -212,7 +214,7 @@ class _Server:
             logits = await asyncio.wrap_future(self.batcher.submit(model, texts))
         except QueueFullError as error:
             return refuse(503, "too many texts wait", retry_after=error.retry_after)
-        except ClosedError:
+        except (ClosedError, asyncio.CancelledError):
             return refuse(503, "the server is shutting down", retry_after=1)
         except Exception:
             # The batcher has logged it.

@@ -64,7 +64,7 @@ class Answerer(Protocol):
     def submit(self, model: LoadedModel, texts: Sequence[Text]) -> Future[np.ndarray]:
         """Take texts, and return the future of their logits, float32 ``(texts, classes)``."""
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = None) -> None:
         """Answer what was taken, and take nothing more."""
 
 
@@ -132,12 +132,16 @@ class MicroBatcher:
             self._changed.notify()
         return job.future
 
-    def close(self) -> None:
-        """Answer what was taken, then end the worker; nothing more is taken. Blocks until then."""
+    def close(self, timeout: float | None = None) -> None:
+        """Answer what was taken, then end the worker; nothing more is taken. Blocks until then.
+
+        Args:
+            timeout: Most seconds to wait. Then the worker is left to end with the process.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._worker.join()
+        self._worker.join(timeout)
 
     def _retry_after(self) -> int:
         seconds = self._waiting / self._rate if self._rate else 1.0
