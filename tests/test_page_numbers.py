@@ -27,7 +27,7 @@ PAGES = ["encoders.md", "findings.md", "paper.md", "speed.md", "design/engine.md
 #: Studies whose pairs a page compares one by one, at 90 %; their reports have them corrected for all pairs.
 ONE_BY_ONE = ["methods", "without-regret"]
 #: Studies of whose tests of equality a page gives the intervals, at 90 % for all pairs together.
-OF_EQUALITY = ["parity", "honest-minilm", "without-regret", "engines"]
+OF_EQUALITY = ["parity", "honest-minilm", "without-regret", "engines", "engines-lora"]
 #: The tables of the suite that docs/encoders.md is about, and those of the study of its costs.
 LADDER = DOCS / "results" / "encoders"
 INTERVAL = re.compile(r"\[([+-]?\d+\.\d+),\s+([+-]?\d+\.\d+)\]")
