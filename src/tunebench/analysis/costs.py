@@ -154,9 +154,11 @@ def _measured(config: Configuration, kind: str) -> Measured | None:
 def _noise(entries: Sequence[Entry], kind: str) -> Noise | None:
     """Return how much a cost varies among the entries from run to run; None where it does not."""
     expected = COSTS[kind].noise
+    if expected is None:
+        return None
     # Runs of several settings do different work, such as more epochs.
     found = [_measured(config, kind) for entry in entries for config in configurations_of(entry.config.cells)]
-    return None if expected is None else noise_of([one for one in found if one is not None], expected)
+    return noise_of([one for one in found if one is not None], expected)
 
 
 def measure(configs: Sequence[tuple[Configuration, Entry | None]], kind: str, metric: Metric) -> list[Point]:
@@ -241,11 +243,9 @@ def _drawn_costs(points: Sequence[Point], kind: str, among: Sequence[Entry], res
     noise, rng = _noise(among, kind), np.random.default_rng(SEED)
     if noise is None:
         return None
-    measured = [_measured(point.config, kind) for point in points]
-    fixed = [np.full(resamples, point.cost) for point in points]
-    return np.column_stack(
-        [noise.draw(one, resamples, rng) if one else same for one, same in zip(measured, fixed, strict=True)]
-    )
+    # A point has a cost because one was measured.
+    measured = [one for point in points if (one := _measured(point.config, kind)) is not None]
+    return np.column_stack([noise.draw(one, resamples, rng) for one in measured])
 
 
 def _score(config: Configuration, entry: Entry | None, metric: Metric) -> float | None:

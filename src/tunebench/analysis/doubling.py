@@ -44,11 +44,11 @@ class Doubling:
     @property
     def sentence(self) -> str:
         """The answer, with its interval and what it rests on."""
-        if isinstance(self.then, Refusal) or isinstance(self.gain, Refusal):
-            assert isinstance(self.then, Refusal)
+        if isinstance(self.then, Refusal):
             return f"{self.label}: what twice the labels would bring cannot be said: {self.then.reason}."
         assert self.labels is not None and self.now is not None
         gain = self.gain
+        assert isinstance(gain, Interval)
         said = (
             f"{self.label}: {2 * self.labels:,} labels instead of {self.labels:,} are expected to change "
             f"{self.metric} from {self.now:.4f} to {self.then.estimate:.4f}, by {gain.estimate:+.4f} "

@@ -61,8 +61,11 @@ def select_by_seed(configs: Sequence[Configuration]) -> Configuration | None:
     if len(configs) == 1:
         return configs[0]
     there = [config for config in configs if any(cell.status != "left_out" for cell in config.cells)]
-    draws = dict.fromkeys(cell.draw for config in there for cell in config.cells)
-    cells = tuple(cell for draw in draws if (cell := _best_of(there, draw)) is not None)
+    draws: dict[Draw, list[Cell]] = {}
+    for cell in (cell for config in there for cell in config.cells):
+        draws.setdefault(cell.draw, []).append(cell)
+    whole = [own for own in draws.values() if len(own) == len(there)]
+    cells = tuple(best for own in whole if (best := _best_of(own, _metric(configs[0]))) is not None)
     if not cells:
         return None
     rates = {cell.spec.learning_rate for cell in cells}
@@ -70,17 +73,16 @@ def select_by_seed(configs: Sequence[Configuration]) -> Configuration | None:
     return Configuration(configs[0].label, configs[0].train_size, rate, cells, configs[0].tuned)
 
 
-def _best_of(configs: Sequence[Configuration], draw: Draw) -> Cell | None:
+def _best_of(own: Sequence[Cell], metric: Metric) -> Cell | None:
     """Return the run of a draw with the best score on the selection split; None while it lacks a run."""
-    own = [(config, cell) for config in configs for cell in config.cells if cell.draw == draw]
-    if len(own) < len(configs) or any(cell.status in ("pending", "running", "left_out") for _, cell in own):
+    if any(cell.status in ("pending", "running", "left_out") for cell in own):
         return None
-    found = [
-        (_metric(config).merit(score), -(config.learning_rate or 0.0), cell)
-        for config, cell in own
-        if (score := config.selection_scores().get(draw)) is not None
-    ]
-    return max(found, key=lambda one: one[:2])[2] if found else None
+    known = [cell for cell in own if cell.trained and cell.row["selection_score"] is not None]
+
+    def merit(cell: Cell) -> tuple[float, float]:
+        return metric.merit(cell.row["selection_score"]), -(cell.spec.learning_rate or 0.0)
+
+    return max(known, key=merit, default=None)
 
 
 def _metric(config: Configuration) -> Metric:

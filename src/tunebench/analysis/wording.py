@@ -45,6 +45,12 @@ def holds_for(strategies: int) -> str:
     return f"95 % for {'both' if strategies == 2 else f'all {strategies}'} together"
 
 
+def holds_for_pairs(level: float, pairs: int) -> str:
+    """Say what the interval of a difference holds for: ``95 %``, or ``95 % for all 3 pairs together``."""
+    together = f" for all {pairs} pairs together" if pairs > 1 else ""
+    return f"{100 * level:g} %{together}"
+
+
 def show_difference(interval: Interval, metric: Metric) -> str:
     """Return a difference with its interval: ``-0.3 points [-0.8, +0.2]``."""
     digits = 2 if metric.points else 4
@@ -55,8 +61,7 @@ def show_difference(interval: Interval, metric: Metric) -> str:
 
 def show_test(test: Equivalence, metric: Metric) -> str:
     """Return a difference with the interval of its test of equality, and what that holds for."""
-    together = f" for all {test.comparisons} pairs together" if test.comparisons > 1 else ""
-    return f"{show_difference(test.interval, metric)}, {100 * (1 - 2 * test.alpha):g} %{together}"
+    return f"{show_difference(test.interval, metric)}, {holds_for_pairs(1 - 2 * test.alpha, test.comparisons)}"
 
 
 def show_plan(plan: SeedsNeeded | Refusal, metric: Metric) -> str:

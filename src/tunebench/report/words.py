@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tunebench.analysis.answer import answer_of, standings
 from tunebench.analysis.recommend import recommended
-from tunebench.analysis.wording import holds_for
+from tunebench.analysis.wording import holds_for, holds_for_pairs
 from tunebench.formatting import BYTES, TIMES, command, fixed, learning_rate, signed, significant
 from tunebench.report.tables.registry import BY_SEED
 from tunebench.report.tables.render import Column, ReportTable, to_text
@@ -101,6 +101,6 @@ def _levels(found: Recommendation) -> tuple[str, ...]:
     tests = [one.beside for one in found.alternatives if one.beside is not None]
     if not tests:
         return ("The interval holds at 95 %.",)
-    level, pairs = f"{100 * (1 - tests[0].alpha):g} %", tests[0].comparisons
-    differences = f" for all {pairs} pairs together" if pairs > 1 else ""
-    return (f"Intervals of scores: {holds_for(len(found.alternatives))}. Of differences: {level}{differences}.",)
+    scores = holds_for(len(found.alternatives))
+    differences = holds_for_pairs(1 - tests[0].alpha, tests[0].comparisons)
+    return (f"Intervals of scores: {scores}. Of differences: {differences}.",)

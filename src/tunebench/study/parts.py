@@ -20,10 +20,9 @@ class Search(Frozen):
 
     A setting is a learning rate, with a value of every other list. ``grid`` runs every setting with the first
     ``seeds``, by default all that are there before the first look; with ``each``, every seed runs all settings and
-    chooses its own. ``halving`` runs every setting with the first
-    seed, and stops early those that fall behind at the ``first_look``-th evaluation, and at ``reduction`` times
-    that, and so on (successive halving). The other seeds run at the chosen setting only. A ``first_look`` below 1
-    is a share of the evaluations that a run plans.
+    chooses its own. ``halving`` runs every setting with the first seed, and stops early those that fall behind at
+    the ``first_look``-th evaluation, and at ``reduction`` times that, and so on (successive halving). The other
+    seeds run at the chosen setting only. A ``first_look`` below 1 is a share of the evaluations that a run plans.
     """
 
     method: Literal["grid", "halving"] = "grid"
