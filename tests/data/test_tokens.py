@@ -242,11 +242,12 @@ def test_of_several_writers_one_works_and_all_read_the_same(
     barrier = threading.Barrier(4)
     results: list[list[list[int]]] = []
 
-    def work() -> None:
+    def work(own: Any) -> None:
         barrier.wait()
-        results.append(_lists(_tokenize(tokenizer, tmp_path)))
+        results.append(_lists(_tokenize(own, tmp_path)))
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    # Each has its own, as processes do: a tokenizer keeps the options of a call, so threads disturb each other.
+    threads = [threading.Thread(target=work, args=(copy.deepcopy(tokenizer),)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
