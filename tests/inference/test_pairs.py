@@ -24,7 +24,7 @@ from tunebench.engine.batching import Collator
 from tunebench.errors import DataError
 from tunebench.execution.display import PlainDisplay
 from tunebench.inference.export import export_run
-from tunebench.inference.stream import read_texts
+from tunebench.inference.reading import read_texts
 from tunebench.study.yaml_file import check_study
 from tunebench.web.serving.app import create_app
 from tunebench.web.serving.models import load_models

@@ -17,9 +17,12 @@ import tunebench
 from faults import commands
 from inference.conftest import run_of
 from tunebench import cli
+from tunebench.data.inputs import Inputs
+from tunebench.data.readers import read_table
 from tunebench.errors import DataError, TunebenchError
 from tunebench.inference.predictor import Predictor
-from tunebench.inference.stream import from_csv, from_lines, predict_stream
+from tunebench.inference.reading import from_csv, from_lines, from_table
+from tunebench.inference.stream import predict_stream
 
 Model = Callable[[str], Path]
 
@@ -118,6 +121,7 @@ def test_broken_text_is_named_by_its_place(predictor: Predictor, tmp_path: Path)
         (b"text,b\n1,2\n", "c", "no such text column"),
         (b"text,b\n1,2,3\n", None, "has 3 fields"),
         (b'text,b\n"1,2\n', None, "malformed"),
+        (b"text;b\n1;2\n", None, "not separated by commas(.|\n)*--file"),
         (None, None, "cannot be read"),
     ],
 )
@@ -127,6 +131,40 @@ def test_csv_files_that_do_not_fit(tmp_path: Path, content: bytes | None, column
         path.write_bytes(content)
     with pytest.raises(TunebenchError, match=message):
         list(from_csv(path, columns=None if column is None else [column]))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.csv", "text;label\na lovely, lively film;1\nun café;0\n;1\n".encode("cp1252")),
+        ("x.csv", "text;label\na lovely, lively film;1\nun café;0\n;1\n".encode("utf-16")),
+        ("x.tsv", "text\tlabel\n\na lovely, lively film\t1\nun café\t0\n\t1\n".encode()),
+        ("x.json", b'[{"text": "a lovely, lively film"}, {"text": "un caf\xc3\xa9"}, {"text": ""}]'),
+    ],
+)
+def test_a_table_is_read_as_training_reads_it(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    told: list[str] = []
+    found = list(from_table(tmp_path / name, tell=told.append))
+    assert found == [("Row 1", "a lovely, lively film"), ("Row 2", "un café"), ("Row 3", "")]
+    table = read_table(tmp_path / name)
+    assert len(told) == len(table.notes) + len(table.passed_over)
+    assert any("recognised as ';'" in line for line in told) == (name == "x.csv")
+    assert any("Passed over: x.tsv: line 2 (blank" in line for line in told) == (name == "x.tsv")
+
+
+def test_a_row_of_a_table_without_a_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"text": "fine", "b": "c"}\n{"text": null, "b": "c"}\n')
+    with pytest.raises(DataError, match="Row 2 holds no text"):
+        list(from_table(tmp_path / "x.jsonl"))
+    joined = Inputs(columns=("text", "b"), join="{text}: {b}")
+    assert [text for _, text in from_table(tmp_path / "x.jsonl", joined)] == ["fine: c", ": c"]
+
+
+def test_the_column_of_training_is_found_again(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("text,verdict\na,b\n")
+    assert [text for _, text in from_csv(tmp_path / "x.csv", Inputs(columns=("verdict",)))] == ["b"]
+    assert [text for _, text in from_csv(tmp_path / "x.csv", Inputs(columns=("other",)))] == ["a"]
 
 
 @pytest.mark.parametrize("rows", [["a", "", "b"], ["", ""], ["a", ""], ["", "a", "", "", "b c"]])
@@ -155,7 +193,15 @@ def test_a_field_longer_than_the_csv_modules_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["a", "--csv", "x.csv"], ["a", "--column", "text"], ["a", "--format", "xml"]], ids=str
+    "words",
+    [
+        [],
+        ["a", "--csv", "x.csv"],
+        ["--csv", "x.csv", "--file", "x.csv"],
+        ["a", "--column", "text"],
+        ["a", "--format", "xml"],
+    ],
+    ids=str,
 )
 def test_requests_that_make_no_sense(lively_model: Model, words: list[str]) -> None:
     result = CliRunner().invoke(cli.app, ["predict", str(lively_model("bert")), *words])

@@ -88,13 +88,23 @@ def predict(
         ),
     ] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", help="Read the texts from the columns of this CSV file.")
+        Path | None,
+        typer.Option("--csv", help="Read the texts from this CSV file of any size; UTF-8, with commas."),
+    ] = None,
+    table_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            help="Read the texts from this file as training does: CSV with any separator and encoding, TSV, JSON, "
+            "Parquet, Excel, packed or not.",
+        ),
     ] = None,
     jsonl_file: Annotated[
         Path | None, typer.Option("--jsonl", help="Read the texts from the JSON objects of this file, one a line.")
     ] = None,
     column: Annotated[
-        str | None, typer.Option(help="With --csv or --jsonl: name of the text column; default a usual name.")
+        str | None,
+        typer.Option(help="Name of the text column in the file; default that of training, or a usual name."),
     ] = None,
     columns: Annotated[
         str | None,
@@ -117,18 +127,20 @@ def predict(
         format_ = "jsonl"
     if format_ not in ("jsonl", "csv"):
         raise typer.BadParameter(f"{format_!r}: allowed are jsonl, csv", param_hint="--format")
-    if sum([csv_file is not None, jsonl_file is not None, bool(texts)]) != 1:
+    if sum([bool(texts), *(file is not None for file in (csv_file, jsonl_file, table_file))]) != 1:
         raise typer.BadParameter(
-            "give texts, or - for lines of standard input, or --csv FILE, or --jsonl FILE", param_hint="TEXT"
+            "give one of these: texts, - for lines of standard input, --file FILE, --csv FILE, --jsonl FILE",
+            param_hint="TEXT",
         )
     option, named = ("--column", column) if columns is None else ("--columns", columns)
     if column is not None and columns is not None:
         raise typer.BadParameter("it names one column, and --columns several: drop one", param_hint="--column")
     if named is not None and texts and (columns is None or texts != ["-"]):
-        raise typer.BadParameter("it names what to read of --csv FILE or --jsonl FILE", param_hint=option)
+        raise typer.BadParameter("it names what to read of a file, and none is given", param_hint=option)
     names = named if named is None else [named] if columns is None else named.split(",")
     from tunebench.inference.predictor import load
-    from tunebench.inference.stream import answer_of, predict_stream, read_texts
+    from tunebench.inference.reading import read_texts
+    from tunebench.inference.stream import answer_of, predict_stream
 
     predictor = load(path, device=device, threads=threads, precision=precision)  # type: ignore[arg-type]
     source = read_texts(
@@ -137,7 +149,9 @@ def predict(
         stdin=sys.stdin.buffer,
         csv_file=csv_file,
         jsonl_file=jsonl_file,
+        table_file=table_file,
         columns=names,
+        tell=tell,
     )
     write = _writer(format_, answer_of(predictor.artifact.task))
     for prediction in predict_stream(predictor, source):

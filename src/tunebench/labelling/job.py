@@ -19,7 +19,7 @@ from tunebench.data.text import Text, sides_of
 from tunebench.errors import DataError
 from tunebench.files import write_text
 from tunebench.formatting import csv_text
-from tunebench.inference.stream import columns_of
+from tunebench.inference.columns import columns_of
 from tunebench.labelling.found import LabelsFound, NextText, Suspect
 from tunebench.labelling.next_texts import choose_next, margins_of
 from tunebench.labelling.page import suspects_page
