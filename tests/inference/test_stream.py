@@ -153,6 +153,16 @@ def test_a_table_is_read_as_training_reads_it(tmp_path: Path, name: str, content
     assert any("Passed over: x.tsv: line 2 (blank" in line for line in told) == (name == "x.tsv")
 
 
+def test_how_a_table_is_read_can_be_said(lively_model: Model, tmp_path: Path) -> None:
+    # Read by itself, this file would be taken for cp1252.
+    (tmp_path / "x.csv").write_bytes("text|label\nприя;т|1\n".encode("koi8-r"))
+    read = ["--file", str(tmp_path / "x.csv"), "--set", "data.encoding=koi8-r", "--set", "data.separator=pipe"]
+    model = str(lively_model("bert"))
+    assert invoke("predict", model, *read) == invoke("predict", model, "прия;т")
+    wrong = CliRunner().invoke(cli.app, ["predict", model, *read, "--set", "data.folds=3"])
+    assert wrong.exit_code and "data.encoding, data.separator" in str(wrong.exception)
+
+
 def test_a_row_of_a_table_without_a_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"text": "fine", "b": "c"}\n{"text": null, "b": "c"}\n')
     with pytest.raises(DataError, match="Row 2 holds no text"):
@@ -199,6 +209,7 @@ def test_a_field_longer_than_the_csv_modules_limit(tmp_path: Path) -> None:
         ["a", "--csv", "x.csv"],
         ["--csv", "x.csv", "--file", "x.csv"],
         ["a", "--column", "text"],
+        ["a", "--set", "data.encoding=cp1252"],
         ["a", "--format", "xml"],
     ],
     ids=str,

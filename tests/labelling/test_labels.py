@@ -147,7 +147,7 @@ def test_a_study_is_looked_at_from_the_command_line(
     folder = tmp_path / "my study"
     run_study(study, folder, execution=Execution(device="cpu", threads=1), measure=False)
     (tmp_path / "more.csv").write_text(
-        "text\na strange film\n\na great film number 0\na strange film\nanother one\n"
+        "text;by\na strange film;x\n\na great film number 0;x\na strange film;x\nanother one;x\n"
     )
     arguments = [
         "labels",
@@ -166,6 +166,7 @@ def test_a_study_is_looked_at_from_the_command_line(
     assert "cannot be said" in found["doublings"][0]["sentence"]
     assert len(found["next_texts"]) == 1 and found["next_texts"][0]["text"] in ("a strange film", "another one")
     assert found["passed_over"][-2:] == ["1 already labelled in the study", "1 copies of others in the file"]
+    assert "line 3 (blank, so no row)" in found["passed_over"][0] and "';' (semicolon)" in found["reading"][0]
     with (folder / "labels" / "suspects.csv").open(newline="") as stream:
         assert [row["text"] for row in csv.DictReader(stream)] == [one["text"] for one in found["suspects"]]
     ended = CliRunner().invoke(app, arguments)

@@ -13,6 +13,7 @@ import typer
 
 from tunebench.cli.app import DeviceOption, FolderArgument, JsonOption, app
 from tunebench.cli.console import out, print_json, print_rows, tell
+from tunebench.cli.run_options import ReadOption
 from tunebench.formatting import file_size
 
 
@@ -112,6 +113,7 @@ def predict(
             help="Names of several columns, such as premise,hypothesis; default those the model was trained on."
         ),
     ] = None,
+    set_: ReadOption = None,
     format_: Annotated[str, typer.Option("--format", help="Output format: jsonl or csv.")] = "jsonl",
     json_: Annotated[bool, typer.Option("--json", help="Same as --format jsonl.")] = False,
     device: DeviceOption = "auto",
@@ -132,6 +134,8 @@ def predict(
             "give one of these: texts, - for lines of standard input, --file FILE, --csv FILE, --jsonl FILE",
             param_hint="TEXT",
         )
+    if set_ and table_file is None:
+        raise typer.BadParameter("it says how --file FILE is read, and none is given", param_hint="--set")
     option, named = ("--column", column) if columns is None else ("--columns", columns)
     if column is not None and columns is not None:
         raise typer.BadParameter("it names one column, and --columns several: drop one", param_hint="--column")
@@ -141,7 +145,9 @@ def predict(
     from tunebench.inference.predictor import load
     from tunebench.inference.reading import read_texts
     from tunebench.inference.stream import answer_of, predict_stream
+    from tunebench.study.yaml_file import load_read_options
 
+    options = load_read_options(set_ or [])
     predictor = load(path, device=device, threads=threads, precision=precision)  # type: ignore[arg-type]
     source = read_texts(
         predictor.inputs,
@@ -150,6 +156,7 @@ def predict(
         csv_file=csv_file,
         jsonl_file=jsonl_file,
         table_file=table_file,
+        options=options,
         columns=names,
         tell=tell,
     )

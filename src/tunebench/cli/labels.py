@@ -10,6 +10,7 @@ import typer
 
 from tunebench.cli.app import DeviceOption, FolderArgument, JsonOption, ThreadsOption, app, check_device
 from tunebench.cli.console import out, print_json
+from tunebench.cli.run_options import ReadOption
 
 if TYPE_CHECKING:
     from tunebench.labelling.found import LabelsFound
@@ -35,6 +36,7 @@ def labels(
             "study."
         ),
     ] = None,
+    set_: ReadOption = None,
     count: Annotated[int, typer.Option(help="With --unlabelled: how many texts to propose.", min=1)] = 100,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Folder for the files; default labels in the study's folder.")
@@ -47,14 +49,19 @@ def labels(
     from tunebench.execution.display import make_display
     from tunebench.labelling.job import study_labels
     from tunebench.machine.settings import Execution
+    from tunebench.study.yaml_file import load_read_options
 
     check_device(device)
+    if set_ and unlabelled is None:
+        raise typer.BadParameter("it says how --unlabelled FILE is read, and none is given", param_hint="--set")
+    options = load_read_options(set_ or [])
     display = make_display(silent=json_)
     try:
         found = study_labels(
             folder,
             unlabelled=unlabelled,
             columns=_columns(column, columns),
+            options=options,
             count=count,
             out=out_dir,
             execution=Execution(device=device, threads=threads),
@@ -92,6 +99,7 @@ def _lines(found: LabelsFound) -> list[str]:
         lines.append("Which texts to label next?")
         count = len(found.next_texts)
         lines.append(f"  {count:,} texts that the model is least sure of, spread over what they are about")
+        lines += [f"  {note}" for note in found.reading]
         if found.passed_over:
             lines.append(f"  Passed over: {'; '.join(found.passed_over)}")
     return [*lines, "Files:", *(f"  {path}" for path in found.files)]

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from tunebench.data.delimited import SIGNS, long_fields
 from tunebench.data.inputs import Inputs
 from tunebench.data.readers import read_table
+from tunebench.data.reference import ReadOptions
 from tunebench.data.text import Pair, Text, as_text
 from tunebench.errors import DataError
 from tunebench.formatting import listed
@@ -26,6 +27,7 @@ def read_texts(
     csv_file: Path | None = None,
     jsonl_file: Path | None = None,
     table_file: Path | None = None,
+    options: ReadOptions | None = None,
     columns: Sequence[str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[tuple[str, Text]]:
@@ -39,6 +41,7 @@ def read_texts(
         csv_file: A CSV file to read instead.
         jsonl_file: A file of JSON lines to read instead.
         table_file: A file to read instead as training reads it; see :func:`from_table`.
+        options: How ``table_file`` is read, where what is recognised is not right.
         columns: The columns of a text that the user names, if any.
         tell: Told how a table was read.
 
@@ -48,7 +51,7 @@ def read_texts(
     if csv_file is not None:
         yield from from_csv(csv_file, inputs, columns=columns)
     elif table_file is not None:
-        yield from from_table(table_file, inputs, columns=columns, tell=tell)
+        yield from from_table(table_file, inputs, options=options, columns=columns, tell=tell)
     elif jsonl_file is not None:
         try:
             with jsonl_file.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
@@ -149,6 +152,7 @@ def from_table(
     path: Path,
     inputs: Inputs | None = None,
     *,
+    options: ReadOptions | None = None,
     columns: Sequence[str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[tuple[str, Text]]:
@@ -159,16 +163,17 @@ def from_table(
     Args:
         path: The file.
         inputs: What the model reads; None where it is not known.
+        options: How it is read, where what is recognised is not right.
         columns: The columns of a text; by default those the model was trained on, or the ones with usual names.
         tell: Told what was recognised of the file, and which of its lines are no rows.
 
     Raises:
         DataError: The file cannot be read, has no such column, or a row without a text.
     """
-    table = read_table(path)
+    table = read_table(path, options)
     chosen = columns_of(inputs, table.columns, columns)
-    for note in (*table.notes, *(f"Passed over: {item}." for item in table.passed_over)):
-        tell(note)
+    for line in (*table.notes, *(f"Passed over: {item}." for item in table.passed_over)):
+        tell(line)
     for number, values in enumerate(zip(*map(table.values, chosen.columns), strict=True), start=1):
         text = _text_of(values, chosen)
         if text is None:

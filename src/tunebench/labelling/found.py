@@ -45,6 +45,7 @@ class LabelsFound:
         next_texts: Texts to label next, the least certain first; None where no file was given.
         passed_over: Texts of that file that were passed over, and why.
         files: What was written.
+        reading: What was recognised of the file of other texts, one sentence each.
     """
 
     study: str
@@ -55,3 +56,4 @@ class LabelsFound:
     next_texts: tuple[NextText, ...] | None
     passed_over: tuple[str, ...]
     files: tuple[Path, ...]
+    reading: tuple[str, ...] = ()

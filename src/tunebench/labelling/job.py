@@ -15,6 +15,7 @@ from tunebench.analysis.load import load_comparison
 from tunebench.data import TextDataset
 from tunebench.data.columns import is_empty
 from tunebench.data.readers import read_table
+from tunebench.data.reference import ReadOptions
 from tunebench.data.text import Text, sides_of
 from tunebench.errors import DataError
 from tunebench.files import write_text
@@ -49,11 +50,21 @@ class _Labelled:
     embed: Callable[[list[Text]], np.ndarray]
 
 
+@dataclass(frozen=True)
+class _Unlabelled:
+    """The texts of a table with their rows, which count from 1; what was passed over, and what was recognised."""
+
+    rows: list[tuple[int, Text]]
+    passed_over: tuple[str, ...]
+    reading: tuple[str, ...]
+
+
 def study_labels(
     folder: Path | str,
     *,
     unlabelled: Path | None = None,
     columns: Sequence[str] | None = None,
+    options: ReadOptions | None = None,
     count: int = NEXT_TEXTS,
     out: Path | None = None,
     execution: Execution | None = None,
@@ -65,6 +76,7 @@ def study_labels(
         folder: A study's folder, of ``run`` or ``choose``.
         unlabelled: A table of texts without labels.
         columns: Its columns of texts; by default those of the study, or a usual name.
+        options: How it is read, where what is recognised is not right.
         count: Texts to propose.
         out: Where the files go; by default ``labels`` in the study's folder.
         execution: Device and threads.
@@ -87,7 +99,7 @@ def study_labels(
         why = f"confident learning is for one label a text, and the task is {dataset.task.label}"
         _refuse_unlabelled(unlabelled, why)
         return LabelsFound(comparison.name, found, 0, (), why, None, (), ())
-    others = None if unlabelled is None else _read_unlabelled(unlabelled, columns, dataset, study)
+    others = None if unlabelled is None else _read_unlabelled(unlabelled, options, columns, dataset, study)
     labelled = _judge(study, dataset, execution, doing)
     suspects = _suspects(labelled)
     files = [place / "suspects.csv", place / "suspects.html"]
@@ -95,11 +107,19 @@ def study_labels(
     write_text(files[1], suspects_page(comparison.name, suspects, dataset.label_names, len(labelled.texts)))
     if others is None:
         return LabelsFound(comparison.name, found, len(labelled.texts), suspects, "", None, (), tuple(files))
-    proposed, passed_over = _next(labelled, *others, count)
+    proposed, passed_over = _next(labelled, others, count)
     files.append(place / "next.csv")
     write_text(files[2], _csv(proposed, NextText))
     return LabelsFound(
-        comparison.name, found, len(labelled.texts), suspects, "", proposed, passed_over, tuple(files)
+        comparison.name,
+        found,
+        len(labelled.texts),
+        suspects,
+        "",
+        proposed,
+        passed_over,
+        tuple(files),
+        others.reading,
     )
 
 
@@ -161,10 +181,13 @@ def _suspects(labelled: _Labelled) -> tuple[Suspect, ...]:
 
 
 def _read_unlabelled(
-    path: Path, named: Sequence[str] | None, dataset: TextDataset, study: StudyConfig
-) -> tuple[list[tuple[int, Text]], tuple[str, ...]]:
-    """Return the texts of a table with their rows, and what is passed over."""
-    table = read_table(path)
+    path: Path,
+    options: ReadOptions | None,
+    named: Sequence[str] | None,
+    dataset: TextDataset,
+    study: StudyConfig,
+) -> _Unlabelled:
+    table = read_table(path, options)
     own = study.data.text_column
     wanted = [own] if named is None and own is not None and own in table.columns else named
     inputs = columns_of(dataset.inputs, table.columns, wanted)
@@ -176,22 +199,21 @@ def _read_unlabelled(
     ]
     texts = inputs.texts([[each[row] for row in sound] for each in columns])
     left = table.rows - len(sound)
-    notes = (f"{left} of {table.rows} rows without a text",) if left else ()
-    return [(row + 1, text) for row, text in zip(sound, texts, strict=True)], notes
+    notes = (*map(str, table.passed_over), *([f"{left} of {table.rows} rows without a text"] if left else []))
+    rows = [(row + 1, text) for row, text in zip(sound, texts, strict=True)]
+    return _Unlabelled(rows, notes, table.notes)
 
 
-def _next(
-    labelled: _Labelled, rows: list[tuple[int, Text]], notes: tuple[str, ...], count: int
-) -> tuple[tuple[NextText, ...], tuple[str, ...]]:
+def _next(labelled: _Labelled, others: _Unlabelled, count: int) -> tuple[tuple[NextText, ...], tuple[str, ...]]:
     """Return the texts to label next, and what was passed over."""
     seen = set(labelled.texts)
     kept: dict[Text, int] = {}
-    known = sum(text in seen for _, text in rows)
-    for row, text in rows:
+    known = sum(text in seen for _, text in others.rows)
+    for row, text in others.rows:
         if text not in seen:
             kept.setdefault(text, row)
-    copies = len(rows) - known - len(kept)
-    notes = (*notes, *([f"{known} already labelled in the study"] if known else []))
+    copies = len(others.rows) - known - len(kept)
+    notes = (*others.passed_over, *([f"{known} already labelled in the study"] if known else []))
     notes = (*notes, *([f"{copies} copies of others in the file"] if copies else []))
     if not kept:
         raise DataError("No text of the file is new.", value="; ".join(notes) or "it has no rows")

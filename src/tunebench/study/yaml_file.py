@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tunebench.data.reference import DataConfig
+from tunebench.data.reference import DataConfig, ReadOptions
 from tunebench.errors import ConfigError, did_you_mean, first_line, raise_all
 from tunebench.files import local_path
 from tunebench.study.config import StudyConfig
@@ -192,6 +192,23 @@ def load_data_config(
         set_key(raw, override)
     # The rest of a study is there only because a whole one is checked.
     return check_study({"name": "data", "model": "none", "strategies": ["full"], "train_sizes": ["all"]} | raw).data
+
+
+def load_read_options(overrides: Sequence[str]) -> ReadOptions:
+    """Check how a file is to be read, for a command that reads one and takes no data options.
+
+    Args:
+        overrides: ``data.key=value``, as :func:`load_study` takes them.
+
+    Raises:
+        ConfigError: Another key, or everything that is wrong with the values, together.
+    """
+    keys = [f"data.{name}" for name in ReadOptions.model_fields]
+    other = [text for text in overrides if text.partition("=")[0].strip() not in keys]
+    if other:
+        raise ConfigError("Only how the file is read can be set here.", value=other[0], allowed=", ".join(keys))
+    data = load_data_config("file", overrides=overrides)
+    return ReadOptions(**{name: getattr(data, name) for name in ReadOptions.model_fields})
 
 
 def parse_yaml(text: str, *, where: str) -> Any:
