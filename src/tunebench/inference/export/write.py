@@ -15,7 +15,7 @@ from tunebench.errors import ConfigError, ExportError, StoreError, first_line
 from tunebench.files import remove_abandoned_folders, temporary_beside, write_json
 from tunebench.inference.artifacts import Artifact, Format
 from tunebench.inference.export.base import EXPORTERS, Exporter
-from tunebench.inference.export.card import write_card
+from tunebench.inference.export.card import hub_name, shown, write_card
 from tunebench.inference.export.check import ExportCheck, agreement, latency_ms
 from tunebench.inference.export.source import ExportSource, open_source
 from tunebench.inference.stated_facts import EXPORT_FILE
@@ -24,7 +24,9 @@ from tunebench.models.sources import model_folder
 from tunebench.strategies import capabilities_of
 
 if TYPE_CHECKING:
+    from tunebench.data.reference import DataRef
     from tunebench.inference.predictor import Predictor
+    from tunebench.models.reference import ModelRef
     from tunebench.tasks.base import Task
 
 _NOTES = (EXPORT_FILE, "README.md")
@@ -253,8 +255,12 @@ def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
     """Return what ``export.json`` says besides the check."""
     spec = source.record.spec
     strategy = capabilities_of(spec.kind)
-    assert source.artifact.run is not None
-    inputs = source.artifact.run.data.inputs
+    run = source.artifact.run
+    assert run is not None
+    base = None
+    if strategy.uses_encoder:
+        # An adapter is loaded with its base, which has to be found again.
+        base = run.model.model_dump(mode="json") if exporter.name == "adapter" else _passed_on(run.model)
     return {
         "schema_version": EXPORT_VERSION,
         "format": exporter.name,
@@ -273,8 +279,14 @@ def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
         "max_length": source.artifact.max_length,
         "truncation": None if source.artifact.max_length is None else spec.truncation,
         "head_share": spec.head_share if spec.truncation == "head_tail" else None,
-        "inputs": None if inputs is None else inputs.model_dump(mode="json"),
-        "base": spec.model.model_dump(mode="json") if strategy.uses_encoder else None,
-        "data": spec.data.model_dump(mode="json"),
+        "inputs": None if run.data.inputs is None else run.data.inputs.model_dump(mode="json"),
+        "base": base,
+        "data": _passed_on(run.data),
         "versions": source.record.environment.versions,
     }
+
+
+def _passed_on(reference: ModelRef | DataRef) -> dict[str, Any]:
+    """Return what others are told of a model or data set: of a local one, not the folder it is in."""
+    source = reference.source if hub_name(reference) else shown(reference)
+    return reference.model_dump(mode="json") | {"source": source}
