@@ -7,6 +7,7 @@ from dataclasses import replace
 from factories import HONEST, compare, make_cell, make_grid, warned
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.warnings import protocol_warnings
+from tunebench.data.audit_result import NO_TEST_SPLIT
 from tunebench.report.tables import make_tables
 
 
@@ -51,3 +52,14 @@ def test_a_class_that_the_test_part_lacks_is_said_under_every_table_of_scores() 
     )
     assert analyse(comparison).warnings.count(line) == 1
     assert line in make_tables(analyse(comparison), ["macro_f1"])[0].notes
+
+
+def test_a_part_held_out_for_testing_is_said_once() -> None:
+    cell = make_cell()
+    assert cell.record is not None and cell.record.examples is not None
+    examples = cell.record.examples.model_copy(update={"test_held_out": True})
+    held_out = replace(cell, record=cell.record.model_copy(update={"examples": examples}))
+    audited = {"warnings": [NO_TEST_SPLIT, "123 test texts stand in train too."]}
+    lines = analyse(compare([held_out], audit=audited)).warnings
+    assert len([line for line in lines if "no test split" in line]) == 1
+    assert any("was held out for testing" in line for line in lines) and any("123 test texts" in x for x in lines)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tunebench.analysis.configuration import configurations_of
+from tunebench.analysis.configuration import Configuration, configurations_of
 from tunebench.analysis.group import Group
 from tunebench.analysis.protocol import check_cells, check_recipe
 from tunebench.analysis.published import reference
@@ -96,6 +96,14 @@ class Comparison:
     def published(self, spec: AnyRun) -> dict[str, Any] | None:
         """Return the published values for a run, where the study asks for them and they have one."""
         return None if self.reference is None else reference(self.reference).cell(spec)
+
+    def published_for(self, config: Configuration) -> dict[str, Any] | None:
+        """Return the published values to show beside runs of one setting; None where there are none.
+
+        Values for the seed of the publication come before those for other seeds.
+        """
+        found = [self.published(cell.spec) for cell in config.scored] if config.is_single else []
+        return min((one for one in found if one is not None), key=lambda one: len(one["differs"]), default=None)
 
     @property
     def publication(self) -> str:

@@ -9,7 +9,7 @@ from tunebench.analysis.configuration import states
 from tunebench.analysis.looks import added_seeds, look_notes, read_early
 from tunebench.analysis.rate_warnings import lora_ratio, rate_warnings
 from tunebench.analysis.time_warnings import TRAIN_RUNTIME, time_warnings
-from tunebench.data.audit_result import absent_classes
+from tunebench.data.audit_result import NO_TEST_SPLIT, absent_classes
 from tunebench.formatting import counted
 from tunebench.recipe import Recipe
 from tunebench.store.imported import ImportedRun, is_answers, is_imported
@@ -247,10 +247,12 @@ def _remarks(comparison: Comparison) -> list[str]:
 
 
 def _data(comparison: Comparison) -> list[str]:
-    lines = []
+    audited: list[str] = list((comparison.audit or {}).get("warnings", []))
     if any(c.record.examples.test_held_out for c in comparison.scored if c.record and c.record.examples):
-        lines.append("The data has no test split: a part of the training data was held out for testing.")
-    return lines + list((comparison.audit or {}).get("warnings", []))
+        # The audit, made before the runs, says that it will be so.
+        held_out = "The data has no test split: a part of the training data was held out for testing."
+        return [held_out, *(line for line in audited if line != NO_TEST_SPLIT)]
+    return audited
 
 
 def _missing(comparison: Comparison) -> list[str]:

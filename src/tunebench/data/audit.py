@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tunebench.data.audit_result import Audit, LengthSummary, SplitAudit, absent_classes
+from tunebench.data.audit_result import NO_TEST_SPLIT, Audit, LengthSummary, SplitAudit, absent_classes
 from tunebench.data.copies import HeldOutCopies
 from tunebench.data.overlap import labels_by_text, overlap_warnings, overlaps, shared_groups
 from tunebench.data.pair_overlap import pair_warnings
@@ -141,8 +141,7 @@ def _summary(lengths: np.ndarray, limit: int | None) -> LengthSummary:
 def _held_out(parts: Mapping[str, Split], remark: str | None) -> list[str]:
     if "test" in parts:
         return []
-    line = "There is no test split; a part of train will be held out for testing."
-    return [line] if remark is None else [line, remark]
+    return [NO_TEST_SPLIT] if remark is None else [NO_TEST_SPLIT, remark]
 
 
 def _warnings(splits: Mapping[str, SplitAudit], max_length: int | None) -> list[str]:

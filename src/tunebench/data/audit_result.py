@@ -8,6 +8,9 @@ from typing import Any
 
 from tunebench.formatting import listed
 
+#: What the audit says of data without a test split.
+NO_TEST_SPLIT = "There is no test split; a part of train will be held out for testing."
+
 #: More labels than this are not counted one by one on a line.
 _MOST_LABELS = 30
 

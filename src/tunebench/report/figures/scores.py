@@ -219,7 +219,8 @@ def _draw_strategy(
         if found.ends is not None:
             bar = [[found.middle - found.ends[0]], [found.ends[1] - found.middle]]
             axes.errorbar(x, found.middle, bar, color=style.color, capsize=2.5, lw=1, alpha=0.8)
-        for report in (one for one in _published(comparison, config) if published_as in one):
+        report = comparison.published_for(config)
+        if report is not None and published_as in report:
             hollow: dict[str, Any] = {"marker": style.marker, "mfc": "none", "mec": style.color, "ms": 9}
             axes.plot([x], [report[published_as]], ls="", **hollow, zorder=4)
             drawn.published.append(report)
@@ -251,8 +252,3 @@ def _notes(comparison: Comparison, drawn: _Drawn) -> list[str]:
             "The published runs share the recipe, not the protocol: the table of scores says what differs."
         )
     return notes
-
-
-def _published(comparison: Comparison, config: Configuration) -> list[dict[str, Any]]:
-    found = comparison.published(config.cells[0].spec) if config.is_single else None
-    return [] if found is None else [found]

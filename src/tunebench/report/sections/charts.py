@@ -39,7 +39,7 @@ def by_size(source: Source) -> dict[str, Any] | None:
             if interval is not None:
                 mean |= {"y": interval.estimate, "low": interval.low, "high": interval.high, "over": interval.over}
             rows.append(mean)
-            published = source.comparison.published(config.scored[0].spec) if config.is_single else None
+            published = source.comparison.published_for(config)
             if published is not None and name in published:
                 rows.append(base | {"kind": "published", "y": published[name]})
     sizes = [f"{size:,}" for size in source.comparison.sizes]

@@ -254,7 +254,7 @@ def _result(
         key = {"strategy": group.label, "train_size": group.train_size}
         for config in group.shown:
             if config.scored:
-                report = _published(comparison, config) or {}
+                report = comparison.published_for(config) or {}
                 differs |= dict.fromkeys(report.get("differs", ()))
                 rows.append(
                     {**key, **chosen_of(config), **_runs(config.scored, "complete"), **values(config, report)}
@@ -286,13 +286,6 @@ def _result(
 def _runs(cells: tuple[Cell, ...], status: str) -> dict[str, Any]:
     seeds = ["-" if cell.row["seed"] is None else str(cell.spec.seed) for cell in cells]
     return {"n": len(cells), "status": status, "seeds": " ".join(seeds)}
-
-
-def _published(comparison: Comparison, config: Configuration) -> dict[str, Any] | None:
-    """Return the published values; the seed of the publication stands for the configuration where it was run."""
-    found = [comparison.published(cell.spec) for cell in config.scored] if config.is_single else []
-    known = [one for one in found if one is not None]
-    return min(known, key=lambda one: len(one["differs"]), default=None)
 
 
 def _remark(comparison: Comparison, name: str) -> list[str]:
