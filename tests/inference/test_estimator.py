@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,11 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MultiLabelBinarizer
 from sklearn.utils import estimator_checks
+from transformers import AutoModelForSequenceClassification
 
+import tunebench
 from tunebench import TextClassifier, TextRegressor
+from tunebench.errors import StoreError
 from tunebench.strategies import STRATEGIES
 
 Make = Callable[..., TextClassifier]
@@ -131,6 +136,42 @@ def test_unfitted_and_pickled(make: Make, fitted: TextClassifier) -> None:
     assert pickle.loads(pickle.dumps(make())).get_params() == make().get_params()
 
 
+def test_what_was_fitted_is_saved_and_read_again(make: Make, fitted: TextClassifier, tmp_path: Path) -> None:
+    with pytest.raises(NotFittedError):
+        make().save(tmp_path / "unfitted")
+    assert fitted.save(tmp_path / "model") == tmp_path / "model"
+    loaded = tunebench.load(tmp_path / "model", device="cpu")
+    assert loaded.predict(X).tolist() == fitted.predict(X).tolist()
+    assert loaded.predict_proba(X) == pytest.approx(fitted.predict_proba(X), abs=0.02)
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    assert again.config.id2label == {0: "bad", 1: "good"}
+    with pytest.raises(StoreError, match="not empty"):
+        fitted.save(tmp_path / "model")
+    assert loaded.predict(X).tolist() == fitted.predict(X).tolist()
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "24 texts that an estimator was given" in card and "Score it before you rely on it" in card
+    # Its test part are texts that it was trained on, so none of their scores may stand there.
+    assert (
+        "interval" not in card
+        and "model-index" not in card
+        and "metrics:" not in card
+        and "precision |" not in card.split("## Results")[1]
+    )
+
+
+def test_the_folder_of_a_fitted_estimator_goes_with_it(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    model = make(strategy="tfidf", learning_rate=None).fit(X, Y)
+    assert len(list(tmp_path.iterdir())) == 1
+    model.fit(X, Y)
+    assert len(list(tmp_path.iterdir())) == 1
+    del model
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
@@ -216,7 +257,9 @@ def test_pairs_are_learned_from_lists_arrays_and_frames(tiny_model: Callable[[st
 
 
 @pytest.mark.parametrize("options", [{}, {"strategy": "tfidf", "strategy_params": {"c": [1.0, 100.0]}}])
-def test_numbers_are_learned_in_their_unit(lively_model: Callable[[str], Path], options: dict[str, Any]) -> None:
+def test_numbers_are_learned_in_their_unit(
+    lively_model: Callable[[str], Path], options: dict[str, Any], tmp_path: Path
+) -> None:
     numbers = np.array([2010.0 if "superb" in text else 1990.0 for text in X]) + np.arange(24) / 24
     settings: dict[str, Any] = {"strategy": "full", "learning_rate": 3e-3, "epochs": 14, "batch_size": 8} | options
     if options:
@@ -225,6 +268,8 @@ def test_numbers_are_learned_in_their_unit(lively_model: Callable[[str], Path], 
     found = clone(model).fit(X, numbers.tolist()).predict([GOOD, BAD])
     assert found.dtype == np.float64 and found == pytest.approx([2010, 1990], abs=6)
     fitted = model.fit(X, numbers)
+    loaded = tunebench.load(fitted.save(tmp_path / "model"), device="cpu")
+    assert loaded.predict(X) == pytest.approx(fitted.predict(X), abs=0.5)
     assert fitted.score(X, numbers) > 0.6 and fitted.predict([GOOD, BAD]) == pytest.approx(found, abs=1e-3)
     with pytest.raises(TypeError, match="A fitted TextRegressor cannot be pickled"):
         pickle.dumps(fitted)
@@ -248,7 +293,7 @@ def test_numbers_that_cannot_be_learned_are_a_value_error(y: Any, message: str) 
 
 
 @pytest.mark.parametrize("strategy", ["full", "tfidf"])
-def test_several_labels_a_text_are_a_matrix(make: Make, strategy: str) -> None:
+def test_several_labels_a_text_are_a_matrix(make: Make, strategy: str, tmp_path: Path) -> None:
     labels = [(("good",) if i % 2 else ("bad",)) + (("even",) if i % 4 < 2 else ()) for i in range(24)]
     texts = [f"{text} {'even' if i % 4 < 2 else 'odd'}" for i, text in enumerate(X)]
     y = MultiLabelBinarizer().fit_transform(labels)
@@ -257,6 +302,8 @@ def test_several_labels_a_text_are_a_matrix(make: Make, strategy: str) -> None:
     shares = model.predict_proba(texts)
     assert np.array_equal(model.predict(texts), shares > 0.5)
     assert model.score(texts, y) == np.mean((model.predict(texts) == y).all(1)) > 0.7
+    loaded = tunebench.load(model.save(tmp_path / "model"), device="cpu")
+    assert loaded.predict_proba(texts) == pytest.approx(shares, abs=0.05)
     named = make(strategy="tfidf", learning_rate=None).fit(texts, pd.DataFrame(y, columns=["bad", "even", "good"]))
     assert named.classes_.tolist() == ["bad", "even", "good"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +22,7 @@ from tunebench.inference.estimator_inputs import (
     target_numbers,
     texts_of,
 )
+from tunebench.inference.fitting import Fitted, resolve_run
 from tunebench.tasks.base import Task
 from tunebench.tasks.classification import CLASSIFICATION
 from tunebench.tasks.multi_label import MULTI_LABEL
@@ -30,8 +30,6 @@ from tunebench.tasks.regression import REGRESSION
 
 if TYPE_CHECKING:
     from tunebench.data import TextDataset
-    from tunebench.inference.predictor import Predictor
-    from tunebench.study.spec import RunSpec
 
 
 class _TextEstimator(BaseEstimator):  # type: ignore[misc]
@@ -74,9 +72,28 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
         """Train on a data set of these texts; the metric selects a checkpoint where there is a validation part."""
         refuse_unloadable(self.strategy, dataset.task, pairs=dataset.inputs is not None)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        spec = self._spec(dataset, seed, metric)
-        with tempfile.TemporaryDirectory(prefix="tunebench-") as place:
-            self.record_, self.predictor_ = self._train(spec, dataset, Path(place))
+        spec = resolve_run(self, dataset, seed=seed, metric=metric)
+        self._fitted = Fitted(spec, dataset, device=self.device, threads=self.threads)
+        self.record_, self.predictor_ = self._fitted.record, self._fitted.predictor
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the fitted model to a folder, as ``tunebench export`` does, and check it.
+
+        :func:`tunebench.load`, ``tunebench predict`` and ``tunebench serve`` read the folder; so does Transformers
+        where the strategy trains one of its models. They answer with the labels as strings.
+
+        Args:
+            folder: A new folder, or an empty one.
+
+        Returns:
+            The folder.
+
+        Raises:
+            NotFittedError: ``fit`` has not been called.
+            TunebenchError: Something is in the folder, or it cannot be written.
+        """
+        check_is_fitted(self)
+        return self._fitted.save(Path(folder))
 
     def _logits(self, X: Sequence[Text]) -> np.ndarray:
         check_is_fitted(self)
@@ -85,83 +102,6 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
             return self.predictor_.predict_logits(texts)
         except TunebenchError as error:
             raise ValueError(str(error)) from None
-
-    def _spec(self, dataset: TextDataset, seed: int, metric: str) -> RunSpec:
-        """Resolve the parameters as a study of one run would be."""
-        from pydantic import ValidationError
-
-        from tunebench.data.reference import DataRef
-        from tunebench.engine.native.loading import kernels_here
-        from tunebench.machine import devices
-        from tunebench.models.loading import inspect_base
-        from tunebench.models.sources import model_folder, resolve_model
-        from tunebench.study.config import StudyConfig
-        from tunebench.study.expand import expand, uses_kernels
-
-        rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
-        try:
-            study = StudyConfig.model_validate(
-                {
-                    "name": "text-classifier",
-                    "model": self.model,
-                    "data": "memory",
-                    "strategies": {self.strategy: {"params": dict(self.strategy_params or {}), **rate}},
-                    "train_sizes": ["all"],
-                    "seeds": [seed],
-                    "selection": "validation" if self.validation_fraction else "last",
-                    "validation_fraction": self.validation_fraction,
-                    "metric": metric,
-                    "epochs": self.epochs,
-                    "batch_size": self.batch_size,
-                    "max_length": self.max_length,
-                    "precision": self.precision,
-                }
-            )
-        except ValidationError as error:
-            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            raise ValueError("; ".join(problems)) from None
-        device = devices.resolve_device(self.device)
-        if self.precision == "fp16" and device != "cuda":
-            raise ValueError(f"precision='fp16' is for CUDA GPUs, and this trains on {device}; use 'auto'")
-        fast = devices.default_precision(device, "fast")
-        precision: dict[Any, Any] = {"fast": fast, "reference": "fp32"}
-        assert dataset.test is not None
-        model = resolve_model(self.model)
-        base = inspect_base(model_folder(self.model))
-        (spec,) = expand(
-            study,
-            model=model,
-            data=DataRef(
-                source="memory",
-                fingerprint=dataset.fingerprint,
-                label_names=dataset.label_names,
-                inputs=dataset.inputs,
-            ),
-            train_examples=len(dataset.train),
-            test_examples=len(dataset.test),
-            precision=precision,
-            kernels=kernels_here(device) if uses_kernels(study, precision) else "torch",
-            base_head=base.use_of_head(keep=False, label_names=dataset.label_names),
-            task=dataset.task.name,
-        )
-        return spec
-
-    def _train(self, spec: RunSpec, dataset: TextDataset, place: Path) -> tuple[Any, Predictor]:
-        from tunebench.inference.predictor import load
-        from tunebench.machine.settings import Execution
-        from tunebench.store.run_folder import RunFolder
-        from tunebench.strategies import STRATEGIES
-        from tunebench.training.attempt import Attempt
-        from tunebench.training.registry import run_one
-
-        folder = RunFolder(place / spec.run_id)
-        folder.begin(spec)
-        record = run_one(Attempt(spec, dataset, folder, Execution(device=self.device, threads=self.threads)))
-        folder.commit(record)
-        # What has no encoder refuses to be asked for another precision than fp32. Nothing predicts in fp16.
-        asked = STRATEGIES[spec.kind].adapts_classifier or spec.precision == "fp32"
-        precision = spec.precision if asked and spec.precision != "fp16" else "auto"
-        return record, load(folder.path, device=self.device, precision=precision)
 
     def __sklearn_tags__(self) -> Any:
         """Say that X holds texts, one per row."""
@@ -176,7 +116,7 @@ class _TextEstimator(BaseEstimator):  # type: ignore[misc]
         if hasattr(self, "predictor_"):
             raise TypeError(
                 f"A fitted {type(self).__name__} cannot be pickled or deep-copied. "
-                "Use sklearn.base.clone() for an unfitted copy."
+                "Use save() to keep it, or sklearn.base.clone() for an unfitted copy."
             )
         return super().__getstate__()
 

@@ -66,7 +66,7 @@ def write_card(
     environment.filters["score"] = lambda value: "not defined" if value is None else f"{value:.4f}"
     environment.filters["commas"] = lambda value: f"{value:,}"
     judged = source.measured or source
-    found = results(judged)
+    found = results(judged) if source.judged else []
     spec = trained_here(source.record.spec)
     text = environment.get_template("card.md.j2").render(
         metadata=f"---\n{_metadata(source, exporter, found, name)}\n---",
@@ -77,7 +77,7 @@ def write_card(
         labels=[escape_markdown(label) for label in spec.data.label_names],
         base=shown(spec.model),
         data=shown(spec.data),
-        public=hub_name(spec.data) is not None,
+        public=hub_name(spec.data) is not None or not source.judged,
         inputs=source.artifact.inputs,
         spec=spec,
         record=source.record,
@@ -87,7 +87,8 @@ def write_card(
         facts=facts,
         said=source.said,
         results=found,
-        method=found[0].method,
+        method=found[0].method if found else None,
+        estimator=not source.judged,
         cut=cut,
         how_to_load=exporter.how_to_load(source.artifact, cut, folder),
         strategy=capabilities_of(spec.kind),
@@ -173,6 +174,7 @@ def _metadata(source: ExportSource, exporter: Exporter, found: list[Result], nam
         )
         for result in found
     ]
+    metrics = list(dict.fromkeys("f1" if m.endswith("_f1") else _hub_metric(m) for m in task.always_shown))
     card = ModelCardData(
         model_name=name,
         base_model=base,
@@ -180,7 +182,7 @@ def _metadata(source: ExportSource, exporter: Exporter, found: list[Result], nam
         library_name=exporter.library,
         pipeline_tag="text-classification",
         tags=["tunebench", "text-classification", spec.kind, exporter.name],
-        metrics=list(dict.fromkeys("f1" if m.endswith("_f1") else _hub_metric(m) for m in task.always_shown)),
-        eval_results=evaluated,
+        metrics=metrics if found else None,
+        eval_results=evaluated or None,
     )
     return str(card.to_yaml())

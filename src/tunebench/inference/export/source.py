@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from tunebench.data import TextDataset
     from tunebench.data.text import Text
     from tunebench.store.record import RunRecord
-    from tunebench.study.config import StudyConfig
+    from tunebench.store.run_folder import RunFolder
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class ExportSource:
     Attributes:
         artifact: Its folder.
         record: Its record.
-        study: The study.
+        study: The name of the study.
         labels: Of the whole test part, as the task has them.
         logits: What the run predicted there, ``(n, classes)``.
         chosen: Positions in the test part of the texts that the export is checked on.
@@ -48,11 +49,12 @@ class ExportSource:
         said: The recommendation in two sentences: what to choose, and how sure that is; none likewise.
         measured: The run whose scores stand for this one, which was trained again on all labels; None where the
             run has scores of its own.
+        judged: Whether the test part judges the run. What an estimator was fitted on does not: no score is shown.
     """
 
     artifact: Artifact
     record: RunRecord
-    study: StudyConfig
+    study: str
     labels: np.ndarray
     logits: np.ndarray
     chosen: np.ndarray
@@ -60,6 +62,7 @@ class ExportSource:
     recommended_among: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
     measured: ExportSource | None = None
+    judged: bool = True
 
 
 def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: int) -> ExportSource:
@@ -110,13 +113,35 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
     return ExportSource(
         artifact=artifact,
         record=record,
-        study=study,
+        study=study.name,
         labels=record.task.outputs.truth(predictions["labels"]),
         logits=predictions["logits"],
         chosen=chosen,
         texts=_test_texts(read_again(folder, study.data, record.spec.data), record, predictions, chosen),
         recommended_among=among,
         said=said,
+    )
+
+
+def fitted_source(run: RunFolder, study: str, texts: Sequence[Text]) -> ExportSource:
+    """Return what is exported of a run that an estimator made: nothing judges it.
+
+    Args:
+        run: Its folder.
+        study: What the export calls its study.
+        texts: The test part, of which the run stored predictions.
+    """
+    artifact, record, predictions = describe(run.path), run.read(), run.read_predictions()
+    assert record is not None
+    return ExportSource(
+        artifact=artifact,
+        record=record,
+        study=study,
+        labels=record.task.outputs.truth(predictions["labels"]),
+        logits=predictions["logits"],
+        chosen=np.arange(len(texts)),
+        texts=[texts[i] for i in predictions["indices"]],
+        judged=False,
     )
 
 
