@@ -198,7 +198,7 @@ def _misses(cells: Mapping[str, Any]) -> list[str]:
         return [f"None of {total} shares."]
     return [
         f"Of {total} shares, {above} are outside on the conservative side (an interval covers more, or a "
-        f"test finds less, than promised) and {below} on the other. Few seeds are the cause: 2 or 3 seeds of "
-        "fewer than three strategies say little about a variance, and the test of Cochran and Cox allows for that. "
+        f"test finds less, than promised) and {below} on the other. Few seeds are the cause: 2 or 3 seeds, "
+        "mostly of two strategies, say little about a variance, and the test of Cochran and Cox allows for that. "
         "With 2 seeds it finds next to nothing.",
     ]
