@@ -34,6 +34,7 @@ from tunebench.stats import (
 from tunebench.stats.intervals import _acceleration
 from tunebench.stats.joint_counts import influence, joint_counts, observed_scores
 from tunebench.stats.methods import LEAST, bca_ends, crossed_parts, percentile_ends, resample_seeds
+from tunebench.tasks.metrics import METRICS
 
 
 def holds(interval: Interval | Refusal, truth: float) -> bool:
@@ -125,6 +126,19 @@ def test_example_interval_says_what_it_holds() -> None:
     assert interval == again
     with pytest.raises(ValueError, match="method must be"):
         example_interval(labels, predicted, classes=3, rng=np.random.default_rng(0), method="basic")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_interval_over_examples_holds_its_estimate_though_most_resamples_score_more(seed: int) -> None:
+    rng, ece = np.random.default_rng(seed), METRICS["ece"]
+    logits = rng.normal(0, 1.5, (500, 2))
+    chance = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+    labels = (rng.random(500) < chance).astype(int)
+    interval = example_interval(
+        labels, ece.decode(logits)[None], classes=2, rng=np.random.default_rng(1), metric=ece, resamples=199
+    )
+    assert interval.low <= interval.estimate <= interval.high
+    assert interval.estimate == pytest.approx(ece(labels, logits))
 
 
 @pytest.mark.parametrize("classes", [2, 20])

@@ -52,6 +52,9 @@ def example_interval(
     get percentile ends. Where resampling changes nothing (no errors at all) the interval comes from
     :func:`~tunebench.stats.joint_counts.with_pseudo_examples`, and its method says so.
 
+    A metric that chance alone raises (an expected calibration error) is larger in most resamples than on the
+    texts themselves. Where all but a few draws lie on one side of the estimate, the end there is the estimate.
+
     Args:
         labels: Integers of shape ``(n,)``.
         predictions: Integers of shape ``(n,)``, or ``(runs, n)`` for the mean score of several runs.
@@ -77,11 +80,12 @@ def example_interval(
         padded = with_pseudo_examples(cells, runs)
         draws = resampled_scores(padded, metric=metric, resamples=resamples, rng=rng).mean(1)
         low, high = percentile_ends(draws, level)
-        low, high, name = min(low, estimate), max(high, estimate), "percentile bootstrap with pseudo-examples"
+        name = "percentile bootstrap with pseudo-examples"
     elif method == "bca" and effects is not None:
         low, high = bca_ends(draws, level, estimate=estimate, acceleration=_acceleration(cells, effects.mean(0)))
     else:
         low, high = percentile_ends(draws, level)
+    low, high = min(low, estimate), max(high, estimate)
     return Interval(estimate, low, high, level, name, "test examples", n_examples=cells.n, n_seeds=runs)
 
 
