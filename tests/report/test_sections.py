@@ -164,6 +164,9 @@ def test_what_is_not_known_of_an_imported_recipe_is_not_the_models_own(tmp_path:
         {"subset_seed": (42,), "seeds": (1, 2), "test_seed": 9},
         {"subset_seed": (42,), "seeds": (1, 2)},
         {"seeds": (1, 2), "metric": "accuracy", "copies": "anywhere"},
+        {"seeds": (1, 2, 3, 4), "looks": (3, 4)},
+        {"seeds": (1, 2, 3, 4), "looks": (3, 4), "spending": "pocock"},
+        {"seeds": (1, 2, 3, 4, 5), "design": "anytime"},
     ],
     ids=str,
 )

@@ -62,6 +62,10 @@ def command(cell: Cell, study: StudyConfig | None) -> str:
         "subset_seed": [spec.subset_seed],
         "test_size": spec.test_size,
         **({} if study.test_limit is None else {"test_limit": None}),
+        # One run is read once.
+        **(
+            {} if study.looks is None else {"looks": None, "spending": StudyConfig.model_fields["spending"].default}
+        ),
         "test_seed": spec.test_seed,
     }
     # JSON is YAML, and stands on one line.
