@@ -58,6 +58,7 @@ def make_study_folder(
     name: str = "made-up",
     texts: int = 60,
     skill: Mapping[str, float] | None = None,
+    alpha: float = 0.05,
 ) -> Path:
     """Write a study; of the runs, every k-th has the k-th status.
 
@@ -72,6 +73,7 @@ def make_study_folder(
         name: Of the study.
         texts: Of the training and of the test part.
         skill: How far from chance strategies are; by default all alike.
+        alpha: Level of its tests.
     """
     config = write_data(root / "data", texts=texts)
     dataset = load_dataset(config)
@@ -99,6 +101,7 @@ def make_study_folder(
             "strategies": strategies,
             "train_sizes": sizes,
             "seeds": seeds,
+            "alpha": alpha,
             **{key: getattr(specs[0], key) for key in same},
         }
     )

@@ -21,6 +21,7 @@ from tunebench.report.figures.style import MARKERS
 from tunebench.report.suite.figures import SUITE_FIGURES
 from tunebench.report.suite.tables import SUITE_TABLES, suite_tables
 from tunebench.report.tables.render import RENDERERS, to_csv
+from tunebench.stats import MeanRanks, critical_difference
 from tunebench.store.suite_folder import Member
 
 LABELS = ("full", "lora", "lora-r2", "lora-mlp")
@@ -51,6 +52,16 @@ def test_few_data_sets_fit_and_say_what_is_missing(opened: Open, tmp_path: Path,
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
         assert ("are too few for mean ranks" in page.content()) == (number == 2)
         assert page.locator(".ranks").count() == 0
+
+
+@pytest.mark.parametrize(("alpha", "words"), [(0.05, "5 %"), (0.01, "1 %")])
+def test_the_level_of_the_critical_difference_is_the_studies_own(tmp_path: Path, alpha: float, words: str) -> None:
+    folder = make_suite_folder(tmp_path, skills(5), alpha=alpha)
+    page = write_suite_report(folder).read_text(encoding="utf-8")
+    assert f"(Nemenyi, {words} for all pairs together)" in page
+    (found,) = load_suite_analysis(folder).at.values()
+    assert isinstance(found.ranks, MeanRanks)
+    assert found.ranks.critical_difference == critical_difference(len(LABELS), 5, alpha=alpha)
 
 
 def test_many_data_sets(opened: Open, many: Path) -> None:  # noqa: F811

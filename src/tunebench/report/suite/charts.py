@@ -117,6 +117,7 @@ def rank_diagram(at: AtSize) -> dict[str, Any]:
             for group in found.groups
         ],
         "critical": critical,
+        "level": f"{100 * found.alpha:g} %",
         "critical_bar": None if critical is None else axis.span(1, 1 + critical),
         "said": _ranks_said(found),
     }
