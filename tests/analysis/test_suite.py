@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
+from factories import HONEST, compare, make_cell, with_predictions
 from report.suites import make_suite_folder
+from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load_suite import load_suite_analysis, suite_rows
-from tunebench.analysis.suite import SuiteAnalysis
+from tunebench.analysis.suite import DataSet, SuiteAnalysis
 from tunebench.analysis.suite_words import suite_answer
 from tunebench.errors import ConfigError
 from tunebench.files import write_json
+from tunebench.report.suite.tables import suite_tables
 from tunebench.stats import MeanRanks, MetaMean, Refusal, mean_ranks, random_effects
 from tunebench.store.suite_folder import Member
+from tunebench.tasks.metrics import METRICS
 
 #: Full fine-tuning is far better on all data sets, by different distances.
 CLEAR = {f"set-{i}": {"full": 2.2 + 0.2 * i, "lora": 0.5 + 0.05 * i, "lora-r2": 0.5} for i in range(6)}
@@ -153,3 +158,35 @@ def test_the_level_is_that_of_the_studies(folder: Path, tmp_path: Path) -> None:
         assert on.data_set.analysis is not None
         own = next(p for p in on.data_set.analysis.pairs if {p.first.label, p.second.label} == {"full", "lora"})
         assert (on.standing in ("better", "worse")) == own.verdict.different
+
+
+def data_set(name: str, texts: int, rates: dict[str, float]) -> DataSet:
+    """Return a data set with three runs of each strategy; where texts are few, each errs on texts of its own."""
+    cells = []
+    order = np.random.default_rng(len(name)).permutation(texts)
+    for seed in (1, 2, 3):
+        for place, (label, rate) in enumerate(rates.items()):
+            wrong = np.zeros(texts, dtype=bool)
+            hard = np.roll(order, place * texts // 2) if texts < 100 else order
+            wrong[hard[: int(rate * texts) + (seed + place) % 2]] = True
+            cell = make_cell(label, seed=seed, size=200, test_size=texts, **HONEST)
+            cells.append(with_predictions(cell, wrong, n=texts))
+    return DataSet(name, {"200": 200}, {}, analyse(compare(cells, name=name)))
+
+
+@pytest.mark.parametrize("prefer", ["score", "cost", "size"])
+def test_a_strategy_that_its_test_shows_to_be_worse_is_not_chosen_for_its_mean(prefer: Any) -> None:
+    """On one data set with few texts lora is far ahead by luck; on five with many texts it is behind."""
+    sets = [data_set(f"set-{i}", 6_000, {"full": 0.10, "lora": 0.115}) for i in range(5)]
+    sets.append(data_set("small", 40, {"full": 0.30, "lora": 0.15}))
+    suite = SuiteAnalysis("s", "", tuple(sets), METRICS["macro_f1"], 0.5)
+    at = suite.at["200"]
+    assert at.by_mean == ["lora", "full"]
+    found = suite_answer(suite, prefer=prefer)
+    assert found.verdict == "Over 6 data sets with 200 labels, choose full; worse: lora."
+    assert found.lines[0].startswith("full minus lora: +1.4")
+    assert any("lora has the best mean score, but full is shown to be better." in line for line in found.limits)
+    (table,) = suite_tables(suite, ["strategies"])
+    rows = {row["strategy"]: row for row in table.rows}
+    assert rows["full"]["standing"] == "the best by the tests" and rows["lora"]["standing"] == "worse"
+    assert rows["lora"]["difference"].estimate < 0 < rows["lora"]["score"] - rows["full"]["score"]

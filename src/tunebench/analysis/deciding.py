@@ -20,7 +20,7 @@ class Decision:
     """What the rule says.
 
     Attributes:
-        best: The best score.
+        best: What the others are compared with: the best score, see :func:`best_first`.
         chosen: What is recommended.
         tie: Equal to the best within the margin, the best among them, the best first.
         least: Those of the lowest cost that it was chosen from.
@@ -41,6 +41,39 @@ class Decision:
         return self.cleared and not self.open
 
 
+def best_first(
+    by_mean: Sequence[str],
+    against: Callable[[str], Mapping[str, Equivalence]],
+    *,
+    higher_is_better: bool = True,
+) -> list[str]:
+    """Put the strategy first that the others are compared with: the best mean, unless a test contradicts it.
+
+    A mean and a test may weigh the runs differently: a test takes the seeds that two strategies share, and over
+    data sets it goes by how well each is measured. Where it shows another strategy to be better than the best mean,
+    that one takes its place. The others keep their order.
+
+    Args:
+        by_mean: All strategies, the best mean score first.
+        against: Returns the tests of the others minus a strategy, by label.
+        higher_is_better: Which sign of a difference is good.
+    """
+    best, passed = by_mean[0], set()
+    while True:
+        passed.add(best)
+        ahead = {
+            name: gain
+            for name, test in against(best).items()
+            if name in by_mean
+            and name not in passed  # tests might go round in a circle
+            and test.different
+            and (gain := test.interval.estimate * (1 if higher_is_better else -1)) > 0
+        }
+        if not ahead:
+            return [best, *(name for name in by_mean if name != best)]
+        best = max(ahead, key=lambda name: ahead[name])
+
+
 def decide(
     ranked: Sequence[str],
     tests: Mapping[str, Equivalence],
@@ -55,7 +88,7 @@ def decide(
     not shown to be worse by more than the margin. Of several that cost the same, the one that scores best.
 
     Args:
-        ranked: All strategies, the best score first.
+        ranked: All strategies, the best first, then by their scores; see :func:`best_first`.
         tests: The others minus the best; margin and correction stand in them.
         cheapest: Picks by cost.
         by_score: Whether the score goes before the cost.

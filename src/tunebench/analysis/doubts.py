@@ -16,7 +16,7 @@ from tunebench.analysis.pairs import best_on_selection
 from tunebench.analysis.rate_warnings import unequal_rates
 from tunebench.analysis.tuning import CloseChoice
 from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access
-from tunebench.analysis.wording import show_interval, show_test
+from tunebench.analysis.wording import contradicted_means, show_interval, show_test
 from tunebench.formatting import in_words, listed
 from tunebench.stats import Equivalence
 from tunebench.store.imported import is_answers
@@ -84,7 +84,7 @@ def doubts_of(
         lines.append(UNKNOWN_SELECTION)
     lines += [*test_access(comparison), *between_looks(comparison), *added_seeds(comparison)]
     groups = [g for g in comparison.groups() if g.train_size == chosen.train_size]
-    lines += [*_missing(comparison, groups, ranked), *_undefined(comparison, ranked)]
+    lines += [*_contradicted(ranked, tests), *_missing(comparison, groups, ranked), *_undefined(comparison, ranked)]
     answered = [entry.label for entry in ranked if is_answers(entry.cells[0].spec)]
     if min((len(entry.seeds) for entry in ranked if entry.label not in answered), default=2) < 2:
         lines.append(
@@ -112,6 +112,18 @@ def doubts_of(
             f"(margin {chosen.metric.show_margin(margin)}; see what a new study needs)."
         )
     return lines
+
+
+def _contradicted(ranked: Sequence[Entry], tests: dict[str, Equivalence]) -> list[str]:
+    """Say that means and tests disagree on which strategy is best."""
+    found = contradicted_means(ranked, tests)
+    if not found:
+        return []
+    have, its, are = ("has", "its", "is") if len(found) == 1 else ("have", "their", "are")
+    return [
+        f"{listed(found, _NAMED)} {have} a better mean over all {its} seeds than {ranked[0].label}, but {are} "
+        "shown to be worse on the seeds that both have. The test decides."
+    ]
 
 
 def _missing(comparison: Comparison, groups: list[Group], ranked: list[Entry]) -> list[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any, Literal
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.confirmed import confirmation_of
 from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cheapest, cost_of, trained_beside_others
-from tunebench.analysis.deciding import decide
+from tunebench.analysis.deciding import best_first, decide
 from tunebench.analysis.doubts import close_rates, doubts_of, not_cleared, not_tried
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.metric_doubts import beside_of, metric_doubts
@@ -29,7 +30,7 @@ class Alternative:
 
     Attributes:
         interval: Of its score.
-        difference: Of its score minus the best one's, with the equivalence test; None for the best.
+        difference: Of its score minus the first one's, with the equivalence test; None for the first.
         beside: Of its score minus the recommended one's; None for the recommended one.
         costs: Mean costs by name, in their units; what was not recorded is missing.
         together: The interval of its score that holds for all strategies together; None where there is no other.
@@ -110,9 +111,10 @@ def recommend(
 ) -> Recommendation:
     """Recommend a strategy.
 
-    ``score``: the best score; where others are equal within the margin by two one-sided tests, it is a
-    tie, and the one that trains fastest is recommended. ``cost`` and ``size`` turn the burden of proof
-    round: of all that are not shown to be worse by more than the margin, the fastest to train or the
+    ``score``: the best score, unless a test shows another strategy to be better, see
+    :func:`~tunebench.analysis.deciding.best_first`. Where others are equal within the margin by two one-sided
+    tests, it is a tie, and the one that trains fastest is recommended. ``cost`` and ``size`` turn the burden of
+    proof round: of all that are not shown to be worse by more than the margin, the fastest to train or the
     smallest to keep. That answer is conclusive only if the one chosen is shown to lose no more than the margin.
     Where costs cannot be told apart, the better score decides.
 
@@ -135,21 +137,27 @@ def recommend(
     if not metric.allows_margin(margin):
         raise ConfigError("The margin is out of range.", value=margin, allowed=metric.margins)
     entries = _at_size(analysis, size)
-    ranked = sorted(entries, key=lambda entry: -metric.merit(entry.interval().estimate))
-    best, others = ranked[0], ranked[1:]
-    differences = {entry.label: difference_of(entry, best) for entry in others}
-    tests = against(analysis, best, differences, margin / POINTS)
-    named = {entry.label: entry for entry in ranked}
+    by_mean = sorted(entries, key=lambda entry: -metric.merit(entry.interval().estimate))
+    named = {entry.label: entry for entry in by_mean}
+
+    @cache
+    def differences(label: str) -> dict[str, Difference]:
+        return {other: difference_of(entry, named[label]) for other, entry in named.items() if other != label}
+
+    @cache
+    def tests_against(label: str) -> dict[str, Equivalence]:
+        return against(analysis, named[label], differences(label), margin / POINTS)
+
+    order = best_first(list(named), tests_against, higher_is_better=metric.higher_is_better)
+    ranked = [named[label] for label in order]
+    best, tests = ranked[0], tests_against(order[0])
 
     def least(labels: Sequence[str]) -> list[str]:
         return cheapest(labels, SPENDS[prefer], [named], [analysis.entries])
 
-    decision = decide(
-        list(named), tests, least, by_score=prefer == "score", higher_is_better=metric.higher_is_better
-    )
+    decision = decide(order, tests, least, by_score=prefer == "score", higher_is_better=metric.higher_is_better)
     chosen = named[decision.chosen]
-    apart = {entry.label: difference_of(entry, chosen) for entry in ranked if entry is not chosen}
-    beside = tests if chosen is best else against(analysis, chosen, apart, margin / POINTS)
+    beside = tests_against(chosen.label)
     alternatives = tuple(
         _alternative(entry, tests.get(entry.label), beside.get(entry.label), len(ranked)) for entry in ranked
     )
@@ -167,14 +175,14 @@ def recommend(
         metric=metric.name,
         prefer=prefer,
         margin=margin,
-        sentence=sentence_of(decision, chosen, tests, prefer, margin),
+        sentence=sentence_of(decision, chosen, ranked, tests, prefer, margin),
         beside=beside_of(chosen, ranked),
         conclusive=not doubts,
         tie=decision.tie if len(decision.tie) > 1 else (),
         reasons=tuple(reasons_of(chosen, best, ranked, tests, margin)),
         doubts=tuple(doubts),
         not_tried=tuple(not_tried(comparison, ranked)),
-        would_change=tuple(would_change(analysis.crossings, best, differences, tests)),
+        would_change=tuple(would_change(analysis.crossings, best, differences(best.label), tests)),
         alternatives=alternatives,
         task=comparison.task.name,
         confirmed=confirmation_of(comparison, chosen.label, chosen.train_size),

@@ -16,6 +16,7 @@ import numpy as np
 
 from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.costs import cheapest, mean_costs
+from tunebench.analysis.deciding import best_first
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.pairs import ALL_PAIRS, all_pairs, difference_of
 from tunebench.analysis.recommend import Recommendation, recommended
@@ -148,9 +149,15 @@ class AtSize:
 
     @cached_property
     def ranked(self) -> tuple[str, ...]:
+        """The strategies that all data sets have: the best, then the others by their mean scores."""
+        higher = self.metric.higher_is_better
+        return tuple(best_first(self.by_mean, self.against, higher_is_better=higher)) if self.everywhere else ()
+
+    @property
+    def by_mean(self) -> list[str]:
         """The strategies that all data sets have, the best mean score first."""
         order = np.argsort(-self.merits.mean(0), kind="stable")
-        return tuple(self.everywhere[i] for i in order)
+        return [self.everywhere[i] for i in order]
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -159,7 +166,7 @@ class AtSize:
 
     @property
     def best(self) -> str | None:
-        """The strategy with the best mean score; None where no strategy is on all data sets."""
+        """The best mean score, unless a test shows another to be better; None where none is on all data sets."""
         return self.ranked[0] if self.everywhere else None
 
     @cached_property
@@ -205,8 +212,12 @@ class AtSize:
     @cached_property
     def tests(self) -> dict[str, Equivalence]:
         """The mean difference of each strategy from the best, where there is a mean."""
-        best = self.best
-        found = {label: self.pair(label, best) for label in self.others} if best else {}
+        tests = self.against(self.best) if self.best else {}
+        return {label: tests[label] for label in self.others if label in tests}
+
+    def against(self, best: str) -> dict[str, Equivalence]:
+        """Return the tests of the mean differences of the others from a strategy, where there is a mean."""
+        found = {label: self.pair(label, best) for label in self.labels if label != best}
         return {label: pair.test for label, pair in found.items() if pair is not None and pair.test is not None}
 
     def costs(self, kind: str) -> dict[str, float]:

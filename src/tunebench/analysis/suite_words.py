@@ -32,7 +32,7 @@ class SuiteAnswer:
     Attributes:
         size: The training size as the suite states it; None without any scores.
         chosen: The strategy to choose; None where none can be named.
-        best: The strategy with the best mean score; None likewise.
+        best: The strategy that the others are compared with; None likewise.
         standings: How each other strategy stands to the best, by label.
         verdict: The answer in a sentence.
         lines: The best against each other strategy, a sentence each.
@@ -171,17 +171,25 @@ def _standing(at: AtSize, label: str) -> str:
         return "not compared"
     if test.equivalent:
         return "as good"
-    return "worse" if test.different else "too close to call"
+    if not test.different:
+        return "too close to call"
+    return "better" if at.metric.merit(test.interval.estimate) > 0 else "worse"
+
+
+def standing_of_best(at: AtSize) -> str:
+    """Return how the strategy that the others are compared with stands."""
+    return "the best mean" if at.by_mean[:1] == [at.best] else "the best by the tests"
 
 
 def _verdict(at: AtSize, chosen: str, stand: dict[str, str]) -> str:
-    """Return what to choose, and how the others stand to the best mean, in one sentence."""
+    """Return what to choose, and how the others stand to the best, in one sentence."""
     within = at.metric.show_margin(at.margin)
     parts = [f"Over {len(at.data_sets)} data sets {with_labels(at.size)}, choose {chosen}"]
     if chosen != at.best:
-        parts = [f"{parts[0]}. Against {at.best}, which has the best mean score"]
+        which = "which has the best mean score" if at.by_mean[0] == at.best else "the best by the tests"
+        parts = [f"{parts[0]}. Against {at.best}, {which}"]
     words = {"as good": f"as good within {within}"}
-    for kind in ("as good", "too close to call", "worse", "not compared", "not on all data sets"):
+    for kind in ("better", "as good", "too close to call", "worse", "not compared", "not on all data sets"):
         labels = [label for label, standing in stand.items() if standing == kind]
         if labels:
             parts.append(f"{words.get(kind, kind)}: {listed(labels, _NAMED)}")
@@ -201,6 +209,12 @@ def _sizes_left_out(suite: SuiteAnalysis, size: str) -> list[str]:
 def _limits(at: AtSize) -> list[str]:
     """Return what the data sets of a size cannot say, and what to know of what they say."""
     lines, number = [], len(at.data_sets)
+    highest = at.by_mean[0] if at.by_mean else at.best
+    if highest != at.best:
+        lines.append(
+            f"{highest} has the best mean score, but {at.best} is shown to be better. A mean score counts all data "
+            "sets alike. The test gives more weight to those on which the difference is measured well."
+        )
     if 1 < number < FEWEST_DATA_SETS:
         lines.append(
             f"{number} data sets are too few for mean ranks, for how much data sets differ, and for what to expect "

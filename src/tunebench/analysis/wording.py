@@ -8,7 +8,7 @@ from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
 from tunebench.analysis.deciding import Decision
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.looks import next_look
-from tunebench.formatting import in_words, quantity
+from tunebench.formatting import in_words, listed, quantity
 from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, SeedsNeeded, seeds_needed
 from tunebench.store.imported import is_answers, is_imported
 from tunebench.strategies import capabilities_of
@@ -95,29 +95,39 @@ def _name(entry: Entry) -> str:
 
 
 def sentence_of(
-    decision: Decision, chosen: Entry, tests: dict[str, Equivalence], prefer: Prefer, margin: float
+    decision: Decision,
+    chosen: Entry,
+    ranked: Sequence[Entry],
+    tests: dict[str, Equivalence],
+    prefer: Prefer,
+    margin: float,
 ) -> str:
     """Return the answer in one sentence.
 
     Args:
         decision: Which one, and what stands against it.
         chosen: What is recommended.
+        ranked: All strategies, the best first.
         tests: The others against the best.
         prefer: What matters most.
         margin: Points that do not matter.
     """
     metric, within, label = chosen.metric, chosen.metric.show_margin(margin), chosen.label
-    head = f"Use {_name(chosen)}: {metric.label} {show_score(chosen, 1 + len(tests))}"
+    head = f"Use {_name(chosen)}: {metric.label} {show_score(chosen, len(ranked))}"
     head += (
         ", answers of another model" if is_answers(chosen.cells[0].spec) else f" with {chosen.train_size:,} labels"
     )
     if not tests:
         return f"{head}; nothing else was compared."
+    contradicted = contradicted_means(ranked, tests)
+    first = f"the best of {len(ranked)}"
+    if contradicted:
+        first = f"better than {listed(contradicted, _NAMED)} on the seeds that both have"
     if label == decision.best and len(decision.tie) == 1 and prefer == "score":
         open_ = decision.open
         names = in_words(open_) if len(open_) <= _NAMED else f"{len(open_)} others"
         doubt = f"; {names} {'is' if len(open_) == 1 else 'are'} too close to call" if open_ else ""
-        return f"{head}, the best of {1 + len(tests)}{doubt}."
+        return f"{head}, {first}{doubt}."
     goal = goal_of(chosen, prefer, alone=len(decision.least) == 1)
     if label in decision.tie and len(decision.tie) > 1:
         others = in_words([other for other in decision.tie if other != label])
@@ -125,10 +135,27 @@ def sentence_of(
         return f"{head}, equal to {others} within {within}{runs}; of these it {goal}."
     if label == decision.best:
         behind = f"of those not shown to be worse by more than {within}"
-        return f"{head}, the best of {1 + len(tests)}; {behind} it {goal}."
+        return f"{head}, {first}; {behind} it {goal}."
     shown = "loses no more than" if decision.cleared else "was not shown to lose more than"
     difference = show_test(tests[label], metric)
     return f"{head}; it {goal}, and {shown} {within} against {decision.best} ({difference})."
+
+
+def contradicted_means(ranked: Sequence[Entry], tests: dict[str, Equivalence]) -> list[str]:
+    """Name the strategies whose mean is better than that of the best, while a test shows them to be worse.
+
+    Args:
+        ranked: All strategies, the best first.
+        tests: The others against the best.
+    """
+    metric, best = ranked[0].metric, ranked[0].interval().estimate
+    return [
+        entry.label
+        for entry in ranked[1:]
+        if metric.merit(entry.interval().estimate) > metric.merit(best)
+        and tests[entry.label].different
+        and metric.merit(tests[entry.label].interval.estimate) < 0
+    ]
 
 
 def goal_of(chosen: Entry, prefer: Prefer, *, alone: bool) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunebench.analysis.evidence import POINTS
 from tunebench.analysis.suite import AtSize, PairOverData
-from tunebench.analysis.suite_words import p_text, pair_sentence, spread_sentence
+from tunebench.analysis.suite_words import p_text, pair_sentence, spread_sentence, standing_of_best
 from tunebench.analysis.wording import show_difference
 from tunebench.report.axis import Axis, domain, ticks
 from tunebench.stats import Interval, MeanRanks, MetaMean, Refusal
@@ -57,7 +57,7 @@ def against_best(at: AtSize, standings: Mapping[str, str]) -> dict[str, Any] | N
     known.sort(key=lambda one: -at.metric.merit(one[1].estimate))
     rows = [_strategy(at, pair.first, standings[pair.first]) | _mean(mean) for pair, mean in known]
     drawn = _drawn(rows, None, [row["interval"] for row in rows], at.metric, at.margin)
-    return {"best": _strategy(at, best, "the best mean"), "mean": None} | drawn
+    return {"best": _strategy(at, best, standing_of_best(at)), "mean": None} | drawn
 
 
 def _strategy(at: AtSize, label: str, standing: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunebench.analysis.costs import COSTS
 from tunebench.analysis.suite import AtSize, PairOverData, SuiteAnalysis
-from tunebench.analysis.suite_words import p_text, suite_answer, with_labels
+from tunebench.analysis.suite_words import p_text, standing_of_best, suite_answer, with_labels
 from tunebench.errors import ConfigError
 from tunebench.formatting import fixed, integer, p_value
 from tunebench.report.tables.registry import STRATEGY, difference_column
@@ -76,7 +76,7 @@ def strategies(suite: SuiteAnalysis) -> ReportTable:
                 "rank": ranks.ranks[at.everywhere.index(label)]
                 if ranked and isinstance(ranks, MeanRanks)
                 else None,
-                "standing": "the best mean" if label == at.best else stand.get(label),
+                "standing": standing_of_best(at) if label == at.best else stand.get(label),
                 "difference": _mean_interval(at, label),
                 "p": None if test is None else test.p_value,
             }

@@ -1,0 +1,49 @@
+"""The recommendation and its tests agree, whichever runs are missing and however many strategies there are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from factories import HONEST, compare, make_cell, with_predictions
+from tunebench.analysis.analysis import Analysis, analyse
+from tunebench.analysis.answer import verdict_of
+from tunebench.analysis.outcome import outcome_of
+from tunebench.analysis.recommend import recommend
+from tunebench.store.cell import Cell
+
+N = 2_000
+
+
+def cell_of(label: str, seed: int, rate: float, **spec: object) -> Cell:
+    """Return a run with errors on the hardest texts, and on a few more by luck."""
+    wrong = np.zeros(N, dtype=bool)
+    hard = np.random.default_rng(0).permutation(N)
+    wrong[hard[: int(rate * N) + np.random.default_rng([seed, len(label)]).integers(3)]] = True
+    return with_predictions(make_cell(label, seed=seed, test_size=N, **(HONEST | spec)), wrong, n=N)
+
+
+def one_seed_lost() -> Analysis:
+    """Return a study in which lora is 2 points better on each seed, and lacks the one with which full did well."""
+    full = [cell_of("full", seed, 0.20 if seed < 5 else 0.04) for seed in range(1, 6)]
+    lora = [cell_of("lora", seed, 0.18) for seed in range(1, 5)]
+    return analyse(compare([*full, *lora, make_cell("lora", status="failed", seed=5, test_size=N, **HONEST)]))
+
+
+@pytest.mark.parametrize("prefer", ["score", "cost", "size"])
+def test_what_its_own_test_shows_to_be_worse_is_not_chosen_for_a_higher_mean(prefer: str) -> None:
+    analysis = one_seed_lost()
+    means = {entry.label: entry.interval().estimate for entry in analysis.entries}
+    (pair,) = analysis.pairs
+    assert means["full"] > means["lora"] and pair.verdict.different and pair.difference.estimate < -0.015
+    found = recommend(analysis, prefer=prefer)  # type: ignore[arg-type]
+    assert found.strategy == "lora" and [one.label for one in found.alternatives] == ["lora", "full"]
+    assert verdict_of(found).endswith("; worse: full.")
+    assert ", better than full on the seeds that both have" in found.sentence
+    assert "the best of" not in found.sentence
+    doubt = (
+        "full has a better mean over all its seeds than lora, but is shown to be worse on the seeds that both "
+        "have. The test decides."
+    )
+    assert doubt in found.doubts
+    assert any(line.startswith("full minus lora at ") for line in outcome_of(analysis).said)
