@@ -12,6 +12,7 @@ import numpy as np
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.data.reference import DataRef
+from tunebench.files import stored_file, write_json
 from tunebench.models.reference import ModelRef
 from tunebench.store.cell import Cell
 from tunebench.store.record import (
@@ -25,6 +26,7 @@ from tunebench.store.record import (
     Status,
     Timing,
 )
+from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.classification import CLASSIFICATION
@@ -193,6 +195,27 @@ def with_predictions(cell: Cell, wrong: np.ndarray, *, n: int = 400, seed: int =
         update={"scores": CLASSIFICATION.score(labels, logits, cell.spec.data.label_names)}
     )
     return replace(cell, record=record, predictions=lambda: values)
+
+
+def store_run(store: StudyStore, spec: RunSpec, predicted: np.ndarray, rows: np.ndarray) -> None:
+    """Write a complete run of two classes into a study's folder, with the scores that its predictions give.
+
+    Args:
+        store: Of the study.
+        spec: Of the run.
+        predicted: A class for each row.
+        rows: Of the data; even rows are of class 0.
+    """
+    run, labels = store.run_folder(spec.run_id), rows % 2
+    logits = 2 * np.eye(2, dtype=np.float32)[predicted]
+    run.path.mkdir(parents=True)
+    run.write_predictions(logits=logits, labels=labels, indices=rows)
+    run.weights.write_bytes(spec.run_id.encode())
+    changes = {
+        "files": {path.name: stored_file(path) for path in (run.predictions, run.weights)},
+        "scores": CLASSIFICATION.score(labels, logits, spec.data.label_names, spec.metric),
+    }
+    write_json(run.record, make_record(spec).model_copy(update=changes).model_dump(mode="json"))
 
 
 def accuracy_alone(cell: Cell) -> Cell:

@@ -30,7 +30,7 @@ class Scored:
         folder: Of the study.
         places: A hash of each text's place: the data set and the row.
         texts: A hash of each text, by that of its place; empty of a study from before they were stored.
-        runs: How many runs were scored.
+        runs: Ids of the runs that were scored.
         sealed: Whether these are the texts of a sealed part that was opened.
     """
 
@@ -38,7 +38,7 @@ class Scored:
     folder: Path
     places: tuple[int, ...]
     texts: dict[int, int]
-    runs: int
+    runs: frozenset[str]
     sealed: bool = False
 
     def keys(self, known: Mapping[int, int]) -> frozenset[int]:
@@ -52,8 +52,9 @@ class TestPart:
 
     Attributes:
         texts: How many.
-        runs: Runs that were scored on some of them, in all studies of the ledger.
-        studies: Names of those studies.
+        runs: Runs that were scored on some of them, in all studies of the ledger; each counts once, though its
+            study's sealed part was opened too.
+        studies: Names of those studies, each once.
         times: How many runs a text was scored by, on average.
         inside: Numbers (from 0) of the parts that hold all of these texts and more.
         overlaps: How many texts it shares with each of the other parts that share some, by number.
@@ -121,7 +122,7 @@ def make_ledger(folders: Sequence[Path]) -> Ledger:
     return Ledger(
         tuple(_part(number, numbered, known) for number in range(len(numbered))),
         {one.folder: number for number, (_, members) in enumerate(numbered) for one in members if not one.sealed},
-        sum(one.runs for one in found),
+        _distinct_runs(found),
         skipped,
     )
 
@@ -132,16 +133,24 @@ def _part(
     keys, users = parts[number]
     shared = [len(keys & other) for other, _ in parts]
     touched = [one for (_, members), count in zip(parts, shared, strict=True) if count for one in members]
-    scored = sum(count * one.runs for (_, members), count in zip(parts, shared, strict=True) for one in members)
+    scored = sum(
+        count * len(one.runs) for (_, members), count in zip(parts, shared, strict=True) for one in members
+    )
+    # A study of both its parts goes by its own name.
+    names = {one.folder: one.name for one in sorted(touched, key=lambda one: not one.sealed)}
     return TestPart(
         len(keys),
-        sum(one.runs for one in touched),
-        tuple(sorted(one.name for one in touched)),
+        _distinct_runs(touched),
+        tuple(sorted(names.values())),
         scored / len(keys),
         tuple(n for n, count in enumerate(shared) if n != number and count == len(keys)),
         {n: count for n, count in enumerate(shared) if 0 < count < min(len(keys), len(parts[n][0]))},
         all(place in known for one in users for place in one.places),
     )
+
+
+def _distinct_runs(scored: Sequence[Scored]) -> int:
+    return len({(one.folder, run) for one in scored for run in one.runs})
 
 
 def _studies(folder: Path) -> Iterator[Path]:
@@ -172,12 +181,12 @@ def _scored(folder: Path) -> list[Scored]:
     places = tuple(_places(cells[0], rows))
     texts = {} if stored is None else dict(zip(_places(cells[0], stored[0]), stored[1].tolist(), strict=True))
     # The answers of another model were scored once, at however many sizes they stand.
-    runs = {cell.spec.label if is_answers(cell.spec) else cell.spec.run_id for cell in cells}
+    runs = frozenset(cell.spec.label if is_answers(cell.spec) else cell.spec.run_id for cell in cells)
     name, opened = store.study().name, ConfirmationFile(folder).read()
-    found = [Scored(name, folder, places, texts, len(runs))]
+    found = [Scored(name, folder, places, texts, runs)]
     if opened is not None and stored is not None:
         sealed = tuple(_places(cells[0], np.setdiff1d(stored[0], rows)))
-        found.append(Scored(f"{name} (sealed part)", folder, sealed, texts, len(opened.runs), sealed=True))
+        found.append(Scored(f"{name} (sealed part)", folder, sealed, texts, frozenset(opened.runs), sealed=True))
     return found
 
 
