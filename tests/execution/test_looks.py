@@ -22,7 +22,7 @@ from tunebench.analysis.outcome import outcome_of
 from tunebench.analysis.recommend import recommend
 from tunebench.cli import app
 from tunebench.errors import ConfigError, ErrorGroup, StoreError
-from tunebench.execution.looks import check_declared, note_added_seeds, note_reading, stages_left
+from tunebench.execution.looks import check_declared, decided_at, note_added_seeds, note_reading, stages_left
 from tunebench.files import read_json
 from tunebench.report.tables import make_tables
 from tunebench.stats import Anytime, Looks
@@ -224,3 +224,21 @@ def test_the_size_of_the_warned_effect_is_that_of_the_study_of_errors() -> None:
         one["different at any look"] for name, one in readings.items() if not name.startswith("not declared")
     ]
     assert max(declared) < 0.06
+
+
+def test_a_look_asks_for_the_scores_of_what_the_study_holds_now(tmp_path: Path) -> None:
+    """A strategy that was taken out, as one that never fits into memory, keeps no look from deciding."""
+    rng = np.random.default_rng(0)
+    sound = [
+        with_predictions(make_cell(label, seed=seed, size=64), rng.random(400) < share, seed=seed)
+        for label, share in (("full", 0.05), ("lora", 0.3))
+        for seed in (1, 2, 3)
+    ]
+    removed = [make_cell("big", seed=seed, size=64, status="out_of_memory", kind="full") for seed in (1, 2, 3)]
+    comparison = compare([*sound, *removed], design=Looks((3, 4)))
+    told: list[str] = []
+    every = [cell.spec for cell in comparison.cells]
+    assert decided_at(comparison, 3, (3, 4), tmp_path, told.append, planned=every)
+    assert "nothing is decided" in told[-1] and not LookLog(tmp_path).read()
+    assert decided_at(comparison, 3, (3, 4), tmp_path, told.append, planned=[cell.spec for cell in sound])
+    assert "decided, the study ends" in told[-1]

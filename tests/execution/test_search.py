@@ -16,7 +16,7 @@ from pydantic import ValidationError
 import fakes
 from factories import HONEST, compare, make_cell
 from tunebench.analysis.analysis import analyse
-from tunebench.analysis.load import load_comparison
+from tunebench.analysis.recommend import recommend
 from tunebench.api import run_study
 from tunebench.errors import PlanError
 from tunebench.execution.budget import equal_compute, order
@@ -220,14 +220,18 @@ def test_the_test_part_is_opened_once_and_only_for_what_validation_chose(
     again = run(config, tmp_path / "a")
     records = {cell.spec.learning_rate: cell.record for cell in again.comparison.cells}
     assert records[3e-3] is not None and records[3e-3].test_access == before
-    # A better rate that comes later would mean a second look.
+    # To score a better rate that comes later would be a second look, so the first choice stands.
     strategies = {"full": {"learning_rate": [1e-6]}}
     more = study(model, reviews, search={"method": "grid"}, strategies=strategies, **short)
     first = run(more, tmp_path / "c")
     assert first.comparison.cells[0].scored
-    with pytest.raises(PlanError, match="already scored for another"):
-        run(config, tmp_path / "c")
-    assert [cell.scored for cell in load_comparison(tmp_path / "c").cells].count(True) == 1
+    later = run(config, tmp_path / "c").comparison
+    assert {cell.spec.learning_rate: cell.scored for cell in later.cells} == {1e-6: True, 3e-3: False}
+    (group,) = later.groups()
+    assert group.selected is not None and group.selected.learning_rate == 1e-6
+    doubts = recommend(analyse(later)).doubts
+    assert any("full at 60: its learning rate was chosen before other runs came" in line for line in doubts)
+    assert any("Validation would choose 3e-3 now" in line for line in analyse(later).warnings)
     opened = run(config, tmp_path / "c", unlock_test=True)
     assert all(cell.scored for cell in opened.comparison.cells)
     assert any("scored more than once for: full at 60" in line for line in analyse(opened.comparison).warnings)
@@ -265,7 +269,7 @@ def test_seeds_behind_those_that_choose_run_at_the_chosen_rate_only(
     monkeypatch: pytest.MonkeyPatch,
     changes: dict[str, Any],
 ) -> None:
-    monkeypatch.setattr("tunebench.execution.study.decided_at", lambda *args: False)  # all looks are made
+    monkeypatch.setattr("tunebench.execution.study.decided_at", lambda *args, **more: False)  # all looks are made
     model = tiny_model("distilbert")
     strategies = {"full": {"learning_rate": [1e-6, 3e-3]}, "tfidf": {"c": [1, 10]}}
     common = {"strategies": strategies, "train_sizes": [60], "epochs": 2, "seeds": [1, 2, 3, 4]}
@@ -298,7 +302,7 @@ def test_each_seed_chooses_its_own_rate_and_opens_the_test_part_for_it_alone(
     monkeypatch: pytest.MonkeyPatch,
     looks: list[int] | None,
 ) -> None:
-    monkeypatch.setattr("tunebench.execution.study.decided_at", lambda *args: False)  # all looks are made
+    monkeypatch.setattr("tunebench.execution.study.decided_at", lambda *args, **more: False)  # all looks are made
     seeds = [1, 2, 3, 4]
     config = study(
         tiny_model("distilbert"),

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import fakes
-from tunebench.errors import PlanError, StoreError
+from tunebench.analysis.load import load_comparison
+from tunebench.errors import StoreError
 from tunebench.execution.test_part import score_selected
 from tunebench.machine.settings import Execution
 from tunebench.store.plan_file import PlannedRun
@@ -133,7 +134,7 @@ def test_a_look_is_written_down_before_it_is_taken(tmp_path: Path, looks: list[L
 
 def test_a_look_that_was_cut_short_locks_other_rates(tmp_path: Path, looks: list[Look]) -> None:
     store = trained_study(tmp_path, good=0.9, bad=0.1)
-    looks += [lambda folder: (_ for _ in ()).throw(KeyboardInterrupt), lambda folder: None]
+    looks += [lambda folder: (_ for _ in ()).throw(KeyboardInterrupt), lambda folder: None, lambda folder: None]
     with pytest.raises(KeyboardInterrupt):
         score(store)
     # By now the other rate is the better one.
@@ -141,6 +142,11 @@ def test_a_look_that_was_cut_short_locks_other_rates(tmp_path: Path, looks: list
     assert other.selected is not None
     better = other.model_copy(update={"selected": other.selected.model_copy(update={"score": 0.95})})
     store.run_folder(other.run_id).commit(better)
-    with pytest.raises(PlanError, match="already scored for another"):
-        score(store)
+    chosen, told = record_at(store, GOOD), []
+    assert score(store, tell=told.append) == [chosen.run_id], "the look that was cut short is taken up again"
+    assert any("Validation would choose" in line for line in told) and any("--unlock-test" in line for line in told)
+    assert score(store) == []
     assert score(store, unlock=True) == [other.run_id]
+    (group,) = load_comparison(store.folder).groups()
+    assert group.selected is not None and not group.overtaken
+    assert group.selected.learning_rate == other.spec.learning_rate

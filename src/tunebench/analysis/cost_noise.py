@@ -26,15 +26,24 @@ class Measured:
     Attributes:
         values: One a run; of a time those of runs that had the machine to themselves, as far as there are any.
         shared: Whether it is a time, and other work shared the machine in all of them.
+        chosen: Whether the runs have several settings, each chosen by its seed, so that their work differs.
     """
 
     values: tuple[float, ...]
     shared: bool
+    chosen: bool = False
 
     @property
     def mean(self) -> float:
         """Mean over runs."""
         return float(np.mean(self.values))
+
+    @property
+    def choice_error(self) -> float:
+        """Standard error of the logarithm of the mean, from the runs themselves, where their settings differ."""
+        if not self.chosen or len(self.values) < 2 or self.mean <= 0:
+            return 0.0
+        return float(np.std(self.values, ddof=1)) / math.sqrt(len(self.values)) / self.mean
 
 
 def shared_machine(cell: Cell) -> bool:
@@ -59,7 +68,7 @@ def measured_of(config: Configuration, columns: Sequence[str], *, timed: bool) -
     alone = [value for value, shared in found if not shared]
     if not found:
         return None
-    return Measured(tuple(alone or [value for value, _ in found]), not alone)
+    return Measured(tuple(alone or [value for value, _ in found]), not alone, chosen=not config.is_single)
 
 
 @dataclass(frozen=True)
@@ -79,11 +88,16 @@ class Noise:
     def error(self, measured: Measured) -> float:
         """Return the standard error of the logarithm of a mean."""
         sd = max(self.sd, ASSUMED_SHARED) if measured.shared else self.sd
-        return sd / math.sqrt(len(measured.values))
+        return max(sd / math.sqrt(len(measured.values)), measured.choice_error)
+
+    def df_of(self, measured: Measured) -> float:
+        """Return the degrees of freedom of :meth:`error`."""
+        own = len(measured.values) - 1
+        return min(self.df, own) if measured.choice_error else self.df
 
     def draw(self, measured: Measured, resamples: int, rng: np.random.Generator) -> np.ndarray:
         """Return so many means that further runs might have had."""
-        return measured.mean * np.exp(self.error(measured) * rng.standard_t(self.df, resamples))
+        return measured.mean * np.exp(self.error(measured) * rng.standard_t(self.df_of(measured), resamples))
 
     def distance(self, one: Measured, other: Measured) -> tuple[float, float]:
         """Return the logarithm of how many times as much one takes as the other, and its standard error."""
@@ -94,8 +108,13 @@ class Noise:
         mean = measured.mean
         if not self.repeated or mean <= 0:
             return None
-        factor = math.exp(_reach(self.df) * self.error(measured))
-        method, runs = "t (logarithms, noise pooled)", len(measured.values)
+        reach, runs = _reach(self.df_of(measured)) * self.error(measured), len(measured.values)
+        if measured.choice_error:
+            # Some settings take many times as long as others, which is no noise of a factor.
+            low, high = max(0.0, mean * (1 - reach)), mean * (1 + reach)
+            return Interval(mean, low, high, 0.95, "t (of these runs)", "seeds", n_seeds=runs)
+        factor = math.exp(reach)
+        method = "t (logarithms, noise pooled)"
         return Interval(mean, mean / factor, mean * factor, 0.95, method, "seeds", n_seeds=runs)
 
 
@@ -108,7 +127,7 @@ def dearer_on_average(cases: Sequence[tuple[Noise, Measured, Measured]]) -> bool
     if any(min(one.mean, other.mean) <= 0 for _, one, other in cases):
         return sum(one.mean - other.mean for _, one, other in cases) > 0
     found = np.array([noise.distance(one, other) for noise, one, other in cases])
-    df = min(noise.df for noise, _, _ in cases)
+    df = min(noise.df_of(measured) for noise, *both in cases for measured in both)
     return bool(found[:, 0].sum() > _reach(df) * np.linalg.norm(found[:, 1]))
 
 

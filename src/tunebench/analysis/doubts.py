@@ -15,7 +15,7 @@ from tunebench.analysis.looks import added_seeds, between_looks
 from tunebench.analysis.pairs import best_on_selection
 from tunebench.analysis.rate_warnings import unequal_rates
 from tunebench.analysis.tuning import CloseChoice
-from tunebench.analysis.warnings import UNKNOWN_SELECTION, test_access
+from tunebench.analysis.warnings import UNKNOWN_SELECTION, overtaken, test_access
 from tunebench.analysis.wording import contradicted_means, show_interval, show_test
 from tunebench.formatting import in_words, listed
 from tunebench.stats import Equivalence
@@ -82,7 +82,12 @@ def doubts_of(
         lines.append("Checkpoints were selected on test, so all scores are optimistic.")
     if comparison.selection == "not known":
         lines.append(UNKNOWN_SELECTION)
-    lines += [*test_access(comparison), *between_looks(comparison), *added_seeds(comparison)]
+    lines += [
+        *test_access(comparison),
+        *overtaken(comparison),
+        *between_looks(comparison),
+        *added_seeds(comparison),
+    ]
     groups = [g for g in comparison.groups() if g.train_size == chosen.train_size]
     lines += [*_contradicted(ranked, tests), *_missing(comparison, groups, ranked), *_undefined(comparison, ranked)]
     answered = [entry.label for entry in ranked if is_answers(entry.cells[0].spec)]

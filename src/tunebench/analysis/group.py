@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tunebench.analysis.configuration import Configuration
+from tunebench.analysis.selecting import select_by_seed, select_configuration
 from tunebench.store.cell import Cell
 
 
@@ -26,6 +27,18 @@ class Group:
     configs: tuple[Configuration, ...]
     selected: Configuration | None
     by_seed: bool = False
+
+    @cached_property
+    def preferred(self) -> Configuration | None:
+        """What validation alone would choose now; it may have changed after the test part was opened."""
+        return (select_by_seed if self.by_seed else select_configuration)(self.configs, anew=True)
+
+    @property
+    def overtaken(self) -> tuple[Cell, ...]:
+        """Runs that validation would choose now, and that are not chosen."""
+        if self.selected is None or self.preferred is None:
+            return ()
+        return tuple(cell for cell in self.preferred.runs if not self.is_chosen(cell))
 
     @property
     def cells(self) -> tuple[Cell, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tunebench.analysis.comparison import Comparison
 from tunebench.errors import ConfigError, did_you_mean
+from tunebench.store.cell import Cell
 from tunebench.store.confirmation import ConfirmationFile
-from tunebench.store.imported import ImportedStudy
+from tunebench.store.imported import ImportedStudy, is_imported
 from tunebench.store.looks import LookLog
 from tunebench.store.study_folder import StudyStore
 from tunebench.store.test_texts import read_note
@@ -47,12 +49,15 @@ def load_comparison(folder: Path, *, metric: str | None = None) -> Comparison:
         looks=LookLog(folder).read(),
         confirmation=ConfirmationFile(folder).read(),
         ledger=read_note(folder),
-        chosen_by_seed=_chosen_by_seed(study),
+        chosen_by_seed=_chosen_by_seed(study, cells),
     )
 
 
-def _chosen_by_seed(study: StudyConfig | ImportedStudy) -> tuple[str, ...]:
-    """Return the strategies of which each seed chose its own setting: all of a study, or none."""
+def _chosen_by_seed(study: StudyConfig | ImportedStudy, cells: Sequence[Cell]) -> Collection[str]:
+    """Return the strategies of which each seed chose its own setting: all that were trained here, or none.
+
+    A strategy that is no longer in the study's file has its runs here still.
+    """
     if isinstance(study, ImportedStudy) or study.search.seeds != "each":
         return ()
-    return tuple(study.strategies)
+    return {cell.spec.label for cell in cells if not is_imported(cell.spec)}

@@ -1,4 +1,9 @@
-"""Which setting of a strategy validation chooses: one for all seeds, or each seed its own."""
+"""Which setting of a strategy validation chooses: one for all seeds, or each seed its own.
+
+A choice stands once the test part was opened for it. Runs that come later (seeds that a larger budget allows, a
+failed run that succeeds, a rate that is added) might make validation prefer another setting. Changing the choice
+then would need a second look at the test part, and until that look nothing could be compared.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,12 @@ from collections.abc import Sequence
 
 from tunebench.analysis.configuration import Configuration, Draw
 from tunebench.store.cell import Cell
+from tunebench.store.imported import is_imported
 from tunebench.tasks.metrics import Metric
 from tunebench.tasks.registry import TASKS
 
 
-def select_configuration(configs: Sequence[Configuration]) -> Configuration | None:
+def select_configuration(configs: Sequence[Configuration], *, anew: bool = False) -> Configuration | None:
     """Choose a setting by the mean score on the selection split.
 
     A draw is a subset and a seed. Rates at which a run failed are passed over as long as another one is left:
@@ -22,10 +28,14 @@ def select_configuration(configs: Sequence[Configuration]) -> Configuration | No
 
     Args:
         configs: Configurations of one strategy and size.
+        anew: Choose by validation alone, also where the test part was opened for another setting.
 
     Returns:
         The configuration; a single one needs no score. None where several have none (``selection: last``).
     """
+    opened = [config for config in configs if any(map(_opened_for_choice, config.cells))]
+    if opened and not anew:
+        configs = opened
     if len(configs) == 1:
         return configs[0]
     scored = [config for config in configs if config.selection_scores()]
@@ -43,16 +53,17 @@ def select_configuration(configs: Sequence[Configuration]) -> Configuration | No
     return max(candidates, key=lambda config: (merit(config), -(config.learning_rate or 0.0)))
 
 
-def select_by_seed(configs: Sequence[Configuration]) -> Configuration | None:
+def select_by_seed(configs: Sequence[Configuration], *, anew: bool = False) -> Configuration | None:
     """Let each draw choose its own setting by its score on the selection split.
 
     The choice differs from seed to seed as it would for whoever tunes with one of them. So the spread of scores
-    over seeds holds it (Bouthillier et al. 2021, arXiv:2103.03098). A draw chooses when its runs have ended, and
-    not if some were left out that other draws have. A setting that failed in a draw cannot be chosen there. The
-    smaller rate wins a tie.
+    over seeds holds it (Bouthillier et al. 2021, arXiv:2103.03098). A draw chooses among its own
+    runs when they have ended, and not if some were left out that other draws have. A setting that failed in a draw
+    cannot be chosen there. The smaller rate wins a tie.
 
     Args:
         configs: Configurations of one strategy and size.
+        anew: Choose by validation alone, also where the test part was opened for another setting.
 
     Returns:
         The runs that were chosen, one of each draw that has chosen; a single configuration needs no score. None
@@ -64,8 +75,8 @@ def select_by_seed(configs: Sequence[Configuration]) -> Configuration | None:
     draws: dict[Draw, list[Cell]] = {}
     for cell in (cell for config in there for cell in config.cells):
         draws.setdefault(cell.draw, []).append(cell)
-    whole = [own for own in draws.values() if len(own) == len(there)]
-    cells = tuple(best for own in whole if (best := _best_of(own, _metric(configs[0]))) is not None)
+    metric = _metric(configs[0])
+    cells = tuple(best for own in draws.values() if (best := _best_of(own, metric, anew=anew)) is not None)
     if not cells:
         return None
     rates = {cell.spec.learning_rate for cell in cells}
@@ -73,8 +84,11 @@ def select_by_seed(configs: Sequence[Configuration]) -> Configuration | None:
     return Configuration(configs[0].label, configs[0].train_size, rate, cells, configs[0].tuned)
 
 
-def _best_of(own: Sequence[Cell], metric: Metric) -> Cell | None:
+def _best_of(own: Sequence[Cell], metric: Metric, *, anew: bool) -> Cell | None:
     """Return the run of a draw with the best score on the selection split; None while it lacks a run."""
+    opened = [cell for cell in own if _opened_for_choice(cell)]
+    if opened and not anew:
+        own = opened
     if any(cell.status in ("pending", "running", "left_out") for cell in own):
         return None
     known = [cell for cell in own if cell.trained and cell.row["selection_score"] is not None]
@@ -83,6 +97,11 @@ def _best_of(own: Sequence[Cell], metric: Metric) -> Cell | None:
         return metric.merit(cell.row["selection_score"]), -(cell.spec.learning_rate or 0.0)
 
     return max(known, key=merit, default=None)
+
+
+def _opened_for_choice(cell: Cell) -> bool:
+    """Whether the test part was opened for a run because validation had chosen it."""
+    return cell.opened and cell.spec.selection == "validation" and not is_imported(cell.spec)
 
 
 def _metric(config: Configuration) -> Metric:

@@ -75,7 +75,7 @@ def close_choices(comparison: Comparison, size: int | None = None) -> list[Close
 def _close(group: Group, metric: Metric) -> CloseChoice | None:
     if holds_choice(group):
         return None
-    chosen = select_configuration(group.configs) if group.by_seed else group.selected
+    chosen = select_configuration(group.configs, anew=True) if group.by_seed else group.selected
     if chosen is None or chosen.cells[0].spec.selection != "validation":
         return None
     mine = chosen.selection_scores()

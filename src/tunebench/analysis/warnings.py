@@ -10,7 +10,7 @@ from tunebench.analysis.looks import added_seeds, look_notes, read_early
 from tunebench.analysis.rate_warnings import lora_ratio, rate_warnings
 from tunebench.analysis.time_warnings import TRAIN_RUNTIME, time_warnings
 from tunebench.data.audit_result import NO_TEST_SPLIT, absent_classes
-from tunebench.formatting import counted
+from tunebench.formatting import counted, in_words
 from tunebench.recipe import Recipe
 from tunebench.store.imported import ImportedRun, is_answers, is_imported
 from tunebench.study.spec import without_effect
@@ -54,6 +54,7 @@ def warnings_of(comparison: Comparison, noise: Sequence[str]) -> list[str]:
         *_thresholds(comparison),
         *_temperature(comparison),
         *test_access(comparison),
+        *overtaken(comparison),
         *_ledger(comparison),
         *_looks(comparison),
         *_seeds(comparison),
@@ -82,6 +83,7 @@ def protocol_warnings(comparison: Comparison) -> list[str]:
         *_thresholds(comparison),
         *_temperature(comparison),
         *test_access(comparison),
+        *overtaken(comparison),
         *_ledger(comparison),
         *_looks(comparison),
         *_seeds(comparison),
@@ -285,3 +287,20 @@ def test_access(comparison: Comparison) -> list[str]:
         if comparison.selection == "validation" and (count := group.opened_settings) > 1
     ]
     return [f"The test part was scored more than once for: {'; '.join(several)}."] if several else []
+
+
+def overtaken(comparison: Comparison) -> list[str]:
+    """Say where validation would now choose another setting than the one that the test part was opened for."""
+    lines, what = [], comparison.searched.removesuffix("s")
+    for group in comparison.groups():
+        if not group.overtaken:
+            continue
+        assert group.selected is not None and group.preferred is not None
+        seeds = sorted({cell.spec.seed or 0 for cell in group.overtaken})
+        of = f", seed{'s' if len(seeds) > 1 else ''} {in_words(seeds)}" if group.by_seed else ""
+        now = "another one" if group.by_seed else group.preferred.setting
+        lines.append(
+            f"{group.label} at {group.train_size:,}{of}: its {what} was chosen before other runs came, and the "
+            f"test part was opened for it. Validation would choose {now} now."
+        )
+    return lines

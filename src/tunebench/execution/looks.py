@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from tunebench.analysis.analysis import analyse
@@ -85,7 +85,13 @@ def note_reading(comparison: Comparison, folder: Path) -> None:
 
 
 def decided_at(
-    comparison: Comparison, seeds: int, stages: Sequence[int], folder: Path, tell: Callable[[str], None]
+    comparison: Comparison,
+    seeds: int,
+    stages: Sequence[int],
+    folder: Path,
+    tell: Callable[[str], None],
+    *,
+    planned: Collection[RunSpec],
 ) -> bool:
     """Look at a study, write down what the look found, and return whether it ends here.
 
@@ -95,9 +101,12 @@ def decided_at(
         stages: Seeds at all looks.
         folder: Where the look is written down.
         tell: Told what was found.
+        planned: Runs of the study as its file is now. Strategies and sizes that were taken out of it, and answers
+            that were imported into it, need no scores.
     """
     where = f"Look after {seeds} of at most {stages[-1]} seeds"
-    chosen = [group.selected for group in comparison.groups()]
+    present = {(spec.label, spec.train_size) for spec in planned}
+    chosen = [group.selected for group in comparison.groups() if (group.label, group.train_size) in present]
     if any(config is None or len({cell.spec.seed for cell in config.scored}) < seeds for config in chosen):
         tell(
             f"{where}: not all strategies have so many scores, so nothing is decided; "

@@ -125,8 +125,10 @@ def run_with(
             display.stage("scoring on the test part")
             score_selected(job.store, dataset=plan.dataset, execution=execution, unlock=unlock_test, tell=tell)
         comparison = load_comparison(folder)
-        read_once = comparison.design is None
-        if summary.stopped or read_once or decided_at(comparison, seeds, stages, folder, display.message):
+        if summary.stopped or comparison.design is None:
+            break
+        specs = [run.spec for run in plan.runs]
+        if decided_at(comparison, seeds, stages, folder, display.message, planned=specs):
             break
         display.stage("training the candidates")
     if not summary.interrupted:

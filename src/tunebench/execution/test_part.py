@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.group import Group
 from tunebench.analysis.load import load_comparison
+from tunebench.analysis.warnings import overtaken
 from tunebench.data import TextDataset
 from tunebench.errors import PlanError
 from tunebench.machine.settings import Execution
@@ -37,6 +38,9 @@ def score_selected(
 ) -> list[str]:
     """Score the chosen learning rate of every strategy and size whose runs have all ended.
 
+    A choice stands once the test part was opened for it (:mod:`tunebench.analysis.selecting`). Where validation now
+    prefers another rate, that is said.
+
     What is chosen, and whether the test part was opened before, is read under a lock: of several processes that
     come to this point at the same time, one opens it, and the others find it opened.
 
@@ -44,15 +48,15 @@ def score_selected(
         store: Where the study lies.
         dataset: Its texts.
         execution: Device and threads.
-        unlock: Score a newly chosen rate although another one was scored before.
+        unlock: Score the rate that validation prefers now, although another one was scored before.
         tell: Called with a line for each step.
 
     Returns:
         Ids of the runs that were scored.
 
     Raises:
-        PlanError: The test part was opened before for another rate, and ``unlock`` is false. What could
-            be scored has been.
+        PlanError: The test part was opened for several rates, further runs at the chosen one would be another
+            look, and ``unlock`` is false. What could be scored has been.
     """
     with store.test_part_locked(waits=lambda: tell("waiting for another process that scores on test")):
         return _score_selected(store, dataset=dataset, execution=execution, unlock=unlock, tell=tell)
@@ -62,7 +66,10 @@ def _score_selected(
     store: StudyStore, *, dataset: TextDataset, execution: Execution, unlock: bool, tell: Callable[[str], None]
 ) -> list[str]:
     done, refused = [], []
-    for group, cells in _to_score(load_comparison(store.folder)):
+    comparison = load_comparison(store.folder)
+    if not unlock:
+        _tell_overtaken(comparison, tell)
+    for group, cells in _to_score(comparison, anew=unlock):
         opened = _opened_for_another(group, cells)
         if opened and not unlock:
             of = f", seed {cells[0].spec.seed}" if group.by_seed else ""
@@ -83,17 +90,27 @@ def _score_selected(
         raise PlanError(
             "The test part was already scored for another learning rate. A second look would bias the result.",
             value="; ".join(refused),
-            fix="keep the earlier choice, or run with --unlock-test; every table then says so",
+            fix="run with --unlock-test; every table then says so",
         )
     return done
 
 
-def _to_score(comparison: Comparison) -> Iterator[tuple[Group, list[Cell]]]:
+def _tell_overtaken(comparison: Comparison, tell: Callable[[str], None]) -> None:
+    """Say where a choice stands that validation would not make any more."""
+    lines = overtaken(comparison)
+    for line in lines:
+        tell(line)
+    if lines:
+        tell("--unlock-test scores what validation prefers now; every table then says so")
+
+
+def _to_score(comparison: Comparison, *, anew: bool) -> Iterator[tuple[Group, list[Cell]]]:
     """Yield the runs of each choice that will not change any more: of a strategy, or of one draw of it."""
     for group in comparison.groups():
-        if group.selected is None:
+        chosen = group.preferred if anew else group.selected
+        if chosen is None:
             continue
-        cells = [cell for cell in group.selected.cells if cell.trained and not cell.scored and not cell.is_fold]
+        cells = [cell for cell in chosen.cells if cell.trained and not cell.scored and not cell.is_fold]
         if group.by_seed:  # a draw chooses when its runs have ended
             yield from ((group, [cell]) for cell in cells)
         elif cells and not any(cell.status in ("pending", "running") for cell in group.cells):
@@ -102,6 +119,6 @@ def _to_score(comparison: Comparison) -> Iterator[tuple[Group, list[Cell]]]:
 
 def _opened_for_another(group: Group, cells: Sequence[Cell]) -> bool:
     """Whether the test part was opened for another setting; of the same draw, where each chose its own."""
-    draws = {cell.draw for cell in cells}
-    others = [cell for cell in group.cells if cell.opened and not group.is_chosen(cell)]
+    settings, draws = {cell.spec.setting for cell in cells}, {cell.draw for cell in cells}
+    others = [cell for cell in group.cells if cell.opened and cell.spec.setting not in settings]
     return any(not group.by_seed or cell.draw in draws for cell in others)
