@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from factories import HONEST, compare, make_cell, with_predictions
+from factories import EIGHT, HONEST, compare, make_cell, with_predictions
 from tunebench.analysis.analysis import Analysis, analyse
 from tunebench.analysis.answer import verdict_of
 from tunebench.analysis.outcome import outcome_of
+from tunebench.analysis.pairs import difference_of
 from tunebench.analysis.recommend import recommend
 from tunebench.store.cell import Cell
 
@@ -47,3 +48,29 @@ def test_what_its_own_test_shows_to_be_worse_is_not_chosen_for_a_higher_mean(pre
     )
     assert doubt in found.doubts
     assert any(line.startswith("full minus lora at ") for line in outcome_of(analysis).said)
+
+
+@pytest.mark.parametrize("strategies", [2, 5, 6])
+def test_tests_are_corrected_for_all_pairs_of_all_sizes_however_many_strategies(strategies: int) -> None:
+    sizes, labels = (200, 400, 800), list(EIGHT)[:strategies]
+    cells = [
+        cell_of(label, seed, 0.1 + 0.002 * place, size=size)
+        for size in sizes
+        for place, label in enumerate(labels)
+        for seed in (1, 2)
+    ]
+    # One size has a strategy more, which makes its table another one.
+    cells += [cell_of("last", seed, 0.15, size=800) for seed in (1, 2)]
+    analysis = analyse(compare(cells))
+    alone = [len(analysis.at(size)) for size in sizes]
+    number = sum(count * (count - 1) // 2 for count in alone)
+    assert alone == [strategies, strategies, strategies + 1]
+    for size in sizes:
+        best, *others = recommend(analysis, size=size).alternatives
+        entries = {entry.label: entry for entry in analysis.at(size)}
+        for other in others:
+            assert other.difference is not None and other.difference.comparisons == number
+            alone_p = difference_of(entries[other.label], entries[best.label]).p_value
+            assert alone_p <= other.difference.p_value <= min(1.0, alone_p * number) * (1 + 1e-9)
+            if strategies > 4:
+                assert other.difference.p_value == pytest.approx(min(1.0, alone_p * number))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -170,3 +171,8 @@ def _mcnemar(first: Entry, second: Entry) -> McNemar | None:
 def all_pairs(strategies: int) -> int:
     """Return how many pairs so many strategies make."""
     return strategies * (strategies - 1) // 2
+
+
+def pairs_at_all_sizes(entries: Sequence[Entry]) -> int:
+    """Return how many pairs the strategies make, counted at each size."""
+    return sum(map(all_pairs, Counter(entry.train_size for entry in entries).values()))

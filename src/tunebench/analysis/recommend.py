@@ -15,7 +15,7 @@ from tunebench.analysis.deciding import best_first, decide
 from tunebench.analysis.doubts import close_rates, doubts_of, not_cleared, not_tried
 from tunebench.analysis.evidence import POINTS, Entry
 from tunebench.analysis.metric_doubts import beside_of, metric_doubts
-from tunebench.analysis.pairs import all_pairs, difference_of
+from tunebench.analysis.pairs import difference_of, pairs_at_all_sizes
 from tunebench.analysis.tuning import close_choices
 from tunebench.analysis.undertraining import sentences
 from tunebench.analysis.wording import goal_of, not_exported, reasons_of, sentence_of, together, would_change
@@ -228,23 +228,21 @@ def against(
 ) -> dict[str, Equivalence]:
     """Test each difference from one strategy, the best or the recommended one, corrected for all pairs.
 
-    It was found by looking at the scores, where it might have been any, so all pairs count. Where the table of
-    pairs has them all, its corrected p is taken; else the p is multiplied by their number (Bonferroni). The
-    intervals hold for all pairs together.
+    It was found by looking at the scores, where it might have been any, so all pairs count, at all sizes. Where the
+    table of pairs has them all, its corrected p is taken; else the p is multiplied by their number (Bonferroni).
+    The intervals hold for all pairs together.
     """
+    number = pairs_at_all_sizes(analysis.entries)
     table = {
-        frozenset((pair.first.label, pair.second.label)): pair
-        for pair in analysis.pairs
+        frozenset((pair.first.label, pair.second.label)): pair.p_holm
+        for pair in (analysis.pairs if len(analysis.pairs) == number else ())
         if pair.first.train_size == one.train_size
     }
-    number = all_pairs(len(differences) + 1)
     tests = {}
     for label, difference in differences.items():
-        pair = table.get(frozenset((label, one.label))) if len(table) == number else None
-        p = min(1.0, difference.p_value * number) if pair is None else pair.p_holm
-        comparisons = number if pair is None else pair.verdict.comparisons
+        p = table.get(frozenset((label, one.label)), min(1.0, difference.p_value * number))
         tests[label] = equivalence(
-            difference, margin=margin, alpha=analysis.comparison.alpha, p_value=p, comparisons=comparisons
+            difference, margin=margin, alpha=analysis.comparison.alpha, p_value=p, comparisons=number
         )
     return tests
 

@@ -18,7 +18,7 @@ from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.costs import cheapest, mean_costs
 from tunebench.analysis.deciding import best_first
 from tunebench.analysis.evidence import POINTS, Entry
-from tunebench.analysis.pairs import ALL_PAIRS, all_pairs, difference_of
+from tunebench.analysis.pairs import ALL_PAIRS, all_pairs, difference_of, pairs_at_all_sizes
 from tunebench.analysis.recommend import Recommendation, recommended
 from tunebench.stats import (
     Difference,
@@ -245,7 +245,7 @@ class AtSize:
         wanted = {own[first].label, own[second].label}
         table = [pair for pair in one.analysis.pairs if pair.first.train_size == own[first].train_size]
         known = next((pair for pair in table if {pair.first.label, pair.second.label} == wanted), None)
-        number = all_pairs(len(own))
+        number = pairs_at_all_sizes(one.analysis.entries)
         p = min(1.0, difference.p_value * number) if known is None else known.p_holm
         comparisons = number if known is None else known.verdict.comparisons
         alpha = one.analysis.comparison.alpha
