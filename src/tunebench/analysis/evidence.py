@@ -87,9 +87,9 @@ class Entry:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """The cells behind it, by seed."""
+        """The cells behind it, one a seed; not those for which the metric is not defined."""
         by_seed = {cell.spec.seed: cell for cell in _one_a_seed(self.config)}
-        return tuple(by_seed[seed] for seed in known_first(by_seed))
+        return tuple(by_seed[seed] for seed in self.seeds)
 
     @property
     def takes_fast_draws(self) -> bool:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tunebench.analysis.analysis import Analysis, analyse
+from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.load import load_comparison
+from tunebench.analysis.looks import between_looks
+from tunebench.analysis.outcome import outcome_of
 from tunebench.analysis.recommend import recommend
 from tunebench.data import TextDataset
 from tunebench.errors import StoreError
@@ -18,10 +22,12 @@ from tunebench.execution.resolve import Request, resolve
 from tunebench.formatting import command, counted
 from tunebench.machine import devices
 from tunebench.machine.settings import Execution
+from tunebench.store.cell import Cell
 from tunebench.store.confirmation import Confirmation, ConfirmationFile
 from tunebench.store.imported import ImportedStudy, trained_here
 from tunebench.store.record import now
 from tunebench.store.study_folder import StudyStore
+from tunebench.study.config import StudyConfig
 from tunebench.tasks.temperature import tempered
 from tunebench.training.parts import run_parts
 from tunebench.training.registry import backend_of
@@ -53,20 +59,26 @@ def confirm_study(folder: Path, *, execution: Execution, tell: Callable[[str], N
         )
     dataset = resolve(study, Request(execution=execution, folder=folder, tell=tell)).dataset
     with store.test_part_locked(waits=lambda: tell("waiting for another process that scores on test")):
-        return _confirm(store, dataset, execution, tell)
+        return _confirm(store, study, dataset, execution, tell)
 
 
 def _confirm(
-    store: StudyStore, dataset: TextDataset, execution: Execution, tell: Callable[[str], None]
+    store: StudyStore,
+    study: StudyConfig,
+    dataset: TextDataset,
+    execution: Execution,
+    tell: Callable[[str], None],
 ) -> Confirmation:
     file, analysis = ConfirmationFile(store.folder), analyse(load_comparison(store.folder))
     opened = file.read()
-    if opened is not None and opened.score is not None:
+    if opened is not None and opened.ended:
         raise StoreError(
             "The sealed part was opened before. It opens once: a second look would choose by it.",
             value=f"{opened.time}, for {opened.strategy}",
             fix=f"{command('recommend', store.folder)} shows what it gave",
         )
+    if opened is None:
+        _check_complete(analysis, study)
     entry = _recommended(analysis) if opened is None else _opened_for(analysis, opened)
     for cell in entry.cells:
         run = store.run_folder(cell.spec.run_id)
@@ -85,31 +97,50 @@ def _confirm(
         file.write(opened)
     tell(f"scoring {entry.label} on {len(sealed):,} sealed texts ({counted(len(entry.cells), 'run')})")
     found, logits, labels = _scored(entry, store, dataset, execution)
-    interval = found.interval()
-    confirmed = opened.model_copy(
-        update={
-            "score": interval.estimate,
-            "low": interval.low,
-            "high": interval.high,
-            "level": interval.level,
-            "over": interval.over,
-            "on_test": entry.interval().estimate,
-            "file": file.write_predictions(logits=logits, labels=labels, indices=sealed),
-        }
-    )
+    stored = file.write_predictions(logits=logits, labels=labels, indices=sealed)
+    confirmed = opened.model_copy(update={"file": stored, **_result(entry, found)})
     file.write(confirmed)
     return confirmed
 
 
+def _check_complete(analysis: Analysis, study: StudyConfig) -> None:
+    """Refuse a study that another ``tunebench run`` would go on with."""
+    comparison, total = analysis.comparison, len(study.seeds)
+    open_ = [cell for cell in comparison.cells if cell.status in ("pending", "running")]
+    left_out = [cell for cell in _left_out(comparison) if cell.spec.seed in study.seeds]
+    planned = len({cell.spec.seed for cell in comparison.cells} & set(study.seeds))
+    if open_ or left_out:
+        value = f"{len(open_) + len(left_out)} of {len(comparison.cells)} runs"
+        value += f"; the budget left out {len(left_out)}" if left_out else ""
+    elif planned < total and not _ended_at_look(analysis):
+        value = f"{planned} of {total} seeds have run"
+        value += "" if comparison.design is None else ", and no look has ended the study"
+    else:
+        return
+    raise StoreError(
+        "Runs are still to come. The sealed part opens once, so it waits for the final recommendation.",
+        value=value,
+        fix="finish the study with tunebench run",
+    )
+
+
+def _left_out(comparison: Comparison) -> Iterator[Cell]:
+    """Yield what a budget left out of the chosen runs, and of strategies of which nothing ran."""
+    for group in comparison.groups():
+        if group.selected is not None:
+            yield from (cell for cell in group.lacking if cell.status == "left_out")
+        elif all(cell.status == "left_out" for cell in group.cells):
+            yield from group.cells
+
+
+def _ended_at_look(analysis: Analysis) -> bool:
+    """Tell whether a study that is read more than once has ended before its last seed."""
+    comparison = analysis.comparison
+    return comparison.design is not None and not between_looks(comparison) and outcome_of(analysis).decided
+
+
 def _recommended(analysis: Analysis) -> Entry:
-    """Return the recommended runs of a complete study."""
-    open_ = [cell for cell in analysis.comparison.cells if cell.status in ("pending", "running")]
-    if open_:
-        raise StoreError(
-            "Runs are still to come. The sealed part opens once, so it waits for the final recommendation.",
-            value=f"{len(open_)} of {len(analysis.comparison.cells)} runs",
-            fix="finish the study with tunebench run",
-        )
+    """Return the recommended runs."""
     found = recommend(analysis)
     return next(entry for entry in analysis.at(found.train_size) if entry.label == found.strategy)
 
@@ -147,3 +178,28 @@ def _scored(
     truth = entry.task.outputs.truth(labels)
     on_sealed = Entry(entry.config, entry.seeds, truth, np.stack(predicted), stacked, entry.metric)
     return on_sealed, stacked, labels
+
+
+def _result(entry: Entry, found: Entry) -> dict[str, Any]:
+    """Return what the runs for which the metric is defined gave on the sealed texts, for the file.
+
+    Args:
+        entry: The runs on the open test part.
+        found: The same runs on the sealed texts.
+    """
+    assert found.logits is not None
+    defined = ~np.isnan(found.seed_scores(found.metric))
+    if not defined.any():
+        return {"undefined": len(defined)}
+    seeds = tuple(seed for seed, known in zip(found.seeds, defined, strict=True) if known)
+    predictions, logits = found.predictions[defined], found.logits[defined]
+    interval = Entry(found.config, seeds, found.labels, predictions, logits, found.metric).interval()
+    return {
+        "score": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "level": interval.level,
+        "over": interval.over,
+        "on_test": float(entry.seed_scores(entry.metric)[defined].mean()),
+        "undefined": int((~defined).sum()),
+    }

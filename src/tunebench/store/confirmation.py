@@ -23,9 +23,10 @@ class Confirmation(Part):
         strategy: The strategy that was recommended then.
         train_size: At which size.
         runs: Ids of the runs that are scored.
+        undefined: For how many of them the metric is not defined on the sealed texts; the score leaves them out.
         metric: Name of the metric.
         texts: How many were sealed.
-        score: Mean over the runs; None while the scoring has not ended.
+        score: Mean over the runs; None while the scoring has not ended, or where the metric is defined for none.
         low: Lower end of its interval.
         high: Upper end.
         level: Of the interval.
@@ -47,6 +48,12 @@ class Confirmation(Part):
     over: str | None = None
     on_test: float | None = None
     file: StoredFile | None = None
+    undefined: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the scoring has ended."""
+        return self.score is not None or self.undefined == len(self.runs)
 
 
 class ConfirmationFile:
