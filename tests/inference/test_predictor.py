@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -299,26 +299,47 @@ def test_a_run_whose_weights_were_discarded_is_refused_and_still_in_the_tables(
     assert tunebench.load_comparison(folder).rows() == rows
 
 
-def test_onnx_of_another_exporter_that_wants_segment_ids(lively_model: Model, tmp_path: Path) -> None:
+def write_graph(folder: Path, summed: Sequence[str]) -> None:
+    """Make a folder's model a graph whose outputs are the sums of its inputs, those that are named."""
     import onnx
     from onnx import TensorProto, helper
 
-    folder = tmp_path / "it"
-    shutil.copytree(lively_model("bert"), folder)
     (folder / "model.safetensors").unlink()
-    names = ("input_ids", "attention_mask", "token_type_ids")
+    names = dict.fromkeys(["input_ids", *summed])
     inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["b", "s"]) for name in names]
-    # logits: (number of tokens, sum of segment ids)
-    nodes = [helper.make_node("ReduceSum", [name, "axis"], [f"{name}_sum"], keepdims=1) for name in names[1:]]
+    nodes = [helper.make_node("ReduceSum", [name, "axis"], [f"{name}_sum"], keepdims=1) for name in summed]
     nodes += [
-        helper.make_node("Concat", ["attention_mask_sum", "token_type_ids_sum"], ["both"], axis=1),
-        helper.make_node("Cast", ["both"], ["logits"], to=TensorProto.FLOAT),
+        helper.make_node("Concat", [f"{name}_sum" for name in summed], ["all"], axis=1),
+        helper.make_node("Cast", ["all"], ["logits"], to=TensorProto.FLOAT),
     ]
-    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", 2])
+    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", len(summed)])
     axis = helper.make_tensor("axis", TensorProto.INT64, [1], [1])
     graph = helper.make_graph(nodes, "g", inputs, [output], [axis])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, folder / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("summed", "message"),
+    [
+        (["attention_mask", "position_ids"], "inputs that a tokenizer does not give(.|\\n)*position_ids"),
+        (["attention_mask"], "not one number for each class(.|\\n)*texts x 2"),
+    ],
+)
+def test_an_onnx_graph_that_is_no_classifier_of_these_classes_is_refused(
+    lively_model: Model, tmp_path: Path, summed: list[str], message: str
+) -> None:
+    shutil.copytree(lively_model("bert"), tmp_path / "it")
+    write_graph(tmp_path / "it", summed)
+    with pytest.raises(ModelError, match=message):
+        tunebench.load(tmp_path / "it")
+
+
+def test_onnx_of_another_exporter_that_wants_segment_ids(lively_model: Model, tmp_path: Path) -> None:
+    folder = tmp_path / "it"
+    shutil.copytree(lively_model("bert"), folder)
+    # logits: (number of tokens, sum of segment ids)
+    write_graph(folder, ["attention_mask", "token_type_ids"])
     found = tunebench.load(folder)
     assert found.predict_logits(["one two three", "one"]).tolist() == [[5.0, 0.0], [3.0, 0.0]]
     with pytest.raises(ConfigError, match="run on the CPU"):

@@ -113,6 +113,17 @@ def test_on_loopback_other_names_are_refused(client: httpx.Client, models: dict[
         assert api.get("/v1/models").status_code == status
 
 
+def test_what_comes_while_it_shuts_down_is_told_to_come_again(models: dict[str, Path]) -> None:
+    app = create_app(load_models([str(models["plain"])], threads=1))
+    with TestClient(app, base_url="http://localhost") as api:
+        assert api.post("/v1/predict", json={"texts": "a"}).status_code == 200
+        assert api.get("/readyz").json() == {"status": "ready"}
+    refused = api.post("/v1/predict", json={"texts": "a"})
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert "shutting down" in refused.text
+    assert (api.get("/readyz").status_code, api.get("/healthz").status_code) == (503, 200)
+
+
 def test_a_refusal_names_the_place(client: httpx.Client) -> None:
     problems = client.post("/v1/predict", content=_texts("a", 1, ""), headers=JSON).json()["problems"]
     assert [problem["where"] for problem in problems] == ["texts.1", "texts.2"]
