@@ -15,6 +15,7 @@ from tunebench.data.reference import DataRef
 from tunebench.files import stored_file, write_json
 from tunebench.models.reference import ModelRef
 from tunebench.store.cell import Cell
+from tunebench.store.imported import ANSWERS, ImportedData, ImportedRun, Provenance
 from tunebench.store.record import (
     Cost,
     Environment,
@@ -216,6 +217,49 @@ def store_run(store: StudyStore, spec: RunSpec, predicted: np.ndarray, rows: np.
         "scores": CLASSIFICATION.score(labels, logits, spec.data.label_names, spec.metric),
     }
     write_json(run.record, make_record(spec).model_copy(update=changes).model_dump(mode="json"))
+
+
+def make_answers(label: str, wrong: np.ndarray, *, size: int = 5_000) -> Cell:
+    """Return imported answers of another model on the test texts of :func:`with_predictions`.
+
+    Args:
+        label: Of the other model.
+        wrong: Booleans, one a test text; even positions are of class 0.
+        size: Training size of the strategies that it stands beside.
+    """
+    labels = np.arange(len(wrong)) % 2
+    values = {"predicted": np.where(wrong, 1 - labels, labels), "labels": labels, "indices": np.arange(len(wrong))}
+    spec = ImportedRun(
+        label=label,
+        content="x" * 64,
+        kind=ANSWERS,
+        train_size=size,
+        data=ImportedData(source="stanfordnlp/imdb", label_names=("neg", "pos"), named=True),
+        test_size=len(wrong),
+        metric="macro_f1",
+        subset_seed=42,
+        **HONEST,
+    )
+    record = RunRecord(
+        run_id=spec.run_id,
+        status="complete",
+        spec=spec,
+        started=None,
+        finished="2026-01-01T00:00:00+00:00",
+        environment=Environment(versions={}, machine={}, device=None, threads=None, world_size=None),
+        examples=Examples(
+            train=0,
+            validation=0,
+            test=len(wrong),
+            train_per_class=[],
+            validation_per_class=[],
+            test_per_class=_halves(len(wrong)),
+            test_held_out=False,
+        ),
+        scores=CLASSIFICATION.score_predicted(labels, values["predicted"], ("neg", "pos"), "macro_f1"),
+        imported=Provenance(folder="f", files={}, found={}, stated={}, remarks=[]),
+    )
+    return Cell(spec, "complete", record, None, lambda: values)
 
 
 def accuracy_alone(cell: Cell) -> Cell:

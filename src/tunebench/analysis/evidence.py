@@ -111,9 +111,25 @@ class Entry:
         """What the metric scores: classes ``(seeds, n)``, or one value a class ``(seeds, n, classes)``."""
         return self._decoded(self.metric)
 
-    def look(self, seeds: int) -> Look | None:
-        """Return the look of the study's design at so many seeds; None where it is read once."""
-        return None if self.design is None or seeds < 2 else self.design.at(seeds)
+    @property
+    def reached(self) -> int:
+        """Seeds with scores; more than :attr:`seeds` where the metric is not defined for a run."""
+        return len({cell.spec.seed for cell in self.config.scored})
+
+    def look(self, seeds: int, other: Entry | None = None) -> Look | None:
+        """Return the look of the study's design that a test is made at; None where the study is read once.
+
+        Runs for which the metric is not defined are left out of a test. They take it to no earlier look.
+
+        Args:
+            seeds: That the test rests on.
+            other: What it is compared with.
+        """
+        if self.design is None or seeds < 2:
+            return None
+        if isinstance(self.design, Looks):
+            seeds = min(self.reached, (other or self).reached)
+        return self.design.at(seeds)
 
     def of_seeds(self, seeds: tuple[int | None, ...]) -> np.ndarray:
         """Return the :attr:`values` of some seeds."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from tunebench.formatting import in_words
 from tunebench.stats import Anytime, Looks
+from tunebench.store.imported import is_answers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +27,34 @@ _NAMES = {"obrien-fleming": "O'Brien-Fleming", "pocock": "Pocock"}
 
 
 def seeds_seen(comparison: Comparison) -> int:
-    """Return how many seeds every compared strategy has scores of: the smallest number of them."""
-    counts = [
-        len({cell.spec.seed for cell in group.selected.scored})
-        for group in comparison.groups()
-        if group.selected is not None and group.selected.scored
-    ]
-    return min(counts, default=0)
+    """Return how many seeds every compared strategy has scores of: the smallest number of them.
+
+    Answers of other models have no seeds, and do not count.
+    """
+    counts = [count for found in _seeds(comparison) for count in found if count < math.inf]
+    return int(min(counts, default=0))
+
+
+def seeds_compared(comparison: Comparison) -> list[int]:
+    """Return at each size how many seeds a test rests on: the largest number that two strategies both have.
+
+    Against answers, which have no seeds, it is the number of the other strategy. Where no size has two
+    strategies, these are the seeds of the one that is there: another study may be compared with it.
+    """
+    sizes = [sorted(found) for found in _seeds(comparison)]
+    counts = [found[-2] for found in sizes if len(found) > 1] or [found[-1] for found in sizes]
+    return [int(count) for count in counts if count < math.inf]
+
+
+def _seeds(comparison: Comparison) -> list[list[float]]:
+    """Return at each size how many seeds of each strategy have scores; of answers, infinitely many."""
+    found: dict[int, list[float]] = {}
+    for group in comparison.groups():
+        if group.selected is not None and group.selected.scored:
+            count = len({cell.spec.seed for cell in group.selected.scored})
+            answers = is_answers(group.cells[0].spec)
+            found.setdefault(group.train_size, []).append(math.inf if answers else count)
+    return list(found.values())
 
 
 def look_notes(comparison: Comparison) -> list[str]:
@@ -92,7 +115,7 @@ def next_look(entry: Entry) -> str | None:
     """Say what may still decide an open comparison of a study that is read more than once; None if nothing may."""
     if isinstance(entry.design, Anytime):
         return "More seeds may decide what is open; this study may be given more at any time."
-    ahead = [] if entry.design is None else [seeds for seeds in entry.design.seeds if seeds > len(entry.seeds)]
+    ahead = [] if entry.design is None else [seeds for seeds in entry.design.seeds if seeds > entry.reached]
     return f"The next look, after {ahead[0]} seeds, may decide what is open." if ahead else None
 
 
@@ -102,8 +125,8 @@ def added_seeds(comparison: Comparison) -> list[str]:
     if not after:
         return []
     return [
-        f"Seeds were added after results were there ({_after(after)}; now {seeds_seen(comparison)}), and the study "
-        f"had not declared looks. {PEEKING_EFFECT}"
+        f"Seeds were added after results were there ({_after(after)}; now {_now(comparison)}), and the "
+        f"study had not declared looks. {PEEKING_EFFECT}"
     ]
 
 
@@ -113,7 +136,7 @@ def read_early(comparison: Comparison) -> list[str]:
     if not after:
         return []
     return [
-        f"Results were read before all seeds were there ({_after(after)}; now {seeds_seen(comparison)}), and no "
+        f"Results were read before all seeds were there ({_after(after)}; now {_now(comparison)}), and no "
         "look was declared. The tests hold if the study would have gone on whatever was seen. Otherwise: "
         f"{PEEKING_EFFECT[0].lower()}{PEEKING_EFFECT[1:]}"
     ]
@@ -126,8 +149,13 @@ def _earlier(comparison: Comparison, kind: str) -> list[int]:
     """
     if comparison.design is not None:
         return []
-    seeds = seeds_seen(comparison)
+    seeds = _now(comparison)
     return sorted({look.seeds for look in comparison.looks if look.kind == kind and 1 < look.seeds < seeds})
+
+
+def _now(comparison: Comparison) -> int:
+    """Return the most seeds that a test rests on today."""
+    return max(seeds_compared(comparison), default=0)
 
 
 def _after(seeds: Sequence[int]) -> str:

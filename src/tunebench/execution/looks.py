@@ -8,7 +8,7 @@ from pathlib import Path
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
-from tunebench.analysis.looks import seeds_seen
+from tunebench.analysis.looks import seeds_compared
 from tunebench.analysis.outcome import outcome_of
 from tunebench.errors import StoreError
 from tunebench.formatting import command
@@ -56,8 +56,8 @@ def note_added_seeds(study: StudyConfig, folder: Path) -> None:
     stored = _stored(folder)
     if stored is None or design_of(study) is not None or set(study.seeds) <= set(stored.seeds):
         return
-    if _has_results(folder) and (seeds := seeds_seen(load_comparison(folder))):
-        LookLog(folder).add("added", seeds=seeds, planned=len(stored.seeds))
+    if _has_results(folder) and (seeds := seeds_compared(load_comparison(folder))):
+        LookLog(folder).add("added", seeds=min(seeds), planned=len(stored.seeds))
 
 
 def read_results(folder: Path, *, metric: str | None = None) -> Comparison:
@@ -79,7 +79,7 @@ def note_reading(comparison: Comparison, folder: Path) -> None:
         return
     planned = len({cell.spec.seed for cell in comparison.cells})
     try:
-        LookLog(folder).add("read", seeds=seeds_seen(comparison), planned=planned)
+        LookLog(folder).add("read", seeds=min(seeds_compared(comparison), default=0), planned=planned)
     except (OSError, StoreError):
         pass  # A folder that cannot be written can still be read.
 

@@ -27,7 +27,8 @@ class LookEntry(Part):
     Attributes:
         kind: ``declared`` is a look of the study's design; ``added`` means that seeds were added to a study whose
             results were there; ``read`` that a command showed results while runs were still to come.
-        seeds: Seeds of each strategy that had scores.
+        seeds: Seeds with scores of each strategy at a declared look; else the most that two strategies both had, at
+            the size where that was least.
         planned: Seeds that the study listed then.
         decided: Whether a declared look ended the study; None for other kinds.
         said: What a declared look found, a sentence each.
