@@ -31,7 +31,8 @@ from tunebench.models.sources import model_folder
 from tunebench.store.best_files import BestFiles
 from tunebench.strategies import STRATEGIES
 from tunebench.training.encoder.callbacks import RunContext
-from tunebench.training.encoder.trainer import EngineSetup, StudyTrainer
+from tunebench.training.encoder.setup import EngineSetup
+from tunebench.training.encoder.trainer import StudyTrainer
 
 #: Of the paper's recipe.
 BATCH, MAX_LENGTH = 32, 256

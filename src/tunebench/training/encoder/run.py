@@ -10,31 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import Trainer
 
-from tunebench.data import TextDataset
-from tunebench.data.splits import Parts
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import process_group
 from tunebench.engine.batching import Batches, Collator, TokenDataset
-from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.fast.attach import FastEncoder, kernels_for
-from tunebench.engine.flash import leave_flash_attention
 from tunebench.engine.losses import WeightedLoss
 from tunebench.machine import devices
 from tunebench.models.heads import restore_unit
 from tunebench.models.loading import inspect_base
 from tunebench.models.sources import model_folder
-from tunebench.store.live import Progress
 from tunebench.store.record import RunRecord, Selected
 from tunebench.store.run_folder import RunFolder
 from tunebench.study.spec import RunSpec
 from tunebench.tasks.registry import TASKS
 from tunebench.tasks.temperature import tempered
-from tunebench.training.attempt import Attempt, Interrupted, Pruned
+from tunebench.training.attempt import Attempt, Pruned
 from tunebench.training.backend import Predicted
 from tunebench.training.encoder.callbacks import RunContext
 from tunebench.training.encoder.cost import cost_profile, estimate_encoder
+from tunebench.training.encoder.prefix import fill_prefix
 from tunebench.training.encoder.prepare import (
     Prepared,
     make_datasets,
@@ -43,7 +38,9 @@ from tunebench.training.encoder.prepare import (
     trainer_folder,
     training_arguments,
 )
-from tunebench.training.encoder.trainer import EngineSetup, StudyTrainer
+from tunebench.training.encoder.setup import EngineSetup
+from tunebench.training.encoder.stored import load, predict_test
+from tunebench.training.encoder.trainer import StudyTrainer
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.imbalance import label_weights, said_weights, texts_per_epoch
 from tunebench.training.measurements import (
@@ -59,6 +56,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tunebench.engine.trained_rows import TrainedRows
+
+__all__ = ["estimate", "load", "predict_test", "train"]
 
 
 def train(attempt: Attempt) -> RunRecord:
@@ -97,7 +96,7 @@ def train(attempt: Attempt) -> RunRecord:
         loss = _loss(spec, weights)
         trainer = _trainer(attempt, prepared, measured, output, (train_set, selection_set), collator, loss)
         scored = test_set if attempt.scores_test else None
-        prefix = _fill_prefix(
+        prefix = fill_prefix(
             attempt, prepared, trainer, [part for part in (train_set, selection_set, scored) if part is not None]
         )
         pruned = _learn(trainer, folder)
@@ -301,52 +300,6 @@ def _sound_checkpoint(folder: RunFolder) -> Path | None:
     return checkpoint
 
 
-def _fill_prefix(
-    attempt: Attempt, prepared: Prepared, trainer: StudyTrainer, sets: list[TokenDataset]
-) -> dict[str, Any] | None:
-    """Compute and keep the frozen layers' outputs of all texts before the first step, where that is asked for.
-
-    Its time is counted apart from training; its operations count as training.
-
-    Returns:
-        What the record says of it; ``None`` where there is no such prefix.
-
-    Raises:
-        Interrupted: ``attempt.stop`` turned true.
-    """
-    prefix, limit = prepared.prefix, attempt.execution.prefix_cache
-    if prefix is None:
-        return None
-    said: dict[str, Any] = {"layers": prefix.layers, "kept": False, "texts_computed": 0}
-    if limit is None:
-        return said | {"reason": "switched off"}
-    if prefix.open(attempt.folder.prefixes, limit=limit) is None:
-        return said | {"reason": prefix.reason}
-
-    def tell(done: int, total: int) -> None:
-        attempt.report(Progress(attempt.spec.run_id, "prepare", done, total, None, None))
-        if attempt.stop():
-            raise Interrupted(f"stopped after {done} of {total} texts went through the frozen layers")
-
-    start = time.monotonic()
-    work = prepared.workload.below(prefix.layers)
-    for dataset in sets:
-        try:
-            lengths = prefix.fill(dataset.texts, trainer.collator, on_batch=tell)
-        except OSError as error:
-            lengths, said["reason"] = None, f"the cache cannot be written: {error.strerror}"
-        if lengths is None:
-            said.setdefault("reason", "more than the cache may hold")
-            continue
-        said["texts_computed"] += len(lengths)
-        if dataset is sets[0]:
-            said["kept"] = True
-            trainer.workload = prepared.workload.above(prefix.layers)
-            trainer.meters.train_flops = sum(work.forward(texts=1, length=int(n)) for n in lengths)
-    trainer.meters.prefix_seconds = time.monotonic() - start
-    return said
-
-
 def _select(attempt: Attempt, trainer: StudyTrainer) -> Selected:
     """Load the weights that the selection rule names into the model."""
     spec, folder, meters = attempt.spec, attempt.folder, trainer.meters
@@ -369,48 +322,3 @@ def estimate(spec: RunSpec, context: EstimateContext) -> Estimate:
     return estimate_encoder(
         spec, profile, train=trained, validation=validation, kept=context.kept, measured=context.measure
     )
-
-
-def load(spec: RunSpec, folder: RunFolder, *, device: str) -> nn.Module:
-    """Return the trained model, with the engine and in the precision of the spec."""
-    model = _stored(spec, folder, device=device).model
-    leave_flash_attention(model)
-    return model
-
-
-def _stored(spec: RunSpec, folder: RunFolder, *, device: str) -> Prepared:
-    prepared = prepare_model(spec, device=device)
-    prepared.model.to(device)
-    checkpoints.load_weights(folder.weights, prepared.model)
-    if prepared.fast is not None:
-        prepared.fast.refresh(everything=True)
-    return prepared
-
-
-def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
-    """Return the test part's logits and labels, and the seconds; with stored weights."""
-    prepared = _stored(spec, folder, device=device)
-    _, _, test_set, collator = make_datasets(spec, dataset, parts)
-    begin = time.monotonic()
-    if spec.engine == "fast":
-        logits = predict_logits(
-            prepared.model,
-            test_set.texts,
-            collator=collator,
-            device=device,
-            fast=prepared.fast,
-            autocast=prepared.autocast,
-        )
-    else:
-        with trainer_folder() as output:
-            arguments = training_arguments(
-                spec,
-                output=output,
-                device=device,
-                steps_per_epoch=1,
-                evaluates=False,
-                autocast=prepared.autocast,
-            )
-            trainer = Trainer(model=prepared.model, args=arguments, data_collator=collator)
-            logits = np.asarray(trainer.predict(test_set).predictions, dtype=np.float32)
-    return logits, test_set.labels, time.monotonic() - begin

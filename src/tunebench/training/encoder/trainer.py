@@ -7,9 +7,6 @@ the result (fast engine), or what would need pickle or lose a run (both engines)
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +14,7 @@ import torch
 from accelerate.data_loader import SeedableRandomSampler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import process_group
@@ -27,51 +24,18 @@ from tunebench.engine.learning_rates import Multiplier, Multipliers
 from tunebench.store.live import Progress
 from tunebench.training.attempt import Pruned
 from tunebench.training.encoder.callbacks import Loop, Meters, RunContext
+from tunebench.training.encoder.checkpointing import ResumableTrainer
+from tunebench.training.encoder.setup import EngineSetup
 
 #: How the names end of what the Trainer logs of time.
 _BY_THE_CLOCK = ("_runtime", "_per_second", "_model_preparation_time")
 
 if TYPE_CHECKING:
-    from tunebench.engine.fast.attach import FastEncoder
-    from tunebench.engine.fast.shared_masks import SharedMasks
-    from tunebench.engine.flops import Workload
     from tunebench.engine.losses import WeightedLoss
-    from tunebench.engine.trained_rows import TrainedRows
     from tunebench.strategies.base import StepHook
 
 
-@dataclass(frozen=True, kw_only=True)
-class EngineSetup:
-    """How a run computes.
-
-    Attributes:
-        seed: The run's seed.
-        workload: The model's operations.
-        fast: The model's fast layers, if any.
-        autocast: Compute type of our evaluator's matrix products without fast layers.
-        own: Take our own order of texts and our own evaluator, not the Trainer's.
-        by_length: In that order, group batches by length.
-        rows: The rows of the word embeddings that are trained, if not all are.
-        shared: The fast layers' dropout masks in a model without them, if it takes them; it then takes our order
-            of texts too.
-    """
-
-    seed: int
-    workload: Workload
-    fast: FastEncoder | None = None
-    autocast: torch.dtype | None = None
-    own: bool = True
-    by_length: bool = False
-    shared: SharedMasks | None = None
-    rows: TrainedRows | None = None
-
-    @property
-    def own_order(self) -> bool:
-        """Whether texts come in our own order, and not in the Trainer's."""
-        return self.own or self.shared is not None
-
-
-class StudyTrainer(Trainer):
+class StudyTrainer(ResumableTrainer):
     """A Trainer for one run.
 
     Args:
@@ -120,8 +84,7 @@ class StudyTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         self.meters = Meters()
-        #: Step of the best weights that the checkpoint on disk goes with.
-        self._named: int | None = None
+        self._named = None
         self._step_texts, self._batch_texts, self._batch = 0, 0, 0
         self.engine, self.context, self.collator, self.hook = engine, context, collator, hook
         self.workload = engine.workload
@@ -137,10 +100,6 @@ class StudyTrainer(Trainer):
         finally:
             if self.engine.rows is not None:
                 self.engine.rows.restore()
-
-    def _whole(self) -> AbstractContextManager[None]:
-        """Let the model have all rows of its word embeddings for a while."""
-        return nullcontext() if self.engine.rows is None else self.engine.rows.whole()
 
     # Optimiser ---------------------------------------------------------------------------------
 
@@ -347,82 +306,3 @@ class StudyTrainer(Trainer):
         labels, logits = np.asarray(prediction.label_ids), np.asarray(prediction.predictions)
         found = self._scores(self.context.scale.back(labels), logits)
         return {name: value for name, value in found.items() if name != "loss"}
-
-    # Checkpoints -------------------------------------------------------------------------------
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        self._loop.pause()
-        self.store_flos()
-        # The meters hold the time of earlier attempts, and the record adds this one's at the end. So it is added to
-        # what is stored, and not to the meters.
-        wall = self.meters.wall_seconds + self.context.clock.wall
-        cpu = self.meters.cpu_seconds + process_group.total([self.context.clock.cpu])[0]
-        if not process_group.is_first():
-            self._loop.go_on()
-            return
-        temporary = self.context.checkpoints.parent / ".trainer_state.json"
-        self.state.save_to_json(str(temporary))
-        checkpoints.save_checkpoint(
-            self.context.checkpoints,
-            step=self.state.global_step,
-            model=self.model,
-            optimizer=_inner(self.optimizer),
-            scheduler=self.lr_scheduler,
-            state={
-                **asdict(self.meters),
-                "wall_seconds": wall,
-                "cpu_seconds": cpu,
-                "loss_sum": float(self._total_loss_scalar),
-            },
-            trainer_state=temporary.read_text(encoding="utf-8"),
-            hook=None if self.hook is None else self.hook.state(),
-            rows=self.engine.rows,
-            scaler=None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
-        )
-        temporary.unlink()
-        self._named = self.meters.best_step
-        self.context.best.keep(self._named)
-        self._loop.go_on()
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        checkpoint = Path(resume_from_checkpoint)
-        with self._whole():
-            checkpoints.load_weights(checkpoint / "weights.safetensors", self.model)
-        stored = checkpoints.read_state(checkpoint)
-        stored.pop("loss_sum")
-        before, self.meters = self.meters, Meters(**stored)
-        self._named = self.meters.best_step
-        self._loop.meters = self.meters
-        # What this attempt computed before the first step, as a part of what earlier ones had kept was lost.
-        self.meters.prefix_seconds += before.prefix_seconds
-        self.meters.train_flops += before.train_flops
-        self.meters.resumed += 1
-        remembered = checkpoints.read_hook(checkpoint)
-        if self.hook is not None and remembered is not None:
-            self.hook.restore(remembered)
-        if self.engine.fast is not None:
-            self.engine.fast.refresh(everything=True)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            checkpoints.load_optimizer(
-                Path(checkpoint),
-                model=self.model,
-                optimizer=_inner(self.optimizer),
-                scheduler=self.lr_scheduler,
-                rows=self.engine.rows,
-            )
-
-    def _load_scaler(self, checkpoint: str | None) -> None:
-        stored = None if checkpoint is None else checkpoints.read_scaler(Path(checkpoint))
-        if stored is not None and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(stored)
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            checkpoints.load_random_state(Path(checkpoint))
-
-
-def _inner(wrapped: Any) -> Any:
-    """Return the optimiser that Accelerate wrapped."""
-    return getattr(wrapped, "optimizer", wrapped)
