@@ -83,6 +83,19 @@ def test_readings_that_a_study_did_not_declare_are_said(studies: list[Path], tmp
     LookLog(early).add("read", seeds=2, planned=3)
     both = load_side_by_side([studies[0], early])
     assert any(note.startswith("two: Results were read before all seeds were there") for note in both.notes)
+    assert both.doubts == []
+
+
+def test_what_is_a_doubt_of_a_study_is_one_beside_another(studies: list[Path], tmp_path: Path) -> None:
+    added = rewritten(studies[1], tmp_path / "two")
+    (added / "runs" / ".locks").mkdir(exist_ok=True)
+    LookLog(added).add("added", seeds=2, planned=2)
+    looks = rewritten(studies[0], tmp_path / "one", seeds=[1, 2, 3, 4], looks=[3, 4])
+    (own,) = [line for line in recommend(analyse(load_comparison(added))).doubts if "were added" in line]
+    both = analyse(load_side_by_side([looks, added]))
+    found = recommend(both)
+    assert f"two: {own}" in found.doubts and f"two: {own}" in both.warnings
+    assert any(line.startswith("The studies declare different looks (one)") for line in found.doubts)
 
 
 def test_other_data_test_parts_and_metrics_are_refused_with_the_reason(studies: list[Path], tmp_path: Path) -> None:

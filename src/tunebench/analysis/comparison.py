@@ -37,6 +37,7 @@ class Comparison:
         cells: In the order of the plan.
         audit: The data audit as plain values (:meth:`tunebench.data.audit_result.Audit.to_dict`), if it was made.
         notes: Further remarks, one sentence each, that stand beside the warnings.
+        doubts: Those of them that make a recommendation less than sure.
         metric: Name of the metric that tables, tests and the recommendation speak of.
         margin: Points (hundredths of the metric) within which two strategies count as equal; declared by the study.
         pairs: Labels to compare two by two; None leaves the choice to :mod:`tunebench.analysis.pairs`.
@@ -59,6 +60,7 @@ class Comparison:
     cells: Sequence[Cell]
     audit: dict[str, Any] | None = field(default=None, repr=False)
     notes: Sequence[str] = ()
+    doubts: Sequence[str] = ()
     metric: str = DEFAULT_METRIC
     margin: float = 0.5
     pairs: Sequence[tuple[str, str]] | None = None

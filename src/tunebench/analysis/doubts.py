@@ -87,6 +87,7 @@ def doubts_of(
         *overtaken(comparison),
         *between_looks(comparison),
         *added_seeds(comparison),
+        *comparison.doubts,
     ]
     groups = [g for g in comparison.groups() if g.train_size == chosen.train_size]
     lines += [*_contradicted(ranked, tests), *_missing(comparison, groups, ranked), *_undefined(comparison, ranked)]

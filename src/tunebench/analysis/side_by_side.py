@@ -49,6 +49,7 @@ def load_side_by_side(folders: Sequence[Path]) -> Comparison:
         cells=cells,
         audit=first.audit,
         notes=[*notes, *_notes(studies)],
+        doubts=_doubts(studies),
         metric=first.metric,
         margin=min(study.margin for study in studies.values()),
         alpha=min(study.alpha for study in studies.values()),
@@ -135,18 +136,23 @@ def _relabelled(cell: Cell, label: str) -> Cell:
     return replace(cell, spec=spec, record=record)
 
 
-def _notes(studies: Mapping[str, Comparison]) -> list[str]:
-    """Return what a reader must know of studies that were not planned together."""
-    notes = [f"{name} holds {listed(study.labels)}." for name, study in studies.items()]
+def _doubts(studies: Mapping[str, Comparison]) -> list[str]:
+    """Return how studies were read, where the tests do not allow for it."""
+    doubts = []
     if len({study.design for study in studies.values()}) > 1:
         often = listed([name for name, study in studies.items() if study.design is not None])
-        notes.append(
+        doubts.append(
             f"The studies declare different looks ({often}), so every test here is that of a single reading. Where "
             "a study was read more than once, see its own report."
         )
-    notes += [
-        f"{name}: {line}" for name, study in studies.items() for line in (*added_seeds(study), *read_early(study))
-    ]
+    return doubts + [f"{name}: {line}" for name, study in studies.items() for line in added_seeds(study)]
+
+
+def _notes(studies: Mapping[str, Comparison]) -> list[str]:
+    """Return what a reader must know of studies that were not planned together."""
+    notes = [f"{name} holds {listed(study.labels)}." for name, study in studies.items()]
+    notes += _doubts(studies)
+    notes += [f"{name}: {line}" for name, study in studies.items() for line in read_early(study)]
     notes.append(
         "These studies were not planned together. Who looked at one before planning another has chosen what is "
         "compared, and no p value here allows for that."
