@@ -416,6 +416,8 @@ def test_cheap_and_worse_by_an_unsettled_amount_is_not_conclusive() -> None:
     found = recommend(analyse(compare(cells, margin=1.0)), prefer="size")
     assert found.strategy == "lora" and not found.conclusive
     assert any("may be worse than full by more than 1 point" in line for line in found.doubts)
+    among = "of those not shown to be worse by more than 1 point it has the smallest weights."
+    assert f"; {among} It may lose more than 1 point against full (" in found.sentence
     wide = recommend(analyse(compare(cells, margin=4.0)), prefer="size")
     assert wide.strategy == "lora" and not any("may be worse" in line for line in wide.doubts)
 

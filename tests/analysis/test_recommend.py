@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from factories import EIGHT, HONEST, compare, make_cell, with_predictions
 from tunebench.analysis.analysis import Analysis, analyse
 from tunebench.analysis.answer import verdict_of
+from tunebench.analysis.costs import SPENDS
 from tunebench.analysis.outcome import outcome_of
 from tunebench.analysis.pairs import difference_of
 from tunebench.analysis.recommend import recommend
 from tunebench.store.cell import Cell
 
 N = 2_000
+SEEDS = (1, 2, 3)
 
 
-def cell_of(label: str, seed: int, rate: float, **spec: object) -> Cell:
+def cell_of(label: str, seed: int, rate: float, **spec: Any) -> Cell:
     """Return a run with errors on the hardest texts, and on a few more by luck."""
     wrong = np.zeros(N, dtype=bool)
-    hard = np.random.default_rng(0).permutation(N)
-    wrong[hard[: int(rate * N) + np.random.default_rng([seed, len(label)]).integers(3)]] = True
+    order = np.random.default_rng(0).permutation(N)
+    wrong[order[: int(rate * N) + np.random.default_rng([seed, len(label)]).integers(3)]] = True
     return with_predictions(make_cell(label, seed=seed, test_size=N, **(HONEST | spec)), wrong, n=N)
 
 
@@ -32,12 +36,12 @@ def one_seed_lost() -> Analysis:
 
 
 @pytest.mark.parametrize("prefer", ["score", "cost", "size"])
-def test_what_its_own_test_shows_to_be_worse_is_not_chosen_for_a_higher_mean(prefer: str) -> None:
+def test_what_its_own_test_shows_to_be_worse_is_not_chosen_for_a_higher_mean(prefer: Any) -> None:
     analysis = one_seed_lost()
     means = {entry.label: entry.interval().estimate for entry in analysis.entries}
     (pair,) = analysis.pairs
     assert means["full"] > means["lora"] and pair.verdict.different and pair.difference.estimate < -0.015
-    found = recommend(analysis, prefer=prefer)  # type: ignore[arg-type]
+    found = recommend(analysis, prefer=prefer)
     assert found.strategy == "lora" and [one.label for one in found.alternatives] == ["lora", "full"]
     assert verdict_of(found).endswith("; worse: full.")
     assert ", better than full on the seeds that both have" in found.sentence
@@ -74,3 +78,20 @@ def test_tests_are_corrected_for_all_pairs_of_all_sizes_however_many_strategies(
             assert alone_p <= other.difference.p_value <= min(1.0, alone_p * number) * (1 + 1e-9)
             if strategies > 4:
                 assert other.difference.p_value == pytest.approx(min(1.0, alone_p * number))
+
+
+@pytest.mark.parametrize(("prefer", "goal"), [("cost", "trains fastest"), ("size", "has the smallest weights")])
+def test_what_is_chosen_for_its_cost_is_said_to_cost_least_of_those_that_are_good_enough(
+    prefer: Any, goal: str
+) -> None:
+    """Full fine-tuning costs more than LoRA here, which is far behind."""
+    rates = {"full": 0.05, "lora": 0.25}
+    analysis = analyse(compare([cell_of(name, seed, rate) for name, rate in rates.items() for seed in SEEDS]))
+    found = recommend(analysis, prefer=prefer)
+    costs = {one.label: one.costs[SPENDS[prefer]] for one in found.alternatives}
+    assert found.strategy == "full" and costs["full"] > costs["lora"]
+    among = "of those not shown to be worse by more than 0.5 points it"
+    assert verdict_of(found) == f"Choose full: {among} {goal}; worse: lora."
+    assert found.sentence.endswith(f"the best of 2; {among} {goal}.")
+    alone = recommend(analyse(compare([cell_of("full", seed, 0.05) for seed in SEEDS])), prefer=prefer)
+    assert verdict_of(alone) == "Choose full; nothing else was compared."

@@ -9,7 +9,7 @@ from tunebench.analysis.costs import currency_of
 from tunebench.analysis.doubling import more_labels
 from tunebench.analysis.looks import next_look
 from tunebench.analysis.recommend import Alternative, Recommendation
-from tunebench.analysis.wording import holds_for, show_interval, show_plan
+from tunebench.analysis.wording import good_enough, holds_for, show_interval, show_plan
 from tunebench.formatting import BYTES, TIMES, counted, in_words, learning_rate, listed, quantity
 from tunebench.stats import Interval, Refusal
 from tunebench.tasks.registry import TASKS
@@ -162,7 +162,8 @@ def verdict_of(found: Recommendation) -> str:
         "better": f"better, perhaps by more than {margin}",
         "better in these runs": f"better in these runs, perhaps by more than {margin}",
     }
-    parts = [f"Choose {found.strategy}{f', which {found.goal}' if found.goal else ''}"]
+    why = f": {good_enough(margin)} it {found.goal}" if found.goal and stand else ""
+    parts = [f"Choose {found.strategy}{why}"]
     for kind in STANDINGS:
         labels = [label for label, standing in stand.items() if standing == kind]
         if labels:

@@ -73,7 +73,7 @@ class Recommendation:
         confirmed: What the sealed part of the test texts says, or that it is still sealed; None without one.
         not_exported: Why what is recommended cannot be exported, and what can be; None where it can.
         chosen_by_seed: The settings in words, where the seeds chose several; ``learning_rate`` is None then.
-        goal: What it was chosen for, where a cost was preferred, in words; None otherwise.
+        goal: What it was chosen for, of those that are good enough, where a cost was preferred; None otherwise.
     """
 
     strategy: str

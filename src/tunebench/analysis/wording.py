@@ -134,11 +134,15 @@ def sentence_of(
         runs = " on these runs" if any(test.over == "test examples" for test in tests.values()) else ""
         return f"{head}, equal to {others} within {within}{runs}; of these it {goal}."
     if label == decision.best:
-        behind = f"of those not shown to be worse by more than {within}"
-        return f"{head}, {first}; {behind} it {goal}."
-    shown = "loses no more than" if decision.cleared else "was not shown to lose more than"
+        return f"{head}, {first}; {good_enough(within)} it {goal}."
+    shown = "loses no more than" if decision.cleared else "may lose more than"
     difference = show_test(tests[label], metric)
-    return f"{head}; it {goal}, and {shown} {within} against {decision.best} ({difference})."
+    return f"{head}; {good_enough(within)} it {goal}. It {shown} {within} against {decision.best} ({difference})."
+
+
+def good_enough(within: str) -> str:
+    """Say among which strategies one of low cost is chosen, given the margin as shown."""
+    return f"of those not shown to be worse by more than {within}"
 
 
 def contradicted_means(ranked: Sequence[Entry], tests: dict[str, Equivalence]) -> list[str]:
@@ -163,8 +167,9 @@ def goal_of(chosen: Entry, prefer: Prefer, *, alone: bool) -> str:
     if cost_of(chosen, SPENDS[prefer]) is None:
         return "scores best, as their costs are not known"
     if alone:
-        return "keeps least" if prefer == "size" else "trains fastest"
-    return f"scores best of those that {'keep least' if prefer == 'size' else 'train as fast as any'}"
+        return "has the smallest weights" if prefer == "size" else "trains fastest"
+    least = "have the smallest weights" if prefer == "size" else "train as fast as any"
+    return f"scores best of those that {least}"
 
 
 def not_exported(chosen: Entry, ranked: Sequence[Entry]) -> str | None:
