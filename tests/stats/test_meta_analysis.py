@@ -110,6 +110,18 @@ def test_the_mean_and_the_prediction_cover() -> None:
     assert 0.92 <= predicts / rounds <= 0.99
 
 
+def test_a_mean_of_differences_goes_no_further_than_a_difference() -> None:
+    effects, variances = np.array([-0.9, 0.9, 0.5, -0.5, 0.1]), np.full(5, 1e-4)
+    found = random_effects(effects, variances, bounds=(-1.0, 1.0))
+    free = random_effects(effects, variances)
+    assert isinstance(found, MetaMean) and isinstance(free, MetaMean)
+    assert isinstance(found.prediction, tuple) and isinstance(free.prediction, tuple)
+    assert found.prediction == (-1.0, 1.0) and free.prediction[0] < -1 and free.prediction[1] > 1
+    test = equivalence(found.as_difference(), margin=0.01, comparisons=20)
+    assert (test.joint.low, test.joint.high) == (-1.0, 1.0)
+    assert (found.p_value, found.standard_error) == (free.p_value, free.standard_error)
+
+
 def test_equal_predictions_are_no_certainty_and_no_error() -> None:
     found = mean_of(np.zeros(6), np.zeros(6))
     assert (found.estimate, found.p_value) == (0, 1)

@@ -17,14 +17,20 @@ from thorough import mostly_thorough
 from tunebench.stats import (
     ACCURACY,
     MACRO_F1,
+    Anytime,
     Difference,
+    Look,
+    Looks,
     Refusal,
+    at_look,
     crossed_difference,
     delta_difference,
+    equivalence,
     mcnemar,
     seed_difference,
 )
 from tunebench.stats.methods import LEAST
+from tunebench.stats.tails import two_sided
 
 
 def known(result: Difference | Refusal) -> Difference:
@@ -245,6 +251,41 @@ def test_crossed_difference_covers(shift: float, pairing: Any) -> None:
 
     # The rule of Cochran and Cox is cautious with few seeds: it may cover more.
     assert 0.92 <= share(400, trial) <= 0.99
+
+
+@pytest.mark.parametrize("look", [None, Looks((3, 4)).at(2), Anytime().at(2)], ids=str)
+@pytest.mark.parametrize("comparisons", [1, 6])
+@pytest.mark.parametrize("pairing", ["same seeds", "different seeds"])
+def test_no_interval_of_a_difference_goes_beyond_what_is_possible(
+    look: Look | None, comparisons: int, pairing: Any
+) -> None:
+    labels = np.arange(100) % 2
+    wrong = np.random.default_rng(0).random((4, 100)) < np.array([[0.1], [0.5], [0.15], [0.2]])
+    runs = np.where(wrong, 1 - labels, labels)
+    found = crossed_difference(labels, runs[:2], runs[2:], classes=2, pairing=pairing, metric=ACCURACY)
+    assert isinstance(found, Difference)
+    seen = at_look(found, look)
+    test = equivalence(seen, margin=0.01, comparisons=comparisons)
+    for interval in (found.interval, seen.interval, test.interval, test.joint):
+        assert -1 <= interval.low <= interval.estimate <= interval.high <= 1
+    # Uncut, it is the interval of the same parts.
+    assert max(-test.joint.low, test.joint.high) == 1
+    assert two_sided(found.parts, found.estimate / found.standard_error) == found.p_value
+
+
+@pytest.mark.parametrize(
+    ("bounds", "most"), [((-1.0, 1.0), 2.0), ((0.0, 1.0), 1.0), ((0.0, None), None), ((None, 1.0), None)]
+)
+def test_a_difference_is_bounded_where_both_ends_of_the_score_are(
+    bounds: tuple[float | None, float | None], most: float | None
+) -> None:
+    scores = np.array([0.1, 0.9])
+    found = seed_difference(scores, scores[::-1], bounds=bounds)
+    free = seed_difference(scores, scores[::-1])
+    assert isinstance(found, Difference) and isinstance(free, Difference)
+    ends = (found.interval.low, found.interval.high)
+    assert ends == ((free.interval.low, free.interval.high) if most is None else (-most, most))
+    assert free.interval.high > 2 and found.p_value == free.p_value
 
 
 def test_pairing_by_seed_uses_what_the_seeds_share() -> None:

@@ -73,8 +73,8 @@ def test_the_mixture_is_the_ratio_of_two_densities_of_t(seeds: int) -> None:
 
 def test_two_seeds_at_any_time_show_nothing_and_say_so() -> None:
     scores = np.array([0.9, 0.91, 0.80, 0.80])
-    found = crossed_of_scores(scores, np.eye(4) * 1e-6, (2, 2), 400)
-    seen = at_look(found, Anytime().at(2), (0.0, 1.0))
+    found = crossed_of_scores(scores, np.eye(4) * 1e-6, (2, 2), 400, bounds=(0.0, 1.0))
+    seen = at_look(found, Anytime().at(2))
     assert (seen.interval.low, seen.interval.high) == (-1.0, 1.0) and seen.p_value > 0.05
     assert equivalence(seen, margin=0.2).verdict == "inconclusive"
     assert at_look(found, None) is found
@@ -117,5 +117,5 @@ def test_a_difference_of_predictions_is_read_at_a_look_as_one_of_scores() -> Non
     runs = np.where(rng.random((10, 300)) < 0.85, labels, 1 - labels)
     found = crossed_difference(labels, runs[:5], runs[5:], classes=2)
     assert isinstance(found, Difference)
-    seen = at_look(found, Looks((5, 10)).at(5), (0.0, 1.0))
+    seen = at_look(found, Looks((5, 10)).at(5))
     assert seen.parts == found.parts and seen.estimate == found.estimate and seen.p_value > found.p_value

@@ -196,7 +196,7 @@ def interval_of(config: Configuration, entry: Entry | None, column: str) -> Inte
         return None
     if entry is not None and metric is not None and len(found.values) == len(config.scored):
         return entry.interval(metric)
-    over_seeds = seed_interval(np.array(found.values), bounds=None if metric is None else metric.bounds)
+    over_seeds = seed_interval(np.array(found.values), bounds=(None, None) if metric is None else metric.bounds)
     return None if isinstance(over_seeds, Refusal) else over_seeds
 
 

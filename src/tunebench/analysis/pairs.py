@@ -123,7 +123,7 @@ def difference_of(first: Entry, second: Entry) -> Difference:
             metric=first.metric,
         )
     if not isinstance(found, Refusal):
-        return at_look(found, first.look(found.interval.n_seeds or 0, second), first.metric.bounds)
+        return at_look(found, first.look(found.interval.n_seeds or 0, second))
     return delta_difference(first.labels, first.values, second.values, classes=first.classes, metric=first.metric)
 
 

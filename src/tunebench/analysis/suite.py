@@ -258,7 +258,8 @@ class AtSize:
 
     def _mean(self, on: Sequence[OnDataSet]) -> MetaMean | Refusal:
         effects = np.array([one.difference.estimate for one in on])
-        return random_effects(effects, np.array([one.difference.standard_error**2 for one in on]))
+        variances = np.array([one.difference.standard_error**2 for one in on])
+        return random_effects(effects, variances, bounds=on[0].difference.bounds)
 
     def _test(self, mean: MetaMean, p_value: float, comparisons: int) -> Equivalence:
         margin = self.margin / POINTS

@@ -168,7 +168,7 @@ def equivalence(
 
 
 def _at_level(difference: Difference, level: float) -> Interval:
-    low, high = t_ends(difference.estimate, difference.parts, level, difference.look)
+    low, high = t_ends(difference.estimate, difference.parts, level, difference.look, difference.bounds)
     return replace(difference.interval, low=low, high=high, level=level)
 
 

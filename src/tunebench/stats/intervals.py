@@ -29,7 +29,7 @@ from tunebench.stats.methods import (
     shrunk,
     t_ends,
 )
-from tunebench.stats.results import Interval, Refusal, check_level, finite
+from tunebench.stats.results import Bounds, Interval, Refusal, check_level, finite
 from tunebench.stats.sequential import REPEATED, Look
 from tunebench.stats.tails import Parts
 
@@ -111,9 +111,7 @@ def wilson_interval(hits: int, n: int, *, level: float = 0.95) -> Interval:
     return Interval(share, low, high, level, "Wilson", "test examples", n_examples=n)
 
 
-def seed_interval(
-    scores: np.ndarray, *, level: float = 0.95, bounds: tuple[float | None, float | None] | None = None
-) -> Interval | Refusal:
+def seed_interval(scores: np.ndarray, *, level: float = 0.95, bounds: Bounds = (None, None)) -> Interval | Refusal:
     """Return Student's t interval of the mean over seeds, the test split staying as it is.
 
     Args:
@@ -133,8 +131,7 @@ def seed_interval(
     if refusal:
         return refusal
     error = float(scores.std(ddof=1) / np.sqrt(len(scores)))
-    low, high = t_ends(float(scores.mean()), ((error**2, len(scores) - 1.0),), level)
-    low, high = _cut(low, high, bounds)
+    low, high = t_ends(float(scores.mean()), ((error**2, len(scores) - 1.0),), level, bounds=bounds)
     return Interval(float(scores.mean()), low, high, level, "t", "seeds", n_seeds=len(scores))
 
 
@@ -187,7 +184,7 @@ def crossed_interval_of(
     scores: np.ndarray,
     covariance: np.ndarray,
     n: int,
-    bounds: tuple[float | None, float | None] = (None, None),
+    bounds: Bounds = (None, None),
     level: float = 0.95,
     between: Parts | None = None,
     look: Look | None = None,
@@ -205,20 +202,10 @@ def crossed_interval_of(
     """
     parts, shared = crossed_parts(scores, covariance, between=between)
     estimate, seeds = float(scores.mean()), len(scores)
-    low, high = t_ends(estimate, (*shrunk(parts, seeds), (shared, max(n - 1.0, 1.0))), level, look)
-    low, high = _cut(low, high, bounds)
+    low, high = t_ends(estimate, (*shrunk(parts, seeds), (shared, max(n - 1.0, 1.0))), level, look, bounds)
     name = "t (crossed)" if between is None else "t (crossed, seed variance moderated)"
     name += "" if look is None else REPEATED
     return Interval(estimate, low, high, level, name, "seeds and test examples", n, seeds)
-
-
-def _cut(low: float, high: float, bounds: tuple[float | None, float | None] | None) -> tuple[float, float]:
-    """Cut an interval to the range that the quantity cannot leave."""
-    smallest, largest = bounds or (None, None)
-    return (
-        low if smallest is None else max(low, smallest),
-        high if largest is None else min(high, largest),
-    )
 
 
 def _acceleration(cells: JointCounts, effects: np.ndarray) -> float:

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+from tunebench.stats.results import Bounds
+
 #: Takes labels ``(cells,)``; predicted classes ``(cells,)``, or one value a class ``(cells, classes)``; weights
 #: ``(resamples, cells)``; and the number of classes. Returns one score a resample; NaN where it is not defined.
 WeightedScore = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
@@ -28,7 +30,7 @@ class Measure(Protocol):
     """
 
     @property
-    def bounds(self) -> tuple[float | None, float | None]:
+    def bounds(self) -> Bounds:
         """The range of its values."""
 
     @property
@@ -47,7 +49,7 @@ class ClosedForm:
 
     weighted: WeightedScore
     influence: Influence
-    bounds: tuple[float | None, float | None] = (0.0, 1.0)
+    bounds: Bounds = (0.0, 1.0)
 
     def weighted_scores(
         self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, classes: int

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from tunebench.stats.results import Difference, Interval, Refusal, check_level, finite
+from tunebench.stats.methods import t_ends
+from tunebench.stats.results import Bounds, Difference, Interval, Refusal, check_level, finite
 from tunebench.stats.roots import root
 
 #: Data sets from which on a variance between them, a prediction and ranks are spoken of.
@@ -57,6 +58,7 @@ class MetaMean:
         weights: Of the data sets, with sum 1.
         heterogeneity: How the effect differs; a refusal with few data sets.
         prediction: Ends of the interval for the true effect on one more data set like these; a refusal likewise.
+        bounds: The range that an effect cannot leave; all intervals are cut to it.
     """
 
     estimate: float
@@ -69,6 +71,7 @@ class MetaMean:
     weights: tuple[float, ...]
     heterogeneity: Heterogeneity | Refusal
     prediction: tuple[float, float] | Refusal
+    bounds: Bounds = (None, None)
 
     @property
     def data_sets(self) -> int:
@@ -79,16 +82,21 @@ class MetaMean:
         """Return the mean of differences as a difference, for tests of equivalence and for words."""
         interval = Interval(self.estimate, self.low, self.high, self.level, METHOD, "data sets")
         parts = ((self.standard_error**2, float(self.degrees_of_freedom)),)
-        return Difference(interval, self.p_value, self.standard_error, self.degrees_of_freedom, parts=parts)
+        return Difference(
+            interval, self.p_value, self.standard_error, self.degrees_of_freedom, parts, bounds=self.bounds
+        )
 
 
-def random_effects(effects: np.ndarray, variances: np.ndarray, *, level: float = 0.95) -> MetaMean | Refusal:
+def random_effects(
+    effects: np.ndarray, variances: np.ndarray, *, level: float = 0.95, bounds: Bounds = (None, None)
+) -> MetaMean | Refusal:
     """Put the effects of several data sets together.
 
     Args:
         effects: One a data set, shape ``(k,)``.
         variances: Of their estimates, shape ``(k,)``; taken as known.
         level: Confidence of the intervals.
+        bounds: The range that an effect cannot leave.
 
     Returns:
         The mean, or a refusal for one data set.
@@ -112,18 +120,17 @@ def random_effects(effects: np.ndarray, variances: np.ndarray, *, level: float =
     mean = float(weights @ effects) / total
     stretch = float(weights @ (effects - mean) ** 2) / (k - 1)
     error = math.sqrt(max(1.0, stretch) / total)
-    reach = float(scipy.special.stdtrit(k - 1, (1 + level) / 2)) * error
     return MetaMean(
         mean,
-        mean - reach,
-        mean + reach,
+        *t_ends(mean, ((error**2, k - 1.0),), level, bounds=bounds),
         level,
         error,
         k - 1,
         float(2 * scipy.special.stdtr(k - 1, -abs(mean) / error)),
         tuple((weights / total).tolist()),
         _heterogeneity(effects, variances, tau2),
-        _prediction(mean, error, tau2, k, level),
+        _prediction(mean, error, tau2, k, level, bounds),
+        bounds,
     )
 
 
@@ -158,9 +165,10 @@ def _heterogeneity(effects: np.ndarray, variances: np.ndarray, tau2: float) -> H
     return Heterogeneity(math.sqrt(tau2), float(tau2 / (tau2 + typical)), q, float(scipy.special.chdtrc(k - 1, q)))
 
 
-def _prediction(mean: float, error: float, tau2: float, k: int, level: float) -> tuple[float, float] | Refusal:
+def _prediction(
+    mean: float, error: float, tau2: float, k: int, level: float, bounds: Bounds
+) -> tuple[float, float] | Refusal:
     """Return where the true effect on another data set lies (Higgins, Thompson and Spiegelhalter 2009)."""
     if k < FEWEST_DATA_SETS:
         return Refusal(f"{k} data sets are too few to predict another ({FEWEST_DATA_SETS} are needed)")
-    reach = float(scipy.special.stdtrit(k - 2, (1 + level) / 2)) * math.sqrt(tau2 + error**2)
-    return mean - reach, mean + reach
+    return t_ends(mean, ((tau2 + error**2, k - 2.0),), level, bounds=bounds)

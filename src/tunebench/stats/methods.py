@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy
 
-from tunebench.stats.results import Refusal, check_level
+from tunebench.stats.results import Bounds, Refusal, check_level
 from tunebench.stats.sequential import Look, nominal_tail
 from tunebench.stats.tails import Parts, critical
 
@@ -50,14 +50,26 @@ def bca_ends(draws: np.ndarray, level: float, *, estimate: float, acceleration: 
     return float(low), float(high)
 
 
-def t_ends(estimate: float, parts: Parts, level: float, look: Look | None = None) -> tuple[float, float]:
+def t_ends(
+    estimate: float, parts: Parts, level: float, look: Look | None = None, bounds: Bounds = (None, None)
+) -> tuple[float, float]:
     """Return ``estimate -+ t error``: the error from its parts, t by the rule of Cochran and Cox.
 
-    At a look, the level is that of the whole design.
+    At a look, the level is that of the whole design. The ends are cut to the range that the quantity cannot leave.
     """
     error = float(np.sqrt(sum(variance for variance, _ in parts)))
     reach = critical(parts, nominal_tail(look, (1 - level) / 2)) * error
-    return estimate - reach, estimate + reach
+    smallest, largest = bounds
+    low, high = estimate - reach, estimate + reach
+    return low if smallest is None else max(low, smallest), high if largest is None else min(high, largest)
+
+
+def of_differences(bounds: Bounds) -> Bounds:
+    """Return the range of the difference of two values of a range."""
+    smallest, largest = bounds
+    if smallest is None or largest is None:
+        return None, None
+    return smallest - largest, largest - smallest
 
 
 def at_least(parts: Parts, variance: float) -> Parts:

@@ -13,12 +13,14 @@ from tunebench.stats.joint_counts import (
 from tunebench.stats.measures import MACRO_F1, Measure
 from tunebench.stats.methods import (
     crossed_parts,
+    of_differences,
     refuse_seeds,
     satterthwaite,
     shrunk,
     t_ends,
 )
 from tunebench.stats.results import (
+    Bounds,
     Difference,
     Interval,
     Over,
@@ -60,11 +62,18 @@ def delta_difference(
     check_level(level)
     cells, contrast, runs = _both(labels, first, second, classes=classes)
     covariance = score_covariance(cells, metric, contrast=contrast)
-    return delta_of_scores(observed_scores(cells, metric), covariance, contrast, cells.n, min(runs), level)
+    scores = observed_scores(cells, metric)
+    return delta_of_scores(scores, covariance, contrast, cells.n, min(runs), level, metric.bounds)
 
 
 def delta_of_scores(
-    scores: np.ndarray, covariance: np.ndarray, contrast: np.ndarray, n: int, runs: int = 1, level: float = 0.95
+    scores: np.ndarray,
+    covariance: np.ndarray,
+    contrast: np.ndarray,
+    n: int,
+    runs: int = 1,
+    level: float = 0.95,
+    bounds: Bounds = (None, None),
 ) -> Difference:
     """Return :func:`delta_difference` of scores that are known with their covariance over test examples.
 
@@ -75,14 +84,20 @@ def delta_of_scores(
         n: Test examples.
         runs: Runs of one strategy, the fewer of two.
         level: Confidence.
+        bounds: Range that a score cannot leave.
     """
     parts = ((float(contrast @ covariance @ contrast), max(n - 1.0, 1.0)),)
     name = "t (delta method, paired)"
-    return _from_parts(float(scores @ contrast), parts, level, name, "test examples", n, runs)
+    return _from_parts(float(scores @ contrast), parts, level, name, "test examples", n, runs, bounds)
 
 
 def seed_difference(
-    first: np.ndarray, second: np.ndarray, *, pairing: Pairing = "same seeds", level: float = 0.95
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    pairing: Pairing = "same seeds",
+    level: float = 0.95,
+    bounds: Bounds = (None, None),
 ) -> Difference | Refusal:
     """Compare scores over seeds by a t test, the test split staying as it is.
 
@@ -93,6 +108,7 @@ def seed_difference(
         second: As ``first``; in the same order of seeds if they are the same.
         pairing: Whether the seeds are the same.
         level: Confidence.
+        bounds: Range that a score cannot leave.
 
     Returns:
         The difference, or a refusal for a single seed or scores without any variation.
@@ -114,7 +130,8 @@ def seed_difference(
     parts = ((error**2, df),)
     name = "t (paired by seed)" if pairing == "same seeds" else "t (Welch)"
     estimate = float(first.mean() - second.mean())
-    return _from_parts(estimate, parts, level, name, "seeds", None, min(len(first), len(second)), seed_parts=parts)
+    seeds = min(len(first), len(second))
+    return _from_parts(estimate, parts, level, name, "seeds", None, seeds, bounds, seed_parts=parts)
 
 
 def crossed_difference(
@@ -162,7 +179,9 @@ def crossed_difference(
         return _ONE_SEED
     covariance = score_covariance(cells, metric, contrast=contrast)
     scores = observed_scores(cells, metric)
-    return crossed_of_scores(scores, covariance, runs, cells.n, pairing, level, between, moderated)
+    return crossed_of_scores(
+        scores, covariance, runs, cells.n, pairing, level, between, moderated, bounds=metric.bounds
+    )
 
 
 def crossed_of_scores(
@@ -174,6 +193,7 @@ def crossed_of_scores(
     level: float = 0.95,
     between: Parts | None = None,
     moderated: int = 0,
+    bounds: Bounds = (None, None),
 ) -> Difference:
     """Return :func:`crossed_difference` of scores that are known with their covariance over test examples.
 
@@ -186,6 +206,7 @@ def crossed_of_scores(
         level: Confidence.
         between: Moderated parts.
         moderated: How many configurations they come from.
+        bounds: Range that a score cannot leave.
     """
     size = runs[0]
     own, other, across = covariance[:size, :size], covariance[size:, size:], covariance[:size, size:]
@@ -205,6 +226,7 @@ def crossed_of_scores(
         "seeds and test examples",
         n,
         min(runs),
+        bounds,
         seed_parts=seed_parts,
         example_variance=shared,
         moderated=moderated,
@@ -242,6 +264,7 @@ def _from_parts(
     over: Over,
     n: int | None,
     seeds: int,
+    score_bounds: Bounds = (None, None),
     *,
     seed_parts: Parts = (),
     example_variance: float | None = None,
@@ -249,8 +272,10 @@ def _from_parts(
 ) -> Difference:
     error, df = satterthwaite(parts)
     seed_error, seed_df = satterthwaite(seed_parts) if seed_parts else (None, None)
+    bounds = of_differences(score_bounds)
+    ends = t_ends(estimate, parts, level, bounds=bounds)
     return Difference(
-        interval=Interval(estimate, *t_ends(estimate, parts, level), level, name, over, n, seeds),
+        interval=Interval(estimate, *ends, level, name, over, n, seeds),
         p_value=two_sided(parts, estimate / error),
         standard_error=error,
         degrees_of_freedom=df,
@@ -259,4 +284,5 @@ def _from_parts(
         seed_df=seed_df,
         example_variance=example_variance,
         moderated=moderated,
+        bounds=bounds,
     )

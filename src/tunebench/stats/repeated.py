@@ -10,9 +10,7 @@ from tunebench.stats.sequential import REPEATED, Look, overall_tail
 from tunebench.stats.tails import tail_of
 
 
-def at_look(
-    difference: Difference, look: Look | None, bounds: tuple[float | None, float | None] = (None, None)
-) -> Difference:
+def at_look(difference: Difference, look: Look | None) -> Difference:
     """Return a difference as it stands at a look of a design that is read more than once.
 
     The interval is a repeated confidence interval, and the p value one of the whole design: the smallest level at
@@ -21,15 +19,11 @@ def at_look(
     Args:
         difference: As if it were read once.
         look: The look; None leaves the difference as it is.
-        bounds: Range of the score; where it is bounded, so is the difference, and few seeds may tell no more.
     """
     if look is None:
         return difference
     interval = difference.interval
-    low, high = t_ends(interval.estimate, difference.parts, interval.level, look)
-    smallest, largest = bounds
-    if smallest is not None and largest is not None:
-        low, high = max(low, smallest - largest), min(high, largest - smallest)
+    low, high = t_ends(interval.estimate, difference.parts, interval.level, look, difference.bounds)
     ratio = abs(interval.estimate) / difference.standard_error
     return replace(
         difference,

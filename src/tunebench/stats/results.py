@@ -17,6 +17,8 @@ import numpy as np
 from tunebench.stats.sequential import Look
 from tunebench.stats.tails import Parts
 
+#: Ends of the range that a quantity cannot leave; None where a side has no end.
+Bounds = tuple[float | None, float | None]
 Over = Literal["test examples", "seeds", "seeds and test examples", "data sets"]
 #: ``same seeds``: row i of one strategy and row i of the other come from the same seed.
 Pairing = Literal["same seeds", "different seeds"]
@@ -79,6 +81,7 @@ class Difference:
         moderated: How many configurations moderated the seed variance; 0 where it stands by itself.
         look: The look of a design that is read more than once; interval and p value are then of the whole design.
             None for a comparison that is read once.
+        bounds: The range that the difference cannot leave; all its intervals are cut to it.
     """
 
     interval: Interval
@@ -91,6 +94,7 @@ class Difference:
     example_variance: float | None = None
     moderated: int = 0
     look: Look | None = None
+    bounds: Bounds = (None, None)
 
     @property
     def estimate(self) -> float:
